@@ -1,0 +1,14 @@
+"""Turn a checkpoint into a verified Triton model repository, and run it with NVIDIA's tritonserver."""
+
+from tuwen_build.checkpoints import Checkpoint, open_checkpoint
+from tuwen_build.repository import BuildOptions, build_repository
+
+
+__all__ = [
+    "BuildOptions",
+    "Checkpoint",
+    "EmbeddedServer",
+    "ServerOptions",
+    "build_repository",
+    "open_checkpoint",
+]

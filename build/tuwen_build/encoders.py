@@ -1,0 +1,77 @@
+"""The modules that are exported: a tower between the wire's types (uint8, int64) and unit vectors in float32."""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from tuwen_build.checkpoints import Checkpoint
+
+__all__ = ["PRECISIONS", "Precision", "TextEncoder", "VisionEncoder", "text_encoder", "vision_encoder"]
+
+Precision = Literal["fp32", "bf16", "fp16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class VisionEncoder(nn.Module):
+    """uint8 pixel values (n, 3, S, S) to unit vectors, float32 (n, D).
+
+    Rescaling and normalisation are exact in float32 (torchvision's ToTensor and Normalize: x / 255, then
+    (x - mean) / std); the tower runs in its own precision; the norm is taken in float32.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, tower: nn.Module, mean: tuple[float, float, float], std: tuple[float, float, float], dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        self.tower = tower.to(dtype)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        self.dtype = dtype
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        scaled = (pixel_values.to(torch.float32) / 255.0 - self.mean) / self.std
+        return _unit(self.tower(scaled.to(self.dtype)))
+
+
+class TextEncoder(nn.Module):
+    """int64 token ids and attention mask (n, L) to unit vectors, float32 (n, D)."""
+
+    def __init__(self, tower: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.tower = tower.to(dtype)
+        self.dtype = dtype
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        hidden = 1 - attention_mask[:, None, None, :].to(self.dtype)
+        return _unit(self.tower(input_ids, hidden * torch.finfo(self.dtype).min))
+
+
+def vision_encoder(checkpoint: Checkpoint, precision: Precision) -> VisionEncoder:
+    """The vision encoder of a checkpoint, in eval mode."""
+    rules = checkpoint.preprocessing
+    tower = _own_copy(checkpoint.vision, precision)
+    return VisionEncoder(tower, rules.mean, rules.std, _DTYPES[precision]).eval()
+
+
+def text_encoder(checkpoint: Checkpoint, precision: Precision) -> TextEncoder:
+    """The text encoder of a checkpoint, in eval mode."""
+    return TextEncoder(_own_copy(checkpoint.text, precision), _DTYPES[precision]).eval()
+
+
+def _own_copy(tower: nn.Module, precision: Precision) -> nn.Module:
+    """`Module.to` converts in place, and the reference shares these weights; float32 needs no copy."""
+    return tower if precision == "fp32" else copy.deepcopy(tower)
+
+
+def _unit(embedding: Tensor) -> Tensor:
+    """The L2 norm, as cn_clip's callers take it: no epsilon, so that the reference is met exactly."""
+    embedding = embedding.to(torch.float32)
+    return embedding / embedding.norm(p=2, dim=-1, keepdim=True)

@@ -1,0 +1,55 @@
+"""An encoder to a TorchScript file that runs on every device, with any batch size and text length."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from tuwen_build.errors import ExportError
+
+__all__ = ["device_constants", "export"]
+
+
+def export(encoder: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
+    """Trace an encoder and save it.
+
+    Args:
+        encoder: a module in eval mode, which Triton's C++ backend runs as it was saved.
+        example: inputs for the trace, with a batch larger than 1: a size of 1 is taken for a broadcast.
+        path: where ``model.pt`` goes.
+
+    Raises:
+        ExportError: the module is in training mode, or the graph holds a device constant.
+    """
+    if any(module.training for module in encoder.modules()):
+        raise ExportError(f"{type(encoder).__name__} is in training mode: dropout would run in production")
+    with torch.inference_mode(), warnings.catch_warnings():
+        # torch 2.9 deprecates TorchScript in favour of torch.export, whose AOTInductor packages Triton cannot
+        # batch yet (pytorch_backend README, "AOTInductor"); and the tracer warns of shape checks that the
+        # verification, which runs other shapes, proves harmless.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        traced = torch.jit.trace(encoder, example, check_trace=False)
+        if constants := device_constants(traced):
+            raise ExportError(
+                f"the graph of {type(encoder).__name__} holds {len(constants)} device constant(s), so it would only "
+                f"run on the device it was traced on: {'; '.join(constants[:3])}"
+            )
+        torch.jit.save(traced, str(path))
+
+
+def device_constants(traced: torch.jit.ScriptModule) -> list[str]:
+    """The nodes of a traced graph that name a device, each as one line with its place in the source.
+
+    ``torch.zeros(..., device=x.device)``, ``torch.arange`` and ``.to(device=...)`` become constants when
+    traced, and ``torch.jit.load(map_location=...)`` does not change them.
+    """
+    graph = traced.inlined_graph
+    return [
+        " ".join(str(node).split())
+        for node in graph.findAllNodes("prim::Constant", recurse=True)
+        if str(node.output().type()) == "Device"
+    ]

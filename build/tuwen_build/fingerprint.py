@@ -1,0 +1,42 @@
+"""The name of an embedding space: two repositories share it exactly when their vectors may be compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+__all__ = ["fingerprint", "sha256_of"]
+
+
+def fingerprint(encoders: Mapping[str, nn.Module], rules: Mapping[str, object], vocabulary: Path) -> str:
+    """A hash of all that defines the space: weights in their precision, preprocessing, tokenizer.
+
+    Args:
+        encoders: by name; every parameter and buffer counts, with its name, type, shape and bytes.
+        rules: what else decides a vector: image size and rules, context length and text rules, precision.
+        vocabulary: the tokenizer's vocabulary.
+
+    Returns:
+        32 hexadecimal digits.
+    """
+    digest = hashlib.sha256(json.dumps(rules, sort_keys=True).encode())
+    digest.update(sha256_of(vocabulary).encode())
+    for encoder_name, encoder in sorted(encoders.items()):
+        for name, tensor in sorted(encoder.state_dict().items()):
+            digest.update(f"{encoder_name}.{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:32]
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

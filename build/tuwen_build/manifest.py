@@ -1,0 +1,83 @@
+"""``manifest.json``: what a repository was built from, with what, and how far it is from the reference."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tuwen_build.errors import NotARepositoryError
+from tuwen_build.fingerprint import sha256_of
+from tuwen_build.verify import Deviation
+
+__all__ = ["MANIFEST", "Manifest", "file_hashes", "library_versions"]
+
+MANIFEST = "manifest.json"
+_LIBRARIES = ("tuwen", "torch", "transformers", "tokenizers", "pillow", "numpy", "safetensors", "tritonclient")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The record of one build.
+
+    Attributes:
+        fingerprint: the name of the embedding space.
+        image_deviation, text_deviation: measured when the repository was built, against the float32 reference.
+        sources: sha256 of the checkpoint's files, by name.
+        files: sha256 of the repository's files, by path.
+    """
+
+    family: str
+    checkpoint: str
+    fingerprint: str
+    precision: str
+    max_batch_size: int
+    embedding_dimension: int
+    image_size: int
+    context_length: int
+    logit_scale: float
+    image_rules: str
+    text_rules: str
+    image_deviation: Deviation
+    text_deviation: Deviation
+    versions: dict[str, str]
+    sources: dict[str, str]
+    files: dict[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write ``manifest.json``."""
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False)
+        (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read ``manifest.json``.
+
+        Raises:
+            NotARepositoryError: it is missing or not one.
+        """
+        path = folder / MANIFEST
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            for name in ("image_deviation", "text_deviation"):
+                content[name] = Deviation(**content[name])
+            return cls(**content)
+        except OSError:
+            raise NotARepositoryError(
+                f"{folder} is not a built repository: it has no {MANIFEST}. Build one with: "
+                f"tuwen build CHECKPOINT --output {folder}"
+            ) from None
+        except (ValueError, TypeError, KeyError) as error:
+            raise NotARepositoryError(f"{path} is not the manifest of a build: {error}") from error
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of everything that shaped the build."""
+    return {name: metadata.version(name) for name in _LIBRARIES}
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """The sha256 of every file below a folder, by its path in it."""
+    return {str(path.relative_to(folder)): sha256_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}

@@ -1,0 +1,180 @@
+"""A checkpoint becomes a verified Triton model repository, or nothing at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from tuwen_build.checkpoints import Checkpoint, open_checkpoint
+from tuwen_build.encoders import text_encoder, vision_encoder
+from tuwen_build.errors import BuildError, OutputExistsError
+from tuwen_build.export import export
+from tuwen_build.fingerprint import fingerprint, sha256_of
+from tuwen_build.manifest import MANIFEST, Manifest, file_hashes, library_versions
+from tuwen_build.options import BuildOptions, length_buckets
+from tuwen_build.render import CardValues, RepositoryShape, render_config, templates
+from tuwen_build.verify import verify_images, verify_texts
+
+__all__ = ["BuildOptions", "build_repository"]
+
+_PYTHON_MODELS = ("image_preprocessing", "text_tokenization")
+
+
+def build_repository(
+    source: str,
+    output: Path,
+    options: BuildOptions | None = None,
+    *,
+    force: bool = False,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Manifest:
+    """Build a Triton model repository from a checkpoint and prove it equal to the reference.
+
+    Args:
+        source: a checkpoint folder or a hub id.
+        output: the folder to create; it appears complete or not at all.
+        options: precision, batch size and so on.
+        force: replace an earlier build in `output`.
+        progress: called with the name of each step as it begins.
+
+    Raises:
+        BuildError: one of its kinds in `tuwen_build.errors`; `output` is as it was.
+    """
+    options = options or BuildOptions()
+    with _staged(output, force=force) as staged:
+        progress("reading the checkpoint")
+        checkpoint = open_checkpoint(source)
+        context_length = _context_length(checkpoint, options)
+        _write_assets(staged, checkpoint, options, context_length)
+
+        progress("exporting the vision encoder")
+        vision = vision_encoder(checkpoint, options.precision)
+        side = checkpoint.preprocessing.image_size
+        export(vision, (torch.zeros(2, 3, side, side, dtype=torch.uint8),), _version(staged, "vision_encoder"))
+        progress("exporting the text encoder")
+        text = text_encoder(checkpoint, options.precision)
+        ids = torch.ones(2, min(16, context_length), dtype=torch.int64)
+        export(text, (ids, ids), _version(staged, "text_encoder"))
+
+        progress("naming the embedding space")
+        rules = {
+            "precision": options.precision,
+            "image_size": side,
+            "image_rules": options.image_rules,
+            "context_length": context_length,
+            "text_rules": options.text_rules,
+        }
+        space = fingerprint({"vision": vision, "text": text}, rules, checkpoint.tokenization.vocabulary)
+        card = CardValues(
+            family=checkpoint.family,
+            checkpoint=source,
+            fingerprint=space,
+            embedding_dimension=checkpoint.embedding_dimension,
+            image_size=side,
+            context_length=context_length,
+            logit_scale=checkpoint.logit_scale,
+            precision=options.precision,
+        )
+        shape = RepositoryShape(
+            side, checkpoint.embedding_dimension, options.max_batch_size, length_buckets(context_length)
+        )
+        for template in sorted(templates().glob("*/config.pbtxt")):
+            config = render_config(template, shape, card)
+            (staged / template.parent.name / "config.pbtxt").write_text(config, encoding="utf-8")
+
+        progress("comparing images with the reference")
+        image_deviation = verify_images(staged, checkpoint, options)
+        progress("comparing texts with the reference")
+        text_deviation = verify_texts(staged, checkpoint, options)
+
+        progress("writing the manifest")
+        manifest = Manifest(
+            **vars(card),
+            max_batch_size=options.max_batch_size,
+            image_rules=options.image_rules,
+            text_rules=options.text_rules,
+            image_deviation=image_deviation,
+            text_deviation=text_deviation,
+            versions=library_versions(),
+            sources={path.name: sha256_of(path) for path in checkpoint.files},
+            files=file_hashes(staged),
+        )
+        manifest.write(staged)
+    return manifest
+
+
+@contextmanager
+def _staged(output: Path, *, force: bool) -> Iterator[Path]:
+    """A scratch folder beside the output, which takes the output's place when the block ends well."""
+    output = output.expanduser().absolute()
+    if output.exists():
+        _check_replaceable(output, force=force)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{output.name}.building-", dir=output.parent))
+    except OSError as error:
+        raise BuildError(f"cannot write to {output.parent}: {error}") from error
+    try:
+        staged = scratch / output.name
+        staged.mkdir()
+        yield staged
+        if output.exists():
+            output.rename(scratch / "replaced")
+        staged.rename(output)
+    except OSError as error:
+        raise BuildError(f"cannot write the repository {output}: {error}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_replaceable(output: Path, *, force: bool) -> None:
+    if not output.is_dir():
+        raise OutputExistsError(f"{output} is a file")
+    if not any(output.iterdir()):
+        return
+    if not (output / MANIFEST).is_file():
+        raise OutputExistsError(f"{output} is not empty and not an earlier build (no {MANIFEST}); it is left alone")
+    if not force:
+        raise OutputExistsError(f"{output} holds an earlier build; --force replaces it")
+
+
+def _context_length(checkpoint: Checkpoint, options: BuildOptions) -> int:
+    rules = checkpoint.tokenization
+    length = options.context_length or rules.default_context_length
+    if length > rules.max_context_length:
+        raise BuildError(f"a context length of {length} is more than the checkpoint's {rules.max_context_length} positions")
+    return length
+
+
+def _write_assets(staged: Path, checkpoint: Checkpoint, options: BuildOptions, context_length: int) -> None:
+    """The version folders, the Python models' code, and the settings that their code reads."""
+    for template in templates().glob("*/config.pbtxt"):
+        # Triton wants a version folder in an ensemble too, and an empty one does not survive every copy.
+        version = staged / template.parent.name / "1"
+        version.mkdir(parents=True)
+        (version / ".keep").touch()
+    for model in _PYTHON_MODELS:
+        for path in (*templates().glob(f"{model}/1/*.py"), *templates().glob("shared/*.py")):
+            shutil.copy(path, staged / model / "1")
+    images = staged / "image_preprocessing" / "1"
+    preprocessing = {"image_size": checkpoint.preprocessing.image_size, "rules": options.image_rules}
+    (images / "preprocessing.json").write_text(json.dumps(preprocessing, indent=2), encoding="utf-8")
+    texts = staged / "text_tokenization" / "1"
+    tokenizer = {
+        "kind": "bert_wordpiece",
+        "context_length": context_length,
+        "length_buckets": length_buckets(context_length),
+        "straighten_quotes": options.text_rules == "evaluation",
+    }
+    (texts / "tokenizer.json").write_text(json.dumps(tokenizer, indent=2), encoding="utf-8")
+    shutil.copy(checkpoint.tokenization.vocabulary, texts / "vocab.txt")
+
+
+def _version(staged: Path, model: str) -> Path:
+    return staged / model / "1" / "model.pt"

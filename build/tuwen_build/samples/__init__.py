@@ -1,0 +1,124 @@
+"""Real pictures and texts, and every awkward form they come in: what builds are verified with."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+__all__ = ["PHOTOGRAPHS", "SampleText", "awkward_images", "awkward_texts", "sample", "vocabulary"]
+
+PHOTOGRAPHS = ("cat.jpg", "coffee.jpg", "rocket.jpg", "astronaut.jpg")
+_DRAWING = "horse.png"
+
+
+@dataclass(frozen=True)
+class SampleText:
+    """A text and what Chinese-CLIP's own tokenizer makes of it.
+
+    Attributes:
+        everyday: no trap in it: every BERT tokenizer agrees.
+        token_ids: ids of `cn_clip`'s tokenizer with the 21128-token vocabulary, without [CLS] and [SEP],
+            the first 510 of them.
+    """
+
+    name: str
+    text: str
+    everyday: bool
+    token_ids: tuple[int, ...]
+
+
+def sample(name: str) -> Path:
+    """The path of a sample file, such as ``cat.jpg``."""
+    return Path(str(resources.files(__package__).joinpath(name)))
+
+
+def vocabulary() -> Path:
+    """The 21128-token vocabulary of Chinese-CLIP (that of BERT-Base, Chinese)."""
+    return sample("vocab.txt")
+
+
+def awkward_texts() -> tuple[str, list[SampleText]]:
+    """The sha256 of the vocabulary that the ids belong to, and the texts.
+
+    ``tests/reference/cn_clip_reference.py tokens`` wrote the file, with cn-clip 1.6.0.
+    """
+    content = json.loads(sample("texts.json").read_text(encoding="utf-8"))
+    texts = [
+        SampleText(entry["name"], entry["text"] * entry.get("times", 1), entry["everyday"], tuple(entry["token_ids"]))
+        for entry in content["texts"]
+    ]
+    return content["vocabulary_sha256"], texts
+
+
+def awkward_images() -> dict[str, bytes]:
+    """Encoded images by name: photographs and a drawing in every mode, format and shape that users send."""
+    images = {name: sample(name).read_bytes() for name in (*PHOTOGRAPHS, _DRAWING)}
+    with Image.open(sample("cat.jpg")) as photograph, Image.open(sample(_DRAWING)) as drawing:
+        images |= _modes(photograph, drawing)
+        images |= _formats(photograph)
+        images |= _shapes(photograph)
+    return images
+
+
+def _modes(photograph: Image.Image, drawing: Image.Image) -> dict[str, bytes]:
+    grey = photograph.convert("L")
+    faded = photograph.convert("RGBA")
+    faded.putalpha(Image.linear_gradient("L").resize(photograph.size))
+    sixteen = Image.frombytes("I;16", grey.size, b"".join(bytes((value, value)) for value in grey.tobytes()))
+    palette = photograph.quantize(64)
+    return {
+        "grey.png": _encode(grey, "PNG"),
+        "grey.jpg": _encode(grey, "JPEG"),
+        "grey_alpha.png": _encode(faded.convert("LA"), "PNG"),
+        "rgba.png": _encode(faded, "PNG"),
+        "drawing_rgba.webp": _encode(drawing, "WEBP", lossless=True),
+        "palette.png": _encode(palette, "PNG"),
+        "palette_transparent.png": _encode(palette, "PNG", transparency=3),
+        "palette_partly_transparent.png": _encode(palette, "PNG", transparency=bytes(range(64))),
+        "one_bit.png": _encode(drawing.convert("1"), "PNG"),
+        "sixteen_bit.png": _encode(sixteen, "PNG"),
+        "sixteen_bit.tiff": _encode(sixteen, "TIFF"),
+        "cmyk.jpg": _encode(photograph.convert("CMYK"), "JPEG"),
+        "cmyk.tiff": _encode(photograph.convert("CMYK"), "TIFF"),
+    }
+
+
+def _formats(photograph: Image.Image) -> dict[str, bytes]:
+    turned = [photograph.rotate(angle) for angle in (0, 90, 180)]
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: the camera was held upright
+    return {
+        "plain.png": _encode(photograph, "PNG"),
+        "progressive.jpg": _encode(photograph, "JPEG", progressive=True, quality=80),
+        "subsampled.jpg": _encode(photograph, "JPEG", subsampling="4:2:0", quality=40),
+        "exif_rotated.jpg": _encode(photograph, "JPEG", exif=exif),
+        "lossy.webp": _encode(photograph, "WEBP", quality=60),
+        "animated.webp": _encode(turned[0], "WEBP", save_all=True, append_images=turned[1:]),
+        "plain.gif": _encode(photograph, "GIF"),
+        "animated.gif": _encode(turned[0], "GIF", save_all=True, append_images=turned[1:], duration=100),
+        "animated.png": _encode(turned[0], "PNG", save_all=True, append_images=turned[1:]),
+        "plain.bmp": _encode(photograph, "BMP"),
+        "lzw.tiff": _encode(photograph, "TIFF", compression="tiff_lzw"),
+        "pages.tiff": _encode(turned[0], "TIFF", save_all=True, append_images=turned[1:]),
+    }
+
+
+def _shapes(photograph: Image.Image) -> dict[str, bytes]:
+    return {
+        "1x1.png": _encode(photograph.resize((1, 1)), "PNG"),
+        "8000x20.jpg": _encode(photograph.resize((8000, 20)), "JPEG"),
+        "20x3000.png": _encode(photograph.resize((20, 3000)), "PNG"),
+        "224x224.png": _encode(photograph.resize((224, 224)), "PNG"),
+    }
+
+
+def _encode(image: Image.Image, image_format: str, **options: Any) -> bytes:
+    encoded = io.BytesIO()
+    image.save(encoded, image_format, **options)
+    return encoded.getvalue()

@@ -1,0 +1,121 @@
+"""NVIDIA's tritonserver, as the PyPI wheel `nvidia-pytriton` carries it: where it is and what it needs to run.
+
+Only the binary, its libraries and the Python backend of the wheel are used, never its Python API.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuwen_build.errors import UnsupportedPlatformError
+
+__all__ = ["Runtime", "find_runtime"]
+
+_OLDEST_GLIBC = (2, 35)  # the wheel is tagged manylinux_2_35
+_PYTORCH_BACKEND = Path(__file__).parent / "backends" / "pytorch"
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A tritonserver that can be started.
+
+    Attributes:
+        binary: the tritonserver program.
+        wheel: the wheel's folder `tritonserver`, with the Python backend and its stubs.
+        library_path: folders for LD_LIBRARY_PATH: the wheel's libraries and the one with libpython.
+    """
+
+    binary: Path
+    wheel: Path
+    library_path: tuple[Path, ...]
+
+    def environment(self) -> dict[str, str]:
+        """The environment for tritonserver and the Python stubs that it starts.
+
+        A stub embeds an interpreter of its own, which finds the packages of this one through PYTHONPATH, and
+        starts in an ASCII locale whatever LANG says: UTF-8 mode keeps Chinese log lines from raising.
+        """
+        paths = [str(path) for path in self.library_path]
+        if inherited := os.environ.get("LD_LIBRARY_PATH"):
+            paths.append(inherited)
+        packages = [path for path in sys.path if path.endswith("site-packages") or path.endswith("dist-packages")]
+        return {
+            **os.environ,
+            "LD_LIBRARY_PATH": os.pathsep.join(paths),
+            "PYTHONPATH": os.pathsep.join(packages),
+            "PYTHONUTF8": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+
+    def assemble_backends(self, folder: Path) -> None:
+        """Lay out a backend directory: the wheel's `python` with this interpreter's stub, and our `pytorch`."""
+        python = folder / "python"
+        shutil.copytree(self.wheel / "backends" / "python", python, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(_stub(self.wheel), python / "triton_python_backend_stub")
+        shutil.copytree(_PYTORCH_BACKEND, folder / "pytorch", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def find_runtime() -> Runtime:
+    """The embedded tritonserver for this interpreter.
+
+    Raises:
+        UnsupportedPlatformError: wrong system, processor, glibc or Python, no libpython, or the extra is missing;
+            the message says what to do.
+    """
+    _check_platform()
+    spec = importlib.util.find_spec("pytriton")  # found, not imported: its Python API is not for us
+    if spec is None or spec.origin is None:
+        raise UnsupportedPlatformError("the embedded server is not installed; run: pip install 'tuwen[serve]'")
+    wheel = Path(spec.origin).parent / "tritonserver"
+    libraries = Path(spec.origin).parents[1] / "nvidia_pytriton.libs"
+    _stub(wheel)
+    return Runtime(wheel / "bin" / "tritonserver", wheel, (libraries, _libpython_folder()))
+
+
+def _check_platform() -> None:
+    system, machine = platform.system(), platform.machine()
+    if (system, machine) != ("Linux", "x86_64"):
+        raise UnsupportedPlatformError(
+            f"the embedded server runs on Linux x86_64, this is {system} {machine}; the client works here, and the "
+            "repository can be served with NVIDIA's container"
+        )
+    library, version = platform.libc_ver()
+    if library != "glibc" or tuple(map(int, version.split(".")[:2])) < _OLDEST_GLIBC:
+        raise UnsupportedPlatformError(
+            f"the embedded server needs glibc {'.'.join(map(str, _OLDEST_GLIBC))} or newer (Debian 12, Ubuntu 22.04), "
+            f"this system has {library or 'another C library'} {version}; serve with NVIDIA's container instead"
+        )
+
+
+def _stub(wheel: Path) -> Path:
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stub = wheel / "python_backend_stubs" / version / "triton_python_backend_stub"
+    if not stub.is_file():
+        available = ", ".join(sorted(path.name for path in stub.parents[1].iterdir()))
+        raise UnsupportedPlatformError(f"the embedded server has no stub for Python {version}, only for {available}")
+    return stub
+
+
+def _libpython_folder() -> Path:
+    """The folder with this interpreter's shared library, which the stub is linked to."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    name = f"libpython{version}.so.1.0"
+    candidates = [
+        Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib"),
+        Path(sys.base_prefix) / "lib",
+        Path("/usr/lib/x86_64-linux-gnu"),
+    ]
+    for folder in candidates:
+        if (folder / name).exists():
+            return folder
+    raise UnsupportedPlatformError(
+        f"{name} is missing, which Triton's Python models are run with; on Debian and Ubuntu: "
+        f"sudo apt install libpython{version} (or use a Python built with --enable-shared)"
+    )

@@ -1,0 +1,215 @@
+"""The build refuses to lie: what was written is compared with the reference, from bytes and strings to vectors.
+
+Everything is loaded back from the staged repository, as the server will load it: the very files pixels.py,
+tokens.py and model.pt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import math
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from tuwen_build.checkpoints import Checkpoint
+from tuwen_build.encoders import Precision
+from tuwen_build.errors import VerificationError
+from tuwen_build.options import BuildOptions
+from tuwen_build.samples import PHOTOGRAPHS, awkward_images, awkward_texts
+
+__all__ = ["Bound", "Deviation", "bound", "verify_images", "verify_texts"]
+
+FP32_MAX_ABS = 1e-5
+_UNIT_ROUNDOFF = {"bf16": 2.0**-8, "fp16": 2.0**-11}
+_BATCH_SIZES = (1, 2, 3, 7)
+_FIXTURE_LENGTH = 510  # texts.json keeps this many ids of a text
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How far unit vectors may be from the reference's: the largest component, or the Euclidean distance."""
+
+    max_abs: float
+    distance: float
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far unit vectors are from the reference's.
+
+    Attributes:
+        max_abs: the largest difference of one component.
+        distance: the largest Euclidean distance of two vectors.
+        min_cosine: the smallest cosine of two vectors.
+        compared: how many vectors were compared.
+    """
+
+    max_abs: float
+    distance: float
+    min_cosine: float
+    compared: int
+
+
+def bound(precision: Precision, depth: int) -> Bound:
+    """The bound that a build of this precision is held to.
+
+    fp32: 1e-5 on every component; only the order of additions differs. bf16 and fp16: each of a tower's
+    2 x depth residual branches, and its input and projection, is rounded to a relative error of at most the
+    unit roundoff u (2^-8 and 2^-11). LayerNorm keeps the hidden state's scale, so the errors add up like a
+    random walk: a distance of about u * sqrt(2 * depth + 2) on the unit sphere. Twice that is allowed.
+    """
+    if precision == "fp32":
+        return Bound(max_abs=FP32_MAX_ABS, distance=math.inf)
+    distance = 2 * _UNIT_ROUNDOFF[precision] * math.sqrt(2 * depth + 2)
+    return Bound(max_abs=distance, distance=distance)
+
+
+def verify_images(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -> Deviation:
+    """Compare preprocessing (bit for bit) and the vision encoder with the reference, over every awkward image.
+
+    Raises:
+        VerificationError: they differ; says where and by how much.
+    """
+    module = _load_module(staged / "image_preprocessing" / "1" / "pixels.py")
+    preprocessor = module.load_preprocessor(staged / "image_preprocessing" / "1", module.ImageLimits())
+    rules = checkpoint.preprocessing
+    served: list[NDArray[np.uint8]] = []
+    for name, data in awkward_images().items():
+        pixels = preprocessor.pixel_values(data)
+        served.append(pixels)
+        if options.image_rules == "display" and name not in PHOTOGRAPHS:
+            continue  # the rules part ways on everything but plain photographs
+        difference = np.abs(pixels.astype(int) - _reference_pixels(data, rules.image_size).astype(int)).max()
+        if difference:
+            raise VerificationError(f"preprocessing differs from the reference on {name} by up to {difference} of 255")
+    batch = torch.from_numpy(np.stack(served))
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (rules.mean, rules.std))
+    encoder = _load_encoder(staged / "vision_encoder")
+    pairs = []
+    for start, stop in _slices(len(batch), options.max_batch_size):
+        pixels = batch[start:stop]
+        normalised = (pixels.to(torch.float32) / 255.0 - mean) / std
+        pairs.append((encoder(pixels), checkpoint.reference.embed_images(normalised)))
+    return _judge("vision encoder", pairs, bound(options.precision, checkpoint.depth))
+
+
+def verify_texts(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -> Deviation:
+    """Compare the tokenizer (id for id) and the text encoder with the reference, over every awkward text and length.
+
+    Raises:
+        VerificationError: they differ; says where and by how much.
+    """
+    tokenizer = _load_module(staged / "text_tokenization" / "1" / "tokens.py").load_tokenizer(
+        staged / "text_tokenization" / "1"
+    )
+    _verify_tokens(tokenizer, checkpoint, options)
+    texts = [entry.text for entry in awkward_texts()[1]]
+    encoder = _load_encoder(staged / "text_encoder")
+    odd_length = tokenizer.context_length - 1
+    pairs = []
+    for length in (*tokenizer.length_buckets, odd_length):
+        fitting = [text for text in texts if tokenizer.encode([text]).attention_mask.sum() <= length]
+        tokens = tokenizer.encode(fitting, length=length)
+        ids, mask = torch.from_numpy(tokens.input_ids), torch.from_numpy(tokens.attention_mask)
+        for start, stop in _slices(len(fitting), options.max_batch_size):
+            batch = (ids[start:stop], mask[start:stop])
+            pairs.append((encoder(*batch), checkpoint.reference.embed_texts(*batch)))
+    return _judge("text encoder", pairs, bound(options.precision, checkpoint.depth))
+
+
+# mypy cannot see into the staged file; its tokenizer is BertTokenizer of text_tokenization/1/tokens.py.
+def _verify_tokens(tokenizer, checkpoint: Checkpoint, options: BuildOptions) -> None:  # type: ignore[no-untyped-def]
+    room = tokenizer.context_length - 2
+    vocabulary_sha256, texts = awkward_texts()
+    known_vocabulary = hashlib.sha256(checkpoint.tokenization.vocabulary.read_bytes()).hexdigest() == vocabulary_sha256
+    checks: list[tuple[str, Callable[[str], list[int]], Sequence[str]]] = []
+    everyday = [entry.text for entry in texts if entry.everyday]
+    checks.append(
+        ("the checkpoint's own", lambda text: checkpoint.reference.tokenize(text, tokenizer.context_length), everyday)
+    )
+    if known_vocabulary and options.text_rules == "reference" and room <= _FIXTURE_LENGTH:
+        cls, sep = tokenizer.encode([""]).input_ids[0, :2].tolist()
+        ids = {entry.text: [cls, *entry.token_ids[:room], sep] for entry in texts}
+        checks.append(("cn_clip's", ids.__getitem__, list(ids)))
+    for owner, reference, cases in checks:
+        for text in cases:
+            tokens = tokenizer.encode([text])
+            got = tokens.input_ids[0][tokens.attention_mask[0] == 1].tolist()
+            if got != (expected := reference(text)):
+                raise VerificationError(
+                    f"the tokenizer differs from {owner} on {text[:40]!r}: {_first_difference(got, expected)}"
+                )
+
+
+def _first_difference(got: list[int], expected: list[int]) -> str:
+    for position, (ours, theirs) in enumerate(zip(got, expected, strict=False)):
+        if ours != theirs:
+            return f"token {position} is {ours}, the reference says {theirs}"
+    return f"{len(got)} tokens, the reference says {len(expected)}"
+
+
+def _judge(what: str, pairs: list[tuple[Tensor, Tensor]], allowed: Bound) -> Deviation:
+    got = torch.cat([ours for ours, _ in pairs]).double()
+    expected = torch.cat([theirs for _, theirs in pairs]).double()
+    expected = expected / expected.norm(dim=-1, keepdim=True)
+    deviation = Deviation(
+        max_abs=float((got - expected).abs().max()),
+        distance=float((got - expected).norm(dim=-1).max()),
+        min_cosine=float(torch.nn.functional.cosine_similarity(got, expected).min()),
+        compared=len(got),
+    )
+    # written so that a NaN fails
+    if not (deviation.max_abs <= allowed.max_abs and deviation.distance <= allowed.distance):
+        raise VerificationError(
+            f"the exported {what} differs from the reference: up to {deviation.max_abs:.2e} in a component "
+            f"(allowed {allowed.max_abs:.0e}), distance {deviation.distance:.2e}, cosine {deviation.min_cosine:.6f}"
+        )
+    return deviation
+
+
+def _reference_pixels(data: bytes, side: int) -> NDArray[np.uint8]:
+    """cn_clip's image_transform up to its ToTensor (cn_clip/clip/utils.py), which on a PIL image is PIL's own resize."""
+    with Image.open(io.BytesIO(data)) as image:
+        resized = image.resize((side, side), Image.Resampling.BICUBIC).convert("RGB")
+    return np.asarray(resized).transpose(2, 0, 1)
+
+
+def _slices(count: int, largest: int) -> list[tuple[int, int]]:
+    """Cover `count` items with batches of every size in turn."""
+    slices, start = [], 0
+    while start < count:
+        size = min(_BATCH_SIZES[len(slices) % len(_BATCH_SIZES)], largest)
+        slices.append((start, min(start + size, count)))
+        start += size
+    return slices
+
+
+def _load_encoder(folder: Path) -> Callable[..., Tensor]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # see export.py
+        encoder = torch.jit.load(str(folder / "1" / "model.pt"), map_location="cpu")
+    return torch.inference_mode()(encoder)  # type: ignore[no-any-return]
+
+
+def _load_module(path: Path) -> ModuleType:
+    """Import a file of the staged repository under a name of its own."""
+    name = f"tuwen_staged_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None  # noqa: S101 - a path that ends in .py always has a loader
+    assert spec.loader is not None  # noqa: S101
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module

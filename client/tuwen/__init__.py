@@ -1,0 +1,1 @@
+from tuwen._errors import *

@@ -1,0 +1,140 @@
+"""Everything that can go wrong, as one tree.
+
+::
+
+    TuwenError
+    ├── InvalidArgumentError (ValueError)   the call itself is wrong: an empty list, an unknown image type
+    ├── InvalidItemsError (ValueError)      items that the server or the SDK refused, each with its reason
+    ├── ServerError                         the server, or the way to it; carries model, code and request id
+    │   ├── ServerUnavailableError *        nobody answers, or the server is starting or stopping
+    │   ├── OverloadedError *               the queue is full, or the request waited in it too long
+    │   ├── DeadlineExceededError           the call's time budget is used up
+    │   ├── AccessDeniedError               TLS or a restricted protocol: the key or certificate is refused
+    │   ├── ModelNotFoundError              the server runs, but serves no such model
+    │   └── InferenceError                  the server failed on this request, or answered nonsense
+    ├── MissingExtraError (ImportError)     a command needs an extra that is not installed
+    ├── BuildError                          tuwen_build: a repository cannot be built (see tuwen_build.errors)
+    └── ServeError                          tuwen_build: the embedded server cannot run (see tuwen_build.errors)
+
+``*`` the same request may succeed later or on another server: ``error.retryable`` is true.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = [
+    "AccessDeniedError",
+    "BuildError",
+    "DeadlineExceededError",
+    "InferenceError",
+    "InvalidArgumentError",
+    "InvalidItemsError",
+    "ItemFailure",
+    "MissingExtraError",
+    "ModelNotFoundError",
+    "OverloadedError",
+    "ServeError",
+    "ServerError",
+    "ServerUnavailableError",
+    "TuwenError",
+]
+
+
+class TuwenError(Exception):
+    """The root of the tree: ``except TuwenError`` catches everything that this package raises on purpose."""
+
+    retryable: bool = False
+
+
+class InvalidArgumentError(TuwenError, ValueError):
+    """The call itself is wrong; nothing was sent."""
+
+
+@dataclass(frozen=True)
+class ItemFailure:
+    """One refused item.
+
+    Attributes:
+        index: its position in the sequence that was passed in.
+        reason: one word for programs, such as ``corrupt`` or ``too_many_pixels``.
+        message: one line for people.
+    """
+
+    index: int
+    reason: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"item {self.index}: {self.reason}: {self.message}"
+
+
+class InvalidItemsError(TuwenError, ValueError):
+    """Some items were refused; the others were fine.
+
+    Attributes:
+        failures: every refused item, in order.
+    """
+
+    def __init__(self, kind: str, failures: tuple[ItemFailure, ...], total: int) -> None:
+        self.kind = kind
+        self.failures = failures
+        self.total = total
+        super().__init__(f"{len(failures)} of {total} {kind}s refused: {'; '.join(map(str, failures))}")
+
+
+class ServerError(TuwenError):
+    """The server, or the way to it, failed.
+
+    Attributes:
+        model: the Triton model that was called, if any.
+        code: the name of the gRPC status, such as ``UNAVAILABLE``.
+        request_id: the id that the request carried, to find it in the server's log.
+    """
+
+    def __init__(self, message: str, *, model: str | None = None, code: str = "", request_id: str = "") -> None:
+        self.model = model
+        self.code = code
+        self.request_id = request_id
+        details = ", ".join(part for part in (model and f"model {model}", code, request_id) if part)
+        super().__init__(f"{message} ({details})" if details else message)
+
+
+class ServerUnavailableError(ServerError):
+    """Nobody answers, or the server is starting or stopping. A retry can help."""
+
+    retryable = True
+
+
+class OverloadedError(ServerError):
+    """The server refused the request to protect itself. A retry, after a pause, can help."""
+
+    retryable = True
+
+
+class DeadlineExceededError(ServerError):
+    """The call's time budget is used up; a retry needs a larger ``timeout``."""
+
+
+class AccessDeniedError(ServerError):
+    """The server refused the credentials."""
+
+
+class ModelNotFoundError(ServerError):
+    """The server serves no such model: is it a repository that ``tuwen build`` made?"""
+
+
+class InferenceError(ServerError):
+    """The server failed on this request, or its answer is not what this SDK understands."""
+
+
+class MissingExtraError(TuwenError, ImportError):
+    """A command needs an extra that is not installed; the message says which."""
+
+
+class BuildError(TuwenError):
+    """A model repository cannot be built."""
+
+
+class ServeError(TuwenError):
+    """The embedded server cannot start or stopped by itself."""

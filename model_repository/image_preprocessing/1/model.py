@@ -1,0 +1,76 @@
+"""Triton model `image_preprocessing`: a thin adapter around pixels.py.
+
+A batch of requests is decoded by one thread pool: Pillow releases the interpreter lock while it decodes and
+resizes, so threads of one process use every core without a copy of the model for each.
+"""
+
+import json
+import os
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+
+# One thread per image; libraries that start their own would fight over the same cores.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_variable, "1")
+
+import numpy as np  # noqa: E402
+import triton_python_backend_utils as pb_utils  # noqa: E402
+
+from .items import refusal, strings, wants_status  # noqa: E402
+from .metrics import Counter, Histogram  # noqa: E402
+from .pixels import ImageError, ImageLimits, load_preprocessor, usable_cores  # noqa: E402
+
+DECODE_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        parameters = json.loads(args["model_config"])["parameters"]
+
+        def setting(name):
+            return int(parameters[name]["string_value"])
+
+        limits = ImageLimits(setting("MAX_IMAGE_BYTES"), setting("MAX_IMAGE_PIXELS"), setting("MAX_IMAGE_FRAMES"))
+        self._preprocessor = load_preprocessor(Path(__file__).parent, limits)
+        self._pool = ThreadPoolExecutor(setting("DECODE_THREADS") or usable_cores())
+        self._seconds = Histogram(
+            "tuwen_image_decode_seconds", "Time to decode and resize one image, in seconds", DECODE_SECONDS
+        )
+        self._failures = Counter("tuwen_image_decode_failures_total", "Images refused, by reason", "reason")
+        warnings.simplefilter("ignore")  # Pillow warns about odd files; each is judged by its result
+
+    def execute(self, requests):
+        images = [pb_utils.get_input_tensor_by_name(request, "image").as_numpy()[:, 0] for request in requests]
+        outcomes = self._pool.map(self._preprocess, chain.from_iterable(images))
+        return [self._respond(request, [next(outcomes) for _ in batch]) for request, batch in zip(requests, images)]
+
+    def finalize(self):
+        self._pool.shutdown()
+
+    def _preprocess(self, data):
+        started = time.perf_counter()
+        try:
+            pixels = self._preprocessor.pixel_values(data)
+        except ImageError as error:
+            return error, time.perf_counter() - started
+        return pixels, time.perf_counter() - started
+
+    def _respond(self, request, outcomes):
+        side = self._preprocessor.image_size
+        pixel_values = np.zeros((len(outcomes), 3, side, side), dtype=np.uint8)
+        statuses = [""] * len(outcomes)
+        for index, (outcome, seconds) in enumerate(outcomes):
+            self._seconds.observe(seconds)
+            if isinstance(outcome, ImageError):
+                self._failures.increment(outcome.reason)
+                statuses[index] = str(outcome)
+            else:
+                pixel_values[index] = outcome
+        if any(statuses) and not wants_status(request):
+            return refusal("image", statuses)
+        return pb_utils.InferenceResponse(
+            [pb_utils.Tensor("pixel_values", pixel_values), pb_utils.Tensor("status", strings(statuses))]
+        )

@@ -1,0 +1,137 @@
+"""Encoded images to pixel values: the preprocessing of Chinese-CLIP, exactly, with nothing of Triton in it.
+
+The rules are those of ``image_transform`` in ``cn_clip/clip/utils.py``: resize to a square with Pillow's
+bicubic filter, then convert to RGB, in that order. The order matters: Pillow resizes palette and 1-bit
+images with the nearest neighbour, and dropping alpha after the resize keeps the colour under it. Rescaling
+and normalisation are left to the encoder, so that a pixel stays one byte until it gets there.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+__all__ = ["ImageError", "ImageLimits", "Preprocessor", "load_preprocessor", "usable_cores"]
+
+# Decoders that may see untrusted bytes; everything else that Pillow knows stays shut.
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+_BYTES_PER_MIB = 1 << 20
+
+
+class ImageError(ValueError):
+    """An image that cannot be embedded.
+
+    Attributes:
+        reason: one word for programs and metrics: ``empty``, ``too_many_bytes``, ``unsupported_format``,
+            ``too_many_pixels``, ``too_many_frames`` or ``corrupt``.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What an image may ask of the server, checked before a pixel of it is decoded."""
+
+    max_bytes: int = 32 * _BYTES_PER_MIB
+    max_pixels: int = 64_000_000
+    max_frames: int = 1_000
+
+
+@dataclass(frozen=True)
+class Preprocessor:
+    """Turns encoded images into uint8 pixel values.
+
+    Attributes:
+        image_size: the side S of the square that the vision encoder takes, in pixels.
+        rules: ``reference`` does what Chinese-CLIP's own code does. ``display`` sees the image as a viewer
+            shows it: EXIF orientation applied, transparency on white, 16-bit greys scaled instead of
+            clipped, palettes expanded before the resize.
+    """
+
+    image_size: int
+    rules: str = "reference"
+    limits: ImageLimits = ImageLimits()
+
+    def __post_init__(self) -> None:
+        if self.rules not in ("reference", "display"):
+            raise ValueError(f"image rules must be 'reference' or 'display', not {self.rules!r}")
+
+    def pixel_values(self, data: bytes) -> NDArray[np.uint8]:
+        """The pixel values of one encoded image, uint8 (3, S, S), of its first frame.
+
+        Raises:
+            ImageError: the image is refused or cannot be decoded.
+        """
+        self._check_size(data)
+        # Pillow raises whatever its decoders meet in a broken file (OSError, SyntaxError, struct.error,
+        # ValueError, ...), so here, and only here, every exception means "this image is bad".
+        try:
+            with Image.open(io.BytesIO(data), formats=_available_formats()) as image:
+                self._check_header(image)
+                square = self._square(image)
+        except ImageError:
+            raise
+        except Image.UnidentifiedImageError:
+            raise ImageError("unsupported_format", f"not an image in one of {', '.join(_FORMATS)}") from None
+        except Image.DecompressionBombError as error:
+            raise ImageError("too_many_pixels", str(error)) from None
+        except Exception as error:
+            raise ImageError("corrupt", f"cannot decode: {error or type(error).__name__}") from None
+        return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+
+    def _square(self, image: Image.Image) -> Image.Image:
+        if self.rules == "display":
+            image = _as_displayed(image)
+        side = self.image_size
+        return image.resize((side, side), Image.Resampling.BICUBIC).convert("RGB")
+
+    def _check_size(self, data: bytes) -> None:
+        if not data:
+            raise ImageError("empty", "no bytes")
+        if len(data) > self.limits.max_bytes:
+            raise ImageError("too_many_bytes", f"{len(data)} bytes, the limit is {self.limits.max_bytes}")
+
+    def _check_header(self, image: Image.Image) -> None:
+        width, height = image.size
+        if width * height > self.limits.max_pixels:
+            raise ImageError("too_many_pixels", f"{width}x{height} pixels, the limit is {self.limits.max_pixels}")
+        frames = getattr(image, "n_frames", 1)
+        if frames > self.limits.max_frames:
+            raise ImageError("too_many_frames", f"{frames} frames, the limit is {self.limits.max_frames}")
+
+
+def load_preprocessor(folder: Path, limits: ImageLimits) -> Preprocessor:
+    """The preprocessor that the build step described in ``preprocessing.json``."""
+    settings = json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
+    return Preprocessor(image_size=settings["image_size"], rules=settings["rules"], limits=limits)
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on, which in a container is fewer than the machine has."""
+    return len(os.sched_getaffinity(0))
+
+
+def _as_displayed(image: Image.Image) -> Image.Image:
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16") or image.mode == "I":
+        image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _available_formats() -> list[str]:
+    """The allowed formats that this Pillow was built with (AVIF and WebP are optional)."""
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]

@@ -1,0 +1,43 @@
+"""Custom Prometheus metrics of the Python models; silent on a server that runs without metrics."""
+
+import triton_python_backend_utils as pb_utils
+
+__all__ = ["Counter", "Histogram"]
+
+
+class Counter:
+    """A counter, with one label or none."""
+
+    def __init__(self, name, description, label=None):
+        self._family = _family(name, description, "COUNTER")
+        self._label = label
+        self._metrics = {}
+        if label is None:
+            self.increment(by=0)  # a counter that has not moved yet shows as 0, not as missing
+
+    def increment(self, value=None, by=1):
+        if self._family is None:
+            return
+        if value not in self._metrics:
+            self._metrics[value] = self._family.Metric(labels={self._label: value} if self._label else {})
+        self._metrics[value].increment(by)
+
+
+class Histogram:
+    """A histogram without labels; `buckets` are upper bounds."""
+
+    def __init__(self, name, description, buckets):
+        family = _family(name, description, "HISTOGRAM")
+        self._family = family  # a metric dies with its family
+        self._metric = family and family.Metric(labels={}, buckets=list(buckets))
+
+    def observe(self, value):
+        if self._metric is not None:
+            self._metric.observe(value)
+
+
+def _family(name, description, kind):
+    try:
+        return pb_utils.MetricFamily(name=name, description=description, kind=getattr(pb_utils.MetricFamily, kind))
+    except pb_utils.TritonModelException:  # the server was started with --allow-metrics=false
+        return None

@@ -1,0 +1,53 @@
+"""Triton model `text_tokenization`: a thin adapter around tokens.py."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+from .items import refusal, strings, wants_status
+from .metrics import Counter
+from .tokens import load_tokenizer
+
+
+class TritonPythonModel:
+    def initialize(self, args):
+        parameters = json.loads(args["model_config"])["parameters"]
+        self._max_bytes = int(parameters["MAX_TEXT_BYTES"]["string_value"])
+        self._tokenizer = load_tokenizer(Path(__file__).parent)
+        self._truncated = Counter("tuwen_texts_truncated_total", "Texts cut to the context length")
+        self._failures = Counter("tuwen_text_failures_total", "Texts refused, by reason", "reason")
+
+    def execute(self, requests):
+        return [self._respond(request) for request in requests]
+
+    def _respond(self, request):
+        items = pb_utils.get_input_tensor_by_name(request, "text").as_numpy()[:, 0]
+        texts, statuses = zip(*map(self._decode, items))
+        if any(statuses) and not wants_status(request):
+            return refusal("text", statuses)
+        tokens = self._tokenizer.encode(list(texts))
+        if tokens.truncated.any():
+            self._truncated.increment(by=int(tokens.truncated.sum()))
+        return pb_utils.InferenceResponse(
+            [
+                pb_utils.Tensor("input_ids", tokens.input_ids),
+                pb_utils.Tensor("attention_mask", tokens.attention_mask),
+                pb_utils.Tensor("truncated", np.asarray(tokens.truncated).reshape(-1, 1)),
+                pb_utils.Tensor("status", strings(statuses)),
+            ]
+        )
+
+    def _decode(self, data):
+        """The text, or an empty one and why it was refused."""
+        if len(data) > self._max_bytes:
+            return self._refuse("too_many_bytes", f"{len(data)} bytes, the limit is {self._max_bytes}")
+        try:
+            return data.decode("utf-8"), ""
+        except UnicodeDecodeError as error:
+            return self._refuse("not_utf8", f"byte {error.start} is not UTF-8")
+
+    def _refuse(self, reason, message):
+        self._failures.increment(reason)
+        return "", f"{reason}: {message}"
