@@ -2,7 +2,7 @@
 
 from tuwen_build.checkpoints import Checkpoint, open_checkpoint
 from tuwen_build.repository import BuildOptions, build_repository
-
+from tuwen_build.server import EmbeddedServer, ServerOptions
 
 __all__ = [
     "BuildOptions",

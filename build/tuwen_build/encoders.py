@@ -74,4 +74,5 @@ def _own_copy(tower: nn.Module, precision: Precision) -> nn.Module:
 def _unit(embedding: Tensor) -> Tensor:
     """The L2 norm, as cn_clip's callers take it: no epsilon, so that the reference is met exactly."""
     embedding = embedding.to(torch.float32)
-    return embedding / embedding.norm(p=2, dim=-1, keepdim=True)
+    norm: Tensor = torch.linalg.vector_norm(embedding, dim=-1, keepdim=True)
+    return embedding / norm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +32,9 @@ def export(encoder: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
         # batch yet (pytorch_backend README, "AOTInductor"); and the tracer warns of shape checks that the
         # verification, which runs other shapes, proves harmless.
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        traced = torch.jit.trace(encoder, example, check_trace=False)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
+        warnings.simplefilter("ignore", FutureWarning)  # transformers about its own attributes, which the tracer reads
+        traced = torch.jit.trace(encoder, example, check_trace=False)  # type: ignore[no-untyped-call]
         if constants := device_constants(traced):
             raise ExportError(
                 f"the graph of {type(encoder).__name__} holds {len(constants)} device constant(s), so it would only "
@@ -47,7 +49,7 @@ def device_constants(traced: torch.jit.ScriptModule) -> list[str]:
     ``torch.zeros(..., device=x.device)``, ``torch.arange`` and ``.to(device=...)`` become constants when
     traced, and ``torch.jit.load(map_location=...)`` does not change them.
     """
-    graph = traced.inlined_graph
+    graph: Any = traced.inlined_graph
     return [
         " ".join(str(node).split())
         for node in graph.findAllNodes("prim::Constant", recurse=True)

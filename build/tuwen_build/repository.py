@@ -32,7 +32,7 @@ def build_repository(
     options: BuildOptions | None = None,
     *,
     force: bool = False,
-    progress: Callable[[str], None] = lambda step: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Manifest:
     """Build a Triton model repository from a checkpoint and prove it equal to the reference.
 
@@ -148,7 +148,9 @@ def _context_length(checkpoint: Checkpoint, options: BuildOptions) -> int:
     rules = checkpoint.tokenization
     length = options.context_length or rules.default_context_length
     if length > rules.max_context_length:
-        raise BuildError(f"a context length of {length} is more than the checkpoint's {rules.max_context_length} positions")
+        raise BuildError(
+            f"a context length of {length} is more than the checkpoint's {rules.max_context_length} positions"
+        )
     return length
 
 

@@ -86,6 +86,7 @@ def verify_images(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -
     preprocessor = module.load_preprocessor(staged / "image_preprocessing" / "1", module.ImageLimits())
     rules = checkpoint.preprocessing
     served: list[NDArray[np.uint8]] = []
+    warnings.filterwarnings("ignore", module="PIL")  # about odd files, which these are on purpose
     for name, data in awkward_images().items():
         pixels = preprocessor.pixel_values(data)
         served.append(pixels)
@@ -180,7 +181,7 @@ def _judge(what: str, pairs: list[tuple[Tensor, Tensor]], allowed: Bound) -> Dev
 
 
 def _reference_pixels(data: bytes, side: int) -> NDArray[np.uint8]:
-    """cn_clip's image_transform up to its ToTensor (cn_clip/clip/utils.py), which on a PIL image is PIL's own resize."""
+    """cn_clip's image_transform (cn_clip/clip/utils.py) up to ToTensor; on a PIL image its Resize is PIL's own."""
     with Image.open(io.BytesIO(data)) as image:
         resized = image.resize((side, side), Image.Resampling.BICUBIC).convert("RGB")
     return np.asarray(resized).transpose(2, 0, 1)
@@ -188,7 +189,8 @@ def _reference_pixels(data: bytes, side: int) -> NDArray[np.uint8]:
 
 def _slices(count: int, largest: int) -> list[tuple[int, int]]:
     """Cover `count` items with batches of every size in turn."""
-    slices, start = [], 0
+    slices: list[tuple[int, int]] = []
+    start = 0
     while start < count:
         size = min(_BATCH_SIZES[len(slices) % len(_BATCH_SIZES)], largest)
         slices.append((start, min(start + size, count)))
@@ -199,7 +201,7 @@ def _slices(count: int, largest: int) -> list[tuple[int, int]]:
 def _load_encoder(folder: Path) -> Callable[..., Tensor]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # see export.py
-        encoder = torch.jit.load(str(folder / "1" / "model.pt"), map_location="cpu")
+        encoder = torch.jit.load(str(folder / "1" / "model.pt"), map_location="cpu")  # type: ignore[no-untyped-call]
     return torch.inference_mode()(encoder)  # type: ignore[no-any-return]
 
 

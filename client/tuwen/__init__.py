@@ -1,1 +1,55 @@
-from tuwen._errors import *
+"""图文: Chinese-CLIP and CLIP embeddings from a Triton Inference Server.
+
+::
+
+    from tuwen import Client
+
+    with Client("localhost:8001") as clip:
+        vectors = clip.embed_images(["cat.jpg", "dog.png"])
+        scores = clip.similarity(images=["cat.jpg"], texts=["一只猫", "一只狗"])
+        print(scores.probabilities)
+"""
+
+from tuwen._card import ModelCard
+from tuwen._client import Client
+from tuwen._errors import (
+    AccessDeniedError,
+    BuildError,
+    DeadlineExceededError,
+    InferenceError,
+    InvalidArgumentError,
+    InvalidItemsError,
+    ItemFailure,
+    MissingExtraError,
+    ModelNotFoundError,
+    OverloadedError,
+    ServeError,
+    ServerError,
+    ServerUnavailableError,
+    TuwenError,
+)
+from tuwen._images import ImageInput
+from tuwen._requests import TextTruncatedWarning
+from tuwen._scores import Similarity
+
+__all__ = [
+    "AccessDeniedError",
+    "BuildError",
+    "Client",
+    "DeadlineExceededError",
+    "ImageInput",
+    "InferenceError",
+    "InvalidArgumentError",
+    "InvalidItemsError",
+    "ItemFailure",
+    "MissingExtraError",
+    "ModelCard",
+    "ModelNotFoundError",
+    "OverloadedError",
+    "ServeError",
+    "ServerError",
+    "ServerUnavailableError",
+    "Similarity",
+    "TextTruncatedWarning",
+    "TuwenError",
+]

@@ -52,7 +52,12 @@ TEXTS = [
     ("long_word_100", "a" * 100, 1, False),
     ("long_word_150", "a" * 150, 1, False),
     ("long_word_201", "a" * 201, 1, False),
-    ("control_characters", "a\x00b\x01c\td\ne\rf\x0bg\x0ch\x1fi\x7fj\x85k\u200bl\u200em\ufeffn\u2028o\u2029p", 1, False),
+    (
+        "control_characters",
+        "a\x00b\x01c\td\ne\rf\x0bg\x0ch\x1fi\x7fj\x85k\u200bl\u200em\ufeffn\u2028o\u2029p",
+        1,
+        False,
+    ),
     ("special_tokens", "[SEP] 猫 [CLS][MASK] [PAD] [UNK]", 1, False),
     ("quotes", "“猫”和‘狗’ \"cat\" 'dog' 「鳥」", 1, False),
     ("private_use", "\ue000猫\uf8ff", 1, False),
@@ -74,7 +79,10 @@ def tokens() -> None:
         ids = _tokenizer.convert_tokens_to_ids(_tokenizer.tokenize(text * times))[:510]
         entry = {"name": name, "text": text, "times": times, "everyday": everyday, "token_ids": ids}
         texts.append({key: value for key, value in entry.items() if (key, value) != ("times", 1)})
-    head = {"made_by": "tests/reference/cn_clip_reference.py tokens, with cn-clip 1.6.0", "vocabulary_sha256": vocabulary}
+    head = {
+        "made_by": "tests/reference/cn_clip_reference.py tokens, with cn-clip 1.6.0",
+        "vocabulary_sha256": vocabulary,
+    }
     lines = ",\n".join("    " + json.dumps(entry, ensure_ascii=True) for entry in texts)
     print(json.dumps(head)[:-1] + ', "texts": [\n' + lines + "\n]}")
 
@@ -144,9 +152,9 @@ def _native_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for kind in ("weight", "bias"):
         native[f"visual.ln_pre.{kind}"] = weights[f"vision_model.pre_layrnorm.{kind}"]
         native[f"visual.ln_post.{kind}"] = weights[f"vision_model.post_layernorm.{kind}"]
-    for name in weights:
+    for name, tensor in weights.items():
         if name.startswith("text_model.") and "pooler" not in name and "position_ids" not in name:
-            native["bert." + name.removeprefix("text_model.")] = weights[name]
+            native["bert." + name.removeprefix("text_model.")] = tensor
     layers = {name.split(".")[3] for name in weights if name.startswith("vision_model.encoder.layers.")}
     pairs = {
         "attn.out_proj": "self_attn.out_proj",

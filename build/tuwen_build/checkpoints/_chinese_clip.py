@@ -40,7 +40,7 @@ class ChineseClipReader:
         if not weights:
             raise CheckpointError(f"{folder}: no weights: neither *.safetensors nor pytorch_model*.bin")
         model = _load(folder)
-        config = model.config
+        config: Any = model.config
         _check_vocabulary(vocabulary, config.text_config.vocab_size)
         mean, std = _pixel_statistics(folder / "preprocessor_config.json", config.vision_config.image_size)
         return Checkpoint(
@@ -104,7 +104,7 @@ class _TransformersReference:
 
 def _features(output: Any) -> Tensor:
     """Since transformers 5 the feature methods return an object that holds the projected vector."""
-    return output if isinstance(output, Tensor) else output.pooler_output  # type: ignore[no-any-return]
+    return output if isinstance(output, Tensor) else output.pooler_output
 
 
 def _load(folder: Path) -> ChineseCLIPModel:
@@ -113,16 +113,22 @@ def _load(folder: Path) -> ChineseCLIPModel:
     transformers fills missing weights with random numbers and only warns; here that is an error.
     """
     try:
-        model, report = ChineseCLIPModel.from_pretrained(
-            str(folder), dtype=torch.float32, attn_implementation="sdpa", local_files_only=True, output_loading_info=True
+        loaded: Any = ChineseCLIPModel.from_pretrained(
+            str(folder),
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            local_files_only=True,
+            output_loading_info=True,
         )
     except Exception as error:  # transformers, safetensors and pickle each raise their own
         raise CheckpointError(f"{folder}: cannot load the weights: {error}") from error
+    model, report = loaded
     for kind in ("missing_keys", "mismatched_keys", "error_msgs"):
         if problems := sorted(map(str, report.get(kind) or ())):
             shown = ", ".join(problems[:5]) + (f" and {len(problems) - 5} more" if len(problems) > 5 else "")
             raise CheckpointError(f"{folder}: the weights do not fit config.json: {kind.replace('_', ' ')}: {shown}")
-    return model.eval()
+    model.eval()
+    return model  # type: ignore[no-any-return]
 
 
 def _check_vocabulary(path: Path, size: int) -> None:

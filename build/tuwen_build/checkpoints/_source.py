@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from huggingface_hub import list_repo_files, snapshot_download
+
 from tuwen_build.errors import CheckpointError
 
 __all__ = ["locate"]
@@ -29,8 +31,6 @@ def locate(source: str) -> Path:
 
 
 def _download(hub_id: str) -> Path:
-    from huggingface_hub import list_repo_files, snapshot_download
-
     patterns = ["*.json", "*.txt", "*.safetensors"]
     try:
         names = list_repo_files(hub_id)

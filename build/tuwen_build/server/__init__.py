@@ -1,1 +1,6 @@
+"""The embedded server: NVIDIA's own tritonserver from PyPI, with TorchScript served by a Python-based backend."""
 
+from tuwen_build.server._embedded import EmbeddedServer
+from tuwen_build.server._options import ServerOptions
+
+__all__ = ["EmbeddedServer", "ServerOptions"]

@@ -9,6 +9,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import site
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -39,19 +40,14 @@ class Runtime:
     def environment(self) -> dict[str, str]:
         """The environment for tritonserver and the Python stubs that it starts.
 
-        A stub embeds an interpreter of its own, which finds the packages of this one through PYTHONPATH, and
-        starts in an ASCII locale whatever LANG says: UTF-8 mode keeps Chinese log lines from raising.
+        A stub embeds an interpreter of its own that ignores PYTHONPATH (pybind11 starts it isolated) and finds
+        its packages by looking for ``python3`` on the PATH, so ours comes first there.
         """
-        paths = [str(path) for path in self.library_path]
-        if inherited := os.environ.get("LD_LIBRARY_PATH"):
-            paths.append(inherited)
-        packages = [path for path in sys.path if path.endswith("site-packages") or path.endswith("dist-packages")]
+        paths = [*map(str, self.library_path), os.environ.get("LD_LIBRARY_PATH", "")]
         return {
             **os.environ,
-            "LD_LIBRARY_PATH": os.pathsep.join(paths),
-            "PYTHONPATH": os.pathsep.join(packages),
-            "PYTHONUTF8": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
+            "LD_LIBRARY_PATH": os.pathsep.join(filter(None, paths)),
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         }
 
     def assemble_backends(self, folder: Path) -> None:
@@ -73,6 +69,10 @@ def find_runtime() -> Runtime:
     spec = importlib.util.find_spec("pytriton")  # found, not imported: its Python API is not for us
     if spec is None or spec.origin is None:
         raise UnsupportedPlatformError("the embedded server is not installed; run: pip install 'tuwen[serve]'")
+    if spec.origin.startswith(site.getusersitepackages()):
+        raise UnsupportedPlatformError(
+            "tuwen is installed with pip --user, where Triton's Python models cannot see it; use a virtual environment"
+        )
     wheel = Path(spec.origin).parent / "tritonserver"
     libraries = Path(spec.origin).parents[1] / "nvidia_pytriton.libs"
     _stub(wheel)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 __all__ = ["ImageError", "ImageLimits", "Preprocessor", "load_preprocessor", "usable_cores"]
 
@@ -81,7 +81,7 @@ class Preprocessor:
                 square = self._square(image)
         except ImageError:
             raise
-        except Image.UnidentifiedImageError:
+        except UnidentifiedImageError:
             raise ImageError("unsupported_format", f"not an image in one of {', '.join(_FORMATS)}") from None
         except Image.DecompressionBombError as error:
             raise ImageError("too_many_pixels", str(error)) from None

@@ -35,6 +35,7 @@ _CJK_RANGES = (
 )
 _ASCII_PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _STRAIGHT_QUOTES = str.maketrans({"“": '"', "”": '"'})
+_UNKNOWN = "[UNK]"
 _MAX_CHARACTERS_PER_WORD = 200
 
 
@@ -81,7 +82,7 @@ class BertTokenizer:
         self._cls, self._sep = vocabulary["[CLS]"], vocabulary["[SEP]"]
         self._cleaned, self._marks, punctuation = _unicode_tables()
         self._wordpiece = Tokenizer(
-            WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=_MAX_CHARACTERS_PER_WORD)
+            WordPiece(vocabulary, unk_token=_UNKNOWN, max_input_chars_per_word=_MAX_CHARACTERS_PER_WORD)
         )
         own_token = _character_class([*_CJK_RANGES, *punctuation])
         self._wordpiece.pre_tokenizer = pre_tokenizers.Sequence(

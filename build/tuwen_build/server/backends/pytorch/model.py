@@ -7,7 +7,6 @@ src/pt/model_state.cc, ParseParameters) as far as they mean something here.
 """
 
 import json
-import os
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -62,6 +61,4 @@ def _flag(parameters, name, default):
 def _device(args):
     if args["model_instance_kind"] == "GPU":
         return torch.device("cuda", int(args["model_instance_device_id"]))
-    # KIND_AUTO came here as CPU: Triton was built for GPUs, but found none that it supports.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     return torch.device("cpu")

@@ -1,0 +1,237 @@
+"""One tritonserver process: started, waited for, drained, and cleaned up after."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from tuwen_build.errors import ServerStartError, SharedMemoryError
+from tuwen_build.manifest import Manifest
+from tuwen_build.server._log import LogFollower
+from tuwen_build.server._options import ServerOptions
+from tuwen_build.server._runtime import Runtime, find_runtime
+
+__all__ = ["EmbeddedServer"]
+
+_SHARED_MEMORY = Path("/dev/shm")
+_MIB = 1 << 20
+_SEGMENT_MIB = 8  # for each Python process at the start; it grows by as much when a batch needs it
+_ROOM_TO_GROW_MIB = 64
+_PORT_ATTEMPTS = 3
+_POLL_SECONDS = 0.1
+
+
+class EmbeddedServer:
+    """NVIDIA's tritonserver on a built repository, as a context manager.
+
+    ::
+
+        with EmbeddedServer(Path("repository"), ServerOptions.on_free_ports()) as server:
+            with tuwen.Client(server.grpc_url) as clip:
+                clip.embed_texts(["一只猫"])
+
+    Args:
+        repository: a folder that `tuwen build` made.
+        options: where it listens and how long it may take.
+        on_log_line: called with every line of tritonserver's log, from another thread.
+
+    Raises (on entering):
+        ServeError: one of its kinds in `tuwen_build.errors`.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        options: ServerOptions | None = None,
+        *,
+        on_log_line: Callable[[str], None] | None = None,
+    ) -> None:
+        self._repository = repository.expanduser().absolute()
+        self._requested = options or ServerOptions()
+        self._options = self._requested
+        self._on_log_line = on_log_line
+        self._process: subprocess.Popen[str] | None = None
+        self._log: LogFollower | None = None
+        self._scratch: Path | None = None
+        self._segment_prefix = ""
+
+    @property
+    def grpc_url(self) -> str:
+        """``host:port`` for `tuwen.Client`."""
+        return f"{self._options.reachable_host}:{self._options.grpc_port}"
+
+    @property
+    def http_url(self) -> str:
+        """Triton's HTTP API, for probes."""
+        return f"http://{self._options.reachable_host}:{self._options.http_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """The Prometheus metrics."""
+        return f"http://{self._options.reachable_host}:{self._options.metrics_port}/metrics"
+
+    @property
+    def pid(self) -> int:
+        """The process id of tritonserver."""
+        assert self._process is not None, "the server is not running"  # noqa: S101 - a caller's bug
+        return self._process.pid
+
+    def __enter__(self) -> EmbeddedServer:
+        Manifest.read(self._repository)
+        runtime = find_runtime()
+        _check_shared_memory(self._repository)
+        for attempt in range(1, _PORT_ATTEMPTS + 1):
+            self._options = self._requested.with_ports_resolved()
+            try:
+                self._launch(runtime)
+                self._wait_until_ready()
+            except ServerStartError as error:
+                self.stop()
+                # Between choosing a free port and listening on it, another process may have taken it.
+                taken = "Address already in use" in str(error) or "failed to bind" in str(error).lower()
+                if not (taken and 0 in self._requested.ports.values()) or attempt == _PORT_ATTEMPTS:
+                    raise
+            except BaseException:
+                self.stop()
+                raise
+            else:
+                return self
+        raise AssertionError("unreachable")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def poll(self) -> int | None:
+        """The exit code of a server that has ended, None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    def telling_lines(self) -> str:
+        """The lines of the log that say what went wrong."""
+        return self._log.telling_lines() if self._log else ""
+
+    def stop(self) -> None:
+        """Let requests in flight finish, end every process, remove every shared-memory segment. Idempotent."""
+        process, self._process = self._process, None
+        if process is not None:
+            try:
+                self._drain(process)
+            finally:
+                _kill_group(process.pid)  # stubs that outlived a server that died
+                process.wait()
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
+        if self._segment_prefix:
+            for segment in _SHARED_MEMORY.glob(f"{self._segment_prefix}*"):
+                segment.unlink(missing_ok=True)
+
+    def _drain(self, process: subprocess.Popen[str]) -> None:
+        if process.poll() is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=self._options.drain_timeout + 10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+    def _launch(self, runtime: Runtime) -> None:
+        self._scratch = Path(tempfile.mkdtemp(prefix="tuwen-server-"))
+        self._segment_prefix = f"tuwen-{os.getpid()}-{uuid.uuid4().hex[:8]}-"
+        runtime.assemble_backends(self._scratch)
+        self._process = subprocess.Popen(
+            [str(runtime.binary), *self._arguments(self._scratch)],
+            env=runtime.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # a group of its own: Ctrl-C reaches us, who drain it, not the server
+        )
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        self._log = LogFollower(self._process.stdout, self._options.log_file, self._on_log_line)
+
+    def _arguments(self, backends: Path) -> list[str]:
+        options = self._options
+        segment = _SEGMENT_MIB * _MIB
+        return [
+            f"--model-repository={self._repository}",
+            f"--backend-directory={backends}",
+            "--disable-auto-complete-config",
+            f"--http-address={options.host}",
+            f"--http-port={options.http_port}",
+            f"--grpc-address={options.host}",
+            f"--grpc-port={options.grpc_port}",
+            f"--metrics-address={options.host}",
+            f"--metrics-port={options.metrics_port}",
+            f"--exit-timeout-secs={options.drain_timeout}",
+            f"--backend-config=python,shm-region-prefix-name={self._segment_prefix}",
+            f"--backend-config=python,shm-default-byte-size={segment}",
+            f"--backend-config=python,shm-growth-byte-size={segment}",
+            "--backend-config=python,stub-timeout-seconds=120",  # importing torch on a slow disk
+        ]
+
+    def _wait_until_ready(self) -> None:
+        assert self._process is not None  # noqa: S101 - just launched
+        deadline = time.monotonic() + self._options.ready_timeout
+        while not _answers(f"{self.http_url}/v2/health/ready"):
+            if (code := self._process.poll()) is not None:
+                assert self._log is not None  # noqa: S101 - follows the process
+                self._log.close()
+                raise ServerStartError(f"tritonserver ended with code {code}:\n{self.telling_lines()}")
+            if time.monotonic() > deadline:
+                raise ServerStartError(
+                    f"tritonserver was not ready after {self._options.ready_timeout:.0f} seconds:\n"
+                    f"{self.telling_lines()}"
+                )
+            time.sleep(_POLL_SECONDS)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - our own http:// address
+            return bool(response.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _kill_group(leader: int) -> None:
+    try:
+        os.killpg(leader, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _check_shared_memory(repository: Path) -> None:
+    """Every instance of a Python model, and of an encoder under our backend, has a segment in /dev/shm."""
+    processes = 0
+    for path in repository.glob("*/config.pbtxt"):
+        config = text_format.Parse(path.read_text(encoding="utf-8"), ModelConfig())
+        if config.platform != "ensemble":
+            processes += sum(group.count for group in config.instance_group) or 1
+    needed = processes * _SEGMENT_MIB + _ROOM_TO_GROW_MIB
+    free = shutil.disk_usage(_SHARED_MEMORY).free // _MIB
+    if free < needed:
+        raise SharedMemoryError(
+            f"/dev/shm has {free} MiB free, the server's {processes} Python processes need {needed}; enlarge it "
+            "(docker run --shm-size=1g; in Kubernetes an emptyDir with medium: Memory at /dev/shm)"
+        )

@@ -1,0 +1,62 @@
+"""tritonserver's log: kept, passed on, and searched for the lines that tell why it failed."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+__all__ = ["LogFollower"]
+
+_KEPT_LINES = 2_000
+_SHOWN_LINES = 15
+_ERROR = re.compile(r"^E\d{4} |^error: |Signal \(\d+\)|loading shared libraries")
+# "E1121 08:37:22.160553 3982 model_lifecycle.cc:642] " in front of a message, and a traceback behind it
+_PREFIX = re.compile(r"^E\d{4} \S+ +\d+ [\w.]+:\d+\] ")
+_TRACEBACK = re.compile(r"\\n\\nAt:\\n.*")
+
+
+class LogFollower:
+    """Reads the server's output in a thread of its own until the server closes it.
+
+    Args:
+        stream: the server's output.
+        file: where every line is written, if anywhere.
+        on_line: called with every line, if given.
+    """
+
+    def __init__(self, stream: IO[str], file: Path | None, on_line: Callable[[str], None] | None) -> None:
+        self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._stream = stream
+        self._file = file
+        self._on_line = on_line
+        self._thread = threading.Thread(target=self._follow, name="tritonserver-log", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Wait for the rest of the output of a server that has ended."""
+        self._thread.join(timeout=5)
+        self._stream.close()
+
+    def telling_lines(self) -> str:
+        """The lines that say what went wrong: the errors without their tracebacks, or else the last lines."""
+        lines = list(self._lines)
+        errors = [_TRACEBACK.sub("", _PREFIX.sub("", line)).strip('"') for line in lines if _ERROR.search(line)]
+        return "\n".join(list(dict.fromkeys(errors))[-_SHOWN_LINES:] or lines[-_SHOWN_LINES:])
+
+    def _follow(self) -> None:
+        sink = self._file.open("a", encoding="utf-8") if self._file else None
+        try:
+            for line in self._stream:
+                self._lines.append(line.rstrip("\n"))
+                if sink:
+                    sink.write(line)
+                    sink.flush()
+                if self._on_line:
+                    self._on_line(line.rstrip("\n"))
+        finally:
+            if sink:
+                sink.close()

@@ -1,0 +1,112 @@
+"""`tuwen build`: a checkpoint to a verified model repository."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from tuwen._cli._options import JsonOption, print_json
+from tuwen._errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from tuwen_build.manifest import Manifest
+
+__all__ = ["build"]
+
+
+def build(
+    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder, or a hub id such as owner/name.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The repository folder to create.")],
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16"], typer.Option(help="Of the encoders; vectors are float32 in any case.")
+    ] = "fp32",
+    max_batch_size: Annotated[
+        int, typer.Option(min=1, max=1024, help="Most items of a request and of a batch that Triton forms.")
+    ] = 32,
+    context_length: Annotated[
+        int | None, typer.Option(min=3, help="Most tokens of a text. Default: the family's, 52 for Chinese-CLIP.")
+    ] = None,
+    image_rules: Annotated[
+        Literal["reference", "display"],
+        typer.Option(
+            help="`reference`: Chinese-CLIP's own preprocessing. `display`: as a viewer shows the image: EXIF "
+            "orientation applied, transparency on white, 16-bit greys scaled."
+        ),
+    ] = "reference",
+    text_rules: Annotated[
+        Literal["reference", "evaluation"],
+        typer.Option(
+            help="`reference`: as cn_clip.clip.tokenize. `evaluation`: curly double quotes become straight first, "
+            "as in Chinese-CLIP's training and evaluation."
+        ),
+    ] = "reference",
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier build.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Build a Triton model repository from a checkpoint, and prove it equal to the reference.
+
+    Nothing is written unless the exported encoders, the tokenizer and the preprocessing match the reference
+    implementation.
+    """
+    try:
+        from tuwen_build import BuildOptions, build_repository
+    except ImportError as error:
+        raise MissingExtraError(f"`tuwen build` needs an extra ({error}): pip install 'tuwen[build]'") from error
+    options = BuildOptions(
+        precision=precision,
+        max_batch_size=max_batch_size,
+        context_length=context_length,
+        image_rules=image_rules,
+        text_rules=text_rules,
+    )
+    with _Steps() as steps:
+        manifest = build_repository(checkpoint, output, options, force=force, progress=steps)
+    if as_json:
+        content: dict[str, Any] = asdict(manifest)
+        print_json({"output": str(output), **content})
+    else:
+        _report(output, manifest)
+
+
+def _report(output: Path, manifest: Manifest) -> None:
+    typer.echo(f"{output}: {manifest.family}, {manifest.embedding_dimension} dimensions, {manifest.precision}")
+    typer.echo(f"  fingerprint {manifest.fingerprint}")
+    for kind, deviation in (("images", manifest.image_deviation), ("texts", manifest.text_deviation)):
+        typer.echo(
+            f"  {kind}: at most {deviation.max_abs:.1e} from the reference in a component, cosine at least "
+            f"{deviation.min_cosine:.7f} ({deviation.compared} compared)"
+        )
+    typer.echo(f"Serve it with: tuwen serve {output}")
+
+
+class _Steps:
+    """Shows the step at work, with a spinner on a terminal, and how long each took."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._status = self._console.status("")
+        self._step: str | None = None
+        self._started = 0.0
+
+    def __call__(self, step: str) -> None:
+        self._finish()
+        self._step, self._started = step, time.monotonic()
+        self._status.update(step)
+
+    def __enter__(self) -> _Steps:
+        self._status.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._finish()
+        self._status.stop()
+
+    def _finish(self) -> None:
+        if self._step is not None:
+            self._console.print(f"{self._step}: {time.monotonic() - self._started:.1f} s", highlight=False)

@@ -1,0 +1,38 @@
+"""The entry point: the list of commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from tuwen._cli import _build, _embed, _serve, _similarity, _status
+from tuwen._errors import TuwenError
+
+__all__ = ["main"]
+
+_app = typer.Typer(
+    help="图文 tuwen: CLIP embeddings for Chinese images and text, on Triton.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    epilog="A first look: `tuwen build CHECKPOINT --output repository`, `tuwen serve repository`, and in another "
+    "terminal `tuwen similarity --image cat.jpg --text 一只猫 --text 一只狗`.",
+)
+_app.command("build")(_build.build)
+_app.command("serve")(_serve.serve)
+_app.command("status")(_status.status)
+_app.command("embed")(_embed.embed)
+_app.command("similarity")(_similarity.similarity)
+
+
+def main() -> None:
+    """Run a command. Exit codes: 0 done, 1 an error of ours in one line, 2 wrong usage, 130 interrupted."""
+    try:
+        _app()
+    except TuwenError as error:
+        typer.secho(f"tuwen: {error}", fg=typer.colors.RED, err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,37 @@
+"""Options that several commands share, and how they print."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["JsonOption", "TimeoutOption", "UrlOption", "print_json", "print_table"]
+
+UrlOption = Annotated[
+    str, typer.Option("--url", "-u", envvar="TUWEN_URL", help="host:port of the server's gRPC endpoint.")
+]
+TimeoutOption = Annotated[float, typer.Option(min=0.001, help="Seconds that the call may take.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """One JSON object on standard output, Chinese as it is."""
+    typer.echo(json.dumps(content, ensure_ascii=False))
+
+
+def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A table on standard output; wide characters are measured as wide. Never wrapped when piped."""
+    table = Table(title=title or None, title_justify="left")
+    table.add_column(columns[0], no_wrap=True)
+    for column in columns[1:]:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 10_000
+    console.print(table, markup=False)

@@ -1,0 +1,168 @@
+"""The synchronous client."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen._card import ModelCard
+from tuwen._deadline import Deadline
+from tuwen._errors import InvalidArgumentError
+from tuwen._grpc import GrpcTransport
+from tuwen._images import ImageInput
+from tuwen._requests import EmbeddingBatch, InferResponse, Kind, assemble, batches, check_items
+from tuwen._scores import Similarity, similarity
+from tuwen._transport import PendingResponse, Transport
+
+__all__ = ["Client"]
+
+_REQUESTS_IN_FLIGHT = 8
+
+
+class Client:
+    """Embeddings and similarities from a server that runs a tuwen repository.
+
+    Safe to share between threads. Use it as a context manager, or call `close`.
+
+    Args:
+        url: ``host:port`` of the server's gRPC endpoint.
+        timeout: seconds that a whole call may take, however many requests it needs; every method can override it.
+        transport: another way to a server, such as ``tuwen.testing.FakeTransport`` in tests.
+
+    Raises:
+        InvalidArgumentError: `url` or `timeout` make no sense. A server that is not there shows in the first call.
+    """
+
+    def __init__(
+        self, url: str = "localhost:8001", *, timeout: float = 30.0, transport: Transport | None = None
+    ) -> None:
+        Deadline(timeout)
+        self._url = url
+        self._timeout = timeout
+        self._transport = transport or GrpcTransport(url)
+        self._card: ModelCard | None = None
+
+    def embed_images(self, images: Sequence[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
+        """Embed images.
+
+        Args:
+            images: paths, encoded bytes, PIL images or uint8 arrays (H, W), (H, W, 3) or (H, W, 4), mixed freely.
+            timeout: seconds for the whole call.
+
+        Returns:
+            float32 (n, D), one unit vector an image, in their order.
+
+        Raises:
+            InvalidItemsError: images were refused; lists every one with its index and the reason.
+            InvalidArgumentError: not a list, or an element of a type that is no image.
+            ServerError: the server, or the way to it, failed.
+        """
+        return self._embed("image", images, self._deadline(timeout))
+
+    def embed_texts(self, texts: Sequence[str], *, timeout: float | None = None) -> NDArray[np.float32]:
+        """Embed texts. Those longer than the model's context length are cut, with a `TextTruncatedWarning`.
+
+        Args:
+            texts: any Unicode strings.
+            timeout: seconds for the whole call.
+
+        Returns:
+            float32 (n, D), one unit vector a text, in their order.
+
+        Raises:
+            InvalidItemsError: texts were refused (too many bytes); lists every one.
+            InvalidArgumentError: not a list of strings.
+            ServerError: the server, or the way to it, failed.
+        """
+        return self._embed("text", texts, self._deadline(timeout))
+
+    def similarity(
+        self, *, images: Sequence[ImageInput], texts: Sequence[str], timeout: float | None = None
+    ) -> Similarity:
+        """Compare every image with every text.
+
+        Returns:
+            cosines, logits and probabilities, each float32 (number of images, number of texts).
+
+        Raises:
+            InvalidArgumentError: no images or no texts.
+            InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
+        """
+        deadline = self._deadline(timeout)
+        for kind, items in (("image", images), ("text", texts)):
+            check_items(kind, items)  # type: ignore[arg-type]  # literals in a tuple are widened to str
+            if not items:
+                raise InvalidArgumentError(f"similarity needs at least one {kind}")
+        image_embeddings = self._embed("image", images, deadline)
+        text_embeddings = self._embed("text", texts, deadline)
+        return similarity(image_embeddings, text_embeddings, self._model_card(deadline).logit_scale)
+
+    def model_card(self, *, timeout: float | None = None) -> ModelCard:
+        """What the server's vectors are: checkpoint, fingerprint, dimension and so on. Read once, then remembered.
+
+        Raises:
+            ServerError: the server, or the way to it, failed, or serves no repository of tuwen's.
+        """
+        return self._model_card(self._deadline(timeout))
+
+    def is_ready(self, *, timeout: float = 2.0) -> bool:
+        """Whether the server answers and has loaded all its models. Never raises for a server that is not there."""
+        return self._transport.is_ready(Deadline(timeout).remaining())
+
+    def close(self) -> None:
+        """Close the connection. Idempotent."""
+        self._transport.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self._url!r}, timeout={self._timeout:g})"
+
+    def _deadline(self, timeout: float | None) -> Deadline:
+        return Deadline(self._timeout if timeout is None else timeout)
+
+    def _model_card(self, deadline: Deadline) -> ModelCard:
+        if self._card is None:
+            self._card = self._transport.model_card(deadline.remaining())
+        return self._card
+
+    def _embed(
+        self, kind: Kind, items: Sequence[ImageInput] | Sequence[str], deadline: Deadline
+    ) -> NDArray[np.float32]:
+        check_items(kind, items)
+        card = self._model_card(deadline)
+        responses = self._responses(batches(kind, items, card.max_batch_size), deadline)
+        return assemble(kind, len(items), card.embedding_dimension, responses)
+
+    def _responses(
+        self, pending: Iterator[EmbeddingBatch], deadline: Deadline
+    ) -> Iterator[tuple[EmbeddingBatch, InferResponse | None]]:
+        """The responses in order, with a bounded number of requests on their way."""
+        window: deque[tuple[EmbeddingBatch, PendingResponse | None]] = deque()
+        try:
+            for batch in pending:
+                # a batch of unreadable files only has nothing to send
+                sent = self._transport.send(batch.request, deadline.remaining()) if batch.indices else None
+                window.append((batch, sent))
+                if len(window) == _REQUESTS_IN_FLIGHT:
+                    yield _received(*window.popleft())
+            while window:
+                yield _received(*window.popleft())
+        finally:
+            for _, response in window:
+                if response is not None:
+                    response.cancel()
+
+
+def _received(batch: EmbeddingBatch, response: PendingResponse | None) -> tuple[EmbeddingBatch, InferResponse | None]:
+    return batch, response.result() if response is not None else None

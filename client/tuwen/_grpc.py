@@ -1,0 +1,180 @@
+"""The transport that talks to Triton: KServe's v2 inference protocol over one gRPC channel.
+
+It uses the protocol's stubs from `tritonclient` rather than its client class, which turns every tensor into
+numpy objects and back and raises one untyped error; the stubs serve sync and async alike.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import grpc
+import numpy as np
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from tuwen._card import ModelCard
+from tuwen._errors import (
+    AccessDeniedError,
+    DeadlineExceededError,
+    InferenceError,
+    InvalidArgumentError,
+    ModelNotFoundError,
+    OverloadedError,
+    ServerError,
+    ServerUnavailableError,
+)
+from tuwen._requests import InferRequest, InferResponse, Tensor
+
+__all__ = ["GrpcTransport", "decode_response", "encode_request", "server_error"]
+
+_CARD_MODEL = "image_embedding"
+_CHANNEL_OPTIONS = [
+    # gRPC's own limit for received messages is 4 MiB; a batch of photographs is larger.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+]
+
+
+class GrpcTransport:
+    """One channel to ``host:port``; gRPC reconnects by itself.
+
+    Raises:
+        InvalidArgumentError: `url` is not ``host:port`` or a gRPC target such as ``dns:///host:port``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._channel = grpc.insecure_channel(_target(url), options=_CHANNEL_OPTIONS)
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    def send(self, request: InferRequest, timeout: float) -> _GrpcPending:
+        """See `Transport.send`."""
+        try:
+            call = self._stub.ModelInfer.future(encode_request(request, timeout), timeout=timeout)
+        except ValueError as error:  # grpc's answer to a closed channel
+            raise ServerUnavailableError("the client is closed", model=request.model) from error
+        return _GrpcPending(call, request)
+
+    def model_card(self, timeout: float) -> ModelCard:
+        """See `Transport.model_card`."""
+        query = service_pb2.ModelConfigRequest(name=_CARD_MODEL)
+        try:
+            config = self._stub.ModelConfig(query, timeout=timeout).config
+        except grpc.RpcError as error:
+            raise server_error(error, model=_CARD_MODEL) from error
+        except ValueError as error:
+            raise ServerUnavailableError("the client is closed") from error
+        parameters = {name: value.string_value for name, value in config.parameters.items()}
+        return ModelCard.from_parameters(parameters, config.max_batch_size)
+
+    def is_ready(self, timeout: float) -> bool:
+        """See `Transport.is_ready`."""
+        try:
+            return bool(self._stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=timeout).ready)
+        except (grpc.RpcError, ValueError):
+            return False
+
+    def close(self) -> None:
+        """See `Transport.close`."""
+        self._channel.close()
+
+
+class _GrpcPending:
+    def __init__(self, call: Any, request: InferRequest) -> None:
+        self._call = call
+        self._request = request
+
+    def result(self) -> InferResponse:
+        try:
+            return decode_response(self._call.result())
+        except grpc.RpcError as error:
+            raise server_error(error, self._request.model, self._request.request_id) from error
+        except grpc.FutureCancelledError as error:
+            raise ServerUnavailableError(
+                "the request was cancelled", model=self._request.model, request_id=self._request.request_id
+            ) from error
+
+    def cancel(self) -> None:
+        self._call.cancel()
+
+
+def encode_request(request: InferRequest, timeout: float) -> Any:
+    """A `ModelInferRequest`: one TYPE_STRING input as raw bytes, each item after its length (uint32, little-endian)."""
+    message = service_pb2.ModelInferRequest(model_name=request.model, id=request.request_id)
+    message.inputs.add(name=request.input_name, datatype="BYTES", shape=[len(request.items), 1])
+    message.raw_input_contents.append(
+        b"".join(part for item in request.items for part in (struct.pack("<I", len(item)), item))
+    )
+    for name in request.outputs:
+        message.outputs.add(name=name)
+    message.parameters["per_item_status"].bool_param = True
+    # How long the request may wait in the server's queues, in microseconds: what nobody waits for any more is
+    # not computed. A cancelled call alone would not leave the queue.
+    message.parameters["timeout"].int64_param = max(1, int(timeout * 1e6))
+    return message
+
+
+def decode_response(message: Any) -> InferResponse:
+    """The outputs of a `ModelInferResponse`.
+
+    Raises:
+        InferenceError: an output is of a type that the SDK does not know.
+    """
+    outputs: dict[str, Tensor] = {}
+    for output, raw in zip(message.outputs, message.raw_output_contents, strict=True):
+        shape = tuple(output.shape)
+        if output.datatype == "BYTES":
+            outputs[output.name] = _strings(raw)
+        elif output.datatype == "FP32":
+            outputs[output.name] = np.frombuffer(raw, dtype="<f4").reshape(shape)
+        elif output.datatype == "BOOL":
+            outputs[output.name] = np.frombuffer(raw, dtype=np.bool_).reshape(shape)
+        else:
+            raise InferenceError(f"output {output.name} is {output.datatype}", model=message.model_name)
+    return InferResponse(outputs)
+
+
+def server_error(error: Any, model: str | None = None, request_id: str = "") -> ServerError:
+    """The error of this SDK that a gRPC status stands for. Triton's statuses are coarse, so the message counts too."""
+    code, message = error.code().name, error.details() or ""
+    kind: type[ServerError] = InferenceError
+    if code == "UNAVAILABLE":
+        kind = ServerUnavailableError
+        if "Exceeds maximum queue size" in message or "Request timeout expired" in message:
+            kind = OverloadedError
+        elif "protocol is restricted" in message:
+            kind = AccessDeniedError
+    elif code == "NOT_FOUND":
+        # Triton says so of a model that it is just unloading, while it stops.
+        kind = ServerUnavailableError if "no available versions" in message else ModelNotFoundError
+    elif code == "DEADLINE_EXCEEDED":
+        kind = DeadlineExceededError
+    elif code == "CANCELLED":
+        kind = ServerUnavailableError
+    elif code == "RESOURCE_EXHAUSTED":
+        kind = OverloadedError
+    elif code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+        kind = AccessDeniedError
+    return kind(message or code, model=model, code=code, request_id=request_id)
+
+
+def _strings(raw: bytes) -> tuple[bytes, ...]:
+    values, position = [], 0
+    while position < len(raw):
+        (length,) = struct.unpack_from("<I", raw, position)
+        position += 4
+        values.append(raw[position : position + length])
+        position += length
+    return tuple(values)
+
+
+def _target(url: str) -> str:
+    target = url.removeprefix("grpc://")
+    scheme, separator, _ = target.partition("://")
+    if separator and scheme in ("http", "https"):
+        raise InvalidArgumentError(f"{url}: the SDK speaks gRPC; give host:port of Triton's gRPC endpoint (8001)")
+    if ":" not in target:
+        raise InvalidArgumentError(f"{url!r} has no port; give host:port, such as localhost:8001")
+    return target

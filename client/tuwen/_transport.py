@@ -1,0 +1,44 @@
+"""The seam between the SDK and the network: two methods that a fake can have too."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from tuwen._card import ModelCard
+from tuwen._requests import InferRequest, InferResponse
+
+__all__ = ["PendingResponse", "Transport"]
+
+
+class PendingResponse(Protocol):
+    """A response on its way."""
+
+    def result(self) -> InferResponse:
+        """Wait for it.
+
+        Raises:
+            ServerError: the kind that the status of the server or of the connection stands for.
+        """
+
+    def cancel(self) -> None:
+        """Give up on it; harmless when it has arrived."""
+
+
+class Transport(Protocol):
+    """A way to a server; safe to use from many threads."""
+
+    def send(self, request: InferRequest, timeout: float) -> PendingResponse:
+        """Send a request without waiting for its response. `timeout` in seconds also bounds the wait in the queue."""
+
+    def model_card(self, timeout: float) -> ModelCard:
+        """Ask the server what it serves.
+
+        Raises:
+            ServerError: as for a response.
+        """
+
+    def is_ready(self, timeout: float) -> bool:
+        """Whether the server answers and all its models are loaded."""
+
+    def close(self) -> None:
+        """Close the connection; what is pending fails."""
