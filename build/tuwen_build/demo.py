@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from transformers.utils import logging
 from tuwen import Client, TuwenError
 
 from tuwen_build.checkpoints import Checkpoint, open_checkpoint
+from tuwen_build.quiet import quiet_transformers
 from tuwen_build.repository import build_repository
 from tuwen_build.samples import PHOTOGRAPHS, sample
 from tuwen_build.seeded import write_seeded_checkpoint
@@ -35,8 +35,7 @@ _console = Console()
 
 def main() -> None:
     """Run the demo, or with ``--serve`` build its repository and replace this process by ``tuwen serve``."""
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers' own, about files of a few megabytes
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    quiet_transformers()
     try:
         checkpoint_folder = _build()
         if "--serve" in sys.argv[1:]:

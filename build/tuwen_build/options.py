@@ -13,7 +13,7 @@ __all__ = ["BuildOptions", "ImageRules", "TextRules", "length_buckets"]
 
 ImageRules = Literal["reference", "display"]
 TextRules = Literal["reference", "evaluation"]
-_BUCKETS = (16, 32)  # below the context length; search queries in Chinese are mostly 4 to 20 characters
+_BUCKETS = (8, 16, 24, 32)  # below the context length; search queries in Chinese are mostly 4 to 20 characters
 
 
 @dataclass(frozen=True)
@@ -50,5 +50,5 @@ class BuildOptions:
 
 
 def length_buckets(context_length: int) -> tuple[int, ...]:
-    """The lengths that texts are padded to: short ones cost less, and few lengths batch well."""
+    """The lengths that texts are padded to: an encoder's cost is linear in the length."""
     return (*(bucket for bucket in _BUCKETS if bucket < context_length), context_length)

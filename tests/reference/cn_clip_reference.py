@@ -5,6 +5,7 @@ So ``tests/reference/install.sh`` puts both in a folder of their own, and this s
 
     PYTHONPATH=.venv-reference python tests/reference/cn_clip_reference.py tokens > build/tuwen_build/samples/texts.json
     PYTHONPATH=.venv-reference python tests/reference/cn_clip_reference.py embed CHECKPOINT_FOLDER INPUTS.npz OUT.npz
+    PYTHONPATH=.venv-reference python tests/reference/cn_clip_reference.py characters REPOSITORY
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import io
 import json
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -46,6 +48,7 @@ TEXTS = [
     ("spaces", "     ", 1, True),
     ("emoji", "😀👍🏽👨‍👩‍👧‍👦🇨🇳❤️ 笑脸", 1, False),
     ("rare_cjk", "𠮷野家 㐀㐁 𪚥 𫝀 𫠠 𬺰 豈更車 你", 1, False),
+    ("extension_e", "𫠠𬺰a𫠡b", 1, False),
     ("full_width", "ＡＢＣ１２３，。！？（全角）　空格", 1, False),
     ("japanese_korean", "ひらがなカタカナｶﾀｶﾅ 한국어 테스트", 1, False),
     ("10000_characters", "一只猫 a cat, ", 1000, False),
@@ -91,7 +94,7 @@ def embed(folder: str, inputs_path: str, output_path: str) -> None:
     """Embed encoded images and texts with cn_clip's model, preprocessing and tokenizer.
 
     INPUTS.npz holds `images` (object array of bytes) and `texts` (object array of str); OUT.npz gets unit
-    vectors `image_embeddings` and `text_embeddings`, uint8-exact `pixel_values`, and `input_ids`.
+    vectors `image_embeddings` and `text_embeddings`.
     """
     inputs = np.load(inputs_path, allow_pickle=True)
     model, image_size = native_model(folder)
@@ -105,9 +108,25 @@ def embed(folder: str, inputs_path: str, output_path: str) -> None:
         output_path,
         image_embeddings=(images / images.norm(dim=-1, keepdim=True)).numpy(),
         text_embeddings=(texts / texts.norm(dim=-1, keepdim=True)).numpy(),
-        input_ids=input_ids.numpy(),
-        logit_scale=model.logit_scale.exp().item(),
     )
+
+
+def characters(repository: str) -> None:
+    """Compare the repository's tokenizer with cn_clip's on every character of Unicode, between letters."""
+    sys.path.insert(0, f"{repository}/text_tokenization/1")
+    from tokens import load_tokenizer
+
+    tokenizer = load_tokenizer(Path(repository) / "text_tokenization" / "1")
+    texts = [f"A{chr(code)}bΣ" for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+    different = []
+    for start in range(0, len(texts), 20_000):
+        chunk = texts[start : start + 20_000]
+        encoded = tokenizer.encode(chunk)
+        for text, ids, mask in zip(chunk, encoded.input_ids, encoded.attention_mask, strict=True):
+            expected = [101, *_tokenizer.convert_tokens_to_ids(_tokenizer.tokenize(text)), 102]
+            if ids[: mask.sum()].tolist() != expected:
+                different.append(text)
+    print(json.dumps({"compared": len(texts), "different": different[:20]}))
 
 
 def native_model(folder: str) -> tuple[CLIP, int]:
@@ -175,4 +194,4 @@ def _native_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 if __name__ == "__main__":
-    {"tokens": tokens, "embed": embed}[sys.argv[1]](*sys.argv[2:])
+    {"tokens": tokens, "embed": embed, "characters": characters}[sys.argv[1]](*sys.argv[2:])

@@ -55,8 +55,10 @@ def build(
     """
     try:
         from tuwen_build import BuildOptions, build_repository
+        from tuwen_build.quiet import quiet_transformers
     except ImportError as error:
         raise MissingExtraError(f"`tuwen build` needs an extra ({error}): pip install 'tuwen[build]'") from error
+    quiet_transformers()
     options = BuildOptions(
         precision=precision,
         max_batch_size=max_batch_size,

@@ -1,9 +1,10 @@
 """Triton model `text_tokenization`: a thin adapter around tokens.py."""
 
 import json
+import time
+from itertools import accumulate, chain
 from pathlib import Path
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from .items import refusal, strings, wants_status
@@ -20,21 +21,24 @@ class TritonPythonModel:
         self._failures = Counter("tuwen_text_failures_total", "Texts refused, by reason", "reason")
 
     def execute(self, requests):
-        return [self._respond(request) for request in requests]
-
-    def _respond(self, request):
-        items = pb_utils.get_input_tensor_by_name(request, "text").as_numpy()[:, 0]
-        texts, statuses = zip(*map(self._decode, items))
-        if any(statuses) and not wants_status(request):
-            return refusal("text", statuses)
-        tokens = self._tokenizer.encode(list(texts))
+        batches = [pb_utils.get_input_tensor_by_name(request, "text").as_numpy()[:, 0] for request in requests]
+        texts, statuses = zip(*map(self._decode, chain.from_iterable(batches)))
+        tokens = self._tokenizer.encode(list(texts), now=time.monotonic())
         if tokens.truncated.any():
             self._truncated.increment(by=int(tokens.truncated.sum()))
+        ends = list(accumulate(map(len, batches)))
+        slices = [slice(start, end) for start, end in zip([0, *ends], ends)]
+        return [self._respond(request, tokens, statuses, rows) for request, rows in zip(requests, slices)]
+
+    def _respond(self, request, tokens, statuses, rows):
+        statuses = statuses[rows]
+        if any(statuses) and not wants_status(request):
+            return refusal("text", statuses)
         return pb_utils.InferenceResponse(
             [
-                pb_utils.Tensor("input_ids", tokens.input_ids),
-                pb_utils.Tensor("attention_mask", tokens.attention_mask),
-                pb_utils.Tensor("truncated", np.asarray(tokens.truncated).reshape(-1, 1)),
+                pb_utils.Tensor("input_ids", tokens.input_ids[rows]),
+                pb_utils.Tensor("attention_mask", tokens.attention_mask[rows]),
+                pb_utils.Tensor("truncated", tokens.truncated[rows].reshape(-1, 1)),
                 pb_utils.Tensor("status", strings(statuses)),
             ]
         )

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 from tokenizers.models import WordPiece
 
-__all__ = ["BertTokenizer", "TokenizedTexts", "load_tokenizer"]
+__all__ = ["BertTokenizer", "LengthBuckets", "TokenizedTexts", "load_tokenizer"]
 
 # The blocks that the original treats as Chinese characters, each a token of its own.
 _CJK_RANGES = (
@@ -61,7 +62,7 @@ class BertTokenizer:
         vocabulary: token to id; holds ``[CLS]``, ``[SEP]`` and ``[UNK]``. The padding id is 0, because
             the reference derives its attention mask from ``ids != 0``.
         context_length: the most tokens of a text, ``[CLS]`` and ``[SEP]`` included (52 as trained).
-        length_buckets: ascending lengths that batches are padded to; the last is the context length.
+        length_buckets: ascending lengths that texts are padded to; the last is the context length.
         straighten_quotes: map “ and ” to ``"`` first, as Chinese-CLIP's training and evaluation
             scripts do and its public ``clip.tokenize`` does not.
     """
@@ -77,7 +78,7 @@ class BertTokenizer:
         if list(length_buckets) != sorted(set(length_buckets)) or length_buckets[-1] != context_length:
             raise ValueError(f"length buckets {length_buckets} must ascend to the context length {context_length}")
         self.context_length = context_length
-        self.length_buckets = length_buckets
+        self.buckets = LengthBuckets(length_buckets)
         self._straighten_quotes = straighten_quotes
         self._cls, self._sep = vocabulary["[CLS]"], vocabulary["[SEP]"]
         self._cleaned, self._marks, punctuation = _unicode_tables()
@@ -96,14 +97,14 @@ class BertTokenizer:
         lowered = text.translate(self._cleaned).lower()
         return unicodedata.normalize("NFD", lowered).translate(self._marks)
 
-    def encode(self, texts: list[str], *, length: int | None = None) -> TokenizedTexts:
-        """Tokenize a batch, padded to `length`, or to the smallest bucket that holds its longest text."""
+    def encode(self, texts: list[str], *, now: float | None = None) -> TokenizedTexts:
+        """Tokenize a batch, padded to the bucket that holds it and, given a time, what came shortly before."""
         room = self.context_length - 2
         encodings = self._wordpiece.encode_batch_fast([self.normalize(text) for text in texts])
         tokens = [encoding.ids for encoding in encodings]
         kept = [[self._cls, *ids[:room], self._sep] for ids in tokens]
-        padded = length or self._bucket(max(map(len, kept), default=0))
-        input_ids = np.zeros((len(texts), padded), dtype=np.int64)
+        length = self.buckets.choose(max(map(len, kept), default=0), now)
+        input_ids = np.zeros((len(texts), length), dtype=np.int64)
         attention_mask = np.zeros_like(input_ids)
         for row, ids in enumerate(kept):
             input_ids[row, : len(ids)] = ids
@@ -111,8 +112,30 @@ class BertTokenizer:
         truncated = np.array([len(ids) > room for ids in tokens], dtype=np.bool_)
         return TokenizedTexts(input_ids, attention_mask, truncated)
 
-    def _bucket(self, length: int) -> int:
-        return next(bucket for bucket in self.length_buckets if bucket >= length)
+
+class LengthBuckets:
+    """Chooses the length that a batch is padded to.
+
+    The encoder's cost is linear in the length, so a lone text goes to the smallest bucket that holds it. But
+    Triton only joins requests of one shape, and ends a batch at the first that differs: texts of mixed lengths
+    from many callers would run nearly one by one. So what arrives together, within `window` seconds, is padded
+    alike, to the bucket of the longest.
+    """
+
+    def __init__(self, lengths: tuple[int, ...], window: float = 0.02) -> None:
+        self.lengths = lengths
+        self._window = window
+        self._recent: deque[tuple[float, int]] = deque()  # arrival time and bucket
+
+    def choose(self, longest: int, now: float | None = None) -> int:
+        """The bucket for a batch whose longest text has `longest` tokens and that arrived at `now` (seconds)."""
+        own = next(length for length in self.lengths if length >= longest)
+        if now is None:
+            return own
+        self._recent.append((now, own))
+        while self._recent[0][0] < now - self._window:
+            self._recent.popleft()
+        return max(bucket for _, bucket in self._recent)
 
 
 def load_tokenizer(folder: Path) -> BertTokenizer:

@@ -1,0 +1,147 @@
+"""What the client promises, proven on the fake and on the real server alike."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from PIL import Image
+from tuwen import (
+    Client,
+    DeadlineExceededError,
+    InvalidItemsError,
+    ServerUnavailableError,
+    TextTruncatedWarning,
+)
+from tuwen.testing import FakeTransport
+from tuwen_build.samples import PHOTOGRAPHS, sample
+
+PHOTOS = [sample(name) for name in PHOTOGRAPHS]
+
+
+@pytest.fixture(params=["fake", "server"])
+def clip(request: pytest.FixtureRequest) -> Iterator[Client]:
+    if request.param == "fake":
+        connected = Client(transport=FakeTransport(embedding_dimension=64))
+    else:
+        connected = Client(request.getfixturevalue("server").grpc_url)
+    with connected:
+        yield connected
+
+
+def test_embeddings_are_unit_vectors_in_order(clip: Client) -> None:
+    images = clip.embed_images(PHOTOS)
+    texts = clip.embed_texts(["猫", "狗", ""])
+    dimension = clip.model_card().embedding_dimension
+    assert images.shape == (4, dimension)
+    assert texts.shape == (3, dimension)
+    for vectors in (images, texts):
+        assert vectors.dtype == np.float32
+        np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(clip.embed_images(PHOTOS[::-1])[::-1], images, atol=1e-5)
+    assert np.abs(images[0] - images[1]).max() > 1e-3
+    assert np.abs(texts[0] - texts[1]).max() > 1e-3
+
+
+def test_many_items_keep_their_order(clip: Client) -> None:
+    texts = [f"第{number}张图片" for number in range(300)]
+    together = clip.embed_texts(texts)
+    for index in (0, 31, 32, 150, 299):
+        np.testing.assert_allclose(together[index], clip.embed_texts([texts[index]])[0], atol=1e-5)
+
+
+def test_an_image_is_the_same_in_every_form(clip: Client) -> None:
+    with Image.open(PHOTOS[0]) as photo:
+        photo.load()
+    lossless = io.BytesIO()
+    photo.save(lossless, "PNG", compress_level=1)
+    forms = [lossless.getvalue(), bytearray(lossless.getvalue()), photo, np.asarray(photo)]
+    vectors = clip.embed_images(forms)
+    for vector in vectors[1:]:
+        np.testing.assert_allclose(vector, vectors[0], atol=1e-6)
+    np.testing.assert_array_equal(clip.embed_images([PHOTOS[0]]), clip.embed_images([str(PHOTOS[0])]))
+
+
+def test_every_bad_image_is_named_and_none_costs_its_neighbours(clip: Client) -> None:
+    photo = PHOTOS[0].read_bytes()
+    items = [photo, b"", photo, b"no image", photo[:2000], "/nowhere.jpg", *[photo] * 10]
+    with pytest.raises(InvalidItemsError) as caught:
+        clip.embed_images(items)
+    assert caught.value.total == 16
+    assert [(failure.index, failure.reason) for failure in caught.value.failures] == [
+        (1, "empty"),
+        (3, "unsupported_format"),
+        (4, "corrupt"),
+        (5, "unreadable"),
+    ]
+
+
+def test_a_text_of_too_many_bytes_is_named(clip: Client) -> None:
+    with pytest.raises(InvalidItemsError, match="item 1: too_many_bytes: 300000 bytes, the limit is 262144"):
+        clip.embed_texts(["猫", "x" * 300_000])
+
+
+def test_truncation_is_reported(clip: Client) -> None:
+    with pytest.warns(TextTruncatedWarning, match=r"1 of 3 texts were cut to the model's context length: 1"):
+        clip.embed_texts(["猫", "猫" * 51, "猫" * 50])
+
+
+def test_nothing_in_is_nothing_out(clip: Client) -> None:
+    dimension = clip.model_card().embedding_dimension
+    assert clip.embed_images([]).shape == clip.embed_texts([]).shape == (0, dimension)
+
+
+def test_similarity_is_three_named_numbers(clip: Client) -> None:
+    texts = ["一只猫", "一杯咖啡", "火箭"]
+    scores = clip.similarity(images=PHOTOS[:2], texts=texts)
+    assert scores.cosine.shape == scores.logits.shape == scores.probabilities.shape == (2, 3)
+    np.testing.assert_allclose(scores.cosine, clip.embed_images(PHOTOS[:2]) @ clip.embed_texts(texts).T, atol=1e-5)
+    np.testing.assert_allclose(scores.logits, scores.cosine * clip.model_card().logit_scale, rtol=1e-5)
+    np.testing.assert_allclose(scores.probabilities.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(scores.probabilities.argmax(axis=1), scores.cosine.argmax(axis=1))
+
+
+def test_the_card_says_what_the_vectors_are(clip: Client) -> None:
+    card = clip.model_card()
+    assert len(card.fingerprint) == 32
+    assert card.context_length == 52
+    assert card.max_batch_size == 32
+    assert clip.model_card() is card
+
+
+def test_a_used_up_budget_is_an_error(clip: Client) -> None:
+    with pytest.raises(DeadlineExceededError):
+        clip.embed_texts(["猫"] * 64, timeout=1e-6)
+
+
+def test_readiness(clip: Client) -> None:
+    assert clip.is_ready()
+
+
+def test_a_closed_client_says_so(clip: Client) -> None:
+    clip.embed_texts(["猫"])
+    clip.close()
+    clip.close()
+    assert not clip.is_ready()
+    with pytest.raises(ServerUnavailableError, match="closed"):
+        clip.embed_texts(["猫"])
+
+
+def test_one_client_serves_many_threads(clip: Client) -> None:
+    expected = clip.embed_texts(["猫", "狗"])
+    worst: list[float] = []
+
+    def work() -> None:
+        for _ in range(10):
+            worst.append(float(np.abs(clip.embed_texts(["猫", "狗"]) - expected).max()))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(worst) == 80
+    assert max(worst) < 1e-5

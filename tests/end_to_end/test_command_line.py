@@ -1,0 +1,119 @@
+"""The commands that talk to a server, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tuwen import Client
+from tuwen_build import EmbeddedServer
+from tuwen_build.samples import sample
+
+TUWEN = str(Path(sys.executable).parent / "tuwen")
+CAT, COFFEE = str(sample("cat.jpg")), str(sample("coffee.jpg"))
+
+
+def tuwen(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    finished = subprocess.run([TUWEN, *arguments], capture_output=True, text=True, timeout=120, check=False)
+    assert finished.returncode == code, finished.stdout + finished.stderr
+    assert "Traceback" not in finished.stderr
+    return finished
+
+
+@pytest.mark.parametrize("command", [(), ("build",), ("serve",), ("status",), ("embed",), ("similarity",)])
+def test_help(command: tuple[str, ...]) -> None:
+    assert "Usage: tuwen" in tuwen(*command, "--help").stdout
+
+
+def test_status(server: EmbeddedServer, client: Client) -> None:
+    assert "context length │" in tuwen("status", "--url", server.grpc_url).stdout
+    status = json.loads(tuwen("status", "--url", server.grpc_url, "--json").stdout)
+    assert status["ready"] is True
+    assert status["model_card"]["fingerprint"] == client.model_card().fingerprint
+
+
+def test_status_of_a_server_that_is_not_there() -> None:
+    assert "not ready" in tuwen("status", "--url", "127.0.0.1:1", code=1).stdout
+    assert json.loads(tuwen("status", "--url", "127.0.0.1:1", "--json", code=1).stdout)["ready"] is False
+
+
+def test_similarity(server: EmbeddedServer, client: Client) -> None:
+    arguments = ("similarity", "-u", server.grpc_url, "-i", CAT, "-i", COFFEE, "-t", "一只猫", "-t", "一杯咖啡")
+    table = tuwen(*arguments).stdout
+    assert "一杯咖啡" in table
+    assert "cat.jpg" in table
+    scores = json.loads(tuwen(*arguments, "--json").stdout)
+    expected = client.similarity(images=[CAT, COFFEE], texts=["一只猫", "一杯咖啡"])
+    np.testing.assert_allclose(scores["cosine"], expected.cosine, atol=1e-5)
+    np.testing.assert_allclose(scores["probabilities"], expected.probabilities, atol=1e-4)
+
+
+def test_embed_a_folder(server: EmbeddedServer, client: Client, tmp_path: Path) -> None:
+    folder = str(Path(CAT).parent)
+    output = tmp_path / "vectors.npz"
+    assert "5 vectors of 64 dimensions" in tuwen("embed", folder, "-o", str(output), "-u", server.grpc_url).stdout
+    saved = np.load(output)
+    assert [Path(key).name for key in saved["keys"]] == [
+        "astronaut.jpg",
+        "cat.jpg",
+        "coffee.jpg",
+        "horse.png",
+        "rocket.jpg",
+    ]
+    np.testing.assert_allclose(saved["embeddings"][1], client.embed_images([CAT])[0], atol=1e-5)
+    assert saved["fingerprint"] == client.model_card().fingerprint
+
+
+def test_embed_texts_as_json(server: EmbeddedServer, client: Client) -> None:
+    printed = json.loads(tuwen("embed", "-t", "一只猫", "-t", "cat.jpg", "--json", "-u", server.grpc_url).stdout)
+    assert [item["key"] for item in printed["items"]] == ["一只猫", "cat.jpg"]
+    vectors = [item["embedding"] for item in printed["items"]]
+    np.testing.assert_allclose(vectors, client.embed_texts(["一只猫", "cat.jpg"]), atol=1e-5)
+
+
+def test_errors_are_one_line(server: EmbeddedServer, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"no image")
+    refused = tuwen("embed", CAT, str(bad), "--json", "-u", server.grpc_url, code=1).stderr
+    assert "tuwen: 1 of 2 images refused: item 1: unsupported_format" in refused
+    unreachable = tuwen("similarity", "-i", CAT, "-t", "猫", "-u", "127.0.0.1:1", "--timeout", "2", code=1).stderr
+    assert unreachable.startswith("tuwen: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("embed",),
+        ("embed", CAT, "-t", "猫", "--json"),
+        ("embed", CAT),
+        ("embed", CAT, "-o", "vectors.csv"),
+        ("embed", "/proc/self/fd", "--json"),
+        ("similarity", "-i", CAT),
+        ("build", "x"),
+        ("build", "x", "-o", "y", "--precision", "int3"),
+    ],
+)
+def test_wrong_usage_says_what_is_right(arguments: tuple[str, ...]) -> None:
+    assert "Usage: tuwen" in tuwen(*arguments, code=2).stderr
+
+
+def test_build(checkpoint: Path, tmp_path: Path) -> None:
+    output = tmp_path / "repository"
+    built = tuwen("build", str(checkpoint), "--output", str(output), "--max-batch-size", "4")
+    assert "comparing texts with the reference" in built.stderr
+    assert f"Serve it with: tuwen serve {output}" in built.stdout.replace("\n", "")
+    assert "--force" in tuwen("build", str(checkpoint), "--output", str(output), code=1).stderr
+    again = tuwen("build", str(checkpoint), "-o", str(output), "--force", "--json", "--precision", "bf16")
+    assert json.loads(again.stdout)["precision"] == "bf16"
+
+
+def test_build_without_its_extra_says_which(tmp_path: Path) -> None:
+    """An environment that has the base install alone."""
+    code = "import sys; sys.modules['torch'] = None; sys.argv[1:] = ['build', 'x', '-o', 'y']; import tuwen._cli as c; c.main()"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert finished.returncode == 1
+    assert "pip install 'tuwen[build]'" in finished.stderr

@@ -1,0 +1,54 @@
+"""The wheel: the SDK alone for whoever installs no extra, with everything a build needs inside."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(output), str(ROOT)]
+    subprocess.run(command, check=True, timeout=300)
+    return next(output.glob("tuwen-*.whl"))
+
+
+def test_it_holds_both_packages_and_the_model_repository(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for name in (
+        "tuwen/py.typed",
+        "tuwen_build/py.typed",
+        "tuwen_build/samples/texts.json",
+        "tuwen_build/server/backends/pytorch/model.py",
+        "tuwen_build/model_repository/image_preprocessing/1/pixels.py",
+        "tuwen_build/model_repository/vision_encoder/config.pbtxt",
+        "tuwen_build/model_repository/shared/items.py",
+    ):
+        assert name in names
+    assert not any("__pycache__" in name for name in names)
+
+
+def test_the_base_install_needs_no_torch(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    metadata = Parser().parsestr(
+        archive.read(next(name for name in archive.namelist() if name.endswith("METADATA"))).decode()
+    )
+    base = {
+        line.split(">")[0].split("[")[0] for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line
+    }
+    assert base == {"numpy", "pillow", "rich", "tritonclient", "typer"}
+    assert metadata["License-Expression"] == "Apache-2.0"
+
+
+def test_importing_the_sdk_imports_no_torch() -> None:
+    code = "import sys, tuwen, tuwen.testing, tuwen._cli; print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == "[]"

@@ -1,0 +1,264 @@
+"""The embedded server starts, tells why it cannot, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+import pytest
+from tuwen import Client, InvalidArgumentError
+from tuwen_build import EmbeddedServer, ServerOptions
+from tuwen_build.errors import (
+    NotARepositoryError,
+    PortTakenError,
+    ServerStartError,
+    SharedMemoryError,
+    UnsupportedPlatformError,
+)
+from tuwen_build.samples import sample
+from tuwen_build.server import _runtime
+
+from tests import metrics
+
+TUWEN = str(Path(sys.executable).parent / "tuwen")
+ON_FREE_PORTS = ServerOptions.on_free_ports()
+
+
+def segments() -> set[str]:
+    return {path.name for path in Path("/dev/shm").iterdir()}
+
+
+def group_members(leader: int) -> list[int]:
+    """The processes that are still in the server's process group."""
+    members = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended while we looked
+        if int(fields[2]) == leader and fields[0] != "Z":
+            members.append(int(status.parent.name))
+    return members
+
+
+class TestLife:
+    def test_it_serves_and_leaves_nothing_behind(self, repository: Path, tmp_path: Path) -> None:
+        before, scratch_before = segments(), set(Path("/tmp").glob("tuwen-server-*"))
+        lines: list[str] = []
+        options = dataclasses.replace(ON_FREE_PORTS, log_file=tmp_path / "server.log")
+        with EmbeddedServer(repository, options, on_log_line=lines.append) as server:
+            pid = server.pid
+            assert server.poll() is None
+            assert len(group_members(pid)) == 5  # tritonserver and four Python models
+            with Client(server.grpc_url) as clip:
+                assert clip.embed_texts(["猫"]).shape == (1, 64)
+        assert group_members(pid) == []
+        assert segments() <= before
+        assert set(Path("/tmp").glob("tuwen-server-*")) <= scratch_before
+        assert any("Started GRPCInferenceService" in line for line in lines)
+        assert (tmp_path / "server.log").read_text().splitlines() == lines
+
+    def test_it_listens_on_loopback_only(self, server: EmbeddedServer) -> None:
+        ports = {
+            int(url.rpartition(":")[2].split("/")[0]) for url in (server.grpc_url, server.http_url, server.metrics_url)
+        }
+        for table, loopback in (("tcp", "0100007F"), ("tcp6", "00000000000000000000000001000000")):
+            for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+                address, port = line.split()[1].split(":")
+                if line.split()[3] == "0A" and int(port, 16) in ports:
+                    assert address == loopback
+
+    def test_stopping_twice_is_harmless(self, repository: Path) -> None:
+        server = EmbeddedServer(repository, ON_FREE_PORTS)
+        with server:
+            server.stop()
+        server.stop()
+
+    def test_stubs_do_not_outlive_a_killed_server(self, repository: Path) -> None:
+        before = segments()
+        with EmbeddedServer(repository, ON_FREE_PORTS) as server:
+            pid = server.pid
+            os.kill(pid, signal.SIGKILL)
+            while server.poll() is None:
+                time.sleep(0.05)
+        assert group_members(pid) == []
+        assert segments() <= before
+
+    def test_requests_in_flight_finish_when_it_stops(self, repository: Path) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        photograph = sample("coffee.jpg").read_bytes()
+        with ThreadPoolExecutor(1) as pool:
+            with EmbeddedServer(repository, ON_FREE_PORTS) as server:
+                clip = Client(server.grpc_url, timeout=60)
+                clip.model_card()
+                in_flight = pool.submit(clip.embed_images, [photograph] * 64)
+                while metrics.counters(server.metrics_url)["nv_inference_count", "vision_encoder"] < 4:
+                    time.sleep(0.005)
+            assert in_flight.result(timeout=60).shape == (64, 64)
+            clip.close()
+
+
+class TestRefusals:
+    def test_a_folder_that_was_not_built(self, tmp_path: Path) -> None:
+        with pytest.raises(NotARepositoryError, match="tuwen build CHECKPOINT --output"), EmbeddedServer(tmp_path):
+            pass
+
+    def test_a_port_that_is_taken(self, repository: Path) -> None:
+        with socket.socket() as other:
+            other.bind(("127.0.0.1", 0))
+            other.listen()
+            port = other.getsockname()[1]
+            options = dataclasses.replace(ON_FREE_PORTS, grpc_port=port)
+            message = f"cannot listen on 127.0.0.1:{port} for gRPC: Address already in use"
+            with pytest.raises(PortTakenError, match=message), EmbeddedServer(repository, options):
+                pass
+
+    def test_a_broken_model_shows_the_lines_that_matter(self, repository: Path, tmp_path: Path) -> None:
+        before = segments()
+        broken = shutil.copytree(repository, tmp_path / "broken")
+        (broken / "vision_encoder" / "1" / "model.pt").write_bytes(b"not TorchScript")
+        with pytest.raises(ServerStartError) as caught, EmbeddedServer(broken, ON_FREE_PORTS):
+            pass
+        message = str(caught.value)
+        assert "failed to load 'vision_encoder'" in message
+        assert "PytorchStreamReader" in message
+        assert len(message.splitlines()) < 15
+        assert segments() <= before
+
+    def test_a_server_that_is_not_ready_in_time(self, repository: Path) -> None:
+        options = dataclasses.replace(ON_FREE_PORTS, ready_timeout=0.3)
+        with pytest.raises(ServerStartError, match="not ready after 0 seconds"), EmbeddedServer(repository, options):
+            pass
+
+    def test_shared_memory_that_is_too_small(self, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(64 << 20, 0, 64 << 20))  # type: ignore[attr-defined]
+        message = "64 MiB free, the server's 4 Python processes need 96; .*--shm-size"
+        with pytest.raises(SharedMemoryError, match=message), EmbeddedServer(repository, ON_FREE_PORTS):
+            pass
+
+    def test_another_system(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(platform, "system", lambda: "Darwin")
+        with pytest.raises(UnsupportedPlatformError, match="runs on Linux x86_64, this is Darwin"):
+            _runtime.find_runtime()
+
+    @pytest.mark.parametrize("libc", [("glibc", "2.31"), ("", "")])
+    def test_another_c_library(self, monkeypatch: pytest.MonkeyPatch, libc: tuple[str, str]) -> None:
+        monkeypatch.setattr(platform, "libc_ver", lambda: libc)
+        with pytest.raises(UnsupportedPlatformError, match=r"needs glibc 2\.35 or newer"):
+            _runtime.find_runtime()
+
+    def test_a_missing_extra(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+        with pytest.raises(UnsupportedPlatformError, match="pip install 'tuwen\\[serve\\]'"):
+            _runtime.find_runtime()
+
+    def test_a_missing_libpython(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sysconfig, "get_config_var", lambda _: "/nowhere")
+        monkeypatch.setattr(sys, "base_prefix", "/nowhere")
+        monkeypatch.setattr(Path, "exists", lambda _: False)
+        with pytest.raises(UnsupportedPlatformError, match="sudo apt install libpython3"):
+            _runtime.find_runtime()
+
+    @pytest.mark.parametrize(
+        "choice", [{"grpc_port": 70_000}, {"grpc_port": 8000}, {"ready_timeout": 0}, {"drain_timeout": -1}]
+    )
+    def test_nonsense_options(self, choice: dict[str, int]) -> None:
+        with pytest.raises(InvalidArgumentError):
+            ServerOptions(**choice)  # type: ignore[arg-type]
+
+
+class TestCommand:
+    """`tuwen serve`, as an operator runs it."""
+
+    ARGUMENTS = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0", "--json")
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_signal_stops_it_cleanly(self, repository: Path, number: signal.Signals) -> None:
+        before = segments()
+        with subprocess.Popen(
+            [TUWEN, "serve", str(repository), *self.ARGUMENTS],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            started = json.loads(process.stdout.readline())
+            with Client(started["grpc"]) as clip:
+                assert clip.is_ready()
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert re.sub(r"(?m)^W\d{4} .*\n", "", errors).splitlines() == [
+            f"loading {repository}",
+            "stopping: letting requests in flight finish",
+            "stopped",
+        ]
+        assert group_members(started["pid"]) == []
+        assert segments() <= before
+
+    def test_a_signal_while_it_loads_stops_it_too(self, repository: Path) -> None:
+        before = segments()
+        with subprocess.Popen(
+            [TUWEN, "serve", str(repository), *self.ARGUMENTS, "--verbose"], stderr=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stderr is not None
+            while "loading: text_encoder" not in process.stderr.readline():
+                pass
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert segments() <= before
+
+    def test_a_server_that_dies_is_reported(self, repository: Path) -> None:
+        with subprocess.Popen(
+            [TUWEN, "serve", str(repository), *self.ARGUMENTS],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            os.kill(json.loads(process.stdout.readline())["pid"], signal.SIGKILL)
+            _, errors = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert "tritonserver ended by itself with code -9" in errors
+
+    def test_a_folder_that_was_not_built_is_one_line(self, tmp_path: Path) -> None:
+        finished = subprocess.run([TUWEN, "serve", str(tmp_path)], capture_output=True, text=True, check=False)
+        assert finished.returncode == 1
+        assert "is not a built repository" in finished.stderr
+        assert "Traceback" not in finished.stderr
+
+
+class TestMetrics:
+    def test_the_python_models_count(self, server: EmbeddedServer, client: Client) -> None:
+        before = metrics.text(server.metrics_url)
+        client.embed_images([sample("cat.jpg")] * 3)
+        with pytest.raises(ValueError, match="refused"):
+            client.embed_images([b"", b"x"])
+        with pytest.warns(UserWarning, match="were cut"):
+            client.embed_texts(["猫" * 100] * 2)
+        after = metrics.text(server.metrics_url)
+
+        def moved(sample_name: str) -> float:
+            pattern = re.compile(rf"^{re.escape(sample_name)} (\S+)$", re.MULTILINE)
+            values = [float(match[1]) if (match := pattern.search(page)) else 0.0 for page in (before, after)]
+            return values[1] - values[0]
+
+        assert moved("tuwen_image_decode_seconds_count") == 5
+        assert 0 < moved("tuwen_image_decode_seconds_sum") < 5
+        assert moved('tuwen_image_decode_failures_total{reason="empty"}') == 1
+        assert moved('tuwen_image_decode_failures_total{reason="unsupported_format"}') == 1
+        assert moved("tuwen_texts_truncated_total") == 2

@@ -1,0 +1,102 @@
+"""What the SDK makes of images, texts, addresses and timeouts before anything is sent."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tuwen import Client, InvalidArgumentError, InvalidItemsError
+from tuwen._images import encoded_bytes
+from tuwen.testing import FakeTransport
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK", "YCbCr", "LAB", "F"])
+def test_pil_images_are_sent_losslessly(mode: str) -> None:
+    image = Image.effect_noise((9, 7), 80).convert("RGB")
+    image = Image.frombytes("I;16", (9, 7), bytes(range(126))) if mode == "I;16" else _convert(image, mode)
+    with Image.open(io.BytesIO(encoded_bytes(image))) as decoded:
+        assert decoded.mode == mode
+        assert decoded.convert(mode).tobytes() == image.tobytes()
+
+
+def _convert(image: Image.Image, mode: str) -> Image.Image:
+    if mode in ("LAB", "LA"):
+        return Image.frombytes(mode, image.size, bytes(range(63 * (3 if mode == "LAB" else 2))))
+    return image.convert(mode)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 3), (5, 7, 4)])
+def test_arrays_are_sent_losslessly(shape: tuple[int, ...]) -> None:
+    array = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    with Image.open(io.BytesIO(encoded_bytes(array))) as decoded:
+        np.testing.assert_array_equal(
+            np.asarray(decoded), array.reshape(decoded.size[1], decoded.size[0], -1).squeeze()
+        )
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (3, "not int"),
+        (np.zeros((4, 4), dtype=np.float32), "uint8"),
+        (np.zeros((3, 4, 5), dtype=np.uint8), r"not \(3, 4, 5\)"),
+        (np.zeros((0, 4), dtype=np.uint8), r"not \(0, 4\)"),
+    ],
+)
+def test_what_is_no_image_is_refused_by_its_index(image: Any, message: str) -> None:
+    with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match=f"image 1: .*{message}"):
+        clip.embed_images([b"first", image])
+
+
+def test_a_string_is_a_path_and_a_missing_file_is_that_items_failure(tmp_path: Path) -> None:
+    good = tmp_path / "good.png"
+    Image.new("RGB", (4, 4)).save(good)
+    with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidItemsError) as caught:
+        clip.embed_images([str(good), str(tmp_path / "missing.jpg"), good])
+    (failure,) = caught.value.failures
+    assert (failure.index, failure.reason) == (1, "unreadable")
+    assert "missing.jpg" in failure.message
+
+
+@pytest.mark.parametrize("texts", ["猫", b"cat", 3, {"猫"}, iter(["猫"])])
+def test_texts_must_be_a_list(texts: Any) -> None:
+    with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="pass a list of texts"):
+        clip.embed_texts(texts)
+
+
+@pytest.mark.parametrize("text", [None, b"cat", "\ud800"])
+def test_what_is_no_text_is_refused_by_its_index(text: Any) -> None:
+    with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="text 1: "):
+        clip.embed_texts(["猫", text])
+
+
+@pytest.mark.parametrize("url", ["localhost", "http://localhost:8000", "https://clip:443"])
+def test_addresses_are_checked(url: str) -> None:
+    with pytest.raises(InvalidArgumentError):
+        Client(url)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan")])
+def test_timeouts_are_checked(timeout: float) -> None:
+    with pytest.raises(InvalidArgumentError, match="timeout"):
+        Client("localhost:8001", timeout=timeout)
+
+
+def test_a_call_is_split_into_small_requests() -> None:
+    transport = FakeTransport()
+    with Client(transport=transport) as clip:
+        clip.embed_texts([str(number) for number in range(70)])
+    assert [len(request.items) for request in transport.requests] == [32, 32, 6]
+    assert len({request.request_id for request in transport.requests}) == 3
+
+
+def test_similarity_needs_both_kinds() -> None:
+    with Client(transport=FakeTransport()) as clip:
+        with pytest.raises(InvalidArgumentError, match="at least one text"):
+            clip.similarity(images=[b"x"], texts=[])
+        with pytest.raises(InvalidArgumentError, match="at least one image"):
+            clip.similarity(images=[], texts=["猫"])

@@ -1,0 +1,25 @@
+"""Every public module says what it exports, and exports what it says."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import pytest
+import tuwen
+import tuwen_build
+
+MODULES = [
+    name
+    for package in (tuwen, tuwen_build)
+    for _, name, _ in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
+    if not name.startswith(("tuwen_build.server.backends", "tuwen_build.model_repository"))
+]
+
+
+@pytest.mark.parametrize("name", ["tuwen", "tuwen_build", *MODULES])
+def test_all_is_explicit_and_true(name: str) -> None:
+    module = importlib.import_module(name)
+    assert len(set(module.__all__)) == len(module.__all__)
+    for exported in module.__all__:
+        assert hasattr(module, exported)

@@ -1,0 +1,93 @@
+"""The request builder and the response parser against Triton's protocol, and statuses against the error tree."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import grpc
+import numpy as np
+import pytest
+from tritonclient.grpc import InferResult, service_pb2
+from tritonclient.utils import serialize_byte_tensor
+from tuwen import (
+    AccessDeniedError,
+    DeadlineExceededError,
+    InferenceError,
+    ModelNotFoundError,
+    OverloadedError,
+    ServerError,
+    ServerUnavailableError,
+)
+from tuwen._grpc import decode_response, encode_request, server_error
+from tuwen._requests import EmbeddingBatch, InferRequest, InferResponse, parse
+
+REQUEST = InferRequest("image_embedding", "image", (b"", b"abc", b"\x00" * 300), ("embedding", "status"))
+
+
+def test_items_are_encoded_as_tritonclient_encodes_them() -> None:
+    message = encode_request(REQUEST, timeout=1.5)
+    expected = serialize_byte_tensor(np.array(REQUEST.items, dtype=object).reshape(-1, 1)).item()
+    assert message.raw_input_contents[0] == expected
+    assert list(message.inputs[0].shape) == [3, 1]
+    assert message.parameters["timeout"].int64_param == 1_500_000
+    assert message.parameters["per_item_status"].bool_param is True
+
+
+def test_outputs_are_decoded_as_tritonclient_decodes_them() -> None:
+    message = service_pb2.ModelInferResponse(model_name="m")
+    rows = np.arange(6, dtype=np.float32).reshape(2, 3)
+    statuses = np.array([b"", "坏".encode()], dtype=object).reshape(2, 1)
+    for name, datatype, array, raw in [
+        ("embedding", "FP32", rows, rows.tobytes()),
+        ("status", "BYTES", statuses, serialize_byte_tensor(statuses).item()),
+        ("truncated", "BOOL", np.ones((2, 1)), b"\x01\x00"),
+    ]:
+        message.outputs.add(name=name, datatype=datatype, shape=array.shape)
+        message.raw_output_contents.append(raw)
+    outputs = decode_response(message).outputs
+    np.testing.assert_array_equal(outputs["embedding"], InferResult(message).as_numpy("embedding"))
+    assert outputs["status"] == tuple(InferResult(message).as_numpy("status")[:, 0])
+    np.testing.assert_array_equal(outputs["truncated"], [[True], [False]])
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {},
+        {"embedding": np.zeros((3, 4), dtype=np.float32)},
+        {"embedding": np.zeros((2, 4), dtype=np.float32), "status": (b"",) * 3},
+        {"embedding": np.zeros((3, 4), dtype=np.float32), "status": (b"",) * 2},
+    ],
+)
+def test_an_answer_of_another_shape_is_an_error_not_a_guess(outputs: dict[str, object]) -> None:
+    with pytest.raises(InferenceError, match="unexpected outputs for 3 items"):
+        parse(EmbeddingBatch(REQUEST, (0, 1, 2), ()), InferResponse(outputs))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind"),
+    [
+        ("UNAVAILABLE", "failed to connect to all addresses", ServerUnavailableError),
+        ("UNAVAILABLE", "Server is stopping, scheduler for model has stopped", ServerUnavailableError),
+        ("UNAVAILABLE", "in ensemble 'x', Exceeds maximum queue size", OverloadedError),
+        ("UNAVAILABLE", "Request timeout expired", OverloadedError),
+        ("UNAVAILABLE", "This protocol is restricted, expecting header 'triton-grpc-protocol-k'", AccessDeniedError),
+        ("NOT_FOUND", "Request for unknown model: 'x' is not found", ModelNotFoundError),
+        ("NOT_FOUND", "Request for unknown model: 'x' has no available versions", ServerUnavailableError),
+        ("DEADLINE_EXCEEDED", "Deadline Exceeded", DeadlineExceededError),
+        ("CANCELLED", "CANCELLED", ServerUnavailableError),
+        ("RESOURCE_EXHAUSTED", "quota", OverloadedError),
+        ("UNAUTHENTICATED", "token", AccessDeniedError),
+        ("PERMISSION_DENIED", "token", AccessDeniedError),
+        ("INVALID_ARGUMENT", "unexpected shape", InferenceError),
+        ("INTERNAL", "Stub process is not healthy.", InferenceError),
+        ("UNKNOWN", "", InferenceError),
+    ],
+)
+def test_every_status_has_its_error(code: str, message: str, kind: type[ServerError]) -> None:
+    status = SimpleNamespace(code=lambda: grpc.StatusCode[code], details=lambda: message)
+    error = server_error(status, "image_embedding", "abc")
+    assert type(error) is kind
+    assert (error.code, error.model, error.request_id) == (code, "image_embedding", "abc")
+    assert error.retryable == (kind in (ServerUnavailableError, OverloadedError))
+    assert (message or code) in str(error)
