@@ -30,7 +30,7 @@ def test_help(command: tuple[str, ...]) -> None:
 
 
 def test_status(server: EmbeddedServer, client: Client) -> None:
-    assert "context length │" in tuwen("status", "--url", server.grpc_url).stdout
+    assert "context length" in tuwen("status", "--url", server.grpc_url).stdout
     status = json.loads(tuwen("status", "--url", server.grpc_url, "--json").stdout)
     assert status["ready"] is True
     assert status["model_card"]["fingerprint"] == client.model_card().fingerprint
@@ -113,7 +113,10 @@ def test_build(checkpoint: Path, tmp_path: Path) -> None:
 
 def test_build_without_its_extra_says_which(tmp_path: Path) -> None:
     """An environment that has the base install alone."""
-    code = "import sys; sys.modules['torch'] = None; sys.argv[1:] = ['build', 'x', '-o', 'y']; import tuwen._cli as c; c.main()"
+    code = (
+        "import sys; sys.modules['torch'] = None; sys.argv[1:] = ['build', 'x', '-o', 'y']\n"
+        "import tuwen._cli; tuwen._cli.main()"
+    )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert finished.returncode == 1
     assert "pip install 'tuwen[build]'" in finished.stderr

@@ -50,6 +50,7 @@ def test_every_model_is_there_under_its_own_name(models: dict[str, ModelConfig])
     assert len({config.max_batch_size for config in models.values()}) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_encoders_are_what_the_c_plus_plus_backend_takes(models: dict[str, ModelConfig], repository: Path) -> None:
     for name in ("vision_encoder", "text_encoder"):
         config = models[name]

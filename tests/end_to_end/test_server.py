@@ -74,7 +74,8 @@ class TestLife:
         ports = {
             int(url.rpartition(":")[2].split("/")[0]) for url in (server.grpc_url, server.http_url, server.metrics_url)
         }
-        for table, loopback in (("tcp", "0100007F"), ("tcp6", "00000000000000000000000001000000")):
+        mapped = "0000000000000000FFFF00000100007F"  # ::ffff:127.0.0.1, which is how gRPC writes it
+        for table, loopback in (("tcp", "0100007F"), ("tcp6", mapped)):
             for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
                 address, port = line.split()[1].split(":")
                 if line.split()[3] == "0A" and int(port, 16) in ports:
@@ -201,7 +202,7 @@ class TestCommand:
             process.send_signal(number)
             _, errors = process.communicate(timeout=60)
         assert process.returncode == 0
-        assert re.sub(r"(?m)^W\d{4} .*\n", "", errors).splitlines() == [
+        assert errors.splitlines() == [
             f"loading {repository}",
             "stopping: letting requests in flight finish",
             "stopped",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 from tuwen_build.samples import awkward_images, sample
+
+from tests.images import huge_png
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "model_repository" / "image_preprocessing" / "1"))
 from pixels import ImageError, ImageLimits, Preprocessor
@@ -58,11 +59,8 @@ def test_formats_outside_the_list_stay_shut() -> None:
 
 
 def test_pixels_are_counted_before_they_are_decoded() -> None:
-    """A PNG header may claim any size; its 46 bytes must not become gigabytes."""
-    size = (50_000).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"
-    header = b"\x00\x00\x00\x0dIHDR" + size + zlib.crc32(b"IHDR" + size).to_bytes(4, "big")
-    bomb = b"\x89PNG\r\n\x1a\n" + header + b"\x00\x00\x00\x00IDAT" + zlib.crc32(b"IDAT").to_bytes(4, "big")
-    assert reason(bomb) == "too_many_pixels"
+    """A PNG header may claim any size; it must not become gigabytes."""
+    assert reason(huge_png()) == "too_many_pixels"
 
 
 def test_frames_are_limited() -> None:

@@ -1,6 +1,7 @@
 """The embedded server: NVIDIA's own tritonserver from PyPI, with TorchScript served by a Python-based backend."""
 
 from tuwen_build.server._embedded import EmbeddedServer
+from tuwen_build.server._log import is_problem
 from tuwen_build.server._options import ServerOptions
 
-__all__ = ["EmbeddedServer", "ServerOptions"]
+__all__ = ["EmbeddedServer", "ServerOptions", "is_problem"]

@@ -20,6 +20,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from tuwen_build.errors import ServerStartError, SharedMemoryError
 from tuwen_build.manifest import Manifest
+from tuwen_build.server._drain import ModelControl
 from tuwen_build.server._log import LogFollower
 from tuwen_build.server._options import ServerOptions
 from tuwen_build.server._runtime import Runtime, find_runtime
@@ -67,6 +68,7 @@ class EmbeddedServer:
         self._log: LogFollower | None = None
         self._scratch: Path | None = None
         self._segment_prefix = ""
+        self._control = ModelControl()
 
     @property
     def grpc_url(self) -> str:
@@ -146,6 +148,8 @@ class EmbeddedServer:
     def _drain(self, process: subprocess.Popen[str]) -> None:
         if process.poll() is not None:
             return
+        if _answers(f"{self.http_url}/v2/health/ready"):
+            self._control.drain(self.grpc_url, self._options.drain_timeout)
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(timeout=self._options.drain_timeout + 10)
@@ -177,6 +181,7 @@ class EmbeddedServer:
             f"--model-repository={self._repository}",
             f"--backend-directory={backends}",
             "--disable-auto-complete-config",
+            *self._control.arguments(),
             f"--http-address={options.host}",
             f"--http-port={options.http_port}",
             f"--grpc-address={options.host}",

@@ -9,14 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-__all__ = ["LogFollower"]
+__all__ = ["LogFollower", "is_problem"]
 
 _KEPT_LINES = 2_000
 _SHOWN_LINES = 15
-_ERROR = re.compile(r"^E\d{4} |^error: |Signal \(\d+\)|loading shared libraries")
+_ERROR = re.compile(r"^E\d{4} |^error: |Signal \((?!15\))|loading shared libraries")
+# What tritonserver 2.51 reports as an error on every machine without a GPU.
+_NO_GPU = re.compile(r"CudaDriverHelper has not been initialized|unable to create stream for|CUDA memory pool disabled")
 # "E1121 08:37:22.160553 3982 model_lifecycle.cc:642] " in front of a message, and a traceback behind it
 _PREFIX = re.compile(r"^E\d{4} \S+ +\d+ [\w.]+:\d+\] ")
 _TRACEBACK = re.compile(r"\\n\\nAt:\\n.*")
+
+
+def is_problem(line: str) -> bool:
+    """Whether a line of the log is an error; the complaints of a machine without a GPU are not."""
+    return bool(_ERROR.search(line)) and not _NO_GPU.search(line)
 
 
 class LogFollower:
@@ -44,7 +51,7 @@ class LogFollower:
     def telling_lines(self) -> str:
         """The lines that say what went wrong: the errors without their tracebacks, or else the last lines."""
         lines = list(self._lines)
-        errors = [_TRACEBACK.sub("", _PREFIX.sub("", line)).strip('"') for line in lines if _ERROR.search(line)]
+        errors = [_TRACEBACK.sub("", _PREFIX.sub("", line)).strip('"') for line in lines if is_problem(line)]
         return "\n".join(list(dict.fromkeys(errors))[-_SHOWN_LINES:] or lines[-_SHOWN_LINES:])
 
     def _follow(self) -> None:

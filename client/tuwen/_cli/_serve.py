@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import time
 from pathlib import Path
@@ -15,7 +14,6 @@ from tuwen._errors import MissingExtraError, ServeError
 
 __all__ = ["serve"]
 
-_WARNING_OR_ERROR = re.compile(r"^[WE]\d{4} ")
 _POLL_SECONDS = 0.2
 
 
@@ -36,11 +34,12 @@ def serve(
     """Serve a repository with NVIDIA's tritonserver, without a container. Ctrl-C or SIGTERM drains and stops it."""
     try:
         from tuwen_build import EmbeddedServer, ServerOptions
+        from tuwen_build.server import is_problem
     except ImportError as error:
         raise MissingExtraError(f"`tuwen serve` needs extras ({error}): pip install 'tuwen[build,serve]'") from error
 
     def show(line: str) -> None:
-        if verbose or _WARNING_OR_ERROR.match(line):
+        if verbose or is_problem(line):
             typer.echo(line, err=True)
 
     options = ServerOptions(
