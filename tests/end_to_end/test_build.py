@@ -49,11 +49,13 @@ class TestManifest:
             assert 0 < deviation.max_abs < 1e-5
             assert deviation.compared > 30
 
-    def test_it_hashes_every_file(self, repository: Path) -> None:
-        files = {str(path.relative_to(repository)) for path in repository.rglob("*") if path.is_file()}
-        manifest = Manifest.read(repository)
+    def test_it_hashes_every_file(self, checkpoint: Path, tmp_path: Path) -> None:
+        output = tmp_path / "out"
+        manifest = build_repository(str(checkpoint), output)
+        files = {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()}
         assert files == {*manifest.files, "manifest.json"}
-        assert manifest.files["vision_encoder/1/model.pt"] == sha256_of(repository / "vision_encoder/1/model.pt")
+        assert not any("__pycache__" in name for name in files)
+        assert manifest.files["vision_encoder/1/model.pt"] == sha256_of(output / "vision_encoder/1/model.pt")
 
     @pytest.mark.parametrize("content", ["", "[]", "{}", '{"family": 1}'])
     def test_a_broken_one_is_refused(self, tmp_path: Path, content: str) -> None:
