@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tuwen import Client
-from tuwen_build import EmbeddedServer, ServerOptions, build_repository
+from tuwen_build.repository import build_repository
 from tuwen_build.seeded import write_seeded_checkpoint
+from tuwen_build.server import EmbeddedServer, ServerOptions
 
 ROOT = Path(__file__).parents[1]
 REFERENCE_SCRIPT = ROOT / "tests" / "reference" / "cn_clip_reference.py"

@@ -10,7 +10,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-__all__ = ["fingerprint", "sha256_of"]
+from tuwen_build.hashing import sha256_of
+
+__all__ = ["fingerprint"]
 
 
 def fingerprint(encoders: Mapping[str, nn.Module], rules: Mapping[str, object], vocabulary: Path) -> str:
@@ -31,12 +33,3 @@ def fingerprint(encoders: Mapping[str, nn.Module], rules: Mapping[str, object], 
             digest.update(f"{encoder_name}.{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

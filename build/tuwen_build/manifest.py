@@ -8,11 +8,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from tuwen_build.deviation import Deviation
 from tuwen_build.errors import NotARepositoryError
-from tuwen_build.fingerprint import sha256_of
-from tuwen_build.verify import Deviation
 
-__all__ = ["MANIFEST", "Manifest", "file_hashes", "library_versions"]
+__all__ = ["MANIFEST", "Manifest", "library_versions"]
 
 MANIFEST = "manifest.json"
 _LIBRARIES = ("tuwen", "torch", "transformers", "tokenizers", "pillow", "numpy", "safetensors", "tritonclient")
@@ -76,8 +75,3 @@ class Manifest:
 def library_versions() -> dict[str, str]:
     """The versions of everything that shaped the build."""
     return {name: metadata.version(name) for name in _LIBRARIES}
-
-
-def file_hashes(folder: Path) -> dict[str, str]:
-    """The sha256 of every file below a folder, by its path in it."""
-    return {str(path.relative_to(folder)): sha256_of(path) for path in sorted(folder.rglob("*")) if path.is_file()}

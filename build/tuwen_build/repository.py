@@ -15,8 +15,9 @@ from tuwen_build.checkpoints import Checkpoint, open_checkpoint
 from tuwen_build.encoders import text_encoder, vision_encoder
 from tuwen_build.errors import BuildError, OutputExistsError
 from tuwen_build.export import export
-from tuwen_build.fingerprint import fingerprint, sha256_of
-from tuwen_build.manifest import MANIFEST, Manifest, file_hashes, library_versions
+from tuwen_build.fingerprint import fingerprint
+from tuwen_build.hashing import file_hashes, sha256_of
+from tuwen_build.manifest import MANIFEST, Manifest, library_versions
 from tuwen_build.options import BuildOptions, length_buckets
 from tuwen_build.render import CardValues, RepositoryShape, render_config, templates
 from tuwen_build.verify import verify_images, verify_texts

@@ -25,12 +25,13 @@ from PIL import Image
 from torch import Tensor
 
 from tuwen_build.checkpoints import Checkpoint
+from tuwen_build.deviation import Deviation
 from tuwen_build.encoders import Precision, text_encoder, vision_encoder
 from tuwen_build.errors import VerificationError
 from tuwen_build.options import BuildOptions
 from tuwen_build.samples import PHOTOGRAPHS, awkward_images, awkward_texts
 
-__all__ = ["Bound", "Deviation", "bound", "verify_images", "verify_texts"]
+__all__ = ["Bound", "bound", "verify_images", "verify_texts"]
 
 FP32_MAX_ABS = 1e-5
 _UNIT_ROUNDOFF = {"bf16": 2.0**-8, "fp16": 2.0**-11}
@@ -44,23 +45,6 @@ class Bound:
 
     max_abs: float
     distance: float
-
-
-@dataclass(frozen=True)
-class Deviation:
-    """How far unit vectors are from the reference's.
-
-    Attributes:
-        max_abs: the largest difference of one component.
-        distance: the largest Euclidean distance of two vectors.
-        min_cosine: the smallest cosine of two vectors.
-        compared: how many vectors were compared.
-    """
-
-    max_abs: float
-    distance: float
-    min_cosine: float
-    compared: int
 
 
 def bound(precision: Precision, depth: int) -> Bound:

@@ -15,13 +15,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.activations import GELUActivation, QuickGELUActivation
 from tuwen import BuildError, InvalidArgumentError
-from tuwen_build import BuildOptions, build_repository, open_checkpoint
+from tuwen_build.checkpoints import open_checkpoint
 from tuwen_build.encoders import VisionEncoder, text_encoder, vision_encoder
 from tuwen_build.errors import CheckpointError, ExportError, NotARepositoryError, OutputExistsError, VerificationError
 from tuwen_build.export import device_constants, export
-from tuwen_build.fingerprint import sha256_of
+from tuwen_build.hashing import sha256_of
 from tuwen_build.manifest import Manifest
 from tuwen_build.render import templates
+from tuwen_build.repository import BuildOptions, build_repository
 from tuwen_build.verify import bound
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tuwen import Client
-from tuwen_build import EmbeddedServer
 from tuwen_build.samples import sample
+from tuwen_build.server import EmbeddedServer
 
 TUWEN = str(Path(sys.executable).parent / "tuwen")
 CAT, COFFEE = str(sample("cat.jpg")), str(sample("coffee.jpg"))

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from tuwen import Client, InvalidItemsError
 from tuwen._grpc import GrpcTransport
 from tuwen._requests import assemble, batches
-from tuwen_build import EmbeddedServer
 from tuwen_build.samples import PHOTOGRAPHS, sample
+from tuwen_build.server import EmbeddedServer
 
 from tests.images import huge_png
 

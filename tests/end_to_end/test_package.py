@@ -48,6 +48,12 @@ def test_the_base_install_needs_no_torch(wheel: Path) -> None:
     assert metadata["License-Expression"] == "Apache-2.0"
 
 
+def test_serving_needs_nothing_of_what_building_does() -> None:
+    """A server image has torch, for its encoders, but neither transformers nor the build."""
+    code = "import sys; sys.modules['transformers'] = sys.modules['torch'] = None; import tuwen_build.server"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_importing_the_sdk_imports_no_torch() -> None:
     code = "import sys, tuwen, tuwen.testing, tuwen._cli; print({'torch', 'transformers'} & set(sys.modules))"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

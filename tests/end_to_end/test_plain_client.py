@@ -9,8 +9,8 @@ import pytest
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 from tuwen import Client
-from tuwen_build import EmbeddedServer
 from tuwen_build.samples import sample
+from tuwen_build.server import EmbeddedServer
 
 PHOTO = sample("cat.jpg").read_bytes()
 

@@ -19,7 +19,6 @@ from pathlib import Path
 
 import pytest
 from tuwen import Client, InvalidArgumentError
-from tuwen_build import EmbeddedServer, ServerOptions
 from tuwen_build.errors import (
     NotARepositoryError,
     PortTakenError,
@@ -28,7 +27,7 @@ from tuwen_build.errors import (
     UnsupportedPlatformError,
 )
 from tuwen_build.samples import sample
-from tuwen_build.server import _runtime
+from tuwen_build.server import EmbeddedServer, ServerOptions, _runtime
 
 from tests import metrics
 

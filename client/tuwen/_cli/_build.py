@@ -54,8 +54,8 @@ def build(
     implementation.
     """
     try:
-        from tuwen_build import BuildOptions, build_repository
         from tuwen_build.quiet import quiet_transformers
+        from tuwen_build.repository import BuildOptions, build_repository
     except ImportError as error:
         raise MissingExtraError(f"`tuwen build` needs an extra ({error}): pip install 'tuwen[build]'") from error
     quiet_transformers()

@@ -25,7 +25,9 @@ def print_json(content: dict[str, Any]) -> None:
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table on standard output; wide characters are measured as wide. Never wrapped when piped."""
-    table = Table(title=title or None, title_justify="left")
+    if title:
+        typer.echo(title)
+    table = Table()
     table.add_column(columns[0], no_wrap=True)
     for column in columns[1:]:
         table.add_column(column, justify="right")

@@ -33,10 +33,9 @@ def serve(
 ) -> None:
     """Serve a repository with NVIDIA's tritonserver, without a container. Ctrl-C or SIGTERM drains and stops it."""
     try:
-        from tuwen_build import EmbeddedServer, ServerOptions
-        from tuwen_build.server import is_problem
+        from tuwen_build.server import EmbeddedServer, ServerOptions, is_problem
     except ImportError as error:
-        raise MissingExtraError(f"`tuwen serve` needs extras ({error}): pip install 'tuwen[build,serve]'") from error
+        raise MissingExtraError(f"`tuwen serve` needs an extra ({error}): pip install 'tuwen[serve]'") from error
 
     def show(line: str) -> None:
         if verbose or is_problem(line):
