@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tuwen import ModelCard
 
-__all__ = ["CardValues", "RepositoryShape", "render_config", "templates"]
-
-
-@dataclass(frozen=True)
-class RepositoryShape:
-    """The numbers that differ from one checkpoint and build to the next."""
-
-    image_size: int
-    embedding_dimension: int
-    max_batch_size: int
-    length_buckets: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class CardValues:
-    """The model card that both ensembles carry as `parameters`; ``tuwen.ModelCard`` reads it back."""
-
-    family: str
-    checkpoint: str
-    fingerprint: str
-    embedding_dimension: int
-    image_size: int
-    context_length: int
-    logit_scale: float
-    precision: str
+__all__ = ["render_config", "templates"]
 
 
 def templates() -> Path:
@@ -42,33 +18,33 @@ def templates() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "model_repository"
 
 
-def render_config(template: Path, shape: RepositoryShape, card: CardValues) -> str:
-    """One ``config.pbtxt``: the template with this checkpoint's shapes, warm-ups and card."""
+def render_config(template: Path, card: ModelCard, length_buckets: tuple[int, ...]) -> str:
+    """One ``config.pbtxt``: the template with this checkpoint's shapes, warm-ups and, in ensembles, model card."""
     config = text_format.Parse(template.read_text(encoding="utf-8"), ModelConfig())
-    config.max_batch_size = shape.max_batch_size
+    config.max_batch_size = card.max_batch_size
     for tensor in (*config.input, *config.output):
         if tensor.name == "pixel_values":
-            tensor.dims[:] = [3, shape.image_size, shape.image_size]
+            tensor.dims[:] = [3, card.image_size, card.image_size]
         elif tensor.name == "embedding":
-            tensor.dims[:] = [shape.embedding_dimension]
-    _render_warmups(config, shape)
+            tensor.dims[:] = [card.embedding_dimension]
+    _render_warmups(config, card.image_size, length_buckets)
     if config.platform == "ensemble":
-        for name, value in asdict(card).items():
-            config.parameters[name].string_value = str(value)
+        for name, value in card.to_parameters().items():
+            config.parameters[name].string_value = value
     header = "# Written by `tuwen build`; the commented original is model_repository/ in tuwen's source.\n"
     return header + str(text_format.MessageToString(config, as_utf8=True))
 
 
-def _render_warmups(config: Any, shape: RepositoryShape) -> None:
+def _render_warmups(config: Any, image_size: int, length_buckets: tuple[int, ...]) -> None:
     """One warm-up for the image size, or one for each length bucket, each shaped like the template's first."""
     if not config.model_warmup:
         return
     first = config.model_warmup[0]
     if "pixel_values" in first.inputs:
-        first.inputs["pixel_values"].dims[:] = [3, shape.image_size, shape.image_size]
+        first.inputs["pixel_values"].dims[:] = [3, image_size, image_size]
         return
     warmups = []
-    for bucket in shape.length_buckets:
+    for bucket in length_buckets:
         warmup = type(first)()
         warmup.CopyFrom(first)
         warmup.name = f"one_text_of_{bucket}_tokens"

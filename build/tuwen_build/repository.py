@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from tuwen import ModelCard
 
 from tuwen_build.checkpoints import Checkpoint, open_checkpoint
 from tuwen_build.encoders import text_encoder, vision_encoder
@@ -19,7 +20,7 @@ from tuwen_build.fingerprint import fingerprint
 from tuwen_build.hashing import file_hashes, sha256_of
 from tuwen_build.manifest import MANIFEST, Manifest, library_versions
 from tuwen_build.options import BuildOptions, length_buckets
-from tuwen_build.render import CardValues, RepositoryShape, render_config, templates
+from tuwen_build.render import render_config, templates
 from tuwen_build.verify import verify_images, verify_texts
 
 __all__ = ["BuildOptions", "build_repository"]
@@ -72,7 +73,7 @@ def build_repository(
             "text_rules": options.text_rules,
         }
         space = fingerprint({"vision": vision, "text": text}, rules, checkpoint.tokenization.vocabulary)
-        card = CardValues(
+        card = ModelCard(
             family=checkpoint.family,
             checkpoint=source,
             fingerprint=space,
@@ -81,12 +82,10 @@ def build_repository(
             context_length=context_length,
             logit_scale=checkpoint.logit_scale,
             precision=options.precision,
-        )
-        shape = RepositoryShape(
-            side, checkpoint.embedding_dimension, options.max_batch_size, length_buckets(context_length)
+            max_batch_size=options.max_batch_size,
         )
         for template in sorted(templates().glob("*/config.pbtxt")):
-            config = render_config(template, shape, card)
+            config = render_config(template, card, length_buckets(context_length))
             (staged / template.parent.name / "config.pbtxt").write_text(config, encoding="utf-8")
 
         progress("comparing images with the reference")
@@ -97,7 +96,6 @@ def build_repository(
         progress("writing the manifest")
         manifest = Manifest(
             **vars(card),
-            max_batch_size=options.max_batch_size,
             image_rules=options.image_rules,
             text_rules=options.text_rules,
             image_deviation=image_deviation,

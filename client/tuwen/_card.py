@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 
 from tuwen._errors import InferenceError
 
@@ -35,6 +35,10 @@ class ModelCard:
     logit_scale: float
     precision: str
     max_batch_size: int
+
+    def to_parameters(self) -> dict[str, str]:
+        """The card as the ``parameters`` of an ensemble's config; the batch size has a field of its own there."""
+        return {name: str(value) for name, value in asdict(self).items() if name != "max_batch_size"}
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, str], max_batch_size: int) -> ModelCard:

@@ -183,17 +183,15 @@ class TestRefusals:
 class TestCommand:
     """`tuwen serve`, as an operator runs it."""
 
-    ARGUMENTS = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0", "--json")
+    def _start(self, repository: Path, *options: str) -> subprocess.Popen[str]:
+        free_ports = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
+        command = [TUWEN, "serve", str(repository), *free_ports, "--json", *options]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_a_signal_stops_it_cleanly(self, repository: Path, number: signal.Signals) -> None:
         before = segments()
-        with subprocess.Popen(
-            [TUWEN, "serve", str(repository), *self.ARGUMENTS],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
+        with self._start(repository) as process:
             assert process.stdout is not None
             started = json.loads(process.stdout.readline())
             with Client(started["grpc"]) as clip:
@@ -209,11 +207,24 @@ class TestCommand:
         assert group_members(started["pid"]) == []
         assert segments() <= before
 
+    def test_a_second_signal_ends_it_at_once(self, repository: Path) -> None:
+        before = segments()
+        with self._start(repository) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            started = json.loads(process.stdout.readline())
+            process.send_signal(signal.SIGINT)
+            while "stopping" not in process.stderr.readline():
+                pass
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert group_members(started["pid"]) == []
+        assert segments() <= before
+
     def test_a_signal_while_it_loads_stops_it_too(self, repository: Path) -> None:
         before = segments()
-        with subprocess.Popen(
-            [TUWEN, "serve", str(repository), *self.ARGUMENTS, "--verbose"], stderr=subprocess.PIPE, text=True
-        ) as process:
+        with self._start(repository, "--verbose") as process:
             assert process.stderr is not None
             while "loading: text_encoder" not in process.stderr.readline():
                 pass
@@ -223,12 +234,7 @@ class TestCommand:
         assert segments() <= before
 
     def test_a_server_that_dies_is_reported(self, repository: Path) -> None:
-        with subprocess.Popen(
-            [TUWEN, "serve", str(repository), *self.ARGUMENTS],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
+        with self._start(repository) as process:
             assert process.stdout is not None
             os.kill(json.loads(process.stdout.readline())["pid"], signal.SIGKILL)
             _, errors = process.communicate(timeout=60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -127,23 +128,33 @@ class EmbeddedServer:
         return self._log.telling_lines() if self._log else ""
 
     def stop(self) -> None:
-        """Let requests in flight finish, end every process, remove every shared-memory segment. Idempotent."""
+        """Let requests in flight finish, end every process, remove every shared-memory segment. Idempotent.
+
+        Every step is taken even when the one before is interrupted, as by a second Ctrl-C while it drains.
+        """
         process, self._process = self._process, None
-        if process is not None:
-            try:
+        with contextlib.ExitStack() as steps:  # its callbacks run last to first
+            steps.callback(self._remove_segments)
+            steps.callback(self._remove_scratch)
+            steps.callback(self._close_log)
+            if process is not None:
+                steps.callback(_end_group, process)
                 self._drain(process)
-            finally:
-                _kill_group(process.pid)  # stubs that outlived a server that died
-                process.wait()
-        if self._log is not None:
-            self._log.close()
-            self._log = None
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
-            self._scratch = None
+
+    def _remove_segments(self) -> None:
         if self._segment_prefix:
             for segment in _SHARED_MEMORY.glob(f"{self._segment_prefix}*"):
                 segment.unlink(missing_ok=True)
+
+    def _remove_scratch(self) -> None:
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
+
+    def _close_log(self) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
 
     def _drain(self, process: subprocess.Popen[str]) -> None:
         if process.poll() is not None:
@@ -219,11 +230,11 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _kill_group(leader: int) -> None:
-    try:
-        os.killpg(leader, signal.SIGKILL)
-    except ProcessLookupError:
-        return
+def _end_group(process: subprocess.Popen[str]) -> None:
+    """End what is left of the server's process group: itself, and stubs that outlived it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _check_shared_memory(repository: Path) -> None:
