@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -71,17 +71,14 @@ def verify_images(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -
     module = _load_module(staged / "image_preprocessing" / "1" / "pixels.py")
     preprocessor = module.load_preprocessor(staged / "image_preprocessing" / "1", module.ImageLimits())
     rules = checkpoint.preprocessing
-    served: list[NDArray[np.uint8]] = []
-    warnings.filterwarnings("ignore", module="PIL")  # about odd files, which these are on purpose
-    for name, data in awkward_images().items():
-        pixels = preprocessor.pixel_values(data)
-        served.append(pixels)
-        if options.image_rules == "display" and name not in PHOTOGRAPHS:
-            continue  # the rules part ways on everything but plain photographs
-        difference = np.abs(pixels.astype(int) - _reference_pixels(data, rules.image_size).astype(int)).max()
-        if difference:
-            raise VerificationError(f"preprocessing differs from the reference on {name} by up to {difference} of 255")
-    batch = torch.from_numpy(np.stack(served))
+    served = {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")  # about odd files, which these are on purpose
+        for name, data in awkward_images().items():
+            served[name] = preprocessor.pixel_values(data)
+            if options.image_rules == "reference" or name in PHOTOGRAPHS:  # elsewhere the rules part ways
+                _check_pixels(name, served[name], _reference_pixels(data, rules.image_size))
+    batch = torch.from_numpy(np.stack(list(served.values())))
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (rules.mean, rules.std))
     comparison = _Comparison("vision encoder", staged, checkpoint, options)
     for start, stop in _slices(len(batch), options.max_batch_size):
@@ -121,8 +118,8 @@ def _padded(tensor: NDArray[np.int64], length: int) -> Tensor:
     return torch.from_numpy(np.pad(tensor[:, :length], [(0, 0), (0, max(0, length - tensor.shape[1]))]))
 
 
-# mypy cannot see into the staged file; its tokenizer is BertTokenizer of text_tokenization/1/tokens.py.
-def _verify_tokens(tokenizer, checkpoint: Checkpoint, options: BuildOptions) -> None:  # type: ignore[no-untyped-def]
+def _verify_tokens(tokenizer: Any, checkpoint: Checkpoint, options: BuildOptions) -> None:
+    """`tokenizer` is the staged `BertTokenizer`, whose module mypy cannot see."""
     room = tokenizer.context_length - 2
     vocabulary_sha256, texts = awkward_texts()
     known_vocabulary = hashlib.sha256(checkpoint.tokenization.vocabulary.read_bytes()).hexdigest() == vocabulary_sha256
@@ -204,6 +201,12 @@ def _judge(what: str, pairs: list[tuple[Tensor, Tensor]], allowed: Bound) -> Dev
             f"(allowed {allowed.max_abs:.0e}), distance {deviation.distance:.2e}, cosine {deviation.min_cosine:.6f}"
         )
     return deviation
+
+
+def _check_pixels(name: str, pixels: NDArray[np.uint8], expected: NDArray[np.uint8]) -> None:
+    difference = np.abs(pixels.astype(int) - expected.astype(int)).max()
+    if difference:
+        raise VerificationError(f"preprocessing differs from the reference on {name} by up to {difference} of 255")
 
 
 def _reference_pixels(data: bytes, side: int) -> NDArray[np.uint8]:
