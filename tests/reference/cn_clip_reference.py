@@ -23,9 +23,10 @@ from PIL import Image
 
 # PyPI's torchvision is built for CUDA and, beside a CPU build of torch, fails to find two operators that
 # nothing here uses; declaring them is enough to import it.
-_library = torch.library.Library("torchvision", "DEF")
-_library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-_library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+if torch.version.cuda is None:
+    _library = torch.library.Library("torchvision", "DEF")
+    _library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 warnings.simplefilter("ignore")
 
 import cn_clip.clip as cn_clip  # noqa: E402
