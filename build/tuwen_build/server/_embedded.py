@@ -9,7 +9,6 @@ import signal
 import subprocess
 import tempfile
 import time
-import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable
@@ -130,16 +129,23 @@ class EmbeddedServer:
     def stop(self) -> None:
         """Let requests in flight finish, end every process, remove every shared-memory segment. Idempotent.
 
-        Every step is taken even when the one before is interrupted, as by a second Ctrl-C while it drains.
+        The cleaning up is done even when the draining is interrupted, as by a second Ctrl-C.
         """
-        process, self._process = self._process, None
-        with contextlib.ExitStack() as steps:  # its callbacks run last to first
-            steps.callback(self._remove_segments)
-            steps.callback(self._remove_scratch)
-            steps.callback(self._close_log)
-            if process is not None:
-                steps.callback(_end_group, process)
-                self._drain(process)
+        try:
+            self._drain()
+        finally:
+            self._end_process()
+            self._close_log()
+            self._remove_scratch()
+            self._remove_segments()
+
+    def _end_process(self) -> None:
+        """End what is left of the server's process group: itself, and stubs that outlived it."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
 
     def _remove_segments(self) -> None:
         if self._segment_prefix:
@@ -156,8 +162,9 @@ class EmbeddedServer:
             self._log.close()
             self._log = None
 
-    def _drain(self, process: subprocess.Popen[str]) -> None:
-        if process.poll() is not None:
+    def _drain(self) -> None:
+        process = self._process
+        if process is None or process.poll() is not None:
             return
         if _answers(f"{self.http_url}/v2/health/ready"):
             self._control.drain(self.grpc_url, self._options.drain_timeout)
@@ -226,15 +233,8 @@ def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - our own http:// address
             return bool(response.status == 200)
-    except (OSError, urllib.error.URLError):
+    except OSError:  # of which urllib's URLError is one
         return False
-
-
-def _end_group(process: subprocess.Popen[str]) -> None:
-    """End what is left of the server's process group: itself, and stubs that outlived it."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _check_shared_memory(repository: Path) -> None:

@@ -46,7 +46,8 @@ class LogFollower:
     def close(self) -> None:
         """Wait for the rest of the output of a server that has ended."""
         self._thread.join(timeout=5)
-        self._stream.close()
+        if not self._thread.is_alive():  # closing under a thread that still reads would wait for ever
+            self._stream.close()
 
     def telling_lines(self) -> str:
         """The lines that say what went wrong: the errors without their tracebacks, or else the last lines."""
@@ -57,13 +58,14 @@ class LogFollower:
     def _follow(self) -> None:
         sink = self._file.open("a", encoding="utf-8") if self._file else None
         try:
-            for line in self._stream:
-                self._lines.append(line.rstrip("\n"))
+            for raw in self._stream:
+                line = raw.rstrip("\n")
+                self._lines.append(line)
                 if sink:
-                    sink.write(line)
+                    sink.write(raw)
                     sink.flush()
                 if self._on_line:
-                    self._on_line(line.rstrip("\n"))
+                    self._on_line(line)
         finally:
             if sink:
                 sink.close()
