@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from tuwen import Client
 from tuwen_build.repository import build_repository
 from tuwen_build.seeded import write_seeded_checkpoint

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
-from tuwen import Client, TuwenError
 
+from tuwen import Client, TuwenError
 from tuwen_build.checkpoints import Checkpoint, open_checkpoint
 from tuwen_build.quiet import quiet_transformers
+from tuwen_build.reference import normalised, reference_pixels
 from tuwen_build.repository import build_repository
 from tuwen_build.samples import PHOTOGRAPHS, sample
 from tuwen_build.seeded import write_seeded_checkpoint
@@ -92,11 +92,8 @@ def _print_difference(kind: str, served: NDArray[np.float32], reference: NDArray
 def _reference_images(checkpoint: Checkpoint, paths: list[Path]) -> NDArray[np.float32]:
     """transformers, on pixels that Pillow resized: none of the code that serves."""
     rules = checkpoint.preprocessing
-    size = (rules.image_size, rules.image_size)
-    squares = [Image.open(path).resize(size, Image.Resampling.BICUBIC).convert("RGB") for path in paths]
-    pixels = torch.from_numpy(np.stack([np.asarray(square) for square in squares])).permute(0, 3, 1, 2)
-    scaled = (pixels / 255.0 - torch.tensor(rules.mean).view(3, 1, 1)) / torch.tensor(rules.std).view(3, 1, 1)
-    return _unit(checkpoint.reference.embed_images(scaled))
+    pixels = np.stack([reference_pixels(path.read_bytes(), rules.image_size) for path in paths])
+    return _unit(checkpoint.reference.embed_images(normalised(torch.from_numpy(pixels), rules)))
 
 
 def _reference_texts(checkpoint: Checkpoint, texts: list[str]) -> NDArray[np.float32]:

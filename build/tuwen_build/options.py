@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tuwen import InvalidArgumentError
-
 from tuwen_build.encoders import PRECISIONS, Precision
 
 __all__ = ["BuildOptions", "ImageRules", "TextRules", "length_buckets"]

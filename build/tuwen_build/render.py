@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
+
 from tuwen import ModelCard
 
 __all__ = ["render_config", "templates"]

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from tuwen import ModelCard
 
+from tuwen import ModelCard
 from tuwen_build.checkpoints import Checkpoint, open_checkpoint
 from tuwen_build.encoders import text_encoder, vision_encoder
 from tuwen_build.errors import BuildError, OutputExistsError
@@ -58,11 +58,11 @@ def build_repository(
         progress("exporting the vision encoder")
         vision = vision_encoder(checkpoint, options.precision)
         side = checkpoint.preprocessing.image_size
-        export(vision, (torch.zeros(2, 3, side, side, dtype=torch.uint8),), _version(staged, "vision_encoder"))
+        export(vision, (torch.zeros(2, 3, side, side, dtype=torch.uint8),), _model_file(staged, "vision_encoder"))
         progress("exporting the text encoder")
         text = text_encoder(checkpoint, options.precision)
         ids = torch.ones(2, min(16, context_length), dtype=torch.int64)
-        export(text, (ids, ids), _version(staged, "text_encoder"))
+        export(text, (ids, ids), _model_file(staged, "text_encoder"))
 
         progress("naming the embedding space")
         rules = {
@@ -177,5 +177,5 @@ def _write_assets(staged: Path, checkpoint: Checkpoint, options: BuildOptions, c
     shutil.copy(checkpoint.tokenization.vocabulary, texts / "vocab.txt")
 
 
-def _version(staged: Path, model: str) -> Path:
+def _model_file(staged: Path, model: str) -> Path:
     return staged / model / "1" / "model.pt"

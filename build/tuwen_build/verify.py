@@ -6,9 +6,7 @@ tokens.py and model.pt.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import io
 import math
 import sys
 import warnings
@@ -21,14 +19,15 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from tuwen_build.checkpoints import Checkpoint
 from tuwen_build.deviation import Deviation
 from tuwen_build.encoders import Precision, text_encoder, vision_encoder
 from tuwen_build.errors import VerificationError
+from tuwen_build.hashing import sha256_of
 from tuwen_build.options import BuildOptions
+from tuwen_build.reference import normalised, reference_pixels
 from tuwen_build.samples import PHOTOGRAPHS, awkward_images, awkward_texts
 
 __all__ = ["Bound", "bound", "verify_images", "verify_texts"]
@@ -77,14 +76,12 @@ def verify_images(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -
         for name, data in awkward_images().items():
             served[name] = preprocessor.pixel_values(data)
             if options.image_rules == "reference" or name in PHOTOGRAPHS:  # elsewhere the rules part ways
-                _check_pixels(name, served[name], _reference_pixels(data, rules.image_size))
+                _check_pixels(name, served[name], reference_pixels(data, rules.image_size))
     batch = torch.from_numpy(np.stack(list(served.values())))
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (rules.mean, rules.std))
     comparison = _Comparison("vision encoder", staged, checkpoint, options)
     for start, stop in _slices(len(batch), options.max_batch_size):
         pixels = batch[start:stop]
-        normalised = (pixels.to(torch.float32) / 255.0 - mean) / std
-        comparison.add((pixels,), checkpoint.reference.embed_images(normalised))
+        comparison.add((pixels,), checkpoint.reference.embed_images(normalised(pixels, rules)))
     return comparison.judge()
 
 
@@ -99,11 +96,9 @@ def verify_texts(staged: Path, checkpoint: Checkpoint, options: BuildOptions) ->
     )
     _verify_tokens(tokenizer, checkpoint, options)
     comparison = _Comparison("text encoder", staged, checkpoint, options)
-    texts = sorted((entry.text for entry in awkward_texts()[1]), key=len)
+    tokenized = [tokenizer.encode([entry.text]) for entry in awkward_texts()[1]]
     for length in (*tokenizer.buckets.lengths, tokenizer.context_length - 1):
-        fitting = [
-            tokens for tokens in (tokenizer.encode([text]) for text in texts) if tokens.attention_mask.sum() <= length
-        ]
+        fitting = [tokens for tokens in tokenized if tokens.attention_mask.sum() <= length]
         ids, mask = (
             torch.cat([_padded(getattr(tokens, name), length) for tokens in fitting])
             for name in ("input_ids", "attention_mask")
@@ -122,7 +117,7 @@ def _verify_tokens(tokenizer: Any, checkpoint: Checkpoint, options: BuildOptions
     """`tokenizer` is the staged `BertTokenizer`, whose module mypy cannot see."""
     room = tokenizer.context_length - 2
     vocabulary_sha256, texts = awkward_texts()
-    known_vocabulary = hashlib.sha256(checkpoint.tokenization.vocabulary.read_bytes()).hexdigest() == vocabulary_sha256
+    known_vocabulary = sha256_of(checkpoint.tokenization.vocabulary) == vocabulary_sha256
     checks: list[tuple[str, Callable[[str], list[int]], Sequence[str]]] = []
     everyday = [entry.text for entry in texts if entry.everyday]
     checks.append(
@@ -207,13 +202,6 @@ def _check_pixels(name: str, pixels: NDArray[np.uint8], expected: NDArray[np.uin
     difference = np.abs(pixels.astype(int) - expected.astype(int)).max()
     if difference:
         raise VerificationError(f"preprocessing differs from the reference on {name} by up to {difference} of 255")
-
-
-def _reference_pixels(data: bytes, side: int) -> NDArray[np.uint8]:
-    """cn_clip's image_transform (cn_clip/clip/utils.py) up to ToTensor; on a PIL image its Resize is PIL's own."""
-    with Image.open(io.BytesIO(data)) as image:
-        resized = image.resize((side, side), Image.Resampling.BICUBIC).convert("RGB")
-    return np.asarray(resized).transpose(2, 0, 1)
 
 
 def _slices(count: int, largest: int) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from PIL import Image
+
 from tuwen import (
     Client,
     DeadlineExceededError,

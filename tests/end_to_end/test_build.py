@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-import tuwen_build.repository as repository_module
-import tuwen_build.verify as verify_module
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.activations import GELUActivation, QuickGELUActivation
+
+import tuwen_build.repository as repository_module
+import tuwen_build.verify as verify_module
 from tuwen import BuildError, InvalidArgumentError
 from tuwen_build.checkpoints import open_checkpoint
 from tuwen_build.encoders import VisionEncoder, text_encoder, vision_encoder

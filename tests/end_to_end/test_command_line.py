@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tuwen import Client
 from tuwen_build.samples import sample
 from tuwen_build.server import EmbeddedServer

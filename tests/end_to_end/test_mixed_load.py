@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tests.images import huge_png
 from tuwen import Client, InvalidItemsError
 from tuwen._grpc import GrpcTransport
 from tuwen._requests import assemble, batches
 from tuwen_build.samples import PHOTOGRAPHS, sample
 from tuwen_build.server import EmbeddedServer
-
-from tests.images import huge_png
 
 CALLS = 2_000
 PHOTOS = [sample(name).read_bytes() for name in PHOTOGRAPHS]

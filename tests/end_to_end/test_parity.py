@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 from numpy.typing import NDArray
+
+from tests.metrics import counters
 from tuwen import Client
 from tuwen_build.repository import build_repository
 from tuwen_build.samples import awkward_images, awkward_texts
 from tuwen_build.seeded import BASE_PATCH16, write_seeded_checkpoint
 from tuwen_build.server import EmbeddedServer, ServerOptions
-
-from tests.metrics import counters
 
 IMAGES = awkward_images()
 TEXTS = {entry.name: entry.text for entry in awkward_texts()[1]}

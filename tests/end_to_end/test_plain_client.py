@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
+
 from tuwen import Client
 from tuwen_build.samples import sample
 from tuwen_build.server import EmbeddedServer

@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from tests import metrics
 from tuwen import Client, InvalidArgumentError
 from tuwen_build.errors import (
     NotARepositoryError,
@@ -28,8 +30,6 @@ from tuwen_build.errors import (
 )
 from tuwen_build.samples import sample
 from tuwen_build.server import EmbeddedServer, ServerOptions, _runtime
-
-from tests import metrics
 
 TUWEN = str(Path(sys.executable).parent / "tuwen")
 ON_FREE_PORTS = ServerOptions.on_free_ports()

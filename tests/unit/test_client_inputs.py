@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+
 from tuwen import Client, InvalidArgumentError, InvalidItemsError
 from tuwen._images import encoded_bytes
 from tuwen.testing import FakeTransport

@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 
 import pytest
+
 import tuwen
 import tuwen_build
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
-from tuwen_build.samples import awkward_images, sample
 
 from tests.images import huge_png
+from tuwen_build.samples import awkward_images, sample
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "model_repository" / "image_preprocessing" / "1"))
 from pixels import ImageError, ImageLimits, Preprocessor

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 import tuwen_build.server
 
 MODEL = Path(tuwen_build.server.__file__).parent / "backends" / "pytorch" / "model.py"

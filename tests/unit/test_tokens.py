@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tuwen_build.samples import SampleText, awkward_texts, vocabulary
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "model_repository" / "text_tokenization" / "1"))

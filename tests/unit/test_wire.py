@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tritonclient.grpc import InferResult, service_pb2
 from tritonclient.utils import serialize_byte_tensor
+
 from tuwen import (
     AccessDeniedError,
     DeadlineExceededError,

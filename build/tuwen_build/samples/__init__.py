@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ def awkward_texts() -> tuple[str, list[SampleText]]:
     return content["vocabulary_sha256"], texts
 
 
+@functools.cache
 def awkward_images() -> dict[str, bytes]:
     """Encoded images by name: photographs and a drawing in every mode, format and shape that users send."""
     images = {name: sample(name).read_bytes() for name in (*PHOTOGRAPHS, _DRAWING)}

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tuwen import InvalidArgumentError
-
 from tuwen_build.errors import PortTakenError
 
 __all__ = ["ServerOptions"]

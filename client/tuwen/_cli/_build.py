@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from tuwen._cli._options import JsonOption, print_json
-from tuwen._errors import MissingExtraError
+from tuwen._cli._options import JsonOption, needs_extra, print_json
 
 if TYPE_CHECKING:
     from tuwen_build.manifest import Manifest
@@ -53,11 +52,9 @@ def build(
     Nothing is written unless the exported encoders, the tokenizer and the preprocessing match the reference
     implementation.
     """
-    try:
+    with needs_extra("build"):
         from tuwen_build.quiet import quiet_transformers
         from tuwen_build.repository import BuildOptions, build_repository
-    except ImportError as error:
-        raise MissingExtraError(f"`tuwen build` needs an extra ({error}): pip install 'tuwen[build]'") from error
     quiet_transformers()
     options = BuildOptions(
         precision=precision,

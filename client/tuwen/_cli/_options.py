@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["JsonOption", "TimeoutOption", "UrlOption", "print_json", "print_table"]
+from tuwen._errors import MissingExtraError
+
+__all__ = ["JsonOption", "TimeoutOption", "UrlOption", "needs_extra", "print_json", "print_table"]
 
 UrlOption = Annotated[
     str, typer.Option("--url", "-u", envvar="TUWEN_URL", help="host:port of the server's gRPC endpoint.")
 ]
 TimeoutOption = Annotated[float, typer.Option(min=0.001, help="Seconds that the call may take.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+@contextmanager
+def needs_extra(name: str) -> Iterator[None]:
+    """Around the imports of a command, which is named like its extra.
+
+    Raises:
+        MissingExtraError: an import failed; says what to install.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError(f"`tuwen {name}` needs an extra ({error}): pip install 'tuwen[{name}]'") from error
 
 
 def print_json(content: dict[str, Any]) -> None:

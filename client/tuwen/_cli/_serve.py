@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from tuwen._cli._options import JsonOption, print_json
-from tuwen._errors import MissingExtraError, ServeError
+from tuwen._cli._options import JsonOption, needs_extra, print_json
+from tuwen._errors import ServeError
 
 __all__ = ["serve"]
 
@@ -32,10 +32,8 @@ def serve(
     as_json: JsonOption = False,
 ) -> None:
     """Serve a repository with NVIDIA's tritonserver, without a container. Ctrl-C or SIGTERM drains and stops it."""
-    try:
+    with needs_extra("serve"):
         from tuwen_build.server import EmbeddedServer, ServerOptions, is_problem
-    except ImportError as error:
-        raise MissingExtraError(f"`tuwen serve` needs an extra ({error}): pip install 'tuwen[serve]'") from error
 
     def show(line: str) -> None:
         if verbose or is_problem(line):

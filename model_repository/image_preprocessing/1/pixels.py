@@ -8,6 +8,7 @@ and normalisation are left to the encoder, so that a pixel stays one byte until 
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
@@ -131,7 +132,8 @@ def _as_displayed(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _available_formats() -> list[str]:
+@functools.cache
+def _available_formats() -> tuple[str, ...]:
     """The allowed formats that this Pillow was built with (AVIF and WebP are optional)."""
     Image.init()
-    return [name for name in _FORMATS if name in Image.OPEN]
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
