@@ -92,7 +92,7 @@ def _print_difference(kind: str, served: NDArray[np.float32], reference: NDArray
 def _reference_images(checkpoint: Checkpoint, paths: list[Path]) -> NDArray[np.float32]:
     """transformers, on pixels that Pillow resized: none of the code that serves."""
     rules = checkpoint.preprocessing
-    pixels = np.stack([reference_pixels(path.read_bytes(), rules.image_size) for path in paths])
+    pixels = np.stack([reference_pixels(path.read_bytes(), rules) for path in paths])
     return _unit(checkpoint.reference.embed_images(normalised(torch.from_numpy(pixels), rules)))
 
 

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from tuwen_build.checkpoints import Checkpoint
+from tuwen_build.quantization import quantized
 
 __all__ = ["PRECISIONS", "Precision", "TextEncoder", "VisionEncoder", "text_encoder", "vision_encoder"]
 
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+# of weights and activations; under int8, of those outside the linear layers
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.float32}
 
 
 class VisionEncoder(nn.Module):
@@ -47,28 +49,29 @@ class TextEncoder(nn.Module):
     def __init__(self, tower: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.tower = tower.to(dtype)
-        self.dtype = dtype
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        hidden = 1 - attention_mask[:, None, None, :].to(self.dtype)
-        return _unit(self.tower(input_ids, hidden * torch.finfo(self.dtype).min))
+        return _unit(self.tower(input_ids, attention_mask))
 
 
 def vision_encoder(checkpoint: Checkpoint, precision: Precision) -> VisionEncoder:
     """The vision encoder of a checkpoint, in eval mode."""
     rules = checkpoint.preprocessing
-    tower = _own_copy(checkpoint.vision, precision)
+    tower = _converted(checkpoint.vision, precision)
     return VisionEncoder(tower, rules.mean, rules.std, _DTYPES[precision]).eval()
 
 
 def text_encoder(checkpoint: Checkpoint, precision: Precision) -> TextEncoder:
     """The text encoder of a checkpoint, in eval mode."""
-    return TextEncoder(_own_copy(checkpoint.text, precision), _DTYPES[precision]).eval()
+    return TextEncoder(_converted(checkpoint.text, precision), _DTYPES[precision]).eval()
 
 
-def _own_copy(tower: nn.Module, precision: Precision) -> nn.Module:
-    """`Module.to` converts in place, and the reference shares these weights; float32 needs no copy."""
-    return tower if precision == "fp32" else copy.deepcopy(tower)
+def _converted(tower: nn.Module, precision: Precision) -> nn.Module:
+    """A tower to convert: conversions work in place, and the reference shares these weights; float32 needs no copy."""
+    if precision == "fp32":
+        return tower
+    copied = copy.deepcopy(tower)
+    return quantized(copied) if precision == "int8" else copied
 
 
 def _unit(embedding: Tensor) -> Tensor:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from tuwen import InvalidArgumentError
 from tuwen_build.encoders import PRECISIONS, Precision
 
-__all__ = ["BuildOptions", "ImageRules", "TextRules", "length_buckets"]
+__all__ = ["BuildOptions", "ImageRules", "TextRules"]
 
 ImageRules = Literal["reference", "display"]
-TextRules = Literal["reference", "evaluation"]
-_BUCKETS = (8, 16, 24, 32)  # below the context length; search queries in Chinese are mostly 4 to 20 characters
+TextRules = Literal["reference", "evaluation", "unmasked"]
+_IMAGE_RULES: tuple[str, ...] = get_args(ImageRules)
+_TEXT_RULES: tuple[str, ...] = get_args(TextRules)
+_BUCKETS = (8, 16, 24, 32, 48)  # search queries in Chinese are mostly 4 to 20 characters
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,13 @@ class BuildOptions:
     Attributes:
         precision: of the encoders' weights and arithmetic; embeddings are float32 on the wire in any case.
         max_batch_size: the most items of one request, and of one batch that Triton forms.
-        context_length: the most tokens of a text; None takes what the family serves (52 for Chinese-CLIP).
-        image_rules: ``reference`` preprocesses like Chinese-CLIP's own code; ``display`` sees an image as a
+        context_length: the most tokens of a text; None takes what the family serves (52 for Chinese-CLIP, else 77).
+        image_rules: ``reference`` preprocesses like the model's own code; ``display`` sees an image as a
             viewer shows it (EXIF orientation applied, transparency on white, 16-bit greys scaled).
-        text_rules: ``reference`` tokenizes like ``cn_clip.clip.tokenize``; ``evaluation`` first maps curly
-            double quotes to straight ones, as Chinese-CLIP's training and evaluation scripts do.
+        text_rules: ``reference`` tokenizes like the model's own code. ``evaluation`` (Chinese-CLIP) first maps
+            curly double quotes to straight ones, as its training and evaluation scripts do. ``unmasked`` (Taiyi)
+            pads every text to the context length and attends to the padding, as its training did, and as its
+            model cards do with the padding of their batch.
     """
 
     precision: Precision = "fp32"
@@ -42,12 +46,19 @@ class BuildOptions:
             raise InvalidArgumentError(f"max batch size must be from 1 to 1024, not {self.max_batch_size}")
         if self.context_length is not None and self.context_length < 3:
             raise InvalidArgumentError(f"a context length of {self.context_length} leaves no room for text; 3 at least")
-        if self.image_rules not in ("reference", "display"):
-            raise InvalidArgumentError(f"image rules must be 'reference' or 'display', not {self.image_rules!r}")
-        if self.text_rules not in ("reference", "evaluation"):
-            raise InvalidArgumentError(f"text rules must be 'reference' or 'evaluation', not {self.text_rules!r}")
+        for what, rules, known in (
+            ("image rules", self.image_rules, _IMAGE_RULES),
+            ("text rules", self.text_rules, _TEXT_RULES),
+        ):
+            if rules not in known:
+                raise InvalidArgumentError(f"{what} must be one of {', '.join(known)}, not {rules!r}")
 
+    def length_buckets(self, context_length: int) -> tuple[int, ...]:
+        """The lengths that texts are padded to: an encoder's cost is linear in the length.
 
-def length_buckets(context_length: int) -> tuple[int, ...]:
-    """The lengths that texts are padded to: an encoder's cost is linear in the length."""
-    return (*(bucket for bucket in _BUCKETS if bucket < context_length), context_length)
+        A bucket of more than three quarters of the context length would save too little to be worth a shape of
+        its own. Unmasked texts all have one length, since padding is part of what they mean.
+        """
+        if self.text_rules == "unmasked":
+            return (context_length,)
+        return (*(bucket for bucket in _BUCKETS if bucket <= 0.75 * context_length), context_length)

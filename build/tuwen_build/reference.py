@@ -1,4 +1,4 @@
-"""Chinese-CLIP's preprocessing, written down apart from the code that serves, to compare that code with."""
+"""The families' preprocessing, written down apart from the code that serves, to compare that code with."""
 
 from __future__ import annotations
 
@@ -15,14 +15,31 @@ from tuwen_build.checkpoints import Preprocessing
 __all__ = ["normalised", "reference_pixels"]
 
 
-def reference_pixels(data: bytes, side: int) -> NDArray[np.uint8]:
-    """An encoded image as uint8 (3, side, side).
+def reference_pixels(data: bytes, rules: Preprocessing) -> NDArray[np.uint8]:
+    """An encoded image as uint8 (3, S, S).
 
-    cn_clip's image_transform (cn_clip/clip/utils.py) up to ToTensor; on a PIL image its Resize is PIL's own.
+    Squashed as by cn_clip's image_transform (cn_clip/clip/utils.py), or cropped as by OpenAI's _transform
+    (clip/clip.py), up to ToTensor; on a PIL image torchvision's Resize is PIL's own, and both convert to RGB after it.
     """
+    side = rules.image_size
     with Image.open(io.BytesIO(data)) as image:
-        resized = image.resize((side, side), Image.Resampling.BICUBIC).convert("RGB")
-    return np.asarray(resized).transpose(2, 0, 1)
+        if rules.resize == "squash":
+            resized = image.resize((side, side), Image.Resampling.BICUBIC)
+        else:
+            resized = _centre(image.resize(_shortest_edge(image.size, side), Image.Resampling.BICUBIC), side)
+        return np.asarray(resized.convert("RGB")).transpose(2, 0, 1)
+
+
+def _shortest_edge(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """torchvision.transforms.functional._compute_resized_output_size: the longer edge is rounded down."""
+    width, height = size
+    return (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
+
+
+def _centre(image: Image.Image, side: int) -> Image.Image:
+    """torchvision.transforms.functional.center_crop: halves round to even."""
+    left, top = (int(round((edge - side) / 2.0)) for edge in image.size)  # noqa: RUF046 - as it stands there
+    return image.crop((left, top, left + side, top + side))
 
 
 def normalised(pixels: Tensor, rules: Preprocessing) -> Tensor:

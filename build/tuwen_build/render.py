@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 from tuwen import ModelCard
 
@@ -28,6 +28,8 @@ def render_config(template: Path, card: ModelCard, length_buckets: tuple[int, ..
             tensor.dims[:] = [3, card.image_size, card.image_size]
         elif tensor.name == "embedding":
             tensor.dims[:] = [card.embedding_dimension]
+    if card.precision == "int8" and config.backend == "pytorch":  # there are no such kernels for these shapes on a GPU
+        config.instance_group[0].kind = ModelInstanceGroup.KIND_CPU
     _render_warmups(config, card.image_size, length_buckets)
     if config.platform == "ensemble":
         for name, value in card.to_parameters().items():

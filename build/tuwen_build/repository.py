@@ -12,18 +12,18 @@ from pathlib import Path
 import torch
 
 from tuwen import ModelCard
-from tuwen_build.checkpoints import Checkpoint, open_checkpoint
+from tuwen_build.checkpoints import Checkpoint, ReadOptions, open_checkpoint
 from tuwen_build.encoders import text_encoder, vision_encoder
 from tuwen_build.errors import BuildError, OutputExistsError
 from tuwen_build.export import export
 from tuwen_build.fingerprint import fingerprint
 from tuwen_build.hashing import file_hashes, sha256_of
 from tuwen_build.manifest import MANIFEST, Manifest, library_versions
-from tuwen_build.options import BuildOptions, length_buckets
+from tuwen_build.options import BuildOptions
 from tuwen_build.render import render_config, templates
 from tuwen_build.verify import verify_images, verify_texts
 
-__all__ = ["BuildOptions", "build_repository"]
+__all__ = ["BuildOptions", "ReadOptions", "build_repository"]
 
 _PYTHON_MODELS = ("image_preprocessing", "text_tokenization")
 
@@ -33,15 +33,17 @@ def build_repository(
     output: Path,
     options: BuildOptions | None = None,
     *,
+    read_options: ReadOptions | None = None,
     force: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Manifest:
     """Build a Triton model repository from a checkpoint and prove it equal to the reference.
 
     Args:
-        source: a checkpoint folder or a hub id.
+        source: a checkpoint folder or file, or a hub id.
         output: the folder to create; it appears complete or not at all.
         options: precision, batch size and so on.
+        read_options: what the checkpoint's files do not tell.
         force: replace an earlier build in `output`.
         progress: called with the name of each step as it begins.
 
@@ -51,8 +53,9 @@ def build_repository(
     options = options or BuildOptions()
     with _staged(output, force=force) as staged:
         progress("reading the checkpoint")
-        checkpoint = open_checkpoint(source)
+        checkpoint = open_checkpoint(source, read_options)
         context_length = _context_length(checkpoint, options)
+        _check_text_rules(checkpoint, options)
         _write_assets(staged, checkpoint, options, context_length)
 
         progress("exporting the vision encoder")
@@ -68,14 +71,16 @@ def build_repository(
         rules = {
             "precision": options.precision,
             "image_size": side,
+            "resize": checkpoint.preprocessing.resize,
             "image_rules": options.image_rules,
+            "tokenizer": [checkpoint.tokenization.kind, dict(checkpoint.tokenization.settings)],
             "context_length": context_length,
             "text_rules": options.text_rules,
         }
-        space = fingerprint({"vision": vision, "text": text}, rules, checkpoint.tokenization.vocabulary)
+        space = fingerprint({"vision": vision, "text": text}, rules, checkpoint.tokenization.files.values())
         card = ModelCard(
             family=checkpoint.family,
-            checkpoint=source,
+            checkpoint=checkpoint.origin.source,
             fingerprint=space,
             embedding_dimension=checkpoint.embedding_dimension,
             image_size=side,
@@ -85,7 +90,7 @@ def build_repository(
             max_batch_size=options.max_batch_size,
         )
         for template in sorted(templates().glob("*/config.pbtxt")):
-            config = render_config(template, card, length_buckets(context_length))
+            config = render_config(template, card, options.length_buckets(context_length))
             (staged / template.parent.name / "config.pbtxt").write_text(config, encoding="utf-8")
 
         progress("comparing images with the reference")
@@ -101,7 +106,7 @@ def build_repository(
             image_deviation=image_deviation,
             text_deviation=text_deviation,
             versions=library_versions(),
-            sources={path.name: sha256_of(path) for path in checkpoint.files},
+            sources={name: sha256_of(path) for name, path in checkpoint.origin.files.items()},
             files=file_hashes(staged),
         )
         manifest.write(staged)
@@ -153,6 +158,12 @@ def _context_length(checkpoint: Checkpoint, options: BuildOptions) -> int:
     return length
 
 
+def _check_text_rules(checkpoint: Checkpoint, options: BuildOptions) -> None:
+    known = checkpoint.tokenization.text_rules
+    if options.text_rules not in known:
+        raise BuildError(f"text rules of {checkpoint.family} are {' or '.join(known)}, not {options.text_rules}")
+
+
 def _write_assets(staged: Path, checkpoint: Checkpoint, options: BuildOptions, context_length: int) -> None:
     """The version folders, the Python models' code, and the settings that their code reads."""
     for template in templates().glob("*/config.pbtxt"):
@@ -164,17 +175,31 @@ def _write_assets(staged: Path, checkpoint: Checkpoint, options: BuildOptions, c
         for path in (*templates().glob(f"{model}/1/*.py"), *templates().glob("shared/*.py")):
             shutil.copy(path, staged / model / "1")
     images = staged / "image_preprocessing" / "1"
-    preprocessing = {"image_size": checkpoint.preprocessing.image_size, "rules": options.image_rules}
+    preprocessing = {
+        "image_size": checkpoint.preprocessing.image_size,
+        "resize": checkpoint.preprocessing.resize,
+        "rules": options.image_rules,
+    }
     (images / "preprocessing.json").write_text(json.dumps(preprocessing, indent=2), encoding="utf-8")
     texts = staged / "text_tokenization" / "1"
-    tokenizer = {
-        "kind": "bert_wordpiece",
+    (texts / "tokenizer.json").write_text(
+        json.dumps(_tokenizer_settings(checkpoint, options, context_length), indent=2), encoding="utf-8"
+    )
+    for name, path in checkpoint.tokenization.files.items():
+        shutil.copy(path, texts / name)
+
+
+def _tokenizer_settings(checkpoint: Checkpoint, options: BuildOptions, context_length: int) -> dict[str, object]:
+    rules = dict(checkpoint.tokenization.settings)
+    if options.text_rules == "evaluation":
+        rules["straighten_quotes"] = True
+    return {
+        "kind": checkpoint.tokenization.kind,
+        "rules": rules,
         "context_length": context_length,
-        "length_buckets": length_buckets(context_length),
-        "straighten_quotes": options.text_rules == "evaluation",
+        "length_buckets": options.length_buckets(context_length),
+        "unmasked": options.text_rules == "unmasked",
     }
-    (texts / "tokenizer.json").write_text(json.dumps(tokenizer, indent=2), encoding="utf-8")
-    shutil.copy(checkpoint.tokenization.vocabulary, texts / "vocab.txt")
 
 
 def _model_file(staged: Path, model: str) -> Path:

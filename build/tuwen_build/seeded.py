@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import ChineseCLIPConfig, ChineseCLIPModel
 
 from tuwen_build.samples import vocabulary
 
-__all__ = ["BASE_PATCH16", "TINY", "write_seeded_checkpoint"]
+__all__ = ["BASE_PATCH16", "TINY", "perturb", "write_seeded_checkpoint"]
 
 # The published dimensions of OFA-Sys/chinese-clip-vit-base-patch16 (cn_clip/clip/model_configs/ViT-B-16.json
 # and RoBERTa-wwm-ext-base-chinese.json); what is not named is the default of transformers' classes.
@@ -47,9 +48,6 @@ TINY: dict[str, Any] = {
 def write_seeded_checkpoint(folder: Path, dimensions: dict[str, Any] = TINY, *, seed: int = 0) -> Path:
     """Write an untrained checkpoint in the Hugging Face Chinese-CLIP layout.
 
-    Biases and norms are perturbed too, so that no layer is trivially right: at their initial zeros and ones a
-    forgotten bias or a swapped norm would not show.
-
     Args:
         folder: created if need be.
         dimensions: as `ChineseCLIPConfig` takes them.
@@ -62,14 +60,35 @@ def write_seeded_checkpoint(folder: Path, dimensions: dict[str, Any] = TINY, *, 
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         model = ChineseCLIPModel(ChineseCLIPConfig(**dimensions))
-        for name, parameter in model.named_parameters():
-            if parameter.ndim == 1:
-                parameter.add_(torch.randn_like(parameter) * 0.1)
-            elif parameter.ndim == 2 and "embedding" not in name:
-                # Variance-preserving, with attention sharper than that: transformers' initial 0.02 would leave
-                # the output to depend on little else than the [CLS] token.
-                sharper = 2 if name.endswith(("query.weight", "key.weight", "q_proj.weight", "k_proj.weight")) else 1
-                parameter.normal_(std=sharper * parameter.shape[1] ** -0.5)
+        perturb(model)
         model.save_pretrained(folder)
     shutil.copy(vocabulary(), folder / "vocab.txt")
     return folder
+
+
+@torch.no_grad()
+def perturb(model: nn.Module) -> None:
+    """Give every weight of a CLIP model random values under which no layer is trivially right.
+
+    At their initial zeros and ones a forgotten bias or a swapped norm would not show. Matrices preserve variance,
+    with attention sharper than that: at transformers' initial 0.02 the output would depend on little else than the
+    class token.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.ndim == 1:
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+        elif parameter.ndim == 4:
+            parameter.normal_(std=(2 / parameter[0].numel()) ** 0.5)  # He et al. 2015, for rectifiers
+        elif parameter.ndim == 2 and "embedding" not in name:
+            parameter.normal_(std=parameter.shape[1] ** -0.5)
+            if name.endswith(("query.weight", "key.weight", "q_proj.weight", "k_proj.weight")):
+                parameter.mul_(2)
+            elif name.endswith("in_proj_weight"):
+                parameter[: 2 * parameter.shape[1]].mul_(2)  # query and key
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for name in ("running_mean", "running_var"):
+                statistic = module.get_buffer(name)
+                statistic.add_(torch.rand_like(statistic) * 0.5)
+            if module.weight.mean() < 0.5:  # CLIP starts the last norm of a residual branch at zero
+                module.weight.add_(0.3)

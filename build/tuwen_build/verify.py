@@ -6,11 +6,14 @@ tokens.py and model.pt.
 
 from __future__ import annotations
 
-import importlib.util
+import hashlib
+import importlib
+import itertools
+import json
 import math
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -21,21 +24,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tuwen_build.checkpoints import Checkpoint
+from tuwen_build.checkpoints import Checkpoint, Tokenization
 from tuwen_build.deviation import Deviation
 from tuwen_build.encoders import Precision, text_encoder, vision_encoder
 from tuwen_build.errors import VerificationError
-from tuwen_build.hashing import sha256_of
 from tuwen_build.options import BuildOptions
 from tuwen_build.reference import normalised, reference_pixels
-from tuwen_build.samples import PHOTOGRAPHS, awkward_images, awkward_texts
+from tuwen_build.samples import PHOTOGRAPHS, awkward_images, awkward_texts, known_vocabularies
 
 __all__ = ["Bound", "bound", "verify_images", "verify_texts"]
 
 FP32_MAX_ABS = 1e-5
-_UNIT_ROUNDOFF = {"bf16": 2.0**-8, "fp16": 2.0**-11}
+_UNIT_ROUNDOFF = {"bf16": 2.0**-8, "fp16": 2.0**-11, "int8": 2.0**-7}
 _BATCH_SIZES = (1, 2, 3, 7)
 _FIXTURE_LENGTH = 510  # texts.json keeps this many ids of a text
+_packages = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,11 @@ def bound(precision: Precision, depth: int) -> Bound:
 
     fp32: 1e-5 on every component; only the order of additions differs. bf16 and fp16: each of a tower's
     2 x depth residual branches, and its input and projection, is rounded to a relative error of at most the
-    unit roundoff u (2^-8 and 2^-11). LayerNorm keeps the hidden state's scale, so the errors add up like a
-    random walk: a distance of about u * sqrt(2 * depth + 2) on the unit sphere. Four times that is allowed,
-    twice the worst seen on seeded random weights, for the tail and for what a softmax makes of it.
+    unit roundoff u (2^-8 and 2^-11). int8: a row's step is 1/127 of its largest value, some four times its root
+    mean square, and rounding errs by 0.29 steps in root mean square, so u is about 2^-7. LayerNorm keeps the
+    hidden state's scale, so the errors add up like a random walk: a distance of about u * sqrt(2 * depth + 2)
+    on the unit sphere. Four times that is allowed, twice the worst seen on seeded random weights, for the tail
+    and for what a softmax makes of it.
     """
     if precision == "fp32":
         return Bound(max_abs=FP32_MAX_ABS, distance=math.inf)
@@ -67,7 +72,7 @@ def verify_images(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -
     Raises:
         VerificationError: they differ; says where and by how much.
     """
-    module = _load_module(staged / "image_preprocessing" / "1" / "pixels.py")
+    module = _load_module(staged / "image_preprocessing" / "1", "pixels")
     preprocessor = module.load_preprocessor(staged / "image_preprocessing" / "1", module.ImageLimits())
     rules = checkpoint.preprocessing
     served = {}
@@ -76,7 +81,7 @@ def verify_images(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -
         for name, data in awkward_images().items():
             served[name] = preprocessor.pixel_values(data)
             if options.image_rules == "reference" or name in PHOTOGRAPHS:  # elsewhere the rules part ways
-                _check_pixels(name, served[name], reference_pixels(data, rules.image_size))
+                _check_pixels(name, served[name], reference_pixels(data, rules))
     batch = torch.from_numpy(np.stack(list(served.values())))
     comparison = _Comparison("vision encoder", staged, checkpoint, options)
     for start, stop in _slices(len(batch), options.max_batch_size):
@@ -91,13 +96,13 @@ def verify_texts(staged: Path, checkpoint: Checkpoint, options: BuildOptions) ->
     Raises:
         VerificationError: they differ; says where and by how much.
     """
-    tokenizer = _load_module(staged / "text_tokenization" / "1" / "tokens.py").load_tokenizer(
-        staged / "text_tokenization" / "1"
-    )
+    folder = staged / "text_tokenization" / "1"
+    tokenizer = _load_module(folder, "tokens").load_tokenizer(folder)
     _verify_tokens(tokenizer, checkpoint, options)
     comparison = _Comparison("text encoder", staged, checkpoint, options)
-    tokenized = [tokenizer.encode([entry.text]) for entry in awkward_texts()[1]]
-    for length in (*tokenizer.buckets.lengths, tokenizer.context_length - 1):
+    tokenized = [tokenizer.encode([entry.text]) for entry in awkward_texts()]
+    unmasked = options.text_rules == "unmasked"
+    for length in tokenizer.buckets.lengths if unmasked else (*tokenizer.buckets.lengths, tokenizer.context_length - 1):
         fitting = [tokens for tokens in tokenized if tokens.attention_mask.sum() <= length]
         ids, mask = (
             torch.cat([_padded(getattr(tokens, name), length) for tokens in fitting])
@@ -114,27 +119,52 @@ def _padded(tensor: NDArray[np.int64], length: int) -> Tensor:
 
 
 def _verify_tokens(tokenizer: Any, checkpoint: Checkpoint, options: BuildOptions) -> None:
-    """`tokenizer` is the staged `BertTokenizer`, whose module mypy cannot see."""
+    """`tokenizer` is the staged `TextTokenizer`, whose module mypy cannot see.
+
+    The checkpoint's own tokenizer judges the texts on which every implementation agrees; the original's ids, where
+    they are known for this vocabulary, judge all.
+    """
+    rules = checkpoint.tokenization
+    cases: list[tuple[str, str, tuple[int, ...] | None]]
+    cases = [(entry.text, "the checkpoint's own", None) for entry in awkward_texts() if rules.kind in entry.everyday]
+    known = known_vocabularies().get(rules.kind)
     room = tokenizer.context_length - 2
-    vocabulary_sha256, texts = awkward_texts()
-    known_vocabulary = sha256_of(checkpoint.tokenization.vocabulary) == vocabulary_sha256
-    checks: list[tuple[str, Callable[[str], list[int]], Sequence[str]]] = []
-    everyday = [entry.text for entry in texts if entry.everyday]
-    checks.append(
-        ("the checkpoint's own", lambda text: checkpoint.reference.tokenize(text, tokenizer.context_length), everyday)
-    )
-    if known_vocabulary and options.text_rules == "reference" and room <= _FIXTURE_LENGTH:
-        cls, sep = tokenizer.encode([""]).input_ids[0, :2].tolist()
-        ids = {entry.text: [cls, *entry.token_ids[:room], sep] for entry in texts}
-        checks.append(("cn_clip's", ids.__getitem__, list(ids)))
-    for owner, reference, cases in checks:
-        for text in cases:
-            tokens = tokenizer.encode([text])
-            got = tokens.input_ids[0][tokens.attention_mask[0] == 1].tolist()
-            if got != (expected := reference(text)):
-                raise VerificationError(
-                    f"the tokenizer differs from {owner} on {text[:40]!r}: {_first_difference(got, expected)}"
-                )
+    if (
+        known
+        and options.text_rules == "reference"
+        and room <= _FIXTURE_LENGTH
+        and known.sha256 == _vocabulary_hash(rules)
+    ):
+        cases += [
+            (entry.text, f"{known.made_by}'s", entry.token_ids[rules.kind])
+            for entry in awkward_texts()
+            if rules.kind in entry.token_ids
+        ]
+    start, end = tokenizer.encode([""]).input_ids[0, :2].tolist()
+    for text, owner, original in cases:
+        tokens = tokenizer.encode([text])
+        expected = (
+            checkpoint.reference.tokenize(text, tokenizer.context_length)
+            if original is None
+            else [start, *original[:room], end]
+        )
+        padding = tokenizer.context_length if options.text_rules == "unmasked" else len(expected)
+        got = tokens.input_ids[0][tokens.attention_mask[0] == 1].tolist()
+        if got != (expected := expected + [0] * (padding - len(expected))):
+            raise VerificationError(
+                f"the tokenizer differs from {owner} on {text[:40]!r}: {_first_difference(got, expected)}"
+            )
+
+
+def _vocabulary_hash(rules: Tokenization) -> str:
+    """As `KnownVocabulary.sha256`: the same for every way to write a vocabulary down."""
+    if rules.kind == "clip_bpe":
+        vocabulary: dict[str, int] = json.loads(rules.files["vocab.json"].read_text(encoding="utf-8"))
+        tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+    else:
+        lines = rules.files["vocab.txt"].read_text(encoding="utf-8").rstrip("\n").split("\n")
+        tokens = [line.strip() for line in lines]
+    return hashlib.sha256("".join(token + "\n" for token in tokens).encode()).hexdigest()
 
 
 def _first_difference(got: list[int], expected: list[int]) -> str:
@@ -222,17 +252,14 @@ def _load_encoder(folder: Path) -> Callable[..., Tensor]:
     return torch.inference_mode()(encoder)  # type: ignore[no-any-return]
 
 
-def _load_module(path: Path) -> ModuleType:
-    """Import a file of the staged repository under a name of its own."""
-    name = f"tuwen_staged_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None  # noqa: S101 - a path that ends in .py always has a loader
-    assert spec.loader is not None  # noqa: S101
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look their module up
+def _load_module(folder: Path, name: str) -> ModuleType:
+    """Import a file of the staged repository, and what it imports beside itself, as a package of its own."""
+    package = f"tuwen_staged_{next(_packages)}"
+    parent = ModuleType(package)
+    parent.__path__ = [str(folder)]
+    sys.modules[package] = parent
     writes_no_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        spec.loader.exec_module(module)
+        return importlib.import_module(f"{package}.{name}")
     finally:
         sys.dont_write_bytecode = writes_no_bytecode
-    return module

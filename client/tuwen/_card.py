@@ -15,14 +15,14 @@ class ModelCard:
     """The model behind a server, as ``tuwen build`` wrote it into the repository.
 
     Attributes:
-        family: ``chinese-clip``.
-        checkpoint: the hub id or folder that it was built from.
+        family: ``chinese-clip``, ``openai-clip`` or ``taiyi-clip``.
+        checkpoint: the hub id, folder or file that it was built from.
         fingerprint: the name of the embedding space: only vectors with the same one may be compared.
         embedding_dimension: D, the length of a vector.
-        image_size: the side of the square that images are resized to, in pixels.
+        image_size: the side of the square that images are resized or cropped to, in pixels.
         context_length: the most tokens of a text, special tokens included; longer ones are cut.
         logit_scale: what a cosine is multiplied with to become a logit.
-        precision: of the encoders' arithmetic (``fp32``, ``bf16`` or ``fp16``); vectors are float32.
+        precision: of the encoders' arithmetic (``fp32``, ``bf16``, ``fp16`` or ``int8``); vectors are float32.
         max_batch_size: the most items of one request; the SDK splits larger calls.
     """
 

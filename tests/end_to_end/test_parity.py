@@ -12,6 +12,7 @@ import pytest
 import tritonclient.grpc
 from numpy.typing import NDArray
 
+from tests.checkpoints import run_reference
 from tests.metrics import counters
 from tuwen import Client
 from tuwen_build.repository import build_repository
@@ -20,7 +21,7 @@ from tuwen_build.seeded import BASE_PATCH16, write_seeded_checkpoint
 from tuwen_build.server import EmbeddedServer, ServerOptions
 
 IMAGES = awkward_images()
-TEXTS = {entry.name: entry.text for entry in awkward_texts()[1]}
+TEXTS = {entry.name: entry.text for entry in awkward_texts()}
 ALLOWED = 1e-5
 Vectors = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -40,7 +41,7 @@ def base_server(base_checkpoint: Path) -> Iterator[EmbeddedServer]:
 
 @pytest.fixture(scope="module")
 def expected(base_checkpoint: Path, reference_embeddings: Callable[..., Vectors]) -> Vectors:
-    return reference_embeddings(base_checkpoint, list(IMAGES.values()), list(TEXTS.values()))
+    return reference_embeddings("cn_clip_reference.py", base_checkpoint, list(IMAGES.values()), list(TEXTS.values()))
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +84,8 @@ def test_a_plain_tritonclient_gets_the_same_vectors(base_server: EmbeddedServer,
     connection.close()
 
 
-def test_every_character_of_unicode_is_tokenized_alike(repository: Path, run_reference: Callable[..., str]) -> None:
-    report = json.loads(run_reference("characters", str(repository)))
+def test_every_character_of_unicode_is_tokenized_alike(repository: Path) -> None:
+    report = json.loads(run_reference("cn_clip_reference.py", "characters", str(repository)))
     assert report["compared"] == 0x110000 - 0x800
     assert report["different"] == []
 

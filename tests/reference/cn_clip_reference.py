@@ -1,104 +1,80 @@
 """Chinese-CLIP's own code (cn-clip 1.6.0), run apart from the project as the independent reference.
 
-It needs torchvision, which must not be in the project's environment: transformers would then resize with it.
-So ``tests/reference/install.sh`` puts both in a folder of their own, and this script runs with it on its path:
-
-    PYTHONPATH=.venv-reference python tests/reference/cn_clip_reference.py tokens > build/tuwen_build/samples/texts.json
-    PYTHONPATH=.venv-reference python tests/reference/cn_clip_reference.py embed CHECKPOINT_FOLDER INPUTS.npz OUT.npz
-    PYTHONPATH=.venv-reference python tests/reference/cn_clip_reference.py characters REPOSITORY
+PYTHONPATH=.venv-reference python tests/reference/cn_clip_reference.py write LAYOUT VISION TEXT LAYERS OUTPUT
+PYTHONPATH=.venv-reference python tests/reference/cn_clip_reference.py embed CHECKPOINT INPUTS.npz OUT.npz
+PYTHONPATH=.venv-reference python tests/reference/cn_clip_reference.py characters REPOSITORY
 """
 
 from __future__ import annotations
 
-import hashlib
+import ast
 import io
 import json
+import shutil
 import sys
-import warnings
 from pathlib import Path
 
 import numpy as np
+import originals  # noqa: F401 - first
 import torch
+from cn_clip import clip as cn_clip
+from cn_clip.clip import bert_tokenizer
+from cn_clip.clip.model import CLIP, convert_weights
+from cn_clip.clip.utils import _tokenizer, image_transform
 from PIL import Image
+from served_tokenizer import compare_characters
 
-# PyPI's torchvision is built for CUDA and, beside a CPU build of torch, fails to find two operators that
-# nothing here uses; declaring them is enough to import it.
-if torch.version.cuda is None:
-    _library = torch.library.Library("torchvision", "DEF")
-    _library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-warnings.simplefilter("ignore")
+from tuwen_build.seeded import perturb
 
-import cn_clip.clip as cn_clip  # noqa: E402
-from cn_clip.clip import bert_tokenizer  # noqa: E402
-from cn_clip.clip.model import CLIP  # noqa: E402
-from cn_clip.clip.utils import _tokenizer, image_transform  # noqa: E402
-
-# name, text, repetitions, whether every BERT tokenizer agrees on it
-TEXTS = [
-    ("chinese", "一只可爱的橘猫在沙发上睡觉", 1, True),
-    ("short", "猫", 1, True),
-    ("english", "A photo of a tabby cat, sleeping.", 1, True),
-    ("mixed", "红色iPhone 15 Pro手机壳，包邮！", 1, True),
-    ("unknown_words", "supercalifragilistic naïve façade Ελλάδα Привет", 1, True),
-    ("traditional", "臺灣的貓熊與鳳梨酥", 1, True),
-    ("numbers", "2024年12月25日，价格¥1,299.00，-15℃", 1, True),
-    ("exactly_50_tokens", "猫" * 50, 1, True),
-    ("51_tokens", "猫" * 51, 1, True),
-    ("empty", "", 1, True),
-    ("spaces", "     ", 1, True),
-    ("emoji", "😀👍🏽👨‍👩‍👧‍👦🇨🇳❤️ 笑脸", 1, False),
-    ("rare_cjk", "𠮷野家 㐀㐁 𪚥 𫝀 𫠠 𬺰 豈更車 你", 1, False),
-    ("extension_e", "𫠠𬺰a𫠡b", 1, False),
-    ("full_width", "ＡＢＣ１２３，。！？（全角）　空格", 1, False),
-    ("japanese_korean", "ひらがなカタカナｶﾀｶﾅ 한국어 테스트", 1, False),
-    ("10000_characters", "一只猫 a cat, ", 1000, False),
-    ("long_word_100", "a" * 100, 1, False),
-    ("long_word_150", "a" * 150, 1, False),
-    ("long_word_201", "a" * 201, 1, False),
-    (
-        "control_characters",
-        "a\x00b\x01c\td\ne\rf\x0bg\x0ch\x1fi\x7fj\x85k\u200bl\u200em\ufeffn\u2028o\u2029p",
-        1,
-        False,
-    ),
-    ("special_tokens", "[SEP] 猫 [CLS][MASK] [PAD] [UNK]", 1, False),
-    ("quotes", "“猫”和‘狗’ \"cat\" 'dog' 「鳥」", 1, False),
-    ("private_use", "\ue000猫\uf8ff", 1, False),
-    ("final_sigma", "ΟΔΥΣΣΕΥΣ Σ ΑΣ猫 ΑΣ.", 1, False),
-    ("combining", "e\u0301 n\u0303 ñ İstanbul ｅ\u0301 ก็ ा", 1, False),
-    ("replacement", "猫\ufffd狗", 1, False),
-    ("bidirectional", "\u202eabc\u202c \u2067אבג\u2069", 1, False),
-    ("new_punctuation", "⸺猫⸻𐫰𞥞", 1, False),
-    ("html", "&amp; <b>猫</b> &nbsp;", 1, False),
-]
+MODEL_CONFIGS = Path(cn_clip.__file__).parent / "model_configs"
 
 
-def tokens() -> None:
-    """Print the awkward texts with the ids that cn_clip's tokenizer gives them."""
-    with open(bert_tokenizer.default_vocab(), "rb") as file:
-        vocabulary = hashlib.sha256(file.read()).hexdigest()
-    texts = []
-    for name, text, times, everyday in TEXTS:
-        ids = _tokenizer.convert_tokens_to_ids(_tokenizer.tokenize(text * times))[:510]
-        entry = {"name": name, "text": text, "times": times, "everyday": everyday, "token_ids": ids}
-        texts.append({key: value for key, value in entry.items() if (key, value) != ("times", 1)})
-    head = {
-        "made_by": "tests/reference/cn_clip_reference.py tokens, with cn-clip 1.6.0",
-        "vocabulary_sha256": vocabulary,
-    }
-    lines = ",\n".join("    " + json.dumps(entry, ensure_ascii=True) for entry in texts)
-    print(json.dumps(head)[:-1] + ', "texts": [\n' + lines + "\n]}")
+def write(layout: str, vision: str, text: str, layers: str, output: str) -> None:
+    """Write a checkpoint with seeded random weights, as cn_clip's training or ModelScope would.
+
+    Args:
+        layout: ``native`` (a .pt file) or ``modelscope`` (a folder).
+        vision, text: names in cn_clip/clip/model_configs, such as ``ViT-B-16``.
+        layers: of each transformer, or ``all``.
+        output: the file or folder. A native file says nothing of its architecture, so a JSON file with its
+            suffix keeps that for `embed`.
+    """
+    configs = [_json(MODEL_CONFIGS / f"{name}.json") for name in (vision, text)]
+    if layers != "all":
+        configs[0]["vision_layers"] = configs[1]["text_num_hidden_layers"] = int(layers)
+    torch.manual_seed(0)
+    model = CLIP(**_arguments(*configs))
+    perturb(model)
+    weights = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
+    if layout == "native":
+        content = {"epoch": 1, "step": 100, "name": "seeded", "state_dict": weights, "optimizer": {"state": {}}}
+        torch.save(content, output)
+        Path(output).with_suffix(".json").write_text(json.dumps(configs), encoding="utf-8")
+        return
+    folder = Path(output)
+    folder.mkdir()
+    for name, config in zip(("vision_model_config.json", "text_model_config.json"), configs, strict=True):
+        (folder / name).write_text(json.dumps(config), encoding="utf-8")
+    shutil.copy(bert_tokenizer.default_vocab(), folder / "vocab.txt")
+    width = configs[1]["text_hidden_size"]
+    weights["module.bert.pooler.dense.weight"] = torch.randn(width, width)  # ModelScope's BertModel has one
+    weights["module.bert.pooler.dense.bias"] = torch.randn(width)
+    torch.save(weights, folder / "pytorch_model.bin")
 
 
-def embed(folder: str, inputs_path: str, output_path: str) -> None:
+def embed(checkpoint: str, inputs_path: str, output_path: str) -> None:
     """Embed encoded images and texts with cn_clip's model, preprocessing and tokenizer.
 
     INPUTS.npz holds `images` (object array of bytes) and `texts` (object array of str); OUT.npz gets unit
     vectors `image_embeddings` and `text_embeddings`.
     """
     inputs = np.load(inputs_path, allow_pickle=True)
-    model, image_size = native_model(folder)
+    if checkpoint.endswith(".pt"):
+        model, image_size = native_model(checkpoint)
+    elif Path(checkpoint, "config.json").is_file():
+        model, image_size = huggingface_model(checkpoint)
+    else:
+        model, image_size = modelscope_model(checkpoint)
     transform = image_transform(image_size)
     pixel_values = torch.stack([transform(Image.open(io.BytesIO(data))) for data in inputs["images"]])
     input_ids = cn_clip.tokenize(list(inputs["texts"]))
@@ -114,28 +90,34 @@ def embed(folder: str, inputs_path: str, output_path: str) -> None:
 
 def characters(repository: str) -> None:
     """Compare the repository's tokenizer with cn_clip's on every character of Unicode, between letters."""
-    sys.path.insert(0, f"{repository}/text_tokenization/1")
-    from tokens import load_tokenizer
-
-    tokenizer = load_tokenizer(Path(repository) / "text_tokenization" / "1")
-    texts = [f"A{chr(code)}bΣ" for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
-    different = []
-    for start in range(0, len(texts), 20_000):
-        chunk = texts[start : start + 20_000]
-        encoded = tokenizer.encode(chunk)
-        for text, ids, mask in zip(chunk, encoded.input_ids, encoded.attention_mask, strict=True):
-            expected = [101, *_tokenizer.convert_tokens_to_ids(_tokenizer.tokenize(text)), 102]
-            if ids[: mask.sum()].tolist() != expected:
-                different.append(text)
-    print(json.dumps({"compared": len(texts), "different": different[:20]}))
+    compare_characters(
+        repository, lambda text: [101, *_tokenizer.convert_tokens_to_ids(_tokenizer.tokenize(text)), 102]
+    )
 
 
-def native_model(folder: str) -> tuple[CLIP, int]:
+def native_model(file: str) -> tuple[CLIP, int]:
+    """cn_clip's model as it was trained: in float32."""
+    arguments = _arguments(*_json(Path(file).with_suffix(".json")))
+    model = CLIP(**arguments)
+    model.load_state_dict(_without(torch.load(file, weights_only=True)["state_dict"], "module."), strict=True)
+    return model.eval(), arguments["image_resolution"]
+
+
+def modelscope_model(folder: str) -> tuple[CLIP, int]:
+    """cn_clip's model as ModelScope loads it: in float16, cast back to float32 when there is no GPU."""
+    arguments = _arguments(*(_json(Path(folder, f"{part}_model_config.json")) for part in ("vision", "text")))
+    model = CLIP(**arguments)
+    convert_weights(model)
+    weights = _without(torch.load(Path(folder, "pytorch_model.bin"), weights_only=True), "module.")
+    model.load_state_dict({name: tensor for name, tensor in weights.items() if "pooler" not in name}, strict=True)
+    return model.eval().float(), arguments["image_resolution"]
+
+
+def huggingface_model(folder: str) -> tuple[CLIP, int]:
     """cn_clip's model with the weights of a Hugging Face Chinese-CLIP folder, renamed."""
     from safetensors.torch import load_file
 
-    with open(f"{folder}/config.json", encoding="utf-8") as file:
-        config = json.load(file)
+    config = _json(Path(folder, "config.json"))
     vision, text = config["vision_config"], config["text_config"]
     model = CLIP(
         embed_dim=config["projection_dim"],
@@ -194,5 +176,20 @@ def _native_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return native
 
 
+def _arguments(vision: dict, text: dict) -> dict:
+    arguments = {**vision, **text}
+    if isinstance(arguments["vision_layers"], str):
+        arguments["vision_layers"] = ast.literal_eval(arguments["vision_layers"])
+    return arguments
+
+
+def _without(weights: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+
+
+def _json(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 if __name__ == "__main__":
-    {"tokens": tokens, "embed": embed, "characters": characters}[sys.argv[1]](*sys.argv[2:])
+    {"write": write, "embed": embed, "characters": characters}[sys.argv[1]](*sys.argv[2:])

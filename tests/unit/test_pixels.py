@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +10,13 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from tests.images import huge_png
+from tests.models import model_module
+from tuwen_build.checkpoints import Preprocessing
+from tuwen_build.reference import reference_pixels
 from tuwen_build.samples import awkward_images, sample
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "model_repository" / "image_preprocessing" / "1"))
-from pixels import ImageError, ImageLimits, Preprocessor
+pixels = model_module("image_preprocessing", "pixels")
+ImageError, ImageLimits, Preprocessor = pixels.ImageError, pixels.ImageLimits, pixels.Preprocessor
 
 
 def encode(image: Image.Image, image_format: str = "PNG", **options: Any) -> bytes:
@@ -28,7 +29,7 @@ def reason(data: bytes, **limits: int) -> str:
     with pytest.raises(ImageError) as caught:
         Preprocessor(32, limits=ImageLimits(**limits)).pixel_values(data)
     assert str(caught.value).startswith(caught.value.reason + ": ")
-    return caught.value.reason
+    return str(caught.value.reason)
 
 
 @pytest.mark.filterwarnings("ignore:Palette images")
@@ -37,11 +38,42 @@ def test_pixels_are_resized_then_converted(name: str) -> None:
     data = awkward_images()[name]
     with Image.open(io.BytesIO(data)) as image:
         expected = np.asarray(image.resize((48, 48), Image.Resampling.BICUBIC).convert("RGB"))
-    pixels = Preprocessor(48).pixel_values(data)
-    assert pixels.shape == (3, 48, 48)
-    assert pixels.dtype == np.uint8
-    assert pixels.flags.c_contiguous
-    np.testing.assert_array_equal(pixels, expected.transpose(2, 0, 1))
+    values = Preprocessor(48).pixel_values(data)
+    assert values.shape == (3, 48, 48)
+    assert values.dtype == np.uint8
+    assert values.flags.c_contiguous
+    np.testing.assert_array_equal(values, expected.transpose(2, 0, 1))
+
+
+class TestCrop:
+    """CLIP's own rules: the shortest edge fits, the centre stays."""
+
+    @pytest.mark.filterwarnings("ignore:Palette images")
+    @pytest.mark.parametrize("name", awkward_images())
+    def test_pixels_are_those_of_the_reference(self, name: str) -> None:
+        data = awkward_images()[name]
+        expected = reference_pixels(data, Preprocessing(48, "crop", (0, 0, 0), (1, 1, 1)))
+        np.testing.assert_array_equal(Preprocessor(48, resize="crop").pixel_values(data), expected)
+
+    @pytest.mark.parametrize(
+        "size", [(49, 48), (48, 49), (51, 48), (97, 51), (51, 97), (333, 777), (48, 48), (47, 480)]
+    )
+    def test_edges_round_as_in_the_reference(self, size: tuple[int, int]) -> None:
+        gradient = Image.merge("RGB", [Image.linear_gradient("L").resize(size).rotate(angle) for angle in (0, 90, 180)])
+        data = encode(gradient)
+        expected = reference_pixels(data, Preprocessing(48, "crop", (0, 0, 0), (1, 1, 1)))
+        np.testing.assert_array_equal(Preprocessor(48, resize="crop").pixel_values(data), expected)
+
+    def test_a_needle_does_not_become_a_wall(self) -> None:
+        """60,000 x 1 pixels would be resized to 224 x 13,440,000."""
+        needle = encode(Image.new("L", (60_000, 1)))
+        with pytest.raises(ImageError, match="60000x1 is so narrow that it would be resized to 224x13440000"):
+            Preprocessor(224, resize="crop").pixel_values(needle)
+        assert Preprocessor(224).pixel_values(needle).shape == (3, 224, 224)
+
+    def test_other_ways_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="'squash' or 'crop'"):
+            Preprocessor(8, resize="stretch")
 
 
 def test_bad_bytes_have_a_reason() -> None:

@@ -5,26 +5,62 @@ A family in a layout is one module with one `Reader`; adding one is a file here,
 
 from __future__ import annotations
 
-from tuwen_build.checkpoints._checkpoint import Checkpoint, Preprocessing, Reader, Reference, Tokenization
+from pathlib import Path
+
+from tuwen_build.checkpoints._checkpoint import Checkpoint, Preprocessing, Reader, ReadOptions, Reference, Tokenization
 from tuwen_build.checkpoints._chinese_clip import ChineseClipReader
+from tuwen_build.checkpoints._modelscope import ModelScopeReader
+from tuwen_build.checkpoints._native import NativeReader
+from tuwen_build.checkpoints._openai_clip import OpenAiClipReader
 from tuwen_build.checkpoints._source import locate
+from tuwen_build.checkpoints._taiyi import TaiyiReader
 from tuwen_build.errors import CheckpointError
 
-__all__ = ["READERS", "Checkpoint", "Preprocessing", "Reader", "Reference", "Tokenization", "open_checkpoint"]
+__all__ = [
+    "READERS",
+    "Checkpoint",
+    "Preprocessing",
+    "ReadOptions",
+    "Reader",
+    "Reference",
+    "Tokenization",
+    "open_checkpoint",
+]
 
-READERS: tuple[Reader, ...] = (ChineseClipReader(),)
+READERS: tuple[Reader, ...] = (
+    ChineseClipReader(),
+    OpenAiClipReader(),
+    TaiyiReader(),
+    ModelScopeReader(),
+    NativeReader(),
+)
 
 
-def open_checkpoint(source: str) -> Checkpoint:
-    """Read a checkpoint: a folder, or a hub id such as ``OFA-Sys/chinese-clip-vit-base-patch16``.
+def open_checkpoint(source: str, options: ReadOptions | None = None) -> Checkpoint:
+    """Read a checkpoint: a folder, a file, or a hub id such as ``OFA-Sys/chinese-clip-vit-base-patch16``.
 
     Raises:
         CheckpointError: it is missing, incomplete, or of no family that this build knows.
     """
-    folder = locate(source)
+    options = options or ReadOptions()
+    path = locate(source)
     for reader in READERS:
-        if reader.recognises(folder):
-            return reader.read(folder, source)
-    known = "; ".join(reader.layout for reader in READERS)
-    files = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
-    raise CheckpointError(f"{source} is no checkpoint that this build knows ({known}). The folder holds: {files}")
+        if reader.recognises(path):
+            _check_options(reader, source, options)
+            return reader.read(path, source, options)
+    known = "\n  ".join(reader.layout for reader in READERS)
+    raise CheckpointError(
+        f"{source} is no checkpoint that this build knows. It holds: {_contents(path)}. Known:\n  {known}"
+    )
+
+
+def _check_options(reader: Reader, source: str, options: ReadOptions) -> None:
+    for name, value in vars(options).items():
+        if value is not None and name not in reader.options:
+            raise CheckpointError(f"{source} needs no --{name}: its files tell ({reader.layout})")
+
+
+def _contents(path: Path) -> str:
+    if path.is_file():
+        return "one file"
+    return ", ".join(sorted(entry.name for entry in path.iterdir())) or "nothing"

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor, nn
 
-__all__ = ["Checkpoint", "Preprocessing", "Reader", "Reference", "Tokenization"]
+__all__ = ["Checkpoint", "Origin", "Preprocessing", "ReadOptions", "Reader", "Reference", "Tokenization"]
 
 
-class Reference(Protocol):
-    """The family's own implementation, which the exported encoders are held to; it is never exported itself."""
+@dataclass(frozen=True)
+class Reference:
+    """The family's own implementation, which the exported encoders are held to; it is never exported itself.
 
-    def embed_images(self, pixel_values: Tensor) -> Tensor:
-        """Normalised float32 pixels (n, 3, S, S) to un-normalised embeddings (n, D)."""
+    Attributes:
+        embed_images: normalised float32 pixels (n, 3, S, S) to un-normalised embeddings (n, D).
+        embed_texts: int64 ids and mask (n, L) to un-normalised embeddings (n, D).
+        tokenize: a text and a context length to the family's own ids, truncated, without padding.
+    """
 
-    def embed_texts(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """int64 ids and mask (n, L) to un-normalised embeddings (n, D)."""
-
-    def tokenize(self, text: str, context_length: int) -> list[int]:
-        """The family's own tokenizer, truncated to the context length, without padding."""
+    embed_images: Callable[[Tensor], Tensor]
+    embed_texts: Callable[[Tensor, Tensor], Tensor]
+    tokenize: Callable[[str, int], list[int]]
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,12 @@ class Preprocessing:
 
     Attributes:
         image_size: the side of the square input, in pixels.
+        resize: ``squash`` to the square, or ``crop`` its centre once the shortest edge fits.
         mean, std: per channel, of pixels scaled to [0, 1].
     """
 
     image_size: int
+    resize: Literal["squash", "crop"]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
@@ -43,14 +48,37 @@ class Tokenization:
     """How a text becomes the text tower's input.
 
     Attributes:
-        vocabulary: one WordPiece token a line, the line number being its id.
+        kind: the rules, one of those in ``text_tokenization/1/tokens.py``.
+        files: what the rules need, by the name under which the server reads it (``vocab.txt``).
+        vocabulary_size: how many tokens there are.
         default_context_length: what the family serves (52 for Chinese-CLIP), special tokens included.
         max_context_length: what the position embeddings allow.
+        settings: what else the rules take, such as ``lowercase``.
+        text_rules: the choices of `BuildOptions.text_rules` that make sense for the family.
     """
 
-    vocabulary: Path
+    kind: Literal["chinese_clip_wordpiece", "bert_wordpiece", "clip_bpe"]
+    files: Mapping[str, Path]
+    vocabulary_size: int
     default_context_length: int
     max_context_length: int
+    settings: Mapping[str, bool]
+    text_rules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a checkpoint came from.
+
+    Attributes:
+        source: the hub id, folder or file that it was read from.
+        layout: how it lay on disk, in words.
+        files: the files that were read, by the name that the manifest gives them.
+    """
+
+    source: str
+    layout: str
+    files: Mapping[str, Path]
 
 
 @dataclass(frozen=True)
@@ -58,38 +86,57 @@ class Checkpoint:
     """A checkpoint in memory, in float32 and eval mode.
 
     Attributes:
-        family: ``chinese-clip``.
-        source: the hub id or folder it was read from.
+        family: ``chinese-clip``, ``openai-clip`` or ``taiyi-clip``.
         vision: normalised pixels (n, 3, S, S) to embeddings (n, D), not yet unit vectors.
-        text: int64 ids (n, L) and an additive mask (n, 1, 1, L) to embeddings (n, D), not yet unit vectors.
-        depth: the most transformer layers in one tower; rounding errors grow with its square root.
-        logit_scale: what cosines are multiplied with to become logits (the exponential is taken).
-        files: the files the weights came from.
+        text: int64 ids and mask (n, L) to embeddings (n, D), not yet unit vectors.
+        vision_architecture, text_architecture: in words, for people.
+        depth: the most transformer layers in one tower; rounding errors grow with its square root. Two
+            convolutions count as one layer.
+        logit_scale: what cosines are multiplied with to become logits; the exponential of the float32 weight.
     """
 
     family: str
-    source: str
+    origin: Origin
     vision: nn.Module
     text: nn.Module
+    vision_architecture: str
+    text_architecture: str
     reference: Reference
     preprocessing: Preprocessing
     tokenization: Tokenization
     embedding_dimension: int
     depth: int
     logit_scale: float
-    files: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the files of some checkpoints do not tell.
+
+    Attributes:
+        vision: the OpenAI CLIP checkpoint whose image tower belongs to a text tower alone (Taiyi).
+        heads: attention heads of the image and the text tower, for native weights of no published width.
+    """
+
+    vision: str | None = None
+    heads: tuple[int, int] | None = None
 
 
 class Reader(Protocol):
-    """One family in one layout on disk. A new family is a module with one of these, listed in ``READERS``."""
+    """One family in one layout on disk. A new family is a module with one of these, listed in ``READERS``.
 
-    family: str
+    Attributes:
+        layout: in words, for the message about a checkpoint that nobody recognises.
+        options: the `ReadOptions` it takes, by name.
+    """
+
     layout: str
+    options: frozenset[str]
 
-    def recognises(self, folder: Path) -> bool:
-        """Whether the folder looks like this reader's layout, from its file names and ``config.json`` alone."""
+    def recognises(self, path: Path) -> bool:
+        """Whether a file or folder looks like this layout, from its file names and ``config.json`` alone."""
 
-    def read(self, folder: Path, source: str) -> Checkpoint:
+    def read(self, path: Path, source: str, options: ReadOptions) -> Checkpoint:
         """Load the checkpoint.
 
         Raises:

@@ -1,4 +1,4 @@
-"""From what a user types to a folder on disk."""
+"""From what a user types to a file or folder on disk."""
 
 from __future__ import annotations
 
@@ -12,33 +12,50 @@ from tuwen_build.errors import CheckpointError
 __all__ = ["locate"]
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_MODELSCOPE_OWNERS = ("damo", "iic")  # Alibaba's names on ModelScope, which nobody has on Hugging Face
+_ALWAYS = ["*.json", "*.txt"]
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt")  # the first kind that is there is fetched
 
 
 def locate(source: str) -> Path:
-    """The folder of a checkpoint: a local one as it is, a Hugging Face hub id through the hub's cache.
+    """A local file or folder as it is; a hub id through the hub's cache (``damo/...`` from ModelScope).
 
     Raises:
-        CheckpointError: neither a folder nor a hub id, or the hub cannot be reached and its cache holds nothing.
+        CheckpointError: neither a path nor a hub id, or the hub cannot be reached and its cache holds nothing.
     """
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise CheckpointError(f"{source} is a file; give the folder that holds config.json and the weights")
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
     if not _HUB_ID.fullmatch(source):
-        raise CheckpointError(f"{source}: no such folder, and not a hub id of the form owner/name")
+        raise CheckpointError(f"{source}: no such file or folder, and not a hub id of the form owner/name")
+    if source.partition("/")[0] in _MODELSCOPE_OWNERS:
+        return _download_from_modelscope(source)
     return _download(source)
 
 
 def _download(hub_id: str) -> Path:
-    patterns = ["*.json", "*.txt", "*.safetensors"]
     try:
         names = list_repo_files(hub_id)
-        if not any(name.endswith(".safetensors") for name in names):
-            patterns.append("*.bin")
     except Exception:  # offline: whatever the cache holds has to do
-        patterns.append("*.bin")
+        patterns = [*_ALWAYS, *_WEIGHTS]
+    else:
+        present = (kind for kind in _WEIGHTS if any(Path(name).match(kind) for name in names))
+        patterns = [*_ALWAYS, *[kind for kind in [next(present, None)] if kind]]
     try:
         return Path(snapshot_download(hub_id, allow_patterns=patterns))
     except Exception as error:  # the hub client raises its own errors, its HTTP library's and OSError's, by version
         raise CheckpointError(f"cannot fetch {hub_id} from the hub, and it is not in the cache: {error}") from error
+
+
+def _download_from_modelscope(hub_id: str) -> Path:
+    try:
+        from modelscope import snapshot_download as download  # noqa: PLC0415 - optional: few need it
+    except ImportError:
+        raise CheckpointError(
+            f"{hub_id} is on ModelScope's hub: pip install modelscope, or download it with another tool "
+            "and give the folder"
+        ) from None
+    try:
+        return Path(download(hub_id))
+    except Exception as error:  # as above
+        raise CheckpointError(f"cannot fetch {hub_id} from ModelScope: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -12,7 +13,16 @@ from typing import Any
 
 from PIL import Image
 
-__all__ = ["PHOTOGRAPHS", "SampleText", "awkward_images", "awkward_texts", "sample", "vocabulary"]
+__all__ = [
+    "PHOTOGRAPHS",
+    "KnownVocabulary",
+    "SampleText",
+    "awkward_images",
+    "awkward_texts",
+    "known_vocabularies",
+    "sample",
+    "vocabulary",
+]
 
 PHOTOGRAPHS = ("cat.jpg", "coffee.jpg", "rocket.jpg", "astronaut.jpg")
 _DRAWING = "horse.png"
@@ -20,18 +30,30 @@ _DRAWING = "horse.png"
 
 @dataclass(frozen=True)
 class SampleText:
-    """A text and what Chinese-CLIP's own tokenizer makes of it.
+    """A text and what the originals of the tokenizers make of it.
 
     Attributes:
-        everyday: no trap in it: every BERT tokenizer agrees.
-        token_ids: ids of `cn_clip`'s tokenizer with the 21128-token vocabulary, without [CLS] and [SEP],
-            the first 510 of them.
+        everyday: the kinds of tokenizer for which there is no trap in it: transformers agrees with the original.
+        token_ids: by kind of tokenizer, the ids of its original without start and end, the first 510 of them.
     """
 
     name: str
     text: str
-    everyday: bool
-    token_ids: tuple[int, ...]
+    everyday: frozenset[str]
+    token_ids: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class KnownVocabulary:
+    """The vocabulary that the ids of a kind of tokenizer belong to.
+
+    Attributes:
+        made_by: the original that gave the ids, such as ``cn_clip``.
+        sha256: of the tokens in the order of their ids, one a line.
+    """
+
+    made_by: str
+    sha256: str
 
 
 def sample(name: str) -> Path:
@@ -44,17 +66,26 @@ def vocabulary() -> Path:
     return sample("vocab.txt")
 
 
-def awkward_texts() -> tuple[str, list[SampleText]]:
-    """The sha256 of the vocabulary that the ids belong to, and the texts.
+def known_vocabularies() -> dict[str, KnownVocabulary]:
+    """By kind of tokenizer, the vocabulary that the ids of `awkward_texts` belong to."""
+    return {kind: KnownVocabulary(**known) for kind, known in _texts()["vocabularies"].items()}
 
-    ``tests/reference/cn_clip_reference.py tokens`` wrote the file, with cn-clip 1.6.0.
-    """
-    content = json.loads(sample("texts.json").read_text(encoding="utf-8"))
-    texts = [
-        SampleText(entry["name"], entry["text"] * entry.get("times", 1), entry["everyday"], tuple(entry["token_ids"]))
-        for entry in content["texts"]
+
+def awkward_texts() -> list[SampleText]:
+    """Texts of every sort that users send; ``tests/reference/sample_texts.py`` wrote them and their ids."""
+    return [
+        SampleText(
+            entry["name"],
+            entry["text"] * entry.get("times", 1),
+            frozenset(entry["everyday"]),
+            {kind: tuple(ids) for kind, ids in entry["token_ids"].items()},
+        )
+        for entry in _texts()["texts"]
     ]
-    return content["vocabulary_sha256"], texts
+
+
+def _texts() -> Any:
+    return json.loads(sample("texts.json").read_text(encoding="utf-8"))
 
 
 @functools.cache

@@ -13,37 +13,54 @@ from rich.console import Console
 from tuwen._cli._options import JsonOption, needs_extra, print_json
 
 if TYPE_CHECKING:
+    from tuwen_build.checkpoints import ReadOptions
     from tuwen_build.manifest import Manifest
 
 __all__ = ["build"]
 
 
 def build(
-    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder, or a hub id such as owner/name.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The repository folder to create.")],
+    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder or file, or a hub id such as owner/name.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The repository folder to create.")] = None,
+    vision: Annotated[
+        str | None,
+        typer.Option(
+            help="For a text tower alone (Taiyi): the OpenAI CLIP checkpoint whose image tower belongs to it."
+        ),
+    ] = None,
+    heads: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IMAGE,TEXT", help="Attention heads of both towers, for native weights of no published width."
+        ),
+    ] = None,
     precision: Annotated[
-        Literal["fp32", "bf16", "fp16"], typer.Option(help="Of the encoders; vectors are float32 in any case.")
+        Literal["fp32", "bf16", "fp16", "int8"],
+        typer.Option(help="Of the encoders; vectors are float32 in any case. int8 is for CPUs."),
     ] = "fp32",
     max_batch_size: Annotated[
         int, typer.Option(min=1, max=1024, help="Most items of a request and of a batch that Triton forms.")
     ] = 32,
     context_length: Annotated[
-        int | None, typer.Option(min=3, help="Most tokens of a text. Default: the family's, 52 for Chinese-CLIP.")
+        int | None,
+        typer.Option(min=3, help="Most tokens of a text. Default: the family's, 52 for Chinese-CLIP, else 77."),
     ] = None,
     image_rules: Annotated[
         Literal["reference", "display"],
         typer.Option(
-            help="`reference`: Chinese-CLIP's own preprocessing. `display`: as a viewer shows the image: EXIF "
+            help="`reference`: the model's own preprocessing. `display`: as a viewer shows the image: EXIF "
             "orientation applied, transparency on white, 16-bit greys scaled."
         ),
     ] = "reference",
     text_rules: Annotated[
-        Literal["reference", "evaluation"],
+        Literal["reference", "evaluation", "unmasked"],
         typer.Option(
-            help="`reference`: as cn_clip.clip.tokenize. `evaluation`: curly double quotes become straight first, "
-            "as in Chinese-CLIP's training and evaluation."
+            help="`reference`: the model's own tokenizer. `evaluation` (Chinese-CLIP): curly double quotes become "
+            "straight first, as in its training and evaluation. `unmasked` (Taiyi): pad every text to the context "
+            "length and attend to the padding, as in its training."
         ),
     ] = "reference",
+    explain: Annotated[bool, typer.Option("--explain", help="Print what was recognised, and build nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier build.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -54,8 +71,14 @@ def build(
     """
     with needs_extra("build"):
         from tuwen_build.quiet import quiet_transformers
-        from tuwen_build.repository import BuildOptions, build_repository
+        from tuwen_build.repository import BuildOptions, ReadOptions, build_repository
     quiet_transformers()
+    read_options = ReadOptions(vision=vision, heads=_parse_heads(heads))
+    if explain:
+        _explain(checkpoint, read_options, as_json=as_json)
+        return
+    if output is None:
+        raise typer.BadParameter("say where the repository goes, with --output FOLDER (or use --explain)")
     options = BuildOptions(
         precision=precision,
         max_batch_size=max_batch_size,
@@ -64,12 +87,45 @@ def build(
         text_rules=text_rules,
     )
     with _Steps() as steps:
-        manifest = build_repository(checkpoint, output, options, force=force, progress=steps)
+        manifest = build_repository(checkpoint, output, options, read_options=read_options, force=force, progress=steps)
     if as_json:
         content: dict[str, Any] = asdict(manifest)
         print_json({"output": str(output), **content})
     else:
         _report(output, manifest)
+
+
+def _parse_heads(heads: str | None) -> tuple[int, int] | None:
+    if heads is None:
+        return None
+    parts = heads.split(",")
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"--heads takes two numbers, of the image and the text tower: 12,12; not {heads!r}")
+    return int(parts[0]), int(parts[1])
+
+
+def _explain(source: str, read_options: ReadOptions, *, as_json: bool) -> None:
+    from tuwen_build.checkpoints import open_checkpoint
+    from tuwen_build.explain import explain as explained
+
+    explanation = explained(open_checkpoint(source, read_options))
+    if as_json:
+        print_json(asdict(explanation))
+        return
+    towers = {"image tower": explanation.vision, "text tower": explanation.text}
+    sizes = {name: explanation.vision.bytes[name] + explanation.text.bytes[name] for name in explanation.text.bytes}
+    rows = {
+        "family": f"{explanation.family}: {explanation.layout}",
+        **{name: f"{tower.architecture}; {tower.parameters / 1e6:.1f} M parameters" for name, tower in towers.items()},
+        "embedding": f"{explanation.embedding_dimension} dimensions, logit scale {explanation.logit_scale:.4f}",
+        "images": explanation.preprocessing,
+        "texts": f"{explanation.tokenizer}, {explanation.vocabulary_size} tokens; {explanation.context_length} a text, "
+        f"at most {explanation.max_context_length}; text rules: {', '.join(explanation.text_rules)}",
+        "weights": ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in sizes.items()),
+        "files": ", ".join(explanation.files),
+    }
+    for name, value in rows.items():
+        typer.echo(f"{name:<12} {value}")
 
 
 def _report(output: Path, manifest: Manifest) -> None:

@@ -1,7 +1,8 @@
-"""Encoded images to pixel values: the preprocessing of Chinese-CLIP, exactly, with nothing of Triton in it.
+"""Encoded images to pixel values: the preprocessing of Chinese-CLIP and of CLIP, exactly, with nothing of Triton in it.
 
-The rules are those of ``image_transform`` in ``cn_clip/clip/utils.py``: resize to a square with Pillow's
-bicubic filter, then convert to RGB, in that order. The order matters: Pillow resizes palette and 1-bit
+The rules are those of ``image_transform`` in ``cn_clip/clip/utils.py`` (``squash``: resize to a square) and of
+``_transform`` in OpenAI's ``clip/clip.py`` (``crop``: resize the shortest edge, keep the centre). Both resize with
+Pillow's bicubic filter, then convert to RGB, in that order. The order matters: Pillow resizes palette and 1-bit
 images with the nearest neighbour, and dropping alpha after the resize keeps the colour under it. Rescaling
 and normalisation are left to the encoder, so that a pixel stays one byte until it gets there.
 """
@@ -54,18 +55,22 @@ class Preprocessor:
 
     Attributes:
         image_size: the side S of the square that the vision encoder takes, in pixels.
-        rules: ``reference`` does what Chinese-CLIP's own code does. ``display`` sees the image as a viewer
+        resize: ``squash`` to that square, or ``crop`` the centre once the shortest edge has its length.
+        rules: ``reference`` does what the model's own code does. ``display`` sees the image as a viewer
             shows it: EXIF orientation applied, transparency on white, 16-bit greys scaled instead of
             clipped, palettes expanded before the resize.
     """
 
     image_size: int
+    resize: str = "squash"
     rules: str = "reference"
     limits: ImageLimits = ImageLimits()
 
     def __post_init__(self) -> None:
         if self.rules not in ("reference", "display"):
             raise ValueError(f"image rules must be 'reference' or 'display', not {self.rules!r}")
+        if self.resize not in ("squash", "crop"):
+            raise ValueError(f"resize must be 'squash' or 'crop', not {self.resize!r}")
 
     def pixel_values(self, data: bytes) -> NDArray[np.uint8]:
         """The pixel values of one encoded image, uint8 (3, S, S), of its first frame.
@@ -94,7 +99,27 @@ class Preprocessor:
         if self.rules == "display":
             image = _as_displayed(image)
         side = self.image_size
-        return image.resize((side, side), Image.Resampling.BICUBIC).convert("RGB")
+        if self.resize == "squash":
+            resized = image.resize((side, side), Image.Resampling.BICUBIC)
+        else:
+            resized = self._crop(image.resize(self._shortest_edge(image.size), Image.Resampling.BICUBIC))
+        return resized.convert("RGB")
+
+    def _shortest_edge(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The size with the shortest edge as long as the square, as torchvision's Resize rounds it."""
+        side, (width, height) = self.image_size, size
+        longer = side * max(size) // min(size)
+        if side * longer > self.limits.max_pixels:
+            raise ImageError(
+                "too_many_pixels", f"{width}x{height} is so narrow that it would be resized to {side}x{longer} pixels"
+            )
+        return (side, longer) if width <= height else (longer, side)
+
+    def _crop(self, image: Image.Image) -> Image.Image:
+        """The centre square, as torchvision's CenterCrop rounds it: halves to even."""
+        side = self.image_size
+        left, top = (round((edge - side) / 2) for edge in image.size)
+        return image.crop((left, top, left + side, top + side))
 
     def _check_size(self, data: bytes) -> None:
         if not data:
@@ -114,7 +139,7 @@ class Preprocessor:
 def load_preprocessor(folder: Path, limits: ImageLimits) -> Preprocessor:
     """The preprocessor that the build step described in ``preprocessing.json``."""
     settings = json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
-    return Preprocessor(image_size=settings["image_size"], rules=settings["rules"], limits=limits)
+    return Preprocessor(**settings, limits=limits)
 
 
 def usable_cores() -> int:

@@ -1,0 +1,82 @@
+"""A native Chinese-CLIP with a ResNet (RN50): our own image tower beside transformers' text tower."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from transformers import ChineseCLIPTextConfig
+from transformers.models.chinese_clip.modeling_chinese_clip import ChineseCLIPTextModel
+
+from tuwen_build.checkpoints._architecture import BertShape, ResNetShape
+from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin, Preprocessing, Reference, Tokenization
+from tuwen_build.checkpoints._in_words import bert_in_words
+from tuwen_build.checkpoints._native_names import transformers_weights
+from tuwen_build.checkpoints._native_text import text_settings
+from tuwen_build.checkpoints._resnet_reference import resnet_reference
+from tuwen_build.checkpoints._tokenizers import reference_tokenizer
+from tuwen_build.checkpoints._weights import load_strictly
+from tuwen_build.errors import CheckpointError
+from tuwen_build.towers import BertTower, ResNetTower
+
+__all__ = ["resnet_checkpoint"]
+
+
+def resnet_checkpoint(
+    weights: Mapping[str, Tensor],
+    text: BertShape,
+    vision: ResNetShape,
+    *,
+    origin: Origin,
+    preprocessing: Preprocessing,
+    tokenization: Tokenization,
+) -> Checkpoint:
+    """A checkpoint from native weights.
+
+    Raises:
+        CheckpointError: a weight is missing, left over or of another shape.
+    """
+    visual = {name.removeprefix("visual."): tensor for name, tensor in weights.items() if name.startswith("visual.")}
+    try:
+        image_tower = ResNetTower(visual, vision.blocks, vision.width, vision.heads)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{origin.source}: the image tower is not whole: {error}") from error
+    rest = {name: tensor for name, tensor in weights.items() if not name.startswith("visual.")}
+    logit_scale = rest.pop("logit_scale")
+    text_tower = _text_tower(text, rest, origin.source)
+
+    @torch.inference_mode()
+    def embed_texts(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        hidden = text_tower.text_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return text_tower.projection(hidden[:, 0])  # type: ignore[no-any-return]
+
+    blocks = "-".join(map(str, vision.blocks))
+    return Checkpoint(
+        family="chinese-clip",
+        origin=origin,
+        vision=image_tower.eval(),
+        text=text_tower.eval(),
+        vision_architecture=f"ResNet, {blocks} bottlenecks, {vision.width} wide, {vision.heads} pooling heads, relu",
+        text_architecture=bert_in_words(text_tower.text_model.config),
+        reference=Reference(resnet_reference(visual, vision.heads), embed_texts, reference_tokenizer(tokenization)),
+        preprocessing=preprocessing,
+        tokenization=tokenization,
+        embedding_dimension=weights["text_projection"].shape[1],
+        # the stem has three convolutions, a bottleneck three, the pooling two steps
+        depth=max(text.layers, (3 + 3 * sum(vision.blocks) + 2) // 2),
+        logit_scale=math.exp(float(logit_scale)),
+    )
+
+
+def _text_tower(text: BertShape, weights: Mapping[str, Tensor], source: str) -> BertTower:
+    config = ChineseCLIPTextConfig(**text_settings(text))
+    projection = nn.Linear(text.width, weights["text_projection"].shape[1], bias=False)
+    tower = BertTower(ChineseCLIPTextModel(config, add_pooling_layer=False), projection)
+    renamed = {
+        name.replace("text_projection.", "projection."): tensor
+        for name, tensor in transformers_weights(weights).items()
+    }
+    load_strictly(tower, renamed, source)
+    return tower

@@ -1,0 +1,47 @@
+"""OpenAI CLIP in the layout of Hugging Face: ``config.json``, weights, ``vocab.json``, ``merges.txt``."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from transformers import CLIPModel
+
+from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin, ReadOptions
+from tuwen_build.checkpoints._in_words import transformer_in_words, vision_transformer_in_words
+from tuwen_build.checkpoints._preprocessor import read_preprocessing
+from tuwen_build.checkpoints._pretrained import features_reference, load_pretrained, model_type, weight_files
+from tuwen_build.checkpoints._tokenizers import clip_tokenization
+from tuwen_build.towers import CausalTextTower, VisionTransformerTower
+
+__all__ = ["OpenAiClipReader"]
+
+
+class OpenAiClipReader:
+    """Reads any size of CLIP with a ViT (its ResNets have no Hugging Face class)."""
+
+    layout = "OpenAI CLIP, Hugging Face layout: config.json with model_type clip, vocab.json, merges.txt"
+    options: frozenset[str] = frozenset()
+
+    def recognises(self, path: Path) -> bool:
+        return model_type(path) == "clip"
+
+    def read(self, path: Path, source: str, options: ReadOptions) -> Checkpoint:  # noqa: ARG002 - it takes none
+        model = load_pretrained(CLIPModel, path)
+        vision, text = model.config.vision_config, model.config.text_config
+        tokenization = clip_tokenization(path, text.vocab_size, text.max_position_embeddings)
+
+        return Checkpoint(
+            family="openai-clip",
+            origin=Origin(source, "Hugging Face layout", weight_files(path)),
+            vision=VisionTransformerTower(model.vision_model, model.visual_projection),
+            text=CausalTextTower(model.text_model, model.text_projection, text.max_position_embeddings).eval(),
+            vision_architecture=vision_transformer_in_words(vision),
+            text_architecture=f"causal transformer, {transformer_in_words(text)}",
+            reference=features_reference(model, tokenization),
+            preprocessing=read_preprocessing(path, vision.image_size, "crop"),
+            tokenization=tokenization,
+            embedding_dimension=model.config.projection_dim,
+            depth=max(vision.num_hidden_layers, text.num_hidden_layers),
+            logit_scale=math.exp(float(model.logit_scale.detach())),
+        )

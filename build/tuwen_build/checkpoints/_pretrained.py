@@ -1,0 +1,82 @@
+"""A model of transformers from a folder, with every weight found, and nothing left over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tuwen_build.checkpoints._checkpoint import Reference, Tokenization
+from tuwen_build.checkpoints._json import load_json
+from tuwen_build.checkpoints._tokenizers import reference_tokenizer
+from tuwen_build.checkpoints._weights import check_loading_report
+from tuwen_build.errors import CheckpointError
+
+__all__ = ["features_reference", "load_pretrained", "model_type", "weight_files"]
+
+
+def load_pretrained(model_class: Any, folder: Path, *, unused: tuple[str, ...] = ()) -> Any:
+    """The model in float32 and eval mode.
+
+    transformers fills missing weights with random numbers and only warns; here that is an error, and so are
+    weights for which the model has no place (unless their name ends in one of `unused`): both mean that
+    ``config.json`` belongs to another checkpoint.
+    """
+    weight_files(folder)
+    try:
+        model, report = model_class.from_pretrained(
+            str(folder),
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            local_files_only=True,
+            output_loading_info=True,
+            weights_only=True,
+        )
+    except Exception as error:  # transformers, safetensors and pickle each raise their own
+        raise CheckpointError(f"{folder}: cannot load the weights: {error}") from error
+    check_loading_report(folder, report, unused=unused)
+    return model.eval()
+
+
+def features_reference(model: Any, tokenization: Tokenization) -> Reference:
+    """The reference of a CLIP model of transformers: its own feature methods, which make their own masks."""
+
+    @torch.inference_mode()
+    def embed_images(pixel_values: Tensor) -> Tensor:
+        return _projected(model.get_image_features(pixel_values=pixel_values))
+
+    @torch.inference_mode()
+    def embed_texts(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return _projected(model.get_text_features(input_ids=input_ids, attention_mask=attention_mask))
+
+    return Reference(embed_images, embed_texts, reference_tokenizer(tokenization))
+
+
+def _projected(output: Any) -> Tensor:
+    """Since transformers 5 the feature methods return an object that holds the projected vector."""
+    return output if isinstance(output, Tensor) else output.pooler_output
+
+
+def weight_files(folder: Path) -> Mapping[str, Path]:
+    """The files that `load_pretrained` reads, by name.
+
+    Raises:
+        CheckpointError: there are no weights.
+    """
+    weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    if not weights:
+        raise CheckpointError(f"{folder}: no weights: neither *.safetensors nor pytorch_model*.bin")
+    return {path.name: path for path in (folder / "config.json", *weights)}
+
+
+def model_type(path: Path) -> str | None:
+    """``model_type`` of a folder's ``config.json``; older files only name an architecture."""
+    if not (path / "config.json").is_file():
+        return None
+    config = load_json(path / "config.json")
+    by_architecture = {"ChineseCLIPModel": "chinese_clip", "CLIPModel": "clip"}
+    architecture = (config.get("architectures") or [None])[0]
+    return config.get("model_type") or by_architecture.get(architecture)

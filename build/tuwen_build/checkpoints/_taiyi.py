@@ -1,0 +1,109 @@
+"""Taiyi-CLIP: a Chinese text tower that was trained against the frozen image tower of an OpenAI CLIP.
+
+The recipe is that of the model cards (IDEA-CCNL on the Hugging Face hub): ``BertModel(ids)[1]``, BERT's tanh pooler
+without a projection, for 102M-ViT-L; ``BertForSequenceClassification(ids).logits`` for its siblings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import BertForSequenceClassification, BertModel
+
+from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin, ReadOptions, Reference
+from tuwen_build.checkpoints._in_words import bert_in_words
+from tuwen_build.checkpoints._openai_clip import OpenAiClipReader
+from tuwen_build.checkpoints._pretrained import load_pretrained, model_type, weight_files
+from tuwen_build.checkpoints._source import locate
+from tuwen_build.checkpoints._tokenizers import reference_tokenizer, taiyi_tokenization
+from tuwen_build.checkpoints._weights import load_pickled_weights
+from tuwen_build.errors import CheckpointError
+from tuwen_build.towers import PooledBertTower
+
+__all__ = ["TaiyiReader"]
+
+_TRAINED_WITH = {512: "openai/clip-vit-base-patch32", 768: "openai/clip-vit-large-patch14"}
+
+
+class TaiyiReader:
+    """Reads a Taiyi text tower, and the image tower and logit scale of the CLIP checkpoint named beside it."""
+
+    layout = "Taiyi-CLIP: config.json with model_type bert, vocab.txt, and an OpenAI CLIP named by --vision"
+    options = frozenset({"vision"})
+
+    def recognises(self, path: Path) -> bool:
+        return model_type(path) == "bert"
+
+    def read(self, path: Path, source: str, options: ReadOptions) -> Checkpoint:
+        text, config, dimension = _load_text_tower(path)
+        image = _image_checkpoint(source, dimension, options.vision)
+        tokenization = taiyi_tokenization(path, config.vocab_size, config.max_position_embeddings)
+
+        @torch.inference_mode()
+        def embed_texts(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+            output: Any = text.text_model(input_ids=input_ids, attention_mask=attention_mask)
+            return text.head(output[1])  # type: ignore[no-any-return]
+
+        return replace(
+            image,
+            family="taiyi-clip",
+            origin=Origin(
+                f"{source} with {options.vision}",
+                f"a text tower, with the image tower of {options.vision}",
+                {**weight_files(path), **{f"vision/{name}": file for name, file in image.origin.files.items()}},
+            ),
+            text=text,
+            text_architecture=f"{bert_in_words(config)}, tanh pooler"
+            + ("" if isinstance(text.head, nn.Identity) else f", projection to {dimension}"),
+            reference=Reference(image.reference.embed_images, embed_texts, reference_tokenizer(tokenization)),
+            tokenization=tokenization,
+            depth=max(image.depth, config.num_hidden_layers),
+        )
+
+
+def _load_text_tower(folder: Path) -> tuple[PooledBertTower, Any, int]:
+    """The tower, its configuration, and the dimension of its embeddings."""
+    if any(name.startswith("classifier.") for name in _weight_names(folder)):
+        classifier = load_pretrained(BertForSequenceClassification, folder)
+        tower = PooledBertTower(classifier.bert, classifier.classifier)
+        return tower.eval(), classifier.config, classifier.classifier.out_features
+    bert = load_pretrained(BertModel, folder)
+    return PooledBertTower(bert, nn.Identity()).eval(), bert.config, bert.config.hidden_size
+
+
+def _weight_names(folder: Path) -> set[str]:
+    names: set[str] = set()
+    for path in weight_files(folder).values():
+        if path.suffix == ".safetensors":
+            try:
+                with safe_open(path, framework="pt") as file:
+                    names.update(file.keys())
+            except Exception as error:  # safetensors raises its own error, which is no subclass of a public one
+                raise CheckpointError(f"{path} is truncated, or no safetensors file: {error}") from error
+        elif path.suffix == ".bin":
+            names.update(load_pickled_weights(path))
+    return names
+
+
+def _image_checkpoint(source: str, dimension: int, vision: str | None) -> Checkpoint:
+    if vision is None:
+        suggestion = _TRAINED_WITH.get(dimension, "openai/clip-vit-large-patch14")
+        raise CheckpointError(
+            f"{source} is a text tower alone (Taiyi-CLIP). Which CLIP has the image tower that it was trained with? "
+            f"Name its hub id or folder with --vision, such as --vision {suggestion}"
+        )
+    path, reader = locate(vision), OpenAiClipReader()
+    if not reader.recognises(path):
+        raise CheckpointError(f"--vision {vision}: Taiyi's image tower comes from OpenAI's CLIP ({reader.layout})")
+    image = reader.read(path, vision, ReadOptions())
+    if image.embedding_dimension != dimension:
+        raise CheckpointError(
+            f"{source} gives {dimension} dimensions, the image tower of {vision} {image.embedding_dimension}: "
+            "they were not trained together"
+        )
+    return image

@@ -1,0 +1,101 @@
+"""Tensors out of pickled files, without running a line of what is in them."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tuwen_build.errors import CheckpointError
+
+__all__ = ["check_loading_report", "load_pickled_weights", "load_strictly", "some"]
+
+_WRAPPERS = ("module.", "clip_model.")  # DistributedDataParallel's, and ModelScope's after fine-tuning
+
+
+def load_pickled_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict of a ``.pt`` or ``.bin`` file, in float32, without the prefixes that wrappers leave.
+
+    Raises:
+        CheckpointError: it is truncated, no checkpoint, or would run code when loaded.
+    """
+    _refuse_torchscript(path)
+    try:
+        # weights_only: a pickle can name any function to be called; this loads nothing but tensors.
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path} is not a file of weights alone, and is not loaded: {reason}") from error
+    except Exception as error:  # torch raises RuntimeError, EOFError, ValueError, ... by what is broken
+        raise CheckpointError(f"{path} is truncated, or no PyTorch checkpoint: {_first_line(error)}") from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    weights = {
+        name: tensor
+        for name, tensor in (content.items() if isinstance(content, Mapping) else ())
+        if isinstance(name, str) and isinstance(tensor, Tensor)
+    }
+    if not weights:
+        raise CheckpointError(f"{path} holds no state dict: neither tensors by name nor a `state_dict` with them")
+    for prefix in _WRAPPERS:
+        if all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+
+
+def check_loading_report(path: Path, report: Mapping[str, Any], *, unused: tuple[str, ...] = ()) -> None:
+    """Refuse what transformers only warns of: weights that it filled with random numbers, or left out.
+
+    Args:
+        report: what ``from_pretrained(..., output_loading_info=True)`` gave.
+        unused: endings of names that the files may hold and the model does not need.
+    """
+    unused = (*unused, "position_ids")  # a buffer that older versions saved
+    problems = {
+        kind.split("_")[0]: report.get(kind) or () for kind in ("missing_keys", "mismatched_keys", "error_msgs")
+    }
+    problems["unexpected"] = [key for key in report.get("unexpected_keys") or () if not key.endswith(unused)]
+    for kind, keys in problems.items():
+        if keys:
+            raise CheckpointError(f"{path}: the weights do not fit config.json: {kind}: {some(map(str, keys))}")
+
+
+def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Load every weight into its place, except for the buffers that transformers makes itself.
+
+    Raises:
+        CheckpointError: a weight is missing, left over or of another shape.
+    """
+    try:
+        report = module.load_state_dict(weights, strict=False)
+    except RuntimeError as error:  # shapes
+        raise CheckpointError(f"{source}: the weights do not fit together: {error}") from error
+    missing = [name for name in report.missing_keys if not name.endswith(("position_ids", "token_type_ids"))]
+    for kind, names in (("missing", missing), ("unexpected", report.unexpected_keys)):
+        if names:
+            raise CheckpointError(f"{source} is not whole, or not Chinese-CLIP: {kind} weights: {some(names)}")
+
+
+def some(names: Iterable[str]) -> str:
+    """The first few of many names."""
+    ordered = sorted(names)
+    return ", ".join(ordered[:5]) + (f" and {len(ordered) - 5} more" if len(ordered) > 5 else "")
+
+
+def _refuse_torchscript(path: Path) -> None:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise CheckpointError(
+                    f"{path} is a TorchScript program, not weights (OpenAI's own downloads are); take the same model "
+                    "in the Hugging Face layout, such as openai/clip-vit-base-patch32"
+                )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,0 +1,25 @@
+"""The networks that are exported, put together so that they trace on any device.
+
+A vision tower takes normalised pixels (n, 3, S, S); a text tower takes int64 ids and attention mask (n, L).
+Both give embeddings (n, D) that are not yet unit vectors.
+"""
+
+from __future__ import annotations
+
+from tuwen_build.towers._resnet import ResNetTower
+from tuwen_build.towers._transformers import (
+    BertTower,
+    CausalTextTower,
+    PooledBertTower,
+    VisionTransformerTower,
+    additive_mask,
+)
+
+__all__ = [
+    "BertTower",
+    "CausalTextTower",
+    "PooledBertTower",
+    "ResNetTower",
+    "VisionTransformerTower",
+    "additive_mask",
+]

@@ -1,0 +1,53 @@
+"""Byte-pair encoding as in OpenAI's CLIP (``clip/simple_tokenizer.py``; open_clip's is the same).
+
+Texts are first mended by ftfy (mojibake, full-width forms, ligatures) and freed of HTML entities, which transformers'
+`CLIPTokenizer` leaves out. The original takes ``<|startoftext|>`` and ``<|endoftext|>`` typed by a user for special
+tokens, and would pool a text at the wrong place; here they are text.
+"""
+
+from __future__ import annotations
+
+import html
+
+import ftfy
+from tokenizers import Regex, Tokenizer, pre_tokenizers
+from tokenizers.models import BPE
+
+__all__ = ["ClipBytePairs"]
+
+_START, _END = "<|startoftext|>", "<|endoftext|>"
+_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+
+
+class ClipBytePairs:
+    """The tokenizer of CLIP.
+
+    Args:
+        vocabulary: token to id, of ``vocab.json``.
+        merges: the lines of ``merges.txt``, in order of priority; the first may name a version.
+    """
+
+    def __init__(self, vocabulary: dict[str, int], merges: list[str]) -> None:
+        self.start, self.end = vocabulary[_START], vocabulary[_END]
+        # Every token is a byte, a byte that ends a word, a merge, or one of the two special tokens; some releases
+        # of merges.txt go on after the merges that the vocabulary has.
+        count = len(vocabulary) - 2 * 256 - 2
+        lines = merges[1:] if "#version" in merges[0] else merges
+        pairs = [(left, right) for left, right in (line.split(" ") for line in lines[:count])]
+        self._byte_pairs = Tokenizer(BPE(vocabulary, pairs, end_of_word_suffix="</w>", unk_token=_END))
+        self._byte_pairs.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(_WORDS), "removed", invert=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+
+    def token_ids(self, texts: list[str]) -> list[list[int]]:
+        """The ids of each text, without start and end."""
+        encodings = self._byte_pairs.encode_batch_fast([_cleaned(text) for text in texts])
+        return [encoding.ids for encoding in encodings]
+
+
+def _cleaned(text: str) -> str:
+    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return " ".join(text.split()).lower()

@@ -1,0 +1,112 @@
+"""WordPiece, in the two dialects that Chinese CLIP models were trained with.
+
+Chinese-CLIP tokenizes with Google's original BERT code (``cn_clip/clip/bert_tokenizer.py``). The Rust
+BERT normalizer of Hugging Face, which Taiyi's model cards use, differs from it on private-use characters, a
+stretch of CJK extension E, the Greek final sigma, and words of 101 to 200 characters. So for Chinese-CLIP the
+character rules are applied here with Python's own Unicode tables, as the original does, and the
+`tokenizers` library does what is costly: splitting and WordPiece, for a whole batch in parallel.
+"""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import WordPiece
+
+__all__ = ["BertWordPiece", "ChineseClipWordPiece"]
+
+# The blocks that the original treats as Chinese characters, each a token of its own.
+_CJK_RANGES = (
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2B73F),
+    (0x2B740, 0x2B81F),
+    (0x2B820, 0x2CEAF),
+    (0x2F800, 0x2FA1F),
+)
+_ASCII_PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+_STRAIGHT_QUOTES = str.maketrans({"“": '"', "”": '"'})
+_UNKNOWN = "[UNK]"
+_MAX_CHARACTERS_PER_WORD = 200
+
+
+class ChineseClipWordPiece:
+    """The tokenizer of Chinese-CLIP.
+
+    Args:
+        vocabulary: token to id; holds ``[CLS]``, ``[SEP]`` and ``[UNK]``. The padding id is 0, because
+            the reference derives its attention mask from ``ids != 0``.
+        straighten_quotes: map “ and ” to ``"`` first, as Chinese-CLIP's training and evaluation
+            scripts do and its public ``clip.tokenize`` does not.
+    """
+
+    def __init__(self, vocabulary: dict[str, int], *, straighten_quotes: bool = False) -> None:
+        self.start, self.end = vocabulary["[CLS]"], vocabulary["[SEP]"]
+        self._straighten_quotes = straighten_quotes
+        self._cleaned, self._marks, punctuation = _unicode_tables()
+        self._wordpiece = Tokenizer(
+            WordPiece(vocabulary, unk_token=_UNKNOWN, max_input_chars_per_word=_MAX_CHARACTERS_PER_WORD)
+        )
+        own_token = _character_class([*_CJK_RANGES, *punctuation])
+        self._wordpiece.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(own_token), "isolated")]
+        )
+
+    def normalize(self, text: str) -> str:
+        """Clean, lower-case and strip accents, as the original does before it splits words."""
+        if self._straighten_quotes:
+            text = text.translate(_STRAIGHT_QUOTES)
+        lowered = text.translate(self._cleaned).lower()
+        return unicodedata.normalize("NFD", lowered).translate(self._marks)
+
+    def token_ids(self, texts: list[str]) -> list[list[int]]:
+        """The ids of each text, without ``[CLS]`` and ``[SEP]``."""
+        encodings = self._wordpiece.encode_batch_fast([self.normalize(text) for text in texts])
+        return [encoding.ids for encoding in encodings]
+
+
+class BertWordPiece:
+    """The tokenizer of transformers' `BertTokenizer`, without its special tokens: typed by a user they are text.
+
+    Args:
+        vocabulary: token to id; holds ``[CLS]``, ``[SEP]`` and ``[UNK]``.
+        lowercase: lower-case and strip accents.
+    """
+
+    def __init__(self, vocabulary: dict[str, int], *, lowercase: bool) -> None:
+        self.start, self.end = vocabulary["[CLS]"], vocabulary["[SEP]"]
+        self._wordpiece = Tokenizer(WordPiece(vocabulary, unk_token=_UNKNOWN))
+        self._wordpiece.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+        self._wordpiece.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+
+    def token_ids(self, texts: list[str]) -> list[list[int]]:
+        """The ids of each text, without ``[CLS]`` and ``[SEP]``."""
+        return [encoding.ids for encoding in self._wordpiece.encode_batch_fast(texts)]
+
+
+def _unicode_tables() -> tuple[dict[int, str], dict[int, None], list[tuple[int, int]]]:
+    """What to clean (to a space or to nothing), the accents to strip, and the punctuation, of this Python's Unicode."""
+    cleaned: dict[int, str] = {0xFFFD: ""}
+    marks: dict[int, None] = {}
+    punctuation = [(ord(character), ord(character)) for character in _ASCII_PUNCTUATION]
+    for code in range(sys.maxunicode + 1):
+        character = chr(code)
+        category = unicodedata.category(character)
+        if category in ("Cc", "Cf"):
+            cleaned[code] = " " if character in "\t\n\r" else ""
+        elif category in ("Zs", "Zl", "Zp"):  # the last two are where str.split() splits
+            cleaned[code] = " "
+        elif category == "Mn":
+            marks[code] = None
+        elif category.startswith("P"):
+            punctuation.append((code, code))
+    return cleaned, marks, punctuation
+
+
+def _character_class(ranges: list[tuple[int, int]]) -> str:
+    """A regular expression that matches one character of the ranges."""
+    return "[" + "".join(rf"\x{{{first:X}}}-\x{{{last:X}}}" for first, last in ranges) + "]"

@@ -1,0 +1,134 @@
+"""Writes checkpoints of every family in their real layout, with seeded random weights."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertModel,
+    ChineseCLIPConfig,
+    ChineseCLIPModel,
+    CLIPConfig,
+    CLIPModel,
+)
+
+from tuwen_build.samples import vocabulary
+from tuwen_build.seeded import perturb
+
+__all__ = [
+    "ROOT",
+    "BertSizes",
+    "VisionSizes",
+    "run_reference",
+    "write_chinese_clip",
+    "write_from_cn_clip",
+    "write_openai_clip",
+    "write_taiyi",
+]
+
+ROOT = Path(__file__).parents[1]
+VOCABULARY_SIZE = 21128
+
+
+@dataclass(frozen=True)
+class VisionSizes:
+    """A vision transformer as published, unless `layers` is reduced."""
+
+    width: int
+    layers: int
+    heads: int
+    patch: int
+    image: int = 224
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "hidden_size": self.width,
+            "intermediate_size": 4 * self.width,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "patch_size": self.patch,
+            "image_size": self.image,
+        }
+
+
+@dataclass(frozen=True)
+class BertSizes:
+    """A BERT, or CLIP's causal transformer, as published, unless `layers` is reduced."""
+
+    width: int
+    layers: int
+    heads: int
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "hidden_size": self.width,
+            "intermediate_size": 4 * self.width,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+        }
+
+
+def write_chinese_clip(folder: Path, vision: VisionSizes, text: BertSizes, dimension: int) -> Path:
+    """Chinese-CLIP in the layout of Hugging Face."""
+    config = ChineseCLIPConfig(
+        projection_dim=dimension,
+        vision_config=vision.config(),
+        text_config={"vocab_size": VOCABULARY_SIZE, **text.config()},
+    )
+    _save(ChineseCLIPModel, config, folder)
+    shutil.copy(vocabulary(), folder / "vocab.txt")
+    return folder
+
+
+def write_openai_clip(folder: Path, vision: VisionSizes, text: BertSizes, dimension: int) -> Path:
+    """OpenAI's CLIP in the layout of Hugging Face, with the real vocabulary."""
+    config = CLIPConfig(projection_dim=dimension, vision_config=vision.config(), text_config=text.config())
+    _save(CLIPModel, config, folder)
+    run_reference("open_clip_reference.py", "vocabulary", str(folder))
+    return folder
+
+
+def write_taiyi(folder: Path, text: BertSizes, head: int | None = None) -> Path:
+    """A Taiyi text tower: a BERT with its pooler, and a classification head of `head` dimensions if it is a sibling."""
+    config = BertConfig(vocab_size=VOCABULARY_SIZE, num_labels=head or 2, **text.config())
+    _save(BertForSequenceClassification if head else BertModel, config, folder)
+    shutil.copy(vocabulary(), folder / "vocab.txt")
+    return folder
+
+
+def write_from_cn_clip(output: Path, layout: str, vision: str, text: str, layers: str = "all") -> Path:
+    """Native (a ``.pt`` file) or ModelScope (a folder), written by cn_clip's own model; names as in model_configs."""
+    run_reference("cn_clip_reference.py", "write", layout, vision, text, layers, str(output))
+    return output
+
+
+def run_reference(script: str, *arguments: str) -> str:
+    """Run a script of ``tests/reference`` apart, with the originals on its path; returns what it prints."""
+    finished = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "reference" / script), *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT / ".venv-reference")},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def _save(model_class: Any, config: Any, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = model_class(config)
+        perturb(model)
+    model.save_pretrained(folder)

@@ -1,0 +1,124 @@
+"""open_clip (open_clip_torch 3.3.0), run apart from the project as the independent reference for OpenAI's CLIP.
+
+PYTHONPATH=.venv-reference python tests/reference/open_clip_reference.py vocabulary FOLDER
+PYTHONPATH=.venv-reference python tests/reference/open_clip_reference.py embed CHECKPOINT_FOLDER INPUTS.npz OUT.npz
+PYTHONPATH=.venv-reference python tests/reference/open_clip_reference.py characters REPOSITORY
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import originals  # noqa: F401 - first
+import torch
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+from open_clip.tokenizer import SimpleTokenizer, default_bpe
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+from served_tokenizer import compare_characters
+
+
+def write_vocabulary(folder: str) -> None:
+    """Write the vocabulary as Hugging Face keeps it: ``vocab.json`` and ``merges.txt``."""
+    tokenizer = SimpleTokenizer()
+    names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+    vocabulary = {names.get(token, token): index for token, index in tokenizer.encoder.items()}
+    Path(folder, "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    with gzip.open(default_bpe(), "rt", encoding="utf-8") as file:
+        lines = file.read().split("\n")[1 : len(tokenizer.bpe_ranks) + 1]
+    Path(folder, "merges.txt").write_text("#version: 0.2\n" + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+def embed(folder: str, inputs_path: str, output_path: str) -> None:
+    """Embed encoded images and texts with open_clip's model, preprocessing and tokenizer.
+
+    INPUTS.npz holds `images` (object array of bytes) and `texts` (object array of str); OUT.npz gets unit
+    vectors `image_embeddings` and `text_embeddings`.
+    """
+    inputs = np.load(inputs_path, allow_pickle=True)
+    model, image_size = openai_model(folder)
+    transform = image_transform_v2(PreprocessCfg(size=image_size), is_train=False)
+    pixel_values = torch.stack([transform(Image.open(io.BytesIO(data))) for data in inputs["images"]])
+    input_ids = SimpleTokenizer(context_length=model.context_length)(list(inputs["texts"]))
+    with torch.inference_mode():
+        images = torch.cat([model.encode_image(batch, normalize=True) for batch in pixel_values.split(8)])
+        texts = torch.cat([model.encode_text(batch, normalize=True) for batch in input_ids.split(8)])
+    np.savez(output_path, image_embeddings=images.numpy(), text_embeddings=texts.numpy())
+
+
+def characters(repository: str) -> None:
+    """Compare the repository's tokenizer with open_clip's on every character of Unicode, between letters."""
+    tokenizer = SimpleTokenizer()
+    compare_characters(repository, lambda text: [49406, *tokenizer.encode(text)[:75], 49407])
+
+
+def openai_model(folder: str) -> tuple[CLIP, int]:
+    """open_clip's model of OpenAI's architecture (QuickGELU) with the weights of a Hugging Face folder, renamed."""
+    from safetensors.torch import load_file
+
+    config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
+    vision, text = config["vision_config"], config["text_config"]
+    model = CLIP(
+        embed_dim=config["projection_dim"],
+        vision_cfg=CLIPVisionCfg(
+            layers=vision["num_hidden_layers"],
+            width=vision["hidden_size"],
+            head_width=vision["hidden_size"] // vision["num_attention_heads"],
+            patch_size=vision["patch_size"],
+            image_size=vision["image_size"],
+        ),
+        text_cfg=CLIPTextCfg(
+            context_length=text["max_position_embeddings"],
+            vocab_size=text["vocab_size"],
+            width=text["hidden_size"],
+            heads=text["num_attention_heads"],
+            layers=text["num_hidden_layers"],
+        ),
+        quick_gelu=True,
+    )
+    weights = _openai_names(load_file(Path(folder, "model.safetensors")))
+    model.load_state_dict(weights, strict=True)
+    return model.eval(), vision["image_size"]
+
+
+def _openai_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    renamed = {
+        "logit_scale": weights["logit_scale"],
+        "text_projection": weights["text_projection.weight"].T,
+        "visual.proj": weights["visual_projection.weight"].T,
+        "visual.class_embedding": weights["vision_model.embeddings.class_embedding"],
+        "visual.conv1.weight": weights["vision_model.embeddings.patch_embedding.weight"],
+        "visual.positional_embedding": weights["vision_model.embeddings.position_embedding.weight"],
+        "token_embedding.weight": weights["text_model.embeddings.token_embedding.weight"],
+        "positional_embedding": weights["text_model.embeddings.position_embedding.weight"],
+    }
+    pairs = {
+        "attn.out_proj": "self_attn.out_proj",
+        "ln_1": "layer_norm1",
+        "ln_2": "layer_norm2",
+        "mlp.c_fc": "mlp.fc1",
+        "mlp.c_proj": "mlp.fc2",
+    }
+    for kind in ("weight", "bias"):
+        renamed[f"visual.ln_pre.{kind}"] = weights[f"vision_model.pre_layrnorm.{kind}"]
+        renamed[f"visual.ln_post.{kind}"] = weights[f"vision_model.post_layernorm.{kind}"]
+        renamed[f"ln_final.{kind}"] = weights[f"text_model.final_layer_norm.{kind}"]
+        for ours, theirs in (("vision_model", "visual.transformer"), ("text_model", "transformer")):
+            layers = {name.split(".")[3] for name in weights if name.startswith(f"{ours}.encoder.layers.")}
+            for layer in layers:
+                source, target = f"{ours}.encoder.layers.{layer}", f"{theirs}.resblocks.{layer}"
+                for new, old in pairs.items():
+                    renamed[f"{target}.{new}.{kind}"] = weights[f"{source}.{old}.{kind}"]
+                renamed[f"{target}.attn.in_proj_{kind}"] = torch.cat(
+                    [weights[f"{source}.self_attn.{part}_proj.{kind}"] for part in "qkv"]
+                )
+    return renamed
+
+
+if __name__ == "__main__":
+    {"vocabulary": write_vocabulary, "embed": embed, "characters": characters}[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,30 @@
+"""The tokenizer of a built repository against an original, on every character of Unicode."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+__all__ = ["compare_characters"]
+
+
+def compare_characters(repository: str, original: Callable[[str], list[int]]) -> None:
+    """Print how many texts were compared and the first of those that differ; each has one character amid letters."""
+    folder = Path(repository) / "text_tokenization" / "1"
+    package = ModuleType("served")
+    package.__path__ = [str(folder)]
+    sys.modules["served"] = package
+    tokenizer = importlib.import_module("served.tokens").load_tokenizer(folder)
+    texts = [f"A{chr(code)}bΣ" for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+    different = []
+    for start in range(0, len(texts), 20_000):
+        chunk = texts[start : start + 20_000]
+        encoded = tokenizer.encode(chunk)
+        for text, ids, mask in zip(chunk, encoded.input_ids, encoded.attention_mask, strict=True):
+            if ids[: mask.sum()].tolist() != original(text):
+                different.append(text)
+    print(json.dumps({"compared": len(texts), "different": different[:20], "count": len(different)}))

@@ -1,0 +1,48 @@
+"""The recipe of Taiyi's model cards (IDEA-CCNL on the Hugging Face hub), with transformers alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import BertForSequenceClassification, BertModel, BertTokenizer
+
+__all__ = ["embed_with_model_card"]
+
+_LENGTH = 77
+
+
+def embed_with_model_card(folder: Path, texts: list[str], *, padded: bool = False) -> NDArray[np.float32]:
+    """Unit vectors of texts, as ``BertModel(ids)[1]`` or ``BertForSequenceClassification(ids).logits`` gives them.
+
+    Args:
+        folder: the text tower; the class is the one that its ``config.json`` names.
+        texts: cut to 77 tokens, as in Fengshenbang-LM's training; special tokens are text.
+        padded: pad to 77 tokens and, like the cards, pass no attention mask. Otherwise one text at a time, which
+            is the card's recipe with a mask.
+    """
+    tokenizer: Any = BertTokenizer.from_pretrained(folder)
+    architecture = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
+    classifies = architecture == "BertForSequenceClassification"
+    model: Any = (BertForSequenceClassification if classifies else BertModel).from_pretrained(folder).eval()
+    padding = {"padding": "max_length"} if padded else {}
+    rows = []
+    with torch.inference_mode():
+        for text in texts:
+            encoded = tokenizer(
+                text,
+                return_tensors="pt",
+                truncation=True,
+                max_length=pad_to or 77,
+                split_special_tokens=True,
+                **padding,
+            )
+            output = model(encoded["input_ids"])
+            rows.append(output.logits if classifies else output[1])
+    vectors = torch.cat(rows)
+    result: NDArray[np.float32] = (vectors / vectors.norm(dim=1, keepdim=True)).numpy()
+    return result
