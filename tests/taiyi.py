@@ -37,7 +37,7 @@ def embed_with_model_card(folder: Path, texts: list[str], *, padded: bool = Fals
                 text,
                 return_tensors="pt",
                 truncation=True,
-                max_length=pad_to or 77,
+                max_length=_LENGTH,
                 split_special_tokens=True,
                 **padding,
             )

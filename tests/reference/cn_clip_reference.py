@@ -21,7 +21,9 @@ from cn_clip import clip as cn_clip
 from cn_clip.clip import bert_tokenizer
 from cn_clip.clip.model import CLIP, convert_weights
 from cn_clip.clip.utils import _tokenizer, image_transform
+from native_names import native_names
 from PIL import Image
+from safetensors.torch import load_file
 from served_tokenizer import compare_characters
 
 from tuwen_build.seeded import perturb
@@ -115,8 +117,6 @@ def modelscope_model(folder: str) -> tuple[CLIP, int]:
 
 def huggingface_model(folder: str) -> tuple[CLIP, int]:
     """cn_clip's model with the weights of a Hugging Face Chinese-CLIP folder, renamed."""
-    from safetensors.torch import load_file
-
     config = _json(Path(folder, "config.json"))
     vision, text = config["vision_config"], config["text_config"]
     model = CLIP(
@@ -138,42 +138,8 @@ def huggingface_model(folder: str) -> tuple[CLIP, int]:
         text_num_hidden_layers=text["num_hidden_layers"],
         text_type_vocab_size=text["type_vocab_size"],
     )
-    model.load_state_dict(_native_names(load_file(f"{folder}/model.safetensors")), strict=True)
+    model.load_state_dict(native_names(load_file(f"{folder}/model.safetensors")), strict=True)
     return model.eval(), vision["image_size"]
-
-
-def _native_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    native = {
-        "logit_scale": weights["logit_scale"],
-        "text_projection": weights["text_projection.weight"].T,
-        "visual.proj": weights["visual_projection.weight"].T,
-        "visual.class_embedding": weights["vision_model.embeddings.class_embedding"],
-        "visual.conv1.weight": weights["vision_model.embeddings.patch_embedding.weight"],
-        "visual.positional_embedding": weights["vision_model.embeddings.position_embedding.weight"],
-    }
-    for kind in ("weight", "bias"):
-        native[f"visual.ln_pre.{kind}"] = weights[f"vision_model.pre_layrnorm.{kind}"]
-        native[f"visual.ln_post.{kind}"] = weights[f"vision_model.post_layernorm.{kind}"]
-    for name, tensor in weights.items():
-        if name.startswith("text_model.") and "pooler" not in name and "position_ids" not in name:
-            native["bert." + name.removeprefix("text_model.")] = tensor
-    layers = {name.split(".")[3] for name in weights if name.startswith("vision_model.encoder.layers.")}
-    pairs = {
-        "attn.out_proj": "self_attn.out_proj",
-        "ln_1": "layer_norm1",
-        "ln_2": "layer_norm2",
-        "mlp.c_fc": "mlp.fc1",
-        "mlp.c_proj": "mlp.fc2",
-    }
-    for layer in layers:
-        ours, theirs = f"vision_model.encoder.layers.{layer}", f"visual.transformer.resblocks.{layer}"
-        for kind in ("weight", "bias"):
-            for native_name, name in pairs.items():
-                native[f"{theirs}.{native_name}.{kind}"] = weights[f"{ours}.{name}.{kind}"]
-            native[f"{theirs}.attn.in_proj_{kind}"] = torch.cat(
-                [weights[f"{ours}.self_attn.{part}_proj.{kind}"] for part in "qkv"]
-            )
-    return native
 
 
 def _arguments(vision: dict, text: dict) -> dict:

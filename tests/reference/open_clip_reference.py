@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 import originals  # noqa: F401 - first
 import torch
+from native_names import native_names, transformer_names
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
+from safetensors.torch import load_file
 from served_tokenizer import compare_characters
 
 
@@ -59,8 +61,6 @@ def characters(repository: str) -> None:
 
 def openai_model(folder: str) -> tuple[CLIP, int]:
     """open_clip's model of OpenAI's architecture (QuickGELU) with the weights of a Hugging Face folder, renamed."""
-    from safetensors.torch import load_file
-
     config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
     vision, text = config["vision_config"], config["text_config"]
     model = CLIP(
@@ -88,35 +88,13 @@ def openai_model(folder: str) -> tuple[CLIP, int]:
 
 def _openai_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     renamed = {
-        "logit_scale": weights["logit_scale"],
-        "text_projection": weights["text_projection.weight"].T,
-        "visual.proj": weights["visual_projection.weight"].T,
-        "visual.class_embedding": weights["vision_model.embeddings.class_embedding"],
-        "visual.conv1.weight": weights["vision_model.embeddings.patch_embedding.weight"],
-        "visual.positional_embedding": weights["vision_model.embeddings.position_embedding.weight"],
+        **native_names(weights),
+        **transformer_names(weights, "text_model", "transformer"),
         "token_embedding.weight": weights["text_model.embeddings.token_embedding.weight"],
         "positional_embedding": weights["text_model.embeddings.position_embedding.weight"],
     }
-    pairs = {
-        "attn.out_proj": "self_attn.out_proj",
-        "ln_1": "layer_norm1",
-        "ln_2": "layer_norm2",
-        "mlp.c_fc": "mlp.fc1",
-        "mlp.c_proj": "mlp.fc2",
-    }
     for kind in ("weight", "bias"):
-        renamed[f"visual.ln_pre.{kind}"] = weights[f"vision_model.pre_layrnorm.{kind}"]
-        renamed[f"visual.ln_post.{kind}"] = weights[f"vision_model.post_layernorm.{kind}"]
         renamed[f"ln_final.{kind}"] = weights[f"text_model.final_layer_norm.{kind}"]
-        for ours, theirs in (("vision_model", "visual.transformer"), ("text_model", "transformer")):
-            layers = {name.split(".")[3] for name in weights if name.startswith(f"{ours}.encoder.layers.")}
-            for layer in layers:
-                source, target = f"{ours}.encoder.layers.{layer}", f"{theirs}.resblocks.{layer}"
-                for new, old in pairs.items():
-                    renamed[f"{target}.{new}.{kind}"] = weights[f"{source}.{old}.{kind}"]
-                renamed[f"{target}.attn.in_proj_{kind}"] = torch.cat(
-                    [weights[f"{source}.self_attn.{part}_proj.{kind}"] for part in "qkv"]
-                )
     return renamed
 
 

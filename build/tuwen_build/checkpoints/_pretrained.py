@@ -33,6 +33,7 @@ def load_pretrained(model_class: Any, folder: Path, *, unused: tuple[str, ...] =
             attn_implementation="sdpa",
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported, and refused below with their names
             weights_only=True,
         )
     except Exception as error:  # transformers, safetensors and pickle each raise their own

@@ -57,12 +57,14 @@ def check_loading_report(path: Path, report: Mapping[str, Any], *, unused: tuple
     """
     unused = (*unused, "position_ids")  # a buffer that older versions saved
     problems = {
-        kind.split("_")[0]: report.get(kind) or () for kind in ("missing_keys", "mismatched_keys", "error_msgs")
+        "missing": report["missing_keys"],
+        "of another shape": [f"{name} {tuple(theirs)}" for name, theirs, _ in report["mismatched_keys"]],
+        "unexpected": [name for name in report["unexpected_keys"] if not name.endswith(unused)],
+        "not loaded": report["error_msgs"],
     }
-    problems["unexpected"] = [key for key in report.get("unexpected_keys") or () if not key.endswith(unused)]
-    for kind, keys in problems.items():
-        if keys:
-            raise CheckpointError(f"{path}: the weights do not fit config.json: {kind}: {some(map(str, keys))}")
+    for kind, names in problems.items():
+        if names:
+            raise CheckpointError(f"{path}: the weights do not fit config.json: {kind}: {some(names)}")
 
 
 def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:

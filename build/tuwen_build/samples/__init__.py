@@ -148,6 +148,8 @@ def _shapes(photograph: Image.Image) -> dict[str, bytes]:
         "8000x20.jpg": _encode(photograph.resize((8000, 20)), "JPEG"),
         "20x3000.png": _encode(photograph.resize((20, 3000)), "PNG"),
         "224x224.png": _encode(photograph.resize((224, 224)), "PNG"),
+        # Of 64, 224 and 336 pixels these leave every remainder of 4 to be cropped: halves must round to even.
+        **{f"{width}x200.png": _encode(photograph.resize((width, 200)), "PNG") for width in (301, 304, 307, 310)},
     }
 
 
