@@ -5,7 +5,9 @@ Published dimensions where a test machine has the time and memory, else full wid
 
 from __future__ import annotations
 
+import json
 import shutil
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 from tests.checkpoints import (
     BertSizes,
     VisionSizes,
+    run_reference,
     write_chinese_clip,
     write_from_cn_clip,
     write_openai_clip,
@@ -25,13 +28,15 @@ from tests.checkpoints import (
 )
 from tests.taiyi import embed_with_model_card
 from tuwen import Client
-from tuwen_build.repository import ReadOptions, build_repository
+from tuwen_build.repository import BuildOptions, ReadOptions, build_repository
 from tuwen_build.samples import PHOTOGRAPHS, awkward_images, awkward_texts
 from tuwen_build.server import EmbeddedServer, ServerOptions
 
 ALLOWED = 1e-5
 TEXTS = {entry.name: entry.text for entry in awkward_texts()}
+
 # What every mode and shape comes to is seen at full size; at reduced depth these show that nothing else went wrong.
+TEXTS_OF_FEW_TOKENS = [index for index, name in enumerate(TEXTS) if name in ("short", "chinese", "empty")]
 FEW_IMAGES = (*PHOTOGRAPHS, "horse.png", "palette.png", "exif_rotated.jpg", "8000x20.jpg", "1x1.png", "one_bit.png")
 Vectors = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -184,6 +189,38 @@ def outcome(
         expected = reference_embeddings(case.reference, checkpoint, encoded, texts)
     yield Outcome(case, images, served, expected)
     shutil.rmtree(folder)  # gigabytes, over all cases
+
+
+@pytest.mark.skipif(unicodedata.unidata_version != "14.0.0", reason="another Unicode than that of `tokenizers`")
+def test_every_character_of_unicode_14_is_tokenized_as_by_open_clip(tmp_path: Path) -> None:
+    checkpoint = write_openai_clip(tmp_path / "checkpoint", VisionSizes(96, 1, 4, 32, 64), BertSizes(96, 1, 4), 64)
+    build_repository(str(checkpoint), tmp_path / "repository")
+    report = json.loads(run_reference("open_clip_reference.py", "characters", str(tmp_path / "repository")))
+    assert report["compared"] == 0x110000 - 0x800
+    assert [character for character in report["different"] if unicodedata.category(character) != "Cn"] == []
+
+
+def test_unmasked_taiyi_attends_to_its_padding_as_the_cards_do(tmp_path: Path) -> None:
+    """The cards pass no mask, so an embedding depends on the padding; served, every text is padded to 77."""
+    vision = write_openai_clip(tmp_path / "clip", VisionSizes(96, 1, 4, 32, 64), BertSizes(96, 1, 4), 96)
+    taiyi_folder = write_taiyi(tmp_path / "taiyi", BertSizes(96, 3, 4))
+    build_repository(
+        str(taiyi_folder),
+        tmp_path / "repository",
+        BuildOptions(text_rules="unmasked"),
+        read_options=ReadOptions(vision=str(vision)),
+    )
+    texts = list(TEXTS.values())
+    with (
+        EmbeddedServer(tmp_path / "repository", ServerOptions.on_free_ports()) as server,
+        Client(server.grpc_url, timeout=300) as clip,
+        pytest.warns(UserWarning, match="were cut"),
+    ):
+        served = clip.embed_texts(texts)
+    padded = embed_with_model_card(taiyi_folder, texts, padded=True)
+    assert differing(list(TEXTS), served, padded) == {}
+    alone = embed_with_model_card(taiyi_folder, texts)
+    assert (served * alone).sum(axis=1)[TEXTS_OF_FEW_TOKENS].max() < 0.99
 
 
 def differing(names: list[str], served: NDArray[np.float32], expected: NDArray[np.float32]) -> dict[str, float]:

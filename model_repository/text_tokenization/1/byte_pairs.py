@@ -2,7 +2,8 @@
 
 Texts are first mended by ftfy (mojibake, full-width forms, ligatures) and freed of HTML entities, which transformers'
 `CLIPTokenizer` leaves out. The original takes ``<|startoftext|>`` and ``<|endoftext|>`` typed by a user for special
-tokens, and would pool a text at the wrong place; here they are text.
+tokens, and would pool a text at the wrong place; here they are text. What is a letter is up to the Unicode tables of
+the `tokenizers` library: characters that are newer than Unicode 14 (2021) may be split otherwise than by the original.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from tokenizers.models import BPE
 __all__ = ["ClipBytePairs"]
 
 _START, _END = "<|startoftext|>", "<|endoftext|>"
-_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
+# The original drops U+0345, a combining iota: its pattern ignores case, under which that is neither a letter nor not one.
+_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\x{345}]+"
 
 
 class ClipBytePairs:
