@@ -196,8 +196,8 @@ def test_every_character_of_unicode_14_is_tokenized_as_by_open_clip(tmp_path: Pa
     checkpoint = write_openai_clip(tmp_path / "checkpoint", VisionSizes(96, 1, 4, 32, 64), BertSizes(96, 1, 4), 64)
     build_repository(str(checkpoint), tmp_path / "repository")
     report = json.loads(run_reference("open_clip_reference.py", "characters", str(tmp_path / "repository")))
-    assert report["compared"] == 0x110000 - 0x800
-    assert [character for character in report["different"] if unicodedata.category(character) != "Cn"] == []
+    assert report["compared"] > 140_000
+    assert report["different"] == []
 
 
 def test_unmasked_taiyi_attends_to_its_padding_as_the_cards_do(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -54,9 +55,12 @@ def embed(folder: str, inputs_path: str, output_path: str) -> None:
 
 
 def characters(repository: str) -> None:
-    """Compare the repository's tokenizer with open_clip's on every character of Unicode, between letters."""
+    """Compare the repository's tokenizer with open_clip's on every character that Python knows, between letters."""
     tokenizer = SimpleTokenizer()
-    compare_characters(repository, lambda text: [49406, *tokenizer.encode(text)[:75], 49407])
+    known = [
+        chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) not in ("Cn", "Co", "Cs")
+    ]
+    compare_characters(repository, lambda text: [49406, *tokenizer.encode(text)[:75], 49407], characters=known)
 
 
 def openai_model(folder: str) -> tuple[CLIP, int]:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 
 __all__ = ["compare_characters"]
 
 
-def compare_characters(repository: str, original: Callable[[str], list[int]]) -> None:
+def compare_characters(
+    repository: str, original: Callable[[str], list[int]], *, characters: Iterable[str] | None = None
+) -> None:
     """Print how many texts were compared and the characters that differ; each text has one character amid letters."""
     folder = Path(repository) / "text_tokenization" / "1"
     package = ModuleType("served")
     package.__path__ = [str(folder)]
     sys.modules["served"] = package
     tokenizer = importlib.import_module("served.tokens").load_tokenizer(folder)
-    texts = [f"A{chr(code)}bΣ" for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+    everything = (chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000)
+    texts = [f"A{character}bΣ" for character in characters or everything]
     different = []
     for start in range(0, len(texts), 20_000):
         chunk = texts[start : start + 20_000]

@@ -17,7 +17,7 @@ from tokenizers.models import BPE
 __all__ = ["ClipBytePairs"]
 
 _START, _END = "<|startoftext|>", "<|endoftext|>"
-# The original drops U+0345, a combining iota: its pattern ignores case, under which that is neither a letter nor not one.
+# The original drops U+0345, a combining iota: under IGNORECASE it is neither a letter nor anything else.
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\x{345}]+"
 
 
