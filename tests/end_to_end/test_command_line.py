@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.checkpoints import BertSizes, write_taiyi
 from tuwen import Client
 from tuwen_build.samples import sample
 from tuwen_build.server import EmbeddedServer
@@ -28,6 +29,52 @@ def tuwen(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("command", [(), ("build",), ("serve",), ("status",), ("embed",), ("similarity",)])
 def test_help(command: tuple[str, ...]) -> None:
     assert "Usage: tuwen" in tuwen(*command, "--help").stdout
+
+
+class TestBuild:
+    def test_explain_builds_nothing(self, checkpoint: Path, tmp_path: Path) -> None:
+        lines = tuwen("build", str(checkpoint), "--explain", "-o", str(tmp_path / "out")).stdout.splitlines()
+        assert lines[0] == "family       chinese-clip: Hugging Face layout"
+        assert lines[1].startswith(
+            "image tower  ViT, patch 16, 96 wide, 3 layers, 4 heads, quick_gelu; 0.4 M parameters"
+        )
+        assert not (tmp_path / "out").exists()
+        explanation = json.loads(tuwen("build", str(checkpoint), "--explain", "--json").stdout)
+        assert explanation["embedding_dimension"] == 64
+        assert explanation["tokenizer"] == "WordPiece, as in cn_clip"
+
+    def test_every_choice_reaches_the_build(self, checkpoint: Path, tmp_path: Path) -> None:
+        choices = ("--precision", "int8", "--image-rules", "display", "--text-rules", "evaluation", "--json")
+        output = str(tmp_path / "out")
+        manifest = json.loads(tuwen("build", str(checkpoint), "--output", output, *choices).stdout)
+        assert (manifest["precision"], manifest["image_rules"], manifest["text_rules"]) == (
+            "int8",
+            "display",
+            "evaluation",
+        )
+        tokenizer = json.loads((tmp_path / "out/text_tokenization/1/tokenizer.json").read_text(encoding="utf-8"))
+        assert tokenizer["rules"] == {"straighten_quotes": True}
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "message"),
+        [
+            (("--explain", "--vision", "openai/clip-vit-base-patch32"), 1, "needs no --vision: its files tell"),
+            (("--explain", "--heads", "12"), 2, "--heads takes two numbers"),
+            ((), 2, "with --output FOLDER"),
+            (("-o", "out", "--text-rules", "unmasked"), 1, "text rules of chinese-clip are reference or evaluation"),
+        ],
+    )
+    def test_what_does_not_fit_is_said(
+        self, checkpoint: Path, arguments: tuple[str, ...], code: int, message: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "200")
+        assert message in tuwen("build", str(checkpoint), *arguments, code=code).stderr
+
+    def test_a_taiyi_text_tower_asks_for_its_image_tower(self, tmp_path: Path) -> None:
+        folder = write_taiyi(tmp_path / "taiyi", BertSizes(96, 1, 4))
+        finished = tuwen("build", str(folder), "-o", str(tmp_path / "out"), code=1)
+        assert "Which CLIP has the image tower that it was trained with?" in finished.stderr
+        assert not (tmp_path / "out").exists()
 
 
 def test_status(server: EmbeddedServer, client: Client) -> None:

@@ -1,0 +1,109 @@
+"""Measures what the README says of every precision: deviation from the float32 reference, and size on disk.
+
+    python -m tests.precision_table              # every family, at published dimensions: half an hour on two cores
+    python -m tests.precision_table RN50 H/14    # some rows
+
+Weights are seeded and random; trained weights have larger outliers, so a build measures its own deviation and
+writes it into its ``manifest.json``.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.checkpoints import BertSizes, VisionSizes, write_from_cn_clip, write_openai_clip, write_taiyi
+from tuwen_build.encoders import PRECISIONS
+from tuwen_build.manifest import Manifest
+from tuwen_build.quiet import quiet_transformers
+from tuwen_build.repository import BuildOptions, ReadOptions, build_repository
+
+BASE, LARGE = "RoBERTa-wwm-ext-base-chinese", "RoBERTa-wwm-ext-large-chinese"
+L14 = VisionSizes(1024, 24, 16, 14)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A checkpoint at its published dimensions, and the one for ``--vision`` where it needs one."""
+
+    name: str
+    write: Callable[[Path], Path]
+    write_vision: Callable[[Path], Path] | None = None
+
+
+def _native(name: str, vision: str, text: str) -> Row:
+    return Row(name, lambda folder: write_from_cn_clip(folder / "clip_cn.pt", "native", vision, text))
+
+
+def _openai(name: str, vision: VisionSizes, text: BertSizes, dimension: int) -> Row:
+    return Row(name, lambda folder: write_openai_clip(folder / "checkpoint", vision, text, dimension))
+
+
+def _taiyi(name: str, text: BertSizes, vision: VisionSizes, dimension: int, head: int | None = None) -> Row:
+    return Row(
+        name,
+        lambda folder: write_taiyi(folder / "checkpoint", text, head),
+        lambda folder: write_openai_clip(folder / "vision", vision, BertSizes(512, 1, 8), dimension),
+    )
+
+
+ROWS = (
+    _native("Chinese-CLIP RN50", "RN50", "RBT3-chinese"),
+    _native("Chinese-CLIP ViT-B/16", "ViT-B-16", BASE),
+    _native("Chinese-CLIP ViT-L/14", "ViT-L-14", BASE),
+    _native("Chinese-CLIP ViT-L/14 336", "ViT-L-14-336", BASE),
+    _native("Chinese-CLIP ViT-H/14", "ViT-H-14", LARGE),
+    _openai("OpenAI CLIP ViT-B/32", VisionSizes(768, 12, 12, 32), BertSizes(512, 12, 8), 512),
+    _openai("OpenAI CLIP ViT-B/16", VisionSizes(768, 12, 12, 16), BertSizes(512, 12, 8), 512),
+    _openai("OpenAI CLIP ViT-L/14", L14, BertSizes(768, 12, 12), 768),
+    _taiyi("Taiyi 102M ViT-B/32", BertSizes(768, 12, 12), VisionSizes(768, 12, 12, 32), 512, 512),
+    _taiyi("Taiyi 102M ViT-L/14", BertSizes(768, 12, 12), L14, 768),
+    _taiyi("Taiyi 326M ViT-L/14", BertSizes(1024, 24, 16), L14, 768, 768),
+)
+
+
+def main() -> None:
+    """Print the table, a line as soon as it is measured."""
+    quiet_transformers()
+    wanted = sys.argv[1:]
+    print(
+        "| checkpoint | precision | images: cosine, component | texts: cosine, component | encoders on disk | build |"
+    )
+    print("|---|---|---|---|---|---|")
+    for row in ROWS:
+        if wanted and not any(word in row.name for word in wanted):
+            continue
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            checkpoint = row.write(folder)
+            vision = row.write_vision and str(row.write_vision(folder))
+            for precision in PRECISIONS:
+                started = time.monotonic()
+                manifest = build_repository(
+                    str(checkpoint),
+                    folder / "repository",
+                    BuildOptions(precision=precision),
+                    read_options=ReadOptions(vision=vision),
+                    force=True,
+                )
+                seconds = time.monotonic() - started
+                size = sum(path.stat().st_size for path in (folder / "repository").rglob("model.pt"))
+                print(
+                    f"| {row.name} | {precision} | {_deviations(manifest)} | {size / 1e6:.0f} MB | {seconds:.0f} s |",
+                    flush=True,
+                )
+
+
+def _deviations(manifest: Manifest) -> str:
+    return " | ".join(
+        f"{deviation.min_cosine:.6f}, {deviation.max_abs:.0e}"
+        for deviation in (manifest.image_deviation, manifest.text_deviation)
+    )
+
+
+if __name__ == "__main__":
+    main()
