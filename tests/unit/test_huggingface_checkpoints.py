@@ -54,7 +54,7 @@ def test_missing_weights_are_not_made_up(copied_checkpoint: Path) -> None:
 def test_a_truncated_file(copied_checkpoint: Path) -> None:
     path = copied_checkpoint / "model.safetensors"
     path.write_bytes(path.read_bytes()[:100_000])
-    with pytest.raises(CheckpointError, match="cannot load the weights"):
+    with pytest.raises(CheckpointError, match=r"model\.safetensors is truncated, or no safetensors file"):
         open_checkpoint(str(copied_checkpoint))
 
 
@@ -151,7 +151,7 @@ def test_what_old_files_hold_beside_the_model_is_ignored(copied_checkpoint: Path
 def test_a_pickle_that_would_run_code_is_not_loaded(copied_checkpoint: Path, tmp_path: Path) -> None:
     (copied_checkpoint / "model.safetensors").unlink()
     torch.save({"text_projection.weight": Bomb(tmp_path / "exploded")}, copied_checkpoint / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="cannot load the weights"):
+    with pytest.raises(CheckpointError, match=r"pytorch_model\.bin is not a file of weights alone"):
         open_checkpoint(str(copied_checkpoint))
     assert not (tmp_path / "exploded").exists()
 

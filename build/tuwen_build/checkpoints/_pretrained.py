@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from tuwen_build.checkpoints._checkpoint import Reference, Tokenization
 from tuwen_build.checkpoints._json import load_json
 from tuwen_build.checkpoints._tokenizers import reference_tokenizer
-from tuwen_build.checkpoints._weights import check_loading_report
+from tuwen_build.checkpoints._weights import check_loading_report, first_line, load_pickled_weights
 from tuwen_build.errors import CheckpointError
 
-__all__ = ["features_reference", "load_pretrained", "model_type", "weight_files"]
+__all__ = ["features_reference", "load_pretrained", "model_type", "weight_files", "weight_names"]
 
 
 def load_pretrained(model_class: Any, folder: Path, *, unused: tuple[str, ...] = ()) -> Any:
@@ -25,7 +26,7 @@ def load_pretrained(model_class: Any, folder: Path, *, unused: tuple[str, ...] =
     weights for which the model has no place (unless their name ends in one of `unused`): both mean that
     ``config.json`` belongs to another checkpoint.
     """
-    weight_files(folder)
+    weight_names(folder)
     try:
         model, report = model_class.from_pretrained(
             str(folder),
@@ -37,7 +38,7 @@ def load_pretrained(model_class: Any, folder: Path, *, unused: tuple[str, ...] =
             weights_only=True,
         )
     except Exception as error:  # transformers, safetensors and pickle each raise their own
-        raise CheckpointError(f"{folder}: cannot load the weights: {error}") from error
+        raise CheckpointError(f"{folder}: cannot load the weights: {first_line(error)}") from error
     check_loading_report(folder, report, unused=unused)
     return model.eval()
 
@@ -71,6 +72,25 @@ def weight_files(folder: Path) -> Mapping[str, Path]:
     if not weights:
         raise CheckpointError(f"{folder}: no weights: neither *.safetensors nor pytorch_model*.bin")
     return {path.name: path for path in (folder / "config.json", *weights)}
+
+
+def weight_names(folder: Path) -> set[str]:
+    """The names of all tensors.
+
+    Raises:
+        CheckpointError: there are no weights, or a file of them is truncated, broken or would run code.
+    """
+    names: set[str] = set()
+    for path in weight_files(folder).values():
+        if path.suffix == ".safetensors":
+            try:
+                with safe_open(path, framework="pt") as file:
+                    names.update(file.keys())
+            except Exception as error:  # safetensors raises its own error, which is no subclass of a public one
+                raise CheckpointError(f"{path} is truncated, or no safetensors file: {first_line(error)}") from error
+        elif path.suffix == ".bin":
+            names.update(load_pickled_weights(path))
+    return names
 
 
 def model_type(path: Path) -> str | None:

@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import BertForSequenceClassification, BertModel
 
 from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin, ReadOptions, Reference
 from tuwen_build.checkpoints._in_words import bert_in_words
 from tuwen_build.checkpoints._openai_clip import OpenAiClipReader
-from tuwen_build.checkpoints._pretrained import load_pretrained, model_type, weight_files
+from tuwen_build.checkpoints._pretrained import load_pretrained, model_type, weight_files, weight_names
 from tuwen_build.checkpoints._source import locate
 from tuwen_build.checkpoints._tokenizers import reference_tokenizer, taiyi_tokenization
-from tuwen_build.checkpoints._weights import load_pickled_weights
 from tuwen_build.errors import CheckpointError
 from tuwen_build.towers import PooledBertTower
 
@@ -68,26 +66,12 @@ class TaiyiReader:
 
 def _load_text_tower(folder: Path) -> tuple[PooledBertTower, Any, int]:
     """The tower, its configuration, and the dimension of its embeddings."""
-    if any(name.startswith("classifier.") for name in _weight_names(folder)):
+    if any(name.startswith("classifier.") for name in weight_names(folder)):
         classifier = load_pretrained(BertForSequenceClassification, folder)
         tower = PooledBertTower(classifier.bert, classifier.classifier)
         return tower.eval(), classifier.config, classifier.classifier.out_features
     bert = load_pretrained(BertModel, folder)
     return PooledBertTower(bert, nn.Identity()).eval(), bert.config, bert.config.hidden_size
-
-
-def _weight_names(folder: Path) -> set[str]:
-    names: set[str] = set()
-    for path in weight_files(folder).values():
-        if path.suffix == ".safetensors":
-            try:
-                with safe_open(path, framework="pt") as file:
-                    names.update(file.keys())
-            except Exception as error:  # safetensors raises its own error, which is no subclass of a public one
-                raise CheckpointError(f"{path} is truncated, or no safetensors file: {error}") from error
-        elif path.suffix == ".bin":
-            names.update(load_pickled_weights(path))
-    return names
 
 
 def _image_checkpoint(source: str, dimension: int, vision: str | None) -> Checkpoint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from tuwen_build.errors import CheckpointError
 
-__all__ = ["check_loading_report", "load_pickled_weights", "load_strictly", "some"]
+__all__ = ["check_loading_report", "first_line", "load_pickled_weights", "load_strictly", "some"]
 
 _WRAPPERS = ("module.", "clip_model.")  # DistributedDataParallel's, and ModelScope's after fine-tuning
 
@@ -29,10 +30,11 @@ def load_pickled_weights(path: Path) -> dict[str, Tensor]:
         # weights_only: a pickle can name any function to be called; this loads nothing but tensors.
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path} is not a file of weights alone, and is not loaded: {reason}") from error
+        raise CheckpointError(
+            f"{path} is not a file of weights alone, and is not loaded: {_what_it_would_run(error)}"
+        ) from error
     except Exception as error:  # torch raises RuntimeError, EOFError, ValueError, ... by what is broken
-        raise CheckpointError(f"{path} is truncated, or no PyTorch checkpoint: {_first_line(error)}") from error
+        raise CheckpointError(f"{path} is truncated, or no PyTorch checkpoint: {first_line(error)}") from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     weights = {
@@ -99,5 +101,11 @@ def _refuse_torchscript(path: Path) -> None:
                 )
 
 
-def _first_line(error: Exception) -> str:
+def _what_it_would_run(error: pickle.UnpicklingError) -> str:
+    name = re.search(r"GLOBAL (\S+)", str(error))
+    return f"it names {name[1]} to be run or filled in" if name else "its pickle is broken"
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong, without the advice that libraries add."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
