@@ -26,7 +26,7 @@ from tuwen_build.seeded import perturb
 
 __all__ = [
     "ROOT",
-    "BertSizes",
+    "TextSizes",
     "VisionSizes",
     "run_reference",
     "write_chinese_clip",
@@ -40,28 +40,7 @@ VOCABULARY_SIZE = 21128
 
 
 @dataclass(frozen=True)
-class VisionSizes:
-    """A vision transformer as published, unless `layers` is reduced."""
-
-    width: int
-    layers: int
-    heads: int
-    patch: int
-    image: int = 224
-
-    def config(self) -> dict[str, Any]:
-        return {
-            "hidden_size": self.width,
-            "intermediate_size": 4 * self.width,
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads,
-            "patch_size": self.patch,
-            "image_size": self.image,
-        }
-
-
-@dataclass(frozen=True)
-class BertSizes:
+class TextSizes:
     """A BERT, or CLIP's causal transformer, as published, unless `layers` is reduced."""
 
     width: int
@@ -77,7 +56,18 @@ class BertSizes:
         }
 
 
-def write_chinese_clip(folder: Path, vision: VisionSizes, text: BertSizes, dimension: int) -> Path:
+@dataclass(frozen=True)
+class VisionSizes(TextSizes):
+    """A vision transformer as published, unless `layers` is reduced."""
+
+    patch: int
+    image: int = 224
+
+    def config(self) -> dict[str, Any]:
+        return {**super().config(), "patch_size": self.patch, "image_size": self.image}
+
+
+def write_chinese_clip(folder: Path, vision: VisionSizes, text: TextSizes, dimension: int) -> Path:
     """Chinese-CLIP in the layout of Hugging Face."""
     config = ChineseCLIPConfig(
         projection_dim=dimension,
@@ -89,7 +79,7 @@ def write_chinese_clip(folder: Path, vision: VisionSizes, text: BertSizes, dimen
     return folder
 
 
-def write_openai_clip(folder: Path, vision: VisionSizes, text: BertSizes, dimension: int) -> Path:
+def write_openai_clip(folder: Path, vision: VisionSizes, text: TextSizes, dimension: int) -> Path:
     """OpenAI's CLIP in the layout of Hugging Face, with the real vocabulary."""
     config = CLIPConfig(projection_dim=dimension, vision_config=vision.config(), text_config=text.config())
     _save(CLIPModel, config, folder)
@@ -97,7 +87,7 @@ def write_openai_clip(folder: Path, vision: VisionSizes, text: BertSizes, dimens
     return folder
 
 
-def write_taiyi(folder: Path, text: BertSizes, head: int | None = None) -> Path:
+def write_taiyi(folder: Path, text: TextSizes, head: int | None = None) -> Path:
     """A Taiyi text tower: a BERT with its pooler, and a classification head of `head` dimensions if it is a sibling."""
     config = BertConfig(vocab_size=VOCABULARY_SIZE, num_labels=head or 2, **text.config())
     _save(BertForSequenceClassification if head else BertModel, config, folder)

@@ -2,6 +2,7 @@
 
     python -m tests.precision_table              # every family, at published dimensions: half an hour on two cores
     python -m tests.precision_table RN50 H/14    # some rows
+    python -m tests.precision_table --sizes      # what the encoders weigh, without building them
 
 Weights are seeded and random; trained weights have larger outliers, so a build measures its own deviation and
 writes it into its ``manifest.json``.
@@ -16,8 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.checkpoints import BertSizes, VisionSizes, write_from_cn_clip, write_openai_clip, write_taiyi
+from tests.checkpoints import TextSizes, VisionSizes, write_from_cn_clip, write_openai_clip, write_taiyi
+from tuwen_build.checkpoints import open_checkpoint
 from tuwen_build.encoders import PRECISIONS
+from tuwen_build.explain import explain
 from tuwen_build.manifest import Manifest
 from tuwen_build.quiet import quiet_transformers
 from tuwen_build.repository import BuildOptions, ReadOptions, build_repository
@@ -39,15 +42,15 @@ def _native(name: str, vision: str, text: str) -> Row:
     return Row(name, lambda folder: write_from_cn_clip(folder / "clip_cn.pt", "native", vision, text))
 
 
-def _openai(name: str, vision: VisionSizes, text: BertSizes, dimension: int) -> Row:
+def _openai(name: str, vision: VisionSizes, text: TextSizes, dimension: int) -> Row:
     return Row(name, lambda folder: write_openai_clip(folder / "checkpoint", vision, text, dimension))
 
 
-def _taiyi(name: str, text: BertSizes, vision: VisionSizes, dimension: int, head: int | None = None) -> Row:
+def _taiyi(name: str, text: TextSizes, vision: VisionSizes, dimension: int, head: int | None = None) -> Row:
     return Row(
         name,
         lambda folder: write_taiyi(folder / "checkpoint", text, head),
-        lambda folder: write_openai_clip(folder / "vision", vision, BertSizes(512, 1, 8), dimension),
+        lambda folder: write_openai_clip(folder / "vision", vision, TextSizes(512, 1, 8), dimension),
     )
 
 
@@ -57,45 +60,43 @@ ROWS = (
     _native("Chinese-CLIP ViT-L/14", "ViT-L-14", BASE),
     _native("Chinese-CLIP ViT-L/14 336", "ViT-L-14-336", BASE),
     _native("Chinese-CLIP ViT-H/14", "ViT-H-14", LARGE),
-    _openai("OpenAI CLIP ViT-B/32", VisionSizes(768, 12, 12, 32), BertSizes(512, 12, 8), 512),
-    _openai("OpenAI CLIP ViT-B/16", VisionSizes(768, 12, 12, 16), BertSizes(512, 12, 8), 512),
-    _openai("OpenAI CLIP ViT-L/14", L14, BertSizes(768, 12, 12), 768),
-    _taiyi("Taiyi 102M ViT-B/32", BertSizes(768, 12, 12), VisionSizes(768, 12, 12, 32), 512, 512),
-    _taiyi("Taiyi 102M ViT-L/14", BertSizes(768, 12, 12), L14, 768),
-    _taiyi("Taiyi 326M ViT-L/14", BertSizes(1024, 24, 16), L14, 768, 768),
+    _openai("OpenAI CLIP ViT-B/32", VisionSizes(768, 12, 12, 32), TextSizes(512, 12, 8), 512),
+    _openai("OpenAI CLIP ViT-B/16", VisionSizes(768, 12, 12, 16), TextSizes(512, 12, 8), 512),
+    _openai("OpenAI CLIP ViT-L/14", L14, TextSizes(768, 12, 12), 768),
+    _taiyi("Taiyi 102M ViT-B/32", TextSizes(768, 12, 12), VisionSizes(768, 12, 12, 32), 512, 512),
+    _taiyi("Taiyi 102M ViT-L/14", TextSizes(768, 12, 12), L14, 768),
+    _taiyi("Taiyi 326M ViT-L/14", TextSizes(1024, 24, 16), L14, 768, 768),
 )
 
 
 def main() -> None:
     """Print the table, a line as soon as it is measured."""
     quiet_transformers()
-    wanted = sys.argv[1:]
-    print(
-        "| checkpoint | precision | images: cosine, component | texts: cosine, component | encoders on disk | build |"
-    )
-    print("|---|---|---|---|---|---|")
+    words = [word for word in sys.argv[1:] if word != "--sizes"]
+    measure = _print_sizes if "--sizes" in sys.argv[1:] else _print_deviations
     for row in ROWS:
-        if wanted and not any(word in row.name for word in wanted):
-            continue
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            checkpoint = row.write(folder)
-            vision = row.write_vision and str(row.write_vision(folder))
-            for precision in PRECISIONS:
-                started = time.monotonic()
-                manifest = build_repository(
-                    str(checkpoint),
-                    folder / "repository",
-                    BuildOptions(precision=precision),
-                    read_options=ReadOptions(vision=vision),
-                    force=True,
-                )
-                seconds = time.monotonic() - started
-                size = sum(path.stat().st_size for path in (folder / "repository").rglob("model.pt"))
-                print(
-                    f"| {row.name} | {precision} | {_deviations(manifest)} | {size / 1e6:.0f} MB | {seconds:.0f} s |",
-                    flush=True,
-                )
+        if not words or any(word in row.name for word in words):
+            with tempfile.TemporaryDirectory() as name:
+                folder = Path(name)
+                vision = row.write_vision and str(row.write_vision(folder))
+                measure(row.name, str(row.write(folder)), ReadOptions(vision=vision), folder)
+
+
+def _print_sizes(name: str, checkpoint: str, read_options: ReadOptions, _: Path) -> None:
+    explanation = explain(open_checkpoint(checkpoint, read_options))
+    parameters = (explanation.vision.parameters + explanation.text.parameters) / 1e6
+    sizes = [f"{(explanation.vision.bytes[kind] + explanation.text.bytes[kind]) / 1e6:.0f}" for kind in PRECISIONS]
+    print(f"| {name} | {parameters:.1f} M | {' | '.join(sizes)} |", flush=True)
+
+
+def _print_deviations(name: str, checkpoint: str, read_options: ReadOptions, folder: Path) -> None:
+    for precision in PRECISIONS:
+        started = time.monotonic()
+        output, options = folder / "repository", BuildOptions(precision=precision)
+        manifest = build_repository(checkpoint, output, options, read_options=read_options, force=True)
+        size = sum(path.stat().st_size for path in output.rglob("model.pt"))
+        seconds = time.monotonic() - started
+        print(f"| {name} | {precision} | {_deviations(manifest)} | {size / 1e6:.0f} MB | {seconds:.0f} s |", flush=True)
 
 
 def _deviations(manifest: Manifest) -> str:

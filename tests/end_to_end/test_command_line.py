@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.checkpoints import BertSizes, write_taiyi
+from tests.checkpoints import TextSizes, write_taiyi
 from tuwen import Client
 from tuwen_build.samples import sample
 from tuwen_build.server import EmbeddedServer
@@ -71,7 +71,7 @@ class TestBuild:
         assert message in tuwen("build", str(checkpoint), *arguments, code=code).stderr
 
     def test_a_taiyi_text_tower_asks_for_its_image_tower(self, tmp_path: Path) -> None:
-        folder = write_taiyi(tmp_path / "taiyi", BertSizes(96, 1, 4))
+        folder = write_taiyi(tmp_path / "taiyi", TextSizes(96, 1, 4))
         finished = tuwen("build", str(folder), "-o", str(tmp_path / "out"), code=1)
         assert "Which CLIP has the image tower that it was trained with?" in finished.stderr
         assert not (tmp_path / "out").exists()

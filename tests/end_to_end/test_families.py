@@ -18,7 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.checkpoints import (
-    BertSizes,
+    TextSizes,
     VisionSizes,
     run_reference,
     write_chinese_clip,
@@ -45,8 +45,8 @@ B16_SHORT = VisionSizes(768, 2, 12, 16)
 L14 = VisionSizes(1024, 2, 16, 14)
 L14_336 = VisionSizes(1024, 2, 16, 14, 336)
 H14 = VisionSizes(1280, 2, 16, 14)
-BASE, BASE_SHORT = BertSizes(768, 12, 12), BertSizes(768, 2, 12)
-LARGE = BertSizes(1024, 2, 16)
+BASE, BASE_SHORT = TextSizes(768, 12, 12), TextSizes(768, 2, 12)
+LARGE = TextSizes(1024, 2, 16)
 CN_BASE, CN_LARGE = "RoBERTa-wwm-ext-base-chinese", "RoBERTa-wwm-ext-large-chinese"
 
 
@@ -70,7 +70,7 @@ class Case:
     vision: Callable[[Path], Path] | None = None
 
 
-def chinese(vision: VisionSizes, text: BertSizes, dimension: int) -> Case:
+def chinese(vision: VisionSizes, text: TextSizes, dimension: int) -> Case:
     return Case(
         "chinese-clip",
         lambda folder: write_chinese_clip(folder / "checkpoint", vision, text, dimension),
@@ -94,7 +94,7 @@ def native(
     )
 
 
-def openai(vision: VisionSizes, text: BertSizes, dimension: int) -> Case:
+def openai(vision: VisionSizes, text: TextSizes, dimension: int) -> Case:
     return Case(
         "openai-clip",
         lambda folder: write_openai_clip(folder / "checkpoint", vision, text, dimension),
@@ -106,7 +106,7 @@ def openai(vision: VisionSizes, text: BertSizes, dimension: int) -> Case:
     )
 
 
-def taiyi(text: BertSizes, vision: VisionSizes, dimension: int, *, head: bool) -> Case:
+def taiyi(text: TextSizes, vision: VisionSizes, dimension: int, *, head: bool) -> Case:
     return Case(
         "taiyi-clip",
         lambda folder: write_taiyi(folder / "checkpoint", text, dimension if head else None),
@@ -114,7 +114,7 @@ def taiyi(text: BertSizes, vision: VisionSizes, dimension: int, *, head: bool) -
         dimension,
         context_length=77,
         full_size=text.layers == 12,
-        vision=lambda folder: write_openai_clip(folder / "clip", vision, BertSizes(dimension, 2, 8), dimension),
+        vision=lambda folder: write_openai_clip(folder / "clip", vision, TextSizes(dimension, 2, 8), dimension),
     )
 
 
@@ -133,10 +133,10 @@ CASES = {
         "ViT-L-14-336", CN_BASE, 768, image_size=336, modelscope=True
     ),
     "damo/multi-modal_clip-vit-huge-patch14_zh": native("ViT-H-14", CN_LARGE, 1024, modelscope=True),
-    "openai/clip-vit-base-patch32": openai(VisionSizes(768, 12, 12, 32), BertSizes(512, 12, 8), 512),
-    "openai/clip-vit-base-patch16": openai(B16_SHORT, BertSizes(512, 2, 8), 512),
-    "openai/clip-vit-large-patch14": openai(L14, BertSizes(768, 2, 12), 768),
-    "openai/clip-vit-large-patch14-336": openai(L14_336, BertSizes(768, 2, 12), 768),
+    "openai/clip-vit-base-patch32": openai(VisionSizes(768, 12, 12, 32), TextSizes(512, 12, 8), 512),
+    "openai/clip-vit-base-patch16": openai(B16_SHORT, TextSizes(512, 2, 8), 512),
+    "openai/clip-vit-large-patch14": openai(L14, TextSizes(768, 2, 12), 768),
+    "openai/clip-vit-large-patch14-336": openai(L14_336, TextSizes(768, 2, 12), 768),
     "Taiyi-CLIP-RoBERTa-102M-ViT-L-Chinese": taiyi(BASE, L14, 768, head=False),
     "Taiyi-CLIP-Roberta-102M-Chinese": taiyi(BASE_SHORT, VisionSizes(768, 2, 12, 32), 512, head=True),
     "Taiyi-CLIP-Roberta-large-326M-Chinese": taiyi(LARGE, L14, 768, head=True),
@@ -193,7 +193,7 @@ def outcome(
 
 @pytest.mark.skipif(unicodedata.unidata_version != "14.0.0", reason="another Unicode than that of `tokenizers`")
 def test_every_character_of_unicode_14_is_tokenized_as_by_open_clip(tmp_path: Path) -> None:
-    checkpoint = write_openai_clip(tmp_path / "checkpoint", VisionSizes(96, 1, 4, 32, 64), BertSizes(96, 1, 4), 64)
+    checkpoint = write_openai_clip(tmp_path / "checkpoint", VisionSizes(96, 1, 4, 32, 64), TextSizes(96, 1, 4), 64)
     build_repository(str(checkpoint), tmp_path / "repository")
     report = json.loads(run_reference("open_clip_reference.py", "characters", str(tmp_path / "repository")))
     assert report["compared"] > 140_000
@@ -202,8 +202,8 @@ def test_every_character_of_unicode_14_is_tokenized_as_by_open_clip(tmp_path: Pa
 
 def test_unmasked_taiyi_attends_to_its_padding_as_the_cards_do(tmp_path: Path) -> None:
     """The cards pass no mask, so an embedding depends on the padding; served, every text is padded to 77."""
-    vision = write_openai_clip(tmp_path / "clip", VisionSizes(96, 1, 4, 32, 64), BertSizes(96, 1, 4), 96)
-    taiyi_folder = write_taiyi(tmp_path / "taiyi", BertSizes(96, 3, 4))
+    vision = write_openai_clip(tmp_path / "clip", VisionSizes(96, 1, 4, 32, 64), TextSizes(96, 1, 4), 96)
+    taiyi_folder = write_taiyi(tmp_path / "taiyi", TextSizes(96, 3, 4))
     build_repository(
         str(taiyi_folder),
         tmp_path / "repository",

@@ -15,7 +15,7 @@ from transformers.activations import GELUActivation, QuickGELUActivation
 
 import tuwen_build.repository as repository_module
 import tuwen_build.verify as verify_module
-from tests.checkpoints import BertSizes, VisionSizes, write_openai_clip
+from tests.checkpoints import TextSizes, VisionSizes, write_openai_clip
 from tuwen_build.checkpoints import Checkpoint, open_checkpoint
 from tuwen_build.encoders import Precision, VisionEncoder, text_encoder, vision_encoder
 from tuwen_build.errors import VerificationError
@@ -37,10 +37,16 @@ def own_templates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return copied
 
 
+def replace_in(path: Path, right: str, wrong: str) -> None:
+    code = path.read_text(encoding="utf-8")
+    assert right in code
+    path.write_text(code.replace(right, wrong), encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clip") / "checkpoint"
-    return write_openai_clip(folder, VisionSizes(96, 3, 4, 16, 64), BertSizes(96, 3, 4), 64)
+    return write_openai_clip(folder, VisionSizes(96, 3, 4, 16, 64), TextSizes(96, 3, 4), 64)
 
 
 class TestRefusals:
@@ -168,10 +174,7 @@ class TestRefusals:
     def test_other_rules_for_pixels_or_tokens(
         self, checkpoint: Path, tmp_path: Path, own_templates: Path, file: str, right: str, wrong: str, message: str
     ) -> None:
-        path = own_templates / file
-        code = path.read_text(encoding="utf-8")
-        assert right in code
-        path.write_text(code.replace(right, wrong), encoding="utf-8")
+        replace_in(own_templates / file, right, wrong)
         output = tmp_path / "builds" / "out"
         self._assert_refused(checkpoint, output, message)
 
@@ -234,9 +237,6 @@ class TestOtherFamilies:
     def test_other_rules_for_pixels_or_tokens(
         self, clip: Path, tmp_path: Path, own_templates: Path, file: str, right: str, wrong: str, message: str
     ) -> None:
-        path = own_templates / file
-        code = path.read_text(encoding="utf-8")
-        assert right in code
-        path.write_text(code.replace(right, wrong), encoding="utf-8")
+        replace_in(own_templates / file, right, wrong)
         with pytest.raises(VerificationError, match=message):
             build_repository(str(clip), tmp_path / "out")

@@ -11,14 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tests.checkpoints import BertSizes, VisionSizes, write_openai_clip, write_taiyi
+from tests.checkpoints import TextSizes, VisionSizes, write_openai_clip, write_taiyi
 from tuwen import BuildError
 from tuwen_build.checkpoints import ReadOptions, open_checkpoint
 from tuwen_build.errors import CheckpointError, VerificationError
 from tuwen_build.explain import explain
 from tuwen_build.repository import BuildOptions, build_repository
 
-SMALL = BertSizes(96, 3, 4)
+SMALL = TextSizes(96, 3, 4)
 
 
 @pytest.fixture(scope="module")

@@ -247,6 +247,7 @@ class TestModelScope:
             ("vision", {"vision_layers": "[3,4,6,3]"}, "ResNetShape in the JSON file, VisionTransformerShape"),
             ("vision", {"image_resolution": 224}, "image_size 224 in the JSON file, 64 in the weights"),
             ("text", {"text_hidden_size": 768}, "width 768 in the JSON file, 96 in the weights"),
+            ("vision", {"embed_dim": 512}, "embed_dim 512 in the JSON file, 64 in the weights"),
             ("text", {"vocab_size": "many"}, "vocabulary_size many in the JSON file"),
         ],
     )

@@ -123,7 +123,11 @@ def described(
         raise CheckpointError(f"{origin}: vision_model_config.json or text_model_config.json: {error!r}") from error
     actual = inferred(weights, origin, (shape.heads, bert.heads))
     actual = replace(actual, text=replace(actual.text, activation=bert.activation))
-    if differences := [*_differences(architecture.vision, actual.vision), *_differences(bert, actual.text)]:
+    differences = [*_differences(shape, actual.vision), *_differences(bert, actual.text)]
+    if architecture.embedding_dimension != actual.embedding_dimension:
+        wanted, got = architecture.embedding_dimension, actual.embedding_dimension
+        differences.append(f"embed_dim {wanted} in the JSON file, {got} in the weights")
+    if differences:
         raise CheckpointError(
             f"{origin}: the JSON files and the weights are of different models: {', '.join(differences)}"
         )

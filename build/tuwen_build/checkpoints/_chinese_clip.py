@@ -43,7 +43,6 @@ def chinese_clip_checkpoint(
     model: Any, origin: Origin, preprocessing: Preprocessing, tokenization: Tokenization
 ) -> Checkpoint:
     """A checkpoint around transformers' `ChineseCLIPModel`, whose own feature methods are its reference."""
-
     config = model.config
     return Checkpoint(
         family="chinese-clip",

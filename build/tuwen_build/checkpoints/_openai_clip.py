@@ -30,7 +30,6 @@ class OpenAiClipReader:
         model = load_pretrained(CLIPModel, path)
         vision, text = model.config.vision_config, model.config.text_config
         tokenization = clip_tokenization(path, text.vocab_size, text.max_position_embeddings)
-
         return Checkpoint(
             family="openai-clip",
             origin=Origin(source, "Hugging Face layout", weight_files(path)),

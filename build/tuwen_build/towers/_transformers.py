@@ -40,8 +40,7 @@ class BertTower(nn.Module):
         self.projection = projection
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        mask = additive_mask(attention_mask[:, None, None, :], _dtype(self.text_model))
-        hidden = self.text_model(input_ids=input_ids, attention_mask=mask).last_hidden_state
+        hidden = _run_bert(self.text_model, input_ids, attention_mask).last_hidden_state
         return self.projection(hidden[:, 0])  # type: ignore[no-any-return]
 
 
@@ -54,8 +53,7 @@ class PooledBertTower(nn.Module):
         self.head = head
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        mask = additive_mask(attention_mask[:, None, None, :], _dtype(self.text_model))
-        return self.head(self.text_model(input_ids=input_ids, attention_mask=mask).pooler_output)  # type: ignore[no-any-return]
+        return self.head(_run_bert(self.text_model, input_ids, attention_mask).pooler_output)  # type: ignore[no-any-return]
 
 
 class CausalTextTower(nn.Module):
@@ -86,5 +84,6 @@ class CausalTextTower(nn.Module):
         return self.projection(pooled[:, 0])  # type: ignore[no-any-return]
 
 
-def _dtype(bert: nn.Module) -> torch.dtype:
-    return bert.embeddings.word_embeddings.weight.dtype  # type: ignore[union-attr, return-value]
+def _run_bert(bert: Any, input_ids: Tensor, attention_mask: Tensor) -> Any:
+    dtype = bert.embeddings.word_embeddings.weight.dtype
+    return bert(input_ids=input_ids, attention_mask=additive_mask(attention_mask[:, None, None, :], dtype))
