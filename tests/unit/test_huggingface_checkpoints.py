@@ -33,6 +33,11 @@ def test_a_folder_of_another_kind_is_named_with_what_it_holds(tmp_path: Path) ->
         open_checkpoint(str(tmp_path))
 
 
+def test_one_file_of_a_folder(checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match=rf"is one file of a checkpoint; give its folder, {checkpoint}"):
+        open_checkpoint(str(checkpoint / "model.safetensors"))
+
+
 @pytest.mark.parametrize(
     ("file", "message"), [("vocab.txt", "vocab.txt is missing"), ("model.safetensors", "no weights")]
 )

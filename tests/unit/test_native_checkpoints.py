@@ -107,6 +107,13 @@ class TestNative:
         torch.save({**weights, "logit_scale": torch.tensor(4.6052)}, tmp_path / "released.pt")
         assert open_checkpoint(str(tmp_path / "released.pt"), HEADS).logit_scale == pytest.approx(100.0032, abs=1e-3)
 
+    def test_a_file_in_a_folder_of_hugging_face(self, checkpoint: Path, weights: Weights, tmp_path: Path) -> None:
+        """OFA-Sys's repositories hold both layouts; the folder is read as one, the file as the other."""
+        folder = shutil.copytree(checkpoint, tmp_path / "both")
+        torch.save({"state_dict": weights}, folder / "clip_cn_small.pt")
+        assert open_checkpoint(str(folder)).origin.layout == "Hugging Face layout"
+        assert open_checkpoint(str(folder / "clip_cn_small.pt"), HEADS).origin.layout == "native layout"
+
     def test_a_vocabulary_beside_the_file_is_used(self, weights: Weights, tmp_path: Path) -> None:
         torch.save(weights, tmp_path / "small.pt")
         lines = vocabulary().read_text(encoding="utf-8").split("\n")

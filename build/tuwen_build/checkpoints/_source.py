@@ -13,6 +13,8 @@ __all__ = ["locate"]
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _MODELSCOPE_OWNERS = ("damo", "iic")  # Alibaba's names on ModelScope, which nobody has on Hugging Face
+# Weights beside one of these mean nothing without it, unless they are a native .pt, which some repositories hold too.
+_DESCRIPTIONS = ("config.json", "vision_model_config.json")
 _ALWAYS = ["*.json", "*.txt"]
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt")  # the first kind that is there is fetched
 
@@ -24,6 +26,9 @@ def locate(source: str) -> Path:
         CheckpointError: neither a path nor a hub id, or the hub cannot be reached and its cache holds nothing.
     """
     path = Path(source).expanduser()
+    described = any((path.parent / name).is_file() for name in _DESCRIPTIONS)
+    if path.is_file() and described and path.suffix != ".pt":
+        raise CheckpointError(f"{source} is one file of a checkpoint; give its folder, {path.parent}")
     if path.exists():
         return path
     if not _HUB_ID.fullmatch(source):
