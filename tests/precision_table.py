@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.checkpoints import TextSizes, VisionSizes, write_from_cn_clip, write_openai_clip, write_taiyi
@@ -63,6 +63,7 @@ ROWS = (
     _openai("OpenAI CLIP ViT-B/32", VisionSizes(768, 12, 12, 32), TextSizes(512, 12, 8), 512),
     _openai("OpenAI CLIP ViT-B/16", VisionSizes(768, 12, 12, 16), TextSizes(512, 12, 8), 512),
     _openai("OpenAI CLIP ViT-L/14", L14, TextSizes(768, 12, 12), 768),
+    _openai("OpenAI CLIP ViT-L/14 336", replace(L14, image=336), TextSizes(768, 12, 12), 768),
     _taiyi("Taiyi 102M ViT-B/32", TextSizes(768, 12, 12), VisionSizes(768, 12, 12, 32), 512, 512),
     _taiyi("Taiyi 102M ViT-L/14", TextSizes(768, 12, 12), L14, 768),
     _taiyi("Taiyi 326M ViT-L/14", TextSizes(1024, 24, 16), L14, 768, 768),

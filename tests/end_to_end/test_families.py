@@ -138,7 +138,7 @@ CASES = {
     "openai/clip-vit-large-patch14": openai(L14, TextSizes(768, 2, 12), 768),
     "openai/clip-vit-large-patch14-336": openai(L14_336, TextSizes(768, 2, 12), 768),
     "Taiyi-CLIP-RoBERTa-102M-ViT-L-Chinese": taiyi(BASE, L14, 768, head=False),
-    "Taiyi-CLIP-Roberta-102M-Chinese": taiyi(BASE_SHORT, VisionSizes(768, 2, 12, 32), 512, head=True),
+    "Taiyi-CLIP-Roberta-102M-Chinese": taiyi(BASE, VisionSizes(768, 12, 12, 32), 512, head=True),
     "Taiyi-CLIP-Roberta-large-326M-Chinese": taiyi(LARGE, L14, 768, head=True),
 }
 
