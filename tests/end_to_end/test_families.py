@@ -28,9 +28,11 @@ from tests.checkpoints import (
 )
 from tests.taiyi import embed_with_model_card
 from tuwen import Client
+from tuwen_build.encoders import Precision
 from tuwen_build.repository import BuildOptions, ReadOptions, build_repository
 from tuwen_build.samples import PHOTOGRAPHS, awkward_images, awkward_texts
 from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_build.verify import bound
 
 ALLOWED = 1e-5
 TEXTS = {entry.name: entry.text for entry in awkward_texts()}
@@ -221,6 +223,25 @@ def test_unmasked_taiyi_attends_to_its_padding_as_the_cards_do(tmp_path: Path) -
     assert differing(list(TEXTS), served, padded) == {}
     alone = embed_with_model_card(taiyi_folder, texts)
     assert (served * alone).sum(axis=1)[TEXTS_OF_FEW_TOKENS].max() < 0.99
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16", "int8"])
+def test_every_precision_is_served(checkpoint: Path, tmp_path: Path, precision: Precision, client: Client) -> None:
+    build_repository(str(checkpoint), tmp_path / "repository", BuildOptions(precision=precision))
+    photographs, texts = [awkward_images()[name] for name in PHOTOGRAPHS], ["一只猫", "a dog", "火箭发射"]
+    with (
+        EmbeddedServer(tmp_path / "repository", ServerOptions.on_free_ports()) as server,
+        Client(server.grpc_url, timeout=300) as clip,
+    ):
+        assert clip.model_card().precision == precision
+        pairs = (
+            (clip.embed_images(photographs), client.embed_images(photographs)),
+            (clip.embed_texts(texts), client.embed_texts(texts)),
+        )
+    for served, exact in pairs:
+        distances = np.linalg.norm(served - exact, axis=1)
+        assert (distances > 1e-5).all()  # it is another precision
+        assert (distances < bound(precision, depth=3).distance).all()
 
 
 def differing(names: list[str], served: NDArray[np.float32], expected: NDArray[np.float32]) -> dict[str, float]:
