@@ -14,6 +14,7 @@ import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -72,8 +73,9 @@ def verify_images(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -
     Raises:
         VerificationError: they differ; says where and by how much.
     """
-    module = _load_module(staged / "image_preprocessing" / "1", "pixels")
-    preprocessor = module.load_preprocessor(staged / "image_preprocessing" / "1", module.ImageLimits())
+    folder = staged / "image_preprocessing" / "1"
+    with _staged_module(folder, "pixels") as module:
+        preprocessor = module.load_preprocessor(folder, module.ImageLimits())
     rules = checkpoint.preprocessing
     served = {}
     with warnings.catch_warnings():
@@ -97,7 +99,8 @@ def verify_texts(staged: Path, checkpoint: Checkpoint, options: BuildOptions) ->
         VerificationError: they differ; says where and by how much.
     """
     folder = staged / "text_tokenization" / "1"
-    tokenizer = _load_module(folder, "tokens").load_tokenizer(folder)
+    with _staged_module(folder, "tokens") as module:
+        tokenizer = module.load_tokenizer(folder)
     _verify_tokens(tokenizer, checkpoint, options)
     comparison = _Comparison("text encoder", staged, checkpoint, options)
     tokenized = [tokenizer.encode([entry.text]) for entry in awkward_texts()]
@@ -249,14 +252,18 @@ def _load_encoder(folder: Path) -> Callable[..., Tensor]:
     return torch.inference_mode()(encoder)  # type: ignore[no-any-return]
 
 
-def _load_module(folder: Path, name: str) -> ModuleType:
-    """Import a file of the staged repository, and what it imports beside itself, as a package of its own."""
+@contextmanager
+def _staged_module(folder: Path, name: str) -> Iterator[ModuleType]:
+    """A file of the staged repository as a module, in a package of its own with what it imports beside itself.
+
+    Imports leave no bytecode in the repository as long as the block lasts: some modules import others when asked.
+    """
     package = f"tuwen_staged_{next(_packages)}"
     parent = ModuleType(package)
     parent.__path__ = [str(folder)]
     sys.modules[package] = parent
     writes_no_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        return importlib.import_module(f"{package}.{name}")
+        yield importlib.import_module(f"{package}.{name}")
     finally:
         sys.dont_write_bytecode = writes_no_bytecode
