@@ -31,10 +31,12 @@ from tuwen._errors import (
 from tuwen._images import ImageInput
 from tuwen._requests import TextTruncatedWarning
 from tuwen._scores import Similarity
+from tuwen._zero_shot import Classification, Templates
 
 __all__ = [
     "AccessDeniedError",
     "BuildError",
+    "Classification",
     "Client",
     "DeadlineExceededError",
     "ImageInput",
@@ -50,6 +52,7 @@ __all__ = [
     "ServerError",
     "ServerUnavailableError",
     "Similarity",
+    "Templates",
     "TextTruncatedWarning",
     "TuwenError",
 ]

@@ -17,6 +17,7 @@ from tuwen._images import ImageInput
 from tuwen._requests import EmbeddingBatch, InferResponse, Kind, assemble, batches, check_items
 from tuwen._scores import Similarity, similarity
 from tuwen._transport import PendingResponse, Transport
+from tuwen._zero_shot import Classification, LabelCache, Templates, check_labels, label_embeddings, template_texts
 
 __all__ = ["Client"]
 
@@ -45,12 +46,14 @@ class Client:
         self._timeout = timeout
         self._transport = transport or GrpcTransport(url)
         self._card: ModelCard | None = None
+        self._labels = LabelCache()
 
     def embed_images(self, images: Sequence[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed images.
 
         Args:
-            images: paths, encoded bytes, PIL images or uint8 arrays (H, W), (H, W, 3) or (H, W, 4), mixed freely.
+            images: paths, ``data:`` URLs, encoded bytes, binary files, PIL images or uint8 arrays (H, W), (H, W, 3)
+                or (H, W, 4), mixed freely.
             timeout: seconds for the whole call.
 
         Returns:
@@ -101,6 +104,40 @@ class Client:
         text_embeddings = self._embed("text", texts, deadline)
         return similarity(image_embeddings, text_embeddings, self._model_card(deadline).logit_scale)
 
+    def classify(
+        self,
+        images: Sequence[ImageInput],
+        labels: Sequence[str],
+        *,
+        templates: Templates = "zh",
+        timeout: float | None = None,
+    ) -> Classification:
+        """Tell which of the labels each image shows, without training (zero-shot).
+
+        Every label is put into every template; the mean of those texts' vectors, normalised, is the label's.
+        The vectors of labels are remembered, so that a second call with the same labels and templates only sends
+        images.
+
+        Args:
+            images: as for `embed_images`.
+            labels: what the images may show, such as ``["猫", "狗"]``.
+            templates: ``zh`` or ``en`` (twelve texts each), ``none`` (the label alone), or your own texts with
+                ``{}`` where the label goes.
+            timeout: seconds for the whole call.
+
+        Raises:
+            InvalidArgumentError: no images, no labels, a label twice, or a template without ``{}``.
+            InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
+        """
+        deadline = self._deadline(timeout)
+        labels, texts = check_labels(labels), template_texts(templates)
+        check_items("image", images)
+        if not images:
+            raise InvalidArgumentError("classify needs at least one image")
+        vectors = self._label_embeddings(labels, texts, deadline)
+        image_embeddings = self._embed("image", images, deadline)
+        return Classification(labels, similarity(image_embeddings, vectors, self._model_card(deadline).logit_scale))
+
     def model_card(self, *, timeout: float | None = None) -> ModelCard:
         """What the server's vectors are: checkpoint, fingerprint, dimension and so on. Read once, then remembered.
 
@@ -135,6 +172,18 @@ class Client:
         if self._card is None:
             self._card = self._transport.model_card(deadline.remaining())
         return self._card
+
+    def _label_embeddings(
+        self, labels: tuple[str, ...], templates: tuple[str, ...], deadline: Deadline
+    ) -> NDArray[np.float32]:
+        known = self._labels.known(labels, templates)
+        if missing := [label for label in labels if label not in known]:
+            texts = [template.replace("{}", label) for label in missing for template in templates]
+            vectors = label_embeddings(self._embed("text", texts, deadline), len(templates))
+            found = dict(zip(missing, vectors, strict=True))
+            self._labels.remember(found, templates)
+            known |= found
+        return np.stack([known[label] for label in labels])
 
     def _embed(
         self, kind: Kind, items: Sequence[ImageInput] | Sequence[str], deadline: Deadline

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import io
 import os
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +18,14 @@ from tuwen._errors import InvalidArgumentError
 
 __all__ = ["ImageInput", "UnreadableImageError", "encoded_bytes"]
 
-ImageInput: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | Image.Image | NDArray[np.uint8]"
-"""An image: a path, encoded bytes (JPEG, PNG, ...), a PIL image, or a uint8 array (H, W), (H, W, 3) or (H, W, 4).
+ImageInput: TypeAlias = (
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]"
+)
+"""An image: a path, a ``data:`` URL, encoded bytes (JPEG, PNG, ...), a file opened for binary reading, a PIL image, or
+a uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
-A string is always a path. PIL images and arrays are sent losslessly.
+A string is a path unless it starts with ``data:``. A file is read from where it stands to its end, once. PIL images
+and arrays are sent losslessly.
 """
 
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
@@ -37,18 +44,54 @@ def encoded_bytes(image: ImageInput) -> bytes:
     """
     if isinstance(image, (bytes, bytearray, memoryview)):
         return bytes(image)
+    if isinstance(image, str) and image[:5].lower() == "data:":
+        return _from_data_url(image)
+    if isinstance(image, str) and image.lower().startswith(("http://", "https://")):
+        raise InvalidArgumentError("the SDK fetches nothing from the web; pass the bytes of the image, not its URL")
     if isinstance(image, (str, os.PathLike)):
         try:
             return Path(image).read_bytes()
-        except OSError as error:
-            raise UnreadableImageError(f"cannot read {os.fspath(image)}: {error.strerror or error}") from error
+        except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
+            reason = getattr(error, "strerror", None) or error
+            raise UnreadableImageError(f"cannot read {os.fspath(image)[:200]!r}: {reason}") from error
     if isinstance(image, Image.Image):
         return _encode(image)
     if isinstance(image, np.ndarray):
         return _encode(_from_array(image))
+    if hasattr(image, "read"):
+        return _from_file(image)
     raise InvalidArgumentError(
-        f"an image is a path, encoded bytes, a PIL image or a uint8 array, not {type(image).__name__}"
+        "an image is a path, a data: URL, encoded bytes, a binary file, a PIL image or a uint8 array, "
+        f"not {type(image).__name__}"
     )
+
+
+def _from_data_url(url: str) -> bytes:
+    """The bytes of a ``data:`` URL (RFC 2397), in base64 or percent-encoded."""
+    head, comma, body = url.partition(",")
+    if not comma:
+        raise UnreadableImageError("a data: URL has a comma before its data")
+    data = unquote_to_bytes(body)
+    if not head.lower().endswith(";base64"):
+        return data
+    try:
+        # without padding and in the URL-safe alphabet too, as browsers and JSON encoders write it
+        text = data.translate(bytes.maketrans(b"-_", b"+/"), b" \t\r\n").rstrip(b"=")
+        return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
+    except binascii.Error as error:
+        raise UnreadableImageError(f"the data: URL is not valid base64: {error}") from error
+
+
+def _from_file(file: BinaryIO) -> bytes:
+    try:
+        data = file.read()
+    except (OSError, ValueError) as error:  # ValueError: it is closed
+        raise UnreadableImageError(f"cannot read the file: {error}") from error
+    if not isinstance(data, bytes):
+        raise InvalidArgumentError(
+            f"a file of an image is opened in binary mode ('rb'); this one gives {type(data).__name__}"
+        )
+    return data
 
 
 def _encode(image: Image.Image) -> bytes:

@@ -105,6 +105,15 @@ def test_similarity_is_three_named_numbers(clip: Client) -> None:
     np.testing.assert_array_equal(scores.probabilities.argmax(axis=1), scores.cosine.argmax(axis=1))
 
 
+def test_a_classification_is_a_similarity_to_the_mean_of_the_templates(clip: Client) -> None:
+    result = clip.classify(PHOTOS, ["猫", "咖啡", "火箭"], templates=["{}", "一张{}的照片"])
+    texts = clip.embed_texts(["猫", "一张猫的照片", "咖啡", "一张咖啡的照片", "火箭", "一张火箭的照片"])
+    means = texts.reshape(3, 2, -1).mean(axis=1)
+    cosine = clip.embed_images(PHOTOS) @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T
+    np.testing.assert_allclose(result.scores.cosine, cosine, atol=1e-5)
+    np.testing.assert_array_equal(result.best, np.array(result.labels)[cosine.argmax(axis=1)])
+
+
 def test_the_card_says_what_the_vectors_are(clip: Client) -> None:
     card = clip.model_card()
     assert len(card.fingerprint) == 32

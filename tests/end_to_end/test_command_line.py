@@ -26,7 +26,9 @@ def tuwen(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     return finished
 
 
-@pytest.mark.parametrize("command", [(), ("build",), ("serve",), ("status",), ("embed",), ("similarity",)])
+@pytest.mark.parametrize(
+    "command", [(), ("build",), ("serve",), ("status",), ("embed",), ("similarity",), ("classify",)]
+)
 def test_help(command: tuple[str, ...]) -> None:
     assert "Usage: tuwen" in tuwen(*command, "--help").stdout
 
@@ -98,6 +100,19 @@ def test_similarity(server: EmbeddedServer, client: Client) -> None:
     expected = client.similarity(images=[CAT, COFFEE], texts=["一只猫", "一杯咖啡"])
     np.testing.assert_allclose(scores["cosine"], expected.cosine, atol=1e-5)
     np.testing.assert_allclose(scores["probabilities"], expected.probabilities, atol=1e-4)
+
+
+def test_classify(server: EmbeddedServer, client: Client) -> None:
+    arguments = ("classify", CAT, COFFEE, "-l", "猫", "-l", "咖啡", "-u", server.grpc_url)
+    assert "咖啡" in tuwen(*arguments).stdout
+    for templates in ("zh", "en", ["{}图", "{}画"]):
+        own = [templates] if isinstance(templates, str) else templates
+        chosen = [part for template in own for part in ("--template", template)]
+        result = json.loads(tuwen(*arguments, *chosen, "--json").stdout)
+        expected = client.classify([CAT, COFFEE], ["猫", "咖啡"], templates=templates)  # type: ignore[arg-type]
+        np.testing.assert_allclose(result["cosine"], expected.scores.cosine, atol=1e-5)
+        assert result["best"] == list(expected.best)
+    assert "stands alone" in tuwen(*arguments, "--template", "zh", "--template", "{}图", code=1).stderr
 
 
 def test_embed_a_folder(server: EmbeddedServer, client: Client, tmp_path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import textwrap
+import urllib.parse
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +54,55 @@ def test_arrays_are_sent_losslessly(shape: tuple[int, ...]) -> None:
 def test_what_is_no_image_is_refused_by_its_index(image: Any, message: str) -> None:
     with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match=f"image 1: .*{message}"):
         clip.embed_images([b"first", image])
+
+
+PIXEL = encoded_bytes(np.full((1, 1, 3), 200, dtype=np.uint8))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "data:image/png;base64," + base64.b64encode(PIXEL).decode(),
+        "DATA:image/png;charset=x;BASE64," + base64.urlsafe_b64encode(PIXEL).decode().rstrip("="),
+        "data:;base64," + "\n".join(textwrap.wrap(base64.b64encode(PIXEL).decode(), 20)),
+        "data:image/png," + urllib.parse.quote_from_bytes(PIXEL),
+    ],
+)
+def test_data_urls_carry_the_image(url: str) -> None:
+    assert encoded_bytes(url) == PIXEL
+
+
+@pytest.mark.parametrize(("url", "message"), [("data:image/png;base64", "comma"), ("data:;base64,%%%", "base64")])
+def test_a_broken_data_url_is_that_items_failure(url: str, message: str) -> None:
+    with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidItemsError, match=f"item 1: .*{message}"):
+        clip.embed_images([PIXEL, url])
+
+
+def test_files_are_read_from_where_they_stand() -> None:
+    file = io.BytesIO(b"header" + PIXEL)
+    file.seek(6)
+    assert encoded_bytes(file) == PIXEL
+
+
+def test_a_file_that_cannot_be_read_is_that_items_failure(tmp_path: Path) -> None:
+    closed = io.BytesIO(PIXEL)
+    closed.close()
+    with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidItemsError) as caught:
+        clip.embed_images([PIXEL, closed, tmp_path / "nul\0.png"])
+    assert [failure.index for failure in caught.value.failures] == [1, 2]
+
+
+def test_a_file_in_text_mode_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="binary mode"):
+        encoded_bytes(io.StringIO("x"))  # type: ignore[arg-type]
+
+
+def test_nothing_is_fetched_from_the_web() -> None:
+    with (
+        Client(transport=FakeTransport()) as clip,
+        pytest.raises(InvalidArgumentError, match="image 0: .* not its URL"),
+    ):
+        clip.embed_images(["https://example.org/cat.jpg"])
 
 
 def test_a_string_is_a_path_and_a_missing_file_is_that_items_failure(tmp_path: Path) -> None:

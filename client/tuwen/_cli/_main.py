@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from tuwen._cli import _build, _embed, _serve, _similarity, _status
+from tuwen._cli import _build, _classify, _embed, _serve, _similarity, _status
 from tuwen._errors import TuwenError
 
 __all__ = ["main"]
@@ -25,6 +25,7 @@ _app.command("serve")(_serve.serve)
 _app.command("status")(_status.status)
 _app.command("embed")(_embed.embed)
 _app.command("similarity")(_similarity.similarity)
+_app.command("classify")(_classify.classify)
 
 
 def main() -> None:

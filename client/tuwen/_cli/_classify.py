@@ -1,0 +1,62 @@
+"""`tuwen classify`: what pictures show, among labels that need no training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, cast
+
+import numpy as np
+import typer
+
+from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, print_json, print_table
+from tuwen._client import Client
+from tuwen._errors import InvalidArgumentError
+from tuwen._zero_shot import Templates
+
+__all__ = ["classify"]
+
+_OWN = ("zh", "en", "none")
+
+
+def classify(
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    label: Annotated[list[str], typer.Option("--label", "-l", help="What they may show. Repeat for more.")],
+    template: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="zh or en: our own texts around the label; none: the label alone; or a text of yours with {} in it. "
+            "Repeat for more of yours. Default: zh."
+        ),
+    ] = None,
+    url: UrlOption = "localhost:8001",
+    timeout: TimeoutOption = 60.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell which of the labels each picture shows (zero-shot), with the probability among the labels given."""
+    with Client(url, timeout=timeout) as clip:
+        result = clip.classify(images, label, templates=_templates(template))
+    scores = result.scores
+    if as_json:
+        print_json(
+            {
+                "images": [str(path) for path in images],
+                "labels": label,
+                "best": list(result.best),
+                "cosine": scores.cosine.tolist(),
+                "probabilities": scores.probabilities.tolist(),
+            }
+        )
+        return
+    for path, cosines, probabilities in zip(images, scores.cosine, scores.probabilities, strict=True):
+        order = np.argsort(-probabilities, kind="stable")
+        rows = [[label[index], f"{cosines[index]:.4f}", f"{probabilities[index]:.1%}"] for index in order]
+        print_table(str(path), ["label", "cosine", "probability"], rows)
+
+
+def _templates(chosen: list[str] | None) -> Templates:
+    if not chosen:
+        return "zh"
+    own = [name for name in chosen if name in _OWN]
+    if own and len(chosen) > 1:
+        raise InvalidArgumentError(f"--template {own[0]} stands alone; give texts with {{}} to combine several")
+    return cast(Templates, own[0]) if own else chosen

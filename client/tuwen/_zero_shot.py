@@ -1,0 +1,144 @@
+"""Zero-shot classification: labels become texts by templates, texts become one vector a label."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen._errors import InvalidArgumentError
+from tuwen._scores import Similarity
+
+__all__ = ["Classification", "LabelCache", "Templates", "check_labels", "label_embeddings", "template_texts"]
+
+Templates: TypeAlias = Literal["zh", "en", "none"] | Sequence[str]
+"""Texts with ``{}`` where the label goes: our own in Chinese or English, the label alone, or yours."""
+
+_OWN_TEMPLATES: dict[str, tuple[str, ...]] = {
+    "none": ("{}",),
+    "zh": (
+        "{}",
+        "{}的照片",
+        "一张{}的照片",
+        "{}的图片",
+        "一张{}的特写",
+        "一张清晰的{}的照片",
+        "一张模糊的{}的照片",
+        "一张光线很暗的{}的照片",
+        "很多{}的照片",
+        "{}的一部分",
+        "一幅{}的画",
+        "{}的卡通图",
+    ),
+    "en": (
+        "{}",
+        "a photo of a {}",
+        "a photo of the {}",
+        "a picture of a {}",
+        "a close-up of a {}",
+        "a clear photo of a {}",
+        "a blurry photo of a {}",
+        "a dark photo of a {}",
+        "a photo of many {}",
+        "a part of a {}",
+        "a painting of a {}",
+        "a cartoon of a {}",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What n images show, among m labels.
+
+    Attributes:
+        labels: the m labels, as they were passed.
+        scores: cosines, logits and probabilities, each float32 (n, m). Probabilities compare these labels with
+            each other: an image of none of them still gets probabilities that add up to 1.
+    """
+
+    labels: tuple[str, ...]
+    scores: Similarity
+
+    @property
+    def best(self) -> tuple[str, ...]:
+        """The most probable label of each image."""
+        return tuple(self.labels[index] for index in self.scores.cosine.argmax(axis=1))
+
+
+class LabelCache:
+    """Remembers the vectors of the labels used last; safe to share between threads."""
+
+    def __init__(self, size: int = 4096) -> None:
+        self._size = size
+        self._vectors: OrderedDict[tuple[str, tuple[str, ...]], NDArray[np.float32]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def known(self, labels: tuple[str, ...], templates: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
+        """The vectors (D,) of those labels that are remembered under these templates."""
+        found = {}
+        with self._lock:
+            for label in labels:
+                if (label, templates) in self._vectors:
+                    self._vectors.move_to_end((label, templates))
+                    found[label] = self._vectors[label, templates]
+        return found
+
+    def remember(self, vectors: Mapping[str, NDArray[np.float32]], templates: tuple[str, ...]) -> None:
+        """Keep vectors, and forget those used longest ago when there are too many."""
+        with self._lock:
+            for label, vector in vectors.items():
+                self._vectors[label, templates] = vector
+            while len(self._vectors) > self._size:
+                self._vectors.popitem(last=False)
+
+
+def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels, if they can be told apart.
+
+    Raises:
+        InvalidArgumentError: none, not strings, or the same twice.
+    """
+    if isinstance(labels, str) or not isinstance(labels, Sequence) or not labels:
+        raise InvalidArgumentError("pass a list of labels, at least one")
+    for index, label in enumerate(labels):
+        if not isinstance(label, str):
+            raise InvalidArgumentError(f"label {index}: a label is a str, not {type(label).__name__}")
+        if label in labels[:index]:
+            raise InvalidArgumentError(f"label {index}: {label!r} is there twice")
+    return tuple(labels)
+
+
+def template_texts(templates: Templates) -> tuple[str, ...]:
+    """The templates themselves.
+
+    Raises:
+        InvalidArgumentError: an unknown name, none, or one without ``{}``.
+    """
+    if isinstance(templates, str):
+        if templates not in _OWN_TEMPLATES:
+            raise InvalidArgumentError(
+                f"templates are {', '.join(map(repr, _OWN_TEMPLATES))} or a list of texts with {{}}, not {templates!r}"
+            )
+        return _OWN_TEMPLATES[templates]
+    for index, template in enumerate(templates):
+        if not isinstance(template, str) or "{}" not in template:
+            raise InvalidArgumentError(f"template {index}: {template!r} has no {{}} where the label goes")
+    if not templates:
+        raise InvalidArgumentError("pass at least one template")
+    return tuple(templates)
+
+
+def label_embeddings(texts: NDArray[np.float32], templates: int) -> NDArray[np.float32]:
+    """Unit vectors of labels, float32 (m, D), from those of their texts (m * templates, D), label by label.
+
+    Chinese-CLIP's rule (cn_clip/eval/zeroshot_evaluation.py): the mean over the templates, normalised again.
+    """
+    mean = texts.reshape(-1, templates, texts.shape[1]).mean(axis=1)
+    unit: NDArray[np.float32] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    return unit
