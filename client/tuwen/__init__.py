@@ -10,6 +10,7 @@
         print(scores.probabilities)
 """
 
+from tuwen._async_client import AsyncClient
 from tuwen._card import ModelCard
 from tuwen._client import Client
 from tuwen._errors import (
@@ -35,6 +36,7 @@ from tuwen._zero_shot import Classification, Templates
 
 __all__ = [
     "AccessDeniedError",
+    "AsyncClient",
     "BuildError",
     "Classification",
     "Client",

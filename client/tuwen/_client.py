@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from types import TracebackType
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tuwen import _calls
 from tuwen._card import ModelCard
 from tuwen._deadline import Deadline
-from tuwen._errors import InvalidArgumentError
 from tuwen._grpc import GrpcTransport
 from tuwen._images import ImageInput
-from tuwen._requests import EmbeddingBatch, InferResponse, Kind, assemble, batches, check_items
-from tuwen._scores import Similarity, similarity
+from tuwen._requests import EmbeddingBatch, InferResponse
+from tuwen._scores import Similarity
 from tuwen._transport import PendingResponse, Transport
-from tuwen._zero_shot import Classification, LabelCache, Templates, check_labels, label_embeddings, template_texts
+from tuwen._zero_shot import Classification, LabelCache, Templates
 
-__all__ = ["Client"]
+__all__ = ["REQUESTS_IN_FLIGHT", "Client"]
 
-_REQUESTS_IN_FLIGHT = 8
+REQUESTS_IN_FLIGHT = 8
+Result = TypeVar("Result")
 
 
 class Client:
@@ -64,7 +67,7 @@ class Client:
             InvalidArgumentError: not a list, or an element of a type that is no image.
             ServerError: the server, or the way to it, failed.
         """
-        return self._embed("image", images, self._deadline(timeout))
+        return self._run(_calls.embed("image", images), timeout)
 
     def embed_texts(self, texts: Sequence[str], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed texts. Those longer than the model's context length are cut, with a `TextTruncatedWarning`.
@@ -81,7 +84,7 @@ class Client:
             InvalidArgumentError: not a list of strings.
             ServerError: the server, or the way to it, failed.
         """
-        return self._embed("text", texts, self._deadline(timeout))
+        return self._run(_calls.embed("text", texts), timeout)
 
     def similarity(
         self, *, images: Sequence[ImageInput], texts: Sequence[str], timeout: float | None = None
@@ -95,14 +98,7 @@ class Client:
             InvalidArgumentError: no images or no texts.
             InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
         """
-        deadline = self._deadline(timeout)
-        for kind, items in (("image", images), ("text", texts)):
-            check_items(kind, items)  # type: ignore[arg-type]  # literals in a tuple are widened to str
-            if not items:
-                raise InvalidArgumentError(f"similarity needs at least one {kind}")
-        image_embeddings = self._embed("image", images, deadline)
-        text_embeddings = self._embed("text", texts, deadline)
-        return similarity(image_embeddings, text_embeddings, self._model_card(deadline).logit_scale)
+        return self._run(_calls.compare(images, texts), timeout)
 
     def classify(
         self,
@@ -129,14 +125,7 @@ class Client:
             InvalidArgumentError: no images, no labels, a label twice, or a template without ``{}``.
             InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
         """
-        deadline = self._deadline(timeout)
-        labels, texts = check_labels(labels), template_texts(templates)
-        check_items("image", images)
-        if not images:
-            raise InvalidArgumentError("classify needs at least one image")
-        vectors = self._label_embeddings(labels, texts, deadline)
-        image_embeddings = self._embed("image", images, deadline)
-        return Classification(labels, similarity(image_embeddings, vectors, self._model_card(deadline).logit_scale))
+        return self._run(_calls.classify(images, labels, templates, self._labels), timeout)
 
     def model_card(self, *, timeout: float | None = None) -> ModelCard:
         """What the server's vectors are: checkpoint, fingerprint, dimension and so on. Read once, then remembered.
@@ -144,7 +133,7 @@ class Client:
         Raises:
             ServerError: the server, or the way to it, failed, or serves no repository of tuwen's.
         """
-        return self._model_card(self._deadline(timeout))
+        return self._run(_calls.read_card(), timeout)
 
     def is_ready(self, *, timeout: float = 2.0) -> bool:
         """Whether the server answers and has loaded all its models. Never raises for a server that is not there."""
@@ -165,33 +154,27 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self._url!r}, timeout={self._timeout:g})"
 
-    def _deadline(self, timeout: float | None) -> Deadline:
-        return Deadline(self._timeout if timeout is None else timeout)
+    def _run(self, call: _calls.Call[Result], timeout: float | None) -> Result:
+        """Do what a call asks for until it returns."""
+        deadline = Deadline(self._timeout if timeout is None else timeout)
+        answer: object = None
+        try:
+            while True:
+                effect = call.send(answer)
+                if isinstance(effect, _calls.Infer):
+                    answer = list(self._responses(effect.batches, deadline))
+                elif isinstance(effect, _calls.ReadCard):
+                    answer = self._read_card(deadline)
+                else:
+                    warnings.warn(effect.warning, stacklevel=3)
+        except StopIteration as done:
+            result: Result = done.value
+            return result
 
-    def _model_card(self, deadline: Deadline) -> ModelCard:
+    def _read_card(self, deadline: Deadline) -> ModelCard:
         if self._card is None:
             self._card = self._transport.model_card(deadline.remaining())
         return self._card
-
-    def _label_embeddings(
-        self, labels: tuple[str, ...], templates: tuple[str, ...], deadline: Deadline
-    ) -> NDArray[np.float32]:
-        known = self._labels.known(labels, templates)
-        if missing := [label for label in labels if label not in known]:
-            texts = [template.replace("{}", label) for label in missing for template in templates]
-            vectors = label_embeddings(self._embed("text", texts, deadline), len(templates))
-            found = dict(zip(missing, vectors, strict=True))
-            self._labels.remember(found, templates)
-            known |= found
-        return np.stack([known[label] for label in labels])
-
-    def _embed(
-        self, kind: Kind, items: Sequence[ImageInput] | Sequence[str], deadline: Deadline
-    ) -> NDArray[np.float32]:
-        check_items(kind, items)
-        card = self._model_card(deadline)
-        responses = self._responses(batches(kind, items, card.max_batch_size), deadline)
-        return assemble(kind, len(items), card.embedding_dimension, responses)
 
     def _responses(
         self, pending: Iterator[EmbeddingBatch], deadline: Deadline
@@ -203,7 +186,7 @@ class Client:
                 # a batch of unreadable files only has nothing to send
                 sent = self._transport.send(batch.request, deadline.remaining()) if batch.indices else None
                 window.append((batch, sent))
-                if len(window) == _REQUESTS_IN_FLIGHT:
+                if len(window) == REQUESTS_IN_FLIGHT:
                     yield _received(*window.popleft())
             while window:
                 yield _received(*window.popleft())

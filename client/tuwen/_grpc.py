@@ -26,10 +26,19 @@ from tuwen._errors import (
 )
 from tuwen._requests import InferRequest, InferResponse, Tensor
 
-__all__ = ["GrpcTransport", "decode_response", "encode_request", "server_error"]
+__all__ = [
+    "CARD_MODEL",
+    "CHANNEL_OPTIONS",
+    "GrpcTransport",
+    "card_of",
+    "channel_target",
+    "decode_response",
+    "encode_request",
+    "server_error",
+]
 
-_CARD_MODEL = "image_embedding"
-_CHANNEL_OPTIONS = [
+CARD_MODEL = "image_embedding"
+CHANNEL_OPTIONS = [
     # gRPC's own limit for received messages is 4 MiB; a batch of photographs is larger.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -46,7 +55,7 @@ class GrpcTransport:
     """
 
     def __init__(self, url: str) -> None:
-        self._channel = grpc.insecure_channel(_target(url), options=_CHANNEL_OPTIONS)
+        self._channel = grpc.insecure_channel(channel_target(url), options=CHANNEL_OPTIONS)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     def send(self, request: InferRequest, timeout: float) -> _GrpcPending:
@@ -59,15 +68,13 @@ class GrpcTransport:
 
     def model_card(self, timeout: float) -> ModelCard:
         """See `Transport.model_card`."""
-        query = service_pb2.ModelConfigRequest(name=_CARD_MODEL)
+        query = service_pb2.ModelConfigRequest(name=CARD_MODEL)
         try:
-            config = self._stub.ModelConfig(query, timeout=timeout).config
+            return card_of(self._stub.ModelConfig(query, timeout=timeout))
         except grpc.RpcError as error:
-            raise server_error(error, model=_CARD_MODEL) from error
+            raise server_error(error, model=CARD_MODEL) from error
         except ValueError as error:
             raise ServerUnavailableError("the client is closed") from error
-        parameters = {name: value.string_value for name, value in config.parameters.items()}
-        return ModelCard.from_parameters(parameters, config.max_batch_size)
 
     def is_ready(self, timeout: float) -> bool:
         """See `Transport.is_ready`."""
@@ -136,6 +143,16 @@ def decode_response(message: Any) -> InferResponse:
     return InferResponse(outputs)
 
 
+def card_of(message: Any) -> ModelCard:
+    """The card in a `ModelConfigResponse`.
+
+    Raises:
+        InferenceError: the repository carries none.
+    """
+    parameters = {name: value.string_value for name, value in message.config.parameters.items()}
+    return ModelCard.from_parameters(parameters, message.config.max_batch_size)
+
+
 def server_error(error: Any, model: str | None = None, request_id: str = "") -> ServerError:
     """The error of this SDK that a gRPC status stands for. Triton's statuses are coarse, so the message counts too."""
     code, message = error.code().name, error.details() or ""
@@ -170,7 +187,8 @@ def _strings(raw: bytes) -> tuple[bytes, ...]:
     return tuple(values)
 
 
-def _target(url: str) -> str:
+def channel_target(url: str) -> str:
+    """The gRPC target that a user's address stands for."""
     target = url.removeprefix("grpc://")
     scheme, separator, _ = target.partition("://")
     if separator and scheme in ("http", "https"):

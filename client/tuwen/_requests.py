@@ -6,7 +6,6 @@ Nothing here touches a network, so the synchronous client, an asynchronous one a
 from __future__ import annotations
 
 import uuid
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
@@ -137,9 +136,9 @@ def assemble(
     kind: Kind,
     total: int,
     dimension: int,
-    parsed: Iterable[tuple[EmbeddingBatch, InferResponse | None]],
-) -> NDArray[np.float32]:
-    """The embeddings of a whole call, float32 (total, dimension), in the order of its items.
+    answers: Iterable[tuple[EmbeddingBatch, InferResponse | None]],
+) -> tuple[NDArray[np.float32], list[int]]:
+    """The embeddings of a whole call, float32 (total, dimension), in the order of its items; the truncated ones.
 
     Raises:
         InvalidItemsError: items were refused; lists every one.
@@ -147,7 +146,7 @@ def assemble(
     embeddings = np.empty((total, dimension), dtype=np.float32)
     failures: list[ItemFailure] = []
     truncated: list[int] = []
-    for batch, response in parsed:
+    for batch, response in answers:
         failures += batch.failures
         if response is not None:
             rows, refused, cut = parse(batch, response)
@@ -156,14 +155,7 @@ def assemble(
             truncated += cut
     if failures:
         raise InvalidItemsError(kind, tuple(sorted(failures, key=lambda failure: failure.index)), total)
-    if truncated:
-        shown = ", ".join(map(str, truncated[:10])) + (", ..." if len(truncated) > 10 else "")
-        warnings.warn(
-            f"{len(truncated)} of {total} texts were cut to the model's context length: {shown}",
-            TextTruncatedWarning,
-            stacklevel=4,
-        )
-    return embeddings
+    return embeddings, truncated
 
 
 def _payload(kind: Kind, item: ImageInput | str) -> bytes:

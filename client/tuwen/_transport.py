@@ -1,4 +1,4 @@
-"""The seam between the SDK and the network: two methods that a fake can have too."""
+"""The seam between the SDK and the network, once for threads and once for asyncio; fakes fit it too."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Protocol
 from tuwen._card import ModelCard
 from tuwen._requests import InferRequest, InferResponse
 
-__all__ = ["PendingResponse", "Transport"]
+__all__ = ["AsyncTransport", "PendingResponse", "Transport"]
 
 
 class PendingResponse(Protocol):
@@ -42,3 +42,23 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Close the connection; what is pending fails."""
+
+
+class AsyncTransport(Protocol):
+    """A way to a server for the tasks of one event loop. Cancelling a task cancels what it waits for."""
+
+    async def infer(self, request: InferRequest, timeout: float) -> InferResponse:
+        """Send a request and wait for its response. `timeout` in seconds also bounds the wait in the queue.
+
+        Raises:
+            ServerError: the kind that the status of the server or of the connection stands for.
+        """
+
+    async def model_card(self, timeout: float) -> ModelCard:
+        """As `Transport.model_card`."""
+
+    async def is_ready(self, timeout: float) -> bool:
+        """As `Transport.is_ready`."""
+
+    async def close(self) -> None:
+        """As `Transport.close`."""

@@ -1,4 +1,4 @@
-"""A server in memory, for tests of your own code: ``Client(transport=FakeTransport())``.
+"""A server in memory, for tests of your own code: ``Client(transport=FakeTransport())``, or its asynchronous twin.
 
 It keeps the contract of the real one (unit vectors, an order, per-item refusals, the same errors), but its
 vectors mean nothing: they are drawn from a hash of the item, equal items giving equal vectors.
@@ -18,7 +18,7 @@ from tuwen._card import ModelCard
 from tuwen._errors import ServerError, ServerUnavailableError
 from tuwen._requests import InferRequest, InferResponse, Tensor
 
-__all__ = ["FakeTransport"]
+__all__ = ["AsyncFakeTransport", "FakeTransport"]
 
 _MAX_TEXT_BYTES = 262_144  # as in model_repository/text_tokenization/config.pbtxt
 
@@ -92,6 +92,36 @@ class FakeTransport:
         seed = int.from_bytes(hashlib.sha256(item).digest()[:8], "little")
         vector = np.random.default_rng(seed).standard_normal(self._card.embedding_dimension)
         return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+class AsyncFakeTransport:
+    """The same server in memory for an `AsyncClient`.
+
+    Args:
+        fake: the `FakeTransport` that answers; one with default settings if None.
+
+    Attributes:
+        fake: the same; ``fake.requests`` holds what was sent.
+    """
+
+    def __init__(self, fake: FakeTransport | None = None) -> None:
+        self.fake = fake or FakeTransport()
+
+    async def infer(self, request: InferRequest, timeout: float) -> InferResponse:
+        """See `AsyncTransport.infer`."""
+        return self.fake.send(request, timeout).result()
+
+    async def model_card(self, timeout: float) -> ModelCard:
+        """See `AsyncTransport.model_card`."""
+        return self.fake.model_card(timeout)
+
+    async def is_ready(self, timeout: float) -> bool:
+        """See `AsyncTransport.is_ready`."""
+        return self.fake.is_ready(timeout)
+
+    async def close(self) -> None:
+        """See `AsyncTransport.close`."""
+        self.fake.close()
 
 
 class _Answered:

@@ -1,34 +1,40 @@
-"""What the client promises, proven on the fake and on the real server alike."""
+"""What both clients promise, proven on the fake and on the real server alike."""
 
 from __future__ import annotations
 
 import io
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.blocking import Blocking
 from tuwen import (
+    AsyncClient,
     Client,
     DeadlineExceededError,
     InvalidItemsError,
     ServerUnavailableError,
     TextTruncatedWarning,
 )
-from tuwen.testing import FakeTransport
+from tuwen.testing import AsyncFakeTransport, FakeTransport
 from tuwen_build.samples import PHOTOGRAPHS, sample
 
 PHOTOS = [sample(name) for name in PHOTOGRAPHS]
 
 
-@pytest.fixture(params=["fake", "server"])
+@pytest.fixture(params=["sync on the fake", "sync on the server", "async on the fake", "async on the server"])
 def clip(request: pytest.FixtureRequest) -> Iterator[Client]:
-    if request.param == "fake":
-        connected = Client(transport=FakeTransport(embedding_dimension=64))
+    fake = FakeTransport(embedding_dimension=64)
+    url = request.getfixturevalue("server").grpc_url if "server" in request.param else ""
+    connected: Any
+    if request.param.startswith("sync"):
+        connected = Client(url) if url else Client(transport=fake)
     else:
-        connected = Client(request.getfixturevalue("server").grpc_url)
+        connected = Blocking(lambda: AsyncClient(url) if url else AsyncClient(transport=AsyncFakeTransport(fake)))
     with connected:
         yield connected
 

@@ -1,0 +1,41 @@
+"""An `AsyncClient` that is called like a `Client`, so that one suite of tests proves both."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from tuwen import AsyncClient
+
+__all__ = ["Blocking"]
+
+
+class Blocking:
+    """Runs the methods of an asynchronous client in an event loop in a thread of its own."""
+
+    def __init__(self, make: Callable[[], AsyncClient]) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self._client = make()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+        assert inspect.iscoroutinefunction(method)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            return asyncio.run_coroutine_threadsafe(method(*arguments, **options), self._loop).result(120)
+
+        return call
+
+    def __enter__(self) -> Blocking:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result(120)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

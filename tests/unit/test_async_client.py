@@ -1,0 +1,147 @@
+"""The asynchronous client: the synchronous one's twin, and a good citizen of its event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tuwen import AsyncClient, Client, InferenceError, InvalidArgumentError, ModelCard, ServerUnavailableError
+from tuwen._requests import InferRequest, InferResponse
+from tuwen.testing import AsyncFakeTransport, FakeTransport
+
+
+def public(client: type) -> dict[str, Any]:
+    return {name: value for name, value in vars(client).items() if not name.startswith("_") and callable(value)}
+
+
+def test_the_twins_have_the_same_methods() -> None:
+    assert public(Client).keys() == public(AsyncClient).keys()
+
+
+@pytest.mark.parametrize("name", ["__init__", *public(Client)])
+def test_the_twins_take_and_give_the_same(name: str) -> None:
+    """Annotations are strings here, so a result that drifts shows as well."""
+    sync, other = (inspect.signature(getattr(client, name)) for client in (Client, AsyncClient))
+    differences = {"transport"} if name == "__init__" else set()
+    assert [str(value) for key, value in sync.parameters.items() if key not in differences] == [
+        str(value) for key, value in other.parameters.items() if key not in differences
+    ]
+    assert sync.return_annotation == other.return_annotation
+    assert name == "__init__" or inspect.iscoroutinefunction(getattr(AsyncClient, name))
+
+
+class SlowTransport(AsyncFakeTransport):
+    """Answers when it is told to, and counts what is on its way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_answer = asyncio.Event()
+        self.on_the_way = self.most = self.cancelled = 0
+
+    async def infer(self, request: InferRequest, timeout: float) -> InferResponse:
+        self.on_the_way += 1
+        self.most = max(self.most, self.on_the_way)
+        try:
+            await self.may_answer.wait()
+            return await super().infer(request, timeout)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.on_the_way -= 1
+
+
+async def _until(condition: Any) -> None:
+    async with asyncio.timeout(10) if hasattr(asyncio, "timeout") else _no_limit():
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+class _no_limit:  # noqa: N801 - asyncio.timeout is new in Python 3.11
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+def test_cancelling_a_call_cancels_its_requests() -> None:
+    async def scenario() -> None:
+        transport = SlowTransport()
+        clip = AsyncClient(transport=transport)
+        call = asyncio.create_task(clip.embed_texts([str(number) for number in range(1000)]))
+        await _until(lambda: transport.on_the_way == 8)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert transport.on_the_way == 0
+        assert transport.cancelled == transport.most == 8
+
+    asyncio.run(scenario())
+
+
+def test_an_error_cancels_the_other_requests_and_is_the_only_one() -> None:
+    async def scenario() -> None:
+        transport = AsyncFakeTransport(FakeTransport(fail_with=InferenceError("broken")))
+        async with AsyncClient(transport=transport) as clip:
+            with pytest.raises(InferenceError, match="broken"):
+                await clip.embed_texts([str(number) for number in range(1000)])
+
+    asyncio.run(scenario(), debug=True)
+
+
+def test_the_loop_runs_on_while_images_are_encoded() -> None:
+    async def scenario() -> None:
+        image = Image.effect_noise((3000, 3000), 80)
+        ticks = 0
+
+        async def tick() -> None:
+            nonlocal ticks
+            while True:
+                await asyncio.sleep(0.005)
+                ticks += 1
+
+        async with AsyncClient(transport=AsyncFakeTransport()) as clip:
+            ticking = asyncio.create_task(tick())
+            await clip.embed_images([image] * 4)
+            ticking.cancel()
+        assert ticks >= 3
+
+    asyncio.run(scenario())
+
+
+def test_calls_of_one_client_run_at_the_same_time() -> None:
+    async def scenario() -> None:
+        transport = SlowTransport()
+        clip = AsyncClient(transport=transport)
+        calls = [asyncio.create_task(clip.embed_texts([str(number)])) for number in range(20)]
+        await _until(lambda: transport.on_the_way == 20)
+        transport.may_answer.set()
+        vectors = np.concatenate(await asyncio.gather(*calls))
+        np.testing.assert_array_equal(vectors, await clip.embed_texts([str(number) for number in range(20)]))
+
+    asyncio.run(scenario())
+
+
+def test_nobody_there_is_an_error_of_ours() -> None:
+    async def scenario() -> None:
+        async with AsyncClient("127.0.0.1:1") as clip:
+            assert not await clip.is_ready()
+            with pytest.raises(ServerUnavailableError):
+                await clip.embed_texts(["猫"])
+
+    asyncio.run(scenario())
+
+
+def test_an_address_is_checked_at_once() -> None:
+    with pytest.raises(InvalidArgumentError):
+        AsyncClient("http://localhost:8000")
+
+
+def test_a_client_may_be_made_outside_of_its_loop() -> None:
+    clip = AsyncClient(transport=AsyncFakeTransport())
+    assert isinstance(asyncio.run(clip.model_card()), ModelCard)
+    assert repr(clip) == "AsyncClient('localhost:8001', timeout=30)"
