@@ -16,6 +16,7 @@ from tuwen._client import Client
 from tuwen._errors import (
     AccessDeniedError,
     BuildError,
+    ClientClosedError,
     DeadlineExceededError,
     InferenceError,
     InvalidArgumentError,
@@ -31,6 +32,7 @@ from tuwen._errors import (
 )
 from tuwen._images import ImageInput
 from tuwen._requests import TextTruncatedWarning
+from tuwen._retries import RetryPolicy
 from tuwen._scores import Similarity
 from tuwen._zero_shot import Classification, Templates
 
@@ -40,6 +42,7 @@ __all__ = [
     "BuildError",
     "Classification",
     "Client",
+    "ClientClosedError",
     "DeadlineExceededError",
     "ImageInput",
     "InferenceError",
@@ -50,6 +53,7 @@ __all__ = [
     "ModelCard",
     "ModelNotFoundError",
     "OverloadedError",
+    "RetryPolicy",
     "ServeError",
     "ServerError",
     "ServerUnavailableError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import TypeVar
 
@@ -16,9 +16,11 @@ from tuwen import _calls
 from tuwen._card import ModelCard
 from tuwen._client import REQUESTS_IN_FLIGHT
 from tuwen._deadline import Deadline
+from tuwen._errors import ServerError
 from tuwen._grpc_aio import AsyncGrpcTransport
 from tuwen._images import ImageInput
 from tuwen._requests import EmbeddingBatch, InferResponse
+from tuwen._retries import RetryBudget, RetryPolicy
 from tuwen._scores import Similarity
 from tuwen._transport import AsyncTransport
 from tuwen._zero_shot import Classification, LabelCache, Templates
@@ -38,7 +40,9 @@ class AsyncClient:
 
     Args:
         url: ``host:port`` of the server's gRPC endpoint.
-        timeout: seconds that a whole call may take, however many requests it needs; every method can override it.
+        timeout: seconds that a whole call may take, however many requests and retries it needs; every method can
+            override it.
+        retries: how often a request is tried that failed for want of a server or of room in its queue.
         transport: another way to a server, such as ``tuwen.testing.AsyncFakeTransport`` in tests.
 
     Raises:
@@ -46,7 +50,12 @@ class AsyncClient:
     """
 
     def __init__(
-        self, url: str = "localhost:8001", *, timeout: float = 30.0, transport: AsyncTransport | None = None
+        self,
+        url: str = "localhost:8001",
+        *,
+        timeout: float = 30.0,
+        retries: RetryPolicy | None = None,
+        transport: AsyncTransport | None = None,
     ) -> None:
         Deadline(timeout)
         self._url = url
@@ -54,6 +63,7 @@ class AsyncClient:
         self._transport = transport or AsyncGrpcTransport(url)
         self._card: ModelCard | None = None
         self._labels = LabelCache()
+        self._retry_budget = RetryBudget(retries or RetryPolicy())
 
     async def embed_images(self, images: Sequence[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed images into float32 (n, D), one unit vector each; see `Client.embed_images`."""
@@ -122,7 +132,7 @@ class AsyncClient:
 
     async def _read_card(self, deadline: Deadline) -> ModelCard:
         if self._card is None:
-            self._card = await self._transport.model_card(deadline.remaining())
+            self._card = await self._retrying(lambda: self._transport.model_card(deadline.remaining()), deadline)
         return self._card
 
     async def _infer(self, wanted: _calls.Infer, deadline: Deadline) -> _calls.Answers:
@@ -133,7 +143,7 @@ class AsyncClient:
             while (batch := await _next(wanted)) is not None:
                 task = None  # a batch of unreadable files only has nothing to send
                 if batch.indices:
-                    task = asyncio.create_task(self._transport.infer(batch.request, deadline.remaining()))
+                    task = asyncio.create_task(self._retrying(self._attempt(batch, deadline), deadline))
                 window.append((batch, task))
                 if len(window) == REQUESTS_IN_FLIGHT:
                     answers.append(await _received(window))
@@ -145,6 +155,24 @@ class AsyncClient:
                 task.cancel()
             await asyncio.gather(*unfinished, return_exceptions=True)
         return answers
+
+    def _attempt(self, batch: EmbeddingBatch, deadline: Deadline) -> Callable[[], Awaitable[InferResponse]]:
+        return lambda: self._transport.infer(batch.request, deadline.remaining())
+
+    async def _retrying(self, attempt: Callable[[], Awaitable[Result]], deadline: Deadline) -> Result:
+        number = 1
+        while True:
+            try:
+                value = await attempt()
+            except ServerError as error:
+                pause = self._retry_budget.pause(error, number, deadline.left())
+                if pause is None:
+                    raise
+            else:
+                self._retry_budget.succeeded()
+                return value
+            await asyncio.sleep(pause)
+            number += 1
 
 
 async def _next(wanted: _calls.Infer) -> EmbeddingBatch | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import TypeVar
 
@@ -14,9 +15,11 @@ from numpy.typing import NDArray
 from tuwen import _calls
 from tuwen._card import ModelCard
 from tuwen._deadline import Deadline
+from tuwen._errors import ServerError
 from tuwen._grpc import GrpcTransport
 from tuwen._images import ImageInput
 from tuwen._requests import EmbeddingBatch, InferResponse
+from tuwen._retries import RetryBudget, RetryPolicy
 from tuwen._scores import Similarity
 from tuwen._transport import PendingResponse, Transport
 from tuwen._zero_shot import Classification, LabelCache, Templates
@@ -34,7 +37,9 @@ class Client:
 
     Args:
         url: ``host:port`` of the server's gRPC endpoint.
-        timeout: seconds that a whole call may take, however many requests it needs; every method can override it.
+        timeout: seconds that a whole call may take, however many requests and retries it needs; every method can
+            override it.
+        retries: how often a request is tried that failed for want of a server or of room in its queue.
         transport: another way to a server, such as ``tuwen.testing.FakeTransport`` in tests.
 
     Raises:
@@ -42,7 +47,12 @@ class Client:
     """
 
     def __init__(
-        self, url: str = "localhost:8001", *, timeout: float = 30.0, transport: Transport | None = None
+        self,
+        url: str = "localhost:8001",
+        *,
+        timeout: float = 30.0,
+        retries: RetryPolicy | None = None,
+        transport: Transport | None = None,
     ) -> None:
         Deadline(timeout)
         self._url = url
@@ -50,6 +60,7 @@ class Client:
         self._transport = transport or GrpcTransport(url)
         self._card: ModelCard | None = None
         self._labels = LabelCache()
+        self._retry_budget = RetryBudget(retries or RetryPolicy())
 
     def embed_images(self, images: Sequence[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed images.
@@ -173,7 +184,11 @@ class Client:
 
     def _read_card(self, deadline: Deadline) -> ModelCard:
         if self._card is None:
-            self._card = self._transport.model_card(deadline.remaining())
+
+            def ask() -> ModelCard:
+                return self._transport.model_card(deadline.remaining())
+
+            self._card = self._retrying(ask, ask, deadline)
         return self._card
 
     def _responses(
@@ -187,14 +202,36 @@ class Client:
                 sent = self._transport.send(batch.request, deadline.remaining()) if batch.indices else None
                 window.append((batch, sent))
                 if len(window) == REQUESTS_IN_FLIGHT:
-                    yield _received(*window.popleft())
+                    yield self._received(*window.popleft(), deadline)
             while window:
-                yield _received(*window.popleft())
+                yield self._received(*window.popleft(), deadline)
         finally:
             for _, response in window:
                 if response is not None:
                     response.cancel()
 
+    def _received(
+        self, batch: EmbeddingBatch, pending: PendingResponse | None, deadline: Deadline
+    ) -> tuple[EmbeddingBatch, InferResponse | None]:
+        if pending is None:
+            return batch, None
 
-def _received(batch: EmbeddingBatch, response: PendingResponse | None) -> tuple[EmbeddingBatch, InferResponse | None]:
-    return batch, response.result() if response is not None else None
+        def again() -> InferResponse:
+            return self._transport.send(batch.request, deadline.remaining()).result()
+
+        return batch, self._retrying(pending.result, again, deadline)
+
+    def _retrying(self, first: Callable[[], Result], again: Callable[[], Result], deadline: Deadline) -> Result:
+        attempt, result = 1, first
+        while True:
+            try:
+                value = result()
+            except ServerError as error:
+                pause = self._retry_budget.pause(error, attempt, deadline.left())
+                if pause is None:
+                    raise
+            else:
+                self._retry_budget.succeeded()
+                return value
+            time.sleep(pause)
+            attempt, result = attempt + 1, again

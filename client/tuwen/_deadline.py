@@ -23,13 +23,17 @@ class Deadline:
         self._timeout = timeout
         self._end = time.monotonic() + timeout
 
+    def left(self) -> float:
+        """Seconds left; none, or fewer, when it has passed."""
+        return self._end - time.monotonic()
+
     def remaining(self) -> float:
         """Seconds left.
 
         Raises:
             DeadlineExceededError: none are.
         """
-        left = self._end - time.monotonic()
+        left = self.left()
         if left <= 0:
             raise DeadlineExceededError(f"the call took longer than its timeout of {self._timeout:g} seconds")
         return left

@@ -5,6 +5,7 @@
     TuwenError
     ├── InvalidArgumentError (ValueError)   the call itself is wrong: an empty list, an unknown image type
     ├── InvalidItemsError (ValueError)      items that the server or the SDK refused, each with its reason
+    ├── ClientClosedError (RuntimeError)    the client was closed: make a new one
     ├── ServerError                         the server, or the way to it; carries model, code and request id
     │   ├── ServerUnavailableError *        nobody answers, or the server is starting or stopping
     │   ├── OverloadedError *               the queue is full, or the request waited in it too long
@@ -26,6 +27,7 @@ from dataclasses import dataclass
 __all__ = [
     "AccessDeniedError",
     "BuildError",
+    "ClientClosedError",
     "DeadlineExceededError",
     "InferenceError",
     "InvalidArgumentError",
@@ -49,6 +51,13 @@ class TuwenError(Exception):
 
 class InvalidArgumentError(TuwenError, ValueError):
     """The call itself is wrong; nothing was sent."""
+
+
+class ClientClosedError(TuwenError, RuntimeError):
+    """The client was closed; make a new one."""
+
+    def __init__(self) -> None:
+        super().__init__("the client is closed")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tuwen._card import ModelCard
 from tuwen._errors import (
     AccessDeniedError,
+    ClientClosedError,
     DeadlineExceededError,
     InferenceError,
     InvalidArgumentError,
@@ -63,7 +64,7 @@ class GrpcTransport:
         try:
             call = self._stub.ModelInfer.future(encode_request(request, timeout), timeout=timeout)
         except ValueError as error:  # grpc's answer to a closed channel
-            raise ServerUnavailableError("the client is closed", model=request.model) from error
+            raise ClientClosedError from error
         return _GrpcPending(call, request)
 
     def model_card(self, timeout: float) -> ModelCard:
@@ -74,7 +75,7 @@ class GrpcTransport:
         except grpc.RpcError as error:
             raise server_error(error, model=CARD_MODEL) from error
         except ValueError as error:
-            raise ServerUnavailableError("the client is closed") from error
+            raise ClientClosedError from error
 
     def is_ready(self, timeout: float) -> bool:
         """See `Transport.is_ready`."""

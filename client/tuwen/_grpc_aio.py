@@ -8,7 +8,7 @@ import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tuwen._card import ModelCard
-from tuwen._errors import ServerUnavailableError
+from tuwen._errors import ClientClosedError
 from tuwen._grpc import (
     CARD_MODEL,
     CHANNEL_OPTIONS,
@@ -37,7 +37,7 @@ class AsyncGrpcTransport:
 
     async def infer(self, request: InferRequest, timeout: float) -> InferResponse:
         """See `AsyncTransport.infer`."""
-        stub = self._stub(request.model)
+        stub = self._stub()
         try:
             return decode_response(await stub.ModelInfer(encode_request(request, timeout), timeout=timeout))
         except grpc.RpcError as error:
@@ -45,7 +45,7 @@ class AsyncGrpcTransport:
 
     async def model_card(self, timeout: float) -> ModelCard:
         """See `AsyncTransport.model_card`."""
-        stub = self._stub(CARD_MODEL)
+        stub = self._stub()
         try:
             return card_of(await stub.ModelConfig(service_pb2.ModelConfigRequest(name=CARD_MODEL), timeout=timeout))
         except grpc.RpcError as error:
@@ -55,7 +55,7 @@ class AsyncGrpcTransport:
         """See `AsyncTransport.is_ready`."""
         try:
             answer = await self._stub().ServerReady(service_pb2.ServerReadyRequest(), timeout=timeout)
-        except (grpc.RpcError, ServerUnavailableError):
+        except (grpc.RpcError, ClientClosedError):
             return False
         return bool(answer.ready)
 
@@ -65,9 +65,9 @@ class AsyncGrpcTransport:
         if self._channel is not None:
             await self._channel.close()
 
-    def _stub(self, model: str | None = None) -> Any:
+    def _stub(self) -> Any:
         if self._closed:
-            raise ServerUnavailableError("the client is closed", model=model)
+            raise ClientClosedError
         if self._channel is None:
             self._channel = grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS)
         return service_pb2_grpc.GRPCInferenceServiceStub(self._channel)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from tuwen._card import ModelCard
-from tuwen._errors import ServerError, ServerUnavailableError
+from tuwen._errors import ClientClosedError, ServerError
 from tuwen._requests import InferRequest, InferResponse, Tensor
 
 __all__ = ["AsyncFakeTransport", "FakeTransport"]
@@ -29,14 +29,20 @@ class FakeTransport:
     Args:
         embedding_dimension: D of its vectors.
         context_length: texts of more characters than this, less two, are reported as truncated.
-        fail_with: an error that every request raises, to test how your code takes it.
+        fail_with: an error that requests raise, to test how your code takes it.
+        fail_times: how many requests raise it, the first ones; None: all.
 
     Attributes:
         requests: every request it was sent, in order.
     """
 
     def __init__(
-        self, *, embedding_dimension: int = 512, context_length: int = 52, fail_with: ServerError | None = None
+        self,
+        *,
+        embedding_dimension: int = 512,
+        context_length: int = 52,
+        fail_with: ServerError | None = None,
+        fail_times: int | None = None,
     ) -> None:
         self.requests: list[InferRequest] = []
         self._card = ModelCard(
@@ -51,6 +57,7 @@ class FakeTransport:
             max_batch_size=32,
         )
         self._fail_with = fail_with
+        self._fail_times = fail_times
         self._closed = False
         self._lock = threading.Lock()
 
@@ -59,7 +66,8 @@ class FakeTransport:
         self._check()
         with self._lock:
             self.requests.append(request)
-        return _Answered(self._answer(request), self._fail_with)
+            fails = self._fail_times is None or len(self.requests) <= self._fail_times
+        return _Answered(self._answer(request), self._fail_with if fails else None)
 
     def model_card(self, timeout: float) -> ModelCard:  # noqa: ARG002
         """See `Transport.model_card`."""
@@ -76,7 +84,7 @@ class FakeTransport:
 
     def _check(self) -> None:
         if self._closed:
-            raise ServerUnavailableError("the client is closed")
+            raise ClientClosedError
 
     def _answer(self, request: InferRequest) -> InferResponse:
         status = _image_status if request.input_name == "image" else _text_status
