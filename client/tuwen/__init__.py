@@ -34,6 +34,7 @@ from tuwen._images import ImageInput
 from tuwen._requests import TextTruncatedWarning
 from tuwen._retries import RetryPolicy
 from tuwen._scores import Similarity
+from tuwen._streams import StreamedItem
 from tuwen._zero_shot import Classification, Templates
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "ServerError",
     "ServerUnavailableError",
     "Similarity",
+    "StreamedItem",
     "Templates",
     "TextTruncatedWarning",
     "TuwenError",

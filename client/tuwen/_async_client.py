@@ -5,9 +5,19 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Container,
+    Coroutine,
+    Hashable,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +29,11 @@ from tuwen._deadline import Deadline
 from tuwen._errors import ServerError
 from tuwen._grpc_aio import AsyncGrpcTransport
 from tuwen._images import ImageInput
-from tuwen._requests import EmbeddingBatch, InferResponse
-from tuwen._retries import RetryBudget, RetryPolicy
+from tuwen._progress import progress_bar
+from tuwen._requests import EmbeddingBatch, InferResponse, Kind
+from tuwen._retries import RetryBudget, RetryPolicy, patient
 from tuwen._scores import Similarity
+from tuwen._streams import Chunk, Chunker, Keyed, StreamedItem, outcomes
 from tuwen._transport import AsyncTransport
 from tuwen._zero_shot import Classification, LabelCache, Templates
 
@@ -63,7 +75,8 @@ class AsyncClient:
         self._transport = transport or AsyncGrpcTransport(url)
         self._card: ModelCard | None = None
         self._labels = LabelCache()
-        self._retry_budget = RetryBudget(retries or RetryPolicy())
+        retries = retries or RetryPolicy()
+        self._retry_budget, self._patience = RetryBudget(retries), patient(retries)
 
     async def embed_images(self, images: Sequence[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed images into float32 (n, D), one unit vector each; see `Client.embed_images`."""
@@ -90,6 +103,30 @@ class AsyncClient:
         """Tell which of the labels each image shows; see `Client.classify`."""
         return await self._run(_calls.classify(images, labels, templates, self._labels), timeout)
 
+    def stream_images(
+        self,
+        images: Iterable[ImageInput | Keyed] | AsyncIterable[ImageInput | Keyed],
+        *,
+        window: int = 64,
+        skip: Container[Hashable] = frozenset(),
+        progress: bool = False,
+        timeout: float | None = None,
+    ) -> AsyncIterator[StreamedItem]:
+        """Embed any number of images, of an iterable or an asynchronous one; see `Client.stream_images`."""
+        return self._stream("image", images, window=window, skip=skip, progress=progress, timeout=timeout)
+
+    def stream_texts(
+        self,
+        texts: Iterable[str | Keyed] | AsyncIterable[str | Keyed],
+        *,
+        window: int = 256,
+        skip: Container[Hashable] = frozenset(),
+        progress: bool = False,
+        timeout: float | None = None,
+    ) -> AsyncIterator[StreamedItem]:
+        """Embed any number of texts, of an iterable or an asynchronous one; see `Client.stream_texts`."""
+        return self._stream("text", texts, window=window, skip=skip, progress=progress, timeout=timeout)
+
     async def model_card(self, *, timeout: float | None = None) -> ModelCard:
         """What the server's vectors are, read once; see `Client.model_card`."""
         return await self._run(_calls.read_card(), timeout)
@@ -115,7 +152,7 @@ class AsyncClient:
 
     async def _run(self, call: _calls.Call[Result], timeout: float | None) -> Result:
         """Do what a call asks for until it returns."""
-        deadline = Deadline(self._timeout if timeout is None else timeout)
+        deadline = self._deadline(timeout)
         answer: object = None
         try:
             while True:
@@ -130,9 +167,14 @@ class AsyncClient:
             result: Result = done.value
             return result
 
+    def _deadline(self, timeout: float | None) -> Deadline:
+        return Deadline(self._timeout if timeout is None else timeout)
+
     async def _read_card(self, deadline: Deadline) -> ModelCard:
         if self._card is None:
-            self._card = await self._retrying(lambda: self._transport.model_card(deadline.remaining()), deadline)
+            self._card = await self._retrying(
+                lambda: self._transport.model_card(deadline.remaining()), deadline, self._retry_budget
+            )
         return self._card
 
     async def _infer(self, wanted: _calls.Infer, deadline: Deadline) -> _calls.Answers:
@@ -141,35 +183,64 @@ class AsyncClient:
         window: deque[tuple[EmbeddingBatch, _Pending | None]] = deque()
         try:
             while (batch := await _next(wanted)) is not None:
-                task = None  # a batch of unreadable files only has nothing to send
-                if batch.indices:
-                    task = asyncio.create_task(self._retrying(self._attempt(batch, deadline), deadline))
-                window.append((batch, task))
+                window.append((batch, self._sent(batch, deadline, self._retry_budget)))
                 if len(window) == REQUESTS_IN_FLIGHT:
                     answers.append(await _received(window))
             while window:
                 answers.append(await _received(window))
         finally:
-            unfinished = [task for _, task in window if task is not None]
-            for task in unfinished:
-                task.cancel()
-            await asyncio.gather(*unfinished, return_exceptions=True)
+            await _cancelled(task for _, task in window)
         return answers
 
-    def _attempt(self, batch: EmbeddingBatch, deadline: Deadline) -> Callable[[], Awaitable[InferResponse]]:
-        return lambda: self._transport.infer(batch.request, deadline.remaining())
+    async def _stream(
+        self,
+        kind: Kind,
+        items: Iterable[Any] | AsyncIterable[Any],
+        *,
+        window: int,
+        skip: Container[Hashable],
+        progress: bool,
+        timeout: float | None,
+    ) -> AsyncIterator[StreamedItem]:
+        card = await self._run(_calls.read_card(), timeout)
+        chunker = Chunker(kind, window=window, max_batch_size=card.max_batch_size, skip=skip)
+        waiting: deque[tuple[Chunk, EmbeddingBatch, _Pending | None]] = deque()
+        budget = RetryBudget(self._patience)
+        with progress_bar(items, shown=progress) as bar:
+            try:
+                async for chunk in _chunks(chunker, items):
+                    while waiting and sum(len(ahead.keys) for ahead, *_ in waiting) + len(chunk.keys) > window:
+                        for outcome in await _outcomes(waiting):
+                            bar.update()
+                            yield outcome
+                    batch = await asyncio.to_thread(chunk.batch) if kind == "image" else chunk.batch()
+                    waiting.append((chunk, batch, self._sent(batch, self._deadline(timeout), budget)))
+                while waiting:
+                    for outcome in await _outcomes(waiting):
+                        bar.update()
+                        yield outcome
+            finally:
+                await _cancelled(task for _, _, task in waiting)
 
-    async def _retrying(self, attempt: Callable[[], Awaitable[Result]], deadline: Deadline) -> Result:
+    def _sent(self, batch: EmbeddingBatch, deadline: Deadline, budget: RetryBudget) -> _Pending | None:
+        if not batch.indices:  # a batch of unreadable files only has nothing to send
+            return None
+        attempt = lambda: self._transport.infer(batch.request, deadline.remaining())  # noqa: E731
+        return asyncio.create_task(self._retrying(attempt, deadline, budget))
+
+    async def _retrying(
+        self, attempt: Callable[[], Coroutine[Any, Any, Result]], deadline: Deadline, budget: RetryBudget
+    ) -> Result:
         number = 1
         while True:
             try:
                 value = await attempt()
             except ServerError as error:
-                pause = self._retry_budget.pause(error, number, deadline.left())
+                pause = budget.pause(error, number, deadline.left())
                 if pause is None:
                     raise
             else:
-                self._retry_budget.succeeded()
+                budget.succeeded()
                 return value
             await asyncio.sleep(pause)
             number += 1
@@ -188,3 +259,30 @@ async def _received(
     response = await task if task is not None else None  # it stays in the window meanwhile, to be cancelled with it
     window.popleft()
     return batch, response
+
+
+async def _chunks(chunker: Chunker, items: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Chunk]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            for chunk in chunker.add(item):
+                yield chunk
+    else:
+        for item in items:
+            for chunk in chunker.add(item):
+                yield chunk
+    for chunk in chunker.rest():
+        yield chunk
+
+
+async def _outcomes(waiting: deque[tuple[Chunk, EmbeddingBatch, _Pending | None]]) -> Iterator[StreamedItem]:
+    chunk, batch, task = waiting[0]
+    response = await task if task is not None else None
+    waiting.popleft()
+    return outcomes(chunk, batch, response)
+
+
+async def _cancelled(tasks: Iterable[_Pending | None]) -> None:
+    unfinished = [task for task in tasks if task is not None]
+    for task in unfinished:
+        task.cancel()
+    await asyncio.gather(*unfinished, return_exceptions=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
+from itertools import chain
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,11 @@ from tuwen._deadline import Deadline
 from tuwen._errors import ServerError
 from tuwen._grpc import GrpcTransport
 from tuwen._images import ImageInput
-from tuwen._requests import EmbeddingBatch, InferResponse
-from tuwen._retries import RetryBudget, RetryPolicy
+from tuwen._progress import progress_bar
+from tuwen._requests import EmbeddingBatch, InferResponse, Kind
+from tuwen._retries import RetryBudget, RetryPolicy, patient
 from tuwen._scores import Similarity
+from tuwen._streams import Chunk, Chunker, Keyed, StreamedItem, outcomes
 from tuwen._transport import PendingResponse, Transport
 from tuwen._zero_shot import Classification, LabelCache, Templates
 
@@ -60,7 +63,8 @@ class Client:
         self._transport = transport or GrpcTransport(url)
         self._card: ModelCard | None = None
         self._labels = LabelCache()
-        self._retry_budget = RetryBudget(retries or RetryPolicy())
+        retries = retries or RetryPolicy()
+        self._retry_budget, self._patience = RetryBudget(retries), patient(retries)
 
     def embed_images(self, images: Sequence[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed images.
@@ -138,6 +142,49 @@ class Client:
         """
         return self._run(_calls.classify(images, labels, templates, self._labels), timeout)
 
+    def stream_images(
+        self,
+        images: Iterable[ImageInput | Keyed],
+        *,
+        window: int = 64,
+        skip: Container[Hashable] = frozenset(),
+        progress: bool = False,
+        timeout: float | None = None,
+    ) -> Iterator[StreamedItem]:
+        """Embed any number of images, in memory that does not grow with them.
+
+        The next images are taken as results are: a slow consumer slows the stream down. A refused image is an
+        outcome like any other. A server that goes away is waited for until `timeout`; closing the iterator
+        cancels what is on its way.
+
+        Args:
+            images: images as for `embed_images`, or ``(key, image)``.
+            window: the most images on their way at once.
+            skip: keys to leave out, to resume a run that was interrupted.
+            progress: show a bar on standard error, if that is a terminal.
+            timeout: seconds for each request, retries included.
+
+        Yields:
+            a `StreamedItem` for every image that was not skipped, in their order.
+
+        Raises:
+            InvalidArgumentError: an element of a type that is no image; names its position.
+            ServerError: the server, or the way to it, failed for longer than `timeout`.
+        """
+        return self._stream("image", images, window=window, skip=skip, progress=progress, timeout=timeout)
+
+    def stream_texts(
+        self,
+        texts: Iterable[str | Keyed],
+        *,
+        window: int = 256,
+        skip: Container[Hashable] = frozenset(),
+        progress: bool = False,
+        timeout: float | None = None,
+    ) -> Iterator[StreamedItem]:
+        """Embed any number of texts; as `stream_images`, with texts or ``(key, text)``."""
+        return self._stream("text", texts, window=window, skip=skip, progress=progress, timeout=timeout)
+
     def model_card(self, *, timeout: float | None = None) -> ModelCard:
         """What the server's vectors are: checkpoint, fingerprint, dimension and so on. Read once, then remembered.
 
@@ -167,7 +214,7 @@ class Client:
 
     def _run(self, call: _calls.Call[Result], timeout: float | None) -> Result:
         """Do what a call asks for until it returns."""
-        deadline = Deadline(self._timeout if timeout is None else timeout)
+        deadline = self._deadline(timeout)
         answer: object = None
         try:
             while True:
@@ -182,13 +229,16 @@ class Client:
             result: Result = done.value
             return result
 
+    def _deadline(self, timeout: float | None) -> Deadline:
+        return Deadline(self._timeout if timeout is None else timeout)
+
     def _read_card(self, deadline: Deadline) -> ModelCard:
         if self._card is None:
 
             def ask() -> ModelCard:
                 return self._transport.model_card(deadline.remaining())
 
-            self._card = self._retrying(ask, ask, deadline)
+            self._card = self._retrying(ask, ask, deadline, self._retry_budget)
         return self._card
 
     def _responses(
@@ -202,16 +252,54 @@ class Client:
                 sent = self._transport.send(batch.request, deadline.remaining()) if batch.indices else None
                 window.append((batch, sent))
                 if len(window) == REQUESTS_IN_FLIGHT:
-                    yield self._received(*window.popleft(), deadline)
+                    yield self._received(*window.popleft(), deadline, self._retry_budget)
             while window:
-                yield self._received(*window.popleft(), deadline)
+                yield self._received(*window.popleft(), deadline, self._retry_budget)
         finally:
             for _, response in window:
                 if response is not None:
                     response.cancel()
 
+    def _stream(
+        self,
+        kind: Kind,
+        items: Iterable[Any],
+        *,
+        window: int,
+        skip: Container[Hashable],
+        progress: bool,
+        timeout: float | None,
+    ) -> Iterator[StreamedItem]:
+        card = self._run(_calls.read_card(), timeout)
+        chunker = Chunker(kind, window=window, max_batch_size=card.max_batch_size, skip=skip)
+        waiting: deque[tuple[Chunk, EmbeddingBatch, PendingResponse | None, Deadline]] = deque()
+        budget = RetryBudget(self._patience)
+
+        def finished() -> Iterator[StreamedItem]:
+            chunk, batch, pending, deadline = waiting[0]
+            _, response = self._received(batch, pending, deadline, budget)
+            waiting.popleft()
+            for outcome in outcomes(chunk, batch, response):
+                bar.update()
+                yield outcome
+
+        with progress_bar(items, shown=progress) as bar:
+            try:
+                for chunk in chain(chain.from_iterable(map(chunker.add, items)), chunker.rest()):
+                    while waiting and sum(len(ahead.keys) for ahead, *_ in waiting) + len(chunk.keys) > window:
+                        yield from finished()
+                    deadline, batch = self._deadline(timeout), chunk.batch()
+                    sent = self._transport.send(batch.request, deadline.remaining()) if batch.indices else None
+                    waiting.append((chunk, batch, sent, deadline))
+                while waiting:
+                    yield from finished()
+            finally:
+                for _, _, response, _ in waiting:
+                    if response is not None:
+                        response.cancel()
+
     def _received(
-        self, batch: EmbeddingBatch, pending: PendingResponse | None, deadline: Deadline
+        self, batch: EmbeddingBatch, pending: PendingResponse | None, deadline: Deadline, budget: RetryBudget
     ) -> tuple[EmbeddingBatch, InferResponse | None]:
         if pending is None:
             return batch, None
@@ -219,19 +307,21 @@ class Client:
         def again() -> InferResponse:
             return self._transport.send(batch.request, deadline.remaining()).result()
 
-        return batch, self._retrying(pending.result, again, deadline)
+        return batch, self._retrying(pending.result, again, deadline, budget)
 
-    def _retrying(self, first: Callable[[], Result], again: Callable[[], Result], deadline: Deadline) -> Result:
+    def _retrying(
+        self, first: Callable[[], Result], again: Callable[[], Result], deadline: Deadline, budget: RetryBudget
+    ) -> Result:
         attempt, result = 1, first
         while True:
             try:
                 value = result()
             except ServerError as error:
-                pause = self._retry_budget.pause(error, attempt, deadline.left())
+                pause = budget.pause(error, attempt, deadline.left())
                 if pause is None:
                     raise
             else:
-                self._retry_budget.succeeded()
+                budget.succeeded()
                 return value
             time.sleep(pause)
             attempt, result = attempt + 1, again

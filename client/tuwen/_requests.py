@@ -17,6 +17,7 @@ from tuwen._errors import InferenceError, InvalidArgumentError, InvalidItemsErro
 from tuwen._images import ImageInput, UnreadableImageError, encoded_bytes
 
 __all__ = [
+    "ITEMS_PER_REQUEST",
     "EmbeddingBatch",
     "InferRequest",
     "InferResponse",
@@ -33,7 +34,7 @@ Kind = Literal["image", "text"]
 Tensor: TypeAlias = "NDArray[np.float32] | NDArray[np.bool_] | tuple[bytes, ...]"
 
 # Small requests spread over the server's batches; Triton joins them again. Larger ones only save overhead.
-_ITEMS_PER_REQUEST: Mapping[Kind, int] = {"image": 8, "text": 32}
+ITEMS_PER_REQUEST: Mapping[Kind, int] = {"image": 8, "text": 32}
 _OUTPUTS: Mapping[Kind, tuple[str, ...]] = {
     "image": ("embedding", "status"),
     "text": ("embedding", "status", "truncated"),
@@ -90,14 +91,25 @@ def check_items(kind: Kind, items: object) -> None:
         raise InvalidArgumentError(f"pass a list of {kind}s, even for one: embed_{kind}s([{kind}])")
 
 
-def batches(kind: Kind, items: Sequence[ImageInput] | Sequence[str], max_batch_size: int) -> Iterator[EmbeddingBatch]:
-    """Split a call's items into requests, reading images only as their turn comes."""
-    size = min(_ITEMS_PER_REQUEST[kind], max_batch_size)
+def batches(
+    kind: Kind,
+    items: Sequence[ImageInput] | Sequence[str],
+    max_batch_size: int,
+    *,
+    positions: Sequence[int] | None = None,
+) -> Iterator[EmbeddingBatch]:
+    """Split a call's items into requests, reading images only as their turn comes.
+
+    Args:
+        positions: what the indices of the batches count, where it is not the place in `items`.
+    """
+    size = min(ITEMS_PER_REQUEST[kind], max_batch_size)
     for start in range(0, len(items), size):
         payloads, indices, failures = [], [], []
-        for index in range(start, min(start + size, len(items))):
+        for place in range(start, min(start + size, len(items))):
+            index = place if positions is None else positions[place]
             try:
-                payloads.append(_payload(kind, items[index]))
+                payloads.append(_payload(kind, items[place]))
                 indices.append(index)
             except UnreadableImageError as error:
                 failures.append(ItemFailure(index, "unreadable", str(error)))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tuwen._errors import InvalidArgumentError, OverloadedError, ServerError
 
-__all__ = ["RetryBudget", "RetryPolicy"]
+__all__ = ["RetryBudget", "RetryPolicy", "patient"]
+
+_SHORTEST_ATTEMPT = 0.01  # seconds; in less, a try would only turn the error into a used-up timeout
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,16 @@ class RetryPolicy:
             raise InvalidArgumentError(f"an overload budget is 0 or more, not {self.overload_budget}")
 
 
+def patient(policy: RetryPolicy) -> RetryPolicy:
+    """The policy of a stream: a request is tried until its timeout, since giving up would end the whole stream.
+
+    Its window bounds what it asks of a full server, and its pauses how often.
+    """
+    if policy.attempts == 1:
+        return policy
+    return replace(policy, attempts=sys.maxsize, overload_budget=sys.maxsize)
+
+
 class RetryBudget:
     """What a client has left of its policy; safe to share between threads."""
 
@@ -71,8 +84,9 @@ class RetryBudget:
         policy = self._policy
         if not error.retryable or attempt >= policy.attempts:
             return None
-        pause = random.uniform(0, min(policy.longest_pause, policy.first_pause * 2 ** (attempt - 1)))  # noqa: S311
-        if pause >= left:
+        doubled = policy.first_pause * 2.0 ** min(attempt - 1, 60)
+        pause = random.uniform(0, min(policy.longest_pause, doubled))  # noqa: S311
+        if pause + _SHORTEST_ATTEMPT > left:
             return None
         if isinstance(error, OverloadedError):
             with self._lock:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
+from collections.abc import AsyncIterator, Hashable
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tuwen import AsyncClient, Client, InferenceError, InvalidArgumentError, ModelCard, ServerUnavailableError
+from tuwen import (
+    AsyncClient,
+    Client,
+    InferenceError,
+    InvalidArgumentError,
+    ModelCard,
+    RetryPolicy,
+    ServerUnavailableError,
+)
 from tuwen._requests import InferRequest, InferResponse
 from tuwen.testing import AsyncFakeTransport, FakeTransport
 
@@ -27,12 +37,26 @@ def test_the_twins_have_the_same_methods() -> None:
 def test_the_twins_take_and_give_the_same(name: str) -> None:
     """Annotations are strings here, so a result that drifts shows as well."""
     sync, other = (inspect.signature(getattr(client, name)) for client in (Client, AsyncClient))
+    if name.startswith("stream_"):
+        other = _as_sync(other)
     differences = {"transport"} if name == "__init__" else set()
     assert [str(value) for key, value in sync.parameters.items() if key not in differences] == [
         str(value) for key, value in other.parameters.items() if key not in differences
     ]
     assert sync.return_annotation == other.return_annotation
-    assert name == "__init__" or inspect.iscoroutinefunction(getattr(AsyncClient, name))
+    awaited = not name.startswith(("__", "stream_"))
+    assert inspect.iscoroutinefunction(getattr(AsyncClient, name)) == awaited
+
+
+def _as_sync(signature: inspect.Signature) -> inspect.Signature:
+    """A stream takes an asynchronous iterable as well, and gives an asynchronous iterator."""
+    parameters = [
+        value.replace(annotation=re.sub(r" \| AsyncIterable\[.*\]$", "", value.annotation))
+        if isinstance(value.annotation, str)
+        else value
+        for value in signature.parameters.values()
+    ]
+    return inspect.Signature(parameters, return_annotation=str(signature.return_annotation).removeprefix("Async"))
 
 
 class SlowTransport(AsyncFakeTransport):
@@ -145,3 +169,62 @@ def test_a_client_may_be_made_outside_of_its_loop() -> None:
     clip = AsyncClient(transport=AsyncFakeTransport())
     assert isinstance(asyncio.run(clip.model_card()), ModelCard)
     assert repr(clip) == "AsyncClient('localhost:8001', timeout=30)"
+
+
+class TestStreams:
+    """What the synchronous streams promise (test_streams.py), and asyncio's own."""
+
+    def test_either_kind_of_source_comes_out_in_order(self) -> None:
+        async def source() -> AsyncIterator[str | tuple[Hashable, str]]:
+            for number in range(500):
+                await asyncio.sleep(0)
+                yield (number, str(number)) if number % 2 else str(number)
+
+        async def scenario() -> None:
+            async with AsyncClient(transport=AsyncFakeTransport()) as clip:
+                expected = await clip.embed_texts([str(number) for number in range(500)])
+                for stream in (clip.stream_texts(source()), clip.stream_texts(str(n) for n in range(500))):
+                    items = [item async for item in stream]
+                    assert [item.index for item in items] == list(range(500))
+                    assert [str(item.key) for item in items] == [str(number) for number in range(500)]
+                    vectors = np.stack([item.embedding for item in items if item.embedding is not None])
+                    np.testing.assert_array_equal(vectors, expected)
+
+        asyncio.run(scenario(), debug=True)
+
+    def test_refused_items_and_skipped_ones(self) -> None:
+        async def scenario() -> None:
+            async with AsyncClient(transport=AsyncFakeTransport()) as clip:
+                image = Image.new("RGB", (4, 4))
+                stream = clip.stream_images([image, b"", ("a", image), ("b", image)], skip={"a"})
+                items = [item async for item in stream]
+            assert [(item.key, item.ok) for item in items] == [(0, True), (1, False), ("b", True)]
+
+        asyncio.run(scenario())
+
+    def test_the_window_bounds_what_is_on_its_way_and_closing_cancels_it(self) -> None:
+        async def scenario() -> None:
+            transport = SlowTransport()
+            clip = AsyncClient(transport=transport)
+            stream = clip.stream_texts((str(number) for number in range(10**9)), window=96)
+            first = asyncio.ensure_future(anext(stream))
+            await _until(lambda: transport.on_the_way == 3)
+            await asyncio.sleep(0.01)
+            assert transport.on_the_way == 3
+            transport.may_answer.set()
+            assert (await first).index == 0
+            transport.may_answer.clear()
+            await stream.aclose()  # type: ignore[attr-defined]
+            assert transport.on_the_way == 0
+
+        asyncio.run(scenario())
+
+    def test_a_server_that_comes_back_is_waited_for(self) -> None:
+        async def scenario() -> None:
+            fake = FakeTransport(fail_with=ServerUnavailableError("restarting"), fail_times=60)
+            quick = RetryPolicy(first_pause=0.001, longest_pause=0.002)
+            async with AsyncClient(transport=AsyncFakeTransport(fake), retries=quick) as clip:
+                items = [item async for item in clip.stream_texts(str(number) for number in range(500))]
+            assert [item.index for item in items] == list(range(500))
+
+        asyncio.run(scenario())

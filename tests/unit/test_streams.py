@@ -1,0 +1,165 @@
+"""Streams: in order, complete, bounded, resumable, patient."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tuwen import Client, InferenceError, InvalidArgumentError, RetryPolicy, ServerUnavailableError
+from tuwen._images import encoded_bytes
+from tuwen.testing import FakeTransport
+
+QUICK = RetryPolicy(first_pause=0.001, longest_pause=0.002)
+IMAGE = encoded_bytes(Image.new("RGB", (4, 4)))
+
+
+def texts(count: int) -> Iterator[str]:
+    return (f"第{number}句" for number in range(count))
+
+
+def test_every_item_comes_once_in_order_with_its_vector() -> None:
+    with Client(transport=FakeTransport()) as clip:
+        items = list(clip.stream_texts(texts(1000)))
+        assert [item.index for item in items] == list(range(1000))
+        assert [item.key for item in items] == list(texts(1000))
+        assert all(item.ok for item in items)
+        vectors = np.stack([item.embedding for item in items if item.embedding is not None])
+        np.testing.assert_array_equal(vectors, clip.embed_texts(list(texts(1000))))
+
+
+def test_a_refused_item_is_an_outcome_and_costs_no_neighbour(tmp_path: Path) -> None:
+    good = tmp_path / "good.png"
+    good.write_bytes(IMAGE)
+    stream = [good, b"", ("mine", IMAGE), tmp_path / "missing.png", IMAGE]
+    with Client(transport=FakeTransport()) as clip:
+        items = list(clip.stream_images(stream))
+    assert [item.key for item in items] == [good, 1, "mine", tmp_path / "missing.png", 4]
+    assert [item.ok for item in items] == [True, False, True, False, True]
+    assert [item.error and (item.error.index, item.error.reason) for item in items] == [
+        None,
+        (1, "empty"),
+        None,
+        (3, "unreadable"),
+        None,
+    ]
+
+
+def test_the_window_bounds_what_is_taken_ahead() -> None:
+    taken = 0
+
+    def source() -> Iterator[str]:
+        nonlocal taken
+        for text in texts(1000):
+            taken += 1
+            yield text
+
+    with Client(transport=FakeTransport()) as clip:
+        stream = clip.stream_texts(source(), window=64)
+        for seen in range(1, 200):
+            next(stream)
+            assert taken <= seen + 64 + 32  # one chunk is gathered while the window is full
+
+
+@pytest.mark.parametrize("window", [1, 3, 64])
+def test_any_window_gives_the_same(window: int) -> None:
+    fake = FakeTransport()
+    with Client(transport=fake) as clip:
+        assert [item.key for item in clip.stream_texts(texts(50), window=window)] == list(texts(50))
+    assert max(len(request.items) for request in fake.requests) <= window
+
+
+def test_what_is_done_is_skipped() -> None:
+    fake = FakeTransport()
+    with Client(transport=fake) as clip:
+        done = {f"第{number}句" for number in range(0, 100, 2)}
+        items = list(clip.stream_texts(texts(100), skip=done))
+    assert [item.index for item in items] == list(range(1, 100, 2))
+    assert sum(len(request.items) for request in fake.requests) == 50
+
+
+def test_a_server_that_comes_back_is_waited_for() -> None:
+    fake = FakeTransport(fail_with=ServerUnavailableError("restarting"), fail_times=60)
+    with Client(transport=fake, retries=QUICK) as clip:
+        assert [item.key for item in clip.stream_texts(texts(500))] == list(texts(500))
+
+
+def test_a_server_that_does_not_come_back_ends_the_stream_in_time() -> None:
+    fake = FakeTransport(fail_with=ServerUnavailableError("gone"))
+    with Client(transport=fake, retries=QUICK) as clip, pytest.raises(ServerUnavailableError, match="gone"):
+        list(clip.stream_texts(texts(500), timeout=0.1))
+
+
+def test_an_error_that_no_retry_can_mend_ends_the_stream() -> None:
+    fake = FakeTransport(fail_with=InferenceError("broken"))
+    with Client(transport=fake) as clip, pytest.raises(InferenceError):
+        list(clip.stream_texts(texts(500)))
+    assert len(fake.requests) <= 9
+
+
+def test_closing_a_stream_ends_it() -> None:
+    with Client(transport=FakeTransport()) as clip:
+        stream = clip.stream_texts(texts(10**9))
+        assert next(stream).index == 0
+        stream.close()  # type: ignore[attr-defined]
+        assert list(stream) == []
+
+
+@pytest.mark.parametrize("item", [3, ("key",), ("a", "b", "c")])
+def test_what_is_no_item_is_named_by_its_position(item: object) -> None:
+    with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="(text|item) 2: "):
+        list(clip.stream_texts(["a", "b", item]))  # type: ignore[list-item]
+
+
+def test_a_window_holds_something() -> None:
+    with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="at least one"):
+        list(clip.stream_texts(texts(3), window=0))
+
+
+def test_memory_does_not_grow_with_the_stream() -> None:
+    class Forgetful(FakeTransport):
+        """The fake remembers every request, for tests; this one does not."""
+
+        def send(self, request, timeout):  # type: ignore[no-untyped-def]
+            self.requests.clear()
+            return super().send(request, timeout)
+
+    with Client(transport=Forgetful(embedding_dimension=8)) as clip:
+        stream = clip.stream_texts(texts(20_000), window=64)
+        tracemalloc.start()
+        try:
+            for _ in range(1000):
+                next(stream)
+            early = tracemalloc.get_traced_memory()[0]
+            for _ in stream:
+                pass
+            late = tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+    assert late < early + 200_000
+
+
+def test_progress_is_shown_on_a_terminal_only() -> None:
+    code = (
+        "from tuwen import Client; from tuwen.testing import FakeTransport\n"
+        "list(Client(transport=FakeTransport()).stream_texts(['a'] * 70, progress=True))"
+    )
+    piped = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert piped.stderr == ""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    subprocess.run([sys.executable, "-c", code], stderr=slave, timeout=60, check=True)
+    os.close(slave)
+    assert b"70/70" in os.read(master, 100_000)
+    os.close(master)
