@@ -272,12 +272,13 @@ class Client:
     ) -> Iterator[StreamedItem]:
         card = self._run(_calls.read_card(), timeout)
         chunker = Chunker(kind, window=window, max_batch_size=card.max_batch_size, skip=skip)
-        waiting: deque[tuple[Chunk, EmbeddingBatch, PendingResponse | None, Deadline]] = deque()
+        waiting: deque[tuple[Chunk, EmbeddingBatch, PendingResponse | None]] = deque()
         budget = RetryBudget(self._patience)
 
         def finished() -> Iterator[StreamedItem]:
-            chunk, batch, pending, deadline = waiting[0]
-            _, response = self._received(batch, pending, deadline, budget)
+            chunk, batch, pending = waiting[0]
+            # Retries begin when the result is wanted: a slow consumer must not use up their time.
+            _, response = self._received(batch, pending, self._deadline(timeout), budget)
             waiting.popleft()
             for outcome in outcomes(chunk, batch, response):
                 bar.update()
@@ -288,13 +289,15 @@ class Client:
                 for chunk in chain(chain.from_iterable(map(chunker.add, items)), chunker.rest()):
                     while waiting and sum(len(ahead.keys) for ahead, *_ in waiting) + len(chunk.keys) > window:
                         yield from finished()
-                    deadline, batch = self._deadline(timeout), chunk.batch()
-                    sent = self._transport.send(batch.request, deadline.remaining()) if batch.indices else None
-                    waiting.append((chunk, batch, sent, deadline))
+                    batch = chunk.batch()
+                    limit = self._deadline(timeout).remaining()
+                    waiting.append(
+                        (chunk, batch, self._transport.send(batch.request, limit) if batch.indices else None)
+                    )
                 while waiting:
                     yield from finished()
             finally:
-                for _, _, response, _ in waiting:
+                for _, _, response in waiting:
                     if response is not None:
                         response.cancel()
 

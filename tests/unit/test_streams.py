@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
+import time
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -93,6 +94,21 @@ def test_a_server_that_comes_back_is_waited_for() -> None:
     fake = FakeTransport(fail_with=ServerUnavailableError("restarting"), fail_times=60)
     with Client(transport=fake, retries=QUICK) as clip:
         assert [item.key for item in clip.stream_texts(texts(500))] == list(texts(500))
+
+
+def test_a_slow_consumer_does_not_use_up_the_time_of_retries() -> None:
+    class Hiccup(FakeTransport):
+        """Fails the second request once."""
+
+        def send(self, request, timeout):  # type: ignore[no-untyped-def]
+            self._fail_with = ServerUnavailableError("restarting") if len(self.requests) == 1 else None
+            return super().send(request, timeout)
+
+    with Client(transport=Hiccup(), retries=QUICK) as clip:
+        stream = clip.stream_texts(texts(96), timeout=0.05)
+        first = next(stream)
+        time.sleep(0.1)
+        assert [first.index, *[item.index for item in stream]] == list(range(96))
 
 
 def test_a_server_that_does_not_come_back_ends_the_stream_in_time() -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, cast
 
-import numpy as np
 import typer
 
-from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, print_json, print_table
+from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, print_json, print_scores
 from tuwen._client import Client
 from tuwen._errors import InvalidArgumentError
 from tuwen._zero_shot import Templates
@@ -47,10 +46,7 @@ def classify(
             }
         )
         return
-    for path, cosines, probabilities in zip(images, scores.cosine, scores.probabilities, strict=True):
-        order = np.argsort(-probabilities, kind="stable")
-        rows = [[label[index], f"{cosines[index]:.4f}", f"{probabilities[index]:.1%}"] for index in order]
-        print_table(str(path), ["label", "cosine", "probability"], rows)
+    print_scores(images, "label", label, scores)
 
 
 def _templates(chosen: list[str] | None) -> Templates:

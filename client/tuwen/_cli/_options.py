@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from tuwen._errors import MissingExtraError
+from tuwen._scores import Similarity
 
-__all__ = ["JsonOption", "TimeoutOption", "UrlOption", "needs_extra", "print_json", "print_table"]
+__all__ = ["JsonOption", "TimeoutOption", "UrlOption", "needs_extra", "print_json", "print_scores", "print_table"]
 
 UrlOption = Annotated[
     str, typer.Option("--url", "-u", envvar="TUWEN_URL", help="host:port of the server's gRPC endpoint.")
@@ -38,6 +41,14 @@ def needs_extra(name: str) -> Iterator[None]:
 def print_json(content: dict[str, Any]) -> None:
     """One JSON object on standard output, Chinese as it is."""
     typer.echo(json.dumps(content, ensure_ascii=False))
+
+
+def print_scores(images: list[Path], column: str, names: list[str], scores: Similarity) -> None:
+    """A table for each image: what it was compared with, the best first."""
+    for path, cosines, probabilities in zip(images, scores.cosine, scores.probabilities, strict=True):
+        order = np.argsort(-probabilities, kind="stable")
+        rows = [[names[index], f"{cosines[index]:.4f}", f"{probabilities[index]:.1%}"] for index in order]
+        print_table(str(path), [column, "cosine", "probability"], rows)
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:

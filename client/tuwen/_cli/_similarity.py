@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
-from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, print_json, print_table
+from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, print_json, print_scores
 from tuwen._client import Client
 
 __all__ = ["similarity"]
@@ -35,7 +34,4 @@ def similarity(
             }
         )
         return
-    for path, cosines, probabilities in zip(image, scores.cosine, scores.probabilities, strict=True):
-        order = np.argsort(-probabilities, kind="stable")
-        rows = [[text[index], f"{cosines[index]:.4f}", f"{probabilities[index]:.1%}"] for index in order]
-        print_table(str(path), ["text", "cosine", "probability"], rows)
+    print_scores(image, "text", text, scores)
