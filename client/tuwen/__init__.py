@@ -13,6 +13,7 @@
 from tuwen._async_client import AsyncClient
 from tuwen._card import ModelCard
 from tuwen._client import Client
+from tuwen._connection import Tls
 from tuwen._errors import (
     AccessDeniedError,
     BuildError,
@@ -62,5 +63,6 @@ __all__ = [
     "StreamedItem",
     "Templates",
     "TextTruncatedWarning",
+    "Tls",
     "TuwenError",
 ]

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from tuwen import _calls
 from tuwen._card import ModelCard
 from tuwen._client import REQUESTS_IN_FLIGHT
+from tuwen._connection import AsyncHeaders, Tls
 from tuwen._deadline import Deadline
 from tuwen._errors import ServerError
 from tuwen._grpc_aio import AsyncGrpcTransport
@@ -54,11 +55,15 @@ class AsyncClient:
         url: ``host:port`` of the server's gRPC endpoint.
         timeout: seconds that a whole call may take, however many requests and retries it needs; every method can
             override it.
+        tls: encryption; None talks plainly.
+        headers: what every request carries (names in lower case), such as a token for a proxy, or the key of
+            Triton's restricted protocols; or a function that gives them. Never shown in errors or `repr`.
         retries: how often a request is tried that failed for want of a server or of room in its queue.
         transport: another way to a server, such as ``tuwen.testing.AsyncFakeTransport`` in tests.
 
     Raises:
-        InvalidArgumentError: `url` or `timeout` make no sense. A server that is not there shows in the first call.
+        InvalidArgumentError: `url`, `timeout`, `tls` or `headers` make no sense. A server that is not there shows
+            in the first call.
     """
 
     def __init__(
@@ -66,13 +71,15 @@ class AsyncClient:
         url: str = "localhost:8001",
         *,
         timeout: float = 30.0,
+        tls: Tls | None = None,
+        headers: AsyncHeaders | None = None,
         retries: RetryPolicy | None = None,
         transport: AsyncTransport | None = None,
     ) -> None:
         Deadline(timeout)
         self._url = url
         self._timeout = timeout
-        self._transport = transport or AsyncGrpcTransport(url)
+        self._transport = transport or AsyncGrpcTransport(url, tls=tls, headers=headers)
         self._card: ModelCard | None = None
         self._labels = LabelCache()
         retries = retries or RetryPolicy()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tuwen import _calls
 from tuwen._card import ModelCard
+from tuwen._connection import Headers, Tls
 from tuwen._deadline import Deadline
 from tuwen._errors import ServerError
 from tuwen._grpc import GrpcTransport
@@ -42,11 +43,15 @@ class Client:
         url: ``host:port`` of the server's gRPC endpoint.
         timeout: seconds that a whole call may take, however many requests and retries it needs; every method can
             override it.
+        tls: encryption; None talks plainly.
+        headers: what every request carries (names in lower case), such as a token for a proxy, or the key of
+            Triton's restricted protocols; or a function that gives them. Never shown in errors or `repr`.
         retries: how often a request is tried that failed for want of a server or of room in its queue.
         transport: another way to a server, such as ``tuwen.testing.FakeTransport`` in tests.
 
     Raises:
-        InvalidArgumentError: `url` or `timeout` make no sense. A server that is not there shows in the first call.
+        InvalidArgumentError: `url`, `timeout`, `tls` or `headers` make no sense. A server that is not there shows
+            in the first call.
     """
 
     def __init__(
@@ -54,13 +59,15 @@ class Client:
         url: str = "localhost:8001",
         *,
         timeout: float = 30.0,
+        tls: Tls | None = None,
+        headers: Headers | None = None,
         retries: RetryPolicy | None = None,
         transport: Transport | None = None,
     ) -> None:
         Deadline(timeout)
         self._url = url
         self._timeout = timeout
-        self._transport = transport or GrpcTransport(url)
+        self._transport = transport or GrpcTransport(url, tls=tls, headers=headers)
         self._card: ModelCard | None = None
         self._labels = LabelCache()
         retries = retries or RetryPolicy()

@@ -14,12 +14,12 @@ import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tuwen._card import ModelCard
+from tuwen._connection import CHANNEL_OPTIONS, Headers, Metadata, Tls, channel_target, checked_headers
 from tuwen._errors import (
     AccessDeniedError,
     ClientClosedError,
     DeadlineExceededError,
     InferenceError,
-    InvalidArgumentError,
     ModelNotFoundError,
     OverloadedError,
     ServerError,
@@ -29,40 +29,41 @@ from tuwen._requests import InferRequest, InferResponse, Tensor
 
 __all__ = [
     "CARD_MODEL",
-    "CHANNEL_OPTIONS",
     "GrpcTransport",
     "card_of",
-    "channel_target",
     "decode_response",
     "encode_request",
     "server_error",
 ]
 
 CARD_MODEL = "image_embedding"
-CHANNEL_OPTIONS = [
-    # gRPC's own limit for received messages is 4 MiB; a batch of photographs is larger.
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-]
 
 
 class GrpcTransport:
     """One channel to ``host:port``; gRPC reconnects by itself.
 
     Raises:
-        InvalidArgumentError: `url` is not ``host:port`` or a gRPC target such as ``dns:///host:port``.
+        InvalidArgumentError: `url` is not ``host:port`` or a gRPC target such as ``dns:///host:port``; a file of
+            `tls` cannot be read; a header is none.
     """
 
-    def __init__(self, url: str) -> None:
-        self._channel = grpc.insecure_channel(channel_target(url), options=CHANNEL_OPTIONS)
+    def __init__(self, url: str, *, tls: Tls | None = None, headers: Headers | None = None) -> None:
+        target = channel_target(url)
+        self._headers = headers or {}
+        if not callable(self._headers):
+            checked_headers(self._headers)
+        if tls is None:
+            self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.secure_channel(target, tls.credentials(), options=[*CHANNEL_OPTIONS, *tls.options()])
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     def send(self, request: InferRequest, timeout: float) -> _GrpcPending:
         """See `Transport.send`."""
         try:
-            call = self._stub.ModelInfer.future(encode_request(request, timeout), timeout=timeout)
+            call = self._stub.ModelInfer.future(
+                encode_request(request, timeout), timeout=timeout, metadata=self._metadata()
+            )
         except ValueError as error:  # grpc's answer to a closed channel
             raise ClientClosedError from error
         return _GrpcPending(call, request)
@@ -71,7 +72,7 @@ class GrpcTransport:
         """See `Transport.model_card`."""
         query = service_pb2.ModelConfigRequest(name=CARD_MODEL)
         try:
-            return card_of(self._stub.ModelConfig(query, timeout=timeout))
+            return card_of(self._stub.ModelConfig(query, timeout=timeout, metadata=self._metadata()))
         except grpc.RpcError as error:
             raise server_error(error, model=CARD_MODEL) from error
         except ValueError as error:
@@ -80,13 +81,17 @@ class GrpcTransport:
     def is_ready(self, timeout: float) -> bool:
         """See `Transport.is_ready`."""
         try:
-            return bool(self._stub.ServerReady(service_pb2.ServerReadyRequest(), timeout=timeout).ready)
+            query = service_pb2.ServerReadyRequest()
+            return bool(self._stub.ServerReady(query, timeout=timeout, metadata=self._metadata()).ready)
         except (grpc.RpcError, ValueError):
             return False
 
     def close(self) -> None:
         """See `Transport.close`."""
         self._channel.close()
+
+    def _metadata(self) -> Metadata:
+        return checked_headers(self._headers() if callable(self._headers) else self._headers)
 
 
 class _GrpcPending:
@@ -186,14 +191,3 @@ def _strings(raw: bytes) -> tuple[bytes, ...]:
         values.append(raw[position : position + length])
         position += length
     return tuple(values)
-
-
-def channel_target(url: str) -> str:
-    """The gRPC target that a user's address stands for."""
-    target = url.removeprefix("grpc://")
-    scheme, separator, _ = target.partition("://")
-    if separator and scheme in ("http", "https"):
-        raise InvalidArgumentError(f"{url}: the SDK speaks gRPC; give host:port of Triton's gRPC endpoint (8001)")
-    if ":" not in target:
-        raise InvalidArgumentError(f"{url!r} has no port; give host:port, such as localhost:8001")
-    return target

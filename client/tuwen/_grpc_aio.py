@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tuwen._card import ModelCard
+from tuwen._connection import CHANNEL_OPTIONS, AsyncHeaders, Metadata, Tls, channel_target, checked_headers
 from tuwen._errors import ClientClosedError
-from tuwen._grpc import (
-    CARD_MODEL,
-    CHANNEL_OPTIONS,
-    card_of,
-    channel_target,
-    decode_response,
-    encode_request,
-    server_error,
-)
+from tuwen._grpc import CARD_MODEL, card_of, decode_response, encode_request, server_error
 from tuwen._requests import InferRequest, InferResponse
 
 __all__ = ["AsyncGrpcTransport"]
@@ -27,11 +21,17 @@ class AsyncGrpcTransport:
     """One channel to ``host:port``, opened by the first call, in whose event loop it lives.
 
     Raises:
-        InvalidArgumentError: `url` is not ``host:port`` or a gRPC target such as ``dns:///host:port``.
+        InvalidArgumentError: `url` is not ``host:port`` or a gRPC target such as ``dns:///host:port``; a file of
+            `tls` cannot be read; a header is none.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, tls: Tls | None = None, headers: AsyncHeaders | None = None) -> None:
         self._target = channel_target(url)
+        self._headers = headers or {}
+        if not callable(self._headers):
+            checked_headers(self._headers)
+        self._credentials = tls and tls.credentials()
+        self._options = [*CHANNEL_OPTIONS, *(tls.options() if tls else [])]
         self._channel: Any = None
         self._closed = False
 
@@ -39,7 +39,8 @@ class AsyncGrpcTransport:
         """See `AsyncTransport.infer`."""
         stub = self._stub()
         try:
-            return decode_response(await stub.ModelInfer(encode_request(request, timeout), timeout=timeout))
+            message = encode_request(request, timeout)
+            return decode_response(await stub.ModelInfer(message, timeout=timeout, metadata=await self._metadata()))
         except grpc.RpcError as error:
             raise server_error(error, request.model, request.request_id) from error
 
@@ -47,14 +48,16 @@ class AsyncGrpcTransport:
         """See `AsyncTransport.model_card`."""
         stub = self._stub()
         try:
-            return card_of(await stub.ModelConfig(service_pb2.ModelConfigRequest(name=CARD_MODEL), timeout=timeout))
+            query = service_pb2.ModelConfigRequest(name=CARD_MODEL)
+            return card_of(await stub.ModelConfig(query, timeout=timeout, metadata=await self._metadata()))
         except grpc.RpcError as error:
             raise server_error(error, CARD_MODEL) from error
 
     async def is_ready(self, timeout: float) -> bool:
         """See `AsyncTransport.is_ready`."""
         try:
-            answer = await self._stub().ServerReady(service_pb2.ServerReadyRequest(), timeout=timeout)
+            query = service_pb2.ServerReadyRequest()
+            answer = await self._stub().ServerReady(query, timeout=timeout, metadata=await self._metadata())
         except (grpc.RpcError, ClientClosedError):
             return False
         return bool(answer.ready)
@@ -69,5 +72,12 @@ class AsyncGrpcTransport:
         if self._closed:
             raise ClientClosedError
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self._target, options=CHANNEL_OPTIONS)
+            if self._credentials is None:
+                self._channel = grpc.aio.insecure_channel(self._target, options=self._options)
+            else:
+                self._channel = grpc.aio.secure_channel(self._target, self._credentials, options=self._options)
         return service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    async def _metadata(self) -> Metadata:
+        headers = self._headers() if callable(self._headers) else self._headers
+        return checked_headers(await headers if isinstance(headers, Awaitable) else headers)

@@ -1,0 +1,107 @@
+"""How to reach a server: its address, encryption, and what every request carries to be let in."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import grpc
+
+from tuwen._errors import InvalidArgumentError
+
+__all__ = ["CHANNEL_OPTIONS", "AsyncHeaders", "Headers", "Metadata", "Tls", "channel_target", "checked_headers"]
+
+Headers: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]]
+"""What every request carries, or a function that is asked before each, such as for a token that is renewed."""
+AsyncHeaders: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]]
+"""The same for `AsyncClient`, whose function may be a coroutine function."""
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
+
+CHANNEL_OPTIONS = [
+    # gRPC's own limit for received messages is 4 MiB; a batch of photographs is larger.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    # A name with several addresses (a headless Service, dns:///clip.search.svc:8001) gets calls at all of them;
+    # gRPC's default is to stay with the first that answers.
+    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+]
+_HEADER_NAME = re.compile(r"[0-9a-z_.-]+")
+
+
+@dataclass(frozen=True)
+class Tls:
+    """Encryption, and with a certificate of one's own mutual authentication. Files are PEM.
+
+    Attributes:
+        ca: the authorities that may have signed the server's certificate; None: those of the system.
+        certificate, key: the client's own, for servers that ask for one; both or none.
+        server_name: the name that the server's certificate has, where it is not that of the address.
+    """
+
+    ca: str | os.PathLike[str] | None = None
+    certificate: str | os.PathLike[str] | None = None
+    key: str | os.PathLike[str] | None = None
+    server_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            raise InvalidArgumentError("mutual TLS takes a certificate and its key; only one was given")
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """What gRPC takes.
+
+        Raises:
+            InvalidArgumentError: a file cannot be read.
+        """
+        return grpc.ssl_channel_credentials(*(_read(path) for path in (self.ca, self.key, self.certificate)))
+
+    def options(self) -> list[tuple[str, str]]:
+        """Channel options."""
+        return [("grpc.ssl_target_name_override", self.server_name)] if self.server_name else []
+
+
+def checked_headers(headers: Mapping[str, str]) -> Metadata:
+    """The metadata of a call.
+
+    Raises:
+        InvalidArgumentError: a name or a value that HTTP/2 does not carry; values are never shown.
+    """
+    if not isinstance(headers, Mapping):
+        raise InvalidArgumentError(f"headers are a mapping of names to values, not {type(headers).__name__}")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name) or name.endswith("-bin"):
+            raise InvalidArgumentError(f"{name!r} is no name of a header: lower-case letters, digits, '-', '_' and '.'")
+        if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+            raise InvalidArgumentError(f"the value of the header {name} is not printable ASCII")
+    return tuple(headers.items())
+
+
+def channel_target(url: str) -> str:
+    """The gRPC target that a user's address stands for.
+
+    Raises:
+        InvalidArgumentError: not ``host:port``, nor a target such as ``dns:///host:port``.
+    """
+    target = url.removeprefix("grpc://")
+    scheme, separator, _ = target.partition("://")
+    if separator and scheme in ("http", "https"):
+        raise InvalidArgumentError(f"{url}: the SDK speaks gRPC; give host:port of Triton's gRPC endpoint (8001)")
+    if ":" not in target:
+        raise InvalidArgumentError(f"{url!r} has no port; give host:port, such as localhost:8001")
+    return target
+
+
+def _read(path: str | os.PathLike[str] | None) -> bytes | None:
+    if path is None:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidArgumentError(f"cannot read {os.fspath(path)}: {error.strerror or error}") from error

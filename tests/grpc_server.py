@@ -1,0 +1,86 @@
+"""Triton's gRPC protocol around a `FakeTransport`, in this process: for what needs a network but no model."""
+
+from __future__ import annotations
+
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import numpy as np
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from tuwen._requests import InferRequest
+from tuwen.testing import FakeTransport
+
+__all__ = ["GrpcServer"]
+
+
+class GrpcServer(service_pb2_grpc.GRPCInferenceServiceServicer):
+    """Answers like a server of a tuwen repository; a context manager.
+
+    Attributes:
+        url: where it listens.
+        calls: the metadata of every ModelInfer, in order.
+    """
+
+    def __init__(
+        self, credentials: grpc.ServerCredentials | None = None, *, key: tuple[str, str] | None = None
+    ) -> None:
+        self.calls: list[dict[str, str]] = []
+        self._fake = FakeTransport()
+        self._key = key
+        self._server = grpc.server(ThreadPoolExecutor(8))
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
+        if credentials is None:
+            port = self._server.add_insecure_port("127.0.0.1:0")
+        else:
+            port = self._server.add_secure_port("127.0.0.1:0", credentials)
+        self.url = f"127.0.0.1:{port}"
+
+    def __enter__(self) -> GrpcServer:
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop(0).wait()
+
+    def ServerReady(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
+        return service_pb2.ServerReadyResponse(ready=True)
+
+    def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
+        response = service_pb2.ModelConfigResponse()
+        card = self._fake.model_card(1)
+        response.config.max_batch_size = card.max_batch_size
+        for name, value in card.to_parameters().items():
+            response.config.parameters[name].string_value = value
+        return response
+
+    def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
+        metadata = dict(context.invocation_metadata())
+        self.calls.append(metadata)
+        if self._key and metadata.get(self._key[0]) != self._key[1]:
+            # Triton's own words and status for a restricted protocol without its key
+            context.abort(
+                grpc.StatusCode.UNAVAILABLE, f"This protocol is restricted, expecting header '{self._key[0]}'"
+            )
+        raw, items, position = request.raw_input_contents[0], [], 0
+        while position < len(raw):
+            (length,) = struct.unpack_from("<I", raw, position)
+            items.append(raw[position + 4 : position + 4 + length])
+            position += 4 + length
+        wanted = tuple(output.name for output in request.outputs)
+        answer = self._fake.send(
+            InferRequest(request.model_name, request.inputs[0].name, tuple(items), wanted), 1
+        ).result()
+        response = service_pb2.ModelInferResponse(model_name=request.model_name, id=request.id)
+        for name, tensor in answer.outputs.items():
+            if isinstance(tensor, tuple):
+                response.outputs.add(name=name, datatype="BYTES", shape=[len(tensor), 1])
+                content = b"".join(struct.pack("<I", len(value)) + value for value in tensor)
+            else:
+                datatype = "BOOL" if tensor.dtype == np.bool_ else "FP32"
+                response.outputs.add(name=name, datatype=datatype, shape=list(tensor.shape))
+                content = tensor.tobytes()
+            response.raw_output_contents.append(content)
+        return response
