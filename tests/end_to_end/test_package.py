@@ -31,6 +31,7 @@ def test_it_holds_both_packages_and_the_model_repository(wheel: Path) -> None:
         "tuwen_build/model_repository/image_preprocessing/1/pixels.py",
         "tuwen_build/model_repository/vision_encoder/config.pbtxt",
         "tuwen_build/model_repository/shared/items.py",
+        "tuwen_build/model_repository/text_tokenization/1/byte_pairs.py",
     ):
         assert name in names
     assert not any("__pycache__" in name for name in names)
@@ -44,7 +45,7 @@ def test_the_base_install_needs_no_torch(wheel: Path) -> None:
     base = {
         line.split(">")[0].split("[")[0] for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line
     }
-    assert base == {"numpy", "pillow", "rich", "tritonclient", "typer"}
+    assert base == {"numpy", "pillow", "rich", "tqdm", "tritonclient", "typer"}
     assert metadata["License-Expression"] == "Apache-2.0"
 
 
