@@ -10,19 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
     BertModel,
-    ChineseCLIPConfig,
-    ChineseCLIPModel,
     CLIPConfig,
     CLIPModel,
 )
 
 from tuwen_build.samples import vocabulary
-from tuwen_build.seeded import perturb
+from tuwen_build.seeded import save_seeded, write_seeded_checkpoint
 
 __all__ = [
     "ROOT",
@@ -69,20 +66,18 @@ class VisionSizes(TextSizes):
 
 def write_chinese_clip(folder: Path, vision: VisionSizes, text: TextSizes, dimension: int) -> Path:
     """Chinese-CLIP in the layout of Hugging Face."""
-    config = ChineseCLIPConfig(
-        projection_dim=dimension,
-        vision_config=vision.config(),
-        text_config={"vocab_size": VOCABULARY_SIZE, **text.config()},
-    )
-    _save(ChineseCLIPModel, config, folder)
-    shutil.copy(vocabulary(), folder / "vocab.txt")
-    return folder
+    dimensions = {
+        "projection_dim": dimension,
+        "vision_config": vision.config(),
+        "text_config": {"vocab_size": VOCABULARY_SIZE, **text.config()},
+    }
+    return write_seeded_checkpoint(folder, dimensions)
 
 
 def write_openai_clip(folder: Path, vision: VisionSizes, text: TextSizes, dimension: int) -> Path:
     """OpenAI's CLIP in the layout of Hugging Face, with the real vocabulary."""
     config = CLIPConfig(projection_dim=dimension, vision_config=vision.config(), text_config=text.config())
-    _save(CLIPModel, config, folder)
+    save_seeded(CLIPModel, config, folder)
     run_reference("open_clip_reference.py", "vocabulary", str(folder))
     return folder
 
@@ -90,7 +85,7 @@ def write_openai_clip(folder: Path, vision: VisionSizes, text: TextSizes, dimens
 def write_taiyi(folder: Path, text: TextSizes, head: int | None = None) -> Path:
     """A Taiyi text tower: a BERT with its pooler, and a classification head of `head` dimensions if it is a sibling."""
     config = BertConfig(vocab_size=VOCABULARY_SIZE, num_labels=head or 2, **text.config())
-    _save(BertForSequenceClassification if head else BertModel, config, folder)
+    save_seeded(BertForSequenceClassification if head else BertModel, config, folder)
     shutil.copy(vocabulary(), folder / "vocab.txt")
     return folder
 
@@ -113,12 +108,3 @@ def run_reference(script: str, *arguments: str) -> str:
     )
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
-
-
-def _save(model_class: Any, config: Any, folder: Path) -> None:
-    folder.mkdir(parents=True)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = model_class(config)
-        perturb(model)
-    model.save_pretrained(folder)

@@ -15,7 +15,7 @@ from transformers import ChineseCLIPConfig, ChineseCLIPModel
 
 from tuwen_build.samples import vocabulary
 
-__all__ = ["BASE_PATCH16", "TINY", "perturb", "write_seeded_checkpoint"]
+__all__ = ["BASE_PATCH16", "TINY", "perturb", "save_seeded", "write_seeded_checkpoint"]
 
 # The published dimensions of OFA-Sys/chinese-clip-vit-base-patch16 (cn_clip/clip/model_configs/ViT-B-16.json
 # and RoBERTa-wwm-ext-base-chinese.json); what is not named is the default of transformers' classes.
@@ -56,14 +56,19 @@ def write_seeded_checkpoint(folder: Path, dimensions: dict[str, Any] = TINY, *, 
     Returns:
         The folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(seed)
-        model = ChineseCLIPModel(ChineseCLIPConfig(**dimensions))
-        perturb(model)
-        model.save_pretrained(folder)
+    save_seeded(ChineseCLIPModel, ChineseCLIPConfig(**dimensions), folder, seed=seed)
     shutil.copy(vocabulary(), folder / "vocab.txt")
     return folder
+
+
+def save_seeded(model_class: Any, config: Any, folder: Path, *, seed: int = 0) -> None:
+    """Save a model of transformers with seeded random weights into a folder, created if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = model_class(config)
+        perturb(model)
+    model.save_pretrained(folder)
 
 
 @torch.no_grad()

@@ -7,17 +7,12 @@ tokens.py and model.pt.
 from __future__ import annotations
 
 import hashlib
-import importlib
-import itertools
 import json
 import math
-import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +27,7 @@ from tuwen_build.errors import VerificationError
 from tuwen_build.options import BuildOptions
 from tuwen_build.reference import normalised, reference_pixels
 from tuwen_build.samples import PHOTOGRAPHS, awkward_images, awkward_texts, known_vocabularies
+from tuwen_build.staged import staged_module
 
 __all__ = ["Bound", "bound", "verify_images", "verify_texts"]
 
@@ -40,7 +36,6 @@ _UNIT_ROUNDOFF = {"bf16": 2.0**-8, "fp16": 2.0**-11, "int8": 2.0**-7}
 _BATCH_SIZES = (1, 2, 3, 7)
 _FIXTURE_LENGTH = 510  # texts.json keeps this many ids of a text
 _STRAIGHT_QUOTES = str.maketrans("“”", '""')
-_packages = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,7 @@ def verify_images(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -
         VerificationError: they differ; says where and by how much.
     """
     folder = staged / "image_preprocessing" / "1"
-    with _staged_module(folder, "pixels") as module:
+    with staged_module(folder, "pixels") as module:
         preprocessor = module.load_preprocessor(folder, module.ImageLimits())
     rules = checkpoint.preprocessing
     served = {}
@@ -99,7 +94,7 @@ def verify_texts(staged: Path, checkpoint: Checkpoint, options: BuildOptions) ->
         VerificationError: they differ; says where and by how much.
     """
     folder = staged / "text_tokenization" / "1"
-    with _staged_module(folder, "tokens") as module:
+    with staged_module(folder, "tokens") as module:
         tokenizer = module.load_tokenizer(folder)
     _verify_tokens(tokenizer, checkpoint, options)
     comparison = _Comparison("text encoder", staged, checkpoint, options)
@@ -250,20 +245,3 @@ def _load_encoder(folder: Path) -> Callable[..., Tensor]:
         warnings.simplefilter("ignore", DeprecationWarning)  # see export.py
         encoder = torch.jit.load(str(folder / "1" / "model.pt"), map_location="cpu")  # type: ignore[no-untyped-call]
     return torch.inference_mode()(encoder)  # type: ignore[no-any-return]
-
-
-@contextmanager
-def _staged_module(folder: Path, name: str) -> Iterator[ModuleType]:
-    """A file of the staged repository as a module, in a package of its own with what it imports beside itself.
-
-    Imports leave no bytecode in the repository as long as the block lasts: some modules import others when asked.
-    """
-    package = f"tuwen_staged_{next(_packages)}"
-    parent = ModuleType(package)
-    parent.__path__ = [str(folder)]
-    sys.modules[package] = parent
-    writes_no_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    try:
-        yield importlib.import_module(f"{package}.{name}")
-    finally:
-        sys.dont_write_bytecode = writes_no_bytecode

@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import _calls
+from tuwen._base import REQUESTS_IN_FLIGHT, BaseClient
 from tuwen._card import ModelCard
-from tuwen._client import REQUESTS_IN_FLIGHT
 from tuwen._connection import AsyncHeaders, Tls
 from tuwen._deadline import Deadline
 from tuwen._errors import ServerError
@@ -32,11 +32,11 @@ from tuwen._grpc_aio import AsyncGrpcTransport
 from tuwen._images import ImageInput
 from tuwen._progress import progress_bar
 from tuwen._requests import EmbeddingBatch, InferResponse, Kind
-from tuwen._retries import RetryBudget, RetryPolicy, patient
+from tuwen._retries import RetryBudget, RetryPolicy
 from tuwen._scores import Similarity
 from tuwen._streams import Chunk, Chunker, Keyed, StreamedItem, outcomes
 from tuwen._transport import AsyncTransport
-from tuwen._zero_shot import Classification, LabelCache, Templates
+from tuwen._zero_shot import Classification, Templates
 
 __all__ = ["AsyncClient"]
 
@@ -44,7 +44,7 @@ Result = TypeVar("Result")
 _Pending = asyncio.Task[InferResponse]
 
 
-class AsyncClient:
+class AsyncClient(BaseClient):
     """The twin of `tuwen.Client` for asyncio: the same methods, awaited.
 
     Safe to share between tasks of one event loop. Use it as an asynchronous context manager, or await `close`.
@@ -76,14 +76,8 @@ class AsyncClient:
         retries: RetryPolicy | None = None,
         transport: AsyncTransport | None = None,
     ) -> None:
-        Deadline(timeout)
-        self._url = url
-        self._timeout = timeout
+        super().__init__(url, timeout, retries)
         self._transport = transport or AsyncGrpcTransport(url, tls=tls, headers=headers)
-        self._card: ModelCard | None = None
-        self._labels = LabelCache()
-        retries = retries or RetryPolicy()
-        self._retry_budget, self._patience = RetryBudget(retries), patient(retries)
 
     async def embed_images(self, images: Sequence[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed images into float32 (n, D), one unit vector each; see `Client.embed_images`."""
@@ -154,9 +148,6 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    def __repr__(self) -> str:
-        return f"AsyncClient({self._url!r}, timeout={self._timeout:g})"
-
     async def _run(self, call: _calls.Call[Result], timeout: float | None) -> Result:
         """Do what a call asks for until it returns."""
         deadline = self._deadline(timeout)
@@ -173,9 +164,6 @@ class AsyncClient:
         except StopIteration as done:
             result: Result = done.value
             return result
-
-    def _deadline(self, timeout: float | None) -> Deadline:
-        return Deadline(self._timeout if timeout is None else timeout)
 
     async def _read_card(self, deadline: Deadline) -> ModelCard:
         if self._card is None:

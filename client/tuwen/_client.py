@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import _calls
+from tuwen._base import REQUESTS_IN_FLIGHT, BaseClient
 from tuwen._card import ModelCard
 from tuwen._connection import Headers, Tls
 from tuwen._deadline import Deadline
@@ -22,19 +23,18 @@ from tuwen._grpc import GrpcTransport
 from tuwen._images import ImageInput
 from tuwen._progress import progress_bar
 from tuwen._requests import EmbeddingBatch, InferResponse, Kind
-from tuwen._retries import RetryBudget, RetryPolicy, patient
+from tuwen._retries import RetryBudget, RetryPolicy
 from tuwen._scores import Similarity
 from tuwen._streams import Chunk, Chunker, Keyed, StreamedItem, outcomes
 from tuwen._transport import PendingResponse, Transport
-from tuwen._zero_shot import Classification, LabelCache, Templates
+from tuwen._zero_shot import Classification, Templates
 
-__all__ = ["REQUESTS_IN_FLIGHT", "Client"]
+__all__ = ["Client"]
 
-REQUESTS_IN_FLIGHT = 8
 Result = TypeVar("Result")
 
 
-class Client:
+class Client(BaseClient):
     """Embeddings and similarities from a server that runs a tuwen repository.
 
     Safe to share between threads. Use it as a context manager, or call `close`.
@@ -64,14 +64,8 @@ class Client:
         retries: RetryPolicy | None = None,
         transport: Transport | None = None,
     ) -> None:
-        Deadline(timeout)
-        self._url = url
-        self._timeout = timeout
+        super().__init__(url, timeout, retries)
         self._transport = transport or GrpcTransport(url, tls=tls, headers=headers)
-        self._card: ModelCard | None = None
-        self._labels = LabelCache()
-        retries = retries or RetryPolicy()
-        self._retry_budget, self._patience = RetryBudget(retries), patient(retries)
 
     def embed_images(self, images: Sequence[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed images.
@@ -216,9 +210,6 @@ class Client:
     ) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"Client({self._url!r}, timeout={self._timeout:g})"
-
     def _run(self, call: _calls.Call[Result], timeout: float | None) -> Result:
         """Do what a call asks for until it returns."""
         deadline = self._deadline(timeout)
@@ -236,9 +227,6 @@ class Client:
             result: Result = done.value
             return result
 
-    def _deadline(self, timeout: float | None) -> Deadline:
-        return Deadline(self._timeout if timeout is None else timeout)
-
     def _read_card(self, deadline: Deadline) -> ModelCard:
         if self._card is None:
 
@@ -249,23 +237,19 @@ class Client:
         return self._card
 
     def _responses(
-        self, pending: Iterator[EmbeddingBatch], deadline: Deadline
+        self, batches: Iterator[EmbeddingBatch], deadline: Deadline
     ) -> Iterator[tuple[EmbeddingBatch, InferResponse | None]]:
         """The responses in order, with a bounded number of requests on their way."""
         window: deque[tuple[EmbeddingBatch, PendingResponse | None]] = deque()
         try:
-            for batch in pending:
-                # a batch of unreadable files only has nothing to send
-                sent = self._transport.send(batch.request, deadline.remaining()) if batch.indices else None
-                window.append((batch, sent))
+            for batch in batches:
+                window.append((batch, self._sent(batch, deadline)))
                 if len(window) == REQUESTS_IN_FLIGHT:
                     yield self._received(*window.popleft(), deadline, self._retry_budget)
             while window:
                 yield self._received(*window.popleft(), deadline, self._retry_budget)
         finally:
-            for _, response in window:
-                if response is not None:
-                    response.cancel()
+            _cancel(pending for _, pending in window)
 
     def _stream(
         self,
@@ -297,16 +281,16 @@ class Client:
                     while waiting and sum(len(ahead.keys) for ahead, *_ in waiting) + len(chunk.keys) > window:
                         yield from finished()
                     batch = chunk.batch()
-                    limit = self._deadline(timeout).remaining()
-                    waiting.append(
-                        (chunk, batch, self._transport.send(batch.request, limit) if batch.indices else None)
-                    )
+                    waiting.append((chunk, batch, self._sent(batch, self._deadline(timeout))))
                 while waiting:
                     yield from finished()
             finally:
-                for _, _, response in waiting:
-                    if response is not None:
-                        response.cancel()
+                _cancel(pending for _, _, pending in waiting)
+
+    def _sent(self, batch: EmbeddingBatch, deadline: Deadline) -> PendingResponse | None:
+        if not batch.indices:  # a batch of unreadable files only has nothing to send
+            return None
+        return self._transport.send(batch.request, deadline.remaining())
 
     def _received(
         self, batch: EmbeddingBatch, pending: PendingResponse | None, deadline: Deadline, budget: RetryBudget
@@ -335,3 +319,9 @@ class Client:
                 return value
             time.sleep(pause)
             attempt, result = attempt + 1, again
+
+
+def _cancel(unfinished: Iterable[PendingResponse | None]) -> None:
+    for pending in unfinished:
+        if pending is not None:
+            pending.cancel()

@@ -33,6 +33,7 @@ class AsyncGrpcTransport:
         self._credentials = tls and tls.credentials()
         self._options = [*CHANNEL_OPTIONS, *(tls.options() if tls else [])]
         self._channel: Any = None
+        self._opened_stub: Any = None
         self._closed = False
 
     async def infer(self, request: InferRequest, timeout: float) -> InferResponse:
@@ -76,7 +77,8 @@ class AsyncGrpcTransport:
                 self._channel = grpc.aio.insecure_channel(self._target, options=self._options)
             else:
                 self._channel = grpc.aio.secure_channel(self._target, self._credentials, options=self._options)
-        return service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+            self._opened_stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        return self._opened_stub
 
     async def _metadata(self) -> Metadata:
         headers = self._headers() if callable(self._headers) else self._headers

@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ __all__ = [
     "Tensor",
     "TextTruncatedWarning",
     "assemble",
+    "batch_of",
     "batches",
     "check_items",
     "parse",
@@ -91,32 +92,31 @@ def check_items(kind: Kind, items: object) -> None:
         raise InvalidArgumentError(f"pass a list of {kind}s, even for one: embed_{kind}s([{kind}])")
 
 
-def batches(
-    kind: Kind,
-    items: Sequence[ImageInput] | Sequence[str],
-    max_batch_size: int,
-    *,
-    positions: Sequence[int] | None = None,
-) -> Iterator[EmbeddingBatch]:
-    """Split a call's items into requests, reading images only as their turn comes.
-
-    Args:
-        positions: what the indices of the batches count, where it is not the place in `items`.
-    """
+def batches(kind: Kind, items: Sequence[ImageInput] | Sequence[str], max_batch_size: int) -> Iterator[EmbeddingBatch]:
+    """Split a call's items into requests, reading images only as their turn comes."""
     size = min(ITEMS_PER_REQUEST[kind], max_batch_size)
     for start in range(0, len(items), size):
-        payloads, indices, failures = [], [], []
-        for place in range(start, min(start + size, len(items))):
-            index = place if positions is None else positions[place]
-            try:
-                payloads.append(_payload(kind, items[place]))
-                indices.append(index)
-            except UnreadableImageError as error:
-                failures.append(ItemFailure(index, "unreadable", str(error)))
-            except InvalidArgumentError as error:
-                raise InvalidArgumentError(f"{kind} {index}: {error}") from error
-        request = InferRequest(f"{kind}_embedding", kind, tuple(payloads), _OUTPUTS[kind])
-        yield EmbeddingBatch(request, tuple(indices), tuple(failures))
+        stop = min(start + size, len(items))
+        yield batch_of(kind, ((index, items[index]) for index in range(start, stop)))
+
+
+def batch_of(kind: Kind, items: Iterable[tuple[int, Any]]) -> EmbeddingBatch:
+    """One request for items, each with its position in the call or stream; reads files and encodes images.
+
+    Raises:
+        InvalidArgumentError: an item is of no type that can be embedded; names its position.
+    """
+    payloads, indices, failures = [], [], []
+    for index, item in items:
+        try:
+            payloads.append(_payload(kind, item))
+            indices.append(index)
+        except UnreadableImageError as error:
+            failures.append(ItemFailure(index, "unreadable", str(error)))
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(f"{kind} {index}: {error}") from error
+    request = InferRequest(f"{kind}_embedding", kind, tuple(payloads), _OUTPUTS[kind])
+    return EmbeddingBatch(request, tuple(indices), tuple(failures))
 
 
 def parse(batch: EmbeddingBatch, response: InferResponse) -> tuple[NDArray[np.float32], list[ItemFailure], list[int]]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen._errors import InvalidArgumentError, ItemFailure
-from tuwen._requests import ITEMS_PER_REQUEST, EmbeddingBatch, InferResponse, Kind, batches, parse
+from tuwen._requests import ITEMS_PER_REQUEST, EmbeddingBatch, InferResponse, Kind, batch_of, parse
 
 __all__ = ["Chunk", "Chunker", "Keyed", "StreamedItem", "outcomes"]
 
@@ -58,7 +58,7 @@ class Chunk:
         Raises:
             InvalidArgumentError: an item is of no type that can be embedded; names its position in the stream.
         """
-        return next(batches(self.kind, self.items, len(self.items), positions=self.indices))
+        return batch_of(self.kind, zip(self.indices, self.items, strict=True))
 
 
 class Chunker:

@@ -14,12 +14,20 @@ from numpy.typing import NDArray
 from tuwen._errors import InvalidArgumentError
 from tuwen._scores import Similarity
 
-__all__ = ["Classification", "LabelCache", "Templates", "check_labels", "label_embeddings", "template_texts"]
+__all__ = [
+    "OWN_TEMPLATES",
+    "Classification",
+    "LabelCache",
+    "Templates",
+    "check_labels",
+    "label_embeddings",
+    "template_texts",
+]
 
 Templates: TypeAlias = Literal["zh", "en", "none"] | Sequence[str]
 """Texts with ``{}`` where the label goes: our own in Chinese or English, the label alone, or yours."""
 
-_OWN_TEMPLATES: dict[str, tuple[str, ...]] = {
+OWN_TEMPLATES: dict[str, tuple[str, ...]] = {
     "none": ("{}",),
     "zh": (
         "{}",
@@ -106,11 +114,13 @@ def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
     """
     if isinstance(labels, str) or not isinstance(labels, Sequence) or not labels:
         raise InvalidArgumentError("pass a list of labels, at least one")
+    seen: set[str] = set()
     for index, label in enumerate(labels):
         if not isinstance(label, str):
             raise InvalidArgumentError(f"label {index}: a label is a str, not {type(label).__name__}")
-        if label in labels[:index]:
+        if label in seen:
             raise InvalidArgumentError(f"label {index}: {label!r} is there twice")
+        seen.add(label)
     return tuple(labels)
 
 
@@ -121,11 +131,11 @@ def template_texts(templates: Templates) -> tuple[str, ...]:
         InvalidArgumentError: an unknown name, none, or one without ``{}``.
     """
     if isinstance(templates, str):
-        if templates not in _OWN_TEMPLATES:
+        if templates not in OWN_TEMPLATES:
             raise InvalidArgumentError(
-                f"templates are {', '.join(map(repr, _OWN_TEMPLATES))} or a list of texts with {{}}, not {templates!r}"
+                f"templates are {', '.join(map(repr, OWN_TEMPLATES))} or a list of texts with {{}}, not {templates!r}"
             )
-        return _OWN_TEMPLATES[templates]
+        return OWN_TEMPLATES[templates]
     for index, template in enumerate(templates):
         if not isinstance(template, str) or "{}" not in template:
             raise InvalidArgumentError(f"template {index}: {template!r} has no {{}} where the label goes")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import ModuleType
+
+from tuwen_build.staged import staged_module
 
 __all__ = ["compare_characters"]
 
@@ -17,10 +17,8 @@ def compare_characters(
 ) -> None:
     """Print how many texts were compared and the characters that differ; each text has one character amid letters."""
     folder = Path(repository) / "text_tokenization" / "1"
-    package = ModuleType("served")
-    package.__path__ = [str(folder)]
-    sys.modules["served"] = package
-    tokenizer = importlib.import_module("served.tokens").load_tokenizer(folder)
+    with staged_module(folder, "tokens") as module:
+        tokenizer = module.load_tokenizer(folder)
     everything = (chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000)
     texts = [f"A{character}bΣ" for character in characters or everything]
     different = []

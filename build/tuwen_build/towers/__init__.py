@@ -12,7 +12,6 @@ from tuwen_build.towers._transformers import (
     CausalTextTower,
     PooledBertTower,
     VisionTransformerTower,
-    additive_mask,
 )
 
 __all__ = [
@@ -21,5 +20,4 @@ __all__ = [
     "PooledBertTower",
     "ResNetTower",
     "VisionTransformerTower",
-    "additive_mask",
 ]

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["BertTower", "CausalTextTower", "PooledBertTower", "VisionTransformerTower", "additive_mask"]
+__all__ = ["BertTower", "CausalTextTower", "PooledBertTower", "VisionTransformerTower"]
 
 
-def additive_mask(attended: Tensor, dtype: torch.dtype) -> Tensor:
+def _additive_mask(attended: Tensor, dtype: torch.dtype) -> Tensor:
     """0 where `attended` is 1, and the lowest number of `dtype` where it is 0."""
     return (1 - attended.to(dtype)) * torch.finfo(dtype).min
 
@@ -77,7 +77,7 @@ class CausalTextTower(nn.Module):
         length = input_ids.shape[1]
         hidden = self.embeddings(input_ids=input_ids)
         attended = attention_mask[:, None, None, :] * self.causal[:length, :length]
-        mask = additive_mask(attended, hidden.dtype)
+        mask = _additive_mask(attended, hidden.dtype)
         hidden = self.final_layer_norm(self.encoder(inputs_embeds=hidden, attention_mask=mask).last_hidden_state)
         last = (attention_mask.sum(dim=1) - 1).clamp(min=0)
         pooled = hidden.gather(1, last[:, None, None].expand(-1, 1, hidden.shape[2]))
@@ -86,4 +86,4 @@ class CausalTextTower(nn.Module):
 
 def _run_bert(bert: Any, input_ids: Tensor, attention_mask: Tensor) -> Any:
     dtype = bert.embeddings.word_embeddings.weight.dtype
-    return bert(input_ids=input_ids, attention_mask=additive_mask(attention_mask[:, None, None, :], dtype))
+    return bert(input_ids=input_ids, attention_mask=_additive_mask(attention_mask[:, None, None, :], dtype))

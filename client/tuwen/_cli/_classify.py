@@ -10,11 +10,9 @@ import typer
 from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, print_json, print_scores
 from tuwen._client import Client
 from tuwen._errors import InvalidArgumentError
-from tuwen._zero_shot import Templates
+from tuwen._zero_shot import OWN_TEMPLATES, Templates
 
 __all__ = ["classify"]
-
-_OWN = ("zh", "en", "none")
 
 
 def classify(
@@ -52,7 +50,7 @@ def classify(
 def _templates(chosen: list[str] | None) -> Templates:
     if not chosen:
         return "zh"
-    own = [name for name in chosen if name in _OWN]
+    own = [name for name in chosen if name in OWN_TEMPLATES]
     if own and len(chosen) > 1:
         raise InvalidArgumentError(f"--template {own[0]} stands alone; give texts with {{}} to combine several")
     return cast(Templates, own[0]) if own else chosen
