@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 from tuwen import AsyncClient
@@ -24,18 +24,25 @@ class Blocking:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
-        assert inspect.iscoroutinefunction(method)
+        if inspect.iscoroutinefunction(method):
+            return lambda *arguments, **options: self._run(method(*arguments, **options))
+        return lambda *arguments, **options: self._iterate(method(*arguments, **options))
 
-        def call(*arguments: Any, **options: Any) -> Any:
-            return asyncio.run_coroutine_threadsafe(method(*arguments, **options), self._loop).result(120)
+    def _iterate(self, stream: AsyncIterator[Any]) -> Iterator[Any]:
+        while (item := self._run(anext(stream, None))) is not None:
+            yield item
 
-        return call
+    def _run(self, call: Awaitable[Any]) -> Any:
+        async def awaited() -> Any:
+            return await call
+
+        return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result(120)
 
     def __enter__(self) -> Blocking:
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result(120)
+        self._run(self._client.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

@@ -35,9 +35,10 @@ class Manifest:
     max_batch_size: int
     embedding_dimension: int
     image_size: int
+    resize: str
+    image_rules: str
     context_length: int
     logit_scale: float
-    image_rules: str
     text_rules: str
     image_deviation: Deviation
     text_deviation: Deviation

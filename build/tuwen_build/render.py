@@ -20,7 +20,10 @@ def templates() -> Path:
 
 
 def render_config(template: Path, card: ModelCard, length_buckets: tuple[int, ...]) -> str:
-    """One ``config.pbtxt``: the template with this checkpoint's shapes, warm-ups and, in ensembles, model card."""
+    """One ``config.pbtxt``: the template with this checkpoint's shapes, warm-ups and model card.
+
+    The ensembles carry the whole card, other models what they have a parameter for.
+    """
     config = text_format.Parse(template.read_text(encoding="utf-8"), ModelConfig())
     config.max_batch_size = card.max_batch_size
     for tensor in (*config.input, *config.output):
@@ -31,8 +34,8 @@ def render_config(template: Path, card: ModelCard, length_buckets: tuple[int, ..
     if card.precision == "int8" and config.backend == "pytorch":  # there are no such kernels for these shapes on a GPU
         config.instance_group[0].kind = ModelInstanceGroup.KIND_CPU
     _render_warmups(config, card.image_size, length_buckets)
-    if config.platform == "ensemble":
-        for name, value in card.to_parameters().items():
+    for name, value in card.to_parameters().items():
+        if config.platform == "ensemble" or name in config.parameters:
             config.parameters[name].string_value = value
     header = "# Written by `tuwen build`; the commented original is model_repository/ in tuwen's source.\n"
     return header + str(text_format.MessageToString(config, as_utf8=True))

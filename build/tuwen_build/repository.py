@@ -84,6 +84,8 @@ def build_repository(
             fingerprint=space,
             embedding_dimension=checkpoint.embedding_dimension,
             image_size=side,
+            resize=checkpoint.preprocessing.resize,
+            image_rules=options.image_rules,
             context_length=context_length,
             logit_scale=checkpoint.logit_scale,
             precision=options.precision,
@@ -101,7 +103,6 @@ def build_repository(
         progress("writing the manifest")
         manifest = Manifest(
             **vars(card),
-            image_rules=options.image_rules,
             text_rules=options.text_rules,
             image_deviation=image_deviation,
             text_deviation=text_deviation,

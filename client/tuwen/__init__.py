@@ -19,6 +19,7 @@ from tuwen._errors import (
     BuildError,
     ClientClosedError,
     DeadlineExceededError,
+    EmbeddingSpaceError,
     InferenceError,
     InvalidArgumentError,
     InvalidItemsError,
@@ -31,11 +32,14 @@ from tuwen._errors import (
     ServerUnavailableError,
     TuwenError,
 )
+from tuwen._fetching import HttpFetcher
 from tuwen._images import ImageInput
+from tuwen._profile import Profile
 from tuwen._requests import TextTruncatedWarning
 from tuwen._retries import RetryPolicy
 from tuwen._scores import Similarity
-from tuwen._streams import StreamedItem
+from tuwen._statistics import ModelStatistics, Statistics
+from tuwen._streams import ItemOutcome
 from tuwen._zero_shot import Classification, Templates
 
 __all__ = [
@@ -46,21 +50,26 @@ __all__ = [
     "Client",
     "ClientClosedError",
     "DeadlineExceededError",
+    "EmbeddingSpaceError",
+    "HttpFetcher",
     "ImageInput",
     "InferenceError",
     "InvalidArgumentError",
     "InvalidItemsError",
     "ItemFailure",
+    "ItemOutcome",
     "MissingExtraError",
     "ModelCard",
     "ModelNotFoundError",
+    "ModelStatistics",
     "OverloadedError",
+    "Profile",
     "RetryPolicy",
     "ServeError",
     "ServerError",
     "ServerUnavailableError",
     "Similarity",
-    "StreamedItem",
+    "Statistics",
     "Templates",
     "TextTruncatedWarning",
     "Tls",

@@ -23,18 +23,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import _calls
-from tuwen._base import REQUESTS_IN_FLIGHT, BaseClient
+from tuwen._base import BaseClient
 from tuwen._card import ModelCard
 from tuwen._connection import AsyncHeaders, Tls
 from tuwen._deadline import Deadline
 from tuwen._errors import ServerError
+from tuwen._fetching import HttpFetcher
 from tuwen._grpc_aio import AsyncGrpcTransport
 from tuwen._images import ImageInput
+from tuwen._profile import Profile
 from tuwen._progress import progress_bar
-from tuwen._requests import EmbeddingBatch, InferResponse, Kind
+from tuwen._requests import EmbeddingBatch, InferResponse, naming, parse
 from tuwen._retries import RetryBudget, RetryPolicy
+from tuwen._routes import Kind, Preprocess
 from tuwen._scores import Similarity
-from tuwen._streams import Chunk, Chunker, Keyed, StreamedItem, outcomes
+from tuwen._statistics import Statistics
+from tuwen._streams import Chunk, Chunker, ItemOutcome, Keyed
 from tuwen._transport import AsyncTransport
 from tuwen._zero_shot import Classification, Templates
 
@@ -59,6 +63,11 @@ class AsyncClient(BaseClient):
         headers: what every request carries (names in lower case), such as a token for a proxy, or the key of
             Triton's restricted protocols; or a function that gives them. Never shown in errors or `repr`.
         retries: how often a request is tried that failed for want of a server or of room in its queue.
+        preprocess: ``client`` decodes and resizes images here, with the server's own code, and sends pixels straight
+            to the vision encoder: for when the server's CPUs are the bottleneck. Same vectors, given the same Pillow.
+        fetcher: takes images at web addresses; None refuses them.
+        expected_fingerprint: the embedding space that the vectors must be of, such as that of an index; None takes
+            the server's. Either way it is held for the client's life.
         transport: another way to a server, such as ``tuwen.testing.AsyncFakeTransport`` in tests.
 
     Raises:
@@ -74,24 +83,47 @@ class AsyncClient(BaseClient):
         tls: Tls | None = None,
         headers: AsyncHeaders | None = None,
         retries: RetryPolicy | None = None,
+        preprocess: Preprocess = "server",
+        fetcher: HttpFetcher | None = None,
+        expected_fingerprint: str | None = None,
         transport: AsyncTransport | None = None,
     ) -> None:
-        super().__init__(url, timeout, retries)
+        super().__init__(
+            url,
+            timeout=timeout,
+            retries=retries,
+            preprocess=preprocess,
+            fetcher=fetcher,
+            expected_fingerprint=expected_fingerprint,
+        )
         self._transport = transport or AsyncGrpcTransport(url, tls=tls, headers=headers)
 
     async def embed_images(self, images: Sequence[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed images into float32 (n, D), one unit vector each; see `Client.embed_images`."""
-        return await self._run(_calls.embed("image", images), timeout)
+        deadline = self._deadline(timeout)
+        return await self._run(_calls.embed("image", images, self._routes.within(deadline)), deadline)
 
     async def embed_texts(self, texts: Sequence[str], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed texts into float32 (n, D), one unit vector each; see `Client.embed_texts`."""
-        return await self._run(_calls.embed("text", texts), timeout)
+        return await self._run(_calls.embed("text", texts, self._routes), self._deadline(timeout))
+
+    async def try_embed_images(
+        self, images: Sequence[ImageInput], *, timeout: float | None = None
+    ) -> list[ItemOutcome]:
+        """Embed images, and get an outcome for each; see `Client.try_embed_images`."""
+        deadline = self._deadline(timeout)
+        return await self._run(_calls.attempt("image", images, self._routes.within(deadline)), deadline)
+
+    async def try_embed_texts(self, texts: Sequence[str], *, timeout: float | None = None) -> list[ItemOutcome]:
+        """Embed texts, and get an outcome for each; see `Client.try_embed_texts`."""
+        return await self._run(_calls.attempt("text", texts, self._routes), self._deadline(timeout))
 
     async def similarity(
         self, *, images: Sequence[ImageInput], texts: Sequence[str], timeout: float | None = None
     ) -> Similarity:
         """Compare every image with every text; see `Client.similarity`."""
-        return await self._run(_calls.compare(images, texts), timeout)
+        deadline = self._deadline(timeout)
+        return await self._run(_calls.compare(images, texts, self._routes.within(deadline)), deadline)
 
     async def classify(
         self,
@@ -102,7 +134,9 @@ class AsyncClient(BaseClient):
         timeout: float | None = None,
     ) -> Classification:
         """Tell which of the labels each image shows; see `Client.classify`."""
-        return await self._run(_calls.classify(images, labels, templates, self._labels), timeout)
+        deadline = self._deadline(timeout)
+        routes = self._routes.within(deadline)
+        return await self._run(_calls.classify(images, labels, templates, self._labels, routes), deadline)
 
     def stream_images(
         self,
@@ -112,7 +146,7 @@ class AsyncClient(BaseClient):
         skip: Container[Hashable] = frozenset(),
         progress: bool = False,
         timeout: float | None = None,
-    ) -> AsyncIterator[StreamedItem]:
+    ) -> AsyncIterator[ItemOutcome]:
         """Embed any number of images, of an iterable or an asynchronous one; see `Client.stream_images`."""
         return self._stream("image", images, window=window, skip=skip, progress=progress, timeout=timeout)
 
@@ -124,13 +158,24 @@ class AsyncClient(BaseClient):
         skip: Container[Hashable] = frozenset(),
         progress: bool = False,
         timeout: float | None = None,
-    ) -> AsyncIterator[StreamedItem]:
+    ) -> AsyncIterator[ItemOutcome]:
         """Embed any number of texts, of an iterable or an asynchronous one; see `Client.stream_texts`."""
         return self._stream("text", texts, window=window, skip=skip, progress=progress, timeout=timeout)
 
     async def model_card(self, *, timeout: float | None = None) -> ModelCard:
         """What the server's vectors are, read once; see `Client.model_card`."""
-        return await self._run(_calls.read_card(), timeout)
+        return await self._run(_calls.read_card(), self._deadline(timeout))
+
+    async def statistics(self, *, timeout: float | None = None) -> Statistics:
+        """What the server has counted, model by model; see `Client.statistics`."""
+        return await self._run(_calls.read_statistics(), self._deadline(timeout))
+
+    async def profile(
+        self, *, images: Sequence[ImageInput] = (), texts: Sequence[str] = (), timeout: float | None = None
+    ) -> Profile:
+        """Embed these and tell where the time went; see `Client.profile`."""
+        deadline = self._deadline(timeout)
+        return await self._run(_calls.profile(images, texts, self._routes.within(deadline)), deadline)
 
     async def is_ready(self, *, timeout: float = 2.0) -> bool:
         """Whether the server answers and has loaded all its models; see `Client.is_ready`."""
@@ -139,6 +184,7 @@ class AsyncClient(BaseClient):
     async def close(self) -> None:
         """Close the connection. Idempotent."""
         await self._transport.close()
+        self._routes.close()
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -148,9 +194,8 @@ class AsyncClient(BaseClient):
     ) -> None:
         await self.close()
 
-    async def _run(self, call: _calls.Call[Result], timeout: float | None) -> Result:
+    async def _run(self, call: _calls.Call[Result], deadline: Deadline) -> Result:
         """Do what a call asks for until it returns."""
-        deadline = self._deadline(timeout)
         answer: object = None
         try:
             while True:
@@ -158,7 +203,9 @@ class AsyncClient(BaseClient):
                 if isinstance(effect, _calls.Infer):
                     answer = await self._infer(effect, deadline)
                 elif isinstance(effect, _calls.ReadCard):
-                    answer = await self._read_card(deadline)
+                    answer = self._card or await self._read_card(deadline)
+                elif isinstance(effect, _calls.ReadStatistics):
+                    answer = await self._ask(self._transport.statistics, deadline)
                 else:
                     warnings.warn(effect.warning, stacklevel=3)
         except StopIteration as done:
@@ -166,11 +213,10 @@ class AsyncClient(BaseClient):
             return result
 
     async def _read_card(self, deadline: Deadline) -> ModelCard:
-        if self._card is None:
-            self._card = await self._retrying(
-                lambda: self._transport.model_card(deadline.remaining()), deadline, self._retry_budget
-            )
-        return self._card
+        return self._accept(await self._ask(self._transport.model_card, deadline))
+
+    async def _ask(self, question: Callable[[float], Coroutine[Any, Any, Result]], deadline: Deadline) -> Result:
+        return await self._retrying(lambda: question(deadline.remaining()), deadline, self._retry_budget)
 
     async def _infer(self, wanted: _calls.Infer, deadline: Deadline) -> _calls.Answers:
         """The responses in order, with a bounded number of requests on their way."""
@@ -179,7 +225,7 @@ class AsyncClient(BaseClient):
         try:
             while (batch := await _next(wanted)) is not None:
                 window.append((batch, self._sent(batch, deadline, self._retry_budget)))
-                if len(window) == REQUESTS_IN_FLIGHT:
+                if len(window) == wanted.in_flight:
                     answers.append(await _received(window))
             while window:
                 answers.append(await _received(window))
@@ -196,8 +242,8 @@ class AsyncClient(BaseClient):
         skip: Container[Hashable],
         progress: bool,
         timeout: float | None,
-    ) -> AsyncIterator[StreamedItem]:
-        card = await self._run(_calls.read_card(), timeout)
+    ) -> AsyncIterator[ItemOutcome]:
+        card = await self.model_card(timeout=timeout)
         chunker = Chunker(kind, window=window, max_batch_size=card.max_batch_size, skip=skip)
         waiting: deque[tuple[Chunk, EmbeddingBatch, _Pending | None]] = deque()
         budget = RetryBudget(self._patience)
@@ -205,23 +251,33 @@ class AsyncClient(BaseClient):
             try:
                 async for chunk in _chunks(chunker, items):
                     while waiting and sum(len(ahead.keys) for ahead, *_ in waiting) + len(chunk.keys) > window:
-                        for outcome in await _outcomes(waiting):
+                        for outcome in await _outcomes(waiting, card):
                             bar.update()
                             yield outcome
-                    batch = await asyncio.to_thread(chunk.batch) if kind == "image" else chunk.batch()
-                    waiting.append((chunk, batch, self._sent(batch, self._deadline(timeout), budget)))
+                    deadline = self._deadline(timeout)
+                    route = self._routes.within(deadline).to(kind, card)
+                    batch = await asyncio.to_thread(chunk.batch, route) if kind == "image" else chunk.batch(route)
+                    waiting.append((chunk, batch, self._sent(batch, deadline, budget)))
                 while waiting:
-                    for outcome in await _outcomes(waiting):
+                    for outcome in await _outcomes(waiting, card):
                         bar.update()
                         yield outcome
             finally:
                 await _cancelled(task for _, _, task in waiting)
 
     def _sent(self, batch: EmbeddingBatch, deadline: Deadline, budget: RetryBudget) -> _Pending | None:
-        if not batch.indices:  # a batch of unreadable files only has nothing to send
+        if not batch.positions:  # a batch of unreadable files only has nothing to send
             return None
-        attempt = lambda: self._transport.infer(batch.request, deadline.remaining())  # noqa: E731
-        return asyncio.create_task(self._retrying(attempt, deadline, budget))
+        return asyncio.create_task(self._infer_one(batch, deadline, budget))
+
+    async def _infer_one(self, batch: EmbeddingBatch, deadline: Deadline, budget: RetryBudget) -> InferResponse:
+        with naming(batch):
+            response = await self._retrying(
+                lambda: self._transport.infer(batch.request, deadline.remaining()), deadline, budget
+            )
+            if not batch.tells_space:
+                await self._read_card(deadline)
+        return response
 
     async def _retrying(
         self, attempt: Callable[[], Coroutine[Any, Any, Result]], deadline: Deadline, budget: RetryBudget
@@ -269,11 +325,13 @@ async def _chunks(chunker: Chunker, items: Iterable[Any] | AsyncIterable[Any]) -
         yield chunk
 
 
-async def _outcomes(waiting: deque[tuple[Chunk, EmbeddingBatch, _Pending | None]]) -> Iterator[StreamedItem]:
+async def _outcomes(
+    waiting: deque[tuple[Chunk, EmbeddingBatch, _Pending | None]], card: ModelCard
+) -> Iterator[ItemOutcome]:
     chunk, batch, task = waiting[0]
     response = await task if task is not None else None
     waiting.popleft()
-    return outcomes(chunk, batch, response)
+    return chunk.outcomes(parse(batch, response, card))
 
 
 async def _cancelled(tasks: Iterable[_Pending | None]) -> None:

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import threading
+
 from tuwen._card import ModelCard
 from tuwen._deadline import Deadline
+from tuwen._errors import EmbeddingSpaceError
+from tuwen._fetching import HttpFetcher
 from tuwen._retries import RetryBudget, RetryPolicy, patient
+from tuwen._routes import Preprocess, Routes
 from tuwen._zero_shot import LabelCache
 
-__all__ = ["REQUESTS_IN_FLIGHT", "BaseClient"]
-
-REQUESTS_IN_FLIGHT = 8
+__all__ = ["BaseClient"]
 
 
 class BaseClient:
     """The state of a client.
 
     Raises:
-        InvalidArgumentError: the timeout makes no sense.
+        InvalidArgumentError: a setting makes no sense.
     """
 
-    def __init__(self, url: str, timeout: float, retries: RetryPolicy | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float,
+        retries: RetryPolicy | None,
+        preprocess: Preprocess,
+        fetcher: HttpFetcher | None,
+        expected_fingerprint: str | None,
+    ) -> None:
         Deadline(timeout)
         self._url = url
         self._timeout = timeout
+        self._routes = Routes(preprocess, fetcher)
+        self._fingerprint = expected_fingerprint
         self._card: ModelCard | None = None
+        self._accepting = threading.Lock()
         self._labels = LabelCache()
         retries = retries or RetryPolicy()
         self._retry_budget, self._patience = RetryBudget(retries), patient(retries)
@@ -33,3 +48,15 @@ class BaseClient:
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._timeout if timeout is None else timeout)
+
+    def _accept(self, card: ModelCard) -> ModelCard:
+        """Remember the first card, and hold every later one to its embedding space.
+
+        Raises:
+            EmbeddingSpaceError: it is not the expected space, or no longer the same.
+        """
+        with self._accepting:
+            if self._fingerprint not in (None, card.fingerprint):
+                raise EmbeddingSpaceError(str(self._fingerprint), card.fingerprint)
+            self._fingerprint, self._card = card.fingerprint, card
+        return card

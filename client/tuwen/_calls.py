@@ -1,11 +1,14 @@
 """What every method does, written once for the synchronous and the asynchronous client.
 
-A call is a generator: it yields what it needs from outside (the model card, responses, a warning shown) and is
-resumed with it; what it returns is the method's result. The clients differ only in how they get those things.
+A call is a generator: it yields what it needs from outside (the model card, responses, the server's statistics, a
+warning shown) and is resumed with it; what it returns is the method's result. The clients differ only in how they get
+those things.
 """
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -16,11 +19,39 @@ from numpy.typing import NDArray
 from tuwen._card import ModelCard
 from tuwen._errors import InvalidArgumentError
 from tuwen._images import ImageInput
-from tuwen._requests import EmbeddingBatch, InferResponse, Kind, TextTruncatedWarning, assemble, batches, check_items
+from tuwen._profile import Profile, profile_of
+from tuwen._requests import (
+    EmbeddingBatch,
+    InferResponse,
+    Parsed,
+    TextTruncatedWarning,
+    assemble,
+    batches,
+    check_items,
+    parse,
+)
+from tuwen._routes import Kind, Routes
 from tuwen._scores import Similarity, similarity
+from tuwen._statistics import Statistics, difference
+from tuwen._streams import ItemOutcome, key_of, outcome
 from tuwen._zero_shot import Classification, LabelCache, Templates, check_labels, label_embeddings, template_texts
 
-__all__ = ["Answers", "Call", "Effect", "Infer", "ReadCard", "Warn", "classify", "compare", "embed", "read_card"]
+__all__ = [
+    "Answers",
+    "Call",
+    "Effect",
+    "Infer",
+    "ReadCard",
+    "ReadStatistics",
+    "Warn",
+    "attempt",
+    "classify",
+    "compare",
+    "embed",
+    "profile",
+    "read_card",
+    "read_statistics",
+]
 
 Answers: TypeAlias = "list[tuple[EmbeddingBatch, InferResponse | None]]"
 """Batches with their responses, in order; None for a batch that had nothing to send."""
@@ -32,16 +63,23 @@ class ReadCard:
 
 
 @dataclass(frozen=True)
+class ReadStatistics:
+    """Wants the server's `Statistics`."""
+
+
+@dataclass(frozen=True)
 class Infer:
     """Wants the `Answers` to batches.
 
     Attributes:
         batches: to be advanced as requests leave, so that few images are in memory at once.
         reads_files: whether advancing it reads files and encodes images.
+        in_flight: the most requests on their way at once.
     """
 
     batches: Iterator[EmbeddingBatch]
     reads_files: bool
+    in_flight: int = 8
 
 
 @dataclass(frozen=True)
@@ -51,7 +89,7 @@ class Warn:
     warning: Warning
 
 
-Effect: TypeAlias = ReadCard | Infer | Warn
+Effect: TypeAlias = ReadCard | ReadStatistics | Infer | Warn
 Result = TypeVar("Result")
 Call: TypeAlias = Generator[Effect, Any, Result]
 
@@ -62,12 +100,16 @@ def read_card() -> Call[ModelCard]:
     return card
 
 
-def embed(kind: Kind, items: Sequence[ImageInput] | Sequence[str]) -> Call[NDArray[np.float32]]:
+def read_statistics() -> Call[Statistics]:
+    """What the server has counted."""
+    statistics: Statistics = yield ReadStatistics()
+    return statistics
+
+
+def embed(kind: Kind, items: Sequence[ImageInput] | Sequence[str], routes: Routes) -> Call[NDArray[np.float32]]:
     """Unit vectors, float32 (n, D)."""
-    check_items(kind, items)
-    card = yield from read_card()
-    answers: Answers = yield Infer(batches(kind, items, card.max_batch_size), reads_files=kind == "image")
-    embeddings, truncated = assemble(kind, len(items), card.embedding_dimension, answers)
+    card, parsed = yield from _parsed(kind, items, routes)
+    embeddings, truncated = assemble(kind, len(items), card.embedding_dimension, parsed)
     if truncated:
         shown = ", ".join(map(str, truncated[:10])) + (", ..." if len(truncated) > 10 else "")
         message = f"{len(truncated)} of {len(items)} texts were cut to the model's context length: {shown}"
@@ -75,18 +117,25 @@ def embed(kind: Kind, items: Sequence[ImageInput] | Sequence[str]) -> Call[NDArr
     return embeddings
 
 
-def compare(images: Sequence[ImageInput], texts: Sequence[str]) -> Call[Similarity]:
+def attempt(kind: Kind, items: Sequence[ImageInput] | Sequence[str], routes: Routes) -> Call[list[ItemOutcome]]:
+    """An outcome for each item, in order."""
+    _, parsed = yield from _parsed(kind, items, routes)
+    owner = {position: batch for batch in parsed for position in (*batch.embeddings, *batch.failures)}
+    return [outcome(index, key_of(item, index), owner[index]) for index, item in enumerate(items)]
+
+
+def compare(images: Sequence[ImageInput], texts: Sequence[str], routes: Routes) -> Call[Similarity]:
     """Every image with every text."""
     _check_some("similarity", "image", images)
     _check_some("similarity", "text", texts)
-    image_embeddings = yield from embed("image", images)
-    text_embeddings = yield from embed("text", texts)
+    image_embeddings = yield from embed("image", images, routes)
+    text_embeddings = yield from embed("text", texts, routes)
     card = yield from read_card()
     return similarity(image_embeddings, text_embeddings, card.logit_scale)
 
 
 def classify(
-    images: Sequence[ImageInput], labels: Sequence[str], templates: Templates, cache: LabelCache
+    images: Sequence[ImageInput], labels: Sequence[str], templates: Templates, cache: LabelCache, routes: Routes
 ) -> Call[Classification]:
     """Every image with the mean vector of every label's texts."""
     checked, texts = check_labels(labels), template_texts(templates)
@@ -94,14 +143,60 @@ def classify(
     known = cache.known(checked, texts)
     if missing := [label for label in checked if label not in known]:
         prompts = [template.replace("{}", label) for label in missing for template in texts]
-        vectors = yield from embed("text", prompts)
+        vectors = yield from embed("text", prompts, routes)
         found = dict(zip(missing, label_embeddings(vectors, len(texts)), strict=True))
         cache.remember(found, texts)
         known |= found
-    image_embeddings = yield from embed("image", images)
+    image_embeddings = yield from embed("image", images, routes)
     card = yield from read_card()
     label_vectors = np.stack([known[label] for label in checked])
     return Classification(checked, similarity(image_embeddings, label_vectors, card.logit_scale))
+
+
+def profile(images: Sequence[ImageInput], texts: Sequence[str], routes: Routes) -> Call[Profile]:
+    """Where the time goes when these are embedded, one request at a time."""
+    check_items("image", images)
+    check_items("text", texts)
+    if not images and not texts:
+        raise InvalidArgumentError("profile needs images or texts")
+    card = yield from read_card()
+    before = yield from read_statistics()
+    sent: Counter[str] = Counter()
+    waiting, start = 0.0, time.perf_counter()
+    kinds: list[tuple[Kind, Sequence[ImageInput] | Sequence[str]]] = [("image", images), ("text", texts)]
+    for kind, items in kinds:
+        building: list[float] = []
+        asked = time.perf_counter()
+        wanted = _timed(batches(routes.to(kind, card), items, card.max_batch_size), building)
+        answers: Answers = yield Infer(wanted, reads_files=kind == "image", in_flight=1)
+        waiting += time.perf_counter() - asked - sum(building)
+        parsed = [parse(batch, response, card) for batch, response in answers]
+        assemble(kind, len(items), card.embedding_dimension, parsed)
+        sent.update(batch.request.model for batch, response in answers if response is not None)
+    total = time.perf_counter() - start
+    after = yield from read_statistics()
+    return profile_of(len(images) + len(texts), sent, total, waiting, difference(after, before))
+
+
+def _timed(wanted: Iterator[EmbeddingBatch], seconds: list[float]) -> Iterator[EmbeddingBatch]:
+    """The same batches; notes how long each took to build."""
+    while True:
+        start = time.perf_counter()
+        batch = next(wanted, None)
+        seconds.append(time.perf_counter() - start)
+        if batch is None:
+            return
+        yield batch
+
+
+def _parsed(
+    kind: Kind, items: Sequence[ImageInput] | Sequence[str], routes: Routes
+) -> Call[tuple[ModelCard, list[Parsed]]]:
+    check_items(kind, items)
+    card = yield from read_card()
+    wanted = batches(routes.to(kind, card), items, card.max_batch_size)
+    answers: Answers = yield Infer(wanted, reads_files=kind == "image")
+    return card, [parse(batch, response, card) for batch, response in answers]
 
 
 def _check_some(method: str, kind: Kind, items: Sequence[object]) -> None:

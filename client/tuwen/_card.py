@@ -20,6 +20,8 @@ class ModelCard:
         fingerprint: the name of the embedding space: only vectors with the same one may be compared.
         embedding_dimension: D, the length of a vector.
         image_size: the side of the square that images are resized or cropped to, in pixels.
+        resize: ``squash`` to that square, or ``crop`` the centre once the shortest edge fits.
+        image_rules: ``reference``: images are seen as by the model's own code; ``display``: as by a viewer.
         context_length: the most tokens of a text, special tokens included; longer ones are cut.
         logit_scale: what a cosine is multiplied with to become a logit.
         precision: of the encoders' arithmetic (``fp32``, ``bf16``, ``fp16`` or ``int8``); vectors are float32.
@@ -31,6 +33,8 @@ class ModelCard:
     fingerprint: str
     embedding_dimension: int
     image_size: int
+    resize: str
+    image_rules: str
     context_length: int
     logit_scale: float
     precision: str

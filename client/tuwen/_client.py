@@ -14,18 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import _calls
-from tuwen._base import REQUESTS_IN_FLIGHT, BaseClient
+from tuwen._base import BaseClient
 from tuwen._card import ModelCard
 from tuwen._connection import Headers, Tls
 from tuwen._deadline import Deadline
 from tuwen._errors import ServerError
+from tuwen._fetching import HttpFetcher
 from tuwen._grpc import GrpcTransport
 from tuwen._images import ImageInput
+from tuwen._profile import Profile
 from tuwen._progress import progress_bar
-from tuwen._requests import EmbeddingBatch, InferResponse, Kind
+from tuwen._requests import EmbeddingBatch, InferResponse, naming, parse
 from tuwen._retries import RetryBudget, RetryPolicy
+from tuwen._routes import Kind, Preprocess
 from tuwen._scores import Similarity
-from tuwen._streams import Chunk, Chunker, Keyed, StreamedItem, outcomes
+from tuwen._statistics import Statistics
+from tuwen._streams import Chunk, Chunker, ItemOutcome, Keyed
 from tuwen._transport import PendingResponse, Transport
 from tuwen._zero_shot import Classification, Templates
 
@@ -47,6 +51,11 @@ class Client(BaseClient):
         headers: what every request carries (names in lower case), such as a token for a proxy, or the key of
             Triton's restricted protocols; or a function that gives them. Never shown in errors or `repr`.
         retries: how often a request is tried that failed for want of a server or of room in its queue.
+        preprocess: ``client`` decodes and resizes images here, with the server's own code, and sends pixels straight
+            to the vision encoder: for when the server's CPUs are the bottleneck. Same vectors, given the same Pillow.
+        fetcher: takes images at web addresses; None refuses them.
+        expected_fingerprint: the embedding space that the vectors must be of, such as that of an index; None takes
+            the server's. Either way it is held for the client's life.
         transport: another way to a server, such as ``tuwen.testing.FakeTransport`` in tests.
 
     Raises:
@@ -62,9 +71,19 @@ class Client(BaseClient):
         tls: Tls | None = None,
         headers: Headers | None = None,
         retries: RetryPolicy | None = None,
+        preprocess: Preprocess = "server",
+        fetcher: HttpFetcher | None = None,
+        expected_fingerprint: str | None = None,
         transport: Transport | None = None,
     ) -> None:
-        super().__init__(url, timeout, retries)
+        super().__init__(
+            url,
+            timeout=timeout,
+            retries=retries,
+            preprocess=preprocess,
+            fetcher=fetcher,
+            expected_fingerprint=expected_fingerprint,
+        )
         self._transport = transport or GrpcTransport(url, tls=tls, headers=headers)
 
     def embed_images(self, images: Sequence[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
@@ -83,7 +102,8 @@ class Client(BaseClient):
             InvalidArgumentError: not a list, or an element of a type that is no image.
             ServerError: the server, or the way to it, failed.
         """
-        return self._run(_calls.embed("image", images), timeout)
+        deadline = self._deadline(timeout)
+        return self._run(_calls.embed("image", images, self._routes.within(deadline)), deadline)
 
     def embed_texts(self, texts: Sequence[str], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed texts. Those longer than the model's context length are cut, with a `TextTruncatedWarning`.
@@ -100,7 +120,23 @@ class Client(BaseClient):
             InvalidArgumentError: not a list of strings.
             ServerError: the server, or the way to it, failed.
         """
-        return self._run(_calls.embed("text", texts), timeout)
+        return self._run(_calls.embed("text", texts, self._routes), self._deadline(timeout))
+
+    def try_embed_images(self, images: Sequence[ImageInput], *, timeout: float | None = None) -> list[ItemOutcome]:
+        """Embed images, and get an outcome for each instead of an error for all.
+
+        Returns:
+            one `ItemOutcome` an image, in their order; ``ok`` tells those with an embedding.
+
+        Raises:
+            InvalidArgumentError, ServerError: as `embed_images`.
+        """
+        deadline = self._deadline(timeout)
+        return self._run(_calls.attempt("image", images, self._routes.within(deadline)), deadline)
+
+    def try_embed_texts(self, texts: Sequence[str], *, timeout: float | None = None) -> list[ItemOutcome]:
+        """Embed texts, and get an outcome for each; as `try_embed_images`. ``truncated`` tells those that were cut."""
+        return self._run(_calls.attempt("text", texts, self._routes), self._deadline(timeout))
 
     def similarity(
         self, *, images: Sequence[ImageInput], texts: Sequence[str], timeout: float | None = None
@@ -114,7 +150,8 @@ class Client(BaseClient):
             InvalidArgumentError: no images or no texts.
             InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
         """
-        return self._run(_calls.compare(images, texts), timeout)
+        deadline = self._deadline(timeout)
+        return self._run(_calls.compare(images, texts, self._routes.within(deadline)), deadline)
 
     def classify(
         self,
@@ -141,7 +178,9 @@ class Client(BaseClient):
             InvalidArgumentError: no images, no labels, a label twice, or a template without ``{}``.
             InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
         """
-        return self._run(_calls.classify(images, labels, templates, self._labels), timeout)
+        deadline = self._deadline(timeout)
+        routes = self._routes.within(deadline)
+        return self._run(_calls.classify(images, labels, templates, self._labels, routes), deadline)
 
     def stream_images(
         self,
@@ -151,7 +190,7 @@ class Client(BaseClient):
         skip: Container[Hashable] = frozenset(),
         progress: bool = False,
         timeout: float | None = None,
-    ) -> Iterator[StreamedItem]:
+    ) -> Iterator[ItemOutcome]:
         """Embed any number of images, in memory that does not grow with them.
 
         The next images are taken as results are: a slow consumer slows the stream down. A refused image is an
@@ -166,7 +205,7 @@ class Client(BaseClient):
             timeout: seconds for each request, retries included.
 
         Yields:
-            a `StreamedItem` for every image that was not skipped, in their order.
+            a `ItemOutcome` for every image that was not skipped, in their order.
 
         Raises:
             InvalidArgumentError: an element of a type that is no image; names its position.
@@ -182,7 +221,7 @@ class Client(BaseClient):
         skip: Container[Hashable] = frozenset(),
         progress: bool = False,
         timeout: float | None = None,
-    ) -> Iterator[StreamedItem]:
+    ) -> Iterator[ItemOutcome]:
         """Embed any number of texts; as `stream_images`, with texts or ``(key, text)``."""
         return self._stream("text", texts, window=window, skip=skip, progress=progress, timeout=timeout)
 
@@ -192,7 +231,27 @@ class Client(BaseClient):
         Raises:
             ServerError: the server, or the way to it, failed, or serves no repository of tuwen's.
         """
-        return self._run(_calls.read_card(), timeout)
+        return self._run(_calls.read_card(), self._deadline(timeout))
+
+    def statistics(self, *, timeout: float | None = None) -> Statistics:
+        """What the server has counted, model by model: requests, failures, batch sizes, times.
+
+        Raises:
+            ServerError: the server, or the way to it, failed.
+        """
+        return self._run(_calls.read_statistics(), self._deadline(timeout))
+
+    def profile(
+        self, *, images: Sequence[ImageInput] = (), texts: Sequence[str] = (), timeout: float | None = None
+    ) -> Profile:
+        """Embed these, one request after the other, and tell where the time went.
+
+        Raises:
+            InvalidArgumentError: neither images nor texts.
+            InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
+        """
+        deadline = self._deadline(timeout)
+        return self._run(_calls.profile(images, texts, self._routes.within(deadline)), deadline)
 
     def is_ready(self, *, timeout: float = 2.0) -> bool:
         """Whether the server answers and has loaded all its models. Never raises for a server that is not there."""
@@ -201,6 +260,7 @@ class Client(BaseClient):
     def close(self) -> None:
         """Close the connection. Idempotent."""
         self._transport.close()
+        self._routes.close()
 
     def __enter__(self) -> Client:
         return self
@@ -210,17 +270,18 @@ class Client(BaseClient):
     ) -> None:
         self.close()
 
-    def _run(self, call: _calls.Call[Result], timeout: float | None) -> Result:
+    def _run(self, call: _calls.Call[Result], deadline: Deadline) -> Result:
         """Do what a call asks for until it returns."""
-        deadline = self._deadline(timeout)
         answer: object = None
         try:
             while True:
                 effect = call.send(answer)
                 if isinstance(effect, _calls.Infer):
-                    answer = list(self._responses(effect.batches, deadline))
+                    answer = list(self._responses(effect, deadline))
                 elif isinstance(effect, _calls.ReadCard):
-                    answer = self._read_card(deadline)
+                    answer = self._card or self._read_card(deadline)
+                elif isinstance(effect, _calls.ReadStatistics):
+                    answer = self._ask(self._transport.statistics, deadline)
                 else:
                     warnings.warn(effect.warning, stacklevel=3)
         except StopIteration as done:
@@ -228,26 +289,26 @@ class Client(BaseClient):
             return result
 
     def _read_card(self, deadline: Deadline) -> ModelCard:
-        if self._card is None:
+        return self._accept(self._ask(self._transport.model_card, deadline))
 
-            def ask() -> ModelCard:
-                return self._transport.model_card(deadline.remaining())
+    def _ask(self, question: Callable[[float], Result], deadline: Deadline) -> Result:
+        def ask() -> Result:
+            return question(deadline.remaining())
 
-            self._card = self._retrying(ask, ask, deadline, self._retry_budget)
-        return self._card
+        return self._retrying(ask, ask, deadline, self._retry_budget)
 
     def _responses(
-        self, batches: Iterator[EmbeddingBatch], deadline: Deadline
+        self, wanted: _calls.Infer, deadline: Deadline
     ) -> Iterator[tuple[EmbeddingBatch, InferResponse | None]]:
         """The responses in order, with a bounded number of requests on their way."""
         window: deque[tuple[EmbeddingBatch, PendingResponse | None]] = deque()
         try:
-            for batch in batches:
+            for batch in wanted.batches:
                 window.append((batch, self._sent(batch, deadline)))
-                if len(window) == REQUESTS_IN_FLIGHT:
-                    yield self._received(*window.popleft(), deadline, self._retry_budget)
+                if len(window) == wanted.in_flight:
+                    yield self._oldest(window, deadline)
             while window:
-                yield self._received(*window.popleft(), deadline, self._retry_budget)
+                yield self._oldest(window, deadline)
         finally:
             _cancel(pending for _, pending in window)
 
@@ -260,18 +321,18 @@ class Client(BaseClient):
         skip: Container[Hashable],
         progress: bool,
         timeout: float | None,
-    ) -> Iterator[StreamedItem]:
-        card = self._run(_calls.read_card(), timeout)
+    ) -> Iterator[ItemOutcome]:
+        card = self.model_card(timeout=timeout)
         chunker = Chunker(kind, window=window, max_batch_size=card.max_batch_size, skip=skip)
         waiting: deque[tuple[Chunk, EmbeddingBatch, PendingResponse | None]] = deque()
         budget = RetryBudget(self._patience)
 
-        def finished() -> Iterator[StreamedItem]:
+        def finished() -> Iterator[ItemOutcome]:
             chunk, batch, pending = waiting[0]
             # Retries begin when the result is wanted: a slow consumer must not use up their time.
-            _, response = self._received(batch, pending, self._deadline(timeout), budget)
+            response = self._received(batch, pending, self._deadline(timeout), budget)
             waiting.popleft()
-            for outcome in outcomes(chunk, batch, response):
+            for outcome in chunk.outcomes(parse(batch, response, card)):
                 bar.update()
                 yield outcome
 
@@ -280,28 +341,40 @@ class Client(BaseClient):
                 for chunk in chain(chain.from_iterable(map(chunker.add, items)), chunker.rest()):
                     while waiting and sum(len(ahead.keys) for ahead, *_ in waiting) + len(chunk.keys) > window:
                         yield from finished()
-                    batch = chunk.batch()
-                    waiting.append((chunk, batch, self._sent(batch, self._deadline(timeout))))
+                    deadline = self._deadline(timeout)
+                    batch = chunk.batch(self._routes.within(deadline).to(kind, card))
+                    waiting.append((chunk, batch, self._sent(batch, deadline)))
                 while waiting:
                     yield from finished()
             finally:
                 _cancel(pending for _, _, pending in waiting)
 
+    def _oldest(
+        self, window: deque[tuple[EmbeddingBatch, PendingResponse | None]], deadline: Deadline
+    ) -> tuple[EmbeddingBatch, InferResponse | None]:
+        batch, pending = window.popleft()
+        return batch, self._received(batch, pending, deadline, self._retry_budget)
+
     def _sent(self, batch: EmbeddingBatch, deadline: Deadline) -> PendingResponse | None:
-        if not batch.indices:  # a batch of unreadable files only has nothing to send
+        if not batch.positions:  # a batch of unreadable files only has nothing to send
             return None
-        return self._transport.send(batch.request, deadline.remaining())
+        with naming(batch):
+            return self._transport.send(batch.request, deadline.remaining())
 
     def _received(
         self, batch: EmbeddingBatch, pending: PendingResponse | None, deadline: Deadline, budget: RetryBudget
-    ) -> tuple[EmbeddingBatch, InferResponse | None]:
+    ) -> InferResponse | None:
         if pending is None:
-            return batch, None
+            return None
 
         def again() -> InferResponse:
             return self._transport.send(batch.request, deadline.remaining()).result()
 
-        return batch, self._retrying(pending.result, again, deadline, budget)
+        with naming(batch):
+            response = self._retrying(pending.result, again, deadline, budget)
+            if not batch.tells_space:
+                self._read_card(deadline)
+        return response
 
     def _retrying(
         self, first: Callable[[], Result], again: Callable[[], Result], deadline: Deadline, budget: RetryBudget

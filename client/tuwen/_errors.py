@@ -6,7 +6,8 @@
     ├── InvalidArgumentError (ValueError)   the call itself is wrong: an empty list, an unknown image type
     ├── InvalidItemsError (ValueError)      items that the server or the SDK refused, each with its reason
     ├── ClientClosedError (RuntimeError)    the client was closed: make a new one
-    ├── ServerError                         the server, or the way to it; carries model, code and request id
+    ├── EmbeddingSpaceError (ValueError)    vectors of another model, which cannot be compared with these
+    ├── ServerError                         the server, or the way to it; carries model, code, request id and items
     │   ├── ServerUnavailableError *        nobody answers, or the server is starting or stopping
     │   ├── OverloadedError *               the queue is full, or the request waited in it too long
     │   ├── DeadlineExceededError           the call's time budget is used up
@@ -29,6 +30,7 @@ __all__ = [
     "BuildError",
     "ClientClosedError",
     "DeadlineExceededError",
+    "EmbeddingSpaceError",
     "InferenceError",
     "InvalidArgumentError",
     "InvalidItemsError",
@@ -56,8 +58,8 @@ class InvalidArgumentError(TuwenError, ValueError):
 class ClientClosedError(TuwenError, RuntimeError):
     """The client was closed; make a new one."""
 
-    def __init__(self) -> None:
-        super().__init__("the client is closed")
+    def __str__(self) -> str:
+        return "the client is closed"
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,31 @@ class InvalidItemsError(TuwenError, ValueError):
         self.kind = kind
         self.failures = failures
         self.total = total
-        super().__init__(f"{len(failures)} of {total} {kind}s refused: {'; '.join(map(str, failures))}")
+        super().__init__(kind, failures, total)
+
+    def __str__(self) -> str:
+        return f"{len(self.failures)} of {self.total} {self.kind}s refused: {'; '.join(map(str, self.failures))}"
+
+
+class EmbeddingSpaceError(TuwenError, ValueError):
+    """Vectors of two embedding spaces were about to be mixed; their cosines would mean nothing.
+
+    A client stays with the space of the first answer it had. To go on with another one, embed everything that it is
+    compared with anew, and make a new client.
+
+    Attributes:
+        expected, found: the fingerprints of the two.
+        where: what was found to be of another space.
+    """
+
+    def __init__(self, expected: str, found: str, where: str = "the server's vectors") -> None:
+        self.expected = expected
+        self.found = found
+        self.where = where
+        super().__init__(expected, found, where)
+
+    def __str__(self) -> str:
+        return f"{self.where} are of the embedding space {self.found}, not of {self.expected}: they cannot be compared"
 
 
 class ServerError(TuwenError):
@@ -99,14 +125,29 @@ class ServerError(TuwenError):
         model: the Triton model that was called, if any.
         code: the name of the gRPC status, such as ``UNAVAILABLE``.
         request_id: the id that the request carried, to find it in the server's log.
+        items: the positions, in the call or stream, of the images or texts that were in the request.
     """
 
-    def __init__(self, message: str, *, model: str | None = None, code: str = "", request_id: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str | None = None,
+        code: str = "",
+        request_id: str = "",
+        items: tuple[int, ...] = (),
+    ) -> None:
         self.model = model
         self.code = code
         self.request_id = request_id
-        details = ", ".join(part for part in (model and f"model {model}", code, request_id) if part)
-        super().__init__(f"{message} ({details})" if details else message)
+        self.items = items
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        items = self.items and f"items {self.items[0]} to {self.items[-1]}"
+        model = self.model and f"model {self.model}"
+        details = ", ".join(part for part in (model, self.code, self.request_id, items) if part)
+        return f"{self.args[0]} ({details})" if details else str(self.args[0])
 
 
 class ServerUnavailableError(ServerError):

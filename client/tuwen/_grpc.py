@@ -26,6 +26,7 @@ from tuwen._errors import (
     ServerUnavailableError,
 )
 from tuwen._requests import InferRequest, InferResponse, Tensor
+from tuwen._statistics import ModelStatistics, Statistics
 
 __all__ = [
     "CARD_MODEL",
@@ -34,6 +35,7 @@ __all__ = [
     "decode_response",
     "encode_request",
     "server_error",
+    "statistics_of",
 ]
 
 CARD_MODEL = "image_embedding"
@@ -78,6 +80,16 @@ class GrpcTransport:
         except ValueError as error:
             raise ClientClosedError from error
 
+    def statistics(self, timeout: float) -> Statistics:
+        """See `Transport.statistics`."""
+        try:
+            query = service_pb2.ModelStatisticsRequest()
+            return statistics_of(self._stub.ModelStatistics(query, timeout=timeout, metadata=self._metadata()))
+        except grpc.RpcError as error:
+            raise server_error(error) from error
+        except ValueError as error:
+            raise ClientClosedError from error
+
     def is_ready(self, timeout: float) -> bool:
         """See `Transport.is_ready`."""
         try:
@@ -114,12 +126,18 @@ class _GrpcPending:
 
 
 def encode_request(request: InferRequest, timeout: float) -> Any:
-    """A `ModelInferRequest`: one TYPE_STRING input as raw bytes, each item after its length (uint32, little-endian)."""
+    """A `ModelInferRequest` with one input in raw bytes: uint8 tensors one after the other, or strings, each after its
+    length (uint32, little-endian)."""
     message = service_pb2.ModelInferRequest(model_name=request.model, id=request.request_id)
-    message.inputs.add(name=request.input_name, datatype="BYTES", shape=[len(request.items), 1])
-    message.raw_input_contents.append(
-        b"".join(part for item in request.items for part in (struct.pack("<I", len(item)), item))
-    )
+    count = len(request.items)
+    if request.item_shape:
+        message.inputs.add(name=request.input_name, datatype="UINT8", shape=[count, *request.item_shape])
+        message.raw_input_contents.append(b"".join(request.items))
+    else:
+        message.inputs.add(name=request.input_name, datatype="BYTES", shape=[count, 1])
+        message.raw_input_contents.append(
+            b"".join(part for item in request.items for part in (struct.pack("<I", len(item)), item))
+        )
     for name in request.outputs:
         message.outputs.add(name=name)
     message.parameters["per_item_status"].bool_param = True
@@ -157,6 +175,26 @@ def card_of(message: Any) -> ModelCard:
     """
     parameters = {name: value.string_value for name, value in message.config.parameters.items()}
     return ModelCard.from_parameters(parameters, message.config.max_batch_size)
+
+
+def statistics_of(message: Any) -> Statistics:
+    """The counters of a `ModelStatisticsResponse`; times there are in nanoseconds."""
+
+    def read(model: Any) -> ModelStatistics:
+        inference = model.inference_stats
+        compute = (inference.compute_input, inference.compute_infer, inference.compute_output)
+        return ModelStatistics(
+            requests=inference.success.count,
+            failures=inference.fail.count,
+            items=model.inference_count,
+            executions=model.execution_count,
+            cache_hits=inference.cache_hit.count,
+            total_seconds=inference.success.ns / 1e9,
+            queue_seconds=inference.queue.ns / 1e9,
+            compute_seconds=sum(step.ns for step in compute) / 1e9,
+        )
+
+    return {model.name: read(model) for model in message.model_stats}
 
 
 def server_error(error: Any, model: str | None = None, request_id: str = "") -> ServerError:

@@ -11,8 +11,9 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tuwen._card import ModelCard
 from tuwen._connection import CHANNEL_OPTIONS, AsyncHeaders, Metadata, Tls, channel_target, checked_headers
 from tuwen._errors import ClientClosedError
-from tuwen._grpc import CARD_MODEL, card_of, decode_response, encode_request, server_error
+from tuwen._grpc import CARD_MODEL, card_of, decode_response, encode_request, server_error, statistics_of
 from tuwen._requests import InferRequest, InferResponse
+from tuwen._statistics import Statistics
 
 __all__ = ["AsyncGrpcTransport"]
 
@@ -53,6 +54,15 @@ class AsyncGrpcTransport:
             return card_of(await stub.ModelConfig(query, timeout=timeout, metadata=await self._metadata()))
         except grpc.RpcError as error:
             raise server_error(error, CARD_MODEL) from error
+
+    async def statistics(self, timeout: float) -> Statistics:
+        """See `AsyncTransport.statistics`."""
+        stub = self._stub()
+        try:
+            query = service_pb2.ModelStatisticsRequest()
+            return statistics_of(await stub.ModelStatistics(query, timeout=timeout, metadata=await self._metadata()))
+        except grpc.RpcError as error:
+            raise server_error(error) from error
 
     async def is_ready(self, timeout: float) -> bool:
         """See `AsyncTransport.is_ready`."""

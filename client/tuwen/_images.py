@@ -24,7 +24,8 @@ ImageInput: TypeAlias = (
 """An image: a path, a ``data:`` URL, encoded bytes (JPEG, PNG, ...), a file opened for binary reading, a PIL image, or
 a uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
-A string is a path unless it starts with ``data:``. A file is read from where it stands to its end, once. PIL images
+A string is a path unless it starts with ``data:``, or with ``http://`` or ``https://``, which only a client with an
+`HttpFetcher` takes. A file is read from where it stands to its end, once. PIL images
 and arrays are sent losslessly.
 """
 
@@ -32,7 +33,15 @@ _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
 class UnreadableImageError(Exception):
-    """A file that cannot be read or an image that cannot be encoded; becomes the failure of its item."""
+    """A file that cannot be read or an image that cannot be encoded; becomes the failure of its item.
+
+    Attributes:
+        reason: one word for programs.
+    """
+
+    def __init__(self, message: str, reason: str = "unreadable") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 def encoded_bytes(image: ImageInput) -> bytes:
@@ -47,7 +56,9 @@ def encoded_bytes(image: ImageInput) -> bytes:
     if isinstance(image, str) and image[:5].lower() == "data:":
         return _from_data_url(image)
     if isinstance(image, str) and image.lower().startswith(("http://", "https://")):
-        raise InvalidArgumentError("the SDK fetches nothing from the web; pass the bytes of the image, not its URL")
+        raise InvalidArgumentError(
+            "nothing is fetched from the web unless the client has a fetcher=HttpFetcher(allow=[...])"
+        )
     if isinstance(image, (str, os.PathLike)):
         try:
             return Path(image).read_bytes()

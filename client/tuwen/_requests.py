@@ -1,45 +1,54 @@
 """From items to requests and from responses to results: the one builder and the one parser of the SDK.
 
-Nothing here touches a network, so the synchronous client, an asynchronous one and the fake all share it.
+Nothing here touches a network, so the synchronous client, the asynchronous one and the fakes all share it.
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen._errors import InferenceError, InvalidArgumentError, InvalidItemsError, ItemFailure
-from tuwen._images import ImageInput, UnreadableImageError, encoded_bytes
+from tuwen._card import ModelCard
+from tuwen._errors import (
+    EmbeddingSpaceError,
+    InferenceError,
+    InvalidArgumentError,
+    InvalidItemsError,
+    ItemFailure,
+    ServerError,
+)
+from tuwen._images import ImageInput, UnreadableImageError
+from tuwen._routes import Kind, Route
 
 __all__ = [
     "ITEMS_PER_REQUEST",
     "EmbeddingBatch",
     "InferRequest",
     "InferResponse",
-    "Kind",
+    "Parsed",
     "Tensor",
     "TextTruncatedWarning",
     "assemble",
     "batch_of",
     "batches",
     "check_items",
+    "naming",
     "parse",
 ]
 
-Kind = Literal["image", "text"]
 Tensor: TypeAlias = "NDArray[np.float32] | NDArray[np.bool_] | tuple[bytes, ...]"
 
 # Small requests spread over the server's batches; Triton joins them again. Larger ones only save overhead.
 ITEMS_PER_REQUEST: Mapping[Kind, int] = {"image": 8, "text": 32}
-_OUTPUTS: Mapping[Kind, tuple[str, ...]] = {
-    "image": ("embedding", "status"),
-    "text": ("embedding", "status", "truncated"),
-}
+# A request that holds one text is one that Triton's response cache can know. Many texts are bulk work, for which the
+# overhead counts.
+_TEXTS_SENT_ALONE = 8
 
 
 class TextTruncatedWarning(UserWarning):
@@ -48,10 +57,12 @@ class TextTruncatedWarning(UserWarning):
 
 @dataclass(frozen=True)
 class InferRequest:
-    """One request to one of the two ensembles.
+    """One request to one model.
 
     Attributes:
-        items: the values of its one input, a TYPE_STRING tensor (n, 1).
+        items: the values of its one input.
+        outputs: the names of those that are wanted.
+        item_shape: of each item, a uint8 tensor; empty: the items are strings, a TYPE_STRING tensor (n, 1).
         request_id: shows in the server's log and in errors.
     """
 
@@ -59,6 +70,7 @@ class InferRequest:
     input_name: str
     items: tuple[bytes, ...]
     outputs: tuple[str, ...]
+    item_shape: tuple[int, ...] = ()
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
 
 
@@ -74,12 +86,35 @@ class EmbeddingBatch:
     """A slice of a call's items: the request for those that could be read, and the failures of the others.
 
     Attributes:
-        indices: for every item of the request, its position in the call.
+        positions: for every item of the request, where it stands in the call: once, or more often.
     """
 
     request: InferRequest
-    indices: tuple[int, ...]
+    positions: tuple[tuple[int, ...], ...]
     failures: tuple[ItemFailure, ...]
+
+    @property
+    def items(self) -> tuple[int, ...]:
+        """The positions in the call that the request is for, in order."""
+        return tuple(sorted(position for positions in self.positions for position in positions))
+
+    @property
+    def tells_space(self) -> bool:
+        """Whether its response says which embedding space its vectors are of."""
+        return "fingerprint" in self.request.outputs
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What became of the items of a batch, each at its position in the call.
+
+    Attributes:
+        embeddings: float32 (D,) each; those of refused items mean nothing.
+    """
+
+    embeddings: Mapping[int, NDArray[np.float32]]
+    failures: Mapping[int, ItemFailure]
+    truncated: frozenset[int]
 
 
 def check_items(kind: Kind, items: object) -> None:
@@ -92,90 +127,111 @@ def check_items(kind: Kind, items: object) -> None:
         raise InvalidArgumentError(f"pass a list of {kind}s, even for one: embed_{kind}s([{kind}])")
 
 
-def batches(kind: Kind, items: Sequence[ImageInput] | Sequence[str], max_batch_size: int) -> Iterator[EmbeddingBatch]:
-    """Split a call's items into requests, reading images only as their turn comes."""
-    size = min(ITEMS_PER_REQUEST[kind], max_batch_size)
-    for start in range(0, len(items), size):
-        stop = min(start + size, len(items))
-        yield batch_of(kind, ((index, items[index]) for index in range(start, stop)))
-
-
-def batch_of(kind: Kind, items: Iterable[tuple[int, Any]]) -> EmbeddingBatch:
-    """One request for items, each with its position in the call or stream; reads files and encodes images.
+def batches(route: Route, items: Sequence[ImageInput] | Sequence[str], max_batch_size: int) -> Iterator[EmbeddingBatch]:
+    """Split a call's items into requests, reading images only as their turn comes. A text that is there more than
+    once is sent once.
 
     Raises:
         InvalidArgumentError: an item is of no type that can be embedded; names its position.
     """
-    payloads, indices, failures = [], [], []
-    for index, item in items:
-        try:
-            payloads.append(_payload(kind, item))
-            indices.append(index)
-        except UnreadableImageError as error:
-            failures.append(ItemFailure(index, "unreadable", str(error)))
-        except InvalidArgumentError as error:
-            raise InvalidArgumentError(f"{kind} {index}: {error}") from error
-    request = InferRequest(f"{kind}_embedding", kind, tuple(payloads), _OUTPUTS[kind])
-    return EmbeddingBatch(request, tuple(indices), tuple(failures))
+    wanted: list[tuple[tuple[int, ...], Any]]
+    if route.kind == "text":
+        found: dict[Any, list[int]] = {}
+        for index, text in enumerate(items):
+            found.setdefault(text if isinstance(text, str) else (index,), []).append(index)
+        wanted = [(tuple(positions), items[positions[0]]) for positions in found.values()]
+    else:
+        wanted = [((index,), item) for index, item in enumerate(items)]
+    size = min(ITEMS_PER_REQUEST[route.kind], max_batch_size)
+    if route.kind == "text" and len(wanted) <= _TEXTS_SENT_ALONE:
+        size = 1
+    for start in range(0, len(wanted), size):
+        yield batch_of(route, wanted[start : start + size])
 
 
-def parse(batch: EmbeddingBatch, response: InferResponse) -> tuple[NDArray[np.float32], list[ItemFailure], list[int]]:
-    """The embeddings (n, D) of a request's items, the failures, and the positions of truncated texts.
+def batch_of(route: Route, items: Sequence[tuple[tuple[int, ...], Any]]) -> EmbeddingBatch:
+    """One request for items, each with its positions in the call or stream; reads files and encodes images.
+
+    Raises:
+        InvalidArgumentError: an item is of no type that can be embedded; names its position.
+    """
+    payloads: list[bytes] = []
+    sent: list[tuple[int, ...]] = []
+    failures: list[ItemFailure] = []
+    for (positions, _), payload in zip(items, route.payloads([item for _, item in items]), strict=True):
+        if isinstance(payload, InvalidArgumentError):
+            raise InvalidArgumentError(f"{route.kind} {positions[0]}: {payload}") from payload
+        if isinstance(payload, UnreadableImageError):
+            failures += [ItemFailure(position, payload.reason, str(payload)) for position in positions]
+        else:
+            payloads.append(payload)
+            sent.append(positions)
+    request = InferRequest(route.model, route.input_name, tuple(payloads), route.outputs, route.item_shape)
+    return EmbeddingBatch(request, tuple(sent), tuple(failures))
+
+
+@contextmanager
+def naming(batch: EmbeddingBatch) -> Iterator[None]:
+    """Around what is done for a batch: an error of the server names its items."""
+    try:
+        yield
+    except ServerError as error:
+        error.items = batch.items
+        raise
+
+
+def parse(batch: EmbeddingBatch, response: InferResponse | None, card: ModelCard) -> Parsed:
+    """What became of the items of a batch; no response, where all of them failed before they were sent.
 
     Raises:
         InferenceError: the response does not have the outputs or shapes that the repository promises.
+        EmbeddingSpaceError: its vectors are of another space than the card's.
     """
-    count = len(batch.indices)
-    embedding, status = response.outputs.get("embedding"), response.outputs.get("status")
-    truncated = response.outputs.get("truncated", np.zeros((count, 1), dtype=np.bool_))
-    shapes = [len(tensor) for tensor in (embedding, status, truncated) if tensor is not None]
-    if not isinstance(embedding, np.ndarray) or not isinstance(status, tuple) or shapes != [count] * 3:
+    failures = {failure.index: failure for failure in batch.failures}
+    if response is None:
+        return Parsed({}, failures, frozenset())
+    request, outputs = batch.request, response.outputs
+    lengths = {name: len(outputs[name]) for name in request.outputs if name in outputs}
+    embedding = outputs.get("embedding")
+    if not isinstance(embedding, np.ndarray) or lengths != dict.fromkeys(request.outputs, len(batch.positions)):
         raise InferenceError(
-            f"unexpected outputs for {count} items: {sorted(response.outputs)} of lengths {shapes}",
-            model=batch.request.model,
-            request_id=batch.request.request_id,
+            f"unexpected outputs for {len(batch.positions)} items: {lengths}",
+            model=request.model,
+            request_id=request.request_id,
+            items=batch.items,
         )
-    failures = []
-    for index, text in zip(batch.indices, status, strict=True):
-        if text:
-            reason, _, message = text.decode("utf-8", "replace").partition(": ")
-            failures.append(ItemFailure(index, reason, message))
-    cut = [index for index, flag in zip(batch.indices, np.ravel(truncated), strict=True) if flag]
-    return embedding.astype(np.float32, copy=False), failures, cut
+    for found in set(_strings(outputs, "fingerprint")) - {card.fingerprint}:
+        raise EmbeddingSpaceError(card.fingerprint, found)
+    vectors: dict[int, NDArray[np.float32]] = {}
+    for positions, row in zip(batch.positions, embedding.astype(np.float32, copy=False), strict=True):
+        vectors |= dict.fromkeys(positions, row)
+    for positions, status in zip(batch.positions, _strings(outputs, "status"), strict=False):
+        if status:
+            reason, _, message = status.partition(": ")
+            failures |= {position: ItemFailure(position, reason, message) for position in positions}
+    flags = np.ravel(np.asarray(outputs.get("truncated", ()), dtype=np.bool_))
+    cut = {position for positions, flag in zip(batch.positions, flags, strict=False) if flag for position in positions}
+    return Parsed(vectors, failures, frozenset(cut))
 
 
-def assemble(
-    kind: Kind,
-    total: int,
-    dimension: int,
-    answers: Iterable[tuple[EmbeddingBatch, InferResponse | None]],
-) -> tuple[NDArray[np.float32], list[int]]:
+def assemble(kind: Kind, total: int, dimension: int, parsed: Iterable[Parsed]) -> tuple[NDArray[np.float32], list[int]]:
     """The embeddings of a whole call, float32 (total, dimension), in the order of its items; the truncated ones.
 
     Raises:
         InvalidItemsError: items were refused; lists every one.
     """
     embeddings = np.empty((total, dimension), dtype=np.float32)
-    failures: list[ItemFailure] = []
-    truncated: list[int] = []
-    for batch, response in answers:
-        failures += batch.failures
-        if response is not None:
-            rows, refused, cut = parse(batch, response)
-            embeddings[list(batch.indices)] = rows
-            failures += refused
-            truncated += cut
+    failures: dict[int, ItemFailure] = {}
+    truncated: set[int] = set()
+    for batch in parsed:
+        for position, row in batch.embeddings.items():
+            embeddings[position] = row
+        failures |= batch.failures
+        truncated |= batch.truncated
     if failures:
-        raise InvalidItemsError(kind, tuple(sorted(failures, key=lambda failure: failure.index)), total)
-    return embeddings, truncated
+        raise InvalidItemsError(kind, tuple(failures[position] for position in sorted(failures)), total)
+    return embeddings, sorted(truncated)
 
 
-def _payload(kind: Kind, item: ImageInput | str) -> bytes:
-    if kind == "image":
-        return encoded_bytes(item)
-    if not isinstance(item, str):
-        raise InvalidArgumentError(f"a text is a str, not {type(item).__name__}")
-    try:
-        return item.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InvalidArgumentError(f"not valid Unicode: a lone surrogate at position {error.start}") from error
+def _strings(outputs: Mapping[str, Tensor], name: str) -> list[str]:
+    return [value.decode("utf-8", "replace") for value in outputs.get(name, ()) if isinstance(value, bytes)]

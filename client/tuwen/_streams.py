@@ -11,20 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen._errors import InvalidArgumentError, ItemFailure
-from tuwen._requests import ITEMS_PER_REQUEST, EmbeddingBatch, InferResponse, Kind, batch_of, parse
+from tuwen._requests import ITEMS_PER_REQUEST, EmbeddingBatch, Parsed, batch_of
+from tuwen._routes import Kind, Route
 
-__all__ = ["Chunk", "Chunker", "Keyed", "StreamedItem", "outcomes"]
+__all__ = ["Chunk", "Chunker", "ItemOutcome", "Keyed", "key_of", "outcome"]
 
 Keyed: TypeAlias = tuple[Hashable, Any]
 """An item with the key that its outcome carries."""
 
 
 @dataclass(frozen=True)
-class StreamedItem:
-    """What became of one item of a stream.
+class ItemOutcome:
+    """What became of one item of a call or stream.
 
     Attributes:
-        index: its position in the stream, from 0, skipped items counted.
+        index: its position in the call or stream, from 0, skipped items counted.
         key: the one it came with; else the item itself if it is a path or a text; else its index.
         embedding: float32 (D,), a unit vector; None for an item that was refused.
         error: why it was refused; None for a good one.
@@ -47,18 +48,22 @@ class StreamedItem:
 class Chunk:
     """The items of one request, with their positions in the stream and their keys."""
 
-    kind: Kind
     indices: tuple[int, ...]
     keys: tuple[Hashable, ...]
     items: tuple[Any, ...]
 
-    def batch(self) -> EmbeddingBatch:
+    def batch(self, route: Route) -> EmbeddingBatch:
         """The request; reads files and encodes images.
 
         Raises:
             InvalidArgumentError: an item is of no type that can be embedded; names its position in the stream.
         """
-        return batch_of(self.kind, zip(self.indices, self.items, strict=True))
+        return batch_of(route, [((index,), item) for index, item in zip(self.indices, self.items, strict=True)])
+
+    def outcomes(self, parsed: Parsed) -> Iterator[ItemOutcome]:
+        """What became of each item, in order."""
+        for index, key in zip(self.indices, self.keys, strict=True):
+            yield outcome(index, key, parsed)
 
 
 class Chunker:
@@ -75,7 +80,6 @@ class Chunker:
     def __init__(self, kind: Kind, *, window: int, max_batch_size: int, skip: Container[Hashable]) -> None:
         if window < 1:
             raise InvalidArgumentError(f"a window holds at least one item, not {window}")
-        self._kind: Kind = kind
         self._size = min(ITEMS_PER_REQUEST[kind], max_batch_size, window)
         self._skip = skip
         self._count = 0
@@ -95,26 +99,18 @@ class Chunker:
         if self._gathered:
             indices, keys, items = zip(*self._gathered, strict=True)
             self._gathered = []
-            yield Chunk(self._kind, indices, keys, items)
+            yield Chunk(indices, keys, items)
 
 
-def outcomes(chunk: Chunk, batch: EmbeddingBatch, response: InferResponse | None) -> Iterator[StreamedItem]:
-    """One outcome for each item of a chunk, in order.
+def outcome(index: int, key: Hashable, parsed: Parsed) -> ItemOutcome:
+    """What became of one item of a batch."""
+    error = parsed.failures.get(index)
+    return ItemOutcome(index, key, None if error else parsed.embeddings[index], error, index in parsed.truncated)
 
-    Raises:
-        InferenceError: the response is not what the repository promises.
-    """
-    failures = {failure.index: failure for failure in batch.failures}
-    vectors: dict[int, NDArray[np.float32]] = {}
-    truncated: set[int] = set()
-    if response is not None:
-        rows, refused, cut = parse(batch, response)
-        vectors = dict(zip(batch.indices, rows, strict=True))
-        failures |= {failure.index: failure for failure in refused}
-        truncated = set(cut)
-    for index, key in zip(chunk.indices, chunk.keys, strict=True):
-        error = failures.get(index)
-        yield StreamedItem(index, key, None if error else vectors[index], error, index in truncated)
+
+def key_of(item: Any, index: int) -> Hashable:
+    """The item itself if it is a path or a text, else its position."""
+    return cast("Hashable", item) if isinstance(item, (str, os.PathLike)) else index
 
 
 def _keyed(item: Any, index: int) -> Keyed:
@@ -122,4 +118,4 @@ def _keyed(item: Any, index: int) -> Keyed:
         if len(item) != 2:
             raise InvalidArgumentError(f"item {index}: a tuple in a stream is (key, item), not of {len(item)}")
         return item
-    return cast("Hashable", item) if isinstance(item, (str, os.PathLike)) else index, item
+    return key_of(item, index), item

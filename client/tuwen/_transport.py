@@ -6,6 +6,7 @@ from typing import Protocol
 
 from tuwen._card import ModelCard
 from tuwen._requests import InferRequest, InferResponse
+from tuwen._statistics import Statistics
 
 __all__ = ["AsyncTransport", "PendingResponse", "Transport"]
 
@@ -37,6 +38,13 @@ class Transport(Protocol):
             ServerError: as for a response.
         """
 
+    def statistics(self, timeout: float) -> Statistics:
+        """Ask the server what it has counted.
+
+        Raises:
+            ServerError: as for a response.
+        """
+
     def is_ready(self, timeout: float) -> bool:
         """Whether the server answers and all its models are loaded."""
 
@@ -56,6 +64,9 @@ class AsyncTransport(Protocol):
 
     async def model_card(self, timeout: float) -> ModelCard:
         """As `Transport.model_card`."""
+
+    async def statistics(self, timeout: float) -> Statistics:
+        """As `Transport.statistics`."""
 
     async def is_ready(self, timeout: float) -> bool:
         """As `Transport.is_ready`."""

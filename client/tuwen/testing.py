@@ -6,6 +6,7 @@ vectors mean nothing: they are drawn from a hash of the item, equal items giving
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import threading
@@ -17,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from tuwen._card import ModelCard
 from tuwen._errors import ClientClosedError, ServerError
 from tuwen._requests import InferRequest, InferResponse, Tensor
+from tuwen._statistics import ModelStatistics, Statistics
 
 __all__ = ["AsyncFakeTransport", "FakeTransport"]
 
@@ -28,29 +30,34 @@ class FakeTransport:
 
     Args:
         embedding_dimension: D of its vectors.
+        fingerprint: the name of its embedding space.
         context_length: texts of more characters than this, less two, are reported as truncated.
         fail_with: an error that requests raise, to test how your code takes it.
         fail_times: how many requests raise it, the first ones; None: all.
 
     Attributes:
         requests: every request it was sent, in order.
+        card: its `ModelCard`; put another one there to test how your code takes a server that was upgraded.
     """
 
     def __init__(
         self,
         *,
         embedding_dimension: int = 512,
+        fingerprint: str = "0" * 32,
         context_length: int = 52,
         fail_with: ServerError | None = None,
         fail_times: int | None = None,
     ) -> None:
         self.requests: list[InferRequest] = []
-        self._card = ModelCard(
+        self.card = ModelCard(
             family="fake",
             checkpoint="fake",
-            fingerprint="0" * 32,
+            fingerprint=fingerprint,
             embedding_dimension=embedding_dimension,
             image_size=224,
+            resize="squash",
+            image_rules="reference",
             context_length=context_length,
             logit_scale=100.0,
             precision="fp32",
@@ -72,7 +79,18 @@ class FakeTransport:
     def model_card(self, timeout: float) -> ModelCard:  # noqa: ARG002
         """See `Transport.model_card`."""
         self._check()
-        return self._card
+        return self.card
+
+    def statistics(self, timeout: float) -> Statistics:  # noqa: ARG002
+        """See `Transport.statistics`; counts requests, and takes no time."""
+        self._check()
+        items: dict[str, list[int]] = {}
+        for request in self.requests:
+            items.setdefault(request.model, []).append(len(request.items))
+        return {
+            model: ModelStatistics(requests=len(counts), items=sum(counts), executions=len(counts))
+            for model, counts in items.items()
+        }
 
     def is_ready(self, timeout: float) -> bool:  # noqa: ARG002
         """See `Transport.is_ready`."""
@@ -88,17 +106,18 @@ class FakeTransport:
 
     def _answer(self, request: InferRequest) -> InferResponse:
         status = _image_status if request.input_name == "image" else _text_status
-        room = self._card.context_length - 2
+        room = self.card.context_length - 2
         outputs: dict[str, Tensor] = {
             "embedding": np.stack([self._vector(item) for item in request.items]),
             "status": tuple(status(item).encode() for item in request.items),
+            "fingerprint": (self.card.fingerprint.encode(),) * len(request.items),
             "truncated": np.array([[len(item.decode("utf-8", "replace")) > room] for item in request.items]),
         }
         return InferResponse({name: outputs[name] for name in request.outputs})
 
     def _vector(self, item: bytes) -> NDArray[np.float32]:
         seed = int.from_bytes(hashlib.sha256(item).digest()[:8], "little")
-        vector = np.random.default_rng(seed).standard_normal(self._card.embedding_dimension)
+        vector = np.random.default_rng(seed).standard_normal(self.card.embedding_dimension)
         return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
@@ -123,6 +142,10 @@ class AsyncFakeTransport:
         """See `AsyncTransport.model_card`."""
         return self.fake.model_card(timeout)
 
+    async def statistics(self, timeout: float) -> Statistics:
+        """See `AsyncTransport.statistics`."""
+        return self.fake.statistics(timeout)
+
     async def is_ready(self, timeout: float) -> bool:
         """See `AsyncTransport.is_ready`."""
         return self.fake.is_ready(timeout)
@@ -139,7 +162,7 @@ class _Answered:
 
     def result(self) -> InferResponse:
         if self._error is not None:
-            raise self._error
+            raise copy.copy(self._error)  # an error of a server belongs to one request
         return self._response
 
     def cancel(self) -> None:

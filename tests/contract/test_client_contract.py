@@ -133,6 +133,39 @@ def test_a_used_up_budget_is_an_error(clip: Client) -> None:
         clip.embed_texts(["猫"] * 64, timeout=1e-6)
 
 
+def test_outcomes_are_what_the_call_gives_or_refuses(clip: Client) -> None:
+    outcomes = clip.try_embed_images([PHOTOS[0], b"no image", PHOTOS[1]])
+    assert [outcome.error and outcome.error.reason for outcome in outcomes] == [None, "unsupported_format", None]
+    assert outcomes[0].embedding is not None
+    np.testing.assert_allclose(outcomes[0].embedding, clip.embed_images([PHOTOS[0]])[0], atol=1e-5)
+    assert [outcome.truncated for outcome in clip.try_embed_texts(["猫", "猫" * 60])] == [False, True]
+
+
+def test_streams_give_the_same_vectors(clip: Client) -> None:
+    outcomes = list(clip.stream_images([*PHOTOS, b""], window=2))
+    assert [outcome.ok for outcome in outcomes] == [True] * 4 + [False]
+    vectors = np.stack([outcome.embedding for outcome in outcomes if outcome.embedding is not None])
+    np.testing.assert_allclose(vectors, clip.embed_images(PHOTOS), atol=1e-5)
+    texts = [f"第{number}句" for number in range(50)]
+    vectors = np.stack([outcome.embedding for outcome in clip.stream_texts(texts) if outcome.embedding is not None])
+    np.testing.assert_allclose(vectors, clip.embed_texts(texts), atol=1e-5)
+
+
+def test_the_server_counts(clip: Client) -> None:
+    clip.embed_texts(["猫"])
+    before = clip.statistics()["text_embedding"]
+    clip.embed_texts([f"第{number}句" for number in range(64)])
+    after = clip.statistics()["text_embedding"]
+    assert after.requests - before.requests == 2
+
+
+def test_a_profile_names_every_part(clip: Client) -> None:
+    profile = clip.profile(images=PHOTOS, texts=["猫", "狗"])
+    assert (profile.items, profile.requests) == (6, 3)
+    assert min(seconds for _, seconds in profile.parts) >= 0
+    assert profile.total > 0
+
+
 def test_readiness(clip: Client) -> None:
     assert clip.is_ready()
 

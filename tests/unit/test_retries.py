@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
-from tests.blocking import Blocking
+from tests.unit.conftest import Make
 from tuwen import (
     AccessDeniedError,
-    AsyncClient,
-    Client,
     DeadlineExceededError,
     InferenceError,
     InvalidArgumentError,
@@ -25,32 +21,18 @@ from tuwen import (
     ServerUnavailableError,
 )
 from tuwen._retries import RetryBudget
-from tuwen.testing import AsyncFakeTransport, FakeTransport
+from tuwen.testing import FakeTransport
 
 QUICK = RetryPolicy(first_pause=0.001, longest_pause=0.002)
-Make = Callable[..., AbstractContextManager[Any]]
-
-
-@pytest.fixture(params=["sync", "async"])
-def make(request: pytest.FixtureRequest) -> Make:
-    """Makes either client around a fake."""
-
-    def sync(fake: FakeTransport, **options: Any) -> Client:
-        return Client(transport=fake, **options)
-
-    def other(fake: FakeTransport, **options: Any) -> Blocking:
-        return Blocking(lambda: AsyncClient(transport=AsyncFakeTransport(fake), **options))
-
-    return sync if request.param == "sync" else other  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("error", [ServerUnavailableError("gone"), OverloadedError("full")])
 def test_what_can_succeed_later_does(make: Make, error: ServerError) -> None:
     fake = FakeTransport(fail_with=error, fail_times=3)
     with make(fake, retries=QUICK) as clip:
-        vectors = clip.embed_texts(["猫", "狗"])
-    assert [request.items for request in fake.requests] == [("猫".encode(), "狗".encode())] * 4
-    assert vectors.shape == (2, 512)
+        vectors = clip.embed_texts(["猫"])
+    assert [request.items for request in fake.requests] == [("猫".encode(),)] * 4
+    assert vectors.shape == (1, 512)
 
 
 def test_attempts_are_counted(make: Make) -> None:

@@ -21,6 +21,7 @@ from tuwen import (
 )
 from tuwen._grpc import decode_response, encode_request, server_error
 from tuwen._requests import EmbeddingBatch, InferRequest, InferResponse, parse
+from tuwen.testing import FakeTransport
 
 REQUEST = InferRequest("image_embedding", "image", (b"", b"abc", b"\x00" * 300), ("embedding", "status"))
 
@@ -62,7 +63,7 @@ def test_outputs_are_decoded_as_tritonclient_decodes_them() -> None:
 )
 def test_an_answer_of_another_shape_is_an_error_not_a_guess(outputs: dict[str, object]) -> None:
     with pytest.raises(InferenceError, match="unexpected outputs for 3 items"):
-        parse(EmbeddingBatch(REQUEST, (0, 1, 2), ()), InferResponse(outputs))  # type: ignore[arg-type]
+        parse(EmbeddingBatch(REQUEST, ((0,), (1,), (2,)), ()), InferResponse(outputs), FakeTransport().card)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ class TritonPythonModel:
         def setting(name):
             return int(parameters[name]["string_value"])
 
+        self._fingerprint = parameters["fingerprint"]["string_value"]
         limits = ImageLimits(setting("MAX_IMAGE_BYTES"), setting("MAX_IMAGE_PIXELS"), setting("MAX_IMAGE_FRAMES"))
         self._preprocessor = load_preprocessor(Path(__file__).parent, limits)
         self._pool = ThreadPoolExecutor(setting("DECODE_THREADS") or usable_cores())
@@ -72,5 +73,9 @@ class TritonPythonModel:
         if any(statuses) and not wants_status(request):
             return refusal("image", statuses)
         return pb_utils.InferenceResponse(
-            [pb_utils.Tensor("pixel_values", pixel_values), pb_utils.Tensor("status", strings(statuses))]
+            [
+                pb_utils.Tensor("pixel_values", pixel_values),
+                pb_utils.Tensor("status", strings(statuses)),
+                pb_utils.Tensor("fingerprint", strings([self._fingerprint] * len(statuses))),
+            ]
         )

@@ -103,6 +103,8 @@ class Preprocessor:
             resized = image.resize((side, side), Image.Resampling.BICUBIC)
         else:
             resized = self._crop(image.resize(self._shortest_edge(image.size), Image.Resampling.BICUBIC))
+        if isinstance(resized.info.get("transparency"), bytes):
+            del resized.info["transparency"]  # convert() does the same, with a warning
         return resized.convert("RGB")
 
     def _shortest_edge(self, size: tuple[int, int]) -> tuple[int, int]:

@@ -16,6 +16,7 @@ class TritonPythonModel:
     def initialize(self, args):
         parameters = json.loads(args["model_config"])["parameters"]
         self._max_bytes = int(parameters["MAX_TEXT_BYTES"]["string_value"])
+        self._fingerprint = parameters["fingerprint"]["string_value"]
         self._tokenizer = load_tokenizer(Path(__file__).parent)
         self._truncated = Counter("tuwen_texts_truncated_total", "Texts cut to the context length")
         self._failures = Counter("tuwen_text_failures_total", "Texts refused, by reason", "reason")
@@ -40,6 +41,7 @@ class TritonPythonModel:
                 pb_utils.Tensor("attention_mask", tokens.attention_mask[rows]),
                 pb_utils.Tensor("truncated", tokens.truncated[rows].reshape(-1, 1)),
                 pb_utils.Tensor("status", strings(statuses)),
+                pb_utils.Tensor("fingerprint", strings([self._fingerprint] * len(statuses))),
             ]
         )
 

@@ -1,0 +1,100 @@
+"""Where the time of a call went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from tuwen._statistics import ModelStatistics, Statistics
+
+__all__ = ["Profile", "profile_of"]
+
+# What a request to a model passes through.
+_STEPS: Mapping[str, tuple[str, ...]] = {
+    "image_embedding": ("image_preprocessing", "vision_encoder"),
+    "text_embedding": ("text_tokenization", "text_encoder"),
+    "vision_encoder": ("vision_encoder",),
+}
+_ENCODERS = ("vision_encoder", "text_encoder")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where the time of a call went, in seconds; the parts add up to the whole.
+
+    The server's parts come from its own statistics. It keeps them for all its callers together, so that on a busy
+    server they are the averages of what everybody asked meanwhile.
+
+    Attributes:
+        items: images and texts.
+        requests: they were sent in, one after the other.
+        client: reading files, building requests, reading answers; with ``preprocess="client"`` decoding too.
+        network: gRPC and the way there and back.
+        queue: waiting for the steps of the server.
+        preprocessing: decoding and resizing images, tokenizing texts.
+        encoder: the neural networks.
+        other: between the steps, inside the server.
+    """
+
+    items: int
+    requests: int
+    client: float
+    network: float
+    queue: float
+    preprocessing: float
+    encoder: float
+    other: float
+
+    @property
+    def total(self) -> float:
+        """Seconds of the whole call."""
+        return sum(seconds for _, seconds in self.parts)
+
+    @property
+    def parts(self) -> Sequence[tuple[str, float]]:
+        """Names and seconds, in the order of the way of a request."""
+        return [(field.name, getattr(self, field.name)) for field in fields(self)[2:]]
+
+    def __str__(self) -> str:
+        lines = [f"{self.total * 1e3:10.2f} ms  for {self.items} items in {self.requests} requests"]
+        lines += [f"{seconds * 1e3:10.2f} ms  {seconds / self.total:4.0%}  {name}" for name, seconds in self.parts]
+        return "\n".join(lines)
+
+
+def profile_of(items: int, sent: Mapping[str, int], total: float, waiting: float, statistics: Statistics) -> Profile:
+    """The profile of a call.
+
+    Args:
+        items: how many were embedded.
+        sent: the number of requests by the model they were sent to.
+        total: seconds of the call.
+        waiting: seconds of it between sending a request and having its answer.
+        statistics: what the server counted meanwhile.
+    """
+    served = queue = preprocessing = encoder = 0.0
+    for model, requests in sent.items():
+        counted = statistics.get(model, ModelStatistics())
+        ours = requests / counted.requests if counted.requests else 0.0
+        served += ours * counted.total_seconds
+        for name in _STEPS[model]:
+            step = statistics.get(name, ModelStatistics())
+            queue += ours * step.queue_seconds
+            if name in _ENCODERS:
+                encoder += ours * step.compute_seconds
+            else:
+                preprocessing += ours * step.compute_seconds
+    inside = queue + preprocessing + encoder
+    served = min(max(served, inside), waiting)
+    if inside > served:  # averages over other callers may be longer than our own wait
+        queue, preprocessing, encoder = (part * served / inside for part in (queue, preprocessing, encoder))
+        inside = served
+    return Profile(
+        items=items,
+        requests=sum(sent.values()),
+        client=total - waiting,
+        network=waiting - served,
+        queue=queue,
+        preprocessing=preprocessing,
+        encoder=encoder,
+        other=served - inside,
+    )

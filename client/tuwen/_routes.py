@@ -1,0 +1,147 @@
+"""The ways of items to the models: what is sent for an image or a text, and to which model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+from tuwen._card import ModelCard
+from tuwen._deadline import Deadline
+from tuwen._errors import InvalidArgumentError
+from tuwen._fetching import HttpFetcher, is_web_url
+from tuwen._images import UnreadableImageError, encoded_bytes
+from tuwen._pixels import ImageError, ImageLimits, Preprocessor
+
+__all__ = ["Kind", "Payload", "Preprocess", "Route", "Routes"]
+
+Kind = Literal["image", "text"]
+Preprocess = Literal["server", "client"]
+Payload: TypeAlias = bytes | UnreadableImageError | InvalidArgumentError
+"""What is sent for an item, or why nothing can be."""
+
+_OUTPUTS: Mapping[Kind, tuple[str, ...]] = {
+    "image": ("embedding", "status", "fingerprint"),
+    "text": ("embedding", "status", "fingerprint", "truncated"),
+}
+_THREADS = 8
+
+
+@dataclass(frozen=True)
+class Route:
+    """One way to a model.
+
+    Attributes:
+        kind: of the items.
+        model: the Triton model that is called.
+        input_name: its one input.
+        item_shape: of the uint8 tensor of an item; empty: an item is a string of bytes.
+        outputs: what is asked for. Without ``fingerprint`` among them, the answer does not tell its embedding space.
+        to_payload: what is sent for an item; raises as `Payload` lists.
+        pool: threads that do it for several items at once; None: one after the other.
+    """
+
+    kind: Kind
+    model: str
+    input_name: str
+    outputs: tuple[str, ...]
+    to_payload: Callable[[Any], bytes]
+    item_shape: tuple[int, ...] = ()
+    pool: ThreadPoolExecutor | None = None
+
+    def payloads(self, items: Sequence[Any]) -> list[Payload]:
+        """What is sent for each item; files are read, and where that is this client's work, fetched and decoded."""
+        if self.pool is None or len(items) == 1:
+            return [self._payload(item) for item in items]
+        return list(self.pool.map(self._payload, items))
+
+    def _payload(self, item: Any) -> Payload:
+        try:
+            return self.to_payload(item)
+        except (UnreadableImageError, InvalidArgumentError) as error:
+            return error
+
+
+class _Threads:
+    """A pool that is made when it is first wanted. Fetching waits and Pillow releases the interpreter lock, so that
+    threads are enough for both."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def pool(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="tuwen-images")
+            return self._pool
+
+    def close(self) -> None:
+        with self._lock:
+            if self._pool is not None:
+                self._pool.shutdown(wait=False, cancel_futures=True)
+                self._pool = None
+
+
+@dataclass(frozen=True)
+class Routes:
+    """The ways that a client's settings ask for.
+
+    Attributes:
+        preprocess: who turns images into pixel values; ``client``: they go straight to the vision encoder.
+        fetcher: fetches images at web addresses; None: they are refused.
+        deadline: until when fetches may take.
+    """
+
+    preprocess: Preprocess = "server"
+    fetcher: HttpFetcher | None = None
+    deadline: Deadline | None = None
+    _threads: _Threads = field(default_factory=_Threads)
+
+    def __post_init__(self) -> None:
+        if self.preprocess not in ("server", "client"):
+            raise InvalidArgumentError(f"preprocess is 'server' or 'client', not {self.preprocess!r}")
+
+    def within(self, deadline: Deadline) -> Routes:
+        """The same ways for one call."""
+        return replace(self, deadline=deadline)
+
+    def to(self, kind: Kind, card: ModelCard) -> Route:
+        """The way of this kind of items to a server with this card."""
+        if kind == "text":
+            return Route(kind, "text_embedding", kind, _OUTPUTS[kind], _utf8)
+        if self.preprocess == "server":
+            pool = self._threads.pool() if self.fetcher else None
+            return Route(kind, "image_embedding", kind, _OUTPUTS[kind], self._encoded, pool=pool)
+        preprocessor = Preprocessor(card.image_size, card.resize, card.image_rules, ImageLimits())
+
+        def pixel_values(image: Any) -> bytes:
+            try:
+                return preprocessor.pixel_values(self._encoded(image)).tobytes()
+            except ImageError as error:
+                raise UnreadableImageError(str(error).removeprefix(f"{error.reason}: "), error.reason) from error
+
+        shape = (3, card.image_size, card.image_size)
+        return Route(
+            kind, "vision_encoder", "pixel_values", ("embedding",), pixel_values, shape, pool=self._threads.pool()
+        )
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.close()
+
+    def _encoded(self, image: Any) -> bytes:
+        if self.fetcher is not None and isinstance(image, str) and is_web_url(image):
+            return self.fetcher.fetch(image, self.deadline.remaining() if self.deadline else None)
+        return encoded_bytes(image)
+
+
+def _utf8(text: Any) -> bytes:
+    if not isinstance(text, str):
+        raise InvalidArgumentError(f"a text is a str, not {type(text).__name__}")
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(f"not valid Unicode: a lone surrogate at position {error.start}") from error

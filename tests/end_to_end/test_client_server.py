@@ -1,0 +1,45 @@
+"""What the SDK and the real server do together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tuwen import Client, InvalidItemsError
+from tuwen_build.samples import PHOTOGRAPHS, awkward_images, sample
+from tuwen_build.server import EmbeddedServer
+
+
+@pytest.fixture
+def pixels(server: EmbeddedServer) -> Iterator[Client]:
+    with Client(server.grpc_url, preprocess="client") as connected:
+        yield connected
+
+
+def test_pixels_made_by_the_client_give_the_servers_vectors(client: Client, pixels: Client) -> None:
+    images = list(awkward_images().values())
+    np.testing.assert_allclose(pixels.embed_images(images), client.embed_images(images), atol=1e-6)
+
+
+def test_the_client_refuses_what_the_server_would(client: Client, pixels: Client, tmp_path: Path) -> None:
+    photo = sample(PHOTOGRAPHS[0]).read_bytes()
+    images = [photo, b"", b"no image", photo[:3000], tmp_path / "missing.jpg", b"GIF89a", photo]
+    refusals = []
+    for clip in (client, pixels):
+        with pytest.raises(InvalidItemsError) as caught:
+            clip.embed_images(images)
+        refusals.append(caught.value.failures)
+    assert refusals[0] == refusals[1]
+
+
+def test_a_profile_tells_the_encoder_from_the_queue(client: Client, pixels: Client) -> None:
+    photos = [sample(name) for name in PHOTOGRAPHS]
+    for clip in (client, pixels):
+        profile = clip.profile(images=photos * 4, texts=["一只猫", "一只狗"])
+        assert (profile.items, profile.requests) == (18, 4)
+        assert profile.encoder > 0
+        assert profile.preprocessing > 0
+        assert profile.network > 0
