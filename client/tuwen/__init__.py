@@ -40,6 +40,7 @@ from tuwen._retries import RetryPolicy
 from tuwen._scores import Similarity
 from tuwen._statistics import ModelStatistics, Statistics
 from tuwen._streams import ItemOutcome
+from tuwen._tables import EmbeddingTable
 from tuwen._zero_shot import Classification, Templates
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "ClientClosedError",
     "DeadlineExceededError",
     "EmbeddingSpaceError",
+    "EmbeddingTable",
     "HttpFetcher",
     "ImageInput",
     "InferenceError",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.checkpoints import TextSizes, write_taiyi
-from tuwen import Client
+from tuwen import Client, EmbeddingTable
 from tuwen_build.samples import sample
 from tuwen_build.server import EmbeddedServer
 
@@ -84,6 +87,24 @@ def test_status(server: EmbeddedServer, client: Client) -> None:
     status = json.loads(tuwen("status", "--url", server.grpc_url, "--json").stdout)
     assert status["ready"] is True
     assert status["model_card"]["fingerprint"] == client.model_card().fingerprint
+    client.embed_texts(["猫"])
+    counted = json.loads(tuwen("status", "--url", server.grpc_url, "--json", "--over", "0.1").stdout)["models"]
+    assert set(counted) >= {"image_embedding", "text_embedding", "vision_encoder", "text_encoder"}
+    assert counted["text_encoder"]["requests"] > 0
+    assert counted["text_encoder"]["mean_batch_size"] >= 1
+
+
+def test_status_shows_the_throughput_of_now(server: EmbeddedServer, client: Client) -> None:
+    process = subprocess.Popen(
+        [TUWEN, "status", "--url", server.grpc_url, "--json", "--over", "2"], stdout=subprocess.PIPE, text=True
+    )
+    while process.poll() is None:
+        client.embed_texts(["一只猫"])
+    assert process.stdout is not None
+    with process.stdout as stdout:
+        models = json.loads(stdout.read())["models"]
+    assert models["text_encoder"]["items_per_second"] > 1
+    assert models["vision_encoder"]["items_per_second"] == 0
 
 
 def test_status_of_a_server_that_is_not_there() -> None:
@@ -118,7 +139,7 @@ def test_classify(server: EmbeddedServer, client: Client) -> None:
 def test_embed_a_folder(server: EmbeddedServer, client: Client, tmp_path: Path) -> None:
     folder = str(Path(CAT).parent)
     output = tmp_path / "vectors.npz"
-    assert "5 vectors of 64 dimensions" in tuwen("embed", folder, "-o", str(output), "-u", server.grpc_url).stdout
+    assert "5 vectors written" in tuwen("embed", folder, "-o", str(output), "-u", server.grpc_url).stdout
     saved = np.load(output)
     assert [Path(key).name for key in saved["keys"]] == [
         "astronaut.jpg",
@@ -129,6 +150,69 @@ def test_embed_a_folder(server: EmbeddedServer, client: Client, tmp_path: Path) 
     ]
     np.testing.assert_allclose(saved["embeddings"][1], client.embed_images([CAT])[0], atol=1e-5)
     assert saved["fingerprint"] == client.model_card().fingerprint
+
+
+@pytest.mark.parametrize("preprocess", ["server", "client"])
+def test_embed_goes_on_where_it_was_left(server: EmbeddedServer, tmp_path: Path, preprocess: str) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(Path(CAT).parent, photos, ignore=lambda _, names: [name for name in names if "cat" not in name])
+    output = tmp_path / "vectors.parquet"
+    arguments = ("embed", str(photos), "-o", str(output), "-u", server.grpc_url, "--preprocess", preprocess)
+    assert "1 vectors written" in tuwen(*arguments).stdout
+    shutil.copy(COFFEE, photos)
+    (photos / "broken.png").write_bytes(b"no image")
+    finished = tuwen(*arguments, "--json", code=1)
+    summary = json.loads(finished.stdout)
+    assert (summary["written"], summary["already_there"], summary["refused"]) == (1, 1, 1)
+    assert "broken.png: not an image" in finished.stderr
+    listing = output.with_name("vectors.parquet.refused.jsonl")
+    (refused,) = [json.loads(line) for line in listing.read_text(encoding="utf-8").splitlines()]
+    assert (Path(refused["key"]).name, refused["reason"]) == ("broken.png", "unsupported_format")
+    shutil.copy(COFFEE, photos / "broken.png")
+    assert "1 vectors written" in tuwen(*arguments).stdout
+    assert not listing.exists()
+    with Client(server.grpc_url) as clip:
+        table = EmbeddingTable.load(output, expected_fingerprint=clip.model_card().fingerprint)
+        np.testing.assert_allclose(table.embeddings, clip.embed_images(list(table.keys)), atol=1e-5)
+    assert [Path(key).name for key in table.keys] == ["cat.jpg", "coffee.jpg", "broken.png"]
+
+
+def test_embed_that_is_interrupted_keeps_what_it_has(server: EmbeddedServer, tmp_path: Path) -> None:
+    texts, output = tmp_path / "texts.txt", tmp_path / "vectors.npz"
+    texts.write_text("\n".join(f"第{number}句" for number in range(200_000)), encoding="utf-8")
+    command = [TUWEN, "embed", "--texts-from", str(texts), "-o", str(output), "-u", server.grpc_url]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    parts = tmp_path / "vectors.npz.parts"
+    while not (parts / "000000.npz").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert process.stderr is not None
+    process.stderr.close()
+    texts.write_text("\n".join(f"第{number}句" for number in range(6_000)), encoding="utf-8")
+    finished = tuwen("embed", "--texts-from", str(texts), "-o", str(output), "-u", server.grpc_url, "--json")
+    assert json.loads(finished.stdout)["already_there"] >= 4096
+    assert not parts.exists()
+    table = EmbeddingTable.load(output)
+    assert list(table.keys[:6_000]) == [f"第{number}句" for number in range(6_000)]
+
+
+def test_embed_refuses_another_space_before_it_works(server: EmbeddedServer, tmp_path: Path) -> None:
+    output = tmp_path / "vectors.npz"
+    EmbeddingTable(["a"], np.ones((1, 64), dtype=np.float32), "b" * 32).save(output)
+    refused = tuwen("embed", CAT, "-o", str(output), "-u", server.grpc_url, code=1).stderr
+    assert "choose another output" in refused
+    assert "b" * 32 in refused
+
+
+def test_embed_reads_texts_from_a_pipe(server: EmbeddedServer, tmp_path: Path) -> None:
+    command = [TUWEN, "embed", "--texts-from", "-", "-o", str(tmp_path / "v.npz"), "-u", server.grpc_url]
+    finished = subprocess.run(
+        command, input=("猫\n狗\n" + "猫" * 60).encode(), capture_output=True, timeout=60, check=True
+    )
+    assert "1 texts were cut to 52 tokens" in finished.stderr.decode()
+    assert len(EmbeddingTable.load(tmp_path / "v.npz")) == 3
 
 
 def test_embed_texts_as_json(server: EmbeddedServer, client: Client) -> None:

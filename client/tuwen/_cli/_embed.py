@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
 from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, print_json
 from tuwen._client import Client
 from tuwen._errors import InvalidArgumentError
+from tuwen._streams import ItemOutcome
+from tuwen._table_files import check_suffix
+from tuwen._table_writer import TableWriter
 
 __all__ = ["embed"]
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
+_REFUSED_SHOWN = 10
 
 
 def embed(
@@ -24,50 +29,109 @@ def embed(
     text: Annotated[
         list[str] | None, typer.Option("--text", "-t", help="A text, instead of images. Repeat for more.")
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A .npz file to write: keys, embeddings, fingerprint.")
+    texts_from: Annotated[
+        Path | None, typer.Option(help="A UTF-8 file with a text in each line, instead of images; - reads stdin.")
     ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A .npz or .parquet file to write (see tuwen[parquet]).")
+    ] = None,
+    preprocess: Annotated[
+        str, typer.Option(help="Who decodes and resizes images: server, or client to spare the server's CPUs.")
+    ] = "server",
+    progress: Annotated[
+        bool, typer.Option("--progress/--no-progress", help="A bar on standard error, if that is a terminal.")
+    ] = True,
     url: UrlOption = "localhost:8001",
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Embed images **or** texts.
+    """Embed images **or** texts, any number.
 
-    Writes `--output`, or prints the vectors with `--json`. The file carries the fingerprint of the embedding
-    space, so that vectors of two models are never mixed up.
+    Writes `--output`: keys, vectors, and the fingerprint of their embedding space. A run that was interrupted, or a
+    folder that has grown since, is gone on with by the same command. Refused items are listed in
+    `OUTPUT.refused.jsonl`, cost the others nothing, and set the exit code 1. Without `--output`, `--json` prints the
+    vectors.
     """
-    paths = _image_files(images or [])
-    if bool(paths) == bool(text):
-        raise typer.BadParameter("give image files or folders, or --text, one of the two")
+    if sum(map(bool, (images, text, texts_from))) != 1:
+        raise typer.BadParameter("give image files or folders, or --text, or --texts-from, one of the three")
     if output is None and not as_json:
-        raise typer.BadParameter("say where the vectors go: --output FILE.npz, or --json to print them")
-    if output is not None and output.suffix != ".npz":
-        raise typer.BadParameter(f"{output}: the output is a .npz file")
-    with Client(url, timeout=timeout) as clip:
-        vectors = clip.embed_texts(text) if text else clip.embed_images(paths)
-        card = clip.model_card()
-    keys = text or [str(path) for path in paths]
+        raise typer.BadParameter("say where the vectors go: --output FILE, or --json to print them")
+    if preprocess not in ("server", "client"):
+        raise typer.BadParameter(f"--preprocess is server or client, not {preprocess}")
     if output is not None:
         try:
-            np.savez(output, keys=np.array(keys), embeddings=vectors, fingerprint=np.array(card.fingerprint))
-        except OSError as error:
-            raise InvalidArgumentError(f"cannot write {output}: {error.strerror}") from error
+            check_suffix(output)
+        except InvalidArgumentError as error:
+            raise typer.BadParameter(str(error)) from error
+    keys = _image_files(images) if images else _texts(text, texts_from)
+    with Client(url, timeout=timeout, preprocess="client" if preprocess == "client" else "server") as clip:
+        card = clip.model_card()
+        if output is None:
+            vectors = clip.embed_images(keys) if images else clip.embed_texts(keys)
+            items = [{"key": key, "embedding": vector.tolist()} for key, vector in zip(keys, vectors, strict=True)]
+            print_json({"fingerprint": card.fingerprint, "dimension": card.embedding_dimension, "items": items})
+            return
+        refused: list[ItemOutcome] = []
+        cut = 0
+        with TableWriter(output, card.fingerprint, card.embedding_dimension) as table:
+            wanted = [key for key in dict.fromkeys(keys) if key not in table.done]
+            known = len(set(keys)) - len(wanted)
+            stream = clip.stream_images if images else clip.stream_texts
+            for outcome in stream(wanted, progress=progress, timeout=timeout):
+                if outcome.embedding is None:
+                    refused.append(outcome)
+                else:
+                    table.add(str(outcome.key), outcome.embedding)
+                cut += outcome.truncated
+    if cut:
+        typer.secho(f"{cut} texts were cut to {card.context_length} tokens", fg=typer.colors.YELLOW, err=True)
+    _report(output, len(wanted) - len(refused), known, refused, as_json=as_json)
+
+
+def _report(output: Path, written: int, known: int, refused: list[ItemOutcome], *, as_json: bool) -> None:
+    listing = output.with_name(output.name + ".refused.jsonl")
+    listing.unlink(missing_ok=True)
+    if refused:
+        lines = [_described(item) for item in refused]
+        listing.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+        for item in refused[:_REFUSED_SHOWN]:
+            typer.secho(f"{item.key}: {item.error and item.error.message}", fg=typer.colors.YELLOW, err=True)
+        typer.secho(f"{len(refused)} refused, listed in {listing}", fg=typer.colors.RED, err=True)
     if as_json:
-        items = [{"key": key, "embedding": vector.tolist()} for key, vector in zip(keys, vectors, strict=True)]
-        print_json({"fingerprint": card.fingerprint, "dimension": card.embedding_dimension, "items": items})
+        print_json({"output": str(output), "written": written, "already_there": known, "refused": len(refused)})
     else:
-        typer.echo(f"{len(keys)} vectors of {card.embedding_dimension} dimensions written to {output}")
+        already = f"; {known} were there already" if known else ""
+        typer.echo(f"{written} vectors written to {output}{already}")
+    if refused:
+        raise typer.Exit(1)
 
 
-def _image_files(paths: list[Path]) -> list[Path]:
+def _described(item: ItemOutcome) -> dict[str, object]:
+    error = item.error
+    return {"key": item.key, "reason": error and error.reason, "message": error and error.message}
+
+
+def _texts(given: list[str] | None, file: Path | None) -> list[str]:
+    if file is None:
+        return given or []
+    try:
+        content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        return [line for line in content.decode("utf-8").splitlines() if line]
+    except OSError as error:
+        raise InvalidArgumentError(f"cannot read {file}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InvalidArgumentError(f"{file} is not UTF-8: byte {error.start}") from error
+
+
+def _image_files(paths: list[Path]) -> list[str]:
     """The given files, and in place of a folder the images in it, in a stable order."""
-    files: list[Path] = []
+    files: list[str] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
+            found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
             if not found:
                 raise typer.BadParameter(f"{path} holds no images ({', '.join(sorted(_SUFFIXES))})")
             files += found
         else:
-            files.append(path)
+            files.append(str(path))
     return files

@@ -1,0 +1,92 @@
+"""Saved vectors: with their keys, and with the name of the space that they are of, so that two are never mixed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen import _table_files
+from tuwen._errors import EmbeddingSpaceError, InvalidArgumentError
+
+__all__ = ["EmbeddingTable"]
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingTable:
+    """Vectors of one embedding space.
+
+    Attributes:
+        keys: n names, such as paths or texts.
+        embeddings: float32 (n, D), unit vectors.
+        fingerprint: of the model card that they were made under.
+
+    Raises:
+        InvalidArgumentError: the keys and the vectors do not fit, or there is no fingerprint.
+    """
+
+    keys: Sequence[str]
+    embeddings: NDArray[np.float32]
+    fingerprint: str
+
+    def __post_init__(self) -> None:
+        if self.embeddings.ndim != 2 or len(self.keys) != len(self.embeddings):
+            raise InvalidArgumentError(
+                f"{len(self.keys)} keys do not fit embeddings of shape {self.embeddings.shape}; it is (n, D)"
+            )
+        if not self.fingerprint:
+            raise InvalidArgumentError("a table carries the fingerprint of its embedding space")
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a ``.npz`` or ``.parquet`` file (the latter needs ``tuwen[parquet]``), whole or not at all.
+
+        Raises:
+            InvalidArgumentError: another suffix, or the file cannot be written.
+            MissingExtraError: pyarrow is not installed.
+        """
+        _table_files.write(Path(path), self.fingerprint, self.embeddings.shape[1], [(self.keys, self.embeddings)])
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, expected_fingerprint: str | None = None) -> EmbeddingTable:
+        """Read what `save` or ``tuwen embed`` wrote.
+
+        Raises:
+            EmbeddingSpaceError: its vectors are of another space than expected.
+            InvalidArgumentError: the file is missing or no such table.
+            MissingExtraError: pyarrow is not installed.
+        """
+        table = cls(*_table_files.read(Path(path)))
+        if expected_fingerprint not in (None, table.fingerprint):
+            raise EmbeddingSpaceError(str(expected_fingerprint), table.fingerprint, f"the vectors of {path}")
+        return table
+
+    def joined(self, other: EmbeddingTable) -> EmbeddingTable:
+        """The vectors of both.
+
+        Raises:
+            EmbeddingSpaceError: they are of two spaces.
+        """
+        self._check(other)
+        return EmbeddingTable(
+            [*self.keys, *other.keys], np.concatenate([self.embeddings, other.embeddings]), self.fingerprint
+        )
+
+    def cosine(self, other: EmbeddingTable) -> NDArray[np.float32]:
+        """Every vector of this table with every one of the other, float32 (n, m).
+
+        Raises:
+            EmbeddingSpaceError: they are of two spaces.
+        """
+        self._check(other)
+        return self.embeddings @ other.embeddings.T
+
+    def _check(self, other: EmbeddingTable) -> None:
+        if self.fingerprint != other.fingerprint:
+            raise EmbeddingSpaceError(self.fingerprint, other.fingerprint, "the other table's vectors")
