@@ -89,6 +89,8 @@ class Warn:
     warning: Warning
 
 
+_STATISTICS_READS = 20  # a server counts a request shortly after it has answered it
+
 Effect: TypeAlias = ReadCard | ReadStatistics | Infer | Warn
 Result = TypeVar("Result")
 Call: TypeAlias = Generator[Effect, Any, Result]
@@ -174,8 +176,11 @@ def profile(images: Sequence[ImageInput], texts: Sequence[str], routes: Routes) 
         assemble(kind, len(items), card.embedding_dimension, parsed)
         sent.update(batch.request.model for batch, response in answers if response is not None)
     total = time.perf_counter() - start
-    after = yield from read_statistics()
-    return profile_of(len(images) + len(texts), sent, total, waiting, difference(after, before))
+    for _ in range(_STATISTICS_READS):
+        counted = difference((yield from read_statistics()), before)
+        if all(model in counted and counted[model].requests >= number for model, number in sent.items()):
+            break
+    return profile_of(len(images) + len(texts), sent, total, waiting, counted)
 
 
 def _timed(wanted: Iterator[EmbeddingBatch], seconds: list[float]) -> Iterator[EmbeddingBatch]:

@@ -74,15 +74,15 @@ def profile_of(items: int, sent: Mapping[str, int], total: float, waiting: float
     served = queue = preprocessing = encoder = 0.0
     for model, requests in sent.items():
         counted = statistics.get(model, ModelStatistics())
-        ours = requests / counted.requests if counted.requests else 0.0
-        served += ours * counted.total_seconds
+        served += requests * counted.total_seconds / max(counted.requests, 1)
         for name in _STEPS[model]:
             step = statistics.get(name, ModelStatistics())
-            queue += ours * step.queue_seconds
+            queue += requests * step.queue_seconds / max(step.requests, 1)
+            compute = requests * step.compute_seconds / max(step.requests, 1)
             if name in _ENCODERS:
-                encoder += ours * step.compute_seconds
+                encoder += compute
             else:
-                preprocessing += ours * step.compute_seconds
+                preprocessing += compute
     inside = queue + preprocessing + encoder
     served = min(max(served, inside), waiting)
     if inside > served:  # averages over other callers may be longer than our own wait

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,41 @@ import pytest
 from tuwen import Client, InvalidItemsError
 from tuwen_build.samples import PHOTOGRAPHS, awkward_images, sample
 from tuwen_build.server import EmbeddedServer
+
+FORK = """
+import multiprocessing, sys
+from PIL import Image
+from tuwen import Client
+
+def embed(clip):
+    return clip.embed_images([Image.new("RGB", (9, 9), "red")] * 3, timeout=20)[0].tolist()
+
+def child(clip, results):
+    results.put(embed(clip or Client(sys.argv[1])))
+
+parent = Client(sys.argv[1], preprocess=sys.argv[2])
+before = embed(parent) if sys.argv[3] == "used" else None
+context = multiprocessing.get_context("fork")
+results = context.Queue()
+children = [context.Process(target=child, args=(clip, results)) for clip in (parent, None) * 3]
+for process in children:
+    process.start()
+found = [results.get(timeout=40) for _ in children]
+for process in children:
+    process.join(10)
+found += [embed(parent), before or found[0]]
+assert all(abs(x - y) < 1e-5 for vector in found for x, y in zip(vector, found[0])), found
+print("equal")
+"""
+
+
+@pytest.mark.parametrize("preprocess", ["server", "client"])
+@pytest.mark.parametrize("before", ["used", "unused"])
+def test_a_client_works_on_both_sides_of_a_fork(server: EmbeddedServer, preprocess: str, before: str) -> None:
+    """As under gunicorn --preload: the parent's client, or a new one in each child."""
+    command = [sys.executable, "-W", "ignore", "-c", FORK, server.grpc_url, preprocess, before]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert finished.stdout.strip() == "equal", finished.stderr
 
 
 @pytest.fixture
