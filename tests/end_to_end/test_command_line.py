@@ -103,7 +103,7 @@ def test_status_shows_the_throughput_of_now(server: EmbeddedServer, client: Clie
     assert process.stdout is not None
     with process.stdout as stdout:
         models = json.loads(stdout.read())["models"]
-    assert models["text_encoder"]["items_per_second"] > 1
+    assert models["text_embedding"]["items_per_second"] > 1
     assert models["vision_encoder"]["items_per_second"] == 0
 
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from tests.images import huge_png
 from tuwen import Client, InvalidItemsError
 from tuwen._grpc import GrpcTransport
-from tuwen._requests import assemble, batches
+from tuwen._requests import assemble, batches, parse
+from tuwen._routes import Routes
 from tuwen_build.samples import PHOTOGRAPHS, sample
 from tuwen_build.server import EmbeddedServer
 
@@ -39,18 +40,19 @@ def test_good_and_bad_at_once(server: EmbeddedServer) -> None:
     transport = GrpcTransport(server.grpc_url)
     with Client(server.grpc_url, transport=transport, timeout=120) as clip:
         expected = {"image": clip.embed_images(PHOTOS), "text": clip.embed_texts(TEXTS)}
-        dimension = clip.model_card().embedding_dimension
+        card = clip.model_card()
         calls = []
         for _ in range(CALLS):
             kind = choice.choice(["image", "text", *BAD_ITEMS])
             model, items = BAD_ITEMS.get(kind) or (kind, GOOD_ITEMS[kind])
             index = choice.randrange(len(items))
-            (batch,) = batches(model, [items[index]], max_batch_size=32)
+            (batch,) = batches(Routes().to(model, card), [items[index]], max_batch_size=32)
             calls.append((kind, index, batch, transport.send(batch.request, timeout=120)))
         outcomes: Counter[str] = Counter()
         for kind, index, batch, pending in calls:
             try:
-                vector = assemble(batch.request.input_name, 1, dimension, [(batch, pending.result())])[0]
+                parsed = parse(batch, pending.result(), card)
+                vector = assemble(batch.request.input_name, 1, card.embedding_dimension, [parsed])[0]
                 outcomes[_judge(kind, vector, expected[kind][index])] += 1
             except InvalidItemsError as error:
                 (failure,) = error.failures

@@ -179,7 +179,7 @@ class EmbeddedServer:
         self._segment_prefix = f"tuwen-{os.getpid()}-{uuid.uuid4().hex[:8]}-"
         runtime.assemble_backends(self._scratch)
         self._process = subprocess.Popen(
-            [str(runtime.binary), *self._arguments(self._scratch)],
+            [str(runtime.binary), *self._arguments(self._scratch, runtime.wheel / "caches")],
             env=runtime.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -192,7 +192,7 @@ class EmbeddedServer:
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         self._log = LogFollower(self._process.stdout, self._options.log_file, self._on_log_line)
 
-    def _arguments(self, backends: Path) -> list[str]:
+    def _arguments(self, backends: Path, caches: Path) -> list[str]:
         options = self._options
         segment = _SEGMENT_MIB * _MIB
         return [
@@ -206,12 +206,19 @@ class EmbeddedServer:
             f"--grpc-port={options.grpc_port}",
             f"--metrics-address={options.host}",
             f"--metrics-port={options.metrics_port}",
+            *self._cache_arguments(caches),
             f"--exit-timeout-secs={options.drain_timeout}",
             f"--backend-config=python,shm-region-prefix-name={self._segment_prefix}",
             f"--backend-config=python,shm-default-byte-size={segment}",
             f"--backend-config=python,shm-growth-byte-size={segment}",
             "--backend-config=python,stub-timeout-seconds=120",  # importing torch on a slow disk
         ]
+
+    def _cache_arguments(self, folder: Path) -> list[str]:
+        """Triton's local response cache, which the text encoder's config asks for."""
+        if not self._options.cache_mib:
+            return []
+        return [f"--cache-directory={folder}", f"--cache-config=local,size={self._options.cache_mib * _MIB}"]
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None  # noqa: S101 - just launched

@@ -21,6 +21,7 @@ class ServerOptions:
         http_port, grpc_port, metrics_port: 0 takes a free one.
         ready_timeout: seconds until every model must be loaded and warmed up.
         drain_timeout: seconds that requests in flight get when the server stops.
+        cache_mib: memory for the vectors of texts that are asked for again; 0 keeps none.
         log_file: where tritonserver's log goes, besides the log callback.
     """
 
@@ -30,6 +31,7 @@ class ServerOptions:
     metrics_port: int = 8002
     ready_timeout: float = 300.0
     drain_timeout: int = 30
+    cache_mib: int = 64
     log_file: Path | None = None
 
     def __post_init__(self) -> None:
@@ -41,6 +43,8 @@ class ServerOptions:
             raise InvalidArgumentError(f"the ports must differ: {self.ports}")
         if self.ready_timeout <= 0 or self.drain_timeout < 0:
             raise InvalidArgumentError("the ready timeout must be positive, the drain timeout at least 0 seconds")
+        if self.cache_mib < 0:
+            raise InvalidArgumentError(f"the cache has 0 MiB or more, not {self.cache_mib}")
 
     @classmethod
     def on_free_ports(cls) -> ServerOptions:

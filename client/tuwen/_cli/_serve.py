@@ -27,6 +27,7 @@ def serve(
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="For Prometheus. 0 takes a free port.")] = 8002,
     ready_timeout: Annotated[float, typer.Option(min=1, help="Seconds until all models must be loaded.")] = 300.0,
     drain_timeout: Annotated[int, typer.Option(min=0, help="Seconds for requests in flight when stopping.")] = 30,
+    cache_mib: Annotated[int, typer.Option(min=0, help="Memory for vectors of texts that come again. 0: none.")] = 64,
     log_file: Annotated[Path | None, typer.Option(help="Append tritonserver's log to this file.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show all of tritonserver's log.")] = False,
     as_json: JsonOption = False,
@@ -46,6 +47,7 @@ def serve(
         metrics_port=metrics_port,
         ready_timeout=ready_timeout,
         drain_timeout=drain_timeout,
+        cache_mib=cache_mib,
         log_file=log_file,
     )
     # SIGTERM like Ctrl-C: a clean stop in either case; a second one ends everything at once.
