@@ -13,9 +13,9 @@ from collections.abc import (
     Coroutine,
     Hashable,
     Iterable,
-    Iterator,
     Sequence,
 )
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import _calls
+from tuwen._async_streams import Sent, cancelled, in_order
 from tuwen._base import BaseClient
 from tuwen._card import ModelCard
 from tuwen._connection import AsyncHeaders, Tls
@@ -230,7 +231,7 @@ class AsyncClient(BaseClient):
             while window:
                 answers.append(await _received(window))
         finally:
-            await _cancelled(task for _, task in window)
+            await cancelled(task for _, task in window)
         return answers
 
     async def _stream(
@@ -245,25 +246,21 @@ class AsyncClient(BaseClient):
     ) -> AsyncIterator[ItemOutcome]:
         card = await self.model_card(timeout=timeout)
         chunker = Chunker(kind, window=window, max_batch_size=card.max_batch_size, skip=skip)
-        waiting: deque[tuple[Chunk, EmbeddingBatch, _Pending | None]] = deque()
         budget = RetryBudget(self._patience)
+
+        async def send(chunk: Chunk) -> Sent[EmbeddingBatch, InferResponse]:
+            deadline = self._deadline(timeout)
+            route = self._routes.within(deadline).to(kind, card)
+            batch = await asyncio.to_thread(chunk.batch, route) if kind == "image" else chunk.batch(route)
+            return batch, self._sent(batch, deadline, budget)
+
         with progress_bar(items, shown=progress) as bar:
-            try:
-                async for chunk in _chunks(chunker, items):
-                    while waiting and sum(len(ahead.keys) for ahead, *_ in waiting) + len(chunk.keys) > window:
-                        for outcome in await _outcomes(waiting, card):
-                            bar.update()
-                            yield outcome
-                    deadline = self._deadline(timeout)
-                    route = self._routes.within(deadline).to(kind, card)
-                    batch = await asyncio.to_thread(chunk.batch, route) if kind == "image" else chunk.batch(route)
-                    waiting.append((chunk, batch, self._sent(batch, deadline, budget)))
-                while waiting:
-                    for outcome in await _outcomes(waiting, card):
+            answers = in_order(items, chunker, window, send)
+            async with aclosing(answers):
+                async for chunk, batch, response in answers:
+                    for outcome in chunk.outcomes(parse(batch, response, card)):
                         bar.update()
                         yield outcome
-            finally:
-                await _cancelled(task for _, _, task in waiting)
 
     def _sent(self, batch: EmbeddingBatch, deadline: Deadline, budget: RetryBudget) -> _Pending | None:
         if not batch.positions:  # a batch of unreadable files only has nothing to send
@@ -310,32 +307,3 @@ async def _received(
     response = await task if task is not None else None  # it stays in the window meanwhile, to be cancelled with it
     window.popleft()
     return batch, response
-
-
-async def _chunks(chunker: Chunker, items: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Chunk]:
-    if isinstance(items, AsyncIterable):
-        async for item in items:
-            for chunk in chunker.add(item):
-                yield chunk
-    else:
-        for item in items:
-            for chunk in chunker.add(item):
-                yield chunk
-    for chunk in chunker.rest():
-        yield chunk
-
-
-async def _outcomes(
-    waiting: deque[tuple[Chunk, EmbeddingBatch, _Pending | None]], card: ModelCard
-) -> Iterator[ItemOutcome]:
-    chunk, batch, task = waiting[0]
-    response = await task if task is not None else None
-    waiting.popleft()
-    return chunk.outcomes(parse(batch, response, card))
-
-
-async def _cancelled(tasks: Iterable[_Pending | None]) -> None:
-    unfinished = [task for task in tasks if task is not None]
-    for task in unfinished:
-        task.cancel()
-    await asyncio.gather(*unfinished, return_exceptions=True)

@@ -73,6 +73,9 @@ class Chunker:
         window: the most items on their way at once.
         skip: keys of items to leave out, such as those that an earlier run has done.
 
+    Attributes:
+        taken: how many items were not skipped.
+
     Raises:
         InvalidArgumentError: the window has no room.
     """
@@ -82,6 +85,7 @@ class Chunker:
             raise InvalidArgumentError(f"a window holds at least one item, not {window}")
         self._size = min(ITEMS_PER_REQUEST[kind], max_batch_size, window)
         self._skip = skip
+        self.taken = 0
         self._count = 0
         self._gathered: list[tuple[int, Hashable, Any]] = []
 
@@ -90,6 +94,7 @@ class Chunker:
         key, value = _keyed(item, self._count)
         if key not in self._skip:
             self._gathered.append((self._count, key, value))
+            self.taken += 1
         self._count += 1
         if len(self._gathered) == self._size:
             yield from self.rest()

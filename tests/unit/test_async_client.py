@@ -17,6 +17,7 @@ from tuwen import (
     Client,
     InferenceError,
     InvalidArgumentError,
+    ItemOutcome,
     ModelCard,
     RetryPolicy,
     ServerUnavailableError,
@@ -171,6 +172,11 @@ def test_a_client_may_be_made_outside_of_its_loop() -> None:
     assert repr(clip) == "AsyncClient('localhost:8001', timeout=30)"
 
 
+async def _collect(stream: AsyncIterator[ItemOutcome], keys: list[object]) -> None:
+    async for item in stream:
+        keys.append(item.key)
+
+
 class TestStreams:
     """What the synchronous streams promise (test_streams.py), and asyncio's own."""
 
@@ -226,5 +232,80 @@ class TestStreams:
             async with AsyncClient(transport=AsyncFakeTransport(fake), retries=quick) as clip:
                 items = [item async for item in clip.stream_texts(str(number) for number in range(500))]
             assert [item.index for item in items] == list(range(500))
+
+        asyncio.run(scenario())
+
+    def test_a_source_that_waits_for_its_results_gets_them(self) -> None:
+        """As a service that sends the next question once it has the answer to the last."""
+
+        async def scenario() -> None:
+            answered = asyncio.Semaphore(1)
+
+            async def questions() -> AsyncIterator[str]:
+                for number in range(5):
+                    await answered.acquire()
+                    yield str(number)
+
+            async with AsyncClient(transport=AsyncFakeTransport()) as clip:
+                keys = []
+                async for item in clip.stream_texts(questions()):
+                    keys.append(item.key)
+                    answered.release()
+            assert keys == ["0", "1", "2", "3", "4"]
+
+        asyncio.run(asyncio.wait_for(scenario(), 10))
+
+    def test_what_came_before_an_error_of_the_source_is_given(self) -> None:
+        async def scenario() -> None:
+            async def source() -> AsyncIterator[str]:
+                for number in range(40):
+                    yield str(number)
+                raise LookupError("the source broke")
+
+            keys: list[object] = []
+            async with AsyncClient(transport=AsyncFakeTransport()) as clip:
+                with pytest.raises(LookupError, match="the source broke"):
+                    await _collect(clip.stream_texts(source()), keys)
+            assert keys == [str(number) for number in range(40)]
+
+        asyncio.run(scenario(), debug=True)
+
+    def test_an_item_that_is_none_ends_the_stream_after_those_before_it(self) -> None:
+        async def scenario() -> None:
+            keys: list[object] = []
+            items: list[Any] = [*map(str, range(40)), 7, *map(str, range(500))]
+            async with AsyncClient(transport=AsyncFakeTransport()) as clip:
+                with pytest.raises(InvalidArgumentError, match="text 40: a text is a str"):
+                    await _collect(clip.stream_texts(items), keys)
+            assert keys == [str(number) for number in range(32)]
+
+        asyncio.run(scenario(), debug=True)
+
+    def test_an_error_of_the_server_cancels_the_rest(self) -> None:
+        async def scenario() -> None:
+            transport = AsyncFakeTransport(FakeTransport(fail_with=InferenceError("broken")))
+            async with AsyncClient(transport=transport) as clip:
+                with pytest.raises(InferenceError, match="broken"):
+                    async for _ in clip.stream_texts(str(number) for number in range(10**9)):
+                        pass
+            assert len(asyncio.all_tasks()) == 1
+
+        asyncio.run(scenario(), debug=True)
+
+    def test_the_source_is_read_by_one_task(self) -> None:
+        """Else its context variables and timeouts would break."""
+
+        async def scenario() -> None:
+            tasks = set()
+
+            async def source() -> AsyncIterator[str]:
+                for number in range(100):
+                    tasks.add(asyncio.current_task())
+                    yield str(number)
+                    await asyncio.sleep(0)
+
+            async with AsyncClient(transport=AsyncFakeTransport()) as clip:
+                assert len([item async for item in clip.stream_texts(source())]) == 100
+            assert len(tasks) == 1
 
         asyncio.run(scenario())

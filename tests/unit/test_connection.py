@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -22,6 +25,7 @@ from tuwen import (
     ServerUnavailableError,
     Tls,
 )
+from tuwen_build.samples import sample
 
 Make = Callable[..., AbstractContextManager[Any]]
 ONCE = RetryPolicy(attempts=1)
@@ -43,7 +47,7 @@ class Authority:
 
     def __init__(self, folder: Path) -> None:
         authority = trustme.CA()
-        self.server = authority.issue_cert("clip.example.org")
+        self.server = authority.issue_cert("clip.example.org", "localhost")
         client = authority.issue_cert("client.example.org")
         self.root = authority.cert_pem.bytes()
         self.ca, self.certificate, self.key = (folder / name for name in ("ca.pem", "client.pem", "client.key"))
@@ -98,6 +102,40 @@ class TestTls:
             Client("localhost:8001", tls=Tls(ca=tmp_path / "missing.pem"))
         with pytest.raises(InvalidArgumentError, match="a certificate and its key"):
             Tls(certificate=authority.certificate)
+
+
+class TestCommandLine:
+    """The same from `tuwen`, whose connection options stand before the command."""
+
+    @staticmethod
+    def run(*arguments: str, code: int = 0, **environment: str) -> str:
+        command = [str(Path(sys.executable).parent / "tuwen"), *arguments]
+        finished = subprocess.run(
+            command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert finished.returncode == code, finished.stderr
+        assert "s3cret" not in finished.stderr
+        return finished.stdout + finished.stderr
+
+    def test_it_speaks_mutual_tls(self, authority: Authority) -> None:
+        files = (str(authority.ca), str(authority.certificate), str(authority.key))
+        with GrpcServer(authority.credentials(mutual=True)) as server:
+            url = server.url.replace("127.0.0.1", "localhost")
+            options = [part for pair in zip(("--ca", "--certificate", "--key"), files, strict=True) for part in pair]
+            shown = self.run(*options, "similarity", "-u", url, "-i", str(sample("cat.jpg")), "-t", "猫")
+            assert "100.0%" in shown
+            assert "not ready" in self.run("--ca", files[0], "status", "-u", url, "--timeout", "1", code=1)
+
+    def test_it_sends_headers(self) -> None:
+        arguments = ("embed", "-t", "猫", "--json")
+        with GrpcServer() as server:
+            self.run("--header", "Authorization: Bearer s3cret", *arguments, "-u", server.url)
+            self.run(*arguments, "-u", server.url, TUWEN_HEADERS="triton-key: s3cret\nx-team: search\n")
+        assert server.calls[0]["authorization"] == "Bearer s3cret"
+        assert (server.calls[1]["triton-key"], server.calls[1]["x-team"]) == ("s3cret", "search")
+
+    def test_a_header_that_is_none_is_not_shown(self) -> None:
+        assert "has no colon" in self.run("--header", "s3cret", "status", code=1)
 
 
 class TestHeaders:

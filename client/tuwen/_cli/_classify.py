@@ -7,8 +7,7 @@ from typing import Annotated, cast
 
 import typer
 
-from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, print_json, print_scores
-from tuwen._client import Client
+from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, connect, print_json, print_scores
 from tuwen._errors import InvalidArgumentError
 from tuwen._zero_shot import OWN_TEMPLATES, Templates
 
@@ -30,7 +29,7 @@ def classify(
     as_json: JsonOption = False,
 ) -> None:
     """Tell which of the labels each picture shows (zero-shot), with the probability among the labels given."""
-    with Client(url, timeout=timeout) as clip:
+    with connect(url, timeout) as clip:
         result = clip.classify(images, label, templates=_templates(template))
     scores = result.scores
     if as_json:

@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, print_json
-from tuwen._client import Client
+from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, connect, print_json
 from tuwen._errors import InvalidArgumentError
 from tuwen._streams import ItemOutcome
 from tuwen._table_files import check_suffix
@@ -64,7 +63,7 @@ def embed(
         except InvalidArgumentError as error:
             raise typer.BadParameter(str(error)) from error
     keys = _image_files(images) if images else _texts(text, texts_from)
-    with Client(url, timeout=timeout, preprocess="client" if preprocess == "client" else "server") as clip:
+    with connect(url, timeout, preprocess="client" if preprocess == "client" else "server") as clip:
         card = clip.model_card()
         if output is None:
             vectors = clip.embed_images(keys) if images else clip.embed_texts(keys)

@@ -7,12 +7,13 @@ import sys
 import typer
 
 from tuwen._cli import _build, _classify, _embed, _serve, _similarity, _status
+from tuwen._cli._options import connection
 from tuwen._errors import TuwenError
 
 __all__ = ["main"]
 
 _app = typer.Typer(
-    help="图文 tuwen: CLIP embeddings for Chinese images and text, on Triton.",
+    callback=connection,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,16 +15,69 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tuwen._errors import MissingExtraError
+from tuwen._client import Client
+from tuwen._connection import Tls
+from tuwen._errors import InvalidArgumentError, MissingExtraError
+from tuwen._routes import Preprocess
 from tuwen._scores import Similarity
 
-__all__ = ["JsonOption", "TimeoutOption", "UrlOption", "needs_extra", "print_json", "print_scores", "print_table"]
+__all__ = [
+    "JsonOption",
+    "TimeoutOption",
+    "UrlOption",
+    "connect",
+    "connection",
+    "needs_extra",
+    "print_json",
+    "print_scores",
+    "print_table",
+]
 
 UrlOption = Annotated[
     str, typer.Option("--url", "-u", envvar="TUWEN_URL", help="host:port of the server's gRPC endpoint.")
 ]
 TimeoutOption = Annotated[float, typer.Option(min=0.001, help="Seconds that the call may take.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+_connection: ContextVar[tuple[Tls | None, dict[str, str]]] = ContextVar("_connection")
+
+
+def connection(
+    tls: Annotated[bool, typer.Option("--tls", help="Encrypt, trusting the system's authorities.")] = False,
+    ca: Annotated[
+        Path | None, typer.Option(envvar="TUWEN_CA", help="Encrypt, trusting the authorities in this PEM file.")
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(envvar="TUWEN_CERTIFICATE", help="Our own certificate, for mutual TLS (PEM).")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(envvar="TUWEN_KEY", help="Its key (PEM).")] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="'name: value', sent with every request, such as a token. Repeat for more; TUWEN_HEADERS "
+            "in the environment holds one a line, and shows in no list of processes."
+        ),
+    ] = None,
+) -> None:
+    """图文 tuwen: CLIP embeddings for Chinese images and text, on Triton."""
+    encrypted = tls or ca or certificate or key
+    lines = [*os.environ.get("TUWEN_HEADERS", "").splitlines(), *(header or [])]
+    _connection.set(
+        (Tls(ca, certificate, key) if encrypted else None, dict(_header(line) for line in lines if line.strip()))
+    )
+
+
+def connect(url: str, timeout: float, *, preprocess: Preprocess = "server") -> Client:
+    """A client with the settings that stand before the command."""
+    tls, headers = _connection.get()
+    return Client(url, timeout=timeout, tls=tls, headers=headers, preprocess=preprocess)
+
+
+def _header(line: str) -> tuple[str, str]:
+    name, colon, value = line.partition(":")
+    if not colon:
+        raise InvalidArgumentError("a header is 'name: value'; one of them has no colon")
+    return name.strip().lower(), value.strip()
 
 
 @contextmanager

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, print_json, print_scores
-from tuwen._client import Client
+from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, connect, print_json, print_scores
 
 __all__ = ["similarity"]
 
@@ -21,7 +20,7 @@ def similarity(
     as_json: JsonOption = False,
 ) -> None:
     """Compare every image with every text: cosine, and probability among the texts given."""
-    with Client(url, timeout=timeout) as clip:
+    with connect(url, timeout) as clip:
         scores = clip.similarity(images=image, texts=text)
     if as_json:
         print_json(

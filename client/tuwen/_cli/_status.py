@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tuwen._card import ModelCard
-from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, print_json, print_table
+from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, connect, print_json, print_table
 from tuwen._client import Client
 from tuwen._errors import AccessDeniedError
 from tuwen._statistics import ModelStatistics, Statistics, difference
@@ -31,7 +31,7 @@ def status(
     card: ModelCard | None = None
     counted: Statistics = {}
     lately: Statistics = {}
-    with Client(url, timeout=timeout) as clip:
+    with connect(url, timeout) as clip:
         ready = clip.is_ready(timeout=timeout)
         if ready:
             card = clip.model_card()
