@@ -1,0 +1,133 @@
+"""What the SDK costs: its calls against the same calls in hand-written tritonclient code, as a ratio of times.
+
+Run it with ``python -m tests.client_overhead``. The server is the real one with a tiny model, so that the client's
+share of a call is as large as it gets; rounds of both alternate, and the medians are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import tritonclient.grpc as triton
+import tritonclient.grpc.aio as triton_aio
+
+from tuwen import AsyncClient, Client
+from tuwen_build.repository import build_repository
+from tuwen_build.samples import sample
+from tuwen_build.seeded import write_seeded_checkpoint
+from tuwen_build.server import EmbeddedServer, ServerOptions
+
+PHOTO = sample("cat.jpg").read_bytes()
+_numbers = itertools.count()
+
+Call = Callable[[], object]
+AsyncCall = Callable[[], Awaitable[object]]
+
+
+def text() -> str:
+    """A text that no cache knows."""
+    return f"第{next(_numbers)}张图片"
+
+
+def tensor(name: str, content: bytes) -> triton.InferInput:
+    """What the tutorials do."""
+    made = triton.InferInput(name, [1, 1], "BYTES")
+    made.set_data_from_numpy(np.array([[content]], dtype=np.object_))
+    return made
+
+
+def seconds(calls: int, concurrency: int, call: Call) -> float:
+    """Of one call, when so many are made by so many threads."""
+    with ThreadPoolExecutor(concurrency) as pool:
+        start = time.perf_counter()
+        for done in [pool.submit(call) for _ in range(calls)]:
+            done.result()
+        return (time.perf_counter() - start) / calls
+
+
+async def async_seconds(calls: int, concurrency: int, call: AsyncCall) -> float:
+    """The same by tasks."""
+    limit = asyncio.Semaphore(concurrency)
+
+    async def one() -> None:
+        async with limit:
+            await call()
+
+    start = time.perf_counter()
+    await asyncio.gather(*[one() for _ in range(calls)])
+    return (time.perf_counter() - start) / calls
+
+
+def measure(url: str, calls: int, rounds: int) -> Iterator[tuple[str, int, float, float]]:
+    """What, at which concurrency, seconds of a call by hand, and by the SDK; synchronously."""
+    with triton.InferenceServerClient(url) as plain, Client(url) as clip:
+        pairs: dict[str, tuple[Call, Call]] = {
+            "image": (
+                lambda: plain.infer("image_embedding", [tensor("image", PHOTO)]).as_numpy("embedding"),
+                lambda: clip.embed_images([PHOTO]),
+            ),
+            "text": (
+                lambda: plain.infer("text_embedding", [tensor("text", text().encode())]).as_numpy("embedding"),
+                lambda: clip.embed_texts([text()]),
+            ),
+        }
+        for (name, pair), concurrency in itertools.product(pairs.items(), (1, 16)):
+            times = [[seconds(calls, concurrency, call) for call in pair] for _ in range(rounds + 1)][1:]
+            hand, sdk = (statistics.median(column) for column in zip(*times, strict=True))
+            yield name, concurrency, hand, sdk
+
+
+async def measure_async(url: str, calls: int, rounds: int) -> list[tuple[str, int, float, float]]:
+    """The same with asyncio."""
+    rows = []
+    async with triton_aio.InferenceServerClient(url) as plain, AsyncClient(url) as clip:
+
+        async def image() -> object:
+            return (await plain.infer("image_embedding", [tensor("image", PHOTO)])).as_numpy("embedding")
+
+        async def words() -> object:
+            return (await plain.infer("text_embedding", [tensor("text", text().encode())])).as_numpy("embedding")
+
+        pairs: dict[str, tuple[AsyncCall, AsyncCall]] = {
+            "image, async": (image, lambda: clip.embed_images([PHOTO])),
+            "text, async": (words, lambda: clip.embed_texts([text()])),
+        }
+        for (name, pair), concurrency in itertools.product(pairs.items(), (1, 16)):
+            times = [[await async_seconds(calls, concurrency, call) for call in pair] for _ in range(rounds + 1)][1:]
+            hand, sdk = (statistics.median(column) for column in zip(*times, strict=True))
+            rows.append((name, concurrency, hand, sdk))
+    return rows
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=300, help="of each kind in a round")
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = write_seeded_checkpoint(Path(folder) / "checkpoint")
+        build_repository(str(checkpoint), Path(folder) / "repository")
+        with EmbeddedServer(Path(folder) / "repository", ServerOptions.on_free_ports()) as server:
+            rows = list(measure(server.grpc_url, options.calls, options.rounds))
+            rows += asyncio.run(measure_async(server.grpc_url, options.calls, options.rounds))
+    print("| one item a call | concurrency | by hand, ms | SDK, ms | ratio |\n|---|---|---|---|---|")
+    for name, concurrency, hand, sdk in rows:
+        print(f"| {name} | {concurrency} | {hand * 1e3:.2f} | {sdk * 1e3:.2f} | {sdk / hand:.2f} |")
+    versions = ", ".join(f"{package} {version(package)}" for package in ("tuwen", "tritonclient", "grpcio"))
+    print(f"\n{versions}, Python {platform.python_version()}, {platform.machine()}; medians of {options.rounds} rounds")
+
+
+if __name__ == "__main__":
+    main()
