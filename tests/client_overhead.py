@@ -1,7 +1,8 @@
 """What the SDK costs: its calls against the same calls in hand-written tritonclient code, as a ratio of times.
 
 Run it with ``python -m tests.client_overhead``. The server is the real one with a tiny model, so that the client's
-share of a call is as large as it gets; rounds of both alternate, and the medians are compared.
+share of a call is as large as it gets; rounds of both alternate, and the medians are compared. Time on the clock
+depends on how the server happens to batch; the client's own CPU time does not.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ _numbers = itertools.count()
 
 Call = Callable[[], object]
 AsyncCall = Callable[[], Awaitable[object]]
+Times = tuple[float, float]
+"""Seconds of a call on the clock, and of the client's CPU."""
+Row = tuple[str, int, Times, Times]
+"""What, at which concurrency, by hand, by the SDK."""
 
 
 def text() -> str:
@@ -47,16 +52,16 @@ def tensor(name: str, content: bytes) -> triton.InferInput:
     return made
 
 
-def seconds(calls: int, concurrency: int, call: Call) -> float:
+def seconds(calls: int, concurrency: int, call: Call) -> Times:
     """Of one call, when so many are made by so many threads."""
     with ThreadPoolExecutor(concurrency) as pool:
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         for done in [pool.submit(call) for _ in range(calls)]:
             done.result()
-        return (time.perf_counter() - start) / calls
+        return (time.perf_counter() - start) / calls, (time.process_time() - busy) / calls
 
 
-async def async_seconds(calls: int, concurrency: int, call: AsyncCall) -> float:
+async def async_seconds(calls: int, concurrency: int, call: AsyncCall) -> Times:
     """The same by tasks."""
     limit = asyncio.Semaphore(concurrency)
 
@@ -64,13 +69,21 @@ async def async_seconds(calls: int, concurrency: int, call: AsyncCall) -> float:
         async with limit:
             await call()
 
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     await asyncio.gather(*[one() for _ in range(calls)])
-    return (time.perf_counter() - start) / calls
+    return (time.perf_counter() - start) / calls, (time.process_time() - busy) / calls
 
 
-def measure(url: str, calls: int, rounds: int) -> Iterator[tuple[str, int, float, float]]:
-    """What, at which concurrency, seconds of a call by hand, and by the SDK; synchronously."""
+def medians(rounds: list[list[Times]]) -> tuple[Times, Times]:
+    """By hand, and by the SDK. The first round warms up."""
+    hand, sdk = (
+        [statistics.median(column) for column in zip(*times, strict=True)] for times in zip(*rounds[1:], strict=True)
+    )
+    return (hand[0], hand[1]), (sdk[0], sdk[1])
+
+
+def measure(url: str, calls: int, rounds: int) -> Iterator[Row]:
+    """With threads."""
     with triton.InferenceServerClient(url) as plain, Client(url) as clip:
         pairs: dict[str, tuple[Call, Call]] = {
             "image": (
@@ -83,14 +96,13 @@ def measure(url: str, calls: int, rounds: int) -> Iterator[tuple[str, int, float
             ),
         }
         for (name, pair), concurrency in itertools.product(pairs.items(), (1, 16)):
-            times = [[seconds(calls, concurrency, call) for call in pair] for _ in range(rounds + 1)][1:]
-            hand, sdk = (statistics.median(column) for column in zip(*times, strict=True))
-            yield name, concurrency, hand, sdk
+            times = [[seconds(calls, concurrency, call) for call in pair] for _ in range(rounds + 1)]
+            yield name, concurrency, *medians(times)
 
 
-async def measure_async(url: str, calls: int, rounds: int) -> list[tuple[str, int, float, float]]:
-    """The same with asyncio."""
-    rows = []
+async def measure_async(url: str, calls: int, rounds: int) -> list[Row]:
+    """With asyncio."""
+    rows: list[Row] = []
     async with triton_aio.InferenceServerClient(url) as plain, AsyncClient(url) as clip:
 
         async def image() -> object:
@@ -104,17 +116,16 @@ async def measure_async(url: str, calls: int, rounds: int) -> list[tuple[str, in
             "text, async": (words, lambda: clip.embed_texts([text()])),
         }
         for (name, pair), concurrency in itertools.product(pairs.items(), (1, 16)):
-            times = [[await async_seconds(calls, concurrency, call) for call in pair] for _ in range(rounds + 1)][1:]
-            hand, sdk = (statistics.median(column) for column in zip(*times, strict=True))
-            rows.append((name, concurrency, hand, sdk))
+            times = [[await async_seconds(calls, concurrency, call) for call in pair] for _ in range(rounds + 1)]
+            rows.append((name, concurrency, *medians(times)))
     return rows
 
 
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=300, help="of each kind in a round")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--calls", type=int, default=200, help="of each kind in a round")
+    parser.add_argument("--rounds", type=int, default=15)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = write_seeded_checkpoint(Path(folder) / "checkpoint")
@@ -122,9 +133,11 @@ def main() -> None:
         with EmbeddedServer(Path(folder) / "repository", ServerOptions.on_free_ports()) as server:
             rows = list(measure(server.grpc_url, options.calls, options.rounds))
             rows += asyncio.run(measure_async(server.grpc_url, options.calls, options.rounds))
-    print("| one item a call | concurrency | by hand, ms | SDK, ms | ratio |\n|---|---|---|---|---|")
+    print("| one item a call | concurrency | by hand, ms | SDK, ms | ratio | ratio of client CPU |")
+    print("|---|---|---|---|---|---|")
     for name, concurrency, hand, sdk in rows:
-        print(f"| {name} | {concurrency} | {hand * 1e3:.2f} | {sdk * 1e3:.2f} | {sdk / hand:.2f} |")
+        wall, busy = (ours / theirs for ours, theirs in zip(sdk, hand, strict=True))
+        print(f"| {name} | {concurrency} | {hand[0] * 1e3:.2f} | {sdk[0] * 1e3:.2f} | {wall:.2f} | {busy:.2f} |")
     versions = ", ".join(f"{package} {version(package)}" for package in ("tuwen", "tritonclient", "grpcio"))
     print(f"\n{versions}, Python {platform.python_version()}, {platform.machine()}; medians of {options.rounds} rounds")
 

@@ -221,6 +221,9 @@ class AsyncClient(BaseClient):
 
     async def _infer(self, wanted: _calls.Infer, deadline: Deadline) -> _calls.Answers:
         """The responses in order, with a bounded number of requests on their way."""
+        if wanted.count == 1 and (batch := await _next(wanted)) is not None:
+            response = await self._infer_one(batch, deadline, self._retry_budget) if batch.positions else None
+            return [(batch, response)]
         answers: _calls.Answers = []
         window: deque[tuple[EmbeddingBatch, _Pending | None]] = deque()
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -26,9 +26,10 @@ from tuwen._requests import (
     Parsed,
     TextTruncatedWarning,
     assemble,
-    batches,
+    batch_of,
     check_items,
     parse,
+    parts,
 )
 from tuwen._routes import Kind, Routes
 from tuwen._scores import Similarity, similarity
@@ -73,11 +74,13 @@ class Infer:
 
     Attributes:
         batches: to be advanced as requests leave, so that few images are in memory at once.
+        count: how many there are.
         reads_files: whether advancing it reads files and encodes images.
         in_flight: the most requests on their way at once.
     """
 
     batches: Iterator[EmbeddingBatch]
+    count: int
     reads_files: bool
     in_flight: int = 8
 
@@ -169,8 +172,8 @@ def profile(images: Sequence[ImageInput], texts: Sequence[str], routes: Routes) 
     for kind, items in kinds:
         building: list[float] = []
         asked = time.perf_counter()
-        wanted = _timed(batches(routes.to(kind, card), items, card.max_batch_size), building)
-        answers: Answers = yield Infer(wanted, reads_files=kind == "image", in_flight=1)
+        wanted = _wanted(kind, items, routes, card)
+        answers: Answers = yield replace(wanted, batches=_timed(wanted.batches, building), in_flight=1)
         waiting += time.perf_counter() - asked - sum(building)
         parsed = [parse(batch, response, card) for batch, response in answers]
         assemble(kind, len(items), card.embedding_dimension, parsed)
@@ -194,13 +197,19 @@ def _timed(wanted: Iterator[EmbeddingBatch], seconds: list[float]) -> Iterator[E
         yield batch
 
 
+def _wanted(kind: Kind, items: Sequence[ImageInput] | Sequence[str], routes: Routes, card: ModelCard) -> Infer:
+    route = routes.to(kind, card)
+    requests = parts(kind, items, card.max_batch_size)
+    takes_time = route.pool is not None or (kind == "image" and not all(isinstance(item, bytes) for item in items))
+    return Infer((batch_of(route, part) for part in requests), len(requests), reads_files=takes_time)
+
+
 def _parsed(
     kind: Kind, items: Sequence[ImageInput] | Sequence[str], routes: Routes
 ) -> Call[tuple[ModelCard, list[Parsed]]]:
     check_items(kind, items)
     card = yield from read_card()
-    wanted = batches(routes.to(kind, card), items, card.max_batch_size)
-    answers: Answers = yield Infer(wanted, reads_files=kind == "image")
+    answers: Answers = yield _wanted(kind, items, routes, card)
     return card, [parse(batch, response, card) for batch, response in answers]
 
 

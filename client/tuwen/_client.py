@@ -301,6 +301,10 @@ class Client(BaseClient):
         self, wanted: _calls.Infer, deadline: Deadline
     ) -> Iterator[tuple[EmbeddingBatch, InferResponse | None]]:
         """The responses in order, with a bounded number of requests on their way."""
+        if wanted.count == 1:  # a future costs gRPC a thread
+            (batch,) = wanted.batches
+            yield batch, self._infer(batch, deadline)
+            return
         window: deque[tuple[EmbeddingBatch, PendingResponse | None]] = deque()
         try:
             for batch in wanted.batches:
@@ -349,6 +353,14 @@ class Client(BaseClient):
             finally:
                 _cancel(pending for _, _, pending in waiting)
 
+    def _infer(self, batch: EmbeddingBatch, deadline: Deadline) -> InferResponse | None:
+        if not batch.positions:
+            return None
+        return self._finished(batch, self._attempt(batch, deadline), deadline, self._retry_budget)
+
+    def _attempt(self, batch: EmbeddingBatch, deadline: Deadline) -> Callable[[], InferResponse]:
+        return lambda: self._transport.infer(batch.request, deadline.remaining())
+
     def _oldest(
         self, window: deque[tuple[EmbeddingBatch, PendingResponse | None]], deadline: Deadline
     ) -> tuple[EmbeddingBatch, InferResponse | None]:
@@ -364,14 +376,13 @@ class Client(BaseClient):
     def _received(
         self, batch: EmbeddingBatch, pending: PendingResponse | None, deadline: Deadline, budget: RetryBudget
     ) -> InferResponse | None:
-        if pending is None:
-            return None
+        return None if pending is None else self._finished(batch, pending.result, deadline, budget)
 
-        def again() -> InferResponse:
-            return self._transport.send(batch.request, deadline.remaining()).result()
-
+    def _finished(
+        self, batch: EmbeddingBatch, first: Callable[[], InferResponse], deadline: Deadline, budget: RetryBudget
+    ) -> InferResponse:
         with naming(batch):
-            response = self._retrying(pending.result, again, deadline, budget)
+            response = self._retrying(first, self._attempt(batch, deadline), deadline, budget)
             if not batch.tells_space:
                 self._read_card(deadline)
         return response

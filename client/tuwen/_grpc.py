@@ -60,13 +60,24 @@ class GrpcTransport:
             self._channel = grpc.secure_channel(target, tls.credentials(), options=[*CHANNEL_OPTIONS, *tls.options()])
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
+    def infer(self, request: InferRequest, timeout: float) -> InferResponse:
+        """See `Transport.infer`."""
+        message = encode_request(request, timeout)
+        try:
+            response = self._stub.ModelInfer(message, timeout=timeout, metadata=self._metadata())
+        except grpc.RpcError as error:
+            raise server_error(error, request.model, request.request_id) from error
+        except ValueError as error:  # grpc's answer to a closed channel
+            raise ClientClosedError from error
+        return decode_response(response)
+
     def send(self, request: InferRequest, timeout: float) -> _GrpcPending:
         """See `Transport.send`."""
         try:
             call = self._stub.ModelInfer.future(
                 encode_request(request, timeout), timeout=timeout, metadata=self._metadata()
             )
-        except ValueError as error:  # grpc's answer to a closed channel
+        except ValueError as error:
             raise ClientClosedError from error
         return _GrpcPending(call, request)
 

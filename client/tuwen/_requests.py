@@ -32,17 +32,21 @@ __all__ = [
     "InferRequest",
     "InferResponse",
     "Parsed",
+    "Part",
     "Tensor",
     "TextTruncatedWarning",
     "assemble",
     "batch_of",
-    "batches",
     "check_items",
     "naming",
     "parse",
+    "parts",
 ]
 
 Tensor: TypeAlias = "NDArray[np.float32] | NDArray[np.bool_] | tuple[bytes, ...]"
+
+Part: TypeAlias = list[tuple[tuple[int, ...], Any]]
+"""Items of one request, each with its positions in the call or stream."""
 
 # Small requests spread over the server's batches; Triton joins them again. Larger ones only save overhead.
 ITEMS_PER_REQUEST: Mapping[Kind, int] = {"image": 8, "text": 32}
@@ -127,30 +131,24 @@ def check_items(kind: Kind, items: object) -> None:
         raise InvalidArgumentError(f"pass a list of {kind}s, even for one: embed_{kind}s([{kind}])")
 
 
-def batches(route: Route, items: Sequence[ImageInput] | Sequence[str], max_batch_size: int) -> Iterator[EmbeddingBatch]:
-    """Split a call's items into requests, reading images only as their turn comes. A text that is there more than
-    once is sent once.
-
-    Raises:
-        InvalidArgumentError: an item is of no type that can be embedded; names its position.
-    """
-    wanted: list[tuple[tuple[int, ...], Any]]
-    if route.kind == "text":
+def parts(kind: Kind, items: Sequence[ImageInput] | Sequence[str], max_batch_size: int) -> list[Part]:
+    """A call's items as the requests will hold them. A text that is there more than once is sent once."""
+    wanted: Part
+    size = min(ITEMS_PER_REQUEST[kind], max_batch_size)
+    if kind == "text":
         found: dict[Any, list[int]] = {}
         for index, text in enumerate(items):
             found.setdefault(text if isinstance(text, str) else (index,), []).append(index)
         wanted = [(tuple(positions), items[positions[0]]) for positions in found.values()]
+        if len(wanted) <= _TEXTS_SENT_ALONE:
+            size = 1
     else:
         wanted = [((index,), item) for index, item in enumerate(items)]
-    size = min(ITEMS_PER_REQUEST[route.kind], max_batch_size)
-    if route.kind == "text" and len(wanted) <= _TEXTS_SENT_ALONE:
-        size = 1
-    for start in range(0, len(wanted), size):
-        yield batch_of(route, wanted[start : start + size])
+    return [wanted[start : start + size] for start in range(0, len(wanted), size)]
 
 
-def batch_of(route: Route, items: Sequence[tuple[tuple[int, ...], Any]]) -> EmbeddingBatch:
-    """One request for items, each with its positions in the call or stream; reads files and encodes images.
+def batch_of(route: Route, items: Part) -> EmbeddingBatch:
+    """One request; reads files and encodes images.
 
     Raises:
         InvalidArgumentError: an item is of no type that can be embedded; names its position.

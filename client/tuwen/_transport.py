@@ -28,8 +28,15 @@ class PendingResponse(Protocol):
 class Transport(Protocol):
     """A way to a server; safe to use from many threads."""
 
+    def infer(self, request: InferRequest, timeout: float) -> InferResponse:
+        """Send a request and wait for its response. `timeout` in seconds also bounds the wait in the queue.
+
+        Raises:
+            ServerError: the kind that the status of the server or of the connection stands for.
+        """
+
     def send(self, request: InferRequest, timeout: float) -> PendingResponse:
-        """Send a request without waiting for its response. `timeout` in seconds also bounds the wait in the queue."""
+        """The same without waiting for the response."""
 
     def model_card(self, timeout: float) -> ModelCard:
         """Ask the server what it serves.
@@ -56,11 +63,7 @@ class AsyncTransport(Protocol):
     """A way to a server for the tasks of one event loop. Cancelling a task cancels what it waits for."""
 
     async def infer(self, request: InferRequest, timeout: float) -> InferResponse:
-        """Send a request and wait for its response. `timeout` in seconds also bounds the wait in the queue.
-
-        Raises:
-            ServerError: the kind that the status of the server or of the connection stands for.
-        """
+        """As `Transport.infer`."""
 
     async def model_card(self, timeout: float) -> ModelCard:
         """As `Transport.model_card`."""

@@ -68,6 +68,10 @@ class FakeTransport:
         self._closed = False
         self._lock = threading.Lock()
 
+    def infer(self, request: InferRequest, timeout: float) -> InferResponse:
+        """See `Transport.infer`."""
+        return self.send(request, timeout).result()
+
     def send(self, request: InferRequest, timeout: float) -> _Answered:  # noqa: ARG002 - answers at once
         """See `Transport.send`."""
         self._check()

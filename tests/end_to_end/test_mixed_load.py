@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tests.images import huge_png
 from tuwen import Client, InvalidItemsError
 from tuwen._grpc import GrpcTransport
-from tuwen._requests import assemble, batches, parse
+from tuwen._requests import assemble, batch_of, parse
 from tuwen._routes import Routes
 from tuwen_build.samples import PHOTOGRAPHS, sample
 from tuwen_build.server import EmbeddedServer
@@ -46,7 +46,7 @@ def test_good_and_bad_at_once(server: EmbeddedServer) -> None:
             kind = choice.choice(["image", "text", *BAD_ITEMS])
             model, items = BAD_ITEMS.get(kind) or (kind, GOOD_ITEMS[kind])
             index = choice.randrange(len(items))
-            (batch,) = batches(Routes().to(model, card), [items[index]], max_batch_size=32)
+            batch = batch_of(Routes().to(model, card), [((0,), items[index])])
             calls.append((kind, index, batch, transport.send(batch.request, timeout=120)))
         outcomes: Counter[str] = Counter()
         for kind, index, batch, pending in calls:

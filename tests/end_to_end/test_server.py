@@ -255,7 +255,7 @@ class TestMetrics:
         with pytest.raises(ValueError, match="refused"):
             client.embed_images([b"", b"x"])
         with pytest.warns(UserWarning, match="were cut"):
-            client.embed_texts(["猫" * 100] * 2)
+            client.embed_texts(["猫" * 100, "狗" * 100])
         after = metrics.text(server.metrics_url)
 
         def moved(sample_name: str) -> float:
