@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import venv
 import zipfile
 from email.parser import Parser
 from pathlib import Path
 
 import pytest
+
+from tuwen_build.samples import sample
+from tuwen_build.server import EmbeddedServer
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,6 +30,7 @@ def test_it_holds_both_packages_and_the_model_repository(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for name in (
         "tuwen/py.typed",
+        "tuwen/_pixels.py",
         "tuwen_build/py.typed",
         "tuwen_build/samples/texts.json",
         "tuwen_build/server/backends/pytorch/model.py",
@@ -47,6 +53,26 @@ def test_the_base_install_needs_no_torch(wheel: Path) -> None:
     }
     assert base == {"numpy", "pillow", "rich", "tqdm", "tritonclient", "typer"}
     assert metadata["License-Expression"] == "Apache-2.0"
+
+
+def test_a_fresh_install_imports_at_once_and_works(wheel: Path, server: EmbeddedServer, tmp_path: Path) -> None:
+    """What `pip install tuwen` gives a user."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    pip = [str(python), "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt"), str(wheel)]
+    subprocess.run(pip, check=True, timeout=300)
+    code = "import time; start = time.perf_counter(); import tuwen; print(time.perf_counter() - start)"
+    seconds = [float(subprocess.check_output([python, "-I", "-c", code], timeout=60)) for _ in range(3)]
+    assert min(seconds) < 1
+    listed = json.loads(subprocess.check_output([python, "-m", "pip", "list", "--format", "json"], timeout=60))
+    installed = {package["name"].lower() for package in listed}
+    assert "tuwen" in installed
+    assert not installed & {"torch", "transformers", "tokenizers", "pyarrow", "nvidia-pytriton"}
+    command = [tmp_path / "venv" / "bin" / "tuwen", "similarity", "-u", server.grpc_url, "-i", sample("cat.jpg")]
+    shown = subprocess.check_output([*command, "-t", "一只猫", "-t", "火箭"], text=True, timeout=60)
+    assert "一只猫" in shown
+    code = "import sys; from tuwen import Client; Client(sys.argv[1], preprocess='client').embed_images([sys.argv[2]])"
+    subprocess.run([python, "-I", "-c", code, server.grpc_url, sample("cat.jpg")], check=True, timeout=60)
 
 
 def test_serving_needs_nothing_of_what_building_does() -> None:
