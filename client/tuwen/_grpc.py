@@ -162,8 +162,15 @@ def decode_response(message: Any) -> InferResponse:
     """The outputs of a `ModelInferResponse`.
 
     Raises:
-        InferenceError: an output is of a type that the SDK does not know.
+        InferenceError: an output is of a type that the SDK does not know, or not as long as its shape says.
     """
+    try:
+        return InferResponse(_outputs(message))
+    except (ValueError, struct.error) as error:
+        raise InferenceError(f"malformed response: {error}", model=message.model_name) from error
+
+
+def _outputs(message: Any) -> dict[str, Tensor]:
     outputs: dict[str, Tensor] = {}
     for output, raw in zip(message.outputs, message.raw_output_contents, strict=True):
         shape = tuple(output.shape)
@@ -175,7 +182,7 @@ def decode_response(message: Any) -> InferResponse:
             outputs[output.name] = np.frombuffer(raw, dtype=np.bool_).reshape(shape)
         else:
             raise InferenceError(f"output {output.name} is {output.datatype}", model=message.model_name)
-    return InferResponse(outputs)
+    return outputs
 
 
 def card_of(message: Any) -> ModelCard:

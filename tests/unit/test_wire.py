@@ -53,6 +53,19 @@ def test_outputs_are_decoded_as_tritonclient_decodes_them() -> None:
 
 
 @pytest.mark.parametrize(
+    ("datatype", "shape", "content"),
+    [("FP32", [1, 4], b"\0" * 15), ("BOOL", [2, 1], b"\0"), ("BYTES", [1, 1], b"\x05\0"), ("FP32", [1, 1], None)],
+)
+def test_a_response_that_is_broken_is_an_error_of_ours(datatype: str, shape: list[int], content: bytes | None) -> None:
+    message = service_pb2.ModelInferResponse(model_name="image_embedding")
+    message.outputs.add(name="embedding", datatype=datatype, shape=shape)
+    if content is not None:
+        message.raw_output_contents.append(content)
+    with pytest.raises(InferenceError, match="malformed response: .*image_embedding"):
+        decode_response(message)
+
+
+@pytest.mark.parametrize(
     "outputs",
     [
         {},
