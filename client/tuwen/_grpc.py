@@ -7,6 +7,7 @@ numpy objects and back and raises one untyped error; the stubs serve sync and as
 from __future__ import annotations
 
 import struct
+import threading
 from typing import Any
 
 import grpc
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 CARD_MODEL = "image_embedding"
+_CLOSE_SECONDS = 2.0
 
 
 class GrpcTransport:
@@ -111,7 +113,11 @@ class GrpcTransport:
 
     def close(self) -> None:
         """See `Transport.close`."""
-        self._channel.close()
+        # grpcio waits here for every call to end: for ever, if an interrupt (Ctrl-C) came after it made a call and
+        # before it started the thread that ends it (seen with 1.85).
+        closing = threading.Thread(target=self._channel.close, daemon=True)
+        closing.start()
+        closing.join(_CLOSE_SECONDS)
 
     def _metadata(self) -> Metadata:
         return checked_headers(self._headers() if callable(self._headers) else self._headers)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -72,7 +75,7 @@ def embed(
             return
         refused: list[ItemOutcome] = []
         cut = 0
-        with TableWriter(output, card.fingerprint, card.embedding_dimension) as table:
+        with TableWriter(output, card.fingerprint, card.embedding_dimension) as table, _interruptible() as interrupted:
             wanted = [key for key in dict.fromkeys(keys) if key not in table.done]
             known = len(set(keys)) - len(wanted)
             stream = clip.stream_images if images else clip.stream_texts
@@ -82,9 +85,29 @@ def embed(
                 else:
                     table.add(str(outcome.key), outcome.embedding)
                 cut += outcome.truncated
+                if interrupted():
+                    raise KeyboardInterrupt
     if cut:
         typer.secho(f"{cut} texts were cut to {card.context_length} tokens", fg=typer.colors.YELLOW, err=True)
     _report(output, len(wanted) - len(refused), known, refused, as_json=as_json)
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C is heeded between two results, so that it breaks nothing in the middle; a second one ends at once."""
+    asked = False
+
+    def ask(*_: object) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, before)
+        typer.echo("stopping; the same command goes on from here", err=True)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _report(output: Path, written: int, known: int, refused: list[ItemOutcome], *, as_json: bool) -> None:

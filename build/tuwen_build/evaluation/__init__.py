@@ -1,0 +1,36 @@
+"""Is a served checkpoint still the model that its paper describes: retrieval and zero-shot classification, measured.
+
+Runs on the SDK alone: neither torch nor transformers is needed.
+"""
+
+from tuwen_build.evaluation._datasets import ClassFolder, RetrievalSplit
+from tuwen_build.evaluation._features import embed_split, read_features
+from tuwen_build.evaluation._published import PUBLISHED, PublishedRecall, published_recall
+from tuwen_build.evaluation._retrieval import (
+    Features,
+    Recall,
+    RetrievalReport,
+    recall,
+    retrieval_report,
+    top_candidates,
+)
+from tuwen_build.evaluation._zero_shot import ZeroShotReport, evaluate_zero_shot, zero_shot_report
+
+__all__ = [
+    "PUBLISHED",
+    "ClassFolder",
+    "Features",
+    "PublishedRecall",
+    "Recall",
+    "RetrievalReport",
+    "RetrievalSplit",
+    "ZeroShotReport",
+    "embed_split",
+    "evaluate_zero_shot",
+    "published_recall",
+    "read_features",
+    "recall",
+    "retrieval_report",
+    "top_candidates",
+    "zero_shot_report",
+]

@@ -1,0 +1,147 @@
+"""Datasets as they lie on disk: Chinese-CLIP's retrieval splits, and folders of classes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tuwen import InvalidArgumentError
+
+__all__ = ["ClassFolder", "RetrievalSplit"]
+
+_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
+
+
+@dataclass(frozen=True)
+class RetrievalSplit:
+    """``{split}_imgs.tsv`` and ``{split}_texts.jsonl`` of MUGE, Flickr30K-CN, COCO-CN and one's own data.
+
+    A line of the first is an id, a tab and the image in base64 (standard or URL-safe); a line of the second
+    ``{"text_id": 1, "text": "...", "image_ids": [7]}``. See "Preparing the dataset" in Chinese-CLIP's README.
+
+    Raises:
+        InvalidArgumentError: a file is missing; later, a line of it is not as described.
+    """
+
+    folder: Path
+    split: str = "test"
+
+    def __post_init__(self) -> None:
+        for path in (self.images_file, self.texts_file):
+            if not path.is_file():
+                found = sorted(file.name.removesuffix("_texts.jsonl") for file in self.folder.glob("*_texts.jsonl"))
+                hint = f"; splits here: {', '.join(found)}" if found else ""
+                raise InvalidArgumentError(f"{path} is missing{hint}")
+
+    @property
+    def images_file(self) -> Path:
+        """The images."""
+        return self.folder / f"{self.split}_imgs.tsv"
+
+    @property
+    def texts_file(self) -> Path:
+        """The texts, and which images they fit."""
+        return self.folder / f"{self.split}_texts.jsonl"
+
+    def images(self) -> Iterator[tuple[int, bytes]]:
+        """Ids and encoded images, one after the other."""
+        with self.images_file.open(encoding="ascii") as lines:
+            for number, line in enumerate(lines, 1):
+                name, tab, content = line.rstrip("\n").partition("\t")
+                try:
+                    if not tab:
+                        raise ValueError("no tab")
+                    standard = content.strip().replace("-", "+").replace("_", "/")
+                    yield int(name), base64.b64decode(standard, validate=True)
+                except (ValueError, binascii.Error) as error:
+                    raise InvalidArgumentError(f"{self.images_file}, line {number}: {error}") from error
+
+    @cached_property
+    def _records(self) -> list[dict[str, Any]]:
+        records = []
+        with self.texts_file.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    record = json.loads(line)
+                    records.append({"text_id": int(record["text_id"]), "text": str(record["text"]), **record})
+                except (ValueError, TypeError, KeyError) as error:
+                    raise InvalidArgumentError(f"{self.texts_file}, line {number}: {error!r}") from error
+        return records
+
+    def texts(self) -> list[tuple[int, str]]:
+        """Ids and texts."""
+        return [(record["text_id"], str(record["text"])) for record in self._records]
+
+    def truths(self) -> dict[int, list[int]]:
+        """For every text the ids of its images.
+
+        Raises:
+            InvalidArgumentError: the split has no ``image_ids``, as those whose answers are kept secret.
+        """
+        truths = {record["text_id"]: record.get("image_ids") or [] for record in self._records}
+        if not any(truths.values()):
+            raise InvalidArgumentError(f"{self.texts_file} has no image_ids: the answers of this split are not public")
+        return truths
+
+
+@dataclass(frozen=True)
+class ClassFolder:
+    """A folder of images for each class, as ELEVATER's datasets and ImageNet come.
+
+    Attributes:
+        folder: what holds the class folders; their sorted names are the order of the classes.
+        labels_file: a label in each line, in that order (``label_cn.txt``); None: the folders' names are the labels.
+
+    Raises:
+        InvalidArgumentError: no classes, no images, or another number of labels than of classes.
+    """
+
+    folder: Path
+    labels_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.classes:
+            raise InvalidArgumentError(f"{self.folder} holds no folders of classes")
+        if len(self.labels) != len(self.classes):
+            raise InvalidArgumentError(
+                f"{self.labels_file} has {len(self.labels)} labels for {len(self.classes)} classes in {self.folder}"
+            )
+        if len(set(self.labels)) < len(self.labels):
+            raise InvalidArgumentError("two classes have the same label")
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """The names of the class folders."""
+        return sorted(path.name for path in self.folder.iterdir() if path.is_dir()) if self.folder.is_dir() else []
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """What the classes are called."""
+        if self.labels_file is None:
+            return self.classes
+        try:
+            return [line.strip() for line in self.labels_file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except OSError as error:
+            raise InvalidArgumentError(f"cannot read {self.labels_file}: {error.strerror}") from error
+
+    def images(self) -> list[tuple[int, Path]]:
+        """Every image with the position of its class.
+
+        Raises:
+            InvalidArgumentError: there are none.
+        """
+        images = [
+            (index, path)
+            for index, name in enumerate(self.classes)
+            for path in sorted((self.folder / name).rglob("*"))
+            if path.suffix.lower() in _IMAGE_SUFFIXES
+        ]
+        if not images:
+            raise InvalidArgumentError(f"the classes in {self.folder} hold no images")
+        return images

@@ -1,0 +1,62 @@
+"""Recalls that the makers of Chinese-CLIP publish for their checkpoints without fine-tuning (their ``Results.md``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from tuwen_build.evaluation._retrieval import Recall
+
+__all__ = ["PUBLISHED", "Benchmark", "PublishedRecall", "gaps", "published_recall"]
+
+Benchmark = Literal["muge", "flickr30k-cn", "coco-cn"]
+
+
+@dataclass(frozen=True)
+class PublishedRecall:
+    """R@1, R@5 and R@10 in percent; MUGE's other direction is not published."""
+
+    text_to_image: tuple[float, float, float]
+    image_to_text: tuple[float, float, float] | None = None
+
+
+# MUGE: the valid split; the others: the test splits.
+PUBLISHED: dict[str, dict[Benchmark, PublishedRecall]] = {
+    "RN50": {
+        "muge": PublishedRecall((42.6, 68.6, 77.9)),
+        "flickr30k-cn": PublishedRecall((48.8, 76.0, 84.6), (60.0, 85.9, 92.0)),
+        "coco-cn": PublishedRecall((48.1, 81.3, 90.5), (51.6, 81.2, 90.5)),
+    },
+    "ViT-B-16": {
+        "muge": PublishedRecall((52.1, 76.7, 84.4)),
+        "flickr30k-cn": PublishedRecall((62.7, 86.9, 92.8), (74.6, 93.5, 97.1)),
+        "coco-cn": PublishedRecall((62.2, 86.6, 94.9), (57.0, 84.1, 93.6)),
+    },
+    "ViT-L-14": {
+        "muge": PublishedRecall((56.3, 79.8, 86.2)),
+        "flickr30k-cn": PublishedRecall((68.0, 89.7, 94.4), (80.2, 96.6, 98.2)),
+        "coco-cn": PublishedRecall((64.0, 89.2, 94.4), (60.4, 84.2, 92.9)),
+    },
+    "ViT-L-14-336": {
+        "muge": PublishedRecall((59.0, 81.4, 87.8)),
+        "flickr30k-cn": PublishedRecall((69.0, 90.7, 95.4), (83.3, 97.2, 98.5)),
+        "coco-cn": PublishedRecall((64.7, 89.6, 94.6), (63.4, 87.2, 94.4)),
+    },
+    "ViT-H-14": {
+        "muge": PublishedRecall((63.0, 84.1, 89.2)),
+        "flickr30k-cn": PublishedRecall((71.2, 91.4, 95.5), (81.6, 97.5, 98.8)),
+        "coco-cn": PublishedRecall((69.2, 89.9, 96.1), (63.0, 86.6, 92.9)),
+    },
+}
+
+
+def published_recall(architecture: str, benchmark: str) -> PublishedRecall | None:
+    """What is published, if anything."""
+    if architecture not in PUBLISHED or benchmark not in get_args(Benchmark):
+        return None
+    return PUBLISHED[architecture][benchmark]  # type: ignore[index]  # it is one of them
+
+
+def gaps(measured: Recall, published: tuple[float, float, float]) -> tuple[float, float, float]:
+    """Measured less published, in points."""
+    return (measured.r1 - published[0], measured.r5 - published[1], measured.r10 - published[2])
