@@ -55,30 +55,6 @@ def test_a_client_works_on_both_sides_of_a_fork(server: EmbeddedServer, preproce
     assert finished.stdout.strip() == "equal", finished.stderr
 
 
-INTERRUPTED = """
-import signal, sys, threading, time
-from tuwen import Client
-
-with Client(sys.argv[1]) as clip:
-    clip.model_card()
-    timer = threading.Timer(float(sys.argv[2]), signal.raise_signal, (signal.SIGINT,))
-    timer.start()
-    for item in clip.stream_texts(str(number) for number in range(10**9)):
-        pass
-"""
-
-
-def test_an_interrupted_program_ends(server: EmbeddedServer) -> None:
-    """grpcio alone waits for ever, in about one of five programs."""
-    command = [sys.executable, "-c", INTERRUPTED, server.grpc_url]
-    programs = [
-        subprocess.Popen([*command, str(0.5 + 0.01 * number)], stderr=subprocess.PIPE, text=True) for number in range(8)
-    ]
-    for program in programs:
-        _, printed = program.communicate(timeout=60)
-        assert "KeyboardInterrupt" in printed.splitlines()[-1]
-
-
 @pytest.fixture
 def pixels(server: EmbeddedServer) -> Iterator[Client]:
     with Client(server.grpc_url, preprocess="client") as connected:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -102,6 +103,24 @@ class TestTls:
             Client("localhost:8001", tls=Tls(ca=tmp_path / "missing.pem"))
         with pytest.raises(InvalidArgumentError, match="a certificate and its key"):
             Tls(certificate=authority.certificate)
+
+
+def test_an_interrupt_in_the_middle_of_a_call_does_not_hang_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C may come when grpcio has made a call and not yet the thread that would end it."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with GrpcServer() as server:
+        clip = Client(server.url)
+        clip.model_card()
+        monkeypatch.setattr("grpc._channel._run_channel_spin_thread", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            list(clip.stream_texts(["猫"] * 100))
+        monkeypatch.undo()
+        start = time.monotonic()
+        clip.close()
+        assert time.monotonic() - start < 5
 
 
 class TestCommandLine:
