@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from tuwen_build.evaluation._retrieval import Recall
-
-__all__ = ["PUBLISHED", "Benchmark", "PublishedRecall", "gaps", "published_recall"]
+__all__ = ["PUBLISHED", "Benchmark", "PublishedRecall", "published_recall"]
 
 Benchmark = Literal["muge", "flickr30k-cn", "coco-cn"]
 
@@ -55,8 +53,3 @@ def published_recall(architecture: str, benchmark: str) -> PublishedRecall | Non
     if architecture not in PUBLISHED or benchmark not in get_args(Benchmark):
         return None
     return PUBLISHED[architecture][benchmark]  # type: ignore[index]  # it is one of them
-
-
-def gaps(measured: Recall, published: tuple[float, float, float]) -> tuple[float, float, float]:
-    """Measured less published, in points."""
-    return (measured.r1 - published[0], measured.r5 - published[1], measured.r10 - published[2])
