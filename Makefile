@@ -34,7 +34,7 @@ install: .venv/.dev
 	@touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[build,serve,evaluate,parquet,dev]'
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[build,serve,dataset,evaluate,parquet,dev]'
 	@touch $@ .venv/.serve
 
 clean:

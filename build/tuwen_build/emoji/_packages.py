@@ -1,0 +1,100 @@
+"""Where the pictures and the words come from: npm packages of fixed versions, with their licences."""
+
+from __future__ import annotations
+
+import subprocess
+import tarfile
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tuwen_build.errors import BuildError
+
+__all__ = ["LABELS", "SOURCES", "Package", "Source", "fetch"]
+
+Split = Literal["train", "valid", "test", "test_openmoji"]
+
+
+@dataclass(frozen=True)
+class Package:
+    """An npm package of a fixed version."""
+
+    name: str
+    version: str
+
+    @property
+    def spec(self) -> str:
+        """As npm takes it."""
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One maker's artwork.
+
+    Attributes:
+        split: where its pictures go; a maker is wholly in one split.
+        licence: SPDX, of the artwork itself.
+        attribution: whom to name.
+    """
+
+    package: Package
+    split: Split
+    licence: str
+    attribution: str
+
+    @property
+    def name(self) -> str:
+        """Short, for files and people."""
+        return self.package.name.rpartition("/")[2]
+
+
+LABELS = Package("emojibase-data", "17.0.0")
+"""Unicode CLDR's names and keywords in Chinese, MIT."""
+
+SOURCES = (
+    Source(Package("@iconify-json/noto", "1.2.9"), "train", "Apache-2.0", "Noto Emoji, Google"),
+    Source(Package("@iconify-json/noto-v1", "1.2.5"), "train", "Apache-2.0", "Noto Emoji v1 (blobs), Google"),
+    Source(Package("@iconify-json/fluent-emoji", "1.2.7"), "train", "MIT", "Fluent Emoji, Microsoft"),
+    Source(Package("@iconify-json/fluent-emoji-flat", "1.2.6"), "train", "MIT", "Fluent Emoji (flat), Microsoft"),
+    Source(
+        Package("@iconify-json/fluent-emoji-high-contrast", "1.2.6"), "train", "MIT", "Fluent Emoji (line), Microsoft"
+    ),
+    Source(Package("@lobehub/fluent-emoji-3d", "1.1.0"), "train", "MIT", "Fluent Emoji (3D), Microsoft"),
+    Source(Package("@iconify-json/emojione", "1.2.3"), "train", "CC-BY-4.0", "EmojiOne 2 (EmojiTwo)"),
+    Source(Package("@iconify-json/emojione-monotone", "1.2.1"), "train", "CC-BY-4.0", "EmojiOne (monotone)"),
+    Source(Package("@iconify-json/fxemoji", "1.2.2"), "valid", "CC-BY-4.0", "Firefox OS Emoji, Mozilla"),
+    Source(Package("@iconify-json/twemoji", "1.2.5"), "test", "CC-BY-4.0", "Twemoji, Twitter and contributors"),
+    Source(Package("@iconify-json/openmoji", "1.2.29"), "test_openmoji", "CC-BY-SA-4.0", "OpenMoji, HfG Gmünd"),
+)
+
+
+def fetch(package: Package, cache: Path) -> Path:
+    """The folder of an unpacked package, fetched with ``npm pack`` where the cache does not hold it.
+
+    Raises:
+        BuildError: npm is missing or fails, or the archive is no package.
+    """
+    folder = cache / f"{package.name.replace('/', '-').lstrip('@')}-{package.version}"
+    if folder.is_dir():
+        return folder
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as scratch:
+        command = ["npm", "pack", package.spec, "--pack-destination", scratch, "--loglevel", "error"]
+        try:
+            subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
+        except FileNotFoundError:
+            raise BuildError("fetching the artwork needs npm, which comes with Node.js (nodejs.org)") from None
+        except subprocess.TimeoutExpired:
+            raise BuildError(f"npm did not fetch {package.spec} within ten minutes") from None
+        except subprocess.CalledProcessError as error:
+            raise BuildError(f"npm cannot fetch {package.spec}: {error.stderr.strip()}") from error
+        unpacked = Path(scratch) / "unpacked"
+        try:
+            with tarfile.open(next(Path(scratch).glob("*.tgz"))) as archive:
+                archive.extractall(unpacked, filter="data")
+            (unpacked / "package").rename(folder)
+        except (tarfile.TarError, OSError, StopIteration) as error:
+            raise BuildError(f"what npm fetched for {package.spec} is no package: {error}") from error
+    return folder

@@ -1,0 +1,170 @@
+"""The emoji dataset, made from small packages of the same layouts as the real ones."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import stat
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tuwen_build.emoji import LABELS, Package, Source, build_emoji_dataset, fetch, read_classes
+from tuwen_build.errors import BuildError
+from tuwen_build.evaluation import RetrievalSplit
+
+RED, LINE = Package("@icons/red", "1.0.0"), Package("@icons/line", "1.0.0")
+FILES = Package("@files/blue", "2.0.0")
+SOURCES = (
+    Source(RED, "train", "MIT", "Red"),
+    Source(FILES, "train", "MIT", "Blue"),
+    Source(LINE, "test", "CC-BY-4.0", "Line"),
+)
+
+
+def write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """A cache that holds every package already."""
+    labels = tmp_path / f"emojibase-data-{LABELS.version}"
+    write(
+        labels / "zh" / "data.json",
+        [
+            {"hexcode": "1F431", "label": "猫脸", "tags": ["猫", "宠物", "猫脸"], "group": 3},
+            {"hexcode": "1F436", "label": "狗脸", "tags": ["狗", "宠物"], "group": 3},
+            {"hexcode": "2764-FE0F", "label": "红心", "tags": ["心"], "group": 8},
+            {"hexcode": "1F1E8-1F1F3", "label": "旗: 中国", "group": 9},
+            {"hexcode": "1F3FB", "label": "较浅肤色", "group": 2},
+            {"hexcode": "1F468", "label": "男人", "gender": 1, "group": 1},
+            {"hexcode": "1F1E6", "label": "区域指标 A"},
+        ],
+    )
+    write(labels / "en" / "data.json", [{"hexcode": "1F436", "label": "dog face"}])
+    write(labels / "en" / "shortcodes" / "cldr.json", {"2764-FE0F": ["red_heart", "heart"]})
+    body = '<path fill="red" d="M0 0h10v10H0z"/>'
+    red = {"icons": {name: {"body": body} for name in ("cat-face", "dog-face", "unknown-thing")}, "width": 10}
+    write(tmp_path / "icons-red-1.0.0" / "icons.json", {**red, "height": 10})
+    write(tmp_path / "icons-red-1.0.0" / "chars.json", {"1f431": "cat-face"})
+    line = '<path fill="none" stroke="currentColor" stroke-width="4" d="M0 0h20v10H0z"/>'
+    icons = {"redheart": {"body": line}, "catface": {"body": line}}
+    write(tmp_path / "icons-line-1.0.0" / "icons.json", {"icons": icons, "width": 20, "height": 10})
+    folder = tmp_path / "files-blue-2.0.0" / "assets"
+    folder.mkdir(parents=True)
+    Image.new("RGBA", (40, 20), "blue").save(folder / "1f431.webp", lossless=True)
+    Image.new("RGBA", (40, 20), "blue").save(folder / "2764-fe0f.webp", lossless=True)
+    (folder / "readme.txt").write_text("no picture", encoding="utf-8")
+    return tmp_path
+
+
+def pictures(folder: Path, split: str) -> dict[int, Image.Image]:
+    found = {}
+    for line in (folder / f"{split}_imgs.tsv").read_text(encoding="ascii").splitlines():
+        number, content = line.split("\t")
+        found[int(number)] = Image.open(io.BytesIO(base64.b64decode(content)))
+    return found
+
+
+def test_flags_components_and_genders_are_left_out(cache: Path) -> None:
+    classes = read_classes(fetch(LABELS, cache))
+    assert [(emoji.code, emoji.label, emoji.tags) for emoji in classes] == [
+        ("1f431", "猫脸", ("猫", "宠物")),
+        ("1f436", "狗脸", ("狗", "宠物")),
+        ("2764", "红心", ("心",)),
+    ]
+
+
+def test_every_phrase_has_all_the_pictures_that_it_fits(cache: Path, tmp_path: Path) -> None:
+    output = tmp_path / "data"
+    summary = build_emoji_dataset(output, cache, side=32, sources=SOURCES)
+    assert summary.classes == 3
+    assert summary.pictures == {"red": 2, "blue": 2, "line": 2}
+    train = RetrievalSplit(output, "train")
+    fits = {text: images for (_, text), images in zip(train.texts(), train.truths().values(), strict=True)}
+    assert fits == {
+        "猫脸": [0, 10_000],
+        "猫": [0, 10_000],
+        "宠物": [0, 1, 10_000],
+        "狗脸": [1],
+        "狗": [1],
+        "红心": [10_002],
+        "心": [10_002],
+    }
+    test = RetrievalSplit(output, "test")
+    assert dict(zip([text for _, text in test.texts()], test.truths().values(), strict=True)) == {
+        "猫脸": [20_000],
+        "红心": [20_002],
+    }
+
+
+def test_pictures_are_squares_on_nothing(cache: Path, tmp_path: Path) -> None:
+    build_emoji_dataset(tmp_path / "data", cache, side=32, sources=SOURCES)
+    found = {**pictures(tmp_path / "data", "train"), **pictures(tmp_path / "data", "test")}
+    for picture in found.values():
+        assert (picture.size, picture.mode) == ((32, 32), "RGBA")
+    assert found[0].getpixel((16, 16)) == (255, 0, 0, 255)
+    assert found[10_000].getpixel((16, 16)) == (0, 0, 255, 255)
+    assert found[10_000].getpixel((16, 2)) == (0, 0, 0, 0)  # twice as wide as high: nothing above
+    ink = np.asarray(found[20_000])
+    assert ink[..., 3].max() == 255
+    assert ink[ink[..., 3] == 255][:, :3].max() < 0x30
+
+
+def test_makers_and_licences_are_recorded(cache: Path, tmp_path: Path) -> None:
+    build_emoji_dataset(tmp_path / "data", cache, side=16, sources=SOURCES)
+    record = json.loads((tmp_path / "data" / "sources.json").read_text(encoding="utf-8"))
+    assert record["labels"] == {"name": "emojibase-data", "version": LABELS.version}
+    assert record["artwork"][2] == {
+        "package": {"name": "@icons/line", "version": "1.0.0"},
+        "split": "test",
+        "licence": "CC-BY-4.0",
+        "attribution": "Line",
+        "pictures": 2,
+    }
+
+
+def fake_npm(folder: Path, script: str) -> None:
+    (folder / "npm").write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    (folder / "npm").chmod(stat.S_IRWXU)
+
+
+class TestFetch:
+    def test_a_package_is_fetched_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "package").mkdir()
+        (tmp_path / "package" / "icons.json").write_text("{}", encoding="utf-8")
+        with tarfile.open(tmp_path / "made.tgz", "w:gz") as archive:
+            archive.add(tmp_path / "package", "package")
+        fake_npm(tmp_path, f'echo "$@" >> {tmp_path}/calls; cp {tmp_path}/made.tgz "$4"/icons-red-1.0.0.tgz')
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+        for _ in range(2):
+            folder = fetch(RED, tmp_path / "cache")
+            assert (folder / "icons.json").read_text(encoding="utf-8") == "{}"
+        (call,) = (tmp_path / "calls").read_text(encoding="utf-8").splitlines()
+        assert call.startswith("pack @icons/red@1.0.0 --pack-destination")
+        assert [path.name for path in (tmp_path / "cache").iterdir()] == ["icons-red-1.0.0"]
+
+    @pytest.mark.parametrize(
+        ("script", "message"),
+        [("echo no network >&2; exit 1", "npm cannot fetch @icons/red@1.0.0: no network"), ("exit 0", "is no package")],
+    )
+    def test_what_goes_wrong_is_said(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str
+    ) -> None:
+        fake_npm(tmp_path, script)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+        with pytest.raises(BuildError, match=message):
+            fetch(RED, tmp_path / "cache")
+        assert list((tmp_path / "cache").iterdir()) == []
+
+    def test_without_npm_the_remedy_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(BuildError, match="needs npm, which comes with Node.js"):
+            fetch(RED, tmp_path / "cache")
