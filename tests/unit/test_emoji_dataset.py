@@ -118,6 +118,16 @@ def test_pictures_are_squares_on_nothing(cache: Path, tmp_path: Path) -> None:
     assert ink[ink[..., 3] == 255][:, :3].max() < 0x30
 
 
+def test_many_pictures_are_drawn_by_several_processes(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_emoji_dataset(tmp_path / "one", cache, side=32, sources=SOURCES)
+    monkeypatch.setattr("tuwen_build.emoji._artwork._DRAWN_AT_ONCE", 1)
+    build_emoji_dataset(tmp_path / "several", cache, side=32, sources=SOURCES)
+    for name in ("train_imgs.tsv", "train_texts.jsonl", "test_imgs.tsv"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "several" / name).read_bytes()
+
+
 def test_makers_and_licences_are_recorded(cache: Path, tmp_path: Path) -> None:
     build_emoji_dataset(tmp_path / "data", cache, side=16, sources=SOURCES)
     record = json.loads((tmp_path / "data" / "sources.json").read_text(encoding="utf-8"))

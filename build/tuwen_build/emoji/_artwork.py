@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from tuwen_build.errors import BuildError
 
 __all__ = ["names_of", "pictures"]
 
+_DRAWN_AT_ONCE = 32
 _INK = "#202020"  # what icons drawn in the colour of the text around them are drawn in
 
 
@@ -46,24 +49,32 @@ def pictures(folder: Path, names: Names, side: int) -> Iterator[tuple[str, bytes
 
 
 def _icons(folder: Path, names: Names, side: int) -> Iterator[tuple[str, bytes]]:
-    from resvg_py import svg_to_bytes  # noqa: PLC0415 - an extra
-
     content: dict[str, Any] = json.loads((folder / "icons.json").read_text(encoding="utf-8"))
     own = {name: normalized(code) for code, name in names_of(folder).items()}
-    seen: set[str] = set()
+    drawings: dict[str, str] = {}
     for name, icon in content["icons"].items():
         code = own.get(name) or names.code(name)
-        if code is None or code in seen:
+        if code is None or code in drawings:
             continue
-        seen.add(code)
         width, height = (icon.get(edge, content.get(edge, 16)) for edge in ("width", "height"))
         left, top = icon.get("left", 0), icon.get("top", 0)
-        svg = (
+        drawings[code] = (
             f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
             f'viewBox="{left} {top} {width} {height}" color="{_INK}">{icon["body"]}</svg>'
         )
-        rendered = svg_to_bytes(svg_string=svg, width=side, height=side, skip_system_fonts=True)
-        yield code, _square(bytes(rendered), side)
+    if len(drawings) <= _DRAWN_AT_ONCE:
+        yield from ((code, _drawn(svg, side)) for code, svg in drawings.items())
+        return
+    # Processes, since drawing holds the interpreter lock; spawned, since forking beside threads is not safe.
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        drawn = pool.map(_drawn, drawings.values(), [side] * len(drawings), chunksize=_DRAWN_AT_ONCE)
+        yield from zip(drawings, drawn, strict=True)
+
+
+def _drawn(svg: str, side: int) -> bytes:
+    from resvg_py import svg_to_bytes  # noqa: PLC0415 - an extra
+
+    return _square(bytes(svg_to_bytes(svg_string=svg, width=side, height=side, skip_system_fonts=True)), side)
 
 
 def _files(folder: Path, side: int) -> Iterator[tuple[str, bytes]]:
@@ -80,5 +91,5 @@ def _square(data: bytes, side: int) -> bytes:
     square = Image.new("RGBA", (side, side), (0, 0, 0, 0))
     square.paste(picture, ((side - picture.width) // 2, (side - picture.height) // 2))
     encoded = io.BytesIO()
-    square.save(encoded, "PNG", optimize=True)
+    square.save(encoded, "PNG")
     return encoded.getvalue()
