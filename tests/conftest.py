@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from tuwen import Client
 from tuwen_build.repository import build_repository
 from tuwen_build.seeded import write_seeded_checkpoint
 from tuwen_build.server import EmbeddedServer, ServerOptions
+
+# A script that is started in the background ignores Ctrl-C, and so would every program that these tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Embeddings = tuple[NDArray[np.float32], NDArray[np.float32]]
 
