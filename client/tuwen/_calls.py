@@ -35,7 +35,15 @@ from tuwen._routes import Kind, Routes
 from tuwen._scores import Similarity, similarity
 from tuwen._statistics import Statistics, difference
 from tuwen._streams import ItemOutcome, key_of, outcome
-from tuwen._zero_shot import Classification, LabelCache, Templates, check_labels, label_embeddings, template_texts
+from tuwen._zero_shot import (
+    Classification,
+    LabelCache,
+    Templates,
+    check_labels,
+    label_embeddings,
+    label_texts,
+    template_texts,
+)
 
 __all__ = [
     "Answers",
@@ -147,8 +155,7 @@ def classify(
     _check_some("classify", "image", images)
     known = cache.known(checked, texts)
     if missing := [label for label in checked if label not in known]:
-        prompts = [template.replace("{}", label) for label in missing for template in texts]
-        vectors = yield from embed("text", prompts, routes)
+        vectors = yield from embed("text", label_texts(missing, texts), routes)
         found = dict(zip(missing, label_embeddings(vectors, len(texts)), strict=True))
         cache.remember(found, texts)
         known |= found

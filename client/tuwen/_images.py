@@ -6,6 +6,7 @@ import base64
 import binascii
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 from urllib.parse import unquote_to_bytes
@@ -16,7 +17,7 @@ from PIL import Image
 
 from tuwen._errors import InvalidArgumentError
 
-__all__ = ["ImageInput", "UnreadableImageError", "encoded_bytes"]
+__all__ = ["IMAGE_SUFFIXES", "ImageInput", "UnreadableImageError", "encoded_bytes", "image_files"]
 
 ImageInput: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]"
@@ -29,6 +30,7 @@ A string is a path unless it starts with ``data:``, or with ``http://`` or ``htt
 and arrays are sent losslessly.
 """
 
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
@@ -75,6 +77,11 @@ def encoded_bytes(image: ImageInput) -> bytes:
         "an image is a path, a data: URL, encoded bytes, a binary file, a PIL image or a uint8 array, "
         f"not {type(image).__name__}"
     )
+
+
+def image_files(folder: Path) -> Iterator[Path]:
+    """The files in a folder, and in those below it, that are named like images; in no order."""
+    return (file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _from_data_url(url: str) -> bytes:

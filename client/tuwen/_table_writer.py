@@ -104,4 +104,5 @@ class TableWriter:
         return sorted(self._folder.glob("[0-9]*.npz"))
 
     def _next_number(self) -> int:
-        return int(self._parts()[-1].stem) + 1 if self._parts() else 0
+        parts = self._parts()
+        return int(parts[-1].stem) + 1 if parts else 0

@@ -21,6 +21,7 @@ __all__ = [
     "Templates",
     "check_labels",
     "label_embeddings",
+    "label_texts",
     "template_texts",
 ]
 
@@ -142,6 +143,11 @@ def template_texts(templates: Templates) -> tuple[str, ...]:
     if not templates:
         raise InvalidArgumentError("pass at least one template")
     return tuple(templates)
+
+
+def label_texts(labels: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """Every label in every template, label by label: the order that `label_embeddings` takes their vectors in."""
+    return [template.replace("{}", label) for label in labels for template in templates]
 
 
 def label_embeddings(texts: NDArray[np.float32], templates: int) -> NDArray[np.float32]:

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tuwen import InvalidArgumentError
+from tuwen._images import image_files
 
 __all__ = ["ClassFolder", "RetrievalSplit"]
-
-_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
 
 
 @dataclass(frozen=True)
@@ -137,10 +136,7 @@ class ClassFolder:
             InvalidArgumentError: there are none.
         """
         images = [
-            (index, path)
-            for index, name in enumerate(self.classes)
-            for path in sorted((self.folder / name).rglob("*"))
-            if path.suffix.lower() in _IMAGE_SUFFIXES
+            (index, path) for index, name in enumerate(self.classes) for path in sorted(image_files(self.folder / name))
         ]
         if not images:
             raise InvalidArgumentError(f"the classes in {self.folder} hold no images")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import Client, InvalidArgumentError
-from tuwen._zero_shot import Templates, label_embeddings, template_texts
+from tuwen._zero_shot import Templates, label_embeddings, label_texts, template_texts
 from tuwen_build.evaluation._datasets import ClassFolder
 from tuwen_build.evaluation._features import evaluation_text
 
@@ -50,7 +50,7 @@ def evaluate_zero_shot(
     """
     family = clip.model_card().family
     texts = template_texts(templates)
-    prompts = [evaluation_text(template.replace("{}", label), family) for label in dataset.labels for template in texts]
+    prompts = [evaluation_text(prompt, family) for prompt in label_texts(dataset.labels, texts)]
     labels = label_embeddings(clip.embed_texts(prompts), len(texts))
     images = dataset.images()
     vectors, classes = [], []

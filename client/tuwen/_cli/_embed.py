@@ -14,13 +14,13 @@ import typer
 
 from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, connect, print_json
 from tuwen._errors import InvalidArgumentError
+from tuwen._images import IMAGE_SUFFIXES, image_files
 from tuwen._streams import ItemOutcome
 from tuwen._table_files import check_suffix
 from tuwen._table_writer import TableWriter
 
 __all__ = ["embed"]
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
 _REFUSED_SHOWN = 10
 
 
@@ -150,9 +150,9 @@ def _image_files(paths: list[Path]) -> list[str]:
     files: list[str] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(str(file) for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
+            found = sorted(map(str, image_files(path)))
             if not found:
-                raise typer.BadParameter(f"{path} holds no images ({', '.join(sorted(_SUFFIXES))})")
+                raise typer.BadParameter(f"{path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
             files += found
         else:
             files.append(str(path))

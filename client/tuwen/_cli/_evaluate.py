@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
 from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, connect, needs_extra, print_json, print_table
 from tuwen._client import Client
 from tuwen._errors import InvalidArgumentError
-from tuwen._zero_shot import Templates
+from tuwen._zero_shot import OWN_TEMPLATES, Templates
 
 __all__ = ["evaluate"]
 
@@ -72,8 +72,9 @@ def retrieval(
         rows.append([name, *[f"{number:.1f}" for number in numbers], str(measured.queries)])
         theirs = published and getattr(published, name.replace(" ", "_"))
         if theirs:
-            rows.append([f"  published for {compare}", *[f"{n:.1f}" for n in (*theirs, sum(theirs) / 3)], ""])
-            gaps = [ours - other for ours, other in zip(numbers, (*theirs, sum(theirs) / 3), strict=True)]
+            others = (*theirs, sum(theirs) / 3)
+            rows.append([f"  published for {compare}", *[f"{number:.1f}" for number in others], ""])
+            gaps = [ours - other for ours, other in zip(numbers, others, strict=True)]
             rows.append(["  difference", *[f"{gap:+.1f}" for gap in gaps], ""])
     title = f"{folder} ({split}): {report.images} images, {report.texts} texts"
     print_table(title, ["%", "R@1", "R@5", "R@10", "mean", "queries"], rows)
@@ -148,9 +149,9 @@ def _published(compare: str | None) -> Any:
 
 def _templates(name: str, file: Path | None) -> Templates:
     if file is None:
-        if name not in ("zh", "en", "none"):
+        if name not in OWN_TEMPLATES:
             raise typer.BadParameter(f"--templates is zh, en or none, not {name}")
-        return name
+        return cast(Templates, name)
     try:
         return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except OSError as error:
