@@ -75,8 +75,11 @@ def build_emoji_dataset(
                     if code not in place:
                         continue
                     image = number * _IMAGES_A_SOURCE + place[code]
+                    images = shown[source.split].setdefault(place[code], [])
+                    if image in images:  # a maker's second file for one emoji, with another variation selector
+                        continue
                     files[source.split].write(f"{image}\t{base64.b64encode(picture).decode('ascii')}\n")
-                    shown[source.split].setdefault(place[code], []).append(image)
+                    images.append(image)
                     counts[source.name] += 1
         finally:
             for file in files.values():

@@ -3,8 +3,8 @@
 Runs on the SDK alone: neither torch nor transformers is needed.
 """
 
-from tuwen_build.evaluation._datasets import ClassFolder, RetrievalSplit
-from tuwen_build.evaluation._features import embed_split, read_features
+from tuwen_build.evaluation._datasets import ClassFolder, ImagePlace, RetrievalSplit
+from tuwen_build.evaluation._features import embed_split, evaluation_text, read_features
 from tuwen_build.evaluation._published import PUBLISHED, PublishedRecall, published_recall
 from tuwen_build.evaluation._retrieval import (
     Features,
@@ -20,6 +20,7 @@ __all__ = [
     "PUBLISHED",
     "ClassFolder",
     "Features",
+    "ImagePlace",
     "PublishedRecall",
     "Recall",
     "RetrievalReport",
@@ -27,6 +28,7 @@ __all__ = [
     "ZeroShotReport",
     "embed_split",
     "evaluate_zero_shot",
+    "evaluation_text",
     "published_recall",
     "read_features",
     "recall",

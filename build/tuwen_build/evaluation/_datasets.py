@@ -14,7 +14,19 @@ from typing import Any
 from tuwen import InvalidArgumentError
 from tuwen._images import image_files
 
-__all__ = ["ClassFolder", "RetrievalSplit"]
+__all__ = ["ClassFolder", "ImagePlace", "RetrievalSplit"]
+
+_STANDARD_BASE64 = bytes.maketrans(b"-_", b"+/")  # from the URL-safe alphabet
+
+
+@dataclass(frozen=True)
+class ImagePlace:
+    """Where an image stands in ``{split}_imgs.tsv``: `length` bytes from `offset`, in that line."""
+
+    image_id: int
+    offset: int
+    length: int
+    line: int
 
 
 @dataclass(frozen=True)
@@ -50,16 +62,35 @@ class RetrievalSplit:
 
     def images(self) -> Iterator[tuple[int, bytes]]:
         """Ids and encoded images, one after the other."""
-        with self.images_file.open(encoding="ascii") as lines:
+        with self.images_file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
-                name, tab, content = line.rstrip("\n").partition("\t")
-                try:
-                    if not tab:
-                        raise ValueError("no tab")
-                    standard = content.strip().replace("-", "+").replace("_", "/")
-                    yield int(name), base64.b64decode(standard, validate=True)
-                except (ValueError, binascii.Error) as error:
-                    raise InvalidArgumentError(f"{self.images_file}, line {number}: {error}") from error
+                yield self._image_id(line, number), self.decode_image(line, number)
+
+    def image_places(self) -> list[ImagePlace]:
+        """Where every image stands in its file, for reading in any order."""
+        places, offset = [], 0
+        with self.images_file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                places.append(ImagePlace(self._image_id(line, number), offset, len(line), number))
+                offset += len(line)
+        return places
+
+    def decode_image(self, line: bytes, number: int) -> bytes:
+        """The encoded image in a line; the line's number is for the error message."""
+        content = line.partition(b"\t")[2].strip().translate(_STANDARD_BASE64)
+        try:
+            return base64.b64decode(content, validate=True)
+        except binascii.Error as error:
+            raise InvalidArgumentError(f"{self.images_file}, line {number}: {error}") from error
+
+    def _image_id(self, line: bytes, number: int) -> int:
+        name, tab, _ = line.partition(b"\t")
+        try:
+            if not tab:
+                raise ValueError("no tab")
+            return int(name)
+        except ValueError as error:
+            raise InvalidArgumentError(f"{self.images_file}, line {number}: {error}") from error
 
     @cached_property
     def _records(self) -> list[dict[str, Any]]:
