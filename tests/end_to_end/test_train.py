@@ -61,7 +61,7 @@ def test_it_learns_what_the_texts_say(trained: Path) -> None:
     stages = dict(report["history"]["stages"])
     assert list(stages) == ["start", "frozen", "whole"]
     started = [loss for step, loss in report["history"]["losses"] if step <= stages["frozen"]]
-    assert started[-1] < started[0] / 2
+    assert started[-1] < 0.8 * started[0]
     assert (trained / "training.png").read_bytes().startswith(b"\x89PNG")
     assert not trained.with_name("trained.training").exists()
 
