@@ -50,7 +50,7 @@ class Observer(Protocol):
         """A stage begins, or goes on after `done` of its steps."""
 
     def step(self, loss: float) -> None:
-        """A step is done."""
+        """A step is done. A KeyboardInterrupt from here comes between two steps, so that none is done twice."""
 
     def evaluated(self, evaluation: Evaluation, best: bool) -> None:
         """The validation split was looked at."""
@@ -216,7 +216,9 @@ class _Run:
             stage = self._stages[progress.stage]
             steps = self._steps(stage)
             if progress.step == 0:
-                progress.history.stages.append((stage.name, progress.done))
+                progress.since_best = 0
+                if (stage.name, progress.done) not in progress.history.stages:
+                    progress.history.stages.append((stage.name, progress.done))
                 self._begin(stage)
             observer.begin(stage, steps, progress.step)
             try:
@@ -243,7 +245,6 @@ class _Run:
             )
             progress.step += 1
             losses.append(loss)
-            observer.step(loss)
             last = progress.step == steps
             if last or progress.step % _LOSS_EVERY == 0:
                 progress.history.losses.append((progress.done + progress.step, sum(losses) / len(losses)))
@@ -251,9 +252,10 @@ class _Run:
             if last or progress.step % every == 0:
                 self._evaluate(observer)
                 save_state(state_file, self._state())
-                final = progress.stage == len(self._stages) - 1
-                if final and 0 < options.patience <= progress.since_best:
-                    return
+            observer.step(loss)
+            final = progress.stage == len(self._stages) - 1
+            if final and 0 < options.patience <= progress.since_best:
+                return
 
     def _learn(self, batch: Any, stage: Stage, learning_rate: float) -> float:
         assert self._optimizer is not None  # noqa: S101 - for the type checker
