@@ -19,6 +19,7 @@ from tests.shapes import write_shapes
 TUWEN = str(Path(sys.executable).parent / "tuwen")
 SETTINGS = (
     "--recipe=artwork",
+    "--optimizer=muon",
     "--batch-size=24",
     "--start-epochs=120",
     "--frozen-epochs=6",

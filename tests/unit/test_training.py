@@ -27,7 +27,7 @@ from tuwen_build.training._batches import Batch, Batches, pad
 from tuwen_build.training._captions import Caption, Captions
 from tuwen_build.training._loss import Proxies, clamp_logit_scale, contrastive_loss
 from tuwen_build.training._model import TwoTowers, new_model
-from tuwen_build.training._optimizer import averaged, learning_rate_at, new_optimizer
+from tuwen_build.training._optimizer import Optimizer, averaged, learning_rate_at
 from tuwen_build.training._pictures import Pictures
 from tuwen_build.training._step import Stepper
 
@@ -208,12 +208,13 @@ class TestSteps:
         torch.testing.assert_close(seen[2], seen[0])
         torch.testing.assert_close(seen[3], seen[1])
 
-    def test_a_frozen_image_tower_does_not_learn(self, towers: TwoTowers, batches: Batches) -> None:
+    @pytest.mark.parametrize("name", ["adamw", "muon"])
+    def test_a_frozen_image_tower_does_not_learn(self, towers: TwoTowers, batches: Batches, name: str) -> None:
         towers.freeze_images(True)
-        optimizer = new_optimizer([towers], 1e-2, 0.1)
+        optimizer = Optimizer([towers], name, 0.1)  # type: ignore[arg-type]
         before = {name: value.clone() for name, value in towers.named_parameters()}
         self.gradients(towers, batches.batch(0), Stage("frozen", 1, 1e-3, frozen_images=True), 1)
-        optimizer.step()
+        optimizer.step(1e-2, torch.amp.GradScaler(enabled=False))
         changed = {name.split(".")[1] for name, value in towers.named_parameters() if not value.equal(before[name])}
         assert changed == {"text_model", "text_projection", "logit_scale"}
 
@@ -261,6 +262,7 @@ class TestRefusals:
         [
             ({"recipe": "music"}, "recipe must be one of"),
             ({"precision": "int8"}, "precision must be one of"),
+            ({"optimizer": "sgd"}, "optimizer must be one of"),
             ({"learning_rate": 0}, "learning_rate must be more than 0"),
             ({"epochs": -1}, "epochs must not be negative"),
             ({"batch_size": 1}, "2 at least"),

@@ -7,8 +7,9 @@ from typing import Literal, get_args
 
 from tuwen import InvalidArgumentError
 
-__all__ = ["Recipe", "Stage", "TrainingOptions", "TrainingPrecision"]
+__all__ = ["OptimizerName", "Recipe", "Stage", "TrainingOptions", "TrainingPrecision"]
 
+OptimizerName = Literal["adamw", "muon"]
 Recipe = Literal["photographs", "artwork"]
 TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -54,6 +55,7 @@ class TrainingOptions:
         kept_patches: of ``start``: the share of an image's patches that is looked at.
         batch_size: pictures, with a text each, that one step compares.
         accumulate: in how many parts a step goes through the towers; the step is the same, its memory less.
+        optimizer: ``adamw`` as in cn_clip; ``muon`` learns in fewer steps from random weights.
         warmup_steps: at the beginning of every stage.
         weight_decay: of matrices; biases, norms and the logit scale have none.
         average: how long the memory of the weights' moving average is, which is what is evaluated and saved; 0: off.
@@ -77,6 +79,7 @@ class TrainingOptions:
     kept_patches: float = 0.5
     batch_size: int = 128
     accumulate: int = 1
+    optimizer: OptimizerName = "adamw"
     warmup_steps: int = 100
     weight_decay: float = 0.1
     average: float = 0.999
@@ -90,7 +93,8 @@ class TrainingOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, known in (("recipe", get_args(Recipe)), ("precision", get_args(TrainingPrecision))):
+        for name, kind in (("recipe", Recipe), ("precision", TrainingPrecision), ("optimizer", OptimizerName)):
+            known = get_args(kind)
             if getattr(self, name) not in known:
                 raise InvalidArgumentError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
         for name in ("start_learning_rate", "frozen_learning_rate", "learning_rate", "evaluate_every"):

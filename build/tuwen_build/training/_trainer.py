@@ -21,7 +21,7 @@ from tuwen_build.training._batches import Batches
 from tuwen_build.training._captions import Captions
 from tuwen_build.training._loss import Proxies, clamp_logit_scale
 from tuwen_build.training._model import TwoTowers
-from tuwen_build.training._optimizer import averaged, learning_rate_at, new_optimizer
+from tuwen_build.training._optimizer import Optimizer, averaged, learning_rate_at
 from tuwen_build.training._options import Stage, TrainingOptions
 from tuwen_build.training._pictures import Pictures
 from tuwen_build.training._plots import plot_history
@@ -190,7 +190,7 @@ class _Run:
         )
         self._scaler = torch.amp.GradScaler(enabled=self._arithmetic.precision == "fp16")
         self._progress = Progress()
-        self._optimizer: torch.optim.AdamW | None = None
+        self._optimizer: Optimizer | None = None
         self._best: dict[str, Tensor] | None = None
         self.settings: dict[str, Any] = {
             **asdict(options),
@@ -233,7 +233,7 @@ class _Run:
     def _begin(self, stage: Stage) -> None:
         self._towers.freeze_images(stage.frozen_images)
         modules = [self._towers, *([self._proxies] if self._proxies and stage.proxies else [])]
-        self._optimizer = new_optimizer(modules, stage.learning_rate, self._options.weight_decay)
+        self._optimizer = Optimizer(modules, self._options.optimizer, self._options.weight_decay)
 
     def _run_stage(self, stage: Stage, steps: int, state_file: Path, observer: Observer) -> None:
         progress, options = self._progress, self._options
@@ -259,12 +259,9 @@ class _Run:
 
     def _learn(self, batch: Any, stage: Stage, learning_rate: float) -> float:
         assert self._optimizer is not None  # noqa: S101 - for the type checker
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad()
         loss = self._stepper.backward(batch.to(self._device), stage, self._scaler.scale)
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
+        self._optimizer.step(learning_rate, self._scaler)
         clamp_logit_scale(self._towers.clip.logit_scale)
         self._mean_towers.update_parameters(self._towers)
         return loss

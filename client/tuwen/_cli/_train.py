@@ -48,7 +48,10 @@ def train(
     batch_size: Annotated[int, typer.Option(min=2, help="Pictures, with a text each, that a step compares.")] = 128,
     accumulate: Annotated[int, typer.Option(min=1, help="Parts of a step, for less memory.")] = 1,
     warmup_steps: Annotated[int, typer.Option(min=0, help="At the beginning of every stage.")] = 100,
-    weight_decay: Annotated[float, typer.Option(min=0, help="Of AdamW.")] = 0.1,
+    optimizer: Annotated[
+        Literal["adamw", "muon"], typer.Option(help="adamw: as in cn_clip. muon: fewer steps from random weights.")
+    ] = "adamw",
+    weight_decay: Annotated[float, typer.Option(min=0, help="Of matrices.")] = 0.1,
     average: Annotated[float, typer.Option(help="Memory of the weights' moving average; 0: off.")] = 0.999,
     context_length: Annotated[int, typer.Option(min=3, help="Most tokens of a text.")] = 52,
     precision: Annotated[
@@ -89,6 +92,7 @@ def train(
         kept_patches=kept_patches,
         batch_size=batch_size,
         accumulate=accumulate,
+        optimizer=optimizer,
         warmup_steps=warmup_steps,
         weight_decay=weight_decay,
         average=average,
