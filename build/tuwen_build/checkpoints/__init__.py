@@ -8,23 +8,29 @@ from __future__ import annotations
 from pathlib import Path
 
 from tuwen_build.checkpoints._checkpoint import Checkpoint, Preprocessing, Reader, ReadOptions, Reference, Tokenization
-from tuwen_build.checkpoints._chinese_clip import ChineseClipReader
+from tuwen_build.checkpoints._chinese_clip import ChineseClip, ChineseClipReader, read_chinese_clip
 from tuwen_build.checkpoints._modelscope import ModelScopeReader
 from tuwen_build.checkpoints._native import NativeReader
 from tuwen_build.checkpoints._openai_clip import OpenAiClipReader
 from tuwen_build.checkpoints._source import locate
 from tuwen_build.checkpoints._taiyi import TaiyiReader
+from tuwen_build.checkpoints._tokenizers import reference_tokenizer
 from tuwen_build.errors import CheckpointError
 
 __all__ = [
     "READERS",
     "Checkpoint",
+    "ChineseClip",
+    "ChineseClipReader",
     "Preprocessing",
     "ReadOptions",
     "Reader",
     "Reference",
     "Tokenization",
+    "locate",
     "open_checkpoint",
+    "read_chinese_clip",
+    "reference_tokenizer",
 ]
 
 READERS: tuple[Reader, ...] = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,32 @@ from tuwen_build.checkpoints._pretrained import features_reference, load_pretrai
 from tuwen_build.checkpoints._tokenizers import chinese_clip_tokenization
 from tuwen_build.towers import BertTower, VisionTransformerTower
 
-__all__ = ["ChineseClipReader", "chinese_clip_checkpoint"]
+__all__ = ["ChineseClip", "ChineseClipReader", "chinese_clip_checkpoint", "read_chinese_clip"]
+
+
+@dataclass(frozen=True)
+class ChineseClip:
+    """The model itself in float32 and eval mode, for what goes on with it as transformers has it."""
+
+    model: Any
+    preprocessing: Preprocessing
+    tokenization: Tokenization
+
+
+def read_chinese_clip(path: Path) -> ChineseClip:
+    """A folder in the layout of Hugging Face.
+
+    Raises:
+        CheckpointError: a file is missing or does not hold what the layout promises.
+    """
+    model = load_pretrained(ChineseCLIPModel, path, unused=("pooler.dense.weight", "pooler.dense.bias"))
+    config: Any = model.config
+    text = config.text_config
+    return ChineseClip(
+        model,
+        read_preprocessing(path, config.vision_config.image_size, "squash"),
+        chinese_clip_tokenization(path / "vocab.txt", text.vocab_size, text.max_position_embeddings),
+    )
 
 
 class ChineseClipReader:
@@ -28,15 +54,9 @@ class ChineseClipReader:
         return model_type(path) == "chinese_clip"
 
     def read(self, path: Path, source: str, options: ReadOptions) -> Checkpoint:  # noqa: ARG002 - it takes none
-        model = load_pretrained(ChineseCLIPModel, path, unused=("pooler.dense.weight", "pooler.dense.bias"))
-        config: Any = model.config
-        text = config.text_config
-        return chinese_clip_checkpoint(
-            model,
-            Origin(source, "Hugging Face layout", weight_files(path)),
-            read_preprocessing(path, config.vision_config.image_size, "squash"),
-            chinese_clip_tokenization(path / "vocab.txt", text.vocab_size, text.max_position_embeddings),
-        )
+        clip = read_chinese_clip(path)
+        origin = Origin(source, "Hugging Face layout", weight_files(path))
+        return chinese_clip_checkpoint(clip.model, origin, clip.preprocessing, clip.tokenization)
 
 
 def chinese_clip_checkpoint(

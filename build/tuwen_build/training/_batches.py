@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tuwen_build.training._augmentation import augment, on_white
@@ -62,7 +63,7 @@ class Batches:
         size: int,
         recipe: Recipe,
         seed: int,
-        easing: int = 0,
+        easing: float = 0,
     ) -> None:
         """Join pictures and captions.
 
@@ -73,12 +74,13 @@ class Batches:
             size: of a batch.
             recipe: how both are varied.
             seed: of all that is random.
-            easing: over this many steps at first a growing share of the pictures is varied. A tower of random weights
+            easing: over this many epochs at first a growing share of the pictures is varied. A tower of random weights
                 that sees nothing but strongly varied artwork ends at one vector for everything.
         """
-        self._easing = easing
         self._pictures, self._captions, self._tokenize = pictures, captions, tokenize
         self._size, self._recipe, self._seed = min(size, len(pictures)), recipe, seed
+        self._easing = round(easing * self.an_epoch)
+        self._shuffled: tuple[int, NDArray[np.int64]] | None = None  # an epoch and its order
         self._may_flip = torch.tensor([not _ORIENTED & set(captions.words(row)) for row in range(len(pictures))])
         self._known: dict[str, Sequence[int]] = {}
 
@@ -100,8 +102,7 @@ class Batches:
     def batch(self, step: int) -> Batch:
         """The batch of a step."""
         epoch, position = divmod(step, self.an_epoch)
-        order = np.random.default_rng([self._seed, 1, epoch]).permutation(len(self._pictures))
-        rows = order[position * self._size : (position + 1) * self._size].tolist()
+        rows = self._order(epoch)[position * self._size : (position + 1) * self._size].tolist()
         random = np.random.default_rng([self._seed, 2, step])
         captions = self._captions.sample(rows, self._recipe, random)
         variation = torch.Generator().manual_seed(int(random.integers(2**62)))
@@ -119,6 +120,13 @@ class Batches:
             self._captions.group_of[rows],
             self._captions.fitting_groups(captions),
         )
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        """Of all pictures; of a large dataset it takes too long to be made anew for every step."""
+        if self._shuffled is None or self._shuffled[0] != epoch:
+            order = np.random.default_rng([self._seed, 1, epoch]).permutation(len(self._pictures))
+            self._shuffled = (epoch, order)
+        return self._shuffled[1]
 
     def _ids(self, text: str) -> Sequence[int]:
         if text not in self._known:

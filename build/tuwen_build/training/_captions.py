@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tuwen import InvalidArgumentError
@@ -86,19 +87,22 @@ class Captions:
         for shared, group in members.items():
             for row in shared:
                 self._groups_with[row].add(group)
-        # A text that fits many pictures says less about each of them.
-        self._weights = [1 / np.sqrt(np.maximum(counts[sorted(texts)], 1)) for texts in self._fitting]
+        self._choices: list[tuple[list[int], NDArray[np.float64]]] = []  # a picture's texts, and their chances
+        for shared in self._fitting:
+            rows = sorted(shared)
+            weights = 1 / np.sqrt(counts[rows])  # a text that fits many pictures says less about each of them
+            self._choices.append((rows, weights / weights.sum()))
 
     def sample(self, rows: Sequence[int], recipe: Recipe, random: np.random.Generator) -> list[Caption]:
         """One caption for each picture."""
         return [self._caption(row, recipe, random) for row in rows]
 
     def _caption(self, row: int, recipe: Recipe, random: np.random.Generator) -> Caption:
-        texts, weights = sorted(self._fitting[row]), self._weights[row]
+        texts, shares = self._choices[row]
         count = 1
         if recipe == "artwork" and len(texts) > 1 and random.random() < _JOINED:
             count = int(random.integers(2, min(len(texts), 4) + 1))
-        parts = [texts[index] for index in random.choice(len(texts), count, replace=False, p=weights / weights.sum())]
+        parts = [texts[index] for index in random.choice(len(texts), count, replace=False, p=shares)]
         text = "，".join(self._texts[part] for part in parts)
         if recipe == "artwork" and random.random() < _TEMPLATED:
             text = _TEMPLATES[random.integers(len(_TEMPLATES))].format(text)

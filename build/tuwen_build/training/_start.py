@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import ChineseCLIPModel
 
 from tuwen import InvalidArgumentError
-from tuwen_build.checkpoints import Checkpoint, open_checkpoint
+from tuwen_build.checkpoints import ChineseClip, ChineseClipReader, locate, read_chinese_clip
 from tuwen_build.checkpoints._preprocessor import MEAN, STD
-from tuwen_build.checkpoints._source import locate
 from tuwen_build.errors import CheckpointError
 from tuwen_build.evaluation import RetrievalSplit
 from tuwen_build.samples import vocabulary
@@ -21,33 +19,25 @@ from tuwen_build.training._augmentation import on_white
 from tuwen_build.training._model import DEMO_ARCHITECTURE, new_model
 from tuwen_build.training._pictures import Pictures
 
-__all__ = ["copy_descriptions", "load_model", "open_start", "write_new_checkpoint"]
+__all__ = ["copy_descriptions", "open_start", "write_new_checkpoint"]
 
 _DESCRIPTIONS = ("vocab.txt", "preprocessor_config.json", "tokenizer_config.json", "special_tokens_map.json")
 _LOOKED_AT = 512  # pictures whose patches make the first filters
 
 
-def open_start(source: str) -> tuple[Path, Checkpoint]:
+def open_start(source: str) -> tuple[Path, ChineseClip]:
     """A Chinese-CLIP checkpoint in the layout of Hugging Face, from which training can go on.
 
     Raises:
         CheckpointError: it is none.
     """
-    checkpoint = open_checkpoint(source)
     path = locate(source)
-    if checkpoint.family != "chinese-clip" or not (path / "config.json").is_file():
+    if not ChineseClipReader().recognises(path):
         raise CheckpointError(
-            f"{source} is {checkpoint.family}, {checkpoint.origin.layout}: training starts from Chinese-CLIP in the "
-            "layout of Hugging Face, such as OFA-Sys/chinese-clip-vit-base-patch16"
+            f"{source} is not Chinese-CLIP in the layout of Hugging Face, from which training starts, such as "
+            "OFA-Sys/chinese-clip-vit-base-patch16"
         )
-    return path, checkpoint
-
-
-def load_model(folder: Path, attention: str) -> ChineseCLIPModel:
-    """The model in float32."""
-    model = ChineseCLIPModel.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
-    assert isinstance(model, ChineseCLIPModel)  # noqa: S101 - for the type checker
-    return model
+    return path, read_chinese_clip(path)
 
 
 def write_new_checkpoint(folder: Path, data: RetrievalSplit, architecture: Path | None, *, seed: int) -> None:

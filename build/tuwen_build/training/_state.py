@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,6 @@ __all__ = [
     "History",
     "Progress",
     "load_state",
-    "progress_from_plain",
-    "progress_to_plain",
     "save_state",
 ]
 
@@ -74,6 +72,13 @@ class Progress:
     since_best: int = 0
     history: History = field(default_factory=History)
 
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Progress:
+        """The reverse of `dataclasses.asdict`."""
+        history = content["history"]
+        evaluations = [Evaluation(**look) for look in history["evaluations"]]
+        return cls(**{**content, "history": History(**{**history, "evaluations": evaluations})})
+
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Replace the file in one go: an interruption leaves the old one whole."""
@@ -97,26 +102,3 @@ def load_state(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
             f"{path} is of a training with other settings: {', '.join(changed)}; give the same, or leave out --resume"
         )
     return state
-
-
-def progress_to_plain(progress: Progress) -> dict[str, Any]:
-    """Only numbers, strings, lists and dicts."""
-    return asdict(progress)
-
-
-def progress_from_plain(plain: dict[str, Any]) -> Progress:
-    """The reverse of `progress_to_plain`."""
-    history = plain["history"]
-    return Progress(
-        **{
-            **plain,
-            "history": History(
-                [(step, loss) for step, loss in history["losses"]],
-                [
-                    Evaluation(look["step"], tuple(look["text_to_image"]), tuple(look["image_to_text"]))
-                    for look in history["evaluations"]
-                ],
-                [(name, step) for name, step in history["stages"]],
-            ),
-        }
-    )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tuwen import InvalidArgumentError
-from tuwen_build.checkpoints import Checkpoint
+from tuwen_build.checkpoints import ChineseClip, reference_tokenizer
 from tuwen_build.errors import OutputExistsError
 from tuwen_build.evaluation import RetrievalSplit
 from tuwen_build.training._arithmetic import Arithmetic, choose_arithmetic
@@ -25,13 +25,11 @@ from tuwen_build.training._optimizer import Optimizer, averaged, learning_rate_a
 from tuwen_build.training._options import Stage, TrainingOptions
 from tuwen_build.training._pictures import Pictures
 from tuwen_build.training._plots import plot_history
-from tuwen_build.training._start import copy_descriptions, load_model, open_start, write_new_checkpoint
+from tuwen_build.training._start import copy_descriptions, open_start, write_new_checkpoint
 from tuwen_build.training._state import (
     Evaluation,
     Progress,
     load_state,
-    progress_from_plain,
-    progress_to_plain,
     save_state,
 )
 from tuwen_build.training._step import Stepper
@@ -123,7 +121,7 @@ def train(
         write_new_checkpoint(workplace / "start", split, architecture, seed=options.seed)
     path, start = open_start(checkpoint or str(workplace / "start"))
     with ExitStack() as stack:
-        run = _Run(data, start, path, options, from_scratch=checkpoint is None, stack=stack)
+        run = _Run(data, start, options, from_scratch=checkpoint is None, stack=stack)
         if resume:
             run.restore(load_state(state, run.settings))
         run.run(state, observer)
@@ -138,8 +136,7 @@ class _Run:
     def __init__(
         self,
         data: Path,
-        start: Checkpoint,
-        path: Path,
+        start: ChineseClip,
         options: TrainingOptions,
         *,
         from_scratch: bool,
@@ -155,8 +152,10 @@ class _Run:
             torch.tensor(values, device=self._device).view(3, 1, 1) for values in (rules.mean, rules.std)
         )
 
+        tokenizer = reference_tokenizer(start.tokenization)
+
         def tokenize(text: str) -> list[int]:
-            return start.reference.tokenize(text, options.context_length)
+            return tokenizer(text, options.context_length)
 
         def pictures_of(split: RetrievalSplit) -> Pictures:
             return stack.enter_context(
@@ -166,7 +165,6 @@ class _Run:
         split = RetrievalSplit(data, "train")
         pictures = pictures_of(split)
         captions = Captions(split, pictures.ids)
-        an_epoch = len(pictures) // options.batch_size
         self._batches = Batches(
             pictures,
             captions,
@@ -174,16 +172,17 @@ class _Run:
             size=options.batch_size,
             recipe=options.recipe,
             seed=options.seed,
-            easing=round(options.start_epochs * an_epoch * _EASING) if from_scratch else 0,
+            easing=options.start_epochs * _EASING if from_scratch else 0,
         )
         self._validation = None
         if (data / "valid_texts.jsonl").is_file():
             valid = RetrievalSplit(data, "valid")
             self._validation = Validation(valid, pictures_of(valid), tokenize)
-        self._towers = TwoTowers(load_model(path, self._arithmetic.attention)).to(self._device).train()
+        start.model.set_attn_implementation(self._arithmetic.attention)
+        self._towers = TwoTowers(start.model).to(self._device).train()
         self._mean_towers = averaged(self._towers, options.average)
         proxies = any(stage.proxies for stage in self._stages)
-        dimension = start.embedding_dimension
+        dimension = start.model.config.projection_dim
         self._proxies = Proxies(captions.groups, dimension).to(self._device) if proxies else None
         self._stepper = Stepper(
             self._towers, self._proxies, self._normalise, self._arithmetic.autocast, options.accumulate
@@ -286,7 +285,7 @@ class _Run:
         optimizer = self._optimizer
         return {
             "settings": self.settings,
-            "progress": progress_to_plain(self._progress),
+            "progress": asdict(self._progress),
             "towers": self._towers.state_dict(),
             "mean": self._mean_towers.state_dict(),
             "proxies": self._proxies and self._proxies.state_dict(),
@@ -298,7 +297,7 @@ class _Run:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go back to what `_state` told."""
-        self._progress = progress_from_plain(state["progress"])
+        self._progress = Progress.from_dict(state["progress"])
         self._towers.load_state_dict(state["towers"])
         self._mean_towers.load_state_dict(state["mean"])
         if self._proxies:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from tuwen_build.evaluation import Features, Recall, RetrievalReport, RetrievalSplit, evaluation_text, retrieval_report
+from tuwen_build.evaluation import Features, RetrievalReport, RetrievalSplit, evaluation_text, retrieval_report
 from tuwen_build.training._augmentation import on_white
 from tuwen_build.training._batches import pad
 from tuwen_build.training._model import TwoTowers
 from tuwen_build.training._pictures import Pictures
 
-__all__ = ["Recall", "RetrievalReport", "Validation"]
+__all__ = ["Validation"]
 
 _AT_ONCE = 128
 
