@@ -37,6 +37,7 @@ class Manifest:
     image_size: int
     resize: str
     image_rules: str
+    jpeg_decoding: str
     context_length: int
     logit_scale: float
     text_rules: str

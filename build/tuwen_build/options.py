@@ -8,10 +8,12 @@ from typing import Literal, get_args
 from tuwen import InvalidArgumentError
 from tuwen_build.encoders import PRECISIONS, Precision
 
-__all__ = ["BuildOptions", "ImageRules", "TextRules"]
+__all__ = ["BuildOptions", "ImageRules", "JpegDecoding", "TextRules"]
 
 ImageRules = Literal["reference", "display"]
+JpegDecoding = Literal["full", "scaled"]
 TextRules = Literal["reference", "evaluation", "unmasked"]
+_JPEG_DECODING: tuple[str, ...] = get_args(JpegDecoding)
 _IMAGE_RULES: tuple[str, ...] = get_args(ImageRules)
 _TEXT_RULES: tuple[str, ...] = get_args(TextRules)
 _BUCKETS = (8, 16, 24, 32, 48)  # search queries in Chinese are mostly 4 to 20 characters
@@ -27,6 +29,8 @@ class BuildOptions:
         context_length: the most tokens of a text; None takes what the family serves (52 for Chinese-CLIP, else 77).
         image_rules: ``reference`` preprocesses like the model's own code; ``display`` sees an image as a
             viewer shows it (EXIF orientation applied, transparency on white, 16-bit greys scaled).
+        jpeg_decoding: ``full``, or ``scaled``: faster for JPEGs of more than four times the encoder's side, whose
+            pixels then are nearly those of the reference.
         text_rules: ``reference`` tokenizes like the model's own code. ``evaluation`` (Chinese-CLIP) first maps
             curly double quotes to straight ones, as its training and evaluation scripts do. ``unmasked`` (Taiyi)
             pads every text to the context length and attends to the padding, as its training did, and as its
@@ -37,6 +41,7 @@ class BuildOptions:
     max_batch_size: int = 32
     context_length: int | None = None
     image_rules: ImageRules = "reference"
+    jpeg_decoding: JpegDecoding = "full"
     text_rules: TextRules = "reference"
 
     def __post_init__(self) -> None:
@@ -48,6 +53,7 @@ class BuildOptions:
             raise InvalidArgumentError(f"a context length of {self.context_length} leaves no room for text; 3 at least")
         for what, rules, known in (
             ("image rules", self.image_rules, _IMAGE_RULES),
+            ("JPEG decoding", self.jpeg_decoding, _JPEG_DECODING),
             ("text rules", self.text_rules, _TEXT_RULES),
         ):
             if rules not in known:

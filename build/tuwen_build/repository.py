@@ -73,6 +73,7 @@ def build_repository(
             "image_size": side,
             "resize": checkpoint.preprocessing.resize,
             "image_rules": options.image_rules,
+            "jpeg_decoding": options.jpeg_decoding,
             "tokenizer": [checkpoint.tokenization.kind, dict(checkpoint.tokenization.settings)],
             "context_length": context_length,
             "text_rules": options.text_rules,
@@ -86,6 +87,7 @@ def build_repository(
             image_size=side,
             resize=checkpoint.preprocessing.resize,
             image_rules=options.image_rules,
+            jpeg_decoding=options.jpeg_decoding,
             context_length=context_length,
             logit_scale=checkpoint.logit_scale,
             precision=options.precision,
@@ -180,6 +182,7 @@ def _write_assets(staged: Path, checkpoint: Checkpoint, options: BuildOptions, c
         "image_size": checkpoint.preprocessing.image_size,
         "resize": checkpoint.preprocessing.resize,
         "rules": options.image_rules,
+        "jpeg_decoding": options.jpeg_decoding,
     }
     (images / "preprocessing.json").write_text(json.dumps(preprocessing, indent=2), encoding="utf-8")
     texts = staged / "text_tokenization" / "1"

@@ -22,6 +22,7 @@ class ModelCard:
         image_size: the side of the square that images are resized or cropped to, in pixels.
         resize: ``squash`` to that square, or ``crop`` the centre once the shortest edge fits.
         image_rules: ``reference``: images are seen as by the model's own code; ``display``: as by a viewer.
+        jpeg_decoding: ``full``, or ``scaled``: large JPEGs are decoded at a part of their resolution.
         context_length: the most tokens of a text, special tokens included; longer ones are cut.
         logit_scale: what a cosine is multiplied with to become a logit.
         precision: of the encoders' arithmetic (``fp32``, ``bf16``, ``fp16`` or ``int8``); vectors are float32.
@@ -35,6 +36,7 @@ class ModelCard:
     image_size: int
     resize: str
     image_rules: str
+    jpeg_decoding: str
     context_length: int
     logit_scale: float
     precision: str

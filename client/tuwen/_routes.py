@@ -118,7 +118,7 @@ class Routes:
         if self.preprocess == "server":
             pool = self._threads.pool() if self.fetcher else None
             return Route(kind, "image_embedding", kind, _OUTPUTS[kind], self._encoded, pool=pool)
-        preprocessor = Preprocessor(card.image_size, card.resize, card.image_rules, ImageLimits())
+        preprocessor = Preprocessor(card.image_size, card.resize, card.image_rules, ImageLimits(), card.jpeg_decoding)
 
         def pixel_values(image: Any) -> bytes:
             try:

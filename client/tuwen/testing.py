@@ -58,6 +58,7 @@ class FakeTransport:
             image_size=224,
             resize="squash",
             image_rules="reference",
+            jpeg_decoding="full",
             context_length=context_length,
             logit_scale=100.0,
             precision="fp32",

@@ -60,7 +60,12 @@ class TestFingerprint:
 
     @pytest.mark.parametrize(
         "options",
-        [BuildOptions(context_length=20), BuildOptions(image_rules="display"), BuildOptions(text_rules="evaluation")],
+        [
+            BuildOptions(context_length=20),
+            BuildOptions(image_rules="display"),
+            BuildOptions(jpeg_decoding="scaled"),
+            BuildOptions(text_rules="evaluation"),
+        ],
     )
     def test_other_rules_are_another_space(
         self, repository: Path, checkpoint: Path, tmp_path: Path, options: BuildOptions
@@ -180,6 +185,7 @@ class TestOptions:
             ({"max_batch_size": 0}, "max batch size"),
             ({"context_length": 2}, "leaves no room"),
             ({"image_rules": "x"}, "image rules"),
+            ({"jpeg_decoding": "x"}, "JPEG decoding"),
             ({"text_rules": "x"}, "text rules"),
         ],
     )

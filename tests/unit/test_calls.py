@@ -112,16 +112,18 @@ def test_pixels_go_straight_to_the_encoder(make: Make) -> None:
     assert fake.requests[-1].model == "text_embedding"
 
 
-@pytest.mark.parametrize(("resize", "rules"), [("squash", "reference"), ("crop", "display")])
-def test_pixels_follow_the_rules_of_the_card(resize: str, rules: str) -> None:
+@pytest.mark.parametrize(
+    ("resize", "rules", "decoding"), [("squash", "reference", "scaled"), ("crop", "display", "full")]
+)
+def test_pixels_follow_the_rules_of_the_card(resize: str, rules: str, decoding: str) -> None:
     from dataclasses import replace
 
     from tests.models import model_module
 
     pixels = model_module("image_preprocessing", "pixels")
-    card = replace(FakeTransport().card, image_size=64, resize=resize, image_rules=rules)
+    card = replace(FakeTransport().card, image_size=64, resize=resize, image_rules=rules, jpeg_decoding=decoding)
     route = Routes("client").to("image", card)
-    expected = pixels.Preprocessor(64, resize, rules).pixel_values(PHOTOS[0].read_bytes())
+    expected = pixels.Preprocessor(64, resize, rules, jpeg_decoding=decoding).pixel_values(PHOTOS[0].read_bytes())
     assert route.payloads([PHOTOS[0]]) == [expected.tobytes()]
 
 

@@ -137,3 +137,34 @@ class TestDisplayRules:
     def test_other_rules_are_refused(self) -> None:
         with pytest.raises(ValueError, match="'reference' or 'display'"):
             Preprocessor(8, rules="guess")
+
+
+class TestScaledJpegs:
+    full, scaled = Preprocessor(32), Preprocessor(32, jpeg_decoding="scaled")
+
+    @pytest.mark.parametrize("resize", ["squash", "crop"])
+    @pytest.mark.parametrize("rules", ["reference", "display"])
+    @pytest.mark.parametrize("name", ["cat.jpg", "coffee.jpg", "astronaut.jpg", "rocket.jpg"])
+    def test_a_large_one_is_nearly_the_same(self, name: str, rules: str, resize: str) -> None:
+        data = sample(name).read_bytes()
+        full, scaled = (
+            Preprocessor(32, resize, rules, jpeg_decoding=decoding).pixel_values(data).astype(int)
+            for decoding in ("full", "scaled")
+        )
+        assert 0 < np.abs(full - scaled).mean() < 3
+        assert np.corrcoef(full.ravel(), scaled.ravel())[0, 1] > 0.998
+
+    def test_one_below_four_times_the_side_is_the_same(self) -> None:
+        with Image.open(sample("cat.jpg")) as cat:
+            data = encode(cat.resize((127, 200)), "JPEG")
+        assert np.array_equal(self.full.pixel_values(data), self.scaled.pixel_values(data))
+
+    def test_other_formats_are_the_same(self) -> None:
+        with Image.open(sample("cat.jpg")) as cat:
+            for image_format in ("PNG", "WEBP", "TIFF"):
+                data = encode(cat, image_format)
+                assert np.array_equal(self.full.pixel_values(data), self.scaled.pixel_values(data))
+
+    def test_other_ways_are_refused(self) -> None:
+        with pytest.raises(ValueError, match="JPEG decoding must be 'full' or 'scaled', not 'fast'"):
+            Preprocessor(32, jpeg_decoding="fast")
