@@ -15,6 +15,7 @@ import pytest
 
 from tests.checkpoints import TextSizes, write_taiyi
 from tuwen import Client, EmbeddingTable
+from tuwen_build.hardware import choose_precision
 from tuwen_build.samples import sample
 from tuwen_build.server import EmbeddedServer
 
@@ -49,16 +50,19 @@ class TestBuild:
         assert explanation["tokenizer"] == "WordPiece, as in cn_clip"
 
     def test_every_choice_reaches_the_build(self, checkpoint: Path, tmp_path: Path) -> None:
-        choices = ("--precision", "int8", "--image-rules", "display", "--text-rules", "evaluation", "--json")
+        choices = {"precision": "int8", "image_rules": "display", "jpeg_decoding": "scaled", "text_rules": "evaluation"}
+        arguments = [part for name, value in choices.items() for part in (f"--{name.replace('_', '-')}", value)]
         output = str(tmp_path / "out")
-        manifest = json.loads(tuwen("build", str(checkpoint), "--output", output, *choices).stdout)
-        assert (manifest["precision"], manifest["image_rules"], manifest["text_rules"]) == (
-            "int8",
-            "display",
-            "evaluation",
-        )
+        manifest = json.loads(tuwen("build", str(checkpoint), "--output", output, *arguments, "--json").stdout)
+        assert {name: manifest[name] for name in choices} == choices
         tokenizer = json.loads((tmp_path / "out/text_tokenization/1/tokenizer.json").read_text(encoding="utf-8"))
         assert tokenizer["rules"] == {"straighten_quotes": True}
+
+    def test_the_machine_chooses_a_precision(self, checkpoint: Path, tmp_path: Path) -> None:
+        finished = tuwen("build", str(checkpoint), "--output", str(tmp_path / "out"), "--precision", "auto", "--json")
+        choice = choose_precision()
+        assert json.loads(finished.stdout)["precision"] == choice.precision
+        assert f"precision {choice.precision}: {choice.reason}" in finished.stderr
 
     @pytest.mark.parametrize(
         ("arguments", "code", "message"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from tuwen import InvalidArgumentError
+from tuwen_build.hardware import cpu_has_bf16_tiles
 from tuwen_build.training._options import TrainingPrecision
 
 __all__ = ["Arithmetic", "choose_arithmetic"]
@@ -57,11 +58,8 @@ def choose_arithmetic(device: str, precision: TrainingPrecision) -> Arithmetic:
     if precision == "fp16" and chosen.type != "cuda":
         raise InvalidArgumentError("fp16 training needs a GPU; a CPU has bf16 or fp32")
     if precision == "auto":
-        native = torch.cuda.is_bf16_supported(including_emulation=False) if chosen.type == "cuda" else _cpu_has_bf16()
+        native = (
+            torch.cuda.is_bf16_supported(including_emulation=False) if chosen.type == "cuda" else cpu_has_bf16_tiles()
+        )
         precision = "bf16" if native else "fp32"
     return Arithmetic(chosen, precision)
-
-
-def _cpu_has_bf16() -> bool:
-    """AMX, without which torch's bf16 is no faster than fp32 on a CPU."""
-    return bool(torch.cpu._is_amx_tile_supported())

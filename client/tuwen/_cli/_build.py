@@ -35,8 +35,11 @@ def build(
         ),
     ] = None,
     precision: Annotated[
-        Literal["fp32", "bf16", "fp16", "int8"],
-        typer.Option(help="Of the encoders; vectors are float32 in any case. int8 is for CPUs."),
+        Literal["auto", "fp32", "bf16", "fp16", "int8"],
+        typer.Option(
+            help="Of the encoders; vectors are float32 in any case. `auto`: what this machine, if it is the one that "
+            "will serve, computes natively. int8 is for CPUs."
+        ),
     ] = "fp32",
     max_batch_size: Annotated[
         int, typer.Option(min=1, max=1024, help="Most items of a request and of a batch that Triton forms.")
@@ -77,6 +80,7 @@ def build(
     implementation.
     """
     with needs_extra("build"):
+        from tuwen_build.hardware import choose_precision
         from tuwen_build.quiet import quiet_transformers
         from tuwen_build.repository import BuildOptions, ReadOptions, build_repository
     quiet_transformers()
@@ -86,6 +90,10 @@ def build(
         return
     if output is None:
         raise typer.BadParameter("say where the repository goes, with --output FOLDER (or use --explain)")
+    if precision == "auto":
+        choice = choose_precision()
+        precision = choice.precision
+        typer.echo(f"precision {precision}: {choice.reason}", err=True)
     options = BuildOptions(
         precision=precision,
         max_batch_size=max_batch_size,
