@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import io
 import json
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from transformers import ChineseCLIPConfig, ChineseCLIPModel
 
 from tests.shapes import ARCHITECTURE, write_shapes
 from tuwen import InvalidArgumentError
+from tuwen._cli._train import train as train_command
 from tuwen_build.errors import CheckpointError, OutputExistsError
 from tuwen_build.evaluation import RetrievalSplit
 from tuwen_build.seeded import write_seeded_checkpoint
@@ -176,7 +179,7 @@ class TestSteps:
     def gradients(self, towers: TwoTowers, batch: Batch, stage: Stage, parts: int) -> tuple[float, list[torch.Tensor]]:
         torch.manual_seed(1)
         proxies = Proxies(8, 32)
-        proxies.vectors.data.normal_()
+        proxies.vectors.data.normal_(std=0.2)
         towers.zero_grad()
         stepper = Stepper(towers, proxies, lambda pixels: pixels * 2 - 1, nullcontext, parts)
         loss = stepper.backward(batch, stage)
@@ -251,6 +254,11 @@ class TestSteps:
         model.weight.data.fill_(2.0)
         mean.update_parameters(model)
         assert mean.module.weight.item() == pytest.approx(1.1, abs=1e-3)
+
+
+def test_the_command_line_has_the_same_defaults() -> None:
+    offered = {name: parameter.default for name, parameter in inspect.signature(train_command).parameters.items()}
+    assert {name: offered.get(name) for name in asdict(TrainingOptions())} == asdict(TrainingOptions())
 
 
 class TestRefusals:

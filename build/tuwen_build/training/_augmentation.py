@@ -35,12 +35,12 @@ class _Strength:
     blur: float
     noise: float
     erase: float
-    backgrounds: bool
+    backgrounds: float  # that are not white
 
 
 _STRENGTHS: dict[Recipe, _Strength] = {
-    "photographs": _Strength(0, 0, (0.95, 1.0), 0.03, 0.5, 0.15, 0.02, 0, 0, 0, 0, False),
-    "artwork": _Strength(15, 8, (0.8, 1.3), 0.1, 0.3, 0.4, 0.12, 0.25, 0.2, 0.2, 0.25, True),
+    "photographs": _Strength(0, 0, (0.95, 1.0), 0.03, 0.5, 0.15, 0.02, 0, 0, 0, 0, 0),
+    "artwork": _Strength(15, 8, (0.8, 1.3), 0.08, 0.3, 0.4, 0.12, 0.25, 0.2, 0.15, 0.2, 0.25),
 }
 
 
@@ -70,7 +70,7 @@ def augment(pictures: Tensor, recipe: Recipe, may_flip: Tensor, random: torch.Ge
     colours = varied[:, :3] / opacity.clamp(min=1 / 255)
     colours = _coloured(colours, strength, random)
     colours, opacity = _outlined(colours, opacity, _some(colours, strength.outline, random), random)
-    behind = _backgrounds(colours, random) if strength.backgrounds else torch.ones_like(colours)
+    behind = _backgrounds(colours, strength.backgrounds, random)
     result = (behind + (colours - behind) * opacity).clamp(0, 1)
     some = _some(result, strength.blur, random)
     result[some] = functional.avg_pool2d(result[some], 3, 1, 1)
@@ -145,14 +145,14 @@ def _outlined(colours: Tensor, opacity: Tensor, some: Tensor, random: torch.Gene
     return colours, opacity
 
 
-def _backgrounds(colours: Tensor, random: torch.Generator) -> Tensor:
-    """White for half of them, else black, plain, a gradient, or noise."""
+def _backgrounds(colours: Tensor, share: float, random: torch.Generator) -> Tensor:
+    """White for most of them, else black, plain, a gradient, or noise."""
     count, _, side, _ = colours.shape
-    kind = torch.rand(count, generator=random)
+    kind = torch.rand(count, generator=random) / share if share else torch.ones(count)
     result = torch.ones_like(colours)
-    result[kind > 0.5] = 0
+    result[kind < 1] = 0
     first = _uniform(colours, 0, 1, random, channels=3)
-    plain, shaded, cloudy = kind > 0.6, (kind > 0.75) & (kind <= 0.85), kind > 0.85
+    plain, shaded, cloudy = kind < 0.8, (kind < 0.5) & (kind >= 0.3), kind < 0.3
     result[plain] = first[plain].expand(-1, -1, side, side)
     ramp = torch.linspace(0, 1, side)
     across = torch.where(_uniform(colours[shaded], 0, 1, random) < 0.5, ramp, ramp.view(side, 1))

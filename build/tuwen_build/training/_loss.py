@@ -11,7 +11,7 @@ from torch.nn import functional
 __all__ = ["MAX_LOGIT_SCALE", "Proxies", "clamp_logit_scale", "contrastive_loss"]
 
 MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5; cn_clip/training/train.py clamps to 4.6052
-_PROXY_SCALE = 40.0
+_PROXY_SCALE = 200.0  # so that vectors which begin at zero mean something after few of AdamW's small steps
 
 
 def contrastive_loss(images: Tensor, texts: Tensor, logit_scale: Tensor, fits: Tensor) -> Tensor:

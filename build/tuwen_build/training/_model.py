@@ -15,6 +15,7 @@ __all__ = ["DEMO_ARCHITECTURE", "TwoTowers", "new_model"]
 # As large as goes into 12 MB in half precision: half of the parameters are the vocabulary's.
 DEMO_ARCHITECTURE: dict[str, Any] = {
     "projection_dim": 256,
+    "logit_scale_init_value": 3.4,  # 30: few steps are no time to learn it
     "vision_config": {
         "hidden_size": 192,
         "intermediate_size": 768,
@@ -31,6 +32,7 @@ DEMO_ARCHITECTURE: dict[str, Any] = {
         "num_hidden_layers": 3,
         "num_attention_heads": 4,
         "max_position_embeddings": 64,
+        "attention_probs_dropout_prob": 0.0,
     },
 }
 

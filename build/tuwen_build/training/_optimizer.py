@@ -14,7 +14,7 @@ from tuwen_build.training._options import OptimizerName
 
 __all__ = ["Optimizer", "averaged", "learning_rate_at"]
 
-_MUON_FACTOR = 3.0  # its rate over AdamW's; found on the emoji data
+_MUON_FACTOR = 8.0  # its rate over AdamW's; found on the emoji data
 
 
 class Optimizer:
@@ -34,7 +34,7 @@ class Optimizer:
             {"params": [tensor for tensor in others if tensor.ndim < 2], "weight_decay": 0.0},
         ]
         self._parts: list[tuple[torch.optim.Optimizer, float]] = [
-            (torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-6), 1.0)
+            (torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-6, fused=True), 1.0)
         ]
         if layers:
             muon = torch.optim.Muon(layers, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")

@@ -32,10 +32,9 @@ def plot_history(history: History, path: Path) -> None:
     below.grid(alpha=0.3)
     if steps:
         below.legend()
-    for name, first in history.stages:
+    for place, (name, first) in enumerate(history.stages):  # each a line lower: a stage may be short
         for axes in (above, below):
             axes.axvline(first, color="grey", linewidth=0.8, linestyle=":")
-        above.annotate(
-            name, (first, 1), xycoords=("data", "axes fraction"), xytext=(3, -12), textcoords="offset points"
-        )
+        beside = {"xytext": (3, -12 * (place + 1)), "textcoords": "offset points"}
+        above.annotate(name, (first, 1), xycoords=("data", "axes fraction"), **beside)
     figure.savefig(path, dpi=120)

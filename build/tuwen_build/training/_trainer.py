@@ -38,7 +38,7 @@ from tuwen_build.training._validation import Validation
 __all__ = ["Observer", "TrainingSummary", "train"]
 
 _LOSS_EVERY = 20  # steps a point of the curve
-_EASING = 0.25  # of the stage that makes towers
+_EASING = 0.75  # of the stage that makes towers
 
 
 class Observer(Protocol):

@@ -36,15 +36,15 @@ def train(
         Literal["photographs", "artwork"],
         typer.Option(help="How pictures and texts are varied. `artwork`: strongly; texts are names and keywords."),
     ] = "photographs",
-    start_epochs: Annotated[float, typer.Option(min=0, help="From random weights: epochs that make towers.")] = 80,
+    start_epochs: Annotated[float, typer.Option(min=0, help="From random weights: epochs that make towers.")] = 32,
     frozen_epochs: Annotated[float, typer.Option(min=0, help="First stage: the image tower stays as it is.")] = 1,
     epochs: Annotated[float, typer.Option(min=0, help="Second stage: both towers learn.")] = 3,
     start_learning_rate: Annotated[float, typer.Option(help="Its learning rate.")] = 4e-4,
     frozen_learning_rate: Annotated[float, typer.Option(help="The first stage's.")] = 1e-4,
     learning_rate: Annotated[float, typer.Option(help="The second stage's.")] = 2e-5,
     kept_patches: Annotated[
-        float, typer.Option(help="Share of the patches that is looked at while towers are made.")
-    ] = 0.5,
+        float, typer.Option(help="Share of a picture's patches that is looked at where the image tower learns.")
+    ] = 1.0,
     batch_size: Annotated[int, typer.Option(min=2, help="Pictures, with a text each, that a step compares.")] = 128,
     accumulate: Annotated[int, typer.Option(min=1, help="Parts of a step, for less memory.")] = 1,
     warmup_steps: Annotated[int, typer.Option(min=0, help="At the beginning of every stage.")] = 100,
