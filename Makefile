@@ -5,8 +5,10 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
 PIP_ARGS ?=
 BIN := .venv/bin
+DEMO_TRAINING := --recipe artwork --optimizer muon --batch-size 192 --start-epochs 32 --frozen-epochs 1 --epochs 85 \
+	--start-learning-rate 4e-4 --frozen-learning-rate 4e-4 --learning-rate 4e-4 --kept-patches 0.5 --evaluate-every 8 --patience 0
 
-.PHONY: demo test serve lint install clean
+.PHONY: bench demo demo-checkpoint demo-scores test serve lint install clean
 
 demo: .venv/.serve
 	$(BIN)/python -m tuwen_build.demo
@@ -17,6 +19,25 @@ test: .venv/.dev lint
 
 serve: .venv/.serve
 	$(BIN)/python -m tuwen_build.demo --serve
+
+data/emoji/sources.json: | .venv/.dev
+	$(BIN)/tuwen dataset emoji $(@D)
+
+# The demo's checkpoint, gallery and picture anew, in about an hour and a half on two cores; needs npm.
+demo-checkpoint: data/emoji/sources.json
+	OMP_WAIT_POLICY=passive $(BIN)/tuwen train data/emoji --output build/demo/checkpoint --force $(DEMO_TRAINING)
+	$(BIN)/python -m tuwen_build.demo._gallery data/emoji
+	$(BIN)/python -m tuwen_build.demo
+	cp .cache/demo/search.svg build/demo/search.svg
+
+# The table of the card.
+demo-scores: data/emoji/sources.json
+	$(BIN)/python -m tuwen_build.demo._scores data/emoji
+
+# The service and its peers on the same work: about twenty minutes.
+bench: .venv/.dev
+	loadtest/bench/peers.sh
+	$(BIN)/python -m loadtest.bench
 
 lint: .venv/.dev
 	$(BIN)/ruff check
