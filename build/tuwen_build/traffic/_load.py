@@ -1,0 +1,104 @@
+"""Asks a service: as fast as it answers, or at times that do not wait for its answers."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from tuwen import OverloadedError, TuwenError
+
+__all__ = ["Answers", "Ask", "saturate", "send_at"]
+
+Ask = Callable[[], object]
+"""Sends one request and waits for its answer; every time with another item."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What came back.
+
+    Attributes:
+        seconds: how long was asked.
+        latencies: of the good answers, in seconds; at a given rate from the moment that the request was due.
+        refused: requests that the service declined, with the seconds until it did.
+        failed: requests that ended otherwise.
+    """
+
+    seconds: float
+    latencies: tuple[float, ...]
+    refused: tuple[float, ...] = ()
+    failed: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Good answers a second."""
+        return len(self.latencies) / self.seconds
+
+    def quantile(self, share: float) -> float:
+        """Of the latencies, in seconds; nan without any."""
+        return float(np.quantile(self.latencies, share)) if self.latencies else float("nan")
+
+
+def saturate(ask: Ask, *, concurrency: int, seconds: float, warmup: float) -> Answers:
+    """So many callers, each of whom asks again as soon as it has its answer.
+
+    The first `warmup` seconds do not count.
+    """
+    start = time.perf_counter() + warmup
+    end = start + seconds
+    latencies: list[float] = []
+
+    def caller() -> None:
+        while (sent := time.perf_counter()) < end:
+            ask()
+            done = time.perf_counter()
+            if start <= done < end:
+                latencies.append(done - sent)
+
+    with ThreadPoolExecutor(concurrency) as pool:
+        for finished in [pool.submit(caller) for _ in range(concurrency)]:
+            finished.result()
+    return Answers(seconds, tuple(latencies))
+
+
+def send_at(rate: float, ask: Ask, *, seconds: float, callers: int, seed: int = 0) -> Answers:
+    """Requests at random times (Poisson) that do not depend on the answers, as those of many users.
+
+    A latency counts from when its request was due, so that a stall is felt by all that came during it. What is
+    answered after the time is up does not count as answered.
+    """
+    good: list[float] = []
+    refused: list[float] = []
+    failed: list[str] = []
+    start = time.perf_counter() + 0.1
+
+    def send(due: float) -> None:
+        try:
+            ask()
+        except OverloadedError:
+            refused.append(time.perf_counter() - start - due)
+        except TuwenError as error:
+            failed.append(str(error))
+        else:
+            good.append(time.perf_counter() - start - due)
+
+    with ThreadPoolExecutor(callers) as pool:
+        for due in itertools.takewhile(lambda due: due < seconds, _poisson(rate, seed)):
+            time.sleep(max(0.0, start + due - time.perf_counter()))
+            pool.submit(send, due)
+        time.sleep(max(0.0, start + seconds - time.perf_counter()))
+        return Answers(seconds, tuple(good), tuple(refused), len(failed))
+
+
+def _poisson(rate: float, seed: int) -> Iterator[float]:
+    gaps = random.Random(seed)  # noqa: S311 - no secret
+    at = 0.0
+    while True:
+        at += gaps.expovariate(rate)
+        yield at

@@ -1,0 +1,90 @@
+"""One trial: real Triton runs a copy of the repository with other settings, under real traffic."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tuwen import Client
+from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_build.traffic import Ask, photographs, queries, saturate
+from tuwen_build.tuning._configs import apply
+from tuwen_build.tuning._settings import ENCODERS, Settings
+
+__all__ = ["Trial", "Work", "run_trial"]
+
+_CALLERS = {"images": 16, "texts": 32}
+_TIMEOUT = 120.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of some settings.
+
+    Attributes:
+        kind: ``images`` or ``texts``.
+        settings: of its encoder.
+        rate: items a second with many callers.
+        batch: items of a batch, then.
+        alone_seconds: the median time of a call while nobody else calls.
+    """
+
+    kind: str
+    settings: Settings
+    rate: float
+    batch: float
+    alone_seconds: float
+
+
+class Work:
+    """Photographs that come again, and queries that do not: Triton would remember their vectors."""
+
+    def __init__(self) -> None:
+        self._images, self._texts = itertools.cycle(photographs(16)), iter(queries(500_000))
+
+    def ask(self, kind: str, clip: Client) -> Ask:
+        """One call with one item."""
+        if kind == "images":
+            return lambda: clip.embed_images([next(self._images)])
+        return lambda: clip.embed_texts([next(self._texts)])
+
+
+def run_trial(repository: Path, settings: Mapping[str, Settings], work: Work, seconds: float) -> Iterator[Trial]:
+    """Both kinds, one after the other.
+
+    Args:
+        repository: stays as it is.
+        settings: by kind.
+        work: what is sent.
+        seconds: of each measurement.
+    """
+    with TemporaryDirectory(prefix="tuwen-tune-", dir=repository.parent) as folder:
+        copy = Path(shutil.copytree(repository, Path(folder) / "repository", copy_function=_link))
+        for kind, model in ENCODERS.items():
+            apply(copy, model, settings[kind])
+        with (
+            EmbeddedServer(copy, ServerOptions.on_free_ports()) as server,
+            Client(server.grpc_url, timeout=_TIMEOUT) as clip,
+        ):
+            for kind, model in ENCODERS.items():
+                ask = work.ask(kind, clip)
+                alone = saturate(ask, concurrency=1, seconds=seconds, warmup=seconds / 4)
+                before = clip.statistics()[model]
+                busy = saturate(ask, concurrency=_CALLERS[kind], seconds=seconds, warmup=seconds / 2)
+                after = clip.statistics()[model]
+                batch = (after.items - before.items) / max(1, after.executions - before.executions)
+                yield Trial(kind, settings[kind], busy.rate, batch, alone.quantile(0.5))
+
+
+def _link(source: str, target: str) -> None:
+    """Weights are large: another name for the same file, where the disk can do that."""
+    with suppress(OSError):
+        os.link(source, target)
+        return
+    shutil.copy2(source, target)

@@ -1,0 +1,136 @@
+"""Tries settings, keeps the best, and writes them into the repository with the evidence."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from tuwen import InvalidArgumentError
+from tuwen_build.hashing import file_hashes
+from tuwen_build.manifest import MANIFEST, Manifest
+from tuwen_build.tuning._configs import apply, is_for_cpus, limit_queue, settings_of
+from tuwen_build.tuning._settings import DELAYS, ENCODERS, PREPROCESSING, Settings, layouts
+from tuwen_build.tuning._trial import Trial, Work, run_trial
+
+__all__ = ["EVIDENCE", "Tuning", "TuningOptions", "best_of", "tune"]
+
+EVIDENCE = "tuning.json"
+_EQUAL = 0.97  # of the best rate: less than that is no noise
+_SHORTEST_QUEUE = 16
+_LIBRARIES = ("tuwen", "torch", "nvidia-pytriton")
+
+
+@dataclass(frozen=True)
+class TuningOptions:
+    """The choices of a tuning.
+
+    Attributes:
+        seconds: of each measurement; there are four in a trial.
+        longest_wait: seconds; what would wait longer for its turn is refused. None: the queues stay as they are.
+    """
+
+    seconds: float = 5.0
+    longest_wait: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.seconds > 0:
+            raise InvalidArgumentError(f"seconds must be more than 0, not {self.seconds}")
+        if self.longest_wait is not None and not self.longest_wait > 0:
+            raise InvalidArgumentError(f"the longest wait must be more than 0 seconds, not {self.longest_wait}")
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was found.
+
+    Attributes:
+        device: what the encoders ran on.
+        cores: that this process may use.
+        trials: all of them.
+        chosen: the best, by kind.
+        queue_sizes: requests that may wait at a model, where the longest wait was given.
+        versions: of what was measured.
+    """
+
+    device: str
+    cores: int
+    trials: Sequence[Trial]
+    chosen: Mapping[str, Trial]
+    queue_sizes: Mapping[str, int]
+    versions: Mapping[str, str]
+
+
+def tune(
+    repository: Path, options: TuningOptions | None = None, *, observe: Callable[[Trial], None] = lambda _: None
+) -> Tuning:
+    """Find how this machine runs a repository best, and have it run so.
+
+    First every split of the cores into instances and threads, then with the best split every queue delay. The
+    repository's configs get what was best, ``tuning.json`` tells of every trial, and vectors stay the same.
+
+    Args:
+        repository: a folder that `tuwen build` made; nothing else may change it meanwhile.
+        options: how long and how strictly.
+        observe: is told of each trial.
+
+    Raises:
+        NotARepositoryError: it is none.
+        ServeError: the server cannot run it.
+    """
+    options = options or TuningOptions()
+    repository = repository.expanduser().absolute()
+    manifest = Manifest.read(repository)
+    cores = len(os.sched_getaffinity(0))
+    on_gpu = torch.cuda.is_available() and not is_for_cpus(repository, ENCODERS["images"])
+    work = Work()
+    trials: list[Trial] = []
+
+    def attempt(settings: Mapping[str, Settings]) -> None:
+        for trial in run_trial(repository, settings, work, options.seconds):
+            trials.append(trial)
+            observe(trial)
+
+    now = {kind: settings_of(repository, model) for kind, model in ENCODERS.items()}
+    for instances, threads in layouts(cores, on_gpu=on_gpu):
+        attempt({kind: replace(now[kind], instances=instances, threads=threads) for kind in ENCODERS})
+    split = {kind: best_of(trials, kind).settings for kind in ENCODERS}
+    for delay in DELAYS:
+        settings = {kind: replace(split[kind], delay_microseconds=delay) for kind in ENCODERS}
+        if settings != split:
+            attempt(settings)
+    chosen = {kind: best_of(trials, kind) for kind in ENCODERS}
+    for kind, model in ENCODERS.items():
+        apply(repository, model, chosen[kind].settings)
+    queue_sizes = _limit_queues(repository, chosen, options.longest_wait)
+    device = torch.cuda.get_device_name() if on_gpu else torch.cpu.get_capabilities().get("cpu_name", "CPU")
+    tuning = Tuning(device, cores, trials, chosen, queue_sizes, {name: version(name) for name in _LIBRARIES})
+    (repository / EVIDENCE).write_text(json.dumps(asdict(tuning), indent=2) + "\n", encoding="utf-8")
+    files = {name: digest for name, digest in file_hashes(repository).items() if name != MANIFEST}
+    replace(manifest, files=files).write(repository)
+    return tuning
+
+
+def best_of(trials: Sequence[Trial], kind: str) -> Trial:
+    """The fastest under load; of those that are as fast but for noise, the one that is fastest alone."""
+    candidates = [trial for trial in trials if trial.kind == kind]
+    peak = max(trial.rate for trial in candidates)
+    return min((trial for trial in candidates if trial.rate >= _EQUAL * peak), key=lambda trial: trial.alone_seconds)
+
+
+def _limit_queues(repository: Path, chosen: Mapping[str, Trial], longest_wait: float | None) -> dict[str, int]:
+    if longest_wait is None:
+        return {}
+    sizes = {}
+    for kind, trial in chosen.items():
+        requests = max(_SHORTEST_QUEUE, math.ceil(trial.rate * longest_wait))
+        for model in (PREPROCESSING[kind], ENCODERS[kind]):
+            limit_queue(repository, model, requests)
+            sizes[model] = requests
+    return sizes

@@ -1,0 +1,70 @@
+"""`tuwen tune`: how a repository is run best on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from tuwen._cli._options import JsonOption, needs_extra, print_json, print_table
+
+if TYPE_CHECKING:
+    from tuwen_build.tuning import Trial, Tuning
+
+__all__ = ["tune"]
+
+
+def tune(
+    repository: Annotated[Path, typer.Argument(help="A folder that `tuwen build` made, and that nobody serves now.")],
+    seconds: Annotated[float, typer.Option(help="Of each measurement; there are four in a trial.")] = 5.0,
+    longest_wait: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds. Bounds the queues, so that what would wait longer for its turn is refused at once. Default: "
+            "they stay as they are."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find by trial how many instances and threads, and which queue delay, serve a repository best on this machine.
+
+    Real Triton runs copies of the repository under real traffic. What was best is written into its configs, and every
+    trial into tuning.json. Vectors and fingerprint stay the same.
+    """
+    with needs_extra("serve"):
+        from tuwen_build.tuning import TuningOptions
+        from tuwen_build.tuning import tune as run
+    console = Console(stderr=True)
+
+    def observe(trial: Trial) -> None:
+        console.print("  ".join([f"{trial.kind:<6}", *_cells(trial)]), highlight=False)
+
+    tuning = run(repository, TuningOptions(seconds=seconds, longest_wait=longest_wait), observe=observe)
+    if as_json:
+        print_json({"repository": str(repository), **asdict(tuning)})
+    else:
+        _report(repository, tuning)
+
+
+def _cells(trial: Trial) -> list[str]:
+    settings = trial.settings
+    return [
+        f"{settings.instances} x {settings.threads or 'all'} threads",
+        f"{settings.delay_microseconds / 1e3:g} ms delay",
+        f"{trial.rate:.1f} a second",
+        f"batch {trial.batch:.1f}",
+        f"{trial.alone_seconds * 1e3:.1f} ms alone",
+    ]
+
+
+def _report(repository: Path, tuning: Tuning) -> None:
+    rows = [
+        [trial.kind, *_cells(trial), "chosen" if trial == tuning.chosen[trial.kind] else ""] for trial in tuning.trials
+    ]
+    columns = ["", "encoder", "queue", "many callers", "", "one caller", ""]
+    print_table(f"{repository} on {tuning.device}, {tuning.cores} cores", columns, rows)
+    for model, requests in tuning.queue_sizes.items():
+        typer.echo(f"{model}: at most {requests} requests wait")
