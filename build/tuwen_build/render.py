@@ -1,14 +1,14 @@
-"""The configs of a built repository, from those in ``model_repository/``, through Triton's own protobuf."""
+"""The configs of a built repository, from those in ``model_repository/``."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 from tuwen import ModelCard
+from tuwen_build.configs import read_config
 
 __all__ = ["render_config", "templates"]
 
@@ -19,12 +19,12 @@ def templates() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "model_repository"
 
 
-def render_config(template: Path, card: ModelCard, length_buckets: tuple[int, ...]) -> str:
-    """One ``config.pbtxt``: the template with this checkpoint's shapes, warm-ups and model card.
+def render_config(template: Path, card: ModelCard, length_buckets: tuple[int, ...]) -> ModelConfig:
+    """One configuration: the template with this checkpoint's shapes, warm-ups and model card.
 
     The ensembles carry the whole card, other models what they have a parameter for.
     """
-    config = text_format.Parse(template.read_text(encoding="utf-8"), ModelConfig())
+    config = read_config(template)
     config.max_batch_size = card.max_batch_size
     for tensor in (*config.input, *config.output):
         if tensor.name == "pixel_values":
@@ -37,8 +37,7 @@ def render_config(template: Path, card: ModelCard, length_buckets: tuple[int, ..
     for name, value in card.to_parameters().items():
         if config.platform == "ensemble" or name in config.parameters:
             config.parameters[name].string_value = value
-    header = "# Written by `tuwen build`; the commented original is model_repository/ in tuwen's source.\n"
-    return header + str(text_format.MessageToString(config, as_utf8=True))
+    return config
 
 
 def _render_warmups(config: Any, image_size: int, length_buckets: tuple[int, ...]) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from tuwen import ModelCard
 from tuwen_build.checkpoints import Checkpoint, ReadOptions, open_checkpoint
+from tuwen_build.configs import config_path, write_config
 from tuwen_build.encoders import text_encoder, vision_encoder
 from tuwen_build.errors import BuildError, OutputExistsError
 from tuwen_build.export import export
@@ -95,7 +96,7 @@ def build_repository(
         )
         for template in sorted(templates().glob("*/config.pbtxt")):
             config = render_config(template, card, options.length_buckets(context_length))
-            (staged / template.parent.name / "config.pbtxt").write_text(config, encoding="utf-8")
+            write_config(config, config_path(staged, template.parent.name))
 
         progress("comparing images with the reference")
         image_deviation = verify_images(staged, checkpoint, options)

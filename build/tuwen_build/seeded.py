@@ -1,6 +1,6 @@
 """A Chinese-CLIP checkpoint of any size with seeded random weights: real layout, no meaning.
 
-It stands in where real weights cannot be had: in tests, and in the demo.
+It stands in where real weights cannot be had: in tests and benchmarks.
 """
 
 from __future__ import annotations

@@ -14,20 +14,13 @@ import numpy as np
 import pytest
 
 from tests.checkpoints import TextSizes, write_taiyi
+from tests.command import TUWEN, tuwen
 from tuwen import Client, EmbeddingTable
 from tuwen_build.hardware import choose_precision
 from tuwen_build.samples import sample
 from tuwen_build.server import EmbeddedServer
 
-TUWEN = str(Path(sys.executable).parent / "tuwen")
 CAT, COFFEE = str(sample("cat.jpg")), str(sample("coffee.jpg"))
-
-
-def tuwen(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-    finished = subprocess.run([TUWEN, *arguments], capture_output=True, text=True, timeout=120, check=False)
-    assert finished.returncode == code, finished.stdout + finished.stderr
-    assert "Traceback" not in finished.stderr
-    return finished
 
 
 @pytest.mark.parametrize(

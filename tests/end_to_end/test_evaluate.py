@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.command import tuwen
 from tuwen import Client
 from tuwen_build.evaluation import RetrievalSplit, embed_split, retrieval_report
 from tuwen_build.samples import sample
 from tuwen_build.server import EmbeddedServer
 
-TUWEN = str(Path(sys.executable).parent / "tuwen")
 PICTURES = ["cat.jpg", "coffee.jpg", "rocket.jpg", "astronaut.jpg", "horse.png"]
 TEXTS = ["一只猫", "一杯咖啡", "火箭发射", "一位宇航员", "一匹马", "“马”"]
-
-
-def tuwen(*arguments: str, code: int = 0) -> str:
-    finished = subprocess.run([TUWEN, *arguments], capture_output=True, text=True, timeout=120, check=False)
-    assert finished.returncode == code, finished.stdout + finished.stderr
-    return finished.stdout + finished.stderr
 
 
 @pytest.fixture
@@ -53,7 +45,7 @@ class TestRetrieval:
         expected = retrieval_report(images, texts, RetrievalSplit(dataset).truths())
         files = ("--image-features", str(dataset / "images.jsonl"), "--text-features", str(dataset / "texts.jsonl"))
         for source in (("--url", server.grpc_url), ("--repository", str(repository)), files):
-            shown = json.loads(tuwen("evaluate", "retrieval", str(dataset), "--json", *source))
+            shown = json.loads(tuwen("evaluate", "retrieval", str(dataset), "--json", *source).stdout)
             assert shown["text_to_image"]["r1"] == pytest.approx(expected.text_to_image.r1)
             assert shown["image_to_text"]["mean"] == pytest.approx(expected.image_to_text.mean)
             assert (shown["images"], shown["texts"]) == (5, 6)
@@ -61,13 +53,13 @@ class TestRetrieval:
 
     def test_published_numbers_stand_beside_ours(self, dataset: Path, server: EmbeddedServer) -> None:
         arguments = ("evaluate", "retrieval", str(dataset), "-u", server.grpc_url)
-        shown = tuwen(*arguments, "--compare", "ViT-B-16:flickr30k-cn")
+        shown = tuwen(*arguments, "--compare", "ViT-B-16:flickr30k-cn").stdout
         assert "62.7" in shown
         assert "difference" in shown
-        assert "muge" in tuwen(*arguments, "--compare", "ViT-B-16:imagenet", code=2)
+        assert "muge" in tuwen(*arguments, "--compare", "ViT-B-16:imagenet", code=2).stderr
 
     def test_what_is_missing_is_named(self, dataset: Path) -> None:
-        assert "splits here: test" in tuwen("evaluate", "retrieval", str(dataset), "--split", "valid", code=1)
+        assert "splits here: test" in tuwen("evaluate", "retrieval", str(dataset), "--split", "valid", code=1).stderr
 
 
 class TestZeroShot:
@@ -84,7 +76,7 @@ class TestZeroShot:
     def test_accuracy_is_that_of_classify(self, classes: Path, server: EmbeddedServer, tmp_path: Path) -> None:
         labels, plot = str(tmp_path / "label_cn.txt"), tmp_path / "confusion.png"
         arguments = ("evaluate", "zero-shot", str(classes), "--labels", labels, "-u", server.grpc_url)
-        shown = json.loads(tuwen(*arguments, "--confusion", str(plot), "--json"))
+        shown = json.loads(tuwen(*arguments, "--confusion", str(plot), "--json").stdout)
         paths = sorted(classes.rglob("*.png"))
         with Client(server.grpc_url) as clip:
             best = clip.classify(paths, ["猫", "咖啡", "马"], templates="zh").best
@@ -95,4 +87,4 @@ class TestZeroShot:
         with Image.open(plot) as picture:
             assert picture.format == "PNG"
             assert np.asarray(picture.convert("L")).std() > 10
-        assert "3" in tuwen(*arguments)
+        assert "3" in tuwen(*arguments).stdout

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,11 +14,11 @@ import numpy as np
 import pytest
 
 from tests.blocking import Blocking
+from tests.command import TUWEN
 from tests.name_server import NameServer
 from tuwen import AsyncClient, Client
 from tuwen_build.server import ServerOptions
 
-TUWEN = str(Path(sys.executable).parent / "tuwen")
 HOSTS = ["127.0.0.1", "127.0.0.2"]
 
 

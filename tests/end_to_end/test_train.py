@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,9 +13,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import ChineseCLIPModel
 
+from tests.command import TUWEN, tuwen
 from tests.shapes import write_shapes
 
-TUWEN = str(Path(sys.executable).parent / "tuwen")
 SETTINGS = (
     "--recipe=artwork",
     "--optimizer=muon",
@@ -34,13 +33,6 @@ SETTINGS = (
 )
 
 
-def tuwen(*arguments: str, code: int = 0) -> str:
-    """What a command says: to standard output if it is well."""
-    finished = subprocess.run([TUWEN, *arguments], capture_output=True, text=True, timeout=300, check=False)
-    assert finished.returncode == code, finished.stdout + finished.stderr
-    return finished.stderr if code else finished.stdout
-
-
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_shapes(tmp_path_factory.mktemp("shapes"))
@@ -51,7 +43,7 @@ def trained(shapes: Path) -> Path:
     """From random weights."""
     output = shapes / "trained"
     architecture = str(shapes / "architecture.json")
-    shown = tuwen("train", str(shapes), "-o", str(output), "--architecture", architecture, *SETTINGS)
+    shown = tuwen("train", str(shapes), "-o", str(output), "--architecture", architecture, *SETTINGS).stdout
     assert "best at step" in shown
     return output
 
@@ -72,9 +64,8 @@ def test_the_output_is_a_checkpoint_that_builds_and_is_served(shapes: Path, trai
     assert model.dtype == torch.float16
     repository = shapes / "repository"
     tuwen("build", str(trained), "-o", str(repository), "--image-rules", "display")
-    shown = json.loads(
-        tuwen("evaluate", "retrieval", str(shapes), "--split=valid", "--repository", str(repository), "--json")
-    )
+    arguments = ("--split=valid", "--repository", str(repository), "--json")
+    shown = json.loads(tuwen("evaluate", "retrieval", str(shapes), *arguments).stdout)
     best = json.loads((trained / "training.json").read_text("utf-8"))["best"]
     assert [shown["text_to_image"][name] for name in ("r1", "r5", "r10")] == pytest.approx(best["text_to_image"])
 
@@ -86,7 +77,7 @@ def test_fine_tuning_goes_through_two_stages_and_stops_early(shapes: Path, train
         *("train", str(shapes), "-o", str(output), "--checkpoint", str(trained), *arguments, "--patience=3"),
         *("--accumulate=2", "--json"),
     )
-    summary = json.loads(shown)
+    summary = json.loads(shown.stdout)
     assert summary["stopped_early"]
     assert summary["steps"] < 40 * 3
     report = json.loads((output / "training.json").read_text("utf-8"))
@@ -118,8 +109,8 @@ def test_ctrl_c_loses_nothing(shapes: Path, trained: Path) -> None:
     assert running.returncode == 130, shown
     assert "--resume" in shown
     assert not output.exists()
-    assert "with other settings: seed" in tuwen(*command[1:], "--resume", "--seed=1", code=1)
-    assert "holds an interrupted training" in tuwen(*command[1:], code=1)
+    assert "with other settings: seed" in tuwen(*command[1:], "--resume", "--seed=1", code=1).stderr
+    assert "holds an interrupted training" in tuwen(*command[1:], code=1).stderr
     tuwen(*command[1:], "--resume")
     expected, found = (load_file(folder / "model.safetensors") for folder in (trained, output))
     for name, weights in expected.items():

@@ -3,42 +3,31 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from tests.command import tuwen
 from tuwen import Client
+from tuwen_build.configs import config_path, read_config
 from tuwen_build.hashing import sha256_of
 from tuwen_build.manifest import Manifest
 from tuwen_build.repository import build_repository
 from tuwen_build.samples import sample
 from tuwen_build.server import EmbeddedServer, ServerOptions
 from tuwen_build.tuning import Settings, Trial
-from tuwen_build.tuning._settings import layouts
+from tuwen_build.tuning._settings import ENCODERS, layouts
 from tuwen_build.tuning._tuner import best_of
-
-TUWEN = str(Path(sys.executable).parent / "tuwen")
-ENCODERS = {"images": "vision_encoder", "texts": "text_encoder"}
-
-
-def config(repository: Path, model: str) -> ModelConfig:
-    return text_format.Parse((repository / model / "config.pbtxt").read_text(encoding="utf-8"), ModelConfig())
 
 
 @pytest.fixture(scope="module")
 def tuned(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = tmp_path_factory.mktemp("tune") / "repository"
     build_repository(str(checkpoint), repository)
-    command = [TUWEN, "tune", str(repository), "--seconds", "0.4", "--longest-wait", "0.5"]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert finished.stdout.count("chosen") == 2
-    assert "vision_encoder: at most" in finished.stdout
+    shown = tuwen("tune", str(repository), "--seconds", "0.4", "--longest-wait", "0.5").stdout
+    assert shown.count("chosen") == 2
+    assert "vision_encoder: at most" in shown
     return repository
 
 
@@ -46,7 +35,7 @@ def test_the_repository_runs_as_was_best(tuned: Path) -> None:
     evidence = json.loads((tuned / "tuning.json").read_text(encoding="utf-8"))
     assert len(evidence["trials"]) >= 6
     for kind, model in ENCODERS.items():
-        chosen, written = evidence["chosen"][kind], config(tuned, model)
+        chosen, written = evidence["chosen"][kind], read_config(config_path(tuned, model))
         assert chosen in evidence["trials"]
         assert chosen["rate"] >= 0.97 * max(trial["rate"] for trial in evidence["trials"] if trial["kind"] == kind)
         assert written.instance_group[0].count == chosen["settings"]["instances"]
@@ -78,9 +67,7 @@ def test_what_cannot_be_tuned_is_said(tmp_path: Path) -> None:
         ((str(tmp_path), "--seconds", "0"), "seconds must be more than 0"),
         ((str(tmp_path), "--longest-wait", "-1"), "the longest wait must be more than 0"),
     ):
-        finished = subprocess.run([TUWEN, "tune", *arguments], capture_output=True, text=True, timeout=60, check=False)
-        assert finished.returncode == 1
-        assert message in finished.stderr
+        assert message in tuwen("tune", *arguments, code=1).stderr
 
 
 def test_a_cpu_is_split_in_every_way_and_a_gpu_is_shared() -> None:

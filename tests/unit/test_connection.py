@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -16,6 +15,7 @@ import pytest
 import trustme
 
 from tests.blocking import Blocking
+from tests.command import TUWEN
 from tests.grpc_server import GrpcServer
 from tuwen import (
     AccessDeniedError,
@@ -128,7 +128,7 @@ class TestCommandLine:
 
     @staticmethod
     def run(*arguments: str, code: int = 0, **environment: str) -> str:
-        command = [str(Path(sys.executable).parent / "tuwen"), *arguments]
+        command = [TUWEN, *arguments]
         finished = subprocess.run(
             command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False
         )

@@ -15,9 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import ModelConfig
-
+from tuwen_build.configs import read_config
 from tuwen_build.errors import ServerStartError, SharedMemoryError
 from tuwen_build.manifest import Manifest
 from tuwen_build.server._drain import ModelControl
@@ -248,7 +246,7 @@ def _check_shared_memory(repository: Path) -> None:
     """Every instance of a Python model, and of an encoder under our backend, has a segment in /dev/shm."""
     processes = 0
     for path in repository.glob("*/config.pbtxt"):
-        config = text_format.Parse(path.read_text(encoding="utf-8"), ModelConfig())
+        config = read_config(path)
         if config.platform != "ensemble":
             processes += sum(group.count for group in config.instance_group) or 1
     needed = processes * _SEGMENT_MIB + _ROOM_TO_GROW_MIB

@@ -6,7 +6,6 @@ import itertools
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -84,7 +83,7 @@ def run_trial(repository: Path, settings: Mapping[str, Settings], work: Work, se
 
 def _link(source: str, target: str) -> None:
     """Weights are large: another name for the same file, where the disk can do that."""
-    with suppress(OSError):
+    try:
         os.link(source, target)
-        return
-    shutil.copy2(source, target)
+    except OSError:
+        shutil.copy2(source, target)

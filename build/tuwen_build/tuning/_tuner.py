@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 
 from tuwen import InvalidArgumentError
-from tuwen_build.hashing import file_hashes
-from tuwen_build.manifest import MANIFEST, Manifest
+from tuwen_build.configs import config_path
+from tuwen_build.hashing import sha256_of
+from tuwen_build.manifest import Manifest
 from tuwen_build.tuning._configs import apply, is_for_cpus, limit_queue, settings_of
 from tuwen_build.tuning._settings import DELAYS, ENCODERS, PREPROCESSING, Settings, layouts
 from tuwen_build.tuning._trial import Trial, Work, run_trial
@@ -112,8 +113,9 @@ def tune(
     device = torch.cuda.get_device_name() if on_gpu else torch.cpu.get_capabilities().get("cpu_name", "CPU")
     tuning = Tuning(device, cores, trials, chosen, queue_sizes, {name: version(name) for name in _LIBRARIES})
     (repository / EVIDENCE).write_text(json.dumps(asdict(tuning), indent=2) + "\n", encoding="utf-8")
-    files = {name: digest for name, digest in file_hashes(repository).items() if name != MANIFEST}
-    replace(manifest, files=files).write(repository)
+    written = [repository / EVIDENCE, *(config_path(repository, model) for model in {*ENCODERS.values(), *queue_sizes})]
+    hashes = {str(path.relative_to(repository)): sha256_of(path) for path in written}
+    replace(manifest, files={**manifest.files, **hashes}).write(repository)
     return tuning
 
 
