@@ -13,29 +13,25 @@ from torch import Tensor, nn
 
 __all__ = ["Int8Linear", "quantized"]
 
-_LARGEST = 127
-
 
 class Int8Linear(nn.Module):
     """A linear layer (..., in) to (..., out), float32 outside and int8 inside."""
 
     weight: Tensor
     scale: Tensor
-    bias: Tensor | None
+    bias: Tensor
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        weight, scale = _rows_to_int8(linear.weight.detach())
-        self.register_buffer("weight", weight.t().contiguous())
+        weight = linear.weight.detach()
+        scale = _scale_of_rows(weight)
+        self.register_buffer("weight", _rows_to_int8(weight, scale).t().contiguous())
         self.register_buffer("scale", scale.t().contiguous())
-        self.register_buffer("bias", None if linear.bias is None else linear.bias.detach())
+        bias = torch.zeros(linear.out_features) if linear.bias is None else linear.bias.detach()
+        self.register_buffer("bias", bias)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        rows, scale = _rows_to_int8(inputs.flatten(0, -2))
-        # 127 * 127 * width stays below 2**31 for any width under 133,000
-        outputs = torch._int_mm(rows, self.weight) * scale * self.scale
-        if self.bias is not None:
-            outputs = outputs + self.bias
+        outputs: Tensor = _scripted_linear(inputs.flatten(0, -2), self.weight, self.scale, self.bias)
         return outputs.reshape(*inputs.shape[:-1], -1)
 
 
@@ -49,7 +45,32 @@ def quantized(tower: nn.Module) -> nn.Module:
     return tower
 
 
-def _rows_to_int8(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """A matrix as int8, and what each of its rows was divided by."""
-    scale = (matrix.abs().amax(dim=1, keepdim=True) / _LARGEST).clamp(min=torch.finfo(matrix.dtype).tiny)
-    return (matrix / scale).round().to(torch.int8), scale
+def _linear(rows: Tensor, weight: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """Rows (n, in) to (n, out), by 256 of them, so that what is between the steps stays in the processor's cache.
+
+    A batch of eight images in one go is three times slower on one core (see ``make bench``).
+    """
+    outputs = rows.new_empty([rows.shape[0], weight.shape[1]])
+    for start in range(0, rows.shape[0], 256):
+        some = rows[start : start + 256]
+        its_scale = _scale_of_rows(some)
+        # 127 * 127 * width stays below 2**31 for any width under 133,000
+        products = torch._int_mm(_rows_to_int8(some, its_scale), weight)
+        out = outputs[start : start + 256]
+        torch.mul(products, its_scale, out=out)
+        torch.addcmul(bias, out, scale, out=out)
+    return outputs
+
+
+def _scale_of_rows(rows: Tensor) -> Tensor:
+    """What each row is divided by, (n, 1): its largest magnitude becomes 127."""
+    largest = torch.maximum(rows.amax(dim=1, keepdim=True), rows.amin(dim=1, keepdim=True).neg())
+    return largest.div(127.0).clamp(min=1.2e-38)  # the smallest normal number, for rows of zeros
+
+
+def _rows_to_int8(rows: Tensor, scale: Tensor) -> Tensor:
+    return torch.div(rows, scale).round_().to(torch.int8)
+
+
+# A trace would take the number of slabs for a constant.
+_scripted_linear = torch.jit.script_if_tracing(_linear)  # type: ignore[no-untyped-call]

@@ -115,6 +115,17 @@ class TestPrecision:
         assert outputs.shape == (2, 3, 4)
         assert torch.equal(outputs, layer.bias.expand(2, 3, 4))  # type: ignore[union-attr]
 
+    @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+    def test_int8_layers_take_more_rows_than_they_do_at_once(self, tmp_path: Path) -> None:
+        plain = nn.Linear(32, 8).eval()
+        export(Int8Linear(plain).eval(), (torch.randn(2, 3, 32),), tmp_path / "layer.pt")
+        layer = torch.jit.load(tmp_path / "layer.pt")  # type: ignore[no-untyped-call]
+        inputs = torch.randn(5, 120, 32) * torch.rand(5, 120, 1) * 100
+        with torch.inference_mode():
+            off = (layer(inputs) - plain(inputs)).abs().amax(-1)
+        assert (off < 0.02 * inputs.abs().amax(-1)).all()  # of every row, as its own scale has it
+        assert off.max() > 0
+
     def test_bounds_grow_with_depth_and_roundoff(self) -> None:
         assert bound("fp32", 48).max_abs == 1e-5
         assert bound("bf16", 12).distance == pytest.approx(8 * bound("fp16", 12).distance)
