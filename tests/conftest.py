@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 from tests.checkpoints import run_reference
 from tuwen import Client
+from tuwen_build.allocation import keep_freed_memory
 from tuwen_build.repository import build_repository
 from tuwen_build.seeded import write_seeded_checkpoint
 from tuwen_build.server import EmbeddedServer, ServerOptions
 
 # A script that is started in the background ignores Ctrl-C, and so would every program that these tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+keep_freed_memory()  # builds of large models are a good part of all tests
 
 Embeddings = tuple[NDArray[np.float32], NDArray[np.float32]]
 

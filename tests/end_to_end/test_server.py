@@ -20,7 +20,9 @@ from pathlib import Path
 import pytest
 
 from tests import metrics
+from tests.command import TUWEN, tuwen
 from tuwen import Client, InvalidArgumentError
+from tuwen_build.allocation import ALLOCATOR_SETTINGS
 from tuwen_build.errors import (
     NotARepositoryError,
     PortTakenError,
@@ -31,7 +33,6 @@ from tuwen_build.errors import (
 from tuwen_build.samples import sample
 from tuwen_build.server import EmbeddedServer, ServerOptions, _runtime
 
-TUWEN = str(Path(sys.executable).parent / "tuwen")
 ON_FREE_PORTS = ServerOptions.on_free_ports()
 
 
@@ -109,6 +110,20 @@ class TestLife:
                     time.sleep(0.005)
             assert in_flight.result(timeout=60).shape == (64, 64)
             clip.close()
+
+
+class TestMemory:
+    """Freed memory is kept for the next batch, unless the user knows better."""
+
+    def test_the_allocator_keeps_what_batches_need(self, server: EmbeddedServer) -> None:
+        for member in group_members(server.pid):
+            environment = Path(f"/proc/{member}/environ").read_text().split("\0")
+            assert {f"{name}={value}" for name, value in ALLOCATOR_SETTINGS.items()} <= set(environment)
+
+    def test_what_the_user_sets_stays(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
+        environment = _runtime.find_runtime().environment()
+        assert environment["MALLOC_TRIM_THRESHOLD_"] == "131072"
 
 
 class TestRefusals:
@@ -242,10 +257,7 @@ class TestCommand:
         assert "tritonserver ended by itself with code -9" in errors
 
     def test_a_folder_that_was_not_built_is_one_line(self, tmp_path: Path) -> None:
-        finished = subprocess.run([TUWEN, "serve", str(tmp_path)], capture_output=True, text=True, check=False)
-        assert finished.returncode == 1
-        assert "is not a built repository" in finished.stderr
-        assert "Traceback" not in finished.stderr
+        assert "is not a built repository" in tuwen("serve", str(tmp_path), code=1).stderr
 
 
 class TestMetrics:

@@ -15,6 +15,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuwen_build.allocation import ALLOCATOR_SETTINGS
 from tuwen_build.errors import UnsupportedPlatformError
 
 __all__ = ["Runtime", "find_runtime"]
@@ -45,6 +46,7 @@ class Runtime:
         """
         paths = [*map(str, self.library_path), os.environ.get("LD_LIBRARY_PATH", "")]
         return {
+            **ALLOCATOR_SETTINGS,
             **os.environ,
             "LD_LIBRARY_PATH": os.pathsep.join(filter(None, paths)),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),

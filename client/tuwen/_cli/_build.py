@@ -80,10 +80,12 @@ def build(
     implementation.
     """
     with needs_extra("build"):
+        from tuwen_build.allocation import keep_freed_memory
         from tuwen_build.hardware import choose_precision
         from tuwen_build.quiet import quiet_transformers
         from tuwen_build.repository import BuildOptions, ReadOptions, build_repository
     quiet_transformers()
+    keep_freed_memory()
     read_options = ReadOptions(vision=vision, heads=_parse_heads(heads))
     if explain:
         _explain(checkpoint, read_options, as_json=as_json)

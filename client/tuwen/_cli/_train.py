@@ -77,10 +77,12 @@ def train(
     with needs_extra("train"):
         import matplotlib  # noqa: F401 - needed in the end: better missed now
 
+        from tuwen_build.allocation import keep_freed_memory
         from tuwen_build.quiet import quiet_transformers
         from tuwen_build.training import TrainingOptions
         from tuwen_build.training import train as run
     quiet_transformers()
+    keep_freed_memory()
     options = TrainingOptions(
         recipe=recipe,
         start_epochs=start_epochs,
