@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tuwen_build.checkpoints import Checkpoint
+from tuwen_build.folding import fold_quick_gelu
 from tuwen_build.quantization import quantized
 
 __all__ = ["PRECISIONS", "Precision", "TextEncoder", "VisionEncoder", "text_encoder", "vision_encoder"]
@@ -67,10 +68,9 @@ def text_encoder(checkpoint: Checkpoint, precision: Precision) -> TextEncoder:
 
 
 def _converted(tower: nn.Module, precision: Precision) -> nn.Module:
-    """A tower to convert: conversions work in place, and the reference shares these weights; float32 needs no copy."""
-    if precision == "fp32":
-        return tower
+    """A tower of its own: conversions work in place, and the reference shares these weights."""
     copied = copy.deepcopy(tower)
+    fold_quick_gelu(copied)
     return quantized(copied) if precision == "int8" else copied
 
 
