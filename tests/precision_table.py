@@ -4,8 +4,8 @@
     python -m tests.precision_table RN50 H/14    # some rows
     python -m tests.precision_table --sizes      # what the encoders weigh, without building them
 
-Weights are seeded and random; trained weights have larger outliers, so a build measures its own deviation and
-writes it into its ``manifest.json``.
+All but the demo's weights are seeded and random, so a build measures its own deviation and writes it into its
+``manifest.json``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tests.checkpoints import TextSizes, VisionSizes, write_from_cn_clip, write_openai_clip, write_taiyi
 from tuwen_build.checkpoints import open_checkpoint
+from tuwen_build.demo import CHECKPOINT
 from tuwen_build.encoders import PRECISIONS
 from tuwen_build.explain import explain
 from tuwen_build.manifest import Manifest
@@ -67,6 +68,7 @@ ROWS = (
     _taiyi("Taiyi 102M ViT-B/32", TextSizes(768, 12, 12), VisionSizes(768, 12, 12, 32), 512, 512),
     _taiyi("Taiyi 102M ViT-L/14", TextSizes(768, 12, 12), L14, 768),
     _taiyi("Taiyi 326M ViT-L/14", TextSizes(1024, 24, 16), L14, 768, 768),
+    Row("the demo's, trained", lambda _: CHECKPOINT),
 )
 
 

@@ -246,4 +246,10 @@ def _load_encoder(folder: Path) -> Callable[..., Tensor]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # see export.py
         encoder = torch.jit.load(str(folder / "1" / "model.pt"), map_location="cpu")  # type: ignore[no-untyped-call]
-    return torch.inference_mode()(encoder)  # type: ignore[no-any-return]
+
+    def run(*inputs: Tensor) -> Tensor:
+        # without optimized execution, as the configs tell Triton to run it
+        with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+            return encoder(*inputs)  # type: ignore[no-any-return]
+
+    return run
