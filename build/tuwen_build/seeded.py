@@ -15,7 +15,7 @@ from transformers import ChineseCLIPConfig, ChineseCLIPModel
 
 from tuwen_build.samples import vocabulary
 
-__all__ = ["BASE_PATCH16", "TINY", "perturb", "save_seeded", "write_seeded_checkpoint"]
+__all__ = ["BASE_PATCH16", "HUGE_PATCH14", "LARGE_PATCH14", "TINY", "perturb", "save_seeded", "write_seeded_checkpoint"]
 
 # The published dimensions of OFA-Sys/chinese-clip-vit-base-patch16 (cn_clip/clip/model_configs/ViT-B-16.json
 # and RoBERTa-wwm-ext-base-chinese.json); what is not named is the default of transformers' classes.
@@ -23,6 +23,35 @@ BASE_PATCH16: dict[str, Any] = {
     "projection_dim": 512,
     "vision_config": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "patch_size": 16},
     "text_config": {"vocab_size": 21128, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12},
+}
+# Of OFA-Sys/chinese-clip-vit-large-patch14 and -huge-patch14 (ViT-L-14.json, ViT-H-14.json, RoBERTa-wwm-ext-large).
+LARGE_PATCH14: dict[str, Any] = {
+    "projection_dim": 768,
+    "vision_config": {
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+        "patch_size": 14,
+    },
+    "text_config": BASE_PATCH16["text_config"],
+}
+HUGE_PATCH14: dict[str, Any] = {
+    "projection_dim": 1024,
+    "vision_config": {
+        "hidden_size": 1280,
+        "intermediate_size": 5120,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 16,
+        "patch_size": 14,
+    },
+    "text_config": {
+        "vocab_size": 21128,
+        "hidden_size": 1024,
+        "intermediate_size": 4096,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 16,
+    },
 }
 # Small enough to build and serve in seconds.
 TINY: dict[str, Any] = {
