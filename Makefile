@@ -8,7 +8,7 @@ BIN := .venv/bin
 DEMO_TRAINING := --recipe artwork --optimizer muon --batch-size 192 --start-epochs 32 --frozen-epochs 1 --epochs 85 \
 	--start-learning-rate 4e-4 --frozen-learning-rate 4e-4 --learning-rate 4e-4 --kept-patches 0.5 --evaluate-every 8 --patience 0
 
-.PHONY: demo demo-checkpoint demo-scores test serve lint install clean
+.PHONY: bench demo demo-checkpoint demo-scores test serve lint install clean
 
 demo: .venv/.serve
 	$(BIN)/python -m tuwen_build.demo
@@ -33,6 +33,11 @@ demo-checkpoint: data/emoji/sources.json
 # The table of the card.
 demo-scores: data/emoji/sources.json
 	$(BIN)/python -m tuwen_build.demo._scores data/emoji
+
+# The service and its peers on the same work: about twenty minutes.
+bench: .venv/.dev
+	loadtest/bench/peers.sh
+	$(BIN)/python -m loadtest.bench
 
 lint: .venv/.dev
 	$(BIN)/ruff check

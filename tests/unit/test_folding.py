@@ -15,7 +15,9 @@ from tuwen_build.folding import fold_quick_gelu
 
 def block(activation: str) -> nn.Module:
     torch.manual_seed(0)
-    return CLIPMLP(CLIPVisionConfig(hidden_size=16, intermediate_size=64, num_attention_heads=2, hidden_act=activation)).eval()
+    return CLIPMLP(
+        CLIPVisionConfig(hidden_size=16, intermediate_size=64, num_attention_heads=2, hidden_act=activation)
+    ).eval()
 
 
 @torch.inference_mode()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import itertools
 import time
-from threading import Lock
+from contextlib import suppress
+from threading import Barrier, BrokenBarrierError, Lock
 
 import pytest
 from PIL import Image
@@ -36,6 +37,18 @@ class TestLoad:
         answers = saturate(lambda: time.sleep(0.02), concurrency=4, seconds=0.5, warmup=0.1)
         assert answers.rate == pytest.approx(200, rel=0.3)
         assert answers.quantile(0.5) == pytest.approx(0.02, rel=0.5)
+
+    @pytest.mark.parametrize("seconds", [0.45, 0.55, 0.65])
+    def test_the_rate_does_not_depend_on_where_in_a_batch_the_time_ends(self, seconds: float) -> None:
+        """Eight at a time every 0.1 seconds: one batch more or less would be a fifth of them."""
+        batch = Barrier(8, action=lambda: time.sleep(0.1))
+
+        def ask() -> None:
+            with suppress(BrokenBarrierError):  # some stop a moment before the others
+                batch.wait(timeout=0.5)
+
+        answers = saturate(ask, concurrency=8, seconds=seconds, warmup=0.05)
+        assert answers.rate == pytest.approx(80, rel=0.1)
 
     def test_a_stall_is_felt_by_all_that_came_during_it(self) -> None:
         """Coordinated omission: one request a stall would look like one slow request."""

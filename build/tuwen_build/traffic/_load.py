@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,6 +14,8 @@ import numpy as np
 from tuwen import OverloadedError, TuwenError
 
 __all__ = ["Answers", "Ask", "saturate", "send_at"]
+
+_ROUNDS = 4
 
 Ask = Callable[[], object]
 """Sends one request and waits for its answer; every time with another item."""
@@ -24,7 +26,7 @@ class Answers:
     """What came back.
 
     Attributes:
-        seconds: how long was asked.
+        seconds: how long was asked; under saturation how long these answers took.
         latencies: of the good answers, in seconds; at a given rate from the moment that the request was due.
         refused: requests that the service declined, with the seconds until it did.
         failed: requests that ended otherwise.
@@ -48,23 +50,32 @@ class Answers:
 def saturate(ask: Ask, *, concurrency: int, seconds: float, warmup: float) -> Answers:
     """So many callers, each of whom asks again as soon as it has its answer.
 
-    The first `warmup` seconds do not count.
+    The first `warmup` seconds do not count. Answers come in bursts, as batches end, and the rate is that from burst
+    to burst, wherever in them the time begins and ends; so it takes longer if need be, until everyone had a few.
     """
     start = time.perf_counter() + warmup
-    end = start + seconds
     latencies: list[float] = []
+    times: list[float] = []
 
     def caller() -> None:
-        while (sent := time.perf_counter()) < end:
+        while (sent := time.perf_counter()) < start + seconds or len(times) < _ROUNDS * concurrency:
             ask()
-            done = time.perf_counter()
-            if start <= done < end:
+            if (done := time.perf_counter()) >= start:
                 latencies.append(done - sent)
+                times.append(done)
 
     with ThreadPoolExecutor(concurrency) as pool:
         for finished in [pool.submit(caller) for _ in range(concurrency)]:
             finished.result()
-    return Answers(seconds, tuple(latencies))
+    return Answers(_duration(times) or seconds, tuple(latencies))
+
+
+def _duration(times: Sequence[float]) -> float:
+    """How long so many answers take, by the line through how many there were at each time; 0: cannot be said."""
+    if len(set(times)) < 2:
+        return 0.0
+    rate = float(np.polyfit(np.sort(times) - min(times), np.arange(len(times)), 1)[0])
+    return len(times) / rate
 
 
 def send_at(rate: float, ask: Ask, *, seconds: float, callers: int, seed: int = 0) -> Answers:
