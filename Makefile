@@ -34,7 +34,7 @@ demo-checkpoint: data/emoji/sources.json
 demo-scores: data/emoji/sources.json
 	$(BIN)/python -m tuwen_build.demo._scores data/emoji
 
-# The service and its peers on the same work: about twenty minutes.
+# The service and its peers on the same work: about half an hour on two cores.
 bench: .venv/.dev
 	loadtest/bench/peers.sh
 	$(BIN)/python -m loadtest.bench

@@ -1,8 +1,8 @@
 """Freed memory is kept for the next batch.
 
 glibc hands buffers of 32 MiB and more back to the system as soon as they are freed, and takes a page fault for each
-4 KiB of the next one: a batch of eight images took up to 1.8 times as long on one core (``make bench``). With a higher
-threshold (man mallopt: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD) a process keeps up to 1 GiB.
+4 KiB of the next one, which for batches of images is a good part of the time. With a higher threshold (man mallopt:
+M_MMAP_THRESHOLD, M_TRIM_THRESHOLD) a process keeps up to 1 GiB.
 """
 
 from __future__ import annotations
