@@ -28,12 +28,11 @@ from tuwen_build.repository import build_repository
 from tuwen_build.seeded import BASE_PATCH16, TINY, write_seeded_checkpoint
 from tuwen_build.server import EmbeddedServer, ServerOptions
 from tuwen_build.traffic import photographs, queries
-from tuwen_build.tuning import ENCODERS, PREPROCESSING, Settings, apply, limit_queue
+from tuwen_build.tuning import ENCODERS, Settings, apply, limit_queues
 
 __all__ = ["main"]
 
 _LONGEST_WAIT = 1.0  # seconds, after which the services refuse
-_SHORTEST_QUEUE = 16
 _MODELS = {
     "base": ("Chinese-CLIP ViT-B/16, seeded random weights", BASE_PATCH16),
     "tiny": ("a tiny Chinese-CLIP", TINY),
@@ -80,11 +79,9 @@ def _measure(checkpoint: Path, repositories: Mapping[Precision, Path], work: Wor
     for precision, repository in repositories.items():
         _console.print(f"{precision}: the encoder alone")
         limits[precision] = run_loop("encoder", repository, work_file, plan.threads, plan.seconds / 4)
-        for kind, encoder in ENCODERS.items():
+        for encoder in ENCODERS.values():
             apply(repository, encoder, Settings(instances=1, threads=plan.threads, delay_microseconds=100))
-            waiting = max(_SHORTEST_QUEUE, int(_LONGEST_WAIT * max(limits[precision][kind].values())))
-            for model in (PREPROCESSING[kind], encoder):
-                limit_queue(repository, model, waiting)
+        limit_queues(repository, {kind: max(limits[precision][kind].values()) for kind in ENCODERS}, _LONGEST_WAIT)
         _console.print(f"{precision}: the service")
         services[precision] = measure_service(repository, work, plan)
         vectors[precision] = _vectors(repository, work)

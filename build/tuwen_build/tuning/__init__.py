@@ -1,18 +1,17 @@
 """How a repository is run best on this machine, found by trying: `tuwen tune`."""
 
-from tuwen_build.tuning._configs import apply, limit_queue
-from tuwen_build.tuning._settings import ENCODERS, PREPROCESSING, Settings
+from tuwen_build.tuning._configs import apply, limit_queues
+from tuwen_build.tuning._settings import ENCODERS, Settings
 from tuwen_build.tuning._trial import Trial
 from tuwen_build.tuning._tuner import Tuning, TuningOptions, tune
 
 __all__ = [
     "ENCODERS",
-    "PREPROCESSING",
     "Settings",
     "Trial",
     "Tuning",
     "TuningOptions",
     "apply",
-    "limit_queue",
+    "limit_queues",
     "tune",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,15 +15,14 @@ from tuwen import InvalidArgumentError
 from tuwen_build.configs import config_path
 from tuwen_build.hashing import sha256_of
 from tuwen_build.manifest import Manifest
-from tuwen_build.tuning._configs import apply, is_for_cpus, limit_queue, settings_of
-from tuwen_build.tuning._settings import DELAYS, ENCODERS, PREPROCESSING, Settings, layouts
+from tuwen_build.tuning._configs import apply, is_for_cpus, limit_queues, settings_of
+from tuwen_build.tuning._settings import DELAYS, ENCODERS, Settings, layouts
 from tuwen_build.tuning._trial import Trial, Work, run_trial
 
 __all__ = ["EVIDENCE", "Tuning", "TuningOptions", "best_of", "tune"]
 
 EVIDENCE = "tuning.json"
 _EQUAL = 0.97  # of the best rate: less than that is no noise
-_SHORTEST_QUEUE = 16
 _LIBRARIES = ("tuwen", "torch", "nvidia-pytriton")
 
 
@@ -109,7 +107,10 @@ def tune(
     chosen = {kind: best_of(trials, kind) for kind in ENCODERS}
     for kind, model in ENCODERS.items():
         apply(repository, model, chosen[kind].settings)
-    queue_sizes = _limit_queues(repository, chosen, options.longest_wait)
+    queue_sizes = {}
+    if options.longest_wait is not None:
+        rates = {kind: trial.rate for kind, trial in chosen.items()}
+        queue_sizes = limit_queues(repository, rates, options.longest_wait)
     device = torch.cuda.get_device_name() if on_gpu else torch.cpu.get_capabilities().get("cpu_name", "CPU")
     tuning = Tuning(device, cores, trials, chosen, queue_sizes, {name: version(name) for name in _LIBRARIES})
     (repository / EVIDENCE).write_text(json.dumps(asdict(tuning), indent=2) + "\n", encoding="utf-8")
@@ -124,15 +125,3 @@ def best_of(trials: Sequence[Trial], kind: str) -> Trial:
     candidates = [trial for trial in trials if trial.kind == kind]
     peak = max(trial.rate for trial in candidates)
     return min((trial for trial in candidates if trial.rate >= _EQUAL * peak), key=lambda trial: trial.alone_seconds)
-
-
-def _limit_queues(repository: Path, chosen: Mapping[str, Trial], longest_wait: float | None) -> dict[str, int]:
-    if longest_wait is None:
-        return {}
-    sizes = {}
-    for kind, trial in chosen.items():
-        requests = max(_SHORTEST_QUEUE, math.ceil(trial.rate * longest_wait))
-        for model in (PREPROCESSING[kind], ENCODERS[kind]):
-            limit_queue(repository, model, requests)
-            sizes[model] = requests
-    return sizes
