@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from tuwen_build.checkpoints import Checkpoint
 from tuwen_build.folding import fold_quick_gelu
 from tuwen_build.quantization import quantized
+from tuwen_build.towers import use_packed_attention
 
 __all__ = ["PRECISIONS", "Precision", "TextEncoder", "VisionEncoder", "text_encoder", "vision_encoder"]
 
@@ -64,7 +65,9 @@ def vision_encoder(checkpoint: Checkpoint, precision: Precision) -> VisionEncode
 
 def text_encoder(checkpoint: Checkpoint, precision: Precision) -> TextEncoder:
     """The text encoder of a checkpoint, in eval mode."""
-    return TextEncoder(_converted(checkpoint.text, precision), _DTYPES[precision]).eval()
+    tower = _converted(checkpoint.text, precision)
+    use_packed_attention(tower)
+    return TextEncoder(tower, _DTYPES[precision]).eval()
 
 
 def _converted(tower: nn.Module, precision: Precision) -> nn.Module:

@@ -16,7 +16,6 @@ TextRules = Literal["reference", "evaluation", "unmasked"]
 _JPEG_DECODING: tuple[str, ...] = get_args(JpegDecoding)
 _IMAGE_RULES: tuple[str, ...] = get_args(ImageRules)
 _TEXT_RULES: tuple[str, ...] = get_args(TextRules)
-_BUCKETS = (8, 16, 24, 32, 48)  # search queries in Chinese are mostly 4 to 20 characters
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,3 @@ class BuildOptions:
         ):
             if rules not in known:
                 raise InvalidArgumentError(f"{what} must be one of {', '.join(known)}, not {rules!r}")
-
-    def length_buckets(self, context_length: int) -> tuple[int, ...]:
-        """The lengths that texts are padded to: an encoder's cost is linear in the length.
-
-        A bucket of more than three quarters of the context length would save too little to be worth a shape of
-        its own. Unmasked texts all have one length, since padding is part of what they mean.
-        """
-        if self.text_rules == "unmasked":
-            return (context_length,)
-        return (*(bucket for bucket in _BUCKETS if bucket <= 0.75 * context_length), context_length)

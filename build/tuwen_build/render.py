@@ -19,7 +19,7 @@ def templates() -> Path:
     return packaged if packaged.is_dir() else Path(__file__).parents[2] / "model_repository"
 
 
-def render_config(template: Path, card: ModelCard, length_buckets: tuple[int, ...]) -> ModelConfig:
+def render_config(template: Path, card: ModelCard) -> ModelConfig:
     """One configuration: the template with this checkpoint's shapes, warm-ups and model card.
 
     The ensembles carry the whole card, other models what they have a parameter for.
@@ -33,28 +33,15 @@ def render_config(template: Path, card: ModelCard, length_buckets: tuple[int, ..
             tensor.dims[:] = [card.embedding_dimension]
     if card.precision == "int8" and config.backend == "pytorch":  # there are no such kernels for these shapes on a GPU
         config.instance_group[0].kind = ModelInstanceGroup.KIND_CPU
-    _render_warmups(config, card.image_size, length_buckets)
+    _render_warmups(config, card)
     for name, value in card.to_parameters().items():
         if config.platform == "ensemble" or name in config.parameters:
             config.parameters[name].string_value = value
     return config
 
 
-def _render_warmups(config: Any, image_size: int, length_buckets: tuple[int, ...]) -> None:
-    """One warm-up for the image size, or one for each length bucket, each shaped like the template's first."""
-    if not config.model_warmup:
-        return
-    first = config.model_warmup[0]
-    if "pixel_values" in first.inputs:
-        first.inputs["pixel_values"].dims[:] = [3, image_size, image_size]
-        return
-    warmups = []
-    for bucket in length_buckets:
-        warmup = type(first)()
-        warmup.CopyFrom(first)
-        warmup.name = f"one_text_of_{bucket}_tokens"
-        for tensor in warmup.inputs.values():
-            tensor.dims[:] = [bucket]
-        warmups.append(warmup)
-    del config.model_warmup[:]
-    config.model_warmup.extend(warmups)
+def _render_warmups(config: Any, card: ModelCard) -> None:
+    for warmup in config.model_warmup:
+        for name, tensor in warmup.inputs.items():
+            side = card.image_size
+            tensor.dims[:] = [3, side, side] if name == "pixel_values" else [card.context_length]

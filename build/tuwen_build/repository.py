@@ -95,7 +95,7 @@ def build_repository(
             max_batch_size=options.max_batch_size,
         )
         for template in sorted(templates().glob("*/config.pbtxt")):
-            config = render_config(template, card, options.length_buckets(context_length))
+            config = render_config(template, card)
             write_config(config, config_path(staged, template.parent.name))
 
         progress("comparing images with the reference")
@@ -202,7 +202,6 @@ def _tokenizer_settings(checkpoint: Checkpoint, options: BuildOptions, context_l
         "kind": checkpoint.tokenization.kind,
         "rules": rules,
         "context_length": context_length,
-        "length_buckets": options.length_buckets(context_length),
         "unmasked": options.text_rules == "unmasked",
     }
 

@@ -237,9 +237,9 @@ class TestModelScope:
         assert torch.equal(vision[patches], weights["visual.conv1.weight"].half().float())
         assert not torch.equal(vision[patches], weights["visual.conv1.weight"])
         assert torch.equal(vision[norm], weights["visual.transformer.resblocks.0.ln_1.weight"])
-        assert torch.equal(text["projection.weight"], weights["text_projection"].half().float().T)
+        assert torch.equal(text["head.weight"], weights["text_projection"].half().float().T)
         embeddings = "embeddings.LayerNorm.weight"
-        assert torch.equal(text[f"text_model.{embeddings}"], weights[f"bert.{embeddings}"].half().float())
+        assert torch.equal(text[embeddings], weights[f"bert.{embeddings}"].half().float())
 
     @pytest.mark.parametrize("missing", ["vision_model_config.json", "text_model_config.json", "pytorch_model.bin"])
     def test_a_missing_file(self, folder: Path, missing: str) -> None:

@@ -1,4 +1,4 @@
-"""The tokenizer core: the originals' ids, buckets, truncation."""
+"""The tokenizer core: the originals' ids, padding, truncation."""
 
 from __future__ import annotations
 
@@ -24,9 +24,7 @@ TEXTS = pytest.mark.parametrize("text", awkward_texts(), ids=lambda entry: entry
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    return tokens.TextTokenizer(
-        wordpiece.ChineseClipWordPiece(VOCABULARY), context_length=52, length_buckets=(16, 32, 52)
-    )
+    return tokens.TextTokenizer(wordpiece.ChineseClipWordPiece(VOCABULARY), context_length=52)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +38,7 @@ def clip_vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def clip_tokenizer(clip_vocabulary: Path) -> Any:
     ids = json.loads((clip_vocabulary / "vocab.json").read_text(encoding="utf-8"))
     merges = (clip_vocabulary / "merges.txt").read_text(encoding="utf-8").splitlines()
-    return tokens.TextTokenizer(byte_pairs.ClipBytePairs(ids, merges), context_length=77, length_buckets=(16, 77))
+    return tokens.TextTokenizer(byte_pairs.ClipBytePairs(ids, merges), context_length=77)
 
 
 def assert_ids(tokenizer: Any, text: str, expected: list[int]) -> None:
@@ -69,7 +67,7 @@ class TestIds:
         rules = wordpiece.BertWordPiece(VOCABULARY, lowercase=lowercase)
         theirs = BertTokenizer(vocab=VOCABULARY, do_lower_case=lowercase)
         expected = theirs(text.text, truncation=True, max_length=77, split_special_tokens=True)["input_ids"]
-        assert_ids(tokens.TextTokenizer(rules, context_length=77, length_buckets=(77,)), text.text, expected)
+        assert_ids(tokens.TextTokenizer(rules, context_length=77), text.text, expected)
 
     def test_special_tokens_that_a_user_types_are_text(self, tokenizer: Any, clip_tokenizer: Any) -> None:
         taiyi = wordpiece.BertWordPiece(VOCABULARY, lowercase=True)
@@ -92,45 +90,29 @@ class TestIds:
 
 
 class TestPadding:
-    @pytest.mark.parametrize(("characters", "bucket"), [(0, 16), (14, 16), (15, 32), (30, 32), (31, 52), (999, 52)])
-    def test_a_batch_goes_to_the_smallest_bucket_that_holds_it(
-        self, tokenizer: Any, characters: int, bucket: int
-    ) -> None:
+    @pytest.mark.parametrize("characters", [0, 14, 50, 51, 999])
+    def test_all_texts_get_one_length(self, tokenizer: Any, characters: int) -> None:
+        """Triton ends a batch at the first request of another shape."""
         encoded = tokenizer.encode(["猫", "猫" * characters])
-        assert encoded.input_ids.shape == encoded.attention_mask.shape == (2, bucket)
+        assert encoded.input_ids.shape == encoded.attention_mask.shape == (2, 52)
         assert encoded.input_ids.dtype == encoded.attention_mask.dtype == np.int64
+        assert encoded.attention_mask.sum(axis=1).tolist() == [3, min(characters, 50) + 2]
         assert encoded.truncated.tolist() == [False, characters > 50]
 
     def test_no_texts_are_no_rows(self, tokenizer: Any) -> None:
-        assert tokenizer.encode([]).input_ids.shape == (0, 16)
-
-    def test_texts_that_arrive_together_are_padded_alike(self) -> None:
-        """Triton ends a batch at the first request of another shape."""
-        buckets = tokens.LengthBuckets((16, 32, 52), window=0.02)
-        assert buckets.choose(10, now=1.000) == 16
-        assert buckets.choose(30, now=1.001) == 32
-        assert buckets.choose(10, now=1.002) == 32
-        assert buckets.choose(10, now=1.020) == 32
-        assert buckets.choose(10, now=1.040) == 16
-        assert buckets.choose(10) == 16
+        assert tokenizer.encode([]).input_ids.shape == (0, 52)
 
     def test_unmasked_texts_attend_to_all_their_padding(self) -> None:
         rules = wordpiece.BertWordPiece(VOCABULARY, lowercase=True)
-        unmasked = tokens.TextTokenizer(rules, context_length=77, length_buckets=(77,), unmasked=True)
+        unmasked = tokens.TextTokenizer(rules, context_length=77, unmasked=True)
         encoded = unmasked.encode(["猫", "一只狗"])
         assert encoded.input_ids.shape == (2, 77)
         assert encoded.attention_mask.min() == 1
         assert encoded.input_ids[0, 3:].max() == 0
 
-    @pytest.mark.parametrize("buckets", [(16, 32), (32, 16, 52), (16, 16, 52)])
-    def test_buckets_must_ascend_to_the_context_length(self, buckets: tuple[int, ...]) -> None:
-        rules = wordpiece.ChineseClipWordPiece(VOCABULARY)
-        with pytest.raises(ValueError, match="must ascend to the context length 52"):
-            tokens.TextTokenizer(rules, context_length=52, length_buckets=buckets)
-
 
 def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
-    settings = {"kind": "guess", "rules": {}, "context_length": 52, "length_buckets": [52], "unmasked": False}
+    settings = {"kind": "guess", "rules": {}, "context_length": 52, "unmasked": False}
     (tmp_path / "tokenizer.json").write_text(json.dumps(settings))
     with pytest.raises(ValueError, match="unknown tokenizer kind 'guess'"):
         tokens.load_tokenizer(tmp_path)

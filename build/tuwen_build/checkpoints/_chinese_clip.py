@@ -14,7 +14,7 @@ from tuwen_build.checkpoints._in_words import bert_in_words, vision_transformer_
 from tuwen_build.checkpoints._preprocessor import read_preprocessing
 from tuwen_build.checkpoints._pretrained import features_reference, load_pretrained, model_type, weight_files
 from tuwen_build.checkpoints._tokenizers import chinese_clip_tokenization
-from tuwen_build.towers import BertTower, VisionTransformerTower
+from tuwen_build.towers import TextTower, VisionTransformerTower
 
 __all__ = ["ChineseClip", "ChineseClipReader", "chinese_clip_checkpoint", "read_chinese_clip"]
 
@@ -68,7 +68,7 @@ def chinese_clip_checkpoint(
         family="chinese-clip",
         origin=origin,
         vision=VisionTransformerTower(model.vision_model, model.visual_projection),
-        text=BertTower(model.text_model, model.text_projection),
+        text=TextTower(model.text_model, model.text_projection),
         vision_architecture=vision_transformer_in_words(config.vision_config),
         text_architecture=bert_in_words(config.text_config),
         reference=features_reference(model, tokenization),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from tuwen_build.checkpoints._resnet_reference import resnet_reference
 from tuwen_build.checkpoints._tokenizers import reference_tokenizer
 from tuwen_build.checkpoints._weights import load_strictly
 from tuwen_build.errors import CheckpointError
-from tuwen_build.towers import BertTower, ResNetTower
+from tuwen_build.towers import ResNetTower, TextTower
 
 __all__ = ["resnet_checkpoint"]
 
@@ -45,21 +46,21 @@ def resnet_checkpoint(
         raise CheckpointError(f"{origin.source}: the image tower is not whole: {error}") from error
     rest = {name: tensor for name, tensor in weights.items() if not name.startswith("visual.")}
     logit_scale = rest.pop("logit_scale")
-    text_tower = _text_tower(text, rest, origin.source)
+    text_model, projection = _text_modules(text, rest, origin.source)
 
     @torch.inference_mode()
     def embed_texts(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        hidden = text_tower.text_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        return text_tower.projection(hidden[:, 0])  # type: ignore[no-any-return]
+        hidden = text_model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return projection(hidden[:, 0])  # type: ignore[no-any-return]
 
     blocks = "-".join(map(str, vision.blocks))
     return Checkpoint(
         family="chinese-clip",
         origin=origin,
         vision=image_tower.eval(),
-        text=text_tower.eval(),
+        text=TextTower(text_model, projection).eval(),
         vision_architecture=f"ResNet, {blocks} bottlenecks, {vision.width} wide, {vision.heads} pooling heads, relu",
-        text_architecture=bert_in_words(text_tower.text_model.config),
+        text_architecture=bert_in_words(text_model.config),
         reference=Reference(resnet_reference(visual, vision.heads), embed_texts, reference_tokenizer(tokenization)),
         preprocessing=preprocessing,
         tokenization=tokenization,
@@ -70,13 +71,10 @@ def resnet_checkpoint(
     )
 
 
-def _text_tower(text: BertShape, weights: Mapping[str, Tensor], source: str) -> BertTower:
-    config = ChineseCLIPTextConfig(**text_settings(text))
+def _text_modules(text: BertShape, weights: Mapping[str, Tensor], source: str) -> tuple[Any, nn.Module]:
+    """BERT without its pooler, and the projection of its first hidden state."""
+    model = ChineseCLIPTextModel(ChineseCLIPTextConfig(**text_settings(text)), add_pooling_layer=False)
     projection = nn.Linear(text.width, weights["text_projection"].shape[1], bias=False)
-    tower = BertTower(ChineseCLIPTextModel(config, add_pooling_layer=False), projection)
-    renamed = {
-        name.replace("text_projection.", "projection."): tensor
-        for name, tensor in transformers_weights(weights).items()
-    }
-    load_strictly(tower, renamed, source)
-    return tower
+    both = nn.ModuleDict({"text_model": model, "text_projection": projection}).eval()
+    load_strictly(both, transformers_weights(weights), source)
+    return model, projection

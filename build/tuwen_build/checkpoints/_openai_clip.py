@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from torch import nn
 from transformers import CLIPModel
 
 from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin, ReadOptions
@@ -12,7 +13,7 @@ from tuwen_build.checkpoints._in_words import transformer_in_words, vision_trans
 from tuwen_build.checkpoints._preprocessor import read_preprocessing
 from tuwen_build.checkpoints._pretrained import features_reference, load_pretrained, model_type, weight_files
 from tuwen_build.checkpoints._tokenizers import clip_tokenization
-from tuwen_build.towers import CausalTextTower, VisionTransformerTower
+from tuwen_build.towers import TextTower, VisionTransformerTower
 
 __all__ = ["OpenAiClipReader"]
 
@@ -34,7 +35,11 @@ class OpenAiClipReader:
             family="openai-clip",
             origin=Origin(source, "Hugging Face layout", weight_files(path)),
             vision=VisionTransformerTower(model.vision_model, model.visual_projection),
-            text=CausalTextTower(model.text_model, model.text_projection, text.max_position_embeddings).eval(),
+            text=TextTower(
+                model.text_model,
+                nn.Sequential(model.text_model.final_layer_norm, model.text_projection),
+                causal_length=text.max_position_embeddings,
+            ).eval(),
             vision_architecture=vision_transformer_in_words(vision),
             text_architecture=f"causal transformer, {transformer_in_words(text)}",
             reference=features_reference(model, tokenization),

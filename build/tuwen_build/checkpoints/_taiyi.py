@@ -21,7 +21,7 @@ from tuwen_build.checkpoints._pretrained import load_pretrained, model_type, wei
 from tuwen_build.checkpoints._source import locate
 from tuwen_build.checkpoints._tokenizers import reference_tokenizer, taiyi_tokenization
 from tuwen_build.errors import CheckpointError
-from tuwen_build.towers import PooledBertTower
+from tuwen_build.towers import TextTower
 
 __all__ = ["TaiyiReader"]
 
@@ -38,14 +38,14 @@ class TaiyiReader:
         return model_type(path) == "bert"
 
     def read(self, path: Path, source: str, options: ReadOptions) -> Checkpoint:
-        text, config, dimension = _load_text_tower(path)
+        bert, projection, dimension = _load_text_model(path)
+        config = bert.config
         image = _image_checkpoint(source, dimension, options.vision)
         tokenization = taiyi_tokenization(path, config.vocab_size, config.max_position_embeddings)
 
         @torch.inference_mode()
         def embed_texts(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-            output: Any = text.text_model(input_ids=input_ids, attention_mask=attention_mask)
-            return text.head(output[1])  # type: ignore[no-any-return]
+            return projection(bert(input_ids=input_ids, attention_mask=attention_mask)[1])  # type: ignore[no-any-return]
 
         return replace(
             image,
@@ -55,23 +55,22 @@ class TaiyiReader:
                 f"a text tower, with the image tower of {options.vision}",
                 {**weight_files(path), **{f"vision/{name}": file for name, file in image.origin.files.items()}},
             ),
-            text=text,
+            text=TextTower(bert, nn.Sequential(bert.pooler.dense, bert.pooler.activation, projection)).eval(),
             text_architecture=f"{bert_in_words(config)}, tanh pooler"
-            + ("" if isinstance(text.head, nn.Identity) else f", projection to {dimension}"),
+            + ("" if isinstance(projection, nn.Identity) else f", projection to {dimension}"),
             reference=Reference(image.reference.embed_images, embed_texts, reference_tokenizer(tokenization)),
             tokenization=tokenization,
             depth=max(image.depth, config.num_hidden_layers),
         )
 
 
-def _load_text_tower(folder: Path) -> tuple[PooledBertTower, Any, int]:
-    """The tower, its configuration, and the dimension of its embeddings."""
+def _load_text_model(folder: Path) -> tuple[Any, nn.Module, int]:
+    """BERT, what projects its pooled output, and the dimension of the embeddings."""
     if any(name.startswith("classifier.") for name in weight_names(folder)):
         classifier = load_pretrained(BertForSequenceClassification, folder)
-        tower = PooledBertTower(classifier.bert, classifier.classifier)
-        return tower.eval(), classifier.config, classifier.classifier.out_features
+        return classifier.bert.eval(), classifier.classifier, classifier.classifier.out_features
     bert = load_pretrained(BertModel, folder)
-    return PooledBertTower(bert, nn.Identity()).eval(), bert.config, bert.config.hidden_size
+    return bert.eval(), nn.Identity(), bert.config.hidden_size
 
 
 def _image_checkpoint(source: str, dimension: int, vision: str | None) -> Checkpoint:

@@ -7,17 +7,7 @@ Both give embeddings (n, D) that are not yet unit vectors.
 from __future__ import annotations
 
 from tuwen_build.towers._resnet import ResNetTower
-from tuwen_build.towers._transformers import (
-    BertTower,
-    CausalTextTower,
-    PooledBertTower,
-    VisionTransformerTower,
-)
+from tuwen_build.towers._text import TextTower, use_packed_attention
+from tuwen_build.towers._vision_transformer import VisionTransformerTower
 
-__all__ = [
-    "BertTower",
-    "CausalTextTower",
-    "PooledBertTower",
-    "ResNetTower",
-    "VisionTransformerTower",
-]
+__all__ = ["ResNetTower", "TextTower", "VisionTransformerTower", "use_packed_attention"]

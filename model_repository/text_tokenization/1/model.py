@@ -1,7 +1,6 @@
 """Triton model `text_tokenization`: a thin adapter around tokens.py."""
 
 import json
-import time
 from itertools import accumulate, chain
 from pathlib import Path
 
@@ -24,7 +23,7 @@ class TritonPythonModel:
     def execute(self, requests):
         batches = [pb_utils.get_input_tensor_by_name(request, "text").as_numpy()[:, 0] for request in requests]
         texts, statuses = zip(*map(self._decode, chain.from_iterable(batches)))
-        tokens = self._tokenizer.encode(list(texts), now=time.monotonic())
+        tokens = self._tokenizer.encode(list(texts))
         if tokens.truncated.any():
             self._truncated.increment(by=int(tokens.truncated.sum()))
         ends = list(accumulate(map(len, batches)))

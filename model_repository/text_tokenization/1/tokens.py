@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LengthBuckets", "Rules", "TextTokenizer", "TokenizedTexts", "load_tokenizer"]
+__all__ = ["Rules", "TextTokenizer", "TokenizedTexts", "load_tokenizer"]
 
 
 class Rules(Protocol):
@@ -30,7 +29,7 @@ class Rules(Protocol):
 
 @dataclass(frozen=True)
 class TokenizedTexts:
-    """A batch of n texts, padded to one length L.
+    """A batch of n texts, padded to the context length L.
 
     Attributes:
         input_ids: int64 (n, L), start, tokens, end, and zeros after it.
@@ -46,31 +45,27 @@ class TokenizedTexts:
 class TextTokenizer:
     """Tokenizes, truncates and pads.
 
+    All texts get one length, since Triton only joins requests of one shape, and ends a batch at the first that
+    differs. It costs little: the encoder skips the padding.
+
     Args:
         rules: those of the family.
         context_length: the most tokens of a text, start and end included (52 or 77 as trained). Longer texts
             keep their beginning, and their end token.
-        length_buckets: ascending lengths that texts are padded to; the last is the context length.
-        unmasked: pad to the context length and attend to the padding as well, as Taiyi's training did.
+        unmasked: attend to the padding as well, as Taiyi's training did.
     """
 
-    def __init__(
-        self, rules: Rules, *, context_length: int, length_buckets: tuple[int, ...], unmasked: bool = False
-    ) -> None:
-        if list(length_buckets) != sorted(set(length_buckets)) or length_buckets[-1] != context_length:
-            raise ValueError(f"length buckets {length_buckets} must ascend to the context length {context_length}")
+    def __init__(self, rules: Rules, *, context_length: int, unmasked: bool = False) -> None:
         self.context_length = context_length
-        self.buckets = LengthBuckets(length_buckets)
         self._rules = rules
         self._unmasked = unmasked
 
-    def encode(self, texts: list[str], *, now: float | None = None) -> TokenizedTexts:
-        """Tokenize a batch, padded to the bucket that holds it and, given a time, what came shortly before."""
+    def encode(self, texts: list[str]) -> TokenizedTexts:
+        """Tokenize a batch."""
         room = self.context_length - 2
         tokens = self._rules.token_ids(texts)
         kept = [[self._rules.start, *ids[:room], self._rules.end] for ids in tokens]
-        length = self.context_length if self._unmasked else self.buckets.choose(max(map(len, kept), default=0), now)
-        input_ids = np.zeros((len(texts), length), dtype=np.int64)
+        input_ids = np.zeros((len(texts), self.context_length), dtype=np.int64)
         attention_mask = np.full_like(input_ids, self._unmasked)
         for row, ids in enumerate(kept):
             input_ids[row, : len(ids)] = ids
@@ -79,38 +74,12 @@ class TextTokenizer:
         return TokenizedTexts(input_ids, attention_mask, truncated)
 
 
-class LengthBuckets:
-    """Chooses the length that a batch is padded to.
-
-    The encoder's cost is linear in the length, so a lone text goes to the smallest bucket that holds it. But
-    Triton only joins requests of one shape, and ends a batch at the first that differs: texts of mixed lengths
-    from many callers would run nearly one by one. So what arrives together, within `window` seconds, is padded
-    alike, to the bucket of the longest.
-    """
-
-    def __init__(self, lengths: tuple[int, ...], window: float = 0.02) -> None:
-        self.lengths = lengths
-        self._window = window
-        self._recent: deque[tuple[float, int]] = deque()  # arrival time and bucket
-
-    def choose(self, longest: int, now: float | None = None) -> int:
-        """The bucket for a batch whose longest text has `longest` tokens and that arrived at `now` (seconds)."""
-        own = next(length for length in self.lengths if length >= longest)
-        if now is None:
-            return own
-        self._recent.append((now, own))
-        while self._recent[0][0] < now - self._window:
-            self._recent.popleft()
-        return max(bucket for _, bucket in self._recent)
-
-
 def load_tokenizer(folder: Path) -> TextTokenizer:
     """The tokenizer that the build step wrote: ``tokenizer.json`` says which rules and how, beside their vocabulary."""
     settings = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     return TextTokenizer(
         _load_rules(folder, settings["kind"], settings["rules"]),
         context_length=settings["context_length"],
-        length_buckets=tuple(settings["length_buckets"]),
         unmasked=settings["unmasked"],
     )
 

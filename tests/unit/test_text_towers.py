@@ -1,0 +1,123 @@
+"""Text towers that compute on tokens alone, against transformers on the padded batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel, ChineseCLIPTextConfig, CLIPTextConfig, CLIPTextModel
+from transformers.models.chinese_clip.modeling_chinese_clip import ChineseCLIPTextModel
+
+from tuwen_build.export import export
+from tuwen_build.towers import TextTower, use_packed_attention
+
+SIZES: dict[str, Any] = {
+    "vocab_size": 300,
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 20,
+}
+LENGTHS = [
+    pytest.param([5, 20, 2, 11, 7], id="mixed"),
+    pytest.param([20, 20], id="full"),
+    pytest.param([3], id="alone"),
+    pytest.param([8], id="a multiple of eight"),
+    pytest.param([1, 1, 1], id="one token each"),
+]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A tower, and what transformers makes of the padded batch."""
+
+    tower: TextTower
+    reference: Callable[[Tensor, Tensor], Tensor]
+
+
+def chinese_clip() -> Family:
+    model = ChineseCLIPTextModel(ChineseCLIPTextConfig(**SIZES), add_pooling_layer=False).eval()
+    head = nn.Linear(48, 16)
+    return Family(
+        TextTower(model, head), lambda ids, mask: head(model(ids, attention_mask=mask).last_hidden_state[:, 0])
+    )
+
+
+def taiyi() -> Family:
+    model = BertModel(BertConfig(**SIZES)).eval()
+    head = nn.Sequential(model.pooler.dense, model.pooler.activation)
+    return Family(TextTower(model, head), lambda ids, mask: model(ids, attention_mask=mask).pooler_output)
+
+
+def openai_clip() -> Family:
+    model = CLIPTextModel(CLIPTextConfig(**SIZES, eos_token_id=299)).eval()
+    return Family(
+        TextTower(model, model.final_layer_norm, causal_length=20),
+        lambda ids, mask: model(ids, attention_mask=mask).pooler_output,
+    )
+
+
+@pytest.fixture(params=[chinese_clip, taiyi, openai_clip])
+def family(request: pytest.FixtureRequest) -> Family:
+    torch.manual_seed(0)
+    found: Family = request.param()
+    return found
+
+
+def texts(lengths: list[int], padded_to: int = 20) -> tuple[Tensor, Tensor]:
+    """Random ids, ended by 299 as CLIP ends a text."""
+    mask = torch.tensor([[1] * length + [0] * (padded_to - length) for length in lengths])
+    ids = torch.randint(1, 299, mask.shape) * mask
+    for row, length in enumerate(lengths):
+        ids[row, length - 1] = 299
+    return ids, mask
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+@torch.inference_mode()
+def test_tokens_alone_give_what_the_padded_batch_gives(family: Family, lengths: list[int]) -> None:
+    ids, mask = texts(lengths)
+    expected = family.reference(ids, mask)
+    use_packed_attention(family.tower)
+    assert (family.tower(ids, mask) - expected).abs().max() < 2e-6
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@torch.inference_mode()
+def test_a_trace_takes_other_texts_than_it_was_made_with(family: Family, tmp_path: Path) -> None:
+    expected = {}
+    for lengths in ([4, 9, 1], [20], [2] * 7):
+        ids, mask = texts(lengths)
+        expected[ids, mask] = family.reference(ids, mask)
+    use_packed_attention(family.tower)
+    example = torch.ones(2, 16, dtype=torch.int64)
+    export(family.tower.eval(), (example, example), tmp_path / "model.pt")
+    traced: Any = torch.jit.load(tmp_path / "model.pt")
+    for batch, embeddings in expected.items():
+        assert (traced(*batch) - embeddings).abs().max() < 2e-6
+
+
+@torch.inference_mode()
+def test_padding_costs_nothing(family: Family) -> None:
+    """A linear layer sees the tokens of all texts, rounded up to eight, however wide they were padded."""
+    rows = []
+    layer = next(module for module in family.tower.encoder.modules() if isinstance(module, nn.Linear))
+    layer.register_forward_hook(lambda _, inputs, __: rows.append(inputs[0].shape[:-1].numel()))
+    use_packed_attention(family.tower)
+    for padded_to in (12, 20):
+        family.tower(*texts([5, 12, 2, 3], padded_to))
+    assert rows == [24, 24]
+
+
+@torch.inference_mode()
+def test_a_mask_of_zeros_is_not_a_crash(family: Family) -> None:
+    """Triton's warm-up sends zeros."""
+    use_packed_attention(family.tower)
+    zeros = torch.zeros(3, 20, dtype=torch.int64)
+    assert torch.isfinite(family.tower(zeros, zeros)).all()
