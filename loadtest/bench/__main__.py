@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from transformers import BertTokenizer, ChineseCLIPImageProcessorPil, ChineseCLIPProcessor
 
-from loadtest.bench._contestants import Plan, Service, Work, measure_litserve, measure_service, run_loop, write_work
+from loadtest.bench._contestants import Plan, Service, measure_litserve, measure_service, run_loop, write_work
 from loadtest.bench._decode import measure_decoding
 from loadtest.bench._report import write_report
 from loadtest.bench._results import Results, machine
@@ -27,8 +27,8 @@ from tuwen_build.quiet import quiet_transformers
 from tuwen_build.repository import build_repository
 from tuwen_build.seeded import BASE_PATCH16, TINY, write_seeded_checkpoint
 from tuwen_build.server import EmbeddedServer, ServerOptions
-from tuwen_build.traffic import photographs, queries
-from tuwen_build.tuning import ENCODERS, Settings, apply, limit_queues
+from tuwen_build.traffic import Work, photographs, queries
+from tuwen_build.tuning import ENCODERS, Settings, apply, limit_waiting
 
 __all__ = ["main"]
 
@@ -81,7 +81,7 @@ def _measure(checkpoint: Path, repositories: Mapping[Precision, Path], work: Wor
         limits[precision] = run_loop("encoder", repository, work_file, plan.threads, plan.seconds / 4)
         for encoder in ENCODERS.values():
             apply(repository, encoder, Settings(instances=1, threads=plan.threads, delay_microseconds=100))
-        limit_queues(repository, {kind: max(limits[precision][kind].values()) for kind in ENCODERS}, _LONGEST_WAIT)
+        limit_waiting(repository, _LONGEST_WAIT)
         _console.print(f"{precision}: the service")
         services[precision] = measure_service(repository, work, plan)
         vectors[precision] = _vectors(repository, work)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import itertools
 import json
 import os
 import socket
@@ -19,12 +19,14 @@ from typing import Any
 import httpx
 
 from loadtest.bench._usage import usage_of
-from tuwen import Client, RetryPolicy
+from tuwen import AsyncClient, Client, RetryPolicy
+from tuwen._statistics import difference
 from tuwen_build.allocation import ALLOCATOR_SETTINGS
 from tuwen_build.server import EmbeddedServer, ServerOptions
-from tuwen_build.traffic import Answers, Ask, saturate, send_at
+from tuwen_build.traffic import CALLERS, Answers, Ask, Work, saturate, send_at
+from tuwen_build.tuning import ENCODERS
 
-__all__ = ["Plan", "Service", "Step", "Work", "measure_litserve", "measure_service", "run_loop", "write_work"]
+__all__ = ["Plan", "Service", "Step", "measure_litserve", "measure_service", "run_loop", "write_work"]
 
 _HERE = Path(__file__).parent
 _PEERS = Path(".venv-bench") / "bin" / "python"
@@ -34,36 +36,22 @@ _LOADS = (0.5, 0.8, 1.0, 2.0, 4.0)
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is embedded.
-
-    Attributes:
-        images: encoded photographs; they come again, since no contestant remembers images.
-        texts: queries, enough that none comes twice.
-    """
-
-    images: Sequence[bytes]
-    texts: Sequence[str]
-
-
-@dataclass(frozen=True)
 class Plan:
-    """How long each measurement takes, in seconds, with how many threads and with how many callers."""
+    """How long each measurement takes, in seconds, and with how many threads a contestant computes."""
 
     seconds: float
     warmup: float
     threads: int
-    image_callers: int = 16
-    text_callers: int = 32
 
 
 @dataclass(frozen=True)
 class Step:
-    """What came of one offered rate, as a multiple of the throughput at saturation."""
+    """What came of one offered rate, as a multiple of the throughput at saturation; `batch` as of `Service`."""
 
     load: float
     offered: float
     answers: Answers
+    batch: float
 
 
 @dataclass(frozen=True)
@@ -122,26 +110,21 @@ def measure_service(repository: Path, work: Work, plan: Plan) -> Mapping[str, Se
         ready = time.perf_counter() - begun
         memory = usage_of(server.pid).memory_mib
         clip = stack.enter_context(Client(server.grpc_url, timeout=_TIMEOUT, retries=RetryPolicy(attempts=1)))
-        images, texts = itertools.cycle(work.images), iter(work.texts)
-        asks: dict[str, tuple[Ask, str, int]] = {
-            "images": (lambda: clip.embed_images([next(images)]), "vision_encoder", plan.image_callers),
-            "texts": (lambda: clip.embed_texts([next(texts)]), "text_encoder", plan.text_callers),
-        }
         found = {}
-        for kind, (ask, model, callers) in asks.items():
+        for kind, model in ENCODERS.items():
+            ask = work.ask(kind, clip)
             alone = saturate(ask, concurrency=1, seconds=plan.seconds, warmup=plan.warmup)
-            before, used = clip.statistics()[model], usage_of(server.pid).cpu_seconds
-            saturated = saturate(ask, concurrency=callers, seconds=plan.seconds, warmup=plan.warmup)
-            after, cpu = clip.statistics()[model], usage_of(server.pid).cpu_seconds - used
-            items = max(1, after.items - before.items)
+            before, used = clip.statistics(), usage_of(server.pid).cpu_seconds
+            saturated = saturate(ask, concurrency=CALLERS[kind], seconds=plan.seconds, warmup=plan.warmup)
+            cpu, done = usage_of(server.pid).cpu_seconds - used, difference(clip.statistics(), before)[model]
             found[kind] = Service(
                 ready,
                 memory,
                 alone,
                 saturated,
-                batch=items / max(1, after.executions - before.executions),
-                cpu_seconds=cpu / items,
-                steps=_steps(ask, saturated.rate, plan),
+                batch=done.mean_batch_size,
+                cpu_seconds=cpu / max(1, done.items),
+                steps=asyncio.run(_steps(server.grpc_url, kind, work, saturated.rate, plan)),
                 cached=_cached(clip, plan) if kind == "texts" else None,
             )
         return found
@@ -151,31 +134,31 @@ def _cached(clip: Client, plan: Plan) -> Answers:
     return saturate(lambda: clip.embed_texts(["一只猫"]), concurrency=1, seconds=plan.seconds, warmup=plan.warmup)
 
 
-def _steps(ask: Ask, capacity: float, plan: Plan) -> Sequence[Step]:
+async def _steps(url: str, kind: str, work: Work, capacity: float, plan: Plan) -> Sequence[Step]:
     steps = []
-    for load in _LOADS:
-        rate = load * capacity
-        callers = int(rate * _TIMEOUT) + 1  # nobody waits for a free caller
-        steps.append(Step(load, rate, send_at(rate, ask, seconds=2 * plan.seconds, callers=min(callers, 2000))))
+    async with AsyncClient(url, timeout=_TIMEOUT, retries=RetryPolicy(attempts=1)) as clip:
+        for load in _LOADS:
+            before = await clip.statistics()
+            answers = await send_at(load * capacity, work.async_ask(kind, clip), seconds=2 * plan.seconds)
+            done = difference(await clip.statistics(), before)[ENCODERS[kind]]
+            steps.append(Step(load, load * capacity, answers, done.mean_batch_size))
     return steps
 
 
 def measure_litserve(checkpoint: Path, work: Work, plan: Plan) -> Mapping[str, Answers]:
     """LitServe: images, then texts."""
-    images = itertools.cycle([base64.b64encode(data).decode("ascii") for data in work.images])
-    texts = iter(work.texts)
     with _litserve(checkpoint, plan.threads) as url, httpx.Client(base_url=url, timeout=_TIMEOUT) as http:
 
         def post(path: str, content: dict[str, str]) -> None:
             http.post(path, json=content).raise_for_status()
 
-        asks: dict[str, tuple[Ask, int]] = {
-            "images": (lambda: post("/image", {"image": next(images)}), plan.image_callers),
-            "texts": (lambda: post("/text", {"text": next(texts)}), plan.text_callers),
+        asks: dict[str, Ask] = {
+            "images": lambda: post("/image", {"image": base64.b64encode(work.next_image()).decode("ascii")}),
+            "texts": lambda: post("/text", {"text": work.next_text()}),
         }
         return {
-            kind: saturate(ask, concurrency=callers, seconds=plan.seconds, warmup=plan.warmup)
-            for kind, (ask, callers) in asks.items()
+            kind: saturate(ask, concurrency=CALLERS[kind], seconds=plan.seconds, warmup=plan.warmup)
+            for kind, ask in asks.items()
         }
 
 

@@ -41,7 +41,8 @@ def _lines(model: str, results: Results) -> Iterator[str]:
         _service_rows(results),
     )
     yield from _table(
-        ["offered load", "kind", "good of the peak", "p50", "p99", "refused", "p99 of a refusal"], _load_rows(results)
+        ["offered load", "kind", "good of the peak", "batch", "p50", "p99", "refused", "p99 of a refusal"],
+        _load_rows(results),
     )
     sizes = list(next(iter(results.decoding.values())))
     yield from _table(
@@ -134,6 +135,7 @@ def _load_rows(results: Results) -> list[list[str]]:
                         f"{step.load:g} x",
                         f"{precision} {kind}",
                         f"{answers.rate / peak:.0%}",
+                        f"{step.batch:.1f}",
                         *[f"{answers.quantile(share) * 1e3:.0f} ms" for share in (0.5, 0.99)],
                         f"{len(waited) / sent:.0%}",
                         f"{waited[int(0.99 * len(waited))] * 1e3:.0f} ms" if waited else "",

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from loadtest.bench import startup
-from loadtest.bench._contestants import Plan, Work, measure_service, run_loop, write_work
-from tuwen_build.traffic import photographs, queries
+from loadtest.bench._contestants import Plan, measure_service, run_loop, write_work
+from tuwen_build.traffic import Work, photographs, queries
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_a_service_is_measured(repository: Path, work: Work) -> None:
 
 
 def test_encoders_alone_are_measured_in_every_size(repository: Path, work: Work, tmp_path: Path) -> None:
-    write_work(Work(work.images, work.texts[:8]), tmp_path / "work.json")
+    write_work(Work(work.images, work.texts[:64]), tmp_path / "work.json")
     limits = run_loop("encoder", repository, tmp_path / "work.json", 1, 0.02)
     assert set(limits["images"]) == set(limits["texts"]) == {"1", "2", "4", "8", "16", "32"}
     assert limits["images"]["32"] > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 import time
@@ -26,7 +27,7 @@ def small_queue(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     shutil.copytree(repository, copy)
     for config in copy.glob("*/config.pbtxt"):
         text = config.read_text(encoding="utf-8")
-        config.write_text(text.replace("max_queue_size: 2048", "max_queue_size: 2"), encoding="utf-8")
+        config.write_text(re.sub(r"max_queue_size: \d+", "max_queue_size: 2", text), encoding="utf-8")
     with EmbeddedServer(copy, ServerOptions.on_free_ports()) as running:
         yield running
 

@@ -29,7 +29,7 @@ class TestMeasuring:
 def test_the_report_says_what_the_numbers_say(tmp_path: Path) -> None:
     def service(rate: float, seconds: float) -> Service:
         alone = Answers(1.0, (seconds,) * 10)
-        steps = [Step(load, load * rate, Answers(1.0, (1.0,) * int(rate), (0.01,) * 2)) for load in (1.0, 2.0)]
+        steps = [Step(load, load * rate, Answers(1.0, (1.0,) * int(rate), (0.01,) * 2), 8.0) for load in (1.0, 2.0)]
         return Service(3.0, 900.0, alone, Answers(1.0, (1.0,) * int(rate)), 7.5, 0.1, steps, alone)
 
     limits = {
@@ -55,7 +55,7 @@ def test_the_report_says_what_the_numbers_say(tmp_path: Path) -> None:
     assert "| LitServe | 10.00 | 1.00 | 90.0 | 1.00 |  |" in report
     assert "| fp32, images | 95% | 7.5 | 100.0 | 104.0 ms | 104.0 ms | 4.0 ms |" in report
     assert "| fp32, texts | 90% | 7.5 | 100.0 | 11.0 ms | 11.0 ms | 1.0 ms |" in report
-    assert "| 2 x | fp32 images | 100% | 1000 ms | 1000 ms | 10% | 10 ms |" in report
+    assert "| 2 x | fp32 images | 100% | 8.0 | 1000 ms | 1000 ms | 10% | 10 ms |" in report
     assert "A cached text, p99: 11.00 ms" in report
     assert "at most fp32 images 20 ms, fp32 texts 3 ms" in report
     assert (

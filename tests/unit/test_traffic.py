@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import itertools
 import time
-from contextlib import suppress
-from threading import Barrier, BrokenBarrierError, Lock
 
 import pytest
 from PIL import Image
 
 from tuwen import OverloadedError
-from tuwen_build.traffic import photographs, queries, saturate, send_at
+from tuwen_build.traffic import Answers, photographs, queries, saturate, send_at
 
 
 class TestWork:
@@ -41,35 +40,39 @@ class TestLoad:
     @pytest.mark.parametrize("seconds", [0.45, 0.55, 0.65])
     def test_the_rate_does_not_depend_on_where_in_a_batch_the_time_ends(self, seconds: float) -> None:
         """Eight at a time every 0.1 seconds: one batch more or less would be a fifth of them."""
-        batch = Barrier(8, action=lambda: time.sleep(0.1))
+        start = time.perf_counter()
 
         def ask() -> None:
-            with suppress(BrokenBarrierError):  # some stop a moment before the others
-                batch.wait(timeout=0.5)
+            time.sleep(0.1 - (time.perf_counter() - start) % 0.1)
 
         answers = saturate(ask, concurrency=8, seconds=seconds, warmup=0.05)
         assert answers.rate == pytest.approx(80, rel=0.1)
 
     def test_a_stall_is_felt_by_all_that_came_during_it(self) -> None:
         """Coordinated omission: one request a stall would look like one slow request."""
-        busy, numbers = Lock(), itertools.count()
+        numbers = itertools.count()
 
-        def ask() -> None:
-            with busy:
-                time.sleep(0.5 if next(numbers) == 20 else 0.0)
+        async def measure() -> Answers:
+            busy = asyncio.Lock()
 
-        answers = send_at(100, ask, seconds=1.0, callers=200)
+            async def ask() -> None:
+                async with busy:
+                    await asyncio.sleep(0.5 if next(numbers) == 20 else 0.0)
+
+            return await send_at(100, ask, seconds=1.0)
+
+        answers = asyncio.run(measure())
         assert len(answers.latencies) == pytest.approx(100, rel=0.35)
         assert sum(latency > 0.1 for latency in answers.latencies) > 20
 
     def test_refusals_are_counted_apart(self) -> None:
         numbers = itertools.count()
 
-        def ask() -> None:
+        async def ask() -> None:
             if next(numbers) % 2:
                 raise OverloadedError("full")
 
-        answers = send_at(200, ask, seconds=0.5, callers=10)
+        answers = asyncio.run(send_at(200, ask, seconds=0.5))
         assert answers.failed == 0
         assert abs(len(answers.latencies) - len(answers.refused)) <= 1
         assert max(answers.refused) < 0.2

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -13,12 +14,14 @@ import numpy as np
 
 from tuwen import OverloadedError, TuwenError
 
-__all__ = ["Answers", "Ask", "saturate", "send_at"]
+__all__ = ["Answers", "Ask", "AsyncAsk", "saturate", "send_at"]
 
 _ROUNDS = 4
 
 Ask = Callable[[], object]
 """Sends one request and waits for its answer; every time with another item."""
+AsyncAsk = Callable[[], Awaitable[object]]
+"""The same for an event loop."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Answers:
     """What came back.
 
     Attributes:
-        seconds: how long was asked; under saturation how long these answers took.
+        seconds: how long these answers took, by the line through how many there were at each time.
         latencies: of the good answers, in seconds; at a given rate from the moment that the request was due.
         refused: requests that the service declined, with the seconds until it did.
         failed: requests that ended otherwise.
@@ -78,33 +81,39 @@ def _duration(times: Sequence[float]) -> float:
     return len(times) / rate
 
 
-def send_at(rate: float, ask: Ask, *, seconds: float, callers: int, seed: int = 0) -> Answers:
+async def send_at(rate: float, ask: AsyncAsk, *, seconds: float, seed: int = 0) -> Answers:
     """Requests at random times (Poisson) that do not depend on the answers, as those of many users.
 
     A latency counts from when its request was due, so that a stall is felt by all that came during it. What is
-    answered after the time is up does not count as answered.
+    answered after the time is up does not count as answered; it is waited for all the same. One event loop sends
+    them all: a thread for each request in flight would take the processor from a service on the same machine.
     """
     good: list[float] = []
+    times: list[float] = []
     refused: list[float] = []
     failed: list[str] = []
     start = time.perf_counter() + 0.1
 
-    def send(due: float) -> None:
+    async def send(due: float) -> None:
         try:
-            ask()
+            await ask()
         except OverloadedError:
             refused.append(time.perf_counter() - start - due)
         except TuwenError as error:
             failed.append(str(error))
         else:
-            good.append(time.perf_counter() - start - due)
+            times.append(time.perf_counter() - start)
+            good.append(times[-1] - due)
 
-    with ThreadPoolExecutor(callers) as pool:
-        for due in itertools.takewhile(lambda due: due < seconds, _poisson(rate, seed)):
-            time.sleep(max(0.0, start + due - time.perf_counter()))
-            pool.submit(send, due)
-        time.sleep(max(0.0, start + seconds - time.perf_counter()))
-        return Answers(seconds, tuple(good), tuple(refused), len(failed))
+    sent = []
+    for due in itertools.takewhile(lambda due: due < seconds, _poisson(rate, seed)):
+        await asyncio.sleep(max(0.0, start + due - time.perf_counter()))
+        sent.append(asyncio.create_task(send(due)))
+    await asyncio.sleep(max(0.0, start + seconds - time.perf_counter()))
+    # The line goes on to the end, so that a service that fell silent does not look fast.
+    answers = Answers(_duration([*times, seconds]) or seconds, tuple(good), tuple(refused), len(failed))
+    await asyncio.gather(*sent)
+    return answers
 
 
 def _poisson(rate: float, seed: int) -> Iterator[float]:

@@ -1,16 +1,22 @@
-"""The work: photographs and Chinese queries, the same for a seed."""
+"""The work: photographs and Chinese queries, the same for a seed, and the calls that send them."""
 
 from __future__ import annotations
 
 import io
+import itertools
 import random
+from collections.abc import Sequence
 
 from PIL import Image
 
+from tuwen import AsyncClient, Client
 from tuwen_build.samples import sample
+from tuwen_build.traffic._load import Ask, AsyncAsk
 
-__all__ = ["photographs", "queries"]
+__all__ = ["CALLERS", "Work", "photographs", "queries"]
 
+CALLERS = {"images": 16, "texts": 32}
+"""How many call at once when a service is to be busy."""
 _PHOTOGRAPHS = ("cat.jpg", "coffee.jpg", "astronaut.jpg", "rocket.jpg")
 _WORDS = """
 红色 蓝色 白色 黑色 复古 简约 可爱 高级感 大码 宽松 夏季 冬季 儿童 男士 女士 学生 户外 家用 车载 便携
@@ -18,6 +24,39 @@ _WORDS = """
 猫 狗 海边 日落 雪山 森林 城市夜景 老街 咖啡馆 早餐 生日蛋糕 火锅 樱花 古镇 婚礼 合影 手绘 插画
 """.split()  # noqa: SIM905 - a list of words reads as words
 _SHORTEST, _LONGEST = 4, 20
+
+
+class Work:
+    """What is embedded, one item a call.
+
+    Attributes:
+        images: encoded photographs. They come again, since nobody remembers images.
+        texts: queries, none of which is sent twice: Triton would remember its vector.
+    """
+
+    def __init__(self, images: Sequence[bytes], texts: Sequence[str]) -> None:
+        self.images, self.texts = images, texts
+        self._images, self._texts = itertools.cycle(images), iter(texts)
+
+    def next_image(self) -> bytes:
+        """A photograph."""
+        return next(self._images)
+
+    def next_text(self) -> str:
+        """A new query."""
+        return next(self._texts)
+
+    def ask(self, kind: str, clip: Client) -> Ask:
+        """One call with one of the ``images`` or ``texts``."""
+        if kind == "images":
+            return lambda: clip.embed_images([self.next_image()])
+        return lambda: clip.embed_texts([self.next_text()])
+
+    def async_ask(self, kind: str, clip: AsyncClient) -> AsyncAsk:
+        """The same for an event loop."""
+        if kind == "images":
+            return lambda: clip.embed_images([self.next_image()])
+        return lambda: clip.embed_texts([self.next_text()])
 
 
 def photographs(count: int, *, size: tuple[int, int] = (640, 480), seed: int = 0) -> list[bytes]:

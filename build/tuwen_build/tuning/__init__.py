@@ -1,6 +1,6 @@
 """How a repository is run best on this machine, found by trying: `tuwen tune`."""
 
-from tuwen_build.tuning._configs import apply, limit_queues
+from tuwen_build.tuning._configs import apply, limit_waiting
 from tuwen_build.tuning._settings import ENCODERS, Settings
 from tuwen_build.tuning._trial import Trial
 from tuwen_build.tuning._tuner import Tuning, TuningOptions, tune
@@ -12,6 +12,6 @@ __all__ = [
     "Tuning",
     "TuningOptions",
     "apply",
-    "limit_queues",
+    "limit_waiting",
     "tune",
 ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
@@ -11,9 +9,8 @@ from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
 from tuwen_build.configs import config_path, read_config, write_config
 from tuwen_build.tuning._settings import ENCODERS, PREPROCESSING, Settings
 
-__all__ = ["apply", "is_for_cpus", "limit_queues", "settings_of"]
+__all__ = ["apply", "is_for_cpus", "limit_waiting", "settings_of"]
 
-_SHORTEST_QUEUE = 16  # requests
 _THREADS = "INTRA_OP_THREAD_COUNT"  # read by Triton's pytorch backend, and by the embedded server's
 
 
@@ -42,17 +39,12 @@ def apply(repository: Path, model: str, settings: Settings) -> None:
     write_config(config, config_path(repository, model))
 
 
-def limit_queues(repository: Path, rates: Mapping[str, float], longest_wait: float) -> dict[str, int]:
-    """Refuse what would wait longer for its turn, given the items a second of each kind.
+def limit_waiting(repository: Path, longest_wait: float) -> None:
+    """Refuse what waited longer for its turn, in seconds, at every model that has a queue.
 
-    Returns:
-        How many requests may wait, by model.
+    Not by the length of the queues: Triton 2.51 lets a model idle for up to half a second while its queue is full.
     """
-    sizes = {}
-    for kind, rate in rates.items():
-        for model in (PREPROCESSING[kind], ENCODERS[kind]):
-            sizes[model] = max(_SHORTEST_QUEUE, math.ceil(rate * longest_wait))
-            config = read_config(config_path(repository, model))
-            config.dynamic_batching.default_queue_policy.max_queue_size = sizes[model]
-            write_config(config, config_path(repository, model))
-    return sizes
+    for model in (*PREPROCESSING.values(), *ENCODERS.values()):
+        config = read_config(config_path(repository, model))
+        config.dynamic_batching.default_queue_policy.default_timeout_microseconds = round(longest_wait * 1e6)
+        write_config(config, config_path(repository, model))

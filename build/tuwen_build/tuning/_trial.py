@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -11,14 +10,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tuwen import Client
+from tuwen._statistics import difference
 from tuwen_build.server import EmbeddedServer, ServerOptions
-from tuwen_build.traffic import Ask, photographs, queries, saturate
+from tuwen_build.traffic import CALLERS, Work, saturate
 from tuwen_build.tuning._configs import apply
 from tuwen_build.tuning._settings import ENCODERS, Settings
 
-__all__ = ["Trial", "Work", "run_trial"]
+__all__ = ["Trial", "run_trial"]
 
-_CALLERS = {"images": 16, "texts": 32}
 _TIMEOUT = 120.0
 
 
@@ -41,19 +40,6 @@ class Trial:
     alone_seconds: float
 
 
-class Work:
-    """Photographs that come again, and queries that do not: Triton would remember their vectors."""
-
-    def __init__(self) -> None:
-        self._images, self._texts = itertools.cycle(photographs(16)), iter(queries(500_000))
-
-    def ask(self, kind: str, clip: Client) -> Ask:
-        """One call with one item."""
-        if kind == "images":
-            return lambda: clip.embed_images([next(self._images)])
-        return lambda: clip.embed_texts([next(self._texts)])
-
-
 def run_trial(repository: Path, settings: Mapping[str, Settings], work: Work, seconds: float) -> Iterator[Trial]:
     """Both kinds, one after the other.
 
@@ -74,10 +60,10 @@ def run_trial(repository: Path, settings: Mapping[str, Settings], work: Work, se
             for kind, model in ENCODERS.items():
                 ask = work.ask(kind, clip)
                 alone = saturate(ask, concurrency=1, seconds=seconds, warmup=seconds / 4)
-                before = clip.statistics()[model]
-                busy = saturate(ask, concurrency=_CALLERS[kind], seconds=seconds, warmup=seconds / 2)
-                after = clip.statistics()[model]
-                batch = (after.items - before.items) / max(1, after.executions - before.executions)
+                before = clip.statistics()
+                busy = saturate(ask, concurrency=CALLERS[kind], seconds=seconds, warmup=seconds / 2)
+                after = clip.statistics()
+                batch = difference(after, before)[model].mean_batch_size
                 yield Trial(kind, settings[kind], busy.rate, batch, alone.quantile(0.5))
 
 

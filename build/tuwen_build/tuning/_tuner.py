@@ -12,12 +12,12 @@ from pathlib import Path
 import torch
 
 from tuwen import InvalidArgumentError
-from tuwen_build.configs import config_path
 from tuwen_build.hashing import sha256_of
 from tuwen_build.manifest import Manifest
-from tuwen_build.tuning._configs import apply, is_for_cpus, limit_queues, settings_of
+from tuwen_build.traffic import Work, photographs, queries
+from tuwen_build.tuning._configs import apply, is_for_cpus, limit_waiting, settings_of
 from tuwen_build.tuning._settings import DELAYS, ENCODERS, Settings, layouts
-from tuwen_build.tuning._trial import Trial, Work, run_trial
+from tuwen_build.tuning._trial import Trial, run_trial
 
 __all__ = ["EVIDENCE", "Tuning", "TuningOptions", "best_of", "tune"]
 
@@ -32,7 +32,7 @@ class TuningOptions:
 
     Attributes:
         seconds: of each measurement; there are four in a trial.
-        longest_wait: seconds; what would wait longer for its turn is refused. None: the queues stay as they are.
+        longest_wait: seconds; what waits longer for its turn is refused. None: the queues stay as they are.
     """
 
     seconds: float = 5.0
@@ -54,7 +54,7 @@ class Tuning:
         cores: that this process may use.
         trials: all of them.
         chosen: the best, by kind.
-        queue_sizes: requests that may wait at a model, where the longest wait was given.
+        longest_wait: for a turn, in seconds, where one was given.
         versions: of what was measured.
     """
 
@@ -62,7 +62,7 @@ class Tuning:
     cores: int
     trials: Sequence[Trial]
     chosen: Mapping[str, Trial]
-    queue_sizes: Mapping[str, int]
+    longest_wait: float | None
     versions: Mapping[str, str]
 
 
@@ -88,7 +88,7 @@ def tune(
     manifest = Manifest.read(repository)
     cores = len(os.sched_getaffinity(0))
     on_gpu = torch.cuda.is_available() and not is_for_cpus(repository, ENCODERS["images"])
-    work = Work()
+    work = Work(photographs(16), queries(500_000))
     trials: list[Trial] = []
 
     def attempt(settings: Mapping[str, Settings]) -> None:
@@ -107,14 +107,12 @@ def tune(
     chosen = {kind: best_of(trials, kind) for kind in ENCODERS}
     for kind, model in ENCODERS.items():
         apply(repository, model, chosen[kind].settings)
-    queue_sizes = {}
     if options.longest_wait is not None:
-        rates = {kind: trial.rate for kind, trial in chosen.items()}
-        queue_sizes = limit_queues(repository, rates, options.longest_wait)
+        limit_waiting(repository, options.longest_wait)
     device = torch.cuda.get_device_name() if on_gpu else torch.cpu.get_capabilities().get("cpu_name", "CPU")
-    tuning = Tuning(device, cores, trials, chosen, queue_sizes, {name: version(name) for name in _LIBRARIES})
+    tuning = Tuning(device, cores, trials, chosen, options.longest_wait, {name: version(name) for name in _LIBRARIES})
     (repository / EVIDENCE).write_text(json.dumps(asdict(tuning), indent=2) + "\n", encoding="utf-8")
-    written = [repository / EVIDENCE, *(config_path(repository, model) for model in {*ENCODERS.values(), *queue_sizes})]
+    written = [repository / EVIDENCE, *repository.glob("*/config.pbtxt")]
     hashes = {str(path.relative_to(repository)): sha256_of(path) for path in written}
     replace(manifest, files={**manifest.files, **hashes}).write(repository)
     return tuning

@@ -23,8 +23,7 @@ def tune(
     longest_wait: Annotated[
         float | None,
         typer.Option(
-            help="Seconds. Bounds the queues, so that what would wait longer for its turn is refused at once. Default: "
-            "they stay as they are."
+            help="Seconds that a request may wait for its turn at a model before it is refused. Default: as it is."
         ),
     ] = None,
     as_json: JsonOption = False,
@@ -66,5 +65,5 @@ def _report(repository: Path, tuning: Tuning) -> None:
     ]
     columns = ["", "encoder", "queue", "many callers", "", "one caller", ""]
     print_table(f"{repository} on {tuning.device}, {tuning.cores} cores", columns, rows)
-    for model, requests in tuning.queue_sizes.items():
-        typer.echo(f"{model}: at most {requests} requests wait")
+    if tuning.longest_wait is not None:
+        typer.echo(f"What waits longer than {tuning.longest_wait:g} s for its turn is refused.")
