@@ -27,12 +27,12 @@ from tuwen_build.quiet import quiet_transformers
 from tuwen_build.repository import build_repository
 from tuwen_build.seeded import BASE_PATCH16, TINY, write_seeded_checkpoint
 from tuwen_build.server import EmbeddedServer, ServerOptions
-from tuwen_build.traffic import Work, photographs, queries
+from tuwen_build.traffic import CALLERS, Work, photographs, queries
 from tuwen_build.tuning import ENCODERS, Settings, apply, limit_waiting
 
 __all__ = ["main"]
 
-_LONGEST_WAIT = 1.0  # seconds, after which the services refuse
+_PATIENCE = 2  # what waits so many times longer than under saturation, and a second, is refused
 _MODELS = {
     "base": ("Chinese-CLIP ViT-B/16, seeded random weights", BASE_PATCH16),
     "tiny": ("a tiny Chinese-CLIP", TINY),
@@ -81,7 +81,9 @@ def _measure(checkpoint: Path, repositories: Mapping[Precision, Path], work: Wor
         limits[precision] = run_loop("encoder", repository, work_file, plan.threads, plan.seconds / 4)
         for encoder in ENCODERS.values():
             apply(repository, encoder, Settings(instances=1, threads=plan.threads, delay_microseconds=100))
-        limit_waiting(repository, _LONGEST_WAIT)
+        rates = {kind: max(limits[precision][kind].values()) for kind in ENCODERS}
+        patience = {kind: max(1.0, _PATIENCE * CALLERS[kind] / rate) for kind, rate in rates.items()}
+        limit_waiting(repository, patience)
         _console.print(f"{precision}: the service")
         services[precision] = measure_service(repository, work, plan)
         vectors[precision] = _vectors(repository, work)

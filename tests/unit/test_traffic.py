@@ -37,6 +37,18 @@ class TestLoad:
         assert answers.rate == pytest.approx(200, rel=0.3)
         assert answers.quantile(0.5) == pytest.approx(0.02, rel=0.5)
 
+    def test_who_is_refused_asks_again(self) -> None:
+        numbers = itertools.count()
+
+        def ask() -> None:
+            time.sleep(0.01)
+            if next(numbers) % 4 == 0:
+                raise OverloadedError("full")
+
+        answers = saturate(ask, concurrency=2, seconds=0.5, warmup=0.1)
+        assert answers.rate == pytest.approx(150, rel=0.3)
+        assert len(answers.refused) == pytest.approx(30, rel=0.3)
+
     @pytest.mark.parametrize("seconds", [0.45, 0.55, 0.65])
     def test_the_rate_does_not_depend_on_where_in_a_batch_the_time_ends(self, seconds: float) -> None:
         """Eight at a time every 0.1 seconds: one batch more or less would be a fifth of them."""

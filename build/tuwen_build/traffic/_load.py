@@ -17,6 +17,7 @@ from tuwen import OverloadedError, TuwenError
 __all__ = ["Answers", "Ask", "AsyncAsk", "saturate", "send_at"]
 
 _ROUNDS = 4
+_EXTENSION = 120.0  # seconds
 
 Ask = Callable[[], object]
 """Sends one request and waits for its answer; every time with another item."""
@@ -53,16 +54,24 @@ class Answers:
 def saturate(ask: Ask, *, concurrency: int, seconds: float, warmup: float) -> Answers:
     """So many callers, each of whom asks again as soon as it has its answer.
 
-    The first `warmup` seconds do not count. Answers come in bursts, as batches end, and the rate is that from burst
-    to burst, wherever in them the time begins and ends; so it takes longer if need be, until everyone had a few.
+    The first `warmup` seconds do not count. Who is refused asks again, too. Answers come in bursts, as batches end,
+    and the rate is that from burst to burst, wherever in them the time begins and ends; so it takes longer if need be,
+    until everyone had a few.
     """
     start = time.perf_counter() + warmup
     latencies: list[float] = []
     times: list[float] = []
+    refused: list[float] = []
 
     def caller() -> None:
-        while (sent := time.perf_counter()) < start + seconds or len(times) < _ROUNDS * concurrency:
-            ask()
+        while (sent := time.perf_counter()) < start + seconds or (
+            len(times) < _ROUNDS * concurrency and sent < start + seconds + _EXTENSION
+        ):
+            try:
+                ask()
+            except OverloadedError:
+                refused.append(time.perf_counter() - sent)
+                continue
             if (done := time.perf_counter()) >= start:
                 latencies.append(done - sent)
                 times.append(done)
@@ -70,7 +79,7 @@ def saturate(ask: Ask, *, concurrency: int, seconds: float, warmup: float) -> An
     with ThreadPoolExecutor(concurrency) as pool:
         for finished in [pool.submit(caller) for _ in range(concurrency)]:
             finished.result()
-    return Answers(_duration(times) or seconds, tuple(latencies))
+    return Answers(_duration(times) or seconds, tuple(latencies), tuple(refused))
 
 
 def _duration(times: Sequence[float]) -> float:

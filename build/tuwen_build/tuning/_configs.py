@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
@@ -39,12 +40,13 @@ def apply(repository: Path, model: str, settings: Settings) -> None:
     write_config(config, config_path(repository, model))
 
 
-def limit_waiting(repository: Path, longest_wait: float) -> None:
-    """Refuse what waited longer for its turn, in seconds, at every model that has a queue.
+def limit_waiting(repository: Path, longest: Mapping[str, float]) -> None:
+    """Refuse what waited longer for its turn at a model, given seconds for each kind.
 
     Not by the length of the queues: Triton 2.51 lets a model idle for up to half a second while its queue is full.
     """
-    for model in (*PREPROCESSING.values(), *ENCODERS.values()):
-        config = read_config(config_path(repository, model))
-        config.dynamic_batching.default_queue_policy.default_timeout_microseconds = round(longest_wait * 1e6)
-        write_config(config, config_path(repository, model))
+    for kind, seconds in longest.items():
+        for model in (PREPROCESSING[kind], ENCODERS[kind]):
+            config = read_config(config_path(repository, model))
+            config.dynamic_batching.default_queue_policy.default_timeout_microseconds = round(seconds * 1e6)
+            write_config(config, config_path(repository, model))

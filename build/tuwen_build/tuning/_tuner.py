@@ -108,7 +108,7 @@ def tune(
     for kind, model in ENCODERS.items():
         apply(repository, model, chosen[kind].settings)
     if options.longest_wait is not None:
-        limit_waiting(repository, options.longest_wait)
+        limit_waiting(repository, dict.fromkeys(ENCODERS, options.longest_wait))
     device = torch.cuda.get_device_name() if on_gpu else torch.cpu.get_capabilities().get("cpu_name", "CPU")
     tuning = Tuning(device, cores, trials, chosen, options.longest_wait, {name: version(name) for name in _LIBRARIES})
     (repository / EVIDENCE).write_text(json.dumps(asdict(tuning), indent=2) + "\n", encoding="utf-8")
