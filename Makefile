@@ -36,8 +36,8 @@ demo-scores: data/emoji/sources.json
 
 # The service and its peers on the same work: about half an hour on two cores.
 bench: .venv/.dev
-	loadtest/bench/peers.sh
-	$(BIN)/python -m loadtest.bench
+	loadtest/tuwen_loadtest/bench/peers.sh
+	$(BIN)/python -m tuwen_loadtest.bench
 
 lint: .venv/.dev
 	$(BIN)/ruff check
@@ -55,7 +55,7 @@ install: .venv/.dev
 	@touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[build,serve,dataset,evaluate,parquet,dev]'
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[build,serve,dataset,evaluate,parquet,loadtest,dev]'
 	@touch $@ .venv/.serve
 
 clean:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.bench import startup
-from loadtest.bench._contestants import Plan, measure_service, run_loop, write_work
 from tuwen_build.traffic import Work, photographs, queries
+from tuwen_loadtest.bench import startup
+from tuwen_loadtest.bench._contestants import Plan, measure_service, run_loop, write_work
 
 
 @pytest.fixture(scope="module")

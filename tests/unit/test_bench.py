@@ -9,11 +9,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from loadtest.bench._contestants import Service, Step
-from loadtest.bench._report import write_report
-from loadtest.bench._results import Results
-from loadtest.bench._usage import usage_of
 from tuwen_build.traffic import Answers
+from tuwen_loadtest._usage import usage_of
+from tuwen_loadtest.bench._contestants import Service, Step
+from tuwen_loadtest.bench._report import write_report
+from tuwen_loadtest.bench._results import Results
 
 
 class TestMeasuring:

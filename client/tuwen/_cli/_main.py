@@ -6,7 +6,19 @@ import sys
 
 import typer
 
-from tuwen._cli import _build, _classify, _dataset, _embed, _evaluate, _serve, _similarity, _status, _train, _tune
+from tuwen._cli import (
+    _build,
+    _classify,
+    _dataset,
+    _embed,
+    _evaluate,
+    _loadtest,
+    _serve,
+    _similarity,
+    _status,
+    _train,
+    _tune,
+)
 from tuwen._cli._options import connection
 from tuwen._errors import TuwenError
 
@@ -28,6 +40,7 @@ _app.command("embed")(_embed.embed)
 _app.command("similarity")(_similarity.similarity)
 _app.command("classify")(_classify.classify)
 _app.command("tune")(_tune.tune)
+_app.command("loadtest")(_loadtest.loadtest)
 _app.command("train")(_train.train)
 _app.add_typer(_dataset.dataset, name="dataset")
 _app.add_typer(_evaluate.evaluate, name="evaluate")

@@ -11,7 +11,7 @@ mpl.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from loadtest.bench._results import Results
+from tuwen_loadtest.bench._results import Results
 
 __all__ = ["write_report"]
 

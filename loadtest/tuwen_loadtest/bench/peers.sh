@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The peers that `make bench` measures, in an environment of their own that sees the project's torch and transformers.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../../.."
 [ -f .venv-bench/.complete ] && exit 0
 .venv/bin/python -m venv .venv-bench
 .venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \

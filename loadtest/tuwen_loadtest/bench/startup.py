@@ -1,4 +1,4 @@
-"""``python -m loadtest.bench.startup``: from start to ready, and the memory then, by size and precision.
+"""``python -m tuwen_loadtest.bench.startup``: from start to ready, and the memory then, by size and precision.
 
 Every size is written with seeded weights, built (which takes minutes for the larger ones) and started three times.
 """
@@ -13,12 +13,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtest.bench._usage import usage_of
 from tuwen_build.allocation import keep_freed_memory
 from tuwen_build.quiet import quiet_transformers
 from tuwen_build.repository import BuildOptions, build_repository
 from tuwen_build.seeded import BASE_PATCH16, HUGE_PATCH14, LARGE_PATCH14, TINY, write_seeded_checkpoint
 from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_loadtest._usage import usage_of
 
 __all__ = ["main"]
 
@@ -29,7 +29,7 @@ _MIB = 1 << 20
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table, a line as soon as it is measured."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.bench.startup", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tuwen_loadtest.bench.startup", description=__doc__)
     parser.add_argument("sizes", nargs="*", help=f"of {', '.join(_SIZES)}; default: ViT-B/16 and ViT-L/14")
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16", "int8"])
     parsed = parser.parse_args(arguments)

@@ -18,13 +18,13 @@ from typing import Any
 
 import httpx
 
-from loadtest.bench._usage import usage_of
 from tuwen import AsyncClient, Client, RetryPolicy
 from tuwen._statistics import difference
 from tuwen_build.allocation import ALLOCATOR_SETTINGS
 from tuwen_build.server import EmbeddedServer, ServerOptions
 from tuwen_build.traffic import CALLERS, Answers, Ask, Work, saturate, send_at
 from tuwen_build.tuning import ENCODERS
+from tuwen_loadtest._usage import usage_of
 
 __all__ = ["Plan", "Service", "Step", "measure_litserve", "measure_service", "run_loop", "write_work"]
 

@@ -1,4 +1,4 @@
-"""``python -m loadtest.bench``: builds, measures everything on the same work, and writes a report."""
+"""``python -m tuwen_loadtest.bench``: builds, measures everything on the same work, and writes a report."""
 
 from __future__ import annotations
 
@@ -15,10 +15,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from transformers import BertTokenizer, ChineseCLIPImageProcessorPil, ChineseCLIPProcessor
 
-from loadtest.bench._contestants import Plan, Service, measure_litserve, measure_service, run_loop, write_work
-from loadtest.bench._decode import measure_decoding
-from loadtest.bench._report import write_report
-from loadtest.bench._results import Results, machine
 from tuwen import Client
 from tuwen_build.allocation import keep_freed_memory
 from tuwen_build.encoders import Precision
@@ -29,6 +25,10 @@ from tuwen_build.seeded import BASE_PATCH16, TINY, write_seeded_checkpoint
 from tuwen_build.server import EmbeddedServer, ServerOptions
 from tuwen_build.traffic import CALLERS, Work, photographs, queries
 from tuwen_build.tuning import ENCODERS, Settings, apply, limit_waiting
+from tuwen_loadtest.bench._contestants import Plan, Service, measure_litserve, measure_service, run_loop, write_work
+from tuwen_loadtest.bench._decode import measure_decoding
+from tuwen_loadtest.bench._report import write_report
+from tuwen_loadtest.bench._results import Results, machine
 
 __all__ = ["main"]
 
@@ -42,7 +42,7 @@ _console = Console(stderr=True)
 
 def main() -> None:
     """Run the benchmark."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tuwen_loadtest.bench", description=__doc__)
     parser.add_argument("--model", choices=list(_MODELS), default="base")
     parser.add_argument("--threads", type=int, default=1, help="that each contestant computes with (default: 1)")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement (default: 10)")

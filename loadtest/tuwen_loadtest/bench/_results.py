@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from loadtest.bench._contestants import Service
+from tuwen_loadtest.bench._contestants import Service
 
 __all__ = ["Results", "machine"]
 

@@ -1,0 +1,95 @@
+"""What a run was told on Locust's command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from locust.env import Environment
+
+from tuwen import InvalidArgumentError
+from tuwen_loadtest._payloads import PayloadOptions
+from tuwen_loadtest._slo import Objective, parse_slo
+from tuwen_loadtest._users_over_time import SHAPES
+
+__all__ = ["LoadOptions", "add_options", "options_of"]
+
+_URL = "localhost:8001"
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """The choices of a load test.
+
+    Attributes:
+        url: the server's gRPC endpoint.
+        open_loop: requests come at random times (Poisson) and do not wait for answers.
+        shape: one of `SHAPES`.
+        deadline: of a call, in seconds.
+        payloads: what is sent.
+        samples: where every single answer is written, if anywhere.
+        objectives: what the exit code tells whether it was met.
+        warmup: seconds at the beginning that do not count for them.
+    """
+
+    url: str
+    open_loop: bool
+    shape: str
+    deadline: float
+    payloads: PayloadOptions
+    samples: Path | None
+    objectives: Sequence[Objective]
+    warmup: float
+
+    def __post_init__(self) -> None:
+        if not self.deadline > 0:
+            raise InvalidArgumentError(f"the deadline must be more than 0 seconds, not {self.deadline}")
+        if self.warmup < 0:
+            raise InvalidArgumentError(f"the warm-up must not be negative, but is {self.warmup} seconds")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Ours, beside Locust's own; they show in its web page, too."""
+    group: Any = parser.add_argument_group("tuwen")
+    group.add_argument(
+        "--arrivals",
+        choices=("closed", "poisson"),
+        default="closed",
+        help="closed: a user asks again when it has its answer; poisson: a user is one request a second, at random "
+        "times, however long answers take",
+    )
+    group.add_argument("--shape", choices=SHAPES, default="steady", help="users over time")
+    group.add_argument("--deadline", type=float, default=30.0, help="seconds that a call may take", metavar="SECONDS")
+    group.add_argument("--images", help="a folder of pictures to send (default: made photographs)", metavar="FOLDER")
+    group.add_argument("--queries", help="a file of queries, the most frequent first (default: made)", metavar="FILE")
+    group.add_argument("--skew", type=float, default=1.0, help="of the queries: Zipf's exponent; 0: all alike")
+    group.add_argument("--seed", type=int, default=0, help="equal seeds send the same things")
+    group.add_argument("--samples", help="an .npz file for every single answer", metavar="FILE")
+    group.add_argument("--slo", help="objectives, such as 'p99<200ms,errors<0.1%%': missed ones make the exit code 1")
+    group.add_argument("--warmup", type=float, default=5.0, help="seconds that do not count", metavar="SECONDS")
+
+
+def options_of(environment: Environment) -> LoadOptions:
+    """Those of a run; Locust's web page can change them from one to the next.
+
+    Raises:
+        InvalidArgumentError: they make no sense.
+    """
+    parsed: Any = environment.parsed_options
+    return LoadOptions(
+        url=environment.host or _URL,
+        open_loop=parsed.arrivals == "poisson",
+        shape=parsed.shape,
+        deadline=parsed.deadline,
+        payloads=PayloadOptions(_path(parsed.images), _path(parsed.queries), parsed.skew, parsed.seed),
+        samples=_path(parsed.samples),
+        objectives=parse_slo(parsed.slo) if parsed.slo else (),
+        warmup=parsed.warmup,
+    )
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None

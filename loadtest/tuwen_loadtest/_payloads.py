@@ -1,0 +1,96 @@
+"""What users send: photographs as phones and shops have them, and queries of which few are asked often."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from tuwen import InvalidArgumentError
+from tuwen_build.traffic import photographs, queries
+
+__all__ = ["PayloadOptions", "Payloads", "payloads_of"]
+
+# sizes, and how many of 32 photographs have them
+_SIZES = {(480, 640): 8, (640, 480): 8, (800, 800): 8, (1280, 960): 5, (1920, 1080): 2, (4032, 3024): 1}
+_DISTINCT_QUERIES = 10_000
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
+
+
+@dataclass(frozen=True)
+class PayloadOptions:
+    """What is sent.
+
+    Attributes:
+        images: a folder of pictures, searched for them to the bottom; None: made photographs of mixed sizes.
+        queries: a UTF-8 file with a query in each line, the most frequent first; None: made ones.
+        skew: the exponent s of Zipf's law, by which the query of rank r is asked 1 / r ** s as often as the first.
+            About 1 in search logs; 0: all alike, so that no cache helps.
+        seed: equal seeds send the same things.
+    """
+
+    images: Path | None = None
+    queries: Path | None = None
+    skew: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.skew < 0:
+            raise InvalidArgumentError(f"the skew must not be negative, but is {self.skew}")
+
+
+class Payloads:
+    """Endless pictures and queries.
+
+    Raises:
+        InvalidArgumentError: a folder without pictures, or a file without queries.
+    """
+
+    def __init__(self, options: PayloadOptions) -> None:
+        self._choose = random.Random(options.seed)  # noqa: S311 - no secret
+        self._images = itertools.cycle(_read_images(options.images) if options.images else _made_images(options.seed))
+        self._queries = _read_queries(options.queries) if options.queries else queries(_DISTINCT_QUERIES)
+        weights = (1 / rank**options.skew for rank in range(1, len(self._queries) + 1))
+        self._weights = list(itertools.accumulate(weights))
+
+    def image(self) -> bytes:
+        """One encoded picture."""
+        return next(self._images)
+
+    def query(self) -> str:
+        """One query, of those that are asked often more often."""
+        place = self._choose.random() * self._weights[-1]
+        return self._queries[bisect.bisect(self._weights, place, hi=len(self._weights) - 1)]
+
+
+@cache
+def payloads_of(options: PayloadOptions) -> Payloads:
+    """Those of this process: all its users draw from them."""
+    return Payloads(options)
+
+
+def _made_images(seed: int) -> Sequence[bytes]:
+    made = [photo for size, count in _SIZES.items() for photo in photographs(count, size=size, seed=seed)]
+    random.Random(seed).shuffle(made)  # noqa: S311 - no secret
+    return made
+
+
+def _read_images(folder: Path) -> Sequence[bytes]:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise InvalidArgumentError(f"{folder} holds no pictures ({', '.join(sorted(_SUFFIXES))})")
+    return [path.read_bytes() for path in files]
+
+
+def _read_queries(path: Path) -> Sequence[str]:
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgumentError(f"{path} is no file of queries: {error}") from error
+    if not any(lines):
+        raise InvalidArgumentError(f"{path} holds no query")
+    return [line for line in lines if line]

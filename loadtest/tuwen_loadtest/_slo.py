@@ -1,0 +1,83 @@
+"""Service level objectives: ``p99<200ms,errors<0.1%``."""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tuwen import InvalidArgumentError
+
+__all__ = ["METRICS", "Objective", "good_seconds", "parse_slo"]
+
+_OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_SECONDS = {"ms": 1e-3, "s": 1.0}
+_SHARES = {"%": 1e-2, "": 1.0}
+_RATES = {"/s": 1.0, "": 1.0}
+METRICS: Mapping[str, Mapping[str, float]] = {
+    **dict.fromkeys(("p50", "p90", "p99", "p99.9", "max"), _SECONDS),
+    **dict.fromkeys(("errors", "refused", "timeouts", "failures"), _SHARES),
+    **dict.fromkeys(("throughput", "goodput"), _RATES),
+}
+"""What an objective can be of, with the units that it is stated in."""
+_OBJECTIVE = re.compile(r"\s*([a-z0-9.]+)\s*(<=|>=|<|>)\s*([0-9.]+)\s*([a-z%/]*)\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """One bound.
+
+    Attributes:
+        metric: one of `METRICS`.
+        comparison: ``<``, ``<=``, ``>`` or ``>=``.
+        bound: in seconds, requests a second, or a share of the requests.
+        text: as it was written.
+    """
+
+    metric: str
+    comparison: str
+    bound: float
+    text: str
+
+    def is_met(self, value: float) -> bool:
+        """Whether a value is within the bound; what could not be measured (nan) is not."""
+        return _OPERATORS[self.comparison](value, self.bound)
+
+
+def parse_slo(text: str) -> Sequence[Objective]:
+    """Objectives, divided by commas.
+
+    Raises:
+        InvalidArgumentError: one of them is none; names it, and what is known.
+    """
+    return [_parse(part) for part in text.split(",")]
+
+
+def good_seconds(objectives: Sequence[Objective]) -> float:
+    """The latency of a good answer: one that meets every bound on a latency; infinite without any."""
+    return min((one.bound for one in objectives if METRICS[one.metric] is _SECONDS), default=math.inf)
+
+
+def _parse(part: str) -> Objective:
+    match = _OBJECTIVE.fullmatch(part)
+    if not match:
+        raise InvalidArgumentError(f"{part!r} is no objective; write it like p99<200ms, errors<0.1% or goodput>50/s")
+    metric, comparison, number, unit = match.groups()
+    units = METRICS.get(metric)
+    if units is None:
+        raise InvalidArgumentError(f"{part!r}: nothing is called {metric!r}; known are {', '.join(METRICS)}")
+    if unit not in units:
+        known = " or ".join(name or "no unit" for name in units)
+        raise InvalidArgumentError(f"{part!r}: {metric} is stated in {known}, not in {unit or 'no unit'}")
+    try:
+        bound = float(number) * units[unit]
+    except ValueError:
+        raise InvalidArgumentError(f"{part!r}: {number} is no number") from None
+    return Objective(metric, comparison, bound, part.strip())

@@ -1,0 +1,71 @@
+"""What samples come to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tuwen_loadtest._samples import Outcome, Sample
+
+__all__ = ["Summary", "summarise"]
+
+_QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Of the requests that were due in a span of time.
+
+    Attributes:
+        requests: how many.
+        offered: requests a second.
+        throughput: answers a second.
+        goodput: answers a second that came within the given latency; all of them without one.
+        latencies: of the answers, in seconds from the moment that they were due: ``p50``, ``p90``, ``p99``,
+            ``p99.9``, ``max``; nan without any.
+        errors, refused, timeouts, failures: shares of the requests; errors are the other three together.
+        lag: the 99th percentile of how late requests were sent, in seconds: what the load generator adds.
+    """
+
+    requests: int
+    offered: float
+    throughput: float
+    goodput: float
+    latencies: dict[str, float]
+    errors: float
+    refused: float
+    timeouts: float
+    failures: float
+    lag: float
+
+    def metric(self, name: str) -> float:
+        """A value by the name that objectives have for it."""
+        return self.latencies[name] if name in self.latencies else float(getattr(self, name))
+
+
+def summarise(samples: Sequence[Sample], start: float, end: float, *, good_seconds: float = np.inf) -> Summary:
+    """Of the samples due from `start` to before `end`, in Unix time; an answer within `good_seconds` is good."""
+    due = [sample for sample in samples if start <= sample.due < end]
+    answered = np.array([sample.seconds for sample in due if sample.outcome == "answered"])
+    count, seconds = max(1, len(due)), end - start
+
+    def share(outcome: Outcome) -> float:
+        return sum(sample.outcome == outcome for sample in due) / count
+
+    return Summary(
+        requests=len(due),
+        offered=len(due) / seconds,
+        throughput=len(answered) / seconds,
+        goodput=float((answered <= good_seconds).sum()) / seconds,
+        latencies={
+            name: float(np.quantile(answered, quantile)) if len(answered) else float("nan")
+            for name, quantile in _QUANTILES.items()
+        },
+        errors=(len(due) - len(answered)) / count,
+        refused=share("refused"),
+        timeouts=share("timed out"),
+        failures=share("failed"),
+        lag=float(np.quantile([sample.lag for sample in due], 0.99)) if due else float("nan"),
+    )

@@ -1,0 +1,24 @@
+"""How many users there are as time goes by; with Poisson arrivals, how many requests a second are offered."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["SHAPES", "STEPS", "users_at"]
+
+SHAPES = ("steady", "ramp", "spike")
+STEPS = 8
+"""Of a ramp."""
+
+
+def users_at(shape: str, users: int, progress: float) -> int:
+    """How many of all users a shape wants after a share of the time.
+
+    ``steady``: all; ``ramp``: an eighth more in each eighth of the time; ``spike``: a quarter, but in the middle third
+    all.
+    """
+    if shape == "ramp":
+        return math.ceil(users * (math.floor(progress * STEPS) + 1) / STEPS)
+    if shape == "spike":
+        return users if 1 / 3 <= progress < 2 / 3 else math.ceil(users / 4)
+    return users

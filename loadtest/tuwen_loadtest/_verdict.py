@@ -1,0 +1,53 @@
+"""Whether a run met its objectives, and what it came to, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tuwen_loadtest._samples import Sample
+from tuwen_loadtest._slo import Objective, good_seconds
+from tuwen_loadtest._summary import Summary, summarise
+
+__all__ = ["Verdict", "judge"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of one run, its warm-up left out.
+
+    Attributes:
+        summary: of all requests.
+        missed: the objectives that were not met.
+        text: what an operator reads: a line for each kind and for all together, and one for each objective.
+    """
+
+    summary: Summary
+    missed: Sequence[Objective]
+    text: str
+
+
+def judge(samples: Sequence[Sample], objectives: Sequence[Objective], *, warmup: float) -> Verdict:
+    """The verdict on `samples`, of which those due in the first `warmup` seconds do not count."""
+    first = min((sample.due for sample in samples), default=0.0)
+    start, end = first + warmup, max((sample.due for sample in samples), default=0.0) + 1e-9
+    if end <= start:
+        start, end = end, end + 1.0  # nothing but warm-up: nothing was measured
+    good = good_seconds(objectives)
+    kinds = sorted({sample.kind for sample in samples})
+    by_kind = {kind: [sample for sample in samples if sample.kind == kind] for kind in kinds}
+    lines = [_line(kind, summarise(some, start, end, good_seconds=good)) for kind, some in by_kind.items()]
+    summary = summarise(samples, start, end, good_seconds=good)
+    lines.append(_line("all", summary))
+    missed = [one for one in objectives if not one.is_met(summary.metric(one.metric))]
+    lines.extend(f"{'MISSED' if one in missed else 'met':<6} {one.text}" for one in objectives)
+    return Verdict(summary, missed, "\n".join(lines))
+
+
+def _line(name: str, found: Summary) -> str:
+    latencies = ", ".join(f"{quantile} {seconds * 1e3:.0f} ms" for quantile, seconds in found.latencies.items())
+    return (
+        f"{name:<10} {found.requests} requests, {found.offered:.1f}/s offered, {found.throughput:.1f}/s answered, "
+        f"{found.goodput:.1f}/s good; {latencies}; refused {found.refused:.2%}, timed out {found.timeouts:.2%}, "
+        f"failed {found.failures:.2%}; sent late by p99 {found.lag * 1e3:.1f} ms"
+    )

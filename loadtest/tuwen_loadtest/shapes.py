@@ -1,0 +1,33 @@
+"""How many users there are as time goes by; with Poisson arrivals, how many requests a second are offered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from locust import LoadTestShape
+
+from tuwen_loadtest._options import options_of
+from tuwen_loadtest._users_over_time import users_at
+
+__all__ = ["Shape"]
+
+
+class Shape(LoadTestShape):
+    """``--shape``, from ``--users`` and ``--run-time``.
+
+    Without a time all users, for ever.
+    """
+
+    use_common_options = True
+
+    def tick(self) -> tuple[int, float] | None:
+        """The users wanted now, and how many of them to start a second."""
+        runner: Any = self.runner
+        locusts_own = runner.environment.parsed_options
+        users, seconds = locusts_own.num_users or 1, locusts_own.run_time
+        elapsed: float = self.get_run_time()  # type: ignore[no-untyped-call]
+        if seconds is None:
+            return users, users
+        if elapsed >= seconds:
+            return None
+        return users_at(options_of(runner.environment).shape, users, elapsed / seconds), users

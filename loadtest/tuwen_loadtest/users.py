@@ -1,0 +1,162 @@
+"""Locust users over the SDK.
+
+With ``--arrivals closed`` a user is a caller, who asks again when the answer is there: under a stall everyone waits,
+nobody asks, and the stall is one slow request in the statistics (coordinated omission). With ``--arrivals poisson`` a
+user is a stream of requests, one a second on average at random times, that does not wait for answers; n users are n
+requests a second. Either way a latency counts from the moment that a request was due.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+
+import gevent
+from gevent.pool import Group
+from grpc.experimental.gevent import init_gevent
+from locust import User, constant, task
+
+from tuwen import Client, DeadlineExceededError, OverloadedError, RetryPolicy, TuwenError
+from tuwen_loadtest._options import LoadOptions, options_of
+from tuwen_loadtest._payloads import payloads_of
+from tuwen_loadtest._samples import Outcome, Sample
+
+__all__ = ["BulkIndexing", "ImageEmbedding", "SdkUser", "Similarity", "TextSearch"]
+
+# Before any channel is made, and after Locust patched the standard library: otherwise one call blocks all users.
+init_gevent()
+
+_numbers = itertools.count()
+_TO_UNIX = time.time() - time.perf_counter()
+_TEXTS_AN_IMAGE = 5
+_BULK = 32
+
+
+class SdkUser(User):
+    """One caller, or one stream of requests; its `call` is what it asks."""
+
+    abstract = True
+    wait_time = constant(0)
+    kind: str
+    waits_for_answers = False
+    """Whether it is a caller even with Poisson arrivals."""
+
+    def on_start(self) -> None:
+        """Take part in the process's channel."""
+        options = options_of(self.environment)
+        self._open = options.open_loop and not self.waits_for_answers
+        self._gaps = random.Random(f"{options.payloads.seed} {next(_numbers)}")  # noqa: S311 - no secret
+        self._due = time.perf_counter()
+        self._under_way = Group()
+        self._clip = _clients.join(options)
+        self.payloads = payloads_of(options.payloads)
+
+    def on_stop(self) -> None:
+        """Wait for what is under way; the last one closes the channel, without which Locust would hang at its end."""
+        self._under_way.join()
+        _clients.leave()
+
+    @task
+    def ask(self) -> None:
+        """Send the next request, when it is due."""
+        if not self._open:
+            self._measure(time.perf_counter())
+            return
+        self._due += self._gaps.expovariate(1.0)
+        gevent.sleep(max(0.0, self._due - time.perf_counter()))
+        self._under_way.spawn(self._measure, self._due)
+
+    def call(self, clip: Client) -> object:
+        """Ask the service something."""
+        raise NotImplementedError
+
+    def _measure(self, due: float) -> None:
+        lag = time.perf_counter() - due
+        failure: TuwenError | None = None
+        try:
+            self.call(self._clip)
+        except TuwenError as error:
+            failure = error
+        seconds = time.perf_counter() - due
+        self.environment.events.request.fire(
+            request_type="gRPC",
+            name=self.kind,
+            response_time=seconds * 1e3,
+            response_length=0,
+            exception=failure,
+            context={"sample": Sample(self.kind, due + _TO_UNIX, lag, seconds, _outcome(failure))},
+        )
+
+
+class ImageEmbedding(SdkUser):
+    """Embeds one picture."""
+
+    weight = 3
+    kind = "image"
+
+    def call(self, clip: Client) -> object:
+        return clip.embed_images([self.payloads.image()])
+
+
+class TextSearch(SdkUser):
+    """Embeds one query."""
+
+    weight = 6
+    kind = "text"
+
+    def call(self, clip: Client) -> object:
+        return clip.embed_texts([self.payloads.query()])
+
+
+class Similarity(SdkUser):
+    """Compares a picture with a few texts."""
+
+    weight = 1
+    kind = "similarity"
+
+    def call(self, clip: Client) -> object:
+        texts = [self.payloads.query() for _ in range(_TEXTS_AN_IMAGE)]
+        return clip.similarity(images=[self.payloads.image()], texts=texts)
+
+
+class BulkIndexing(SdkUser):
+    """Embeds pictures by the batch, one batch after the other, as an index is built beside the search."""
+
+    fixed_count = 1
+    kind = "bulk"
+    waits_for_answers = True
+
+    def call(self, clip: Client) -> object:
+        return clip.embed_images([self.payloads.image() for _ in range(_BULK)])
+
+
+def _outcome(failure: TuwenError | None) -> Outcome:
+    if failure is None:
+        return "answered"
+    if isinstance(failure, OverloadedError):
+        return "refused"
+    return "timed out" if isinstance(failure, DeadlineExceededError) else "failed"
+
+
+class _Clients:
+    """One client for all users of the process, closed after the last: a channel carries any number of requests."""
+
+    def __init__(self) -> None:
+        self._client: Client | None = None
+        self._users = 0
+
+    def join(self, options: LoadOptions) -> Client:
+        self._users += 1
+        if self._client is None:  # without retries: a refusal is what is to be counted
+            self._client = Client(options.url, timeout=options.deadline, retries=RetryPolicy(attempts=1))
+        return self._client
+
+    def leave(self) -> None:
+        self._users -= 1
+        if self._users == 0 and self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+_clients = _Clients()
