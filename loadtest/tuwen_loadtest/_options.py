@@ -11,6 +11,7 @@ from typing import Any
 from locust.env import Environment
 
 from tuwen import InvalidArgumentError
+from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._payloads import PayloadOptions
 from tuwen_loadtest._slo import Objective, parse_slo
 from tuwen_loadtest._users_over_time import SHAPES
@@ -25,7 +26,7 @@ class LoadOptions:
     """The choices of a load test.
 
     Attributes:
-        url: the server's gRPC endpoint.
+        connection: the server, and what opens it.
         open_loop: requests come at random times (Poisson) and do not wait for answers.
         shape: one of `SHAPES`.
         deadline: of a call, in seconds.
@@ -35,7 +36,7 @@ class LoadOptions:
         warmup: seconds at the beginning that do not count for them.
     """
 
-    url: str
+    connection: Connection
     open_loop: bool
     shape: str
     deadline: float
@@ -80,7 +81,7 @@ def options_of(environment: Environment) -> LoadOptions:
     """
     parsed: Any = environment.parsed_options
     return LoadOptions(
-        url=environment.host or _URL,
+        connection=Connection.from_environment(environment.host or _URL),
         open_loop=parsed.arrivals == "poisson",
         shape=parsed.shape,
         deadline=parsed.deadline,

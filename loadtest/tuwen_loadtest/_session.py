@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuwen import Client, ModelStatistics, TuwenError
+from tuwen import ModelStatistics, TuwenError
 from tuwen._statistics import difference
+from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._payloads import PayloadOptions
 from tuwen_loadtest._samples import Sample, read_samples
 from tuwen_loadtest._usage import Usage, usage_of
@@ -40,7 +42,7 @@ class Plan:
     """One run of Locust.
 
     Attributes:
-        url: the server's gRPC endpoint.
+        connection: the server, and what opens it.
         open_loop: `users` are requests a second, at random times; else callers at the same time.
         users: how many.
         shape: over time, of `SHAPES`.
@@ -50,7 +52,7 @@ class Plan:
         payloads: what is sent.
     """
 
-    url: str
+    connection: Connection
     open_loop: bool
     users: int
     shape: str
@@ -63,7 +65,7 @@ class Plan:
         """The command line that runs it."""
         payloads = self.payloads
         options = {
-            "--host": self.url,
+            "--host": self.connection.url,
             "--arrivals": "poisson" if self.open_loop else "closed",
             "--users": self.users,
             "--shape": self.shape,
@@ -109,13 +111,19 @@ def run(plan: Plan, server_pid: int | None = None) -> Run:
         LoadTestError: Locust failed, or did not end.
         TuwenError: the server is not there.
     """
-    with Client(plan.url) as clip, tempfile.TemporaryDirectory() as folder:
+    with plan.connection.client(plan.deadline) as clip, tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "samples.npz"
         before, used, usage, began = clip.statistics(), _children_cpu(), _usage(server_pid), time.perf_counter()
         limit = plan.seconds + plan.deadline + _START_TIMEOUT
         try:
             finished = subprocess.run(
-                plan.command(file), capture_output=True, text=True, timeout=limit, check=False, stdin=subprocess.DEVNULL
+                plan.command(file),
+                env={**os.environ, **plan.connection.to_environment()},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=limit,
+                check=False,
             )
         except subprocess.TimeoutExpired as error:
             raise LoadTestError(f"Locust did not end within {limit:.0f} seconds") from error
@@ -133,21 +141,21 @@ def run(plan: Plan, server_pid: int | None = None) -> Run:
 
 
 @contextmanager
-def served(target: str, say: Callable[[str], None]) -> Iterator[tuple[str, int | None]]:
-    """The endpoint of a target, and the process of its server where that was started here, for as long as the test.
+def served(target: Connection, say: Callable[[str], None]) -> Iterator[tuple[Connection, int | None]]:
+    """Where the target is, and the process of its server where that was started here, for as long as the test.
 
     Args:
-        target: ``host:port``, or the folder of a repository.
+        target: a server, or in place of its address the folder of a repository.
         say: is told what is going on.
     """
-    if not Path(target).is_dir():
+    if not Path(target.url).is_dir():
         yield target, None
         return
     from tuwen_build.server import EmbeddedServer, ServerOptions  # noqa: PLC0415 - a server elsewhere needs none here
 
-    say(f"serving {target}")
-    with EmbeddedServer(Path(target), ServerOptions.on_free_ports()) as server:
-        yield server.grpc_url, server.pid
+    say(f"serving {target.url}")
+    with EmbeddedServer(Path(target.url), ServerOptions.on_free_ports()) as server:
+        yield Connection(server.grpc_url), server.pid
 
 
 def _children_cpu() -> float:

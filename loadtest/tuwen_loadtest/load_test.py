@@ -6,11 +6,12 @@ import math
 import os
 import platform
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from tuwen import Client, InvalidArgumentError
+from tuwen import InvalidArgumentError
+from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._curve import curve_of
 from tuwen_loadtest._payloads import PayloadOptions
 from tuwen_loadtest._report import Report, write_report
@@ -20,6 +21,7 @@ from tuwen_loadtest._users_over_time import SHAPES
 from tuwen_loadtest._verdict import judge
 
 __all__ = [
+    "Connection",
     "LoadTestError",
     "LoadTestOptions",
     "PayloadOptions",
@@ -78,11 +80,11 @@ class LoadTestOptions:
             raise InvalidArgumentError(f"nothing is called {unknown[0]!r}; ask {', '.join(KINDS)}")
 
 
-def load_test(target: str, options: LoadTestOptions, say: Callable[[str], None] = lambda _: None) -> Report:
+def load_test(target: Connection, options: LoadTestOptions, say: Callable[[str], None] = lambda _: None) -> Report:
     """Ask a server as people would, and report how it answered.
 
     Args:
-        target: its ``host:port``, or the folder of a repository, which is then served for the test.
+        target: where it is; a folder of a repository in place of the address is served for the test.
         options: how it is asked.
         say: is told of each step as it begins.
 
@@ -91,20 +93,22 @@ def load_test(target: str, options: LoadTestOptions, say: Callable[[str], None] 
         ServeError: the repository cannot be served.
         TuwenError: the server is not there.
     """
-    with served(target, say) as (url, pid):
-        with Client(url) as clip:
+    with served(target, say) as (connection, pid):
+        with connection.client(options.deadline) as clip:
             card = clip.model_card()
-        plan = _plan(url, options, say)
+        plan = _plan(connection, options, say)
         finished = []
         for repetition in range(options.repetitions):
             say(f"repetition {repetition + 1} of {options.repetitions}: {options.seconds:g} s, {_load(plan)}")
-            finished.append(run(plan, pid))
+            # other queries of the same frequencies: a server remembers those of the last repetition
+            payloads = replace(plan.payloads, seed=plan.payloads.seed + repetition)
+            finished.append(run(replace(plan, payloads=payloads), pid))
     curves = []
     if plan.shape == "ramp" and plan.open_loop:
         curves = [curve_of(one.samples, options.seconds, options.objectives) for one in finished]
     verdicts = [judge(one.samples, options.objectives, warmup=options.warmup) for one in finished]
     return Report(
-        f"Load test of {target}: {_load(plan)}",
+        f"Load test of {target.url}: {_load(plan)}",
         _machine(),
         card,
         options.objectives,
@@ -113,9 +117,11 @@ def load_test(target: str, options: LoadTestOptions, say: Callable[[str], None] 
     )
 
 
-def _plan(url: str, options: LoadTestOptions, say: Callable[[str], None]) -> Plan:
+def _plan(connection: Connection, options: LoadTestOptions, say: Callable[[str], None]) -> Plan:
     def plan(*, open_loop: bool, users: float, shape: str, seconds: float) -> Plan:
-        return Plan(url, open_loop, math.ceil(users), shape, seconds, options.deadline, options.kinds, options.payloads)
+        return Plan(
+            connection, open_loop, math.ceil(users), shape, seconds, options.deadline, options.kinds, options.payloads
+        )
 
     if options.users is not None:
         return plan(open_loop=False, users=options.users, shape=options.shape, seconds=options.seconds)

@@ -16,8 +16,9 @@ import gevent
 from gevent.pool import Group
 from grpc.experimental.gevent import init_gevent
 from locust import User, constant, task
+from locust.user.task import LOCUST_STATE_STOPPING
 
-from tuwen import Client, DeadlineExceededError, OverloadedError, RetryPolicy, TuwenError
+from tuwen import Client, DeadlineExceededError, OverloadedError, TuwenError
 from tuwen_loadtest._options import LoadOptions, options_of
 from tuwen_loadtest._payloads import payloads_of
 from tuwen_loadtest._samples import Outcome, Sample
@@ -65,6 +66,8 @@ class SdkUser(User):
             return
         self._due += self._gaps.expovariate(1.0)
         gevent.sleep(max(0.0, self._due - time.perf_counter()))
+        if self._state == LOCUST_STATE_STOPPING:
+            return  # it was due after the end
         self._under_way.spawn(self._measure, self._due)
 
     def call(self, clip: Client) -> object:
@@ -148,8 +151,8 @@ class _Clients:
 
     def join(self, options: LoadOptions) -> Client:
         self._users += 1
-        if self._client is None:  # without retries: a refusal is what is to be counted
-            self._client = Client(options.url, timeout=options.deadline, retries=RetryPolicy(attempts=1))
+        if self._client is None:
+            self._client = options.connection.client(options.deadline)
         return self._client
 
     def leave(self) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tuwen import InvalidArgumentError
+from tuwen import InvalidArgumentError, Tls
 from tuwen_build.samples import sample
+from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._curve import curve_of
 from tuwen_loadtest._payloads import PayloadOptions, Payloads
 from tuwen_loadtest._samples import Outcome, Sample, read_samples, write_samples
@@ -221,3 +222,24 @@ def test_options_are_checked() -> None:
     ):
         with pytest.raises(InvalidArgumentError, match=message):
             LoadTestOptions(**options)
+
+
+class TestConnection:
+    def test_locust_is_told_by_its_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        told = Connection("clip:8001", Tls(ca="/etc/ca.pem"), {"authorization": "Bearer secret", "x-tenant": "a:b"})
+        for name, value in told.to_environment().items():
+            monkeypatch.setenv(name, value)
+        found = Connection.from_environment("clip:8001")
+        assert (found.url, found.headers) == (told.url, told.headers)
+        assert found.tls == told.tls
+        assert "secret" not in repr(found)
+
+    def test_without_anything_it_talks_plainly(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert Connection.from_environment("clip:8001") == Connection("clip:8001")
+        monkeypatch.setenv("TUWEN_TLS", "1")
+        assert Connection.from_environment("clip:8001").tls == Tls()
+
+    def test_a_header_without_a_colon(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TUWEN_HEADERS", "secret")
+        with pytest.raises(InvalidArgumentError, match="without a colon"):
+            Connection.from_environment("clip:8001")

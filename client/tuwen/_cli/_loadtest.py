@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from tuwen._cli._options import JsonOption, needs_extra
+from tuwen._cli._options import JsonOption, needs_extra, settings
 
 if TYPE_CHECKING:
     from tuwen_loadtest.load_test import Report
@@ -56,7 +56,14 @@ def loadtest(
     Latencies count from the moment when a request was due, so that a stall is felt by all that came meanwhile.
     """
     with needs_extra("loadtest"):
-        from tuwen_loadtest.load_test import LoadTestOptions, PayloadOptions, load_test, parse_slo, write_report
+        from tuwen_loadtest.load_test import (
+            Connection,
+            LoadTestOptions,
+            PayloadOptions,
+            load_test,
+            parse_slo,
+            write_report,
+        )
     options = LoadTestOptions(
         rate=rate,
         users=users,
@@ -70,7 +77,11 @@ def loadtest(
         payloads=PayloadOptions(images, queries, skew, seed),
     )
     console = Console(stderr=True)
-    report = load_test(target, options, lambda step: console.print(step, highlight=False, markup=False))
+
+    def say(step: str) -> None:
+        console.print(step, highlight=False, markup=False)
+
+    report = load_test(Connection(target, *settings()), options, say)
     write_report(report, output)
     typer.echo((output / "report.json").read_text(encoding="utf-8") if as_json else _in_words(report, output))
     if report.missed:

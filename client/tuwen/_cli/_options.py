@@ -31,6 +31,7 @@ __all__ = [
     "print_json",
     "print_scores",
     "print_table",
+    "settings",
 ]
 
 UrlOption = Annotated[
@@ -67,9 +68,14 @@ def connection(
     )
 
 
+def settings() -> tuple[Tls | None, dict[str, str]]:
+    """What stands before the command: encryption and headers."""
+    return _connection.get()
+
+
 def connect(url: str, timeout: float, *, preprocess: Preprocess = "server") -> Client:
     """A client with the settings that stand before the command."""
-    tls, headers = _connection.get()
+    tls, headers = settings()
     return Client(url, timeout=timeout, tls=tls, headers=headers, preprocess=preprocess)
 
 

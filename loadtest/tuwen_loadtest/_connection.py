@@ -1,0 +1,60 @@
+"""How the load generator's processes reach a guarded server: by the command line's own environment variables.
+
+A secret on Locust's command line would show in every list of processes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tuwen import Client, InvalidArgumentError, RetryPolicy, Tls
+
+__all__ = ["Connection"]
+
+_FILES = {"ca": "TUWEN_CA", "certificate": "TUWEN_CERTIFICATE", "key": "TUWEN_KEY"}
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A server, and what opens it.
+
+    Attributes:
+        url: its gRPC endpoint.
+        tls: encryption; None talks plainly.
+        headers: what every request carries. Never shown in `repr`.
+    """
+
+    url: str
+    tls: Tls | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_environment(cls, url: str) -> Connection:
+        """With what stands in ``TUWEN_TLS``, ``TUWEN_CA``, ``TUWEN_CERTIFICATE``, ``TUWEN_KEY`` and ``TUWEN_HEADERS``.
+
+        Raises:
+            InvalidArgumentError: a header has no colon.
+        """
+        ca, certificate, key = (os.environ.get(variable) or None for variable in _FILES.values())
+        lines = [line for line in os.environ.get("TUWEN_HEADERS", "").splitlines() if line.strip()]
+        if any(":" not in line for line in lines):
+            raise InvalidArgumentError("TUWEN_HEADERS holds a line without a colon; a header is 'name: value'")
+        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        encrypted = ca or certificate or key or os.environ.get("TUWEN_TLS")
+        return cls(url, Tls(ca, certificate, key) if encrypted else None, headers)
+
+    def to_environment(self) -> dict[str, str]:
+        """Variables that `from_environment` reads the same from."""
+        variables = {"TUWEN_HEADERS": "\n".join(f"{name}: {value}" for name, value in self.headers.items())}
+        if self.tls:
+            variables["TUWEN_TLS"] = "1"
+            found = {variable: getattr(self.tls, name) for name, variable in _FILES.items()}
+            variables |= {variable: os.fspath(path) for variable, path in found.items() if path is not None}
+        return variables
+
+    def client(self, timeout: float) -> Client:
+        """A client without retries: a refusal is what is to be counted."""
+        retries = RetryPolicy(attempts=1)
+        return Client(self.url, timeout=timeout, tls=self.tls, headers=self.headers, retries=retries)
