@@ -26,7 +26,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(output.glob("tuwen-*.whl"))
 
 
-def test_it_holds_both_packages_and_the_model_repository(wheel: Path) -> None:
+def test_it_holds_all_packages_and_the_model_repository(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for name in (
         "tuwen/py.typed",
@@ -38,6 +38,7 @@ def test_it_holds_both_packages_and_the_model_repository(wheel: Path) -> None:
         "tuwen_build/model_repository/vision_encoder/config.pbtxt",
         "tuwen_build/model_repository/shared/items.py",
         "tuwen_build/model_repository/text_tokenization/1/byte_pairs.py",
+        "tuwen_loadtest/locustfile.py",
     ):
         assert name in names
     assert not any("__pycache__" in name for name in names)
