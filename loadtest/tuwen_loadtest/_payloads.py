@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from tuwen import InvalidArgumentError
+from tuwen._images import IMAGE_SUFFIXES, image_files
 from tuwen_build.traffic import photographs, queries
 
 __all__ = ["PayloadOptions", "Payloads", "payloads_of"]
@@ -18,7 +19,6 @@ __all__ = ["PayloadOptions", "Payloads", "payloads_of"]
 # sizes, and how many of 32 photographs have them
 _SIZES = {(480, 640): 8, (640, 480): 8, (800, 800): 8, (1280, 960): 5, (1920, 1080): 2, (4032, 3024): 1}
 _DISTINCT_QUERIES = 10_000
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"}
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ def _made_images(seed: int) -> Sequence[bytes]:
 
 
 def _read_images(folder: Path) -> Sequence[bytes]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    files = sorted(image_files(folder))
     if not files:
-        raise InvalidArgumentError(f"{folder} holds no pictures ({', '.join(sorted(_SUFFIXES))})")
+        raise InvalidArgumentError(f"{folder} holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return [path.read_bytes() for path in files]
 
 

@@ -33,7 +33,6 @@ table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .2rem .8re
 td:first-child, th:first-child { text-align: left } tr { border-bottom: 1px solid #ddd }
 .met { color: #187a3c } .missed { color: #b3261e; font-weight: bold } svg { max-width: 100%; height: auto }
 """
-_PERCENTILES = ("p50", "p90", "p99", "p99.9", "max")
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,7 @@ def _summary_rows(report: Report) -> Iterable[list[str]]:
     summaries = [verdict.summary for _, verdict in report.runs]
     for name in ("offered", "throughput", "goodput"):
         yield row(f"{name}, a second", [getattr(summary, name) for summary in summaries], "{:.1f}")
-    for name in _PERCENTILES:
+    for name in summaries[0].latencies:
         yield row(f"{name}, ms", [summary.latencies[name] * 1e3 for summary in summaries], "{:.0f}")
     for name in ("refused", "timeouts", "failures"):
         yield row(name, [getattr(summary, name) for summary in summaries], "{:.2%}")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
-from pathlib import Path
 
 from tuwen import InvalidArgumentError
 from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._curve import curve_of
+from tuwen_loadtest._machine import processor, versions
 from tuwen_loadtest._payloads import PayloadOptions
 from tuwen_loadtest._report import Report, write_report
 from tuwen_loadtest._session import KINDS, LoadTestError, Plan, run, served
@@ -139,11 +137,8 @@ def _load(plan: Plan) -> str:
 
 
 def _machine() -> dict[str, str]:
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").is_file() else []
-    names = {line.split(":")[1].strip() for line in lines if line.startswith("model name")}
     return {
-        "the load generator's processor": ", ".join(sorted(names)) or platform.processor() or platform.machine(),
+        "the load generator's processor": processor(),
         "its cores": str(os.cpu_count()),
-        "python": platform.python_version(),
-        **{name: version(name) for name in _LIBRARIES},
+        **versions(_LIBRARIES),
     }

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -164,9 +163,7 @@ def measure_litserve(checkpoint: Path, work: Work, plan: Plan) -> Mapping[str, A
 
 @contextmanager
 def _litserve(checkpoint: Path, threads: int) -> Iterator[str]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = ServerOptions.on_free_ports().with_ports_resolved().http_port
     url = f"http://127.0.0.1:{port}"
     command = [str(_PEERS), str(_HERE / "_peer_server.py"), str(checkpoint), str(port)]
     quiet = subprocess.DEVNULL

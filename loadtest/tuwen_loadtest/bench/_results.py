@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tuwen_loadtest._machine import cpu_flags, processor, versions
 from tuwen_loadtest.bench._contestants import Service
 
 __all__ = ["Results", "machine"]
@@ -58,13 +57,10 @@ class Results:
 
 def machine(threads: int) -> dict[str, str]:
     """Hardware and versions."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="ascii").splitlines()
-    names = {line.split(":")[1].strip() for line in lines if line.startswith("model name")}
-    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    flags = cpu_flags()
     units = [name for name, flag in (("AMX", "amx_tile"), ("AVX-512", "avx512f"), ("AVX2", "avx2")) if flag in flags]
     return {
-        "processor": f"{', '.join(sorted(names))} ({', '.join(units)})",
+        "processor": f"{processor()} ({', '.join(units)})",
         "cores": f"{os.cpu_count()}, of which every contestant computes on {threads}",
-        "python": platform.python_version(),
-        **{name: version(name) for name in _LIBRARIES},
+        **versions(_LIBRARIES),
     }

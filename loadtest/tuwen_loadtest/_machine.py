@@ -1,0 +1,32 @@
+"""What a number was measured on."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator, Set
+from importlib.metadata import version
+from pathlib import Path
+
+__all__ = ["cpu_flags", "processor", "versions"]
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def processor() -> str:
+    """The name of the processor."""
+    return ", ".join(sorted(set(_values("model name")))) or platform.processor() or platform.machine()
+
+
+def cpu_flags() -> Set[str]:
+    """What Linux says that it can do, such as ``amx_tile``."""
+    return set(next(_values("flags"), "").split())
+
+
+def versions(libraries: Iterable[str]) -> dict[str, str]:
+    """Of Python and of these."""
+    return {"python": platform.python_version(), **{name: version(name) for name in libraries}}
+
+
+def _values(name: str) -> Iterator[str]:
+    lines = _CPUINFO.read_text(encoding="utf-8").splitlines() if _CPUINFO.is_file() else []
+    return (line.split(":")[1].strip() for line in lines if line.startswith(name))
