@@ -6,33 +6,35 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 from transformers import BertTokenizer, ChineseCLIPImageProcessorPil, ChineseCLIPProcessor
 
-from tuwen import Client
 from tuwen_build.allocation import keep_freed_memory
 from tuwen_build.encoders import Precision
 from tuwen_build.options import BuildOptions
 from tuwen_build.quiet import quiet_transformers
 from tuwen_build.repository import build_repository
 from tuwen_build.seeded import BASE_PATCH16, TINY, write_seeded_checkpoint
-from tuwen_build.server import EmbeddedServer, ServerOptions
 from tuwen_build.traffic import CALLERS, Work, photographs, queries
 from tuwen_build.tuning import ENCODERS, Settings, apply, limit_waiting
-from tuwen_loadtest.bench._contestants import Plan, Service, measure_litserve, measure_service, run_loop, write_work
 from tuwen_loadtest.bench._decode import measure_decoding
+from tuwen_loadtest.bench._litserve import litserve
+from tuwen_loadtest.bench._loop import Loop, write_work
 from tuwen_loadtest.bench._report import write_report
-from tuwen_loadtest.bench._results import Results, machine
+from tuwen_loadtest.bench._results import KINDS, Results, machine
+from tuwen_loadtest.bench._rounds import Ours, Plan, compare, curves
+from tuwen_loadtest.bench._service import service
 
 __all__ = ["main"]
 
 _PATIENCE = 2  # what waits so many times longer than under saturation, and a second, is refused
+_SERVED = (4, 8, 16, 32)
+"""Batches that a busy service forms."""
 _MODELS = {
     "base": ("Chinese-CLIP ViT-B/16, seeded random weights", BASE_PATCH16),
     "tiny": ("a tiny Chinese-CLIP", TINY),
@@ -45,14 +47,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tuwen_loadtest.bench", description=__doc__)
     parser.add_argument("--model", choices=list(_MODELS), default="base")
     parser.add_argument("--threads", type=int, default=1, help="that each contestant computes with (default: 1)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement (default: 10)")
+    parser.add_argument("--rounds", type=int, default=3, help="in which everybody has a turn (default: 3)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement (default: 5)")
     parser.add_argument("--output", type=Path, default=Path(".cache/bench"), help="where the report goes")
     arguments = parser.parse_args()
     quiet_transformers()
     keep_freed_memory()
     name, dimensions = _MODELS[arguments.model]
-    plan = Plan(arguments.seconds, min(5.0, arguments.seconds / 2), arguments.threads)
-    work = Work(photographs(32), queries(int(20_000 * max(5.0, arguments.seconds))))
+    plan = Plan(arguments.rounds, arguments.seconds, arguments.threads)
+    work = Work(photographs(32), queries(int(20_000 * max(1, plan.rounds) * max(5.0, plan.seconds) / 3)))
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = write_seeded_checkpoint(Path(folder) / "checkpoint", dimensions)
         _complete_for_peers(checkpoint, dimensions)
@@ -61,48 +64,54 @@ def main() -> None:
     sys.stdout.write((arguments.output / "report.md").read_text(encoding="utf-8"))
 
 
-def _build(checkpoint: Path) -> Mapping[Precision, Path]:
+def _build(checkpoint: Path) -> Mapping[str, Path]:
     precisions: tuple[Precision, ...] = ("fp32", "bf16", "fp16" if torch.cuda.is_available() else "int8")
-    repositories = {precision: checkpoint.with_name(precision) for precision in precisions}
-    for precision, repository in repositories.items():
+    repositories: dict[str, Path] = {}
+    for precision in precisions:
         _console.print(f"{precision}: building")
-        build_repository(str(checkpoint), repository, BuildOptions(precision=precision))
+        repositories[precision] = checkpoint.with_name(precision)
+        build_repository(str(checkpoint), repositories[precision], BuildOptions(precision=precision))
     return repositories
 
 
-def _measure(checkpoint: Path, repositories: Mapping[Precision, Path], work: Work, plan: Plan) -> Results:
+def _measure(checkpoint: Path, repositories: Mapping[str, Path], work: Work, plan: Plan) -> Results:
     work_file = checkpoint.with_name("work.json")
     write_work(Work(work.images, work.texts[:256]), work_file)
-    limits: dict[str, Any] = {}
-    services: dict[str, Mapping[str, Service]] = {}
-    vectors: dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
-    for precision, repository in repositories.items():
-        _console.print(f"{precision}: the encoder alone")
-        limits[precision] = run_loop("encoder", repository, work_file, plan.threads, plan.seconds / 4)
-        for encoder in ENCODERS.values():
-            apply(repository, encoder, Settings(instances=1, threads=plan.threads, delay_microseconds=100))
-        rates = {kind: max(limits[precision][kind].values()) for kind in ENCODERS}
-        patience = {kind: max(1.0, _PATIENCE * CALLERS[kind] / rate) for kind, rate in rates.items()}
-        limit_waiting(repository, patience)
-        _console.print(f"{precision}: the service")
-        services[precision] = measure_service(repository, work, plan)
-        vectors[precision] = _vectors(repository, work)
-    peers = {}
-    for loop in ("transformers", "sentence-transformers"):
-        _console.print(f"{loop}: a loop")
-        peers[loop] = run_loop(loop, checkpoint, work_file, plan.threads, plan.seconds)
-    _console.print("LitServe")
-    peers["LitServe"] = {kind: found.rate for kind, found in measure_litserve(checkpoint, work, plan).items()}
+    with ExitStack() as stack:
+        ours, found = {}, {}
+        for precision, repository in repositories.items():
+            _console.print(f"{precision}: the encoder alone, by batch size")
+            encoder = stack.enter_context(Loop("encoder", repository, work_file, plan.threads))
+            found[precision] = curves(encoder, plan)
+            best = {kind: max(_SERVED, key=lambda size: found[precision][kind][size].rate) for kind in KINDS}
+            _settle(repository, {kind: found[precision][kind][best[kind]].rate for kind in KINDS}, plan)
+            ours[precision] = Ours(encoder, best, stack.enter_context(service(repository, work)))
+        vectors = {precision: mine.service.vectors() for precision, mine in ours.items()}
+        _console.print("the peers start")
+        loops = {
+            name: stack.enter_context(Loop(name, checkpoint, work_file, plan.threads))
+            for name in ("transformers", "sentence-transformers")
+        }
+        server = stack.enter_context(litserve(checkpoint, work, plan.threads))
+        rounds, peers = compare(ours, loops, server, plan, _console.print)
     _console.print("decoding")
-    decoding = measure_decoding(plan.seconds / 3)
-    cosines: dict[str, Mapping[str, float]] = {
+    cosines = {
         precision: {
-            kind: float((found * exact).sum(1).min())
-            for kind, found, exact in zip(("images", "texts"), vectors[precision], vectors["fp32"], strict=True)
+            kind: float((mine * exact).sum(1).min())
+            for kind, mine, exact in zip(KINDS, vectors[precision], vectors["fp32"], strict=True)
         }
         for precision in repositories
     }
-    return Results(machine(plan.threads), limits, services, cosines, peers, decoding)
+    starts = {precision: mine.service.start for precision, mine in ours.items()}
+    decoding = measure_decoding(plan.seconds / 2)
+    return Results(machine(plan.threads), found, starts, rounds, cosines, peers, decoding)
+
+
+def _settle(repository: Path, rates: Mapping[str, float], plan: Plan) -> None:
+    """The encoders as everybody computes, and no wait that leads to nothing."""
+    for encoder in ENCODERS.values():
+        apply(repository, encoder, Settings(instances=1, threads=plan.threads, delay_microseconds=100))
+    limit_waiting(repository, {kind: max(1.0, _PATIENCE * CALLERS[kind] / rate) for kind, rate in rates.items()})
 
 
 def _complete_for_peers(checkpoint: Path, dimensions: dict[str, Any]) -> None:
@@ -111,11 +120,6 @@ def _complete_for_peers(checkpoint: Path, dimensions: dict[str, Any]) -> None:
     images = ChineseCLIPImageProcessorPil(size={"height": side, "width": side}, do_center_crop=False)
     processor: Any = ChineseCLIPProcessor
     processor(images, BertTokenizer(str(checkpoint / "vocab.txt"))).save_pretrained(checkpoint)
-
-
-def _vectors(repository: Path, work: Work) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server, Client(server.grpc_url) as clip:
-        return clip.embed_images(list(work.images)), clip.embed_texts(list(work.texts[:64]))
 
 
 if __name__ == "__main__":

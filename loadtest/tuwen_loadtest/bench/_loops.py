@@ -1,7 +1,8 @@
-"""What there is without a service: a loop over the work, alone on its cores.
+"""What there is without a service: the encoder alone, and the loops that peers offer.
 
-Run by `_contestants` as ``python _loops.py LOOP SOURCE WORK SECONDS``, in a process of its own and maybe in another
-environment, so that it imports nothing of tuwen but what the encoder's loop measures. Prints one JSON object.
+Run by `_loop` as ``python _loops.py LOOP SOURCE WORK``, in a process of its own and maybe in another environment, so
+that it imports nothing of tuwen. It prints its tasks once they can begin, and then, for every ``{"task", "batch",
+"seconds"}`` that it reads, what it measured; both as a line of JSON.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,54 +23,45 @@ from PIL import Image
 from torch import Tensor
 
 Loop = Callable[..., object]
-_BATCH = 8
+Tasks = dict[str, tuple[Loop, Sequence[Any]]]
+"""By name: what embeds a batch, and the items that batches are cut from."""
 _CONTEXT = 52  # tokens, of which a query takes a few
+_LENGTHS = (8, 16, 24, 32, 52)
+_BATCH = 32
 _DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def timed(embed: Loop, items: Sequence[Any], batch: int, seconds: float) -> tuple[float, float]:
-    """Items a second, of whole batches; and how many seconds the first batch, which warms up, took longer."""
+def timed(embed: Loop, items: Sequence[Any], batch: int, seconds: float) -> dict[str, float]:
+    """Items a second, of whole batches; the median of a batch, and by how much the first, a warm-up, took longer."""
     batches = [items[start : start + batch] for start in range(0, len(items) - batch + 1, batch)]
     start = time.perf_counter()
     embed(batches[0])
     first = time.perf_counter() - start
-    done, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < seconds:
-        embed(batches[done % len(batches)])
-        done += 1
-    return done * batch / elapsed, first - elapsed / done
+    times, start = [], time.perf_counter()
+    while sum(times) < seconds:
+        embed(batches[len(times) % len(batches)])
+        times.append(time.perf_counter() - start - sum(times))
+    median = statistics.median(times)
+    return {"rate": len(times) * batch / sum(times), "median": median, "first": first - median}
 
 
-def rate(embed: Loop, items: Sequence[Any], batch: int, seconds: float) -> float:
-    """Items a second."""
-    return timed(embed, items, batch, seconds)[0]
-
-
-def encoder(repository: Path, work: dict[str, list[Any]], seconds: float) -> dict[str, Any]:
+def encoder(repository: Path, work: dict[str, list[Any]]) -> Tasks:
     """The exported encoders on ready tensors: what no service of this precision can surpass.
 
     Texts have as many tokens as the work's queries, Chinese characters all of them, with a start and an end.
     """
-    found: dict[str, Any] = {"images": {}, "texts": {}, "lengths": {}, "first": {"images": 0.0, "texts": 0.0}}
-    with torch.inference_mode(), torch.jit.optimized_execution(False):  # as the server runs them
-        vision, text = (_loaded(repository / name / "1" / "model.pt") for name in ("vision_encoder", "text_encoder"))
-        side = json.loads((repository / "manifest.json").read_text(encoding="utf-8"))["image_size"]
-        pixels = torch.randint(0, 256, (32, 3, side, side), dtype=torch.uint8)
-        queries = torch.tensor(
-            [[200] * (len(query) + 2) + [0] * (_CONTEXT - len(query) - 2) for query in work["texts"]]
-        )
+    vision, text = (_loaded(repository / name / "1" / "model.pt") for name in ("vision_encoder", "text_encoder"))
+    side = json.loads((repository / "manifest.json").read_text(encoding="utf-8"))["image_size"]
+    pixels = torch.randint(0, 256, (_BATCH, 3, side, side), dtype=torch.uint8)
+    queries = torch.tensor([[200] * (len(query) + 2) + [0] * (_CONTEXT - len(query) - 2) for query in work["texts"]])
 
-        def embed_ids(ids: Tensor) -> object:
-            return text(ids, ids.sign())
+    def embed_ids(ids: Tensor) -> object:
+        return text(ids, ids.sign())
 
-        for kind, embed, items in (("images", vision, pixels), ("texts", embed_ids, queries)):
-            for batch in (1, 2, 4, 8, 16, 32):
-                found[kind][batch], first = timed(embed, items, batch, seconds)
-                if batch > 1:  # the server's warm-up has seen batches of one
-                    found["first"][kind] = max(found["first"][kind], first)
-        for length in (8, 16, 24, 32, 52):
-            found["lengths"][length] = rate(embed_ids, torch.full((_BATCH, length), 200), _BATCH, seconds)
-    return found
+    by_length: Tasks = {
+        f"texts of {length} tokens": (embed_ids, torch.full((_BATCH, length), 200)) for length in _LENGTHS
+    }
+    return {"images": (vision, pixels), "texts": (embed_ids, queries), **by_length}
 
 
 def _loaded(path: Path) -> Loop:
@@ -77,8 +70,8 @@ def _loaded(path: Path) -> Loop:
     return lambda *tensors: module(*(tensor.to(_DEVICE) for tensor in tensors)).cpu()
 
 
-def transformers_loop(checkpoint: Path, work: dict[str, list[Any]], seconds: float) -> dict[str, float]:
-    """The model's own classes, as its card shows them, with a batch of eight."""
+def transformers_loop(checkpoint: Path, work: dict[str, list[Any]]) -> Tasks:
+    """The model's own classes, as its card shows them."""
     from transformers import ChineseCLIPModel, ChineseCLIPProcessor
 
     model = ChineseCLIPModel.from_pretrained(checkpoint).to(_DEVICE).eval()
@@ -93,45 +86,45 @@ def transformers_loop(checkpoint: Path, work: dict[str, list[Any]], seconds: flo
         inputs = processor(text=list(batch), return_tensors="pt", **padding).to(_DEVICE)
         return model.get_text_features(**inputs).pooler_output.cpu()
 
-    to_longest, to_52 = partial(texts, padding=True), partial(texts, padding="max_length", max_length=52)
-    with torch.inference_mode():
-        return {
-            "images": rate(images, work["images"], _BATCH, seconds),
-            "texts": rate(to_longest, work["texts"], _BATCH, seconds),
-            "texts padded to 52": rate(to_52, work["texts"], _BATCH, seconds),
-        }
+    return {
+        "images": (images, work["images"]),
+        "texts": (partial(texts, padding=True), work["texts"]),
+        "texts padded to 52": (partial(texts, padding="max_length", max_length=_CONTEXT), work["texts"]),
+    }
 
 
-def sentence_transformers_loop(checkpoint: Path, work: dict[str, list[Any]], seconds: float) -> dict[str, float]:
-    """``SentenceTransformer.encode``, with a batch of eight."""
+def sentence_transformers_loop(checkpoint: Path, work: dict[str, list[Any]]) -> Tasks:
+    """``SentenceTransformer.encode``."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(checkpoint), device=_DEVICE)
 
     def images(batch: Sequence[bytes]) -> object:
         pictures = [Image.open(io.BytesIO(data)) for data in batch]
-        return model.encode(pictures, batch_size=_BATCH, show_progress_bar=False)
+        return model.encode(pictures, batch_size=len(batch), show_progress_bar=False)
 
     def texts(batch: Sequence[str]) -> object:
-        return model.encode(list(batch), batch_size=_BATCH, show_progress_bar=False)
+        return model.encode(list(batch), batch_size=len(batch), show_progress_bar=False)
 
-    return {
-        "images": rate(images, work["images"], _BATCH, seconds),
-        "texts": rate(texts, work["texts"], _BATCH, seconds),
-    }
+    return {"images": (images, work["images"]), "texts": (texts, work["texts"])}
 
 
 def main() -> None:
-    """Run one loop."""
-    loop, source, work_file, seconds = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4])
+    """Load one loop, and measure what is asked for until nobody asks."""
+    loop, source, work_file = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     work = json.loads(work_file.read_text(encoding="utf-8"))
     work["images"] = [base64.b64decode(data) for data in work["images"]]
-    loops: dict[str, Callable[[Path, dict[str, list[Any]], float], dict[str, Any]]] = {
+    loops: dict[str, Callable[[Path, dict[str, list[Any]]], Tasks]] = {
         "encoder": encoder,
         "transformers": transformers_loop,
         "sentence-transformers": sentence_transformers_loop,
     }
-    print(json.dumps(loops[loop](source, work, seconds)))
+    with torch.inference_mode(), torch.jit.optimized_execution(False):  # as the server runs its encoders
+        tasks = loops[loop](source, work)
+        print(json.dumps(list(tasks)), flush=True)
+        for line in sys.stdin:
+            wanted = json.loads(line)
+            print(json.dumps(timed(*tasks[wanted["task"]], wanted["batch"], wanted["seconds"])), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,19 +2,108 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+from tuwen_build.traffic import Answers
 from tuwen_loadtest._machine import cpu_flags, processor, versions
-from tuwen_loadtest.bench._contestants import Service
 
-__all__ = ["Results", "machine"]
+__all__ = [
+    "KINDS",
+    "PADDED",
+    "Load",
+    "Results",
+    "Round",
+    "Saturated",
+    "Start",
+    "Step",
+    "Timing",
+    "machine",
+    "pooled",
+]
 
+KINDS = ("images", "texts")
+PADDED = "texts padded to 52"
+"""The task of a peer that pads every text to the context length."""
 _LIBRARIES = ("tuwen", "torch", "transformers", "tokenizers", "pillow", "numpy", "nvidia-pytriton", "tritonclient")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A loop's.
+
+    Attributes:
+        rate: items a second.
+        median: seconds of a batch.
+        first: how many seconds longer the first batch took, which warms up.
+    """
+
+    rate: float
+    median: float
+    first: float
+
+
+@dataclass(frozen=True)
+class Start:
+    """Of a service: seconds until it was ready, and its memory then."""
+
+    seconds: float
+    memory_mib: float
+
+
+@dataclass(frozen=True)
+class Saturated:
+    """A busy service: what it answered, items in a batch of its encoder, and all its CPU time for one item."""
+
+    answers: Answers
+    batch: float
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """What came of one offered rate, as a multiple of the throughput at saturation; `batch` as of `Saturated`."""
+
+    load: float
+    answers: Answers
+    batch: float
+
+
+@dataclass(frozen=True)
+class Load:
+    """The same over all rounds: medians of the good answers a second and of the batch, and everything answered."""
+
+    load: float
+    rate: float
+    answers: Answers
+    batch: float
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one precision did with one kind of items, in one round.
+
+    Attributes:
+        encoder: the encoder alone, in batches of its best size.
+        encoder_alone: the same, an item at a time.
+        alone: the service with one caller.
+        saturated: with many.
+        steps: at given rates.
+        cached: one caller, the same text again; none for images.
+    """
+
+    encoder: Timing
+    encoder_alone: Timing
+    alone: Answers
+    saturated: Saturated
+    steps: Sequence[Step] = ()
+    cached: Answers | None = None
 
 
 @dataclass(frozen=True)
@@ -23,36 +112,58 @@ class Results:
 
     Attributes:
         machine: hardware and versions.
-        limits: by precision: the encoder alone, as `_loops.encoder` tells it.
-        services: by precision and kind.
+        curves: by precision, by ``images``, ``texts`` (and then by batch size) or ``lengths`` (by tokens): the encoder.
+        starts: by precision.
+        rounds: by precision and kind.
         cosines: by precision and kind: the worst against fp32, over the work.
-        peers: by name: items a second of ``images``, ``texts`` and maybe ``texts padded to 52``.
+        peers: by name and task: items a second, in each round.
         decoding: images a second on one core, by way and size.
     """
 
     machine: Mapping[str, str]
-    limits: Mapping[str, Mapping[str, Mapping[str, float]]]
-    services: Mapping[str, Mapping[str, Service]]
+    curves: Mapping[str, Mapping[str, Mapping[int, Timing]]]
+    starts: Mapping[str, Start]
+    rounds: Mapping[str, Mapping[str, Sequence[Round]]]
     cosines: Mapping[str, Mapping[str, float]]
-    peers: Mapping[str, Mapping[str, float]]
+    peers: Mapping[str, Mapping[str, Sequence[float]]]
     decoding: Mapping[str, Mapping[str, float]]
 
-    def limit(self, precision: str, kind: str) -> float:
-        """The most that the encoder alone does, over all batch sizes, in items a second."""
-        return max(self.limits[precision][kind].values())
+    def throughput(self, precision: str, kind: str) -> Sequence[float]:
+        """Of the service, in each round."""
+        return [found.saturated.answers.rate for found in self.rounds[precision][kind]]
 
-    def encoder_seconds(self, precision: str, kind: str) -> float:
-        """The encoder alone, for one item."""
-        return 1 / self.limits[precision][kind]["1"]
+    def loads(self, precision: str, kind: str) -> Sequence[Load]:
+        """By offered rate, over all rounds."""
+        rounds = [found.steps for found in self.rounds[precision][kind]]
+        return [
+            Load(
+                steps[0].load,
+                median(step.answers.rate for step in steps),
+                pooled(step.answers for step in steps),
+                median(step.batch for step in steps),
+            )
+            for steps in zip(*rounds, strict=True)
+        ]
 
-    def best_peer(self, kind: str) -> float:
-        """Items a second of the fastest peer as it comes."""
-        return max(peer[kind] for peer in self.peers.values() if kind in peer)
+    def best_peer(self, task: str) -> Sequence[float]:
+        """The fastest peer as it comes, by the median, in each round."""
+        return max((peer[task] for peer in self.peers.values() if task in peer), key=median)
 
     def write(self, path: Path) -> None:
         """As JSON, with every single latency."""
         content: dict[str, Any] = asdict(self)
-        path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def pooled(rounds: Iterable[Answers]) -> Answers:
+    """Those of all rounds."""
+    found = list(rounds)
+    return Answers(
+        sum(answers.seconds for answers in found),
+        tuple(itertools.chain.from_iterable(answers.latencies for answers in found)),
+        tuple(itertools.chain.from_iterable(answers.refused for answers in found)),
+        sum(answers.failed for answers in found),
+    )
 
 
 def machine(threads: int) -> dict[str, str]:

@@ -1,0 +1,73 @@
+"""LitServe with the same model, as a contestant."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from tuwen_build.server import ServerOptions
+from tuwen_build.traffic import CALLERS, Ask, Work, saturate
+from tuwen_loadtest.bench._loop import PEERS, environment
+
+__all__ = ["LitServe", "litserve"]
+
+_SCRIPT = Path(__file__).with_name("_peer_server.py")
+_TIMEOUT = 30.0
+_START_TIMEOUT = 300.0
+
+
+class LitServe:
+    """A running server."""
+
+    def __init__(self, http: httpx.Client, work: Work) -> None:
+        self._http, self._work = http, work
+
+    def throughput(self, kind: str, *, seconds: float, warmup: float) -> float:
+        """Items a second under saturation."""
+        return saturate(self._ask(kind), concurrency=CALLERS[kind], seconds=seconds, warmup=warmup).rate
+
+    def _ask(self, kind: str) -> Ask:
+        if kind == "texts":
+            return lambda: self._post("/text", {"text": self._work.next_text()})
+        return lambda: self._post("/image", {"image": base64.b64encode(self._work.next_image()).decode("ascii")})
+
+    def _post(self, path: str, content: dict[str, str]) -> None:
+        self._http.post(path, json=content).raise_for_status()
+
+
+@contextmanager
+def litserve(checkpoint: Path, work: Work, threads: int) -> Iterator[LitServe]:
+    """From healthy to ended."""
+    port = ServerOptions.on_free_ports().with_ports_resolved().http_port
+    url = f"http://127.0.0.1:{port}"
+    command = [str(PEERS), str(_SCRIPT), str(checkpoint), str(port)]
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, env=environment(threads), stdout=quiet, stderr=quiet, start_new_session=True)
+    try:
+        _wait_until_healthy(url, process)
+        with httpx.Client(base_url=url, timeout=_TIMEOUT) as http:
+            yield LitServe(http, work)
+    finally:
+        os.killpg(process.pid, 9)
+        process.wait()
+
+
+def _wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise SystemExit(f"bench: LitServe ended with {process.returncode}")
+        try:
+            if httpx.get(f"{url}/health", timeout=2).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.5)
+    raise SystemExit("bench: LitServe did not become healthy")

@@ -1,0 +1,91 @@
+"""A loop in a process of its own, that measures whenever it is asked to and rests meanwhile."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, cast
+
+from tuwen_build.allocation import ALLOCATOR_SETTINGS
+from tuwen_build.traffic import Work
+from tuwen_loadtest.bench._results import Timing
+
+__all__ = ["PEERS", "Loop", "environment", "write_work"]
+
+PEERS = Path(".venv-bench") / "bin" / "python"
+"""The Python of the peers' environment."""
+_HERE = Path(__file__).parent
+_PATIENCE = 600.0  # seconds, beyond those that it is to measure
+
+
+class Loop:
+    """One of `_loops`; a context manager, that ends it.
+
+    Attributes:
+        tasks: what it can measure.
+    """
+
+    def __init__(self, name: str, source: Path, work_file: Path, threads: int) -> None:
+        """Raises `SystemExit` with what it said where it cannot begin."""
+        self._name = name
+        python = str(PEERS) if name == "sentence-transformers" else sys.executable
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - ends with the loop
+        self._process = subprocess.Popen(
+            [python, str(_HERE / "_loops.py"), name, str(source), str(work_file)],
+            # The encoder is the limit of the service, and so keeps freed memory as that does.
+            env=environment(threads) | (ALLOCATOR_SETTINGS if name == "encoder" else {}),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            bufsize=0,
+        )
+        self.tasks: list[str] = self._answer(_PATIENCE)
+
+    def measure(self, task: str, *, seconds: float, batch: int = 8) -> Timing:
+        """Batch after batch, for so long."""
+        wanted = {"task": task, "batch": batch, "seconds": seconds}
+        cast("IO[bytes]", self._process.stdin).write(json.dumps(wanted).encode() + b"\n")
+        return Timing(**self._answer(seconds + _PATIENCE))
+
+    def _answer(self, seconds: float) -> Any:
+        output = cast("IO[bytes]", self._process.stdout)
+        answered, _, _ = select.select([output], [], [], seconds)
+        line = output.readline() if answered else b""
+        if not line.endswith(b"\n"):
+            self._errors.seek(0)
+            said = self._errors.read().decode(errors="replace")
+            self.close()
+            raise SystemExit(f"bench: the loop {self._name} failed:\n{said[-2000:]}")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Of a contestant that computes with so many threads."""
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+
+
+def write_work(work: Work, path: Path) -> None:
+    """The work as the loops read it."""
+    images = [base64.b64encode(data).decode("ascii") for data in work.images]
+    path.write_text(json.dumps({"images": images, "texts": list(work.texts)}, ensure_ascii=False), encoding="utf-8")

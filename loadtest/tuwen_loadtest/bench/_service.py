@@ -1,0 +1,77 @@
+"""Our own service, as a contestant."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen import AsyncClient, Client, RetryPolicy
+from tuwen._statistics import difference
+from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_build.traffic import CALLERS, Answers, Work, saturate, send_at
+from tuwen_build.tuning import ENCODERS
+from tuwen_loadtest._usage import usage_of
+from tuwen_loadtest.bench._results import Saturated, Start, Step
+
+__all__ = ["Service", "service"]
+
+_TIMEOUT = 60.0
+_ONCE = RetryPolicy(attempts=1)
+
+
+class Service:
+    """A running server.
+
+    Attributes:
+        start: how it started.
+    """
+
+    def __init__(self, server: EmbeddedServer, clip: Client, work: Work, start: Start) -> None:
+        self._server, self._clip, self._work, self.start = server, clip, work, start
+
+    def alone(self, kind: str, *, seconds: float) -> Answers:
+        """One caller."""
+        return saturate(self._work.ask(kind, self._clip), concurrency=1, seconds=seconds, warmup=seconds / 4)
+
+    def cached(self, *, seconds: float) -> Answers:
+        """One caller, with the same text again."""
+        return saturate(lambda: self._clip.embed_texts(["一只猫"]), concurrency=1, seconds=seconds, warmup=seconds / 4)
+
+    def saturated(self, kind: str, *, seconds: float, warmup: float) -> Saturated:
+        """As many callers as make it busy."""
+        before, used = self._clip.statistics(), usage_of(self._server.pid).cpu_seconds
+        answers = saturate(self._work.ask(kind, self._clip), concurrency=CALLERS[kind], seconds=seconds, warmup=warmup)
+        cpu = usage_of(self._server.pid).cpu_seconds - used
+        done = difference(self._clip.statistics(), before)[ENCODERS[kind]]
+        return Saturated(answers, done.mean_batch_size, cpu / max(1, done.items))
+
+    def offered(self, kind: str, load: float, *, capacity: float, seconds: float) -> Step:
+        """So many times its capacity, whatever it answers."""
+        return asyncio.run(self._offered(kind, load, capacity, seconds))
+
+    async def _offered(self, kind: str, load: float, capacity: float, seconds: float) -> Step:
+        async with AsyncClient(self._server.grpc_url, timeout=_TIMEOUT, retries=_ONCE) as clip:
+            before = await clip.statistics()
+            answers = await send_at(load * capacity, self._work.async_ask(kind, clip), seconds=seconds)
+            done = difference(await clip.statistics(), before)[ENCODERS[kind]]
+        return Step(load, answers, done.mean_batch_size)
+
+    def vectors(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Of all images and of 64 texts."""
+        return self._clip.embed_images(list(self._work.images)), self._clip.embed_texts(list(self._work.texts[:64]))
+
+
+@contextmanager
+def service(repository: Path, work: Work) -> Iterator[Service]:
+    """From ready to ended."""
+    begun = time.perf_counter()
+    with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
+        start = Start(time.perf_counter() - begun, usage_of(server.pid).memory_mib)
+        with Client(server.grpc_url, timeout=_TIMEOUT, retries=_ONCE) as clip:
+            yield Service(server, clip, work, start)
