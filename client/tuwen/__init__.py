@@ -29,6 +29,7 @@ from tuwen._errors import (
     OverloadedError,
     ServeError,
     ServerError,
+    ServerStoppingError,
     ServerUnavailableError,
     TuwenError,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "RetryPolicy",
     "ServeError",
     "ServerError",
+    "ServerStoppingError",
     "ServerUnavailableError",
     "Similarity",
     "Statistics",

@@ -282,19 +282,18 @@ class AsyncClient(BaseClient):
     async def _retrying(
         self, attempt: Callable[[], Coroutine[Any, Any, Result]], deadline: Deadline, budget: RetryBudget
     ) -> Result:
-        number = 1
+        attempts = budget.request()
         while True:
             try:
                 value = await attempt()
             except ServerError as error:
-                pause = budget.pause(error, number, deadline.left())
+                pause = attempts.pause(error, deadline.left())
                 if pause is None:
                     raise
             else:
                 budget.succeeded()
                 return value
             await asyncio.sleep(pause)
-            number += 1
 
 
 async def _next(wanted: _calls.Infer) -> EmbeddingBatch | None:

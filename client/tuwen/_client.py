@@ -390,19 +390,19 @@ class Client(BaseClient):
     def _retrying(
         self, first: Callable[[], Result], again: Callable[[], Result], deadline: Deadline, budget: RetryBudget
     ) -> Result:
-        attempt, result = 1, first
+        attempts, result = budget.request(), first
         while True:
             try:
                 value = result()
             except ServerError as error:
-                pause = budget.pause(error, attempt, deadline.left())
+                pause = attempts.pause(error, deadline.left())
                 if pause is None:
                     raise
             else:
                 budget.succeeded()
                 return value
             time.sleep(pause)
-            attempt, result = attempt + 1, again
+            result = again
 
 
 def _cancel(unfinished: Iterable[PendingResponse | None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -14,7 +14,16 @@ import grpc
 
 from tuwen._errors import InvalidArgumentError
 
-__all__ = ["CHANNEL_OPTIONS", "AsyncHeaders", "Headers", "Metadata", "Tls", "channel_target", "checked_headers"]
+__all__ = [
+    "CHANNEL_OPTIONS",
+    "AsyncHeaders",
+    "Headers",
+    "Metadata",
+    "Tls",
+    "channel_target",
+    "checked_headers",
+    "headers_of",
+]
 
 Headers: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]]
 """What every request carries, or a function that is asked before each, such as for a token that is renewed."""
@@ -85,6 +94,21 @@ def checked_headers(headers: Mapping[str, str]) -> Metadata:
         if not isinstance(value, str) or not value.isascii() or not value.isprintable():
             raise InvalidArgumentError(f"the value of the header {name} is not printable ASCII")
     return tuple(headers.items())
+
+
+def headers_of(lines: Iterable[str]) -> dict[str, str]:
+    """Headers that were written as ``name: value``; empty lines are nothing.
+
+    Raises:
+        InvalidArgumentError: a line has no colon. It is not shown: it may be a secret.
+    """
+    found = {}
+    for line in filter(str.strip, lines):
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise InvalidArgumentError("a header is 'name: value'; one of them, or of TUWEN_HEADERS, has no colon")
+        found[name.strip().lower()] = value.strip()
+    return found
 
 
 def channel_target(url: str) -> str:

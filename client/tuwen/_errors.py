@@ -8,7 +8,8 @@
     ├── ClientClosedError (RuntimeError)    the client was closed: make a new one
     ├── EmbeddingSpaceError (ValueError)    vectors of another model, which cannot be compared with these
     ├── ServerError                         the server, or the way to it; carries model, code, request id and items
-    │   ├── ServerUnavailableError *        nobody answers, or the server is starting or stopping
+    │   ├── ServerUnavailableError *        nobody answers, or the server is starting
+    │   │   └── ServerStoppingError *       the server is on its way out, and did not take the request
     │   ├── OverloadedError *               the queue is full, or the request waited in it too long
     │   ├── DeadlineExceededError           the call's time budget is used up
     │   ├── AccessDeniedError               TLS or a restricted protocol: the key or certificate is refused
@@ -40,6 +41,7 @@ __all__ = [
     "OverloadedError",
     "ServeError",
     "ServerError",
+    "ServerStoppingError",
     "ServerUnavailableError",
     "TuwenError",
 ]
@@ -154,6 +156,10 @@ class ServerUnavailableError(ServerError):
     """Nobody answers, or the server is starting or stopping. A retry can help."""
 
     retryable = True
+
+
+class ServerStoppingError(ServerUnavailableError):
+    """The server is on its way out, and did not take the request. A retry will reach another, or the next one."""
 
 
 class OverloadedError(ServerError):

@@ -24,6 +24,7 @@ from tuwen._errors import (
     ModelNotFoundError,
     OverloadedError,
     ServerError,
+    ServerStoppingError,
     ServerUnavailableError,
 )
 from tuwen._requests import InferRequest, InferResponse, Tensor
@@ -41,6 +42,8 @@ __all__ = [
 
 CARD_MODEL = "image_embedding"
 _CLOSE_SECONDS = 2.0
+_STOPPING = ("Server is stopping", "has stopped accepting", "server is shutting down")  # Triton 2.51, and from 25.05
+_QUEUE_SHARE = 0.5  # of a request's time
 
 
 class GrpcTransport:
@@ -158,9 +161,10 @@ def encode_request(request: InferRequest, timeout: float) -> Any:
     for name in request.outputs:
         message.outputs.add(name=name)
     message.parameters["per_item_status"].bool_param = True
-    # How long the request may wait in the server's queues, in microseconds: what nobody waits for any more is
-    # not computed. A cancelled call alone would not leave the queue.
-    message.parameters["timeout"].int64_param = max(1, int(timeout * 1e6))
+    # How long the request may wait in a queue of the server, in microseconds; a cancelled call alone would not leave
+    # it. Queues are served in order, so that under overload all that is computed has waited almost that long: were it
+    # the whole timeout, every answer would come too late.
+    message.parameters["timeout"].int64_param = max(1, int(timeout * _QUEUE_SHARE * 1e6))
     return message
 
 
@@ -231,13 +235,15 @@ def server_error(error: Any, model: str | None = None, request_id: str = "") -> 
             kind = OverloadedError
         elif "protocol is restricted" in message:
             kind = AccessDeniedError
+        elif any(said in message for said in _STOPPING):
+            kind = ServerStoppingError
     elif code == "NOT_FOUND":
         # Triton says so of a model that it is just unloading, while it stops.
-        kind = ServerUnavailableError if "no available versions" in message else ModelNotFoundError
+        kind = ServerStoppingError if "no available versions" in message else ModelNotFoundError
     elif code == "DEADLINE_EXCEEDED":
         kind = DeadlineExceededError
-    elif code == "CANCELLED":
-        kind = ServerUnavailableError
+    elif code == "CANCELLED":  # not by us, who no longer ask then: Triton, while it stops (from 25.05)
+        kind = ServerStoppingError
     elif code == "RESOURCE_EXHAUSTED":
         kind = OverloadedError
     elif code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):

@@ -7,7 +7,7 @@ import sys
 import threading
 from dataclasses import dataclass, replace
 
-from tuwen._errors import InvalidArgumentError, OverloadedError, ServerError
+from tuwen._errors import InvalidArgumentError, OverloadedError, ServerError, ServerStoppingError
 
 __all__ = ["RetryBudget", "RetryPolicy", "patient"]
 
@@ -24,7 +24,9 @@ class RetryPolicy:
     always within the call's timeout.
 
     Attributes:
-        attempts: the most tries of one request, the first included; 1 turns retries off.
+        attempts: the most tries of one request, the first included; 1 turns retries off. A server that is stopping
+            and so did not take the request counts for none: behind a name with several servers, one that is drained
+            would otherwise be met by chance until the attempts are over.
         first_pause, longest_pause: in seconds.
         overload_budget: how many retries of refused requests a client may have open; ten successes earn one
             back. When it is used up, overload errors reach the caller at once: clients that all retry keep a
@@ -73,24 +75,42 @@ class RetryBudget:
         with self._lock:
             self._tokens = min(self._tokens + 0.1, self._policy.overload_budget)
 
-    def pause(self, error: ServerError, attempt: int, left: float) -> float | None:
+    def spent(self) -> bool:
+        """Take one of the retries of refused requests; True: there was none left."""
+        with self._lock:
+            if self._tokens < 1:
+                return True
+            self._tokens -= 1
+            return False
+
+    def request(self) -> Attempts:
+        """For a new request."""
+        return Attempts(self._policy, self)
+
+
+class Attempts:
+    """Those of one request."""
+
+    def __init__(self, policy: RetryPolicy, budget: RetryBudget) -> None:
+        self._policy, self._budget = policy, budget
+        self._made = self._counted = 0
+
+    def pause(self, error: ServerError, left: float) -> float | None:
         """Seconds to wait before the next attempt, or None: the error is the caller's.
 
         Args:
-            error: what the attempt failed with.
-            attempt: its number, from 1.
+            error: what an attempt failed with.
             left: seconds that the call has left.
         """
         policy = self._policy
-        if not error.retryable or attempt >= policy.attempts:
+        self._made += 1
+        self._counted += not isinstance(error, ServerStoppingError)
+        if not error.retryable or policy.attempts == 1 or self._counted >= policy.attempts:
             return None
-        doubled = policy.first_pause * 2.0 ** min(attempt - 1, 60)
+        doubled = policy.first_pause * 2.0 ** min(self._made - 1, 60)
         pause = random.uniform(0, min(policy.longest_pause, doubled))  # noqa: S311
         if pause + _SHORTEST_ATTEMPT > left:
             return None
-        if isinstance(error, OverloadedError):
-            with self._lock:
-                if self._tokens < 1:
-                    return None
-                self._tokens -= 1
+        if isinstance(error, OverloadedError) and self._budget.spent():
+            return None
         return pause

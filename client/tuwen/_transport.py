@@ -29,7 +29,7 @@ class Transport(Protocol):
     """A way to a server; safe to use from many threads."""
 
     def infer(self, request: InferRequest, timeout: float) -> InferResponse:
-        """Send a request and wait for its response. `timeout` in seconds also bounds the wait in the queue.
+        """Send a request and wait for its response. `timeout` in seconds; half of it bounds the wait in a queue.
 
         Raises:
             ServerError: the kind that the status of the server or of the connection stands for.

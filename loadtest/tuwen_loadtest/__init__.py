@@ -2,8 +2,9 @@
 
 Data flows one way. Inside Locust: `_payloads` makes what is sent, `users` send it and measure from the moment when a
 request was due, `shapes` says how many send, and `listeners` hands every single answer (`_samples`) to the master.
-Around it: `_session` runs Locust and watches the server, `_summary`, `_slo`, `_verdict` and `_curve` say what the
-samples come to, `_report` shows it, and `load_test` does all of it.
+Around it: `_site` is the server, `_session` runs Locust and watches both, `_summary`, `_slo`, `_verdict`, `_curve` and
+`_thirds` say what the samples come to, `_report` shows it, and `load_test` does all of it. `scenarios` makes trouble
+meanwhile.
 
 Only `users`, `shapes`, `listeners`, `_options` and the locustfile import Locust, which patches the standard library
 when it is imported.

@@ -9,7 +9,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tuwen import Client, InvalidArgumentError, RetryPolicy, Tls
+from tuwen import Client, RetryPolicy, Tls
+from tuwen._connection import headers_of
 
 __all__ = ["Connection"]
 
@@ -38,10 +39,7 @@ class Connection:
             InvalidArgumentError: a header has no colon.
         """
         ca, certificate, key = (os.environ.get(variable) or None for variable in _FILES.values())
-        lines = [line for line in os.environ.get("TUWEN_HEADERS", "").splitlines() if line.strip()]
-        if any(":" not in line for line in lines):
-            raise InvalidArgumentError("TUWEN_HEADERS holds a line without a colon; a header is 'name: value'")
-        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        headers = headers_of(os.environ.get("TUWEN_HEADERS", "").splitlines())
         encrypted = ca or certificate or key or os.environ.get("TUWEN_TLS")
         return cls(url, Tls(ca, certificate, key) if encrypted else None, headers)
 
@@ -54,7 +52,7 @@ class Connection:
             variables |= {variable: os.fspath(path) for variable, path in found.items() if path is not None}
         return variables
 
-    def client(self, timeout: float) -> Client:
-        """A client without retries: a refusal is what is to be counted."""
-        retries = RetryPolicy(attempts=1)
+    def client(self, timeout: float, attempts: int = 1) -> Client:
+        """A client, without retries unless told so: a refusal is what is to be counted."""
+        retries = RetryPolicy(attempts=attempts)
         return Client(self.url, timeout=timeout, tls=self.tls, headers=self.headers, retries=retries)

@@ -30,6 +30,7 @@ class LoadOptions:
         open_loop: requests come at random times (Poisson) and do not wait for answers.
         shape: one of `SHAPES`.
         deadline: of a call, in seconds.
+        attempts: how often it is tried.
         payloads: what is sent.
         samples: where every single answer is written, if anywhere.
         objectives: what the exit code tells whether it was met.
@@ -40,6 +41,7 @@ class LoadOptions:
     open_loop: bool
     shape: str
     deadline: float
+    attempts: int
     payloads: PayloadOptions
     samples: Path | None
     objectives: Sequence[Objective]
@@ -64,6 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--shape", choices=SHAPES, default="steady", help="users over time")
     group.add_argument("--deadline", type=float, default=30.0, help="seconds that a call may take", metavar="SECONDS")
+    group.add_argument("--attempts", type=int, default=1, help="of a refused or failed request (default: no retries)")
     group.add_argument("--images", help="a folder of pictures to send (default: made photographs)", metavar="FOLDER")
     group.add_argument("--queries", help="a file of queries, the most frequent first (default: made)", metavar="FILE")
     group.add_argument("--skew", type=float, default=1.0, help="of the queries: Zipf's exponent; 0: all alike")
@@ -87,6 +90,7 @@ def options_of(environment: Environment) -> LoadOptions:
         open_loop=parsed.arrivals == "poisson",
         shape=parsed.shape,
         deadline=parsed.deadline,
+        attempts=parsed.attempts,
         payloads=PayloadOptions(_path(parsed.images), _path(parsed.queries), parsed.skew, seed),
         samples=_path(parsed.samples),
         objectives=parse_slo(parsed.slo) if parsed.slo else (),

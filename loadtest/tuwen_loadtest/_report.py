@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 
 from tuwen import ModelCard
 from tuwen_loadtest._curve import Curve
-from tuwen_loadtest._samples import Sample
+from tuwen_loadtest._pictures import curve_picture, timeline_picture
 from tuwen_loadtest._session import Run
-from tuwen_loadtest._slo import Objective
+from tuwen_loadtest._summary import Summary
+from tuwen_loadtest._thirds import Thirds
 from tuwen_loadtest._verdict import Verdict
-
-mpl.use("Agg")
-
-from matplotlib import pyplot as plt
+from tuwen_loadtest.scenarios import Finding
 
 __all__ = ["Report", "write_report"]
 
@@ -34,6 +30,14 @@ td:first-child, th:first-child { text-align: left } tr { border-bottom: 1px soli
 .met { color: #187a3c } .missed { color: #b3261e; font-weight: bold } svg { max-width: 100%; height: auto }
 """
 
+_MACHINE = (
+    ("the server's machine, % busy", "cpu", 100, "{:.0f}"),
+    ("its memory in use, MiB", "memory_mib", 1, "{:.0f}"),
+    ("its GPUs, % busy", "gpu", 100, "{:.0f}"),
+    ("their memory in use, MiB", "gpu_memory_mib", 1, "{:.0f}"),
+)
+"""Rows of means: their names, where they come from, a factor, and how they are shown."""
+
 
 @dataclass(frozen=True)
 class Report:
@@ -43,24 +47,26 @@ class Report:
         title: what was done.
         machine: hardware and versions, by name.
         card: of the model.
-        objectives: what was to be met.
+        findings: what was to be so, and whether it was.
+        doubts: why the numbers may say more of the load generator than of the server.
         runs: the repetitions, each with its verdict.
         curves: of each repetition, for a ramp; else none.
+        thirds: of each repetition, for a scenario; else none.
     """
 
     title: str
     machine: dict[str, str]
     card: ModelCard
-    objectives: Sequence[Objective]
+    findings: Sequence[Finding]
+    doubts: Sequence[str]
     runs: Sequence[tuple[Run, Verdict]]
-    curves: Sequence[Curve]
+    curves: Sequence[Curve] = ()
+    thirds: Sequence[Thirds] = ()
 
     @property
     def missed(self) -> list[str]:
-        """The objectives that some repetition did not meet: of a ramp, at its lowest rate."""
-        if self.curves:
-            return [one.text for one in self.objectives if any(curve.promised == 0 for curve in self.curves)]
-        return [one.text for one in self.objectives if any(one in verdict.missed for _, verdict in self.runs)]
+        """What was not as it was to be."""
+        return [finding.text for finding in self.findings if not finding.met]
 
 
 def write_report(report: Report, folder: Path) -> None:
@@ -79,6 +85,7 @@ def _plain(report: Report) -> dict[str, Any]:
             "generator_cpu": run.generator_cpu,
             "server_cpu": run.server_cpu,
             "server_memory_mib": run.server_memory_mib,
+            "readings": [asdict(reading) for reading in run.readings],
         }
         for run, verdict in report.runs
     ]
@@ -86,8 +93,11 @@ def _plain(report: Report) -> dict[str, Any]:
         "title": report.title,
         "machine": report.machine,
         "model_card": asdict(report.card),
+        "findings": [asdict(finding) for finding in report.findings],
+        "doubts": list(report.doubts),
         "runs": runs,
         "curves": [asdict(curve) for curve in report.curves],
+        "thirds": [asdict(thirds) for thirds in report.thirds],
     }
     return _without_nan(found)  # type: ignore[no-any-return]
 
@@ -106,33 +116,64 @@ def _page(report: Report) -> Iterable[str]:
     yield f"<h1>{escape(report.title)}</h1>"
     card = report.card
     yield f"<p>{escape(card.checkpoint)}, {card.precision}, fingerprint {escape(card.fingerprint[:16])}…</p>"
-    yield from _objectives(report)
+    yield from _verdict(report)
+    for place, thirds in enumerate(report.thirds):
+        yield f"<h2>Before, during and after the trouble{_which(place, report.thirds)}</h2>"
+        yield from _table(["", "before", "during", "after"], _thirds_rows(thirds))
     yield "<h2>Repetitions</h2>"
     yield from _table(["", *(f"{place + 1}" for place in range(len(report.runs))), "spread"], _summary_rows(report))
     if report.curves:
         yield "<h2>Latency over throughput</h2>"
-        yield _curve_picture(report.curves)
+        yield curve_picture(report.curves)
+    last, _ = report.runs[-1]
     yield "<h2>The last repetition, second by second</h2>"
-    yield _timeline_picture(report.runs[-1][0].samples)
+    yield timeline_picture(last, (report.thirds[-1].begin, report.thirds[-1].end) if report.thirds else None)
     yield "<h2>What the server did in it</h2>"
     yield from _table(
-        ["model", "requests", "refused or failed", "cache hits", "batch", "queue ms", "compute ms"], _model_rows(report)
+        ["model", "requests", "refused or failed", "cache hits", "batch", "queue ms", "compute ms"], _model_rows(last)
     )
     yield "<h2>Machine and versions</h2>"
     yield from _table(["", ""], [[name, value] for name, value in report.machine.items()])
 
 
-def _objectives(report: Report) -> Iterable[str]:
-    for one in report.objectives:
-        verdict = "missed" if one.text in report.missed else "met"
-        yield f'<p class="{verdict}">{verdict}: {escape(one.text)}</p>'
+def _which(place: int, of: Sequence[object]) -> str:
+    return f", repetition {place + 1}" if len(of) > 1 else ""
+
+
+def _verdict(report: Report) -> Iterable[str]:
+    for finding in report.findings:
+        verdict = "met" if finding.met else "missed"
+        yield f'<p class="{verdict}">{verdict}: {escape(finding.text)}</p>'
+    for doubt in report.doubts:
+        yield f'<p class="missed">in doubt: {escape(doubt)}</p>'
+
+
+def _thirds_rows(thirds: Thirds) -> Iterable[list[str]]:
+    parts = (thirds.before, thirds.trouble, thirds.after)
+
+    def row(name: str, value: Callable[[Summary], float], shown: str) -> list[str]:
+        return [name, *(_cell(value(part), shown) for part in parts)]
+
+    yield row("offered, a second", lambda part: part.offered, "{:.1f}")
+    yield row("answered", lambda part: part.throughput, "{:.1f}")
+    yield row("good", lambda part: part.goodput, "{:.1f}")
+    yield row("p50, ms", lambda part: part.latencies["p50"] * 1e3, "{:.0f}")
+    yield row("p99, ms", lambda part: part.latencies["p99"] * 1e3, "{:.0f}")
+    yield row("refused", lambda part: part.refused, "{:.2%}")
+    yield row("p99 of a refusal, ms", lambda part: part.refusal * 1e3, "{:.0f}")
+    yield row("timed out", lambda part: part.timeouts, "{:.2%}")
+    yield row("failed", lambda part: part.failures, "{:.2%}")
+
+
+def _cell(value: float, shown: str) -> str:
+    return "" if math.isnan(value) else shown.format(value)
 
 
 def _summary_rows(report: Report) -> Iterable[list[str]]:
     def row(name: str, values: Sequence[float], shown: str) -> list[str]:
         middle = float(np.median(values))
         spread = (max(values) - min(values)) / middle if middle else 0.0
-        return [name, *(shown.format(value) for value in values), f"{spread:.0%}"]
+        return [name, *(_cell(value, shown) for value in values), _cell(spread, "{:.0%}")]
 
     summaries = [verdict.summary for _, verdict in report.runs]
     for name in ("offered", "throughput", "goodput"):
@@ -141,19 +182,36 @@ def _summary_rows(report: Report) -> Iterable[list[str]]:
         yield row(f"{name}, ms", [summary.latencies[name] * 1e3 for summary in summaries], "{:.0f}")
     for name in ("refused", "timeouts", "failures"):
         yield row(name, [getattr(summary, name) for summary in summaries], "{:.2%}")
+    yield row("p99 of a refusal, ms", [summary.refusal * 1e3 for summary in summaries], "{:.0f}")
     yield row("sent late, p99 ms", [summary.lag * 1e3 for summary in summaries], "{:.1f}")
-    yield row("cores of the load generator", [run.generator_cpu for run, _ in report.runs], "{:.2f}")
-    if all(run.server_cpu is not None for run, _ in report.runs):
-        yield row("cores of the server", [run.server_cpu or 0.0 for run, _ in report.runs], "{:.2f}")
-        yield row("memory of the server, MiB", [run.server_memory_mib or 0.0 for run, _ in report.runs], "{:.0f}")
+    own = [
+        ("cores of the load generator", [run.generator_cpu for run, _ in report.runs], "{:.2f}"),
+        ("cores of the server", [run.server_cpu for run, _ in report.runs], "{:.2f}"),
+        ("memory of the server, MiB", [run.server_memory_mib for run, _ in report.runs], "{:.0f}"),
+    ]
+    machine = [
+        (
+            name,
+            [_mean([getattr(reading, attribute) for reading in run.readings]) * unit for run, _ in report.runs],
+            shown,
+        )
+        for name, attribute, unit, shown in _MACHINE
+    ]
+    for name, values, shown in own + machine:
+        if not any(map(math.isnan, values)):
+            yield row(name, values, shown)
     if report.curves:
         yield row("capacity, a second", [curve.capacity for curve in report.curves], "{:.1f}")
         if not any(math.isnan(curve.promised) for curve in report.curves):
             yield row("highest rate that meets all", [curve.promised for curve in report.curves], "{:.1f}")
 
 
-def _model_rows(report: Report) -> Iterable[list[str]]:
-    for name, counted in sorted(report.runs[-1][0].models.items()):
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def _model_rows(run: Run) -> Iterable[list[str]]:
+    for name, counted in sorted(run.models.items()):
         requests = max(1, counted.requests)
         yield [
             name,
@@ -171,51 +229,3 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
     for row in rows:
         yield "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
     yield "</table>"
-
-
-def _curve_picture(curves: Sequence[Curve]) -> str:
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
-    for place, curve in enumerate(curves):
-        steps = curve.steps
-        label = f"repetition {place + 1}"
-        left.plot([step.offered for step in steps], [step.throughput for step in steps], marker="o", label=label)
-        for name, line in (("p50", ":"), ("p99", "-")):
-            milliseconds = [step.latencies[name] * 1e3 for step in steps]
-            answered = [step.throughput for step in steps]
-            right.plot(answered, milliseconds, line, marker=".", color=f"C{place}", label=f"{name}, {label}")
-    capacity = float(np.median([curve.capacity for curve in curves]))
-    left.axhline(capacity, color="#999999", linewidth=1)
-    left.annotate(f"knee: {capacity:.1f}/s", (0, capacity), xytext=(4, 4), textcoords="offset points")
-    left.set(xlabel="offered, a second", ylabel="answered, a second", xlim=(0, None), ylim=(0, capacity * 1.15))
-    right.set(xlabel="answered, a second", ylabel="ms from when it was due", yscale="log", xlim=(0, None))
-    left.legend()
-    right.legend()
-    return _svg(figure)
-
-
-def _timeline_picture(samples: Sequence[Sample]) -> str:
-    start = min(sample.due for sample in samples)
-    seconds = np.array([int(sample.due - start) for sample in samples])
-    length = int(seconds.max()) + 1
-    answered = np.array([sample.outcome == "answered" for sample in samples])
-    latencies = np.array([sample.seconds for sample in samples])
-    figure, (upper, lower) = plt.subplots(2, 1, figsize=(11, 5), sharex=True)
-    upper.plot(np.bincount(seconds, minlength=length), label="due", color="#999999")
-    upper.plot(np.bincount(seconds[answered], minlength=length), label="answered", color="C0")
-    upper.set(ylabel="requests", ylim=(0, None))
-    upper.legend()
-    for share, line in ((0.5, ":"), (0.99, "-")):
-        of_each = [latencies[answered & (seconds == second)] for second in range(length)]
-        quantiles = [np.quantile(some, share) * 1e3 if len(some) else math.nan for some in of_each]
-        lower.plot(quantiles, line, color="C0", label=f"p{share * 100:.0f}")
-    lower.set(xlabel="seconds", ylabel="ms from when it was due", yscale="log")
-    lower.legend()
-    return _svg(figure)
-
-
-def _svg(figure: Any) -> str:
-    text = io.StringIO()
-    figure.tight_layout()
-    figure.savefig(text, format="svg")
-    plt.close(figure)
-    return text.getvalue()[text.getvalue().index("<svg") :]

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tuwen import ModelStatistics, TuwenError
-from tuwen._statistics import difference
+from tuwen._statistics import Statistics, difference
 from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._payloads import PayloadOptions
 from tuwen_loadtest._samples import Sample, read_samples
-from tuwen_loadtest._usage import Usage, usage_of
+from tuwen_loadtest._site import Site
+from tuwen_loadtest._watch import Reading, watch
 
-__all__ = ["KINDS", "LoadTestError", "Plan", "Run", "run", "served"]
+__all__ = ["KINDS", "LoadTestError", "Plan", "Run", "run"]
 
 KINDS: Mapping[str, str] = {
     "text": "TextSearch",
@@ -31,6 +33,7 @@ KINDS: Mapping[str, str] = {
 """What can be asked, and the Locust user that asks it."""
 _LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 _START_TIMEOUT = 120.0
+_LOCUST_STARTS = 3.0  # seconds, about
 
 
 class LoadTestError(TuwenError):
@@ -50,6 +53,7 @@ class Plan:
         deadline: of a call, in seconds.
         kinds: what is asked; empty: Locust's mix of text, image and similarity.
         payloads: what is sent.
+        attempts: how often a request is tried.
     """
 
     connection: Connection
@@ -60,6 +64,7 @@ class Plan:
     deadline: float
     kinds: Sequence[str]
     payloads: PayloadOptions
+    attempts: int = 1
 
     def command(self, samples: Path) -> list[str]:
         """The command line that runs it."""
@@ -72,6 +77,7 @@ class Plan:
             "--run-time": f"{round(self.seconds)}s",
             "--stop-timeout": f"{round(self.deadline) + 5}s",
             "--deadline": self.deadline,
+            "--attempts": self.attempts,
             "--skew": payloads.skew,
             "--seed": payloads.seed,
             "--samples": samples,
@@ -91,78 +97,92 @@ class Run:
     Attributes:
         plan: it.
         samples: every single answer.
-        models: what the server counted meanwhile, by model.
-        generator_cpu: cores that the load generator used, on average.
-        server_cpu, server_memory_mib: cores and memory of the server, where it was started for the test.
+        models: what the servers counted meanwhile, by model.
+        readings: their machines, second by second.
+        generator_cpu: cores that the load generator used, on average; nan where servers were restarted meanwhile.
+        server_cpu, server_memory_mib: cores and memory of the servers, likewise; nan, too, of a server elsewhere.
+        trouble: when somebody made trouble, from and to in Unix time.
     """
 
     plan: Plan
     samples: Sequence[Sample]
-    models: Mapping[str, ModelStatistics]
+    models: Statistics
+    readings: Sequence[Reading]
     generator_cpu: float
-    server_cpu: float | None
-    server_memory_mib: float | None
+    server_cpu: float
+    server_memory_mib: float
+    trouble: tuple[float, float] | None = None
 
 
-def run(plan: Plan, server_pid: int | None = None) -> Run:
-    """Run a plan once.
+def run(plan: Plan, site: Site, trouble: Callable[[], None] | None = None) -> Run:
+    """Run a plan once, and make trouble after a third of its time.
 
     Raises:
         LoadTestError: Locust failed, or did not end.
         TuwenError: the server is not there.
     """
-    with plan.connection.client(plan.deadline) as clip, tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        watch(site.metrics) as readings,
+        ThreadPoolExecutor(1) as pool,
+    ):
         file = Path(folder) / "samples.npz"
-        before, used, usage, began = clip.statistics(), _children_cpu(), _usage(server_pid), time.perf_counter()
-        limit = plan.seconds + plan.deadline + _START_TIMEOUT
-        try:
-            finished = subprocess.run(
-                plan.command(file),
-                env={**os.environ, **plan.connection.to_environment()},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=limit,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise LoadTestError(f"Locust did not end within {limit:.0f} seconds") from error
-        if finished.returncode or not file.is_file():
-            raise LoadTestError(f"Locust ended with {finished.returncode}:\n{finished.stderr[-2000:]}")
-        seconds, after = time.perf_counter() - began, _usage(server_pid)
+        before, usage, used, began = site.statistics(plan.deadline), site.usage(), _children_cpu(), time.perf_counter()
+        troubled = pool.submit(_later, plan.seconds / 3 + _LOCUST_STARTS, trouble) if trouble else None
+        _run_locust(plan, file)
+        seconds = time.perf_counter() - began
+        span = troubled.result() if troubled else None
+        generator, after = _children_cpu() - used, site.usage()
+        restarted = usage.keys() != after.keys()  # and ended servers count as children, too
+        cpu = sum(after[pid].cpu_seconds - usage[pid].cpu_seconds for pid in usage) if not restarted else math.nan
         return Run(
             plan,
             read_samples(file),
-            difference(clip.statistics(), before),
-            generator_cpu=(_children_cpu() - used) / seconds,
-            server_cpu=(after.cpu_seconds - usage.cpu_seconds) / seconds if after and usage else None,
-            server_memory_mib=after.memory_mib if after else None,
+            _together([difference(*pair) for pair in zip(site.statistics(plan.deadline), before, strict=True)]),
+            readings,
+            generator_cpu=math.nan if restarted else generator / seconds,
+            server_cpu=cpu / seconds if usage else math.nan,
+            server_memory_mib=sum(one.memory_mib for one in after.values()) if usage else math.nan,
+            trouble=span,
         )
 
 
-@contextmanager
-def served(target: Connection, say: Callable[[str], None]) -> Iterator[tuple[Connection, int | None]]:
-    """Where the target is, and the process of its server where that was started here, for as long as the test.
+def _run_locust(plan: Plan, samples: Path) -> None:
+    limit = plan.seconds + plan.deadline + _START_TIMEOUT
+    try:
+        finished = subprocess.run(
+            plan.command(samples),
+            env={**os.environ, **plan.connection.to_environment()},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LoadTestError(f"Locust did not end within {limit:.0f} seconds") from error
+    if finished.returncode or not samples.is_file():
+        raise LoadTestError(f"Locust ended with {finished.returncode}:\n{finished.stderr[-2000:]}")
 
-    Args:
-        target: a server, or in place of its address the folder of a repository.
-        say: is told what is going on.
-    """
-    if not Path(target.url).is_dir():
-        yield target, None
-        return
-    from tuwen_build.server import EmbeddedServer, ServerOptions  # noqa: PLC0415 - a server elsewhere needs none here
 
-    say(f"serving {target.url}")
-    with EmbeddedServer(Path(target.url), ServerOptions.on_free_ports()) as server:
-        yield Connection(server.grpc_url), server.pid
+def _later(seconds: float, trouble: Callable[[], None]) -> tuple[float, float]:
+    time.sleep(seconds)
+    begin = time.time()
+    trouble()
+    return begin, time.time()
+
+
+def _together(servers: Sequence[Statistics]) -> Statistics:
+    names = {name for counted in servers for name in counted}
+    return {
+        name: ModelStatistics(
+            *(sum(getattr(counted[name], field.name) for counted in servers) for field in fields(ModelStatistics))
+        )
+        for name in sorted(names)
+    }
 
 
 def _children_cpu() -> float:
     """Of those that ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def _usage(pid: int | None) -> Usage | None:
-    return None if pid is None else usage_of(pid)

@@ -21,11 +21,12 @@ class Summary:
     Attributes:
         requests: how many.
         offered: requests a second.
-        throughput: answers a second.
-        goodput: answers a second that came within the given latency; all of them without one.
+        throughput: answers a second, by when they came: what waits in a queue is not answered yet.
+        goodput: those of them that came within the given latency; all of them without one.
         latencies: of the answers, in seconds from the moment that they were due: ``p50``, ``p90``, ``p99``,
             ``p99.9``, ``max``; nan without any.
         errors, refused, timeouts, failures: shares of the requests; errors are the other three together.
+        refusal: the 99th percentile of how long it took until a request was refused, in seconds; nan without any.
         lag: the 99th percentile of how late requests were sent, in seconds: what the load generator adds.
     """
 
@@ -38,6 +39,7 @@ class Summary:
     refused: float
     timeouts: float
     failures: float
+    refusal: float
     lag: float
 
     def metric(self, name: str) -> float:
@@ -48,24 +50,25 @@ class Summary:
 def summarise(samples: Sequence[Sample], start: float, end: float, *, good_seconds: float = np.inf) -> Summary:
     """Of the samples due from `start` to before `end`, in Unix time; an answer within `good_seconds` is good."""
     due = [sample for sample in samples if start <= sample.due < end]
-    answered = np.array([sample.seconds for sample in due if sample.outcome == "answered"])
-    count, seconds = max(1, len(due)), end - start
-
-    def share(outcome: Outcome) -> float:
-        return sum(sample.outcome == outcome for sample in due) / count
-
+    waits: dict[Outcome, list[float]] = {"answered": [], "refused": [], "timed out": [], "failed": []}
+    for sample in due:
+        waits[sample.outcome].append(sample.seconds)
+    came = [one.seconds for one in samples if one.outcome == "answered" and start <= one.due + one.seconds < end]
+    count, seconds, answered = max(1, len(due)), end - start, waits["answered"]
     return Summary(
         requests=len(due),
         offered=len(due) / seconds,
-        throughput=len(answered) / seconds,
-        goodput=float((answered <= good_seconds).sum()) / seconds,
-        latencies={
-            name: float(np.quantile(answered, quantile)) if len(answered) else float("nan")
-            for name, quantile in _QUANTILES.items()
-        },
+        throughput=len(came) / seconds,
+        goodput=sum(wait <= good_seconds for wait in came) / seconds,
+        latencies={name: _quantile(answered, share) for name, share in _QUANTILES.items()},
         errors=(len(due) - len(answered)) / count,
-        refused=share("refused"),
-        timeouts=share("timed out"),
-        failures=share("failed"),
-        lag=float(np.quantile([sample.lag for sample in due], 0.99)) if due else float("nan"),
+        refused=len(waits["refused"]) / count,
+        timeouts=len(waits["timed out"]) / count,
+        failures=len(waits["failed"]) / count,
+        refusal=_quantile(waits["refused"], 0.99),
+        lag=_quantile([sample.lag for sample in due], 0.99),
     )
+
+
+def _quantile(values: Sequence[float], share: float) -> float:
+    return float(np.quantile(values, share)) if values else float("nan")

@@ -18,13 +18,18 @@ class Verdict:
 
     Attributes:
         summary: of all requests.
-        missed: the objectives that were not met.
-        text: what an operator reads: a line for each kind and for all together, and one for each objective.
+        objectives: and whether each was met.
+        text: what an operator reads: a line for each kind and for all together.
     """
 
     summary: Summary
-    missed: Sequence[Objective]
+    objectives: Sequence[tuple[Objective, bool]]
     text: str
+
+    @property
+    def missed(self) -> list[Objective]:
+        """The objectives that were not met."""
+        return [one for one, met in self.objectives if not met]
 
 
 def judge(samples: Sequence[Sample], objectives: Sequence[Objective], *, warmup: float) -> Verdict:
@@ -39,9 +44,7 @@ def judge(samples: Sequence[Sample], objectives: Sequence[Objective], *, warmup:
     lines = [_line(kind, summarise(some, start, end, good_seconds=good)) for kind, some in by_kind.items()]
     summary = summarise(samples, start, end, good_seconds=good)
     lines.append(_line("all", summary))
-    missed = [one for one in objectives if not one.is_met(summary.metric(one.metric))]
-    lines.extend(f"{'MISSED' if one in missed else 'met':<6} {one.text}" for one in objectives)
-    return Verdict(summary, missed, "\n".join(lines))
+    return Verdict(summary, [(one, one.is_met(summary.metric(one.metric))) for one in objectives], "\n".join(lines))
 
 
 def _line(name: str, found: Summary) -> str:

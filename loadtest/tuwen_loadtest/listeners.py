@@ -15,7 +15,7 @@ from tuwen_loadtest._options import add_options, options_of
 from tuwen_loadtest._payloads import payloads_of
 from tuwen_loadtest._samples import Sample, write_samples
 from tuwen_loadtest._verdict import judge
-from tuwen_loadtest.users import BulkIndexing
+from tuwen_loadtest.users import Visitor
 
 __all__ = ["attach"]
 
@@ -39,18 +39,18 @@ def _check(environment: Environment) -> None:
         raise SystemExit(f"tuwen: {error}") from error
 
 
-def _leave_out_bulk(environment: Environment) -> None:
-    """Unless it is named: Locust runs every user that it finds."""
+def _only_visitors(environment: Environment) -> None:
+    """Unless others are named: Locust runs every user that it finds."""
     parsed: Any = environment.parsed_options
     if not parsed.user_classes:
-        environment.user_classes = [user for user in environment.user_classes if user is not BulkIndexing]
+        environment.user_classes = [Visitor]
 
 
 def _gather(environment: Environment, **_: Any) -> None:
     """A worker hands its samples to the master every few seconds, with its statistics."""
     if not isinstance(environment.runner, WorkerRunner):  # a worker is told its options later
         _check(environment)
-        _leave_out_bulk(environment)
+        _only_visitors(environment)
     samples: list[Sample] = []
 
     def keep(context: dict[str, Any], **_: Any) -> None:
@@ -70,7 +70,8 @@ def _gather(environment: Environment, **_: Any) -> None:
         if options.samples:
             write_samples(samples, options.samples)
         verdict = judge(samples, options.objectives, warmup=options.warmup)
-        sys.stdout.write(f"\n{verdict.text}\n")
+        told = [f"{'met' if met else 'MISSED':<6} {objective.text}" for objective, met in verdict.objectives]
+        sys.stdout.write("\n".join(["", verdict.text, *told, ""]))
         # Locust's own rule, 1 for any failed request, would forbid an objective that allows some.
         if options.objectives:
             environment.process_exit_code = 1 if verdict.missed else 0

@@ -6,17 +6,21 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from tuwen import InvalidArgumentError
 from tuwen_loadtest._connection import Connection
-from tuwen_loadtest._curve import curve_of
+from tuwen_loadtest._curve import Curve, curve_of
 from tuwen_loadtest._machine import processor, versions
 from tuwen_loadtest._payloads import PayloadOptions
 from tuwen_loadtest._report import Report, write_report
-from tuwen_loadtest._session import KINDS, LoadTestError, Plan, run, served
-from tuwen_loadtest._slo import Objective, parse_slo
+from tuwen_loadtest._session import KINDS, LoadTestError, Plan, Run, run
+from tuwen_loadtest._site import Site, served
+from tuwen_loadtest._slo import Objective, good_seconds, parse_slo
+from tuwen_loadtest._thirds import Thirds, thirds_of
 from tuwen_loadtest._users_over_time import SHAPES
-from tuwen_loadtest._verdict import judge
+from tuwen_loadtest._verdict import Verdict, judge
+from tuwen_loadtest.scenarios import SCENARIOS, Finding, Scenario
 
 __all__ = [
     "Connection",
@@ -29,9 +33,12 @@ __all__ = [
     "write_report",
 ]
 
+_SECONDS, _SCENARIO_SECONDS, _REPETITIONS = 60.0, 180.0, 3
 _PROBE_CALLERS = 32
-_PROBE_SECONDS = 10.0
+_PROBE_SECONDS, _RAMP_SECONDS = 10.0, 40.0
 _BEYOND = 1.5  # times the capacity: how far a ramp goes
+_LATE = 0.01  # seconds that a request may be sent late before the load generator is to blame
+_BUSY = 0.9  # cores, of which gevent uses one
 _LIBRARIES = ("tuwen", "locust", "grpcio", "tritonclient", "numpy")
 
 
@@ -43,9 +50,11 @@ class LoadTestOptions:
         rate: requests a second, at random times. Without it and without `users` the capacity is looked for, by a ramp
             of rates to one and a half times what 32 callers get.
         users: callers at the same time, instead of a rate.
+        scenario: trouble to be made, of `SCENARIOS`; its load is a share of the capacity.
+        capacity: requests a second, for a scenario; looked for when it is not known.
         shape: of the rate or the users over time.
-        seconds: of a repetition; of which the first `warmup` do not count.
-        repetitions: how often.
+        seconds: of a repetition, of which the first `warmup` do not count; 60, of a scenario 180 by default.
+        repetitions: how often; 3 times, a scenario once by default.
         kinds: what is asked, of ``text``, ``image``, ``similarity`` and ``bulk``; empty: a mix of the first three.
         objectives: what is to be met.
         deadline: of a call, in seconds.
@@ -54,81 +63,189 @@ class LoadTestOptions:
 
     rate: float | None = None
     users: int | None = None
+    scenario: str | None = None
+    capacity: float | None = None
     shape: str = "steady"
-    seconds: float = 60.0
+    seconds: float | None = None
     warmup: float = 5.0
-    repetitions: int = 3
+    repetitions: int | None = None
     kinds: Sequence[str] = ()
     objectives: Sequence[Objective] = ()
     deadline: float = 30.0
     payloads: PayloadOptions = field(default_factory=PayloadOptions)
 
     def __post_init__(self) -> None:
-        if self.rate is not None and self.users is not None:
-            raise InvalidArgumentError("a load is a rate or a number of users, not both")
-        for name in ("rate", "users", "deadline", "repetitions"):
+        given = [name for name in ("rate", "users", "scenario") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise InvalidArgumentError(f"a load is a rate, a number of users or a scenario, not {' and '.join(given)}")
+        if self.scenario is not None and self.scenario not in SCENARIOS:
+            raise InvalidArgumentError(f"no scenario is called {self.scenario!r}; known are {', '.join(SCENARIOS)}")
+        for name in ("rate", "users", "capacity", "deadline", "repetitions"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InvalidArgumentError(f"{name} must be more than 0, not {value}")
-        if not 0 <= self.warmup < self.seconds:
-            raise InvalidArgumentError(f"of {self.seconds:g} seconds {self.warmup:g} cannot be warm-up")
+        calm = self.duration / (1 if self.scenario is None else 3)
+        if not 0 <= self.warmup < calm:
+            raise InvalidArgumentError(f"of {calm:g} seconds {self.warmup:g} cannot be warm-up")
         if self.shape not in SHAPES:
             raise InvalidArgumentError(f"the shape must be one of {', '.join(SHAPES)}, not {self.shape!r}")
         if unknown := [kind for kind in self.kinds if kind not in KINDS]:
             raise InvalidArgumentError(f"nothing is called {unknown[0]!r}; ask {', '.join(KINDS)}")
 
+    @property
+    def duration(self) -> float:
+        """Seconds of a repetition."""
+        return self.seconds or (_SECONDS if self.scenario is None else _SCENARIO_SECONDS)
 
-def load_test(target: Connection, options: LoadTestOptions, say: Callable[[str], None] = lambda _: None) -> Report:
+    @property
+    def times(self) -> int:
+        """Repetitions."""
+        return self.repetitions or (_REPETITIONS if self.scenario is None else 1)
+
+
+def load_test(
+    target: Connection,
+    options: LoadTestOptions,
+    say: Callable[[str], None] = lambda _: None,
+    *,
+    metrics: str | None = None,
+) -> Report:
     """Ask a server as people would, and report how it answered.
 
     Args:
         target: where it is; a folder of a repository in place of the address is served for the test.
         options: how it is asked.
         say: is told of each step as it begins.
+        metrics: the address of its Prometheus metrics, for what its machine does.
 
     Raises:
         LoadTestError: Locust could not run.
+        InvalidArgumentError: the scenario takes a repository.
         ServeError: the repository cannot be served.
         TuwenError: the server is not there.
     """
-    with served(target, say) as (connection, pid):
-        with connection.client(options.deadline) as clip:
-            card = clip.model_card()
-        plan = _plan(connection, options, say)
-        finished = []
-        for repetition in range(options.repetitions):
-            say(f"repetition {repetition + 1} of {options.repetitions}: {options.seconds:g} s, {_load(plan)}")
-            # other queries of the same frequencies: a server remembers those of the last repetition
-            payloads = replace(plan.payloads, seed=plan.payloads.seed + repetition)
-            finished.append(run(replace(plan, payloads=payloads), pid))
-    curves = []
-    if plan.shape == "ramp" and plan.open_loop:
-        curves = [curve_of(one.samples, options.seconds, options.objectives) for one in finished]
-    verdicts = [judge(one.samples, options.objectives, warmup=options.warmup) for one in finished]
-    return Report(
-        f"Load test of {target.url}: {_load(plan)}",
-        _machine(),
-        card,
-        options.objectives,
-        list(zip(finished, verdicts, strict=True)),
-        curves,
-    )
+    scenario = SCENARIOS[options.scenario] if options.scenario else None
+    with served(target, say, count=scenario.servers if scenario else 1, metrics=metrics) as site:
+        test = _Test(site, options, say)
+        return test.with_trouble(scenario) if scenario else test.without()
 
 
-def _plan(connection: Connection, options: LoadTestOptions, say: Callable[[str], None]) -> Plan:
-    def plan(*, open_loop: bool, users: float, shape: str, seconds: float) -> Plan:
-        return Plan(
-            connection, open_loop, math.ceil(users), shape, seconds, options.deadline, options.kinds, options.payloads
+@dataclass(frozen=True)
+class _Test:
+    site: Site
+    options: LoadTestOptions
+    say: Callable[[str], None]
+
+    def without(self) -> Report:
+        plan, options = self._wanted(), self.options
+        runs = self._repeat(plan)
+        if plan.shape == "ramp" and plan.open_loop:
+            curves = [curve_of(one.samples, options.duration, options.objectives) for one in runs]
+            findings = [Finding(one.text, all(curve.promised > 0 for curve in curves)) for one in options.objectives]
+            return self._report(_load(plan), runs, findings, curves=curves)
+        missed = {one.text for run_ in runs for one in self._judge(run_).missed}
+        return self._report(
+            _load(plan), runs, [Finding(one.text, one.text not in missed) for one in options.objectives]
         )
 
-    if options.users is not None:
-        return plan(open_loop=False, users=options.users, shape=options.shape, seconds=options.seconds)
-    if options.rate is not None:
-        return plan(open_loop=True, users=options.rate, shape=options.shape, seconds=options.seconds)
-    say(f"{_PROBE_CALLERS} callers, to see how much it answers at all")
-    probe = run(plan(open_loop=False, users=_PROBE_CALLERS, shape="steady", seconds=_PROBE_SECONDS))
-    capacity = judge(probe.samples, (), warmup=_PROBE_SECONDS / 3).summary.throughput
-    return plan(open_loop=True, users=_BEYOND * max(1.0, capacity), shape="ramp", seconds=options.seconds)
+    def with_trouble(self, scenario: Scenario) -> Report:
+        options = self.options
+        capacity = options.capacity or self._capacity()
+        load = _whole(scenario.load * capacity)
+        plan = replace(self._plan(), users=load, shape=scenario.shape, attempts=scenario.attempts)
+        trouble = partial(scenario.trouble, self.site, options.duration / 3, capacity) if scenario.trouble else None
+        runs = self._repeat(plan, trouble)
+        thirds = [self._thirds(one) for one in runs]
+        findings = [finding for third in thirds for finding in scenario.findings(third, capacity)]
+        for third in thirds:
+            met = [(one.text, one.is_met(third.after.metric(one.metric))) for one in options.objectives]
+            findings += [Finding(f"{text} afterwards", good) for text, good in met]
+        title = f"{options.scenario} at a capacity of {capacity:.1f} requests a second"
+        return self._report(title, runs, findings, thirds=thirds)
+
+    def _plan(self) -> Plan:
+        options = self.options
+        return Plan(
+            self.site.connection,
+            open_loop=True,
+            users=1,
+            shape=options.shape,
+            seconds=options.duration,
+            deadline=options.deadline,
+            kinds=options.kinds,
+            payloads=options.payloads,
+        )
+
+    def _wanted(self) -> Plan:
+        """The load that was asked for; a ramp when none was."""
+        if self.options.users is not None:
+            return replace(self._plan(), open_loop=False, users=self.options.users)
+        if self.options.rate is not None:
+            return replace(self._plan(), users=_whole(self.options.rate))
+        return replace(self._plan(), users=self._ramp_to(), shape="ramp")
+
+    def _capacity(self) -> float:
+        """Requests a second, by a short ramp: callers, who wait for the same batch, are not what is sent afterwards."""
+        ramp = replace(self._plan(), users=self._ramp_to(), shape="ramp", seconds=_RAMP_SECONDS)
+        self.say(f"{_RAMP_SECONDS:g} s, {_load(ramp)}, to see how much it holds")
+        capacity = curve_of(run(ramp, self.site).samples, _RAMP_SECONDS, ()).capacity
+        self.say(f"it answers {capacity:.1f} requests a second")
+        return capacity
+
+    def _ramp_to(self) -> int:
+        self.say(f"{_PROBE_CALLERS} callers, to see how much it answers at all")
+        callers = replace(self._plan(), open_loop=False, users=_PROBE_CALLERS, shape="steady", seconds=_PROBE_SECONDS)
+        found = judge(run(callers, self.site).samples, (), warmup=_PROBE_SECONDS / 3)
+        return _whole(_BEYOND * found.summary.throughput)
+
+    def _repeat(self, plan: Plan, trouble: Callable[[], None] | None = None) -> list[Run]:
+        times, runs = self.options.times, []
+        for repetition in range(times):
+            self.say(f"repetition {repetition + 1} of {times}: {plan.seconds:g} s, {_load(plan)}")
+            # other queries of the same frequencies: a server remembers those of the last repetition
+            payloads = replace(plan.payloads, seed=plan.payloads.seed + repetition)
+            runs.append(run(replace(plan, payloads=payloads), self.site, trouble))
+        return runs
+
+    def _judge(self, one: Run) -> Verdict:
+        return judge(one.samples, self.options.objectives, warmup=self.options.warmup)
+
+    def _thirds(self, one: Run) -> Thirds:
+        first, seconds = min(sample.due for sample in one.samples), self.options.duration
+        trouble = one.trouble or (first + seconds / 3, first + 2 * seconds / 3)
+        good = good_seconds(self.options.objectives)
+        return thirds_of(one.samples, trouble, warmup=self.options.warmup, good_seconds=good)
+
+    def _report(
+        self,
+        title: str,
+        runs: Sequence[Run],
+        findings: Sequence[Finding],
+        *,
+        curves: Sequence[Curve] = (),
+        thirds: Sequence[Thirds] = (),
+    ) -> Report:
+        judged = [(one, self._judge(one)) for one in runs]
+        with self.site.connection.client(self.options.deadline) as clip:
+            card = clip.model_card()
+        title = f"{self.site.connection.url}: {title}"
+        return Report(title, _machine(), card, findings, _doubts(judged), judged, curves, thirds)
+
+
+def _whole(rate: float) -> int:
+    return max(1, math.ceil(rate))
+
+
+def _doubts(judged: Sequence[tuple[Run, Verdict]]) -> list[str]:
+    lag = max(verdict.summary.lag for _, verdict in judged)
+    cores = max(one.generator_cpu for one, _ in judged)
+    elsewhere = "run it elsewhere, or as several workers"
+    found = []
+    if lag > _LATE:
+        found.append(f"a hundredth of the requests was sent {lag * 1e3:.0f} ms late or more; {elsewhere}")
+    if cores > _BUSY:
+        found.append(f"the load generator used {cores:.2f} cores and has only one; {elsewhere}")
+    return found
 
 
 def _load(plan: Plan) -> str:

@@ -1,13 +1,12 @@
-"""The users that Locust finds here; name some to run those alone.
+"""The users that Locust finds here: visitors, who ask for everything, or those that are named.
 
-By weight three picture embeddings to six searches to one similarity. ``BulkIndexing`` runs beside others when it is
-named: ``locust -f ... TextSearch BulkIndexing``.
+``locust -f ... TextSearch BulkIndexing`` indexes beside searches.
 """
 
 from tuwen_loadtest.listeners import attach
 from tuwen_loadtest.shapes import Shape
-from tuwen_loadtest.users import BulkIndexing, ImageEmbedding, Similarity, TextSearch
+from tuwen_loadtest.users import BulkIndexing, ImageEmbedding, Similarity, TextSearch, Visitor
 
-__all__ = ["BulkIndexing", "ImageEmbedding", "Shape", "Similarity", "TextSearch"]
+__all__ = ["BulkIndexing", "ImageEmbedding", "Shape", "Similarity", "TextSearch", "Visitor"]
 
 attach()

@@ -11,6 +11,8 @@ from __future__ import annotations
 import itertools
 import random
 import time
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import gevent
 from gevent.pool import Group
@@ -20,10 +22,10 @@ from locust.user.task import LOCUST_STATE_STOPPING
 
 from tuwen import Client, DeadlineExceededError, OverloadedError, TuwenError
 from tuwen_loadtest._options import LoadOptions, options_of
-from tuwen_loadtest._payloads import payloads_of
+from tuwen_loadtest._payloads import Payloads, payloads_of
 from tuwen_loadtest._samples import Outcome, Sample
 
-__all__ = ["BulkIndexing", "ImageEmbedding", "SdkUser", "Similarity", "TextSearch"]
+__all__ = ["CALLS", "BulkIndexing", "ImageEmbedding", "SdkUser", "Similarity", "TextSearch", "Visitor"]
 
 # Before any channel is made, and after Locust patched the standard library: otherwise one call blocks all users.
 init_gevent()
@@ -35,23 +37,27 @@ _BULK = 32
 
 
 class SdkUser(User):
-    """One caller, or one stream of requests; its `call` is what it asks."""
+    """One caller, or one stream of requests.
+
+    Attributes:
+        mix: the kinds of what it asks, of `CALLS`, each with how often.
+        waits_for_answers: whether it is a caller even with Poisson arrivals.
+    """
 
     abstract = True
     wait_time = constant(0)
-    kind: str
+    mix: ClassVar[Mapping[str, int]]
     waits_for_answers = False
-    """Whether it is a caller even with Poisson arrivals."""
 
     def on_start(self) -> None:
         """Take part in the process's channel."""
         options = options_of(self.environment)
         self._open = options.open_loop and not self.waits_for_answers
-        self._gaps = random.Random(f"{options.payloads.seed} {next(_numbers)}")  # noqa: S311 - no secret
+        self._random = random.Random(f"{options.payloads.seed} {next(_numbers)}")  # noqa: S311 - no secret
         self._due = time.perf_counter()
         self._under_way = Group()
         self._clip = _clients.join(options)
-        self.payloads = payloads_of(options.payloads)
+        self._payloads = payloads_of(options.payloads)
 
     def on_stop(self) -> None:
         """Wait for what is under way; the last one closes the channel, without which Locust would hang at its end."""
@@ -64,74 +70,90 @@ class SdkUser(User):
         if not self._open:
             self._measure(time.perf_counter())
             return
-        self._due += self._gaps.expovariate(1.0)
+        self._due += self._random.expovariate(1.0)
         gevent.sleep(max(0.0, self._due - time.perf_counter()))
         if self._state == LOCUST_STATE_STOPPING:
             return  # it was due after the end
         self._under_way.spawn(self._measure, self._due)
 
-    def call(self, clip: Client) -> object:
-        """Ask the service something."""
-        raise NotImplementedError
-
     def _measure(self, due: float) -> None:
+        [kind] = self._random.choices(list(self.mix), list(self.mix.values()))
         lag = time.perf_counter() - due
         failure: TuwenError | None = None
         try:
-            self.call(self._clip)
+            CALLS[kind](self._clip, self._payloads)
         except TuwenError as error:
             failure = error
         seconds = time.perf_counter() - due
         self.environment.events.request.fire(
             request_type="gRPC",
-            name=self.kind,
+            name=kind,
             response_time=seconds * 1e3,
             response_length=0,
             exception=failure,
-            context={"sample": Sample(self.kind, due + _TO_UNIX, lag, seconds, _outcome(failure))},
+            context={"sample": Sample(kind, due + _TO_UNIX, lag, seconds, _outcome(failure))},
         )
 
 
-class ImageEmbedding(SdkUser):
-    """Embeds one picture."""
+class Visitor(SdkUser):
+    """Searches, embeds pictures and compares, in turns by chance: what runs where nothing else is named.
 
-    weight = 3
-    kind = "image"
+    One user asks for everything, so that callers, too, ask in this proportion: of callers for each kind, those whose
+    answers come soon would ask more often.
+    """
 
-    def call(self, clip: Client) -> object:
-        return clip.embed_images([self.payloads.image()])
+    mix: ClassVar[Mapping[str, int]] = {"text": 6, "image": 3, "similarity": 1}
 
 
 class TextSearch(SdkUser):
-    """Embeds one query."""
+    """Embeds one query after the other."""
 
-    weight = 6
-    kind = "text"
+    mix: ClassVar[Mapping[str, int]] = {"text": 1}
 
-    def call(self, clip: Client) -> object:
-        return clip.embed_texts([self.payloads.query()])
+
+class ImageEmbedding(SdkUser):
+    """Embeds one picture after the other."""
+
+    mix: ClassVar[Mapping[str, int]] = {"image": 1}
 
 
 class Similarity(SdkUser):
     """Compares a picture with a few texts."""
 
-    weight = 1
-    kind = "similarity"
-
-    def call(self, clip: Client) -> object:
-        texts = [self.payloads.query() for _ in range(_TEXTS_AN_IMAGE)]
-        return clip.similarity(images=[self.payloads.image()], texts=texts)
+    mix: ClassVar[Mapping[str, int]] = {"similarity": 1}
 
 
 class BulkIndexing(SdkUser):
     """Embeds pictures by the batch, one batch after the other, as an index is built beside the search."""
 
     fixed_count = 1
-    kind = "bulk"
+    mix: ClassVar[Mapping[str, int]] = {"bulk": 1}
     waits_for_answers = True
 
-    def call(self, clip: Client) -> object:
-        return clip.embed_images([self.payloads.image() for _ in range(_BULK)])
+
+def _embed_query(clip: Client, payloads: Payloads) -> object:
+    return clip.embed_texts([payloads.query()])
+
+
+def _embed_picture(clip: Client, payloads: Payloads) -> object:
+    return clip.embed_images([payloads.image()])
+
+
+def _compare(clip: Client, payloads: Payloads) -> object:
+    return clip.similarity(images=[payloads.image()], texts=[payloads.query() for _ in range(_TEXTS_AN_IMAGE)])
+
+
+def _index(clip: Client, payloads: Payloads) -> object:
+    return clip.embed_images([payloads.image() for _ in range(_BULK)])
+
+
+CALLS: Mapping[str, Callable[[Client, Payloads], object]] = {
+    "text": _embed_query,
+    "image": _embed_picture,
+    "similarity": _compare,
+    "bulk": _index,
+}
+"""What can be asked."""
 
 
 def _outcome(failure: TuwenError | None) -> Outcome:
@@ -152,7 +174,7 @@ class _Clients:
     def join(self, options: LoadOptions) -> Client:
         self._users += 1
         if self._client is None:
-            self._client = options.connection.client(options.deadline)
+            self._client = options.connection.client(options.deadline, options.attempts)
         return self._client
 
     def leave(self) -> None:

@@ -157,6 +157,30 @@ class TestCommand:
         assert page.count("<svg") == 2
         assert "fingerprint" in page
 
+    @pytest.mark.parametrize(
+        ("scenario", "findings"),
+        [
+            ("overload", ["good answers at twice the capacity", "back to normal"]),
+            ("restart", ["requests lost during the restarts: 0 of"]),
+            ("bad-clients", ["requests that others lost: 0 of", "their p99"]),
+        ],
+    )
+    def test_trouble(self, repository: Path, tmp_path: Path, scenario: str, findings: Sequence[str]) -> None:
+        load = ["--capacity", "60", "--seconds", "18", "--warmup", "1", "--kind", "text", "--deadline", "5"]
+        options = ["--scenario", scenario, *load, "--images", PICTURES, "-o", str(tmp_path)]
+        output = tuwen("loadtest", str(repository), *options, "--slo", "p50<2s", code=None).stdout
+        report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+        for finding in [*findings, "p50<2s afterwards"]:
+            assert finding in output
+        print(report["findings"])
+        assert report["findings"][0]["met"], output
+        [thirds] = report["thirds"]
+        assert all(thirds[third]["requests"] > 50 for third in ("before", "trouble", "after"))
+        [run] = report["runs"]
+        assert run["models"]["text_embedding"]["requests"] > 100
+        assert run["readings"][-1]["cpu"] > 0
+        assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<svg") == 1
+
     def test_a_missed_objective_is_the_exit_code(self, server: EmbeddedServer, tmp_path: Path) -> None:
         load = ["--rate", "30", "--seconds", "4", "--warmup", "1", "--repetitions", "1", "--kind", "text"]
         options = [server.grpc_url, *load, "--images", PICTURES, "-o", str(tmp_path)]
@@ -166,7 +190,8 @@ class TestCommand:
     def test_what_makes_no_sense_is_said(self, tmp_path: Path) -> None:
         for arguments, message in (
             (("--slo", "quick"), "write it like p99<200ms"),
-            (("--rate", "1", "--users", "1"), "not both"),
+            (("--rate", "1", "--users", "1"), "not rate and users"),
+            (("localhost:1", "--scenario", "restart"), "name the folder of a repository"),
             (("localhost:1", "--rate", "1"), "Failed to connect"),
         ):
             assert message in tuwen("loadtest", *arguments, "-o", str(tmp_path), code=1).stderr

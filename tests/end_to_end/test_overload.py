@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import threading
@@ -13,9 +14,10 @@ import numpy as np
 import pytest
 
 from tests.blocking import Blocking
-from tuwen import AsyncClient, Client, OverloadedError, TuwenError
+from tuwen import AsyncClient, Client, OverloadedError, RetryPolicy, TuwenError
 from tuwen_build.samples import PHOTOGRAPHS, sample
 from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_build.traffic import Answers, photographs, saturate, send_at
 
 THREADS, CALLS, TIMEOUT = 48, 5, 10.0
 
@@ -76,3 +78,22 @@ def test_refusals_come_in_time_and_cause_no_storm(small_queue: EmbeddedServer, k
     seen = after.requests - before.requests + (after.failures - before.failures) // 2
     # each call once, and retries out of the budget: ten, and one for ten answers
     assert len(outcomes) <= seen <= len(outcomes) + 10 + answered / 10
+
+
+def test_what_is_answered_under_overload_is_answered_in_time(server: EmbeddedServer) -> None:
+    """At twice the capacity, by callers who wait no longer than 1.5 s: a queue that lets requests wait as long as that
+    computes nothing but what comes too late."""
+    album = photographs(12, size=(1600, 1200))  # a third of a second of decoding
+    patience = 1.5
+
+    async def offer(rate: float) -> Answers:
+        async with AsyncClient(server.grpc_url, timeout=patience, retries=RetryPolicy(attempts=1)) as clip:
+            return await send_at(rate, lambda: clip.embed_images(album), seconds=15)
+
+    with Client(server.grpc_url) as clip:
+        capacity = saturate(lambda: clip.embed_images(album), concurrency=8, seconds=4, warmup=1).rate
+    answers = asyncio.run(offer(2 * capacity))
+    print(f"of {capacity:.1f}/s {answers.rate:.1f}/s in time; {len(answers.refused)} refused, {answers.failed} late")
+    assert max(answers.latencies) <= patience + 0.5
+    assert answers.rate > 0.6 * capacity
+    assert len(answers.refused) > answers.failed

@@ -18,6 +18,7 @@ from tuwen import (
     OverloadedError,
     RetryPolicy,
     ServerError,
+    ServerStoppingError,
     ServerUnavailableError,
 )
 from tuwen._retries import RetryBudget
@@ -40,6 +41,21 @@ def test_attempts_are_counted(make: Make) -> None:
     with make(fake, retries=QUICK) as clip, pytest.raises(ServerUnavailableError, match="gone"):
         clip.embed_texts(["猫"])
     assert len(fake.requests) == 4
+
+
+def test_a_server_that_is_stopping_does_not_count(make: Make) -> None:
+    """Of two servers behind one name, the one that is drained is met again and again."""
+    fake = FakeTransport(fail_with=ServerStoppingError("stopping"), fail_times=12)
+    with make(fake, retries=QUICK) as clip:
+        assert clip.embed_texts(["猫"]).shape == (1, 512)
+    assert len(fake.requests) == 13
+    fake = FakeTransport(fail_with=ServerStoppingError("stopping"))
+    with make(fake, retries=QUICK, timeout=0.3) as clip, pytest.raises(ServerStoppingError):
+        clip.embed_texts(["猫"])
+    fake = FakeTransport(fail_with=ServerStoppingError("stopping"))
+    with make(fake, retries=RetryPolicy(attempts=1)) as clip, pytest.raises(ServerStoppingError):
+        clip.embed_texts(["猫"])
+    assert len(fake.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -95,19 +111,21 @@ class TestBudget:
     def test_pauses_grow_and_are_random(self) -> None:
         budget = RetryBudget(RetryPolicy(attempts=100, first_pause=0.1, longest_pause=2))
         error = ServerUnavailableError("gone")
+        requests = [budget.request() for _ in range(200)]
+        by_attempt = [[request.pause(error, 30) or 0 for request in requests] for _ in range(50)]
         for attempt, most in ((1, 0.1), (2, 0.2), (4, 0.8), (6, 2.0), (50, 2.0)):
-            pauses = [budget.pause(error, attempt, 30) or 0 for _ in range(200)]
+            pauses = by_attempt[attempt - 1]
             assert most / 2 < max(pauses) <= most
             assert min(pauses) < most / 4
 
     def test_successes_earn_retries_back(self) -> None:
         budget = RetryBudget(RetryPolicy(overload_budget=1, first_pause=0, longest_pause=0))
         full = OverloadedError("full")
-        assert budget.pause(full, 1, 30) is not None
-        assert budget.pause(full, 1, 30) is None
+        assert budget.request().pause(full, 30) is not None
+        assert budget.request().pause(full, 30) is None
         for _ in itertools.repeat(None, 11):
             budget.succeeded()
-        assert budget.pause(full, 1, 30) is not None
+        assert budget.request().pause(full, 30) is not None
 
     @pytest.mark.parametrize(
         "choice", [{"attempts": 0}, {"first_pause": -1}, {"first_pause": 3}, {"overload_budget": -1}]

@@ -17,6 +17,7 @@ from tuwen import (
     ModelNotFoundError,
     OverloadedError,
     ServerError,
+    ServerStoppingError,
     ServerUnavailableError,
 )
 from tuwen._grpc import decode_response, encode_request, server_error
@@ -31,7 +32,7 @@ def test_items_are_encoded_as_tritonclient_encodes_them() -> None:
     expected = serialize_byte_tensor(np.array(REQUEST.items, dtype=object).reshape(-1, 1)).item()
     assert message.raw_input_contents[0] == expected
     assert list(message.inputs[0].shape) == [3, 1]
-    assert message.parameters["timeout"].int64_param == 1_500_000
+    assert message.parameters["timeout"].int64_param == 750_000
     assert message.parameters["per_item_status"].bool_param is True
 
 
@@ -83,14 +84,15 @@ def test_an_answer_of_another_shape_is_an_error_not_a_guess(outputs: dict[str, o
     ("code", "message", "kind"),
     [
         ("UNAVAILABLE", "failed to connect to all addresses", ServerUnavailableError),
-        ("UNAVAILABLE", "Server is stopping, scheduler for model has stopped", ServerUnavailableError),
+        ("UNAVAILABLE", "Server is stopping, scheduler for model has stopped", ServerStoppingError),
         ("UNAVAILABLE", "in ensemble 'x', Exceeds maximum queue size", OverloadedError),
         ("UNAVAILABLE", "Request timeout expired", OverloadedError),
         ("UNAVAILABLE", "This protocol is restricted, expecting header 'triton-grpc-protocol-k'", AccessDeniedError),
         ("NOT_FOUND", "Request for unknown model: 'x' is not found", ModelNotFoundError),
-        ("NOT_FOUND", "Request for unknown model: 'x' has no available versions", ServerUnavailableError),
+        ("NOT_FOUND", "Request for unknown model: 'x' has no available versions", ServerStoppingError),
         ("DEADLINE_EXCEEDED", "Deadline Exceeded", DeadlineExceededError),
-        ("CANCELLED", "CANCELLED", ServerUnavailableError),
+        ("CANCELLED", "CANCELLED", ServerStoppingError),
+        ("UNAVAILABLE", "GRPC server is shutting down and has stopped accepting new requests", ServerStoppingError),
         ("RESOURCE_EXHAUSTED", "quota", OverloadedError),
         ("UNAUTHENTICATED", "token", AccessDeniedError),
         ("PERMISSION_DENIED", "token", AccessDeniedError),
@@ -104,5 +106,5 @@ def test_every_status_has_its_error(code: str, message: str, kind: type[ServerEr
     error = server_error(status, "image_embedding", "abc")
     assert type(error) is kind
     assert (error.code, error.model, error.request_id) == (code, "image_embedding", "abc")
-    assert error.retryable == (kind in (ServerUnavailableError, OverloadedError))
+    assert error.retryable == issubclass(kind, (ServerUnavailableError, OverloadedError))
     assert (message or code) in str(error)

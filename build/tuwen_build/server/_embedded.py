@@ -90,6 +90,17 @@ class EmbeddedServer:
         return self._process.pid
 
     def __enter__(self) -> EmbeddedServer:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start, and wait until it is ready; again after `stop`, too.
+
+        Raises:
+            NotARepositoryError: the folder is none.
+            ServerStartError: it did not become ready; with what its log says.
+            SharedMemoryError: there is too little of it.
+        """
         Manifest.read(self._repository)
         runtime = find_runtime()
         _check_shared_memory(self._repository)
@@ -108,8 +119,7 @@ class EmbeddedServer:
                 self.stop()
                 raise
             else:
-                return self
-        raise AssertionError("unreachable")
+                return
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

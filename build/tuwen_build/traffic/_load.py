@@ -90,39 +90,42 @@ def _duration(times: Sequence[float]) -> float:
     return len(times) / rate
 
 
-async def send_at(rate: float, ask: AsyncAsk, *, seconds: float, seed: int = 0) -> Answers:
+async def send_at(rate: float, ask: AsyncAsk, *, seconds: float, warmup: float = 0.0, seed: int = 0) -> Answers:
     """Requests at random times (Poisson) that do not depend on the answers, as those of many users.
 
-    A latency counts from when its request was due, so that a stall is felt by all that came during it. What is
-    answered after the time is up does not count as answered; it is waited for all the same. One event loop sends
-    them all: a thread for each request in flight would take the processor from a service on the same machine.
+    A latency counts from when its request was due, so that a stall is felt by all that came during it. What ends in the
+    first `warmup` seconds, while queues fill, or after the time is up does not count; it is waited for all the same.
+    One event loop sends them all: a thread for each request in flight would take the processor from a service on the
+    same machine.
     """
     good: list[float] = []
     times: list[float] = []
     refused: list[float] = []
-    failed: list[str] = []
+    failed: list[float] = []
     start = time.perf_counter() + 0.1
 
     async def send(due: float) -> None:
         try:
             await ask()
+            found = good
         except OverloadedError:
-            refused.append(time.perf_counter() - start - due)
-        except TuwenError as error:
-            failed.append(str(error))
-        else:
-            times.append(time.perf_counter() - start)
-            good.append(times[-1] - due)
+            found = refused
+        except TuwenError:
+            found = failed
+        ended = time.perf_counter() - start
+        if warmup <= ended <= seconds:
+            found.append(ended - due)
+            if found is good:
+                times.append(ended)
 
     sent = []
     for due in itertools.takewhile(lambda due: due < seconds, _poisson(rate, seed)):
         await asyncio.sleep(max(0.0, start + due - time.perf_counter()))
         sent.append(asyncio.create_task(send(due)))
-    await asyncio.sleep(max(0.0, start + seconds - time.perf_counter()))
-    # The line goes on to the end, so that a service that fell silent does not look fast.
-    answers = Answers(_duration([*times, seconds]) or seconds, tuple(good), tuple(refused), len(failed))
     await asyncio.gather(*sent)
-    return answers
+    # The line goes on to the end, so that a service that fell silent does not look fast.
+    duration = _duration([*times, seconds]) or seconds - warmup
+    return Answers(duration, tuple(good), tuple(refused), len(failed))
 
 
 def _poisson(rate: float, seed: int) -> Iterator[float]:

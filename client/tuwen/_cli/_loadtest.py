@@ -28,10 +28,23 @@ def loadtest(
         typer.Option(help="Requests a second, at random times. Default: a ramp, to find what it holds."),
     ] = None,
     users: Annotated[int | None, typer.Option(help="Callers at the same time, instead of a rate.")] = None,
+    scenario: Annotated[
+        str | None,
+        typer.Option(
+            help="Trouble in the middle of the test, after its capacity was found: overload, restart or bad-clients."
+        ),
+    ] = None,
+    capacity: Annotated[
+        float | None, typer.Option(help="Requests a second, for a scenario. Default: it is looked for.")
+    ] = None,
     shape: Annotated[str, typer.Option(help="steady, ramp or spike.")] = "steady",
-    seconds: Annotated[float, typer.Option(help="Of a repetition.")] = 60.0,
+    seconds: Annotated[
+        float | None, typer.Option(help="Of a repetition. Default: 60; of a scenario: 180.", show_default=False)
+    ] = None,
     warmup: Annotated[float, typer.Option(help="Seconds of it that do not count.")] = 5.0,
-    repetitions: Annotated[int, typer.Option(help="How often.")] = 3,
+    repetitions: Annotated[
+        int | None, typer.Option(help="How often. Default: 3; a scenario: once.", show_default=False)
+    ] = None,
     kind: Annotated[
         list[str] | None, typer.Option(help="text, image, similarity or bulk; repeat for more. Default: all but bulk.")
     ] = None,
@@ -46,6 +59,10 @@ def loadtest(
     ] = None,
     skew: Annotated[float, typer.Option(help="Of the queries: Zipf's exponent. 0: all alike.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Equal seeds send the same things.")] = 0,
+    metrics: Annotated[
+        str | None,
+        typer.Option(help="The server's metrics, such as http://host:8002/metrics, for what its machine and GPUs do."),
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for report.html and report.json.")] = Path(
         "loadtest-report"
     ),
@@ -67,6 +84,8 @@ def loadtest(
     options = LoadTestOptions(
         rate=rate,
         users=users,
+        scenario=scenario,
+        capacity=capacity,
         shape=shape,
         seconds=seconds,
         warmup=warmup,
@@ -81,7 +100,7 @@ def loadtest(
     def say(step: str) -> None:
         console.print(step, highlight=False, markup=False)
 
-    report = load_test(Connection(target, *settings()), options, say)
+    report = load_test(Connection(target, *settings()), options, say, metrics=metrics)
     write_report(report, output)
     typer.echo((output / "report.json").read_text(encoding="utf-8") if as_json else _in_words(report, output))
     if report.missed:
@@ -95,4 +114,6 @@ def _in_words(report: Report, output: Path) -> str:
     for curve in report.curves:
         promised = "" if curve.promised != curve.promised else f", {curve.promised:.1f}/s meet all objectives"
         lines.append(f"capacity {curve.capacity:.1f}/s{promised}")
+    lines += [f"{'met' if finding.met else 'MISSED':<6} {finding.text}" for finding in report.findings]
+    lines += [f"IN DOUBT: {doubt}" for doubt in report.doubts]
     return "\n".join([*lines, f"{output / 'report.html'} shows it"])

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tuwen._client import Client
-from tuwen._connection import Tls
-from tuwen._errors import InvalidArgumentError, MissingExtraError
+from tuwen._connection import Tls, headers_of
+from tuwen._errors import MissingExtraError
 from tuwen._routes import Preprocess
 from tuwen._scores import Similarity
 
@@ -63,9 +63,7 @@ def connection(
     """图文 tuwen: CLIP embeddings for Chinese images and text, on Triton."""
     encrypted = tls or ca or certificate or key
     lines = [*os.environ.get("TUWEN_HEADERS", "").splitlines(), *(header or [])]
-    _connection.set(
-        (Tls(ca, certificate, key) if encrypted else None, dict(_header(line) for line in lines if line.strip()))
-    )
+    _connection.set((Tls(ca, certificate, key) if encrypted else None, headers_of(lines)))
 
 
 def settings() -> tuple[Tls | None, dict[str, str]]:
@@ -77,13 +75,6 @@ def connect(url: str, timeout: float, *, preprocess: Preprocess = "server") -> C
     """A client with the settings that stand before the command."""
     tls, headers = settings()
     return Client(url, timeout=timeout, tls=tls, headers=headers, preprocess=preprocess)
-
-
-def _header(line: str) -> tuple[str, str]:
-    name, colon, value = line.partition(":")
-    if not colon:
-        raise InvalidArgumentError("a header is 'name: value'; one of them has no colon")
-    return name.strip().lower(), value.strip()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ __all__ = ["Ours", "Plan", "compare", "curves"]
 _SIZES = (1, 2, 4, 8, 16, 32)
 _LENGTHS = (8, 16, 24, 32, 52)
 _LOADS = (0.5, 1.0, 2.0, 4.0)
-_WAVES = 4
+_WAVES = 8
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,6 @@ def _round(ours: Ours, kind: str, seconds: float) -> Round:
 
 
 def _steps(service: Service, kind: str, capacity: float, seconds: float) -> Sequence[Step]:
-    """Each long enough for a few of the largest batches."""
+    """Each long enough for its queue to fill, and then for a few of the largest batches."""
     longer = max(2 * seconds, _WAVES * CALLERS[kind] / capacity)
     return [service.offered(kind, load, capacity=capacity, seconds=longer) for load in _LOADS]

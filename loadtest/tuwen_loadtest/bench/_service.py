@@ -22,6 +22,7 @@ from tuwen_loadtest.bench._results import Saturated, Start, Step
 __all__ = ["Service", "service"]
 
 _TIMEOUT = 60.0
+_FILLING = 0.4  # of an offered rate's time, in which the queue grows to the length that it will have
 _ONCE = RetryPolicy(attempts=1)
 
 
@@ -58,7 +59,9 @@ class Service:
     async def _offered(self, kind: str, load: float, capacity: float, seconds: float) -> Step:
         async with AsyncClient(self._server.grpc_url, timeout=_TIMEOUT, retries=_ONCE) as clip:
             before = await clip.statistics()
-            answers = await send_at(load * capacity, self._work.async_ask(kind, clip), seconds=seconds)
+            answers = await send_at(
+                load * capacity, self._work.async_ask(kind, clip), seconds=seconds, warmup=_FILLING * seconds
+            )
             done = difference(await clip.statistics(), before)[ENCODERS[kind]]
         return Step(load, answers, done.mean_batch_size)
 

@@ -1,0 +1,87 @@
+"""The server's machine, second by second, as Triton's metrics tell it."""
+
+from __future__ import annotations
+
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tuwen import InvalidArgumentError
+
+__all__ = ["Reading", "watch"]
+
+_EVERY = 1.0  # seconds; Triton itself looks every two
+_TIMEOUT = 5.0
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Of all machines together.
+
+    Attributes:
+        time: Unix time.
+        cpu: share of the processor that is busy, with everything that runs there; nan where Triton does not tell.
+        memory_mib: in use, likewise.
+        gpu: share of the time that the GPUs are busy, averaged; nan without one.
+        gpu_memory_mib: in use on them all; nan without one.
+    """
+
+    time: float
+    cpu: float
+    memory_mib: float
+    gpu: float
+    gpu_memory_mib: float
+
+
+@contextmanager
+def watch(urls: Sequence[str]) -> Iterator[list[Reading]]:
+    """Readings, that become more until the end. A server that does not answer leaves gaps: it may be restarting.
+
+    Raises:
+        InvalidArgumentError: an address is none.
+    """
+    if strange := [url for url in urls if not url.startswith(("http://", "https://"))]:
+        raise InvalidArgumentError(f"metrics are at an address such as http://host:8002/metrics, not {strange[0]}")
+    readings: list[Reading] = []
+    done = threading.Event()
+
+    def look() -> None:
+        while urls and not done.wait(_EVERY):
+            try:
+                readings.append(_read(urls))
+            except (OSError, urllib.error.URLError):
+                continue
+
+    thread = threading.Thread(target=look, name="watch", daemon=True)
+    thread.start()
+    try:
+        yield readings
+    finally:
+        done.set()
+        thread.join(2 * _TIMEOUT)
+
+
+def _read(urls: Sequence[str]) -> Reading:
+    found: dict[str, list[float]] = {}
+    for url in urls:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310 - checked to be http
+            page = answer.read().decode()
+        for family in text_string_to_metric_families(page):
+            for sample in family.samples:
+                found.setdefault(sample.name, []).append(sample.value)
+
+    def mean(name: str) -> float:
+        values = found.get(name)
+        return sum(values) / len(values) if values else float("nan")
+
+    memory = mean("nv_cpu_memory_used_bytes") / _MIB
+    gpus = found.get("nv_gpu_memory_used_bytes")
+    gpu_memory = sum(gpus) / _MIB if gpus else float("nan")
+    return Reading(time.time(), mean("nv_cpu_utilization"), memory, mean("nv_gpu_utilization"), gpu_memory)

@@ -1,0 +1,66 @@
+"""Clients on a slow line, and clients that vanish, beside everybody else."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+
+from tuwen import Client, InvalidArgumentError, RetryPolicy, TuwenError
+from tuwen_build.traffic import photographs
+from tuwen_loadtest._site import Site
+from tuwen_loadtest._thirds import Thirds
+from tuwen_loadtest.scenarios._relay import Relay
+from tuwen_loadtest.scenarios._scenario import Finding, Scenario
+
+__all__ = ["BAD_CLIENTS"]
+
+_SLOW = 8
+_BYTES_A_SECOND = 50_000.0
+_VANISHING = 0.1  # of the capacity
+_SLOWER = 2.0
+_ONCE = RetryPolicy(attempts=1)
+
+
+def _make_trouble(site: Site, seconds: float, capacity: float) -> None:
+    """Raises `InvalidArgumentError` where no wire can be put between: it is encrypted, or has many addresses."""
+    host, _, port = site.connection.url.rpartition(":")
+    if site.connection.tls or not port.isdecimal() or ":" in host:
+        raise InvalidArgumentError(f"bad clients can be put before a plain host:port, not {site.connection.url}")
+    [large], [usual] = photographs(1, size=(4032, 3024)), photographs(1)
+    end = time.monotonic() + seconds
+
+    def ask(relay: Relay, picture: bytes) -> None:
+        left = max(1.0, end - time.monotonic())
+        with (
+            suppress(TuwenError),
+            Client(relay.url, headers=site.connection.headers, timeout=left, retries=_ONCE) as clip,
+        ):
+            clip.embed_images([picture])
+
+    with ExitStack() as stack, ThreadPoolExecutor(_SLOW + 1) as pool:
+        for _ in range(_SLOW):
+            pool.submit(ask, stack.enter_context(Relay(host, int(port), bytes_a_second=_BYTES_A_SECOND)), large)
+        while time.monotonic() < end:
+            with Relay(host, int(port)) as relay:
+                pool.submit(ask, relay, usual)
+                time.sleep(random.expovariate(_VANISHING * capacity))
+                relay.cut()
+
+
+def _findings(thirds: Thirds, capacity: float) -> Sequence[Finding]:  # noqa: ARG001 - whatever it is
+    """The others do not notice."""
+    found = thirds.trouble
+    lost = round(found.errors * found.requests)
+    slower = found.latencies["p99"] / thirds.before.latencies["p99"]
+    return [
+        Finding(f"requests that others lost: {lost} of {found.requests} (none)", lost == 0),
+        Finding(f"their p99: {slower:.1f} times that of before (at most {_SLOWER:g})", slower <= _SLOWER),
+    ]
+
+
+BAD_CLIENTS = Scenario(_findings, _make_trouble)
+"""Half the capacity from ordinary users. In the middle eight clients send large pictures at 50 kB a second, and a tenth
+of the capacity comes from clients that are gone before they have their answer."""

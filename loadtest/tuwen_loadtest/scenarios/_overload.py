@@ -1,0 +1,26 @@
+"""Twice as many requests as the service can answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tuwen_loadtest._thirds import Thirds
+from tuwen_loadtest.scenarios._scenario import Finding, Scenario
+
+__all__ = ["OVERLOAD"]
+
+_GOODPUT = 0.9
+_RECOVERY = 10.0  # seconds
+
+
+def _findings(thirds: Thirds, capacity: float) -> Sequence[Finding]:
+    """Goodput stays, what is too much is refused, and all is well soon after."""
+    share, recovery = thirds.trouble.goodput / capacity, thirds.recovery
+    return [
+        Finding(f"good answers at twice the capacity: {share:.0%} of it (at least {_GOODPUT:.0%})", share >= _GOODPUT),
+        Finding(f"back to normal {recovery:.0f} s after (at most {_RECOVERY:.0f} s)", recovery <= _RECOVERY),
+    ]
+
+
+OVERLOAD = Scenario(_findings, shape="spike", load=2.0)
+"""Half the capacity, then twice of it, then half of it again."""

@@ -1,0 +1,81 @@
+"""A wire between a client and a server that can be slow, or cut."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+__all__ = ["Relay"]
+
+_PIECE = 1 << 14
+_TIMEOUT = 10.0
+
+
+class Relay:
+    """Forwards what comes to `url` in both directions; a context manager."""
+
+    def __init__(self, host: str, port: int, *, bytes_a_second: float | None = None) -> None:
+        self._target, self._rate = (host, port), bytes_a_second
+        self._sockets: list[socket.socket] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
+
+    @property
+    def url(self) -> str:
+        """Where clients go."""
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def cut(self) -> None:
+        """As if the client's machine had lost its power and come back: the server sees a reset."""
+        for one in self._sockets:
+            with suppress(OSError):
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._run(self._close())
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._server = self._run(asyncio.start_server(self._forward, "127.0.0.1", 0))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._run(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_TIMEOUT)
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_TIMEOUT)
+
+    async def _close(self) -> None:
+        self._server.close()
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection(*self._target)
+        self._sockets.append(there_writer.get_extra_info("socket"))
+        try:
+            await asyncio.gather(self._pump(reader, there_writer), self._pump(there_reader, writer))
+        except OSError:
+            pass  # one side is gone, and so is the wire
+        finally:
+            there_writer.transport.abort()
+            writer.transport.abort()
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(_PIECE):
+            writer.write(piece)
+            await writer.drain()
+            if self._rate:
+                await asyncio.sleep(len(piece) / self._rate)
+        writer.write_eof()

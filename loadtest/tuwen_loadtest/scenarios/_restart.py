@@ -1,0 +1,28 @@
+"""Every server behind one name is stopped and started, one after the other, as a rollout does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tuwen_loadtest._site import Site
+from tuwen_loadtest._thirds import Thirds
+from tuwen_loadtest.scenarios._scenario import Finding, Scenario
+
+__all__ = ["RESTART"]
+
+
+def _restart(site: Site, seconds: float, capacity: float) -> None:  # noqa: ARG001 - it takes as long as it takes
+    for server in site.servers:
+        server.stop()
+        server.start()
+
+
+def _findings(thirds: Thirds, capacity: float) -> Sequence[Finding]:  # noqa: ARG001 - whatever it is
+    """Nobody notices."""
+    found = thirds.trouble
+    lost = round(found.errors * found.requests)
+    return [Finding(f"requests lost during the restarts: {lost} of {found.requests} (none)", lost == 0)]
+
+
+RESTART = Scenario(_findings, _restart, servers=2, attempts=3)
+"""Half the capacity, which one server can bear; requests are tried again, as applications do."""
