@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import bisect
 import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+import numpy as np
 
 from tuwen import InvalidArgumentError
 from tuwen._images import IMAGE_SUFFIXES, image_files
@@ -18,7 +19,7 @@ __all__ = ["PayloadOptions", "Payloads", "payloads_of"]
 
 # sizes, and how many of 32 photographs have them
 _SIZES = {(480, 640): 8, (640, 480): 8, (800, 800): 8, (1280, 960): 5, (1920, 1080): 2, (4032, 3024): 1}
-_DISTINCT_QUERIES = 10_000
+_DISTINCT_QUERIES = 1_000_000  # so many that a server's cache never holds them all, as in life
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,9 @@ class Payloads:
     def __init__(self, options: PayloadOptions) -> None:
         self._choose = random.Random(options.seed)  # noqa: S311 - no secret
         self._images = itertools.cycle(_read_images(options.images) if options.images else _made_images(options.seed))
-        self._queries = _read_queries(options.queries) if options.queries else queries(_DISTINCT_QUERIES)
-        weights = (1 / rank**options.skew for rank in range(1, len(self._queries) + 1))
-        self._weights = list(itertools.accumulate(weights))
+        self._queries = _read_queries(options.queries) if options.queries else None
+        ranks = np.arange(1, 1 + (len(self._queries) if self._queries else _DISTINCT_QUERIES))
+        self._weights = np.cumsum(1 / ranks**options.skew)
 
     def image(self) -> bytes:
         """One encoded picture."""
@@ -64,7 +65,8 @@ class Payloads:
     def query(self) -> str:
         """One query, of those that are asked often more often."""
         place = self._choose.random() * self._weights[-1]
-        return self._queries[bisect.bisect(self._weights, place, hi=len(self._weights) - 1)]
+        rank = min(int(np.searchsorted(self._weights, place, side="right")), len(self._weights) - 1)
+        return self._queries[rank] if self._queries else queries(1, seed=rank)[0]
 
 
 @cache

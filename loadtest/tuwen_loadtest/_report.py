@@ -112,7 +112,8 @@ def _without_nan(value: Any) -> Any:
 
 
 def _page(report: Report) -> Iterable[str]:
-    yield f'<!doctype html><meta charset="utf-8"><title>{escape(report.title)}</title><style>{_STYLE}</style>'
+    yield '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    yield f"<title>{escape(report.title)}</title><style>{_STYLE}</style>"
     yield f"<h1>{escape(report.title)}</h1>"
     card = report.card
     yield f"<p>{escape(card.checkpoint)}, {card.precision}, fingerprint {escape(card.fingerprint[:16])}…</p>"
@@ -120,18 +121,23 @@ def _page(report: Report) -> Iterable[str]:
     for place, thirds in enumerate(report.thirds):
         yield f"<h2>Before, during and after the trouble{_which(place, report.thirds)}</h2>"
         yield from _table(["", "before", "during", "after"], _thirds_rows(thirds))
-    yield "<h2>Repetitions</h2>"
-    yield from _table(["", *(f"{place + 1}" for place in range(len(report.runs))), "spread"], _summary_rows(report))
+    if len(report.runs) > 1:
+        yield "<h2>Repetitions</h2>"
+        yield from _table(["", *(f"{place + 1}" for place in range(len(report.runs))), "spread"], _summary_rows(report))
+    else:
+        yield "<h2>All of it</h2>"
+        yield from _table(["", ""], ([name, value] for name, value, _ in _summary_rows(report)))
     if report.curves:
         yield "<h2>Latency over throughput</h2>"
         yield curve_picture(report.curves)
     last, _ = report.runs[-1]
-    yield "<h2>The last repetition, second by second</h2>"
+    yield f"<h2>{'The last repetition, second' if len(report.runs) > 1 else 'Second'} by second</h2>"
     yield timeline_picture(last, (report.thirds[-1].begin, report.thirds[-1].end) if report.thirds else None)
     yield "<h2>What the server did in it</h2>"
     yield from _table(
         ["model", "requests", "refused or failed", "cache hits", "batch", "queue ms", "compute ms"], _model_rows(last)
     )
+    yield "<p>Before 26.05, Triton counts what an ensemble's step refuses twice for the ensemble.</p>"
     yield "<h2>Machine and versions</h2>"
     yield from _table(["", ""], [[name, value] for name, value in report.machine.items()])
 
@@ -212,6 +218,8 @@ def _mean(values: Sequence[float]) -> float:
 
 def _model_rows(run: Run) -> Iterable[list[str]]:
     for name, counted in sorted(run.models.items()):
+        if not counted.requests + counted.failures:
+            continue
         requests = max(1, counted.requests)
         yield [
             name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,7 +47,7 @@ def thirds_of(samples: Sequence[Sample], trouble: tuple[float, float], *, warmup
         summarise(samples, *span, good_seconds=good_seconds)
         for span in ((min(first + warmup, begin), begin), trouble, (end, max(last, end + 1.0)))
     )
-    normal = min(good_seconds, 2 * before.latencies["p99"])
+    normal = good_seconds if math.isfinite(good_seconds) else 2 * before.latencies["p99"]
     return Thirds(before, during, after, begin, end, _recovery(samples, end, last, normal))
 
 

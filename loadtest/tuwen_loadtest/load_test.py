@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -135,6 +136,7 @@ class _Test:
     site: Site
     options: LoadTestOptions
     say: Callable[[str], None]
+    seeds: Iterator[int] = field(default_factory=itertools.count)
 
     def without(self) -> Report:
         plan, options = self._wanted(), self.options
@@ -188,24 +190,27 @@ class _Test:
         """Requests a second, by a short ramp: callers, who wait for the same batch, are not what is sent afterwards."""
         ramp = replace(self._plan(), users=self._ramp_to(), shape="ramp", seconds=_RAMP_SECONDS)
         self.say(f"{_RAMP_SECONDS:g} s, {_load(ramp)}, to see how much it holds")
-        capacity = curve_of(run(ramp, self.site).samples, _RAMP_SECONDS, ()).capacity
+        capacity = curve_of(self._run(ramp).samples, _RAMP_SECONDS, ()).capacity
         self.say(f"it answers {capacity:.1f} requests a second")
         return capacity
 
     def _ramp_to(self) -> int:
         self.say(f"{_PROBE_CALLERS} callers, to see how much it answers at all")
         callers = replace(self._plan(), open_loop=False, users=_PROBE_CALLERS, shape="steady", seconds=_PROBE_SECONDS)
-        found = judge(run(callers, self.site).samples, (), warmup=_PROBE_SECONDS / 3)
+        found = judge(self._run(callers).samples, (), warmup=_PROBE_SECONDS / 3)
         return _whole(_BEYOND * found.summary.throughput)
 
     def _repeat(self, plan: Plan, trouble: Callable[[], None] | None = None) -> list[Run]:
         times, runs = self.options.times, []
         for repetition in range(times):
             self.say(f"repetition {repetition + 1} of {times}: {plan.seconds:g} s, {_load(plan)}")
-            # other queries of the same frequencies: a server remembers those of the last repetition
-            payloads = replace(plan.payloads, seed=plan.payloads.seed + repetition)
-            runs.append(run(replace(plan, payloads=payloads), self.site, trouble))
+            runs.append(self._run(plan, trouble))
         return runs
+
+    def _run(self, plan: Plan, trouble: Callable[[], None] | None = None) -> Run:
+        """Other queries of the same frequencies every time: a server remembers those of the last one."""
+        payloads = replace(plan.payloads, seed=plan.payloads.seed + next(self.seeds))
+        return run(replace(plan, payloads=payloads), self.site, trouble)
 
     def _judge(self, one: Run) -> Verdict:
         return judge(one.samples, self.options.objectives, warmup=self.options.warmup)

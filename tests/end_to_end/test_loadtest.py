@@ -166,7 +166,8 @@ class TestCommand:
         ],
     )
     def test_trouble(self, repository: Path, tmp_path: Path, scenario: str, findings: Sequence[str]) -> None:
-        load = ["--capacity", "60", "--seconds", "18", "--warmup", "1", "--kind", "text", "--deadline", "5"]
+        seconds = "45" if scenario == "restart" else "18"  # each server takes a few seconds
+        load = ["--capacity", "60", "--seconds", seconds, "--warmup", "1", "--kind", "text", "--deadline", "5"]
         options = ["--scenario", scenario, *load, "--images", PICTURES, "-o", str(tmp_path)]
         output = tuwen("loadtest", str(repository), *options, "--slo", "p50<2s", code=None).stdout
         report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
@@ -178,7 +179,7 @@ class TestCommand:
         assert all(thirds[third]["requests"] > 50 for third in ("before", "trouble", "after"))
         [run] = report["runs"]
         assert run["models"]["text_embedding"]["requests"] > 100
-        assert run["readings"][-1]["cpu"] > 0
+        assert max(reading["cpu"] for reading in run["readings"]) > 0
         assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<svg") == 1
 
     def test_a_missed_objective_is_the_exit_code(self, server: EmbeddedServer, tmp_path: Path) -> None:

@@ -49,13 +49,13 @@ class TestPayloads:
     def test_few_queries_are_asked_often(self, payloads: Payloads) -> None:
         asked = collections.Counter(payloads.query() for _ in range(20_000))
         often = sum(count for _, count in asked.most_common(100))
-        assert 0.4 < often / 20_000 < 0.65  # Zipf with s = 1 over 10,000: H(100) / H(10,000) = 0.53
-        assert len(asked) > 3_000
+        assert 0.3 < often / 20_000 < 0.45  # Zipf with s = 1 over a million: H(100) / H(1,000,000) = 0.36
+        assert len(asked) > 6_000
 
     def test_without_skew_all_are_alike(self) -> None:
         payloads = Payloads(PayloadOptions(images=sample("cat.jpg").parent, skew=0))
         asked = collections.Counter(payloads.query() for _ in range(20_000))
-        assert asked.most_common(1)[0][1] < 15
+        assert len(asked) > 18_000  # some queries are short
 
     def test_a_seed_sends_the_same(self) -> None:
         def sent(seed: int) -> list[str]:

@@ -66,8 +66,8 @@ class Relay:
         self._sockets.append(there_writer.get_extra_info("socket"))
         try:
             await asyncio.gather(self._pump(reader, there_writer), self._pump(there_reader, writer))
-        except OSError:
-            pass  # one side is gone, and so is the wire
+        except (OSError, asyncio.CancelledError):
+            pass  # one side is gone, and so is the wire; before Python 3.12 a server's cancelled task is a traceback
         finally:
             there_writer.transport.abort()
             writer.transport.abort()
