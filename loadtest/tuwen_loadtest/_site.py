@@ -24,11 +24,13 @@ class Site:
     """Where requests go.
 
     Attributes:
+        name: as it was given: an address, or a folder.
         connection: what they go to.
         metrics: addresses of Prometheus pages, one for each server, where they are known.
         servers: those that were started for the test.
     """
 
+    name: str
     connection: Connection
     metrics: Sequence[str] = ()
     servers: Sequence[EmbeddedServer] = field(default=(), repr=False)
@@ -70,7 +72,7 @@ def served(
     if not Path(target.url).is_dir():
         if count > 1:
             raise InvalidArgumentError(f"that takes {count} servers to restart; name the folder of a repository")
-        yield Site(target, [metrics] if metrics else [])
+        yield Site(target.url, target, [metrics] if metrics else [])
         return
     from tuwen_build.server import EmbeddedServer, ServerOptions  # noqa: PLC0415 - a server elsewhere needs none here
 
@@ -82,4 +84,4 @@ def served(
             servers.append(stack.enter_context(EmbeddedServer(Path(target.url), options)))
         urls = ",".join(server.grpc_url for server in servers)
         connection = Connection(urls if count == 1 else f"ipv4:{urls}")
-        yield Site(connection, [server.metrics_url for server in servers], servers)
+        yield Site(target.url, connection, [server.metrics_url for server in servers], servers)

@@ -233,7 +233,7 @@ class _Test:
         judged = [(one, self._judge(one)) for one in runs]
         with self.site.connection.client(self.options.deadline) as clip:
             card = clip.model_card()
-        title = f"{self.site.connection.url}: {title}"
+        title = f"{self.site.name}: {title}"
         return Report(title, _machine(), card, findings, _doubts(judged), judged, curves, thirds)
 
 
