@@ -28,7 +28,7 @@ def plot_throughput(results: Results, path: Path) -> None:
             color=["#999999"] * len(results.peers) + ["#d1495b"] * len(results.rounds),
         )
         for place, (name, rate) in enumerate(bars.items()):
-            axis.text(rate, place, f" {rate:.1f}", va="center")
+            axis.text(0, place, f"  {rate:.1f}", va="center", color="white")
             if rounds := results.rounds.get(name.removeprefix("tuwen ")):
                 limit = median(found.encoder.rate for found in rounds[kind])
                 axis.plot([limit] * 2, [place - 0.4, place + 0.4], color="black")
