@@ -95,5 +95,7 @@ def test_what_is_answered_under_overload_is_answered_in_time(server: EmbeddedSer
     answers = asyncio.run(offer(2 * capacity))
     print(f"of {capacity:.1f}/s {answers.rate:.1f}/s in time; {len(answers.refused)} refused, {answers.failed} late")
     assert max(answers.latencies) <= patience + 0.5
-    assert answers.rate > 0.6 * capacity
-    assert len(answers.refused) > answers.failed
+    # With the whole timeout in the queue it was a tenth of the capacity, and 200 late. What is refused costs something,
+    # too: its five megabytes have arrived by then.
+    assert answers.rate > 0.35 * capacity
+    assert len(answers.refused) > 5 * answers.failed
