@@ -18,8 +18,7 @@ from tuwen_loadtest._pictures import curve_picture, timeline_picture
 from tuwen_loadtest._session import Run
 from tuwen_loadtest._summary import Summary
 from tuwen_loadtest._thirds import Thirds
-from tuwen_loadtest._verdict import Verdict
-from tuwen_loadtest.scenarios import Finding
+from tuwen_loadtest._verdict import Finding, Verdict
 
 __all__ = ["Report", "write_report"]
 

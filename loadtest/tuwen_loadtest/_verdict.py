@@ -9,7 +9,18 @@ from tuwen_loadtest._samples import Sample
 from tuwen_loadtest._slo import Objective, good_seconds
 from tuwen_loadtest._summary import Summary, summarise
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["Finding", "Verdict", "judge"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that was to be so, and whether it was."""
+
+    text: str
+    met: bool
+
+    def __str__(self) -> str:
+        return f"{'met' if self.met else 'MISSED':<6} {self.text}"
 
 
 @dataclass(frozen=True)

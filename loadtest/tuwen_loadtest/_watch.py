@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -56,7 +55,7 @@ def watch(urls: Sequence[str]) -> Iterator[list[Reading]]:
         while urls and not done.wait(_EVERY):
             try:
                 readings.append(_read(urls))
-            except (OSError, urllib.error.URLError):
+            except OSError:
                 continue
 
     thread = threading.Thread(target=look, name="watch", daemon=True)

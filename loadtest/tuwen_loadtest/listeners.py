@@ -14,7 +14,7 @@ from tuwen import InvalidArgumentError
 from tuwen_loadtest._options import add_options, options_of
 from tuwen_loadtest._payloads import payloads_of
 from tuwen_loadtest._samples import Sample, write_samples
-from tuwen_loadtest._verdict import judge
+from tuwen_loadtest._verdict import Finding, judge
 from tuwen_loadtest.users import Visitor
 
 __all__ = ["attach"]
@@ -70,7 +70,7 @@ def _gather(environment: Environment, **_: Any) -> None:
         if options.samples:
             write_samples(samples, options.samples)
         verdict = judge(samples, options.objectives, warmup=options.warmup)
-        told = [f"{'met' if met else 'MISSED':<6} {objective.text}" for objective, met in verdict.objectives]
+        told = [str(Finding(objective.text, met)) for objective, met in verdict.objectives]
         sys.stdout.write("\n".join(["", verdict.text, *told, ""]))
         # Locust's own rule, 1 for any failed request, would forbid an objective that allows some.
         if options.objectives:

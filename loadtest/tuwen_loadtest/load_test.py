@@ -20,8 +20,8 @@ from tuwen_loadtest._site import Site, served
 from tuwen_loadtest._slo import Objective, good_seconds, parse_slo
 from tuwen_loadtest._thirds import Thirds, thirds_of
 from tuwen_loadtest._users_over_time import SHAPES
-from tuwen_loadtest._verdict import Verdict, judge
-from tuwen_loadtest.scenarios import SCENARIOS, Finding, Scenario
+from tuwen_loadtest._verdict import Finding, Verdict, judge
+from tuwen_loadtest.scenarios import SCENARIOS, Scenario
 
 __all__ = [
     "Connection",
@@ -142,10 +142,10 @@ class _Test:
         plan, options = self._wanted(), self.options
         runs = self._repeat(plan)
         if plan.shape == "ramp" and plan.open_loop:
-            curves = [curve_of(one.samples, options.duration, options.objectives) for one in runs]
+            curves = [curve_of(one.samples, options.duration, options.objectives) for one, _ in runs]
             findings = [Finding(one.text, all(curve.promised > 0 for curve in curves)) for one in options.objectives]
             return self._report(_load(plan), runs, findings, curves=curves)
-        missed = {one.text for run_ in runs for one in self._judge(run_).missed}
+        missed = {one.text for _, verdict in runs for one in verdict.missed}
         return self._report(
             _load(plan), runs, [Finding(one.text, one.text not in missed) for one in options.objectives]
         )
@@ -157,7 +157,7 @@ class _Test:
         plan = replace(self._plan(), users=load, shape=scenario.shape, attempts=scenario.attempts)
         trouble = partial(scenario.trouble, self.site, options.duration / 3, capacity) if scenario.trouble else None
         runs = self._repeat(plan, trouble)
-        thirds = [self._thirds(one) for one in runs]
+        thirds = [self._thirds(one) for one, _ in runs]
         findings = [finding for third in thirds for finding in scenario.findings(third, capacity)]
         for third in thirds:
             met = [(one.text, one.is_met(third.after.metric(one.metric))) for one in options.objectives]
@@ -200,20 +200,19 @@ class _Test:
         found = judge(self._run(callers).samples, (), warmup=_PROBE_SECONDS / 3)
         return _whole(_BEYOND * found.summary.throughput)
 
-    def _repeat(self, plan: Plan, trouble: Callable[[], None] | None = None) -> list[Run]:
-        times, runs = self.options.times, []
+    def _repeat(self, plan: Plan, trouble: Callable[[], None] | None = None) -> list[tuple[Run, Verdict]]:
+        """Every repetition, and what is to be said of it."""
+        options, times, runs = self.options, self.options.times, []
         for repetition in range(times):
             self.say(f"repetition {repetition + 1} of {times}: {plan.seconds:g} s, {_load(plan)}")
-            runs.append(self._run(plan, trouble))
+            one = self._run(plan, trouble)
+            runs.append((one, judge(one.samples, options.objectives, warmup=options.warmup)))
         return runs
 
     def _run(self, plan: Plan, trouble: Callable[[], None] | None = None) -> Run:
         """Other queries of the same frequencies every time: a server remembers those of the last one."""
         payloads = replace(plan.payloads, seed=plan.payloads.seed + next(self.seeds))
         return run(replace(plan, payloads=payloads), self.site, trouble)
-
-    def _judge(self, one: Run) -> Verdict:
-        return judge(one.samples, self.options.objectives, warmup=self.options.warmup)
 
     def _thirds(self, one: Run) -> Thirds:
         first, seconds = min(sample.due for sample in one.samples), self.options.duration
@@ -224,17 +223,16 @@ class _Test:
     def _report(
         self,
         title: str,
-        runs: Sequence[Run],
+        runs: Sequence[tuple[Run, Verdict]],
         findings: Sequence[Finding],
         *,
         curves: Sequence[Curve] = (),
         thirds: Sequence[Thirds] = (),
     ) -> Report:
-        judged = [(one, self._judge(one)) for one in runs]
         with self.site.connection.client(self.options.deadline) as clip:
             card = clip.model_card()
         title = f"{self.site.name}: {title}"
-        return Report(title, _machine(), card, findings, _doubts(judged), judged, curves, thirds)
+        return Report(title, _machine(), card, findings, _doubts(runs), runs, curves, thirds)
 
 
 def _whole(rate: float) -> int:

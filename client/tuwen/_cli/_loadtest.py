@@ -114,6 +114,6 @@ def _in_words(report: Report, output: Path) -> str:
     for curve in report.curves:
         promised = "" if curve.promised != curve.promised else f", {curve.promised:.1f}/s meet all objectives"
         lines.append(f"capacity {curve.capacity:.1f}/s{promised}")
-    lines += [f"{'met' if finding.met else 'MISSED':<6} {finding.text}" for finding in report.findings]
+    lines += [str(finding) for finding in report.findings]
     lines += [f"IN DOUBT: {doubt}" for doubt in report.doubts]
     return "\n".join([*lines, f"{output / 'report.html'} shows it"])

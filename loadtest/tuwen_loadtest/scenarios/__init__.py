@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from tuwen_loadtest.scenarios._bad_clients import BAD_CLIENTS
 from tuwen_loadtest.scenarios._overload import OVERLOAD
 from tuwen_loadtest.scenarios._restart import RESTART
-from tuwen_loadtest.scenarios._scenario import Finding, Scenario
+from tuwen_loadtest.scenarios._scenario import Scenario
 
-__all__ = ["SCENARIOS", "Finding", "Scenario"]
+__all__ = ["SCENARIOS", "Scenario"]
 
 SCENARIOS: Mapping[str, Scenario] = {
     "overload": OVERLOAD,

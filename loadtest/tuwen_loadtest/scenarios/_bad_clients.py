@@ -12,8 +12,9 @@ from tuwen import Client, InvalidArgumentError, RetryPolicy, TuwenError
 from tuwen_build.traffic import photographs
 from tuwen_loadtest._site import Site
 from tuwen_loadtest._thirds import Thirds
+from tuwen_loadtest._verdict import Finding
 from tuwen_loadtest.scenarios._relay import Relay
-from tuwen_loadtest.scenarios._scenario import Finding, Scenario
+from tuwen_loadtest.scenarios._scenario import Scenario
 
 __all__ = ["BAD_CLIENTS"]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tuwen_loadtest._thirds import Thirds
-from tuwen_loadtest.scenarios._scenario import Finding, Scenario
+from tuwen_loadtest._verdict import Finding
+from tuwen_loadtest.scenarios._scenario import Scenario
 
 __all__ = ["OVERLOAD"]
 

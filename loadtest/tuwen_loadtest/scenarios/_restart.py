@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from tuwen_loadtest._site import Site
 from tuwen_loadtest._thirds import Thirds
-from tuwen_loadtest.scenarios._scenario import Finding, Scenario
+from tuwen_loadtest._verdict import Finding
+from tuwen_loadtest.scenarios._scenario import Scenario
 
 __all__ = ["RESTART"]
 

@@ -7,16 +7,9 @@ from dataclasses import dataclass
 
 from tuwen_loadtest._site import Site
 from tuwen_loadtest._thirds import Thirds
+from tuwen_loadtest._verdict import Finding
 
-__all__ = ["Finding", "Scenario"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that was to be so, and whether it was."""
-
-    text: str
-    met: bool
+__all__ = ["Scenario"]
 
 
 @dataclass(frozen=True)
