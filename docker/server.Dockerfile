@@ -1,14 +1,45 @@
 # syntax=docker/dockerfile:1
 # The server for production: NVIDIA's tritonserver, on a GPU where there is one, on the CPU elsewhere.
 #
-#   docker build -f docker/server.Dockerfile -t tuwen-server .                        # models are mounted at /models
+#   docker build -f docker/server.Dockerfile -t tuwen-server .                     # models are mounted at /models
 #   docker build -f docker/server.Dockerfile -t clip:1 --target baked --build-context models=repository .
+#   docker build -f docker/server.Dockerfile -t clip:1 --target exported --build-arg CHECKPOINT=OFA-Sys/chinese-clip-vit-base-patch16 .
+#   docker build -f docker/server.Dockerfile -t clip:1 --target exported --build-context checkpoint=checkpoint .
 #
-# Build the repository with a torch no newer than the image's: in NVIDIA's pytorch image of the same month, or see
-# `manifest.json`. Before 26.05 a server stays "ready" when a Python model has died, and its cache leaks (before 25.09).
+# A repository must be built with a torch no newer than the server's: both images are of one month, and `exported` builds
+# it in the first for the second. Before 26.05 a server stays "ready" when a Python model has died, and its cache leaks
+# (before 25.09).
 ARG TRITON=nvcr.io/nvidia/tritonserver:26.05-pyt-python-py3
+ARG PYTORCH=nvcr.io/nvidia/pytorch:26.05-py3
+ARG PYTHON=python:3.11-slim-bookworm
 
 # Pin what you deploy: --build-arg TRITON=nvcr.io/nvidia/tritonserver@sha256:...
+# hadolint ignore=DL3006
+FROM ${PYTHON} AS wheel
+WORKDIR /source
+COPY . .
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
+
+# A folder with a checkpoint, where --build-context checkpoint=... names one.
+FROM scratch AS checkpoint
+
+# hadolint ignore=DL3006
+FROM ${PYTORCH} AS export
+# In a folder of its own and without NVIDIA's constraints, so that their packages stay as they are, and ours too.
+ENV PIP_CONSTRAINT=""
+RUN --mount=type=bind,source=docker/locks/export.txt,target=/tmp/export.txt \
+    --mount=type=bind,from=wheel,source=/wheel,target=/tmp/wheel \
+    pip install --no-cache-dir --no-deps --require-hashes --target /opt/tuwen --requirement /tmp/export.txt \
+    && pip install --no-cache-dir --no-deps --target /opt/tuwen --upgrade /tmp/wheel/*.whl
+ENV PYTHONPATH=/opt/tuwen \
+    PATH=/opt/tuwen/bin:${PATH}
+ARG CHECKPOINT=/checkpoint
+ARG PRECISION=fp16
+# A private checkpoint: --secret id=hf-token,env=HF_TOKEN
+RUN --mount=type=bind,from=checkpoint,target=/checkpoint \
+    --mount=type=secret,id=hf-token,env=HF_TOKEN \
+    tuwen build "${CHECKPOINT}" --precision "${PRECISION}" --output /repository
+
 # hadolint ignore=DL3006
 FROM ${TRITON} AS server
 LABEL org.opencontainers.image.title="tuwen-server" \
@@ -19,8 +50,8 @@ RUN --mount=type=bind,source=docker/locks/server.txt,target=/tmp/server.txt \
 # glibc would return every large buffer to the system after use, and take it anew for the next batch.
 ENV MALLOC_MMAP_THRESHOLD_=1073741824 \
     MALLOC_TRIM_THRESHOLD_=1073741824
-# triton-server; by number, so that Kubernetes can see that it is not root
-USER 1000:1000
+# By number, so that Kubernetes can see that it is not root
+USER 10001:10001
 EXPOSE 8000 8001 8002
 HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --retries=6 \
     CMD ["curl", "--fail", "--silent", "--show-error", "http://localhost:8000/v2/health/ready"]
@@ -28,7 +59,11 @@ ENTRYPOINT ["tritonserver"]
 CMD ["--model-repository=/models", "--model-control-mode=none", "--disable-auto-complete-config", \
      "--cache-config=local,size=67108864", "--exit-timeout-secs=30", \
      "--backend-config=python,shm-default-byte-size=67108864", \
-     "--backend-config=python,shm-growth-byte-size=67108864"]
+     "--backend-config=python,shm-growth-byte-size=67108864", \
+     "--metrics-config=summary_latencies=true"]
+
+FROM server AS exported
+COPY --from=export --chown=0:0 --chmod=755 /repository /models
 
 FROM server AS baked
 # `models` is a build context, not a stage

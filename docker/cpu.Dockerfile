@@ -1,0 +1,40 @@
+# syntax=docker/dockerfile:1
+# The server for machines without a GPU, on a slim Python: `tuwen serve`. x86-64.
+#
+#   docker build -f docker/cpu.Dockerfile --build-arg TORCH_INDEX=... -t tuwen-cpu .
+#   docker run --rm --read-only --tmpfs /tmp --shm-size 1g -v ./repository:/models:ro -p 8001:8001 tuwen-cpu
+#
+# TORCH_INDEX is PyTorch's CPU index (see "Get Started" on pytorch.org): the default wheel carries CUDA, in gigabytes.
+ARG PYTHON=python:3.11-slim-bookworm
+
+# hadolint ignore=DL3006
+FROM ${PYTHON} AS wheel
+WORKDIR /source
+COPY . .
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
+
+# hadolint ignore=DL3006
+FROM ${PYTHON} AS server
+LABEL org.opencontainers.image.title="tuwen-cpu" \
+      org.opencontainers.image.description="Chinese-CLIP and CLIP embeddings on Triton Inference Server, without a GPU" \
+      org.opencontainers.image.licenses="Apache-2.0"
+ARG TORCH_INDEX
+RUN --mount=type=bind,source=docker/locks/cpu.txt,target=/tmp/cpu.txt \
+    pip install --no-cache-dir --no-deps --require-hashes ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} \
+    --requirement /tmp/cpu.txt
+RUN --mount=type=bind,from=wheel,source=/wheel,target=/tmp/wheel \
+    pip install --no-cache-dir --no-deps /tmp/wheel/*.whl
+USER 10001:10001
+EXPOSE 8000 8001 8002
+HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --retries=6 \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=4)"]
+ENTRYPOINT ["tuwen", "serve"]
+CMD ["/models", "--host", "0.0.0.0", "--", "--metrics-config=summary_latencies=true"]
+
+FROM server AS baked
+# `models` is a build context, not a stage
+# hadolint ignore=DL3022
+COPY --from=models --chown=0:0 --chmod=755 . /models
+
+# what a build without --target makes
+FROM server
