@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +15,21 @@ import yaml
 helm = pytest.importorskip("helm_python", reason="real Helm comes for Linux only")
 import kubernetes_validate  # noqa: E402
 
+from tests.chart import CHART, rendered  # noqa: E402
+from tests.checkov import checkov  # noqa: E402
+from tests.prometheus import program  # noqa: E402
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from cloudcoil.models.keda.v1alpha1 import ScaledObject
-    from cloudcoil.models.prometheus_operator.v1 import ServiceMonitor
+    from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
 
-CHART = Path(__file__).parents[2] / "docker" / "kubernetes"
 OLDEST, NEWEST = "1.30", "1.37"
-CUSTOM: dict[str, Any] = {"ScaledObject": ScaledObject, "ServiceMonitor": ServiceMonitor}
+CUSTOM: dict[str, Any] = {
+    "PrometheusRule": PrometheusRule,
+    "ScaledObject": ScaledObject,
+    "ServiceMonitor": ServiceMonitor,
+}
 SHA256 = "0" * 64
 EVERYTHING: dict[str, Any] = {
     "image": {"digest": f"sha256:{SHA256}", "pullSecrets": [{"name": "registry"}]},
@@ -35,7 +43,8 @@ EVERYTHING: dict[str, Any] = {
     "tracing": {"enabled": True},
     "autoscaling": {"engine": "hpa"},
     "networkPolicy": {"enabled": True, "clients": [{"namespaceSelector": {"matchLabels": {"team": "search"}}}]},
-    "monitoring": {"serviceMonitor": True, "labels": {"release": "prometheus"}},
+    "monitoring": {"serviceMonitor": True, "rules": True, "dashboard": True, "labels": {"release": "prometheus"}},
+    "envoy": {"enabled": True, "annotations": {"a": "b"}},
     "service": {"annotations": {"a": "b"}},
     "serviceAccount": {"annotations": {"a": "b"}},
     "server": {"extraArguments": ["--log-verbose=1"]},
@@ -56,20 +65,6 @@ def values() -> Iterator[Any]:
     yield pytest.param(VOLUME, id="volume")
 
 
-def rendered(chosen: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The objects by kind; services, of which there are two, by name."""
-    files = helm.Chart.load(CHART).render(chosen, name="clip", namespace="search")
-    objects: dict[str, dict[str, Any]] = {}
-    for file, text in files.items():
-        if file.endswith("NOTES.txt"):
-            continue
-        for found in filter(None, yaml.safe_load_all(text)):
-            name = found["metadata"]["name"] if found["kind"] == "Service" else found["kind"]
-            assert name not in objects
-            objects[name] = found
-    return objects
-
-
 @pytest.mark.parametrize("chosen", list(values()))
 class TestEveryChoice:
     def test_helm_finds_nothing(self, chosen: dict[str, Any]) -> None:
@@ -78,9 +73,9 @@ class TestEveryChoice:
             assert not [line for line in found["messages"] if "icon" not in json.dumps(line)], found
 
     def test_kubernetes_takes_every_object(self, chosen: dict[str, Any]) -> None:
-        for kind, found in rendered(chosen).items():
+        for found in rendered(chosen).values():
             assert found["metadata"]["namespace"] == "search"
-            if model := CUSTOM.get(kind):
+            if model := CUSTOM.get(found["kind"]):
                 # Unknown keys are dropped silently, so that what comes back must be what went in.
                 assert model.model_validate(found).model_dump(by_alias=True, exclude_unset=True, mode="json") == found
                 continue
@@ -93,13 +88,13 @@ class TestEveryChoice:
         labels, spec = pod["metadata"]["labels"], pod["spec"]
         ports = {port["name"]: port["containerPort"] for port in spec["containers"][0]["ports"]}
         selectors = [objects["Deployment"]["spec"]["selector"]["matchLabels"]]
-        selectors += [objects[name]["spec"]["selector"] for name in ("clip-tuwen", "clip-tuwen-headless")]
+        selectors += [objects[name]["spec"]["selector"] for name in ("Service", "Service/headless")]
         selectors += [
             objects[kind]["spec"]["selector"]["matchLabels"] for kind in ("PodDisruptionBudget",) if kind in objects
         ]
         for selector in selectors:
             assert selector.items() <= labels.items()
-        for name in ("clip-tuwen", "clip-tuwen-headless"):
+        for name in ("Service", "Service/headless"):
             for port in objects[name]["spec"]["ports"]:
                 assert ports[port["targetPort"]] == port["port"]
         mounted = {mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]}
@@ -124,10 +119,10 @@ class TestEveryChoice:
         assert spec["terminationGracePeriodSeconds"] > pause + exit_timeout
         if "ServiceMonitor" in objects:
             monitor = objects["ServiceMonitor"]["spec"]
-            meant = objects["clip-tuwen"]
+            meant = objects["Service"]
             assert monitor["selector"]["matchLabels"].items() <= meant["metadata"]["labels"].items()
             assert monitor["endpoints"][0]["port"] in {port["name"] for port in meant["spec"]["ports"]}
-            headless = objects["clip-tuwen-headless"]["metadata"]["labels"]
+            headless = objects["Service/headless"]["metadata"]["labels"]
             assert not monitor["selector"]["matchLabels"].items() <= headless.items()  # or each pod would count twice
 
 
@@ -135,15 +130,16 @@ def test_what_is_disabled_renders_nothing() -> None:
     assert set(rendered({})) == {
         "Deployment",
         "PodDisruptionBudget",
+        "Pod/test",  # which only `helm test` makes
+        "Service",
+        "Service/headless",
         "ServiceAccount",
-        "clip-tuwen",
-        "clip-tuwen-headless",
     }
     bare = rendered({"serviceAccount": {"create": False}, "podDisruptionBudget": {"enabled": False}})
-    assert set(bare) == {"Deployment", "clip-tuwen", "clip-tuwen-headless"}
+    assert set(bare) == {"Deployment", "Pod/test", "Service", "Service/headless"}
     assert "PodDisruptionBudget" not in rendered({"replicas": 1})  # it would forbid to drain the node
     text = json.dumps(rendered({}))
-    for absent in ("nvidia", "ssl", "trace-config", "initContainers", "/tls"):
+    for absent in ("nvidia", "ssl", "trace-config", "initContainers", "/tls", "envoy", "monitoring.coreos.com"):
         assert absent not in text
 
 
@@ -151,7 +147,10 @@ def test_what_is_disabled_renders_nothing() -> None:
     ("chosen", "present"),
     [
         ({"gpu": {"enabled": True, "count": 2}}, ['"nvidia.com/gpu": 2', '"key": "nvidia.com/gpu"']),
-        ({"tls": {"secret": "clip-tls"}}, ["--grpc-use-ssl=true", '"secretName": "clip-tls"']),
+        (
+            {"tls": {"secret": "clip-tls"}},
+            ["--grpc-use-ssl=true", "inference,metadata,model-config,statistics:tuwen=", '"secretName": "clip-tls"'],
+        ),
         (
             {"tls": {"secret": "clip-tls", "mutual": True}},
             ["--grpc-use-ssl-mutual=true", "--grpc-root-cert=/tls/ca.crt"],
@@ -162,7 +161,7 @@ def test_what_is_disabled_renders_nothing() -> None:
         ({"server": {"maxConnectionAgeSeconds": 30}}, ["--grpc-max-connection-age=30000"]),
         ({"image": {"digest": f"sha256:{SHA256}"}}, [f"tuwen-server@sha256:{SHA256}"]),
         (VOLUME, ['"claimName": "clip-models", "readOnly": true', '"subPath": "v1"']),
-        ({"autoscaling": {"engine": "keda"}}, ["ScaledObject", "vision_encoder|text_encoder"]),
+        ({"autoscaling": {"engine": "keda"}}, ["ScaledObject", "nv_inference_pending_request_count"]),
         ({"autoscaling": {"engine": "hpa"}}, ["HorizontalPodAutoscaler", "tuwen_pending_requests"]),
     ],
 )
@@ -207,3 +206,45 @@ def test_every_value_is_known_to_the_schema() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
     defaults = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     assert list(names(schema, defaults)) == []
+
+
+def test_the_edge_meets_too() -> None:
+    objects = rendered(EVERYTHING)
+    pod = objects["Deployment/envoy"]["spec"]["template"]
+    labels = pod["metadata"]["labels"]
+    for selector in (
+        objects["Deployment/envoy"]["spec"]["selector"]["matchLabels"],
+        objects["Service/envoy"]["spec"]["selector"],
+        objects["PodDisruptionBudget/envoy"]["spec"]["selector"]["matchLabels"],
+        objects["NetworkPolicy"]["spec"]["ingress"][0]["from"][-1]["podSelector"]["matchLabels"],
+    ):
+        assert selector.items() <= labels.items()
+        assert not selector.items() <= objects["Deployment"]["spec"]["template"]["metadata"]["labels"].items()
+    [container] = pod["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    config = yaml.safe_load(objects["ConfigMap/envoy"]["data"]["envoy.yaml"])["static_resources"]
+    assert {one["name"]: one["address"]["socket_address"]["port_value"] for one in config["listeners"]} == ports
+    [endpoint] = config["clusters"][0]["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    address = endpoint["endpoint"]["address"]["socket_address"]
+    service = objects["Service/headless"]
+    assert address["address"] == f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
+    assert address["port_value"] == service["spec"]["ports"][0]["port"]
+    assert pod["spec"]["terminationGracePeriodSeconds"] > container["lifecycle"]["preStop"]["sleep"]["seconds"]
+
+
+def test_the_rules_are_of_this_release_and_this_objective(tmp_path: Path) -> None:
+    objects = rendered({"monitoring": {"rules": True, "dashboard": True, "objectiveSeconds": 0.25}})
+    spec = objects["PrometheusRule"]["spec"]
+    text = json.dumps(spec)
+    assert '"vector(0.25)"' in text
+    assert text.count("job=") == text.count(r"job=\"tuwen\",namespace=\"search\",service=\"clip-tuwen\"") > 10
+    assert json.loads(objects["ConfigMap/dashboard"]["data"]["tuwen.json"])["title"] == "tuwen"
+    if promtool := program("promtool"):
+        (tmp_path / "rules.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
+        subprocess.run([promtool, "check", "rules", tmp_path / "rules.yaml"], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_checkov_finds_nothing(tmp_path: Path) -> None:
+    objects = rendered(EVERYTHING).values()
+    (tmp_path / "objects.yaml").write_text("---\n".join(map(yaml.safe_dump, objects)), encoding="utf-8")
+    assert "kubernetes scan results" in checkov("kubernetes", tmp_path)

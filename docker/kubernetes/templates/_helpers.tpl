@@ -33,9 +33,25 @@ capabilities:
 
 {{- define "tuwen.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: 1000
-runAsGroup: 1000
-fsGroup: 1000
+runAsUser: 10001
+runAsGroup: 10001
+fsGroup: 10001
 seccompProfile:
   type: RuntimeDefault
+{{- end }}
+
+{{- define "tuwen.envoySelector" -}}
+app.kubernetes.io/name: tuwen
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: envoy
+{{- end }}
+
+{{- define "tuwen.testSelector" -}}
+app.kubernetes.io/name: tuwen
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: test
+{{- end }}
+
+{{- define "tuwen.grpcProtocol" -}}
+{{- if .Values.tls.secret }}https{{ else }}kubernetes.io/h2c{{ end }}
 {{- end }}
