@@ -9,7 +9,8 @@ from tuwen._deadline import Deadline
 from tuwen._errors import EmbeddingSpaceError
 from tuwen._fetching import HttpFetcher
 from tuwen._retries import RetryBudget, RetryPolicy, patient
-from tuwen._routes import Preprocess, Routes
+from tuwen._routes import Preprocess, Priority, Routes
+from tuwen._tracing import NoTracing, OpenTelemetry, Tracing
 from tuwen._zero_shot import LabelCache
 
 __all__ = ["BaseClient"]
@@ -20,6 +21,7 @@ class BaseClient:
 
     Raises:
         InvalidArgumentError: a setting makes no sense.
+        MissingExtraError: tracing is wanted, and OpenTelemetry is not installed.
     """
 
     def __init__(
@@ -29,13 +31,16 @@ class BaseClient:
         timeout: float,
         retries: RetryPolicy | None,
         preprocess: Preprocess,
+        priority: Priority,
         fetcher: HttpFetcher | None,
         expected_fingerprint: str | None,
+        tracing: bool,
     ) -> None:
         Deadline(timeout)
         self._url = url
         self._timeout = timeout
-        self._routes = Routes(preprocess, fetcher)
+        self._routes = Routes(preprocess, fetcher, priority=priority)
+        self._tracing: Tracing = OpenTelemetry() if tracing else NoTracing()
         self._fingerprint = expected_fingerprint
         self._card: ModelCard | None = None
         self._accepting = threading.Lock()

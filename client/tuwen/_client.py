@@ -26,7 +26,7 @@ from tuwen._profile import Profile
 from tuwen._progress import progress_bar
 from tuwen._requests import EmbeddingBatch, InferResponse, naming, parse
 from tuwen._retries import RetryBudget, RetryPolicy
-from tuwen._routes import Kind, Preprocess
+from tuwen._routes import Kind, Preprocess, Priority
 from tuwen._scores import Similarity
 from tuwen._statistics import Statistics
 from tuwen._streams import Chunk, Chunker, ItemOutcome, Keyed
@@ -53,14 +53,18 @@ class Client(BaseClient):
         retries: how often a request is tried that failed for want of a server or of room in its queue.
         preprocess: ``client`` decodes and resizes images here, with the server's own code, and sends pixels straight
             to the vision encoder: for when the server's CPUs are the bottleneck. Same vectors, given the same Pillow.
+        priority: ``bulk``: the server takes this client's requests when no others wait. Those of streams always are.
         fetcher: takes images at web addresses; None refuses them.
         expected_fingerprint: the embedding space that the vectors must be of, such as that of an index; None takes
             the server's. Either way it is held for the client's life.
+        tracing: make an OpenTelemetry span of every call and pass its context on, so that the server's spans join the
+            application's trace (extra ``tracing``). A stream makes no span; its requests carry the one it is read in.
         transport: another way to a server, such as ``tuwen.testing.FakeTransport`` in tests.
 
     Raises:
         InvalidArgumentError: `url`, `timeout`, `tls` or `headers` make no sense. A server that is not there shows
             in the first call.
+        MissingExtraError: `tracing` is wanted, and OpenTelemetry is not installed.
     """
 
     def __init__(
@@ -72,8 +76,10 @@ class Client(BaseClient):
         headers: Headers | None = None,
         retries: RetryPolicy | None = None,
         preprocess: Preprocess = "server",
+        priority: Priority = "interactive",
         fetcher: HttpFetcher | None = None,
         expected_fingerprint: str | None = None,
+        tracing: bool = False,
         transport: Transport | None = None,
     ) -> None:
         super().__init__(
@@ -81,10 +87,12 @@ class Client(BaseClient):
             timeout=timeout,
             retries=retries,
             preprocess=preprocess,
+            priority=priority,
             fetcher=fetcher,
             expected_fingerprint=expected_fingerprint,
+            tracing=tracing,
         )
-        self._transport = transport or GrpcTransport(url, tls=tls, headers=headers)
+        self._transport = transport or GrpcTransport(url, tls=tls, headers=headers, tracing=self._tracing)
 
     def embed_images(self, images: Sequence[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed images.
@@ -273,20 +281,21 @@ class Client(BaseClient):
     def _run(self, call: _calls.Call[Result], deadline: Deadline) -> Result:
         """Do what a call asks for until it returns."""
         answer: object = None
-        try:
-            while True:
-                effect = call.send(answer)
-                if isinstance(effect, _calls.Infer):
-                    answer = list(self._responses(effect, deadline))
-                elif isinstance(effect, _calls.ReadCard):
-                    answer = self._card or self._read_card(deadline)
-                elif isinstance(effect, _calls.ReadStatistics):
-                    answer = self._ask(self._transport.statistics, deadline)
-                else:
-                    warnings.warn(effect.warning, stacklevel=3)
-        except StopIteration as done:
-            result: Result = done.value
-            return result
+        with self._tracing.span(call, self._url):
+            try:
+                while True:
+                    effect = call.send(answer)
+                    if isinstance(effect, _calls.Infer):
+                        answer = list(self._responses(effect, deadline))
+                    elif isinstance(effect, _calls.ReadCard):
+                        answer = self._card or self._read_card(deadline)
+                    elif isinstance(effect, _calls.ReadStatistics):
+                        answer = self._ask(self._transport.statistics, deadline)
+                    else:
+                        warnings.warn(effect.warning, stacklevel=3)
+            except StopIteration as done:
+                result: Result = done.value
+                return result
 
     def _read_card(self, deadline: Deadline) -> ModelCard:
         return self._accept(self._ask(self._transport.model_card, deadline))
@@ -346,7 +355,7 @@ class Client(BaseClient):
                     while waiting and sum(len(ahead.keys) for ahead, *_ in waiting) + len(chunk.keys) > window:
                         yield from finished()
                     deadline = self._deadline(timeout)
-                    batch = chunk.batch(self._routes.within(deadline).to(kind, card))
+                    batch = chunk.batch(self._routes.in_bulk().within(deadline).to(kind, card))
                     waiting.append((chunk, batch, self._sent(batch, deadline)))
                 while waiting:
                     yield from finished()

@@ -37,9 +37,9 @@ CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # A server that is back is found within seconds; by default gRPC waits up to two minutes before it looks.
+    # A server that is back is found within a second; by default gRPC waits up to two minutes before it looks.
     ("grpc.initial_reconnect_backoff_ms", 250),
-    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.dns_min_time_between_resolutions_ms", 5_000),
     # A name with several addresses (a headless Service, dns:///clip.search.svc:8001) gets calls at all of them;
     # gRPC's default is to stay with the first that answers.

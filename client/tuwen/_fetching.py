@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from tuwen._errors import InvalidArgumentError
-from tuwen._images import UnreadableImageError
+from tuwen._images import UnreadableItemError
 
 __all__ = ["HttpFetcher", "is_web_url"]
 
@@ -58,7 +58,7 @@ class HttpFetcher:
             left: seconds that the call has left.
 
         Raises:
-            UnreadableImageError: the host is not allowed, does not answer in time, answers with an error or with
+            UnreadableItemError: the host is not allowed, does not answer in time, answers with an error or with
                 too many bytes. Names the host, never the path or the query, which may carry a key.
         """
         end = time.monotonic() + (self.timeout if left is None else min(self.timeout, left))
@@ -75,9 +75,9 @@ class HttpFetcher:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
         except ValueError as error:
-            raise UnreadableImageError(f"not a web address: {error}", "not_fetched") from error
+            raise UnreadableItemError(f"not a web address: {error}", "not_fetched") from error
         if parts.scheme not in ("http", "https") or not host:
-            raise UnreadableImageError("not an http or https address with a host", "not_fetched")
+            raise UnreadableItemError("not an http or https address with a host", "not_fetched")
         name = host if port is None else f"{host}:{port}"
         for pattern in self.allow:
             allowed = pattern.lower()
@@ -159,5 +159,5 @@ def _cut_at(end: float, sock: socket.socket, expired: threading.Event) -> Iterat
         watchdog.cancel()
 
 
-def _refusal(parts: SplitResult, message: str) -> UnreadableImageError:
-    return UnreadableImageError(f"{parts.scheme}://{parts.hostname}: {message}", "not_fetched")
+def _refusal(parts: SplitResult, message: str) -> UnreadableItemError:
+    return UnreadableItemError(f"{parts.scheme}://{parts.hostname}: {message}", "not_fetched")

@@ -29,6 +29,7 @@ from tuwen._errors import (
 )
 from tuwen._requests import InferRequest, InferResponse, Tensor
 from tuwen._statistics import ModelStatistics, Statistics
+from tuwen._tracing import NoTracing, Tracing
 
 __all__ = [
     "CARD_MODEL",
@@ -44,6 +45,7 @@ CARD_MODEL = "image_embedding"
 _CLOSE_SECONDS = 2.0
 _STOPPING = ("Server is stopping", "has stopped accepting", "server is shutting down")  # Triton 2.51, and from 25.05
 _QUEUE_SHARE = 0.5  # of a request's time
+_BULK_PRIORITY = 2  # of the two levels in the models' config.pbtxt; requests are of the first unless they say so
 
 
 class GrpcTransport:
@@ -54,9 +56,12 @@ class GrpcTransport:
             `tls` cannot be read; a header is none.
     """
 
-    def __init__(self, url: str, *, tls: Tls | None = None, headers: Headers | None = None) -> None:
+    def __init__(
+        self, url: str, *, tls: Tls | None = None, headers: Headers | None = None, tracing: Tracing | None = None
+    ) -> None:
         target = channel_target(url)
         self._headers = headers or {}
+        self._tracing = tracing or NoTracing()
         if not callable(self._headers):
             checked_headers(self._headers)
         if tls is None:
@@ -123,7 +128,8 @@ class GrpcTransport:
         closing.join(_CLOSE_SECONDS)
 
     def _metadata(self) -> Metadata:
-        return checked_headers(self._headers() if callable(self._headers) else self._headers)
+        headers = self._headers() if callable(self._headers) else self._headers
+        return checked_headers(headers) + checked_headers(self._tracing.headers())
 
 
 class _GrpcPending:
@@ -161,6 +167,8 @@ def encode_request(request: InferRequest, timeout: float) -> Any:
     for name in request.outputs:
         message.outputs.add(name=name)
     message.parameters["per_item_status"].bool_param = True
+    if request.bulk:
+        message.parameters["priority"].uint64_param = _BULK_PRIORITY
     # How long the request may wait in a queue of the server, in microseconds; a cancelled call alone would not leave
     # it. Queues are served in order, so that under overload all that is computed has waited almost that long: were it
     # the whole timeout, every answer would come too late.

@@ -14,6 +14,7 @@ from tuwen._errors import ClientClosedError
 from tuwen._grpc import CARD_MODEL, card_of, decode_response, encode_request, server_error, statistics_of
 from tuwen._requests import InferRequest, InferResponse
 from tuwen._statistics import Statistics
+from tuwen._tracing import NoTracing, Tracing
 
 __all__ = ["AsyncGrpcTransport"]
 
@@ -26,9 +27,12 @@ class AsyncGrpcTransport:
             `tls` cannot be read; a header is none.
     """
 
-    def __init__(self, url: str, *, tls: Tls | None = None, headers: AsyncHeaders | None = None) -> None:
+    def __init__(
+        self, url: str, *, tls: Tls | None = None, headers: AsyncHeaders | None = None, tracing: Tracing | None = None
+    ) -> None:
         self._target = channel_target(url)
         self._headers = headers or {}
+        self._tracing = tracing or NoTracing()
         if not callable(self._headers):
             checked_headers(self._headers)
         self._credentials = tls and tls.credentials()
@@ -92,4 +96,5 @@ class AsyncGrpcTransport:
 
     async def _metadata(self) -> Metadata:
         headers = self._headers() if callable(self._headers) else self._headers
-        return checked_headers(await headers if isinstance(headers, Awaitable) else headers)
+        found = checked_headers(await headers if isinstance(headers, Awaitable) else headers)
+        return found + checked_headers(self._tracing.headers())

@@ -17,7 +17,7 @@ from PIL import Image
 
 from tuwen._errors import InvalidArgumentError
 
-__all__ = ["IMAGE_SUFFIXES", "ImageInput", "UnreadableImageError", "encoded_bytes", "image_files"]
+__all__ = ["IMAGE_SUFFIXES", "ImageInput", "UnreadableItemError", "encoded_bytes", "image_files"]
 
 ImageInput: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]"
@@ -34,8 +34,8 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 
 
-class UnreadableImageError(Exception):
-    """A file that cannot be read or an image that cannot be encoded; becomes the failure of its item.
+class UnreadableItemError(Exception):
+    """A file that cannot be read, an image or a text that cannot be encoded; becomes the failure of its item.
 
     Attributes:
         reason: one word for programs.
@@ -51,7 +51,7 @@ def encoded_bytes(image: ImageInput) -> bytes:
 
     Raises:
         InvalidArgumentError: not a type or an array shape that is an image.
-        UnreadableImageError: the file cannot be read.
+        UnreadableItemError: the file cannot be read.
     """
     if isinstance(image, (bytes, bytearray, memoryview)):
         return bytes(image)
@@ -66,7 +66,7 @@ def encoded_bytes(image: ImageInput) -> bytes:
             return Path(image).read_bytes()
         except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
             reason = getattr(error, "strerror", None) or error
-            raise UnreadableImageError(f"cannot read {os.fspath(image)[:200]!r}: {reason}") from error
+            raise UnreadableItemError(f"cannot read {os.fspath(image)[:200]!r}: {reason}") from error
     if isinstance(image, Image.Image):
         return _encode(image)
     if isinstance(image, np.ndarray):
@@ -88,7 +88,7 @@ def _from_data_url(url: str) -> bytes:
     """The bytes of a ``data:`` URL (RFC 2397), in base64 or percent-encoded."""
     head, comma, body = url.partition(",")
     if not comma:
-        raise UnreadableImageError("a data: URL has a comma before its data")
+        raise UnreadableItemError("a data: URL has a comma before its data")
     data = unquote_to_bytes(body)
     if not head.lower().endswith(";base64"):
         return data
@@ -97,14 +97,14 @@ def _from_data_url(url: str) -> bytes:
         text = data.translate(bytes.maketrans(b"-_", b"+/"), b" \t\r\n").rstrip(b"=")
         return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
     except binascii.Error as error:
-        raise UnreadableImageError(f"the data: URL is not valid base64: {error}") from error
+        raise UnreadableItemError(f"the data: URL is not valid base64: {error}") from error
 
 
 def _from_file(file: BinaryIO) -> bytes:
     try:
         data = file.read()
     except (OSError, ValueError) as error:  # ValueError: it is closed
-        raise UnreadableImageError(f"cannot read the file: {error}") from error
+        raise UnreadableItemError(f"cannot read the file: {error}") from error
     if not isinstance(data, bytes):
         raise InvalidArgumentError(
             f"a file of an image is opened in binary mode ('rb'); this one gives {type(data).__name__}"
@@ -121,7 +121,7 @@ def _encode(image: Image.Image) -> bytes:
         else:
             image.save(encoded, "TIFF")
     except Exception as error:  # a lazily opened file fails here, with whatever its decoder raises
-        raise UnreadableImageError(f"cannot encode the PIL image: {error}") from error
+        raise UnreadableItemError(f"cannot encode the PIL image: {error}") from error
     return encoded.getvalue()
 
 

@@ -23,7 +23,7 @@ from tuwen._errors import (
     ItemFailure,
     ServerError,
 )
-from tuwen._images import ImageInput, UnreadableImageError
+from tuwen._images import ImageInput, UnreadableItemError
 from tuwen._routes import Kind, Route
 
 __all__ = [
@@ -67,6 +67,7 @@ class InferRequest:
         items: the values of its one input.
         outputs: the names of those that are wanted.
         item_shape: of each item, a uint8 tensor; empty: the items are strings, a TYPE_STRING tensor (n, 1).
+        bulk: lets requests that are not go before it.
         request_id: shows in the server's log and in errors.
     """
 
@@ -75,6 +76,7 @@ class InferRequest:
     items: tuple[bytes, ...]
     outputs: tuple[str, ...]
     item_shape: tuple[int, ...] = ()
+    bulk: bool = False
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
 
 
@@ -159,12 +161,12 @@ def batch_of(route: Route, items: Part) -> EmbeddingBatch:
     for (positions, _), payload in zip(items, route.payloads([item for _, item in items]), strict=True):
         if isinstance(payload, InvalidArgumentError):
             raise InvalidArgumentError(f"{route.kind} {positions[0]}: {payload}") from payload
-        if isinstance(payload, UnreadableImageError):
+        if isinstance(payload, UnreadableItemError):
             failures += [ItemFailure(position, payload.reason, str(payload)) for position in positions]
         else:
             payloads.append(payload)
             sent.append(positions)
-    request = InferRequest(route.model, route.input_name, tuple(payloads), route.outputs, route.item_shape)
+    request = InferRequest(route.model, route.input_name, tuple(payloads), route.outputs, route.item_shape, route.bulk)
     return EmbeddingBatch(request, tuple(sent), tuple(failures))
 
 

@@ -13,14 +13,15 @@ from tuwen._card import ModelCard
 from tuwen._deadline import Deadline
 from tuwen._errors import InvalidArgumentError
 from tuwen._fetching import HttpFetcher, is_web_url
-from tuwen._images import UnreadableImageError, encoded_bytes
+from tuwen._images import UnreadableItemError, encoded_bytes
 from tuwen._pixels import ImageError, ImageLimits, Preprocessor
 
-__all__ = ["Kind", "Payload", "Preprocess", "Route", "Routes"]
+__all__ = ["Kind", "Payload", "Preprocess", "Priority", "Route", "Routes"]
 
 Kind = Literal["image", "text"]
 Preprocess = Literal["server", "client"]
-Payload: TypeAlias = bytes | UnreadableImageError | InvalidArgumentError
+Priority = Literal["interactive", "bulk"]
+Payload: TypeAlias = bytes | UnreadableItemError | InvalidArgumentError
 """What is sent for an item, or why nothing can be."""
 
 _OUTPUTS: Mapping[Kind, tuple[str, ...]] = {
@@ -42,6 +43,7 @@ class Route:
         outputs: what is asked for. Without ``fingerprint`` among them, the answer does not tell its embedding space.
         to_payload: what is sent for an item; raises as `Payload` lists.
         pool: threads that do it for several items at once; None: one after the other.
+        bulk: whether its requests let others go before them.
     """
 
     kind: Kind
@@ -51,6 +53,7 @@ class Route:
     to_payload: Callable[[Any], bytes]
     item_shape: tuple[int, ...] = ()
     pool: ThreadPoolExecutor | None = None
+    bulk: bool = False
 
     def payloads(self, items: Sequence[Any]) -> list[Payload]:
         """What is sent for each item; files are read, and where that is this client's work, fetched and decoded."""
@@ -61,7 +64,7 @@ class Route:
     def _payload(self, item: Any) -> Payload:
         try:
             return self.to_payload(item)
-        except (UnreadableImageError, InvalidArgumentError) as error:
+        except (UnreadableItemError, InvalidArgumentError) as error:
             return error
 
 
@@ -96,23 +99,34 @@ class Routes:
         preprocess: who turns images into pixel values; ``client``: they go straight to the vision encoder.
         fetcher: fetches images at web addresses; None: they are refused.
         deadline: until when fetches may take.
+        priority: ``bulk``: the server takes these requests when no others wait.
     """
 
     preprocess: Preprocess = "server"
     fetcher: HttpFetcher | None = None
     deadline: Deadline | None = None
+    priority: Priority = "interactive"
     _threads: _Threads = field(default_factory=_Threads)
 
     def __post_init__(self) -> None:
         if self.preprocess not in ("server", "client"):
             raise InvalidArgumentError(f"preprocess is 'server' or 'client', not {self.preprocess!r}")
+        if self.priority not in ("interactive", "bulk"):
+            raise InvalidArgumentError(f"priority is 'interactive' or 'bulk', not {self.priority!r}")
 
     def within(self, deadline: Deadline) -> Routes:
         """The same ways for one call."""
         return replace(self, deadline=deadline)
 
+    def in_bulk(self) -> Routes:
+        """The same ways for work that nobody waits for."""
+        return replace(self, priority="bulk")
+
     def to(self, kind: Kind, card: ModelCard) -> Route:
         """The way of this kind of items to a server with this card."""
+        return replace(self._to(kind, card), bulk=self.priority == "bulk")
+
+    def _to(self, kind: Kind, card: ModelCard) -> Route:
         if kind == "text":
             return Route(kind, "text_embedding", kind, _OUTPUTS[kind], _utf8)
         if self.preprocess == "server":
@@ -124,7 +138,7 @@ class Routes:
             try:
                 return preprocessor.pixel_values(self._encoded(image)).tobytes()
             except ImageError as error:
-                raise UnreadableImageError(str(error).removeprefix(f"{error.reason}: "), error.reason) from error
+                raise UnreadableItemError(str(error).removeprefix(f"{error.reason}: "), error.reason) from error
 
         shape = (3, card.image_size, card.image_size)
         return Route(
@@ -147,4 +161,4 @@ def _utf8(text: Any) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InvalidArgumentError(f"not valid Unicode: a lone surrogate at position {error.start}") from error
+        raise UnreadableItemError(f"half a surrogate pair at position {error.start}", "not_utf8") from error

@@ -121,7 +121,14 @@ def test_texts_must_be_a_list(texts: Any) -> None:
         clip.embed_texts(texts)
 
 
-@pytest.mark.parametrize("text", [None, b"cat", "\ud800"])
+def test_half_a_surrogate_pair_is_its_own_problem() -> None:
+    texts = ["猫", "\ud83d", "狗"]
+    with Client(transport=FakeTransport()) as clip:
+        outcomes = [*clip.try_embed_texts(texts), *clip.stream_texts(texts)]
+    assert [outcome.error and outcome.error.reason for outcome in outcomes] == [None, "not_utf8", None] * 2
+
+
+@pytest.mark.parametrize("text", [None, b"cat"])
 def test_what_is_no_text_is_refused_by_its_index(text: Any) -> None:
     with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="text 1: "):
         clip.embed_texts(["猫", text])

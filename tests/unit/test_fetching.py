@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.conftest import Make
 from tuwen import HttpFetcher, InvalidArgumentError
-from tuwen._images import UnreadableImageError
+from tuwen._images import UnreadableItemError
 from tuwen.testing import FakeTransport
 from tuwen_build.samples import PHOTOGRAPHS, sample
 
@@ -107,7 +107,7 @@ def test_an_image_of_an_allowed_host_is_fetched(host: str, path: str) -> None:
     ],
 )
 def test_whatever_else_is_an_unreadable_image(host: str, path: str, message: str) -> None:
-    with pytest.raises(UnreadableImageError, match=message) as caught:
+    with pytest.raises(UnreadableItemError, match=message) as caught:
         HttpFetcher([host], max_bytes=200_000).fetch(f"http://{host}{path}")
     assert caught.value.reason == "not_fetched"
 
@@ -116,7 +116,7 @@ def test_whatever_else_is_an_unreadable_image(host: str, path: str, message: str
 @pytest.mark.parametrize(("timeout", "left"), [(0.3, None), (60, 0.3)])
 def test_a_server_that_drips_is_left_in_time(host: str, path: str, timeout: float, left: float | None) -> None:
     start = time.monotonic()
-    with pytest.raises(UnreadableImageError, match="no answer in time"):
+    with pytest.raises(UnreadableItemError, match="no answer in time"):
         HttpFetcher([host], timeout=timeout).fetch(f"http://{host}{path}", left)
     assert time.monotonic() - start < 3
 
@@ -143,12 +143,12 @@ def test_hosts_are_allowed_by_name(allow: str, url: str, allowed: bool) -> None:
     if allowed:
         assert fetcher._allowed(url).hostname
     else:
-        with pytest.raises(UnreadableImageError, match="not among those that the fetcher allows"):
+        with pytest.raises(UnreadableItemError, match="not among those that the fetcher allows"):
             fetcher._allowed(url)
 
 
 def test_a_secret_in_an_address_is_in_no_error(host: str) -> None:
-    with pytest.raises(UnreadableImageError) as caught:
+    with pytest.raises(UnreadableItemError) as caught:
         HttpFetcher([host]).fetch(f"http://{host}/missing?key=hunter2")
     assert "hunter2" not in str(caught.value)
 
