@@ -10,6 +10,7 @@
     ServeError
     ├── UnsupportedPlatformError not Linux on x86-64 with glibc 2.35, or no libpython: says what to install
     ├── NotARepositoryError      the folder is not a repository that `tuwen build` made
+    ├── DamagedRepositoryError   files of it are missing, or not those that were built; names them
     ├── PortTakenError           another process listens there
     ├── SharedMemoryError        /dev/shm is too small for the Python models
     └── ServerStartError         tritonserver ended or was not ready in time; carries the log's telling lines
@@ -22,6 +23,7 @@ from tuwen import BuildError, ServeError
 __all__ = [
     "BuildError",
     "CheckpointError",
+    "DamagedRepositoryError",
     "ExportError",
     "NotARepositoryError",
     "OutputExistsError",
@@ -56,6 +58,10 @@ class UnsupportedPlatformError(ServeError):
 
 class NotARepositoryError(ServeError):
     """The folder is not a repository that ``tuwen build`` made."""
+
+
+class DamagedRepositoryError(ServeError):
+    """Files of the repository are missing, or not those that were built."""
 
 
 class PortTakenError(ServeError):

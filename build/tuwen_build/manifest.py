@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tuwen_build.deviation import Deviation
-from tuwen_build.errors import NotARepositoryError
+from tuwen_build.errors import DamagedRepositoryError, NotARepositoryError
+from tuwen_build.hashing import sha256_of
 
 __all__ = ["MANIFEST", "Manifest", "library_versions"]
 
@@ -72,6 +73,26 @@ class Manifest:
             ) from None
         except (ValueError, TypeError, KeyError) as error:
             raise NotARepositoryError(f"{path} is not the manifest of a build: {error}") from error
+
+    def check(self, folder: Path) -> None:
+        """Whether the files are those that were built, but for the configs, which are the operator's to edit.
+
+        A weight that a bad copy changed would give vectors that are wrong and look right.
+
+        Raises:
+            DamagedRepositoryError: some are missing or others; names them.
+        """
+        damaged = []
+        for name, digest in self.files.items():
+            path = folder / name
+            if not path.is_file():
+                damaged.append(f"{name} is missing")
+            elif path.name != "config.pbtxt" and sha256_of(path) != digest:
+                damaged.append(f"{name} is not what was built")
+        if damaged:
+            raise DamagedRepositoryError(
+                f"{folder} is damaged: {'; '.join(damaged)}. Copy it again, or build it anew with tuwen build --force"
+            )
 
 
 def library_versions() -> dict[str, str]:

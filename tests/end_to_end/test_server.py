@@ -17,21 +17,25 @@ import sysconfig
 import time
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
 
 from tests import metrics
 from tests.command import TUWEN, tuwen
-from tuwen import Client, InvalidArgumentError
+from tuwen import Client, InvalidArgumentError, RetryPolicy
 from tuwen_build.allocation import ALLOCATOR_SETTINGS
 from tuwen_build.errors import (
+    DamagedRepositoryError,
     NotARepositoryError,
     PortTakenError,
     ServerStartError,
     SharedMemoryError,
     UnsupportedPlatformError,
 )
+from tuwen_build.manifest import Manifest
 from tuwen_build.samples import sample
-from tuwen_build.server import EmbeddedServer, ServerOptions, _runtime
+from tuwen_build.server import EmbeddedServer, ServerOptions, _runtime, supervise
 
 ON_FREE_PORTS = ServerOptions.on_free_ports()
 
@@ -145,13 +149,32 @@ class TestRefusals:
         before = segments()
         broken = shutil.copytree(repository, tmp_path / "broken")
         (broken / "vision_encoder" / "1" / "model.pt").write_bytes(b"not TorchScript")
-        with pytest.raises(ServerStartError) as caught, EmbeddedServer(broken, ON_FREE_PORTS):
+        unchecked = dataclasses.replace(ON_FREE_PORTS, check_files=False)
+        with pytest.raises(ServerStartError) as caught, EmbeddedServer(broken, unchecked):
             pass
         message = str(caught.value)
         assert "failed to load 'vision_encoder'" in message
         assert "PytorchStreamReader" in message
         assert len(message.splitlines()) < 15
         assert segments() <= before
+
+    def test_a_repository_that_a_bad_copy_damaged(self, repository: Path, tmp_path: Path) -> None:
+        damaged = shutil.copytree(repository, tmp_path / "damaged")
+        weights = damaged / "vision_encoder" / "1" / "model.pt"
+        content = bytearray(weights.read_bytes())
+        content[len(content) // 2] ^= 1  # of which Triton would not know
+        weights.write_bytes(content)
+        (damaged / "text_tokenization" / "1" / "vocab.txt").unlink()
+        with pytest.raises(DamagedRepositoryError) as caught, EmbeddedServer(damaged, ON_FREE_PORTS):
+            pass
+        assert "vision_encoder/1/model.pt is not what was built" in str(caught.value)
+        assert "text_tokenization/1/vocab.txt is missing" in str(caught.value)
+
+    def test_configs_are_the_operator_s_to_edit(self, repository: Path, tmp_path: Path) -> None:
+        edited = shutil.copytree(repository, tmp_path / "edited")
+        config = edited / "text_encoder" / "config.pbtxt"
+        config.write_text(config.read_text(encoding="utf-8") + "# edited\n", encoding="utf-8")
+        Manifest.read(edited).check(edited)
 
     def test_a_server_that_is_not_ready_in_time(self, repository: Path) -> None:
         options = dataclasses.replace(ON_FREE_PORTS, ready_timeout=0.3)
@@ -188,9 +211,17 @@ class TestRefusals:
             _runtime.find_runtime()
 
     @pytest.mark.parametrize(
-        "choice", [{"grpc_port": 70_000}, {"grpc_port": 8000}, {"ready_timeout": 0}, {"drain_timeout": -1}]
+        "choice",
+        [
+            {"grpc_port": 70_000},
+            {"grpc_port": 8000},
+            {"ready_timeout": 0},
+            {"drain_timeout": -1},
+            {"arguments": ("verbose",)},
+            {"arguments": ("--grpc-port=1",)},
+        ],
     )
-    def test_nonsense_options(self, choice: dict[str, int]) -> None:
+    def test_nonsense_options(self, choice: dict[str, object]) -> None:
         with pytest.raises(InvalidArgumentError):
             ServerOptions(**choice)  # type: ignore[arg-type]
 
@@ -248,13 +279,61 @@ class TestCommand:
         assert process.returncode == 130
         assert segments() <= before
 
-    def test_a_server_that_dies_is_reported(self, repository: Path) -> None:
-        with self._start(repository) as process:
+    def test_a_server_that_dies_too_often_is_given_up(self, repository: Path) -> None:
+        with self._start(repository, "--restarts", "1") as process:
             assert process.stdout is not None
-            os.kill(json.loads(process.stdout.readline())["pid"], signal.SIGKILL)
+            assert process.stderr is not None
+            started = json.loads(process.stdout.readline())
+            os.kill(started["pid"], signal.SIGKILL)
+            while "ready again" not in process.stderr.readline():
+                assert process.poll() is None
+            with Client(started["grpc"]) as clip:  # where it was before
+                assert clip.embed_texts(["一只猫"]).shape == (1, 64)
+            [server] = psutil.Process(process.pid).children()
+            server.kill()
             _, errors = process.communicate(timeout=60)
         assert process.returncode == 1
         assert "tritonserver ended by itself with code -9" in errors
+        assert "1 restarts within ten minutes have not mended it" in errors
+
+    @pytest.mark.parametrize("model", ["text_tokenization", "text_encoder"])
+    def test_a_model_whose_process_died_is_started_again(self, repository: Path, model: str) -> None:
+        """Which Triton 2.51 does not notice: it stays ready, and every request fails."""
+        before = segments()
+        with self._start(repository) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            started = json.loads(process.stdout.readline())
+            with Client(started["grpc"], timeout=60, retries=RetryPolicy(attempts=12)) as clip:
+                expected = clip.embed_texts(["一只猫"])
+                stubs = psutil.Process(started["pid"]).children()
+                [stub] = [child for child in stubs if f"{model}_0_0" in child.cmdline()]
+                stub.kill()
+                while f"the Python process of {model} died" not in process.stderr.readline():
+                    assert process.poll() is None
+                while "ready again" not in process.stderr.readline():
+                    assert process.poll() is None
+                np.testing.assert_allclose(clip.embed_texts(["一只猫"]), expected, atol=1e-5)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert segments() <= before
+
+    def test_a_server_that_hangs_is_started_again(self, repository: Path) -> None:
+        said: list[str] = []
+
+        def say(line: str) -> None:
+            said.append(line)
+            if "ready again" in line:
+                raise KeyboardInterrupt
+
+        with EmbeddedServer(repository, dataclasses.replace(ON_FREE_PORTS, silence=3.0)) as running:
+            os.killpg(running.pid, signal.SIGSTOP)
+            with pytest.raises(KeyboardInterrupt):
+                supervise(running, restarts=1, say=say)
+            with Client(running.grpc_url) as clip:
+                assert clip.is_ready()
+        assert "tritonserver has not answered for" in said[0]
 
     def test_a_folder_that_was_not_built_is_one_line(self, tmp_path: Path) -> None:
         assert "is not a built repository" in tuwen("serve", str(tmp_path), code=1).stderr

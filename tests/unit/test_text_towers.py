@@ -121,3 +121,27 @@ def test_a_mask_of_zeros_is_not_a_crash(family: Family) -> None:
     use_packed_attention(family.tower)
     zeros = torch.zeros(3, 20, dtype=torch.int64)
     assert torch.isfinite(family.tower(zeros, zeros)).all()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@torch.inference_mode()
+def test_what_no_tokenizer_gives_is_no_index_out_of_range(family: Family, tmp_path: Path) -> None:
+    """On a GPU that would end the process; anybody who reaches a server can send it."""
+    use_packed_attention(family.tower)
+    example = torch.ones(2, 16, dtype=torch.int64)
+    export(family.tower.eval(), (example, example), tmp_path / "model.pt")
+    tower: Any = torch.jit.load(tmp_path / "model.pt")
+    ids = torch.tensor([[1, 2, 3, 4]])
+    expected = tower(ids, torch.ones_like(ids))
+    beyond, below = ids.clone(), ids.clone()
+    beyond[0, 1], below[0, 1] = 1 << 40, -(1 << 40)
+    ends = ids.clone(), ids.clone()
+    ends[0][0, 1], ends[1][0, 1] = SIZES["vocab_size"] - 1, 0
+    torch.testing.assert_close(tower(beyond, torch.ones_like(ids)), tower(ends[0], torch.ones_like(ids)))
+    torch.testing.assert_close(tower(below, torch.ones_like(ids)), tower(ends[1], torch.ones_like(ids)))
+    torch.testing.assert_close(tower(ids, torch.tensor([[1, 7, 1 << 50, 1]])), expected)  # any mask is ones and zeros
+    negative = torch.tensor([[1, 1, -5, -1]])
+    torch.testing.assert_close(tower(ids, negative), tower(ids[:, :2], torch.ones_like(ids[:, :2])))
+    longer = torch.ones(1, 500, dtype=torch.int64)
+    torch.testing.assert_close(tower(longer, longer), tower(longer[:, :20], longer[:, :20]))
+    torch.testing.assert_close(tower(ids, longer), expected)

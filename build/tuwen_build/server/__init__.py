@@ -3,5 +3,6 @@
 from tuwen_build.server._embedded import EmbeddedServer
 from tuwen_build.server._log import is_problem
 from tuwen_build.server._options import ServerOptions
+from tuwen_build.server._supervisor import supervise
 
-__all__ = ["EmbeddedServer", "ServerOptions", "is_problem"]
+__all__ = ["EmbeddedServer", "ServerOptions", "is_problem", "supervise"]

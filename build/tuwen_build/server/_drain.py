@@ -3,7 +3,7 @@
 At SIGTERM Triton stops the schedulers of all models at once, so a request that is between the two steps of an
 ensemble fails ("scheduler ... has stopped accepting new inference requests", Triton 2.51). An ensemble that is
 unloaded, on the other hand, turns new requests away and finishes those it has, while its steps stay loaded.
-Unloading needs model control, which here only the holder of a random key has.
+Unloading needs model control, which here only the holder of a key has.
 """
 
 from __future__ import annotations
@@ -18,24 +18,34 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 __all__ = ["ModelControl"]
 
 _ENSEMBLES = ("image_embedding", "text_embedding")
-_HEADER = "tuwen-control"
+_NAME = "tuwen"  # as in the Helm chart: requests carry the key as `triton-grpc-protocol-tuwen`, over HTTP as `tuwen`
+_PROTOCOLS = "model-repository,shared-memory,trace,logging"
+_ALL_OF_HTTP = "inference,metadata,model-config,statistics"  # but for health
 _POLL_SECONDS = 0.05
 _CALL_SECONDS = 5.0
 
 
 class ModelControl:
-    """The right to unload models of one server, guarded by a key that only this object knows."""
+    """The right to unload models of one server, guarded by a key; and the other rights that not everybody should have.
 
-    def __init__(self) -> None:
-        self._key = secrets.token_hex(16)
+    Client shared memory among them: whoever may register a region may have the server read and write it.
+
+    Args:
+        key: of the operator, to use those rights, too; None: nobody but this object knows it.
+        encrypted: gRPC is. Over HTTP, which Triton does not encrypt, others then get no more than whether it is well.
+    """
+
+    def __init__(self, key: str | None = None, *, encrypted: bool = False) -> None:
+        self._key = key or secrets.token_hex(16)
+        self._over_http = f"{_PROTOCOLS},{_ALL_OF_HTTP}" if encrypted else _PROTOCOLS
 
     def arguments(self) -> list[str]:
-        """The arguments of tritonserver that grant the right to the key's holder, and to nobody else."""
+        """The arguments of tritonserver that grant the rights to the key's holder, and to nobody else."""
         return [
             "--model-control-mode=explicit",
             "--load-model=*",
-            f"--grpc-restricted-protocol=model-repository:{_HEADER}={self._key}",
-            f"--http-restricted-api=model-repository:{_HEADER}={self._key}",
+            f"--grpc-restricted-protocol={_PROTOCOLS}:{_NAME}={self._key}",
+            f"--http-restricted-api={self._over_http}:{_NAME}={self._key}",
         ]
 
     def drain(self, grpc_url: str, timeout: float) -> None:
@@ -43,7 +53,7 @@ class ModelControl:
 
         Never raises: a server that cannot be drained is stopped all the same.
         """
-        metadata = [(f"triton-grpc-protocol-{_HEADER}", self._key)]
+        metadata = [(f"triton-grpc-protocol-{_NAME}", self._key)]
         deadline = time.monotonic() + timeout
         with grpc.insecure_channel(grpc_url) as channel, contextlib.suppress(grpc.RpcError):
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import tempfile
 import time
-import urllib.request
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from tuwen_build.server._drain import ModelControl
 from tuwen_build.server._log import LogFollower
 from tuwen_build.server._options import ServerOptions
 from tuwen_build.server._runtime import Runtime, find_runtime
+from tuwen_build.server._watch import Watch, answers
 
 __all__ = ["EmbeddedServer"]
 
@@ -63,10 +63,12 @@ class EmbeddedServer:
         self._options = self._requested
         self._on_log_line = on_log_line
         self._process: subprocess.Popen[str] | None = None
+        self._watch: Watch | None = None
         self._log: LogFollower | None = None
         self._scratch: Path | None = None
         self._segment_prefix = ""
-        self._control = ModelControl()
+        encrypted = any(argument.startswith("--grpc-use-ssl") for argument in self._requested.arguments)
+        self._control = ModelControl(self._requested.key, encrypted=encrypted)
 
     @property
     def grpc_url(self) -> str:
@@ -98,10 +100,13 @@ class EmbeddedServer:
 
         Raises:
             NotARepositoryError: the folder is none.
+            DamagedRepositoryError: its files are not those that were built.
             ServerStartError: it did not become ready; with what its log says.
             SharedMemoryError: there is too little of it.
         """
-        Manifest.read(self._repository)
+        manifest = Manifest.read(self._repository)
+        if self._requested.check_files:
+            manifest.check(self._repository)
         runtime = find_runtime()
         _check_shared_memory(self._repository)
         for attempt in range(1, _PORT_ATTEMPTS + 1):
@@ -109,6 +114,7 @@ class EmbeddedServer:
             try:
                 self._launch(runtime)
                 self._wait_until_ready()
+                self._watch = Watch(self.pid, self.http_url, self._options.silence)
             except ServerStartError as error:
                 self.stop()
                 # Between choosing a free port and listening on it, another process may have taken it.
@@ -130,8 +136,26 @@ class EmbeddedServer:
         """The exit code of a server that has ended, None while it runs."""
         return None if self._process is None else self._process.poll()
 
-    def telling_lines(self) -> str:
-        """The lines of the log that say what went wrong."""
+    def trouble(self) -> str | None:
+        """What is wrong with the running server and will not mend itself, with what its log says; None: nothing."""
+        if self._watch is None:
+            return None
+        code = self.poll()
+        trouble = self._watch.trouble() if code is None else f"tritonserver ended by itself with code {code}"
+        return trouble and f"{trouble}:\n{self._telling_lines()}".rstrip(":\n")
+
+    def restart(self) -> None:
+        """End what is left of it, and start anew on the same ports.
+
+        Raises:
+            ServeError: as `start`.
+        """
+        self._end_process()  # it is not well: nothing is waited for
+        self.stop()
+        self._requested = self._options
+        self.start()
+
+    def _telling_lines(self) -> str:
         return self._log.telling_lines() if self._log else ""
 
     def stop(self) -> None:
@@ -153,7 +177,7 @@ class EmbeddedServer:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-            self._process = None
+            self._process = self._watch = None
 
     def _remove_segments(self) -> None:
         if self._segment_prefix:
@@ -174,7 +198,7 @@ class EmbeddedServer:
         process = self._process
         if process is None or process.poll() is not None:
             return
-        if _answers(f"{self.http_url}/v2/health/ready"):
+        if answers(f"{self.http_url}/v2/health/ready"):
             self._control.drain(self.grpc_url, self._options.drain_timeout)
         process.send_signal(signal.SIGTERM)
         try:
@@ -220,6 +244,7 @@ class EmbeddedServer:
             f"--backend-config=python,shm-default-byte-size={segment}",
             f"--backend-config=python,shm-growth-byte-size={segment}",
             "--backend-config=python,stub-timeout-seconds=120",  # importing torch on a slow disk
+            *options.arguments,
         ]
 
     def _cache_arguments(self, folder: Path) -> list[str]:
@@ -231,25 +256,17 @@ class EmbeddedServer:
     def _wait_until_ready(self) -> None:
         assert self._process is not None  # noqa: S101 - just launched
         deadline = time.monotonic() + self._options.ready_timeout
-        while not _answers(f"{self.http_url}/v2/health/ready"):
+        while not answers(f"{self.http_url}/v2/health/ready"):
             if (code := self._process.poll()) is not None:
                 assert self._log is not None  # noqa: S101 - follows the process
                 self._log.close()
-                raise ServerStartError(f"tritonserver ended with code {code}:\n{self.telling_lines()}")
+                raise ServerStartError(f"tritonserver ended with code {code}:\n{self._telling_lines()}")
             if time.monotonic() > deadline:
                 raise ServerStartError(
                     f"tritonserver was not ready after {self._options.ready_timeout:.0f} seconds:\n"
-                    f"{self.telling_lines()}"
+                    f"{self._telling_lines()}"
                 )
             time.sleep(_POLL_SECONDS)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - our own http:// address
-            return bool(response.status == 200)
-    except OSError:  # of which urllib's URLError is one
-        return False
 
 
 def _check_shared_memory(repository: Path) -> None:

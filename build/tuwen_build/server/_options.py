@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tuwen import InvalidArgumentError
 from tuwen_build.errors import PortTakenError
 
 __all__ = ["ServerOptions"]
+
+_OURS = {
+    "--model-repository",
+    "--backend-directory",
+    "--model-control-mode",
+    "--cache-config",
+    "--exit-timeout-secs",
+    "--grpc-restricted-protocol",
+    "--http-restricted-api",
+    *(f"--{protocol}-{part}" for protocol in ("http", "grpc", "metrics") for part in ("address", "port")),
+}
 
 
 @dataclass(frozen=True)
@@ -21,8 +33,13 @@ class ServerOptions:
         http_port, grpc_port, metrics_port: 0 takes a free one.
         ready_timeout: seconds until every model must be loaded and warmed up.
         drain_timeout: seconds that requests in flight get when the server stops.
+        silence: seconds without an answer after which a running server is in trouble.
         cache_mib: memory for the vectors of texts that are asked for again; 0 keeps none.
+        key: what a request must carry, as ``triton-grpc-protocol-tuwen``, that loads or unloads models, registers
+            shared memory, or changes tracing and logging; None: nobody may.
+        check_files: read every file before it is served, to see whether it is what was built.
         log_file: where tritonserver's log goes, besides the log callback.
+        arguments: more of tritonserver's own, such as ``--trace-config=mode=opentelemetry``.
     """
 
     host: str = "127.0.0.1"
@@ -31,8 +48,12 @@ class ServerOptions:
     metrics_port: int = 8002
     ready_timeout: float = 300.0
     drain_timeout: int = 30
+    silence: float = 60.0
     cache_mib: int = 64
+    check_files: bool = True
+    key: str | None = field(default=None, repr=False)
     log_file: Path | None = None
+    arguments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, port in self.ports.items():
@@ -41,10 +62,20 @@ class ServerOptions:
         fixed = [port for port in self.ports.values() if port]
         if len(set(fixed)) < len(fixed):
             raise InvalidArgumentError(f"the ports must differ: {self.ports}")
-        if self.ready_timeout <= 0 or self.drain_timeout < 0:
-            raise InvalidArgumentError("the ready timeout must be positive, the drain timeout at least 0 seconds")
+        if self.ready_timeout <= 0 or self.silence <= 0 or self.drain_timeout < 0:
+            raise InvalidArgumentError(
+                "the ready timeout and the silence must be positive, the drain timeout at least 0"
+            )
         if self.cache_mib < 0:
             raise InvalidArgumentError(f"the cache has 0 MiB or more, not {self.cache_mib}")
+        if self.key is not None and not re.fullmatch(r"[\w.-]{16,}", self.key, re.ASCII):
+            raise InvalidArgumentError("the key has at least 16 letters, digits, '-', '_' or '.'")
+        for argument in self.arguments:
+            name = argument.partition("=")[0]
+            if not name.startswith("--"):
+                raise InvalidArgumentError(f"{argument!r} is no argument of tritonserver's, such as --log-verbose=1")
+            if name in _OURS:
+                raise InvalidArgumentError(f"{name} is set by tuwen itself: use its own options")
 
     @classmethod
     def on_free_ports(cls) -> ServerOptions:

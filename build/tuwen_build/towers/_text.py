@@ -34,6 +34,8 @@ class TextTower(nn.Module):
     """int64 ids and attention mask (n, L) to embeddings (n, D).
 
     An attention mask is ones, then zeros; without any one, the first token is attended to all the same.
+    Whoever can reach a server can send any ids and masks: what no vocabulary holds becomes an id that it does, and what
+    is beyond the last position is cut off. An index out of range would end a GPU's process.
     To be run after `use_packed_attention`.
 
     Args:
@@ -50,12 +52,15 @@ class TextTower(nn.Module):
         self.embeddings = text_model.embeddings
         self.encoder = text_model.encoder
         self.head = head
+        tables = dict(text_model.embeddings.named_children())  # as BERT calls them, or CLIP
+        self._tokens = (tables.get("word_embeddings") or tables["token_embedding"]).num_embeddings
+        self._positions = (tables.get("position_embeddings") or tables["position_embedding"]).num_embeddings
         # An integer matrix and a slice: transformers' own masks would bake the device of the trace into the graph.
         lower = None if causal_length is None else torch.ones(causal_length, causal_length, dtype=torch.int64).tril()
         self.register_buffer("causal", lower)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        ids, attended = _cut_to_longest(input_ids, attention_mask)
+        ids, attended = _cut_to_longest(input_ids, attention_mask, self._tokens, self._positions)
         packing = Packing(*_pack(attended))
         hidden = self.embeddings(input_ids=ids)
         tokens = hidden.flatten(0, 1).index_select(0, packing.places)
@@ -109,11 +114,14 @@ AttentionInterface.register(_PACKED, _packed_attention)
 
 
 # Scripted, since a trace would take the sizes that depend on the mask for constants.
-def _cut_to_longest_text(input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
-    attended = attention_mask.clone()
+def _cut_to_longest_text(
+    input_ids: Tensor, attention_mask: Tensor, tokens: int, positions: int
+) -> tuple[Tensor, Tensor]:
+    length = min(input_ids.size(1), attention_mask.size(1), positions)
+    attended = (attention_mask[:, :length] > 0).to(torch.int64)
     attended[:, 0] = 1
     longest = int(attended.sum(1).max())
-    return input_ids[:, :longest], attended[:, :longest]
+    return input_ids[:, :longest].clamp(0, tokens - 1), attended[:, :longest]
 
 
 def _pack_tokens(attended: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,8 @@ from tuwen_build.traffic._load import Ask, AsyncAsk
 
 __all__ = ["CALLERS", "Work", "photographs", "queries"]
 
-CALLERS = {"images": 16, "texts": 32}
+# Of texts enough that a full batch of 32 waits while another is computed; of images, which take longer, half of that.
+CALLERS = {"images": 32, "texts": 64}
 """How many call at once when a service is to be busy."""
 _PHOTOGRAPHS = ("cat.jpg", "coffee.jpg", "astronaut.jpg", "rocket.jpg")
 _WORDS = """

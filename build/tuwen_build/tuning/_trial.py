@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -44,7 +44,7 @@ def run_trial(repository: Path, settings: Mapping[str, Settings], work: Work, se
     """Both kinds, one after the other.
 
     Args:
-        repository: stays as it is.
+        repository: stays as it is, and was checked: its weights are not read once more for every trial.
         settings: by kind.
         work: what is sent.
         seconds: of each measurement.
@@ -54,7 +54,7 @@ def run_trial(repository: Path, settings: Mapping[str, Settings], work: Work, se
         for kind, model in ENCODERS.items():
             apply(copy, model, settings[kind])
         with (
-            EmbeddedServer(copy, ServerOptions.on_free_ports()) as server,
+            EmbeddedServer(copy, replace(ServerOptions.on_free_ports(), check_files=False)) as server,
             Client(server.grpc_url, timeout=_TIMEOUT) as clip,
         ):
             for kind, model in ENCODERS.items():

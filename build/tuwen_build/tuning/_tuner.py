@@ -81,11 +81,13 @@ def tune(
 
     Raises:
         NotARepositoryError: it is none.
+        DamagedRepositoryError: its files are not those that were built.
         ServeError: the server cannot run it.
     """
     options = options or TuningOptions()
     repository = repository.expanduser().absolute()
     manifest = Manifest.read(repository)
+    manifest.check(repository)
     cores = len(os.sched_getaffinity(0))
     on_gpu = torch.cuda.is_available() and not is_for_cpus(repository, ENCODERS["images"])
     work = Work(photographs(16), queries(500_000))

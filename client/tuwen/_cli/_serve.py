@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import signal
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tuwen._cli._options import JsonOption, needs_extra, print_json
-from tuwen._errors import ServeError
 
 __all__ = ["serve"]
-
-_POLL_SECONDS = 0.2
 
 
 def serve(
     repository: Annotated[Path, typer.Argument(help="A folder that `tuwen build` made.")],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(help="After --, arguments of tritonserver, such as --trace-config=mode=opentelemetry."),
+    ] = None,
+    *,
     host: Annotated[
         str, typer.Option(help="Address to listen on. The server has no password: open it to others with care.")
     ] = "127.0.0.1",
@@ -27,14 +28,27 @@ def serve(
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="For Prometheus. 0 takes a free port.")] = 8002,
     ready_timeout: Annotated[float, typer.Option(min=1, help="Seconds until all models must be loaded.")] = 300.0,
     drain_timeout: Annotated[int, typer.Option(min=0, help="Seconds for requests in flight when stopping.")] = 30,
+    restarts: Annotated[
+        int, typer.Option(min=0, help="How often within ten minutes a server that died is started again.")
+    ] = 5,
     cache_mib: Annotated[int, typer.Option(min=0, help="Memory for vectors of texts that come again. 0: none.")] = 64,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="TUWEN_KEY",
+            show_envvar=True,
+            help="What requests carry (triton-grpc-protocol-tuwen) that load models, register shared memory, or change "
+            "tracing and logging. Without one nobody may.",
+        ),
+    ] = None,
+    check: Annotated[bool, typer.Option(help="See first whether every file is what was built.")] = True,
     log_file: Annotated[Path | None, typer.Option(help="Append tritonserver's log to this file.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show all of tritonserver's log.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Serve a repository with NVIDIA's tritonserver, without a container. Ctrl-C or SIGTERM drains and stops it."""
     with needs_extra("serve"):
-        from tuwen_build.server import EmbeddedServer, ServerOptions, is_problem
+        from tuwen_build.server import EmbeddedServer, ServerOptions, is_problem, supervise
 
     def show(line: str) -> None:
         if verbose or is_problem(line):
@@ -48,7 +62,10 @@ def serve(
         ready_timeout=ready_timeout,
         drain_timeout=drain_timeout,
         cache_mib=cache_mib,
+        key=key,
+        check_files=check,
         log_file=log_file,
+        arguments=tuple(arguments or ()),
     )
     # SIGTERM like Ctrl-C: a clean stop in either case; a second one ends everything at once.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -60,9 +77,7 @@ def serve(
         else:
             typer.echo(f"ready: gRPC {urls['grpc']}, HTTP {urls['http']}, metrics {urls['metrics']}")
         try:
-            while (code := server.poll()) is None:
-                time.sleep(_POLL_SECONDS)
-            raise ServeError(f"tritonserver ended by itself with code {code}:\n{server.telling_lines()}")
+            supervise(server, restarts=restarts, say=lambda line: typer.echo(line, err=True))
         except KeyboardInterrupt:
             typer.echo("stopping: letting requests in flight finish", err=True)
     typer.echo("stopped", err=True)

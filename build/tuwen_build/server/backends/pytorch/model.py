@@ -41,7 +41,10 @@ class TritonPythonModel:
         try:
             embeddings = self._run([np.concatenate(tensors) for tensors in zip(*batches)])
         except RuntimeError as error:  # torch's; it concerns the batch, so every request in it
-            failure = pb_utils.TritonError(str(error), pb_utils.TritonError.INTERNAL)
+            pb_utils.Logger.log_error(str(error))
+            # Of TorchScript's traceback the last line says what is wrong; the others hold paths of this machine.
+            told = str(error).strip().rpartition("\n")[2]
+            failure = pb_utils.TritonError(told, pb_utils.TritonError.INTERNAL)
             return [pb_utils.InferenceResponse(error=failure) for _ in requests]
         ends = np.cumsum([len(batch[0]) for batch in batches])[:-1]
         return [
