@@ -8,14 +8,24 @@ BIN := .venv/bin
 DEMO_TRAINING := --recipe artwork --optimizer muon --batch-size 192 --start-epochs 32 --frozen-epochs 1 --epochs 85 \
 	--start-learning-rate 4e-4 --frozen-learning-rate 4e-4 --learning-rate 4e-4 --kept-patches 0.5 --evaluate-every 8 --patience 0
 
-.PHONY: bench demo demo-checkpoint demo-scores test serve lint install clean
+.PHONY: bench demo demo-checkpoint demo-scores test test-faults fuzz serve lint install clean
 
 demo: .venv/.serve
 	$(BIN)/python -m tuwen_build.demo
 
 test: .venv/.dev lint
 	tests/reference/install.sh
+	tests/judges.sh
 	$(BIN)/python -m pytest
+
+# Every attack in full: about seven minutes on two cores.
+test-faults: .venv/.dev
+	$(BIN)/python -m tests.faults
+
+# Look for inputs that break the cores, for some minutes; what is found worth keeping stays in tests/faults/corpus.
+fuzz: .venv/.dev
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt atheris
+	for core in pixels tokens; do $(BIN)/python -m tests.faults.fuzz $$core -max_total_time=120 -max_len=4096; done
 
 serve: .venv/.serve
 	$(BIN)/python -m tuwen_build.demo --serve
@@ -59,4 +69,4 @@ install: .venv/.dev
 	@touch $@ .venv/.serve
 
 clean:
-	rm -rf .venv .venv-reference .cache
+	rm -rf .venv .venv-reference .venv-checkov .cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
 
 from tuwen_loadtest._samples import Sample
 from tuwen_loadtest._slo import Objective, good_seconds
@@ -22,7 +23,8 @@ class Curve:
 
     Attributes:
         steps: one for each rate.
-        capacity: the most answers a second of any step: where the curve turns upwards, its knee.
+        capacity: the most answers a second over three steps in a row: where the curve turns upwards, its knee. Of
+            single steps the best would be the luckiest: a batch more or less is a good part of what one counts.
         promised: the highest rate offered that met all objectives, as did those below it; 0: none did, nan: there are
             no objectives.
     """
@@ -39,9 +41,10 @@ def curve_of(samples: Sequence[Sample], seconds: float, objectives: Sequence[Obj
         summarise(samples, start + (step + _SETTLING) * length, start + (step + 1) * length, good_seconds=good)
         for step in range(STEPS)
     ]
+    rates = [step.throughput for step in steps]
     promised = 0.0 if objectives else math.nan
     for step in steps:
         if not objectives or not all(one.is_met(step.metric(one.metric)) for one in objectives):
             break
         promised = step.offered
-    return Curve(steps, max(step.throughput for step in steps), promised)
+    return Curve(steps, max(map(mean, zip(rates, rates[1:], rates[2:], strict=False))), promised)

@@ -36,7 +36,7 @@ __all__ = [
 
 _SECONDS, _SCENARIO_SECONDS, _REPETITIONS = 60.0, 180.0, 3
 _PROBE_CALLERS = 32
-_PROBE_SECONDS, _RAMP_SECONDS = 10.0, 40.0
+_PROBE_SECONDS, _RAMP_SECONDS = 10.0, 64.0
 _BEYOND = 1.5  # times the capacity: how far a ramp goes
 _LATE = 0.01  # seconds that a request may be sent late before the load generator is to blame
 _BUSY = 0.9  # cores, of which gevent uses one

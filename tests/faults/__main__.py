@@ -1,0 +1,73 @@
+"""``make test-faults``: every attack on a server of a small model, in full, and a table of what happened.
+
+    python -m tests.faults [--items 100000] [--requests 5000] [--connections 2000] [--seed 0]
+
+Takes about seven minutes on two cores. The table goes to .cache/faults; the exit code is 1 if anything went wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.faults._outcome import Outcome, table
+from tests.faults.items import attack_with_items
+from tests.faults.wire import attack_ports, attack_with_requests
+from tuwen_build.repository import build_repository
+from tuwen_build.seeded import write_seeded_checkpoint
+from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_loadtest._machine import processor, versions
+
+OUTPUT = Path(".cache/faults")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--items", type=int, default=100_000, help="hostile ones; a fifth as many good ones between them"
+    )
+    parser.add_argument("--requests", type=int, default=5_000)
+    parser.add_argument("--connections", type=int, default=2_000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    start = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"{time.monotonic() - start:6.0f} s  {line}", flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        repository = Path(folder) / "repository"
+        build_repository(str(write_seeded_checkpoint(Path(folder) / "checkpoint")), repository)
+        outcomes = list(_attacks(repository, options, say))
+    used = ", ".join(f"{name} {number}" for name, number in versions(("nvidia-pytriton", "pillow", "grpcio")).items())
+    text = f"{table(outcomes)}\nOn {processor()}; {used}.\n"
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    (OUTPUT / "report.md").write_text(text, encoding="utf-8")
+    wrong = [f"{outcome.tried}: {one}" for outcome in outcomes for one in outcome.wrong]
+    print(text, *wrong, f"{OUTPUT / 'report.md'} has this table", sep="\n")
+    return 1 if wrong else 0
+
+
+def _attacks(repository: Path, options: argparse.Namespace, say: Callable[[str], None]) -> Iterator[Outcome]:
+    with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
+        yield from attack_with_items(
+            server, repository, hostile=options.items, good=options.items // 5, seed=options.seed, say=say
+        )
+        yield from attack_with_requests(server, times=options.requests, seed=options.seed, say=say)
+        yield from attack_ports(
+            server, times=options.requests // 5, connections=options.connections, seed=options.seed, say=say
+        )
+        yield Outcome("the server meanwhile", 1, "one process from beginning to end", _ended(server))
+
+
+def _ended(server: EmbeddedServer) -> list[str]:
+    trouble = server.trouble()
+    return [trouble] if trouble else []
+
+
+if __name__ == "__main__":
+    sys.exit(main())
