@@ -18,7 +18,7 @@ test: .venv/.dev lint
 	tests/judges.sh
 	$(BIN)/python -m pytest
 
-# Every attack in full: about seven minutes on two cores.
+# Every attack in full: about fifteen minutes on two cores.
 test-faults: .venv/.dev
 	$(BIN)/python -m tests.faults
 

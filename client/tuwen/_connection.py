@@ -37,6 +37,9 @@ CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # Pings that gRPC sends to measure the way have a limit of their own, a minute by default, and while one is out
+    # there is no other: a connection that a firewall forgot was given up only then.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     # A server that is back is found within a second; by default gRPC waits up to two minutes before it looks.
     ("grpc.initial_reconnect_backoff_ms", 250),
     ("grpc.max_reconnect_backoff_ms", 1_000),

@@ -10,7 +10,7 @@
     ├── ServerError                         the server, or the way to it; carries model, code, request id and items
     │   ├── ServerUnavailableError *        nobody answers, or the server is starting
     │   │   └── ServerStoppingError *       the server is on its way out, and did not take the request
-    │   ├── OverloadedError *               the queue is full, or the request waited in it too long
+    │   ├── OverloadedError *               the queue is full, the request waited in it too long, or memory is short
     │   ├── DeadlineExceededError           the call's time budget is used up
     │   ├── AccessDeniedError               TLS or a restricted protocol: the key or certificate is refused
     │   ├── ModelNotFoundError              the server runs, but serves no such model

@@ -44,6 +44,8 @@ __all__ = [
 CARD_MODEL = "image_embedding"
 _CLOSE_SECONDS = 2.0
 _STOPPING = ("Server is stopping", "has stopped accepting", "server is shutting down")  # Triton 2.51, and from 25.05
+_NO_PROCESS = "is not healthy"  # a model's Python process died, or a late answer had it taken for dead
+_NO_ROOM = "Failed to increase the shared memory pool"  # /dev/shm is full, as it may not be a moment later
 _QUEUE_SHARE = 0.5  # of a request's time
 _BULK_PRIORITY = 2  # of the two levels in the models' config.pbtxt; requests are of the first unless they say so
 
@@ -252,8 +254,10 @@ def server_error(error: Any, model: str | None = None, request_id: str = "") -> 
         kind = DeadlineExceededError
     elif code == "CANCELLED":  # not by us, who no longer ask then: Triton, while it stops (from 25.05)
         kind = ServerStoppingError
-    elif code == "RESOURCE_EXHAUSTED":
+    elif code == "RESOURCE_EXHAUSTED" or (code == "INTERNAL" and _NO_ROOM in message):
         kind = OverloadedError
+    elif code == "INTERNAL" and _NO_PROCESS in message:
+        kind = ServerUnavailableError
     elif code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
         kind = AccessDeniedError
     return kind(message or code, model=model, code=code, request_id=request_id)

@@ -1,8 +1,8 @@
 """``make test-faults``: every attack on a server of a small model, in full, and a table of what happened.
 
-    python -m tests.faults [--items 100000] [--requests 5000] [--connections 2000] [--seed 0]
+    python -m tests.faults [--items 100000] [--requests 5000] [--connections 2000] [--storm 60] [--soak 120] [--seed 0]
 
-Takes about seven minutes on two cores. The table goes to .cache/faults; the exit code is 1 if anything went wrong.
+Takes about fifteen minutes on two cores. The table goes to .cache/faults; the exit code is 1 if anything went wrong.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.faults._outcome import Outcome, table
+from tests.faults.breakdowns import attack_by_replacing, attack_from_beneath
+from tests.faults.endurance import soak, storm
 from tests.faults.items import attack_with_items
 from tests.faults.wire import attack_ports, attack_with_requests
 from tuwen_build.repository import build_repository
@@ -32,6 +34,8 @@ def main() -> int:
     )
     parser.add_argument("--requests", type=int, default=5_000)
     parser.add_argument("--connections", type=int, default=2_000)
+    parser.add_argument("--storm", type=float, default=60, help="seconds of more than the server can do")
+    parser.add_argument("--soak", type=float, default=120, help="seconds in which nothing may grow; 3600 is an hour")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     start = time.monotonic()
@@ -40,9 +44,7 @@ def main() -> int:
         print(f"{time.monotonic() - start:6.0f} s  {line}", flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
-        repository = Path(folder) / "repository"
-        build_repository(str(write_seeded_checkpoint(Path(folder) / "checkpoint")), repository)
-        outcomes = list(_attacks(repository, options, say))
+        outcomes = list(_attacks(Path(folder), options, say))
     used = ", ".join(f"{name} {number}" for name, number in versions(("nvidia-pytriton", "pillow", "grpcio")).items())
     text = f"{table(outcomes)}\nOn {processor()}; {used}.\n"
     OUTPUT.mkdir(parents=True, exist_ok=True)
@@ -52,7 +54,10 @@ def main() -> int:
     return 1 if wrong else 0
 
 
-def _attacks(repository: Path, options: argparse.Namespace, say: Callable[[str], None]) -> Iterator[Outcome]:
+def _attacks(folder: Path, options: argparse.Namespace, say: Callable[[str], None]) -> Iterator[Outcome]:
+    repository, other = (_built(folder / str(seed), seed) for seed in (0, 1))
+    yield from attack_from_beneath(repository, times=1, say=say)
+    yield from attack_by_replacing(repository, other, folder, say=say)
     with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
         yield from attack_with_items(
             server, repository, hostile=options.items, good=options.items // 5, seed=options.seed, say=say
@@ -61,7 +66,16 @@ def _attacks(repository: Path, options: argparse.Namespace, say: Callable[[str],
         yield from attack_ports(
             server, times=options.requests // 5, connections=options.connections, seed=options.seed, say=say
         )
+        yield from storm(server, seconds=options.storm, say=say)
+        yield from soak(server, seconds=options.soak, say=say)
         yield Outcome("the server meanwhile", 1, "one process from beginning to end", _ended(server))
+
+
+def _built(folder: Path, seed: int) -> Path:
+    """The repository of a small model."""
+    checkpoint = write_seeded_checkpoint(folder / "checkpoint", seed=seed)
+    build_repository(str(checkpoint), folder / "repository")
+    return folder / "repository"
 
 
 def _ended(server: EmbeddedServer) -> list[str]:

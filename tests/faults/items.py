@@ -6,6 +6,7 @@ server must agree, and where there is a vector, it must be that of the encoder r
 
 from __future__ import annotations
 
+import io
 import random
 import warnings
 from collections import Counter
@@ -20,6 +21,7 @@ import numpy as np
 import psutil
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from tests.faults._outcome import Outcome
 from tests.faults.images import HOSTILE_IMAGES, good_images
@@ -38,7 +40,7 @@ Expected = NDArray[np.float32] | str
 _ROUND = 2_000  # items at a time, so that memory does not grow with the attack
 _TOLERANCE = 2e-5
 _ALWAYS_REFUSED = {"nothing, or next to it", "decompression bombs", "absurd sizes", "thousands of frames"}
-_ALWAYS_REFUSED |= {"formats that stay shut", "half a surrogate pair"}
+_ALWAYS_REFUSED |= {"formats that stay shut", "half a surrogate pair", "a megabyte"}
 _ALWAYS_TAKEN = {"good"} | (HOSTILE_TEXTS.keys() - _ALWAYS_REFUSED)
 
 
@@ -117,8 +119,25 @@ def attack_with_items(
         share = 0.6 if kind == "image" else 0.4
         rows = _attack(kind, families, server, oracle, memory, round(hostile * share), round(good * share), seed, say)
         outcomes += rows
-    outcomes.append(memory.outcome())
+    outcomes += [_enormous(server), memory.outcome()]
     return outcomes
+
+
+def _enormous(server: EmbeddedServer) -> Outcome:
+    """A hundred megabytes each: a real picture with so much behind it, a bitmap, and nothing but noise."""
+    picture, numbers = good_images(1)[0], np.random.default_rng(0)
+    bitmap = io.BytesIO()
+    Image.fromarray(numbers.integers(0, 256, (5_000, 7_000, 3), dtype=np.uint8)).save(bitmap, "BMP")
+    counts, wrong = Counter[str](), list[str]()
+    with Client(server.grpc_url, timeout=60) as clip:
+        for data in (picture + bytes(100_000_000), bitmap.getvalue(), numbers.bytes(100_000_000)):
+            [outcome] = clip.stream_images([data])
+            reason = outcome.error.reason if outcome.error else "embedded"
+            counts[reason] += 1
+            if reason != "too_many_bytes":
+                wrong.append(reason)
+    said = ", ".join(f"{count} {what}" for what, count in counts.items())
+    return Outcome("images: a hundred megabytes", counts.total(), said, wrong)
 
 
 def _attack(

@@ -92,6 +92,12 @@ def _repeated(choose: random.Random) -> str:
     return piece * choose.choice((1, 51, 52, 53, 500, 5_000))
 
 
+def _megabyte(choose: random.Random) -> str:
+    """More than the server takes."""
+    piece = choose.choice(("a", "猫", " ", "[PAD]", "é", "\x00", "a猫 "))
+    return piece * ((1 << 20) // len(piece.encode()))
+
+
 def _code(choose: random.Random) -> str:
     """What means something to others."""
     return choose.choice(
@@ -125,7 +131,8 @@ HOSTILE_TEXTS: Mapping[str, tuple[int, HostileText]] = {
     "towers of combining marks": (10, _combining),
     "special tokens": (12, _special),
     "emoji sequences": (10, _emoji),
-    "one piece again and again": (10, _repeated),
+    "one piece again and again": (9, _repeated),
+    "a megabyte": (1, _megabyte),
     "code and paths": (8, _code),
     "blanks": (5, _blank),
     "half a surrogate pair": (5, _half),

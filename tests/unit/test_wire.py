@@ -97,7 +97,9 @@ def test_an_answer_of_another_shape_is_an_error_not_a_guess(outputs: dict[str, o
         ("UNAUTHENTICATED", "token", AccessDeniedError),
         ("PERMISSION_DENIED", "token", AccessDeniedError),
         ("INVALID_ARGUMENT", "unexpected shape", InferenceError),
-        ("INTERNAL", "Stub process is not healthy.", InferenceError),
+        ("INTERNAL", "in ensemble 'x', Stub process 'y_0_0' is not healthy.", ServerUnavailableError),
+        ("INTERNAL", "Failed to increase the shared memory pool size for key 'x' to 8388608 bytes.", OverloadedError),
+        ("INTERNAL", "in ensemble 'x', ValueError: y", InferenceError),
         ("UNKNOWN", "", InferenceError),
     ],
 )

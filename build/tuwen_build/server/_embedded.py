@@ -207,9 +207,14 @@ class EmbeddedServer:
             process.kill()
 
     def _launch(self, runtime: Runtime) -> None:
-        self._scratch = Path(tempfile.mkdtemp(prefix="tuwen-server-"))
         self._segment_prefix = f"tuwen-{os.getpid()}-{uuid.uuid4().hex[:8]}-"
-        runtime.assemble_backends(self._scratch)
+        try:
+            self._scratch = Path(tempfile.mkdtemp(prefix="tuwen-server-"))
+            runtime.assemble_backends(self._scratch)
+        except OSError as error:
+            where = error.filename2 or error.filename or tempfile.gettempdir()
+            why = error.strerror or error  # copying a folder fails with a list of errors
+            raise ServerStartError(f"cannot write {where}: {why}; TMPDIR names another place") from error
         self._process = subprocess.Popen(
             [str(runtime.binary), *self._arguments(self._scratch, runtime.wheel / "caches")],
             env=runtime.environment(),

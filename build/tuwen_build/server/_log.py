@@ -29,10 +29,13 @@ def is_problem(line: str) -> bool:
 class LogFollower:
     """Reads the server's output in a thread of its own until the server closes it.
 
+    A file that cannot be written, on a full disk, lacks lines, and the server goes on: with nobody reading its output
+    it would soon wait for ever.
+
     Args:
         stream: the server's output.
         file: where every line is written, if anywhere.
-        on_line: called with every line, if given.
+        on_line: called with every line, if given, and told when lines begin to be lost.
     """
 
     def __init__(self, stream: IO[str], file: Path | None, on_line: Callable[[str], None] | None) -> None:
@@ -56,16 +59,25 @@ class LogFollower:
         return "\n".join(list(dict.fromkeys(errors))[-_SHOWN_LINES:] or lines[-_SHOWN_LINES:])
 
     def _follow(self) -> None:
-        sink = self._file.open("a", encoding="utf-8") if self._file else None
+        lost = False
+        for raw in self._stream:
+            line = raw.rstrip("\n")
+            self._take(line)
+            if self._file:
+                was_lost, lost = lost, not self._written(raw)
+                if lost and not was_lost:
+                    self._take(f"error: {self._file} cannot be written, and lacks lines from now on")
+
+    def _take(self, line: str) -> None:
+        self._lines.append(line)
+        if self._on_line:
+            self._on_line(line)
+
+    def _written(self, line: str) -> bool:
+        assert self._file is not None  # noqa: S101 - asked by the caller
         try:
-            for raw in self._stream:
-                line = raw.rstrip("\n")
-                self._lines.append(line)
-                if sink:
-                    sink.write(raw)
-                    sink.flush()
-                if self._on_line:
-                    self._on_line(line)
-        finally:
-            if sink:
-                sink.close()
+            # opened for each line, of which there are few: so a file that was rotated away or deleted is made anew
+            with self._file.open("ab", buffering=0) as sink:
+                return sink.write(line.encode()) is not None
+        except OSError:
+            return False

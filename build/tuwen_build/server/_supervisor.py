@@ -13,33 +13,49 @@ __all__ = ["supervise"]
 
 _POLL_SECONDS = 0.2
 _WINDOW_SECONDS = 600.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 30.0
 
 
 def supervise(server: EmbeddedServer, *, restarts: int, say: Callable[[str], None]) -> None:
     """Watch a running server until an interrupt, and start it again on the same ports when something is wrong.
 
+    One that does not start, for want of memory or disk or because its files are just being replaced, is tried again
+    after a pause of 2, 4, 8... seconds.
+
     Args:
         server: it runs.
-        restarts: the most within ten minutes; one that dies more often has a cause that a restart does not mend.
+        restarts: the most tries within ten minutes; what needs more has a cause that a restart does not mend.
         say: is told what happens.
 
     Raises:
-        ServeError: it died once too often.
+        ServeError: it needed one too many.
         KeyboardInterrupt: as it came.
     """
     recent: deque[float] = deque()
     while True:
         time.sleep(_POLL_SECONDS)
-        trouble = server.trouble()
-        if trouble is None:
-            continue
-        now = time.monotonic()
-        while recent and now - recent[0] > _WINDOW_SECONDS:
-            recent.popleft()
-        if len(recent) >= restarts:
-            again = f" ({restarts} restarts within ten minutes have not mended it)" if restarts else ""
-            raise ServeError(f"{trouble}{again}")
-        recent.append(now)
-        say(f"{trouble}\nstarting again")
-        server.restart()
-        say(f"ready again after {time.monotonic() - now:.1f} s")
+        trouble, pause = server.trouble(), _FIRST_PAUSE
+        while trouble is not None:
+            _count(recent, restarts, trouble)
+            say(f"{trouble}\nstarting again")
+            start = time.monotonic()
+            try:
+                server.restart()
+            except ServeError as error:
+                trouble = str(error)
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            else:
+                trouble = None
+                say(f"ready again after {time.monotonic() - start:.1f} s")
+
+
+def _count(recent: deque[float], restarts: int, trouble: str) -> None:
+    """One restart more, unless there were too many lately."""
+    now = time.monotonic()
+    while recent and now - recent[0] > _WINDOW_SECONDS:
+        recent.popleft()
+    if len(recent) >= restarts:
+        again = f" ({restarts} restarts within ten minutes have not mended it)" if restarts else ""
+        raise ServeError(f"{trouble}{again}")
+    recent.append(now)

@@ -23,6 +23,7 @@ class Relay:
     def __init__(self, host: str, port: int, *, bytes_a_second: float | None = None) -> None:
         self._target, self._rate = (host, port), bytes_a_second
         self._sockets: list[socket.socket] = []
+        self._tasks: set[asyncio.Task[Any] | None] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
 
@@ -62,13 +63,20 @@ class Relay:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection(*self._target)
+        try:
+            there_reader, there_writer = await asyncio.open_connection(*self._target)
+        except OSError:  # nobody listens there
+            writer.transport.abort()
+            return
         self._sockets.append(there_writer.get_extra_info("socket"))
+        task = asyncio.current_task()
+        self._tasks.add(task)  # the loop itself holds its tasks weakly
         try:
             await asyncio.gather(self._pump(reader, there_writer), self._pump(there_reader, writer))
         except (OSError, asyncio.CancelledError):
             pass  # one side is gone, and so is the wire; before Python 3.12 a server's cancelled task is a traceback
         finally:
+            self._tasks.discard(task)
             there_writer.transport.abort()
             writer.transport.abort()
 

@@ -1,0 +1,145 @@
+"""`tuwen serve` as a user starts it, on a disk and with a shared memory of its own that can be filled."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+from tests.command import TUWEN
+
+__all__ = ["Served", "rooms_of_its_own"]
+
+_SHARED_MEMORY_MIB, _DISK_MIB = 192, 8
+_BLOCK = bytes(4096)
+
+
+def rooms_of_its_own() -> bool:
+    """Whether this user may give a process its own /dev/shm, which takes the right to mount."""
+    done = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+class Served:
+    """A context manager. Without rooms of its own it has those of everybody, which are not to be filled.
+
+    Args:
+        repository: what is served.
+        own_rooms: a /dev/shm and a disk of its own, small enough to be full.
+    """
+
+    def __init__(self, repository: Path, *, own_rooms: bool) -> None:
+        self._repository, self._own_rooms = repository, own_rooms
+        self._stack = contextlib.ExitStack()
+        self._ports = {"--grpc-port": "0", "--http-port": "0", "--metrics-port": "0"}
+
+    def __enter__(self) -> Self:
+        self._disk = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        self._errors = self._stack.enter_context(tempfile.TemporaryFile("w+"))
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        self._stack.close()
+
+    def start(self) -> None:
+        """Start it; again on the same ports after `stop`."""
+        ports = [part for port in self._ports.items() for part in port]
+        options = ["--json", "--restarts", "100", "--cache-mib", "0", "--log-file", str(self._disk / "log")]
+        command = [TUWEN, "serve", str(self._repository), *options, *ports]
+        if self._own_rooms:
+            mounts = (
+                f"mount -t tmpfs -o size={_SHARED_MEMORY_MIB}m tmpfs /dev/shm",
+                f"mount -t tmpfs -o size={_DISK_MIB}m tmpfs '{self._disk}'",
+                'exec "$@"',
+            )
+            command = ["unshare", "-m", "sh", "-c", " && ".join(mounts), "sh", *command]
+        environment = {**os.environ, "TMPDIR": str(self._disk)}
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, self.said()
+        started: dict[str, Any] = json.loads(line)
+        self.url = started["grpc"]
+        for name, url in (("--grpc-port", "grpc"), ("--http-port", "http"), ("--metrics-port", "metrics")):
+            self._ports[name] = started[url].removesuffix("/metrics").rpartition(":")[2]
+
+    def stop(self) -> None:
+        """As an operator does."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            code = self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+        finally:
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+        assert code == 0, self.said()
+
+    def said(self) -> str:
+        """The end of what it wrote for people."""
+        self._errors.seek(0)
+        return self._errors.read()[-2_000:]
+
+    def tritonserver(self) -> psutil.Process:
+        """The process, which may have been started lately."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            for child in psutil.Process(self._process.pid).children():
+                if child.name() == "tritonserver":
+                    return child
+            time.sleep(0.05)
+        raise TimeoutError(f"no tritonserver runs: {self.said()}")
+
+    def stub(self, model: str) -> psutil.Process:
+        """The Python process of a model."""
+        [found] = [child for child in self.tritonserver().children() if f"{model}_0_0" in child.cmdline()]
+        return found
+
+    def freeze(self) -> None:
+        """Stop it and its models' processes in their tracks."""
+        os.killpg(self.tritonserver().pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let them go on."""
+        os.killpg(self.tritonserver().pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """Of logs and temporary files."""
+        with self._filled(self._disk):
+            yield
+
+    @contextlib.contextmanager
+    def full_shared_memory(self) -> Iterator[None]:
+        """Not a byte is left."""
+        with self._filled(Path("/dev/shm")):
+            yield
+
+    @contextlib.contextmanager
+    def _filled(self, folder: Path) -> Iterator[None]:
+        assert self._own_rooms, "it would be everybody's"
+        path = Path(f"/proc/{self._process.pid}/root{folder}/filler")
+        with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(_BLOCK)
+        try:
+            yield
+        finally:
+            path.unlink()

@@ -1,0 +1,155 @@
+"""More than a server can do, and for long: memory, open files, threads and shared memory must not grow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from tests.faults._outcome import Outcome
+from tests.faults.images import good_images
+from tuwen import AsyncClient, Client, DeadlineExceededError, InvalidItemsError, OverloadedError, RetryPolicy
+from tuwen_build.server import EmbeddedServer
+from tuwen_build.traffic import photographs
+
+__all__ = ["soak", "storm"]
+
+_ONCE = RetryPolicy(attempts=1)
+_CALLERS = 300
+_LOOKS = 60
+_GROWTH = {"MiB": 1.1, "open files": 1.05, "threads": 1.05, "segments": 1.0}
+"""By how much the last third of a soak may have more of it than the one before."""
+
+
+def storm(server: EmbeddedServer, *, seconds: float, say: Callable[[str], None] = lambda _: None) -> list[Outcome]:
+    """Three hundred callers who do not wait for their turn longer than a second; then one, who is served as before."""
+    numbers, large = itertools.count(), photographs(4, size=(1600, 1200))
+    counts: Counter[str] = Counter()
+    wrong: list[str] = []
+
+    async def call(clip: AsyncClient, until: float) -> None:
+        while time.monotonic() < until:
+            number = next(numbers)
+            try:
+                if number % 2:
+                    await clip.embed_texts([f"第{number}只猫"])
+                else:
+                    await clip.embed_images([large[number // 2 % 4]])
+                counts["answered"] += 1
+            except (OverloadedError, DeadlineExceededError):
+                counts["refused or late"] += 1
+            except Exception as error:
+                counts["failed"] += 1
+                wrong.append(f"{type(error).__name__}: {error}")
+
+    async def all_of_them() -> None:
+        until = time.monotonic() + seconds
+        async with AsyncClient(server.grpc_url, timeout=1, retries=_ONCE) as clip:
+            watch = asyncio.create_task(look(until))
+            await asyncio.gather(*(call(clip, until) for _ in range(_CALLERS)))
+            await watch
+
+    async def look(until: float) -> None:
+        while time.monotonic() < until:
+            memory.append(_use(server.pid)["MiB"])
+            await asyncio.sleep(seconds / 20)
+
+    with Client(server.grpc_url, timeout=20) as clip:
+        calm = max(_one_call(clip, large[0]) for _ in range(20))
+        memory: list[float] = []
+        asyncio.run(all_of_them())
+        start = time.monotonic()
+        while _one_call(clip, large[0]) > 2 * calm + 0.05 and time.monotonic() - start < 60:
+            pass
+        recovery = time.monotonic() - start
+    early, late = np.median(memory[5:10]), np.median(memory[-5:])
+    if late > 1.1 * early:
+        wrong.append(f"memory grows: {memory}")
+    if recovery > 10:
+        wrong.append(f"a lone call was slow for {recovery:.0f} s")
+    if not counts["answered"] or not counts["refused or late"]:
+        wrong.append(f"no storm: {counts}")
+    said = ", ".join(f"{count:,} {what}" for what, count in counts.most_common())
+    say(f"storm: {said}")
+    happened = f"{said}; {early:.0f} MiB early, {late:.0f} late; a lone call as before after {recovery:.1f} s"
+    return [Outcome(f"{_CALLERS} impatient callers for {seconds:.0f} s", sum(counts.values()), happened, wrong)]
+
+
+def soak(server: EmbeddedServer, *, seconds: float, say: Callable[[str], None] = lambda _: None) -> list[Outcome]:
+    """All that a client can do, over and over: calls, streams, some given up, refusals, deadlines, new clients."""
+    numbers, pictures = itertools.count(), good_images(64, seed=9)
+    server_use: list[dict[str, float]] = []
+    own_use: list[dict[str, float]] = []
+    start, rounds = time.monotonic(), 0
+    with Client(server.grpc_url, timeout=20) as lasting:
+        while (spent := time.monotonic() - start) < seconds:
+            _everything(lasting, pictures, numbers)
+            with Client(server.grpc_url, timeout=20) as fresh:
+                _everything(fresh, pictures, numbers)
+            asyncio.run(_everything_asynchronously(server.grpc_url, pictures, numbers))
+            rounds += 1
+            if spent >= len(own_use) * seconds / _LOOKS:
+                server_use.append({**_use(server.pid), "segments": len(list(Path("/dev/shm").glob("tuwen-*")))})
+                own_use.append(_use())
+                say(f"soak: {spent:.0f} of {seconds:.0f} s; server {server_use[-1]}, client {own_use[-1]}")
+    items = next(numbers)
+    return [_flat("the server", items, seconds, server_use), _flat("the client", rounds, seconds, own_use)]
+
+
+def _everything(clip: Client, pictures: list[bytes], numbers: itertools.count[int]) -> None:
+    clip.embed_images(pictures[:8])
+    clip.similarity(images=pictures[:2], texts=[f"第{next(numbers)}只猫"])
+    with contextlib.suppress(InvalidItemsError):
+        clip.embed_images([b"no image"])
+    with contextlib.suppress(DeadlineExceededError, OverloadedError):
+        clip.embed_images(pictures[:32], timeout=0.002)
+    assert all(outcome.ok for outcome in clip.stream_images(pictures))
+    for outcome in clip.stream_texts(f"第{next(numbers)}只狗" for _ in range(10_000)):
+        if outcome.index == 100:
+            break  # and the rest is not wanted any more
+
+
+async def _everything_asynchronously(url: str, pictures: list[bytes], numbers: itertools.count[int]) -> None:
+    async with AsyncClient(url, timeout=20) as clip:
+        await asyncio.gather(*(clip.embed_texts([f"第{next(numbers)}匹马"]) for _ in range(20)))
+        async for outcome in clip.stream_images(pictures):
+            assert outcome.ok
+        given_up = asyncio.create_task(clip.embed_images(pictures[:32]))
+        await asyncio.sleep(0.002)
+        given_up.cancel()
+        await asyncio.gather(given_up, return_exceptions=True)
+
+
+def _one_call(clip: Client, picture: bytes) -> float:
+    start = time.monotonic()
+    clip.embed_images([picture])
+    return time.monotonic() - start
+
+
+def _use(pid: int | None = None) -> dict[str, float]:
+    """Of a process and those that it started; of this one alone without a pid."""
+    own = psutil.Process(pid)
+    processes = [own, *own.children(recursive=True)] if pid else [own]
+    return {
+        "MiB": sum(process.memory_info().rss for process in processes) / 2**20,
+        "open files": sum(process.num_fds() for process in processes),
+        "threads": sum(process.num_threads() for process in processes),
+    }
+
+
+def _flat(who: str, times: int, seconds: float, seen: list[dict[str, float]]) -> Outcome:
+    third = max(1, len(seen) // 3)
+    wrong, said = [], []
+    for name in seen[0]:
+        middle, last = (np.median([use[name] for use in part]) for part in (seen[-2 * third : -third], seen[-third:]))
+        said.append(f"{middle:.0f} and {last:.0f} {name}")
+        if last > _GROWTH[name] * middle:
+            wrong.append(f"{name}: {[round(use[name]) for use in seen]}")
+    return Outcome(f"a soak of {seconds:.0f} s: {who}", times, f"in the middle and at the end {', '.join(said)}", wrong)
