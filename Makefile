@@ -69,4 +69,4 @@ install: .venv/.dev
 	@touch $@ .venv/.serve
 
 clean:
-	rm -rf .venv .venv-reference .venv-checkov .cache
+	rm -rf .venv .venv-reference .venv-checkov .venv-milvus .cache

@@ -1,4 +1,4 @@
-"""An `AsyncClient` that is called like a `Client`, so that one suite of tests proves both."""
+"""An `AsyncClient`, or another of its kind, that is called like a `Client`, so that one suite of tests proves both."""
 
 from __future__ import annotations
 
@@ -8,22 +8,27 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
-from tuwen import AsyncClient
-
 __all__ = ["Blocking"]
 
 
 class Blocking:
     """Runs the methods of an asynchronous client in an event loop in a thread of its own."""
 
-    def __init__(self, make: Callable[[], AsyncClient]) -> None:
+    def __init__(self, make: Callable[[], Any]) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
-        self._client = make()
+        try:
+            made = make()
+            self._client = self._run(made) if inspect.isawaitable(made) else made
+        except BaseException:
+            self._end()
+            raise
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._client, name)
+        if not callable(method):
+            return method
         if inspect.iscoroutinefunction(method):
             return lambda *arguments, **options: self._run(method(*arguments, **options))
         return lambda *arguments, **options: self._iterate(method(*arguments, **options))
@@ -43,6 +48,9 @@ class Blocking:
 
     def __exit__(self, *_: object) -> None:
         self._run(self._client.close())
+        self._end()
+
+    def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

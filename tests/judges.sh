@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Programs that judge what we deploy and that pip cannot install beside the project: checkov, which asks for old versions,
-# and Debian's Prometheus with promtool. Where there is no apt, the tests that take Prometheus are skipped.
+# a Milvus server, and Debian's Prometheus with promtool. Where there is no apt, the tests that take Prometheus are skipped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,6 +8,13 @@ if [ ! -f .venv-checkov/.complete ]; then
 	.venv/bin/python -m venv .venv-checkov
 	.venv-checkov/bin/python -m pip install --quiet checkov==3.3.30
 	touch .venv-checkov/.complete
+fi
+
+# A real Milvus server, in one process, of which Milvus Lite is to be the like.
+if [ ! -f .venv-milvus/.complete ]; then
+	.venv/bin/python -m venv .venv-milvus
+	.venv-milvus/bin/python -m pip install --quiet milvus==2.3.5 setuptools==80.9.0
+	touch .venv-milvus/.complete
 fi
 
 folder=.cache/prometheus

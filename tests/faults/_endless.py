@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +39,7 @@ class Endless:
         self._longest: dict[str, float] = {}
         self.wrong: list[str] = []
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Endless:
         with Client(self._url, timeout=60) as clip:
             self._expected = {"image": clip.embed_images(self._pictures), "text": clip.embed_texts(self._texts)}
         self._threads = [

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import psutil
 
@@ -43,7 +43,7 @@ class Served:
         self._stack = contextlib.ExitStack()
         self._ports = {"--grpc-port": "0", "--http-port": "0", "--metrics-port": "0"}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Served:
         self._disk = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         self._errors = self._stack.enter_context(tempfile.TemporaryFile("w+"))
         self.start()

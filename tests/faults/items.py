@@ -114,13 +114,12 @@ def attack_with_items(
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Outcome]:
     """Six of ten are images, the others texts."""
-    oracle, memory, outcomes = _Oracle(repository), _Memory(server), []
+    oracle, outcomes = _Oracle(repository), []
     for kind, families in (("image", HOSTILE_IMAGES), ("text", HOSTILE_TEXTS)):
-        share = 0.6 if kind == "image" else 0.4
+        share, memory = 0.6 if kind == "image" else 0.4, _Memory(server)
         rows = _attack(kind, families, server, oracle, memory, round(hostile * share), round(good * share), seed, say)
-        outcomes += rows
-    outcomes += [_enormous(server), memory.outcome()]
-    return outcomes
+        outcomes += [*rows, memory.outcome(f"the server's memory under {kind}s")]
+    return [*outcomes, _enormous(server)]
 
 
 def _enormous(server: EmbeddedServer) -> Outcome:
@@ -221,7 +220,7 @@ class _Memory:
     def __str__(self) -> str:
         return f"{self._seen[-1]} MiB"
 
-    def outcome(self) -> Outcome:
+    def outcome(self, tried: str) -> Outcome:
         """Flat: the last third may have a tenth more than the one before it."""
         third = max(1, len(self._seen) // 3)
         middle, last = (
@@ -229,4 +228,4 @@ class _Memory:
         )
         wrong = [f"it grows: {self._seen}"] if last > 1.1 * middle else []
         said = f"{middle:.0f} MiB in the middle, {last:.0f} MiB at the end"
-        return Outcome("the server's memory meanwhile", len(self._seen), said, wrong)
+        return Outcome(tried, len(self._seen), said, wrong)

@@ -12,7 +12,9 @@ from tuwen._cli import (
     _dataset,
     _embed,
     _evaluate,
+    _index,
     _loadtest,
+    _search,
     _serve,
     _similarity,
     _status,
@@ -39,6 +41,8 @@ _app.command("status")(_status.status)
 _app.command("embed")(_embed.embed)
 _app.command("similarity")(_similarity.similarity)
 _app.command("classify")(_classify.classify)
+_app.command("index")(_index.index)
+_app.command("search")(_search.search)
 _app.command("tune")(_tune.tune)
 _app.command("loadtest")(_loadtest.loadtest)
 _app.command("train")(_train.train)

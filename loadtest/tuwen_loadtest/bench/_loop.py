@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, cast
+from typing import IO, Any, cast
 
 from tuwen_build.allocation import ALLOCATOR_SETTINGS
 from tuwen_build.traffic import Work
@@ -71,7 +71,7 @@ class Loop:
         self._process.communicate()
         self._errors.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Loop:
         return self
 
     def __exit__(

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Coroutine
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 __all__ = ["Relay"]
 
@@ -39,7 +39,7 @@ class Relay:
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._run(self._close())
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Relay:
         self._thread.start()
         self._server = self._run(asyncio.start_server(self._forward, "127.0.0.1", 0))
         return self

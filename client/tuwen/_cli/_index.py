@@ -1,0 +1,86 @@
+"""`tuwen index`: pictures into a collection that can be searched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, connect, print_json
+from tuwen._cli._search import StoreOption
+
+__all__ = ["index"]
+
+_SHOWN = 10
+
+
+def index(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help="Folders, text files that list pictures, .parquet files, or .tar files (webdataset)."),
+    ],
+    into: Annotated[str, typer.Option("--into", "-i", help="The collection; made if there is none.")],
+    store: StoreOption = None,
+    index_type: Annotated[
+        str, typer.Option("--index", help="How a new collection is searched: auto, flat, hnsw or ivf_sq8.")
+    ] = "auto",
+    keep_missing: Annotated[
+        bool, typer.Option("--keep-missing", help="Leave in the collection what the source no longer has.")
+    ] = False,
+    progress: Annotated[
+        bool, typer.Option("--progress/--no-progress", help="A bar on standard error, if that is a terminal.")
+    ] = True,
+    url: UrlOption = "localhost:8001",
+    timeout: TimeoutOption = 120.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a collection up to folders of pictures: embed what is new or changed, take out what is gone.
+
+    A run that was interrupted is gone on with by the same command. A broken picture is left out and listed, costs the
+    others nothing, and sets the exit code 1.
+    """
+    from tuwen_search import Collection, Report
+
+    if index_type not in ("auto", "flat", "hnsw", "ivf_sq8"):
+        raise typer.BadParameter(f"--index is auto, flat, hnsw or ivf_sq8, not {index_type}")
+    reports: list[Report] = []
+    with (
+        connect(url, timeout) as clip,
+        Collection.open(into, clip, store=store, create=True, index=index_type) as collection,  # type: ignore[arg-type]
+    ):
+        try:
+            for source in sources:
+                reports.append(collection.add(source, progress=progress, keep_missing=keep_missing))
+                if not as_json:
+                    _say(reports[-1])
+        except KeyboardInterrupt:
+            typer.echo("stopped; what was done stays, and the same command goes on from here", err=True)
+            raise
+        duplicates, count = collection.duplicates(), collection.count()
+    failures = [failure for report in reports for failure in report.failures]
+    if as_json:
+        described = [{**vars(report), "failures": [vars(failure) for failure in report.failures]} for report in reports]
+        print_json({"collection": into, "pictures": count, "sources": described, "duplicates": duplicates})
+    else:
+        for group in duplicates[:_SHOWN]:
+            typer.echo(f"the same picture: {', '.join(group)}")
+        if len(duplicates) > _SHOWN:
+            typer.echo(f"... and {len(duplicates) - _SHOWN} more that are there several times")
+        typer.echo(f"{into} holds {count:,} pictures; try: tuwen search {into} 一只猫")
+    if failures:
+        raise typer.Exit(1)
+
+
+def _say(report: object) -> None:
+    from tuwen_search import Report
+
+    assert isinstance(report, Report)  # noqa: S101 - tells the type, whose module is an extra
+    typer.echo(
+        f"{report.source}: {report.added:,} added, {report.changed:,} changed, {report.unchanged:,} as before, "
+        f"{report.removed:,} removed, {len(report.failures):,} left out, in {report.seconds:.1f} s"
+    )
+    for failure in report.failures[:_SHOWN]:
+        typer.secho(f"  {failure.name}: {failure.message} ({failure.reason})", fg=typer.colors.YELLOW, err=True)
+    if len(report.failures) > _SHOWN:
+        typer.secho(f"  ... and {len(report.failures) - _SHOWN} more; --json lists all", err=True)

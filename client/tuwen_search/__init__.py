@@ -1,0 +1,39 @@
+"""Pictures found by words, by pictures, or by both: embeddings of tuwen's in a Milvus collection.
+
+::
+
+    from tuwen import Client
+    from tuwen_search import Collection, Query
+
+    with Client() as clip, Collection.open("holidays", clip) as pictures:
+        pictures.add("/data/photos")
+        for hit in pictures.search(Query("海边的日落", without=["人"])).hits:
+            print(hit.score, hit.picture.name)
+
+Needs the extra ``search``. The rooms, in the order in which data flows: `sources` finds pictures, `records` makes of
+each what is kept, `indexing` decides which are new, `store` keeps them, `query` says what is looked for, `collection`
+puts them together, `sheet` shows what was found.
+"""
+
+from tuwen_search.collection import AsyncCollection, Collection, Results
+from tuwen_search.errors import CollectionNotFoundError, QueryError, SearchError, StoreError
+from tuwen_search.indexing import Report
+from tuwen_search.query import Hit, Query
+from tuwen_search.records import Picture
+from tuwen_search.store import IndexType, default_store
+
+__all__ = [
+    "AsyncCollection",
+    "Collection",
+    "CollectionNotFoundError",
+    "Hit",
+    "IndexType",
+    "Picture",
+    "Query",
+    "QueryError",
+    "Report",
+    "Results",
+    "SearchError",
+    "StoreError",
+    "default_store",
+]

@@ -1,0 +1,286 @@
+"""A collection of pictures, and the model that understands them: by `tuwen.Client`, or by `tuwen.AsyncClient`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen import AsyncClient, Client, EmbeddingSpaceError, ImageInput, ModelCard
+from tuwen._progress import progress_bar
+from tuwen_search.errors import CollectionNotFoundError, QueryError
+from tuwen_search.indexing import Indexing, Report
+from tuwen_search.query import Hit, Part, Query, combined, explained, parts_of
+from tuwen_search.records import Picture
+from tuwen_search.sources import Source, open_source
+from tuwen_search.store import IndexType, MilvusStore, Space
+
+__all__ = ["AsyncCollection", "Collection", "Results"]
+
+
+@dataclass(frozen=True)
+class Results:
+    """One page of what was found.
+
+    Attributes:
+        hits: the best first.
+        embedding_seconds: how long it took to embed the query.
+        store_seconds: how long it took to find the pictures.
+    """
+
+    hits: tuple[Hit, ...]
+    embedding_seconds: float
+    store_seconds: float
+
+
+class _Kept:
+    """What both kinds of collection do with the store."""
+
+    def __init__(self, name: str, store: MilvusStore, space: Space) -> None:
+        self.name, self.space, self._store = name, space, store
+
+    def _found(self, parts: Sequence[Part], limit: int, offset: int, where: str, embedded: float) -> Results:
+        start = time.perf_counter()
+        rows = self._store.nearest(self.name, combined(parts), limit=limit, offset=offset, where=where)
+        hits = tuple(Hit(picture, score, explained(parts, vector)) for picture, score, vector in rows)
+        return Results(hits, embedded, time.perf_counter() - start)
+
+    def _like(self, query: Query) -> list[NDArray[np.float32]]:
+        if query.like is None:
+            return []
+        found = self._store.get(self.name, [query.like])
+        if not found:
+            raise QueryError(f"the collection has no picture {query.like}")
+        return [found[query.like][1]]
+
+    def _count(self) -> int:
+        return self._store.count(self.name)
+
+    def _get(self, picture_id: str) -> Picture | None:
+        found = self._store.get(self.name, [picture_id])
+        return found[picture_id][0] if found else None
+
+    def _duplicates(self) -> list[list[str]]:
+        groups: dict[str, list[str]] = {}
+        for row in self._store.every(self.name, ["sha256", "source", "name"]):
+            groups.setdefault(row["sha256"], []).append(str(Path(row["source"], row["name"])))
+        return sorted(sorted(group) for group in groups.values() if len(group) > 1)
+
+
+def _opened(name: str, card: ModelCard, store: str | MilvusStore | None, create: bool, index: IndexType) -> _Kept:
+    place = store if isinstance(store, MilvusStore) else MilvusStore(store)
+    try:
+        try:
+            space = place.space(name)
+        except CollectionNotFoundError:
+            if not create:
+                raise
+            place.create(name, Space(card.fingerprint, card.checkpoint, card.embedding_dimension), index)
+            space = place.space(name)
+        if space.fingerprint != card.fingerprint:
+            where = f"collection {name} was made with {space.checkpoint}; the server's vectors, by {card.checkpoint},"
+            raise EmbeddingSpaceError(space.fingerprint, card.fingerprint, where)
+        place.load(name)
+    except BaseException:
+        if place is not store:
+            place.close()
+        raise
+    return _Kept(name, place, space)
+
+
+class Collection(_Kept):
+    """Pictures that can be found; a context manager. Made by `open`.
+
+    Attributes:
+        name: of the collection.
+        space: what its vectors are.
+    """
+
+    def __init__(self, kept: _Kept, client: Client) -> None:
+        super().__init__(kept.name, kept._store, kept.space)
+        self._client = client
+
+    @classmethod
+    def open(
+        cls,
+        name: str,
+        client: Client,
+        *,
+        store: str | MilvusStore | None = None,
+        create: bool = False,
+        index: IndexType = "auto",
+    ) -> Collection:
+        """A collection whose vectors are of the same model as the client's server.
+
+        Args:
+            name: letters, digits and ``_``.
+            client: stays open.
+            store: ``http://host:19530`` of a Milvus server, or a file; None: `default_store`.
+            create: make an empty one if there is none.
+            index: how a new one is searched.
+
+        Raises:
+            CollectionNotFoundError: there is none, and none was to be made.
+            EmbeddingSpaceError: it was made with another model.
+            StoreError: the store does not answer, or its file is in use.
+            ServerError: the embedding server, or the way to it, failed.
+        """
+        return cls(_opened(name, client.model_card(), store, create, index), client)
+
+    def search(
+        self, query: Query | str, *, limit: int = 10, offset: int = 0, where: str = "", timeout: float | None = None
+    ) -> Results:
+        """The pictures that fit best.
+
+        Args:
+            query: a text, or what `Query` can say.
+            limit, offset: a page of so many, after so many.
+            where: an expression of Milvus over ``name``, ``source``, ``file_size``, ``width``, ``height``, ``sha256``
+                and ``metadata``, such as ``width > 1000 and metadata["year"] == 2024``.
+            timeout: seconds for the embedding.
+
+        Raises:
+            QueryError: nothing is looked for, the filter cannot be read, or the page lies too far behind.
+            InvalidItemsError: the picture is none.
+            StoreError, ServerError: the store or the embedding server failed.
+        """
+        query = query if isinstance(query, Query) else Query(query)
+        start = time.perf_counter()
+        pictures = self._like(query)
+        if query.image is not None:
+            pictures.append(self._client.embed_images([query.image], timeout=timeout)[0])
+        texts = self._client.embed_texts(query.texts, timeout=timeout) if query.texts else _NONE
+        parts = parts_of(query, texts, pictures)
+        return self._found(parts, limit, offset, where, time.perf_counter() - start)
+
+    def add(self, source: Path | str | Source, *, progress: bool = False, keep_missing: bool = False) -> Report:
+        """Bring the collection up to a source: embed what is new or changed, take out what is gone.
+
+        It can be interrupted at any time, and goes on where it was. A broken picture is left out and reported.
+
+        Args:
+            source: a folder, a text file that lists pictures, a ``.parquet`` or ``.tar`` file, or a `Source`.
+            progress: show a bar on standard error, if that is a terminal.
+            keep_missing: leave in what the source no longer has.
+
+        Raises:
+            SourceError: it cannot be read.
+            StoreError, ServerError: the store or the embedding server failed; what was done so far stays.
+        """
+        source = source if isinstance(source, Source) else open_source(Path(source))
+        work = Indexing(self._store, self.name, source, keep_missing=keep_missing)
+        total = range(work.count()) if progress and source.quick else None
+        try:
+            with progress_bar(total, shown=progress) as bar:
+                for outcome in self._client.stream_images(work.wanted()):
+                    work.take(outcome)
+                    bar.update()
+            work.finish()
+        finally:
+            work.close()
+        return work.report
+
+    def get(self, picture_id: str) -> Picture | None:
+        """A picture by its ID, or None."""
+        return self._get(picture_id)
+
+    def count(self) -> int:
+        """How many pictures it holds."""
+        return self._count()
+
+    def duplicates(self) -> list[list[str]]:
+        """Paths of pictures that are the same, byte for byte, a list for each."""
+        return self._duplicates()
+
+    def close(self) -> None:
+        """Close the store; the client stays open."""
+        self._store.close()
+
+    def __enter__(self) -> Collection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncCollection(_Kept):
+    """`Collection` for programs with an event loop; the store is asked in threads."""
+
+    def __init__(self, kept: _Kept, client: AsyncClient) -> None:
+        super().__init__(kept.name, kept._store, kept.space)
+        self._client = client
+
+    @classmethod
+    async def open(
+        cls,
+        name: str,
+        client: AsyncClient,
+        *,
+        store: str | MilvusStore | None = None,
+        create: bool = False,
+        index: IndexType = "auto",
+    ) -> AsyncCollection:
+        """See `Collection.open`."""
+        card = await client.model_card()
+        return cls(await asyncio.to_thread(_opened, name, card, store, create, index), client)
+
+    async def search(
+        self, query: Query | str, *, limit: int = 10, offset: int = 0, where: str = "", timeout: float | None = None
+    ) -> Results:
+        """See `Collection.search`."""
+        query = query if isinstance(query, Query) else Query(query)
+        start = time.perf_counter()
+        pictures = await asyncio.to_thread(self._like, query)
+        images: list[ImageInput] = [] if query.image is None else [query.image]
+        if images:
+            pictures.extend(await self._client.embed_images(images, timeout=timeout))
+        texts = await self._client.embed_texts(query.texts, timeout=timeout) if query.texts else _NONE
+        parts = parts_of(query, texts, pictures)
+        return await asyncio.to_thread(self._found, parts, limit, offset, where, time.perf_counter() - start)
+
+    async def add(self, source: Path | str | Source, *, keep_missing: bool = False) -> Report:
+        """See `Collection.add`."""
+        source = source if isinstance(source, Source) else await asyncio.to_thread(open_source, Path(source))
+        work = await asyncio.to_thread(Indexing, self._store, self.name, source, keep_missing=keep_missing)
+        try:
+            async for outcome in self._client.stream_images(work.wanted()):
+                await asyncio.to_thread(work.take, outcome)
+            await asyncio.to_thread(work.finish)
+        finally:
+            await asyncio.to_thread(work.close)
+        return work.report
+
+    async def get(self, picture_id: str) -> Picture | None:
+        """See `Collection.get`."""
+        return await asyncio.to_thread(self._get, picture_id)
+
+    async def count(self) -> int:
+        """See `Collection.count`."""
+        return await asyncio.to_thread(self._count)
+
+    async def duplicates(self) -> list[list[str]]:
+        """See `Collection.duplicates`."""
+        return await asyncio.to_thread(self._duplicates)
+
+    async def close(self) -> None:
+        """Close the store; the client stays open."""
+        await asyncio.to_thread(self._store.close)
+
+    async def __aenter__(self) -> AsyncCollection:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+_NONE = np.empty((0, 0), np.float32)

@@ -1,0 +1,122 @@
+"""What is looked for, as one vector, and why a picture was found. Pure: vectors in, vectors and numbers out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen import ImageInput
+from tuwen_search.errors import QueryError
+from tuwen_search.records import Picture
+
+__all__ = ["Hit", "Part", "Query", "combined", "explained", "parts_of"]
+
+
+@dataclass(frozen=True)
+class Query:
+    """A text, a picture, a picture of the collection, or several of them; and what is not wanted.
+
+    Attributes:
+        text: what the pictures should show.
+        image: a picture that they should be like, of any kind that `tuwen.Client.embed_images` takes.
+        like: the ID of a picture of the collection that they should be like.
+        without: texts of what they should not show.
+        text_weight: how much the text counts beside a picture, from 0 to 1.
+        without_weight: how much each text of `without` counts against.
+
+    Raises:
+        QueryError: nothing is looked for, or a weight makes no sense.
+    """
+
+    text: str = ""
+    image: ImageInput | None = field(default=None, kw_only=True)
+    like: str | None = field(default=None, kw_only=True)
+    without: Sequence[str] = field(default=(), kw_only=True)
+    text_weight: float = field(default=0.5, kw_only=True)
+    without_weight: float = field(default=0.5, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.without, str):
+            raise QueryError("without is a list of texts")
+        if not self.text.strip() and self.image is None and self.like is None:
+            raise QueryError("give a text, a picture, or both")
+        if not 0 <= self.text_weight <= 1 or self.without_weight < 0:
+            raise QueryError("the text's weight is from 0 to 1, and that of what is not wanted at least 0")
+        if not all(text.strip() for text in self.without):
+            raise QueryError("what is not wanted is empty")
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All that are to be embedded: the text if there is one, then those of `without`."""
+        return ((self.text,) if self.text.strip() else ()) + tuple(self.without)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One thing that is looked for, or not wanted.
+
+    Attributes:
+        name: the text, or ``picture``.
+        weight: its share of the query's vector, negative for what is not wanted.
+        vector: float32 (D,), a unit vector.
+    """
+
+    name: str
+    weight: float
+    vector: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A picture that was found.
+
+    Attributes:
+        picture: with its thumbnail.
+        score: the cosine of its vector and the query's, from -1 to 1. Between a text and a picture, models of CLIP's
+            kind give 0.2 to 0.5 to what fits well; between two pictures up to 1. Scores of two models do not compare.
+        parts: the cosine with each part of the query.
+    """
+
+    picture: Picture
+    score: float
+    parts: dict[str, float]
+
+
+def parts_of(query: Query, texts: NDArray[np.float32], pictures: Sequence[NDArray[np.float32]]) -> list[Part]:
+    """What a query consists of.
+
+    Args:
+        texts: float32 (n, D), the vectors of `Query.texts`.
+        pictures: the vectors of its picture and of the one it is like, as many as there are.
+    """
+    vectors, parts = list(texts), []
+    if query.text.strip():
+        weight = query.text_weight if pictures else 1.0
+        parts.append(Part(query.text, weight, vectors.pop(0)))
+    rest = 1 - parts[0].weight if parts else 1.0
+    parts += [Part("picture", rest / len(pictures), vector) for vector in pictures]
+    share = query.without_weight / max(1, len(query.without))
+    parts += [Part(text, -share, vector) for text, vector in zip(query.without, vectors, strict=True)]
+    return parts
+
+
+def combined(parts: Sequence[Part]) -> NDArray[np.float32]:
+    """The weighted sum of the parts, float32 (D,), a unit vector.
+
+    Raises:
+        QueryError: they cancel each other out.
+    """
+    total = np.sum([part.weight * part.vector for part in parts], axis=0, dtype=np.float64)
+    norm = float(np.linalg.norm(total))
+    if norm < 1e-6:
+        raise QueryError("what is wanted and what is not wanted are the same")
+    vector: NDArray[np.float32] = (total / norm).astype(np.float32)
+    return vector
+
+
+def explained(parts: Sequence[Part], vector: NDArray[np.float32]) -> dict[str, float]:
+    """The cosine of a picture's vector with each part."""
+    return {part.name: float(part.vector @ vector) for part in parts}

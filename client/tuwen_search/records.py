@@ -1,0 +1,108 @@
+"""What is kept about a picture beside its vector. Pure: bytes in, a record out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image, ImageOps
+
+__all__ = ["Picture", "describe", "picture_id", "short_hash"]
+
+_THUMBNAIL_SIDE = 192
+_THUMBNAIL_BYTES = 45_000  # in base64 it must fit in a VARCHAR of Milvus, which holds 65,535 bytes
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_MOST_PIXELS = 100_000_000
+_ORIENTATION = 0x0112  # the tag of EXIF
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a collection.
+
+    Attributes:
+        id: 32 hexadecimal digits, a hash of source and name: a picture that changes keeps it.
+        source: the folder, list, table or archive that it is from, an absolute path.
+        name: its path within the source, or its key there.
+        version: changes whenever the picture may have: size and time of its file, or a hash.
+        file_size: in bytes.
+        sha256: of the file, in hexadecimal; two pictures with the same one are copies.
+        width, height: in pixels, upright; 0 if unknown.
+        thumbnail: a WebP picture of at most 192 pixels a side; empty if there is none.
+        metadata: whatever else the source tells, such as the other columns of a table.
+    """
+
+    id: str
+    source: str
+    name: str
+    version: str
+    file_size: int = 0
+    sha256: str = ""
+    width: int = 0
+    height: int = 0
+    thumbnail: bytes = field(default=b"", repr=False)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def thumbnail_url(self) -> str:
+        """The thumbnail as a ``data:`` URL, for a page."""
+        return f"data:image/webp;base64,{base64.b64encode(self.thumbnail).decode()}" if self.thumbnail else ""
+
+
+def short_hash(text: str) -> str:
+    """32 hexadecimal digits that stand for a text, safe in any filter."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+
+
+def picture_id(source: str, name: str) -> str:
+    """The ID of a picture."""
+    return short_hash(f"{source}\0{name}")
+
+
+def describe(data: bytes, *, source: str, name: str, version: str, metadata: Mapping[str, Any]) -> Picture:
+    """All that is kept about a picture. One that cannot be decoded here has no size and no thumbnail."""
+    width, height, thumbnail = _seen(data)
+    return Picture(
+        id=picture_id(source, name),
+        source=source,
+        name=name,
+        version=version,
+        file_size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        width=width,
+        height=height,
+        thumbnail=thumbnail,
+        metadata=metadata,
+    )
+
+
+def _seen(data: bytes) -> tuple[int, int, bytes]:
+    """Width, height and thumbnail; the server says whether a picture is good, so that nothing is raised here."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow, about odd files
+            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+                if image.width * image.height > _MOST_PIXELS:
+                    return 0, 0, b""
+                width, height = image.size
+                # a JPEG is decoded at a fraction of its size, which is many times as fast
+                image.draft("RGB", (2 * _THUMBNAIL_SIDE, 2 * _THUMBNAIL_SIDE))
+                if image.getexif().get(_ORIENTATION, 1) >= 5:  # lying on its side
+                    width, height = height, width
+                upright = ImageOps.exif_transpose(image)
+                upright.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
+                return width, height, _encoded(upright)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return 0, 0, b""
+
+
+def _encoded(image: Image.Image) -> bytes:
+    transparent = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+    output = io.BytesIO()
+    image.convert("RGBA" if transparent else "RGB").save(output, "WEBP", quality=75)
+    return output.getvalue() if output.tell() <= _THUMBNAIL_BYTES else b""

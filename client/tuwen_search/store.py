@@ -1,0 +1,313 @@
+"""Where vectors and records are kept: Milvus, as one file (Milvus Lite), a server or a cluster, by the same calls."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen import MissingExtraError
+from tuwen_search.errors import CollectionNotFoundError, QueryError, SearchError, StoreError
+from tuwen_search.records import Picture, short_hash
+
+if TYPE_CHECKING:
+    from pymilvus import MilvusClient
+
+__all__ = ["IndexType", "MilvusStore", "Space", "default_store"]
+
+IndexType = Literal["auto", "flat", "hnsw", "ivf_sq8"]
+"""``flat`` compares with every vector and is exact; ``hnsw`` walks a graph, fast in memory; ``ivf_sq8`` looks into some
+of many cells of vectors in 8 bits, a quarter of the memory. ``auto``: flat in a file, hnsw on a server."""
+
+_INDEXES: Mapping[str, tuple[dict[str, int], dict[str, int]]] = {
+    "flat": ({}, {}),
+    "hnsw": ({"M": 32, "efConstruction": 256}, {"ef": 256}),
+    "ivf_sq8": ({"nlist": 1024}, {"nprobe": 64}),
+}
+"""What each is built and searched with."""
+_TIMEOUT = 60.0
+_LONGEST_NAME = 4096
+_FARTHEST = 16_384  # of Milvus: no page may end behind it
+_ROWS_AT_ONCE = 1_000
+_users: Counter[str] = Counter()  # how many stores of this process have a file open
+_NOT_FOUND = 100  # the error code of Milvus
+_CARD = {"fingerprint": "tuwen.fingerprint", "checkpoint": "tuwen.checkpoint", "dimension": "tuwen.dimension"}
+_TEXTS = {"id": 32, "source": _LONGEST_NAME, "source_id": 32, "name": _LONGEST_NAME, "version": 64, "sha256": 64}
+_NUMBERS = ("file_size", "width", "height")
+_RECORD = ("source", "name", "version", "sha256", *_NUMBERS, "thumbnail", "metadata")
+
+
+def default_store() -> str:
+    """TUWEN_STORE, or a file in the user's folder for data."""
+    home = os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
+    return os.environ.get("TUWEN_STORE") or str(Path(home, "tuwen", "collections.db"))
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a collection's vectors are.
+
+    Attributes:
+        fingerprint: of the embedding space.
+        checkpoint: that made it.
+        dimension: of each vector.
+    """
+
+    fingerprint: str
+    checkpoint: str
+    dimension: int
+
+
+class MilvusStore:
+    """The collections in one place.
+
+    Args:
+        url: ``http://host:19530`` of a server or cluster, with ``user:password@`` if it asks; else a file that ends in
+            ``.db``.
+        timeout: seconds for each call.
+
+    Raises:
+        StoreError: nobody answers, or another process has the file open.
+        QueryError: it is neither an address nor a file that ends in ``.db``.
+        MissingExtraError: pymilvus is not installed.
+    """
+
+    def __init__(self, url: str | None = None, *, timeout: float = _TIMEOUT) -> None:
+        try:
+            from pymilvus import MilvusClient, MilvusException  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            raise MissingExtraError(f"search needs an extra ({error}): pip install 'tuwen[search]'") from error
+        for library in ("pymilvus", "milvus_lite"):  # which print a traceback of every error that they raise
+            logging.getLogger(library).setLevel(logging.CRITICAL)
+        self._exception = MilvusException
+        self.url = url or default_store()
+        self.remote = "://" in self.url
+        self._timeout = timeout
+        self._closed = False
+        if not self.remote:
+            self.url = str(Path(self.url).expanduser().absolute())
+            if not self.url.endswith(".db"):
+                raise QueryError(f"a store is http://host:port of a Milvus server, or a file named .db: not {self.url}")
+            Path(self.url).parent.mkdir(parents=True, exist_ok=True)
+        with self._calling("reach it"):
+            self._milvus: MilvusClient = MilvusClient(self.url, timeout=timeout)
+        _users[self.url] += 1
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._milvus.close()
+        _users[self.url] -= 1
+        if not self.remote and not _users[self.url]:
+            # pymilvus 3.0 leaves the file open, and locked, until the process ends
+            from milvus_lite.server_manager import server_manager_instance  # noqa: PLC0415 - an extra
+
+            server_manager_instance.release_server(self.url)
+
+    def names(self) -> list[str]:
+        """Of all collections that are ours."""
+        with self._calling("list collections"):
+            names: list[str] = sorted(self._milvus.list_collections(timeout=self._timeout))
+        return [name for name in names if self._properties(name)]
+
+    def create(self, name: str, space: Space, index: IndexType = "auto") -> None:
+        """An empty collection.
+
+        Raises:
+            QueryError: the name is none that Milvus takes.
+            StoreError: see above.
+        """
+        from pymilvus import DataType  # noqa: PLC0415 - an extra
+
+        if not name.isidentifier() or not name.isascii():
+            raise QueryError(f"a collection's name has letters, digits and _, and begins with no digit: not {name!r}")
+        schema = self._milvus.create_schema(auto_id=False, enable_dynamic_field=False)
+        for field, length in _TEXTS.items():
+            schema.add_field(field, DataType.VARCHAR, max_length=length, is_primary=field == "id")
+        for field in _NUMBERS:
+            schema.add_field(field, DataType.INT64)
+        schema.add_field("thumbnail", DataType.VARCHAR, max_length=65_535)
+        schema.add_field("metadata", DataType.JSON)
+        schema.add_field("vector", DataType.FLOAT_VECTOR, dim=space.dimension)
+        kind = index if index != "auto" else "hnsw" if self.remote else "flat"
+        params = self._milvus.prepare_index_params()
+        # the inner product of unit vectors is their cosine
+        params.add_index("vector", index_type=kind.upper(), metric_type="IP", params=_INDEXES[kind][0])
+        properties = {key: str(getattr(space, attribute)) for attribute, key in _CARD.items()}
+        properties["tuwen.index"] = kind
+        with self._calling(f"create {name}"):
+            self._milvus.create_collection(
+                name,
+                schema=schema,
+                index_params=params,
+                properties=properties,
+                consistency_level="Strong",
+                timeout=self._timeout,
+            )
+
+    def space(self, name: str) -> Space:
+        """What the vectors of a collection are.
+
+        Raises:
+            CollectionNotFoundError: there is none of this name, or it is not of tuwen's.
+            StoreError: see above.
+        """
+        found = self._properties(name)
+        if not found:
+            known = ", ".join(self.names()) or "none"
+            raise CollectionNotFoundError(f"there is no collection {name} of tuwen's in {self.url}; there are: {known}")
+        return Space(found[_CARD["fingerprint"]], found[_CARD["checkpoint"]], int(found[_CARD["dimension"]]))
+
+    def drop(self, name: str) -> None:
+        """Remove a collection and all that is in it."""
+        with self._calling(f"drop {name}"):
+            self._milvus.drop_collection(name, timeout=self._timeout)
+
+    def load(self, name: str) -> None:
+        """Into the store's memory, which a search needs."""
+        with self._calling(f"load {name}"):
+            self._milvus.load_collection(name, timeout=self._timeout)
+
+    def flush(self, name: str) -> None:
+        """Seal what was added, so that it is on disk and indexed."""
+        with self._calling(f"flush {name}"):
+            self._milvus.flush(name, timeout=self._timeout)
+
+    def put(self, name: str, pictures: Sequence[Picture], vectors: Sequence[NDArray[np.float32]]) -> None:
+        """Add pictures; of those with an ID that is there already, in place of what was there."""
+        rows = [_row(picture, vector) for picture, vector in zip(pictures, vectors, strict=True)]
+        with self._calling(f"write to {name}"):
+            self._milvus.upsert(name, rows, timeout=self._timeout)
+
+    def remove(self, name: str, ids: Sequence[str]) -> None:
+        """Take pictures out."""
+        for start in range(0, len(ids), _ROWS_AT_ONCE):
+            with self._calling(f"clear {name}"):
+                part = list(ids[start : start + _ROWS_AT_ONCE])
+                self._milvus.delete(name, ids=part, timeout=self._timeout)
+
+    def count(self, name: str) -> int:
+        """How many pictures there are."""
+        with self._calling(f"count {name}"):
+            [row] = self._milvus.query(name, filter="", output_fields=["count(*)"], timeout=self._timeout)
+        return int(row["count(*)"])
+
+    def get(self, name: str, ids: Sequence[str]) -> dict[str, tuple[Picture, NDArray[np.float32]]]:
+        """Pictures and their vectors, of those IDs that there are."""
+        with self._calling(f"read {name}"):
+            rows = self._milvus.get(name, ids=list(ids), output_fields=[*_RECORD, "vector"], timeout=self._timeout)
+        return {row["id"]: (_picture(row["id"], row), _vector(row)) for row in rows}
+
+    def every(self, name: str, fields: Sequence[str], *, source: str | None = None) -> Iterator[dict[str, Any]]:
+        """Some fields of each picture, of one source or of all."""
+        wanted = f'source_id == "{short_hash(source)}"' if source is not None else ""
+        with self._calling(f"read {name}"):
+            rows = self._milvus.query_iterator(
+                name, batch_size=_ROWS_AT_ONCE, filter=wanted, output_fields=["id", *fields], timeout=self._timeout
+            )
+            try:
+                while batch := rows.next():
+                    yield from map(dict, batch)
+            finally:
+                rows.close()
+
+    def nearest(
+        self, name: str, vector: NDArray[np.float32], *, limit: int, offset: int = 0, where: str = ""
+    ) -> list[tuple[Picture, float, NDArray[np.float32]]]:
+        """The pictures whose vectors have the largest inner product with this one, the best first.
+
+        Args:
+            where: an expression of Milvus, such as ``width > 1000 and name like "cats/%"``.
+
+        Raises:
+            QueryError: the filter cannot be read, or the page ends behind the 16,384th picture.
+            StoreError: see above.
+        """
+        if limit < 1 or offset < 0 or limit + offset > _FARTHEST:
+            raise QueryError(f"a page has at least one picture and ends before the {_FARTHEST:,}th")
+        kind = self._properties(name).get("tuwen.index", "flat")
+        searched = dict(_INDEXES[kind][1])
+        if kind == "hnsw":
+            searched["ef"] = max(searched["ef"], limit + offset)
+        try:
+            with self._calling(f"search {name}"):
+                [hits] = self._milvus.search(
+                    name,
+                    [vector.tolist()],
+                    filter=where,
+                    limit=limit,
+                    search_params={"params": searched, "offset": offset},
+                    output_fields=[*_RECORD, "vector"],
+                    timeout=self._timeout,
+                )
+        except StoreError as error:
+            if where and _about_filter(str(error)):
+                raise QueryError(f"the filter {where!r} cannot be used: {error}") from error
+            raise
+        return [(_picture(hit["id"], hit["entity"]), float(hit["distance"]), _vector(hit["entity"])) for hit in hits]
+
+    def _properties(self, name: str) -> dict[str, str]:
+        try:
+            described = self._milvus.describe_collection(name, timeout=self._timeout)
+        except self._exception as error:
+            if error.code == _NOT_FOUND:
+                return {}
+            raise self._error(f"describe {name}", error) from error
+        properties: dict[str, str] = dict(described.get("properties") or {})
+        return properties if _CARD["fingerprint"] in properties else {}
+
+    @contextlib.contextmanager
+    def _calling(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except self._exception as error:
+            raise self._error(what, error) from error
+
+    def _error(self, what: str, error: Any) -> SearchError:
+        message = " ".join(str(error.message).split())
+        if "Open local milvus failed" in message:
+            return StoreError(
+                f"cannot open {self.url}: another process has it open, or it is none; "
+                "for several processes run a Milvus server and give its http:// address"
+            )
+        if error.code == _NOT_FOUND:
+            return CollectionNotFoundError(f"cannot {what}: {message}")
+        return StoreError(f"cannot {what} in {self.url}: {message}")
+
+
+def _about_filter(message: str) -> bool:
+    return any(word in message for word in ("expression", "parse", "field", "filter"))
+
+
+def _row(picture: Picture, vector: NDArray[np.float32]) -> dict[str, Any]:
+    for field in ("source", "name"):
+        if len(getattr(picture, field).encode("utf-8", "surrogateescape")) > _LONGEST_NAME:
+            raise QueryError(f"the {field} of a picture has more than {_LONGEST_NAME} bytes: {picture.name[:80]}...")
+    row = {field: getattr(picture, field) for field in (*_TEXTS, *_NUMBERS) if field != "source_id"}
+    return {
+        **row,
+        "source_id": short_hash(picture.source),
+        "thumbnail": base64.b64encode(picture.thumbnail).decode(),
+        "metadata": dict(picture.metadata),
+        "vector": vector.tolist(),
+    }
+
+
+def _picture(key: str, row: Mapping[str, Any]) -> Picture:
+    fields = {field: row[field] for field in _RECORD if field != "thumbnail"}
+    return Picture(id=key, thumbnail=base64.b64decode(row["thumbnail"]), **fields)
+
+
+def _vector(row: Mapping[str, Any]) -> NDArray[np.float32]:
+    return np.asarray(row["vector"], np.float32)
