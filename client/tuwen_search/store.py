@@ -70,6 +70,10 @@ class Space:
 class MilvusStore:
     """The collections in one place.
 
+    Attributes:
+        url: of a server, without the password; or the absolute path of the file.
+        remote: whether it is a server.
+
     Args:
         url: ``http://host:19530`` of a server or cluster, with ``user:password@`` if it asks; else a file that ends in
             ``.db``.
@@ -89,8 +93,9 @@ class MilvusStore:
         for library in ("pymilvus", "milvus_lite"):  # which print a traceback of every error that they raise
             logging.getLogger(library).setLevel(logging.CRITICAL)
         self._exception = MilvusException
-        self.url = url or default_store()
-        self.remote = "://" in self.url
+        given = url or default_store()
+        self.remote = "://" in given
+        self.url = _without_secrets(given)
         self._timeout = timeout
         self._closed = False
         if not self.remote:
@@ -99,7 +104,7 @@ class MilvusStore:
                 raise QueryError(f"a store is http://host:port of a Milvus server, or a file named .db: not {self.url}")
             Path(self.url).parent.mkdir(parents=True, exist_ok=True)
         with self._calling("reach it"):
-            self._milvus: MilvusClient = MilvusClient(self.url, timeout=timeout)
+            self._milvus: MilvusClient = MilvusClient(given if self.remote else self.url, timeout=timeout)
         _users[self.url] += 1
 
     def close(self) -> None:
@@ -284,6 +289,12 @@ class MilvusStore:
         if error.code == _NOT_FOUND:
             return CollectionNotFoundError(f"cannot {what}: {message}")
         return StoreError(f"cannot {what} in {self.url}: {message}")
+
+
+def _without_secrets(url: str) -> str:
+    """An address that may be shown."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if separator else url
 
 
 def _about_filter(message: str) -> bool:

@@ -9,16 +9,17 @@ import pytest
 
 import tuwen
 import tuwen_build
+import tuwen_search
 
 MODULES = [
     name
-    for package in (tuwen, tuwen_build)
+    for package in (tuwen, tuwen_build, tuwen_search)
     for _, name, _ in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
     if not name.startswith(("tuwen_build.server.backends", "tuwen_build.model_repository"))
 ]
 
 
-@pytest.mark.parametrize("name", ["tuwen", "tuwen_build", *MODULES])
+@pytest.mark.parametrize("name", ["tuwen", "tuwen_build", "tuwen_search", *MODULES])
 def test_all_is_explicit_and_true(name: str) -> None:
     module = importlib.import_module(name)
     assert len(set(module.__all__)) == len(module.__all__)

@@ -1,0 +1,119 @@
+"""What is kept about a picture, and what a query is made of."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tuwen_search import Hit, Picture, Query, QueryError
+from tuwen_search.query import combined, explained, parts_of
+from tuwen_search.records import describe
+from tuwen_search.sheet import contact_sheet
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    output = io.BytesIO()
+    image.save(output, kind, **options)
+    return output.getvalue()
+
+
+def described(data: bytes) -> Picture:
+    return describe(data, source="/pictures", name="a", version="1", metadata={})
+
+
+def test_a_photograph_has_its_size_and_a_small_thumbnail() -> None:
+    picture = described(encoded(Image.new("RGB", (2000, 1000), "red"), "JPEG"))
+    assert (picture.width, picture.height) == (2000, 1000)
+    with Image.open(io.BytesIO(picture.thumbnail)) as thumbnail:
+        assert (thumbnail.format, thumbnail.size) == ("WEBP", (192, 96))
+        assert np.abs(np.asarray(thumbnail, int) - (254, 0, 0)).max() < 6
+    assert picture.thumbnail_url.startswith("data:image/webp;base64,")
+
+
+def test_a_photograph_that_lies_on_its_side_is_put_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = described(encoded(Image.new("RGB", (300, 100), "blue"), "JPEG", exif=exif))
+    assert (picture.width, picture.height) == (100, 300)
+    with Image.open(io.BytesIO(picture.thumbnail)) as thumbnail:
+        assert thumbnail.size == (64, 192)
+
+
+def test_transparency_stays() -> None:
+    picture = described(encoded(Image.new("RGBA", (10, 10), (0, 0, 0, 0)), "PNG"))
+    with Image.open(io.BytesIO(picture.thumbnail)) as thumbnail:
+        assert thumbnail.mode == "RGBA"
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture", encoded(Image.new("L", (9, 9)), "PNG")[:40]])
+def test_what_cannot_be_decoded_has_no_size(data: bytes) -> None:
+    picture = described(data)
+    assert (picture.width, picture.height, picture.thumbnail, picture.thumbnail_url) == (0, 0, b"", "")
+    assert picture.file_size == len(data)
+    assert len(picture.sha256) == 64
+
+
+def test_names_that_could_be_mistaken_for_each_other_have_their_own_ids() -> None:
+    ids = {
+        describe(b"", source=s, name=n, version="", metadata={}).id for s, n in (("a", "b/c"), ("a/b", "c"), ("a", "c"))
+    }
+    assert len(ids) == 3
+    assert all(len(one) == 32 for one in ids)
+
+
+def unit(*numbers: float) -> np.ndarray:
+    vector = np.array(numbers, np.float32)
+    return vector / np.linalg.norm(vector)
+
+
+def test_parts_are_weighed_and_explained() -> None:
+    query = Query("猫", image=b"", without=["狗", "鱼"], text_weight=0.25, without_weight=0.5)
+    texts, image = np.stack([unit(1, 0, 0), unit(0, 1, 0), unit(0, 1, 1)]), unit(0, 0, 1)
+    parts = parts_of(query, texts, [image])
+    assert [(part.name, part.weight) for part in parts] == [
+        ("猫", 0.25),
+        ("picture", 0.75),
+        ("狗", -0.25),
+        ("鱼", -0.25),
+    ]
+    vector = combined(parts)
+    assert np.linalg.norm(vector) == pytest.approx(1)
+    assert explained(parts, unit(1, 0, 0)) == pytest.approx({"猫": 1, "picture": 0, "狗": 0, "鱼": 0})
+    alone = parts_of(Query("猫"), texts[:1], [])
+    assert np.allclose(combined(alone), texts[0])
+
+
+def test_what_is_wanted_and_not_wanted_cannot_be_the_same() -> None:
+    query = Query("猫", without=["猫"], without_weight=1)
+    with pytest.raises(QueryError, match="are the same"):
+        combined(parts_of(query, np.stack([unit(1, 0), unit(1, 0)]), []))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({}, "give a text"),
+        ({"text": "猫", "without": "狗"}, "a list of texts"),
+        ({"text": "猫", "without": [" "]}, "is empty"),
+        ({"text": "猫", "text_weight": 2}, "from 0 to 1"),
+        ({"text": "猫", "without_weight": -1}, "at least 0"),
+    ],
+)
+def test_queries_that_make_no_sense(arguments: dict[str, object], said: str) -> None:
+    with pytest.raises(QueryError, match=said):
+        Query(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_a_contact_sheet_has_room_for_every_hit(count: int) -> None:
+    picture = described(encoded(Image.new("RGB", (100, 50), "green"), "PNG"))
+    nameless = described(b"no picture")
+    hits = [Hit(picture if number % 2 else nameless, 0.5, {}) for number in range(count)]
+    sheet = contact_sheet(hits, "戴眼镜的猫 <b>" * 20)
+    assert sheet.height > 250 * max(1, -(-count // 5))
+    assert sheet.width > 600
+    green = np.abs(np.asarray(sheet, int) - (0, 128, 0)).max(2) < 8
+    assert green.sum() == pytest.approx(count // 2 * 100 * 50, abs=500)
