@@ -42,8 +42,8 @@ class Results:
 class _Kept:
     """What both kinds of collection do with the store."""
 
-    def __init__(self, name: str, store: MilvusStore, space: Space) -> None:
-        self.name, self.space, self._store = name, space, store
+    def __init__(self, name: str, store: MilvusStore, space: Space, *, owned: bool) -> None:
+        self.name, self.space, self._store, self._owned = name, space, store, owned
 
     def _found(self, parts: Sequence[Part], limit: int, offset: int, where: str, embedded: float) -> Results:
         start = time.perf_counter()
@@ -58,6 +58,10 @@ class _Kept:
         if not found:
             raise QueryError(f"the collection has no picture {query.like}")
         return [found[query.like][1]]
+
+    def _close(self) -> None:
+        if self._owned:
+            self._store.close()
 
     def _count(self) -> int:
         return self._store.count(self.name)
@@ -91,7 +95,7 @@ def _opened(name: str, card: ModelCard, store: str | MilvusStore | None, create:
         if place is not store:
             place.close()
         raise
-    return _Kept(name, place, space)
+    return _Kept(name, place, space, owned=place is not store)
 
 
 class Collection(_Kept):
@@ -103,7 +107,7 @@ class Collection(_Kept):
     """
 
     def __init__(self, kept: _Kept, client: Client) -> None:
-        super().__init__(kept.name, kept._store, kept.space)
+        super().__init__(kept.name, kept._store, kept.space, owned=kept._owned)
         self._client = client
 
     @classmethod
@@ -121,13 +125,15 @@ class Collection(_Kept):
         Args:
             name: letters, digits and ``_``.
             client: stays open.
-            store: ``http://host:19530`` of a Milvus server, or a file; None: `default_store`.
+            store: ``http://host:19530`` of a Milvus server, a file that ends in ``.db``, or a store that is open and
+                stays so; None: `default_store`.
             create: make an empty one if there is none.
             index: how a new one is searched.
 
         Raises:
             CollectionNotFoundError: there is none, and none was to be made.
             EmbeddingSpaceError: it was made with another model.
+            QueryError: a name or an address that makes no sense.
             StoreError: the store does not answer, or its file is in use.
             ServerError: the embedding server, or the way to it, failed.
         """
@@ -199,8 +205,8 @@ class Collection(_Kept):
         return self._duplicates()
 
     def close(self) -> None:
-        """Close the store; the client stays open."""
-        self._store.close()
+        """Close the store, if it was opened here; the client stays open."""
+        self._close()
 
     def __enter__(self) -> Collection:
         return self
@@ -215,7 +221,7 @@ class AsyncCollection(_Kept):
     """`Collection` for programs with an event loop; the store is asked in threads."""
 
     def __init__(self, kept: _Kept, client: AsyncClient) -> None:
-        super().__init__(kept.name, kept._store, kept.space)
+        super().__init__(kept.name, kept._store, kept.space, owned=kept._owned)
         self._client = client
 
     @classmethod
@@ -271,8 +277,8 @@ class AsyncCollection(_Kept):
         return await asyncio.to_thread(self._duplicates)
 
     async def close(self) -> None:
-        """Close the store; the client stays open."""
-        await asyncio.to_thread(self._store.close)
+        """See `Collection.close`."""
+        await asyncio.to_thread(self._close)
 
     async def __aenter__(self) -> AsyncCollection:
         return self

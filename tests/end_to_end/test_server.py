@@ -335,6 +335,11 @@ class TestCommand:
                 assert clip.is_ready()
         assert "tritonserver has not answered for" in said[0]
 
+    def test_no_room_for_temporary_files_is_told(self, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("tempfile.tempdir", "/dev/null/nowhere")
+        with pytest.raises(ServerStartError, match=r"cannot write /dev/null/nowhere.*TMPDIR names another place"):
+            EmbeddedServer(repository, ON_FREE_PORTS).start()
+
     def test_a_folder_that_was_not_built_is_one_line(self, tmp_path: Path) -> None:
         assert "is not a built repository" in tuwen("serve", str(tmp_path), code=1).stderr
 

@@ -78,6 +78,7 @@ class LogFollower:
         try:
             # opened for each line, of which there are few: so a file that was rotated away or deleted is made anew
             with self._file.open("ab", buffering=0) as sink:
-                return sink.write(line.encode()) is not None
+                sink.write(line.encode())
         except OSError:
             return False
+        return True
