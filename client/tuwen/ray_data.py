@@ -1,0 +1,139 @@
+"""Bulk work on many machines: a class for Ray Data's `map_batches`, and a program around it.
+
+::
+
+    python -m tuwen.ray_data s3://shop/photos/ s3://shop/vectors/ --url dns:///clip.search.svc:8001 --workers 16
+
+Ray reads and writes, restarts what fails, and goes on with the shards of other machines; the workers only wait for the
+service, which all of them share. Needs the extra ``ray``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from tuwen._client import Client
+from tuwen._errors import InvalidArgumentError, MissingExtraError, TuwenError
+
+if TYPE_CHECKING:
+    import pyarrow
+
+__all__ = ["Embedder", "main"]
+
+_TIMEOUT = 300.0
+_MISSING = "missing"
+
+
+class Embedder:
+    """Embeds one column of each batch; an actor of Ray has one, with a connection of its own.
+
+    A batch gets three columns: ``embedding``, float32 (D,), null for what was refused; ``error``, the reason, null for
+    what was good; ``fingerprint`` of the embedding space. The column of images is dropped, texts stay.
+
+    Args:
+        url: of the service.
+        column: encoded images as bytes, or as structs with ``bytes`` (Hugging Face's datasets); or texts.
+        kind: ``image`` or ``text``.
+        fingerprint: that all workers must meet; a service that is upgraded meanwhile ends the job instead of mixing.
+        timeout: seconds that each request may take, waiting for a service that restarts included.
+
+    Raises (when called):
+        EmbeddingSpaceError: the service has another model than `fingerprint`.
+        ServerError: the service, or the way to it, failed for longer than `timeout`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        column: str,
+        fingerprint: str,
+        kind: Literal["image", "text"] = "image",
+        timeout: float = _TIMEOUT,
+    ) -> None:
+        self._column, self._kind, self._fingerprint = column, kind, fingerprint
+        self._clip = Client(url, timeout=timeout, expected_fingerprint=fingerprint)
+
+    def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
+        """One batch."""
+        import pyarrow as arrow  # noqa: PLC0415 - an extra
+
+        vectors: list[Any] = [None] * table.num_rows
+        errors: list[str | None] = [_MISSING] * table.num_rows
+        items = self._items(table.column(self._column).to_pylist())
+        stream = self._clip.stream_images(items) if self._kind == "image" else self._clip.stream_texts(items)
+        for outcome in stream:
+            row = int(str(outcome.key))
+            vectors[row], errors[row] = outcome.embedding, outcome.error.reason if outcome.error else None
+        kept = table.drop_columns([self._column]) if self._kind == "image" else table
+        # not lists of a fixed size: Arrow 25 writes those with nulls to Parquet, and cannot read them again
+        embeddings = arrow.array(vectors, arrow.list_(arrow.float32()))
+        names = arrow.array([self._fingerprint] * table.num_rows, arrow.string())
+        return (
+            kept.append_column("embedding", embeddings)
+            .append_column("error", arrow.array(errors, arrow.string()))
+            .append_column("fingerprint", names)
+        )
+
+    @staticmethod
+    def _items(values: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        for row, value in enumerate(values):
+            item = value.get("bytes") if isinstance(value, dict) else value
+            if item is not None:
+                yield row, item
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The program: a folder of Parquet files or of images in, a folder of Parquet files with vectors out."""
+    options = _parser().parse_args(arguments)
+    try:
+        import ray  # noqa: PLC0415 - an extra
+        from ray.data import ActorPoolStrategy  # noqa: PLC0415
+        from ray.data.aggregate import Count  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtraError(f"Ray needs an extra ({error}): pip install 'tuwen[ray]'") from error
+    with Client(options.url, timeout=_TIMEOUT) as clip:
+        card = clip.model_card()
+    if options.files:
+        rows, column = ray.data.read_binary_files(options.source, include_paths=True), "bytes"
+    else:
+        rows, column = ray.data.read_parquet(options.source), options.column
+    if column not in rows.columns():
+        raise InvalidArgumentError(f"there is no column {column}, but {', '.join(rows.columns())}; name it: --column")
+    told = {"url": options.url, "column": column, "kind": options.kind, "fingerprint": card.fingerprint}
+    rows.map_batches(
+        Embedder,
+        fn_constructor_kwargs=told,
+        batch_format="pyarrow",
+        batch_size=options.batch_size,
+        compute=ActorPoolStrategy(size=options.workers),
+        num_cpus=options.cpus,
+    ).write_parquet(options.output)
+    written = ray.data.read_parquet(options.output, columns=["error"])
+    count, refused = written.count(), written.aggregate(Count(on="error", ignore_nulls=True, alias_name="refused"))
+    said = f"{count - refused['refused']:,} embedded by {card.checkpoint}, {refused['refused']:,} refused"
+    print(f"{said}; {options.output}")  # noqa: T201
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tuwen.ray_data", description=main.__doc__)
+    parser.add_argument("source", help="a folder, file or bucket")
+    parser.add_argument("output", help="a folder or bucket")
+    parser.add_argument("--files", action="store_true", help="the source holds images, not Parquet files")
+    parser.add_argument("--column", default="image", help="of images or texts, in Parquet files (default: image)")
+    parser.add_argument("--kind", choices=("image", "text"), default="image")
+    parser.add_argument("--url", default="localhost:8001", help="of the service; dns:///name:port uses all its servers")
+    parser.add_argument("--workers", type=int, default=2, help="connections to the service (default: 2)")
+    parser.add_argument("--cpus", type=float, default=0.25, help="of each worker, which mostly waits (default: 0.25)")
+    parser.add_argument("--batch-size", type=int, default=256)
+    return parser
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except TuwenError as error:
+        sys.exit(f"tuwen.ray_data: {error}")
