@@ -20,6 +20,7 @@ from tuwen._cli import (
     _status,
     _train,
     _tune,
+    _web,
 )
 from tuwen._cli._options import connection
 from tuwen._errors import TuwenError
@@ -43,6 +44,7 @@ _app.command("similarity")(_similarity.similarity)
 _app.command("classify")(_classify.classify)
 _app.command("index")(_index.index)
 _app.command("search")(_search.search)
+_app.command("web")(_web.web)
 _app.command("tune")(_tune.tune)
 _app.command("loadtest")(_loadtest.loadtest)
 _app.command("train")(_train.train)

@@ -1,0 +1,9 @@
+"""A page for people: pictures of a collection, found by words and by pictures, in a browser.
+
+It is read-only, works without any other host, and shows full-size pictures out of named folders alone. Needs the extra
+``web``.
+"""
+
+from tuwen_search.web._serve import WebOptions, serve
+
+__all__ = ["WebOptions", "serve"]

@@ -1,0 +1,116 @@
+"""The program around the page: routes, limits, and what all visitors share."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuwen import AsyncClient, InvalidArgumentError, MissingExtraError
+from tuwen._connection import Tls
+from tuwen_search.collection import AsyncCollection
+from tuwen_search.web._words import Language
+
+__all__ = ["WebOptions", "serve"]
+
+
+@dataclass(frozen=True)
+class WebOptions:
+    """How the page is served.
+
+    Attributes:
+        collection: that is searched.
+        store: where it is; None: `tuwen_search.default_store`.
+        url: of the embedding server.
+        tls, headers: to reach it, as for `tuwen.Client`.
+        host, port: where the page listens. Loopback by default: it has no password.
+        language: of the page, until a visitor chooses.
+        folders: whose pictures are shown in full size; of others the thumbnail is.
+        upload_mib: how large a picture to search with may be.
+        examples: texts that visitors are offered.
+        timeout: seconds for each call of the embedding server.
+
+    Raises:
+        InvalidArgumentError: a number or a folder that makes no sense.
+    """
+
+    collection: str
+    store: str | None = None
+    url: str = "localhost:8001"
+    tls: Tls | None = None
+    headers: dict[str, str] | None = None
+    host: str = "127.0.0.1"
+    port: int = 8080
+    language: Language = "zh"
+    folders: tuple[Path, ...] = ()
+    upload_mib: int = 16
+    examples: tuple[str, ...] = ()
+    timeout: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.port <= 65_535:
+            raise InvalidArgumentError(f"a port is from 1 to 65535, not {self.port}")
+        if not 1 <= self.upload_mib <= 32:
+            raise InvalidArgumentError(f"pictures have 1 to 32 MiB, as for the embedding server, not {self.upload_mib}")
+        for folder in self.folders:
+            if not folder.is_dir():
+                raise InvalidArgumentError(f"there is no folder {folder}")
+
+
+def serve(options: WebOptions) -> None:
+    """Serve the page until an interrupt.
+
+    Raises:
+        MissingExtraError: NiceGUI is not installed.
+        TuwenError: the collection cannot be opened with this embedding server.
+    """
+    try:
+        from fastapi import HTTPException  # noqa: PLC0415 - an extra
+        from fastapi.responses import FileResponse, Response  # noqa: PLC0415
+        from nicegui import app, ui  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtraError(f"the page needs an extra ({error}): pip install 'tuwen[web]'") from error
+    from tuwen_search.web._files import MEDIA_TYPES, file_of  # noqa: PLC0415
+    from tuwen_search.web._guard import Guard  # noqa: PLC0415
+    from tuwen_search.web._page import Service, build_page  # noqa: PLC0415
+
+    roots = [folder.resolve() for folder in options.folders]
+    shared: list[Service] = []
+
+    async def start() -> None:
+        client = AsyncClient(options.url, timeout=options.timeout, tls=options.tls, headers=options.headers)
+        collection = await AsyncCollection.open(options.collection, client, store=options.store)
+        card = await client.model_card()
+        shared.append(Service(client, collection, card, options.upload_mib, options.examples))
+
+    async def stop() -> None:
+        for service in shared:
+            await service.collection.close()
+            await service.client.close()
+
+    async def page(q: str = "", language: str = options.language) -> None:
+        await build_page(shared[0], "en" if language == "en" else "zh", q)
+
+    async def picture(picture_id: str) -> Response:
+        found = await shared[0].collection.get(picture_id) if re.fullmatch("[0-9a-f]{32}", picture_id) else None
+        if found is None:
+            raise HTTPException(404)
+        path = file_of(found, roots)
+        if path is not None:
+            return FileResponse(path, media_type=MEDIA_TYPES[path.suffix.lower()])
+        return Response(found.thumbnail, media_type="image/webp")
+
+    app.on_startup(start)
+    app.on_shutdown(stop)
+    app.add_api_route("/pictures/{picture_id}", picture)
+    app.add_middleware(Guard, most_bytes=options.upload_mib << 20)
+    ui.page("/")(page)
+    ui.run(
+        host=options.host,
+        port=options.port,
+        title="tuwen",
+        favicon="🔎",
+        reload=False,
+        show=False,
+        show_welcome_message=False,
+    )

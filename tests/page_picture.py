@@ -1,0 +1,32 @@
+"""The README's first picture: the page of `tuwen web` over the demo's gallery, in a real browser.
+
+tuwen serve .cache/demo/repository                                   # after `make demo`
+tuwen index build/demo/gallery --into demo
+tuwen web demo
+python -m tests.page_picture http://127.0.0.1:8080 build/demo/page.png
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+
+from playwright.sync_api import sync_playwright
+
+QUERY = "红色的水果"
+
+
+def main(url: str, output: str) -> None:
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1100, "height": 640})
+        page.goto(f"{url}/?q={QUERY}")
+        page.locator(".tile").first.wait_for()
+        page.wait_for_function("[...document.images].every(image => image.complete)")
+        page.screenshot(path=output)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
