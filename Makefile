@@ -8,7 +8,7 @@ BIN := .venv/bin
 DEMO_TRAINING := --recipe artwork --optimizer muon --batch-size 192 --start-epochs 32 --frozen-epochs 1 --epochs 85 \
 	--start-learning-rate 4e-4 --frozen-learning-rate 4e-4 --learning-rate 4e-4 --kept-patches 0.5 --evaluate-every 8 --patience 0
 
-.PHONY: bench demo demo-checkpoint demo-scores test test-faults fuzz serve lint install clean
+.PHONY: bench demo demo-checkpoint demo-scores test test-faults fuzz serve page lint install clean
 
 demo: .venv/.serve
 	$(BIN)/python -m tuwen_build.demo
@@ -29,6 +29,9 @@ fuzz: .venv/.dev
 
 serve: .venv/.serve
 	$(BIN)/python -m tuwen_build.demo --serve
+
+page: .venv/.web
+	$(BIN)/python -m tuwen_build.demo --page
 
 data/emoji/sources.json: | .venv/.dev
 	$(BIN)/tuwen dataset emoji $(@D)
@@ -62,6 +65,10 @@ install: .venv/.dev
 
 .venv/.serve: pyproject.toml constraints.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[build,serve]'
+	@touch $@
+
+.venv/.web: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[build,serve,web]'
 	@touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | .venv/bin/python

@@ -1,6 +1,7 @@
 """A checkpoint becomes a repository, real Triton serves it, and the SDK asks it for pictures by Chinese words.
 
-With ``--serve`` the repository is built and left to ``tuwen serve``.
+With ``--serve`` the repository is built and left to ``tuwen serve``; with ``--page`` people search the gallery in a
+browser.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _console = Console()
 
 
 def main() -> None:
-    """Run the demo, or with ``--serve`` build its repository and replace this process by ``tuwen serve``."""
+    """Run the demo, or with ``--serve`` or ``--page`` build its repository and serve that."""
     if not CHECKPOINT.is_dir():
         sys.exit(
             "demo: the checkpoint and the gallery lie in the source, in build/demo; an installed tuwen has neither"
@@ -49,7 +50,12 @@ def main() -> None:
         if "--serve" in sys.argv[1:]:
             tuwen = Path(sys.executable).parent / "tuwen"
             os.execv(tuwen, [str(tuwen), "serve", str(_REPOSITORY)])  # noqa: S606 - our own command, no shell
-        _serve_and_ask(open_checkpoint(str(CHECKPOINT)))
+        if "--page" in sys.argv[1:]:
+            from tuwen_build.demo._page import serve_page  # noqa: PLC0415 - takes an extra
+
+            serve_page(_REPOSITORY, _WORKSPACE / "search.db")
+        else:
+            _serve_and_ask(open_checkpoint(str(CHECKPOINT)))
     except TuwenError as error:
         sys.exit(f"demo: {error}")
 
