@@ -1,9 +1,7 @@
 """The README's first picture: the page of `tuwen web` over the demo's gallery, in a real browser.
 
-tuwen serve .cache/demo/repository                                   # after `make demo`
-tuwen index build/demo/gallery --into demo
-tuwen web demo
-python -m tests.page_picture http://127.0.0.1:8080 build/demo/page.png
+    make page
+    python -m tests.page_picture http://127.0.0.1:8080 build/demo/page.png
 """
 
 from __future__ import annotations
