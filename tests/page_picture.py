@@ -1,7 +1,6 @@
-"""The README's first picture: the page of `tuwen web` over the demo's gallery, in a real browser.
+"""The README's first picture: the page that `make page` serves, in a real browser.
 
-    make page
-    python -m tests.page_picture http://127.0.0.1:8080 build/demo/page.png
+Run as ``python -m tests.page_picture http://127.0.0.1:8080 build/demo/page.png``.
 """
 
 from __future__ import annotations
