@@ -52,7 +52,8 @@ def page(gallery: Path) -> Iterator[tuple[str, dict[str, str]]]:
         with Client(server.grpc_url) as clip, Collection.open("gallery", clip, store=where[1]) as pictures:
             ids = {hit.picture.name: hit.picture.id for hit in pictures.search("图片", limit=200).hits}
         port = str(free_port())
-        command = [TUWEN, "web", "gallery", *where, "--port", port, "--pictures", str(gallery), "--upload-mib", "1"]
+        command = [TUWEN, "web", "gallery", *where, "--port", port, "--pictures", str(gallery)]
+        command += ["--upload-mib", "1", "--example", "企鹅"]
         # NiceGUI expects to be in a test of its own kind where it sees pytest.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
         pipe = subprocess.PIPE
@@ -207,9 +208,20 @@ class TestInABrowser:
         tab.wait_for_function("name => document.querySelector('.tile .name').innerText == name", arg=second)
         assert self.names(tab)[0] == second
 
+    def test_words_and_a_picture_are_weighed(self, tab: Any, gallery: Path) -> None:
+        tab.set_input_files("input[type=file]", gallery / "鲸鱼.png")
+        assert self.names(tab)[0] == "鲸鱼.png"
+        tab.get_by_label("text", exact=True).fill("下雨")
+        slider = tab.get_by_role("slider")
+        slider.wait_for()
+        box = slider.bounding_box()
+        tab.mouse.click(box["x"] + box["width"] - 1, box["y"] + box["height"] / 2)
+        tab.wait_for_function("document.querySelector('.tile .name').innerText == '下雨.png'")
+        tab.get_by_role("button", name="forget").click()
+        assert tab.get_by_role("slider").count() == 0
+
     def test_a_picture_is_opened_and_labelled_by_keyboard(self, tab: Any) -> None:
-        tab.get_by_label("text", exact=True).fill("企鹅")
-        tab.keyboard.press("Enter")
+        tab.get_by_text("企鹅", exact=True).click()  # an example
         self.names(tab)
         tab.locator(".tile .frame").first.focus()
         tab.keyboard.press("Enter")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass
-from typing import Any
 
 from nicegui import events, ui
 
@@ -70,7 +69,7 @@ class _Page:
         self._image: bytes | None = None
         self._like: Hit | None = None
         self._text_weight = 0.5
-        self._shown = 0
+        self._shown = self._turn = 0
 
     def build(self, count: int, text: str) -> None:
         """Header, search, gallery and footer."""
@@ -125,31 +124,41 @@ class _Page:
 
     async def search(self) -> None:
         """From the beginning."""
-        self._shown = 0
-        await self._show()
+        await self._show(0)
 
     async def _next(self) -> None:
-        await self._show()
+        await self._show(self._shown)
 
-    async def _show(self) -> None:
-        try:
-            query = Query(
-                self._text.value or "",
-                image=self._image,
-                like=self._like.picture.id if self._like else None,
-                text_weight=self._text_weight,
-                without=[part for part in [(self._without.value or "").strip()] if part],
-            )
-            found = await self._service.collection.search(query, limit=_PAGE, offset=self._shown)
-        except TuwenError as error:
-            self._say(error)
+    async def _show(self, offset: int) -> None:
+        text = (self._text.value or "").strip()
+        if not text and self._image is None and self._like is None:
             return
-        if self._shown == 0:
+        self._turn += 1
+        turn = self._turn
+        query = Query(
+            text,
+            image=self._image,
+            like=self._like.picture.id if self._like else None,
+            text_weight=self._text_weight,
+            without=[part for part in [(self._without.value or "").strip()] if part],
+        )
+        try:
+            found = await self._service.collection.search(query, limit=_PAGE, offset=offset)
+        except InvalidItemsError as error:
+            ui.notify(self._words.no_picture.format(why=error.failures[0].message), type="negative")
+            self._forget()
+            return
+        except TuwenError as error:
+            ui.notify(str(error), type="negative", multi_line=True)
+            return
+        if turn != self._turn:  # something else has been asked for meanwhile
+            return
+        if offset == 0:
             self._gallery.clear()
         with self._gallery:
             for hit in found.hits:
                 self._tile(hit)
-        self._shown += len(found.hits)
+        self._shown = offset + len(found.hits)
         self._nothing.visible = self._shown == 0
         self._more.visible = len(found.hits) == _PAGE
         self._times.text = self._words.times.format(
@@ -211,7 +220,7 @@ class _Page:
                 [hit.picture.thumbnail], labels[:_MOST_LABELS], templates=self._language
             )
         except TuwenError as error:
-            self._say(error)
+            ui.notify(str(error), type="negative", multi_line=True)
             return
         bars.clear()
         [chances] = shown.scores.probabilities
@@ -235,14 +244,6 @@ class _Page:
     async def _uploaded(self, event: events.UploadEventArguments) -> None:
         data = await event.file.read()
         self._upload.reset()
-        try:
-            await self._service.client.embed_images([data])
-        except InvalidItemsError as error:
-            ui.notify(self._words.no_picture.format(why=error.failures[0].message), type="negative")
-            return
-        except TuwenError as error:
-            self._say(error)
-            return
         self._image, self._like = data, None
         self._show_asked(await asyncio.to_thread(_preview, data), event.file.name)
         await self.search()
@@ -268,9 +269,6 @@ class _Page:
     def _forget(self) -> None:
         self._image = self._like = None
         self._asked.clear()
-
-    def _say(self, error: Any) -> None:
-        ui.notify(str(error), type="negative", multi_line=True)
 
 
 def _preview(data: bytes) -> str:

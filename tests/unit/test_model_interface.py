@@ -1,0 +1,115 @@
+"""What Triton may ask of the Python models, in any grouping: hypothesis looks for requests that get a wrong answer."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.faults.images import good_images
+from tuwen_build.configs import read_config
+from tuwen_build.staged import staged_module
+
+SOME = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FINGERPRINTED = {"fingerprint", "status"}
+
+
+@dataclass
+class Request:
+    """One of Triton's, as its Python backend hands it to a model."""
+
+    items: list[bytes]
+    wants_status: bool
+
+    def parameters(self) -> str:
+        return json.dumps({"per_item_status": True}) if self.wants_status else ""
+
+
+class Metrics:
+    """A family that counts nothing."""
+
+    COUNTER = HISTOGRAM = 0
+
+    def __init__(self, **_: object) -> None:
+        self.Metric = lambda **_: SimpleNamespace(increment=lambda _: None, observe=lambda _: None)
+
+
+@pytest.fixture
+def models(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """Both Python models of a built repository, with what they import from Triton."""
+    utilities: Any = ModuleType("triton_python_backend_utils")
+    utilities.Tensor = lambda name, array: (name, array)
+    utilities.InferenceResponse = lambda outputs=(), error=None: SimpleNamespace(outputs=dict(outputs), error=error)
+    utilities.TritonError = lambda message, code: SimpleNamespace(message=message, code=code)
+    utilities.TritonError.INVALID_ARG = "INVALID_ARG"
+    utilities.TritonModelException = RuntimeError
+    utilities.MetricFamily = Metrics
+    utilities.get_input_tensor_by_name = lambda request, _: SimpleNamespace(
+        as_numpy=lambda: np.array(request.items, dtype=object).reshape(-1, 1)
+    )
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utilities)
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(variable, "1")  # which the model would set for good
+    made = {}
+    with warnings.catch_warnings():
+        for kind, name in (("text", "text_tokenization"), ("image", "image_preprocessing")):
+            config = read_config(repository / name / "config.pbtxt")
+            parameters = {key: {"string_value": value.string_value} for key, value in config.parameters.items()}
+            with staged_module(repository / name / "1", "model") as module:
+                made[kind] = module.TritonPythonModel()
+                made[kind].initialize({"model_config": json.dumps({"parameters": parameters})})
+        yield made
+    made["image"].finalize()
+
+
+TEXTS = st.one_of(st.binary(max_size=12), st.text(max_size=12).map(lambda text: text.encode("utf-8", "surrogatepass")))
+PICTURES = st.sampled_from(good_images(12))
+IMAGES = st.one_of(st.binary(max_size=30), PICTURES, PICTURES.map(lambda data: data[:-9]))
+
+
+def requests_of(items: st.SearchStrategy[bytes]) -> st.SearchStrategy[list[Request]]:
+    return st.lists(st.builds(Request, st.lists(items, min_size=1, max_size=5), st.booleans()), min_size=1, max_size=6)
+
+
+def check(model: Any, kind: str, requests: list[Request]) -> None:
+    responses = model.execute(requests)
+    assert len(responses) == len(requests)
+    for request, response in zip(requests, responses, strict=True):
+        [alone] = model.execute([Request(request.items, wants_status=True)])
+        statuses = [status.decode() for [status] in alone.outputs["status"]]
+        bad = [f"{kind} {index}: {status}" for index, status in enumerate(statuses) if status]
+        if bad and not request.wants_status:
+            assert response.error.code == "INVALID_ARG"
+            assert all(one in response.error.message for one in bad)
+            assert response.error.message.startswith(f"{len(bad)} of {len(request.items)} {kind}s refused")
+            continue
+        assert response.error is None
+        assert response.outputs.keys() == alone.outputs.keys() >= FINGERPRINTED
+        for name, found in response.outputs.items():
+            assert len(found) == len(request.items), name
+            padded = np.zeros_like(found)  # to the longest text of all requests, not of this one
+            padded[..., : alone.outputs[name].shape[-1]] = alone.outputs[name]
+            read = response.outputs["attention_mask"] != 0 if name == "input_ids" else True
+            assert ((found == padded) | np.logical_not(read)).all(), name
+
+
+@SOME
+@given(requests=requests_of(TEXTS))
+def test_every_text_is_answered_as_if_it_were_alone(models: dict[str, Any], requests: list[Request]) -> None:
+    check(models["text"], "text", requests)
+
+
+@SOME
+@given(requests=requests_of(IMAGES))
+def test_every_image_is_answered_as_if_it_were_alone(models: dict[str, Any], requests: list[Request]) -> None:
+    check(models["image"], "image", requests)
