@@ -135,8 +135,7 @@ class MilvusStore:
         """
         from pymilvus import DataType  # noqa: PLC0415 - an extra
 
-        if not name.isidentifier() or not name.isascii():
-            raise QueryError(f"a collection's name has letters, digits and _, and begins with no digit: not {name!r}")
+        _check_name(name)
         schema = self._milvus.create_schema(auto_id=False, enable_dynamic_field=False)
         for field, length in _TEXTS.items():
             schema.add_field(field, DataType.VARCHAR, max_length=length, is_primary=field == "id")
@@ -165,6 +164,7 @@ class MilvusStore:
         """What the vectors of a collection are.
 
         Raises:
+            QueryError: the name is none that Milvus takes.
             CollectionNotFoundError: there is none of this name, or it is not of tuwen's.
             StoreError: see above.
         """
@@ -263,6 +263,7 @@ class MilvusStore:
         return [(_picture(hit["id"], hit["entity"]), float(hit["distance"]), _vector(hit["entity"])) for hit in hits]
 
     def _properties(self, name: str) -> dict[str, str]:
+        _check_name(name)
         try:
             described = self._milvus.describe_collection(name, timeout=self._timeout)
         except self._exception as error:
@@ -289,6 +290,12 @@ class MilvusStore:
         if error.code == _NOT_FOUND:
             return CollectionNotFoundError(f"cannot {what}: {message}")
         return StoreError(f"cannot {what} in {self.url}: {message}")
+
+
+def _check_name(name: str) -> None:
+    """Milvus's own rule, which a file and a server say in different ways."""
+    if not name.isidentifier() or not name.isascii():
+        raise QueryError(f"a collection's name has letters, digits and _, and begins with no digit: not {name!r}")
 
 
 def _without_secrets(url: str) -> str:
