@@ -41,13 +41,22 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tmp_path_factory.mktemp("store") / "collections.db")
 
 
+def embedded(server: EmbeddedServer) -> int:
+    """How many pictures, so far."""
+    with Client(server.grpc_url) as clip:
+        return clip.statistics()["image_embedding"].items
+
+
 def test_twenty_thousand_pictures_are_indexed_once_each_though_it_is_killed_and_interrupted(
     server: EmbeddedServer, folder: Path, store: str
 ) -> None:
     command = [TUWEN, "index", str(folder), "--into", "pictures", "--store", store, "--url", server.grpc_url, "--json"]
-    for how, seconds in ((signal.SIGKILL, 6), (signal.SIGINT, 6)):
+    for how in (signal.SIGKILL, signal.SIGINT):
+        before = embedded(server)
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            time.sleep(seconds)
+            while embedded(server) < before + 5_000:
+                assert process.poll() is None
+                time.sleep(0.1)
             process.send_signal(how)
             _, errors = process.communicate(timeout=60)
         assert process.returncode in (-signal.SIGKILL, 130), errors
