@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 
+from tuwen_build.server import ServerOptions
 from tuwen_search import StoreError
 from tuwen_search.store import MilvusStore
 
@@ -25,7 +25,7 @@ class MilvusServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = _free_port()
+        self._port = ServerOptions.on_free_ports().with_ports_resolved().http_port
 
     @property
     def url(self) -> str:
@@ -59,10 +59,3 @@ class MilvusServer:
                 return store.names() == []
         except StoreError:
             return False
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port

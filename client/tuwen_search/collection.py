@@ -47,8 +47,9 @@ class _Kept:
 
     def _found(self, parts: Sequence[Part], limit: int, offset: int, where: str, embedded: float) -> Results:
         start = time.perf_counter()
-        rows = self._store.nearest(self.name, combined(parts), limit=limit, offset=offset, where=where)
-        hits = tuple(Hit(picture, score, explained(parts, vector)) for picture, score, vector in rows)
+        vector = combined(parts)
+        rows = self._store.nearest(self.name, vector, index=self.space.index, limit=limit, offset=offset, where=where)
+        hits = tuple(Hit(picture, score, explained(parts, its)) for picture, score, its in rows)
         return Results(hits, embedded, time.perf_counter() - start)
 
     def _like(self, query: Query) -> list[NDArray[np.float32]]:
@@ -85,7 +86,7 @@ def _opened(name: str, card: ModelCard, store: str | MilvusStore | None, create:
         except CollectionNotFoundError:
             if not create:
                 raise
-            place.create(name, Space(card.fingerprint, card.checkpoint, card.embedding_dimension), index)
+            place.create(name, Space(card.fingerprint, card.checkpoint, card.embedding_dimension, index))
             space = place.space(name)
         if space.fingerprint != card.fingerprint:
             where = f"collection {name} was made with {space.checkpoint}; the server's vectors, by {card.checkpoint},"

@@ -8,9 +8,9 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ _FARTHEST = 16_384  # of Milvus: no page may end behind it
 _ROWS_AT_ONCE = 1_000
 _users: Counter[str] = Counter()  # how many stores of this process have a file open
 _NOT_FOUND = 100  # the error code of Milvus
-_CARD = {"fingerprint": "tuwen.fingerprint", "checkpoint": "tuwen.checkpoint", "dimension": "tuwen.dimension"}
+_CARD = {attribute: f"tuwen.{attribute}" for attribute in ("fingerprint", "checkpoint", "dimension", "index")}
 _TEXTS = {"id": 32, "source": _LONGEST_NAME, "source_id": 32, "name": _LONGEST_NAME, "version": 64, "sha256": 64}
 _NUMBERS = ("file_size", "width", "height")
 _RECORD = ("source", "name", "version", "sha256", *_NUMBERS, "thumbnail", "metadata")
@@ -60,11 +60,13 @@ class Space:
         fingerprint: of the embedding space.
         checkpoint: that made it.
         dimension: of each vector.
+        index: how it is searched; ``auto`` until it is made.
     """
 
     fingerprint: str
     checkpoint: str
     dimension: int
+    index: IndexType = "auto"
 
 
 class MilvusStore:
@@ -126,7 +128,7 @@ class MilvusStore:
             names: list[str] = sorted(self._milvus.list_collections(timeout=self._timeout))
         return [name for name in names if self._properties(name)]
 
-    def create(self, name: str, space: Space, index: IndexType = "auto") -> None:
+    def create(self, name: str, space: Space) -> None:
         """An empty collection.
 
         Raises:
@@ -144,12 +146,12 @@ class MilvusStore:
         schema.add_field("thumbnail", DataType.VARCHAR, max_length=65_535)
         schema.add_field("metadata", DataType.JSON)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=space.dimension)
-        kind = index if index != "auto" else "hnsw" if self.remote else "flat"
+        kind = space.index if space.index != "auto" else "hnsw" if self.remote else "flat"
         params = self._milvus.prepare_index_params()
         # the inner product of unit vectors is their cosine
         params.add_index("vector", index_type=kind.upper(), metric_type="IP", params=_INDEXES[kind][0])
-        properties = {key: str(getattr(space, attribute)) for attribute, key in _CARD.items()}
-        properties["tuwen.index"] = kind
+        made = replace(space, index=kind)
+        properties = {key: str(getattr(made, attribute)) for attribute, key in _CARD.items()}
         with self._calling(f"create {name}"):
             self._milvus.create_collection(
                 name,
@@ -172,7 +174,8 @@ class MilvusStore:
         if not found:
             known = ", ".join(self.names()) or "none"
             raise CollectionNotFoundError(f"there is no collection {name} of tuwen's in {self.url}; there are: {known}")
-        return Space(found[_CARD["fingerprint"]], found[_CARD["checkpoint"]], int(found[_CARD["dimension"]]))
+        fingerprint, checkpoint, dimension, index = (found[key] for key in _CARD.values())
+        return Space(fingerprint, checkpoint, int(dimension), cast("IndexType", index))
 
     def drop(self, name: str) -> None:
         """Remove a collection and all that is in it."""
@@ -228,11 +231,12 @@ class MilvusStore:
                 rows.close()
 
     def nearest(
-        self, name: str, vector: NDArray[np.float32], *, limit: int, offset: int = 0, where: str = ""
+        self, name: str, vector: NDArray[np.float32], *, index: IndexType, limit: int, offset: int = 0, where: str = ""
     ) -> list[tuple[Picture, float, NDArray[np.float32]]]:
         """The pictures whose vectors have the largest inner product with this one, the best first.
 
         Args:
+            index: of the collection's space.
             where: an expression of Milvus, such as ``width > 1000 and name like "cats/%"``.
 
         Raises:
@@ -241,9 +245,8 @@ class MilvusStore:
         """
         if limit < 1 or offset < 0 or limit + offset > _FARTHEST:
             raise QueryError(f"a page has at least one picture and ends before the {_FARTHEST:,}th")
-        kind = self._properties(name).get("tuwen.index", "flat")
-        searched = dict(_INDEXES[kind][1])
-        if kind == "hnsw":
+        searched = dict(_INDEXES[index][1])
+        if index == "hnsw":
             searched["ef"] = max(searched["ef"], limit + offset)
         try:
             with self._calling(f"search {name}"):

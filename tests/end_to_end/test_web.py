@@ -6,7 +6,6 @@ import http.client
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -51,7 +50,7 @@ def page(gallery: Path) -> Iterator[tuple[str, dict[str, str]]]:
         tuwen("index", str(gallery), "--into", "gallery", *where)
         with Client(server.grpc_url) as clip, Collection.open("gallery", clip, store=where[1]) as pictures:
             ids = {hit.picture.name: hit.picture.id for hit in pictures.search("图片", limit=200).hits}
-        port = str(free_port())
+        port = str(ServerOptions.on_free_ports().with_ports_resolved().http_port)
         command = [TUWEN, "web", "gallery", *where, "--port", port, "--pictures", str(gallery)]
         command += ["--upload-mib", "1", "--example", "企鹅"]
         # NiceGUI expects to be in a test of its own kind where it sees pytest.
@@ -66,12 +65,6 @@ def page(gallery: Path) -> Iterator[tuple[str, dict[str, str]]]:
             process.send_signal(signal.SIGTERM)
             _, errors = process.communicate(timeout=30)
         assert "Traceback" not in errors
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def wait_for(url: str, process: subprocess.Popen[str]) -> None:

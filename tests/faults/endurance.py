@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from tests.faults._outcome import Outcome
+from tests.faults._use import middle_and_end, use_of
 from tests.faults.images import good_images
 from tuwen import AsyncClient, Client, DeadlineExceededError, InvalidItemsError, OverloadedError, RetryPolicy
 from tuwen_build.server import EmbeddedServer
@@ -58,7 +58,7 @@ def storm(server: EmbeddedServer, *, seconds: float, say: Callable[[str], None] 
 
     async def look(until: float) -> None:
         while time.monotonic() < until:
-            memory.append(_use(server.pid)["MiB"])
+            memory.append(use_of(server.pid)["MiB"])
             await asyncio.sleep(seconds / 20)
 
     with Client(server.grpc_url, timeout=20) as clip:
@@ -96,8 +96,8 @@ def soak(server: EmbeddedServer, *, seconds: float, say: Callable[[str], None] =
             asyncio.run(_everything_asynchronously(server.grpc_url, pictures, numbers))
             rounds += 1
             if spent >= len(own_use) * seconds / _LOOKS:
-                server_use.append({**_use(server.pid), "segments": len(list(Path("/dev/shm").glob("tuwen-*")))})
-                own_use.append(_use())
+                server_use.append({**use_of(server.pid), "segments": len(list(Path("/dev/shm").glob("tuwen-*")))})
+                own_use.append(use_of())
                 say(f"soak: {spent:.0f} of {seconds:.0f} s; server {server_use[-1]}, client {own_use[-1]}")
     items = next(numbers)
     return [_flat("the server", items, seconds, server_use), _flat("the client", rounds, seconds, own_use)]
@@ -133,22 +133,10 @@ def _one_call(clip: Client, picture: bytes) -> float:
     return time.monotonic() - start
 
 
-def _use(pid: int | None = None) -> dict[str, float]:
-    """Of a process and those that it started; of this one alone without a pid."""
-    own = psutil.Process(pid)
-    processes = [own, *own.children(recursive=True)] if pid else [own]
-    return {
-        "MiB": sum(process.memory_info().rss for process in processes) / 2**20,
-        "open files": sum(process.num_fds() for process in processes),
-        "threads": sum(process.num_threads() for process in processes),
-    }
-
-
 def _flat(who: str, times: int, seconds: float, seen: list[dict[str, float]]) -> Outcome:
-    third = max(1, len(seen) // 3)
     wrong, said = [], []
     for name in seen[0]:
-        middle, last = (np.median([use[name] for use in part]) for part in (seen[-2 * third : -third], seen[-third:]))
+        middle, last = middle_and_end([use[name] for use in seen])
         said.append(f"{middle:.0f} and {last:.0f} {name}")
         if last > _GROWTH[name] * middle:
             wrong.append(f"{name}: {[round(use[name]) for use in seen]}")

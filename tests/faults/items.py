@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from tests.faults._outcome import Outcome
+from tests.faults._use import middle_and_end, use_of
 from tests.faults.images import HOSTILE_IMAGES, good_images
 from tests.faults.texts import HOSTILE_TEXTS, good_texts
 from tests.models import model_module
@@ -210,22 +210,18 @@ class _Memory:
     """That of the server and of its models' processes."""
 
     def __init__(self, server: EmbeddedServer) -> None:
-        self._server = psutil.Process(server.pid)
-        self._seen: list[int] = []
+        self._server = server
+        self._seen: list[float] = []
 
     def look(self) -> None:
-        processes = (self._server, *self._server.children(recursive=True))
-        self._seen.append(sum(process.memory_info().rss for process in processes) >> 20)
+        self._seen.append(use_of(self._server.pid)["MiB"])
 
     def __str__(self) -> str:
-        return f"{self._seen[-1]} MiB"
+        return f"{self._seen[-1]:.0f} MiB"
 
     def outcome(self, tried: str) -> Outcome:
         """Flat: the last third may have a tenth more than the one before it."""
-        third = max(1, len(self._seen) // 3)
-        middle, last = (
-            float(np.median(part)) for part in (self._seen[-2 * third : -third] or self._seen, self._seen[-third:])
-        )
-        wrong = [f"it grows: {self._seen}"] if last > 1.1 * middle else []
+        middle, last = middle_and_end(self._seen)
+        wrong = [f"it grows: {[round(seen) for seen in self._seen]}"] if last > 1.1 * middle else []
         said = f"{middle:.0f} MiB in the middle, {last:.0f} MiB at the end"
         return Outcome(tried, len(self._seen), said, wrong)

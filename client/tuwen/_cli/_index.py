@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, connect, print_json
 from tuwen._cli._search import StoreOption
+
+if TYPE_CHECKING:
+    from tuwen_search import Report
 
 __all__ = ["index"]
 
@@ -40,7 +43,7 @@ def index(
     A run that was interrupted is gone on with by the same command. A broken picture is left out and listed, costs the
     others nothing, and sets the exit code 1.
     """
-    from tuwen_search import Collection, Report
+    from tuwen_search import Collection
 
     if index_type not in ("auto", "flat", "hnsw", "ivf_sq8"):
         raise typer.BadParameter(f"--index is auto, flat, hnsw or ivf_sq8, not {index_type}")
@@ -72,10 +75,7 @@ def index(
         raise typer.Exit(1)
 
 
-def _say(report: object) -> None:
-    from tuwen_search import Report
-
-    assert isinstance(report, Report)  # noqa: S101 - tells the type, whose module is an extra
+def _say(report: Report) -> None:
     typer.echo(
         f"{report.source}: {report.added:,} added, {report.changed:,} changed, {report.unchanged:,} as before, "
         f"{report.removed:,} removed, {len(report.failures):,} left out, in {report.seconds:.1f} s"

@@ -15,7 +15,6 @@ Language = Literal["zh", "en"]
 class Words:
     """One language; braces are filled in."""
 
-    language: str
     other: str
     title: str
     pictures: str
@@ -39,7 +38,6 @@ class Words:
 
 WORDS: Mapping[Language, Words] = {
     "zh": Words(
-        language="zh-CN",
         other="English",
         title="图文搜索",
         pictures="{count:,} 张图片",
@@ -61,7 +59,6 @@ WORDS: Mapping[Language, Words] = {
         times="编码 {embed:.0f} 毫秒 · 检索 {store:.0f} 毫秒",
     ),
     "en": Words(
-        language="en-US",
         other="中文",
         title="Picture search",
         pictures="{count:,} pictures",
