@@ -7,6 +7,7 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -50,19 +51,19 @@ def opened(request: pytest.FixtureRequest, store: MilvusStore) -> Iterator[Open]
         pytest.skip("the asynchronous one asks the store in the same way, and every collection takes a server seconds")
     if "pictures" in store.names():
         store.drop("pictures")
-    clients: list[Client] = []
+    with ExitStack() as open_until_the_end:
 
-    def sync(fake: FakeTransport | None = None, **options: Any) -> Collection:
-        clients.append(Client(transport=fake or FakeTransport(embedding_dimension=32)))
-        return Collection.open("pictures", clients[-1], store=store, **{"create": True, **options})
+        def sync(fake: FakeTransport | None = None, **options: Any) -> Collection:
+            client = open_until_the_end.enter_context(Client(transport=fake or FakeTransport(embedding_dimension=32)))
+            return Collection.open("pictures", client, store=store, **{"create": True, **options})
 
-    def other(fake: FakeTransport | None = None, **options: Any) -> Any:
-        client = AsyncClient(transport=AsyncFakeTransport(fake or FakeTransport(embedding_dimension=32)))
-        return Blocking(lambda: AsyncCollection.open("pictures", client, store=store, **{"create": True, **options}))
+        def other(fake: FakeTransport | None = None, **options: Any) -> Any:
+            client = AsyncClient(transport=AsyncFakeTransport(fake or FakeTransport(embedding_dimension=32)))
+            options = {"create": True, **options}
+            collection = Blocking(lambda: AsyncCollection.open("pictures", client, store=store, **options))
+            return open_until_the_end.enter_context(collection)
 
-    yield sync if request.param == "sync" else other
-    for client in clients:
-        client.close()
+        yield sync if request.param == "sync" else other
 
 
 class Interrupted(Exception):  # noqa: N818 - as Ctrl-C would, which ends an event loop

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -45,6 +46,13 @@ class Receiver:
         self.url = f"http://127.0.0.1:{self.server.server_port}/v1/traces"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
+    def wait_for(self, count: int, name: str) -> None:
+        """Until so many spans of that name have come: a request's own is sent after those within it."""
+        deadline = time.monotonic() + 60
+        while sum(span["name"] == name for span in self.spans) < count:
+            assert time.monotonic() < deadline, [span["name"] for span in self.spans]
+            time.sleep(0.1)
+
     def chain(self, trace_id: str, name: str) -> list[str]:
         """The names from a span up to the first that is not the server's, and the ID of that one."""
         spans = {span["spanId"]: span for span in self.spans if span["traceId"] == trace_id}
@@ -81,6 +89,7 @@ def test_calls_of_both_clients_are_one_trace_each(
     command = [TUWEN, "serve", str(repository), "--json", "--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
     # The rate is for callers that trace nothing, who are not to be traced here.
     settings = ("mode=opentelemetry", "level=TIMESTAMPS", "rate=1000000", f"opentelemetry,url={receiver.url}")
+    settings += ("opentelemetry,bsp_schedule_delay=200",)  # milliseconds
     command += ["--", *(f"--trace-config={setting}" for setting in settings)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
@@ -103,7 +112,9 @@ def test_calls_of_both_clients_are_one_trace_each(
             asyncio.run(embed())
         with Client(url, tracing=True) as clip, tracer.start_as_current_span("index"):
             assert all(outcome.ok for outcome in clip.stream_texts(["一只鸟"]))
-        process.terminate()  # which sends what has not been sent yet
+        # A span ends after its answer has left, and one that ends while the server stops may not be sent.
+        receiver.wait_for(5, "InferRequest")
+        process.terminate()
         assert process.wait(60) == 0
 
     own = [span for span in exported.get_finished_spans() if span.context is not None]
