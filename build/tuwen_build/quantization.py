@@ -54,7 +54,8 @@ def _linear(rows: Tensor, weight: Tensor, scale: Tensor, bias: Tensor) -> Tensor
         # 127 * 127 * width stays below 2**31 for any width under 133,000
         products = torch._int_mm(_rows_to_int8(some, its_scale), weight)
         out = outputs[start : start + 256]
-        torch.mul(products, its_scale, out=out)
+        out.copy_(products)  # a product of int32 and float32 converts, too, but more slowly
+        out.mul_(its_scale)
         torch.addcmul(bias, out, scale, out=out)
     return outputs
 

@@ -38,13 +38,15 @@ def test_everybody_has_a_turn_in_every_round(repository: Path, work: Work, work_
         for one in found:
             assert one.encoder.rate > 0
             assert one.encoder_alone.median > 0
-            assert one.saturated.answers.rate > one.alone.rate / 2
+            assert one.saturated.answers.rate > one.alone.answers.rate / 2
+            assert 0 < one.alone.encoder_seconds < one.alone.answers.quantile(1.0)
+            assert 0 < one.alone.added < one.alone.answers.quantile(1.0)
             assert 1 <= one.saturated.batch <= 32
             assert 0 < one.saturated.cpu_seconds < 1
             assert [step.load for step in one.steps] == [0.5, 1.0, 2.0, 4.0]
             assert all(step.answers.latencies for step in one.steps if step.load >= 1)  # half of it may be none so soon
             assert (one.cached is None) == (kind == "images")
-            assert one.cached is None or one.cached.quantile(0.5) < one.alone.quantile(0.99)
+            assert one.cached is None or one.cached.quantile(0.5) < one.alone.answers.quantile(0.99)
     assert [len(rows) for rows in vectors] == [16, 64]
 
 

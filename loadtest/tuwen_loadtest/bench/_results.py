@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from tuwen_build.traffic import Answers
@@ -18,6 +18,7 @@ __all__ = [
     "KINDS",
     "PADDED",
     "Load",
+    "Lone",
     "Results",
     "Round",
     "Saturated",
@@ -55,6 +56,24 @@ class Start:
 
     seconds: float
     memory_mib: float
+
+
+@dataclass(frozen=True)
+class Lone:
+    """A service with one caller.
+
+    Attributes:
+        answers: all that it sent.
+        encoder_seconds: how long the encoder computed for each of them, in the mean, as the server counted.
+    """
+
+    answers: Answers
+    encoder_seconds: float
+
+    @property
+    def added(self) -> float:
+        """Seconds of a call that its encoder did not take, in the mean."""
+        return fmean(self.answers.latencies) - self.encoder_seconds
 
 
 @dataclass(frozen=True)
@@ -100,7 +119,7 @@ class Round:
 
     encoder: Timing
     encoder_alone: Timing
-    alone: Answers
+    alone: Lone
     saturated: Saturated
     steps: Sequence[Step] = ()
     cached: Answers | None = None

@@ -17,7 +17,7 @@ from tuwen_build.server import EmbeddedServer, ServerOptions
 from tuwen_build.traffic import CALLERS, Answers, Work, saturate, send_at
 from tuwen_build.tuning import ENCODERS
 from tuwen_loadtest._usage import usage_of
-from tuwen_loadtest.bench._results import Saturated, Start, Step
+from tuwen_loadtest.bench._results import Lone, Saturated, Start, Step
 
 __all__ = ["Service", "service"]
 
@@ -36,9 +36,14 @@ class Service:
     def __init__(self, server: EmbeddedServer, clip: Client, work: Work, start: Start) -> None:
         self._server, self._clip, self._work, self.start = server, clip, work, start
 
-    def alone(self, kind: str, *, seconds: float) -> Answers:
+    def alone(self, kind: str, *, seconds: float) -> Lone:
         """One caller."""
-        return saturate(self._work.ask(kind, self._clip), concurrency=1, seconds=seconds, warmup=seconds / 4)
+        ask = self._work.ask(kind, self._clip)
+        saturate(ask, concurrency=1, seconds=seconds / 4, warmup=0)
+        before = self._clip.statistics()
+        answers = saturate(ask, concurrency=1, seconds=seconds, warmup=0)
+        done = difference(self._clip.statistics(), before)[ENCODERS[kind]]
+        return Lone(answers, done.compute_seconds / done.requests)
 
     def cached(self, *, seconds: float) -> Answers:
         """One caller, with the same text again."""
