@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import ItemOutcome
+from tuwen_search.errors import SourceError
 from tuwen_search.records import Picture, describe, picture_id
 from tuwen_search.sources import Source
-from tuwen_search.store import MilvusStore
+from tuwen_search.store import MilvusStore, why_not_kept
 
 __all__ = ["Failure", "Indexing", "Report"]
 
@@ -62,9 +63,14 @@ class Indexing:
 
     Args:
         keep_missing: what the source no longer has stays in the collection.
+
+    Raises:
+        SourceError: the source's name is longer than the store can hold, or not UTF-8.
     """
 
     def __init__(self, store: MilvusStore, collection: str, source: Source, *, keep_missing: bool = False) -> None:
+        if reason := why_not_kept({}, source=source.name):
+            raise SourceError(f"a source cannot be kept: {reason}")
         self._store, self._collection, self._source = store, collection, source
         self._keep_missing = keep_missing
         rows = store.every(collection, ["name", "version"], source=source.name)
@@ -83,6 +89,9 @@ class Indexing:
                 self._fail(found.name, "twice", "the source has this name twice; the first is taken")
                 continue
             self._seen.add(found.name)
+            if reason := why_not_kept(found.metadata, name=found.name, version=found.version):
+                self._fail(found.name, "unfit", reason)
+                continue
             if self._known.get(found.name) == found.version:
                 self.report.unchanged += 1
                 continue
@@ -146,4 +155,5 @@ class Indexing:
         self._ready = []
 
     def _fail(self, name: str, reason: str, message: str) -> None:
-        self.report.failures.append(Failure(name, reason, message))
+        printable = name.encode("utf-8", "backslashreplace").decode()  # a file's name may be any bytes
+        self.report.failures.append(Failure(printable, reason, message))

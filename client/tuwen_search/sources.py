@@ -28,10 +28,10 @@ class Found:
     """A picture that has been found and not been read.
 
     Attributes:
-        name: its path within the source, or its key there.
-        version: changes whenever the picture may have.
+        name: its path within the source, or its key there: at most 4,096 bytes in UTF-8.
+        version: changes whenever the picture may have; at most 64 bytes.
         read: its bytes, before the next one is asked for; raises OSError.
-        metadata: what else the source tells.
+        metadata: what else the source tells; at most 64 KiB as JSON.
     """
 
     name: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import logging
 import os
 from collections import Counter
@@ -22,7 +23,7 @@ from tuwen_search.records import Picture, short_hash
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-__all__ = ["IndexType", "MilvusStore", "Space", "default_store"]
+__all__ = ["IndexType", "MilvusStore", "Space", "default_store", "why_not_kept"]
 
 IndexType = Literal["auto", "flat", "hnsw", "ivf_sq8"]
 """``flat`` compares with every vector and is exact; ``hnsw`` walks a graph, fast in memory; ``ivf_sq8`` looks into some
@@ -36,6 +37,7 @@ _INDEXES: Mapping[str, tuple[dict[str, int], dict[str, int]]] = {
 """What each is built and searched with."""
 _TIMEOUT = 60.0
 _LONGEST_NAME = 4096
+_LARGEST_JSON = 65_536  # of Milvus
 _FARTHEST = 16_384  # of Milvus: no page may end behind it
 _ROWS_AT_ONCE = 1_000
 _users: Counter[str] = Counter()  # how many stores of this process have a file open
@@ -311,10 +313,20 @@ def _about_filter(message: str) -> bool:
     return any(word in message for word in ("expression", "parse", "field", "filter"))
 
 
+def why_not_kept(metadata: Mapping[str, Any], **texts: str) -> str:
+    """One line for people if Milvus cannot hold these fields of a picture; empty if it can."""
+    for field, text in texts.items():
+        try:
+            size = len(text.encode("utf-8"))
+        except UnicodeEncodeError:
+            return f"its {field} is not UTF-8"
+        if size > _TEXTS[field]:
+            return f"its {field} has {size:,} bytes, and at most {_TEXTS[field]:,} can be kept"
+    size = len(json.dumps(metadata, ensure_ascii=False, default=str).encode("utf-8", "replace"))
+    return f"its metadata has {size:,} bytes, and at most {_LARGEST_JSON:,} can be kept" if size > _LARGEST_JSON else ""
+
+
 def _row(picture: Picture, vector: NDArray[np.float32]) -> dict[str, Any]:
-    for field in ("source", "name"):
-        if len(getattr(picture, field).encode("utf-8", "surrogateescape")) > _LONGEST_NAME:
-            raise QueryError(f"the {field} of a picture has more than {_LONGEST_NAME} bytes: {picture.name[:80]}...")
     row = {field: getattr(picture, field) for field in (*_TEXTS, *_NUMBERS) if field != "source_id"}
     return {
         **row,

@@ -146,6 +146,31 @@ def test_a_broken_picture_is_left_out_and_told(opened: Open, tmp_path: Path) -> 
     assert found(pictures.search("猫")) == ["a.png"]
 
 
+def test_what_the_store_cannot_hold_is_left_out_and_told(opened: Open, tmp_path: Path) -> None:
+    def pictures() -> Iterator[Found]:
+        for name, metadata in (
+            ("good", {"longest": "猫" * 21_000}),
+            ("a\udcff.png", {}),
+            ("猫" * 1366, {}),
+            ("much", {"longest": "猫" * 22_000}),
+        ):
+            yield Found(name, "1", lambda: picture(1), metadata)
+
+    collection = opened()
+    report = collection.add(Source("somewhere", pictures))
+    assert report.added == collection.count() == 1
+    assert [(failure.name[:7], failure.reason, failure.message) for failure in report.failures] == [
+        ("a\\udcff", "unfit", "its name is not UTF-8"),
+        ("猫" * 7, "unfit", "its name has 4,098 bytes, and at most 4,096 can be kept"),
+        ("much", "unfit", "its metadata has 66,015 bytes, and at most 65,536 can be kept"),
+    ]
+    with pytest.raises(SourceError, match="its source is not UTF-8"):
+        collection.add(Source("\udcff", pictures))
+    odd = tmp_path / os.fsdecode(b"\xff.png")
+    odd.write_bytes(picture(1))
+    assert [failure.name for failure in collection.add(tmp_path).failures] == ["\\udcff.png"]
+
+
 def test_an_interrupted_run_is_gone_on_with(opened: Open) -> None:
     names = [f"{number:04}" for number in range(600)]
     read: list[str] = []
