@@ -16,6 +16,7 @@ import sys
 import sysconfig
 import time
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import psutil
@@ -226,6 +227,16 @@ class TestRefusals:
             ServerOptions(**choice)  # type: ignore[arg-type]
 
 
+def read_until(stream: IO[str], words: str) -> None:
+    """Up to the first line with these words; an end without one fails."""
+    lines = []
+    for line in stream:
+        if words in line:
+            return
+        lines.append(line)
+    pytest.fail(f"{words!r} was not said: {lines}")
+
+
 class TestCommand:
     """`tuwen serve`, as an operator runs it."""
 
@@ -260,8 +271,7 @@ class TestCommand:
             assert process.stderr is not None
             started = json.loads(process.stdout.readline())
             process.send_signal(signal.SIGINT)
-            while "stopping" not in process.stderr.readline():
-                pass
+            read_until(process.stderr, "stopping")
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=60)
         assert process.returncode == 130
@@ -272,8 +282,7 @@ class TestCommand:
         before = segments()
         with self._start(repository, "--verbose") as process:
             assert process.stderr is not None
-            while "loading: text_encoder" not in process.stderr.readline():
-                pass
+            read_until(process.stderr, "loading: text_encoder")
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=60)
         assert process.returncode == 130
@@ -285,8 +294,7 @@ class TestCommand:
             assert process.stderr is not None
             started = json.loads(process.stdout.readline())
             os.kill(started["pid"], signal.SIGKILL)
-            while "ready again" not in process.stderr.readline():
-                assert process.poll() is None
+            read_until(process.stderr, "ready again")
             with Client(started["grpc"]) as clip:  # where it was before
                 assert clip.embed_texts(["一只猫"]).shape == (1, 64)
             [server] = psutil.Process(process.pid).children()
@@ -309,10 +317,8 @@ class TestCommand:
                 stubs = psutil.Process(started["pid"]).children()
                 [stub] = [child for child in stubs if f"{model}_0_0" in child.cmdline()]
                 stub.kill()
-                while f"the Python process of {model} died" not in process.stderr.readline():
-                    assert process.poll() is None
-                while "ready again" not in process.stderr.readline():
-                    assert process.poll() is None
+                read_until(process.stderr, f"the Python process of {model} died")
+                read_until(process.stderr, "ready again")
                 np.testing.assert_allclose(clip.embed_texts(["一只猫"]), expected, atol=1e-5)
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=60)

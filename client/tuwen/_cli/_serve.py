@@ -71,12 +71,12 @@ def serve(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     typer.echo(f"loading {repository}", err=True)
     with EmbeddedServer(repository, options, on_log_line=show) as server:
-        urls = {"grpc": server.grpc_url, "http": server.http_url, "metrics": server.metrics_url}
-        if as_json:
-            print_json({"ready": True, "pid": server.pid, **urls})
-        else:
-            typer.echo(f"ready: gRPC {urls['grpc']}, HTTP {urls['http']}, metrics {urls['metrics']}")
         try:
+            urls = {"grpc": server.grpc_url, "http": server.http_url, "metrics": server.metrics_url}
+            if as_json:
+                print_json({"ready": True, "pid": server.pid, **urls})
+            else:
+                typer.echo(f"ready: gRPC {urls['grpc']}, HTTP {urls['http']}, metrics {urls['metrics']}")
             supervise(server, restarts=restarts, say=lambda line: typer.echo(line, err=True))
         except KeyboardInterrupt:
             typer.echo("stopping: letting requests in flight finish", err=True)
