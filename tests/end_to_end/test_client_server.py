@@ -56,6 +56,16 @@ def test_a_client_works_on_both_sides_of_a_fork(server: EmbeddedServer, preproce
     assert finished.stdout.strip() == "equal", finished.stderr
 
 
+def test_a_text_that_comes_again_never_waits_for_the_batcher(client: Client) -> None:
+    """Triton 2.51 looks again after half a second where it missed that a model became free."""
+    latencies = []
+    for _ in range(1_000):
+        start = time.perf_counter()
+        client.embed_texts(["一只猫又来了"])
+        latencies.append(time.perf_counter() - start)
+    assert sum(latency > 0.4 for latency in latencies) <= 1, sorted(latencies)[-20:]
+
+
 @pytest.fixture
 def pixels(server: EmbeddedServer) -> Iterator[Client]:
     with Client(server.grpc_url, preprocess="client") as connected:

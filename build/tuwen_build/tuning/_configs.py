@@ -48,5 +48,6 @@ def limit_waiting(repository: Path, longest: Mapping[str, float]) -> None:
     for kind, seconds in longest.items():
         for model in (PREPROCESSING[kind], ENCODERS[kind]):
             config = read_config(config_path(repository, model))
-            config.dynamic_batching.default_queue_policy.default_timeout_microseconds = round(seconds * 1e6)
-            write_config(config, config_path(repository, model))
+            if config.dynamic_batching.HasField("default_queue_policy"):  # the tokenization has none
+                config.dynamic_batching.default_queue_policy.default_timeout_microseconds = round(seconds * 1e6)
+                write_config(config, config_path(repository, model))
