@@ -47,7 +47,7 @@ demo-checkpoint: data/emoji/sources.json
 demo-scores: data/emoji/sources.json
 	$(BIN)/python -m tuwen_build.demo._scores data/emoji
 
-# The service and its peers on the same work: about half an hour on two cores.
+# The service and its peers on the same work: half an hour to an hour on two cores.
 bench: .venv/.dev
 	loadtest/tuwen_loadtest/bench/peers.sh
 	$(BIN)/python -m tuwen_loadtest.bench
