@@ -37,7 +37,7 @@ def choose_precision() -> PrecisionChoice:
         return PrecisionChoice("fp32", f"{name} has no tensor cores")
     if not cpu_has_bf16_tiles() and not torch.cpu._is_avx512_bf16_supported():
         return PrecisionChoice("fp32", f"this CPU has no bf16 arithmetic; {_INT8}")
-    # A unit for bf16 need not be fast: Intel's AVX-512 BF16 without AMX takes twice the time of fp32.
+    # A unit for bf16 need not be fast: Intel's AVX-512 BF16 without AMX takes 1.7 times as long as fp32.
     factor = bf16_speedup()
     if factor >= _WORTH_ROUNDING:
         return PrecisionChoice("bf16", f"this CPU multiplies bf16 matrices {factor:.1f} times as fast as fp32")
