@@ -89,11 +89,11 @@ class Indexing:
                 self._fail(found.name, "twice", "the source has this name twice; the first is taken")
                 continue
             self._seen.add(found.name)
-            if reason := why_not_kept(found.metadata, name=found.name, version=found.version):
-                self._fail(found.name, "unfit", reason)
-                continue
             if self._known.get(found.name) == found.version:
                 self.report.unchanged += 1
+                continue
+            if reason := why_not_kept(found.metadata, name=found.name, version=found.version):
+                self._fail(found.name, "unfit", reason)
                 continue
             try:
                 data = found.read()
