@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from tuwen_build.attention import join_projections
 from tuwen_build.checkpoints import Checkpoint
 from tuwen_build.folding import fold_quick_gelu
 from tuwen_build.quantization import quantized
@@ -59,22 +60,21 @@ class TextEncoder(nn.Module):
 def vision_encoder(checkpoint: Checkpoint, precision: Precision) -> VisionEncoder:
     """The vision encoder of a checkpoint, in eval mode."""
     rules = checkpoint.preprocessing
-    tower = _converted(checkpoint.vision, precision)
-    return VisionEncoder(tower, rules.mean, rules.std, _DTYPES[precision]).eval()
+    tower = copy.deepcopy(checkpoint.vision)  # conversions work in place, and the reference shares these weights
+    join_projections(tower)
+    return VisionEncoder(_converted(tower, precision), rules.mean, rules.std, _DTYPES[precision]).eval()
 
 
 def text_encoder(checkpoint: Checkpoint, precision: Precision) -> TextEncoder:
     """The text encoder of a checkpoint, in eval mode."""
-    tower = _converted(checkpoint.text, precision)
+    tower = copy.deepcopy(checkpoint.text)
     use_packed_attention(tower)
-    return TextEncoder(tower, _DTYPES[precision]).eval()
+    return TextEncoder(_converted(tower, precision), _DTYPES[precision]).eval()
 
 
 def _converted(tower: nn.Module, precision: Precision) -> nn.Module:
-    """A tower of its own: conversions work in place, and the reference shares these weights."""
-    copied = copy.deepcopy(tower)
-    fold_quick_gelu(copied)
-    return quantized(copied) if precision == "int8" else copied
+    fold_quick_gelu(tower)
+    return quantized(tower) if precision == "int8" else tower
 
 
 def _unit(embedding: Tensor) -> Tensor:

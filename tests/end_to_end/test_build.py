@@ -9,13 +9,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers import CLIPVisionConfig
+from transformers.models.clip.modeling_clip import CLIPMLP
 
 from tuwen import BuildError, InvalidArgumentError
 from tuwen_build.errors import CheckpointError, ExportError, NotARepositoryError, OutputExistsError
 from tuwen_build.export import device_constants, export
+from tuwen_build.folding import fold_quick_gelu
 from tuwen_build.hashing import sha256_of
 from tuwen_build.manifest import Manifest
-from tuwen_build.quantization import Int8Linear
+from tuwen_build.quantization import Int8FeedForward, Int8Linear
 from tuwen_build.repository import BuildOptions, build_repository
 from tuwen_build.verify import bound
 
@@ -125,6 +128,18 @@ class TestPrecision:
             off = (layer(inputs) - plain(inputs)).abs().amax(-1)
         assert (off < 0.02 * inputs.abs().amax(-1)).all()  # of every row, as its own scale has it
         assert off.max() > 0
+
+    @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+    def test_int8_feed_forward_blocks_are_their_two_layers(self, tmp_path: Path) -> None:
+        block = CLIPMLP(CLIPVisionConfig(hidden_size=24, intermediate_size=96, hidden_act="quick_gelu")).eval()
+        fold_quick_gelu(nn.Sequential(block))
+        export(Int8FeedForward(block).eval(), (torch.randn(2, 3, 24),), tmp_path / "block.pt")
+        joined = torch.jit.load(tmp_path / "block.pt")  # type: ignore[no-untyped-call]
+        inputs = torch.randn(5, 120, 24)
+        with torch.inference_mode():
+            apart = Int8Linear(block.fc2)(nn.functional.silu(Int8Linear(block.fc1)(inputs)))
+            assert torch.equal(joined(inputs), apart)
+            assert 0 < (apart - block(inputs)).abs().max() < 0.02 * apart.abs().max()
 
     def test_bounds_grow_with_depth_and_roundoff(self) -> None:
         assert bound("fp32", 48).max_abs == 1e-5

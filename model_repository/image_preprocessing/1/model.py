@@ -45,7 +45,9 @@ class TritonPythonModel:
 
     def execute(self, requests):
         images = [pb_utils.get_input_tensor_by_name(request, "image").as_numpy()[:, 0] for request in requests]
-        outcomes = self._pool.map(self._preprocess, chain.from_iterable(images))
+        encoded = list(chain.from_iterable(images))
+        in_turn = self._pool.map if len(encoded) > 1 else map  # no thread has to wake for one image
+        outcomes = in_turn(self._preprocess, encoded)
         return [self._respond(request, [next(outcomes) for _ in batch]) for request, batch in zip(requests, images)]
 
     def finalize(self):
