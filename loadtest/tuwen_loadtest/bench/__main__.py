@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from transformers import BertTokenizer, ChineseCLIPImageProcessorPil, ChineseCLI
 
 from tuwen_build.allocation import keep_freed_memory
 from tuwen_build.encoders import Precision
+from tuwen_build.hardware import choose_precision
 from tuwen_build.options import BuildOptions
 from tuwen_build.quiet import quiet_transformers
 from tuwen_build.repository import build_repository
@@ -65,13 +66,23 @@ def main() -> None:
 
 
 def _build(checkpoint: Path) -> Mapping[str, Path]:
-    precisions: tuple[Precision, ...] = ("fp32", "bf16", "fp16" if torch.cuda.is_available() else "int8")
     repositories: dict[str, Path] = {}
-    for precision in precisions:
+    for precision in _precisions():
         _console.print(f"{precision}: building")
         repositories[precision] = checkpoint.with_name(precision)
         build_repository(str(checkpoint), repositories[precision], BuildOptions(precision=precision))
     return repositories
+
+
+def _precisions() -> Sequence[Precision]:
+    """All that this machine computes fast; bf16 on a CPU without units for it would take twice the time of the rest."""
+    if torch.cuda.is_available():
+        return "fp32", "bf16", "fp16"
+    choice = choose_precision()
+    if choice.precision == "bf16":
+        return "fp32", "bf16", "int8"
+    _console.print(f"without bf16: {choice.reason}")
+    return "fp32", "int8"
 
 
 def _measure(checkpoint: Path, repositories: Mapping[str, Path], work: Work, plan: Plan) -> Results:
