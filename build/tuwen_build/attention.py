@@ -42,7 +42,7 @@ class JoinedAttention(nn.Module):
 def join_projections(tower: nn.Module) -> None:
     """Replace every self-attention of a tower of CLIP's transformer, in place; what it computes stays the same.
 
-    It pays where rows are many: a picture has 50 and more, while a single short text would take 5 % longer.
+    It pays where rows are many, as a picture's are; a single short text would take longer.
     """
     for name, module in list(tower.named_children()):
         if all(hasattr(module, projection) for projection in ("config", *_PROJECTIONS)):
@@ -53,7 +53,8 @@ def join_projections(tower: nn.Module) -> None:
 
 @torch.no_grad()
 def _joined(projections: list[Any]) -> nn.Linear:
-    joined = nn.Linear(projections[0].in_features, sum(linear.out_features for linear in projections))
+    width = sum(linear.out_features for linear in projections)
+    joined = nn.Linear(projections[0].in_features, width, device="meta")  # nothing is drawn that goes at once
     joined.weight = nn.Parameter(torch.cat([linear.weight for linear in projections]))
     joined.bias = nn.Parameter(torch.cat([linear.bias for linear in projections]))
     return joined

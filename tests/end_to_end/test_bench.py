@@ -44,7 +44,8 @@ def test_everybody_has_a_turn_in_every_round(repository: Path, work: Work, work_
             assert 1 <= one.saturated.batch <= 32
             assert 0 < one.saturated.cpu_seconds < 1
             assert [step.load for step in one.steps] == [0.5, 1.0, 2.0, 4.0]
-            assert all(step.answers.latencies for step in one.steps if step.load >= 1)  # half of it may be none so soon
+            # At half of it there may be none so soon; twice a tiny model's is more than one event loop can ask for.
+            assert one.steps[1].answers.latencies
             assert (one.cached is None) == (kind == "images")
             assert one.cached is None or one.cached.quantile(0.5) < one.alone.answers.quantile(0.99)
     assert [len(rows) for rows in vectors] == [16, 64]
