@@ -70,11 +70,12 @@ def page(gallery: Path) -> Iterator[tuple[str, dict[str, str]]]:
 def wait_for(url: str, process: subprocess.Popen[str]) -> None:
     for _ in range(300):
         try:
-            get(url)
+            status, _, _ = get(url)
         except urllib.error.URLError:
             assert process.poll() is None
             time.sleep(0.1)
         else:
+            assert status == 200  # also of who comes as soon as it listens
             return
     raise TimeoutError(url)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,23 +78,32 @@ def serve(options: WebOptions) -> None:
 
     roots = [folder.resolve() for folder in options.folders]
     shared: list[Service] = []
+    opening = asyncio.Lock()
 
-    async def start() -> None:
-        client = AsyncClient(options.url, timeout=options.timeout, tls=options.tls, headers=options.headers)
-        collection = await AsyncCollection.open(options.collection, client, store=options.store)
-        card = await client.model_card()
-        shared.append(Service(client, collection, card, options.upload_mib, options.examples))
+    async def service() -> Service:
+        """Opened by whoever is first: NiceGUI answers requests while its startup handlers still run."""
+        async with opening:
+            if not shared:
+                async with AsyncExitStack() as unless_opened:
+                    client = AsyncClient(options.url, timeout=options.timeout, tls=options.tls, headers=options.headers)
+                    unless_opened.push_async_callback(client.close)
+                    card = await client.model_card()
+                    collection = await AsyncCollection.open(options.collection, client, store=options.store)
+                    unless_opened.pop_all()
+                shared.append(Service(client, collection, card, options.upload_mib, options.examples))
+        return shared[0]
 
     async def stop() -> None:
-        for service in shared:
-            await service.collection.close()
-            await service.client.close()
+        for opened in shared:
+            await opened.collection.close()
+            await opened.client.close()
 
     async def page(q: str = "", language: str = options.language) -> None:
-        await build_page(shared[0], "en" if language == "en" else "zh", q)
+        await build_page(await service(), "en" if language == "en" else "zh", q)
 
     async def picture(picture_id: str) -> Response:
-        found = await shared[0].collection.get(picture_id) if re.fullmatch("[0-9a-f]{32}", picture_id) else None
+        known = re.fullmatch("[0-9a-f]{32}", picture_id)
+        found = await (await service()).collection.get(picture_id) if known else None
         if found is None:
             raise HTTPException(404)
         path = file_of(found, roots)
@@ -100,7 +111,7 @@ def serve(options: WebOptions) -> None:
             return FileResponse(path, media_type=MEDIA_TYPES[path.suffix.lower()])
         return Response(found.thumbnail, media_type="image/webp")
 
-    app.on_startup(start)
+    app.on_startup(service)
     app.on_shutdown(stop)
     app.add_api_route("/pictures/{picture_id}", picture)
     app.add_middleware(Guard, most_bytes=options.upload_mib << 20)
