@@ -96,8 +96,8 @@ def _product(rows: Tensor, layer: _Layer, outputs: Tensor, scratch: Tensor) -> N
     """Rows (n, in) into outputs (n, out); scratch (n, in) is overwritten, and may be the rows."""
     weight, scale, bias = layer
     its_scale = _scale_of_rows(rows)
-    quantized = torch.mul(rows, its_scale.reciprocal(), out=scratch).round_().to(torch.int8)
-    products = torch._int_mm(quantized, weight)  # 127 * 127 * width: below 2**31 for any width under 133,000
+    integers = torch.mul(rows, its_scale.reciprocal(), out=scratch).round_().to(torch.int8)
+    products = torch._int_mm(integers, weight)  # 127 * 127 * width: below 2**31 for any width under 133,000
     outputs.copy_(products).mul_(its_scale)  # a product of int32 and float32 converts, too, but more slowly
     torch.addcmul(bias, outputs, scale, out=outputs)
 
