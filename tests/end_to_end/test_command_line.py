@@ -8,14 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.checkpoints import TextSizes, write_taiyi
-from tests.command import TUWEN, tuwen
+from tests.command import TUWEN, started, tuwen, wait_until
 from tuwen import Client, EmbeddingTable
 from tuwen_build.hardware import choose_precision
 from tuwen_build.samples import sample
@@ -93,14 +92,11 @@ def test_status(server: EmbeddedServer, client: Client) -> None:
 
 
 def test_status_shows_the_throughput_of_now(server: EmbeddedServer, client: Client) -> None:
-    process = subprocess.Popen(
-        [TUWEN, "status", "--url", server.grpc_url, "--json", "--over", "2"], stdout=subprocess.PIPE, text=True
-    )
-    while process.poll() is None:
-        client.embed_texts(["一只猫"])
-    assert process.stdout is not None
-    with process.stdout as stdout:
-        models = json.loads(stdout.read())["models"]
+    command = [TUWEN, "status", "--url", server.grpc_url, "--json", "--over", "2"]
+    with started(command, stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            client.embed_texts(["一只猫"])
+        models = json.loads(process.stdout.read())["models"]
     assert models["text_embedding"]["items_per_second"] > 1
     assert models["vision_encoder"]["items_per_second"] == 0
 
@@ -179,15 +175,11 @@ def test_embed_that_is_interrupted_keeps_what_it_has(server: EmbeddedServer, tmp
     texts, output = tmp_path / "texts.txt", tmp_path / "vectors.npz"
     texts.write_text("\n".join(f"第{number}句" for number in range(200_000)), encoding="utf-8")
     command = [TUWEN, "embed", "--texts-from", str(texts), "-o", str(output), "-u", server.grpc_url]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
     parts = tmp_path / "vectors.npz.parts"
-    while not (parts / "000000.npz").exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
-    assert process.stderr is not None
-    process.stderr.close()
+    with started(command, stderr=subprocess.PIPE) as process:
+        wait_until((parts / "000000.npz").exists, running=process)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
     texts.write_text("\n".join(f"第{number}句" for number in range(6_000)), encoding="utf-8")
     finished = tuwen("embed", "--texts-from", str(texts), "-o", str(output), "-u", server.grpc_url, "--json")
     assert json.loads(finished.stdout)["already_there"] >= 4096

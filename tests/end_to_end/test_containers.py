@@ -8,11 +8,11 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.command import started, wait_until
 from tuwen import Client
 from tuwen_build.server import EmbeddedServer, ServerOptions
 
@@ -74,13 +74,9 @@ def test_the_server_for_cpus_starts_and_answers(repository: Path, tmp_path: Path
 
     # In an image there is no other Python whose packages could help out.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    with subprocess.Popen(command, env=environment) as process, Client(f"localhost:{free.grpc_port}") as clip:
-        deadline = time.monotonic() + 120
+    with started(command, env=environment) as process, Client(f"localhost:{free.grpc_port}") as clip:
         assert not healthy()
-        while not clip.is_ready():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        wait_until(clip.is_ready, running=process, seconds=120)
         assert healthy()
         assert clip.embed_texts(["一只猫"]).shape == (1, clip.model_card().embedding_dimension)
         process.terminate()

@@ -18,6 +18,7 @@ import trustme
 import yaml
 
 from tests.chart import rendered
+from tests.command import wait_until
 from tuwen import Client, RetryPolicy, ServerError, Tls
 from tuwen_build.server import EmbeddedServer, ServerOptions
 from tuwen_build.server._runtime import find_runtime
@@ -112,10 +113,7 @@ def edge(request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pyt
     with ExitStack() as stack:
         running = Edge(repository, folder, secret, stack)
         with Client(running.url, tls=running.tls) as clip:
-            deadline = time.monotonic() + 20
-            while not clip.is_ready():
-                assert time.monotonic() < deadline, (folder / "envoy.log").read_text()[-2000:]
-                time.sleep(0.2)
+            wait_until(clip.is_ready, seconds=20)
         yield running
 
 
@@ -161,11 +159,7 @@ def test_a_pod_s_own_arguments_start_a_server(repository: Path, tmp_path: Path) 
         try:
             tls = Tls(ca=secret / "ca.crt")
             with Client(f"localhost:{free.grpc_port}", tls=tls, retries=ONCE) as clip:
-                deadline = time.monotonic() + 60
-                while not clip.is_ready():
-                    assert process.poll() is None, (tmp_path / "log").read_text()[-3000:]
-                    assert time.monotonic() < deadline
-                    time.sleep(0.2)
+                wait_until(clip.is_ready, running=process)
                 assert clip.embed_texts(["一只猫"]).shape == (1, 64)
             process.terminate()
             assert process.wait(60) == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.command import TUWEN, tuwen
+from tests.command import TUWEN, started, tuwen, wait_until
 from tuwen import Client
 from tuwen_build.server import EmbeddedServer
 from tuwen_search import Collection, Query
@@ -53,10 +52,8 @@ def test_twenty_thousand_pictures_are_indexed_once_each_though_it_is_killed_and_
     command = [TUWEN, "index", str(folder), "--into", "pictures", "--store", store, "--url", server.grpc_url, "--json"]
     for how in (signal.SIGKILL, signal.SIGINT):
         before = embedded(server)
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            while embedded(server) < before + 5_000:
-                assert process.poll() is None
-                time.sleep(0.1)
+        with started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            wait_until(lambda before=before: embedded(server) >= before + 5_000, running=process, seconds=300)
             process.send_signal(how)
             _, errors = process.communicate(timeout=60)
         assert process.returncode in (-signal.SIGKILL, 130), errors

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
@@ -23,7 +24,7 @@ import psutil
 import pytest
 
 from tests import metrics
-from tests.command import TUWEN, tuwen
+from tests.command import TUWEN, started, tuwen, wait_until
 from tuwen import Client, InvalidArgumentError, RetryPolicy
 from tuwen_build.allocation import ALLOCATOR_SETTINGS
 from tuwen_build.errors import (
@@ -97,8 +98,7 @@ class TestLife:
         with EmbeddedServer(repository, ON_FREE_PORTS) as server:
             pid = server.pid
             os.kill(pid, signal.SIGKILL)
-            while server.poll() is None:
-                time.sleep(0.05)
+            wait_until(lambda: server.poll() is not None)
         assert group_members(pid) == []
         assert segments() <= before
 
@@ -240,10 +240,10 @@ def read_until(stream: IO[str], words: str) -> None:
 class TestCommand:
     """`tuwen serve`, as an operator runs it."""
 
-    def _start(self, repository: Path, *options: str) -> subprocess.Popen[str]:
+    def _start(self, repository: Path, *options: str) -> AbstractContextManager[subprocess.Popen[str]]:
         free_ports = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
         command = [TUWEN, "serve", str(repository), *free_ports, "--json", *options]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_a_signal_stops_it_cleanly(self, repository: Path, number: signal.Signals) -> None:

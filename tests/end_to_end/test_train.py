@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import ChineseCLIPModel
 
-from tests.command import TUWEN, tuwen
+from tests.command import TUWEN, started, tuwen, wait_until
 from tests.shapes import write_shapes
 
 SETTINGS = (
@@ -100,10 +99,8 @@ def test_ctrl_c_loses_nothing(shapes: Path, trained: Path) -> None:
         *(TUWEN, "train", str(shapes), "-o", str(output)),
         *("--architecture", str(shapes / "architecture.json"), *SETTINGS),
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
-        state, deadline = output.with_name("interrupted.training") / "state.pt", time.monotonic() + 120
-        while not state.exists() and time.monotonic() < deadline and running.poll() is None:
-            time.sleep(0.02)
+    with started(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+        wait_until((output.with_name("interrupted.training") / "state.pt").exists, running=running, seconds=120)
         running.send_signal(signal.SIGINT)
         shown = running.communicate(timeout=60)[0]
     assert running.returncode == 130, shown

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -17,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.command import TUWEN, tuwen
+from tests.command import TUWEN, started, tuwen, wait_until
 from tuwen import Client
 from tuwen_build.repository import build_repository
 from tuwen_build.server import EmbeddedServer, ServerOptions
@@ -56,28 +55,25 @@ def page(gallery: Path) -> Iterator[tuple[str, dict[str, str]]]:
         # NiceGUI expects to be in a test of its own kind where it sees pytest.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
         pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        with started(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
             assert process.stdout is not None
             assert "gallery: 142 pictures" in process.stdout.readline()
             url = f"http://127.0.0.1:{port}"
-            wait_for(url, process)
+            wait_until(lambda: answers(url), running=process)
             yield url, ids
             process.send_signal(signal.SIGTERM)
             _, errors = process.communicate(timeout=30)
         assert "Traceback" not in errors
 
 
-def wait_for(url: str, process: subprocess.Popen[str]) -> None:
-    for _ in range(300):
-        try:
-            status, _, _ = get(url)
-        except urllib.error.URLError:
-            assert process.poll() is None
-            time.sleep(0.1)
-        else:
-            assert status == 200  # also of who comes as soon as it listens
-            return
-    raise TimeoutError(url)
+def answers(url: str) -> bool:
+    """Whether somebody listens; who comes as soon as that is so gets the page, too."""
+    try:
+        status, _, _ = get(url)
+    except urllib.error.URLError:
+        return False
+    assert status == 200
+    return True
 
 
 def get(url: str) -> tuple[int, dict[str, str], bytes]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from tests.command import wait_until
 from tuwen import InvalidArgumentError, Tls
 from tuwen_build.samples import sample
 from tuwen_loadtest._connection import Connection
@@ -287,9 +288,7 @@ nv_gpu_memory_used_bytes{gpu_uuid="GPU-2"} 2097152
         with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
             with watch([f"http://127.0.0.1:{server.server_port}/metrics"]) as readings:
-                end = time.monotonic() + 20
-                while not readings and time.monotonic() < end:
-                    time.sleep(0.05)
+                wait_until(lambda: readings, seconds=20)
             server.shutdown()
         return readings
 
@@ -355,10 +354,7 @@ class TestRelay:
             wire.sendall(b"hello")
             assert wire.recv(5) == b"hello"
             relay.cut()
-            end = time.monotonic() + 10
-            while not self.resets and time.monotonic() < end:
-                time.sleep(0.02)
-            assert self.resets
+            wait_until(lambda: self.resets, seconds=10)
 
 
 def test_options_are_checked() -> None:
