@@ -16,7 +16,8 @@ demo: .venv/.serve
 test: .venv/.dev lint
 	tests/reference/install.sh
 	tests/judges.sh
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone" --numprocesses logical --maxprocesses 4; \
+	rest=$$?; $(BIN)/python -m pytest -m alone && exit $$rest
 
 # Every attack in full: about fifteen minutes on two cores.
 test-faults: .venv/.dev

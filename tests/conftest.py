@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.checkpoints import run_reference
 from tuwen import Client
@@ -23,6 +25,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 keep_freed_memory()  # builds of large models are a good part of all tests
 
 Embeddings = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+class ByFixtures(LoadScopeScheduling):
+    """Where processes share the tests, a module is for one of them, as is a family: their fixtures are made once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module, _, test = nodeid.partition("::")
+        return module + test[test.index("[") :] if "[" in test and module.endswith("test_families.py") else module
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFixtures:
+    """Instead of what ``--dist`` chooses; its groups by mark do nothing with pytest 9.2 (pytest-xdist 3.8)."""
+    return ByFixtures(config, log)
 
 
 @pytest.fixture(scope="module", autouse=True)

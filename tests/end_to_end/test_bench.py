@@ -12,6 +12,8 @@ from tuwen_loadtest.bench._loop import Loop, write_work
 from tuwen_loadtest.bench._rounds import Ours, Plan, compare, curves
 from tuwen_loadtest.bench._service import service
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def work() -> Work:

@@ -19,6 +19,8 @@ from tuwen_build.repository import build_repository
 from tuwen_build.seeded import write_seeded_checkpoint
 from tuwen_build.server import EmbeddedServer, ServerOptions
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def attacked(repository: Path) -> Iterator[EmbeddedServer]:

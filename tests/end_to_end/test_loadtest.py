@@ -22,6 +22,8 @@ from tuwen_build.samples import sample
 from tuwen_build.server import EmbeddedServer, ServerOptions
 from tuwen_loadtest._samples import Sample, read_samples
 
+pytestmark = pytest.mark.alone
+
 LOCUSTFILE = Path(__file__).parents[2] / "loadtest" / "locustfile.py"
 PICTURES = str(sample("cat.jpg").parent)
 

@@ -19,6 +19,8 @@ from tests.name_server import NameServer
 from tuwen import AsyncClient, Client
 from tuwen_build.server import ServerOptions
 
+pytestmark = pytest.mark.alone
+
 HOSTS = ["127.0.0.1", "127.0.0.2"]
 
 

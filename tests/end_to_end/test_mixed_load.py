@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from tests.images import huge_png
@@ -16,6 +17,8 @@ from tuwen._requests import assemble, batch_of, parse
 from tuwen._routes import Routes
 from tuwen_build.samples import PHOTOGRAPHS, sample
 from tuwen_build.server import EmbeddedServer
+
+pytestmark = pytest.mark.alone
 
 CALLS = 2_000
 PHOTOS = [sample(name).read_bytes() for name in PHOTOGRAPHS]

@@ -23,6 +23,7 @@ from tuwen_build.server import EmbeddedServer, ServerOptions
 from tuwen_build.traffic import photographs
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.skipif(program("prometheus") is None, reason="Prometheus is not there"),
     pytest.mark.filterwarnings("ignore::tuwen.TextTruncatedWarning"),
 ]

@@ -19,6 +19,8 @@ from tuwen_build.samples import PHOTOGRAPHS, sample
 from tuwen_build.server import EmbeddedServer, ServerOptions
 from tuwen_build.traffic import Answers, photographs, saturate, send_at
 
+pytestmark = pytest.mark.alone
+
 THREADS, CALLS, TIMEOUT = 48, 5, 10.0
 
 

@@ -16,6 +16,8 @@ from tuwen._routes import Priority
 from tuwen_build.server import EmbeddedServer
 from tuwen_build.traffic import photographs
 
+pytestmark = pytest.mark.alone
+
 JOBS, CALLS = 16, 15
 
 

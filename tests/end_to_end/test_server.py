@@ -39,6 +39,8 @@ from tuwen_build.manifest import Manifest
 from tuwen_build.samples import sample
 from tuwen_build.server import EmbeddedServer, ServerOptions, _runtime, supervise
 
+pytestmark = pytest.mark.alone
+
 ON_FREE_PORTS = ServerOptions.on_free_ports()
 
 

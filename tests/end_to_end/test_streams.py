@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from tuwen import Client
 from tuwen._images import encoded_bytes
 from tuwen_build.server import EmbeddedServer, ServerOptions
+
+pytestmark = pytest.mark.alone
 
 COUNT = 20_000
 IMAGES = [encoded_bytes(Image.new("RGB", (8, 8), (shade, 255 - shade, 40))) for shade in range(0, 250, 5)]

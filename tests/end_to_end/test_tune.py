@@ -20,6 +20,8 @@ from tuwen_build.tuning import Settings, Trial
 from tuwen_build.tuning._settings import ENCODERS, layouts
 from tuwen_build.tuning._tuner import best_of
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def tuned(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
