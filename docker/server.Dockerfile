@@ -47,9 +47,11 @@ LABEL org.opencontainers.image.title="tuwen-server" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN --mount=type=bind,source=docker/locks/server.txt,target=/tmp/server.txt \
     pip install --no-cache-dir --no-deps --require-hashes --requirement /tmp/server.txt
-# glibc would return every large buffer to the system after use, and take it anew for the next batch.
+# glibc would return every large buffer to the system after use, and take it anew for the next batch; libgomp's threads
+# would keep their cores for milliseconds after each loop.
 ENV MALLOC_MMAP_THRESHOLD_=1073741824 \
-    MALLOC_TRIM_THRESHOLD_=1073741824
+    MALLOC_TRIM_THRESHOLD_=1073741824 \
+    GOMP_SPINCOUNT=10000
 # By number, so that Kubernetes can see that it is not root
 USER 10001:10001
 EXPOSE 8000 8001 8002

@@ -36,6 +36,7 @@ from tuwen_build.errors import (
     UnsupportedPlatformError,
 )
 from tuwen_build.manifest import Manifest
+from tuwen_build.openmp import OPENMP_SETTINGS
 from tuwen_build.samples import sample
 from tuwen_build.server import EmbeddedServer, ServerOptions, _runtime, supervise
 
@@ -119,13 +120,14 @@ class TestLife:
             clip.close()
 
 
-class TestMemory:
-    """Freed memory is kept for the next batch, unless the user knows better."""
+class TestEnvironment:
+    """Freed memory is kept for the next batch, and waiting threads sleep soon, unless the user knows better."""
 
-    def test_the_allocator_keeps_what_batches_need(self, server: EmbeddedServer) -> None:
+    def test_every_process_has_the_settings(self, server: EmbeddedServer) -> None:
         for member in group_members(server.pid):
             environment = Path(f"/proc/{member}/environ").read_text().split("\0")
-            assert {f"{name}={value}" for name, value in ALLOCATOR_SETTINGS.items()} <= set(environment)
+            settings = ALLOCATOR_SETTINGS | OPENMP_SETTINGS
+            assert {f"{name}={value}" for name, value in settings.items()} <= set(environment)
 
     def test_what_the_user_sets_stays(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tuwen_build.allocation import ALLOCATOR_SETTINGS
 from tuwen_build.errors import UnsupportedPlatformError
+from tuwen_build.openmp import OPENMP_SETTINGS
 
 __all__ = ["Runtime", "find_runtime"]
 
@@ -47,6 +48,7 @@ class Runtime:
         paths = [*map(str, self.library_path), os.environ.get("LD_LIBRARY_PATH", "")]
         return {
             **ALLOCATOR_SETTINGS,
+            **OPENMP_SETTINGS,
             **os.environ,
             "LD_LIBRARY_PATH": os.pathsep.join(filter(None, paths)),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import IO, Any, cast
 
 from tuwen_build.allocation import ALLOCATOR_SETTINGS
+from tuwen_build.openmp import OPENMP_SETTINGS
 from tuwen_build.traffic import Work
 from tuwen_loadtest.bench._results import Timing
 
@@ -39,8 +40,8 @@ class Loop:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - ends with the loop
         self._process = subprocess.Popen(
             [python, str(_HERE / "_loops.py"), name, str(source), str(work_file)],
-            # The encoder is the limit of the service, and so keeps freed memory as that does.
-            env=environment(threads) | (ALLOCATOR_SETTINGS if name == "encoder" else {}),
+            # The encoder is the limit of the service, and so has its settings.
+            env=environment(threads) | (ALLOCATOR_SETTINGS | OPENMP_SETTINGS if name == "encoder" else {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
