@@ -19,6 +19,7 @@ from tritonclient.utils import InferenceServerException
 from tuwen import Client, InvalidItemsError
 from tuwen_build.samples import PHOTOGRAPHS, awkward_images, sample
 from tuwen_build.server import EmbeddedServer
+from tuwen_build.traffic import photographs
 
 FORK = """
 import multiprocessing, sys
@@ -64,6 +65,21 @@ def test_a_text_that_comes_again_never_waits_for_the_batcher(client: Client) -> 
         client.embed_texts(["一只猫又来了"])
         latencies.append(time.perf_counter() - start)
     assert sum(latency > 0.4 for latency in latencies) <= 1, sorted(latencies)[-20:]
+
+
+@pytest.mark.parametrize(("kind", "count"), [("texts", 2), ("texts", 8), ("texts", 64), ("images", 16), ("images", 32)])
+def test_a_call_of_several_items_never_waits_for_the_batcher(client: Client, kind: str, count: int) -> None:
+    """Nor does what it sends wait behind itself for a batcher that nobody wakes."""
+    [photo] = photographs(1, size=(64, 64))
+    latencies = []
+    for number in range(10):
+        start = time.perf_counter()
+        if kind == "texts":
+            client.embed_texts([f"第{number}次的第{item}句" for item in range(count)])
+        else:
+            client.embed_images([photo] * count)
+        latencies.append(time.perf_counter() - start)
+    assert sum(latency > 0.45 for latency in latencies) <= 1, sorted(latencies)
 
 
 @pytest.fixture
