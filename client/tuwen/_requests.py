@@ -48,8 +48,10 @@ Tensor: TypeAlias = "NDArray[np.float32] | NDArray[np.bool_] | tuple[bytes, ...]
 Part: TypeAlias = list[tuple[tuple[int, ...], Any]]
 """Items of one request, each with its positions in the call or stream."""
 
-# Small requests spread over the server's batches; Triton joins them again. Larger ones only save overhead.
+# Of a stream, which has several on their way: small ones spread over the server's batches, and Triton joins them again.
 ITEMS_PER_REQUEST: Mapping[Kind, int] = {"image": 8, "text": 32}
+# Of a call, which sends one after the other (see `Infer`): few, since each waits for its turn.
+_ITEMS_SENT_AT_ONCE = 32
 # A request that holds one text is one that Triton's response cache can know. Many texts are bulk work, for which the
 # overhead counts.
 _TEXTS_SENT_ALONE = 8
@@ -136,7 +138,7 @@ def check_items(kind: Kind, items: object) -> None:
 def parts(kind: Kind, items: Sequence[ImageInput] | Sequence[str], max_batch_size: int) -> list[Part]:
     """A call's items as the requests will hold them. A text that is there more than once is sent once."""
     wanted: Part
-    size = min(ITEMS_PER_REQUEST[kind], max_batch_size)
+    size = min(_ITEMS_SENT_AT_ONCE, max_batch_size)
     if kind == "text":
         found: dict[Any, list[int]] = {}
         for index, text in enumerate(items):
