@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections import deque
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -23,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import _calls
-from tuwen._async_streams import Sent, cancelled, in_order
+from tuwen._async_streams import Sent, in_order
 from tuwen._base import BaseClient
 from tuwen._card import ModelCard
 from tuwen._connection import AsyncHeaders, Tls
@@ -229,21 +228,11 @@ class AsyncClient(BaseClient):
         return await self._retrying(lambda: question(deadline.remaining()), deadline, self._retry_budget)
 
     async def _infer(self, wanted: _calls.Infer, deadline: Deadline) -> _calls.Answers:
-        """The responses in order, with a bounded number of requests on their way."""
-        if wanted.count == 1 and (batch := await _next(wanted)) is not None:
-            response = await self._infer_one(batch, deadline, self._retry_budget) if batch.positions else None
-            return [(batch, response)]
+        """The responses in order, one after the other."""
         answers: _calls.Answers = []
-        window: deque[tuple[EmbeddingBatch, _Pending | None]] = deque()
-        try:
-            while (batch := await _next(wanted)) is not None:
-                window.append((batch, self._sent(batch, deadline, self._retry_budget)))
-                if len(window) == wanted.in_flight:
-                    answers.append(await _received(window))
-            while window:
-                answers.append(await _received(window))
-        finally:
-            await cancelled(task for _, task in window)
+        while (batch := await _next(wanted)) is not None:
+            response = await self._infer_one(batch, deadline, self._retry_budget) if batch.positions else None
+            answers.append((batch, response))
         return answers
 
     async def _stream(
@@ -309,12 +298,3 @@ async def _next(wanted: _calls.Infer) -> EmbeddingBatch | None:
     if wanted.reads_files:
         return await asyncio.to_thread(next, wanted.batches, None)
     return next(wanted.batches, None)
-
-
-async def _received(
-    window: deque[tuple[EmbeddingBatch, _Pending | None]],
-) -> tuple[EmbeddingBatch, InferResponse | None]:
-    batch, task = window[0]
-    response = await task if task is not None else None  # it stays in the window meanwhile, to be cancelled with it
-    window.popleft()
-    return batch, response

@@ -78,21 +78,19 @@ class ReadStatistics:
 
 @dataclass(frozen=True)
 class Infer:
-    """Wants the `Answers` to batches.
+    """Wants the `Answers` to batches, one after the other.
+
+    What arrives while an encoder works waits until the next request of anybody arrives, or half a second, where
+    Triton's queues have a policy (2.51 does not tell its batcher that a model became free; core's newest tests cover
+    it). With eight requests of a call on their way, two texts took half a second.
 
     Attributes:
         batches: to be advanced as requests leave, so that few images are in memory at once.
-        count: how many there are.
         reads_files: whether advancing it reads files and encodes images.
-        in_flight: the most requests on their way at once. One: what arrives while an encoder works waits until the next
-            request of anybody arrives, or half a second, where Triton's queues have a policy (2.51 does not tell its
-            batcher that a model became free; core's newest tests cover it). With eight, two texts took half a second.
     """
 
     batches: Iterator[EmbeddingBatch]
-    count: int
     reads_files: bool
-    in_flight: int = 1
 
 
 @dataclass(frozen=True)
@@ -210,7 +208,7 @@ def _wanted(kind: Kind, items: Sequence[ImageInput] | Sequence[str], routes: Rou
     route = routes.to(kind, card)
     requests = parts(kind, items, card.max_batch_size)
     takes_time = route.pool is not None or (kind == "image" and not all(isinstance(item, bytes) for item in items))
-    return Infer((batch_of(route, part) for part in requests), len(requests), reads_files=takes_time)
+    return Infer((batch_of(route, part) for part in requests), reads_files=takes_time)
 
 
 def _parsed(

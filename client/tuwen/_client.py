@@ -286,7 +286,7 @@ class Client(BaseClient):
                 while True:
                     effect = call.send(answer)
                     if isinstance(effect, _calls.Infer):
-                        answer = list(self._responses(effect, deadline))
+                        answer = [(batch, self._infer(batch, deadline)) for batch in effect.batches]
                     elif isinstance(effect, _calls.ReadCard):
                         answer = self._card or self._read_card(deadline)
                     elif isinstance(effect, _calls.ReadStatistics):
@@ -305,25 +305,6 @@ class Client(BaseClient):
             return question(deadline.remaining())
 
         return self._retrying(ask, ask, deadline, self._retry_budget)
-
-    def _responses(
-        self, wanted: _calls.Infer, deadline: Deadline
-    ) -> Iterator[tuple[EmbeddingBatch, InferResponse | None]]:
-        """The responses in order, with a bounded number of requests on their way."""
-        if wanted.count == 1:  # a future costs gRPC a thread
-            (batch,) = wanted.batches
-            yield batch, self._infer(batch, deadline)
-            return
-        window: deque[tuple[EmbeddingBatch, PendingResponse | None]] = deque()
-        try:
-            for batch in wanted.batches:
-                window.append((batch, self._sent(batch, deadline)))
-                if len(window) == wanted.in_flight:
-                    yield self._oldest(window, deadline)
-            while window:
-                yield self._oldest(window, deadline)
-        finally:
-            _cancel(pending for _, pending in window)
 
     def _stream(
         self,
@@ -369,12 +350,6 @@ class Client(BaseClient):
 
     def _attempt(self, batch: EmbeddingBatch, deadline: Deadline) -> Callable[[], InferResponse]:
         return lambda: self._transport.infer(batch.request, deadline.remaining())
-
-    def _oldest(
-        self, window: deque[tuple[EmbeddingBatch, PendingResponse | None]], deadline: Deadline
-    ) -> tuple[EmbeddingBatch, InferResponse | None]:
-        batch, pending = window.popleft()
-        return batch, self._received(batch, pending, deadline, self._retry_budget)
 
     def _sent(self, batch: EmbeddingBatch, deadline: Deadline) -> PendingResponse | None:
         if not batch.positions:  # a batch of unreadable files only has nothing to send
