@@ -1,48 +1,89 @@
-"""Shared fixtures: seeded checkpoints, their repositories, real servers, and cn_clip as the reference."""
+"""Fixtures and rules for all tests: cached artefacts, shared servers, and a second try after known server trouble.
+
+Nothing here imports torch or tritonserver's packages before a test asks for them: see ``tests/README.md``.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
-from xdist.remote import Producer
-from xdist.scheduler import LoadScopeScheduling
 
-from tests.checkpoints import run_reference
-from tuwen import Client
-from tuwen_build.allocation import keep_freed_memory
-from tuwen_build.repository import build_repository
-from tuwen_build.seeded import write_seeded_checkpoint
-from tuwen_build.server import EmbeddedServer, ServerOptions
+from tests.support.artefacts import Artefacts
+from tests.support.paths import CACHE
 
-# A script that is started in the background ignores Ctrl-C, and so would every program that these tests start.
+if TYPE_CHECKING:
+    from tests.support.repositories import Built
+    from tests.support.servers import RecordedServer, SharedServers
+    from tuwen import Client
+
+# A shell that starts pytest in the background lets it ignore Ctrl-C; the programs that tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-keep_freed_memory()  # builds of large models are a good part of all tests
 
-Embeddings = tuple[NDArray[np.float32], NDArray[np.float32]]
-
-
-class ByFixtures(LoadScopeScheduling):
-    """Where processes share the tests, a module is for one of them, as is a family: their fixtures are made once."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        module, _, test = nodeid.partition("::")
-        return module + test[test.index("[") :] if "[" in test and module.endswith("test_families.py") else module
+_TIERS = ("unit", "contract", "service", "system")
+_STARTED = pytest.StashKey[float]()
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFixtures:
-    """Instead of what ``--dist`` chooses; its groups by mark do nothing with pytest 9.2 (pytest-xdist 3.8)."""
-    return ByFixtures(config, log)
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--artefacts",
+        type=Path,
+        default=CACHE / "artefacts",
+        help="folder in which checkpoints and built repositories are kept between runs",
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test the marker of its folder; a contract test that runs on a real server is a service test."""
+    for item in items:
+        tier = item.path.relative_to(Path(__file__).parent).parts[0]
+        assert tier in _TIERS, f"{item.nodeid} lies in none of the folders {', '.join(_TIERS)}"
+        if item.get_closest_marker("service") is None:
+            item.add_marker(tier)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    item.stash[_STARTED] = time.monotonic()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    return (yield from _with_known_trouble_named(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    return (yield from _with_known_trouble_named(item))
+
+
+def _with_known_trouble_named(item: pytest.Item) -> Generator[None, object, object]:
+    """Raise `KnownServerTroubleError` if a test fails while the embedded server shows a known fault.
+
+    ``--only-rerun`` in pyproject.toml runs such a test once more, with a new server, and pytest counts it as rerun.
+    """
+    try:
+        return (yield)
+    except Exception as error:
+        if item.get_closest_marker("unit") is not None or item.get_closest_marker("provokes_trouble") is not None:
+            raise
+        from tests.support.servers import KnownServerTroubleError, known_trouble
+
+        trouble = known_trouble(item.stash[_STARTED], f"{error!r} {error}")
+        if trouble is None:
+            raise
+        raise KnownServerTroubleError(trouble) from error
 
 
 @pytest.fixture(scope="module", autouse=True)
 def no_thread_is_left() -> Iterator[None]:
-    """Nothing that a module's tests started keeps the interpreter from ending."""
+    """Fail a module whose tests leave a thread running that would keep the interpreter from ending."""
     before = set(threading.enumerate())
     yield
     left = [thread for thread in set(threading.enumerate()) - before if not thread.daemon]
@@ -52,47 +93,55 @@ def no_thread_is_left() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small seeded checkpoint."""
-    return write_seeded_checkpoint(tmp_path_factory.mktemp("tiny") / "checkpoint")
+def artefacts(pytestconfig: pytest.Config) -> Artefacts:
+    """The cache of checkpoints and built repositories."""
+    return Artefacts(pytestconfig.getoption("artefacts"))
 
 
 @pytest.fixture(scope="session")
-def repository(checkpoint: Path) -> Path:
-    """The repository of the small checkpoint."""
-    output = checkpoint.parent / "repository"
-    build_repository(str(checkpoint), output)
-    return output
+def checkpoint(artefacts: Artefacts) -> Path:
+    """A small seeded Chinese-CLIP checkpoint. Do not change its files."""
+    from tests.support.repositories import tiny_checkpoint
+
+    return tiny_checkpoint(artefacts)
 
 
 @pytest.fixture(scope="session")
-def server(repository: Path) -> Iterator[EmbeddedServer]:
-    """The real tritonserver on the small repository."""
-    with EmbeddedServer(repository, ServerOptions.on_free_ports()) as running:
+def built(artefacts: Artefacts) -> Built:
+    """A function that returns the repository of the small checkpoint, built with given options. Do not change it."""
+    from tests.support.repositories import Built
+
+    return Built(artefacts)
+
+
+@pytest.fixture(scope="session")
+def repository(built: Built) -> Path:
+    """The repository of the small checkpoint, built with default options. Do not change its files."""
+    return built()
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[SharedServers]:
+    """The running servers of this worker."""
+    from tests.support.servers import shared_servers
+
+    with shared_servers() as running:
         yield running
 
 
 @pytest.fixture
-def client(server: EmbeddedServer) -> Iterator[Client]:
+def server(servers: SharedServers, repository: Path) -> RecordedServer:
+    """The real tritonserver on the repository of the small checkpoint."""
+    return servers.on(repository)
+
+
+@pytest.fixture
+def client(server: RecordedServer) -> Iterator[Client]:
+    """A client of the running server."""
+    from tuwen import Client
+
     with Client(server.grpc_url) as connected:
         yield connected
 
 
-@pytest.fixture(scope="session")
-def reference_embeddings(
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[str, Path, list[bytes], list[str]], Embeddings]:
-    """Unit vectors of images and texts by an original's own model, preprocessing and tokenizer.
-
-    Takes the script in ``tests/reference``, the checkpoint, and the items.
-    """
-
-    def embed(script: str, checkpoint: Path, images: list[bytes], texts: list[str]) -> Embeddings:
-        folder = tmp_path_factory.mktemp("reference")
-        inputs = folder / "inputs.npz"
-        np.savez(inputs, images=np.array(images, dtype=object), texts=np.array(texts, dtype=object))
-        run_reference(script, "embed", str(checkpoint), str(inputs), str(folder / "out.npz"))
-        outputs = np.load(folder / "out.npz")
-        return outputs["image_embeddings"], outputs["text_embeddings"]
-
-    return embed
+Reference = Callable[[str, Path, list[bytes], list[str]], Any]

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.checkpoints import TextSizes, VisionSizes, write_from_cn_clip, write_openai_clip, write_taiyi
+from tests.support.checkpoints import TextSizes, VisionSizes, write_from_cn_clip, write_openai_clip, write_taiyi
 from tuwen_build.checkpoints import open_checkpoint
 from tuwen_build.demo import CHECKPOINT
 from tuwen_build.encoders import PRECISIONS

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.blocking import Blocking
-from tests.command import wait_until
+from tests.support.blocking import Blocking
+from tests.support.command import wait_until
 from tuwen import (
     AsyncClient,
     Client,

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.blocking import Blocking
-from tests.milvus import MilvusServer
+from tests.support.blocking import Blocking
+from tests.support.milvus import MilvusServer
 from tuwen import AsyncClient, Client, EmbeddingSpaceError, InvalidItemsError
 from tuwen.testing import AsyncFakeTransport, FakeTransport
 from tuwen_search import AsyncCollection, Collection, CollectionNotFoundError, Query, QueryError, StoreError

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from tests.command import TUWEN
+from tests.support.command import TUWEN
 
 __all__ = ["Served", "rooms_of_its_own"]
 

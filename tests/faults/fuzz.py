@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.models import model_module
+from tests.support.models import model_module
 from tuwen_build.samples import vocabulary
 
 __all__ = ["CORPUS", "TARGETS"]

@@ -26,7 +26,7 @@ from tests.faults._outcome import Outcome
 from tests.faults._use import middle_and_end, use_of
 from tests.faults.images import HOSTILE_IMAGES, good_images
 from tests.faults.texts import HOSTILE_TEXTS, good_texts
-from tests.models import model_module
+from tests.support.models import model_module
 from tuwen import Client, ItemOutcome
 from tuwen_build.server import EmbeddedServer
 from tuwen_build.staged import staged_module

@@ -1,4 +1,4 @@
-"""Recall of feature files by Chinese-CLIP's own scripts, on the CPU. Run in `.venv-reference`.
+"""Recall of feature files by Chinese-CLIP's own scripts, on the CPU. Run with the environment `originals`.
 
 ``python cn_clip_metrics.py FOLDER``, which holds ``images.jsonl``, ``texts.jsonl`` (features) and
 ``test_texts.jsonl`` (annotations); prints the two results as JSON.

@@ -1,8 +1,8 @@
 """Chinese-CLIP's own code (cn-clip 1.6.0), run apart from the project as the independent reference.
 
-PYTHONPATH=.venv-reference python tests/reference/cn_clip_reference.py write LAYOUT VISION TEXT LAYERS OUTPUT
-PYTHONPATH=.venv-reference python tests/reference/cn_clip_reference.py embed CHECKPOINT INPUTS.npz OUT.npz
-PYTHONPATH=.venv-reference python tests/reference/cn_clip_reference.py characters REPOSITORY
+PYTHONPATH=$ORIGINALS python tests/reference/cn_clip_reference.py write LAYOUT VISION TEXT LAYERS OUTPUT
+PYTHONPATH=$ORIGINALS python tests/reference/cn_clip_reference.py embed CHECKPOINT INPUTS.npz OUT.npz
+PYTHONPATH=$ORIGINALS python tests/reference/cn_clip_reference.py characters REPOSITORY
 """
 
 from __future__ import annotations

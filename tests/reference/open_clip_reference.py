@@ -1,8 +1,8 @@
 """open_clip (open_clip_torch 3.3.0), run apart from the project as the independent reference for OpenAI's CLIP.
 
-PYTHONPATH=.venv-reference python tests/reference/open_clip_reference.py vocabulary FOLDER
-PYTHONPATH=.venv-reference python tests/reference/open_clip_reference.py embed CHECKPOINT_FOLDER INPUTS.npz OUT.npz
-PYTHONPATH=.venv-reference python tests/reference/open_clip_reference.py characters REPOSITORY
+PYTHONPATH=$ORIGINALS python tests/reference/open_clip_reference.py vocabulary FOLDER
+PYTHONPATH=$ORIGINALS python tests/reference/open_clip_reference.py embed CHECKPOINT_FOLDER INPUTS.npz OUT.npz
+PYTHONPATH=$ORIGINALS python tests/reference/open_clip_reference.py characters REPOSITORY
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Makes the originals importable: cn-clip and open_clip need torchvision, which must not be beside the project.
 
-Import this before either, with ``.venv-reference`` (``tests/reference/install.sh``) on ``PYTHONPATH``.
+Import this before either, with the environment `originals` (``tests/environments.sh originals``) on ``PYTHONPATH``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Writes ``build/tuwen_build/samples/texts.json``: awkward texts, and the ids that the originals give them.
 
-PYTHONPATH=.venv-reference python tests/reference/sample_texts.py > build/tuwen_build/samples/texts.json
+PYTHONPATH=$ORIGINALS python tests/reference/sample_texts.py > build/tuwen_build/samples/texts.json
 """
 
 from __future__ import annotations

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Install the programs that tests compare with or are judged by, and that pip cannot install beside the project.
+#
+# usage: tests/environments.sh originals | checkov | milvus | prometheus ...
+#
+# Each environment is a folder below .cache/tests/environments. A file `.complete` in it holds the hash of the recipe,
+# so an environment whose recipe or Python has changed is made anew.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+environments=$PWD/.cache/tests/environments
+python=$PWD/.venv/bin/python
+mkdir -p "$environments"
+
+# The reference implementations, with their torchvision. torchvision stays out of .venv because transformers resizes
+# images in another way where torchvision is installed.
+originals() {
+	"$python" -m pip install --quiet --no-deps --target "$1" \
+		cn-clip==1.6.0 open_clip_torch==3.3.0 torchvision==0.28.0 timm==1.0.20 six
+}
+
+# checkov asks for old versions of packages that the project uses.
+checkov() {
+	"$python" -m venv "$1"
+	"$1/bin/python" -m pip install --quiet checkov==3.3.30
+}
+
+# A Milvus server in one process: the collection contract is proven on Milvus Lite and on this server.
+milvus() {
+	"$python" -m venv "$1"
+	"$1/bin/python" -m pip install --quiet milvus==2.3.5 setuptools==80.9.0
+}
+
+# Debian's Prometheus and promtool. Tests that need them are skipped where there is no apt.
+prometheus() {
+	command -v apt-get >/dev/null || { echo "no apt: tests that need Prometheus are skipped" >&2 && return 0; }
+	cd "$1"
+	apt-get download -q prometheus 2>/dev/null || { apt-get update -q && apt-get download -q prometheus; } ||
+		{ echo "Prometheus could not be downloaded: tests that need it are skipped" >&2 && return 0; }
+	dpkg -x prometheus_*.deb .
+	rm prometheus_*.deb
+}
+
+for name in "$@"; do
+	folder=$environments/$name
+	recipe=$({ declare -f "$name" && "$python" --version; } | sha256sum)
+	(
+		flock 9 # two runs that want the same environment: the second one waits and finds it complete
+		[ "$(cat "$folder/.complete" 2>/dev/null)" = "$recipe" ] && exit 0
+		echo "installing the test environment '$name'"
+		rm -rf "$folder"
+		mkdir -p "$folder"
+		"$name" "$folder"
+		echo "$recipe" >"$folder/.complete"
+	) 9>"$environments/.$name.lock"
+done

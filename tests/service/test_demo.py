@@ -1,0 +1,92 @@
+"""The demo, as `make demo` runs it, and what its checkpoint understands."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from tests.support.servers import RecordedServer
+from tuwen import Client
+from tuwen_build.demo import CHECKPOINT, EVERYDAY_WORDS, GALLERY
+from tuwen_build.demo._gallery import THINGS
+from tuwen_build.demo._sheet import write_sheet
+from tuwen_build.options import BuildOptions
+from tuwen_build.repository import build_repository
+from tuwen_build.server import ServerOptions
+
+RIGHT = {
+    "猫": {"猫", "猫脸"},
+    "狗": {"狗", "狗脸"},
+    "老虎": {"老虎", "老虎头"},
+    "汽车": {"汽车", "出租车"},
+    "苹果": {"红苹果", "青苹果"},
+    "月亮": {"弯月", "满月"},
+    "太阳": {"太阳", "微笑的太阳"},
+    "自行车": {"自行车", "骑自行车"},
+    "蛋糕": {"生日蛋糕"},
+}
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the demo prints."""
+    folder = tmp_path_factory.mktemp("demo")
+    finished = subprocess.run(
+        [sys.executable, "-m", "tuwen_build.demo"], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    sheet = ElementTree.parse(folder / ".cache" / "demo" / "search.svg").getroot()
+    assert len(sheet.findall("{http://www.w3.org/2000/svg}image")) == 50
+    return finished.stdout
+
+
+def test_it_answers_every_word_and_proves_its_vectors(shown: str) -> None:
+    for word in EVERYDAY_WORDS:
+        assert re.search(rf"│ {word} +│", shown)
+    differences = [float(number) for number in re.findall(r"of a component ([\d.e+-]+)", shown)]
+    assert len(differences) == 2
+    assert max(differences) < 1e-5
+
+
+def test_a_cat_is_a_cat(shown: str) -> None:
+    probabilities = {text: float(number) for text, number in re.findall(r"│ (\S+) +│ +[\d.-]+ │ +([\d.]+)% │", shown)}
+    assert len(probabilities) == 6
+    assert max(probabilities, key=probabilities.__getitem__) == "一只猫"
+
+
+def test_it_finds_what_was_asked_for(tmp_path: Path) -> None:
+    """Ranks over all, since a training run anew may swap any two."""
+    build_repository(str(CHECKPOINT), tmp_path / "repository", BuildOptions(image_rules="display"))
+    pictures = sorted(GALLERY.glob("*.png"))
+    names = [picture.stem for picture in pictures]
+    with (
+        RecordedServer(tmp_path / "repository", ServerOptions.on_free_ports()) as server,
+        Client(server.grpc_url) as clip,
+    ):
+        gallery = clip.embed_images(pictures)
+        ranks = []
+        for text in (*EVERYDAY_WORDS, *names):
+            right = RIGHT.get(text, {text})
+            order = np.argsort(-(clip.embed_texts([text])[0] @ gallery.T))
+            ranks.append(next(rank for rank, index in enumerate(order) if names[index] in right))
+    everyday, labels = np.array(ranks[:10]), np.array(ranks[10:])
+    assert (everyday == 0).sum() >= 8
+    assert (labels < 10).mean() > 0.9
+
+
+def test_the_gallery_is_what_its_list_says() -> None:
+    assert {picture.stem for picture in GALLERY.glob("*.png")} <= set(THINGS)
+    assert {"猫", "狗", "老虎", "红心", "太阳", "自行车"} <= {picture.stem for picture in GALLERY.glob("*.png")}
+
+
+def test_a_query_cannot_break_the_sheet(tmp_path: Path) -> None:
+    picture = next(GALLERY.glob("*.png"))
+    write_sheet(tmp_path / "sheet.svg", [("<猫 & 狗>", [(picture, 0.5)])])
+    texts = [node.text for node in ElementTree.parse(tmp_path / "sheet.svg").iter("{http://www.w3.org/2000/svg}text")]
+    assert texts == ["<猫 & 狗>", "0.50"]

@@ -1,0 +1,62 @@
+"""A Milvus server in one process, which `tests/judges.sh` installs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+from types import TracebackType
+
+from tests.support.paths import ENVIRONMENTS
+from tuwen_build.server import ServerOptions
+from tuwen_search import StoreError
+from tuwen_search.store import MilvusStore
+
+__all__ = ["MilvusServer"]
+
+_PROGRAM = ENVIRONMENTS / "milvus" / "bin" / "milvus-server"
+_PATIENCE = 120.0
+
+
+class MilvusServer:
+    """A context manager; its data is in the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = ServerOptions.on_free_ports().with_ports_resolved().http_port
+
+    @property
+    def url(self) -> str:
+        """For `--store`."""
+        return f"http://127.0.0.1:{self._port}"
+
+    def __enter__(self) -> MilvusServer:
+        assert _PROGRAM.exists(), "run `make judges` first"
+        command = [str(_PROGRAM), "--data", str(self._folder), "--proxy-port", str(self._port)]
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        deadline = time.monotonic() + _PATIENCE
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.__exit__(None, None, None)
+                raise TimeoutError(f"the Milvus server was not ready; its logs: {self._folder / 'logs'}")
+            time.sleep(0.5)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _answers(self) -> bool:
+        try:
+            with closing(MilvusStore(self.url, timeout=2)) as store:
+                return store.names() == []
+        except StoreError:
+            return False

@@ -1,0 +1,99 @@
+"""tritonserver for tests: one running server for each repository, started again when it is no longer well."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tuwen_build.server import EmbeddedServer, ServerOptions
+
+__all__ = ["KnownServerTroubleError", "RecordedServer", "SharedServers", "known_trouble"]
+
+# Faults of Triton 2.51 that no code of ours can prevent. A test that meets one of them is run once more.
+_KNOWN_TROUBLE = {
+    "gRPC's reference count aborts the server with 'prior > 0'": re.compile(r"prior > 0"),
+    "a Python model that got no processor time for a second is taken for dead": re.compile(
+        r"[Ss]tub process .{0,80}is not healthy"
+    ),
+}
+
+
+class KnownServerTroubleError(Exception):
+    """A test failed while the embedded server showed a known fault of Triton 2.51. The test is run once more."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    when: float
+    text: str
+
+
+_lines: list[_Line] = []
+
+
+class RecordedServer(EmbeddedServer):
+    """An `EmbeddedServer` whose log lines are kept, so that a failed test can be compared with what the log says."""
+
+    def __init__(self, repository: Path, options: ServerOptions | None = None, **others: Any) -> None:
+        passed_on = others.pop("on_log_line", None)
+
+        def record(text: str) -> None:
+            _lines.append(_Line(time.monotonic(), text))
+            if passed_on:
+                passed_on(text)
+
+        super().__init__(repository, options or ServerOptions.on_free_ports(), on_log_line=record, **others)
+
+
+def known_trouble(since: float, message: str = "") -> str | None:
+    """Return the known fault that a log line after `since`, or the message of the failure itself, speaks of.
+
+    Args:
+        since: a time of `time.monotonic`, when the test began.
+        message: the text of the test's failure, in which the server's own error may stand.
+    """
+    texts = [message, *(line.text for line in _lines if line.when >= since)]
+    for trouble, pattern in _KNOWN_TROUBLE.items():
+        if any(pattern.search(text) for text in texts):
+            return trouble
+    return None
+
+
+class SharedServers:
+    """The running servers that all tests of one worker share, one for each repository."""
+
+    def __init__(self) -> None:
+        self._running: dict[Path, RecordedServer] = {}
+
+    def on(self, repository: Path) -> RecordedServer:
+        """Return a running server with free ports and default options; a server in trouble is replaced."""
+        server = self._running.get(repository)
+        if server is not None and server.trouble() is None:
+            return server
+        if server is not None:
+            server.stop()
+        server = RecordedServer(repository)
+        server.start()
+        self._running[repository] = server
+        return server
+
+    def stop(self) -> None:
+        """Stop every server."""
+        for server in self._running.values():
+            server.stop()
+        self._running.clear()
+
+
+@contextmanager
+def shared_servers() -> Iterator[SharedServers]:
+    """Provide `SharedServers` that are stopped at the end."""
+    servers = SharedServers()
+    try:
+        yield servers
+    finally:
+        servers.stop()

@@ -1,0 +1,96 @@
+"""The CPU and the client image without a container engine: what their recipes install, in a fresh environment, and what
+they start."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import started, wait_until
+from tests.support.paths import ROOT
+from tuwen import Client
+from tuwen_build.server import EmbeddedServer, ServerOptions
+
+pytestmark = pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the images have Python 3.11")
+
+
+class Image:
+    """What a recipe says, done in a virtual environment."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.recipe = (ROOT / "docker" / f"{name}.Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+        self.bin = folder / "bin"
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        assert re.search(r"^FROM \$\{PYTHON\}", self.recipe, re.MULTILINE)
+        wheel = folder / "wheel"
+        self._run(r"pip wheel .* --wheel-dir /wheel \.", {"/wheel": str(wheel)})
+        self._run(
+            r"pip install [^&|\n]*--requirement /tmp/\w+\.txt",
+            {f"/tmp/{name}.txt": str(ROOT / "docker" / "locks" / f"{name}.txt")},
+        )
+        self._run(r"pip install [^&|\n]*/tmp/wheel/\*\.whl", {"/tmp/wheel": str(wheel)})
+
+    def _run(self, step: str, places: dict[str, str]) -> None:
+        [found] = re.findall(rf"^RUN .*?({step})", self.recipe, re.MULTILINE)
+        for old, new in places.items():
+            found = found.replace(old, new)
+        environment = {**os.environ, "PATH": f"{self.bin}:{os.environ['PATH']}", "TORCH_INDEX": ""}
+        done = subprocess.run(
+            ["bash", "-ec", found], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def command(self, *, entrypoint: list[str] | None = None, arguments: list[str] | None = None) -> list[str]:
+        """What a container of it runs."""
+        said = {
+            name: json.loads(value)
+            for name, value in re.findall(r"^(ENTRYPOINT|CMD) (\[.*\])$", self.recipe, re.MULTILINE)
+        }
+        program, *rest = [*(entrypoint or said["ENTRYPOINT"]), *(arguments or said["CMD"])]
+        return [str(self.bin / program), *rest]
+
+
+def test_the_server_for_cpus_starts_and_answers(repository: Path, tmp_path: Path) -> None:
+    image = Image("cpu", tmp_path / "cpu")
+    command = image.command()
+    assert command[1:5] == ["serve", "/models", "--host", "0.0.0.0"]
+    free = ServerOptions.on_free_ports().with_ports_resolved()
+    ports = ["--grpc-port", str(free.grpc_port), "--http-port", str(free.http_port)]
+    ports += ["--metrics-port", str(free.metrics_port)]
+    command = [str(repository) if part == "/models" else part for part in command]
+    command[3:5] = ["--host", "127.0.0.1", *ports]
+    health = re.search(r"CMD (\[\"python\", \"-c\".*\])$", image.recipe, re.MULTILINE)
+    assert health is not None
+    check = [part.replace(":8000", f":{free.http_port}") for part in json.loads(health[1])]
+
+    def healthy() -> bool:
+        return subprocess.run([image.bin / check[0], *check[1:]], capture_output=True, check=False).returncode == 0
+
+    # In an image there is no other Python whose packages could help out.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    with started(command, env=environment) as process, Client(f"localhost:{free.grpc_port}") as clip:
+        assert not healthy()
+        wait_until(clip.is_ready, running=process, seconds=120)
+        assert healthy()
+        assert clip.embed_texts(["一只猫"]).shape == (1, clip.model_card().embedding_dimension)
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+def test_the_client_embeds_and_the_load_tests_start(server: EmbeddedServer, tmp_path: Path) -> None:
+    image = Image("client", tmp_path / "client")
+    done = subprocess.run(image.command(), capture_output=True, text=True, timeout=60, check=True)
+    assert "similarity" in done.stdout
+    status = image.command(arguments=["status", "--url", server.grpc_url, "--json"])
+    assert json.loads(subprocess.run(status, capture_output=True, text=True, timeout=60, check=True).stdout)["ready"]
+    load = ["-f", str(ROOT / "loadtest" / "locustfile.py"), "--host", server.grpc_url, "--headless", "--users", "2"]
+    load = image.command(entrypoint=["locust"], arguments=[*load, "--run-time", "5s", "TextSearch"])
+    done = subprocess.run(load, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"Aggregated +[1-9]", done.stdout + done.stderr)

@@ -1,0 +1,87 @@
+"""The wheel: the SDK alone for whoever installs no extra, with everything a build needs inside."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import venv
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+
+from tests.support.paths import ROOT
+from tuwen_build.samples import sample
+from tuwen_build.server import EmbeddedServer
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(output), str(ROOT)]
+    subprocess.run(command, check=True, timeout=300)
+    return next(output.glob("tuwen-*.whl"))
+
+
+def test_it_holds_all_packages_and_the_model_repository(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for name in (
+        "tuwen/py.typed",
+        "tuwen/_pixels.py",
+        "tuwen_build/py.typed",
+        "tuwen_build/samples/texts.json",
+        "tuwen_build/server/backends/pytorch/model.py",
+        "tuwen_build/model_repository/image_preprocessing/1/pixels.py",
+        "tuwen_build/model_repository/vision_encoder/config.pbtxt",
+        "tuwen_build/model_repository/shared/items.py",
+        "tuwen_build/model_repository/text_tokenization/1/byte_pairs.py",
+        "tuwen_loadtest/locustfile.py",
+    ):
+        assert name in names
+    assert not any("__pycache__" in name for name in names)
+
+
+def test_the_base_install_needs_no_torch(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    metadata = Parser().parsestr(
+        archive.read(next(name for name in archive.namelist() if name.endswith("METADATA"))).decode()
+    )
+    base = {
+        line.split(">")[0].split("[")[0] for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line
+    }
+    assert base == {"numpy", "pillow", "rich", "tqdm", "tritonclient", "typer"}
+    assert metadata["License-Expression"] == "Apache-2.0"
+
+
+def test_a_fresh_install_imports_at_once_and_works(wheel: Path, server: EmbeddedServer, tmp_path: Path) -> None:
+    """What `pip install tuwen` gives a user."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    pip = [str(python), "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt"), str(wheel)]
+    subprocess.run(pip, check=True, timeout=300)
+    code = "import time; start = time.perf_counter(); import tuwen; print(time.perf_counter() - start)"
+    seconds = [float(subprocess.check_output([python, "-I", "-c", code], timeout=60)) for _ in range(3)]
+    assert min(seconds) < 1
+    listed = json.loads(subprocess.check_output([python, "-m", "pip", "list", "--format", "json"], timeout=60))
+    installed = {package["name"].lower() for package in listed}
+    assert "tuwen" in installed
+    assert not installed & {"torch", "transformers", "tokenizers", "pyarrow", "nvidia-pytriton"}
+    command = [tmp_path / "venv" / "bin" / "tuwen", "similarity", "-u", server.grpc_url, "-i", sample("cat.jpg")]
+    shown = subprocess.check_output([*command, "-t", "一只猫", "-t", "火箭"], text=True, timeout=60)
+    assert "一只猫" in shown
+    code = "import sys; from tuwen import Client; Client(sys.argv[1], preprocess='client').embed_images([sys.argv[2]])"
+    subprocess.run([python, "-I", "-c", code, server.grpc_url, sample("cat.jpg")], check=True, timeout=60)
+
+
+def test_serving_needs_nothing_of_what_building_does() -> None:
+    """A server image has torch, for its encoders, but neither transformers nor the build."""
+    code = "import sys; sys.modules['transformers'] = sys.modules['torch'] = None; import tuwen_build.server"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_importing_the_sdk_imports_no_torch() -> None:
+    code = "import sys, tuwen, tuwen.testing, tuwen._cli; print({'torch', 'transformers'} & set(sys.modules))"
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert finished.stdout.strip() == "set()"

@@ -1,0 +1,73 @@
+"""A long stream against the real server, which is killed and started again under it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support.servers import RecordedServer
+from tuwen import Client
+from tuwen._images import encoded_bytes
+from tuwen_build.server import ServerOptions
+
+pytestmark = pytest.mark.alone
+
+COUNT = 20_000
+IMAGES = [encoded_bytes(Image.new("RGB", (8, 8), (shade, 255 - shade, 40))) for shade in range(0, 250, 5)]
+
+
+def pictures() -> Iterator[tuple[int, bytes]]:
+    return ((number, b"broken" if number % 1000 == 999 else IMAGES[number % len(IMAGES)]) for number in range(COUNT))
+
+
+def resident_mib() -> float:
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def test_every_picture_arrives_once_in_order_and_right_while_the_server_is_killed_twice(repository: Path) -> None:
+    options = ServerOptions.on_free_ports().with_ports_resolved()
+    server = RecordedServer(repository, options).__enter__()
+    restarted = 0
+
+    def kill_and_start() -> None:
+        nonlocal server, restarted
+        os.kill(server.pid, signal.SIGKILL)
+        time.sleep(0.5)
+        server.stop()
+        server = RecordedServer(repository, options).__enter__()
+        restarted += 1
+
+    seen: list[int] = []
+    memory_early = 0
+    try:
+        with Client(server.grpc_url, timeout=120) as clip:
+            expected = clip.embed_images(IMAGES)
+            for item in clip.stream_images(pictures(), window=64):
+                assert item.key == item.index == len(seen)
+                seen.append(item.index)
+                if item.index % 1000 == 999:
+                    assert item.error is not None
+                    assert item.error.reason == "unsupported_format"
+                else:
+                    assert item.embedding is not None
+                    assert np.abs(item.embedding - expected[item.index % len(IMAGES)]).max() < 1e-5
+                if item.index == 1000:
+                    memory_early = resident_mib()
+                if item.index in (5_000, 12_000):
+                    threading.Thread(target=kill_and_start).start()
+    finally:
+        server.stop()
+    assert len(seen) == COUNT
+    assert restarted == 2
+    print(f"resident at item 1,000: {memory_early:.1f} MiB, at the end: {resident_mib():.1f} MiB")
+    assert resident_mib() < memory_early + 16

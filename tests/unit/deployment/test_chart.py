@@ -1,0 +1,250 @@
+"""The Helm chart, rendered by Helm itself and judged by the schemas of Kubernetes and of the operators it talks to."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+helm = pytest.importorskip("helm_python", reason="real Helm comes for Linux only")
+import kubernetes_validate  # noqa: E402
+
+from tests.support.chart import CHART, rendered  # noqa: E402
+from tests.support.checkov import checkov  # noqa: E402
+from tests.support.prometheus import program  # noqa: E402
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from cloudcoil.models.keda.v1alpha1 import ScaledObject
+    from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
+
+OLDEST, NEWEST = "1.30", "1.37"
+CUSTOM: dict[str, Any] = {
+    "PrometheusRule": PrometheusRule,
+    "ScaledObject": ScaledObject,
+    "ServiceMonitor": ServiceMonitor,
+}
+SHA256 = "0" * 64
+EVERYTHING: dict[str, Any] = {
+    "image": {"digest": f"sha256:{SHA256}", "pullSecrets": [{"name": "registry"}]},
+    "models": {
+        "source": "download",
+        "download": {"url": "https://models.example.com/a.tar.gz", "sha256": SHA256, "headersSecret": "token"},
+    },
+    "gpu": {"enabled": True, "runtimeClassName": "nvidia"},
+    "tls": {"secret": "clip-tls", "mutual": True},
+    "restricted": {"secret": "clip-key"},
+    "tracing": {"enabled": True},
+    "autoscaling": {"engine": "hpa"},
+    "networkPolicy": {"enabled": True, "clients": [{"namespaceSelector": {"matchLabels": {"team": "search"}}}]},
+    "monitoring": {"serviceMonitor": True, "rules": True, "dashboard": True, "labels": {"release": "prometheus"}},
+    "envoy": {"enabled": True, "annotations": {"a": "b"}},
+    "service": {"annotations": {"a": "b"}},
+    "serviceAccount": {"annotations": {"a": "b"}},
+    "server": {"extraArguments": ["--log-verbose=1"]},
+    "podAnnotations": {"a": "b"},
+    "podLabels": {"team": "search"},
+    "nodeSelector": {"pool": "gpu"},
+    "tolerations": [{"key": "spot", "operator": "Exists"}],
+    "priorityClassName": "high",
+}
+VOLUME = {"models": {"source": "volume", "volume": {"claim": "clip-models", "path": "v1"}}}
+
+
+def values() -> Iterator[Any]:
+    yield pytest.param({}, id="defaults")
+    for preset in sorted((CHART / "presets").glob("*.yaml")):
+        yield pytest.param(yaml.safe_load(preset.read_text(encoding="utf-8")), id=preset.stem)
+    yield pytest.param(EVERYTHING, id="everything")
+    yield pytest.param(VOLUME, id="volume")
+
+
+@pytest.mark.parametrize("chosen", list(values()))
+class TestEveryChoice:
+    def test_helm_finds_nothing(self, chosen: dict[str, Any]) -> None:
+        for version in (OLDEST, NEWEST):
+            found = helm.lint(CHART, chosen, strict=True, kube_version=version)
+            assert not [line for line in found["messages"] if "icon" not in json.dumps(line)], found
+
+    def test_kubernetes_takes_every_object(self, chosen: dict[str, Any]) -> None:
+        for found in rendered(chosen).values():
+            assert found["metadata"]["namespace"] == "search"
+            if model := CUSTOM.get(found["kind"]):
+                # Unknown keys are dropped silently, so that what comes back must be what went in.
+                assert model.model_validate(found).model_dump(by_alias=True, exclude_unset=True, mode="json") == found
+                continue
+            for version in (OLDEST, NEWEST):
+                kubernetes_validate.validate(found, version, strict=True)
+
+    def test_everything_meets(self, chosen: dict[str, Any]) -> None:
+        objects = rendered(chosen)
+        pod = objects["Deployment"]["spec"]["template"]
+        labels, spec = pod["metadata"]["labels"], pod["spec"]
+        ports = {port["name"]: port["containerPort"] for port in spec["containers"][0]["ports"]}
+        selectors = [objects["Deployment"]["spec"]["selector"]["matchLabels"]]
+        selectors += [objects[name]["spec"]["selector"] for name in ("Service", "Service/headless")]
+        selectors += [
+            objects[kind]["spec"]["selector"]["matchLabels"] for kind in ("PodDisruptionBudget",) if kind in objects
+        ]
+        for selector in selectors:
+            assert selector.items() <= labels.items()
+        for name in ("Service", "Service/headless"):
+            for port in objects[name]["spec"]["ports"]:
+                assert ports[port["targetPort"]] == port["port"]
+        mounted = {mount["name"] for container in spec["containers"] for mount in container["volumeMounts"]}
+        mounted |= {
+            mount["name"] for container in spec.get("initContainers", []) for mount in container["volumeMounts"]
+        }
+        assert mounted == {volume["name"] for volume in spec["volumes"]}
+        for container in (*spec["containers"], *spec.get("initContainers", [])):
+            security = container["securityContext"]
+            assert security["readOnlyRootFilesystem"]
+            assert not security["allowPrivilegeEscalation"]
+            assert not container["image"].endswith(":latest")
+            assert container["resources"]["limits"]["memory"]
+        assert spec["securityContext"]["runAsNonRoot"]
+        assert not spec["automountServiceAccountToken"]
+        server = spec["containers"][0]
+        # what is in flight has its time after the pod has left the service
+        pause = server["lifecycle"]["preStop"]["sleep"]["seconds"]
+        [exit_timeout] = [
+            int(one.partition("=")[2]) for one in server["args"] if one.startswith("--exit-timeout-secs=")
+        ]
+        assert spec["terminationGracePeriodSeconds"] > pause + exit_timeout
+        if "ServiceMonitor" in objects:
+            monitor = objects["ServiceMonitor"]["spec"]
+            meant = objects["Service"]
+            assert monitor["selector"]["matchLabels"].items() <= meant["metadata"]["labels"].items()
+            assert monitor["endpoints"][0]["port"] in {port["name"] for port in meant["spec"]["ports"]}
+            headless = objects["Service/headless"]["metadata"]["labels"]
+            assert not monitor["selector"]["matchLabels"].items() <= headless.items()  # or each pod would count twice
+
+
+def test_what_is_disabled_renders_nothing() -> None:
+    assert set(rendered({})) == {
+        "Deployment",
+        "PodDisruptionBudget",
+        "Pod/test",  # which only `helm test` makes
+        "Service",
+        "Service/headless",
+        "ServiceAccount",
+    }
+    bare = rendered({"serviceAccount": {"create": False}, "podDisruptionBudget": {"enabled": False}})
+    assert set(bare) == {"Deployment", "Pod/test", "Service", "Service/headless"}
+    assert "PodDisruptionBudget" not in rendered({"replicas": 1})  # it would forbid to drain the node
+    text = json.dumps(rendered({}))
+    for absent in ("nvidia", "ssl", "trace-config", "initContainers", "/tls", "envoy", "monitoring.coreos.com"):
+        assert absent not in text
+
+
+@pytest.mark.parametrize(
+    ("chosen", "present"),
+    [
+        ({"gpu": {"enabled": True, "count": 2}}, ['"nvidia.com/gpu": 2', '"key": "nvidia.com/gpu"']),
+        (
+            {"tls": {"secret": "clip-tls"}},
+            ["--grpc-use-ssl=true", "inference,metadata,model-config,statistics:tuwen=", '"secretName": "clip-tls"'],
+        ),
+        (
+            {"tls": {"secret": "clip-tls", "mutual": True}},
+            ["--grpc-use-ssl-mutual=true", "--grpc-root-cert=/tls/ca.crt"],
+        ),
+        ({"restricted": {"secret": "key"}}, ['"secretKeyRef": {"name": "key", "key": "key"}']),
+        ({"tracing": {"enabled": True, "rate": 7}}, ["mode=opentelemetry", "rate=7"]),
+        ({"server": {"cacheMiB": 3}}, ["--cache-config=local,size=3145728"]),
+        ({"server": {"maxConnectionAgeSeconds": 30}}, ["--grpc-max-connection-age=30000"]),
+        ({"image": {"digest": f"sha256:{SHA256}"}}, [f"tuwen-server@sha256:{SHA256}"]),
+        (VOLUME, ['"claimName": "clip-models", "readOnly": true', '"subPath": "v1"']),
+        ({"autoscaling": {"engine": "keda"}}, ["ScaledObject", "nv_inference_pending_request_count"]),
+        ({"autoscaling": {"engine": "hpa"}}, ["HorizontalPodAutoscaler", "tuwen_pending_requests"]),
+    ],
+)
+def test_what_is_chosen_is_there(chosen: dict[str, Any], present: list[str]) -> None:
+    text = json.dumps(rendered(chosen))
+    for part in present:
+        assert part in text
+    if "autoscaling" in chosen:
+        assert "replicas" not in rendered(chosen)["Deployment"]["spec"]  # or every upgrade would set them back
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"replicas": 0}, "at '/replicas': minimum: got 0, want 1"),
+        ({"replica": 2}, "additional properties 'replica' not allowed"),
+        ({"models": {"source": "s3"}}, "value must be one of 'image', 'volume', 'download'"),
+        ({"models": {"source": "download"}}, "models.download.url is missing"),
+        ({"models": {"source": "volume"}}, "models.volume.claim is missing"),
+        ({"image": {"digest": "latest"}}, "at '/image/digest'"),
+        ({"autoscaling": {"engine": "magic"}}, "value must be one of 'none', 'hpa', 'keda'"),
+        ({"gpu": {"enabled": "yes"}}, "got string, want boolean"),
+        ({"server": {"extraArguments": ["verbose"]}}, "does not match pattern '^--'"),
+    ],
+)
+def test_wrong_values_are_refused_with_their_place(chosen: dict[str, Any], message: str) -> None:
+    with pytest.raises(helm.HelmError) as error:
+        rendered(chosen)
+    assert message in str(error.value)
+
+
+def test_every_value_is_known_to_the_schema() -> None:
+    def names(schema: dict[str, Any], defaults: dict[str, Any], at: str = "") -> Iterator[str]:
+        properties = schema.get("properties", {})
+        for name, default in defaults.items():
+            if name not in properties:
+                yield f"{at}/{name}"
+            elif isinstance(default, dict) and properties[name].get("additionalProperties") is False:
+                yield from names(properties[name], default, f"{at}/{name}")
+        yield from (f"{at}/{name}" for name in properties.keys() - defaults.keys() - {"global"})
+
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    assert list(names(schema, defaults)) == []
+
+
+def test_the_edge_meets_too() -> None:
+    objects = rendered(EVERYTHING)
+    pod = objects["Deployment/envoy"]["spec"]["template"]
+    labels = pod["metadata"]["labels"]
+    for selector in (
+        objects["Deployment/envoy"]["spec"]["selector"]["matchLabels"],
+        objects["Service/envoy"]["spec"]["selector"],
+        objects["PodDisruptionBudget/envoy"]["spec"]["selector"]["matchLabels"],
+        objects["NetworkPolicy"]["spec"]["ingress"][0]["from"][-1]["podSelector"]["matchLabels"],
+    ):
+        assert selector.items() <= labels.items()
+        assert not selector.items() <= objects["Deployment"]["spec"]["template"]["metadata"]["labels"].items()
+    [container] = pod["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    config = yaml.safe_load(objects["ConfigMap/envoy"]["data"]["envoy.yaml"])["static_resources"]
+    assert {one["name"]: one["address"]["socket_address"]["port_value"] for one in config["listeners"]} == ports
+    [endpoint] = config["clusters"][0]["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    address = endpoint["endpoint"]["address"]["socket_address"]
+    service = objects["Service/headless"]
+    assert address["address"] == f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
+    assert address["port_value"] == service["spec"]["ports"][0]["port"]
+    assert pod["spec"]["terminationGracePeriodSeconds"] > container["lifecycle"]["preStop"]["sleep"]["seconds"]
+
+
+def test_the_rules_are_of_this_release_and_this_objective(tmp_path: Path) -> None:
+    objects = rendered({"monitoring": {"rules": True, "dashboard": True, "objectiveSeconds": 0.25}})
+    spec = objects["PrometheusRule"]["spec"]
+    text = json.dumps(spec)
+    assert '"vector(0.25)"' in text
+    assert text.count("job=") == text.count(r"job=\"tuwen\",namespace=\"search\",service=\"clip-tuwen\"") > 10
+    assert json.loads(objects["ConfigMap/dashboard"]["data"]["tuwen.json"])["title"] == "tuwen"
+    if promtool := program("promtool"):
+        (tmp_path / "rules.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
+        subprocess.run([promtool, "check", "rules", tmp_path / "rules.yaml"], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_checkov_finds_nothing(tmp_path: Path) -> None:
+    objects = rendered(EVERYTHING).values()
+    (tmp_path / "objects.yaml").write_text("---\n".join(map(yaml.safe_dump, objects)), encoding="utf-8")
+    assert "kubernetes scan results" in checkov("kubernetes", tmp_path)

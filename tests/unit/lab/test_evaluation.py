@@ -1,0 +1,220 @@
+"""Evaluation: the same numbers as Chinese-CLIP's own scripts, on the same features."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.support.checkpoints import run_reference
+from tuwen import Client, InvalidArgumentError
+from tuwen.testing import FakeTransport
+from tuwen_build.evaluation import (
+    PUBLISHED,
+    ClassFolder,
+    Features,
+    RetrievalSplit,
+    embed_split,
+    evaluate_zero_shot,
+    read_features,
+    recall,
+    retrieval_report,
+    top_candidates,
+    zero_shot_report,
+)
+from tuwen_build.samples import sample
+
+Truths = Mapping[int, Sequence[int]]
+
+
+def unit(count: int, dimension: int = 16, seed: int = 0) -> NDArray[np.float32]:
+    made = np.random.default_rng(seed).standard_normal((count, dimension)).astype(np.float32)
+    vectors: NDArray[np.float32] = made / np.linalg.norm(made, axis=1, keepdims=True)
+    return vectors
+
+
+def write_features(path: Path, kind: str, features: Features) -> None:
+    lines = [
+        json.dumps({f"{kind}_id": number, "feature": vector.tolist()})
+        for number, vector in zip(features.ids, features.vectors, strict=True)
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def several_truths() -> tuple[Features, Features, Truths]:
+    """Five texts an image, some texts with two images, images that no text names; ids in no order."""
+    images = Features(np.random.default_rng(1).permutation(5000)[:120].tolist(), unit(120))
+    near = np.repeat(images.vectors[:100], 5, axis=0) + 2 * unit(500, seed=2)
+    texts = Features(list(range(900, 1400)), (near / np.linalg.norm(near, axis=1, keepdims=True)).astype(np.float32))
+    truths = {text: [images.ids[index // 5]] for index, text in enumerate(texts.ids)}
+    for index in range(0, 500, 7):
+        truths[texts.ids[index]] = [images.ids[(index // 5 + 1) % 100], images.ids[index // 5]]
+    return images, texts, truths
+
+
+def ties() -> tuple[Features, Features, Truths]:
+    """Many pictures and texts with the same vectors: the first in the file is the better one."""
+    vectors = unit(12)
+    images = Features(list(range(60, 0, -1)), np.tile(vectors, (5, 1)))
+    texts = Features(list(range(100, 160)), np.tile(vectors, (5, 1)))
+    truths = {text: [images.ids[(index * 17) % 60]] for index, text in enumerate(texts.ids)}
+    return images, texts, truths
+
+
+def coarse() -> tuple[Features, Features, Truths]:
+    """Vectors of few values, whose scores tie although they differ."""
+    choice = np.random.default_rng(5)
+    images = Features(list(range(200)), choice.integers(-1, 2, (200, 8)).astype(np.float32) / 2)
+    texts = Features(list(range(300)), choice.integers(-1, 2, (300, 8)).astype(np.float32) / 2)
+    return images, texts, {text: choice.choice(200, 3, replace=False).tolist() for text in range(300)}
+
+
+@pytest.mark.parametrize("made", [several_truths, ties, coarse], ids=lambda made: made.__name__)
+def test_it_is_the_metric_of_chinese_clip(made: object, tmp_path: Path) -> None:
+    images, texts, truths = made()  # type: ignore[operator]
+    write_features(tmp_path / "images.jsonl", "image", images)
+    write_features(tmp_path / "texts.jsonl", "text", texts)
+    lines = [json.dumps({"text_id": text, "text": "", "image_ids": list(wanted)}) for text, wanted in truths.items()]
+    (tmp_path / "test_texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    run_reference("cn_clip_metrics.py", str(tmp_path))
+    expected = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    report = retrieval_report(
+        read_features(tmp_path / "images.jsonl", "image"), read_features(tmp_path / "texts.jsonl", "text"), truths
+    )
+    for name, measured in (("ir", report.text_to_image), ("tr", report.image_to_text)):
+        assert expected[name]["success"]
+        scores = expected[name]["scoreJson"]
+        for theirs, ours in (("r1", measured.r1), ("r5", measured.r5), ("r10", measured.r10)):
+            assert ours == pytest.approx(scores[theirs], abs=1e-9)
+        assert measured.mean == pytest.approx(scores["mean_recall"], abs=1e-9)
+    assert 0 < report.text_to_image.r1 < report.text_to_image.r10 <= 100
+
+
+def test_the_best_are_those_of_a_stable_sort() -> None:
+    choice = np.random.default_rng(3)
+    queries = choice.integers(-2, 3, (40, 6)).astype(np.float32)
+    candidates = choice.integers(-2, 3, (500, 6)).astype(np.float32)
+    expected = [sorted(range(500), key=lambda index: -line[index])[:10] for line in (queries @ candidates.T).tolist()]
+    assert top_candidates(queries, candidates).tolist() == expected
+
+
+def test_fewer_candidates_than_ten() -> None:
+    few = Features([1, 2, 3], unit(3))
+    result = recall(few, few, {1: [1], 2: [2], 3: [7]})
+    assert (result.r1, result.r10, result.queries) == (pytest.approx(200 / 3), pytest.approx(200 / 3), 3)
+
+
+@pytest.mark.parametrize("truths", [{}, {9: [1]}], ids=["no truths", "a query without a vector"])
+def test_what_cannot_be_measured_is_refused(truths: Truths) -> None:
+    few = Features([1, 2, 3], unit(3))
+    with pytest.raises(InvalidArgumentError):
+        recall(few, few, truths)
+
+
+def test_an_id_twice_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="the id 2 is there twice"):
+        Features([1, 2, 2], unit(3))
+
+
+class TestSplit:
+    @pytest.fixture
+    def split(self, tmp_path: Path) -> Path:
+        photo = sample("cat.jpg").read_bytes()
+        encoded = [base64.b64encode(photo).decode(), base64.urlsafe_b64encode(photo).decode()]
+        (tmp_path / "test_imgs.tsv").write_text("".join(f"{n}\t{c}\n" for n, c in enumerate(encoded)), encoding="ascii")
+        lines = [{"text_id": 5, "text": "“猫”A", "image_ids": [0]}, {"text_id": 6, "text": "狗", "image_ids": [1, 0]}]
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        (tmp_path / "test_texts.jsonl").write_text(text, encoding="utf-8")
+        return tmp_path
+
+    def test_it_is_read_as_chinese_clip_writes_it(self, split: Path) -> None:
+        data = RetrievalSplit(split)
+        assert [number for number, _ in data.images()] == [0, 1]
+        assert {content for _, content in data.images()} == {sample("cat.jpg").read_bytes()}
+        assert data.texts() == [(5, "“猫”A"), (6, "狗")]
+        assert data.truths() == {5: [0], 6: [1, 0]}
+
+    @pytest.mark.parametrize(("family", "sent"), [("chinese-clip", '"猫"a'), ("openai-clip", "“猫”A")])
+    def test_texts_are_prepared_as_in_the_familys_evaluation(self, split: Path, family: str, sent: str) -> None:
+        from dataclasses import replace
+
+        fake = FakeTransport()
+        fake.card = replace(fake.card, family=family)
+        with Client(transport=fake) as clip:
+            images, texts = embed_split(clip, RetrievalSplit(split))
+        assert list(images.ids) == [0, 1]
+        assert list(texts.ids) == [5, 6]
+        assert fake.requests[-1].items == (sent.encode(), "狗".encode())
+
+    def test_a_missing_split_names_those_that_are_there(self, split: Path) -> None:
+        with pytest.raises(InvalidArgumentError, match="valid_imgs.tsv is missing; splits here: test"):
+            RetrievalSplit(split, "valid")
+
+    @pytest.mark.parametrize("line", ["no tab", "x\tAAAA", "7\t!!!"])
+    def test_a_broken_line_of_images_is_named(self, split: Path, line: str) -> None:
+        (split / "test_imgs.tsv").write_text(f"0\tAAAA\n{line}\n", encoding="ascii")
+        with pytest.raises(InvalidArgumentError, match="test_imgs.tsv, line 2"):
+            list(RetrievalSplit(split).images())
+
+    @pytest.mark.parametrize("line", ["no json", '{"text_id": 1}', '{"text_id": "x", "text": ""}', "[]"])
+    def test_a_broken_line_of_texts_is_named(self, split: Path, line: str) -> None:
+        (split / "test_texts.jsonl").write_text(line + "\n", encoding="utf-8")
+        with pytest.raises(InvalidArgumentError, match="test_texts.jsonl, line 1"):
+            RetrievalSplit(split).texts()
+
+    def test_a_split_without_answers_says_so(self, split: Path) -> None:
+        (split / "test_texts.jsonl").write_text('{"text_id": 1, "text": "猫"}\n', encoding="utf-8")
+        with pytest.raises(InvalidArgumentError, match="answers of this split are not public"):
+            RetrievalSplit(split).truths()
+
+    def test_a_dataset_is_evaluated_whole_or_not_at_all(self, split: Path) -> None:
+        (split / "test_imgs.tsv").write_text("3\tAAAA\n", encoding="ascii")
+        with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="image 3 .* refused"):
+            embed_split(clip, RetrievalSplit(split))
+
+
+class TestZeroShot:
+    def test_the_report_counts(self) -> None:
+        labels = np.eye(6, dtype=np.float32)
+        images = np.stack([labels[0], labels[0], labels[1], labels[2]]) + 0.01 * unit(4, 6)
+        report = zero_shot_report(images.astype(np.float32), [0, 1, 1, 2], labels, list("abcdef"))
+        assert report.top1 == 75
+        assert report.images == 4
+        assert report.mean_per_class == pytest.approx((100 + 50 + 100) / 3)
+        assert report.confusion[1].tolist() == [1, 1, 0, 0, 0, 0]
+        assert report.top5 >= report.top1
+
+    def test_a_folder_of_classes(self, tmp_path: Path) -> None:
+        for name in ("cat", "coffee"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "a.jpg").write_bytes(sample(f"{name}.jpg").read_bytes())
+        (tmp_path / "label_cn.txt").write_text("猫\n咖啡\n", encoding="utf-8")
+        dataset = ClassFolder(tmp_path, tmp_path / "label_cn.txt")
+        assert dataset.labels == ["猫", "咖啡"]
+        fake = FakeTransport()
+        with Client(transport=fake) as clip:
+            report = evaluate_zero_shot(clip, dataset, ["{}", "一张{}的照片"])
+        assert report.images == 2
+        assert report.labels == ("猫", "咖啡")
+        texts = {item.decode() for request in fake.requests for item in request.items if request.input_name == "text"}
+        assert texts == {"猫", "一张猫的照片", "咖啡", "一张咖啡的照片"}
+
+    @pytest.mark.parametrize("labels", ["猫\n", "猫\n猫\n"])
+    def test_labels_that_do_not_fit_are_refused(self, tmp_path: Path, labels: str) -> None:
+        for name in ("cat", "coffee"):
+            (tmp_path / name).mkdir()
+        (tmp_path / "label_cn.txt").write_text(labels, encoding="utf-8")
+        with pytest.raises(InvalidArgumentError):
+            ClassFolder(tmp_path, tmp_path / "label_cn.txt")
+
+
+def test_published_means_are_the_papers() -> None:
+    """The mean recalls that the makers print beside the three, rounded."""
+    means = {"RN50": 63.0, "ViT-B-16": 71.1, "ViT-L-14": 74.1, "ViT-L-14-336": 76.1, "ViT-H-14": 78.8}
+    for name, mean in means.items():
+        assert sum(PUBLISHED[name]["muge"].text_to_image) / 3 == pytest.approx(mean, abs=0.051)

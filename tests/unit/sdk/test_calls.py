@@ -1,0 +1,154 @@
+"""What a call sends, and what it says of each item."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.blocking import Make
+from tuwen import (
+    Client,
+    DeadlineExceededError,
+    InferenceError,
+    InvalidArgumentError,
+    InvalidItemsError,
+    TextTruncatedWarning,
+)
+from tuwen._routes import Routes
+from tuwen.testing import FakeTransport
+from tuwen_build.samples import PHOTOGRAPHS, sample
+
+PHOTOS = [sample(name) for name in PHOTOGRAPHS]
+
+
+def sent(fake: FakeTransport) -> list[list[str]]:
+    return [[item.decode() for item in request.items] for request in fake.requests]
+
+
+def test_a_few_texts_go_alone_so_that_a_response_cache_knows_them(make: Make) -> None:
+    fake = FakeTransport()
+    with make(fake) as clip:
+        clip.embed_texts(["猫", "狗", "鸟"])
+        assert sorted(sent(fake)) == [["狗"], ["猫"], ["鸟"]]
+        fake.requests.clear()
+        clip.embed_texts([str(number) for number in range(9)])
+        assert [len(items) for items in sent(fake)] == [9]
+
+
+def test_a_text_that_is_there_twice_is_computed_once(make: Make) -> None:
+    fake = FakeTransport()
+    texts = ["猫", "狗", "猫", "猫", "x" * 60, "x" * 60]
+    with make(fake) as clip:
+        with pytest.warns(TextTruncatedWarning, match="2 of 6 texts were cut to the model's context length: 4, 5"):
+            vectors = clip.embed_texts(texts)
+        assert sorted(sent(fake)) == [["x" * 60], ["狗"], ["猫"]]
+        np.testing.assert_array_equal(vectors[[0, 2, 3]], vectors[[0, 0, 0]])
+        np.testing.assert_array_equal(vectors[1], clip.embed_texts(["狗"])[0])
+
+
+def test_every_place_of_a_refused_text_is_named(make: Make) -> None:
+    huge = "x" * 300_000
+    with make(FakeTransport()) as clip, pytest.raises(InvalidItemsError) as caught:
+        clip.embed_texts([huge, "猫", huge])
+    assert [failure.index for failure in caught.value.failures] == [0, 2]
+
+
+@pytest.mark.parametrize("wrong", [3, None, ["a"], b"bytes"])
+def test_what_is_no_text_is_named_by_its_position(make: Make, wrong: object) -> None:
+    with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="text 1: a text is a str"):
+        clip.embed_texts(["猫", wrong, "猫"])
+
+
+def test_outcomes_when_asked(make: Make, tmp_path: Path) -> None:
+    images = [PHOTOS[0], b"", tmp_path / "missing.jpg", PHOTOS[1].read_bytes(), *PHOTOS * 4]
+    with make(FakeTransport()) as clip:
+        outcomes = clip.try_embed_images(images)
+        good = [image for image, outcome in zip(images, outcomes, strict=True) if outcome.ok]
+        np.testing.assert_array_equal(np.stack([o.embedding for o in outcomes if o.ok]), clip.embed_images(good))
+    assert [outcome.index for outcome in outcomes] == list(range(20))
+    assert [outcome.key for outcome in outcomes[:4]] == [PHOTOS[0], 1, tmp_path / "missing.jpg", 3]
+    assert [outcome.error and outcome.error.reason for outcome in outcomes[:4]] == [None, "empty", "unreadable", None]
+
+
+def test_outcomes_of_texts_tell_the_cut_ones(make: Make) -> None:
+    with make(FakeTransport()) as clip:
+        outcomes = clip.try_embed_texts(["猫", "x" * 60, "猫"])
+        assert clip.try_embed_texts([]) == []
+    assert [outcome.truncated for outcome in outcomes] == [False, True, False]
+    assert [outcome.key for outcome in outcomes] == ["猫", "x" * 60, "猫"]
+
+
+def test_an_error_of_the_server_names_the_items_of_its_request(make: Make) -> None:
+    fake = FakeTransport(fail_with=InferenceError("broken", model="text_embedding", code="INTERNAL"))
+    with make(fake) as clip, pytest.raises(InferenceError) as caught:
+        clip.embed_texts([str(number) for number in range(100)])
+    assert caught.value.items == tuple(range(32))
+    assert str(caught.value) == "broken (model text_embedding, INTERNAL, items 0 to 31)"
+
+
+def test_a_used_up_budget_names_the_items_it_did_not_reach(make: Make) -> None:
+    with make(FakeTransport()) as clip:
+        clip.model_card()
+        with pytest.raises(DeadlineExceededError) as caught:
+            clip.embed_texts(["猫"], timeout=1e-9)
+    assert caught.value.items == (0,)
+
+
+def test_pixels_go_straight_to_the_encoder(make: Make) -> None:
+    fake = FakeTransport()
+    with make(fake, preprocess="client") as clip:
+        vectors = clip.embed_images(PHOTOS)
+        with pytest.raises(InvalidItemsError) as caught:
+            clip.embed_images([PHOTOS[0], b"", b"no image", PHOTOS[1].read_bytes()[:2000]])
+        clip.embed_texts(["猫"])
+    assert vectors.shape == (4, 512)
+    assert [failure.reason for failure in caught.value.failures] == ["empty", "unsupported_format", "corrupt"]
+    request = fake.requests[0]
+    assert (request.model, request.input_name, request.item_shape) == ("vision_encoder", "pixel_values", (3, 224, 224))
+    assert [len(item) for item in request.items] == [3 * 224 * 224] * 4
+    assert fake.requests[-1].model == "text_embedding"
+
+
+@pytest.mark.parametrize(
+    ("resize", "rules", "decoding"), [("squash", "reference", "scaled"), ("crop", "display", "full")]
+)
+def test_pixels_follow_the_rules_of_the_card(resize: str, rules: str, decoding: str) -> None:
+    from dataclasses import replace
+
+    from tests.support.models import model_module
+
+    pixels = model_module("image_preprocessing", "pixels")
+    card = replace(FakeTransport().card, image_size=64, resize=resize, image_rules=rules, jpeg_decoding=decoding)
+    route = Routes("client").to("image", card)
+    expected = pixels.Preprocessor(64, resize, rules, jpeg_decoding=decoding).pixel_values(PHOTOS[0].read_bytes())
+    assert route.payloads([PHOTOS[0]]) == [expected.tobytes()]
+
+
+def test_a_preprocess_that_is_none_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="preprocess is 'server' or 'client', not 'gpu'"):
+        Client(transport=FakeTransport(), preprocess="gpu")  # type: ignore[arg-type]
+
+
+def test_a_profile_adds_up(make: Make) -> None:
+    with make(FakeTransport()) as clip:
+        profile = clip.profile(images=PHOTOS * 3, texts=["猫"])
+        with pytest.raises(InvalidArgumentError, match="needs images or texts"):
+            clip.profile()
+        with pytest.raises(InvalidItemsError):
+            clip.profile(images=[b""])
+    assert (profile.items, profile.requests) == (13, 2)
+    assert profile.total == pytest.approx(sum(seconds for _, seconds in profile.parts))
+    assert all(seconds >= 0 for _, seconds in profile.parts)
+    assert profile.client > 0
+    assert str(profile).count(os.linesep) == 6
+
+
+def test_statistics_count(make: Make) -> None:
+    with make(FakeTransport()) as clip:
+        clip.embed_texts([str(number) for number in range(100)])
+        counted = clip.statistics()["text_embedding"]
+    assert (counted.requests, counted.items) == (4, 100)
+    assert counted.mean_batch_size == 25

@@ -1,0 +1,219 @@
+"""TLS, mutual TLS, headers, and calls that spread over several servers, over real connections; both clients."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import trustme
+
+from tests.support.blocking import Blocking
+from tests.support.command import TUWEN
+from tests.support.grpc_server import GrpcServer
+from tuwen import (
+    AccessDeniedError,
+    AsyncClient,
+    Client,
+    InvalidArgumentError,
+    RetryPolicy,
+    ServerUnavailableError,
+    Tls,
+)
+from tuwen_build.samples import sample
+
+Make = Callable[..., AbstractContextManager[Any]]
+ONCE = RetryPolicy(attempts=1)
+
+
+@pytest.fixture(params=["sync", "async"])
+def make(request: pytest.FixtureRequest) -> Make:
+    def sync(*arguments: Any, **options: Any) -> Client:
+        return Client(*arguments, **options)
+
+    def other(*arguments: Any, **options: Any) -> Blocking:
+        return Blocking(lambda: AsyncClient(*arguments, **options))
+
+    return sync if request.param == "sync" else other  # type: ignore[return-value]
+
+
+class Authority:
+    """A certificate authority, a server's certificate and a client's, as files."""
+
+    def __init__(self, folder: Path) -> None:
+        authority = trustme.CA()
+        self.server = authority.issue_cert("clip.example.org", "localhost")
+        client = authority.issue_cert("client.example.org")
+        self.root = authority.cert_pem.bytes()
+        self.ca, self.certificate, self.key = (folder / name for name in ("ca.pem", "client.pem", "client.key"))
+        self.ca.write_bytes(self.root)
+        self.certificate.write_bytes(client.cert_chain_pems[0].bytes())
+        self.key.write_bytes(client.private_key_pem.bytes())
+
+    def credentials(self, *, mutual: bool) -> grpc.ServerCredentials:
+        pair = (self.server.private_key_pem.bytes(), self.server.cert_chain_pems[0].bytes())
+        return grpc.ssl_server_credentials([pair], self.root if mutual else None, require_client_auth=mutual)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+class TestTls:
+    def test_a_server_that_the_authority_vouches_for_is_trusted(self, make: Make, authority: Authority) -> None:
+        tls = Tls(ca=authority.ca, server_name="clip.example.org")
+        with GrpcServer(authority.credentials(mutual=False)) as server, make(server.url, tls=tls) as clip:
+            assert clip.embed_texts(["猫"]).shape == (1, 512)
+
+    @pytest.mark.parametrize("tls", [None, Tls(), Tls(server_name="clip.example.org")])
+    def test_others_are_not(self, make: Make, authority: Authority, tls: Tls | None) -> None:
+        with (
+            GrpcServer(authority.credentials(mutual=False)) as server,
+            make(server.url, tls=tls, retries=ONCE) as clip,
+            pytest.raises(ServerUnavailableError),
+        ):
+            clip.embed_texts(["猫"])
+
+    def test_another_name_is_not(self, make: Make, authority: Authority) -> None:
+        with (
+            GrpcServer(authority.credentials(mutual=False)) as server,
+            make(server.url, tls=Tls(ca=authority.ca, server_name="evil.example.org"), retries=ONCE) as clip,
+            pytest.raises(ServerUnavailableError),
+        ):
+            clip.embed_texts(["猫"])
+
+    def test_mutual_tls_asks_for_the_clients_certificate(self, make: Make, authority: Authority) -> None:
+        known = Tls(authority.ca, authority.certificate, authority.key, server_name="clip.example.org")
+        unknown = Tls(authority.ca, server_name="clip.example.org")
+        with GrpcServer(authority.credentials(mutual=True)) as server:
+            with make(server.url, tls=known) as clip:
+                assert clip.embed_texts(["猫"]).shape == (1, 512)
+            with make(server.url, tls=unknown, retries=ONCE) as clip, pytest.raises(ServerUnavailableError):
+                clip.embed_texts(["猫"])
+
+    def test_files_are_checked_at_once(self, make: Make, authority: Authority, tmp_path: Path) -> None:
+        with pytest.raises(InvalidArgumentError, match="cannot read .*missing.pem: No such file"):
+            Client("localhost:8001", tls=Tls(ca=tmp_path / "missing.pem"))
+        with pytest.raises(InvalidArgumentError, match="a certificate and its key"):
+            Tls(certificate=authority.certificate)
+
+
+def test_an_interrupt_in_the_middle_of_a_call_does_not_hang_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C may come when grpcio has made a call and not yet the thread that would end it."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with GrpcServer() as server:
+        clip = Client(server.url)
+        clip.model_card()
+        monkeypatch.setattr("grpc._channel._run_channel_spin_thread", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            list(clip.stream_texts(["猫"] * 100))
+        monkeypatch.undo()
+        start = time.monotonic()
+        clip.close()
+        assert time.monotonic() - start < 5
+
+
+class TestCommandLine:
+    """The same from `tuwen`, whose connection options stand before the command."""
+
+    @staticmethod
+    def run(*arguments: str, code: int = 0, **environment: str) -> str:
+        command = [TUWEN, *arguments]
+        finished = subprocess.run(
+            command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert finished.returncode == code, finished.stderr
+        assert "s3cret" not in finished.stderr
+        return finished.stdout + finished.stderr
+
+    def test_it_speaks_mutual_tls(self, authority: Authority) -> None:
+        files = (str(authority.ca), str(authority.certificate), str(authority.key))
+        with GrpcServer(authority.credentials(mutual=True)) as server:
+            url = server.url.replace("127.0.0.1", "localhost")
+            options = [part for pair in zip(("--ca", "--certificate", "--key"), files, strict=True) for part in pair]
+            shown = self.run(*options, "similarity", "-u", url, "-i", str(sample("cat.jpg")), "-t", "猫")
+            assert "100.0%" in shown
+            assert "not ready" in self.run("--ca", files[0], "status", "-u", url, "--timeout", "1", code=1)
+
+    def test_it_sends_headers(self) -> None:
+        arguments = ("embed", "-t", "猫", "--json")
+        with GrpcServer() as server:
+            self.run("--header", "Authorization: Bearer s3cret", *arguments, "-u", server.url)
+            self.run(*arguments, "-u", server.url, TUWEN_HEADERS="triton-key: s3cret\nx-team: search\n")
+        assert server.calls[0]["authorization"] == "Bearer s3cret"
+        assert (server.calls[1]["triton-key"], server.calls[1]["x-team"]) == ("s3cret", "search")
+
+    def test_a_header_that_is_none_is_not_shown(self) -> None:
+        assert "has no colon" in self.run("--header", "s3cret", "status", code=1)
+
+
+class TestHeaders:
+    def test_every_request_carries_them(self, make: Make) -> None:
+        with GrpcServer() as server, make(server.url, headers={"authorization": "Bearer s3cret"}) as clip:
+            clip.embed_texts(["猫"])
+            assert server.calls[0]["authorization"] == "Bearer s3cret"
+            assert "s3cret" not in repr(clip)
+
+    def test_a_function_is_asked_every_time(self, make: Make) -> None:
+        tokens = iter(range(100))
+        with GrpcServer() as server, make(server.url, headers=lambda: {"token": f"t{next(tokens)}"}) as clip:
+            clip.embed_texts(["猫"])
+            clip.embed_texts(["猫"])
+            assert len({call["token"] for call in server.calls}) == 2
+
+    def test_an_asynchronous_client_may_await_its_token(self) -> None:
+        async def token() -> Mapping[str, str]:
+            return {"token": "awaited"}
+
+        with GrpcServer() as server, Blocking(lambda: AsyncClient(server.url, headers=token)) as clip:
+            clip.embed_texts(["猫"])
+            assert server.calls[0]["token"] == "awaited"
+
+    def test_a_restricted_protocol_is_closed_without_its_key(self, make: Make) -> None:
+        key = ("triton-grpc-protocol-infer-key", "s3cret")
+        with GrpcServer(key=key) as server:
+            with make(server.url, headers=dict([key])) as clip:
+                assert clip.embed_texts(["猫"]).shape == (1, 512)
+            with make(server.url) as clip, pytest.raises(AccessDeniedError) as caught:
+                clip.embed_texts(["猫"])
+            assert len(server.calls) == 2  # a refused key is not tried again
+        assert not caught.value.retryable
+
+    @pytest.mark.parametrize(
+        "headers",
+        [{"Upper": "x"}, {"a b": "x"}, {"data-bin": "x"}, {"name": "s3cret\n"}, {"name": "s3crét"}, {"name": 3}],
+    )
+    def test_what_is_no_header_is_refused_without_showing_its_value(self, headers: Any) -> None:
+        for client in (Client, AsyncClient):
+            with pytest.raises(InvalidArgumentError) as caught:
+                client("localhost:8001", headers=headers)
+            assert "s3c" not in str(caught.value)
+
+
+def test_calls_spread_over_the_servers_behind_a_name(make: Make) -> None:
+    with GrpcServer() as first, GrpcServer() as second:
+        with make(f"ipv4:{first.url},{second.url}") as clip:
+            for number in range(40):
+                clip.embed_texts([str(number)])
+        assert min(len(first.calls), len(second.calls)) >= 10
+
+
+def test_a_server_that_goes_away_leaves_its_calls_to_the_other(make: Make) -> None:
+    with GrpcServer() as first:
+        second = GrpcServer().__enter__()
+        with make(f"ipv4:{first.url},{second.url}") as clip:
+            for number in range(30):
+                clip.embed_texts([str(number)])
+                if number == 10:
+                    second.__exit__()
+    assert len(first.calls) + len(second.calls) >= 30

@@ -1,0 +1,62 @@
+"""Vectors of two embedding spaces are never mixed, whatever changes behind an address."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.support.blocking import Make
+from tuwen import EmbeddingSpaceError
+from tuwen.testing import FakeTransport
+
+IMAGE = np.zeros((4, 4, 3), dtype=np.uint8)
+
+
+def upgraded(fake: FakeTransport) -> FakeTransport:
+    fake.card = replace(fake.card, fingerprint="f" * 32)
+    return fake
+
+
+def test_the_expected_space_is_let_in(make: Make) -> None:
+    with make(FakeTransport(), expected_fingerprint="0" * 32) as clip:
+        assert clip.embed_texts(["猫"]).shape == (1, 512)
+
+
+@pytest.mark.parametrize("preprocess", ["server", "client"])
+def test_another_space_than_expected_is_refused_before_anything_is_sent(make: Make, preprocess: str) -> None:
+    fake = FakeTransport(fingerprint="a" * 32)
+    with make(fake, expected_fingerprint="0" * 32, preprocess=preprocess) as clip:
+        for call in (lambda: clip.embed_images([IMAGE]), lambda: list(clip.stream_texts(["猫"])), clip.model_card):
+            with pytest.raises(EmbeddingSpaceError, match="of the embedding space a{32}, not of 0{32}") as caught:
+                call()
+            assert (caught.value.expected, caught.value.found) == ("0" * 32, "a" * 32)
+            assert not caught.value.retryable
+    assert fake.requests == []
+
+
+@pytest.mark.parametrize("preprocess", ["server", "client"])
+def test_a_server_that_was_upgraded_is_noticed_by_its_next_answer(make: Make, preprocess: str) -> None:
+    fake = FakeTransport()
+    with make(fake, preprocess=preprocess) as clip:
+        clip.embed_images([IMAGE])
+        upgraded(fake)
+        calls = [
+            lambda: clip.embed_images([IMAGE]),
+            lambda: clip.try_embed_images([IMAGE]),
+            lambda: clip.classify([IMAGE], ["猫", "狗"]),
+            lambda: list(clip.stream_images([IMAGE])),
+            lambda: clip.profile(images=[IMAGE]),
+        ]
+        for call in calls:
+            with pytest.raises(EmbeddingSpaceError):
+                call()
+
+
+def test_an_upgrade_in_the_middle_of_a_stream_ends_it(make: Make) -> None:
+    fake = FakeTransport()
+    with make(fake) as clip, pytest.raises(EmbeddingSpaceError):  # noqa: PT012 - the loop is what raises
+        for item in clip.stream_texts([f"第{number}句" for number in range(1000)], window=32):
+            if item.index == 100:
+                upgraded(fake)

@@ -1,0 +1,142 @@
+"""Retries: only where they can help, bounded in number, time and, for a full server, by a budget."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from typing import Any
+
+import pytest
+
+from tests.support.blocking import Make
+from tuwen import (
+    AccessDeniedError,
+    DeadlineExceededError,
+    InferenceError,
+    InvalidArgumentError,
+    ModelNotFoundError,
+    OverloadedError,
+    RetryPolicy,
+    ServerError,
+    ServerStoppingError,
+    ServerUnavailableError,
+)
+from tuwen._requests import InferRequest
+from tuwen._retries import RetryBudget
+from tuwen.testing import FakeTransport
+
+QUICK = RetryPolicy(first_pause=0.001, longest_pause=0.002)
+
+
+@pytest.mark.parametrize("error", [ServerUnavailableError("gone"), OverloadedError("full")])
+def test_what_can_succeed_later_does(make: Make, error: ServerError) -> None:
+    fake = FakeTransport(fail_with=error, fail_times=3)
+    with make(fake, retries=QUICK) as clip:
+        vectors = clip.embed_texts(["猫"])
+    assert [request.items for request in fake.requests] == [("猫".encode(),)] * 4
+    assert vectors.shape == (1, 512)
+
+
+def test_attempts_are_counted(make: Make) -> None:
+    fake = FakeTransport(fail_with=ServerUnavailableError("gone"))
+    with make(fake, retries=QUICK) as clip, pytest.raises(ServerUnavailableError, match="gone"):
+        clip.embed_texts(["猫"])
+    assert len(fake.requests) == 4
+
+
+def test_a_server_that_is_stopping_does_not_count(make: Make) -> None:
+    """Of two servers behind one name, the one that is drained is met again and again."""
+    fake = FakeTransport(fail_with=ServerStoppingError("stopping"), fail_times=12)
+    with make(fake, retries=QUICK) as clip:
+        assert clip.embed_texts(["猫"]).shape == (1, 512)
+    assert len(fake.requests) == 13
+    fake = FakeTransport(fail_with=ServerStoppingError("stopping"))
+    with make(fake, retries=QUICK, timeout=0.3) as clip, pytest.raises(ServerStoppingError):
+        clip.embed_texts(["猫"])
+    fake = FakeTransport(fail_with=ServerStoppingError("stopping"))
+    with make(fake, retries=RetryPolicy(attempts=1)) as clip, pytest.raises(ServerStoppingError):
+        clip.embed_texts(["猫"])
+    assert len(fake.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InferenceError("broken"),
+        AccessDeniedError("no key"),
+        ModelNotFoundError("what?"),
+        DeadlineExceededError("too late"),
+    ],
+)
+def test_what_cannot_succeed_later_is_not_tried_again(make: Make, error: ServerError) -> None:
+    fake = FakeTransport(fail_with=error)
+    with make(fake, retries=QUICK) as clip, pytest.raises(type(error)):
+        clip.embed_texts(["猫"])
+    assert len(fake.requests) == 1
+
+
+def test_one_attempt_is_no_retry(make: Make) -> None:
+    fake = FakeTransport(fail_with=ServerUnavailableError("gone"))
+    with make(fake, retries=RetryPolicy(attempts=1)) as clip, pytest.raises(ServerUnavailableError):
+        clip.embed_texts(["猫"])
+    assert len(fake.requests) == 1
+
+
+def test_a_full_server_is_not_stormed(make: Make) -> None:
+    """A hundred calls send a hundred requests, and ten retries between them."""
+    fake = FakeTransport(fail_with=OverloadedError("full"))
+    with make(fake, retries=QUICK) as clip:
+        for number in range(100):
+            with pytest.raises(OverloadedError):
+                clip.embed_texts([str(number)])
+    assert len(fake.requests) == 110
+
+
+def test_a_pause_never_outlasts_the_call(make: Make) -> None:
+    fake = FakeTransport(fail_with=ServerUnavailableError("gone"))
+    patient = RetryPolicy(attempts=1000, first_pause=1, longest_pause=60)
+    started = time.monotonic()
+    with make(fake, retries=patient, timeout=0.3) as clip, pytest.raises(ServerError):
+        clip.embed_texts(["猫"])
+    assert time.monotonic() - started < 2
+
+
+def test_every_request_of_a_large_call_has_its_own_attempts(make: Make) -> None:
+    class FailsTwiceEach(FakeTransport):
+        def send(self, request: InferRequest, timeout: float) -> Any:
+            tried = sum(sent.items == request.items for sent in self.requests)
+            self._fail_times = None if tried < 2 else 0
+            return super().send(request, timeout)
+
+    fake = FailsTwiceEach(fail_with=ServerUnavailableError("restarting"))
+    with make(fake, retries=QUICK) as clip:
+        assert clip.embed_texts([str(number) for number in range(300)]).shape == (300, 512)
+    assert len(fake.requests) == 30
+
+
+class TestBudget:
+    def test_pauses_grow_and_are_random(self) -> None:
+        budget = RetryBudget(RetryPolicy(attempts=100, first_pause=0.1, longest_pause=2))
+        error = ServerUnavailableError("gone")
+        requests = [budget.request() for _ in range(200)]
+        by_attempt = [[request.pause(error, 30) or 0 for request in requests] for _ in range(50)]
+        for attempt, most in ((1, 0.1), (2, 0.2), (4, 0.8), (6, 2.0), (50, 2.0)):
+            pauses = by_attempt[attempt - 1]
+            assert most / 2 < max(pauses) <= most
+            assert min(pauses) < most / 4
+
+    def test_successes_earn_retries_back(self) -> None:
+        budget = RetryBudget(RetryPolicy(overload_budget=1, first_pause=0, longest_pause=0))
+        full = OverloadedError("full")
+        assert budget.request().pause(full, 30) is not None
+        assert budget.request().pause(full, 30) is None
+        for _ in itertools.repeat(None, 11):
+            budget.succeeded()
+        assert budget.request().pause(full, 30) is not None
+
+    @pytest.mark.parametrize(
+        "choice", [{"attempts": 0}, {"first_pause": -1}, {"first_pause": 3}, {"overload_budget": -1}]
+    )
+    def test_nonsense_is_refused(self, choice: dict[str, Any]) -> None:
+        with pytest.raises(InvalidArgumentError):
+            RetryPolicy(**choice)
