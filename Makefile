@@ -1,37 +1,69 @@
-# Two commands do everything on a fresh machine: `make demo` and `make test`.
-# PYTHON names the interpreter (3.10 to 3.12); PIP_ARGS goes to every pip install.
+# Two commands do everything on a fresh machine: `make demo` and `make test`. `make help` lists all commands.
+# PYTHON names the interpreter (3.10 to 3.12); PIP_ARGS goes to every pip install; WORKERS is the number of test processes.
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
 PIP_ARGS ?=
+WORKERS ?= logical
 BIN := .venv/bin
+# One thread for each test process: the processes already use every core.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+PARALLEL := --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal
+FAST := tests/unit tests/contract
+PACKAGES := --cov client --cov build --cov model_repository
 DEMO_TRAINING := --recipe artwork --optimizer muon --batch-size 192 --start-epochs 32 --frozen-epochs 1 --epochs 85 \
 	--start-learning-rate 4e-4 --frozen-learning-rate 4e-4 --learning-rate 4e-4 --kept-patches 0.5 --evaluate-every 8 --patience 0
 
-.PHONY: bench demo demo-checkpoint demo-scores test test-faults fuzz serve page lint install clean
+.DEFAULT_GOAL := help
+.PHONY: help bench demo demo-checkpoint demo-scores check test test-all coverage test-faults fuzz serve page lint install clean
 
-demo: .venv/.serve
+help: ## List the commands.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/.serve ## Build the demo's checkpoint, serve it, and search its gallery.
 	$(BIN)/python -m tuwen_build.demo
 
-test: .venv/.dev lint
-	tests/reference/install.sh
-	tests/judges.sh
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone" --numprocesses logical --maxprocesses 4; \
-	rest=$$?; $(BIN)/python -m pytest -m alone && exit $$rest
+# Linting and type checking use one core, so they run beside the tests.
+check: .venv/.dev ## Check style, types, and the tests that need no server: under 90 seconds.
+	@$(MAKE) --no-print-directory --jobs 2 lint fast-tests
 
-# Every attack in full: about fifteen minutes on two cores.
-test-faults: .venv/.dev
+.PHONY: fast-tests
+fast-tests: .venv/.dev
+	$(PYTEST) $(PARALLEL) -m "unit or contract" $(FAST)
+
+test: .venv/.dev ## Everything that a change must pass: under 7 minutes once the environment is there.
+	tests/environments.sh originals prometheus
+	@$(MAKE) --no-print-directory --jobs 2 lint tests
+
+.PHONY: tests
+tests: .venv/.dev
+	$(PYTEST) $(PARALLEL) -m "not system" $(FAST) tests/service
+
+# System tests that carry the marker `alone` need the whole machine, so they run one after another at the end.
+test-all: .venv/.dev ## `make test` with coverage, and the long tests: load, soaks, browsers, fresh environments. Under an hour.
+	tests/environments.sh originals prometheus checkov milvus
+	@$(MAKE) --no-print-directory lint coverage
+	$(PYTEST) $(PARALLEL) -m "system and not alone" $(FAST) tests/system; \
+	parallel=$$?; $(BIN)/python -m pytest -m "system and alone" tests/system && exit $$parallel
+
+# The artefact cache starts empty, because a repository that is taken from the cache runs no code of the build.
+coverage: .venv/.dev ## Run the tests of `make test` and print the branch coverage of client, build and model_repository.
+	tests/environments.sh originals prometheus
+	rm -rf .cache/tests/coverage
+	$(PYTEST) $(PARALLEL) -m "not system" --artefacts .cache/tests/coverage $(PACKAGES) --cov-report term $(FAST) tests/service
+
+test-faults: .venv/.dev ## Run every attack on a real server in full: about fifteen minutes.
 	$(BIN)/python -m tests.faults
 
-# Look for inputs that break the cores, for some minutes; what is found worth keeping stays in tests/faults/corpus.
-fuzz: .venv/.dev
+# Inputs that are worth keeping are added to tests/faults/corpus.
+fuzz: .venv/.dev ## Look for inputs that break the decoding of images and texts, for four minutes.
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt atheris
 	for core in pixels tokens; do $(BIN)/python -m tests.faults.fuzz $$core -max_total_time=120 -max_len=4096; done
 
-serve: .venv/.serve
+serve: .venv/.serve ## Serve the demo's repository.
 	$(BIN)/python -m tuwen_build.demo --serve
 
-page: .venv/.web
+page: .venv/.web ## Serve the demo's repository and its search page.
 	$(BIN)/python -m tuwen_build.demo --page
 
 data/emoji/sources.json: | .venv/.dev
@@ -49,16 +81,16 @@ demo-scores: data/emoji/sources.json
 	$(BIN)/python -m tuwen_build.demo._scores data/emoji
 
 # The service and its peers on the same work: half an hour to an hour on two cores.
-bench: .venv/.dev
+bench: .venv/.dev ## Measure the service beside its peers: half an hour to an hour.
 	loadtest/tuwen_loadtest/bench/peers.sh
 	$(BIN)/python -m tuwen_loadtest.bench
 
-lint: .venv/.dev
+lint: .venv/.dev ## Check style and types.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-install: .venv/.dev
+install: .venv/.dev ## Create .venv with everything that development needs.
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.10, 3.11 or 3.12 is needed; name one with: make PYTHON=..."; exit 1; }
@@ -76,5 +108,5 @@ install: .venv/.dev
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[build,serve,dataset,evaluate,parquet,loadtest,dev]'
 	@touch $@ .venv/.serve
 
-clean:
-	rm -rf .venv .venv-reference .venv-checkov .venv-milvus .cache
+clean: ## Remove every environment and cache.
+	rm -rf .venv .cache
