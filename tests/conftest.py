@@ -8,9 +8,9 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +18,7 @@ from tests.support.artefacts import Artefacts
 from tests.support.paths import CACHE
 
 if TYPE_CHECKING:
+    from tests.support.originals import Originals
     from tests.support.repositories import Built
     from tests.support.servers import RecordedServer, SharedServers
     from tuwen import Client
@@ -39,11 +40,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test the marker of its folder; a contract test that runs on a real server is a service test."""
+    """Give each test the marker of its folder, unless a contract test or one of its parameters names its own tier."""
     for item in items:
         tier = item.path.relative_to(Path(__file__).parent).parts[0]
         assert tier in _TIERS, f"{item.nodeid} lies in none of the folders {', '.join(_TIERS)}"
-        if item.get_closest_marker("service") is None:
+        if item.get_closest_marker("service") is None and item.get_closest_marker("system") is None:
             item.add_marker(tier)
 
 
@@ -107,6 +108,14 @@ def checkpoint(artefacts: Artefacts) -> Path:
 
 
 @pytest.fixture(scope="session")
+def minimal_checkpoint(artefacts: Artefacts) -> Path:
+    """A Chinese-CLIP checkpoint as small as one can be, with the published vocabulary. Do not change its files."""
+    from tests.support.repositories import minimal_checkpoint
+
+    return minimal_checkpoint(artefacts)
+
+
+@pytest.fixture(scope="session")
 def built(artefacts: Artefacts) -> Built:
     """A function that returns the repository of the small checkpoint, built with given options. Do not change it."""
     from tests.support.repositories import Built
@@ -144,4 +153,10 @@ def client(server: RecordedServer) -> Iterator[Client]:
         yield connected
 
 
-Reference = Callable[[str, Path, list[bytes], list[str]], Any]
+@pytest.fixture(scope="session")
+def originals(artefacts: Artefacts) -> Iterator[Originals]:
+    """The original implementations (cn_clip, open_clip). Their interpreters start if a result is not in the cache."""
+    from tests.support.originals import originals_of
+
+    with originals_of(artefacts) as running:
+        yield running

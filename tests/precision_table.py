@@ -17,7 +17,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tests.support.artefacts import Artefacts
 from tests.support.checkpoints import TextSizes, VisionSizes, write_from_cn_clip, write_openai_clip, write_taiyi
+from tests.support.originals import Originals, originals_of
 from tuwen_build.checkpoints import open_checkpoint
 from tuwen_build.demo import CHECKPOINT
 from tuwen_build.encoders import PRECISIONS
@@ -35,23 +37,29 @@ class Row:
     """A checkpoint at its published dimensions, and the one for ``--vision`` where it needs one."""
 
     name: str
-    write: Callable[[Path], Path]
-    write_vision: Callable[[Path], Path] | None = None
+    write: Callable[[Path, Originals], Path]
+    write_vision: Callable[[Path, Originals], Path] | None = None
 
 
 def _native(name: str, vision: str, text: str) -> Row:
-    return Row(name, lambda folder: write_from_cn_clip(folder / "clip_cn.pt", "native", vision, text))
+    return Row(name, lambda folder, originals: write_from_cn_clip(originals, folder, "native", vision, text))
 
 
 def _openai(name: str, vision: VisionSizes, text: TextSizes, dimension: int) -> Row:
-    return Row(name, lambda folder: write_openai_clip(folder / "checkpoint", vision, text, dimension))
+    return Row(name, _clip("checkpoint", vision, text, dimension))
 
 
 def _taiyi(name: str, text: TextSizes, vision: VisionSizes, dimension: int, head: int | None = None) -> Row:
     return Row(
         name,
-        lambda folder: write_taiyi(folder / "checkpoint", text, head),
-        lambda folder: write_openai_clip(folder / "vision", vision, TextSizes(512, 1, 8), dimension),
+        lambda folder, _: write_taiyi(folder / "checkpoint", text, head),
+        _clip("vision", vision, TextSizes(512, 1, 8), dimension),
+    )
+
+
+def _clip(name: str, vision: VisionSizes, text: TextSizes, dimension: int) -> Callable[[Path, Originals], Path]:
+    return lambda folder, originals: write_openai_clip(
+        folder / name, vision, text, dimension, originals.clip_vocabulary()
     )
 
 
@@ -68,7 +76,7 @@ ROWS = (
     _taiyi("Taiyi 102M ViT-B/32", TextSizes(768, 12, 12), VisionSizes(768, 12, 12, 32), 512, 512),
     _taiyi("Taiyi 102M ViT-L/14", TextSizes(768, 12, 12), L14, 768),
     _taiyi("Taiyi 326M ViT-L/14", TextSizes(1024, 24, 16), L14, 768, 768),
-    Row("the demo's, trained", lambda _: CHECKPOINT),
+    Row("the demo's, trained", lambda _, __: CHECKPOINT),
 )
 
 
@@ -77,12 +85,13 @@ def main() -> None:
     quiet_transformers()
     words = [word for word in sys.argv[1:] if word != "--sizes"]
     measure = _print_sizes if "--sizes" in sys.argv[1:] else _print_deviations
-    for row in ROWS:
-        if not words or any(word in row.name for word in words):
+    rows = [row for row in ROWS if not words or any(word in row.name for word in words)]
+    with originals_of(Artefacts()) as originals:
+        for row in rows:
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
-                vision = row.write_vision and str(row.write_vision(folder))
-                measure(row.name, str(row.write(folder)), ReadOptions(vision=vision), folder)
+                vision = row.write_vision and str(row.write_vision(folder, originals))
+                measure(row.name, str(row.write(folder, originals)), ReadOptions(vision=vision), folder)
 
 
 def _print_sizes(name: str, checkpoint: str, read_options: ReadOptions, _: Path) -> None:

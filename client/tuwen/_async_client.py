@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen import _calls
+from tuwen import _calls, _clock
 from tuwen._async_streams import Sent, in_order
 from tuwen._base import BaseClient
 from tuwen._card import ModelCard
@@ -291,7 +291,7 @@ class AsyncClient(BaseClient):
             else:
                 budget.succeeded()
                 return value
-            await asyncio.sleep(pause)
+            await _clock.async_pause(pause)
 
 
 async def _next(wanted: _calls.Infer) -> EmbeddingBatch | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen import _calls
+from tuwen import _calls, _clock
 from tuwen._base import BaseClient
 from tuwen._card import ModelCard
 from tuwen._connection import Headers, Tls
@@ -385,7 +384,7 @@ class Client(BaseClient):
             else:
                 budget.succeeded()
                 return value
-            time.sleep(pause)
+            _clock.pause(pause)
             result = again
 
 

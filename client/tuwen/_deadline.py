@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 
+from tuwen import _clock
 from tuwen._errors import DeadlineExceededError, InvalidArgumentError
 
 __all__ = ["Deadline"]
@@ -21,11 +21,11 @@ class Deadline:
         if not (0 < timeout < math.inf):
             raise InvalidArgumentError(f"a timeout is a positive number of seconds, not {timeout}")
         self._timeout = timeout
-        self._end = time.monotonic() + timeout
+        self._end = _clock.now() + timeout
 
     def left(self) -> float:
         """Seconds left; none, or fewer, when it has passed."""
-        return self._end - time.monotonic()
+        return self._end - _clock.now()
 
     def remaining(self) -> float:
         """Seconds left.

@@ -40,8 +40,12 @@ class Reading:
 
 
 @contextmanager
-def watch(urls: Sequence[str]) -> Iterator[list[Reading]]:
+def watch(urls: Sequence[str], every: float = _EVERY) -> Iterator[list[Reading]]:
     """Readings, that become more until the end. A server that does not answer leaves gaps: it may be restarting.
+
+    Args:
+        urls: the addresses of Prometheus pages.
+        every: the seconds between two readings.
 
     Raises:
         InvalidArgumentError: an address is none.
@@ -52,7 +56,7 @@ def watch(urls: Sequence[str]) -> Iterator[list[Reading]]:
     done = threading.Event()
 
     def look() -> None:
-        while urls and not done.wait(_EVERY):
+        while urls and not done.wait(every):
             try:
                 readings.append(_read(urls))
             except OSError:

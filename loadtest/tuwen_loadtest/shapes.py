@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from locust import LoadTestShape
+from locust.runners import MasterRunner
 
 from tuwen_loadtest._options import options_of
 from tuwen_loadtest._users_over_time import users_at
@@ -29,5 +30,9 @@ class Shape(LoadTestShape):
         if seconds is None:
             return users, users
         if elapsed >= seconds:
+            # Locust (2.47) quits half a second after a shape has ended, and drops what workers report later. Their users
+            # end first, so that the workers' last samples come at once.
+            if isinstance(runner, MasterRunner) and runner.user_count > 0:
+                return 0, users
             return None
         return users_at(options_of(runner.environment).shape, users, elapsed / seconds), users

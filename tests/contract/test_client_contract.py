@@ -1,10 +1,12 @@
-"""What both clients promise, proven on the fake and on the real server alike."""
+"""What both clients promise, proven on the fake and on the real server alike.
+
+On the server these are service tests: `make check` runs the fakes only.
+"""
 
 from __future__ import annotations
 
 import io
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,7 +30,14 @@ from tuwen_build.samples import PHOTOGRAPHS, sample
 PHOTOS = [sample(name) for name in PHOTOGRAPHS]
 
 
-@pytest.fixture(params=["sync on the fake", "sync on the server", "async on the fake", "async on the server"])
+@pytest.fixture(
+    params=[
+        "sync on the fake",
+        "async on the fake",
+        pytest.param("sync on the server", marks=pytest.mark.service),
+        pytest.param("async on the server", marks=pytest.mark.service),
+    ]
+)
 def clip(request: pytest.FixtureRequest) -> Iterator[Client]:
     fake = FakeTransport(embedding_dimension=64)
     url = request.getfixturevalue("server").grpc_url if "server" in request.param else ""
@@ -98,12 +107,12 @@ def test_truncation_is_reported(clip: Client) -> None:
         clip.embed_texts(["猫", "猫" * 51, "猫" * 50])
 
 
-def test_nothing_in_is_nothing_out(clip: Client) -> None:
+def test_an_empty_list_gives_an_empty_array(clip: Client) -> None:
     dimension = clip.model_card().embedding_dimension
     assert clip.embed_images([]).shape == clip.embed_texts([]).shape == (0, dimension)
 
 
-def test_similarity_is_three_named_numbers(clip: Client) -> None:
+def test_similarity_gives_cosines_logits_and_probabilities(clip: Client) -> None:
     texts = ["一只猫", "一杯咖啡", "火箭"]
     scores = clip.similarity(images=PHOTOS[:2], texts=texts)
     assert scores.cosine.shape == scores.logits.shape == scores.probabilities.shape == (2, 3)
@@ -130,12 +139,12 @@ def test_the_card_says_what_the_vectors_are(clip: Client) -> None:
     assert clip.model_card() is card
 
 
-def test_a_used_up_budget_is_an_error(clip: Client) -> None:
+def test_a_timeout_that_has_passed_is_a_typed_error(clip: Client) -> None:
     with pytest.raises(DeadlineExceededError):
         clip.embed_texts(["猫"] * 64, timeout=1e-6)
 
 
-def test_outcomes_are_what_the_call_gives_or_refuses(clip: Client) -> None:
+def test_outcomes_hold_the_vectors_and_refusals_of_the_call(clip: Client) -> None:
     outcomes = clip.try_embed_images([PHOTOS[0], b"no image", PHOTOS[1]])
     assert [outcome.error and outcome.error.reason for outcome in outcomes] == [None, "unsupported_format", None]
     assert outcomes[0].embedding is not None
@@ -153,16 +162,15 @@ def test_streams_give_the_same_vectors(clip: Client) -> None:
     np.testing.assert_allclose(vectors, clip.embed_texts(texts), atol=1e-5)
 
 
-def test_the_server_counts(clip: Client) -> None:
+def test_statistics_count_the_requests_of_a_call(clip: Client) -> None:
     def counted() -> int:
         statistics = clip.statistics()
         return statistics["text_embedding"].requests if "text_embedding" in statistics else 0
 
-    time.sleep(0.5)  # a server counts a request shortly after it has answered it
     before = counted()
     clip.embed_texts([f"第{number}句" for number in range(64)])
-    wait_until(lambda: counted() >= before + 2, seconds=10)
-    assert counted() == before + 2
+    # At least: a server counts a request shortly after it has answered it, so that earlier ones may still come.
+    wait_until(lambda: counted() >= before + 2)
 
 
 def test_a_profile_names_every_part(clip: Client) -> None:
@@ -172,11 +180,11 @@ def test_a_profile_names_every_part(clip: Client) -> None:
     assert profile.total > 0
 
 
-def test_readiness(clip: Client) -> None:
+def test_a_server_that_answers_is_ready(clip: Client) -> None:
     assert clip.is_ready()
 
 
-def test_a_closed_client_says_so(clip: Client) -> None:
+def test_a_closed_client_is_not_ready_and_refuses_calls(clip: Client) -> None:
     clip.embed_texts(["猫"])
     clip.close()
     clip.close()

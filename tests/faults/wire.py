@@ -146,11 +146,8 @@ def attack_ports(
         expected = clip.embed_texts(["一只猫"])
 
         def well() -> list[str]:
-            start = time.monotonic()
             off = abs(clip.embed_texts(["一只猫"]) - expected).max()
-            seconds = time.monotonic() - start
-            late = [f"a good request took {seconds:.1f} s"] if seconds > 2 else []
-            return ["a good request went wrong", *late] if off > 1e-5 else late
+            return ["a good request went wrong"] if off > 1e-5 else []
 
         for name, port in (("gRPC", grpc_port), ("HTTP", http_port)):
             wrong = []

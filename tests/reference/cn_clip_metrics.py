@@ -1,36 +1,39 @@
-"""Recall of feature files by Chinese-CLIP's own scripts, on the CPU. Run with the environment `originals`.
-
-``python cn_clip_metrics.py FOLDER``, which holds ``images.jsonl``, ``texts.jsonl`` (features) and
-``test_texts.jsonl`` (annotations); prints the two results as JSON.
-"""
+"""Recall of feature files by Chinese-CLIP's own scripts, which ask for a GPU and are run on the CPU."""
 
 from __future__ import annotations
 
 import json
 import runpy
+import shutil
 import sys
+import tempfile
 from pathlib import Path
+from unittest import mock
 
 import torch
 
-
-def script(name: str, *arguments: str) -> None:
-    sys.argv = [name, *arguments]
-    runpy.run_module(f"cn_clip.eval.{name}", run_name="__main__", alter_sys=True)
+__all__ = ["recall"]
 
 
-def main() -> None:
-    folder = Path(sys.argv[1])
-    torch.Tensor.cuda = lambda self, *_: self  # type: ignore[method-assign, assignment]  # the scripts ask for a GPU
-    features = ("--image-feats", str(folder / "images.jsonl"), "--text-feats", str(folder / "texts.jsonl"))
-    script("transform_ir_annotation_to_tr", "--input", str(folder / "test_texts.jsonl"))
-    script("make_topk_predictions", *features, "--output", str(folder / "ir.jsonl"))
-    script("make_topk_predictions_tr", *features, "--output", str(folder / "tr.jsonl"))
-    script("evaluation", str(folder / "test_texts.jsonl"), str(folder / "ir.jsonl"), str(folder / "ir.json"))
-    script("evaluation_tr", str(folder / "test_texts.tr.jsonl"), str(folder / "tr.jsonl"), str(folder / "tr.json"))
-    results = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("ir", "tr")}
-    (folder / "results.json").write_text(json.dumps(results), encoding="utf-8")
+def recall(features: str, output: str) -> None:
+    """Write ``results.json`` with the results of text-to-image (`ir`) and image-to-text (`tr`) retrieval.
+
+    Args:
+        features: a folder with ``images.jsonl``, ``texts.jsonl`` (features) and ``test_texts.jsonl`` (annotations).
+        output: the folder of ``results.json``.
+    """
+    with tempfile.TemporaryDirectory() as scratch, mock.patch.object(torch.Tensor, "cuda", lambda self, *_: self):
+        folder = Path(shutil.copytree(features, Path(scratch) / "features"))
+        files = ("--image-feats", str(folder / "images.jsonl"), "--text-feats", str(folder / "texts.jsonl"))
+        _script("transform_ir_annotation_to_tr", "--input", str(folder / "test_texts.jsonl"))
+        _script("make_topk_predictions", *files, "--output", str(folder / "ir.jsonl"))
+        _script("make_topk_predictions_tr", *files, "--output", str(folder / "tr.jsonl"))
+        _script("evaluation", str(folder / "test_texts.jsonl"), str(folder / "ir.jsonl"), str(folder / "ir.json"))
+        _script("evaluation_tr", str(folder / "test_texts.tr.jsonl"), str(folder / "tr.jsonl"), str(folder / "tr.json"))
+        results = {name: json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("ir", "tr")}
+    Path(output, "results.json").write_text(json.dumps(results), encoding="utf-8")
 
 
-if __name__ == "__main__":
-    main()
+def _script(name: str, *arguments: str) -> None:
+    with mock.patch.object(sys, "argv", [name, *arguments]):
+        runpy.run_module(f"cn_clip.eval.{name}", run_name="__main__", alter_sys=True)

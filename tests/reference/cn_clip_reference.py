@@ -1,8 +1,7 @@
-"""Chinese-CLIP's own code (cn-clip 1.6.0), run apart from the project as the independent reference.
+"""Chinese-CLIP's own code (cn-clip 1.6.0), the independent reference for Chinese-CLIP.
 
-PYTHONPATH=$ORIGINALS python tests/reference/cn_clip_reference.py write LAYOUT VISION TEXT LAYERS OUTPUT
-PYTHONPATH=$ORIGINALS python tests/reference/cn_clip_reference.py embed CHECKPOINT INPUTS.npz OUT.npz
-PYTHONPATH=$ORIGINALS python tests/reference/cn_clip_reference.py characters REPOSITORY
+`tests.reference.interpreter` runs these commands in an interpreter of their own, apart from the project's code.
+Every command writes its results below the folder `output`, which exists.
 """
 
 from __future__ import annotations
@@ -11,49 +10,51 @@ import ast
 import io
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
-import originals  # noqa: F401 - first
 import torch
-from cn_clip import clip as cn_clip
-from cn_clip.clip import bert_tokenizer
-from cn_clip.clip.model import CLIP, convert_weights
-from cn_clip.clip.utils import _tokenizer, image_transform
-from native_names import native_names
 from PIL import Image
 from safetensors.torch import load_file
-from served_tokenizer import compare_characters
 
+from tests.reference import importable  # noqa: F401 - before cn_clip
+
+from cn_clip import clip as cn_clip  # isort: skip
+from cn_clip.clip import bert_tokenizer  # isort: skip
+from cn_clip.clip.model import CLIP, convert_weights  # isort: skip
+from cn_clip.clip.utils import _tokenizer, image_transform  # isort: skip
+
+from tests.reference.characters import assigned_characters, every_character, write_ids
+from tests.reference.cn_clip_metrics import recall
+from tests.reference.native_names import native_names
 from tuwen_build.seeded import perturb
+
+__all__ = ["COMMANDS"]
 
 MODEL_CONFIGS = Path(cn_clip.__file__).parent / "model_configs"
 
 
-def write(layout: str, vision: str, text: str, layers: str, output: str) -> None:
+def write(layout: str, vision: str, text: str, changes: dict, output: str) -> None:
     """Write a checkpoint with seeded random weights, as cn_clip's training or ModelScope would.
 
     Args:
-        layout: ``native`` (a .pt file) or ``modelscope`` (a folder).
+        layout: ``native`` (a file ``clip_cn.pt``) or ``modelscope`` (a folder ``checkpoint``).
         vision, text: names in cn_clip/clip/model_configs, such as ``ViT-B-16``.
-        layers: of each transformer, or ``all``.
-        output: the file or folder. A native file says nothing of its architecture, so a JSON file with its
-            suffix keeps that for `embed`.
+        changes: values that replace those of the two configs, by key.
+        output: the folder of the checkpoint. A native file says nothing of its architecture, so ``clip_cn.json``
+            keeps it for `embed`.
     """
-    configs = [_json(MODEL_CONFIGS / f"{name}.json") for name in (vision, text)]
-    if layers != "all":
-        configs[0]["vision_layers"] = configs[1]["text_num_hidden_layers"] = int(layers)
+    configs = _configs(vision, text, changes)
     torch.manual_seed(0)
     model = CLIP(**_arguments(*configs))
     perturb(model)
     weights = {f"module.{name}": tensor for name, tensor in model.state_dict().items()}
     if layout == "native":
         content = {"epoch": 1, "step": 100, "name": "seeded", "state_dict": weights, "optimizer": {"state": {}}}
-        torch.save(content, output)
-        Path(output).with_suffix(".json").write_text(json.dumps(configs), encoding="utf-8")
+        torch.save(content, Path(output, "clip_cn.pt"))
+        Path(output, "clip_cn.json").write_text(json.dumps(configs), encoding="utf-8")
         return
-    folder = Path(output)
+    folder = Path(output, "checkpoint")
     folder.mkdir()
     for name, config in zip(("vision_model_config.json", "text_model_config.json"), configs, strict=True):
         (folder / name).write_text(json.dumps(config), encoding="utf-8")
@@ -64,13 +65,15 @@ def write(layout: str, vision: str, text: str, layers: str, output: str) -> None
     torch.save(weights, folder / "pytorch_model.bin")
 
 
-def embed(checkpoint: str, inputs_path: str, output_path: str) -> None:
+def embed(checkpoint: str, inputs: str, output: str) -> None:
     """Embed encoded images and texts with cn_clip's model, preprocessing and tokenizer.
 
-    INPUTS.npz holds `images` (object array of bytes) and `texts` (object array of str); OUT.npz gets unit
-    vectors `image_embeddings` and `text_embeddings`.
+    Args:
+        checkpoint: a native file, or a folder of ModelScope or Hugging Face.
+        inputs: an npz file with `images` (object array of bytes) and `texts` (object array of str).
+        output: the folder of ``embeddings.npz``, which gets the unit vectors `images` and `texts`.
     """
-    inputs = np.load(inputs_path, allow_pickle=True)
+    items = np.load(inputs, allow_pickle=True)
     if checkpoint.endswith(".pt"):
         model, image_size = native_model(checkpoint)
     elif Path(checkpoint, "config.json").is_file():
@@ -78,27 +81,53 @@ def embed(checkpoint: str, inputs_path: str, output_path: str) -> None:
     else:
         model, image_size = modelscope_model(checkpoint)
     transform = image_transform(image_size)
-    pixel_values = torch.stack([transform(Image.open(io.BytesIO(data))) for data in inputs["images"]])
-    input_ids = cn_clip.tokenize(list(inputs["texts"]))
+    pixel_values = torch.stack([transform(Image.open(io.BytesIO(data))) for data in items["images"]])
+    input_ids = cn_clip.tokenize(list(items["texts"]))
     with torch.inference_mode():
         images = torch.cat([model.encode_image(batch) for batch in pixel_values.split(8)])
         texts = torch.cat([model.encode_text(batch) for batch in input_ids.split(8)])
     np.savez(
-        output_path,
-        image_embeddings=(images / images.norm(dim=-1, keepdim=True)).numpy(),
-        text_embeddings=(texts / texts.norm(dim=-1, keepdim=True)).numpy(),
+        Path(output, "embeddings.npz"),
+        images=(images / images.norm(dim=-1, keepdim=True)).numpy(),
+        texts=(texts / texts.norm(dim=-1, keepdim=True)).numpy(),
     )
 
 
-def characters(repository: str) -> None:
-    """Compare the repository's tokenizer with cn_clip's on every character of Unicode, between letters."""
-    compare_characters(
-        repository, lambda text: [101, *_tokenizer.convert_tokens_to_ids(_tokenizer.tokenize(text)), 102]
-    )
+def tokens(texts: list[str], output: str) -> None:
+    """Write ``ids.json``: the ids of each text, without start and end."""
+    Path(output, "ids.json").write_text(json.dumps([token_ids(text) for text in texts]), encoding="utf-8")
+
+
+def token_ids(text: str) -> list[int]:
+    """Return the ids of a text, without start and end."""
+    return list(_tokenizer.convert_tokens_to_ids(_tokenizer.tokenize(text)))
+
+
+def characters(output: str) -> None:
+    """Write ``ids.npz``: the ids of every assigned character in a text."""
+    write_ids(Path(output, "ids.npz"), assigned_characters(), lambda text: [101, *token_ids(text), 102])
+
+
+def code_points(output: str) -> None:
+    """Write ``ids.npz``: the ids of every code point in a text."""
+    write_ids(Path(output, "ids.npz"), every_character(), lambda text: [101, *token_ids(text), 102])
+
+
+def architecture(vision: str, text: str, output: str) -> None:
+    """Write ``architecture.json``: the shapes of a published model's weights, and the heads of its two towers."""
+    with torch.device("meta"):
+        model = CLIP(**_arguments(*_configs(vision, text, {})))
+    visual = model.visual
+    heads = visual.attnpool.num_heads if hasattr(visual, "attnpool") else visual.transformer.resblocks[0].attn.num_heads
+    described = {
+        "shapes": {name: list(tensor.shape) for name, tensor in model.state_dict().items()},
+        "heads": [heads, model.bert_config.num_attention_heads],
+    }
+    Path(output, "architecture.json").write_text(json.dumps(described), encoding="utf-8")
 
 
 def native_model(file: str) -> tuple[CLIP, int]:
-    """cn_clip's model as it was trained: in float32."""
+    """Return cn_clip's model as it was trained, in float32, and its image size."""
     arguments = _arguments(*_json(Path(file).with_suffix(".json")))
     model = CLIP(**arguments)
     model.load_state_dict(_without(torch.load(file, weights_only=True)["state_dict"], "module."), strict=True)
@@ -106,7 +135,7 @@ def native_model(file: str) -> tuple[CLIP, int]:
 
 
 def modelscope_model(folder: str) -> tuple[CLIP, int]:
-    """cn_clip's model as ModelScope loads it: in float16, cast back to float32 when there is no GPU."""
+    """Return cn_clip's model as ModelScope loads it (float16, cast back to float32 on a CPU), and its image size."""
     arguments = _arguments(*(_json(Path(folder, f"{part}_model_config.json")) for part in ("vision", "text")))
     model = CLIP(**arguments)
     convert_weights(model)
@@ -116,7 +145,7 @@ def modelscope_model(folder: str) -> tuple[CLIP, int]:
 
 
 def huggingface_model(folder: str) -> tuple[CLIP, int]:
-    """cn_clip's model with the weights of a Hugging Face Chinese-CLIP folder, renamed."""
+    """Return cn_clip's model with the renamed weights of a Hugging Face Chinese-CLIP folder, and its image size."""
     config = _json(Path(folder, "config.json"))
     vision, text = config["vision_config"], config["text_config"]
     model = CLIP(
@@ -142,6 +171,13 @@ def huggingface_model(folder: str) -> tuple[CLIP, int]:
     return model.eval(), vision["image_size"]
 
 
+def _configs(vision: str, text: str, changes: dict) -> list[dict]:
+    configs = [_json(MODEL_CONFIGS / f"{name}.json") for name in (vision, text)]
+    for key, value in changes.items():
+        configs[key.startswith("text_")][key] = value
+    return configs
+
+
 def _arguments(vision: dict, text: dict) -> dict:
     arguments = {**vision, **text}
     if isinstance(arguments["vision_layers"], str):
@@ -157,5 +193,12 @@ def _json(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-if __name__ == "__main__":
-    {"write": write, "embed": embed, "characters": characters}[sys.argv[1]](*sys.argv[2:])
+COMMANDS = {
+    "write": write,
+    "embed": embed,
+    "tokens": tokens,
+    "characters": characters,
+    "code_points": code_points,
+    "architecture": architecture,
+    "recall": recall,
+}

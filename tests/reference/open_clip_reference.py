@@ -1,8 +1,7 @@
-"""open_clip (open_clip_torch 3.3.0), run apart from the project as the independent reference for OpenAI's CLIP.
+"""open_clip (open_clip_torch 3.3.0), the independent reference for OpenAI's CLIP.
 
-PYTHONPATH=$ORIGINALS python tests/reference/open_clip_reference.py vocabulary FOLDER
-PYTHONPATH=$ORIGINALS python tests/reference/open_clip_reference.py embed CHECKPOINT_FOLDER INPUTS.npz OUT.npz
-PYTHONPATH=$ORIGINALS python tests/reference/open_clip_reference.py characters REPOSITORY
+`tests.reference.interpreter` runs these commands in an interpreter of their own, apart from the project's code.
+Every command writes its results below the folder `output`, which exists.
 """
 
 from __future__ import annotations
@@ -10,61 +9,69 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import sys
-import unicodedata
 from pathlib import Path
 
 import numpy as np
-import originals  # noqa: F401 - first
 import torch
-from native_names import native_names, transformer_names
-from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
-from open_clip.tokenizer import SimpleTokenizer, default_bpe
-from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import load_file
-from served_tokenizer import compare_characters
+
+from tests.reference import importable  # noqa: F401 - before open_clip
+
+from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg  # isort: skip
+from open_clip.tokenizer import SimpleTokenizer, default_bpe  # isort: skip
+from open_clip.transform import PreprocessCfg, image_transform_v2  # isort: skip
+
+from tests.reference.characters import assigned_characters, write_ids
+from tests.reference.native_names import native_names, transformer_names
+
+__all__ = ["COMMANDS", "vocabulary"]
 
 
-def write_vocabulary(folder: str) -> None:
+def vocabulary(output: str) -> None:
     """Write the vocabulary as Hugging Face keeps it: ``vocab.json`` and ``merges.txt``."""
     tokenizer = SimpleTokenizer()
     names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
-    vocabulary = {names.get(token, token): index for token, index in tokenizer.encoder.items()}
-    Path(folder, "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    entries = {names.get(token, token): index for token, index in tokenizer.encoder.items()}
+    Path(output, "vocab.json").write_text(json.dumps(entries), encoding="utf-8")
     with gzip.open(default_bpe(), "rt", encoding="utf-8") as file:
         lines = file.read().split("\n")[1 : len(tokenizer.bpe_ranks) + 1]
-    Path(folder, "merges.txt").write_text("#version: 0.2\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    Path(output, "merges.txt").write_text("#version: 0.2\n" + "\n".join(lines) + "\n", encoding="utf-8")
 
 
-def embed(folder: str, inputs_path: str, output_path: str) -> None:
+def embed(checkpoint: str, inputs: str, output: str) -> None:
     """Embed encoded images and texts with open_clip's model, preprocessing and tokenizer.
 
-    INPUTS.npz holds `images` (object array of bytes) and `texts` (object array of str); OUT.npz gets unit
-    vectors `image_embeddings` and `text_embeddings`.
+    Args:
+        checkpoint: a folder of Hugging Face.
+        inputs: an npz file with `images` (object array of bytes) and `texts` (object array of str).
+        output: the folder of ``embeddings.npz``, which gets the unit vectors `images` and `texts`.
     """
-    inputs = np.load(inputs_path, allow_pickle=True)
-    model, image_size = openai_model(folder)
+    items = np.load(inputs, allow_pickle=True)
+    model, image_size = openai_model(checkpoint)
     transform = image_transform_v2(PreprocessCfg(size=image_size), is_train=False)
-    pixel_values = torch.stack([transform(Image.open(io.BytesIO(data))) for data in inputs["images"]])
-    input_ids = SimpleTokenizer(context_length=model.context_length)(list(inputs["texts"]))
+    pixel_values = torch.stack([transform(Image.open(io.BytesIO(data))) for data in items["images"]])
+    input_ids = SimpleTokenizer(context_length=model.context_length)(list(items["texts"]))
     with torch.inference_mode():
         images = torch.cat([model.encode_image(batch, normalize=True) for batch in pixel_values.split(8)])
         texts = torch.cat([model.encode_text(batch, normalize=True) for batch in input_ids.split(8)])
-    np.savez(output_path, image_embeddings=images.numpy(), text_embeddings=texts.numpy())
+    np.savez(Path(output, "embeddings.npz"), images=images.numpy(), texts=texts.numpy())
 
 
-def characters(repository: str) -> None:
-    """Compare the repository's tokenizer with open_clip's on every character that Python knows, between letters."""
+def tokens(texts: list[str], output: str) -> None:
+    """Write ``ids.json``: the ids of each text, without start and end."""
     tokenizer = SimpleTokenizer()
-    known = [
-        chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) not in ("Cn", "Co", "Cs")
-    ]
-    compare_characters(repository, lambda text: [49406, *tokenizer.encode(text)[:75], 49407], characters=known)
+    Path(output, "ids.json").write_text(json.dumps([tokenizer.encode(text) for text in texts]), encoding="utf-8")
+
+
+def characters(output: str) -> None:
+    """Write ``ids.npz``: the ids of every assigned character in a text."""
+    tokenizer = SimpleTokenizer()
+    write_ids(Path(output, "ids.npz"), assigned_characters(), lambda text: [49406, *tokenizer.encode(text), 49407])
 
 
 def openai_model(folder: str) -> tuple[CLIP, int]:
-    """open_clip's model of OpenAI's architecture (QuickGELU) with the weights of a Hugging Face folder, renamed."""
+    """Return open_clip's model (QuickGELU) with the renamed weights of a Hugging Face folder, and its image size."""
     config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
     vision, text = config["vision_config"], config["text_config"]
     model = CLIP(
@@ -102,5 +109,4 @@ def _openai_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return renamed
 
 
-if __name__ == "__main__":
-    {"vocabulary": write_vocabulary, "embed": embed, "characters": characters}[sys.argv[1]](*sys.argv[2:])
+COMMANDS = {"vocabulary": vocabulary, "embed": embed, "tokens": tokens, "characters": characters}

@@ -1,6 +1,6 @@
 """Writes ``build/tuwen_build/samples/texts.json``: awkward texts, and the ids that the originals give them.
 
-PYTHONPATH=$ORIGINALS python tests/reference/sample_texts.py > build/tuwen_build/samples/texts.json
+PYTHONPATH=$ORIGINALS python -m tests.reference.sample_texts > build/tuwen_build/samples/texts.json
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import originals  # noqa: F401 - first
-from cn_clip.clip import bert_tokenizer
-from cn_clip.clip.utils import _tokenizer as cn_clip_tokenizer
-from open_clip.tokenizer import SimpleTokenizer
-from open_clip_reference import write_vocabulary
 from transformers import BertTokenizer, CLIPTokenizer
+
+from tests.reference import importable  # noqa: F401 - before the originals
+
+from cn_clip.clip import bert_tokenizer  # isort: skip
+from cn_clip.clip.utils import _tokenizer as cn_clip_tokenizer  # isort: skip
+from open_clip.tokenizer import SimpleTokenizer  # isort: skip
+
+from tests.reference.open_clip_reference import vocabulary
 
 # name, text, repetitions
 TEXTS = [
@@ -67,7 +70,7 @@ def main() -> None:
     wordpiece = Path(bert_tokenizer.default_vocab()).parent
     byte_pairs = SimpleTokenizer()
     with TemporaryDirectory() as folder:
-        write_vocabulary(folder)
+        vocabulary(folder)
         theirs = {
             "chinese_clip_wordpiece": BertTokenizer.from_pretrained(wordpiece),
             "bert_wordpiece": BertTokenizer.from_pretrained(wordpiece),

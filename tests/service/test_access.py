@@ -1,4 +1,4 @@
-"""Who may do what on the real server: encryption, certificates, restricted protocols, addresses, what errors tell."""
+"""Who may do what on the real server: restricted protocols, encryption, certificates, and what errors reveal."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
-import psutil
 import pytest
 import trustme
 from tritonclient.grpc import service_pb2, service_pb2_grpc
@@ -21,7 +21,7 @@ from tuwen_build.server import EmbeddedServer, ServerOptions
 
 KEY = "a-key-for-the-test"
 ONCE = RetryPolicy(attempts=1)
-# A call of each restricted protocol, over gRPC and over HTTP.
+# One call of each restricted protocol, over gRPC and over HTTP.
 CALLS: dict[str, tuple[Callable[[service_pb2_grpc.GRPCInferenceServiceStub], Callable[..., object]], object, str]] = {
     "model control": (
         lambda stub: stub.RepositoryModelLoad,
@@ -41,24 +41,29 @@ CALLS: dict[str, tuple[Callable[[service_pb2_grpc.GRPCInferenceServiceStub], Cal
 
 @pytest.fixture(scope="module")
 def guarded(repository: Path) -> Iterator[EmbeddedServer]:
+    """A server whose operator has chosen a key."""
     with RecordedServer(repository, replace(ServerOptions.on_free_ports(), key=KEY)) as running:
         yield running
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_what_is_restricted_takes_the_key(guarded: EmbeddedServer, server: EmbeddedServer, name: str) -> None:
+def test_restricted_protocols_need_the_key(guarded: EmbeddedServer, server: EmbeddedServer, name: str) -> None:
     method, request, path = CALLS[name]
     for running, header, allowed in (
         (guarded, {"triton-grpc-protocol-tuwen": KEY}, True),
         (guarded, {"triton-grpc-protocol-tuwen": KEY[:-1]}, False),
         (guarded, {}, False),
-        (server, {"triton-grpc-protocol-tuwen": KEY}, False),  # whose key nobody knows
+        (server, {"triton-grpc-protocol-tuwen": KEY}, False),  # nobody knows the key of this server
     ):
         assert _over_grpc(running, method, request, header) == allowed
         over_http = {name.removeprefix("triton-grpc-protocol-"): value for name, value in header.items()}
         assert _over_http(running, path, over_http) == allowed
-    with Client(guarded.grpc_url) as clip:
-        assert clip.embed_texts(["一只猫"]).shape == (1, 64)
+
+
+def test_embedding_needs_no_key_and_a_wrong_key_does_no_harm(guarded: EmbeddedServer) -> None:
+    for headers in ({}, {"triton-grpc-protocol-tuwen": "wrong" * 5}):
+        with Client(guarded.grpc_url, retries=ONCE, headers=headers) as clip:
+            assert clip.embed_texts(["一只猫"]).shape == (1, 64)
 
 
 def _over_grpc(running: EmbeddedServer, method: object, request: object, headers: dict[str, str]) -> bool:
@@ -80,24 +85,9 @@ def _over_http(running: EmbeddedServer, path: str, headers: dict[str, str]) -> b
         return error.code != 403
 
 
-def test_the_key_is_in_no_representation() -> None:
-    assert KEY not in repr(replace(ServerOptions.on_free_ports(), key=KEY))
-
-
-def test_it_listens_on_loopback_alone(server: EmbeddedServer) -> None:
-    listening = [
-        connection.laddr.ip
-        for process in (psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True))
-        for connection in process.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN
-    ]
-    assert {address.removeprefix("::ffff:") for address in listening} == {"127.0.0.1"}
-    assert len(listening) >= 3
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificates: the server's, a client's of the same authority, a stranger's of another."""
+    """Certificates of the server and of a client from one authority, and of a stranger from another authority."""
     authority, folder = trustme.CA(), tmp_path_factory.mktemp("tls")
     for name, issuer in (("server", authority), ("client", authority), ("stranger", trustme.CA())):
         issued = issuer.issue_cert("localhost", "127.0.0.1")
@@ -107,13 +97,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("mutual", [False, True])
-def test_encryption_lets_in_whom_it_should(repository: Path, files: Path, mutual: bool) -> None:
-    ours, wrong = files / "server-ca.pem", files / "stranger-ca.pem"
-    arguments = ["--grpc-use-ssl=true", f"--grpc-server-cert={files}/server.pem"]
-    arguments += [f"--grpc-server-key={files}/server.key"]
-    if mutual:
-        arguments += ["--grpc-use-ssl-mutual=true", f"--grpc-root-cert={ours}"]
+def test_mutual_tls_lets_in_only_clients_with_a_certificate_of_the_authority(repository: Path, files: Path) -> None:
+    """TLS without client certificates is proven on the chart's arguments in `tests/system/test_edge.py`."""
+    ours = files / "server-ca.pem"
+    arguments = ("--grpc-use-ssl=true", f"--grpc-server-cert={files}/server.pem")
+    arguments += (f"--grpc-server-key={files}/server.key",)
+    arguments += ("--grpc-use-ssl-mutual=true", f"--grpc-root-cert={ours}")
 
     def let_in(tls: Tls | None) -> bool:
         with Client(running.grpc_url, tls=tls, retries=ONCE, timeout=10) as clip:
@@ -122,67 +111,68 @@ def test_encryption_lets_in_whom_it_should(repository: Path, files: Path, mutual
             except ServerError:
                 return False
 
-    def mine(name: str) -> Tls:
+    def with_certificate(name: str) -> Tls:
         return Tls(ca=ours, certificate=files / f"{name}.pem", key=files / f"{name}.key")
 
-    options = replace(ServerOptions.on_free_ports(), arguments=tuple(arguments))
-    with RecordedServer(repository, options) as running:
-        assert let_in(mine("client"))
+    with RecordedServer(repository, replace(ServerOptions.on_free_ports(), arguments=arguments)) as running:
+        assert let_in(with_certificate("client"))
         assert not let_in(None)
-        assert not let_in(Tls(ca=wrong))
-        assert let_in(Tls(ca=ours)) != mutual
-        assert let_in(mine("stranger")) != mutual
-        # HTTP, which has no encryption, tells whether the server is well, and nothing else.
+        assert not let_in(Tls(ca=files / "stranger-ca.pem"))
+        assert not let_in(Tls(ca=ours))
+        assert not let_in(with_certificate("stranger"))
+        # Triton does not encrypt HTTP, so HTTP tells whether the server is well, and nothing else.
         with urllib.request.urlopen(f"{running.http_url}/v2/health/ready", timeout=20) as answer:
             assert answer.status == 200
         for path in ("v2/models/text_embedding/infer", "v2/models/text_embedding/stats", "v2/models/text_embedding"):
             assert not _over_http(running, path, {})
 
 
-def test_errors_tell_no_paths_and_no_secrets(guarded: EmbeddedServer, repository: Path) -> None:
-    told: list[str] = []
+def tensor(name: str, datatype: str, shape: list[int]) -> object:
+    return service_pb2.ModelInferRequest.InferInputTensor(name=name, datatype=datatype, shape=shape)
+
+
+BAD_REQUESTS: dict[str, dict[str, Any]] = {
+    "a path for a model": {"model_name": "../../etc/passwd"},
+    "no input": {"model_name": "image_embedding"},
+    "a string longer than the request": {
+        "model_name": "image_embedding",
+        "inputs": [tensor("image", "BYTES", [1, 1])],
+        "raw_input_contents": [b"\xff" * 9],
+    },
+    "no picture": {
+        "model_name": "image_embedding",
+        "inputs": [tensor("image", "BYTES", [1, 1])],
+        "raw_input_contents": [b"\x02\0\0\0no"],
+    },
+    "another data type": {
+        "model_name": "text_embedding",
+        "inputs": [tensor("text", "FP32", [1, 1])],
+        "raw_input_contents": [b"\0" * 4],
+    },
+    "another shape": {
+        "model_name": "vision_encoder",
+        "inputs": [tensor("pixel_values", "UINT8", [1, 3, 7, 7])],
+        "raw_input_contents": [b"\0" * 147],
+    },
+    "texts without tokens": {
+        "model_name": "text_encoder",
+        "inputs": [tensor("input_ids", "INT64", [1, 0]), tensor("attention_mask", "INT64", [1, 0])],
+        "raw_input_contents": [b"", b""],
+    },
+}
+
+
+@pytest.mark.parametrize("fields", BAD_REQUESTS.values(), ids=BAD_REQUESTS.keys())
+def test_errors_reveal_no_paths_and_no_secrets(
+    guarded: EmbeddedServer, repository: Path, fields: dict[str, Any]
+) -> None:
+    request = service_pb2.ModelInferRequest(**fields)
+    metadata = [("triton-grpc-protocol-tuwen", "wrong" * 5)]
     with grpc.insecure_channel(guarded.grpc_url) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-
-        def ask(**fields: object) -> None:
-            with pytest.raises(grpc.RpcError) as error:
-                stub.ModelInfer(service_pb2.ModelInferRequest(**fields), timeout=20)
-            told.append(error.value.details())
-
-        def tensor(name: str, datatype: str, shape: list[int]) -> object:
-            return service_pb2.ModelInferRequest.InferInputTensor(name=name, datatype=datatype, shape=shape)
-
-        ask(model_name="../../etc/passwd")
-        ask(model_name="image_embedding")
-        ask(model_name="image_embedding", inputs=[tensor("image", "BYTES", [1, 1])], raw_input_contents=[b"\xff" * 9])
-        ask(
-            model_name="image_embedding",
-            inputs=[tensor("image", "BYTES", [1, 1])],
-            raw_input_contents=[b"\x02\0\0\0no"],
-        )
-        ask(model_name="text_embedding", inputs=[tensor("text", "FP32", [1, 1])], raw_input_contents=[b"\0" * 4])
-        ask(
-            model_name="vision_encoder",
-            inputs=[tensor("pixel_values", "UINT8", [1, 3, 7, 7])],
-            raw_input_contents=[b"\0" * 147],
-        )
-        ask(
-            model_name="text_encoder",
-            inputs=[tensor("input_ids", "INT64", [1, 0]), tensor("attention_mask", "INT64", [1, 0])],
-            raw_input_contents=[b"", b""],
-        )
-    with Client(guarded.grpc_url, retries=ONCE, headers={"triton-grpc-protocol-tuwen": "wrong" * 5}) as clip:
-        clip.embed_texts(["一只猫"])
-    for message in told:
-        for secret in (
-            str(repository),
-            str(repository.parent),
-            "/tmp",
-            "/usr",
-            "site-packages",
-            ".py",
-            KEY,
-            "wrong" * 5,
-        ):
-            assert secret not in message, message
-    print("\n".join(told))
+        with pytest.raises(grpc.RpcError) as error:
+            stub.ModelInfer(request, timeout=20, metadata=metadata)
+    message = error.value.details()
+    assert message
+    for secret in (str(repository), str(repository.parent), "/tmp", "/usr", "site-packages", ".py", KEY, "wrong" * 5):
+        assert secret not in message

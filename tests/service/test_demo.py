@@ -11,14 +11,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from tests.support.servers import RecordedServer
+from tests.support.artefacts import Artefacts
+from tests.support.repositories import demo_repository
+from tests.support.servers import SharedServers
 from tuwen import Client
-from tuwen_build.demo import CHECKPOINT, EVERYDAY_WORDS, GALLERY
+from tuwen_build.demo import EVERYDAY_WORDS, GALLERY
 from tuwen_build.demo._gallery import THINGS
 from tuwen_build.demo._sheet import write_sheet
-from tuwen_build.options import BuildOptions
-from tuwen_build.repository import build_repository
-from tuwen_build.server import ServerOptions
 
 RIGHT = {
     "猫": {"猫", "猫脸"},
@@ -35,7 +34,7 @@ RIGHT = {
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What the demo prints."""
+    """What `make demo` prints."""
     folder = tmp_path_factory.mktemp("demo")
     finished = subprocess.run(
         [sys.executable, "-m", "tuwen_build.demo"], cwd=folder, capture_output=True, text=True, timeout=300, check=False
@@ -46,7 +45,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
     return finished.stdout
 
 
-def test_it_answers_every_word_and_proves_its_vectors(shown: str) -> None:
+def test_answers_every_word_and_proves_its_vectors(shown: str) -> None:
     for word in EVERYDAY_WORDS:
         assert re.search(rf"│ {word} +│", shown)
     differences = [float(number) for number in re.findall(r"of a component ([\d.e+-]+)", shown)]
@@ -54,33 +53,30 @@ def test_it_answers_every_word_and_proves_its_vectors(shown: str) -> None:
     assert max(differences) < 1e-5
 
 
-def test_a_cat_is_a_cat(shown: str) -> None:
+def test_recognises_a_cat(shown: str) -> None:
     probabilities = {text: float(number) for text, number in re.findall(r"│ (\S+) +│ +[\d.-]+ │ +([\d.]+)% │", shown)}
     assert len(probabilities) == 6
     assert max(probabilities, key=probabilities.__getitem__) == "一只猫"
 
 
-def test_it_finds_what_was_asked_for(tmp_path: Path) -> None:
-    """Ranks over all, since a training run anew may swap any two."""
-    build_repository(str(CHECKPOINT), tmp_path / "repository", BuildOptions(image_rules="display"))
+def test_its_checkpoint_finds_the_right_pictures(servers: SharedServers, artefacts: Artefacts) -> None:
+    """Ranks over all queries are judged, because a new training may swap any two."""
     pictures = sorted(GALLERY.glob("*.png"))
     names = [picture.stem for picture in pictures]
-    with (
-        RecordedServer(tmp_path / "repository", ServerOptions.on_free_ports()) as server,
-        Client(server.grpc_url) as clip,
-    ):
-        gallery = clip.embed_images(pictures)
-        ranks = []
-        for text in (*EVERYDAY_WORDS, *names):
-            right = RIGHT.get(text, {text})
-            order = np.argsort(-(clip.embed_texts([text])[0] @ gallery.T))
-            ranks.append(next(rank for rank, index in enumerate(order) if names[index] in right))
-    everyday, labels = np.array(ranks[:10]), np.array(ranks[10:])
+    queries = [*EVERYDAY_WORDS, *names]
+    with Client(servers.on(demo_repository(artefacts)).grpc_url) as clip:
+        cosines = clip.embed_texts(queries) @ clip.embed_images(pictures).T
+    ranks = []
+    for text, row in zip(queries, cosines, strict=True):
+        right = RIGHT.get(text, {text})
+        ranks.append(next(rank for rank, index in enumerate(np.argsort(-row)) if names[index] in right))
+    everyday, labels = np.array(ranks[: len(EVERYDAY_WORDS)]), np.array(ranks[len(EVERYDAY_WORDS) :])
+    assert len(everyday) == 10
     assert (everyday == 0).sum() >= 8
     assert (labels < 10).mean() > 0.9
 
 
-def test_the_gallery_is_what_its_list_says() -> None:
+def test_the_gallery_holds_the_things_of_its_list() -> None:
     assert {picture.stem for picture in GALLERY.glob("*.png")} <= set(THINGS)
     assert {"猫", "狗", "老虎", "红心", "太阳", "自行车"} <= {picture.stem for picture in GALLERY.glob("*.png")}
 

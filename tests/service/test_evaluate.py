@@ -1,9 +1,10 @@
-"""`tuwen evaluate`, as a user types it, against the real server, a repository and feature files."""
+"""`tuwen evaluate`, as a user types it, against the real server and feature files."""
 
 from __future__ import annotations
 
 import base64
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from tests.support.command import tuwen
 from tuwen import Client
 from tuwen_build.evaluation import RetrievalSplit, embed_split, retrieval_report
 from tuwen_build.samples import sample
-from tuwen_build.server import EmbeddedServer
+from tuwen_build.server import EmbeddedServer, ServerOptions
 
 PICTURES = ["cat.jpg", "coffee.jpg", "rocket.jpg", "astronaut.jpg", "horse.png"]
 TEXTS = ["一只猫", "一杯咖啡", "火箭发射", "一位宇航员", "一匹马", "“马”"]
@@ -32,8 +33,13 @@ def dataset(tmp_path: Path) -> Path:
 
 class TestRetrieval:
     def test_a_server_a_repository_and_feature_files_agree(
-        self, dataset: Path, server: EmbeddedServer, repository: Path
+        self, dataset: Path, server: EmbeddedServer, repository: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        def serve(served: Path, _: ServerOptions) -> AbstractContextManager[EmbeddedServer]:
+            assert served == repository
+            return nullcontext(server)
+
+        monkeypatch.setattr("tuwen_build.server.EmbeddedServer", serve)  # the running one is as good as a new one
         with Client(server.grpc_url) as clip:
             images, texts = embed_split(clip, RetrievalSplit(dataset))
         for name, features in (("image", images), ("text", texts)):
@@ -51,14 +57,14 @@ class TestRetrieval:
             assert (shown["images"], shown["texts"]) == (5, 6)
         assert expected.text_to_image.queries == 6
 
-    def test_published_numbers_stand_beside_ours(self, dataset: Path, server: EmbeddedServer) -> None:
+    def test_prints_published_numbers_beside_ours(self, dataset: Path, server: EmbeddedServer) -> None:
         arguments = ("evaluate", "retrieval", str(dataset), "-u", server.grpc_url)
         shown = tuwen(*arguments, "--compare", "ViT-B-16:flickr30k-cn").stdout
         assert "62.7" in shown
         assert "difference" in shown
         assert "muge" in tuwen(*arguments, "--compare", "ViT-B-16:imagenet", code=2).stderr
 
-    def test_what_is_missing_is_named(self, dataset: Path) -> None:
+    def test_names_the_splits_that_exist(self, dataset: Path) -> None:
         assert "splits here: test" in tuwen("evaluate", "retrieval", str(dataset), "--split", "valid", code=1).stderr
 
 
@@ -73,7 +79,7 @@ class TestZeroShot:
         (tmp_path / "label_cn.txt").write_text("猫\n咖啡\n马\n", encoding="utf-8")
         return tmp_path / "classes"
 
-    def test_accuracy_is_that_of_classify(self, classes: Path, server: EmbeddedServer, tmp_path: Path) -> None:
+    def test_accuracy_equals_that_of_classify(self, classes: Path, server: EmbeddedServer, tmp_path: Path) -> None:
         labels, plot = str(tmp_path / "label_cn.txt"), tmp_path / "confusion.png"
         arguments = ("evaluate", "zero-shot", str(classes), "--labels", labels, "-u", server.grpc_url)
         shown = json.loads(tuwen(*arguments, "--confusion", str(plot), "--json").stdout)

@@ -55,14 +55,14 @@ def close(namespace: dict[str, Any]) -> None:
             value.close()
 
 
-def test_the_readme(namespace: dict[str, Any], server: EmbeddedServer) -> None:
+def test_the_blocks_of_the_readme_run(namespace: dict[str, Any], server: EmbeddedServer) -> None:
     run("README.md", namespace, server)
     assert namespace["images"].shape == (2, 64)
     assert set(namespace["index"]) == {Path("photos/cat.jpg"), Path("photos/coffee.jpg")}
     close(namespace)
 
 
-def test_the_guide(namespace: dict[str, Any], server: EmbeddedServer) -> None:
+def test_the_blocks_of_the_guide_run(namespace: dict[str, Any], server: EmbeddedServer) -> None:
     run("client/README.md", namespace, server)
     assert namespace["bad"] == {1: "unreadable"}
     assert set(namespace["index"]) == {Path("photos/cat.jpg"), Path("photos/coffee.jpg")}
@@ -74,7 +74,7 @@ def test_the_guide(namespace: dict[str, Any], server: EmbeddedServer) -> None:
     close(namespace)
 
 
-def test_the_service_answers(namespace: dict[str, Any], server: EmbeddedServer) -> None:
+def test_the_service_of_the_guide_responds(namespace: dict[str, Any], server: EmbeddedServer) -> None:
     from fastapi.testclient import TestClient
 
     run("client/README.md", namespace, server)

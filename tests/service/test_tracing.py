@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from tests.support.command import TUWEN, started
+from tests.support.servers import RecordedServer
 from tuwen import AsyncClient, Client, InvalidItemsError
+from tuwen_build.server import ServerOptions
 from tuwen_build.traffic import photographs
 
 
 class Receiver:
-    """Takes OTLP over HTTP, as a collector does."""
+    """An OpenTelemetry collector: takes spans as OTLP over HTTP."""
 
     def __init__(self) -> None:
         self.spans: list[dict[str, Any]] = []
@@ -49,16 +51,16 @@ class Receiver:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def traces(self) -> set[str]:
-        """Of the requests that have come, whose spans are sent after those within them."""
+        """Return the traces of requests. The span of a request arrives after the spans within it."""
         return {span["traceId"] for span in self.spans if span["name"] == "InferRequest"}
 
     def has(self, trace_id: str) -> bool:
-        """Whether a request of that trace comes, in the end."""
+        """Wait for the request of a trace; return whether it has arrived."""
         with self._more:
             return self._more.wait_for(lambda: trace_id in self.traces(), timeout=10)
 
     def chain(self, trace_id: str, name: str) -> list[str]:
-        """The names from a span up to the first that is not the server's, and the ID of that one."""
+        """Return the names of a span and of its ancestors in the server, and the ID of the caller's span above them."""
         spans = {span["spanId"]: span for span in self.spans if span["traceId"] == trace_id}
         [found] = [span for span in spans.values() if span["name"] == name]
         names = []
@@ -79,7 +81,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def exported() -> InMemorySpanExporter:
-    """The application's own spans."""
+    """The spans of the application itself."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -88,7 +90,11 @@ def exported() -> InMemorySpanExporter:
 
 
 class Application:
-    """What makes calls within spans of its own, and sees how they end."""
+    """An application that traces its calls.
+
+    Attributes:
+        traces: the traces of all its calls.
+    """
 
     def __init__(self, exporter: InMemorySpanExporter, receiver: Receiver) -> None:
         self._exporter = exporter
@@ -96,10 +102,10 @@ class Application:
         self.traces: set[str] = set()
 
     def traced(self, call: Callable[[], object]) -> tuple[str, dict[str, ReadableSpan]]:
-        """The trace of a call and the application's spans in it, by their names.
+        """Make a call; return its trace and the application's spans in the trace, by their names.
 
-        A call of a hundred is not joined by Triton 2.51, which reads the header beyond its end (as opentelemetry-cpp's
-        example for gRPC did until its pull request 3304); such a call is made again.
+        Triton 2.51 does not join about one call in a hundred, because it reads the header beyond its end (as the gRPC
+        example of opentelemetry-cpp did until its pull request 3304). Such a call is made again.
         """
         for _ in range(5):
             self._exporter.clear()
@@ -117,17 +123,16 @@ def application(exported: InMemorySpanExporter, receiver: Receiver) -> Applicati
     return Application(exported, receiver)
 
 
-def test_calls_of_both_clients_are_one_trace_each(
+def test_each_call_of_both_clients_is_one_trace_from_the_application_to_the_encoder(
     repository: Path, receiver: Receiver, application: Application
 ) -> None:
-    command = [TUWEN, "serve", str(repository), "--json", "--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
-    # The rate is for callers that trace nothing, who are not to be traced here.
+    # Of calls that carry no trace, one in a million is traced: none of this test.
     settings = ("mode=opentelemetry", "level=TIMESTAMPS", "rate=1000000", f"opentelemetry,url={receiver.url}")
     settings += ("opentelemetry,bsp_schedule_delay=200",)  # milliseconds
-    command += ["--", *(f"--trace-config={setting}" for setting in settings)]
+    arguments = tuple(f"--trace-config={setting}" for setting in settings)
     tracer = trace.get_tracer("the application")
-    with started(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-        url = json.loads(process.stdout.readline())["grpc"]
+    with RecordedServer(repository, replace(ServerOptions.on_free_ports(), arguments=arguments)) as server:
+        url = server.grpc_url
         with Client(url) as untraced:
             for _ in range(3):
                 untraced.embed_texts(["一只猫"])
@@ -171,12 +176,10 @@ def test_calls_of_both_clients_are_one_trace_each(
             trace_id, spans = application.traced(index)
             assert spans.keys() == {"index"}
             assert receiver.chain(trace_id, "text_encoder")[-1] == f"{spans['index'].context.span_id:016x}"
-        process.terminate()
-        assert process.wait(60) == 0
-    assert receiver.traces() <= application.traces  # and nobody else's
+    assert receiver.traces() <= application.traces  # calls that carry no trace made none
 
 
-def test_without_opentelemetry_the_extra_is_named() -> None:
+def test_names_the_extra_if_opentelemetry_is_missing() -> None:
     program = "import sys; sys.modules['opentelemetry'] = None; import tuwen; tuwen.Client(tracing=True)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert "pip install 'tuwen[tracing]'" in done.stderr

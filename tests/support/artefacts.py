@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import fcntl
-import functools
 import hashlib
 import json
+import logging
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from tests.support.paths import CACHE
-from tests.support.sources import imported_files, sources_hash, versions
+from tests.support.sources import PROJECT, SourceTree, versions
 
 __all__ = ["Artefacts"]
 
 _UNUSED_SECONDS = 14 * 24 * 3600.0
+_logger = logging.getLogger(__name__)
 
 
 class Artefacts:
@@ -29,12 +30,29 @@ class Artefacts:
     the libraries and the processor. If any of these changes, the folder is made anew. A folder is read-only by
     agreement: a folder whose files were changed after it was made is discarded and made anew.
 
+    Beside each folder lies its record, a JSON file: the sizes and times of the files in the folder. The record is also
+    the lock of the folder, and its own time of change says when the folder was last used.
+
     Args:
         root: the folder of the cache, created if it does not exist.
+        sources: where the making modules lie.
+        libraries: returns the versions that are part of each key.
+        now: returns the time, in seconds since 1970.
     """
 
-    def __init__(self, root: Path = CACHE / "artefacts") -> None:
+    def __init__(
+        self,
+        root: Path = CACHE / "artefacts",
+        *,
+        sources: SourceTree = PROJECT,
+        libraries: Callable[[], Mapping[str, str]] = versions,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._root = root
+        self._sources = sources
+        self._libraries = libraries
+        self._now = now
+        self._source_hashes: dict[str, str] = {}
 
     def get(
         self,
@@ -54,60 +72,106 @@ class Artefacts:
             modules: the modules whose code decides about the content, as dotted names.
             options: further values that decide about the content; anything that JSON or `repr` can write.
         """
-        key = self._key(name, modules, options or {})
-        place = self._root / name / key
-        record = place.with_suffix(".json")  # beside the folder, which holds nothing but its content
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(place.with_name(f".{key}.lock")):
-            if not _intact(place, record):
-                shutil.rmtree(place, ignore_errors=True)
-                self._remove_unused(place.parent)
-                with tempfile.TemporaryDirectory(prefix=".making-", dir=place.parent) as scratch:
-                    content = Path(scratch) / key
-                    content.mkdir()
-                    make(content)
-                    content.rename(place)
-                record.write_text(json.dumps(_listing(place)), encoding="utf-8")
-            os.utime(record)
-        return place
+        folder = self._root / name / self._key(name, modules, options or {})
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(_record_of(folder)) as record:
+            if not _intact(folder, record):
+                self._remove_unused()
+                try:
+                    _make(folder, make)
+                except BaseException:
+                    _record_of(folder).unlink()
+                    raise
+                record.truncate(0)
+                record.write(json.dumps(_listing(folder)))
+                record.flush()
+            os.utime(_record_of(folder), (self._now(), self._now()))
+        return folder
 
     def _key(self, name: str, modules: tuple[str, ...], options: Mapping[str, object]) -> str:
         described = {
             "name": name,
             "options": options,
-            "sources": [_hash_of_module(module) for module in modules],
-            "versions": versions(),
+            "sources": [self._source_hash(module) for module in modules],
+            "versions": self._libraries(),
         }
         return hashlib.sha256(json.dumps(described, sort_keys=True, default=repr).encode()).hexdigest()[:16]
 
-    @staticmethod
-    def _remove_unused(folder: Path) -> None:
-        """Remove folders under older keys that no run has used for two weeks."""
-        for record in folder.glob("*.json"):
-            if time.time() - record.stat().st_mtime > _UNUSED_SECONDS:
-                record.unlink(missing_ok=True)
-                shutil.rmtree(record.with_suffix(""), ignore_errors=True)
+    def _source_hash(self, module: str) -> str:
+        if module not in self._source_hashes:
+            self._source_hashes[module] = self._sources.hash(module)
+        return self._source_hashes[module]
+
+    def _remove_unused(self) -> None:
+        """Remove the folders that no run has used for two weeks, unless a process uses them at this moment."""
+        for path in self._root.glob("*/*.json"):
+            if self._now() - path.stat().st_mtime > _UNUSED_SECONDS:
+                try:
+                    with _locked(path, wait=False):
+                        shutil.rmtree(path.with_suffix(""), ignore_errors=True)
+                        shutil.rmtree(_scratch_of(path.with_suffix("")), ignore_errors=True)
+                        path.unlink()
+                except BlockingIOError:
+                    continue
 
 
-@functools.cache
-def _hash_of_module(module: str) -> str:
-    return sources_hash(imported_files(module))
+def _record_of(folder: Path) -> Path:
+    return folder.with_suffix(".json")
+
+
+def _scratch_of(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.making")
+
+
+def _make(folder: Path, make: Callable[[Path], object]) -> None:
+    """Make a folder, which appears complete or not at all. The caller holds its lock."""
+    scratch = _scratch_of(folder)
+    for left_behind in (scratch, folder):  # by a process that was killed, or with changed files
+        shutil.rmtree(left_behind, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        make(scratch)
+        scratch.rename(folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _locked(path: Path, *, wait: bool = True) -> Iterator[TextIO]:
+    """Open a file, created if it does not exist, and hold its lock.
+
+    Raises:
+        BlockingIOError: another process holds the lock, and `wait` is false.
+    """
+    while True:
+        with path.open("a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not wait:
+                    raise
+                _logger.info("waiting for the process that makes %s", path.with_suffix("").name)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(file, path):
+                yield file
+                return
 
 
-def _intact(place: Path, record: Path) -> bool:
-    """Return whether a folder is complete and its files are as they were when the folder was made."""
+def _is_at(file: TextIO, path: Path) -> bool:
+    """Return whether an open file is still the one at a path: whoever held its lock before may have removed it."""
     try:
-        kept = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
         return False
-    return bool(kept == _listing(place))
+
+
+def _intact(folder: Path, record: TextIO) -> bool:
+    """Return whether a folder is complete and its files are as they were when the folder was made."""
+    record.seek(0)
+    try:
+        return bool(json.load(record) == _listing(folder)) and folder.is_dir()
+    except ValueError:  # an empty record: the folder was never completed
+        return False
 
 
 def _listing(folder: Path) -> dict[str, list[int]]:

@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from typing import Any
 
 import yaml
 
 from tests.support.paths import ROOT
 
-__all__ = ["CHART", "rendered"]
+__all__ = ["CHART", "EVERYTHING", "SHA256", "VOLUME", "rendered"]
 
 CHART = ROOT / "docker" / "kubernetes"
+SHA256 = "0" * 64
+EVERYTHING: dict[str, Any] = {
+    "image": {"digest": f"sha256:{SHA256}", "pullSecrets": [{"name": "registry"}]},
+    "models": {
+        "source": "download",
+        "download": {"url": "https://models.example.com/a.tar.gz", "sha256": SHA256, "headersSecret": "token"},
+    },
+    "gpu": {"enabled": True, "runtimeClassName": "nvidia"},
+    "tls": {"secret": "clip-tls", "mutual": True},
+    "restricted": {"secret": "clip-key"},
+    "tracing": {"enabled": True},
+    "autoscaling": {"engine": "hpa"},
+    "networkPolicy": {"enabled": True, "clients": [{"namespaceSelector": {"matchLabels": {"team": "search"}}}]},
+    "monitoring": {"serviceMonitor": True, "rules": True, "dashboard": True, "labels": {"release": "prometheus"}},
+    "envoy": {"enabled": True, "annotations": {"a": "b"}},
+    "service": {"annotations": {"a": "b"}},
+    "serviceAccount": {"annotations": {"a": "b"}},
+    "server": {"extraArguments": ["--log-verbose=1"]},
+    "podAnnotations": {"a": "b"},
+    "podLabels": {"team": "search"},
+    "nodeSelector": {"pool": "gpu"},
+    "tolerations": [{"key": "spot", "operator": "Exists"}],
+    "priorityClassName": "high",
+}
+VOLUME = {"models": {"source": "volume", "volume": {"claim": "clip-models", "path": "v1"}}}
 
 
 def rendered(chosen: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The objects by kind, and by what stands behind the release's name in theirs."""
-    from helm_python import Chart  # there is none but for Linux
+    """Return the objects that the chart renders for some values. Do not change them: calls share them.
+
+    Returns:
+        the objects by their kind and the end of their name, such as ``Service/headless``.
+    """
+    return _rendered(json.dumps(chosen))
+
+
+@functools.cache
+def _rendered(chosen: str) -> dict[str, dict[str, Any]]:
+    from helm_python import Chart  # comes for Linux only
 
     objects: dict[str, dict[str, Any]] = {}
-    for file, text in Chart.load(CHART).render(chosen, name="clip", namespace="search").items():
+    for file, text in Chart.load(CHART).render(json.loads(chosen), name="clip", namespace="search").items():
         if file.endswith("NOTES.txt"):
             continue
         for found in filter(None, yaml.safe_load_all(text)):

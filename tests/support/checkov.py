@@ -1,4 +1,4 @@
-"""checkov, in the environment that `tests/judges.sh` makes for it."""
+"""checkov, in the environment that `tests/environments.sh checkov` makes for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["checkov"]
 
 
 def checkov(framework: str, folder: Path) -> str:
-    """What it finds but for what docker/checkov.yaml explains, which should be nothing."""
+    """Return what checkov prints; fail if it finds anything that docker/checkov.yaml does not explain."""
     command = [ENVIRONMENTS / "checkov" / "bin" / "checkov", "--framework", framework, "--directory", folder]
     command += ["--config-file", ROOT / "docker" / "checkov.yaml", "--compact", "--quiet", "--skip-download"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

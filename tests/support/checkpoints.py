@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import json
 import shutil
-import subprocess
-import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from transformers import (
     BertConfig,
@@ -18,14 +17,15 @@ from transformers import (
     CLIPModel,
 )
 
-from tests.support.paths import ENVIRONMENTS, ROOT
+from tests.support.originals import Originals
+from tests.support.paths import ROOT
 from tuwen_build.samples import vocabulary
 from tuwen_build.seeded import save_seeded, write_seeded_checkpoint
 
 __all__ = [
+    "ROOT",
     "TextSizes",
     "VisionSizes",
-    "run_reference",
     "write_chinese_clip",
     "write_from_cn_clip",
     "write_openai_clip",
@@ -37,13 +37,14 @@ VOCABULARY_SIZE = 21128
 
 @dataclass(frozen=True)
 class TextSizes:
-    """A BERT, or CLIP's causal transformer, as published, unless `layers` is reduced."""
+    """The sizes of a BERT, or of CLIP's causal transformer."""
 
     width: int
     layers: int
     heads: int
 
     def config(self) -> dict[str, Any]:
+        """Return the sizes as transformers' configurations name them."""
         return {
             "hidden_size": self.width,
             "intermediate_size": 4 * self.width,
@@ -54,17 +55,18 @@ class TextSizes:
 
 @dataclass(frozen=True)
 class VisionSizes(TextSizes):
-    """A vision transformer as published, unless `layers` is reduced."""
+    """The sizes of a vision transformer."""
 
     patch: int
     image: int = 224
 
     def config(self) -> dict[str, Any]:
+        """Return the sizes as transformers' configurations name them."""
         return {**super().config(), "patch_size": self.patch, "image_size": self.image}
 
 
 def write_chinese_clip(folder: Path, vision: VisionSizes, text: TextSizes, dimension: int) -> Path:
-    """Chinese-CLIP in the layout of Hugging Face."""
+    """Write a Chinese-CLIP in the layout of Hugging Face."""
     dimensions = {
         "projection_dim": dimension,
         "vision_config": vision.config(),
@@ -73,37 +75,53 @@ def write_chinese_clip(folder: Path, vision: VisionSizes, text: TextSizes, dimen
     return write_seeded_checkpoint(folder, dimensions)
 
 
-def write_openai_clip(folder: Path, vision: VisionSizes, text: TextSizes, dimension: int) -> Path:
-    """OpenAI's CLIP in the layout of Hugging Face, with the real vocabulary."""
-    config = CLIPConfig(projection_dim=dimension, vision_config=vision.config(), text_config=text.config())
+def write_openai_clip(
+    folder: Path, vision: VisionSizes, text: TextSizes, dimension: int, vocabulary_folder: Path
+) -> Path:
+    """Write an OpenAI CLIP in the layout of Hugging Face.
+
+    Args:
+        folder: created if it does not exist.
+        vision, text: the sizes of the towers.
+        dimension: of the embeddings.
+        vocabulary_folder: holds ``vocab.json`` and ``merges.txt``, which are copied.
+    """
+    size = len(json.loads((vocabulary_folder / "vocab.json").read_text(encoding="utf-8")))
+    special = {"vocab_size": size, "bos_token_id": size - 2, "eos_token_id": size - 1}
+    config = CLIPConfig(
+        projection_dim=dimension, vision_config=vision.config(), text_config={**text.config(), **special}
+    )
     save_seeded(CLIPModel, config, folder)
-    run_reference("open_clip_reference.py", "vocabulary", str(folder))
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copy(vocabulary_folder / name, folder / name)
     return folder
 
 
 def write_taiyi(folder: Path, text: TextSizes, head: int | None = None) -> Path:
-    """A Taiyi text tower: a BERT with its pooler, and a classification head of `head` dimensions if it is a sibling."""
+    """Write a Taiyi text tower: a BERT with its pooler, and with a classification head of `head` dimensions if any."""
     config = BertConfig(vocab_size=VOCABULARY_SIZE, num_labels=head or 2, **text.config())
     save_seeded(BertForSequenceClassification if head else BertModel, config, folder)
     shutil.copy(vocabulary(), folder / "vocab.txt")
     return folder
 
 
-def write_from_cn_clip(output: Path, layout: str, vision: str, text: str, layers: str = "all") -> Path:
-    """Native (a ``.pt`` file) or ModelScope (a folder), written by cn_clip's own model; names as in model_configs."""
-    run_reference("cn_clip_reference.py", "write", layout, vision, text, layers, str(output))
-    return output
+def write_from_cn_clip(
+    originals: Originals,
+    folder: Path,
+    layout: Literal["native", "modelscope"],
+    vision: str,
+    text: str,
+    changes: Mapping[str, object] | None = None,
+) -> Path:
+    """Write a checkpoint with cn_clip's own model: a native ``.pt`` file, or a folder of ModelScope.
 
-
-def run_reference(script: str, *arguments: str) -> str:
-    """Run a script of ``tests/reference`` apart, with the originals on its path; returns what it prints."""
-    finished = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "reference" / script), *arguments],
-        env={**os.environ, "PYTHONPATH": str(ENVIRONMENTS / "originals")},
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout
+    Args:
+        originals: whose cn_clip writes.
+        folder: exists; the file or folder is written below it.
+        layout: the kind of checkpoint.
+        vision, text: names in cn_clip/clip/model_configs, such as ``ViT-B-16``.
+        changes: values that replace those of these configurations, by key.
+    """
+    changed = dict(changes or {})
+    originals.run("cn_clip", "write", layout=layout, vision=vision, text=text, changes=changed, output=str(folder))
+    return folder / ("clip_cn.pt" if layout == "native" else "checkpoint")

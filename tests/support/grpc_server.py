@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,18 +20,32 @@ __all__ = ["GrpcServer"]
 class GrpcServer(service_pb2_grpc.GRPCInferenceServiceServicer):
     """Answers like a server of a tuwen repository; a context manager.
 
+    Args:
+        credentials: for TLS; None: the server talks plainly.
+        key: a header and the value that every ModelInfer must carry.
+        before_answer: called by every ModelInfer; its answer waits for the end of this call.
+        workers: the number of requests that are answered at the same time.
+
     Attributes:
         url: where it listens.
         calls: the metadata of every ModelInfer, in order.
+        peers: the address from which every ModelInfer came, in order.
     """
 
     def __init__(
-        self, credentials: grpc.ServerCredentials | None = None, *, key: tuple[str, str] | None = None
+        self,
+        credentials: grpc.ServerCredentials | None = None,
+        *,
+        key: tuple[str, str] | None = None,
+        before_answer: Callable[[], object] = lambda: None,
+        workers: int = 8,
     ) -> None:
         self.calls: list[dict[str, str]] = []
+        self.peers: list[str] = []
         self._fake = FakeTransport()
         self._key = key
-        self._server = grpc.server(ThreadPoolExecutor(8))
+        self._before_answer = before_answer
+        self._server = grpc.server(ThreadPoolExecutor(workers))
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
         if credentials is None:
             port = self._server.add_insecure_port("127.0.0.1:0")
@@ -59,6 +74,8 @@ class GrpcServer(service_pb2_grpc.GRPCInferenceServiceServicer):
     def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         metadata = dict(context.invocation_metadata())
         self.calls.append(metadata)
+        self.peers.append(context.peer())
+        self._before_answer()
         if self._key and metadata.get(self._key[0]) != self._key[1]:
             # Triton's own words and status for a restricted protocol without its key
             context.abort(

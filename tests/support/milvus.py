@@ -1,15 +1,15 @@
-"""A Milvus server in one process, which `tests/judges.sh` installs."""
+"""A Milvus server in one process, which `tests/environments.sh milvus` installs."""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
-import time
 from contextlib import closing, suppress
 from pathlib import Path
 from types import TracebackType
 
+from tests.support.command import wait_until
 from tests.support.paths import ENVIRONMENTS
 from tuwen_build.server import ServerOptions
 from tuwen_search import StoreError
@@ -22,7 +22,11 @@ _PATIENCE = 120.0
 
 
 class MilvusServer:
-    """A context manager; its data is in the folder."""
+    """A running server, as a context manager.
+
+    Args:
+        folder: where the server keeps its data and logs.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -30,21 +34,22 @@ class MilvusServer:
 
     @property
     def url(self) -> str:
-        """For `--store`."""
+        """Return the address for `--store`."""
         return f"http://127.0.0.1:{self._port}"
 
     def __enter__(self) -> MilvusServer:
-        assert _PROGRAM.exists(), "run `make judges` first"
+        assert _PROGRAM.exists(), "run `tests/environments.sh milvus` first"
         command = [str(_PROGRAM), "--data", str(self._folder), "--proxy-port", str(self._port)]
         self._process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        deadline = time.monotonic() + _PATIENCE
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.__exit__(None, None, None)
-                raise TimeoutError(f"the Milvus server was not ready; its logs: {self._folder / 'logs'}")
-            time.sleep(0.5)
+        try:
+            wait_until(self._answers, seconds=_PATIENCE, running=self._process)
+        except BaseException as error:
+            self.__exit__(None, None, None)
+            if isinstance(error, AssertionError):
+                raise TimeoutError(f"the Milvus server was not ready; its logs: {self._folder / 'logs'}") from error
+            raise
         return self
 
     def __exit__(

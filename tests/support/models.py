@@ -1,4 +1,4 @@
-"""Imports the pure modules of the Python models from the source of the model repository."""
+"""The modules of the Python models, imported from the source of the model repository."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ __all__ = ["model_module"]
 
 
 def model_module(model: str, name: str) -> ModuleType:
-    """A module beside a Python model's ``model.py``."""
+    """Return a module that lies beside the ``model.py`` of a Python model."""
     with staged_module(templates() / model / "1", name) as module:
         return module

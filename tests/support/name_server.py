@@ -1,4 +1,4 @@
-"""A DNS server for one name with several addresses, as a headless Service of Kubernetes has."""
+"""A DNS server that gives every name several addresses, as a headless Service of Kubernetes has them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _A, _IN = 1, 1
 
 
 class NameServer:
-    """Answers every question for an IPv4 address with all of its addresses; a context manager.
+    """Answers every question for an IPv4 address with all addresses; a context manager.
 
     Attributes:
-        addresses: what it answers; may be changed while it runs.
-        questions: how many it has answered.
+        addresses: what the server answers; may be changed while it runs.
+        questions: the number of questions that the server has answered.
     """
 
     def __init__(self, addresses: list[str]) -> None:
@@ -27,7 +27,7 @@ class NameServer:
         self._thread = threading.Thread(target=self._serve)
 
     def target(self, name: str, port: int) -> str:
-        """The gRPC target that asks this server."""
+        """Return the gRPC target that resolves a name with this server."""
         return f"dns://127.0.0.1:{self._socket.getsockname()[1]}/{name}:{port}"
 
     def __enter__(self) -> NameServer:
@@ -48,7 +48,7 @@ class NameServer:
             self._socket.sendto(self._answer(question), sender)
 
     def _answer(self, question: bytes) -> bytes:
-        """RFC 1035, section 4: header, the question again, an answer for each address."""
+        """Return the header, the question again, and an answer for each address (RFC 1035, section 4)."""
         end = question.index(b"\0", 12) + 5
         (kind,) = struct.unpack_from(">H", question, end - 4)
         addresses = self.addresses if kind == _A else []

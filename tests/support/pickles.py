@@ -8,7 +8,7 @@ __all__ = ["Bomb"]
 
 
 class Bomb:
-    """Unpickling it creates a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,4 +1,4 @@
-"""Debian's Prometheus and promtool, which `tests/judges.sh` fetches."""
+"""Debian's Prometheus and promtool, which `tests/environments.sh prometheus` fetches."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _FETCHED = ENVIRONMENTS / "prometheus" / "usr" / "bin"
 
 
 def program(name: str) -> str | None:
-    """The path of `prometheus` or `promtool`, if there is one."""
+    """Return the path of `prometheus` or `promtool`, or None if it is not installed."""
     return shutil.which(name) or shutil.which(name, path=str(_FETCHED))
 
 
 class Prometheus:
-    """A running one, which looks twice a second at the targets it is given."""
+    """A running Prometheus that scrapes its targets and evaluates its rules twice a second."""
 
     def __init__(self, folder: Path, rules: str) -> None:
         self._folder = folder
@@ -49,7 +49,7 @@ class Prometheus:
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
 
     def watch(self, *targets: str) -> None:
-        """Scrape these ``host:port`` from now on, and no others."""
+        """Scrape only these targets, ``host:port``, from now on."""
         targets_file = self._folder / "targets.json"
         targets_file.with_suffix(".new").write_text(json.dumps([{"targets": list(targets)}]), encoding="utf-8")
         targets_file.with_suffix(".new").rename(targets_file)
@@ -83,11 +83,11 @@ class Prometheus:
         self._process.wait()
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """What an instant query gives."""
+        """Return the result of an instant query."""
         return list(self._get("query", query=expression)["result"])
 
     def firing(self) -> set[str]:
-        """The names of the alerts that fire."""
+        """Return the names of the alerts that fire."""
         alerts = self._get("alerts")["alerts"]
         return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
 

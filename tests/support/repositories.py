@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+from tokenizers.pre_tokenizers import ByteLevel
+
 from tests.support.artefacts import Artefacts
-from tests.support.sources import sources_hash
+from tests.support.checkpoints import TextSizes, VisionSizes, write_openai_clip
+from tests.support.sources import files_hash
 from tuwen_build.allocation import keep_freed_memory
 from tuwen_build.demo import CHECKPOINT as DEMO_CHECKPOINT
 from tuwen_build.options import BuildOptions
 from tuwen_build.repository import build_repository
 from tuwen_build.seeded import write_seeded_checkpoint
 
-__all__ = ["Built", "demo_repository", "tiny_checkpoint"]
+__all__ = [
+    "SHORT_VOCABULARY",
+    "Built",
+    "demo_repository",
+    "minimal_checkpoint",
+    "minimal_clip",
+    "tiny_checkpoint",
+    "write_short_clip_vocabulary",
+]
 
 keep_freed_memory()  # half of the time of a large build goes into page faults otherwise
+
+_MINIMAL_TOWER = {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
+SHORT_VOCABULARY = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    *"一只猫狗在睡觉的照片",
+    *"abcdefghijklmnopqrstuvwxyz",
+]
 
 
 def tiny_checkpoint(artefacts: Artefacts, *, seed: int = 0) -> Path:
@@ -29,6 +52,67 @@ def tiny_checkpoint(artefacts: Artefacts, *, seed: int = 0) -> Path:
 
 def _write(place: Path, seed: int) -> None:
     write_seeded_checkpoint(place / "checkpoint", seed=seed)
+
+
+def minimal_checkpoint(artefacts: Artefacts, *, vocabulary: list[str] | None = None) -> Path:
+    """Return a Chinese-CLIP checkpoint that is as small as one can be: 2 layers, 32 wide, 32 pixels, 64 positions.
+
+    Args:
+        artefacts: the cache.
+        vocabulary: the tokens, by default the 21,128 of the published vocabulary, which are nearly all weights of the
+            checkpoint. With `SHORT_VOCABULARY` it is read in milliseconds, but nearly all characters are unknown.
+    """
+    size = len(vocabulary or []) or 21128
+    vision = {**_MINIMAL_TOWER, "image_size": 32, "patch_size": 16}
+    text = {**_MINIMAL_TOWER, "vocab_size": size, "max_position_embeddings": 64}
+    dimensions = {"projection_dim": 16, "vision_config": vision, "text_config": text}
+
+    def make(place: Path) -> None:
+        folder = write_seeded_checkpoint(place / "checkpoint", dimensions)
+        if vocabulary:
+            (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in vocabulary), encoding="utf-8")
+
+    options = {"dimensions": dimensions, "vocabulary": vocabulary}
+    return artefacts.get("minimal-checkpoint", make, modules=("tuwen_build.seeded",), options=options) / "checkpoint"
+
+
+def minimal_clip(artefacts: Artefacts, vocabulary: Path, *, dimension: int = 16) -> Path:
+    """Return an OpenAI CLIP checkpoint that is as small as one can be: 2 layers, 32 wide, 32 pixels.
+
+    Args:
+        artefacts: the cache.
+        vocabulary: a folder with ``vocab.json`` and ``merges.txt``, such as `write_short_clip_vocabulary` writes.
+        dimension: of the embeddings.
+    """
+    vision, text = VisionSizes(32, 2, 2, 16, 32), TextSizes(32, 2, 2)
+
+    def make(place: Path) -> None:
+        write_openai_clip(place / "checkpoint", vision, text, dimension, vocabulary)
+
+    files = [vocabulary / name for name in ("vocab.json", "merges.txt")]
+    options = {"sizes": [vision, text, dimension], "vocabulary": files_hash(files, vocabulary)}
+    modules = ("tests.support.checkpoints",)
+    return artefacts.get("minimal-clip", make, modules=modules, options=options) / "checkpoint"
+
+
+def write_short_clip_vocabulary(folder: Path) -> Path:
+    """Write ``vocab.json`` and ``merges.txt`` for a byte-pair tokenizer that knows the bytes and three merges.
+
+    The tokens are of the same kinds as OpenAI's: bytes, bytes that end a word, merges, start and end of text.
+    """
+    characters = sorted(ByteLevel.alphabet())
+    merges = ["c a", "ca t</w>", "d o"]
+    tokens = [
+        *characters,
+        *(f"{character}</w>" for character in characters),
+        *(merge.replace(" ", "") for merge in merges),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps({token: index for index, token in enumerate(tokens)}))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
+    return folder
 
 
 def demo_repository(artefacts: Artefacts) -> Path:
@@ -66,7 +150,7 @@ class Built:
         def make(place: Path) -> None:
             build_repository(str(checkpoint), place / "repository", options)
 
-        content = sources_hash(file for file in checkpoint.rglob("*") if file.is_file())
+        content = files_hash((file for file in checkpoint.rglob("*") if file.is_file()), checkpoint)
         decided_by = {"checkpoint": str(checkpoint), "content": content, "build": vars(options), **decides}
         folder = self._artefacts.get(name, make, modules=("tuwen_build.repository",), options=decided_by)
         return folder / "repository"

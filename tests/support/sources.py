@@ -7,50 +7,81 @@ import functools
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.paths import ROOT
 
-__all__ = ["SOURCE_ROOTS", "imported_files", "sources_hash", "versions"]
+__all__ = ["PROJECT", "SourceTree", "files_hash", "versions"]
 
-SOURCE_ROOTS = tuple(ROOT / name for name in ("client", "build", "loadtest", "."))
-# A build reads these folders as data, so no import leads to them.
-_DATA = {
-    "tuwen_build.render": [ROOT / "model_repository"],
-    "tuwen_build.samples": [ROOT / "build" / "tuwen_build" / "samples"],
-}
-_LIBRARIES = ("numpy", "pillow", "safetensors", "tokenizers", "torch", "transformers")
+_LIBRARIES = ("ftfy", "numpy", "pillow", "safetensors", "tokenizers", "torch", "transformers", "tritonclient")
 
 
-def imported_files(module: str, roots: Iterable[Path] = SOURCE_ROOTS) -> set[Path]:
-    """Return the project files that importing `module` reads, and the data folders that these files read.
+@dataclass(frozen=True)
+class SourceTree:
+    """The source code of a project.
 
-    Imports inside functions count as well. Modules outside `roots` are ignored: see `versions`.
+    Attributes:
+        roots: the folders that hold top-level packages and modules, in the order in which Python searches them.
+        data: folders that a module reads as data, by the name of the module; no import leads to them.
     """
-    roots = tuple(roots)
-    files: set[Path] = set()
-    modules, waiting = set(), [module]
-    while waiting:
-        name = waiting.pop()
-        if name in modules:
-            continue
-        modules.add(name)
-        path = _file_of(name, roots)
-        if path is None:
-            continue
-        files.add(path)
-        for folder in _DATA.get(name, []):
-            files |= {file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts}
-        waiting += _imports(path, name)
-    return files
+
+    roots: tuple[Path, ...]
+    data: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+
+    def files(self, module: str) -> set[Path]:
+        """Return the files that importing a module reads, and the files of the data folders that these modules read.
+
+        Imports inside functions count as well. Modules that lie in none of the roots are ignored: see `versions`.
+        """
+        files: set[Path] = set()
+        modules, waiting = set(), [module]
+        while waiting:
+            name = waiting.pop()
+            path = self._file_of(name)
+            if name in modules or path is None:
+                continue
+            modules.add(name)
+            files.add(path)
+            for folder in self.data.get(name, ()):
+                files |= {file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts}
+            waiting += _imports(path, name)
+        return files
+
+    def hash(self, module: str) -> str:
+        """Return a hash of the names and contents of the files that importing a module reads."""
+        return files_hash(self.files(module))
+
+    def _file_of(self, module: str) -> Path | None:
+        for root in self.roots:
+            place = root.joinpath(*module.split("."))
+            for file in (place.with_suffix(".py"), place / "__init__.py"):
+                if file.is_file():
+                    return file
+        return None
 
 
-def sources_hash(files: Iterable[Path]) -> str:
-    """Return a hash of the names and contents of files."""
+PROJECT = SourceTree(
+    roots=tuple(ROOT / name for name in ("client", "build", "loadtest", ".")),
+    data={
+        "tuwen_build.render": (ROOT / "model_repository",),
+        "tuwen_build.samples": (ROOT / "build" / "tuwen_build" / "samples",),
+    },
+)
+
+
+def files_hash(files: Iterable[Path], relative_to: Path | None = None) -> str:
+    """Return a hash of the paths and contents of files.
+
+    Args:
+        files: in any order.
+        relative_to: hash the paths relative to this folder; by default absolute paths are hashed.
+    """
     digest = hashlib.sha256()
     for file in sorted(files):
-        digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
+        name = file if relative_to is None else file.relative_to(relative_to)
+        digest.update(f"{name}\0{file.stat().st_size}\0".encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
@@ -62,26 +93,17 @@ def versions() -> dict[str, str]:
     return {**found, "python": platform.python_version(), "processor": _processor()}
 
 
-@functools.cache
 def _processor() -> str:
-    """Return the name and the features of the processor: bf16 and int8 builds differ between processors."""
+    """Return a hash of the processor's name and features: bf16 and int8 builds differ between processors."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
     features = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "flags"))][:2]
     return hashlib.sha256("\n".join(features or [platform.processor()]).encode()).hexdigest()
 
 
-def _file_of(module: str, roots: tuple[Path, ...]) -> Path | None:
-    for root in roots:
-        place = root.joinpath(*module.split("."))
-        for file in (place.with_suffix(".py"), place / "__init__.py"):
-            if file.is_file():
-                return file
-    return None
-
-
 def _imports(path: Path, module: str) -> Iterator[str]:
     """Yield the names of modules, and of their parents and possible submodules, that a file imports."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    yield from _with_parents(package)
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             for alias in node.names:

@@ -1,5 +1,4 @@
-"""The CPU and the client image without a container engine: what their recipes install, in a fresh environment, and what
-they start."""
+"""The CPU image and the client image without a container engine: their recipes install and start in a fresh folder."""
 
 from __future__ import annotations
 
@@ -12,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.artefacts import Artefacts
 from tests.support.command import started, wait_until
 from tests.support.paths import ROOT
+from tests.support.wheel import WHEEL_COMMAND, project_wheel
 from tuwen import Client
 from tuwen_build.server import EmbeddedServer, ServerOptions
 
@@ -21,20 +22,25 @@ pytestmark = pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the ima
 
 
 class Image:
-    """What a recipe says, done in a virtual environment."""
+    """The steps of a recipe, done in a virtual environment.
 
-    def __init__(self, name: str, folder: Path) -> None:
+    Args:
+        name: of the recipe.
+        folder: for the environment.
+        wheel: what the recipe's first stage builds. The wheel is the same for all recipes.
+    """
+
+    def __init__(self, name: str, folder: Path, wheel: Path) -> None:
         self.recipe = (ROOT / "docker" / f"{name}.Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
         self.bin = folder / "bin"
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         assert re.search(r"^FROM \$\{PYTHON\}", self.recipe, re.MULTILINE)
-        wheel = folder / "wheel"
-        self._run(r"pip wheel .* --wheel-dir /wheel \.", {"/wheel": str(wheel)})
+        assert f"RUN {WHEEL_COMMAND.format(folder='/wheel')}\n" in self.recipe
         self._run(
             r"pip install [^&|\n]*--requirement /tmp/\w+\.txt",
             {f"/tmp/{name}.txt": str(ROOT / "docker" / "locks" / f"{name}.txt")},
         )
-        self._run(r"pip install [^&|\n]*/tmp/wheel/\*\.whl", {"/tmp/wheel": str(wheel)})
+        self._run(r"pip install [^&|\n]*/tmp/wheel/\*\.whl", {"/tmp/wheel": str(wheel.parent)})
 
     def _run(self, step: str, places: dict[str, str]) -> None:
         [found] = re.findall(rf"^RUN .*?({step})", self.recipe, re.MULTILINE)
@@ -47,7 +53,7 @@ class Image:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def command(self, *, entrypoint: list[str] | None = None, arguments: list[str] | None = None) -> list[str]:
-        """What a container of it runs."""
+        """Return the command that a container of the image runs."""
         said = {
             name: json.loads(value)
             for name, value in re.findall(r"^(ENTRYPOINT|CMD) (\[.*\])$", self.recipe, re.MULTILINE)
@@ -56,8 +62,8 @@ class Image:
         return [str(self.bin / program), *rest]
 
 
-def test_the_server_for_cpus_starts_and_answers(repository: Path, tmp_path: Path) -> None:
-    image = Image("cpu", tmp_path / "cpu")
+def test_the_server_for_cpus_starts_and_answers(repository: Path, artefacts: Artefacts, tmp_path: Path) -> None:
+    image = Image("cpu", tmp_path / "cpu", project_wheel(artefacts))
     command = image.command()
     assert command[1:5] == ["serve", "/models", "--host", "0.0.0.0"]
     free = ServerOptions.on_free_ports().with_ports_resolved()
@@ -72,19 +78,21 @@ def test_the_server_for_cpus_starts_and_answers(repository: Path, tmp_path: Path
     def healthy() -> bool:
         return subprocess.run([image.bin / check[0], *check[1:]], capture_output=True, check=False).returncode == 0
 
-    # In an image there is no other Python whose packages could help out.
+    assert not healthy()
+    # In an image there is no other Python whose packages could be imported by mistake.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     with started(command, env=environment) as process, Client(f"localhost:{free.grpc_port}") as clip:
-        assert not healthy()
-        wait_until(clip.is_ready, running=process, seconds=120)
+        wait_until(clip.is_ready, running=process, seconds=300)
         assert healthy()
         assert clip.embed_texts(["一只猫"]).shape == (1, clip.model_card().embedding_dimension)
         process.terminate()
         assert process.wait(60) == 0
 
 
-def test_the_client_embeds_and_the_load_tests_start(server: EmbeddedServer, tmp_path: Path) -> None:
-    image = Image("client", tmp_path / "client")
+def test_the_client_embeds_and_the_load_tests_start(
+    server: EmbeddedServer, artefacts: Artefacts, tmp_path: Path
+) -> None:
+    image = Image("client", tmp_path / "client", project_wheel(artefacts))
     done = subprocess.run(image.command(), capture_output=True, text=True, timeout=60, check=True)
     assert "similarity" in done.stdout
     status = image.command(arguments=["status", "--url", server.grpc_url, "--json"])

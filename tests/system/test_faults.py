@@ -1,4 +1,4 @@
-"""The attacks of ``make test-faults`` in small: nothing may go wrong, and the server must stay well."""
+"""A small part of the attacks of ``make test-faults``: nothing goes wrong, and the server stays well."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from tests.faults.breakdowns import BREAKDOWNS, attack_by_replacing, attack_from
 from tests.faults.endurance import soak, storm
 from tests.faults.items import attack_with_items
 from tests.faults.wire import attack_ports, attack_with_requests
+from tests.support.repositories import Built
 from tests.support.servers import RecordedServer
 from tuwen import Client
-from tuwen_build.repository import build_repository
-from tuwen_build.seeded import write_seeded_checkpoint
 from tuwen_build.server import EmbeddedServer, ServerOptions
 
 pytestmark = pytest.mark.alone
@@ -36,19 +35,20 @@ def check(outcomes: list[Outcome]) -> None:
     assert sum(outcome.times for outcome in outcomes) > 0
 
 
-def test_hostile_items_between_good_ones(attacked: EmbeddedServer, repository: Path) -> None:
+def test_hostile_items_do_not_harm_good_ones(attacked: EmbeddedServer, repository: Path) -> None:
     check(attack_with_items(attacked, repository, hostile=3_000, good=600, seed=1))
 
 
-def test_malformed_requests(attacked: EmbeddedServer) -> None:
+def test_malformed_requests_are_refused(attacked: EmbeddedServer) -> None:
     check(attack_with_requests(attacked, times=390, seed=1))
 
 
-def test_more_than_it_can_do_and_for_a_while(attacked: EmbeddedServer) -> None:
+def test_neither_a_storm_nor_a_soak_makes_the_server_grow(attacked: EmbeddedServer) -> None:
     check(storm(attacked, seconds=8) + soak(attacked, seconds=15))
 
 
-def test_what_breaks_beneath_mends_itself(repository: Path) -> None:
+@pytest.mark.provokes_trouble
+def test_streams_survive_breakdowns_beneath_them(repository: Path) -> None:
     some = {
         name: BREAKDOWNS[name]
         for name in (
@@ -60,14 +60,13 @@ def test_what_breaks_beneath_mends_itself(repository: Path) -> None:
     check(attack_from_beneath(repository, times=1, breakdowns=some))
 
 
-def test_a_repository_replaced_while_it_is_served(repository: Path, tmp_path: Path) -> None:
-    checkpoint = write_seeded_checkpoint(tmp_path / "checkpoint", seed=1)
-    build_repository(str(checkpoint), tmp_path / "other")
-    check(attack_by_replacing(repository, tmp_path / "other", tmp_path))
+@pytest.mark.provokes_trouble
+def test_a_served_repository_may_be_replaced(repository: Path, built: Built, tmp_path: Path) -> None:
+    check(attack_by_replacing(repository, built(seed=1), tmp_path))
 
 
 def test_nobody_reads_the_wall_clock(attacked: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which may jump: every deadline and pause of ours is by a clock that does not."""
+    """The wall clock may jump, so every deadline and pause is measured by a monotonic clock."""
     read = time.time
 
     def jump() -> float:
@@ -81,5 +80,5 @@ def test_nobody_reads_the_wall_clock(attacked: EmbeddedServer, monkeypatch: pyte
     assert attacked.trouble() is None
 
 
-def test_noise_silence_and_slowness(attacked: EmbeddedServer) -> None:
+def test_noise_and_silent_connections_do_not_harm_good_requests(attacked: EmbeddedServer) -> None:
     check(attack_ports(attacked, times=60, connections=300, seed=1))

@@ -1,198 +1,176 @@
-"""Locust over the SDK against the real server: what it counts is what the server did."""
+"""Load tests as a whole: Locust's processes and arrivals, and what `tuwen loadtest` reports of a real server.
+
+How numbers are judged is proven on a scripted service in `tests/unit/loadtest`; nothing here judges this machine.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
-import subprocess
-import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from tests.support.command import tuwen
-from tests.support.paths import ROOT
-from tests.support.servers import RecordedServer
+from tests.support.command import tuwen, wait_until
+from tests.support.grpc_server import GrpcServer
+from tests.support.locust import PICTURES, locust, run_locust
 from tuwen import Client
-from tuwen_build.samples import sample
-from tuwen_build.server import EmbeddedServer, ServerOptions
-from tuwen_loadtest._samples import Sample, read_samples
+from tuwen_build.server import EmbeddedServer
+from tuwen_loadtest._samples import read_samples
 
 pytestmark = pytest.mark.alone
 
-LOCUSTFILE = ROOT / "loadtest" / "locustfile.py"
-PICTURES = str(sample("cat.jpg").parent)
 
+class Stall:
+    """Holds every answer until a number of requests are in flight.
 
-def locust(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--images", PICTURES, *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    Attributes:
+        most: the most requests that were ever in flight.
+        ended: when the stall ended, in Unix time.
+    """
 
+    def __init__(self, requests: int) -> None:
+        self._requests, self._in_flight = requests, 0
+        self._lock, self._over = threading.Lock(), threading.Event()
+        self.most, self.ended = 0, 0.0
 
-def run(*arguments: str, code: int = 0) -> str:
-    process = locust("--headless", "--only-summary", *arguments)
-    try:
-        output, _ = process.communicate(timeout=90)
-    finally:
-        process.kill()
-    assert process.returncode == code, output
-    return output
-
-
-def answered(samples: Sequence[Sample], kind: str) -> int:
-    return Counter((sample.kind, sample.outcome) for sample in samples)[kind, "answered"]
-
-
-def test_callers_of_every_kind(server: EmbeddedServer, tmp_path: Path) -> None:
-    """Also: it ends by itself, which gRPC under gevent does not when a channel is left open."""
-    with Client(server.grpc_url) as clip:
-        before = clip.statistics()
-        file = tmp_path / "samples.npz"
-        options = ["--host", server.grpc_url, "--users", "20", "--spawn-rate", "20", "--run-time", "4s"]
-        output = run(*options, "--stop-timeout", "20", "--samples", str(file))
-        after = clip.statistics()
-    samples = read_samples(file)
-    assert {sample.kind for sample in samples} == {"image", "text", "similarity"}
-    assert {sample.outcome for sample in samples} == {"answered"}
-    images, texts, both = (answered(samples, kind) for kind in ("image", "text", "similarity"))
-    assert after["image_embedding"].requests - before["image_embedding"].requests == images + both
-    # one text is a request, and so are the five of a similarity
-    assert after["text_embedding"].requests - before["text_embedding"].requests >= texts + both
-    assert images > 20
-    assert texts > 20
-    assert f"{len(samples)}" in output  # Locust's own table agrees
+    def __call__(self) -> None:
+        with self._lock:
+            self._in_flight += 1
+            self.most = max(self.most, self._in_flight)
+            if self._in_flight == self._requests and not self._over.is_set():
+                self.ended = time.time()
+                self._over.set()
+        self._over.wait(60)
+        with self._lock:
+            self._in_flight -= 1
 
 
 def test_indexing_beside_search(server: EmbeddedServer, tmp_path: Path) -> None:
     file = tmp_path / "samples.npz"
-    run(
-        "--host",
-        server.grpc_url,
-        "-u",
-        "3",
-        "-t",
-        "3s",
-        "-s",
-        "20",
-        "--samples",
-        str(file),
-        "TextSearch",
-        "BulkIndexing",
-    )
-    kinds = Counter(sample.kind for sample in read_samples(file))
-    assert set(kinds) == {"text", "bulk"}
-    assert kinds["text"] > kinds["bulk"] > 0
+    with Client(server.grpc_url) as clip:
+        before = clip.statistics()["image_embedding"].requests
+        options = ["--users", "3", "--run-time", "3s", "--stop-timeout", "60", "--samples", str(file)]
+        run_locust("--host", server.grpc_url, *options, "TextSearch", "BulkIndexing")
+        kinds = Counter(sample.kind for sample in read_samples(file))
+        assert set(kinds) == {"text", "bulk"}
+        wait_until(lambda: clip.statistics()["image_embedding"].requests >= before + kinds["bulk"])
 
 
-def test_a_frozen_server_is_seen_by_all_who_came_meanwhile(repository: Path, tmp_path: Path) -> None:
-    """Two seconds of SIGSTOP: for callers who wait it is a few slow requests, for arrivals a tenth of them."""
-    slow = {}
-    with RecordedServer(repository, ServerOptions.on_free_ports()) as server, Client(server.grpc_url) as clip:
-        clip.embed_texts(["猫"])
-        for arrivals in ("closed", "poisson"):
-            file = tmp_path / f"{arrivals}.npz"
-            users = "2" if arrivals == "closed" else "40"
-            options = ["--arrivals", arrivals, "-u", users, "-r", "40", "-t", "10s", "-s", "20", "--samples", str(file)]
-            process = locust("--headless", "--only-summary", "--host", server.grpc_url, *options, "TextSearch")
-            time.sleep(6)
-            os.kill(server.pid, signal.SIGSTOP)
-            time.sleep(2)
-            os.kill(server.pid, signal.SIGCONT)
-            output, _ = process.communicate(timeout=60)
-            assert process.returncode == 0, output
-            seconds = np.array([sample.seconds for sample in read_samples(file)])
-            slow[arrivals] = (seconds > 1.0).mean()
-            p99 = np.quantile(seconds, 0.99)
-            print(f"{arrivals}: {len(seconds)} requests, p99 {p99:.3f} s, slow {slow[arrivals]:.1%}")
-    assert slow["closed"] < 0.01
-    assert 0.05 < slow["poisson"] < 0.2
+@pytest.mark.parametrize(
+    ("arrivals", "users", "in_flight"),
+    [
+        ("closed", 2, 2),  # callers who wait: a stall is one slow request for each of them
+        ("poisson", 40, 20),  # requests come at their times, and each of them is slow
+    ],
+)
+def test_a_stall_is_felt_by_every_request_that_is_due_during_it(
+    tmp_path: Path, arrivals: str, users: int, in_flight: int
+) -> None:
+    stall, file = Stall(in_flight), tmp_path / "samples.npz"
+    with GrpcServer(before_answer=stall, workers=200) as server:
+        options = ["--arrivals", arrivals, "--users", str(users), "--spawn-rate", str(users), "--run-time", "4s"]
+        run_locust("--host", server.url, *options, "--stop-timeout", "90", "--samples", str(file), "TextSearch")
+    samples = read_samples(file)
+    assert {sample.outcome for sample in samples} == {"answered"}
+    assert len(samples) == len(server.calls)
+    assert stall.ended > 0, "the stall did not get its requests"
+    felt = [sample for sample in samples if sample.due < stall.ended]
+    # A latency counts from the moment when the request was due, so that no request seems to end before the stall.
+    assert min(sample.due + sample.seconds for sample in felt) > stall.ended - 0.1
+    if arrivals == "closed":
+        assert stall.most == len(felt) == users
+    else:
+        assert len(felt) >= in_flight
 
 
-def test_two_workers_are_one_test(server: EmbeddedServer, tmp_path: Path) -> None:
+def test_two_workers_are_one_load_test(tmp_path: Path) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = str(listener.getsockname()[1])
     file = tmp_path / "samples.npz"
     distributed = ["--master-bind-port", port, "--expect-workers", "2", "--samples", str(file)]
-    load = ["--arrivals", "poisson", "-u", "40", "-r", "40", "-t", "6s", "-s", "20", "TextSearch"]
-    master = locust("--headless", "--only-summary", "--master", *distributed, "--host", server.grpc_url, *load)
-    workers = [locust("--worker", "--master-port", port) for _ in range(2)]
-    try:
-        output, _ = master.communicate(timeout=90)
-        assert master.returncode == 0, output
-        for worker in workers:
-            output, _ = worker.communicate(timeout=30)
-            assert worker.returncode == 0, output
-    finally:
-        for process in (master, *workers):
-            process.kill()
+    load = ["--arrivals", "poisson", "--users", "40", "--spawn-rate", "40", "--run-time", "4s", "--stop-timeout", "60"]
+    with GrpcServer() as server:
+        master = locust(
+            "--headless", "--only-summary", "--master", *distributed, "--host", server.url, *load, "TextSearch"
+        )
+        workers = [locust("--worker", "--master-port", port) for _ in range(2)]
+        try:
+            for process in (master, *workers):
+                output, _ = process.communicate(timeout=240)
+                assert process.returncode == 0, output
+        finally:
+            for process in (master, *workers):
+                process.kill()
     samples = read_samples(file)
     assert {sample.outcome for sample in samples} == {"answered"}
-    assert len(samples) == pytest.approx(40 * 6, rel=0.25)
+    assert len(set(server.peers)) == 2  # the channels of two workers
+    assert len(samples) == len(server.calls)
 
 
-def test_what_makes_no_sense_is_said(server: EmbeddedServer, tmp_path: Path) -> None:
-    output = run("--host", server.grpc_url, "-u", "1", "-t", "2s", "--queries", str(tmp_path / "none.txt"), code=1)
-    assert "is no file of queries" in output
+def test_rejects_queries_that_cannot_be_read(tmp_path: Path) -> None:
+    options = ["--users", "1", "--run-time", "2s", "--queries", str(tmp_path / "none.txt")]
+    assert "is no file of queries" in run_locust("--host", "127.0.0.1:1", *options, code=1)
 
 
 class TestCommand:
-    def test_what_a_repository_holds(self, repository: Path, tmp_path: Path) -> None:
-        options = ["--seconds", "12", "--warmup", "1", "--repetitions", "2", "--kind", "text", "--images", PICTURES]
-        shown = tuwen("loadtest", str(repository), *options, "--slo", "p50<5s,failures<1%", "-o", str(tmp_path)).stdout
+    def test_a_repository_is_measured_and_reported(self, repository: Path, tmp_path: Path) -> None:
+        options = ["--seconds", "8", "--warmup", "1", "--repetitions", "2", "--kind", "text", "--images", PICTURES]
+        shown = tuwen("loadtest", str(repository), *options, "--slo", "failures<1%", "-o", str(tmp_path)).stdout
         assert shown.count("capacity") == 2
         assert "meet all objectives" in shown
         report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
         assert len(report["runs"]) == len(report["curves"]) == 2
         for run, curve in zip(report["runs"], report["curves"], strict=True):
-            offered = [step["offered"] for step in curve["steps"]]
-            assert offered[-1] > 3 * offered[0]
-            assert curve["promised"] > 0
-            assert run["models"]["text_embedding"]["requests"] > 100
-            assert 0 < run["server_cpu"] < 3
-            assert run["server_memory_mib"] > 100
+            assert len(curve["steps"]) == 8
+            assert curve["capacity"] > 0
+            summary = run["summary"]
+            assert run["models"]["text_embedding"]["requests"] >= round(summary["requests"] * (1 - summary["errors"]))
+            assert run["server_cpu"] > 0
+            assert run["server_memory_mib"] > 0
         page = (tmp_path / "report.html").read_text(encoding="utf-8")
         assert page.count("<svg") == 2
         assert "fingerprint" in page
 
     @pytest.mark.parametrize(
-        ("scenario", "findings"),
+        ("scenario", "seconds", "findings"),
         [
-            ("overload", ["good answers at twice the capacity", "back to normal"]),
-            ("restart", ["requests lost during the restarts: 0 of"]),
-            ("bad-clients", ["requests that others lost: 0 of", "their p99"]),
+            ("overload", 12, ["good answers at twice the capacity", "back to normal"]),
+            ("restart", 36, ["requests lost during the restarts: 0 of"]),  # each server takes a few seconds
+            ("bad-clients", 15, ["requests that others lost: 0 of", "their p99"]),
         ],
     )
-    def test_trouble(self, repository: Path, tmp_path: Path, scenario: str, findings: Sequence[str]) -> None:
-        seconds = "45" if scenario == "restart" else "18"  # each server takes a few seconds
-        load = ["--capacity", "60", "--seconds", seconds, "--warmup", "1", "--kind", "text", "--deadline", "5"]
+    def test_trouble_is_made_and_judged(
+        self, repository: Path, tmp_path: Path, scenario: str, seconds: int, findings: Sequence[str]
+    ) -> None:
+        load = ["--capacity", "60", "--seconds", str(seconds), "--warmup", "1", "--kind", "text", "--deadline", "30"]
         options = ["--scenario", scenario, *load, "--images", PICTURES, "-o", str(tmp_path)]
-        output = tuwen("loadtest", str(repository), *options, "--slo", "p50<2s", code=None).stdout
-        report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-        for finding in [*findings, "p50<2s afterwards"]:
+        output = tuwen("loadtest", str(repository), *options, "--slo", "failures<1%", code=None).stdout
+        for finding in [*findings, "failures<1% afterwards"]:
             assert finding in output
-        print(report["findings"])
-        assert report["findings"][0]["met"], output
-        [thirds] = report["thirds"]
-        assert all(thirds[third]["requests"] > 50 for third in ("before", "trouble", "after"))
-        [run] = report["runs"]
-        assert run["models"]["text_embedding"]["requests"] > 100
-        assert max(reading["cpu"] for reading in run["readings"]) > 0
+        report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+        [thirds], [run] = report["thirds"], report["runs"]
+        assert thirds["begin"] < thirds["end"]
+        assert {"before", "trouble", "after"} <= set(thirds)
+        assert run["summary"]["requests"] > 0
+        assert run["models"]["text_embedding"]["requests"] > 0
+        assert (run["generator_cpu"] is None) == (scenario == "restart")  # unknown where servers ended meanwhile
+        assert run["readings"]
         assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<svg") == 1
 
     def test_a_missed_objective_is_the_exit_code(self, server: EmbeddedServer, tmp_path: Path) -> None:
         load = ["--rate", "30", "--seconds", "4", "--warmup", "1", "--repetitions", "1", "--kind", "text"]
         options = [server.grpc_url, *load, "--images", PICTURES, "-o", str(tmp_path)]
-        assert "MISSED p50<1ms" in tuwen("loadtest", *options, "--slo", "p50<1ms", code=1).stdout
-        assert "met    p50<2s" in tuwen("loadtest", *options, "--slo", "p50<2s").stdout
+        shown = tuwen("loadtest", *options, "--slo", "failures<1%,throughput>1000/s", code=1).stdout
+        assert "met    failures<1%" in shown
+        assert "MISSED throughput>1000/s" in shown
 
-    def test_what_makes_no_sense_is_said(self, tmp_path: Path) -> None:
+    def test_rejects_what_makes_no_sense(self, tmp_path: Path) -> None:
         for arguments, message in (
             (("--slo", "quick"), "write it like p99<200ms"),
             (("--rate", "1", "--users", "1"), "not rate and users"),

@@ -1,11 +1,10 @@
-"""Two servers behind one name: calls spread over both, and none fails while one of them is taken away."""
+"""Two servers behind one name: calls spread over both, and no call fails while one server is stopped and started."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,49 +18,56 @@ from tests.support.name_server import NameServer
 from tuwen import AsyncClient, Client
 from tuwen_build.server import ServerOptions
 
-pytestmark = pytest.mark.alone
-
 HOSTS = ["127.0.0.1", "127.0.0.2"]
 
 
 class Fleet:
-    """A `tuwen serve` on each host, all on one port."""
+    """A `tuwen serve` on each host, all on one port; a context manager."""
 
     def __init__(self, repository: Path) -> None:
         self._repository = repository
         self.port = ServerOptions.on_free_ports().with_ports_resolved().grpc_port
-        self.processes = {host: self._start(host) for host in HOSTS}
-        for host in HOSTS:
-            self.wait_for(host)
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def _start(self, host: str) -> subprocess.Popen[bytes]:
+    def __enter__(self) -> Fleet:
+        try:
+            for host in HOSTS:
+                self.start(host)
+            for host in HOSTS:
+                self.wait_for(host)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            process.wait(60)
+
+    def start(self, host: str) -> None:
+        """Start the server of a host; also again, after it has ended."""
         ports = replace(ServerOptions.on_free_ports(), host=host).with_ports_resolved()
         command = [TUWEN, "serve", str(self._repository), "--host", host, "--grpc-port", str(self.port)]
         command += ["--http-port", str(ports.http_port), "--metrics-port", str(ports.metrics_port)]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def restart(self, host: str) -> None:
-        self.processes[host] = self._start(host)
+        self.processes[host] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def wait_for(self, host: str) -> None:
+        """Wait until the server of a host is ready."""
         with Client(f"{host}:{self.port}") as clip:
             wait_until(clip.is_ready, running=self.processes[host])
 
     def requests(self, host: str) -> int:
+        """Return how many text requests the server of a host has answered since it started."""
         with Client(f"{host}:{self.port}") as clip:
             return clip.statistics()["text_embedding"].requests
-
-    def stop(self) -> None:
-        for process in self.processes.values():
-            process.terminate()
-            process.wait(60)
 
 
 @pytest.fixture
 def fleet(repository: Path) -> Iterator[Fleet]:
-    running = Fleet(repository)
-    yield running
-    running.stop()
+    with Fleet(repository) as running:
+        yield running
 
 
 @pytest.fixture
@@ -70,46 +76,60 @@ def names() -> Iterator[NameServer]:
         yield running
 
 
-def test_calls_spread_and_none_fails_while_a_server_is_drained(fleet: Fleet, names: NameServer) -> None:
-    target = names.target("clip.search.svc", fleet.port)
-    failures: list[BaseException] = []
-    finished = 0
-    stop = threading.Event()
+class Callers:
+    """Threads that embed texts without a pause, half of them with each client; a context manager.
 
-    def work(number: int) -> None:
-        nonlocal finished
-        clip = Client(target) if number % 2 else Blocking(lambda: AsyncClient(target))
-        with clip:
-            expected = clip.embed_texts([f"第{number}句"])
-            while not stop.is_set():
-                try:
+    Attributes:
+        failures: the exceptions of calls that failed. A thread ends at its first failure.
+    """
+
+    def __init__(self, target: str, threads: int = 8) -> None:
+        self.failures: list[BaseException] = []
+        self._target = target
+        self._answers = [0] * threads
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._embed, args=(number,)) for number in range(threads)]
+
+    def __enter__(self) -> Callers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_for_answers(self, count: int) -> None:
+        """Wait until this many more calls have been answered, or a call has failed."""
+        goal = sum(self._answers) + count
+        wait_until(lambda: self.failures or sum(self._answers) >= goal)
+
+    def _embed(self, number: int) -> None:
+        try:
+            with Client(self._target) if number % 2 else Blocking(lambda: AsyncClient(self._target)) as clip:
+                expected = clip.embed_texts([f"第{number}句"])
+                while not self._stop.is_set():
                     found = clip.embed_texts([f"第{number}句"])
                     assert np.abs(found - expected).max() < 1e-5
-                    finished += 1
-                except BaseException as error:
-                    failures.append(error)
-                    return
+                    self._answers[number] += 1
+        except BaseException as error:
+            self.failures.append(error)
 
-    workers = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for worker in workers:
-        worker.start()
-    try:
-        time.sleep(2)
-        shares = [fleet.requests(host) for host in HOSTS]
+
+def test_calls_spread_and_none_fails_while_a_server_is_drained(fleet: Fleet, names: NameServer) -> None:
+    with Callers(names.target("clip.search.svc", fleet.port)) as callers:
+        wait_until(lambda: callers.failures or min(fleet.requests(host) for host in HOSTS) >= 20)
+        before = [fleet.requests(host) for host in HOSTS]
+        callers.wait_for_answers(400)
+        shares = [fleet.requests(host) - then for host, then in zip(HOSTS, before, strict=True)]
         drained = fleet.processes[HOSTS[1]]
         drained.send_signal(signal.SIGTERM)
         assert drained.wait(60) == 0
-        at_the_drain = finished
-        time.sleep(2)
-        while_it_was_away = finished - at_the_drain
-        fleet.restart(HOSTS[1])
+        callers.wait_for_answers(100)  # the other server answers them
+        fleet.start(HOSTS[1])
         fleet.wait_for(HOSTS[1])
-        before = fleet.requests(HOSTS[1])
-        wait_until(lambda: fleet.requests(HOSTS[1]) >= before + 20)
-    finally:
-        stop.set()
-        for worker in workers:
-            worker.join()
-    assert failures == []
+        wait_until(lambda: callers.failures or fleet.requests(HOSTS[1]) >= 20)  # the callers have found it again
+    assert callers.failures == []
+    assert sum(shares) >= 400
     assert min(shares) > 0.3 * sum(shares)
-    assert while_it_was_away > 20

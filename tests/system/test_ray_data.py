@@ -27,7 +27,7 @@ def run(*arguments: str, code: int = 0) -> str:
     return done.stdout + done.stderr
 
 
-def test_shards_of_images_are_embedded_once_each_in_two_workers(
+def test_two_workers_embed_every_image_of_the_shards_once(
     server: EmbeddedServer, client: Client, tmp_path: Path
 ) -> None:
     pictures = photographs(20, size=(64, 48))
@@ -58,7 +58,7 @@ def test_shards_of_images_are_embedded_once_each_in_two_workers(
             assert row["embedding"] is None
 
 
-def test_a_column_that_is_not_there_is_told(server: EmbeddedServer, tmp_path: Path) -> None:
+def test_names_the_columns_when_the_asked_one_is_missing(server: EmbeddedServer, tmp_path: Path) -> None:
     parquet.write_table(arrow.table({"photo": [b"x"]}), tmp_path / "a.parquet")
     said = run(str(tmp_path / "a.parquet"), str(tmp_path / "out"), "--url", server.grpc_url, code=1)
     assert "there is no column image, but photo; name it: --column" in said

@@ -1,4 +1,7 @@
-"""`tuwen train`, as a user types it: a checkpoint that has learned, goes on after Ctrl-C, and builds."""
+"""Whole trainings by `tuwen train`: what a model learns, fine-tuning, and Ctrl-C in a process of its own.
+
+A short training in the test's process is in `tests/service/test_train_command.py`.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,9 @@ from transformers import ChineseCLIPModel
 
 from tests.support.command import TUWEN, started, tuwen, wait_until
 from tests.support.shapes import write_shapes
+from tests.support.training import from_random_weights
 
-SETTINGS = (
-    "--recipe=artwork",
-    "--optimizer=muon",
-    "--batch-size=24",
-    "--start-epochs=120",
-    "--frozen-epochs=6",
-    "--epochs=30",
-    "--start-learning-rate=1e-3",
-    "--learning-rate=1e-3",
-    "--warmup-steps=5",
-    "--kept-patches=0.75",
-    "--evaluate-every=6",
-    "--precision=fp32",
-    "--patience=0",
-)
+LENGTHS = {"start_epochs": 120, "frozen_epochs": 6, "epochs": 30}
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +29,13 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(shapes: Path) -> Path:
-    """From random weights."""
+    """The checkpoint of a training from random weights. Do not change its files."""
     output = shapes / "trained"
-    architecture = str(shapes / "architecture.json")
-    shown = tuwen("train", str(shapes), "-o", str(output), "--architecture", architecture, *SETTINGS).stdout
-    assert "best at step" in shown
+    assert "best at step" in tuwen(*from_random_weights(shapes, output, **LENGTHS)).stdout
     return output
 
 
-def test_it_learns_what_the_texts_say(trained: Path) -> None:
+def test_learns_what_the_texts_say(trained: Path) -> None:
     report = json.loads((trained / "training.json").read_text("utf-8"))
     assert report["best"]["mean"] > 90  # of eight things; a guess finds 12.5 %
     stages = dict(report["history"]["stages"])
@@ -58,7 +46,7 @@ def test_it_learns_what_the_texts_say(trained: Path) -> None:
     assert not trained.with_name("trained.training").exists()
 
 
-def test_the_output_is_a_checkpoint_that_builds_and_is_served(shapes: Path, trained: Path) -> None:
+def test_the_checkpoint_is_served_as_well_as_it_was_validated(shapes: Path, trained: Path) -> None:
     model = ChineseCLIPModel.from_pretrained(trained)
     assert model.dtype == torch.float16
     repository = shapes / "repository"
@@ -69,7 +57,7 @@ def test_the_output_is_a_checkpoint_that_builds_and_is_served(shapes: Path, trai
     assert [shown["text_to_image"][name] for name in ("r1", "r5", "r10")] == pytest.approx(best["text_to_image"])
 
 
-def test_fine_tuning_goes_through_two_stages_and_stops_early(shapes: Path, trained: Path) -> None:
+def test_fine_tuning_has_two_stages_and_stops_early(shapes: Path, trained: Path) -> None:
     arguments = ("--epochs=40", "--frozen-epochs=2", "--batch-size=16", "--learning-rate=1e-6", "--precision=bf16")
     output = shapes / "tuned"
     shown = tuwen(
@@ -83,7 +71,7 @@ def test_fine_tuning_goes_through_two_stages_and_stops_early(shapes: Path, train
     assert [name for name, _ in report["history"]["stages"]] == ["frozen", "whole"]
 
 
-def test_a_frozen_image_tower_comes_out_as_it_went_in(shapes: Path, trained: Path) -> None:
+def test_a_frozen_image_tower_stays_as_it_was(shapes: Path, trained: Path) -> None:
     output = shapes / "frozen"
     arguments = ("--frozen-epochs=2", "--epochs=0", "--batch-size=16", "--average=0", "--warmup-steps=1")
     tuwen("train", str(shapes), "-o", str(output), "--checkpoint", str(trained), *arguments)
@@ -93,12 +81,9 @@ def test_a_frozen_image_tower_comes_out_as_it_went_in(shapes: Path, trained: Pat
     assert any(name.startswith("text_model.encoder") for name in before.keys() - same)
 
 
-def test_ctrl_c_loses_nothing(shapes: Path, trained: Path) -> None:
+def test_continues_after_ctrl_c_in_a_process(shapes: Path, trained: Path) -> None:
     output = shapes / "interrupted"
-    command = [
-        *(TUWEN, "train", str(shapes), "-o", str(output)),
-        *("--architecture", str(shapes / "architecture.json"), *SETTINGS),
-    ]
+    command = [TUWEN, *from_random_weights(shapes, output, **LENGTHS)]
     with started(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
         wait_until((output.with_name("interrupted.training") / "state.pt").exists, running=running, seconds=120)
         running.send_signal(signal.SIGINT)

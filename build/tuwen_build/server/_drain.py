@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import time
 
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from tuwen_build.server._clock import Clock, SystemClock
 
 __all__ = ["ModelControl"]
 
@@ -33,10 +34,12 @@ class ModelControl:
     Args:
         key: of the operator, to use those rights, too; None: nobody but this object knows it.
         encrypted: gRPC is. Over HTTP, which Triton does not encrypt, others then get no more than whether it is well.
+        clock: measures the timeout of draining; tests replace it.
     """
 
-    def __init__(self, key: str | None = None, *, encrypted: bool = False) -> None:
+    def __init__(self, key: str | None = None, *, encrypted: bool = False, clock: Clock | None = None) -> None:
         self._key = key or secrets.token_hex(16)
+        self._clock = clock or SystemClock()
         self._over_http = f"{_PROTOCOLS},{_ALL_OF_HTTP}" if encrypted else _PROTOCOLS
 
     def arguments(self) -> list[str]:
@@ -54,15 +57,15 @@ class ModelControl:
         Never raises: a server that cannot be drained is stopped all the same.
         """
         metadata = [(f"triton-grpc-protocol-{_NAME}", self._key)]
-        deadline = time.monotonic() + timeout
+        deadline = self._clock.monotonic() + timeout
         with grpc.insecure_channel(grpc_url) as channel, contextlib.suppress(grpc.RpcError):
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
             for name in _ENSEMBLES:
                 unload = service_pb2.RepositoryModelUnloadRequest(model_name=name)
                 stub.RepositoryModelUnload(unload, timeout=_CALL_SECONDS, metadata=metadata)
-            while time.monotonic() < deadline:
+            while self._clock.monotonic() < deadline:
                 query = service_pb2.RepositoryIndexRequest()
                 index = stub.RepositoryIndex(query, timeout=_CALL_SECONDS, metadata=metadata).models
                 if not any(model.name in _ENSEMBLES and model.state in ("READY", "UNLOADING") for model in index):
                     return
-                time.sleep(_POLL_SECONDS)
+                self._clock.sleep(_POLL_SECONDS)

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from types import TracebackType
 from tuwen_build.configs import read_config
 from tuwen_build.errors import ServerStartError, SharedMemoryError
 from tuwen_build.manifest import Manifest
+from tuwen_build.server._clock import Clock, SystemClock
 from tuwen_build.server._drain import ModelControl
 from tuwen_build.server._log import LogFollower
 from tuwen_build.server._options import ServerOptions
@@ -31,6 +31,7 @@ _SEGMENT_MIB = 8  # for each Python process at the start; it grows by as much wh
 _ROOM_TO_GROW_MIB = 64
 _PORT_ATTEMPTS = 3
 _POLL_SECONDS = 0.1
+_EXIT_SECONDS = 10  # for a server to unload its models after the drain timeout; then its processes are killed
 
 
 class EmbeddedServer:
@@ -46,6 +47,7 @@ class EmbeddedServer:
         repository: a folder that `tuwen build` made.
         options: where it listens and how long it may take.
         on_log_line: called with every line of tritonserver's log, from another thread.
+        clock: paces starting, watching and stopping; tests replace it.
 
     Raises (on entering):
         ServeError: one of its kinds in `tuwen_build.errors`.
@@ -57,18 +59,20 @@ class EmbeddedServer:
         options: ServerOptions | None = None,
         *,
         on_log_line: Callable[[str], None] | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._repository = repository.expanduser().absolute()
         self._requested = options or ServerOptions()
         self._options = self._requested
         self._on_log_line = on_log_line
+        self._clock = clock or SystemClock()
         self._process: subprocess.Popen[str] | None = None
         self._watch: Watch | None = None
         self._log: LogFollower | None = None
         self._scratch: Path | None = None
         self._segment_prefix = ""
         encrypted = any(argument.startswith("--grpc-use-ssl") for argument in self._requested.arguments)
-        self._control = ModelControl(self._requested.key, encrypted=encrypted)
+        self._control = ModelControl(self._requested.key, encrypted=encrypted, clock=self._clock)
 
     @property
     def grpc_url(self) -> str:
@@ -114,7 +118,7 @@ class EmbeddedServer:
             try:
                 self._launch(runtime)
                 self._wait_until_ready()
-                self._watch = Watch(self.pid, self.http_url, self._options.silence)
+                self._watch = Watch(self.pid, self.http_url, self._options.silence, self._clock)
             except ServerStartError as error:
                 self.stop()
                 # Between choosing a free port and listening on it, another process may have taken it.
@@ -201,10 +205,9 @@ class EmbeddedServer:
         if answers(f"{self.http_url}/v2/health/ready"):
             self._control.drain(self.grpc_url, self._options.drain_timeout)
         process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(timeout=self._options.drain_timeout + 10)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        deadline = self._clock.monotonic() + self._options.drain_timeout + _EXIT_SECONDS
+        while process.poll() is None and self._clock.monotonic() < deadline:
+            self._clock.sleep(_POLL_SECONDS)
 
     def _launch(self, runtime: Runtime) -> None:
         self._segment_prefix = f"tuwen-{os.getpid()}-{uuid.uuid4().hex[:8]}-"
@@ -260,18 +263,18 @@ class EmbeddedServer:
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None  # noqa: S101 - just launched
-        deadline = time.monotonic() + self._options.ready_timeout
+        deadline = self._clock.monotonic() + self._options.ready_timeout
         while not answers(f"{self.http_url}/v2/health/ready"):
             if (code := self._process.poll()) is not None:
                 assert self._log is not None  # noqa: S101 - follows the process
                 self._log.close()
                 raise ServerStartError(f"tritonserver ended with code {code}:\n{self._telling_lines()}")
-            if time.monotonic() > deadline:
+            if self._clock.monotonic() > deadline:
                 raise ServerStartError(
                     f"tritonserver was not ready after {self._options.ready_timeout:.0f} seconds:\n"
                     f"{self._telling_lines()}"
                 )
-            time.sleep(_POLL_SECONDS)
+            self._clock.sleep(_POLL_SECONDS)
 
 
 def _check_shared_memory(repository: Path) -> None:

@@ -7,9 +7,11 @@ in 26.04). So we look at the processes.
 from __future__ import annotations
 
 import re
-import time
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
+
+from tuwen_build.server._clock import Clock, SystemClock
 
 __all__ = ["Watch", "answers"]
 
@@ -26,20 +28,22 @@ class Watch:
         pid: of tritonserver.
         url: of its HTTP API.
         silence: seconds without an answer after which it is given up.
+        clock: measures the silence; tests replace it.
     """
 
-    def __init__(self, pid: int, url: str, silence: float) -> None:
+    def __init__(self, pid: int, url: str, silence: float, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
         self._ready = f"{url}/v2/health/ready"
         self._silence = silence
         self._models = {stub: _model(stub) for stub in _children(pid) if _state(stub) != "Z"}
-        self._answered = self._asked = time.monotonic()
+        self._answered = self._asked = self._clock.monotonic()
 
     def trouble(self) -> str | None:
         """What is wrong and will not mend itself; None: nothing."""
         for stub, model in self._models.items():
             if _state(stub) in ("", "Z", "X"):
                 return f"the Python process of {model} died"
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if now - self._asked >= _POLL_SECONDS:
             self._asked = now
             if answers(self._ready):
@@ -49,12 +53,12 @@ class Watch:
         return None
 
 
-def answers(url: str) -> bool:
-    """Whether a web address answers with success, within two seconds."""
+def answers(url: str, timeout: float = 2.0) -> bool:
+    """Return whether a web address answers with success before the timeout, in seconds."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - our own http:// address
+        with urllib.request.urlopen(url, timeout=timeout) as response:  # noqa: S310 - our own http:// address
             return bool(response.status == 200)
-    except OSError:  # of which urllib's URLError is one
+    except (OSError, HTTPException):  # urllib's URLError is an OSError; HTTPException: the answer is not HTTP
         return False
 
 

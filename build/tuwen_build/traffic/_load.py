@@ -51,28 +51,37 @@ class Answers:
         return float(np.quantile(self.latencies, share)) if self.latencies else float("nan")
 
 
-def saturate(ask: Ask, *, concurrency: int, seconds: float, warmup: float) -> Answers:
+def saturate(
+    ask: Ask, *, concurrency: int, seconds: float, warmup: float, clock: Callable[[], float] = time.perf_counter
+) -> Answers:
     """So many callers, each of whom asks again as soon as it has its answer.
 
     The first `warmup` seconds do not count. Who is refused asks again, too. Answers come in bursts, as batches end,
     and the rate is that from burst to burst, wherever in them the time begins and ends; so it takes longer if need be,
     until everyone had a few.
+
+    Args:
+        ask: sends one request.
+        concurrency: the number of callers.
+        seconds: the length of the measurement.
+        warmup: seconds before it.
+        clock: tells the time in seconds; tests pass their own.
     """
-    start = time.perf_counter() + warmup
+    start = clock() + warmup
     latencies: list[float] = []
     times: list[float] = []
     refused: list[float] = []
 
     def caller() -> None:
-        while (sent := time.perf_counter()) < start + seconds or (
+        while (sent := clock()) < start + seconds or (
             len(times) < _ROUNDS * concurrency and sent < start + seconds + _EXTENSION
         ):
             try:
                 ask()
             except OverloadedError:
-                refused.append(time.perf_counter() - sent)
+                refused.append(clock() - sent)
                 continue
-            if (done := time.perf_counter()) >= start:
+            if (done := clock()) >= start:
                 latencies.append(done - sent)
                 times.append(done)
 
@@ -95,14 +104,15 @@ async def send_at(rate: float, ask: AsyncAsk, *, seconds: float, warmup: float =
 
     A latency counts from when its request was due, so that a stall is felt by all that came during it. What ends in the
     first `warmup` seconds, while queues fill, or after the time is up does not count; it is waited for all the same.
-    One event loop sends them all: a thread for each request in flight would take the processor from a service on the
-    same machine.
+    One event loop sends them all, by its own clock: a thread for each request in flight would take the processor from a
+    service on the same machine.
     """
+    clock = asyncio.get_running_loop().time
     good: list[float] = []
     times: list[float] = []
     refused: list[float] = []
     failed: list[float] = []
-    start = time.perf_counter() + 0.1
+    start = clock() + 0.1
 
     async def send(due: float) -> None:
         try:
@@ -112,7 +122,7 @@ async def send_at(rate: float, ask: AsyncAsk, *, seconds: float, warmup: float =
             found = refused
         except TuwenError:
             found = failed
-        ended = time.perf_counter() - start
+        ended = clock() - start
         if warmup <= ended <= seconds:
             found.append(ended - due)
             if found is good:
@@ -120,7 +130,7 @@ async def send_at(rate: float, ask: AsyncAsk, *, seconds: float, warmup: float =
 
     sent = []
     for due in itertools.takewhile(lambda due: due < seconds, _poisson(rate, seed)):
-        await asyncio.sleep(max(0.0, start + due - time.perf_counter()))
+        await asyncio.sleep(max(0.0, start + due - clock()))
         sent.append(asyncio.create_task(send(due)))
     await asyncio.gather(*sent)
     # The line goes on to the end, so that a service that fell silent does not look fast.

@@ -4,6 +4,7 @@
     _loop           no service at all: the encoder alone, transformers, sentence-transformers (in `_loops`)
     _litserve       LitServe with the same model (in `_peer_server`)
     _decode         from bytes to pixel values
+    _waits          calls that wait for Triton's batcher, of a tiny model
     _rounds         everybody's turn, round after round
     _results        what was found
     _report         the tables, and `_plots` the pictures

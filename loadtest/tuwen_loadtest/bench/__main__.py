@@ -30,12 +30,15 @@ from tuwen_loadtest.bench._report import write_report
 from tuwen_loadtest.bench._results import KINDS, Results, machine
 from tuwen_loadtest.bench._rounds import Ours, Plan, compare, curves
 from tuwen_loadtest.bench._service import service
+from tuwen_loadtest.bench._waits import Waits, measure_waits
 
 __all__ = ["main"]
 
 _PATIENCE = 2  # what waits so many times longer than under saturation, and a second, is refused
 _SERVED = (4, 8, 16, 32)
 """Batches that a busy service forms."""
+_CALLS = 200
+"""Of each kind, to see how many wait for Triton's batcher."""
 _MODELS = {
     "base": ("Chinese-CLIP ViT-B/16, seeded random weights", BASE_PATCH16),
     "tiny": ("a tiny Chinese-CLIP", TINY),
@@ -115,7 +118,16 @@ def _measure(checkpoint: Path, repositories: Mapping[str, Path], work: Work, pla
     }
     starts = {precision: mine.service.start for precision, mine in ours.items()}
     decoding = measure_decoding(plan.seconds / 2)
-    return Results(machine(plan.threads), found, starts, rounds, cosines, peers, decoding)
+    _console.print("calls that wait for the batcher")
+    waits = _waits(checkpoint.with_name("tiny"))
+    return Results(machine(plan.threads), found, starts, rounds, cosines, peers, decoding, waits)
+
+
+def _waits(folder: Path) -> Mapping[str, Waits]:
+    """Of a tiny model, whose computing takes no time to speak of, in a repository as it is built."""
+    repository = folder / "repository"
+    build_repository(str(write_seeded_checkpoint(folder / "checkpoint", TINY)), repository, BuildOptions())
+    return measure_waits(repository, _CALLS)
 
 
 def _settle(repository: Path, rates: Mapping[str, float], plan: Plan) -> None:

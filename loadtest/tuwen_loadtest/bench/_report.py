@@ -8,6 +8,7 @@ from statistics import median
 
 from tuwen_loadtest.bench._plots import plot_cost, plot_load, plot_throughput
 from tuwen_loadtest.bench._results import KINDS, PADDED, Results, pooled
+from tuwen_loadtest.bench._waits import WAIT
 
 __all__ = ["write_report"]
 
@@ -45,6 +46,17 @@ def _lines(model: str, results: Results) -> Iterator[str]:
     yield from _table(
         ["decoding, images a second on one core", *sizes],
         [[name, *[f"{rates[size]:.0f}" for size in sizes]] for name, rates in results.decoding.items()],
+    )
+    yield from _table(
+        [
+            f"a lone caller, of a tiny model: calls over {WAIT * 1e3:.0f} ms, which waited for the batcher",
+            "",
+            "longest",
+        ],
+        [
+            [name, f"{waits.waited} in {waits.calls}", f"{waits.longest * 1e3:.0f} ms"]
+            for name, waits in results.waits.items()
+        ],
     )
     yield "- A cached text, p50 and p99: " + ", ".join(
         f"{name} {cached.quantile(0.5) * 1e3:.2f} and {cached.quantile(0.99) * 1e3:.2f} ms"

@@ -13,6 +13,7 @@ from typing import Any
 
 from tuwen_build.traffic import Answers
 from tuwen_loadtest._machine import cpu_flags, processor, versions
+from tuwen_loadtest.bench._waits import Waits
 
 __all__ = [
     "KINDS",
@@ -137,6 +138,7 @@ class Results:
         cosines: by precision and kind: the worst against fp32, over the work.
         peers: by name and task: items a second, in each round.
         decoding: images a second on one core, by way and size.
+        waits: by kind of call: how many waited for Triton's batcher.
     """
 
     machine: Mapping[str, str]
@@ -146,6 +148,7 @@ class Results:
     cosines: Mapping[str, Mapping[str, float]]
     peers: Mapping[str, Mapping[str, Sequence[float]]]
     decoding: Mapping[str, Mapping[str, float]]
+    waits: Mapping[str, Waits]
 
     def throughput(self, precision: str, kind: str) -> Sequence[float]:
         """Of the service, in each round."""

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -16,12 +16,22 @@ __all__ = ["Relay"]
 _PIECE = 1 << 14
 _TIMEOUT = 10.0
 
+Sleep = Callable[[float], Awaitable[object]]
+
 
 class Relay:
-    """Forwards what comes to `url` in both directions; a context manager."""
+    """Forwards what comes to `url` in both directions; a context manager.
 
-    def __init__(self, host: str, port: int, *, bytes_a_second: float | None = None) -> None:
-        self._target, self._rate = (host, port), bytes_a_second
+    Args:
+        host, port: where to.
+        bytes_a_second: the speed of each direction; None: no limit.
+        sleep: waits between the pieces of a slow wire; tests pass their own.
+    """
+
+    def __init__(
+        self, host: str, port: int, *, bytes_a_second: float | None = None, sleep: Sleep = asyncio.sleep
+    ) -> None:
+        self._target, self._rate, self._sleep = (host, port), bytes_a_second, sleep
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[Any] | None] = set()
         self._loop = asyncio.new_event_loop()
@@ -85,5 +95,5 @@ class Relay:
             writer.write(piece)
             await writer.drain()
             if self._rate:
-                await asyncio.sleep(len(piece) / self._rate)
+                await self._sleep(len(piece) / self._rate)
         writer.write_eof()

@@ -1,4 +1,4 @@
-"""What keeping freed memory saves: the page faults of the next large buffer."""
+"""Keeping freed memory saves the page faults of the next large buffer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def test_a_buffer_that_comes_again_takes_no_page_faults() -> None:
+def test_a_second_large_buffer_takes_no_page_faults() -> None:
     faults = {
         mode: int(subprocess.run([sys.executable, "-c", _PROGRAM, mode], capture_output=True, check=True).stdout)
         for mode in ("returned", "kept")

@@ -1,8 +1,8 @@
-"""`--precision auto` on machines of every kind."""
+"""The choice of `--precision auto` on machines of every kind."""
 
 from __future__ import annotations
 
-import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from tuwen_build.hardware import bf16_speedup, choose_precision
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """One without GPU, AMX or AVX-512."""
+    """A machine without GPU, AMX or AVX-512."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
@@ -27,7 +27,7 @@ def test_an_old_cpu_gets_fp32() -> None:
 
 @pytest.mark.parametrize("question", ["_is_amx_tile_supported", "_is_avx512_bf16_supported"])
 @pytest.mark.parametrize(("speedup", "precision"), [(3.14, "bf16"), (1.1, "fp32"), (0.5, "fp32")])
-def test_a_cpu_with_bf16_gets_it_if_it_is_faster(
+def test_a_cpu_gets_bf16_if_bf16_is_faster(
     machine: pytest.MonkeyPatch, question: str, speedup: float, precision: str
 ) -> None:
     machine.setattr(torch.cpu, question, lambda: True)
@@ -37,15 +37,18 @@ def test_a_cpu_with_bf16_gets_it_if_it_is_faster(
     assert f"{speedup:.1f} times" in choice.reason
 
 
-def test_how_fast_bf16_is_gets_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    linear = torch.nn.functional.linear
+def test_the_speed_of_bf16_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds, asked = [0.0], []
 
-    def slow_in_bf16(rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        time.sleep(0.5 if rows.dtype == torch.bfloat16 else 0.0)
-        return linear(rows[:1], weight)
+    def linear(rows: torch.Tensor, _: torch.Tensor) -> None:
+        asked.append(rows.dtype)
+        first = len(asked) <= 2  # which also pays for the warm-up
+        seconds[0] += 100.0 if first else {torch.float32: 6.0, torch.bfloat16: 1.5}[rows.dtype]
 
-    monkeypatch.setattr(torch.nn.functional, "linear", slow_in_bf16)
-    assert bf16_speedup() < 0.5
+    monkeypatch.setattr(torch.nn.functional, "linear", linear)
+    monkeypatch.setattr(hardware, "time", SimpleNamespace(perf_counter=lambda: seconds[0]))
+    assert bf16_speedup() == 4.0
+    assert set(asked) == {torch.float32, torch.bfloat16}
 
 
 @pytest.mark.parametrize(("capability", "precision"), [((6, 1), "fp32"), ((7, 0), "fp16"), ((9, 0), "fp16")])

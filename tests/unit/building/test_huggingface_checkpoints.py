@@ -1,4 +1,4 @@
-"""Checkpoints in the layout of Hugging Face, and from its hub: read, or refused with a reason."""
+"""Checkpoints in the layout of Hugging Face, in folders and from hubs: read, or rejected with a reason."""
 
 from __future__ import annotations
 
@@ -13,103 +13,105 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.support.pickles import Bomb
+from tests.support.repositories import SHORT_VOCABULARY
 from tuwen_build.checkpoints import ReadOptions, _source, open_checkpoint
 from tuwen_build.errors import CheckpointError
 
 
 @pytest.fixture
-def copied_checkpoint(checkpoint: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(checkpoint, tmp_path / "checkpoint")
+def copied(short_checkpoint: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(short_checkpoint, tmp_path / "checkpoint")
 
 
-def test_a_missing_folder() -> None:
+def test_rejects_a_missing_folder() -> None:
     with pytest.raises(CheckpointError, match="no such file or folder, and not a hub id"):
         open_checkpoint("/nowhere/at/all")
 
 
-def test_a_folder_of_another_kind_is_named_with_what_it_holds(tmp_path: Path) -> None:
+def test_rejects_a_folder_of_another_kind_and_lists_its_files(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "siglip"}')
     with pytest.raises(CheckpointError, match=r"no checkpoint that this build knows\. It holds: config\.json"):
         open_checkpoint(str(tmp_path))
 
 
-def test_one_file_of_a_folder(checkpoint: Path) -> None:
-    with pytest.raises(CheckpointError, match=rf"is one file of a checkpoint; give its folder, {checkpoint}"):
-        open_checkpoint(str(checkpoint / "model.safetensors"))
+def test_rejects_a_file_and_names_its_folder(short_checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match=rf"is one file of a checkpoint; give its folder, {short_checkpoint}"):
+        open_checkpoint(str(short_checkpoint / "model.safetensors"))
 
 
 @pytest.mark.parametrize(
     ("file", "message"), [("vocab.txt", "vocab.txt is missing"), ("model.safetensors", "no weights")]
 )
-def test_a_missing_file(copied_checkpoint: Path, file: str, message: str) -> None:
-    (copied_checkpoint / file).unlink()
+def test_rejects_a_folder_without_a_needed_file(copied: Path, file: str, message: str) -> None:
+    (copied / file).unlink()
     with pytest.raises(CheckpointError, match=message):
-        open_checkpoint(str(copied_checkpoint))
+        open_checkpoint(str(copied))
 
 
-def test_missing_weights_are_not_made_up(copied_checkpoint: Path) -> None:
-    path = copied_checkpoint / "model.safetensors"
+def test_rejects_missing_weights(copied: Path) -> None:
+    path = copied / "model.safetensors"
     weights = load_file(path)
     del weights["text_projection.weight"]
     save_file(weights, path, metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match="do not fit config.json: missing: text_projection.weight"):
-        open_checkpoint(str(copied_checkpoint))
+        open_checkpoint(str(copied))
 
 
-def test_a_truncated_file(copied_checkpoint: Path) -> None:
-    path = copied_checkpoint / "model.safetensors"
-    path.write_bytes(path.read_bytes()[:100_000])
+def test_rejects_a_truncated_file(copied: Path) -> None:
+    path = copied / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:10_000])
     with pytest.raises(CheckpointError, match=r"model\.safetensors is truncated, or no safetensors file"):
-        open_checkpoint(str(copied_checkpoint))
+        open_checkpoint(str(copied))
 
 
-def test_broken_json(copied_checkpoint: Path) -> None:
-    (copied_checkpoint / "config.json").write_text("{")
+def test_rejects_broken_json(copied: Path) -> None:
+    (copied / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="config.json is not JSON"):
-        open_checkpoint(str(copied_checkpoint))
+        open_checkpoint(str(copied))
 
 
-def test_a_vocabulary_of_another_model(copied_checkpoint: Path) -> None:
-    path = copied_checkpoint / "vocab.txt"
+def test_rejects_a_vocabulary_of_another_size(copied: Path) -> None:
+    path = copied / "vocab.txt"
     path.write_text(path.read_text(encoding="utf-8") + "extra\n", encoding="utf-8")
-    with pytest.raises(CheckpointError, match="has 21129 tokens, the weights and config.json have 21128"):
-        open_checkpoint(str(copied_checkpoint))
+    size = len(SHORT_VOCABULARY)
+    with pytest.raises(CheckpointError, match=f"has {size + 1} tokens, the weights and config.json have {size}"):
+        open_checkpoint(str(copied))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"do_center_crop": True}, "says do_center_crop true; this family squashes"),
-        ({"size": {"height": 99, "width": 99}}, "size is 99 pixels, config.json says image_size 64"),
+        ({"size": {"height": 99, "width": 99}}, "size is 99 pixels, config.json says image_size 32"),
         ({"resample": 2}, "bicubic"),
     ],
 )
-def test_preprocessing_of_another_family(copied_checkpoint: Path, settings: dict[str, object], message: str) -> None:
-    (copied_checkpoint / "preprocessor_config.json").write_text(json.dumps(settings))
+def test_rejects_preprocessing_of_another_family(copied: Path, settings: dict[str, object], message: str) -> None:
+    (copied / "preprocessor_config.json").write_text(json.dumps(settings))
     with pytest.raises(CheckpointError, match=message):
-        open_checkpoint(str(copied_checkpoint))
+        open_checkpoint(str(copied))
 
 
-def test_pickled_weights_load_too(copied_checkpoint: Path, checkpoint: Path) -> None:
-    weights = load_file(copied_checkpoint / "model.safetensors")
-    (copied_checkpoint / "model.safetensors").unlink()
-    torch.save(weights, copied_checkpoint / "pytorch_model.bin")
-    loaded = open_checkpoint(str(copied_checkpoint)).text.state_dict()
-    for name, tensor in open_checkpoint(str(checkpoint)).text.state_dict().items():
+def test_reads_pickled_weights(copied: Path, short_checkpoint: Path) -> None:
+    weights = load_file(copied / "model.safetensors")
+    (copied / "model.safetensors").unlink()
+    torch.save(weights, copied / "pytorch_model.bin")
+    loaded = open_checkpoint(str(copied)).text.state_dict()
+    for name, tensor in open_checkpoint(str(short_checkpoint)).text.state_dict().items():
         torch.testing.assert_close(loaded[name], tensor, rtol=0, atol=0)
 
 
-def test_a_hub_id_is_read_through_the_hubs_cache(checkpoint: Path, hub_cache: Path) -> None:
+def test_reads_a_hub_id_from_the_hub_cache(short_checkpoint: Path, hub_cache: Path) -> None:
     """The layout of the hub's own cache, as a download leaves it; no network is needed to read it."""
     snapshot = hub_cache / "models--someone--small-clip" / "snapshots" / ("0" * 40)
-    shutil.copytree(checkpoint, snapshot)
+    shutil.copytree(short_checkpoint, snapshot)
     (hub_cache / "models--someone--small-clip" / "refs").mkdir()
     (hub_cache / "models--someone--small-clip" / "refs" / "main").write_text("0" * 40)
-    assert open_checkpoint("someone/small-clip").embedding_dimension == 64
+    assert open_checkpoint("someone/small-clip").embedding_dimension == 16
 
 
 @pytest.mark.usefixtures("hub_cache")
-def test_a_hub_that_is_out_of_reach() -> None:
+def test_rejects_a_hub_id_that_cannot_be_fetched() -> None:
     with pytest.raises(CheckpointError, match="cannot fetch someone/other-clip from the hub"):
         open_checkpoint("someone/other-clip")
 
@@ -124,51 +126,51 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_weights_left_over_are_of_another_checkpoint(copied_checkpoint: Path) -> None:
+def test_rejects_weights_that_config_json_does_not_mention(copied: Path) -> None:
     """A config.json with fewer layers than the weights would build a model that nobody trained."""
-    path = copied_checkpoint / "config.json"
+    path = copied / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    config["text_config"]["num_hidden_layers"] = 2
+    config["text_config"]["num_hidden_layers"] = 1
     path.write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"do not fit config\.json: unexpected: text_model\.encoder\.layer\.2"):
-        open_checkpoint(str(copied_checkpoint))
+    with pytest.raises(CheckpointError, match=r"do not fit config\.json: unexpected: text_model\.encoder\.layer\.1"):
+        open_checkpoint(str(copied))
 
 
-def test_weights_of_another_size(copied_checkpoint: Path) -> None:
-    path = copied_checkpoint / "config.json"
+def test_rejects_weights_of_another_shape(copied: Path) -> None:
+    path = copied / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    config["projection_dim"] = 32
+    config["projection_dim"] = 8
     path.write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"of another shape: text_projection\.weight \(64, 96\), visual"):
-        open_checkpoint(str(copied_checkpoint))
+    with pytest.raises(CheckpointError, match=r"of another shape: text_projection\.weight \(16, 32\), visual"):
+        open_checkpoint(str(copied))
 
 
-def test_what_old_files_hold_beside_the_model_is_ignored(copied_checkpoint: Path) -> None:
-    path = copied_checkpoint / "model.safetensors"
+def test_ignores_tensors_of_old_releases(copied: Path) -> None:
+    path = copied / "model.safetensors"
     weights = load_file(path)
-    weights["text_model.embeddings.position_ids"] = torch.arange(512)[None]
-    weights["text_model.pooler.dense.weight"] = torch.zeros(96, 96)
-    weights["text_model.pooler.dense.bias"] = torch.zeros(96)
+    weights["text_model.embeddings.position_ids"] = torch.arange(64)[None]
+    weights["text_model.pooler.dense.weight"] = torch.zeros(32, 32)
+    weights["text_model.pooler.dense.bias"] = torch.zeros(32)
     save_file(weights, path, metadata={"format": "pt"})
-    assert open_checkpoint(str(copied_checkpoint)).embedding_dimension == 64
+    assert open_checkpoint(str(copied)).embedding_dimension == 16
 
 
-def test_a_pickle_that_would_run_code_is_not_loaded(copied_checkpoint: Path, tmp_path: Path) -> None:
-    (copied_checkpoint / "model.safetensors").unlink()
-    torch.save({"text_projection.weight": Bomb(tmp_path / "exploded")}, copied_checkpoint / "pytorch_model.bin")
+def test_does_not_load_a_pickle_that_would_run_code(copied: Path, tmp_path: Path) -> None:
+    (copied / "model.safetensors").unlink()
+    torch.save({"text_projection.weight": Bomb(tmp_path / "exploded")}, copied / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=r"pytorch_model\.bin is not a file of weights alone"):
-        open_checkpoint(str(copied_checkpoint))
+        open_checkpoint(str(copied))
     assert not (tmp_path / "exploded").exists()
 
 
 @pytest.mark.parametrize("options", [ReadOptions(vision="openai/clip-vit-base-patch32"), ReadOptions(heads=(12, 12))])
-def test_flags_that_the_files_make_needless(checkpoint: Path, options: ReadOptions) -> None:
+def test_rejects_options_that_the_files_make_needless(short_checkpoint: Path, options: ReadOptions) -> None:
     with pytest.raises(CheckpointError, match=r"needs no --(vision|heads): its files tell"):
-        open_checkpoint(str(checkpoint), options)
+        open_checkpoint(str(short_checkpoint), options)
 
 
 class TestFetching:
-    """What is asked of the hubs; nothing here reaches them."""
+    """What is requested from the hubs. These tests do not reach the hubs themselves."""
 
     @pytest.mark.parametrize(
         ("names", "kind"),
@@ -178,7 +180,7 @@ class TestFetching:
             (["README.md", "clip_cn_rn50.pt"], "*.pt"),
         ],
     )
-    def test_one_kind_of_weights_is_fetched(
+    def test_fetches_one_kind_of_weights(
         self, names: list[str], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked: list[list[str]] = []
@@ -192,18 +194,18 @@ class TestFetching:
         assert _source.locate("someone/clip") == tmp_path
         assert asked == [["*.json", "*.txt", kind]]
 
-    def test_damo_is_on_modelscope(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_fetches_damo_from_modelscope(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         fake = ModuleType("modelscope")
         fake.snapshot_download = lambda _: str(tmp_path)  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "modelscope", fake)
         assert _source.locate("damo/multi-modal_clip-vit-base-patch16_zh") == tmp_path
 
-    def test_modelscope_without_its_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_asks_for_the_modelscope_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "modelscope", None)
         with pytest.raises(CheckpointError, match="on ModelScope's hub: pip install modelscope, or download it"):
             open_checkpoint("damo/multi-modal_clip-vit-base-patch16_zh")
 
-    def test_modelscope_out_of_reach(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_rejects_a_modelscope_id_that_cannot_be_fetched(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(_: str) -> str:
             raise OSError("no route to host")
 

@@ -1,4 +1,4 @@
-"""Native Chinese-CLIP and ModelScope checkpoints in all their variants: read alike, or refused with a reason."""
+"""Native Chinese-CLIP and ModelScope checkpoints in all variants: read as the same model, or rejected with a reason."""
 
 from __future__ import annotations
 
@@ -14,30 +14,42 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tests.reference.native_names import native_names
-from tests.support.checkpoints import ROOT
+from tests.support.paths import ROOT
 from tests.support.pickles import Bomb
+from tests.support.repositories import SHORT_VOCABULARY
+from tuwen_build.assembly import model_card
 from tuwen_build.checkpoints import Checkpoint, ReadOptions, open_checkpoint
+from tuwen_build.encoders import text_encoder, vision_encoder
 from tuwen_build.errors import CheckpointError
-from tuwen_build.manifest import Manifest
-from tuwen_build.repository import build_repository
+from tuwen_build.options import BuildOptions
 from tuwen_build.samples import vocabulary
 
-HEADS = ReadOptions(heads=(4, 4))  # the small checkpoint has no published width
+HEADS = ReadOptions(heads=(2, 2))  # the minimal checkpoint has no published width
 Weights = dict[str, Tensor]
 
 
+def native(checkpoint: Path) -> Weights:
+    """Return the weights of a checkpoint under their native names."""
+    named = native_names(load_file(checkpoint / "model.safetensors"))
+    return {name: tensor.contiguous() for name, tensor in named.items()}
+
+
 @pytest.fixture(scope="module")
-def weights(checkpoint: Path) -> Weights:
-    """The small checkpoint under its native names."""
-    return {
-        name: tensor.contiguous() for name, tensor in native_names(load_file(checkpoint / "model.safetensors")).items()
-    }
+def weights(short_checkpoint: Path) -> Weights:
+    return native(short_checkpoint)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, short_checkpoint: Path) -> Path:
+    """A folder with the vocabulary of the weights. The published vocabulary, used by default, would not fit them."""
+    shutil.copy(short_checkpoint / "vocab.txt", tmp_path)
+    return tmp_path
 
 
 def with_flash_attention(weights: Weights) -> Weights:
-    """As cn_clip's convert_state_dict renames and joins them for training with FlashAttention."""
+    """Rename and join weights as cn_clip's convert_state_dict does for training with FlashAttention."""
     result = {name.replace(".attn.in_proj_", ".attn.Wqkv."): tensor for name, tensor in weights.items()}
-    for layer in range(3):
+    for layer in range(2):
         attention = f"bert.encoder.layer.{layer}.attention"
         for kind in ("weight", "bias"):
             parts = [result.pop(f"{attention}.self.{part}.{kind}") for part in ("query", "key", "value")]
@@ -49,9 +61,9 @@ def with_flash_attention(weights: Weights) -> Weights:
 def with_pooler(weights: Weights) -> Weights:
     return {
         **weights,
-        "bert.pooler.dense.weight": torch.ones(96, 96),
-        "bert.pooler.dense.bias": torch.ones(96),
-        "bert.embeddings.position_ids": torch.arange(512)[None],
+        "bert.pooler.dense.weight": torch.ones(32, 32),
+        "bert.pooler.dense.bias": torch.ones(32),
+        "bert.embeddings.position_ids": torch.arange(64)[None],
     }
 
 
@@ -81,155 +93,163 @@ def assert_same_towers(got: Checkpoint, expected: Checkpoint) -> None:
 
 class TestNative:
     @pytest.mark.parametrize("variant", VARIANTS)
-    def test_every_variant_is_the_same_model(
-        self, checkpoint: Path, weights: Weights, tmp_path: Path, variant: str
+    def test_reads_every_variant_as_the_same_model(
+        self, short_checkpoint: Path, weights: Weights, folder: Path, variant: str
     ) -> None:
-        file = tmp_path / "clip_cn_small.pt"
+        file = folder / "clip_cn_small.pt"
         torch.save(VARIANTS[variant](dict(weights)), file)
-        for source in (file, tmp_path):  # RN50's repository on the hub is a folder with nothing else
+        for source in (file, folder):  # RN50's repository on the hub is a folder with nothing else
             got = open_checkpoint(str(source), HEADS)
-            assert_same_towers(got, open_checkpoint(str(checkpoint)))
+            assert_same_towers(got, open_checkpoint(str(short_checkpoint)))
             assert got.family == "chinese-clip"
             assert got.tokenization.default_context_length == 52
 
-    def test_it_is_the_same_space_in_either_layout(self, repository: Path, weights: Weights, tmp_path: Path) -> None:
-        torch.save({"state_dict": weights}, tmp_path / "small.pt")
-        manifest = build_repository(str(tmp_path / "small.pt"), tmp_path / "out", read_options=HEADS)
-        assert manifest.fingerprint == Manifest.read(repository).fingerprint
+    def test_both_layouts_have_the_same_fingerprint(self, minimal_checkpoint: Path, tmp_path: Path) -> None:
+        """The native file lies alone, so the vocabulary is the one that cn_clip ships."""
+        torch.save({"state_dict": native(minimal_checkpoint)}, tmp_path / "small.pt")
+        cards = [
+            model_card(found, BuildOptions(), vision_encoder(found, "fp32"), text_encoder(found, "fp32"))
+            for found in (open_checkpoint(str(tmp_path / "small.pt"), HEADS), open_checkpoint(str(minimal_checkpoint)))
+        ]
+        assert cards[0].fingerprint == cards[1].fingerprint
 
-    def test_half_precision_files_are_read_in_float32(self, weights: Weights, tmp_path: Path) -> None:
-        torch.save({name: tensor.half() for name, tensor in weights.items()}, tmp_path / "half.pt")
-        loaded = open_checkpoint(str(tmp_path / "half.pt"), HEADS)
+    def test_reads_half_precision_files_as_float32(self, weights: Weights, folder: Path) -> None:
+        torch.save({name: tensor.half() for name, tensor in weights.items()}, folder / "half.pt")
+        loaded = open_checkpoint(str(folder / "half.pt"), HEADS)
         assert {parameter.dtype for parameter in loaded.vision.parameters()} == {torch.float32}
 
-    def test_the_logit_scale_keeps_its_precision(self, weights: Weights, tmp_path: Path) -> None:
+    def test_the_logit_scale_keeps_its_precision(self, weights: Weights, folder: Path) -> None:
         """In float16, 4.6052 is 4.6055 and its exponential 100.03."""
-        torch.save({**weights, "logit_scale": torch.tensor(4.6052)}, tmp_path / "released.pt")
-        assert open_checkpoint(str(tmp_path / "released.pt"), HEADS).logit_scale == pytest.approx(100.0032, abs=1e-3)
+        torch.save({**weights, "logit_scale": torch.tensor(4.6052)}, folder / "released.pt")
+        assert open_checkpoint(str(folder / "released.pt"), HEADS).logit_scale == pytest.approx(100.0032, abs=1e-3)
 
-    def test_a_file_in_a_folder_of_hugging_face(self, checkpoint: Path, weights: Weights, tmp_path: Path) -> None:
+    def test_a_path_chooses_between_two_layouts_in_one_folder(
+        self, short_checkpoint: Path, weights: Weights, tmp_path: Path
+    ) -> None:
         """OFA-Sys's repositories hold both layouts; the folder is read as one, the file as the other."""
-        folder = shutil.copytree(checkpoint, tmp_path / "both")
-        torch.save({"state_dict": weights}, folder / "clip_cn_small.pt")
-        assert open_checkpoint(str(folder)).origin.layout == "Hugging Face layout"
-        assert open_checkpoint(str(folder / "clip_cn_small.pt"), HEADS).origin.layout == "native layout"
+        both = shutil.copytree(short_checkpoint, tmp_path / "both")
+        torch.save({"state_dict": weights}, both / "clip_cn_small.pt")
+        assert open_checkpoint(str(both)).origin.layout == "Hugging Face layout"
+        assert open_checkpoint(str(both / "clip_cn_small.pt"), HEADS).origin.layout == "native layout"
 
-    def test_a_vocabulary_beside_the_file_is_used(self, weights: Weights, tmp_path: Path) -> None:
-        torch.save(weights, tmp_path / "small.pt")
-        lines = vocabulary().read_text(encoding="utf-8").split("\n")
-        lines[200], lines[201] = lines[201], lines[200]
-        (tmp_path / "vocab.txt").write_text("\n".join(lines), encoding="utf-8")
-        loaded = open_checkpoint(str(tmp_path / "small.pt"), HEADS)
-        assert loaded.tokenization.files["vocab.txt"] == tmp_path / "vocab.txt"
+    def test_uses_the_vocabulary_beside_the_file(self, weights: Weights, folder: Path) -> None:
+        torch.save(weights, folder / "small.pt")
+        loaded = open_checkpoint(str(folder / "small.pt"), HEADS)
+        assert loaded.tokenization.files["vocab.txt"] == folder / "vocab.txt"
+
+    def test_uses_the_published_vocabulary_otherwise(self, minimal_checkpoint: Path, tmp_path: Path) -> None:
+        torch.save(native(minimal_checkpoint), tmp_path / "small.pt")
+        for source in (tmp_path / "small.pt", tmp_path):
+            loaded = open_checkpoint(str(source), HEADS)
+            assert loaded.tokenization.files["vocab.txt"] == vocabulary()
 
 
-class TestRefusals:
-    def refused(self, content: Any, tmp_path: Path, options: ReadOptions = HEADS) -> str:
-        torch.save(content, tmp_path / "bad.pt")
+class TestRejected:
+    def rejected(self, content: Any, folder: Path, options: ReadOptions = HEADS) -> str:
+        torch.save(content, folder / "bad.pt")
         with pytest.raises(CheckpointError) as caught:
-            open_checkpoint(str(tmp_path / "bad.pt"), options)
+            open_checkpoint(str(folder / "bad.pt"), options)
         assert "bad.pt" in str(caught.value)
         return str(caught.value)
 
-    def test_heads_that_nothing_tells(self, weights: Weights, tmp_path: Path) -> None:
-        message = self.refused(weights, tmp_path, ReadOptions())
+    def test_asks_for_heads_that_nothing_tells(self, weights: Weights, folder: Path) -> None:
+        message = self.rejected(weights, folder, ReadOptions())
         assert "how many attention heads has the image tower?" in message
         assert "Say it with --heads IMAGE,TEXT" in message
 
-    def test_a_missing_tensor(self, weights: Weights, tmp_path: Path) -> None:
+    def test_rejects_a_missing_tensor(self, weights: Weights, folder: Path) -> None:
         partial = {name: tensor for name, tensor in weights.items() if "layer.1.output" not in name}
-        assert "missing weights: text_model.encoder.layer.1.output" in self.refused(partial, tmp_path)
+        assert "missing weights: text_model.encoder.layer.1.output" in self.rejected(partial, folder)
 
-    def test_a_tensor_too_many(self, weights: Weights, tmp_path: Path) -> None:
-        assert "unexpected weights: extra.weight" in self.refused({**weights, "extra.weight": torch.ones(2)}, tmp_path)
+    def test_rejects_an_unexpected_tensor(self, weights: Weights, folder: Path) -> None:
+        assert "unexpected weights: extra.weight" in self.rejected({**weights, "extra.weight": torch.ones(2)}, folder)
 
-    def test_tensors_of_two_models(self, weights: Weights, tmp_path: Path) -> None:
-        mixed = {**weights, "text_projection": torch.ones(96, 32)}
-        assert "do not fit together" in self.refused(mixed, tmp_path)
+    def test_rejects_tensors_of_two_models(self, weights: Weights, folder: Path) -> None:
+        mixed = {**weights, "text_projection": torch.ones(32, 8)}
+        assert "do not fit together" in self.rejected(mixed, folder)
 
-    def test_a_model_of_another_family(self, tmp_path: Path) -> None:
-        message = self.refused(nn.Linear(2, 2).state_dict(), tmp_path)
+    def test_rejects_a_model_of_another_family(self, folder: Path) -> None:
+        message = self.rejected(nn.Linear(2, 2).state_dict(), folder)
         assert "no native Chinese-CLIP checkpoint: it lacks visual.conv1.weight; it holds bias, weight" in message
 
-    def test_position_embeddings_of_no_square(self, weights: Weights, tmp_path: Path) -> None:
-        odd = {**weights, "visual.positional_embedding": torch.ones(16, 96)}
-        assert "16 position embeddings are no square grid" in self.refused(odd, tmp_path)
+    def test_rejects_position_embeddings_that_form_no_square(self, weights: Weights, folder: Path) -> None:
+        odd = {**weights, "visual.positional_embedding": torch.ones(16, 32)}
+        assert "16 position embeddings are no square grid" in self.rejected(odd, folder)
 
     @pytest.mark.parametrize("content", [{}, [1, 2], {"state_dict": {}}, {"epoch": 3}])
-    def test_no_weights_at_all(self, tmp_path: Path, content: Any) -> None:
-        assert "holds no state dict" in self.refused(content, tmp_path)
+    def test_rejects_a_file_without_weights(self, folder: Path, content: Any) -> None:
+        assert "holds no state dict" in self.rejected(content, folder)
 
-    def test_a_pickle_that_would_run_code_is_not_loaded(self, weights: Weights, tmp_path: Path) -> None:
-        message = self.refused({**weights, "bomb": Bomb(tmp_path / "exploded")}, tmp_path)
+    def test_does_not_load_a_pickle_that_would_run_code(self, weights: Weights, folder: Path) -> None:
+        message = self.rejected({**weights, "bomb": Bomb(folder / "exploded")}, folder)
         assert "bad.pt is not a file of weights alone, and is not loaded: it names getattr to be run" in message
-        assert not (tmp_path / "exploded").exists()
+        assert not (folder / "exploded").exists()
 
-    def test_a_truncated_file(self, weights: Weights, tmp_path: Path) -> None:
-        torch.save(weights, tmp_path / "bad.pt")
-        data = (tmp_path / "bad.pt").read_bytes()
+    def test_rejects_a_truncated_file(self, weights: Weights, folder: Path) -> None:
+        torch.save(weights, folder / "bad.pt")
+        data = (folder / "bad.pt").read_bytes()
         for size in (0, 100, len(data) // 2, len(data) - 10):
-            (tmp_path / "bad.pt").write_bytes(data[:size])
+            (folder / "bad.pt").write_bytes(data[:size])
             with pytest.raises(CheckpointError, match=r"bad\.pt is (truncated|not a file of weights)"):
-                open_checkpoint(str(tmp_path / "bad.pt"), HEADS)
+                open_checkpoint(str(folder / "bad.pt"), HEADS)
 
     @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-    def test_a_torchscript_program(self, tmp_path: Path) -> None:
+    def test_rejects_a_torchscript_program(self, folder: Path) -> None:
         """OpenAI's own ViT-B-32.pt is one."""
-        torch.jit.save(torch.jit.script(nn.Linear(2, 2)), tmp_path / "ViT-B-32.pt")  # type: ignore[no-untyped-call]
+        torch.jit.save(torch.jit.script(nn.Linear(2, 2)), folder / "ViT-B-32.pt")  # type: ignore[no-untyped-call]
         with pytest.raises(CheckpointError, match="is a TorchScript program, not weights .* Hugging Face layout"):
-            open_checkpoint(str(tmp_path / "ViT-B-32.pt"))
+            open_checkpoint(str(folder / "ViT-B-32.pt"))
 
-    def test_two_files_in_a_folder(self, weights: Weights, tmp_path: Path) -> None:
+    def test_asks_which_of_two_files_is_meant(self, weights: Weights, folder: Path) -> None:
         for name in ("epoch1.pt", "epoch2.pt"):
-            torch.save(weights, tmp_path / name)
+            torch.save(weights, folder / name)
         with pytest.raises(CheckpointError, match=r"which of its files is meant: epoch1\.pt, epoch2\.pt\?"):
-            open_checkpoint(str(tmp_path))
+            open_checkpoint(str(folder))
 
-    def test_a_resnet_that_is_not_whole(self, tmp_path: Path, weights: Weights) -> None:
+    def test_rejects_an_incomplete_resnet(self, folder: Path, weights: Weights) -> None:
         resnet = {name: tensor for name, tensor in weights.items() if not name.startswith("visual.")}
         resnet |= {
             "visual.attnpool.positional_embedding": torch.ones(50, 2048),
             "visual.conv1.weight": torch.ones(32, 3, 3, 3),
         }
-        assert "is not whole: it lacks visual.conv3.weight" in self.refused(resnet, tmp_path)
+        assert "is not whole: it lacks visual.conv3.weight" in self.rejected(resnet, folder)
 
 
 class TestModelScope:
     @pytest.fixture
-    def folder(self, weights: Weights, tmp_path: Path) -> Path:
-        """The layout of ModelScope, whose architecture is in two JSON files."""
+    def folder(self, weights: Weights, folder: Path) -> Path:
+        """A checkpoint in the layout of ModelScope, whose architecture is in two JSON files."""
         vision = {
-            "embed_dim": 64,
-            "image_resolution": 64,
-            "vision_layers": 3,
-            "vision_width": 96,
-            "vision_head_width": 24,
+            "embed_dim": 16,
+            "image_resolution": 32,
+            "vision_layers": 2,
+            "vision_width": 32,
+            "vision_head_width": 16,
             "vision_patch_size": 16,
         }
         text = {
-            "vocab_size": 21128,
+            "vocab_size": len(SHORT_VOCABULARY),
             "text_attention_probs_dropout_prob": 0.1,
             "text_hidden_act": "gelu",
             "text_hidden_dropout_prob": 0.1,
-            "text_hidden_size": 96,
+            "text_hidden_size": 32,
             "text_initializer_range": 0.02,
-            "text_intermediate_size": 384,
-            "text_max_position_embeddings": 512,
-            "text_num_attention_heads": 4,
-            "text_num_hidden_layers": 3,
+            "text_intermediate_size": 128,
+            "text_max_position_embeddings": 64,
+            "text_num_attention_heads": 2,
+            "text_num_hidden_layers": 2,
             "text_type_vocab_size": 2,
         }
         for name, config in (("vision", vision), ("text", text)):
-            (tmp_path / f"{name}_model_config.json").write_text(json.dumps(config))
-        (tmp_path / "configuration.json").write_text('{"framework": "pytorch", "task": "multi-modal-embedding"}')
-        shutil.copy(vocabulary(), tmp_path)
-        torch.save({"state_dict": with_pooler(weights)}, tmp_path / "pytorch_model.bin")
-        return tmp_path
+            (folder / f"{name}_model_config.json").write_text(json.dumps(config))
+        (folder / "configuration.json").write_text('{"framework": "pytorch", "task": "multi-modal-embedding"}')
+        torch.save({"state_dict": with_pooler(weights)}, folder / "pytorch_model.bin")
+        return folder
 
     def change(self, file: Path, **values: Any) -> None:
         file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
 
-    def test_weights_are_rounded_as_modelscope_does(self, folder: Path, weights: Weights) -> None:
+    def test_rounds_weights_as_modelscope_does(self, folder: Path, weights: Weights) -> None:
         loaded = open_checkpoint(str(folder))
         vision, text = loaded.vision.state_dict(), loaded.text.state_dict()
         patches = "vision_model.embeddings.patch_embedding.weight"
@@ -242,7 +262,7 @@ class TestModelScope:
         assert torch.equal(text[embeddings], weights[f"bert.{embeddings}"].half().float())
 
     @pytest.mark.parametrize("missing", ["vision_model_config.json", "text_model_config.json", "pytorch_model.bin"])
-    def test_a_missing_file(self, folder: Path, missing: str) -> None:
+    def test_rejects_a_folder_without_a_needed_file(self, folder: Path, missing: str) -> None:
         (folder / missing).unlink()
         with pytest.raises(CheckpointError, match=f"{missing} is missing"):
             open_checkpoint(str(folder))
@@ -250,26 +270,26 @@ class TestModelScope:
     @pytest.mark.parametrize(
         ("file", "values", "message"),
         [
-            ("vision", {"vision_layers": 4}, "layers 4 in the JSON file, 3 in the weights"),
+            ("vision", {"vision_layers": 4}, "layers 4 in the JSON file, 2 in the weights"),
             ("vision", {"vision_layers": "[3,4,6,3]"}, "ResNetShape in the JSON file, VisionTransformerShape"),
-            ("vision", {"image_resolution": 224}, "image_size 224 in the JSON file, 64 in the weights"),
-            ("text", {"text_hidden_size": 768}, "width 768 in the JSON file, 96 in the weights"),
-            ("vision", {"embed_dim": 512}, "embed_dim 512 in the JSON file, 64 in the weights"),
+            ("vision", {"image_resolution": 224}, "image_size 224 in the JSON file, 32 in the weights"),
+            ("text", {"text_hidden_size": 768}, "width 768 in the JSON file, 32 in the weights"),
+            ("vision", {"embed_dim": 512}, "embed_dim 512 in the JSON file, 16 in the weights"),
             ("text", {"vocab_size": "many"}, "vocabulary_size many in the JSON file"),
         ],
     )
-    def test_json_of_another_model(self, folder: Path, file: str, values: dict[str, Any], message: str) -> None:
+    def test_rejects_json_of_another_model(self, folder: Path, file: str, values: dict[str, Any], message: str) -> None:
         self.change(folder / f"{file}_model_config.json", **values)
         with pytest.raises(CheckpointError, match=message):
             open_checkpoint(str(folder))
 
-    def test_json_without_a_key(self, folder: Path) -> None:
-        (folder / "vision_model_config.json").write_text('{"embed_dim": 64}')
+    def test_rejects_json_without_a_needed_key(self, folder: Path) -> None:
+        (folder / "vision_model_config.json").write_text('{"embed_dim": 16}')
         with pytest.raises(CheckpointError, match=r"vision_model_config\.json .*KeyError\('vision_layers'\)"):
             open_checkpoint(str(folder))
 
 
-def test_the_resnets_reference_shares_nothing_with_the_tower() -> None:
-    """It is what the build holds the tower to; what it used of it would be compared with itself."""
+def test_the_resnet_reference_imports_nothing_from_the_build() -> None:
+    """The build compares the tower with this reference; code that both used would be compared with itself."""
     code = (ROOT / "build/tuwen_build/checkpoints/_resnet_reference.py").read_text(encoding="utf-8")
     assert "tuwen_build" not in code

@@ -35,7 +35,7 @@ LENGTHS = [
 
 @dataclass(frozen=True)
 class Family:
-    """A tower, and what transformers makes of the padded batch."""
+    """A tower, and a function that returns what transformers computes for the padded batch."""
 
     tower: TextTower
     reference: Callable[[Tensor, Tensor], Tensor]
@@ -71,7 +71,7 @@ def family(request: pytest.FixtureRequest) -> Family:
 
 
 def texts(lengths: list[int], padded_to: int = 20) -> tuple[Tensor, Tensor]:
-    """Random ids, ended by 299 as CLIP ends a text."""
+    """Return random ids and their mask. Each text ends with 299, as CLIP ends a text."""
     mask = torch.tensor([[1] * length + [0] * (padded_to - length) for length in lengths])
     ids = torch.randint(1, 299, mask.shape) * mask
     for row, length in enumerate(lengths):
@@ -81,7 +81,7 @@ def texts(lengths: list[int], padded_to: int = 20) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("lengths", LENGTHS)
 @torch.inference_mode()
-def test_tokens_alone_give_what_the_padded_batch_gives(family: Family, lengths: list[int]) -> None:
+def test_packed_tokens_give_the_vectors_of_the_padded_batch(family: Family, lengths: list[int]) -> None:
     ids, mask = texts(lengths)
     expected = family.reference(ids, mask)
     use_packed_attention(family.tower)
@@ -104,7 +104,7 @@ def test_a_trace_takes_other_texts_than_it_was_made_with(family: Family, tmp_pat
 
 
 @torch.inference_mode()
-def test_padding_costs_nothing(family: Family) -> None:
+def test_linear_layers_see_no_padding(family: Family) -> None:
     """A linear layer sees the tokens of all texts, rounded up to eight, however wide they were padded."""
     rows = []
     layer = next(module for module in family.tower.encoder.modules() if isinstance(module, nn.Linear))
@@ -116,7 +116,7 @@ def test_padding_costs_nothing(family: Family) -> None:
 
 
 @torch.inference_mode()
-def test_a_mask_of_zeros_is_not_a_crash(family: Family) -> None:
+def test_a_mask_of_zeros_gives_finite_vectors(family: Family) -> None:
     """Triton's warm-up sends zeros."""
     use_packed_attention(family.tower)
     zeros = torch.zeros(3, 20, dtype=torch.int64)
@@ -125,8 +125,8 @@ def test_a_mask_of_zeros_is_not_a_crash(family: Family) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @torch.inference_mode()
-def test_what_no_tokenizer_gives_is_no_index_out_of_range(family: Family, tmp_path: Path) -> None:
-    """On a GPU that would end the process; anybody who reaches a server can send it."""
+def test_ids_and_masks_out_of_range_are_clamped(family: Family, tmp_path: Path) -> None:
+    """An index out of range would end a GPU's process, and whoever reaches a server can send one."""
     use_packed_attention(family.tower)
     example = torch.ones(2, 16, dtype=torch.int64)
     export(family.tower.eval(), (example, example), tmp_path / "model.pt")

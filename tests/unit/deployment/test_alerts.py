@@ -1,4 +1,4 @@
-"""The alerts and the dashboard as files: what promtool says of them, and that every alert is explained."""
+"""The files of alerts and the dashboard: promtool accepts them, and the runbook explains every alert."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ NAMES = [rule["alert"] for rule in RULES if "alert" in rule]
 PANELS = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
 
 
-@pytest.mark.skipif(program("promtool") is None, reason="promtool is not there")
+@pytest.mark.skipif(program("promtool") is None, reason="promtool is not installed")
 @pytest.mark.parametrize("command", [("check", "rules", ALERTS), ("test", "rules", MONITORING / "alerts_test.yaml")])
-def test_promtool_agrees(command: tuple[object, ...]) -> None:
+def test_promtool_accepts_the_rules_and_their_tests(command: tuple[object, ...]) -> None:
     done = subprocess.run(
         [str(program("promtool")), *map(str, command)], capture_output=True, text=True, timeout=60, check=False
     )
@@ -38,7 +38,7 @@ def test_every_alert_is_explained_and_tested() -> None:
             assert rule["annotations"]["summary"]
 
 
-def test_the_dashboard_is_in_order() -> None:
+def test_the_panels_of_the_dashboard_do_not_overlap_and_are_described() -> None:
     taken = set()
     for panel in PANELS:
         place = panel["gridPos"]

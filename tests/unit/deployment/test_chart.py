@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import warnings
@@ -15,74 +16,67 @@ import yaml
 helm = pytest.importorskip("helm_python", reason="real Helm comes for Linux only")
 import kubernetes_validate  # noqa: E402
 
-from tests.support.chart import CHART, rendered  # noqa: E402
-from tests.support.checkov import checkov  # noqa: E402
+from tests.support.chart import CHART, EVERYTHING, SHA256, VOLUME, rendered  # noqa: E402
 from tests.support.prometheus import program  # noqa: E402
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    from cloudcoil.models.keda.v1alpha1 import ScaledObject
-    from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
-
 OLDEST, NEWEST = "1.30", "1.37"
-CUSTOM: dict[str, Any] = {
-    "PrometheusRule": PrometheusRule,
-    "ScaledObject": ScaledObject,
-    "ServiceMonitor": ServiceMonitor,
+OF_OPERATORS = {"PrometheusRule", "ScaledObject", "ServiceMonitor"}
+PRESETS = sorted((CHART / "presets").glob("*.yaml"))
+CHOICES: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    **{preset.stem: yaml.safe_load(preset.read_text(encoding="utf-8")) for preset in PRESETS},
+    "everything": EVERYTHING,
+    "volume": VOLUME,
 }
-SHA256 = "0" * 64
-EVERYTHING: dict[str, Any] = {
-    "image": {"digest": f"sha256:{SHA256}", "pullSecrets": [{"name": "registry"}]},
-    "models": {
-        "source": "download",
-        "download": {"url": "https://models.example.com/a.tar.gz", "sha256": SHA256, "headersSecret": "token"},
-    },
-    "gpu": {"enabled": True, "runtimeClassName": "nvidia"},
-    "tls": {"secret": "clip-tls", "mutual": True},
-    "restricted": {"secret": "clip-key"},
-    "tracing": {"enabled": True},
-    "autoscaling": {"engine": "hpa"},
-    "networkPolicy": {"enabled": True, "clients": [{"namespaceSelector": {"matchLabels": {"team": "search"}}}]},
-    "monitoring": {"serviceMonitor": True, "rules": True, "dashboard": True, "labels": {"release": "prometheus"}},
-    "envoy": {"enabled": True, "annotations": {"a": "b"}},
-    "service": {"annotations": {"a": "b"}},
-    "serviceAccount": {"annotations": {"a": "b"}},
-    "server": {"extraArguments": ["--log-verbose=1"]},
-    "podAnnotations": {"a": "b"},
-    "podLabels": {"team": "search"},
-    "nodeSelector": {"pool": "gpu"},
-    "tolerations": [{"key": "spot", "operator": "Exists"}],
-    "priorityClassName": "high",
-}
-VOLUME = {"models": {"source": "volume", "volume": {"claim": "clip-models", "path": "v1"}}}
 
 
-def values() -> Iterator[Any]:
-    yield pytest.param({}, id="defaults")
-    for preset in sorted((CHART / "presets").glob("*.yaml")):
-        yield pytest.param(yaml.safe_load(preset.read_text(encoding="utf-8")), id=preset.stem)
-    yield pytest.param(EVERYTHING, id="everything")
-    yield pytest.param(VOLUME, id="volume")
+@pytest.fixture(scope="module", autouse=True)
+def schemas_are_read_once() -> Iterator[None]:
+    """Keep the schemas of Kubernetes in memory: kubernetes-validate reads megabytes for every object."""
+    from kubernetes_validate import utils
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "schema_contents", functools.cache(utils.schema_contents))
+        yield
 
 
-@pytest.mark.parametrize("chosen", list(values()))
+def test_the_operators_take_their_objects() -> None:
+    """Their models are imported here, for this test alone: that takes seconds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from cloudcoil.models.keda.v1alpha1 import ScaledObject
+        from cloudcoil.models.prometheus_operator.v1 import PrometheusRule, ServiceMonitor
+
+    models: dict[str, Any] = {
+        "PrometheusRule": PrometheusRule,
+        "ScaledObject": ScaledObject,
+        "ServiceMonitor": ServiceMonitor,
+    }
+    assert models.keys() == OF_OPERATORS
+    seen = set()
+    for chosen in CHOICES.values():
+        for found in rendered(chosen).values():
+            if model := models.get(found["kind"]):
+                seen.add(found["kind"])
+                # The models drop unknown keys silently, so what comes back must be what went in.
+                assert model.model_validate(found).model_dump(by_alias=True, exclude_unset=True, mode="json") == found
+    assert seen == OF_OPERATORS
+
+
+@pytest.mark.parametrize("chosen", CHOICES.values(), ids=CHOICES.keys())
 class TestEveryChoice:
-    def test_helm_finds_nothing(self, chosen: dict[str, Any]) -> None:
+    def test_helm_lint_finds_nothing(self, chosen: dict[str, Any]) -> None:
         for version in (OLDEST, NEWEST):
             found = helm.lint(CHART, chosen, strict=True, kube_version=version)
             assert not [line for line in found["messages"] if "icon" not in json.dumps(line)], found
 
-    def test_kubernetes_takes_every_object(self, chosen: dict[str, Any]) -> None:
+    def test_objects_are_valid_in_the_oldest_and_the_newest_kubernetes(self, chosen: dict[str, Any]) -> None:
         for found in rendered(chosen).values():
             assert found["metadata"]["namespace"] == "search"
-            if model := CUSTOM.get(found["kind"]):
-                # Unknown keys are dropped silently, so that what comes back must be what went in.
-                assert model.model_validate(found).model_dump(by_alias=True, exclude_unset=True, mode="json") == found
-                continue
-            for version in (OLDEST, NEWEST):
+            for version in (OLDEST, NEWEST) if found["kind"] not in OF_OPERATORS else ():
                 kubernetes_validate.validate(found, version, strict=True)
 
-    def test_everything_meets(self, chosen: dict[str, Any]) -> None:
+    def test_labels_ports_and_volumes_fit_together(self, chosen: dict[str, Any]) -> None:
         objects = rendered(chosen)
         pod = objects["Deployment"]["spec"]["template"]
         labels, spec = pod["metadata"]["labels"], pod["spec"]
@@ -126,7 +120,7 @@ class TestEveryChoice:
             assert not monitor["selector"]["matchLabels"].items() <= headless.items()  # or each pod would count twice
 
 
-def test_what_is_disabled_renders_nothing() -> None:
+def test_disabled_parts_are_not_rendered() -> None:
     assert set(rendered({})) == {
         "Deployment",
         "PodDisruptionBudget",
@@ -165,7 +159,7 @@ def test_what_is_disabled_renders_nothing() -> None:
         ({"autoscaling": {"engine": "hpa"}}, ["HorizontalPodAutoscaler", "tuwen_pending_requests"]),
     ],
 )
-def test_what_is_chosen_is_there(chosen: dict[str, Any], present: list[str]) -> None:
+def test_chosen_parts_are_rendered(chosen: dict[str, Any], present: list[str]) -> None:
     text = json.dumps(rendered(chosen))
     for part in present:
         assert part in text
@@ -187,7 +181,7 @@ def test_what_is_chosen_is_there(chosen: dict[str, Any], present: list[str]) -> 
         ({"server": {"extraArguments": ["verbose"]}}, "does not match pattern '^--'"),
     ],
 )
-def test_wrong_values_are_refused_with_their_place(chosen: dict[str, Any], message: str) -> None:
+def test_rejects_wrong_values_and_names_their_place(chosen: dict[str, Any], message: str) -> None:
     with pytest.raises(helm.HelmError) as error:
         rendered(chosen)
     assert message in str(error.value)
@@ -208,7 +202,7 @@ def test_every_value_is_known_to_the_schema() -> None:
     assert list(names(schema, defaults)) == []
 
 
-def test_the_edge_meets_too() -> None:
+def test_labels_and_ports_of_the_edge_fit_together() -> None:
     objects = rendered(EVERYTHING)
     pod = objects["Deployment/envoy"]["spec"]["template"]
     labels = pod["metadata"]["labels"]
@@ -232,7 +226,7 @@ def test_the_edge_meets_too() -> None:
     assert pod["spec"]["terminationGracePeriodSeconds"] > container["lifecycle"]["preStop"]["sleep"]["seconds"]
 
 
-def test_the_rules_are_of_this_release_and_this_objective(tmp_path: Path) -> None:
+def test_the_rules_select_this_release_and_contain_the_chosen_objective(tmp_path: Path) -> None:
     objects = rendered({"monitoring": {"rules": True, "dashboard": True, "objectiveSeconds": 0.25}})
     spec = objects["PrometheusRule"]["spec"]
     text = json.dumps(spec)
@@ -242,9 +236,3 @@ def test_the_rules_are_of_this_release_and_this_objective(tmp_path: Path) -> Non
     if promtool := program("promtool"):
         (tmp_path / "rules.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
         subprocess.run([promtool, "check", "rules", tmp_path / "rules.yaml"], check=True, stdout=subprocess.DEVNULL)
-
-
-def test_checkov_finds_nothing(tmp_path: Path) -> None:
-    objects = rendered(EVERYTHING).values()
-    (tmp_path / "objects.yaml").write_text("---\n".join(map(yaml.safe_dump, objects)), encoding="utf-8")
-    assert "kubernetes scan results" in checkov("kubernetes", tmp_path)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.checkov import checkov
 from tests.support.paths import ROOT
 
 DOCKERFILES = sorted((ROOT / "docker").glob("*.Dockerfile"))
@@ -26,7 +25,7 @@ def test_hadolint_finds_nothing(recipe: Path) -> None:
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
-def test_an_image_holds_the_versions_that_are_tested(lock: Path) -> None:
+def test_an_image_installs_the_versions_that_are_tested(lock: Path) -> None:
     pins = re.compile(r"^([a-z0-9-]+)==([^\s\\]+)", re.MULTILINE)
     tested = dict(pins.findall((ROOT / "constraints.txt").read_text(encoding="utf-8")))
     locked = dict(pins.findall(lock.read_text(encoding="utf-8")))
@@ -37,18 +36,14 @@ def test_an_image_holds_the_versions_that_are_tested(lock: Path) -> None:
         assert "--hash=sha256:" in pin
 
 
-def test_checkov_finds_nothing() -> None:
-    assert "dockerfile scan results" in checkov("dockerfile", ROOT / "docker")
-
-
-def test_compose_takes_the_file() -> None:
+def test_the_compose_file_is_valid() -> None:
     judge = Path(sys.executable).with_name("check-jsonschema")
     command = [judge, "--builtin-schema", "vendor.compose-spec", COMPOSE]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_compose_finds_what_it_names() -> None:
+def test_the_compose_file_names_things_that_exist() -> None:
     defaults = dict(re.findall(r"^(\w+)=(.*)$", COMPOSE.with_name(".env").read_text(encoding="utf-8"), re.MULTILINE))
     text = COMPOSE.read_text(encoding="utf-8")
     assert set(re.findall(r"\$\{(\w+)", text)) <= defaults.keys()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import io
 import itertools
-import time
+import threading
 
 import pytest
 from PIL import Image
 
+from tests.support import virtual_time
+from tests.support.clocks import ManualClock
 from tuwen import OverloadedError
 from tuwen_build.traffic import Answers, photographs, queries, saturate, send_at
 
@@ -31,60 +33,107 @@ class TestWork:
         assert queries(100, seed=0) == found[:100]
 
 
-class TestLoad:
-    def test_callers_that_wait_see_the_service_alone(self) -> None:
-        answers = saturate(lambda: time.sleep(0.02), concurrency=4, seconds=0.5, warmup=0.1)
-        assert answers.rate == pytest.approx(200, rel=0.3)
-        assert answers.quantile(0.5) == pytest.approx(0.02, rel=0.5)
+class Service:
+    """A scripted service that answers its callers all at once, a fixed time after the last of them has asked.
 
-    def test_who_is_refused_asks_again(self) -> None:
-        numbers = itertools.count()
+    Args:
+        callers: how many ask at the same time.
+        seconds: how long an answer takes.
+    """
+
+    def __init__(self, callers: int, seconds: float) -> None:
+        self.clock = ManualClock()
+        self._together = threading.Barrier(callers, lambda: self.clock.pause(seconds), timeout=60)
+
+    def ask(self) -> None:
+        self._together.wait()
+
+
+class TestCallers:
+    def test_every_caller_waits_for_its_answer_before_it_asks_again(self) -> None:
+        service = Service(callers=4, seconds=0.02)
+        answers = saturate(service.ask, concurrency=4, seconds=0.48, warmup=0.11, clock=service.clock.now)
+        assert len(answers.latencies) == 4 * 25
+        assert answers.latencies == pytest.approx([0.02] * 100)
+        assert answers.rate == pytest.approx(200, rel=0.02)
+        assert answers.quantile(0.5) == pytest.approx(0.02)
+
+    def test_a_refused_caller_asks_again(self) -> None:
+        service, numbers = Service(callers=2, seconds=0.01), itertools.count()
 
         def ask() -> None:
-            time.sleep(0.01)
+            service.ask()
             if next(numbers) % 4 == 0:
                 raise OverloadedError("full")
 
-        answers = saturate(ask, concurrency=2, seconds=0.5, warmup=0.1)
-        assert answers.rate == pytest.approx(150, rel=0.3)
-        assert len(answers.refused) == pytest.approx(30, rel=0.3)
+        answers = saturate(ask, concurrency=2, seconds=0.495, warmup=0.1, clock=service.clock.now)
+        assert len(answers.refused) == 30
+        assert answers.refused == pytest.approx([0.01] * 30)
+        assert answers.rate == pytest.approx(150, rel=0.05)
 
-    @pytest.mark.parametrize("seconds", [0.45, 0.55, 0.65])
-    def test_the_rate_does_not_depend_on_where_in_a_batch_the_time_ends(self, seconds: float) -> None:
+    @pytest.mark.parametrize(("seconds", "batches"), [(0.44, 5), (0.52, 6), (0.61, 7)])
+    def test_the_rate_does_not_depend_on_where_in_a_batch_the_time_ends(self, seconds: float, batches: int) -> None:
         """Eight at a time every 0.1 seconds: one batch more or less would be a fifth of them."""
-        start = time.perf_counter()
-
-        def ask() -> None:
-            time.sleep(0.1 - (time.perf_counter() - start) % 0.1)
-
-        answers = saturate(ask, concurrency=8, seconds=seconds, warmup=0.05)
+        service = Service(callers=8, seconds=0.1)
+        answers = saturate(service.ask, concurrency=8, seconds=seconds, warmup=0.05, clock=service.clock.now)
+        assert len(answers.latencies) == 8 * batches
         assert answers.rate == pytest.approx(80, rel=0.1)
 
-    def test_a_stall_is_felt_by_all_that_came_during_it(self) -> None:
-        """Coordinated omission: one request a stall would look like one slow request."""
-        numbers = itertools.count()
+    def test_a_slow_service_is_measured_until_every_caller_had_a_few_answers(self) -> None:
+        service = Service(callers=1, seconds=10.0)
+        answers = saturate(service.ask, concurrency=1, seconds=1.0, warmup=0.0, clock=service.clock.now)
+        assert answers.latencies == (10.0,) * 4
+
+
+class TestRate:
+    def test_a_stall_is_felt_by_all_requests_that_were_due_during_it(self) -> None:
+        """Coordinated omission: for callers who wait, a stall would be one slow request."""
+        asked: list[float] = []
 
         async def measure() -> Answers:
             busy = asyncio.Lock()
 
             async def ask() -> None:
+                asked.append(asyncio.get_running_loop().time())
+                number = len(asked)
                 async with busy:
-                    await asyncio.sleep(0.5 if next(numbers) == 20 else 0.0)
+                    await asyncio.sleep(0.5 if number == 20 else 0.0)
 
             return await send_at(100, ask, seconds=1.0)
 
-        answers = asyncio.run(measure())
-        assert len(answers.latencies) == pytest.approx(100, rel=0.35)
-        assert sum(latency > 0.1 for latency in answers.latencies) > 20
+        answers = virtual_time.run(measure())
+        begin = asked[19]
+        during = [time for time in asked if begin <= time < begin + 0.5]
+        late = [latency for latency in answers.latencies if latency > 1e-6]
+        assert late == pytest.approx([begin + 0.5 - time for time in during])
+        assert len(asked) > len(during) + 20
+        assert len(during) > 40
 
-    def test_refusals_are_counted_apart(self) -> None:
+    def test_requests_are_sent_when_they_are_due_however_many_are_in_flight(self) -> None:
+        sent: list[float] = []
+
+        async def measure() -> Answers:
+            async def ask() -> None:
+                sent.append(asyncio.get_running_loop().time())
+                await asyncio.sleep(10.0)
+
+            return await send_at(100, ask, seconds=1.0)
+
+        answers = virtual_time.run(measure())
+        assert len(sent) > 80
+        assert sent[-1] < 1.1 + 1e-6
+        assert answers.latencies == ()  # what ends after the time does not count
+
+    def test_refusals_are_counted_apart_from_answers_and_failures(self) -> None:
         numbers = itertools.count()
 
         async def ask() -> None:
+            await asyncio.sleep(0.01)
             if next(numbers) % 2:
                 raise OverloadedError("full")
 
-        answers = asyncio.run(send_at(200, ask, seconds=0.5))
+        answers = virtual_time.run(send_at(200, ask, seconds=0.5))
         assert answers.failed == 0
+        assert len(answers.latencies) > 40
         assert abs(len(answers.latencies) - len(answers.refused)) <= 1
-        assert max(answers.refused) < 0.2
+        assert answers.refused == pytest.approx([0.01] * len(answers.refused))

@@ -1,33 +1,29 @@
-"""The benchmark's own parts: the work, the load, and the report over known numbers."""
+"""The benchmark's report, and its count of calls that waited for the batcher, over known numbers."""
 
 from __future__ import annotations
 
 import json
-import os
-import time
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
+from tests.support.clocks import ManualClock
 from tuwen_build.traffic import Answers
-from tuwen_loadtest._usage import usage_of
 from tuwen_loadtest.bench._report import write_report
 from tuwen_loadtest.bench._results import Lone, Results, Round, Saturated, Start, Step, Timing
+from tuwen_loadtest.bench._waits import Waits, count_waits
 
 RATES = {"images": 20.0, "texts": 180.0}
 
 
-class TestMeasuring:
-    def test_what_a_process_used_grows(self) -> None:
-        before = usage_of(os.getpid())
-        end = time.process_time() + 0.2
-        while time.process_time() < end:
-            pass
-        assert usage_of(os.getpid()).cpu_seconds - before.cpu_seconds >= 0.15
-        assert before.memory_mib > 10
+def test_calls_of_over_400_ms_have_waited_for_the_batcher() -> None:
+    clock, seconds = ManualClock(), iter([0.01, 0.52, 0.39, 0.41, 0.02])
+    waits = count_waits(lambda: clock.pause(next(seconds)), 5, clock=clock.now)
+    assert (waits.calls, waits.waited, waits.longest) == (5, 2, pytest.approx(0.52))
 
 
-def test_the_report_says_what_the_numbers_say(tmp_path: Path) -> None:
+def test_the_report_shows_medians_spreads_and_ratios(tmp_path: Path) -> None:
     def timing(batch: int, rate: float) -> Timing:
         return Timing(rate, batch / rate, 0.02)
 
@@ -65,6 +61,7 @@ def test_the_report_says_what_the_numbers_say(tmp_path: Path) -> None:
             "transformers": {"images": [9.0] * 3, "texts": [60.0] * 3, "texts padded to 52": [36.0, 36.0, 18.0]},
         },
         {"tuwen": {"640x480": 200.0}, "plain Pillow": {"640x480": 190.0}},
+        {"1 text": Waits(1000, 3, 0.51), "32 images": Waits(200, 0, 0.08)},
     )
     write_report("a model", results, tmp_path)
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
@@ -75,6 +72,8 @@ def test_the_report_says_what_the_numbers_say(tmp_path: Path) -> None:
         in report
     )
     assert "| 1 x | fp32 images | 90% | 8.0 | 1000 ms | 1000 ms | 10% | 10 ms |" in report
+    assert "| 1 text | 3 in 1000 | 510 ms |" in report
+    assert "| 32 images | 0 in 200 | 80 ms |" in report
     assert "A cached text, p50 and p99: fp32 14.00 and 14.00 ms" in report
     assert "at most fp32 images 20 ms, fp32 texts 20 ms" in report
     written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))

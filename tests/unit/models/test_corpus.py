@@ -1,4 +1,4 @@
-"""What fuzzing found worth keeping, once more through the cores that see untrusted bytes."""
+"""The inputs that fuzzing found worth keeping, given to the code that reads untrusted bytes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.faults.fuzz import CORPUS, TARGETS
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_the_corpus_is_taken_or_refused(name: str) -> None:
+def test_fuzzing_findings_are_accepted_or_rejected(name: str) -> None:
     files = sorted((CORPUS / name).iterdir())
     assert len(files) > 20
     check = TARGETS[name]()

@@ -1,4 +1,4 @@
-"""What Triton may ask of the Python models, in any grouping: hypothesis looks for requests that get a wrong answer."""
+"""The Python models answer each item as if it were alone, however Triton groups requests; hypothesis finds groups."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.faults.images import good_images
+from tuwen_build.assembly import write_python_models
+from tuwen_build.checkpoints import open_checkpoint
 from tuwen_build.configs import read_config
+from tuwen_build.options import BuildOptions
+from tuwen_build.render import templates
 from tuwen_build.staged import staged_module
 
 SOME = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -26,7 +30,7 @@ FINGERPRINTED = {"fingerprint", "status"}
 
 @dataclass
 class Request:
-    """One of Triton's, as its Python backend hands it to a model."""
+    """A request, as Triton's Python backend passes it to a model."""
 
     items: list[bytes]
     wants_status: bool
@@ -36,7 +40,7 @@ class Request:
 
 
 class Metrics:
-    """A family that counts nothing."""
+    """A stand-in for Triton's metric families that counts nothing."""
 
     COUNTER = HISTOGRAM = 0
 
@@ -44,9 +48,17 @@ class Metrics:
         self.Metric = lambda **_: SimpleNamespace(increment=lambda _: None, observe=lambda _: None)
 
 
+@pytest.fixture(scope="module")
+def folder(minimal_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python models as the build step writes them."""
+    folder = tmp_path_factory.mktemp("models")
+    write_python_models(folder, open_checkpoint(str(minimal_checkpoint)), BuildOptions())
+    return folder
+
+
 @pytest.fixture
-def models(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Both Python models of a built repository, with what they import from Triton."""
+def models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """Both Python models, with a stand-in for the module that they import from Triton."""
     utilities: Any = ModuleType("triton_python_backend_utils")
     utilities.Tensor = lambda name, array: (name, array)
     utilities.InferenceResponse = lambda outputs=(), error=None: SimpleNamespace(outputs=dict(outputs), error=error)
@@ -59,13 +71,13 @@ def models(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[s
     )
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utilities)
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        monkeypatch.setenv(variable, "1")  # which the model would set for good
+        monkeypatch.setenv(variable, "1")  # the model sets missing ones for the whole process
     made = {}
     with warnings.catch_warnings():
         for kind, name in (("text", "text_tokenization"), ("image", "image_preprocessing")):
-            config = read_config(repository / name / "config.pbtxt")
+            config = read_config(templates() / name / "config.pbtxt")
             parameters = {key: {"string_value": value.string_value} for key, value in config.parameters.items()}
-            with staged_module(repository / name / "1", "model") as module:
+            with staged_module(folder / name / "1", "model") as module:
                 made[kind] = module.TritonPythonModel()
                 made[kind].initialize({"model_config": json.dumps({"parameters": parameters})})
         yield made
@@ -81,7 +93,7 @@ def requests_of(items: st.SearchStrategy[bytes]) -> st.SearchStrategy[list[Reque
     return st.lists(st.builds(Request, st.lists(items, min_size=1, max_size=5), st.booleans()), min_size=1, max_size=6)
 
 
-def check(model: Any, kind: str, requests: list[Request]) -> None:
+def assert_each_is_answered_as_if_alone(model: Any, kind: str, requests: list[Request]) -> None:
     responses = model.execute(requests)
     assert len(responses) == len(requests)
     for request, response in zip(requests, responses, strict=True):
@@ -97,7 +109,7 @@ def check(model: Any, kind: str, requests: list[Request]) -> None:
         assert response.outputs.keys() == alone.outputs.keys() >= FINGERPRINTED
         for name, found in response.outputs.items():
             assert len(found) == len(request.items), name
-            padded = np.zeros_like(found)  # to the longest text of all requests, not of this one
+            padded = np.zeros_like(found)  # texts are padded to the longest of all requests
             padded[..., : alone.outputs[name].shape[-1]] = alone.outputs[name]
             read = response.outputs["attention_mask"] != 0 if name == "input_ids" else True
             assert ((found == padded) | np.logical_not(read)).all(), name
@@ -106,10 +118,10 @@ def check(model: Any, kind: str, requests: list[Request]) -> None:
 @SOME
 @given(requests=requests_of(TEXTS))
 def test_every_text_is_answered_as_if_it_were_alone(models: dict[str, Any], requests: list[Request]) -> None:
-    check(models["text"], "text", requests)
+    assert_each_is_answered_as_if_alone(models["text"], "text", requests)
 
 
 @SOME
 @given(requests=requests_of(IMAGES))
 def test_every_image_is_answered_as_if_it_were_alone(models: dict[str, Any], requests: list[Request]) -> None:
-    check(models["image"], "image", requests)
+    assert_each_is_answered_as_if_alone(models["image"], "image", requests)

@@ -1,4 +1,4 @@
-"""The image preprocessing core: equal to the reference, and shut to what it must not decode."""
+"""The image preprocessing core: equals the reference, and rejects what it must not decode."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def encode(image: Image.Image, image_format: str = "PNG", **options: Any) -> byt
     return encoded.getvalue()
 
 
-def reason(data: bytes, **limits: int) -> str:
+def rejection(data: bytes, **limits: int) -> str:
     with pytest.raises(ImageError) as caught:
         Preprocessor(32, limits=ImageLimits(**limits)).pixel_values(data)
     assert str(caught.value).startswith(caught.value.reason + ": ")
@@ -46,11 +46,11 @@ def test_pixels_are_resized_then_converted(name: str) -> None:
 
 
 class TestCrop:
-    """CLIP's own rules: the shortest edge fits, the centre stays."""
+    """CLIP's own rules: resize the shortest edge, then crop the centre."""
 
     @pytest.mark.filterwarnings("ignore:Palette images")
     @pytest.mark.parametrize("name", awkward_images())
-    def test_pixels_are_those_of_the_reference(self, name: str) -> None:
+    def test_pixels_equal_the_reference(self, name: str) -> None:
         data = awkward_images()[name]
         expected = reference_pixels(data, Preprocessing(48, "crop", (0, 0, 0), (1, 1, 1)))
         np.testing.assert_array_equal(Preprocessor(48, resize="crop").pixel_values(data), expected)
@@ -64,59 +64,59 @@ class TestCrop:
         expected = reference_pixels(data, Preprocessing(48, "crop", (0, 0, 0), (1, 1, 1)))
         np.testing.assert_array_equal(Preprocessor(48, resize="crop").pixel_values(data), expected)
 
-    def test_a_needle_does_not_become_a_wall(self) -> None:
+    def test_rejects_an_image_that_would_be_resized_to_a_huge_one(self) -> None:
         """60,000 x 1 pixels would be resized to 224 x 13,440,000."""
         needle = encode(Image.new("L", (60_000, 1)))
         with pytest.raises(ImageError, match="60000x1 is so narrow that it would be resized to 224x13440000"):
             Preprocessor(224, resize="crop").pixel_values(needle)
         assert Preprocessor(224).pixel_values(needle).shape == (3, 224, 224)
 
-    def test_other_ways_are_refused(self) -> None:
+    def test_rejects_unknown_choices(self) -> None:
         with pytest.raises(ValueError, match="'squash' or 'crop'"):
             Preprocessor(8, resize="stretch")
 
 
-def test_bad_bytes_have_a_reason() -> None:
+def test_rejects_bad_bytes_with_a_reason() -> None:
     photograph = sample("cat.jpg").read_bytes()
-    assert reason(b"") == "empty"
-    assert reason(b"no image") == "unsupported_format"
-    assert reason(photograph[: len(photograph) // 2]) == "corrupt"
-    assert reason(photograph, max_bytes=1000) == "too_many_bytes"
-    assert reason(photograph, max_pixels=1000) == "too_many_pixels"
+    assert rejection(b"") == "empty"
+    assert rejection(b"no image") == "unsupported_format"
+    assert rejection(photograph[: len(photograph) // 2]) == "corrupt"
+    assert rejection(photograph, max_bytes=1000) == "too_many_bytes"
+    assert rejection(photograph, max_pixels=1000) == "too_many_pixels"
 
 
-def test_formats_outside_the_list_stay_shut() -> None:
-    assert reason(encode(Image.new("RGB", (8, 8)), "PPM")) == "unsupported_format"
-    assert reason(encode(Image.new("RGB", (8, 8)), "ICO")) == "unsupported_format"
+def test_rejects_formats_outside_the_list() -> None:
+    assert rejection(encode(Image.new("RGB", (8, 8)), "PPM")) == "unsupported_format"
+    assert rejection(encode(Image.new("RGB", (8, 8)), "ICO")) == "unsupported_format"
 
 
 def test_pixels_are_counted_before_they_are_decoded() -> None:
     """A PNG header may claim any size; it must not become gigabytes."""
-    assert reason(huge_png()) == "too_many_pixels"
+    assert rejection(huge_png()) == "too_many_pixels"
 
 
-def test_frames_are_limited() -> None:
+def test_rejects_too_many_frames() -> None:
     frames = [Image.new("L", (4, 4), shade) for shade in range(20)]
     animation = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    assert reason(animation, max_frames=10) == "too_many_frames"
+    assert rejection(animation, max_frames=10) == "too_many_frames"
     assert Preprocessor(8, limits=ImageLimits(max_frames=20)).pixel_values(animation).shape == (3, 8, 8)
 
 
-def test_a_compressed_text_chunk_is_no_way_around_the_limits() -> None:
+def test_a_compressed_text_chunk_counts_against_the_limits() -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("comment", "x" * 70_000_000, zip=True)
-    assert reason(encode(Image.new("L", (4, 4)), pnginfo=info)) == "corrupt"
+    assert rejection(encode(Image.new("L", (4, 4)), pnginfo=info)) == "corrupt"
 
 
 class TestDisplayRules:
-    """`display` sees what a person sees; on plain photographs it changes nothing."""
+    """Under `display` an image looks as in a viewer. Plain photographs stay the same."""
 
-    def test_plain_photographs_are_the_same(self) -> None:
+    def test_plain_photographs_stay_the_same(self) -> None:
         data = sample("coffee.jpg").read_bytes()
         shown = Preprocessor(64, rules="display").pixel_values(data)
         np.testing.assert_array_equal(shown, Preprocessor(64).pixel_values(data))
 
-    def test_the_camera_is_held_upright(self) -> None:
+    def test_applies_the_orientation_of_the_camera(self) -> None:
         exif = Image.Exif()
         exif[0x0112] = 3  # upside down
         image = Image.new("L", (64, 64))
@@ -125,16 +125,16 @@ class TestDisplayRules:
         assert Preprocessor(64).pixel_values(data)[0, 0, 0] == 255
         assert Preprocessor(64, rules="display").pixel_values(data)[0, 0, 0] == 0
 
-    def test_transparent_is_white(self) -> None:
+    def test_shows_transparency_as_white(self) -> None:
         data = encode(Image.new("RGBA", (8, 8), (10, 20, 30, 0)))
         assert Preprocessor(8, rules="display").pixel_values(data).min() == 255
 
-    def test_sixteen_bits_are_scaled(self) -> None:
+    def test_scales_sixteen_bits(self) -> None:
         data = encode(Image.frombytes("I;16", (8, 8), b"\x00\x80" * 64))
         assert (Preprocessor(8).pixel_values(data) == 255).all()
         assert (Preprocessor(8, rules="display").pixel_values(data) == 128).all()
 
-    def test_other_rules_are_refused(self) -> None:
+    def test_rejects_unknown_choices(self) -> None:
         with pytest.raises(ValueError, match="'reference' or 'display'"):
             Preprocessor(8, rules="guess")
 
@@ -145,7 +145,7 @@ class TestScaledJpegs:
     @pytest.mark.parametrize("resize", ["squash", "crop"])
     @pytest.mark.parametrize("rules", ["reference", "display"])
     @pytest.mark.parametrize("name", ["cat.jpg", "coffee.jpg", "astronaut.jpg", "rocket.jpg"])
-    def test_a_large_one_is_nearly_the_same(self, name: str, rules: str, resize: str) -> None:
+    def test_a_large_jpeg_is_nearly_the_same(self, name: str, rules: str, resize: str) -> None:
         data = sample(name).read_bytes()
         full, scaled = (
             Preprocessor(32, resize, rules, jpeg_decoding=decoding).pixel_values(data).astype(int)
@@ -154,7 +154,7 @@ class TestScaledJpegs:
         assert 0 < np.abs(full - scaled).mean() < 3
         assert np.corrcoef(full.ravel(), scaled.ravel())[0, 1] > 0.998
 
-    def test_one_below_four_times_the_side_is_the_same(self) -> None:
+    def test_a_jpeg_below_four_times_the_side_is_the_same(self) -> None:
         with Image.open(sample("cat.jpg")) as cat:
             data = encode(cat.resize((127, 200)), "JPEG")
         assert np.array_equal(self.full.pixel_values(data), self.scaled.pixel_values(data))
@@ -165,6 +165,6 @@ class TestScaledJpegs:
                 data = encode(cat, image_format)
                 assert np.array_equal(self.full.pixel_values(data), self.scaled.pixel_values(data))
 
-    def test_other_ways_are_refused(self) -> None:
+    def test_rejects_unknown_choices(self) -> None:
         with pytest.raises(ValueError, match="JPEG decoding must be 'full' or 'scaled', not 'fast'"):
             Preprocessor(32, jpeg_decoding="fast")

@@ -1,4 +1,7 @@
-"""The tokenizer core: the originals' ids, padding, truncation."""
+"""The tokenizer core: the originals' ids, padding, truncation.
+
+The ids of open_clip need its vocabulary: see `tests/service/test_reference_tokens.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ import numpy as np
 import pytest
 from transformers import BertTokenizer
 
-from tests.support.checkpoints import run_reference
 from tests.support.models import model_module
+from tests.support.repositories import write_short_clip_vocabulary
 from tuwen_build.samples import SampleText, awkward_texts, vocabulary
 
 tokens = model_module("text_tokenization", "tokens")
@@ -28,17 +31,11 @@ def tokenizer() -> Any:
 
 
 @pytest.fixture(scope="module")
-def clip_vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clip")
-    run_reference("open_clip_reference.py", "vocabulary", str(folder))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def clip_tokenizer(clip_vocabulary: Path) -> Any:
-    ids = json.loads((clip_vocabulary / "vocab.json").read_text(encoding="utf-8"))
-    merges = (clip_vocabulary / "merges.txt").read_text(encoding="utf-8").splitlines()
-    return tokens.TextTokenizer(byte_pairs.ClipBytePairs(ids, merges), context_length=77)
+def byte_vocabulary(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, int], list[str]]:
+    """A short vocabulary of byte pairs, and the lines of its ``merges.txt``."""
+    folder = write_short_clip_vocabulary(tmp_path_factory.mktemp("vocabulary"))
+    ids = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    return ids, (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
 
 
 def assert_ids(tokenizer: Any, text: str, expected: list[int]) -> None:
@@ -50,39 +47,34 @@ def assert_ids(tokenizer: Any, text: str, expected: list[int]) -> None:
 
 class TestIds:
     @TEXTS
-    def test_chinese_clip_like_cn_clip(self, tokenizer: Any, text: SampleText) -> None:
+    def test_chinese_clip_gives_the_ids_of_cn_clip(self, tokenizer: Any, text: SampleText) -> None:
         ids = text.token_ids["chinese_clip_wordpiece"]
         assert_ids(tokenizer, text.text, [101, *ids[:50], 102])
         assert tokenizer.encode([text.text]).truncated[0] == (len(ids) > 50)
 
     @TEXTS
-    def test_clip_like_open_clip(self, clip_tokenizer: Any, text: SampleText) -> None:
-        ids = text.token_ids["clip_bpe"]
-        assert_ids(clip_tokenizer, text.text, [49406, *ids[:75], 49407])
-        assert clip_tokenizer.encode([text.text]).truncated[0] == (len(ids) > 75)
-
-    @TEXTS
     @pytest.mark.parametrize("lowercase", [True, False])
-    def test_taiyi_like_transformers(self, text: SampleText, lowercase: bool) -> None:
+    def test_taiyi_gives_the_ids_of_transformers(self, text: SampleText, lowercase: bool) -> None:
         rules = wordpiece.BertWordPiece(VOCABULARY, lowercase=lowercase)
         theirs = BertTokenizer(vocab=VOCABULARY, do_lower_case=lowercase)
         expected = theirs(text.text, truncation=True, max_length=77, split_special_tokens=True)["input_ids"]
         assert_ids(tokens.TextTokenizer(rules, context_length=77), text.text, expected)
 
-    def test_special_tokens_that_a_user_types_are_text(self, tokenizer: Any, clip_tokenizer: Any) -> None:
+    def test_special_tokens_that_a_user_types_are_text(
+        self, tokenizer: Any, byte_vocabulary: tuple[dict[str, int], list[str]]
+    ) -> None:
         taiyi = wordpiece.BertWordPiece(VOCABULARY, lowercase=True)
         assert not {100, 101, 102, 103} & set(taiyi.token_ids(["[SEP][CLS][MASK][UNK]"])[0])
         assert tokenizer.encode(["[SEP][CLS]"]).input_ids[0].tolist().count(102) == 1
-        assert clip_tokenizer.encode(["<|endoftext|> cat"]).input_ids[0].tolist().count(49407) == 1
+        clip = byte_pairs.ClipBytePairs(*byte_vocabulary)
+        assert clip.end not in clip.token_ids(["<|endoftext|> cat"])[0]
 
-    def test_merges_of_any_release(self, clip_vocabulary: Path) -> None:
+    def test_byte_pairs_are_merged_in_order(self, byte_vocabulary: tuple[dict[str, int], list[str]]) -> None:
         """Some releases of merges.txt name another file in their first line, and go on after the last merge."""
-        ids = json.loads((clip_vocabulary / "vocab.json").read_text(encoding="utf-8"))
-        merges = (clip_vocabulary / "merges.txt").read_text(encoding="utf-8").splitlines()
-        english = next(text for text in awkward_texts() if text.name == "english")
-        for lines in (merges[1:], ['"bpe_simple_vocab_16e6.txt#version: 0.2', *merges[1:], "no token</w>"]):
-            rules = byte_pairs.ClipBytePairs(ids, lines)
-            assert rules.token_ids([english.text]) == [list(english.token_ids["clip_bpe"])]
+        ids, merges = byte_vocabulary
+        expected = [[ids["cat</w>"], ids["do"], ids["g</w>"]]]
+        for lines in (merges, merges[1:], ['"bpe_simple_vocab_16e6.txt#version: 0.2', *merges[1:], "no token</w>"]):
+            assert byte_pairs.ClipBytePairs(ids, lines).token_ids(["Cat DOG"]) == expected
 
     def test_quotes_are_straightened_on_request(self) -> None:
         straight = wordpiece.ChineseClipWordPiece(VOCABULARY, straighten_quotes=True)
@@ -99,7 +91,7 @@ class TestPadding:
         assert encoded.attention_mask.sum(axis=1).tolist() == [3, min(characters, 50) + 2]
         assert encoded.truncated.tolist() == [False, characters > 50]
 
-    def test_no_texts_are_no_rows(self, tokenizer: Any) -> None:
+    def test_no_texts_give_no_rows(self, tokenizer: Any) -> None:
         assert tokenizer.encode([]).input_ids.shape == (0, 52)
 
     def test_unmasked_texts_attend_to_all_their_padding(self) -> None:
@@ -111,7 +103,7 @@ class TestPadding:
         assert encoded.input_ids[0, 3:].max() == 0
 
 
-def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+def test_rejects_an_unknown_kind(tmp_path: Path) -> None:
     settings = {"kind": "guess", "rules": {}, "context_length": 52, "unmasked": False}
     (tmp_path / "tokenizer.json").write_text(json.dumps(settings))
     with pytest.raises(ValueError, match="unknown tokenizer kind 'guess'"):

@@ -1,4 +1,4 @@
-"""A fixture that runs a test once with each client, on the in-memory fake."""
+"""Fixtures of the SDK's tests: both clients on the in-memory fake, and a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -7,13 +7,23 @@ from typing import Any
 import pytest
 
 from tests.support.blocking import Blocking, Make
+from tests.support.clocks import ManualClock
 from tuwen import AsyncClient, Client
 from tuwen.testing import AsyncFakeTransport, FakeTransport
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
+    """The clock of the SDK's deadlines and pauses, for this test."""
+    manual = ManualClock()
+    for name in ("now", "pause", "async_pause"):
+        monkeypatch.setattr(f"tuwen._clock.{name}", getattr(manual, name))
+    return manual
+
+
 @pytest.fixture(params=["sync", "async"])
 def make(request: pytest.FixtureRequest) -> Make:
-    """Makes a `Client`, or an `AsyncClient` that is called like one, on a fake transport."""
+    """A function that makes a `Client`, or an `AsyncClient` that is called like one, on a fake transport."""
 
     def sync(fake: FakeTransport, **options: Any) -> Client:
         return Client(transport=fake, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
+import threading
 from collections.abc import AsyncIterator, Hashable
 from typing import Any
 
@@ -21,6 +22,7 @@ from tuwen import (
     ModelCard,
     RetryPolicy,
     ServerUnavailableError,
+    _images,
 )
 from tuwen._requests import InferRequest, InferResponse
 from tuwen.testing import AsyncFakeTransport, FakeTransport
@@ -118,22 +120,24 @@ def test_an_error_cancels_the_other_requests_and_is_the_only_one() -> None:
     asyncio.run(scenario(), debug=True)
 
 
-def test_the_loop_runs_on_while_images_are_encoded() -> None:
+def test_the_loop_runs_on_while_images_are_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoding, may_end = threading.Event(), threading.Event()
+    encode = _images._encode
+
+    def waits(image: Image.Image) -> bytes:
+        encoding.set()
+        assert may_end.wait(30), "the event loop stood still while an image was encoded"
+        return encode(image)
+
+    monkeypatch.setattr("tuwen._images._encode", waits)
+
     async def scenario() -> None:
-        image = Image.effect_noise((3000, 3000), 80)
-        ticks = 0
-
-        async def tick() -> None:
-            nonlocal ticks
-            while True:
-                await asyncio.sleep(0.005)
-                ticks += 1
-
         async with AsyncClient(transport=AsyncFakeTransport()) as clip:
-            ticking = asyncio.create_task(tick())
-            await clip.embed_images([image] * 4)
-            ticking.cancel()
-        assert ticks >= 3
+            call = asyncio.create_task(clip.embed_images([Image.new("RGB", (4, 4))]))
+            await _until(encoding.is_set)
+            assert not call.done()
+            may_end.set()
+            assert (await call).shape == (1, 512)
 
     asyncio.run(scenario())
 
@@ -215,10 +219,11 @@ class TestStreams:
             stream = clip.stream_texts((str(number) for number in range(10**9)), window=96)
             first = asyncio.ensure_future(anext(stream))
             await _until(lambda: transport.on_the_way == 3)
-            await asyncio.sleep(0.01)
-            assert transport.on_the_way == 3
+            for _ in range(100):  # turns of the loop, in which more would be sent
+                await asyncio.sleep(0)
             transport.may_answer.set()
             assert (await first).index == 0
+            assert transport.most == 3
             transport.may_answer.clear()
             await stream.aclose()  # type: ignore[attr-defined]
             assert transport.on_the_way == 0

@@ -1,22 +1,26 @@
-"""The log of tritonserver: kept whatever becomes of its file."""
+"""tritonserver's log is read to its end, whatever happens to the file that it is written to."""
 
 from __future__ import annotations
 
 import io
 from pathlib import Path
 
+import pytest
+
+from tuwen_build.server import is_problem
 from tuwen_build.server._log import LogFollower
 
 
-def test_every_line_goes_to_the_file_and_to_whoever_asked(tmp_path: Path) -> None:
+def test_every_line_goes_to_the_file_and_to_the_callback(tmp_path: Path) -> None:
     seen: list[str] = []
     LogFollower(io.StringIO("one\ntwo\n"), tmp_path / "log", seen.append).close()
     assert seen == ["one", "two"]
     assert (tmp_path / "log").read_text(encoding="utf-8") == "one\ntwo\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
 def test_a_full_disk_costs_lines_of_the_file_and_nothing_else() -> None:
-    """Were the reading to end there, tritonserver would stand still as soon as its pipe is full."""
+    """If the reading ended, tritonserver would wait for ever as soon as its pipe is full."""
     seen: list[str] = []
     follower = LogFollower(io.StringIO("one\ntwo\n"), Path("/dev/full"), seen.append)
     follower.close()
@@ -34,3 +38,18 @@ def test_a_file_that_was_rotated_away_is_made_anew(tmp_path: Path) -> None:
     LogFollower(io.StringIO("one\ntwo\nthree\n"), file, rotate).close()
     assert (tmp_path / "log.1").read_text(encoding="utf-8") == "one\n"
     assert file.read_text(encoding="utf-8") == "two\nthree\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ('E0101 01:02:03.000 17 model.cc:1] "failed to load"', True),
+        ("error: creating server: Internal", True),
+        ("Signal (11) received.", True),
+        ("Signal (15) received.", False),  # SIGTERM, which is how we stop it
+        ("I0101 01:02:03.000 17 server.cc:1] started", False),
+        ("E0101 01:02:03.000 17 cuda.cc:1] CudaDriverHelper has not been initialized", False),
+    ],
+)
+def test_errors_are_problems_but_for_those_of_a_machine_without_a_gpu(line: str, problem: bool) -> None:
+    assert is_problem(line) == problem

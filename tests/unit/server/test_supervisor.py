@@ -1,4 +1,4 @@
-"""Starting a server again, and when to give up: with a server that only plays its part."""
+"""How often and after which pauses a server is started again, with an object that only plays a server."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Any, cast
 
 import pytest
 
+from tests.support.stand_in import HurriedClock
 from tuwen_build.errors import ServeError, SharedMemoryError
 from tuwen_build.server import supervise
 
+FULL = SharedMemoryError("/dev/shm is full")
+
 
 class Patient:
-    """A server with troubles; each restart does what it is told to."""
+    """A server with troubles. Each restart has the next of the given outcomes."""
 
     def __init__(self, *restarts: Exception | None) -> None:
         self.restarts: deque[Exception | None] = deque(restarts)
@@ -20,7 +23,7 @@ class Patient:
 
     def trouble(self) -> str | None:
         if not self.ill:
-            raise KeyboardInterrupt  # well again, which is all that is asked here
+            raise KeyboardInterrupt  # the server is well again, and the test is over
         return "it died"
 
     def restart(self) -> None:
@@ -30,26 +33,34 @@ class Patient:
         self.ill = False
 
 
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    taken: list[float] = []
-    monkeypatch.setattr("tuwen_build.server._supervisor.time.sleep", taken.append)
-    return taken
-
-
-def test_one_that_does_not_start_is_tried_again_after_longer_and_longer_pauses(pauses: list[float]) -> None:
+def test_the_pauses_between_failed_starts_double_up_to_half_a_minute(clock: HurriedClock) -> None:
     said: list[str] = []
-    full = SharedMemoryError("/dev/shm is full")
+    patient = Patient(*[FULL] * 6, None)
     with pytest.raises(KeyboardInterrupt):
-        supervise(cast("Any", Patient(full, full, None)), restarts=3, say=said.append)
-    assert [pause for pause in pauses if pause > 1] == [2.0, 4.0]
+        supervise(cast("Any", patient), restarts=7, say=said.append, clock=clock)
+    assert [pause for pause in clock.pauses if pause > 1] == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
     assert said[0] == "it died\nstarting again"
-    assert said[1] == said[2] == "/dev/shm is full\nstarting again"
-    assert said[3].startswith("ready again")
+    assert said[1:7] == ["/dev/shm is full\nstarting again"] * 6
+    assert said[7].startswith("ready again")
 
 
-def test_after_too_many_tries_the_last_trouble_is_told(pauses: list[float]) -> None:
-    full = SharedMemoryError("/dev/shm is full")
+def test_after_too_many_tries_the_last_trouble_is_told(clock: HurriedClock) -> None:
     with pytest.raises(ServeError, match=r"/dev/shm is full \(2 restarts within ten minutes have not mended it\)"):
-        supervise(cast("Any", Patient(full, full)), restarts=2, say=lambda _: None)
-    assert pauses
+        supervise(cast("Any", Patient(FULL, FULL)), restarts=2, say=lambda _: None, clock=clock)
+
+
+def test_without_restarts_the_first_trouble_is_told(clock: HurriedClock) -> None:
+    with pytest.raises(ServeError, match="^it died$"):
+        supervise(cast("Any", Patient()), restarts=0, say=lambda _: None, clock=clock)
+
+
+def test_restarts_of_more_than_ten_minutes_ago_do_not_count(clock: HurriedClock) -> None:
+    patient = Patient(FULL, FULL, FULL, None)
+
+    def a_long_time_passes() -> None:
+        clock.now += 601
+
+    clock.on_sleep = a_long_time_passes
+    with pytest.raises(KeyboardInterrupt):
+        supervise(cast("Any", patient), restarts=1, say=lambda _: None, clock=clock)
+    assert not patient.restarts

@@ -1,6 +1,7 @@
 """Makes the originals importable: cn-clip and open_clip need torchvision, which must not be beside the project.
 
-Import this before either, with the environment `originals` (``tests/environments.sh originals``) on ``PYTHONPATH``.
+Import this module before cn_clip or open_clip, with the environment `originals` (``tests/environments.sh originals``)
+on ``PYTHONPATH``.
 """
 
 from __future__ import annotations

@@ -1,0 +1,86 @@
+"""How many calls of a single caller wait for Triton's batcher.
+
+With a queue policy, the batcher of Triton 2.51 is not told that a model became free, and may look at its queue only
+half a second later. The tiny model computes any of these calls in a fraction of that, so that a call of over 400 ms is
+one that waited.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+from tuwen import Client
+from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_build.traffic import photographs, queries
+
+__all__ = ["WAIT", "Waits", "count_waits", "measure_waits"]
+
+WAIT = 0.4
+"""Seconds that only a call which waited for the batcher takes."""
+_TEXTS, _IMAGES = (2, 8, 64), (16, 32)
+_LONE = 5  # times as many calls with a single text
+_SIZE = (64, 64)
+
+
+@dataclass(frozen=True)
+class Waits:
+    """The calls of one kind.
+
+    Attributes:
+        calls: how many were made.
+        waited: how many of them took longer than `WAIT`.
+        longest: seconds of the slowest call.
+    """
+
+    calls: int
+    waited: int
+    longest: float
+
+
+def count_waits(ask: Callable[[], object], calls: int, *, clock: Callable[[], float] = time.perf_counter) -> Waits:
+    """Make calls, one after the other, and count those that waited.
+
+    Args:
+        ask: makes one call.
+        calls: how many to make.
+        clock: tells the time in seconds; tests pass their own.
+    """
+    taken = []
+    for _ in range(calls):
+        start = clock()
+        ask()
+        taken.append(clock() - start)
+    return Waits(calls, sum(seconds > WAIT for seconds in taken), max(taken))
+
+
+def measure_waits(repository: Path, calls: int) -> Mapping[str, Waits]:
+    """Serve a repository of the tiny model as it was built, and measure every kind of call.
+
+    Args:
+        repository: what `tuwen build` made.
+        calls: how many of each kind of call with several items; five times as many with a single text.
+    """
+    texts = iter(queries(calls * (_LONE + sum(_TEXTS))))
+    [photo] = photographs(1, size=_SIZE)
+    with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server, Client(server.grpc_url) as clip:
+
+        def embed_texts(count: int) -> None:
+            clip.embed_texts(list(islice(texts, count)))
+
+        def embed_images(count: int) -> None:
+            clip.embed_images([photo] * count)
+
+        found = {
+            "the same text again": count_waits(lambda: clip.embed_texts(["一只猫又来了"]), _LONE * calls),
+            "1 text": count_waits(partial(embed_texts, 1), _LONE * calls),
+        }
+        for count in _TEXTS:
+            found[f"{count} texts"] = count_waits(partial(embed_texts, count), calls)
+        for count in _IMAGES:
+            found[f"{count} images"] = count_waits(partial(embed_images, count), calls)
+        return found

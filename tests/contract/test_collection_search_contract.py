@@ -1,0 +1,119 @@
+"""How collections are searched, and what they refuse: with either client, on each kind of store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.collections import Open, found, picture, write
+from tuwen import Client, EmbeddingSpaceError, InvalidItemsError
+from tuwen.testing import FakeTransport
+from tuwen_search import Collection, CollectionNotFoundError, Query, QueryError, StoreError
+from tuwen_search.errors import SourceError
+from tuwen_search.sources import Found, Source
+from tuwen_search.store import MilvusStore
+
+
+def test_weighs_texts_pictures_and_what_is_not_wanted(opened: Open, tmp_path: Path) -> None:
+    write(tmp_path, **{f"p{number}": number for number in range(20)})
+    pictures = opened()
+    pictures.add(tmp_path)
+    with Client(transport=FakeTransport(embedding_dimension=32)) as clip:
+        text, other = clip.embed_texts(["猫", "狗"])
+        [image] = clip.embed_images([picture(3)])
+    query = Query("猫", image=picture(3), without=["狗"], text_weight=0.25)
+    results = pictures.search(query, limit=20)
+    wanted = 0.25 * text + 0.75 * image - 0.5 * other
+    wanted /= np.linalg.norm(wanted)
+    [hit] = [hit for hit in results.hits if hit.picture.name == "p3.png"]
+    assert hit.score == pytest.approx(float(wanted @ image), abs=1e-4)
+    assert hit.parts["猫"] == pytest.approx(float(text @ image), abs=1e-4)
+    assert hit.parts["狗"] == pytest.approx(float(other @ image), abs=1e-4)
+    scores = [hit.score for hit in results.hits]
+    assert scores == sorted(scores, reverse=True)
+    assert results.embedding_seconds > 0
+    assert results.store_seconds > 0
+    like = pictures.search(Query(like=hit.picture.id), limit=1)
+    assert found(like) == ["p3.png"]
+
+
+def test_pages_follow_each_other(opened: Open, tmp_path: Path) -> None:
+    write(tmp_path, **{f"p{number}": number for number in range(25)})
+    pictures = opened()
+    pictures.add(tmp_path)
+    every = found(pictures.search("猫", limit=25))
+    pages = [found(pictures.search("猫", limit=10, offset=offset)) for offset in (0, 10, 20)]
+    assert [len(page) for page in pages] == [10, 10, 5]
+    assert [name for page in pages for name in page] == every
+    assert found(pictures.search("猫", limit=10, offset=100)) == []
+    assert found(pictures.search("猫", where='name like "p1%"', limit=20)) == [
+        name for name in every if name.startswith("p1")
+    ]
+
+
+def test_refuses_another_model_by_name(opened: Open, tmp_path: Path) -> None:
+    opened().add(write(tmp_path, a=1))
+    with pytest.raises(EmbeddingSpaceError, match="collection pictures was made with fake") as raised:
+        opened(FakeTransport(embedding_dimension=32, fingerprint="1" * 32))
+    assert (raised.value.expected, raised.value.found) == ("0" * 32, "1" * 32)
+
+
+def test_notices_a_model_that_changes_meanwhile(opened: Open, tmp_path: Path) -> None:
+    fake = FakeTransport(embedding_dimension=32)
+    pictures = opened(fake)
+    pictures.add(write(tmp_path, a=1))
+    fake.card = FakeTransport(embedding_dimension=32, fingerprint="1" * 32).card
+    with pytest.raises(EmbeddingSpaceError):
+        pictures.search("猫")
+    with pytest.raises(EmbeddingSpaceError):
+        pictures.add(write(tmp_path, b=2))
+    assert pictures.count() == 1
+
+
+def test_refuses_queries_that_make_no_sense(opened: Open, tmp_path: Path) -> None:
+    pictures = opened()
+    pictures.add(write(tmp_path, a=1))
+    for query, options, said in (
+        ("", {}, "give a text, a picture, or both"),
+        (" \n", {}, "give a text"),
+        ("猫", {"limit": 0}, "a page has at least one picture"),
+        ("猫", {"offset": 16_384}, "ends before the 16,384th"),
+        ("猫", {"where": "width >"}, "the filter 'width >' cannot be used"),
+        ("猫", {"where": "colour == 3"}, "the filter 'colour == 3' cannot be used"),
+        (Query(like="f" * 32), {}, "no picture"),
+    ):
+        with pytest.raises(QueryError, match=said):
+            pictures.search(query, **options)
+    with pytest.raises(InvalidItemsError):
+        pictures.search(Query(image=b"no picture"))
+    with pytest.raises(SourceError, match="there is no"):
+        pictures.add(tmp_path / "nowhere")
+
+
+def test_names_a_collection_that_does_not_exist(opened: Open, store: MilvusStore) -> None:
+    with pytest.raises(CollectionNotFoundError, match="there is no collection pictures"):
+        opened(create=False)
+    with Client(transport=FakeTransport()) as clip, pytest.raises(QueryError, match="letters, digits and _"):
+        Collection.open("two words", clip, store=store, create=True)
+    assert "pictures" not in store.names()
+
+
+def test_refuses_a_file_with_another_suffix(tmp_path: Path) -> None:
+    with pytest.raises(QueryError, match=r"a file named \.db"):
+        MilvusStore(str(tmp_path / "collections.sqlite"))
+
+
+def test_names_a_store_that_does_not_answer() -> None:
+    with Client(transport=FakeTransport()) as clip, pytest.raises(StoreError, match="http://127.0.0.1:1"):
+        Collection.open("pictures", clip, store="http://127.0.0.1:1")
+
+
+def test_keeps_metadata_as_it_is(opened: Open) -> None:
+    told = {"作者": "李", "size": 3.5, "good": True}
+    pictures = opened()
+    pictures.add(Source("mine", lambda: iter([Found("a", "1", lambda: picture(1), told)])))
+    [hit] = pictures.search("猫").hits
+    assert json.dumps(dict(hit.picture.metadata), sort_keys=True) == json.dumps(told, sort_keys=True)

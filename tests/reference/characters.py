@@ -1,0 +1,43 @@
+"""The texts in which tokenizers are compared on every character of Unicode, and the ids that an original gives them."""
+
+from __future__ import annotations
+
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["assigned_characters", "every_character", "in_a_text", "write_ids"]
+
+
+def every_character() -> list[str]:
+    """Return every code point that a UTF-8 text can hold: all but the surrogates."""
+    return [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+
+
+def assigned_characters() -> list[str]:
+    """Return the characters of this Python's Unicode, without the code points for private use."""
+    return [character for character in every_character() if unicodedata.category(character) not in ("Cn", "Co")]
+
+
+def in_a_text(character: str) -> str:
+    """Return a text with the character amid letters, where its class decides how the text is split."""
+    return f"A{character}bΣ"
+
+
+def write_ids(path: Path, characters: Iterable[str], token_ids: Callable[[str], list[int]]) -> None:
+    """Save the ids that an original gives to the text of each character.
+
+    The file holds `codes` (int32, n), `lengths` (uint8, n), and `ids` (int32, the ids of all texts in a row).
+    """
+    codes, lengths, ids = [], [], []
+    for character in characters:
+        row = token_ids(in_a_text(character))
+        codes.append(ord(character))
+        lengths.append(len(row))
+        ids += row
+    np.savez_compressed(
+        path, codes=np.array(codes, np.int32), lengths=np.array(lengths, np.uint8), ids=np.array(ids, np.int32)
+    )

@@ -1,0 +1,134 @@
+"""A program that stands in for the tritonserver binary in tests of our supervision. It needs the standard library only.
+
+It takes tritonserver's arguments, writes log lines, starts child processes that look like the stubs of the Python
+backend, answers ``/v2/health/ready`` and ends at SIGTERM or SIGINT. It does not listen on the gRPC and metrics ports.
+
+The environment variable STAND_IN names a folder. The program reads ``behaviour.json`` in it again and again, and writes
+``events.jsonl``, a line for each event. `tests.support.stand_in` describes both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import Any
+
+_FOLDER = os.environ["STAND_IN"]
+_LOOP_SECONDS = 0.02
+_LONGEST_LIFE_SECONDS = 600  # if the tests are killed, nothing of this may stay for ever
+# The pipe has a writer as long as the child lives, so the child reads until somebody kills it.
+_STUB = ["-c", "while read -r line; do :; done"]
+
+
+def record(event: str, **details: Any) -> None:
+    """Append one event."""
+    with open(os.path.join(_FOLDER, "events.jsonl"), "a", encoding="utf-8") as file:
+        file.write(json.dumps({"event": event, **details}) + "\n")
+
+
+def starts() -> int:
+    """Return how often this program has been started before."""
+    try:
+        with open(os.path.join(_FOLDER, "events.jsonl"), encoding="utf-8") as file:
+            return sum('"event": "started"' in line for line in file)
+    except FileNotFoundError:
+        return 0
+
+
+def behaviour(start: int) -> dict[str, Any]:
+    """Return how to behave now: what is said of all starts, overridden by what is said of this one."""
+    with open(os.path.join(_FOLDER, "behaviour.json"), encoding="utf-8") as file:
+        said: dict[str, Any] = json.load(file)
+    of_this_start = said.pop("starts")
+    return {**said, **(of_this_start[start] if start < len(of_this_start) else {})}
+
+
+class Server:
+    """One run of the program."""
+
+    def __init__(self, arguments: list[str], start: int) -> None:
+        pairs = [argument.lstrip("-").split("=", 1) for argument in arguments if "=" in argument]
+        self._options = {pair[0]: pair[1] for pair in pairs}
+        self._prefix = next(pair[1].split("=")[1] for pair in pairs if "shm-region-prefix-name" in pair[1])
+        self._start = start
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._signals: list[int] = []
+
+    def run(self) -> int:
+        """Load, serve until a signal comes, and return the exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note)
+        now = behaviour(self._start)
+        for line in now["log"]:
+            print(line, flush=True)
+        sys.stdout.write("".join(f"I0000 a line of a flood: {number}\n" for number in range(now["flood"])))
+        sys.stdout.flush()
+        if now["exit_code"] is not None:
+            return int(now["exit_code"])
+        for number in range(now["segments"]):
+            with open(f"/dev/shm/{self._prefix}{number}", "wb") as file:
+                file.write(b"segment")
+        for instance in now["stubs"]:
+            print(f"I0000 model_lifecycle.cc:469] loading: {instance.rsplit('_', 2)[0]}:1", flush=True)
+            self._start_stub(instance)
+        listener = socket.create_server((self._options["http-address"], int(self._options["http-port"])))
+        print("I0000 grpc_server.cc:2558] Started GRPCInferenceService at " + self._options["grpc-port"], flush=True)
+        return self._serve(listener)
+
+    def _note(self, number: int, _: object) -> None:
+        self._signals.append(number)
+
+    def _start_stub(self, instance: str) -> None:
+        stub = os.path.join(self._options["backend-directory"], "python", "triton_python_backend_stub")
+        reader, writer = os.pipe()
+        command = [stub, *_STUB, instance]
+        self._children[instance] = subprocess.Popen(command, executable="/bin/sh", stdin=reader, pass_fds=[writer])
+        os.close(reader)
+        os.close(writer)
+
+    def _serve(self, listener: socket.socket) -> int:
+        while True:
+            now = behaviour(self._start)
+            while self._signals:
+                name = signal.Signals(self._signals.pop(0)).name
+                record(name)
+                if not (name == "SIGTERM" and now["ignores_sigterm"]):
+                    for child in self._children.values():
+                        child.kill()
+                        child.wait()
+                    record("ended")
+                    return 0
+            if now["lose"] in self._children:  # like tritonserver, never wait for the child that died
+                self._children.pop(now["lose"]).kill()
+            if select.select([listener], [], [], _LOOP_SECONDS)[0]:
+                self._answer(listener.accept()[0])
+
+    def _answer(self, connection: socket.socket) -> None:
+        now = behaviour(self._start)
+        with connection:
+            connection.settimeout(2)
+            try:
+                connection.recv(65536)
+                if now["answers"]:
+                    status = "200 OK" if now["ready"] else "400 Bad Request"
+                    connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+            except OSError:  # whoever asked has gone
+                pass
+
+
+def _end_all(*_: object) -> None:
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGALRM, _end_all)
+    signal.alarm(_LONGEST_LIFE_SECONDS)
+    before = starts()
+    record("started", pid=os.getpid(), arguments=sys.argv[1:], time=time.monotonic())
+    raise SystemExit(Server(sys.argv[1:], before).run())

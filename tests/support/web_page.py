@@ -1,0 +1,104 @@
+"""The page that `tuwen web` serves, over the demo's pictures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.command import TUWEN, started, tuwen, wait_until
+from tests.support.paths import ROOT
+from tuwen import Client
+from tuwen_build.server import ServerOptions
+from tuwen_search import Collection
+
+__all__ = ["HTML_NAME", "Page", "get", "served_page"]
+
+HTML_NAME = "<img src=x onerror=document.title='owned'>.png"
+"""The name of one of the pictures."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A running page.
+
+    Attributes:
+        url: its address, such as ``http://127.0.0.1:8080``.
+        gallery: the folder of its pictures. One has a name that is HTML; ``link.png`` leads to a file outside.
+        ids: the IDs of the pictures, by name.
+    """
+
+    url: str
+    gallery: Path
+    ids: dict[str, str]
+
+    @property
+    def host(self) -> str:
+        """Return the host and the port."""
+        return self.url.removeprefix("http://")
+
+
+@contextmanager
+def served_page(root: Path, server_url: str) -> Iterator[Page]:
+    """Index the demo's pictures and serve the page in a process of its own, which must end without a traceback.
+
+    Args:
+        root: an empty folder for pictures and collection.
+        server_url: the gRPC endpoint of a server with the demo's checkpoint.
+    """
+    gallery = _write_gallery(root)
+    where = ("--store", str(root / "search.db"), "--url", server_url)
+    tuwen("index", str(gallery), "--into", "gallery", *where)
+    with Client(server_url) as clip, Collection.open("gallery", clip, store=where[1]) as pictures:
+        ids = {hit.picture.name: hit.picture.id for hit in pictures.search("图片", limit=200).hits}
+    port = str(ServerOptions.on_free_ports().with_ports_resolved().http_port)
+    command = [TUWEN, "web", "gallery", *where, "--port", port, "--pictures", str(gallery)]
+    command += ["--upload-mib", "1", "--example", "企鹅"]
+    # NiceGUI expects to be in a test of its own kind where it sees pytest.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    pipe = subprocess.PIPE
+    with started(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        assert process.stdout is not None
+        assert "gallery: 142 pictures" in process.stdout.readline()
+        page = Page(f"http://127.0.0.1:{port}", gallery, ids)
+        wait_until(lambda: _answers(page.url), running=process)
+        yield page
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=30)
+    assert "Traceback" not in errors
+
+
+def get(url: str) -> tuple[int, dict[str, str], bytes]:
+    """Return status, headers and body of what a server responds to GET, whatever the status is."""
+    try:
+        with urllib.request.urlopen(url, timeout=30) as response:
+            return response.status, dict(response.headers.items()), response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, dict(error.headers.items()), error.read()
+
+
+def _write_gallery(root: Path) -> Path:
+    folder = root / "gallery"
+    shutil.copytree(ROOT / "build" / "demo" / "gallery", folder)
+    shutil.copy(folder / "猫头鹰.png", root / "secret.png")
+    (folder / "link.png").symlink_to(root / "secret.png")
+    shutil.move(folder / "足球.png", folder / HTML_NAME)
+    return folder
+
+
+def _answers(url: str) -> bool:
+    """Return whether somebody listens. Whoever comes as soon as that is so gets the page, too."""
+    try:
+        status, _, _ = get(url)
+    except urllib.error.URLError:
+        return False
+    assert status == 200
+    return True

@@ -1,0 +1,19 @@
+"""A checkpoint that is read in milliseconds, for tests of what the build step makes of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.artefacts import Artefacts
+from tests.support.repositories import SHORT_VOCABULARY, minimal_checkpoint
+
+
+@pytest.fixture(scope="session")
+def short_checkpoint(artefacts: Artefacts) -> Path:
+    """A minimal Chinese-CLIP checkpoint in the layout of Hugging Face with a vocabulary of a few tokens.
+
+    Do not change its files.
+    """
+    return minimal_checkpoint(artefacts, vocabulary=SHORT_VOCABULARY)

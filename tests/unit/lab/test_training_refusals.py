@@ -1,0 +1,118 @@
+"""What a training refuses before its first step, and the defaults of its command."""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from tests.support.shapes import ARCHITECTURE, write_shapes
+from tuwen import InvalidArgumentError
+from tuwen._cli._train import train as train_command
+from tuwen_build.errors import CheckpointError, OutputExistsError
+from tuwen_build.seeded import write_seeded_checkpoint
+from tuwen_build.training import Stage, TrainingOptions, train
+from tuwen_build.training._arithmetic import choose_arithmetic
+
+
+class Silent:
+    """An observer that does nothing."""
+
+    def begin(self, stage: Stage, steps: int, done: int) -> None: ...
+
+    def step(self, loss: float) -> None: ...
+
+    def evaluated(self, evaluation: object, best: bool) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_shapes(tmp_path_factory.mktemp("shapes"))
+
+
+def test_the_command_line_has_the_same_defaults() -> None:
+    offered = {name: parameter.default for name, parameter in inspect.signature(train_command).parameters.items()}
+    assert {name: offered.get(name) for name in asdict(TrainingOptions())} == asdict(TrainingOptions())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"recipe": "music"}, "recipe must be one of"),
+        ({"precision": "int8"}, "precision must be one of"),
+        ({"optimizer": "sgd"}, "optimizer must be one of"),
+        ({"learning_rate": 0}, "learning_rate must be more than 0"),
+        ({"epochs": -1}, "epochs must not be negative"),
+        ({"batch_size": 1}, "2 at least"),
+        ({"accumulate": 200}, "from 1 to the batch size"),
+        ({"kept_patches": 0}, "kept_patches is a share"),
+        ({"average": 1}, "average must be"),
+        ({"context_length": 2}, "context_length must be 3"),
+    ],
+)
+def test_refuses_options_that_make_no_sense(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidArgumentError, match=message):
+        TrainingOptions(**settings)  # type: ignore[arg-type]
+
+
+def test_refuses_devices_and_precisions_that_are_missing() -> None:
+    with pytest.raises(InvalidArgumentError, match="no device 'quantum'"):
+        choose_arithmetic("quantum", "auto")
+    with pytest.raises(InvalidArgumentError, match="needs a GPU"):
+        choose_arithmetic("cpu", "fp16")
+
+
+def test_refuses_pictures_that_have_no_text_or_come_twice_or_are_broken(shapes: Path, tmp_path: Path) -> None:
+    lines = (shapes / "train_imgs.tsv").read_text("ascii").splitlines(keepends=True)
+    texts = (shapes / "train_texts.jsonl").read_text("utf-8")
+    (tmp_path / "train_texts.jsonl").write_text(texts, encoding="utf-8")
+    broken = f"0\t{base64.b64encode(b'no picture').decode()}\n"
+    for content, message in (
+        ([*lines, lines[0]], "the image 0 twice"),
+        ([*lines, lines[0].replace("0", "999", 1)], "1 of 49 images .* have no text, such as .999"),
+        ([broken, *lines[1:]], "line 1, image 0: no picture of a known format"),
+        (["0 no tab\n"], "line 1: no tab"),
+    ):
+        (tmp_path / "train_imgs.tsv").write_text("".join(content), encoding="ascii")
+        with pytest.raises(InvalidArgumentError, match=message):
+            train(tmp_path, tmp_path / "out", TrainingOptions(), observer=Silent())
+
+
+def test_refuses_checkpoints_that_training_cannot_start_from(shapes: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such file"):
+        train(shapes, tmp_path / "out", TrainingOptions(), checkpoint="nowhere", observer=Silent())
+    start = write_seeded_checkpoint(tmp_path / "start")
+    with pytest.raises(InvalidArgumentError, match="a checkpoint has its own"):
+        train(
+            shapes,
+            tmp_path / "out",
+            TrainingOptions(),
+            checkpoint=str(start),
+            architecture=shapes / "architecture.json",
+            observer=Silent(),
+        )
+
+
+def test_refuses_an_existing_output_and_an_invalid_config(shapes: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputExistsError, match="--force replaces it"):
+        train(shapes, tmp_path, TrainingOptions(), observer=Silent())
+    for content in ("{}", "[", json.dumps({**ARCHITECTURE, "text_config": {"vocab_size": 7}})):
+        (tmp_path / "config.json").write_text(content, encoding="utf-8")
+        with pytest.raises(InvalidArgumentError, match="config.json"):
+            train(
+                shapes,
+                tmp_path / "out",
+                TrainingOptions(),
+                architecture=tmp_path / "config.json",
+                observer=Silent(),
+            )
+
+
+def test_refuses_to_resume_what_was_never_started(shapes: Path, tmp_path: Path) -> None:
+    start = write_seeded_checkpoint(tmp_path / "tiny")
+    with pytest.raises(InvalidArgumentError, match="nothing to resume"):
+        train(shapes, tmp_path / "out", TrainingOptions(), checkpoint=str(start), resume=True, observer=Silent())

@@ -1,0 +1,138 @@
+"""Whole load tests against a scripted service whose numbers are known: what is asked of it, and how it is judged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.grpc_server import GrpcServer
+from tuwen import ModelStatistics
+from tuwen_loadtest import load_test as module
+from tuwen_loadtest._samples import Sample
+from tuwen_loadtest._session import Plan, Run
+from tuwen_loadtest._site import Site
+from tuwen_loadtest._users_over_time import users_at
+from tuwen_loadtest.load_test import Connection, LoadTestOptions, Report, load_test, parse_slo, write_report
+
+
+@dataclass
+class Service:
+    """Answers 40 requests a second after 50 ms each, and refuses the others after 10 ms.
+
+    Attributes:
+        overloaded: how many requests a second it answers while more are offered.
+        lag: how late the load generator sends every request, in seconds.
+        generator_cpu: cores that the load generator uses.
+        plans: every plan that was run, in order.
+    """
+
+    overloaded: int = 40
+    lag: float = 0.0
+    generator_cpu: float = 0.5
+    plans: list[Plan] = field(default_factory=list)
+
+    def run(self, plan: Plan, site: Site, trouble: Callable[[], None] | None = None) -> Run:
+        assert trouble is None
+        self.plans.append(plan)
+        samples = list(self._callers(plan) if not plan.open_loop else self._arrivals(plan))
+        models = {"text_embedding": ModelStatistics(requests=len(samples))}
+        return Run(plan, samples, models, [], self.generator_cpu, float("nan"), float("nan"))
+
+    def _callers(self, plan: Plan) -> Iterator[Sample]:
+        for number in range(round(40 * plan.seconds)):
+            yield Sample("text", 1000 + number / 40, self.lag, plan.users / 40, "answered")
+
+    def _arrivals(self, plan: Plan) -> Iterator[Sample]:
+        for second in range(round(plan.seconds)):
+            offered = users_at(plan.shape, plan.users, second / plan.seconds)
+            answered = min(offered, 40 if offered <= 40 else self.overloaded)
+            for number in range(offered):
+                due = 1000 + second + number / offered
+                good = number * answered // offered != (number + 1) * answered // offered  # evenly spread
+                yield Sample("text", due, self.lag, 0.05 if good else 0.01, "answered" if good else "refused")
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Report]]:
+    """A function that runs a load test with the given options against a scripted service."""
+
+    def judge(service: Service, **options: Any) -> Report:
+        monkeypatch.setattr(module, "run", service.run)
+        return load_test(Connection(server.url), LoadTestOptions(**options))
+
+    with GrpcServer() as server:  # tells the model card
+        yield judge
+
+
+def test_a_ramp_finds_the_capacity_and_promises_the_highest_good_rate(judged: Callable[..., Report]) -> None:
+    service = Service()
+    report = judged(service, seconds=80.0, repetitions=2, objectives=parse_slo("p99<200ms,errors<1%"))
+    asked = [(plan.open_loop, plan.users, plan.shape, plan.seconds) for plan in service.plans]
+    assert asked == [(False, 32, "steady", 10.0), (True, 61, "ramp", 80.0), (True, 61, "ramp", 80.0)]
+    for curve in report.curves:
+        assert curve.capacity == pytest.approx(40, rel=0.02)
+        assert curve.promised == pytest.approx(39, rel=0.02)  # the fifth of eight steps
+    assert report.missed == []
+    assert report.doubts == []
+
+
+def test_every_repetition_sends_other_queries(judged: Callable[..., Report]) -> None:
+    service = Service()
+    judged(service, rate=30.0, seconds=20.0)
+    assert [(plan.users, plan.payloads.seed) for plan in service.plans] == [(30, 0), (30, 1), (30, 2)]
+
+
+@pytest.mark.parametrize(
+    ("rate", "missed"), [(30.0, []), (50.0, ["errors<1%"]), (100.0, ["errors<1%", "goodput>35/s"])]
+)
+def test_objectives_are_missed_above_the_capacity(
+    judged: Callable[..., Report], rate: float, missed: list[str], tmp_path: Path
+) -> None:
+    service = Service(overloaded=40 if rate < 100 else 20)
+    slo = "p99<200ms,errors<1%" + (",goodput>35/s" if rate == 100 else "")
+    report = judged(service, rate=rate, seconds=20.0, repetitions=1, objectives=parse_slo(slo))
+    assert report.missed == missed
+    write_report(report, tmp_path)
+    written = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert written["runs"][0]["missed"] == missed
+    assert written["runs"][0]["models"]["text_embedding"]["requests"] == 20 * rate
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert page.count('class="missed"') == len(missed)
+    assert page.count("<svg") == 1
+
+
+def test_callers_are_asked_for_in_a_closed_loop(judged: Callable[..., Report]) -> None:
+    service = Service()
+    report = judged(service, users=8, seconds=20.0, repetitions=1, objectives=parse_slo("p50<0.3s,throughput>39/s"))
+    assert [(plan.open_loop, plan.users) for plan in service.plans] == [(False, 8)]
+    assert report.missed == []
+
+
+def test_a_service_that_refuses_what_is_too_much_passes_an_overload(judged: Callable[..., Report]) -> None:
+    service = Service()
+    report = judged(service, scenario="overload", seconds=60.0, objectives=parse_slo("p99<200ms"))
+    assert [(plan.users, plan.shape) for plan in service.plans] == [(32, "steady"), (61, "ramp"), (80, "spike")]
+    assert [finding.text for finding in report.findings] == [
+        "good answers at twice the capacity: 100% of it (at least 90%)",
+        "back to normal 0 s after (at most 10 s)",
+        "p99<200ms afterwards",
+    ]
+    assert report.missed == []
+
+
+def test_a_service_that_breaks_down_fails_an_overload(judged: Callable[..., Report]) -> None:
+    report = judged(Service(overloaded=20), scenario="overload", seconds=60.0, capacity=40.0)
+    assert report.missed == ["good answers at twice the capacity: 50% of it (at least 90%)"]
+
+
+def test_a_load_generator_that_is_late_or_busy_casts_doubt(judged: Callable[..., Report]) -> None:
+    options: dict[str, Any] = {"rate": 30.0, "seconds": 20.0, "repetitions": 1}
+    [late] = judged(Service(lag=0.02), **options).doubts
+    assert late.startswith("a hundredth of the requests was sent 20 ms late or more")
+    [busy] = judged(Service(generator_cpu=0.95), **options).doubts
+    assert busy.startswith("the load generator used 0.95 cores and has only one")

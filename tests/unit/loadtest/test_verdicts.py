@@ -1,0 +1,210 @@
+"""What a load test makes of its samples: summaries, verdicts, curves, and the findings of the scenarios."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+
+import pytest
+
+from tuwen import InvalidArgumentError
+from tuwen_loadtest._curve import curve_of
+from tuwen_loadtest._samples import Outcome, Sample, read_samples, write_samples
+from tuwen_loadtest._slo import parse_slo
+from tuwen_loadtest._summary import summarise
+from tuwen_loadtest._thirds import Thirds, thirds_of
+from tuwen_loadtest._verdict import judge
+from tuwen_loadtest.scenarios import SCENARIOS
+
+
+class TestSlo:
+    def test_objectives_are_read(self) -> None:
+        latency, errors, goodput = parse_slo("p99<200ms, errors <= 0.1%,goodput>50/s")
+        assert (latency.metric, latency.bound) == ("p99", pytest.approx(0.2))
+        assert (errors.metric, errors.bound) == ("errors", pytest.approx(0.001))
+        assert (goodput.metric, goodput.bound) == ("goodput", 50)
+        assert latency.is_met(0.19)
+        assert not latency.is_met(0.2)
+        assert errors.is_met(0.001)
+        assert not goodput.is_met(50)
+
+    def test_an_objective_that_was_not_measured_is_missed(self) -> None:
+        assert not parse_slo("p99<1s")[0].is_met(math.nan)
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("fast", "write it like p99<200ms"),
+            ("p99<200ms,", "write it like p99<200ms"),
+            ("p98<200ms", "nothing is called 'p98'; known are p50, p90"),
+            ("p99<200", "p99 is stated in ms or s, not in no unit"),
+            ("errors<1ms", "errors is stated in % or no unit, not in ms"),
+            ("p99<1.2.3s", "1.2.3 is no number"),
+        ],
+    )
+    def test_rejects_a_text_that_is_not_an_objective(self, text: str, message: str) -> None:
+        with pytest.raises(InvalidArgumentError, match=message):
+            parse_slo(text)
+
+
+class TestSummary:
+    SAMPLES = (
+        *(Sample("text", 100 + second, 0.001, 0.1, "answered") for second in range(90)),
+        *(Sample("text", 100 + second, 0.5, 0.3, "answered") for second in range(4)),
+        *itertools.starmap(
+            Sample,
+            [("text", 110.0, 0.0, 0.01, "refused")] * 3
+            + [("text", 111.0, 0.0, 9.0, "timed out")] * 2
+            + [("text", 112.0, 0.0, 0.2, "failed")],
+        ),
+        Sample("text", 250.0, 0.0, 1.0, "answered"),  # after the time
+    )
+
+    def test_a_summary_has_rates_shares_and_latencies(self) -> None:
+        found = summarise(self.SAMPLES, 100, 200, good_seconds=0.2)
+        assert found.requests == 100
+        assert (found.offered, found.throughput, found.goodput) == (1.0, 0.94, 0.9)
+        assert (found.refused, found.timeouts, found.failures) == (0.03, 0.02, 0.01)
+        assert found.errors == pytest.approx(0.06)
+        assert found.latencies["p50"] == pytest.approx(0.1)
+        assert found.latencies["max"] == pytest.approx(0.3) == found.metric("max")
+        assert found.metric("errors") == found.errors
+        assert found.lag > 0.4
+
+    def test_a_summary_of_no_samples_has_no_latencies(self) -> None:
+        found = summarise([], 0, 1)
+        assert (found.requests, found.errors) == (0, 0.0)
+        assert math.isnan(found.latencies["p99"])
+
+    def test_samples_are_written_and_read(self, tmp_path: Path) -> None:
+        write_samples(reversed(self.SAMPLES), tmp_path / "new" / "samples.npz")
+        found = read_samples(tmp_path / "new" / "samples.npz")
+        assert sorted(found) == sorted(self.SAMPLES)
+        assert [sample.due for sample in found] == sorted(sample.due for sample in self.SAMPLES)
+        write_samples([], tmp_path / "none.npz")
+        assert list(read_samples(tmp_path / "none.npz")) == []
+
+    def test_the_samples_have_every_outcome(self) -> None:
+        outcomes: tuple[Outcome, ...] = ("answered", "refused", "timed out", "failed")
+        assert {sample.outcome for sample in self.SAMPLES} == set(outcomes)
+
+
+class TestVerdict:
+    SAMPLES = (
+        *(Sample("text", 100 + tenth / 10, 0.0, 2.0, "answered") for tenth in range(50)),  # the warm-up
+        *(Sample("text", 105 + tenth / 10, 0.0, 0.1, "answered") for tenth in range(95)),
+        *(Sample("image", 105 + tenth / 10, 0.0, 0.0, "refused") for tenth in range(5)),
+    )
+
+    def test_the_warm_up_does_not_count(self) -> None:
+        verdict = judge(self.SAMPLES, parse_slo("p99<0.2s,errors<=5%,goodput>9/s"), warmup=5.0)
+        assert verdict.missed == []
+        assert "95 requests" in verdict.text
+        assert all(met for _, met in verdict.objectives)
+
+    def test_missed_objectives_are_named(self) -> None:
+        verdict = judge(self.SAMPLES, parse_slo("p99<50ms,errors<5%"), warmup=5.0)
+        assert [one.text for one in verdict.missed] == ["p99<50ms", "errors<5%"]
+        assert verdict.summary.goodput == 0
+
+    def test_a_run_that_was_only_warm_up_meets_no_latency(self) -> None:
+        assert judge(self.SAMPLES, parse_slo("p99<9s"), warmup=60.0).missed
+        assert judge([], parse_slo("p99<9s"), warmup=0.0).missed
+
+
+class TestCurve:
+    def samples(self, capacity: int) -> list[Sample]:
+        """Of a ramp to 80 a second in 80 s, on a service that refuses what it cannot do."""
+        found = []
+        for step in range(8):
+            rate = 10 * (step + 1)
+            for number in range(10 * rate):
+                due = 100 + 10 * step + number / rate
+                good = number % rate < capacity
+                seconds = 0.1 if rate <= capacity else 0.5
+                found.append(Sample("text", due, 0.0, seconds if good else 0.01, "answered" if good else "refused"))
+        return found
+
+    def test_the_capacity_of_a_service_is_found(self) -> None:
+        curve = curve_of(self.samples(50), 80.0, parse_slo("p99<200ms,errors<1%"))
+        assert len(curve.steps) == 8
+        assert curve.steps[2].offered == pytest.approx(30, rel=0.02)
+        assert curve.capacity == pytest.approx(50, rel=0.05)
+        assert curve.promised == pytest.approx(50, rel=0.02)
+
+    def test_no_rate_is_promised_above_one_that_missed_an_objective(self) -> None:
+        assert curve_of(self.samples(50), 80.0, parse_slo("p99<50ms")).promised == 0
+        assert math.isnan(curve_of(self.samples(50), 80.0, ()).promised)
+
+
+class TestThirds:
+    def samples(self, *, refused: int, slow_until: float) -> list[Sample]:
+        """Ten a second for 60 s; in the middle `refused` of ten are; from there until a time all answers are slow."""
+        found = []
+        for number in range(600):
+            due = 100 + number / 10
+            if 120 <= due < 140 and number % 10 < refused:
+                found.append(Sample("text", due, 0.0, 0.3, "refused"))
+            else:
+                found.append(Sample("text", due, 0.0, 2.0 if 120 <= due < slow_until else 0.1, "answered"))
+        return found
+
+    def test_each_third_has_its_own_summary(self) -> None:
+        found = thirds_of(self.samples(refused=5, slow_until=120), (120, 140), warmup=5, good_seconds=1.0)
+        assert (found.before.requests, found.trouble.requests) == (150, 200)
+        assert found.trouble.refused == 0.5
+        assert found.trouble.refusal == pytest.approx(0.3)
+        assert found.trouble.goodput == pytest.approx(5, rel=0.05)
+        assert found.after.errors == 0
+        assert math.isnan(found.after.refusal)
+        assert found.recovery == 0
+
+    def test_recovery_ends_with_three_seconds_of_good_answers(self) -> None:
+        late = self.samples(refused=0, slow_until=147)
+        assert thirds_of(late, (120, 140), warmup=5, good_seconds=1.0).recovery == 7
+        # without an objective: when it takes no longer than twice the p99 of before
+        assert thirds_of(late, (120, 140), warmup=5, good_seconds=math.inf).recovery == 7
+        never = self.samples(refused=0, slow_until=200)
+        assert thirds_of(never, (120, 140), warmup=5, good_seconds=1.0).recovery == math.inf
+
+    def test_an_overload_has_to_be_answered_at_nine_tenths_of_the_capacity(self) -> None:
+        def findings(refused: int) -> list[bool]:
+            samples = self.samples(refused=refused, slow_until=100)
+            thirds = thirds_of(samples, (120, 140), warmup=5, good_seconds=1.0)
+            return [finding.met for finding in SCENARIOS["overload"].findings(thirds, 5.0)]
+
+        assert findings(5) == [True, True]
+        assert findings(6) == [False, True]
+
+    def test_a_service_has_ten_seconds_to_recover_from_an_overload(self) -> None:
+        def recovered(seconds: int) -> bool:
+            samples = self.samples(refused=0, slow_until=140 + seconds)
+            thirds = thirds_of(samples, (120, 140), warmup=5, good_seconds=1.0)
+            return SCENARIOS["overload"].findings(thirds, 0.1)[1].met
+
+        assert (recovered(10), recovered(11)) == (True, False)
+
+    def test_no_request_may_be_lost_during_restarts(self) -> None:
+        def finding(refused: int) -> tuple[str, bool]:
+            samples = self.samples(refused=refused, slow_until=100)
+            [found] = SCENARIOS["restart"].findings(self.thirds(samples), 10.0)
+            return found.text, found.met
+
+        assert finding(0) == ("requests lost during the restarts: 0 of 200 (none)", True)
+        assert finding(1) == ("requests lost during the restarts: 20 of 200 (none)", False)
+
+    def test_bad_clients_may_cost_others_no_request_and_double_their_p99(self) -> None:
+        def findings(refused: int, seconds: float) -> list[bool]:
+            samples = [
+                sample._replace(seconds=seconds) if 120 <= sample.due < 140 else sample
+                for sample in self.samples(refused=refused, slow_until=100)
+            ]
+            return [finding.met for finding in SCENARIOS["bad-clients"].findings(self.thirds(samples), 10.0)]
+
+        assert findings(refused=0, seconds=0.19) == [True, True]
+        assert findings(refused=0, seconds=0.21) == [True, False]
+        assert findings(refused=1, seconds=0.19) == [False, True]
+
+    def thirds(self, samples: list[Sample]) -> Thirds:
+        return thirds_of(samples, (120, 140), warmup=5, good_seconds=1.0)

@@ -1,0 +1,142 @@
+"""The model repository contains nothing that only the embedded server understands."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
+
+from tuwen import ModelCard
+from tuwen_build.configs import read_config
+from tuwen_build.render import render_config, templates
+
+# What NVIDIA's C++ PyTorch backend of release 24.10 (Triton 2.51) reads: pytorch_backend, src/libtorch.cc.
+LIBTORCH_PARAMETERS = {
+    "DISABLE_OPTIMIZED_EXECUTION",
+    "DISABLE_CUDNN",
+    "ENABLE_CACHE_CLEANING",
+    "ENABLE_JIT_EXECUTOR",
+    "ENABLE_JIT_PROFILING",
+    "ENABLE_TENSOR_FUSER",
+    "ENABLE_WEIGHT_SHARING",
+    "INFERENCE_MODE",
+    "INTRA_OP_THREAD_COUNT",
+}
+MODELS = {
+    "image_preprocessing",
+    "vision_encoder",
+    "image_embedding",
+    "text_tokenization",
+    "text_encoder",
+    "text_embedding",
+}
+CARD = ModelCard(
+    family="chinese-clip",
+    checkpoint="a checkpoint",
+    fingerprint="0" * 32,
+    embedding_dimension=64,
+    image_size=32,
+    resize="squash",
+    image_rules="reference",
+    jpeg_decoding="full",
+    context_length=20,
+    logit_scale=100.0,
+    precision="fp32",
+    max_batch_size=8,
+)
+
+
+@pytest.fixture(params=["templates", "rendered"])
+def models(request: pytest.FixtureRequest) -> dict[str, ModelConfig]:
+    """The configs by the model's folder, as they are in the source and as a build writes them."""
+    files = {path.parent.name: path for path in templates().glob("*/config.pbtxt")}
+    if request.param == "templates":
+        return {name: read_config(file) for name, file in files.items()}
+    return {name: render_config(file, CARD) for name, file in files.items()}
+
+
+def test_every_model_has_the_name_of_its_folder(models: dict[str, ModelConfig]) -> None:
+    assert set(models) == MODELS
+    assert all(config.name == name for name, config in models.items())
+    assert len({config.max_batch_size for config in models.values()}) == 1
+
+
+@pytest.mark.parametrize("name", ["vision_encoder", "text_encoder"])
+def test_the_c_plus_plus_backend_takes_the_encoders(models: dict[str, ModelConfig], name: str) -> None:
+    config = models[name]
+    assert (config.backend, config.platform) == ("pytorch", "pytorch_libtorch")
+    assert config.runtime == ""
+    assert config.default_model_filename == "model.pt"
+    assert set(config.parameters) <= LIBTORCH_PARAMETERS
+    assert all(value.string_value in ("true", "false") for value in config.parameters.values())
+    assert [group.kind for group in config.instance_group] == [ModelInstanceGroup.KIND_AUTO]
+    assert len(config.output) == 1
+    assert not any(tensor.optional for tensor in config.input)
+
+
+def test_python_models_stay_on_the_cpu(models: dict[str, ModelConfig]) -> None:
+    for name in ("image_preprocessing", "text_tokenization"):
+        assert models[name].backend == "python"
+        assert [group.kind for group in models[name].instance_group] == [ModelInstanceGroup.KIND_CPU]
+
+
+def test_every_step_batches_and_refuses_what_waited_too_long(models: dict[str, ModelConfig]) -> None:
+    for name, config in models.items():
+        if config.platform == "ensemble":
+            continue
+        assert config.HasField("dynamic_batching"), name
+        if name == "text_tokenization":
+            # with a policy or priorities the batcher would not work ahead
+            assert not config.dynamic_batching.HasField("default_queue_policy")
+            assert not config.dynamic_batching.priority_levels
+            continue
+        policy = config.dynamic_batching.default_queue_policy
+        assert policy.max_queue_size > 0
+        assert policy.default_timeout_microseconds > 0, "with 0 Triton ignores a client's own timeout"
+        assert policy.allow_timeout_override
+        assert policy.timeout_action == policy.REJECT
+
+
+@pytest.mark.parametrize("name", ["image_embedding", "text_embedding"])
+def test_ensembles_are_linear(models: dict[str, ModelConfig], name: str) -> None:
+    """A forked ensemble can hang or crash Triton before 26.03 when a queue is full (core #466)."""
+    config = models[name]
+    first, second = config.ensemble_scheduling.step
+    assert set(first.input_map.values()) == {tensor.name for tensor in config.input}
+    assert set(second.input_map.values()) <= set(first.output_map.values())
+    assert not config.instance_group
+    assert not config.model_warmup
+
+
+@pytest.mark.parametrize("name", ["image_embedding", "text_embedding"])
+def test_the_output_of_a_step_fits_the_input_of_the_next(models: dict[str, ModelConfig], name: str) -> None:
+    known = {tensor.name: tensor for tensor in models[name].input}
+    for step in models[name].ensemble_scheduling.step:
+        model = models[step.model_name]
+        for tensor in model.input:
+            source = known[step.input_map[tensor.name]]
+            assert (source.data_type, source.dims) == (tensor.data_type, tensor.dims)
+        known |= {step.output_map[tensor.name]: tensor for tensor in model.output if tensor.name in step.output_map}
+    for tensor in models[name].output:
+        assert (known[tensor.name].data_type, known[tensor.name].dims) == (tensor.data_type, tensor.dims)
+
+
+def test_python_models_import_no_more_than_a_server_image_has() -> None:
+    common = {"numpy", "PIL", "tokenizers", "triton_python_backend_utils", *sys.stdlib_module_names}
+    files = list(templates().rglob("*.py"))
+    assert files
+    for path in files:
+        allowed = common | ({"ftfy"} if path.name == "byte_pairs.py" else set())  # only OpenAI CLIP imports it
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.level == 0:
+                names = [node.module or ""]
+            assert {name.split(".")[0] for name in names} <= allowed, path
+
+
+@pytest.mark.parametrize("path", sorted(templates().glob("*/1/model.py")), ids=lambda path: path.parts[-3])
+def test_adapters_are_thin(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 100

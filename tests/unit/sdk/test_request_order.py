@@ -1,0 +1,131 @@
+"""How many requests are in flight at once, how large they are, how long they may queue, and who goes first.
+
+The causes of short waits on Triton 2.51, whose batcher may sleep for half a second while a model is free: `make bench`
+counts the calls that wait all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.support.blocking import Blocking
+from tuwen import AsyncClient, Client
+from tuwen._grpc import encode_request
+from tuwen._requests import InferRequest, InferResponse
+from tuwen._routes import Priority
+from tuwen.testing import AsyncFakeTransport, FakeTransport
+
+
+class Counting(FakeTransport):
+    """A fake that notes how many requests are in flight when a new one arrives.
+
+    Attributes:
+        in_flight: for each request, the number of requests in flight, itself included.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_flight: list[int] = []
+        self._now = 0
+
+    def begin(self) -> None:
+        self._now += 1
+        self.in_flight.append(self._now)
+
+    def end(self) -> None:
+        self._now -= 1
+
+    def send(self, request: InferRequest, timeout: float) -> Any:
+        self.begin()
+        return _Pending(super().send(request, timeout).result(), self.end)
+
+
+class _Pending:
+    def __init__(self, response: InferResponse, end: Callable[[], None]) -> None:
+        self._response, self._end = response, end
+
+    def result(self) -> InferResponse:
+        self._end()
+        return self._response
+
+    def cancel(self) -> None:
+        return
+
+
+class AsyncCounting(AsyncFakeTransport):
+    """The same for an `AsyncClient`: every answer takes a few turns of the event loop."""
+
+    def __init__(self, counting: Counting) -> None:
+        super().__init__(FakeTransport())
+        self.counting = counting
+
+    async def infer(self, request: InferRequest, timeout: float) -> InferResponse:
+        self.counting.begin()
+        try:
+            for _ in range(10):
+                await asyncio.sleep(0)
+            return await super().infer(request, timeout)
+        finally:
+            self.counting.end()
+
+
+@pytest.fixture(params=["sync", "async"])
+def counted(request: pytest.FixtureRequest) -> tuple[Any, Counting]:
+    """A client, and the fake that counts its requests."""
+    counting = Counting()
+    if request.param == "sync":
+        return Client(transport=counting), counting
+    return Blocking(lambda: AsyncClient(transport=AsyncCounting(counting))), counting
+
+
+@pytest.mark.parametrize(("count", "requests"), [(1, 1), (2, 2), (8, 8), (9, 1), (64, 2)])
+def test_a_call_sends_its_next_texts_after_the_answer(counted: tuple[Any, Counting], count: int, requests: int) -> None:
+    """Otherwise they would wait behind each other for a batcher that nobody wakes."""
+    client, counting = counted
+    with client as clip:
+        assert len(clip.embed_texts([f"第{number}句" for number in range(count)])) == count
+    assert counting.in_flight == [1] * requests
+
+
+@pytest.mark.parametrize(("count", "requests"), [(16, 1), (32, 1), (80, 3)])
+def test_a_call_sends_its_next_images_after_the_answer(
+    counted: tuple[Any, Counting], count: int, requests: int
+) -> None:
+    client, counting = counted
+    with client as clip:
+        assert len(clip.try_embed_images([b"image"] * count)) == count
+    assert counting.in_flight == [1] * requests
+
+
+def test_a_stream_has_as_many_requests_in_flight_as_its_window_holds() -> None:
+    """Nobody waits for a stream; its requests are to meet in the server's batches."""
+    counting = Counting()
+    with Client(transport=counting) as clip:
+        assert len(list(clip.stream_images([b"image"] * 80, window=32))) == 80
+    assert counting.in_flight == [1, 2, 3, 4, 4, 4, 4, 4, 4, 4]
+
+
+@pytest.mark.parametrize("timeout", [0.5, 10.0, 300.0])
+def test_a_request_may_queue_for_half_of_its_timeout(timeout: float) -> None:
+    """What waited longer is refused, so that the server computes nothing that comes too late."""
+    message = encode_request(InferRequest("text_embedding", "text", (b"cat",), ("embedding",)), timeout)
+    assert message.parameters["timeout"].int64_param == timeout / 2 * 1e6
+
+
+@pytest.mark.parametrize("priority", ["interactive", "bulk"])
+def test_streams_are_bulk_work_and_calls_have_the_priority_of_the_client(priority: Priority) -> None:
+    fake = FakeTransport()
+    with Client(transport=fake, priority=priority) as clip:
+        clip.embed_texts(["一只猫"])
+        assert [request.bulk for request in fake.requests] == [priority == "bulk"]
+        list(clip.stream_texts(["一只狗"]))
+        assert fake.requests[-1].bulk
+
+
+def test_bulk_requests_have_the_second_of_two_priority_levels() -> None:
+    request = InferRequest("text_embedding", "text", (b"cat",), ("embedding",), bulk=True)
+    assert encode_request(request, 1.0).parameters["priority"].uint64_param == 2

@@ -1,0 +1,68 @@
+"""Fixtures for tests of our supervision: a stand-in for tritonserver, which starts in a fraction of a second."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.stand_in import HurriedClock, StandIn, write_repository
+from tuwen_build.server import EmbeddedServer, ServerOptions
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """The program that `EmbeddedServer` starts in place of tritonserver, and that `tuwen serve` starts as well."""
+    if sys.platform != "linux":
+        pytest.skip("the embedded server runs on Linux only")
+    installed = StandIn(tmp_path / "installed")
+    monkeypatch.delitem(sys.modules, "pytriton", raising=False)
+    monkeypatch.syspath_prepend(str(installed.folder))
+    monkeypatch.setenv("PYTHONPATH", str(installed.folder))
+    return installed
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A folder that passes for a built repository. It may be changed."""
+    return write_repository(tmp_path / "repository")
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files, which nobody else uses."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+@pytest.fixture
+def clock() -> HurriedClock:
+    """The clock of the servers that `make_server` makes."""
+    return HurriedClock()
+
+
+@pytest.fixture
+def make_server(
+    stand_in: StandIn,  # noqa: ARG001 - is installed, so that the servers find it
+    repository: Path,
+    clock: HurriedClock,
+) -> Iterator[Callable[..., EmbeddedServer]]:
+    """A function that makes a server on the stand-in with the given options. It is stopped after the test."""
+    made: list[EmbeddedServer] = []
+
+    def make(*, on_log_line: Callable[[str], None] | None = None, **options: Any) -> EmbeddedServer:
+        ports = {"http_port": 0, "grpc_port": 0, "metrics_port": 0}
+        patient = {"ready_timeout": 1200, "drain_timeout": 600}  # half a minute and more of real time by this clock
+        chosen = ServerOptions(**{**ports, **patient, **options})
+        made.append(EmbeddedServer(repository, chosen, on_log_line=on_log_line, clock=clock))
+        return made[-1]
+
+    yield make
+    clock.on_sleep = None
+    for server in made:
+        server.stop()

@@ -1,0 +1,100 @@
+"""`tuwen serve` as a process of its own, on the stand-in for tritonserver: signals, exit codes, and what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from tests.support.command import TUWEN, started, wait_until
+from tests.support.stand_in import StandIn, group_members, segments
+
+
+def serve(repository: Path, *options: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    """Start the command on free ports."""
+    free_ports = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
+    command = [TUWEN, "serve", str(repository), *free_ports, "--json", *options]
+    return started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def read_until(stream: IO[str] | None, words: str) -> None:
+    """Read up to the first line with these words; fail if the stream ends before."""
+    assert stream is not None
+    lines = []
+    for line in stream:
+        if words in line:
+            return
+        lines.append(line)
+    pytest.fail(f"{words!r} was not said: {lines}")
+
+
+def left_behind(stand_in: StandIn) -> list[object]:
+    """Return the processes and segments that are left of all starts."""
+    processes = [member for pid in stand_in.pids() for member in group_members(pid)]
+    return [*processes, *(name for arguments in stand_in.starts() for name in segments(arguments))]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_server_cleanly(stand_in: StandIn, repository: Path, number: signal.Signals) -> None:
+    stand_in.behave(segments=1)
+    with serve(repository, "--", "--log-verbose=1") as process:
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        assert ready["pid"] == stand_in.pids()[0]
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert errors.splitlines() == [
+        f"loading {repository}",
+        "stopping: letting requests in flight finish",
+        "stopped",
+    ]
+    assert stand_in.events() == ["started", "SIGTERM", "ended"]
+    assert stand_in.starts()[0][-1] == "--log-verbose=1"
+    assert left_behind(stand_in) == []
+
+
+def test_a_second_signal_ends_the_server_at_once(stand_in: StandIn, repository: Path) -> None:
+    stand_in.behave(segments=1, ignores_sigterm=True)
+    with serve(repository, "--drain-timeout", "3600") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        wait_until(lambda: "SIGTERM" in stand_in.events(), running=process)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert stand_in.events() == ["started", "SIGTERM"]
+    assert left_behind(stand_in) == []
+
+
+def test_a_signal_stops_a_server_that_still_loads(stand_in: StandIn, repository: Path) -> None:
+    stand_in.behave(segments=1, ready=False)
+    with serve(repository, "--verbose") as process:
+        read_until(process.stderr, "loading: text_encoder")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert left_behind(stand_in) == []
+
+
+def test_a_server_that_dies_again_is_given_up(stand_in: StandIn, repository: Path) -> None:
+    stand_in.behave(segments=1)
+    with serve(repository, "--restarts", "1") as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        os.kill(stand_in.pids()[0], signal.SIGKILL)
+        read_until(process.stderr, "tritonserver ended by itself with code -9")
+        read_until(process.stderr, "ready again")
+        os.kill(stand_in.pids()[1], signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "tritonserver ended by itself with code -9" in errors
+    assert "1 restarts within ten minutes have not mended it" in errors
+    assert left_behind(stand_in) == []

@@ -1,0 +1,166 @@
+"""Trouble of a running server is noticed, named and mended by a restart, on the stand-in for tritonserver."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from itertools import pairwise
+from threading import Thread
+
+import pytest
+
+from tests.support.command import wait_until
+from tests.support.stand_in import HurriedClock, StandIn, group_members, segments
+from tuwen_build.errors import ServeError
+from tuwen_build.server import EmbeddedServer, supervise
+from tuwen_build.server._watch import answers
+
+MakeServer = Callable[..., EmbeddedServer]
+
+
+def supervised(server: EmbeddedServer, clock: HurriedClock, restarts: int = 5) -> list[str]:
+    """Supervise a server until it is ready again; return what was said."""
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "ready again" in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        supervise(server, restarts=restarts, say=say, clock=clock)
+    return said
+
+
+def test_a_server_that_is_well_has_no_trouble(make_server: MakeServer, clock: HurriedClock) -> None:
+    server = make_server()
+    assert server.trouble() is None  # before it is started
+    server.start()
+    for _ in range(3):
+        clock.now += 60
+        assert server.trouble() is None
+    server.stop()
+    assert server.trouble() is None
+
+
+@pytest.mark.parametrize("model", ["text_tokenization", "text_encoder"])
+def test_a_model_whose_process_died_is_started_again(
+    make_server: MakeServer, stand_in: StandIn, clock: HurriedClock, model: str
+) -> None:
+    stand_in.behave(segments=1)
+    server = make_server()
+    server.start()
+    stand_in.behave(starts=[{"lose": f"{model}_0_0"}])
+    urls = server.grpc_url, server.http_url, server.metrics_url
+    said = supervised(server, clock)
+    assert said[0].startswith(f"the Python process of {model} died")
+    assert said[0].endswith("starting again")
+    assert (server.grpc_url, server.http_url, server.metrics_url) == urls
+    assert server.trouble() is None
+    assert group_members(stand_in.pids()[0]) == []
+    assert segments(stand_in.starts()[0]) == []
+    assert stand_in.events() == ["started", "started"]  # the one that is not well is killed at once
+
+
+def test_trouble_comes_with_the_errors_of_the_log(make_server: MakeServer, stand_in: StandIn) -> None:
+    stand_in.behave(log=["E0101 01:02:03.000 17 stub.cc:1] out of memory"])
+    server = make_server()
+    server.start()
+    os.kill(server.pid, signal.SIGKILL)
+    wait_until(lambda: server.poll() is not None)
+    assert server.trouble() == "tritonserver ended by itself with code -9:\nout of memory"
+
+
+def test_a_server_that_dies_too_often_is_given_up(
+    make_server: MakeServer, stand_in: StandIn, clock: HurriedClock
+) -> None:
+    server = make_server()
+    server.start()
+    said: list[str] = []
+
+    def kill_each_server() -> None:
+        if server.poll() is None and server.trouble() is None:
+            os.kill(server.pid, signal.SIGKILL)
+            wait_until(lambda: server.poll() is not None)
+
+    def say(line: str) -> None:
+        said.append(line)
+        if "ready again" in line:
+            kill_each_server()
+
+    kill_each_server()
+    with pytest.raises(ServeError) as caught:
+        supervise(server, restarts=2, say=say, clock=clock)
+    assert "tritonserver ended by itself with code -9" in str(caught.value)
+    assert "(2 restarts within ten minutes have not mended it)" in str(caught.value)
+    assert len(stand_in.starts()) == 3
+
+
+def test_a_server_that_does_not_answer_is_started_again(
+    make_server: MakeServer, stand_in: StandIn, clock: HurriedClock
+) -> None:
+    server = make_server(silence=30)
+    server.start()
+    stand_in.behave(starts=[{"answers": False}])
+    before = clock.now
+    said = supervised(server, clock)
+    assert said[0].startswith("tritonserver has not answered for")
+    assert clock.now - before >= 30
+    assert len(stand_in.starts()) == 2
+    assert answers(f"{server.http_url}/v2/health/ready")
+
+
+def test_a_server_that_answers_again_in_time_is_left_alone(
+    make_server: MakeServer, stand_in: StandIn, clock: HurriedClock
+) -> None:
+    server = make_server(silence=30)
+    server.start()
+    address = f"{server.http_url}/v2/health/ready"
+    for _ in range(3):
+        stand_in.behave(answers=False)
+        wait_until(lambda: not answers(address))
+        clock.now += 20
+        assert server.trouble() is None
+        stand_in.behave(answers=True)
+        wait_until(lambda: answers(address))
+        clock.now += 20
+        assert server.trouble() is None
+
+
+def test_a_server_is_asked_at_most_every_five_seconds(
+    make_server: MakeServer, clock: HurriedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = make_server()
+    server.start()
+    asked: list[float] = []
+    monkeypatch.setattr("tuwen_build.server._watch.answers", lambda _: asked.append(clock.now) or True)
+    start = clock.now
+    for tenth in range(1, 301):
+        clock.now = start + tenth / 10
+        assert server.trouble() is None
+    assert 5 <= len(asked) <= 6
+    assert all(later - earlier >= 5 - 1e-6 for earlier, later in pairwise(asked))
+
+
+class TestAnswers:
+    def test_a_port_without_a_listener_does_not_answer(self) -> None:
+        assert not answers("http://127.0.0.1:1/v2/health/ready")
+
+    def test_a_server_that_takes_connections_and_is_silent_does_not_answer(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            assert not answers(f"http://127.0.0.1:{silent.getsockname()[1]}/", timeout=0.05)
+
+    def test_a_server_that_does_not_speak_http_does_not_answer(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+
+            def greet() -> None:
+                with listener.accept()[0] as connection:
+                    connection.recv(1000)
+                    connection.sendall(b"220 mail.example.com ESMTP\r\n")
+
+            thread = Thread(target=greet)
+            thread.start()
+            assert not answers(f"http://127.0.0.1:{listener.getsockname()[1]}/")
+            thread.join()
