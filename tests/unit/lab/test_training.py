@@ -317,6 +317,7 @@ class TestRefusals:
             )
 
     def test_an_output_that_is_there_and_a_config_that_is_none(self, shapes: Path, tmp_path: Path) -> None:
+        (tmp_path / "training.json").touch()
         with pytest.raises(OutputExistsError, match="--force replaces it"):
             train(shapes, tmp_path, TrainingOptions(), observer=Silent())
         for content in ("{}", "[", json.dumps({**ARCHITECTURE, "text_config": {"vocab_size": 7}})):
