@@ -41,6 +41,26 @@ def export(encoder: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
                 f"run on the device it was traced on: {'; '.join(constants[:3])}"
             )
         torch.jit.save(traced, str(path))
+    _strip_source_locations(path)
+
+
+def _strip_source_locations(path: Path) -> None:
+    """Remove the debug records from a TorchScript file.
+
+    They hold the paths and source lines of the machine that built the file, and the C++ backend sends them to callers
+    in its error messages.
+    """
+    reader = torch._C.PyTorchFileReader(str(path))
+    stripped = path.with_suffix(".stripped")
+    writer = torch._C.PyTorchFileWriter(str(stripped))
+    # The writer makes these records itself.
+    own = {"version", "byteorder", ".data/version", ".data/serialization_id"}
+    for name in reader.get_all_records():
+        if not name.endswith(".debug_pkl") and name not in own:
+            record = reader.get_record(name)
+            writer.write_record(name, record, len(record))
+    writer.write_end_of_file()
+    stripped.replace(path)
 
 
 def device_constants(traced: torch.jit.ScriptModule) -> list[str]:

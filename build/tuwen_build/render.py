@@ -31,6 +31,10 @@ def render_config(template: Path, card: ModelCard) -> ModelConfig:
             tensor.dims[:] = [3, card.image_size, card.image_size]
         elif tensor.name == "embedding":
             tensor.dims[:] = [card.embedding_dimension]
+        elif tensor.name in ("input_ids", "attention_mask"):
+            # Fixed, because the key of Triton's response cache holds no shapes: with dims of -1 a caller who sends the
+            # tokens of a text as (2, L / 2) would store a wrong answer under the key that the text's own (1, L) has.
+            tensor.dims[:] = [card.context_length]
     if card.precision == "int8" and config.backend == "pytorch":  # there are no such kernels for these shapes on a GPU
         config.instance_group[0].kind = ModelInstanceGroup.KIND_CPU
     _render_warmups(config, card)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from tuwen_build.assembly import assemble
 from tuwen_build.checkpoints import ReadOptions, open_checkpoint
-from tuwen_build.errors import BuildError, OutputExistsError
 from tuwen_build.hashing import file_hashes, sha256_of
 from tuwen_build.manifest import MANIFEST, Manifest, library_versions
 from tuwen_build.options import BuildOptions
+from tuwen_build.outputs import OutputFolder
 from tuwen_build.verify import verify_images, verify_texts
 
 __all__ = ["BuildOptions", "ReadOptions", "build_repository"]
@@ -42,7 +39,7 @@ def build_repository(
         BuildError: one of its kinds in `tuwen_build.errors`; `output` is as it was.
     """
     options = options or BuildOptions()
-    with _staged(output, force=force) as staged:
+    with OutputFolder(output, MANIFEST, force).staged() as staged:
         progress("reading the checkpoint")
         checkpoint = open_checkpoint(source, read_options)
         card = assemble(staged, checkpoint, options, progress=progress)
@@ -64,38 +61,3 @@ def build_repository(
         )
         manifest.write(staged)
     return manifest
-
-
-@contextmanager
-def _staged(output: Path, *, force: bool) -> Iterator[Path]:
-    """A scratch folder beside the output, which takes the output's place when the block ends well."""
-    output = output.expanduser().absolute()
-    if output.exists():
-        _check_replaceable(output, force=force)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{output.name}.building-", dir=output.parent))
-    except OSError as error:
-        raise BuildError(f"cannot write to {output.parent}: {error}") from error
-    try:
-        staged = scratch / output.name
-        staged.mkdir()
-        yield staged
-        if output.exists():
-            output.rename(scratch / "replaced")
-        staged.rename(output)
-    except OSError as error:
-        raise BuildError(f"cannot write the repository {output}: {error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _check_replaceable(output: Path, *, force: bool) -> None:
-    if not output.is_dir():
-        raise OutputExistsError(f"{output} is a file")
-    if not any(output.iterdir()):
-        return
-    if not (output / MANIFEST).is_file():
-        raise OutputExistsError(f"{output} is not empty and not an earlier build (no {MANIFEST}); it is left alone")
-    if not force:
-        raise OutputExistsError(f"{output} holds an earlier build; --force replaces it")

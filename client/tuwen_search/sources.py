@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tuwen import MissingExtraError
+from tuwen import InvalidArgumentError, MissingExtraError
 from tuwen._images import IMAGE_SUFFIXES
+from tuwen.text_files import read_lines
 from tuwen_search.errors import SourceError
 
 __all__ = ["Found", "Source", "open_source"]
@@ -87,10 +88,10 @@ def _folder(root: Path) -> Iterator[Found]:
 
 def _listed(path: Path) -> Iterator[Found]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is not UTF-8 (byte {error.start}): it should have a path in each line") from error
-    for line in dict.fromkeys(filter(None, map(str.strip, lines))):
+        lines = read_lines(path)
+    except InvalidArgumentError as error:
+        raise SourceError(f"{error}; a list has the path of a picture in each line") from error
+    for line in dict.fromkeys(lines):
         yield _file(path.parent / line, line)
 
 

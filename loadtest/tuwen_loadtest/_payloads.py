@@ -13,6 +13,7 @@ import numpy as np
 
 from tuwen import InvalidArgumentError
 from tuwen._images import IMAGE_SUFFIXES, image_files
+from tuwen.text_files import read_lines
 from tuwen_build.traffic import photographs, queries
 
 __all__ = ["PayloadOptions", "Payloads", "payloads_of"]
@@ -89,10 +90,7 @@ def _read_images(folder: Path) -> Sequence[bytes]:
 
 
 def _read_queries(path: Path) -> Sequence[str]:
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidArgumentError(f"{path} is no file of queries: {error}") from error
-    if not any(lines):
-        raise InvalidArgumentError(f"{path} holds no query")
-    return [line for line in lines if line]
+    lines = read_lines(path)
+    if not lines:
+        raise InvalidArgumentError(f"'{path}' holds no query; write one query in each line")
+    return lines

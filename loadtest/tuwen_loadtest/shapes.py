@@ -30,8 +30,8 @@ class Shape(LoadTestShape):
         if seconds is None:
             return users, users
         if elapsed >= seconds:
-            # Locust (2.47) quits half a second after a shape has ended, and drops what workers report later. Their users
-            # end first, so that the workers' last samples come at once.
+            # Locust (2.47) quits half a second after a shape has ended, and drops what workers report later. The
+            # users of the workers end first, so that the workers' last samples come at once.
             if isinstance(runner, MasterRunner) and runner.user_count > 0:
                 return 0, users
             return None

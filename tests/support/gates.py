@@ -35,6 +35,7 @@ class TritonPythonModel:
     def initialize(self, args):
         config = json.loads(args["model_config"])
         self._gate = Path(config["parameters"]["GATE"]["string_value"])
+        self._seconds = float(config["parameters"]["SECONDS"]["string_value"])
         self._input = config["input"][0]["name"]
         self._dimension = int(config["output"][0]["dims"][0])
 
@@ -44,6 +45,7 @@ class TritonPythonModel:
             log.write(json.dumps([len(batch) for batch in batches]) + "\\n")
         while (self._gate / "closed").exists():
             time.sleep(0.005)
+        time.sleep(self._seconds)
         return [
             pb_utils.InferenceResponse([pb_utils.Tensor("embedding", self._vectors(batch))]) for batch in batches
         ]
@@ -96,7 +98,9 @@ class Gate:
         wait_until(lambda: dict(_PENDING.findall(metrics.text(server.metrics_url)))[self.model] == str(requests))
 
 
-def with_gates(repository: Path, folder: Path, *, queue_size: dict[str, int] | None = None) -> dict[str, Gate]:
+def with_gates(
+    repository: Path, folder: Path, *, queue_size: dict[str, int] | None = None, seconds: float = 0.0
+) -> dict[str, Gate]:
     """Write a copy of a repository to ``folder/repository`` whose two encoders have gates, and return the open gates.
 
     Everything else stays: the ensembles, the preprocessing, and the queue policies and priorities of the encoders.
@@ -105,6 +109,7 @@ def with_gates(repository: Path, folder: Path, *, queue_size: dict[str, int] | N
         repository: what `tuwen build` made.
         folder: an empty folder.
         queue_size: by model, how many requests its queue holds, instead of the number in its configuration.
+        seconds: how long an encoder takes for a batch at least.
     """
     copy = Path(shutil.copytree(repository, folder / "repository"))
     gates = {}
@@ -117,6 +122,7 @@ def with_gates(repository: Path, folder: Path, *, queue_size: dict[str, int] | N
         config.ClearField("model_warmup")
         config.parameters.clear()
         config.parameters["GATE"].string_value = str(gates[model].folder)
+        config.parameters["SECONDS"].string_value = str(seconds)
         if model in (queue_size or {}):
             config.dynamic_batching.default_queue_policy.max_queue_size = (queue_size or {})[model]
         write_config(config, config_path(copy, model))

@@ -1,4 +1,8 @@
-"""Prometheus scrapes the real server; each alert fires when its cause is provoked; every panel shows something."""
+"""Prometheus scrapes the real server; each alert fires when its cause is provoked; every panel shows something.
+
+The encoders have gates, so that a queue grows because an encoder stands still and not because this machine is slow.
+The thresholds of the alerts are proven on known numbers, by promtool in `tests/unit/deployment`.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,7 @@ import contextlib
 import itertools
 import json
 import re
-import shutil
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,47 +19,47 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support import gates
+from tests.support.command import wait_until
 from tests.support.prometheus import ALERTS, DASHBOARD, Prometheus, program
 from tests.support.servers import RecordedServer
 from tuwen import AsyncClient, RetryPolicy, TuwenError
-from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_build.server import EmbeddedServer
 from tuwen_build.traffic import photographs
 
 pytestmark = [
     pytest.mark.alone,
+    pytest.mark.provokes_trouble,
     pytest.mark.skipif(program("prometheus") is None, reason="Prometheus is not there"),
     pytest.mark.filterwarnings("ignore::tuwen.TextTruncatedWarning"),
 ]
-OPTIONS = replace(ServerOptions.on_free_ports(), arguments=("--metrics-config=summary_latencies=true",))
-PATIENCE = 90.0
+OPTIONS = replace(gates.OPTIONS, cache_mib=64, arguments=("--metrics-config=summary_latencies=true",))
+PATIENCE = 240.0
 
 Ask = Callable[[AsyncClient], Awaitable[object]]
 
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """With our rules, in which hours are minutes and minutes seconds.
+    """A Prometheus with the project's rules, in which hours are minutes and minutes seconds.
 
-    The minute over which Triton takes its quantiles stays one, so that a single slow request is one in a hundred for
-    long; two seconds are none that a calm server needs.
+    The minute over which Triton takes its quantiles stays a minute.
     """
-    rules = ALERTS.read_text(encoding="utf-8").replace("vector(0.5)", "vector(2)")
-    rules = re.sub(r"\b(\d+)m\b", r"\1s", rules)
+    rules = re.sub(r"\b(\d+)m\b", r"\1s", ALERTS.read_text(encoding="utf-8"))
     with Prometheus(tmp_path_factory.mktemp("prometheus"), re.sub(r"\b(\d+)h\b", r"\1m", rules)) as running:
         yield running
 
 
 @contextlib.contextmanager
-def asking(server: EmbeddedServer, ask: Ask, *, callers: int = 1, timeout: float = 30.0) -> Iterator[None]:
-    """Callers who ask again and again, whatever they are told."""
+def asking(server: EmbeddedServer, ask: Ask, *, callers: int = 1, timeout: float = PATIENCE) -> Iterator[None]:
+    """Run callers that ask twenty times a second at most, whatever the answer is."""
     stop = threading.Event()
 
     async def call(clip: AsyncClient) -> None:
         while not stop.is_set():
-            try:
+            with contextlib.suppress(TuwenError):
                 await ask(clip)
-            except TuwenError:
-                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)
 
     async def all_of_them() -> None:
         async with AsyncClient(server.grpc_url, timeout=timeout, retries=RetryPolicy(attempts=1)) as clip:
@@ -73,20 +75,26 @@ def asking(server: EmbeddedServer, ask: Ask, *, callers: int = 1, timeout: float
 
 
 def wait_for(prometheus: Prometheus, *alerts: str) -> None:
-    start = time.monotonic()
-    while missing := set(alerts) - prometheus.firing():
-        assert time.monotonic() - start < PATIENCE, f"{missing} did not fire; {prometheus.firing()} did"
-        time.sleep(0.2)
-    print(f"{', '.join(alerts)}: after {time.monotonic() - start:.1f} s")
+    """Wait until these alerts fire."""
+    wait_until(lambda: set(alerts) <= prometheus.firing(), seconds=PATIENCE)
+
+
+def scrapes(prometheus: Prometheus) -> int:
+    """Return how often Prometheus has scraped its targets in the last two minutes."""
+    found = prometheus.query('sum(count_over_time(up{job="tuwen"}[2m]))')
+    return int(found[0]["value"][1]) if found else 0
 
 
 def metrics_address(server: EmbeddedServer) -> str:
     return server.metrics_url.removeprefix("http://").removesuffix("/metrics")
 
 
-def test_every_cause_has_its_alert_and_every_panel_its_data(repository: Path, prometheus: Prometheus) -> None:
+def test_every_cause_has_its_alert_and_every_panel_its_data(
+    repository: Path, prometheus: Prometheus, tmp_path: Path
+) -> None:
     numbers = itertools.count()
-    small, large = photographs(1, size=(64, 64)), photographs(1, size=(1600, 1200))
+    images = photographs(1, size=(64, 64))
+    gate = gates.with_gates(repository, tmp_path)["vision_encoder"]
 
     def known(clip: AsyncClient) -> Awaitable[object]:
         return clip.embed_texts([f"第{next(numbers) % 50}只猫"])
@@ -94,58 +102,59 @@ def test_every_cause_has_its_alert_and_every_panel_its_data(repository: Path, pr
     def new(clip: AsyncClient) -> Awaitable[object]:
         return clip.embed_texts([f"第{next(numbers)}只狗"])
 
-    with RecordedServer(repository, OPTIONS) as server:
+    with RecordedServer(tmp_path / "repository", OPTIONS) as server:
         prometheus.watch(metrics_address(server))
-        with asking(server, known), asking(server, lambda clip: clip.embed_images(small)):
-            time.sleep(15)
-            assert prometheus.firing() == set()
+        with asking(server, known), asking(server, lambda clip: clip.embed_images(images)):
+            wait_until(lambda: scrapes(prometheus) >= 40, seconds=PATIENCE)
+            # TuwenSlow is left out, because it would judge how fast this machine is.
+            wait_until(lambda: prometheus.firing() <= {"TuwenSlow"}, seconds=PATIENCE)
         with asking(server, new):
             wait_for(prometheus, "TuwenCacheCold")
         with asking(server, lambda clip: clip.embed_texts(["长" * 100])):
             wait_for(prometheus, "TuwenTextsCut")
         with asking(server, lambda clip: clip.embed_images([b"no image"])):
             wait_for(prometheus, "TuwenUnreadableImages")
-        with asking(server, lambda clip: clip.embed_images(large), callers=150, timeout=60):
-            wait_for(prometheus, "TuwenQueueGrowing", "TuwenSlow")
-        with asking(server, lambda clip: clip.embed_images(large), callers=150, timeout=1):
+        with asking(server, lambda clip: clip.embed_images(images), callers=150), gate.closed():
+            wait_for(prometheus, "TuwenQueueGrowing")
+        wait_for(prometheus, "TuwenSlow")
+        with asking(server, lambda clip: clip.embed_images(images), callers=50, timeout=1), gate.closed():
             wait_for(prometheus, "TuwenRefusing")
             refusals = panels_without_data(prometheus)
-        with asking(server, known), asking(server, lambda clip: clip.embed_images([small[0], b"no image"])):
-            time.sleep(5)
-            assert panels_without_data(prometheus) & refusals == set()
+        with asking(server, known), asking(server, lambda clip: clip.embed_images([images[0], b"no image"])):
+            wait_until(lambda: not panels_without_data(prometheus) & refusals, seconds=PATIENCE)
         kill_encoder(server)
-        with asking(server, lambda clip: clip.embed_images(small)):
+        with asking(server, lambda clip: clip.embed_images(images)):
             wait_for(prometheus, "TuwenFailing")
     wait_for(prometheus, "TuwenDown")
     prometheus.watch()
     wait_for(prometheus, "TuwenAbsent")
 
 
-def test_a_repository_without_batching_is_noticed(repository: Path, prometheus: Prometheus, tmp_path: Path) -> None:
-    copy = tmp_path / "repository"
-    shutil.copytree(repository, copy)
-    for config in copy.glob("*/config.pbtxt"):
+def test_a_repository_without_batching_has_its_alert(repository: Path, prometheus: Prometheus, tmp_path: Path) -> None:
+    gates.with_gates(repository, tmp_path, seconds=0.02)
+    for config in (tmp_path / "repository").glob("*/config.pbtxt"):
         text = config.read_text(encoding="utf-8")
         config.write_text(re.sub(r"max_batch_size: \d+", "max_batch_size: 1", text), encoding="utf-8")
     numbers = itertools.count()
-    with RecordedServer(copy, OPTIONS) as server:
+    with RecordedServer(tmp_path / "repository", OPTIONS) as server:
         prometheus.watch(metrics_address(server))
         with asking(server, lambda clip: clip.embed_texts([f"第{next(numbers)}只猫"]), callers=64):
             wait_for(prometheus, "TuwenBatchesOfOne")
 
 
 def panels_without_data(prometheus: Prometheus) -> set[str]:
+    """Return the queries of the dashboard without a result, except those of GPUs, of which there may be none."""
     found = set()
     for panel in json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]:
         for target in panel["targets"]:
             expression = target["expr"].replace("$__rate_interval", "30s").replace("$instance", ".+")
-            if "nv_gpu" not in expression and not prometheus.query(expression):  # GPUs: there may be none here
+            if "nv_gpu" not in expression and not prometheus.query(expression):
                 found.add(f"{panel['title']}: {expression}")
     return found
 
 
 def kill_encoder(server: EmbeddedServer) -> None:
-    """The Python process of a model dies, which Triton 2.51 does not notice."""
+    """Kill the Python process of a model, which Triton 2.51 does not notice."""
     children = psutil.Process(server.pid).children(recursive=True)
     [stub] = [child for child in children if "vision_encoder_0_0" in child.cmdline()]
     stub.kill()

@@ -21,7 +21,7 @@ from tuwen_build.server import ServerOptions
 
 pytestmark = [pytest.mark.alone, pytest.mark.provokes_trouble]
 
-COUNT = 20_000
+COUNT = 10_000
 IMAGES = [encoded_bytes(Image.new("RGB", (8, 8), (shade, 255 - shade, 40))) for shade in range(0, 250, 5)]
 
 
@@ -62,7 +62,7 @@ def test_every_picture_has_one_right_outcome_in_order_while_the_server_is_killed
                     assert np.abs(item.embedding - expected[item.index % len(IMAGES)]).max() < 1e-5
                 if item.index == 1000:
                     memory_early = resident_mib()
-                if item.index in (5_000, 12_000):
+                if item.index in (2_500, 6_000):
                     restarts.append(threading.Thread(target=kill_and_start))
                     restarts[-1].start()
     finally:

@@ -14,7 +14,7 @@ __all__ = ["load_json"]
 def load_json(path: Path) -> dict[str, Any]:
     """A JSON object."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise CheckpointError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict):

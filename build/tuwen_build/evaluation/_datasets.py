@@ -13,6 +13,7 @@ from typing import Any
 
 from tuwen import InvalidArgumentError
 from tuwen._images import image_files
+from tuwen.text_files import numbered_lines, read_lines
 
 __all__ = ["ClassFolder", "ImagePlace", "RetrievalSplit"]
 
@@ -94,19 +95,15 @@ class RetrievalSplit:
 
     @cached_property
     def _records(self) -> list[dict[str, Any]]:
-        records = []
-        with self.texts_file.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    record = json.loads(line)
-                    records.append({"text_id": int(record["text_id"]), "text": str(record["text"]), **record})
-                except (ValueError, TypeError, KeyError) as error:
-                    raise InvalidArgumentError(f"{self.texts_file}, line {number}: {error!r}") from error
-        return records
+        return [
+            _text_record(line, f"'{self.texts_file}', line {number}")
+            for number, line in numbered_lines(self.texts_file)
+            if line.strip()
+        ]
 
     def texts(self) -> list[tuple[int, str]]:
         """Ids and texts."""
-        return [(record["text_id"], str(record["text"])) for record in self._records]
+        return [(record["text_id"], record["text"]) for record in self._records]
 
     def truths(self) -> dict[int, list[int]]:
         """For every text the ids of its images.
@@ -114,10 +111,45 @@ class RetrievalSplit:
         Raises:
             InvalidArgumentError: the split has no ``image_ids``, as those whose answers are kept secret.
         """
-        truths = {record["text_id"]: record.get("image_ids") or [] for record in self._records}
+        truths = {record["text_id"]: record["image_ids"] for record in self._records}
         if not any(truths.values()):
             raise InvalidArgumentError(f"{self.texts_file} has no image_ids: the answers of this split are not public")
         return truths
+
+
+def _text_record(line: str, place: str) -> dict[str, Any]:
+    """Return the validated record of a text: ``text_id`` (int), ``text`` (str) and ``image_ids`` (list of int).
+
+    Numbers may be written as strings, as spreadsheets and databases export them.
+
+    Raises:
+        InvalidArgumentError: names the place, the field, and what was expected.
+    """
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise InvalidArgumentError(f"{place}: not JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise InvalidArgumentError(f"{place}: expected an object with text_id and text, got {type(record).__name__}")
+    text = record.get("text")
+    if not isinstance(text, str):
+        raise InvalidArgumentError(f"{place}, field 'text': expected a string, got {json.dumps(text)}")
+    image_ids = record.get("image_ids")
+    if image_ids is not None and not isinstance(image_ids, list):
+        raise InvalidArgumentError(f"{place}, field 'image_ids': expected a list, got {json.dumps(image_ids)}")
+    return {
+        "text_id": _integer(record.get("text_id"), f"{place}, field 'text_id'"),
+        "text": text,
+        "image_ids": [_integer(value, f"{place}, field 'image_ids'") for value in image_ids or []],
+    }
+
+
+def _integer(value: object, place: str) -> int:
+    if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidArgumentError(f"{place}: expected an integer, got {json.dumps(value)}")
+    return value
 
 
 @dataclass(frozen=True)
@@ -155,10 +187,7 @@ class ClassFolder:
         """What the classes are called."""
         if self.labels_file is None:
             return self.classes
-        try:
-            return [line.strip() for line in self.labels_file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except OSError as error:
-            raise InvalidArgumentError(f"cannot read {self.labels_file}: {error.strerror}") from error
+        return read_lines(self.labels_file)
 
     def images(self) -> list[tuple[int, Path]]:
         """Every image with the position of its class.

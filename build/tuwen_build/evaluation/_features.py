@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from tuwen import Client, InvalidArgumentError, ItemOutcome
+from tuwen.text_files import numbered_lines
 from tuwen_build.evaluation._datasets import RetrievalSplit
 from tuwen_build.evaluation._retrieval import Features
 
@@ -45,17 +46,17 @@ def read_features(path: Path, kind: str) -> Features:
         InvalidArgumentError: the file is missing, or a line of it is not as described.
     """
     ids, vectors = [], []
-    try:
-        with path.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    record = json.loads(line)
-                    ids.append(int(record[f"{kind}_id"]))
-                    vectors.append(np.array(record["feature"], dtype=np.float32))
-                except (ValueError, TypeError, KeyError) as error:
-                    raise InvalidArgumentError(f"{path}, line {number}: {error!r}") from error
-    except OSError as error:
-        raise InvalidArgumentError(f"cannot read {path}: {error.strerror}") from error
+    for number, line in numbered_lines(path):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            ids.append(int(record[f"{kind}_id"]))
+            vectors.append(np.array(record["feature"], dtype=np.float32))
+        except (ValueError, TypeError, KeyError) as error:
+            raise InvalidArgumentError(
+                f'\'{path}\', line {number}: expected {{"{kind}_id": 7, "feature": [...]}} ({error!r})'
+            ) from error
     if not vectors or len({vector.shape for vector in vectors}) > 1:
         raise InvalidArgumentError(f"{path} holds no vectors, or vectors of several dimensions")
     return Features(ids, np.stack(vectors))

@@ -90,7 +90,7 @@ def _read_architecture(path: Path | None) -> dict[str, Any]:
     if path is None:
         return DEMO_ARCHITECTURE
     try:
-        sizes = json.loads(path.read_text(encoding="utf-8"))
+        sizes = json.loads(path.read_text(encoding="utf-8-sig"))
         wanted = {name: sizes[name] for name in ("projection_dim", "vision_config", "text_config")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidArgumentError(f"{path} is no config.json of Chinese-CLIP: {error!r}") from error

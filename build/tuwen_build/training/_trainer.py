@@ -16,6 +16,7 @@ from tuwen import InvalidArgumentError
 from tuwen_build.checkpoints import ChineseClip, reference_tokenizer
 from tuwen_build.errors import OutputExistsError
 from tuwen_build.evaluation import RetrievalSplit
+from tuwen_build.outputs import OutputFolder
 from tuwen_build.training._arithmetic import Arithmetic, choose_arithmetic
 from tuwen_build.training._batches import Batches
 from tuwen_build.training._captions import Captions
@@ -37,6 +38,8 @@ from tuwen_build.training._validation import Validation
 
 __all__ = ["Observer", "TrainingSummary", "train"]
 
+REPORT = "training.json"  # also the file by which an earlier output of a training is recognised
+_WORKPLACE = {"start", "state.pt", "state.part"}  # what a training keeps beside its output
 _LOSS_EVERY = 20  # steps a point of the curve
 _EASING = 0.75  # of the stage that makes towers
 
@@ -103,11 +106,11 @@ def train(
         CheckpointError: training cannot start from that checkpoint.
         OutputExistsError: the output, or what is left of an interrupted training, is there already.
     """
-    if output.exists() and not force:
-        raise OutputExistsError(f"{output} is there already: --force replaces it")
     if checkpoint is not None and architecture is not None:
         raise InvalidArgumentError("an architecture is for random weights; a checkpoint has its own")
     split = RetrievalSplit(data, "train")
+    result = OutputFolder(output, REPORT, force)
+    result.check()  # before hours of work, and once more after them
     workplace = output.with_name(output.name + ".training")
     state = workplace / "state.pt"
     if resume and not state.is_file():
@@ -115,7 +118,7 @@ def train(
     if state.is_file() and not (resume or force):
         raise OutputExistsError(f"{workplace} holds an interrupted training: --resume goes on, --force begins anew")
     if not resume:
-        shutil.rmtree(workplace, ignore_errors=True)
+        _clear(workplace)
     workplace.mkdir(parents=True, exist_ok=True)
     if checkpoint is None and not resume:
         write_new_checkpoint(workplace / "start", split, architecture, seed=options.seed)
@@ -125,9 +128,26 @@ def train(
         if resume:
             run.restore(load_state(state, run.settings))
         run.run(state, observer)
-        summary = run.write(output, workplace / "finished", path)
+        with result.staged() as finished:
+            summary = run.write(output, finished, path)
     shutil.rmtree(workplace)
     return summary
+
+
+def _clear(workplace: Path) -> None:
+    """Remove the folder of an interrupted training; a folder that holds anything else is left alone.
+
+    Raises:
+        OutputExistsError: the folder holds files that no training writes.
+    """
+    foreign = {path.name for path in workplace.iterdir()} - _WORKPLACE if workplace.is_dir() else set()
+    if foreign or (workplace.exists() and not workplace.is_dir()) or workplace.is_symlink():
+        named = f" (it holds '{min(foreign)}')" if foreign else ""
+        raise OutputExistsError(
+            f"'{workplace}' is needed for the training's progress and is not an interrupted training{named}; "
+            "it was left alone, choose another output"
+        )
+    shutil.rmtree(workplace, ignore_errors=True)
 
 
 class _Run:
@@ -311,11 +331,10 @@ class _Run:
             self._optimizer.load_state_dict(state["optimizer"])
 
     def write(self, output: Path, part: Path, start: Path) -> TrainingSummary:
-        """The best weights as a checkpoint of Hugging Face, in half precision."""
+        """Write the best weights as a checkpoint of Hugging Face, in half precision, into the empty folder `part`."""
         towers = self._mean
         if self._best is not None:
             towers.load_state_dict(self._best)
-        part.mkdir(parents=True, exist_ok=True)
         cast("Any", towers.clip).half().save_pretrained(part)
         copy_descriptions(start, part)
         history = self._progress.history
@@ -334,9 +353,6 @@ class _Run:
             "best": best and {**asdict(best), "mean": best.mean},
             "history": asdict(history),
         }
-        (part / "training.json").write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        (part / REPORT).write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         plot_history(history, part / "training.png")
-        if output.exists():
-            shutil.rmtree(output)
-        part.rename(output)
         return summary

@@ -18,6 +18,7 @@ from tuwen._images import IMAGE_SUFFIXES, image_files
 from tuwen._streams import ItemOutcome
 from tuwen._table_files import check_suffix
 from tuwen._table_writer import TableWriter
+from tuwen.text_files import numbered_lines
 
 __all__ = ["embed"]
 
@@ -136,13 +137,7 @@ def _described(item: ItemOutcome) -> dict[str, object]:
 def _texts(given: list[str] | None, file: Path | None) -> list[str]:
     if file is None:
         return given or []
-    try:
-        content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        return [line for line in content.decode("utf-8").splitlines() if line]
-    except OSError as error:
-        raise InvalidArgumentError(f"cannot read {file}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise InvalidArgumentError(f"{file} is not UTF-8: byte {error.start}") from error
+    return [line for _, line in numbered_lines(sys.stdin.buffer if str(file) == "-" else file) if line]
 
 
 def _image_files(paths: list[Path]) -> list[str]:

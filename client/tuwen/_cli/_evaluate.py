@@ -12,8 +12,8 @@ import typer
 
 from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, connect, needs_extra, print_json, print_table
 from tuwen._client import Client
-from tuwen._errors import InvalidArgumentError
 from tuwen._zero_shot import OWN_TEMPLATES, Templates
+from tuwen.text_files import read_lines
 
 __all__ = ["evaluate"]
 
@@ -152,7 +152,4 @@ def _templates(name: str, file: Path | None) -> Templates:
         if name not in OWN_TEMPLATES:
             raise typer.BadParameter(f"--templates is zh, en or none, not {name}")
         return cast(Templates, name)
-    try:
-        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except OSError as error:
-        raise InvalidArgumentError(f"cannot read {file}: {error.strerror}") from error
+    return read_lines(file)

@@ -107,7 +107,7 @@ class TestSplit:
     @pytest.mark.parametrize("line", ["no json", '{"text_id": 1}', '{"text_id": "x", "text": ""}', "[]"])
     def test_a_broken_line_of_texts_is_named(self, split: Path, line: str) -> None:
         (split / "test_texts.jsonl").write_text(line + "\n", encoding="utf-8")
-        with pytest.raises(InvalidArgumentError, match="test_texts.jsonl, line 1"):
+        with pytest.raises(InvalidArgumentError, match="test_texts.jsonl', line 1"):
             RetrievalSplit(split).texts()
 
     def test_a_split_without_answers_says_so(self, split: Path) -> None:

@@ -98,6 +98,7 @@ def test_refuses_checkpoints_that_training_cannot_start_from(shapes: Path, tmp_p
 
 
 def test_refuses_an_existing_output_and_an_invalid_config(shapes: Path, tmp_path: Path) -> None:
+    (tmp_path / "training.json").touch()
     with pytest.raises(OutputExistsError, match="--force replaces it"):
         train(shapes, tmp_path, TrainingOptions(), observer=Silent())
     for content in ("{}", "[", json.dumps({**ARCHITECTURE, "text_config": {"vocab_size": 7}})):

@@ -62,8 +62,8 @@ class TestPayloads:
         for options, message in (
             (PayloadOptions(images=tmp_path), "holds no pictures"),
             (PayloadOptions(images=sample("cat.jpg").parent, queries=tmp_path / "empty.txt"), "holds no query"),
-            (PayloadOptions(images=sample("cat.jpg").parent, queries=tmp_path / "latin.txt"), "is no file of queries"),
-            (PayloadOptions(images=sample("cat.jpg").parent, queries=tmp_path / "none.txt"), "is no file of queries"),
+            (PayloadOptions(images=sample("cat.jpg").parent, queries=tmp_path / "latin.txt"), "is not UTF-8"),
+            (PayloadOptions(images=sample("cat.jpg").parent, queries=tmp_path / "none.txt"), "cannot read"),
         ):
             with pytest.raises(InvalidArgumentError, match=message):
                 Payloads(options)

@@ -40,12 +40,11 @@ class TritonPythonModel:
         ]
         try:
             embeddings = self._run([np.concatenate(tensors) for tensors in zip(*batches)])
-        except RuntimeError as error:  # torch's; it concerns the batch, so every request in it
+        except Exception as error:  # it concerns the batch, so every request in the batch fails
             pb_utils.Logger.log_error(str(error))
-            # Of TorchScript's traceback the last line says what is wrong; the others hold paths of this machine.
-            told = str(error).strip().rpartition("\n")[2]
-            failure = pb_utils.TritonError(told, pb_utils.TritonError.INTERNAL)
-            return [pb_utils.InferenceResponse(error=failure) for _ in requests]
+            # The last line of TorchScript's traceback says what is wrong; the other lines hold paths of this machine.
+            message = str(error).strip().rpartition("\n")[2]
+            return [_failure(message) for _ in requests]
         ends = np.cumsum([len(batch[0]) for batch in batches])[:-1]
         return [
             pb_utils.InferenceResponse([pb_utils.Tensor(self._output, rows)]) for rows in np.split(embeddings, ends)
@@ -55,6 +54,15 @@ class TritonPythonModel:
         with self._grad_mode(), self._execution():
             tensors = [torch.from_numpy(array).to(self._device) for array in inputs]
             return self._module(*tensors).cpu().numpy()
+
+
+def _failure(message):
+    """A response with an error object of its own.
+
+    Triton 2.51 frees the error of each response. If two responses share one error object, the server reads freed
+    memory and ends with signal 6 or 11.
+    """
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INTERNAL))
 
 
 def _flag(parameters, name, default):

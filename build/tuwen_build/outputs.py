@@ -1,0 +1,105 @@
+"""An output folder that appears complete or not at all, and never at the cost of somebody else's files."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tuwen_build.errors import BuildError, OutputExistsError
+
+__all__ = ["OutputFolder"]
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """A folder that a command makes, recognised by a file that only this command writes.
+
+    Attributes:
+        path: the folder.
+        marker: the name of the file in the folder by which an earlier output is recognised, such as ``manifest.json``.
+        force: replace an earlier output. A folder without the marker is never replaced.
+    """
+
+    path: Path
+    marker: str
+    force: bool = False
+
+    @contextmanager
+    def staged(self) -> Iterator[Path]:
+        """Provide an empty folder beside the output, and let it take the output's place if the block ends well.
+
+        The output is checked before the block and again after it, because a block may take hours.
+
+        Raises:
+            OutputExistsError: the output is a file, a symbolic link or a mount point; or it is not empty and has no
+                marker; or it has the marker and `force` is off; or another process changed it during the block.
+            BuildError: the output cannot be written; an earlier output is as it was.
+        """
+        before = self.check()
+        try:
+            self._output.parent.mkdir(parents=True, exist_ok=True)
+            scratch = Path(tempfile.mkdtemp(prefix=f".{self._output.name}.making-", dir=self._output.parent))
+        except OSError as error:
+            raise BuildError(f"cannot write to '{self._output.parent}': {error.strerror or error}") from error
+        try:
+            staged = scratch / self._output.name
+            staged.mkdir()
+            yield staged
+            if self.check() != before:
+                raise OutputExistsError(
+                    f"'{self._output}' was changed by another process in the meantime and was not replaced; "
+                    "choose another output"
+                )
+            self._swap(staged, scratch / "replaced")
+        except OSError as error:
+            raise BuildError(f"cannot write '{self._output}': {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def check(self) -> tuple[int, int] | None:
+        """Return what identifies the earlier output (inode and time of change of its marker), or None.
+
+        Raises:
+            OutputExistsError: the output may not be replaced.
+        """
+        output = self._output
+        if output.is_symlink():
+            raise OutputExistsError(f"'{output}' is a symbolic link; name the folder '{output.resolve()}' itself")
+        if not output.exists():
+            return None
+        if not output.is_dir():
+            raise OutputExistsError(f"'{output}' is a file; choose another output")
+        if output.is_mount():
+            raise OutputExistsError(f"'{output}' is a mount point and cannot be replaced; choose a folder inside it")
+        if not any(output.iterdir()):
+            return None
+        marker = output / self.marker
+        if not marker.is_file():
+            raise OutputExistsError(
+                f"'{output}' is not empty and holds no earlier output of this command ({self.marker} is missing); "
+                "it was left alone, choose another output"
+            )
+        if not self.force:
+            raise OutputExistsError(f"'{output}' holds an earlier output; --force replaces it")
+        status = marker.stat()
+        return status.st_ino, status.st_mtime_ns
+
+    @property
+    def _output(self) -> Path:
+        return self.path.expanduser().absolute()
+
+    def _swap(self, staged: Path, replaced: Path) -> None:
+        """Let the staged folder take the output's place; if that fails, put the earlier output back."""
+        earlier = self._output.exists()
+        if earlier:
+            self._output.rename(replaced)
+        try:
+            staged.rename(self._output)
+        except OSError:
+            if earlier:
+                replaced.rename(self._output)
+            raise
