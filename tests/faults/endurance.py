@@ -8,14 +8,15 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
+import psutil
 
 from tests.faults._outcome import Outcome
 from tests.faults._use import middle_and_end, use_of
 from tests.faults.images import good_images
 from tests.support import metrics
+from tests.support.stand_in import segments
 from tuwen import AsyncClient, Client, DeadlineExceededError, InvalidItemsError, OverloadedError, RetryPolicy
 from tuwen_build.server import EmbeddedServer
 from tuwen_build.traffic import photographs
@@ -107,7 +108,8 @@ def soak(server: EmbeddedServer, *, seconds: float, say: Callable[[str], None] =
             asyncio.run(_everything_asynchronously(server.grpc_url, pictures, numbers))
             rounds += 1
             if spent >= len(own_use) * seconds / _LOOKS:
-                server_use.append({**use_of(server.pid), "segments": len(list(Path("/dev/shm").glob("tuwen-*")))})
+                own_segments = segments(psutil.Process(server.pid).cmdline())
+            server_use.append({**use_of(server.pid), "segments": len(own_segments)})
                 own_use.append(use_of())
                 say(f"soak: {spent:.0f} of {seconds:.0f} s; server {server_use[-1]}, client {own_use[-1]}")
     items = next(numbers)
