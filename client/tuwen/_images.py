@@ -1,23 +1,24 @@
-"""Whatever a caller holds an image in, to the encoded bytes that the server takes. Lossless, always."""
+"""An image in any form that a caller may have, as the encoded bytes that the server takes. Nothing of it is lost."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import BinaryIO, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tuwen._decoded_images import decoded, encoded
 from tuwen._errors import InvalidArgumentError
+from tuwen._pixels import ImageError, Preprocessor
 
-__all__ = ["IMAGE_SUFFIXES", "ImageInput", "UnreadableItemError", "encoded_bytes", "image_files"]
+__all__ = ["IMAGE_SUFFIXES", "ImageInput", "UnreadableItemError", "encoded_bytes", "image_files", "pixel_values"]
 
 ImageInput: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]"
@@ -26,12 +27,12 @@ ImageInput: TypeAlias = (
 a uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
 A string is a path unless it starts with ``data:``, or with ``http://`` or ``https://``, which only a client with an
-`HttpFetcher` takes. A file is read from where it stands to its end, once. PIL images
-and arrays are sent losslessly.
+`HttpFetcher` takes. A file is read from where it stands to its end, once. A PIL image has the vector of a file with its
+pixels, transparency, palette and EXIF orientation, in any mode of Pillow's; of an animation, the frame that it shows.
 """
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
-_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+_MAX_BYTES = (1 << 31) - 1  # of a message of gRPC, whose lengths are signed integers of 32 bits
 
 
 class UnreadableItemError(Exception):
@@ -46,14 +47,23 @@ class UnreadableItemError(Exception):
         self.reason = reason
 
 
-def encoded_bytes(image: ImageInput) -> bytes:
-    """The image as an encoded file.
+def encoded_bytes(image: ImageInput, preprocessor: Preprocessor | None = None, *, max_bytes: int = _MAX_BYTES) -> bytes:
+    """Return the image as an encoded file.
+
+    Args:
+        image: in any form.
+        preprocessor: that of the server, whose rules and limits a PIL image is encoded for: see `_decoded_images`.
+            None: reference rules, no limits, and modes that PNG or TIFF can hold.
+        max_bytes: a larger file is refused without being read; by default what a gRPC message can hold.
 
     Raises:
         InvalidArgumentError: not a type or an array shape that is an image.
-        UnreadableItemError: the file cannot be read.
+        UnreadableItemError: the file cannot be read, or is too large.
     """
+    if isinstance(image, (Image.Image, np.ndarray)):
+        return _from_pixels(image, preprocessor)
     if isinstance(image, (bytes, bytearray, memoryview)):
+        _check_size(memoryview(image).nbytes, max_bytes)
         return bytes(image)
     if isinstance(image, str) and image[:5].lower() == "data:":
         return _from_data_url(image)
@@ -62,21 +72,27 @@ def encoded_bytes(image: ImageInput) -> bytes:
             "nothing is fetched from the web unless the client has a fetcher=HttpFetcher(allow=[...])"
         )
     if isinstance(image, (str, os.PathLike)):
-        try:
-            return Path(image).read_bytes()
-        except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
-            reason = getattr(error, "strerror", None) or error
-            raise UnreadableItemError(f"cannot read {os.fspath(image)[:200]!r}: {reason}") from error
-    if isinstance(image, Image.Image):
-        return _encode(image)
-    if isinstance(image, np.ndarray):
-        return _encode(_from_array(image))
+        return _from_path(image, max_bytes)
     if hasattr(image, "read"):
-        return _from_file(image)
+        return _from_file(image, max_bytes)
     raise InvalidArgumentError(
         "an image is a path, a data: URL, encoded bytes, a binary file, a PIL image or a uint8 array, "
         f"not {type(image).__name__}"
     )
+
+
+def pixel_values(image: ImageInput | bytes, preprocessor: Preprocessor) -> bytes:
+    """Return the pixel values of an image, uint8 (3, S, S), as bytes. Pixels that are decoded already are not encoded.
+
+    Raises:
+        InvalidArgumentError, UnreadableItemError: as `encoded_bytes`.
+        ImageError: the image is refused, as the server would refuse it.
+    """
+    if isinstance(image, (Image.Image, np.ndarray)):
+        square = preprocessor.square(_decoded(image, preprocessor))
+        return np.asarray(square).transpose(2, 0, 1).tobytes()
+    data = encoded_bytes(image, preprocessor, max_bytes=preprocessor.limits.max_bytes)
+    return preprocessor.pixel_values(data).tobytes()
 
 
 def image_files(folder: Path) -> Iterator[Path]:
@@ -100,8 +116,21 @@ def _from_data_url(url: str) -> bytes:
         raise UnreadableItemError(f"the data: URL is not valid base64: {error}") from error
 
 
-def _from_file(file: BinaryIO) -> bytes:
+def _from_path(path: str | os.PathLike[str], max_bytes: int) -> bytes:
     try:
+        with Path(path).open("rb") as file:
+            _check_size(os.fstat(file.fileno()).st_size, max_bytes)
+            data = file.read(max_bytes + 1)  # the size of a pipe or a device is not known before
+    except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise UnreadableItemError(f"cannot read {os.fspath(path)[:200]!r}: {reason}") from error
+    _check_size(len(data), max_bytes)
+    return data
+
+
+def _from_file(file: BinaryIO, max_bytes: int) -> bytes:
+    try:
+        _check_size(_size_left(file), max_bytes)
         data = file.read()
     except (OSError, ValueError) as error:  # ValueError: it is closed
         raise UnreadableItemError(f"cannot read the file: {error}") from error
@@ -109,28 +138,39 @@ def _from_file(file: BinaryIO) -> bytes:
         raise InvalidArgumentError(
             f"a file of an image is opened in binary mode ('rb'); this one gives {type(data).__name__}"
         )
+    _check_size(len(data), max_bytes)
     return data
 
 
-def _encode(image: Image.Image) -> bytes:
-    """PNG at its fastest setting; TIFF for the modes that PNG cannot hold (CMYK, YCbCr, LAB, float)."""
-    encoded = io.BytesIO()
+def _size_left(file: BinaryIO) -> int:
+    """Return the bytes from where a file on disk stands to its end; 0 for any other file object."""
     try:
-        if image.mode in _PNG_MODES:
-            image.save(encoded, "PNG", compress_level=1)
-        else:
-            image.save(encoded, "TIFF")
-    except Exception as error:  # a lazily opened file fails here, with whatever its decoder raises
+        return os.fstat(file.fileno()).st_size - file.tell()
+    except (AttributeError, OSError, ValueError, TypeError):
+        return 0
+
+
+def _check_size(size: int, max_bytes: int) -> None:
+    """Refuse an image by its size, in the words of the server."""
+    if size > max_bytes:
+        raise UnreadableItemError(f"{size} bytes, the limit is {max_bytes}", "too_many_bytes")
+
+
+def _from_pixels(image: Image.Image | NDArray[np.uint8], preprocessor: Preprocessor | None) -> bytes:
+    try:
+        return encoded(_decoded(image, preprocessor), preprocessor)
+    except ImageError as error:
+        raise UnreadableItemError(str(error).removeprefix(f"{error.reason}: "), error.reason) from error
+    except (UnreadableItemError, InvalidArgumentError):
+        raise
+    except Exception as error:  # whatever an encoder of Pillow raises
         raise UnreadableItemError(f"cannot encode the PIL image: {error}") from error
-    return encoded.getvalue()
 
 
-def _from_array(array: NDArray[Any]) -> Image.Image:
-    if array.dtype != np.uint8:
-        raise InvalidArgumentError(f"an image array is uint8 from 0 to 255, not {array.dtype}")
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    channels_last = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    if not channels_last or 0 in array.shape:
-        raise InvalidArgumentError(f"an image array is (H, W), (H, W, 3) or (H, W, 4), not {array.shape}")
-    return Image.fromarray(np.ascontiguousarray(array))
+def _decoded(image: Image.Image | NDArray[np.uint8], preprocessor: Preprocessor | None) -> Image.Image:
+    try:
+        return decoded(image, turned=preprocessor is not None and preprocessor.rules == "display")
+    except InvalidArgumentError:
+        raise
+    except Exception as error:  # a lazily opened file fails here, with whatever its decoder raises
+        raise UnreadableItemError(f"cannot load the PIL image: {error}") from error

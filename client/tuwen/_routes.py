@@ -13,7 +13,7 @@ from tuwen._card import ModelCard
 from tuwen._deadline import Deadline
 from tuwen._errors import InvalidArgumentError
 from tuwen._fetching import HttpFetcher, is_web_url
-from tuwen._images import UnreadableItemError, encoded_bytes
+from tuwen._images import UnreadableItemError, encoded_bytes, pixel_values
 from tuwen._pixels import ImageError, ImageLimits, Preprocessor
 
 __all__ = ["Kind", "Payload", "Preprocess", "Priority", "Route", "Routes"]
@@ -129,30 +129,33 @@ class Routes:
     def _to(self, kind: Kind, card: ModelCard) -> Route:
         if kind == "text":
             return Route(kind, "text_embedding", kind, _OUTPUTS[kind], _utf8)
-        if self.preprocess == "server":
-            pool = self._threads.pool() if self.fetcher else None
-            return Route(kind, "image_embedding", kind, _OUTPUTS[kind], self._encoded, pool=pool)
         preprocessor = Preprocessor(card.image_size, card.resize, card.image_rules, ImageLimits(), card.jpeg_decoding)
+        if self.preprocess == "server":
 
-        def pixel_values(image: Any) -> bytes:
+            def encoded(image: Any) -> bytes:
+                return encoded_bytes(self._fetched(image), preprocessor)
+
+            pool = self._threads.pool() if self.fetcher else None
+            return Route(kind, "image_embedding", kind, _OUTPUTS[kind], encoded, pool=pool)
+
+        def pixels(image: Any) -> bytes:
             try:
-                return preprocessor.pixel_values(self._encoded(image)).tobytes()
+                return pixel_values(self._fetched(image), preprocessor)
             except ImageError as error:
                 raise UnreadableItemError(str(error).removeprefix(f"{error.reason}: "), error.reason) from error
 
         shape = (3, card.image_size, card.image_size)
-        return Route(
-            kind, "vision_encoder", "pixel_values", ("embedding",), pixel_values, shape, pool=self._threads.pool()
-        )
+        return Route(kind, "vision_encoder", "pixel_values", ("embedding",), pixels, shape, pool=self._threads.pool())
 
     def close(self) -> None:
         """End the threads."""
         self._threads.close()
 
-    def _encoded(self, image: Any) -> bytes:
+    def _fetched(self, image: Any) -> Any:
+        """Return the bytes of an image at a web address; any other image as it is."""
         if self.fetcher is not None and isinstance(image, str) and is_web_url(image):
             return self.fetcher.fetch(image, self.deadline.remaining() if self.deadline else None)
-        return encoded_bytes(image)
+        return image
 
 
 def _utf8(text: Any) -> bytes:

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import Image
+
+from tuwen._pixels import upright
 
 __all__ = ["Picture", "describe", "picture_id", "short_hash"]
 
@@ -18,7 +20,6 @@ _THUMBNAIL_SIDE = 192
 _THUMBNAIL_BYTES = 45_000  # in base64 it must fit in a VARCHAR of Milvus, which holds 65,535 bytes
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _MOST_PIXELS = 100_000_000
-_ORIENTATION = 0x0112  # the tag of EXIF
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,11 @@ def _seen(data: bytes) -> tuple[int, int, bytes]:
                 width, height = image.size
                 # a JPEG is decoded at a fraction of its size, which is many times as fast
                 image.draft("RGB", (2 * _THUMBNAIL_SIDE, 2 * _THUMBNAIL_SIDE))
-                if image.getexif().get(_ORIENTATION, 1) >= 5:  # lying on its side
+                turned = upright(image)
+                if turned.size != image.size:  # the camera was held upright
                     width, height = height, width
-                upright = ImageOps.exif_transpose(image)
-                upright.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
-                return width, height, _encoded(upright)
+                turned.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
+                return width, height, _encoded(turned)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return 0, 0, b""
 

@@ -13,18 +13,31 @@ import functools
 import io
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-__all__ = ["ImageError", "ImageLimits", "Preprocessor", "load_preprocessor", "usable_cores"]
+__all__ = ["ImageError", "ImageLimits", "Preprocessor", "load_preprocessor", "upright", "usable_cores"]
 
 # Decoders that may see untrusted bytes; everything else that Pillow knows stays shut.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _BYTES_PER_MIB = 1 << 20
+
+# How an image is turned for each EXIF orientation; 1, and any value that EXIF does not define, is not turned.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class ImageError(ValueError):
@@ -84,25 +97,26 @@ class Preprocessor:
             ImageError: the image is refused or cannot be decoded.
         """
         self._check_size(data)
-        # Pillow raises whatever its decoders meet in a broken file (OSError, SyntaxError, struct.error,
-        # ValueError, ...), so here, and only here, every exception means "this image is bad".
-        try:
-            with Image.open(io.BytesIO(data), formats=_available_formats()) as image:
-                self._check_header(image)
-                square = self._square(image)
-        except ImageError:
-            raise
-        except UnidentifiedImageError:
-            raise ImageError("unsupported_format", f"not an image in one of {', '.join(_FORMATS)}") from None
-        except Image.DecompressionBombError as error:
-            raise ImageError("too_many_pixels", str(error)) from None
-        except Exception as error:
-            raise ImageError("corrupt", f"cannot decode: {error or type(error).__name__}") from None
+        with _bad_images(), Image.open(io.BytesIO(data), formats=_available_formats()) as image:
+            self._check_header(image)
+            if self.jpeg_decoding == "scaled":  # by libjpeg, in the inverse cosine transform; for JPEG only
+                image.draft(None, (2 * self.image_size, 2 * self.image_size))
+            square = self._square(image)
         return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
 
+    def square(self, image: Image.Image) -> Image.Image:
+        """Return a decoded image of any mode of Pillow's as an RGB image of S x S pixels.
+
+        A PNG file of the square has the pixel values of the image itself: a square of that size is not resized again.
+
+        Raises:
+            ImageError: the image has too many pixels, or its mode cannot be converted to RGB.
+        """
+        with _bad_images():
+            self._check_header(image)
+            return self._square(image)
+
     def _square(self, image: Image.Image) -> Image.Image:
-        if self.jpeg_decoding == "scaled":  # by libjpeg, in the inverse cosine transform; other formats do not listen
-            image.draft(None, (2 * self.image_size, 2 * self.image_size))
         if self.rules == "display":
             image = _as_displayed(image)
         side = self.image_size
@@ -112,7 +126,7 @@ class Preprocessor:
             resized = self._crop(image.resize(self._shortest_edge(image.size), Image.Resampling.BICUBIC))
         if isinstance(resized.info.get("transparency"), bytes):
             del resized.info["transparency"]  # convert() does the same, with a warning
-        return resized.convert("RGB")
+        return _convertible(resized).convert("RGB")
 
     def _shortest_edge(self, size: tuple[int, int]) -> tuple[int, int]:
         """The size with the shortest edge as long as the square, as torchvision's Resize rounds it."""
@@ -156,14 +170,49 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF orientation says. An orientation that is missing or cannot be parsed turns nothing."""
+    image.load()  # turns a TIFF by itself, and drops its orientation
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # broken EXIF: whatever the parser raises, a viewer shows the pixels as they are
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
 def _as_displayed(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
+    image = upright(image)
     if image.mode.startswith("I;16") or image.mode == "I":
         image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+    image = _convertible(image)
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return image.convert("RGB")
+
+
+def _convertible(image: Image.Image) -> Image.Image:
+    """Return the image in a mode that Pillow converts to RGB, which it does to every mode but La."""
+    return image.convert("LA") if image.mode == "La" else image
+
+
+@contextmanager
+def _bad_images() -> Iterator[None]:
+    """Turn every exception into an `ImageError`.
+
+    Pillow raises whatever its decoders meet in a broken file (OSError, SyntaxError, struct.error, ValueError, ...), so
+    here, and only here, every exception means "this image is bad".
+    """
+    try:
+        yield
+    except ImageError:
+        raise
+    except UnidentifiedImageError:
+        raise ImageError("unsupported_format", f"not an image in one of {', '.join(_FORMATS)}") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError("too_many_pixels", str(error)) from None
+    except Exception as error:
+        raise ImageError("corrupt", f"cannot decode: {error or type(error).__name__}") from None
 
 
 @functools.cache
