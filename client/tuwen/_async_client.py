@@ -12,7 +12,6 @@ from collections.abc import (
     Coroutine,
     Hashable,
     Iterable,
-    Sequence,
 )
 from contextlib import aclosing
 from types import TracebackType
@@ -31,6 +30,7 @@ from tuwen._errors import ServerError
 from tuwen._fetching import HttpFetcher
 from tuwen._grpc_aio import AsyncGrpcTransport
 from tuwen._images import ImageInput
+from tuwen._items import check_stream
 from tuwen._profile import Profile
 from tuwen._progress import progress_bar
 from tuwen._requests import EmbeddingBatch, InferResponse, naming, parse
@@ -106,28 +106,28 @@ class AsyncClient(BaseClient):
         )
         self._transport = transport or AsyncGrpcTransport(url, tls=tls, headers=headers, tracing=self._tracing)
 
-    async def embed_images(self, images: Sequence[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
+    async def embed_images(self, images: Iterable[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed images into float32 (n, D), one unit vector each; see `Client.embed_images`."""
         deadline = self._deadline(timeout)
         return await self._run(_calls.embed("image", images, self._routes.within(deadline)), deadline)
 
-    async def embed_texts(self, texts: Sequence[str], *, timeout: float | None = None) -> NDArray[np.float32]:
+    async def embed_texts(self, texts: Iterable[str], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed texts into float32 (n, D), one unit vector each; see `Client.embed_texts`."""
         return await self._run(_calls.embed("text", texts, self._routes), self._deadline(timeout))
 
     async def try_embed_images(
-        self, images: Sequence[ImageInput], *, timeout: float | None = None
+        self, images: Iterable[ImageInput], *, timeout: float | None = None
     ) -> list[ItemOutcome]:
         """Embed images, and get an outcome for each; see `Client.try_embed_images`."""
         deadline = self._deadline(timeout)
         return await self._run(_calls.attempt("image", images, self._routes.within(deadline)), deadline)
 
-    async def try_embed_texts(self, texts: Sequence[str], *, timeout: float | None = None) -> list[ItemOutcome]:
+    async def try_embed_texts(self, texts: Iterable[str], *, timeout: float | None = None) -> list[ItemOutcome]:
         """Embed texts, and get an outcome for each; see `Client.try_embed_texts`."""
         return await self._run(_calls.attempt("text", texts, self._routes), self._deadline(timeout))
 
     async def similarity(
-        self, *, images: Sequence[ImageInput], texts: Sequence[str], timeout: float | None = None
+        self, *, images: Iterable[ImageInput], texts: Iterable[str], timeout: float | None = None
     ) -> Similarity:
         """Compare every image with every text; see `Client.similarity`."""
         deadline = self._deadline(timeout)
@@ -135,8 +135,8 @@ class AsyncClient(BaseClient):
 
     async def classify(
         self,
-        images: Sequence[ImageInput],
-        labels: Sequence[str],
+        images: Iterable[ImageInput],
+        labels: Iterable[str],
         *,
         templates: Templates = "zh",
         timeout: float | None = None,
@@ -156,6 +156,7 @@ class AsyncClient(BaseClient):
         timeout: float | None = None,
     ) -> AsyncIterator[ItemOutcome]:
         """Embed any number of images, of an iterable or an asynchronous one; see `Client.stream_images`."""
+        check_stream("image", images, asynchronous=True)
         return self._stream("image", images, window=window, skip=skip, progress=progress, timeout=timeout)
 
     def stream_texts(
@@ -168,6 +169,7 @@ class AsyncClient(BaseClient):
         timeout: float | None = None,
     ) -> AsyncIterator[ItemOutcome]:
         """Embed any number of texts, of an iterable or an asynchronous one; see `Client.stream_texts`."""
+        check_stream("text", texts, asynchronous=True)
         return self._stream("text", texts, window=window, skip=skip, progress=progress, timeout=timeout)
 
     async def model_card(self, *, timeout: float | None = None) -> ModelCard:
@@ -179,7 +181,7 @@ class AsyncClient(BaseClient):
         return await self._run(_calls.read_statistics(), self._deadline(timeout))
 
     async def profile(
-        self, *, images: Sequence[ImageInput] = (), texts: Sequence[str] = (), timeout: float | None = None
+        self, *, images: Iterable[ImageInput] = (), texts: Iterable[str] = (), timeout: float | None = None
     ) -> Profile:
         """Embed these and tell where the time went; see `Client.profile`."""
         deadline = self._deadline(timeout)

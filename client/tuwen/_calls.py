@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tuwen._card import ModelCard
 from tuwen._errors import InvalidArgumentError
 from tuwen._images import ImageInput
+from tuwen._items import as_list, check_some
 from tuwen._profile import Profile, profile_of
 from tuwen._requests import (
     EmbeddingBatch,
@@ -27,7 +28,6 @@ from tuwen._requests import (
     TextTruncatedWarning,
     assemble,
     batch_of,
-    check_items,
     parse,
     parts,
 )
@@ -103,6 +103,7 @@ class Warn:
 _STATISTICS_READS = 20  # a server counts a request shortly after it has answered it
 
 Effect: TypeAlias = ReadCard | ReadStatistics | Infer | Warn
+Items: TypeAlias = "Iterable[ImageInput] | Iterable[str]"
 Result = TypeVar("Result")
 Call: TypeAlias = Generator[Effect, Any, Result]
 
@@ -119,8 +120,9 @@ def read_statistics() -> Call[Statistics]:
     return statistics
 
 
-def embed(kind: Kind, items: Sequence[ImageInput] | Sequence[str], routes: Routes) -> Call[NDArray[np.float32]]:
+def embed(kind: Kind, items: Items, routes: Routes) -> Call[NDArray[np.float32]]:
     """Unit vectors, float32 (n, D)."""
+    items = as_list(kind, items)
     card, parsed = yield from _parsed(kind, items, routes)
     embeddings, truncated = assemble(kind, len(items), card.embedding_dimension, parsed)
     if truncated:
@@ -130,17 +132,17 @@ def embed(kind: Kind, items: Sequence[ImageInput] | Sequence[str], routes: Route
     return embeddings
 
 
-def attempt(kind: Kind, items: Sequence[ImageInput] | Sequence[str], routes: Routes) -> Call[list[ItemOutcome]]:
+def attempt(kind: Kind, items: Items, routes: Routes) -> Call[list[ItemOutcome]]:
     """An outcome for each item, in order."""
+    items = as_list(kind, items)
     _, parsed = yield from _parsed(kind, items, routes)
     owner = {position: batch for batch in parsed for position in (*batch.embeddings, *batch.failures)}
     return [outcome(index, key_of(item, index), owner[index]) for index, item in enumerate(items)]
 
 
-def compare(images: Sequence[ImageInput], texts: Sequence[str], routes: Routes) -> Call[Similarity]:
+def compare(images: Iterable[ImageInput], texts: Iterable[str], routes: Routes) -> Call[Similarity]:
     """Every image with every text."""
-    _check_some("similarity", "image", images)
-    _check_some("similarity", "text", texts)
+    images, texts = check_some("similarity", "image", images), check_some("similarity", "text", texts)
     image_embeddings = yield from embed("image", images, routes)
     text_embeddings = yield from embed("text", texts, routes)
     card = yield from read_card()
@@ -148,11 +150,11 @@ def compare(images: Sequence[ImageInput], texts: Sequence[str], routes: Routes) 
 
 
 def classify(
-    images: Sequence[ImageInput], labels: Sequence[str], templates: Templates, cache: LabelCache, routes: Routes
+    images: Iterable[ImageInput], labels: Iterable[str], templates: Templates, cache: LabelCache, routes: Routes
 ) -> Call[Classification]:
     """Every image with the mean vector of every label's texts."""
     checked, texts = check_labels(labels), template_texts(templates)
-    _check_some("classify", "image", images)
+    images = check_some("classify", "image", images)
     known = cache.known(checked, texts)
     if missing := [label for label in checked if label not in known]:
         vectors = yield from embed("text", label_texts(missing, texts), routes)
@@ -165,10 +167,9 @@ def classify(
     return Classification(checked, similarity(image_embeddings, label_vectors, card.logit_scale))
 
 
-def profile(images: Sequence[ImageInput], texts: Sequence[str], routes: Routes) -> Call[Profile]:
+def profile(images: Iterable[ImageInput], texts: Iterable[str], routes: Routes) -> Call[Profile]:
     """Where the time goes when these are embedded, one request at a time."""
-    check_items("image", images)
-    check_items("text", texts)
+    images, texts = as_list("image", images), as_list("text", texts)
     if not images and not texts:
         raise InvalidArgumentError("profile needs images or texts")
     card = yield from read_card()
@@ -214,13 +215,6 @@ def _wanted(kind: Kind, items: Sequence[ImageInput] | Sequence[str], routes: Rou
 def _parsed(
     kind: Kind, items: Sequence[ImageInput] | Sequence[str], routes: Routes
 ) -> Call[tuple[ModelCard, list[Parsed]]]:
-    check_items(kind, items)
     card = yield from read_card()
     answers: Answers = yield _wanted(kind, items, routes, card)
     return card, [parse(batch, response, card) for batch, response in answers]
-
-
-def _check_some(method: str, kind: Kind, items: Sequence[object]) -> None:
-    check_items(kind, items)
-    if not items:
-        raise InvalidArgumentError(f"{method} needs at least one {kind}")

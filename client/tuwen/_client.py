@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator
 from itertools import chain
 from types import TracebackType
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from tuwen._errors import ServerError
 from tuwen._fetching import HttpFetcher
 from tuwen._grpc import GrpcTransport
 from tuwen._images import ImageInput
+from tuwen._items import check_stream
 from tuwen._profile import Profile
 from tuwen._progress import progress_bar
 from tuwen._requests import EmbeddingBatch, InferResponse, naming, parse
@@ -93,12 +94,12 @@ class Client(BaseClient):
         )
         self._transport = transport or GrpcTransport(url, tls=tls, headers=headers, tracing=self._tracing)
 
-    def embed_images(self, images: Sequence[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
+    def embed_images(self, images: Iterable[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed images.
 
         Args:
-            images: paths, ``data:`` URLs, encoded bytes, binary files, PIL images or uint8 arrays (H, W), (H, W, 3)
-                or (H, W, 4), mixed freely.
+            images: an iterable of paths, ``data:`` URLs, encoded bytes, binary files, PIL images or uint8 arrays
+                (H, W), (H, W, 3) or (H, W, 4), mixed freely; or one uint8 array (n, H, W, 3).
             timeout: seconds for the whole call.
 
         Returns:
@@ -106,17 +107,17 @@ class Client(BaseClient):
 
         Raises:
             InvalidItemsError: images were refused; lists every one with its index and the reason.
-            InvalidArgumentError: not a list, or an element of a type that is no image.
+            InvalidArgumentError: a single image, not an iterable, or an element of a type that is no image.
             ServerError: the server, or the way to it, failed.
         """
         deadline = self._deadline(timeout)
         return self._run(_calls.embed("image", images, self._routes.within(deadline)), deadline)
 
-    def embed_texts(self, texts: Sequence[str], *, timeout: float | None = None) -> NDArray[np.float32]:
+    def embed_texts(self, texts: Iterable[str], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed texts. Those longer than the model's context length are cut, with a `TextTruncatedWarning`.
 
         Args:
-            texts: any Unicode strings.
+            texts: an iterable of any Unicode strings, such as a list or a pandas Series.
             timeout: seconds for the whole call.
 
         Returns:
@@ -124,12 +125,12 @@ class Client(BaseClient):
 
         Raises:
             InvalidItemsError: texts were refused (too many bytes); lists every one.
-            InvalidArgumentError: not a list of strings.
+            InvalidArgumentError: a single string, not an iterable, or an element that is not a string.
             ServerError: the server, or the way to it, failed.
         """
         return self._run(_calls.embed("text", texts, self._routes), self._deadline(timeout))
 
-    def try_embed_images(self, images: Sequence[ImageInput], *, timeout: float | None = None) -> list[ItemOutcome]:
+    def try_embed_images(self, images: Iterable[ImageInput], *, timeout: float | None = None) -> list[ItemOutcome]:
         """Embed images, and get an outcome for each instead of an error for all.
 
         Returns:
@@ -141,12 +142,12 @@ class Client(BaseClient):
         deadline = self._deadline(timeout)
         return self._run(_calls.attempt("image", images, self._routes.within(deadline)), deadline)
 
-    def try_embed_texts(self, texts: Sequence[str], *, timeout: float | None = None) -> list[ItemOutcome]:
+    def try_embed_texts(self, texts: Iterable[str], *, timeout: float | None = None) -> list[ItemOutcome]:
         """Embed texts, and get an outcome for each; as `try_embed_images`. ``truncated`` tells those that were cut."""
         return self._run(_calls.attempt("text", texts, self._routes), self._deadline(timeout))
 
     def similarity(
-        self, *, images: Sequence[ImageInput], texts: Sequence[str], timeout: float | None = None
+        self, *, images: Iterable[ImageInput], texts: Iterable[str], timeout: float | None = None
     ) -> Similarity:
         """Compare every image with every text.
 
@@ -162,8 +163,8 @@ class Client(BaseClient):
 
     def classify(
         self,
-        images: Sequence[ImageInput],
-        labels: Sequence[str],
+        images: Iterable[ImageInput],
+        labels: Iterable[str],
         *,
         templates: Templates = "zh",
         timeout: float | None = None,
@@ -205,7 +206,7 @@ class Client(BaseClient):
         cancels what is on its way.
 
         Args:
-            images: images as for `embed_images`, or ``(key, image)``.
+            images: an iterable of images as for `embed_images`, or of ``(key, image)``.
             window: the most images on their way at once.
             skip: keys to leave out, to resume a run that was interrupted.
             progress: show a bar on standard error, if that is a terminal.
@@ -215,9 +216,11 @@ class Client(BaseClient):
             a `ItemOutcome` for every image that was not skipped, in their order.
 
         Raises:
-            InvalidArgumentError: an element of a type that is no image; names its position.
+            InvalidArgumentError: a single image or not an iterable, at once; an element of a type that is no image,
+                when the stream comes to it, with its position.
             ServerError: the server, or the way to it, failed for longer than `timeout`.
         """
+        check_stream("image", images, asynchronous=False)
         return self._stream("image", images, window=window, skip=skip, progress=progress, timeout=timeout)
 
     def stream_texts(
@@ -230,6 +233,7 @@ class Client(BaseClient):
         timeout: float | None = None,
     ) -> Iterator[ItemOutcome]:
         """Embed any number of texts; as `stream_images`, with texts or ``(key, text)``."""
+        check_stream("text", texts, asynchronous=False)
         return self._stream("text", texts, window=window, skip=skip, progress=progress, timeout=timeout)
 
     def model_card(self, *, timeout: float | None = None) -> ModelCard:
@@ -249,7 +253,7 @@ class Client(BaseClient):
         return self._run(_calls.read_statistics(), self._deadline(timeout))
 
     def profile(
-        self, *, images: Sequence[ImageInput] = (), texts: Sequence[str] = (), timeout: float | None = None
+        self, *, images: Iterable[ImageInput] = (), texts: Iterable[str] = (), timeout: float | None = None
     ) -> Profile:
         """Embed these, one request after the other, and tell where the time went.
 

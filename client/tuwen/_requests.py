@@ -37,7 +37,6 @@ __all__ = [
     "TextTruncatedWarning",
     "assemble",
     "batch_of",
-    "check_items",
     "naming",
     "parse",
     "parts",
@@ -123,16 +122,6 @@ class Parsed:
     embeddings: Mapping[int, NDArray[np.float32]]
     failures: Mapping[int, ItemFailure]
     truncated: frozenset[int]
-
-
-def check_items(kind: Kind, items: object) -> None:
-    """Refuse what is no sequence of items, above all a single string, which is one too.
-
-    Raises:
-        InvalidArgumentError: says what to pass.
-    """
-    if isinstance(items, (str, bytes, bytearray)) or not isinstance(items, Sequence):
-        raise InvalidArgumentError(f"pass a list of {kind}s, even for one: embed_{kind}s([{kind}])")
 
 
 def parts(kind: Kind, items: Sequence[ImageInput] | Sequence[str], max_batch_size: int) -> list[Part]:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tuwen._decoded_images import snapshot
 from tuwen._errors import InvalidArgumentError, ItemFailure
 from tuwen._requests import ITEMS_PER_REQUEST, EmbeddingBatch, Parsed, batch_of
 from tuwen._routes import Kind, Route
@@ -93,7 +94,7 @@ class Chunker:
         """Take the next item of the stream; gives a chunk when one is full."""
         key, value = _keyed(item, self._count)
         if key not in self._skip:
-            self._gathered.append((self._count, key, value))
+            self._gathered.append((self._count, key, snapshot(value)))
             self.taken += 1
         self._count += 1
         if len(self._gathered) == self._size:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen._errors import InvalidArgumentError
+from tuwen._items import as_list, check_some
 from tuwen._scores import Similarity
 
 __all__ = [
@@ -107,14 +108,13 @@ class LabelCache:
                 self._vectors.popitem(last=False)
 
 
-def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
+def check_labels(labels: Iterable[str]) -> tuple[str, ...]:
     """The labels, if they can be told apart.
 
     Raises:
-        InvalidArgumentError: none, not strings, or the same twice.
+        InvalidArgumentError: none, a single string, not strings, or the same twice.
     """
-    if isinstance(labels, str) or not isinstance(labels, Sequence) or not labels:
-        raise InvalidArgumentError("pass a list of labels, at least one")
+    labels = check_some("classify", "label", labels)
     seen: set[str] = set()
     for index, label in enumerate(labels):
         if not isinstance(label, str):
@@ -137,6 +137,7 @@ def template_texts(templates: Templates) -> tuple[str, ...]:
                 f"templates are {', '.join(map(repr, OWN_TEMPLATES))} or a list of texts with {{}}, not {templates!r}"
             )
         return OWN_TEMPLATES[templates]
+    templates = as_list("template", templates)
     for index, template in enumerate(templates):
         if not isinstance(template, str) or "{}" not in template:
             raise InvalidArgumentError(f"template {index}: {template!r} has no {{}} where the label goes")

@@ -1,0 +1,160 @@
+"""Calls and streams take any iterable of items, and tell a caller who passes a single one what to pass instead."""
+
+from __future__ import annotations
+
+import io
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+from PIL import Image, ImageSequence
+
+from tests.support.blocking import Make
+from tuwen import Client, InvalidArgumentError
+from tuwen._images import encoded_bytes
+from tuwen.testing import FakeTransport
+
+TEXTS = ["一只猫", "一只狗"]
+PIXELS = np.arange(2 * 6 * 5 * 3, dtype=np.uint8).reshape(2, 6, 5, 3)
+PICTURE = encoded_bytes(PIXELS[0])
+IMAGES = [PICTURE, encoded_bytes(PIXELS[1])]
+
+
+async def asynchronous() -> AsyncIterator[str]:
+    yield "一只猫"
+
+
+MANY_TEXTS: dict[str, Callable[[], Any]] = {
+    "tuple": lambda: tuple(TEXTS),
+    "generator": lambda: (text for text in TEXTS),
+    "deque": lambda: deque(TEXTS),
+    "keys of a dict": lambda: dict.fromkeys(TEXTS).keys(),
+    "array of str": lambda: np.array(TEXTS),
+    "array of objects": lambda: np.array(TEXTS, dtype=object),
+    "pandas Series": lambda: pandas.Series(TEXTS, index=[7, 3]),
+    "pandas Index": lambda: pandas.Index(TEXTS),
+    "lines of a file": lambda: io.StringIO("\n".join(TEXTS)),
+}
+MANY_IMAGES: dict[str, Callable[[], Any]] = {
+    "generator": lambda: (image for image in IMAGES),
+    "array of pictures": lambda: PIXELS,
+    "array of objects": lambda: np.array([*IMAGES, None], dtype=object)[:2],
+    "pandas Series": lambda: pandas.Series(IMAGES),
+}
+
+
+@pytest.mark.parametrize("name", MANY_TEXTS)
+def test_texts_come_in_any_iterable(make: Make, name: str) -> None:
+    wanted = list(MANY_TEXTS[name]())
+    assert [text.strip() for text in wanted] == TEXTS
+    with make(FakeTransport()) as clip:
+        expected = clip.embed_texts(wanted)
+        np.testing.assert_array_equal(clip.embed_texts(MANY_TEXTS[name]()), expected)
+        assert [outcome.key for outcome in clip.try_embed_texts(MANY_TEXTS[name]())] == wanted
+        streamed = list(clip.stream_texts(MANY_TEXTS[name]()))
+        assert [outcome.key for outcome in streamed] == wanted
+        np.testing.assert_array_equal([outcome.embedding for outcome in streamed], expected)
+        scores = clip.similarity(images=IMAGES, texts=MANY_TEXTS[name]())
+        assert scores.cosine.shape == (2, 2)
+        assert clip.classify(IMAGES, MANY_TEXTS[name](), templates=iter(["{}"])).labels == tuple(wanted)
+
+
+@pytest.mark.parametrize("name", MANY_IMAGES)
+def test_images_come_in_any_iterable(make: Make, name: str) -> None:
+    with make(FakeTransport()) as clip:
+        expected = clip.embed_images(IMAGES)
+        np.testing.assert_array_equal(clip.embed_images(MANY_IMAGES[name]()), expected)
+        streamed = [outcome.embedding for outcome in clip.stream_images(MANY_IMAGES[name]())]
+        np.testing.assert_array_equal(streamed, expected)
+        assert clip.similarity(images=MANY_IMAGES[name](), texts=TEXTS).cosine.shape == (2, 2)
+
+
+@pytest.mark.parametrize("method", ["embed", "try_embed", "stream"])
+@pytest.mark.parametrize(
+    ("texts", "given"),
+    [
+        ("一只猫", "str; for one text call {}_texts([text])"),
+        (b"cat", "bytes; for one text call {}_texts([text])"),
+        (3, "int; for one text call {}_texts([text])"),
+        (None, "NoneType; for one text call {}_texts([text])"),
+        (np.array("一只猫"), "ndarray of shape (); pass one column, a text in each row"),
+        ({"a": "一只猫"}, "dict; pass its keys or its values"),
+        (pandas.DataFrame({"text": TEXTS}), "DataFrame of shape (2, 1); pass one column, a text in each row"),
+    ],
+)
+def test_rejects_a_single_text(make: Make, method: str, texts: Any, given: str) -> None:
+    with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError) as caught:
+        getattr(clip, f"{method}_texts")(texts)
+    assert str(caught.value).startswith("expected a list of texts, got " + given.format(method.removeprefix("try_")))
+
+
+@pytest.mark.parametrize("method", ["embed", "try_embed", "stream"])
+@pytest.mark.parametrize(
+    ("image", "given"),
+    [
+        (PIXELS[0], "ndarray of shape (6, 5, 3); for one image call {}_images([image])"),
+        (PIXELS[0, :, :, 0], "ndarray of shape (6, 5); "),
+        (np.frombuffer(PICTURE, dtype=np.uint8), f"ndarray of shape ({len(PICTURE)},); "),
+        (Image.new("RGB", (5, 6)), "Image; for one image call {}_images([image])"),
+        (Path("cat.jpg"), "PosixPath; "),
+        ("cat.jpg", "str; for one image call {}_images([image])"),
+        (PICTURE, "bytes; "),
+        (memoryview(PICTURE), f"memoryview of shape ({len(PICTURE)},); "),
+        (io.BytesIO(PICTURE), "BytesIO; "),
+        ({"cat": PICTURE}, "dict; pass its keys or its values"),
+    ],
+)
+def test_rejects_a_single_image(make: Make, method: str, image: Any, given: str) -> None:
+    with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError) as caught:
+        getattr(clip, f"{method}_images")(image)
+    assert str(caught.value).startswith("expected a list of images, got " + given.format(method.removeprefix("try_")))
+
+
+def test_every_other_method_rejects_a_single_item(make: Make) -> None:
+    with make(FakeTransport()) as clip:
+        for call in (
+            lambda: clip.similarity(images=PIXELS[0], texts=TEXTS),
+            lambda: clip.similarity(images=IMAGES, texts="猫"),
+            lambda: clip.classify(PIXELS[0], ["猫"]),
+            lambda: clip.classify(IMAGES, "猫"),
+            lambda: clip.profile(images="cat.jpg"),
+            lambda: clip.profile(texts="猫"),
+        ):
+            with pytest.raises(
+                InvalidArgumentError, match=r"expected a list of (image|text|label)s, got (str|ndarray)"
+            ):
+                call()
+
+
+def test_points_an_asynchronous_iterable_to_the_asynchronous_stream(make: Make) -> None:
+    with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match=r"iterate AsyncClient\.stream_texts"):
+        clip.embed_texts(asynchronous())
+    with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="got async_generator"):
+        clip.stream_texts(asynchronous())  # type: ignore[arg-type]
+
+
+def test_a_stream_is_checked_when_it_is_asked_for() -> None:
+    with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="got str"):
+        clip.stream_texts("一只猫")
+
+
+def test_an_item_of_another_type_is_named_by_its_position(make: Make) -> None:
+    with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="text 1: a text is a str, not float"):
+        clip.embed_texts(pandas.Series(["猫", float("nan")], dtype=object))
+
+
+def test_the_frames_of_an_animation_are_told_apart(make: Make) -> None:
+    """`ImageSequence` gives one image object again and again, and moves it on."""
+    frames = [Image.new("RGB", (4, 4), (shade, 0, 0)) for shade in (10, 90, 200)]
+    file = io.BytesIO()
+    frames[0].save(file, "PNG", save_all=True, append_images=frames[1:])
+    animation = Image.open(file)
+    with make(FakeTransport()) as clip:
+        expected = clip.embed_images(frames)
+        np.testing.assert_array_equal(clip.embed_images(ImageSequence.Iterator(animation)), expected)
+        streamed = clip.stream_images(ImageSequence.Iterator(animation))
+        np.testing.assert_array_equal([outcome.embedding for outcome in streamed], expected)
