@@ -20,6 +20,7 @@ from tuwen._errors import (
     ClientClosedError,
     DeadlineExceededError,
     EmbeddingSpaceError,
+    EventLoopError,
     InferenceError,
     InvalidArgumentError,
     InvalidItemsError,
@@ -44,6 +45,9 @@ from tuwen._streams import ItemOutcome
 from tuwen._tables import EmbeddingTable
 from tuwen._zero_shot import Classification, Templates
 
+__version__: str
+"""The version of the installed distribution, such as ``0.1.0``; from its metadata."""
+
 __all__ = [
     "AccessDeniedError",
     "AsyncClient",
@@ -54,6 +58,7 @@ __all__ = [
     "DeadlineExceededError",
     "EmbeddingSpaceError",
     "EmbeddingTable",
+    "EventLoopError",
     "HttpFetcher",
     "ImageInput",
     "InferenceError",
@@ -79,3 +84,14 @@ __all__ = [
     "Tls",
     "TuwenError",
 ]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":  # read when it is asked for: the import of importlib.metadata takes longer than ours
+        from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
+
+        try:
+            return version("tuwen")
+        except PackageNotFoundError as error:
+            raise AttributeError("tuwen runs from its source and is not installed, so it has no version") from error
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import (
-    AsyncIterable,
-    AsyncIterator,
-    Callable,
-    Container,
-    Coroutine,
-    Hashable,
-    Iterable,
-)
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Container, Coroutine, Hashable, Iterable
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, TypeVar
@@ -51,16 +43,16 @@ _Pending = asyncio.Task[InferResponse]
 class AsyncClient(BaseClient):
     """The twin of `tuwen.Client` for asyncio: the same methods, awaited.
 
-    Safe to share between tasks of one event loop. Use it as an asynchronous context manager, or await `close`.
-    Files are read, and PIL images encoded, in a thread, so that the loop never waits for them. Cancelling a call
-    cancels its requests.
+    Safe to share between tasks of one event loop, that of its first call; a call from another one raises
+    `EventLoopError`. Use it as an asynchronous context manager, or await `close`. Files are read, and PIL images
+    encoded, in a thread, so that the loop never waits for them. Cancelling a call cancels its requests.
 
     Args:
         url: ``host:port`` of the server's gRPC endpoint.
         timeout: seconds that a whole call may take, however many requests and retries it needs; every method can
             override it.
         tls: encryption; None talks plainly.
-        headers: what every request carries (names in lower case), such as a token for a proxy, or the key of
+        headers: what every request carries (names are sent in lower case), such as a token for a proxy, or the key of
             Triton's restricted protocols; or a function that gives them. Never shown in errors or `repr`.
         retries: how often a request is tried that failed for want of a server or of room in its queue.
         preprocess: ``client`` decodes and resizes images here, with the server's own code, and sends pixels straight

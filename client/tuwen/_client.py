@@ -48,7 +48,7 @@ class Client(BaseClient):
         timeout: seconds that a whole call may take, however many requests and retries it needs; every method can
             override it.
         tls: encryption; None talks plainly.
-        headers: what every request carries (names in lower case), such as a token for a proxy, or the key of
+        headers: what every request carries (names are sent in lower case), such as a token for a proxy, or the key of
             Triton's restricted protocols; or a function that gives them. Never shown in errors or `repr`.
         retries: how often a request is tried that failed for want of a server or of room in its queue.
         preprocess: ``client`` decodes and resizes images here, with the server's own code, and sends pixels straight

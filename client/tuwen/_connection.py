@@ -48,7 +48,7 @@ CHANNEL_OPTIONS = [
     # gRPC's default is to stay with the first that answers.
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
 ]
-_HEADER_NAME = re.compile(r"[0-9a-z_.-]+")
+_HEADER_NAME = re.compile(r"[0-9A-Za-z_.-]+")
 
 
 @dataclass(frozen=True)
@@ -84,19 +84,25 @@ class Tls:
 
 
 def checked_headers(headers: Mapping[str, str]) -> Metadata:
-    """The metadata of a call.
+    """Return headers as the metadata of a call, their names in lower case, as HTTP/2 has them (RFC 9113, 8.2).
 
     Raises:
-        InvalidArgumentError: a name or a value that HTTP/2 does not carry; values are never shown.
+        InvalidArgumentError: a name or a value that HTTP/2 does not carry, or a name twice; values are never shown.
     """
     if not isinstance(headers, Mapping):
-        raise InvalidArgumentError(f"headers are a mapping of names to values, not {type(headers).__name__}")
+        raise InvalidArgumentError(f"expected headers as a mapping of names to values, got {type(headers).__name__}")
+    found: dict[str, str] = {}
     for name, value in headers.items():
-        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name) or name.endswith("-bin"):
-            raise InvalidArgumentError(f"{name!r} is no name of a header: lower-case letters, digits, '-', '_' and '.'")
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name) or name.lower().endswith("-bin"):
+            raise InvalidArgumentError(
+                f"invalid header name {name!r}: use letters, digits, '-', '_' and '.', and not '-bin' at the end"
+            )
         if not isinstance(value, str) or not value.isascii() or not value.isprintable():
-            raise InvalidArgumentError(f"the value of the header {name} is not printable ASCII")
-    return tuple(headers.items())
+            raise InvalidArgumentError(f"the value of the header {name!r} is not printable ASCII")
+        if name.lower() in found:
+            raise InvalidArgumentError(f"the header {name!r} is given twice, in capital and small letters")
+        found[name.lower()] = value
+    return tuple(found.items())
 
 
 def headers_of(lines: Iterable[str]) -> dict[str, str]:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 from tuwen import _clock
 from tuwen._errors import DeadlineExceededError, InvalidArgumentError
 
 __all__ = ["Deadline"]
 
+# Seconds in a year. gRPC and Triton count in small units, which sys.maxsize seconds ("no limit") would overflow.
+_LONGEST = 365 * 86_400.0
+
 
 class Deadline:
-    """Counts down from the moment it is made.
+    """Counts down from the moment it is made. A timeout of more than a year is a year.
 
     Raises:
         InvalidArgumentError: the timeout is not a positive, finite number of seconds.
     """
 
     def __init__(self, timeout: float) -> None:
-        if not (0 < timeout < math.inf):
-            raise InvalidArgumentError(f"a timeout is a positive number of seconds, not {timeout}")
-        self._timeout = timeout
-        self._end = _clock.now() + timeout
+        given: object = timeout
+        if not isinstance(given, Real) or not 0 < timeout < math.inf:
+            raise InvalidArgumentError(f"a timeout is a positive number of seconds, not {timeout!r}")
+        self._timeout = float(min(timeout, _LONGEST))
+        self._end = _clock.now() + self._timeout
 
     def left(self) -> float:
         """Seconds left; none, or fewer, when it has passed."""

@@ -6,6 +6,7 @@
     ├── InvalidArgumentError (ValueError)   the call itself is wrong: an empty list, an unknown image type
     ├── InvalidItemsError (ValueError)      items that the server or the SDK refused, each with its reason
     ├── ClientClosedError (RuntimeError)    the client was closed: make a new one
+    ├── EventLoopError (RuntimeError)       an AsyncClient was called from a second event loop
     ├── EmbeddingSpaceError (ValueError)    vectors of another model, which cannot be compared with these
     ├── ServerError                         the server, or the way to it; carries model, code, request id and items
     │   ├── ServerUnavailableError *        nobody answers, or the server is starting
@@ -32,6 +33,7 @@ __all__ = [
     "ClientClosedError",
     "DeadlineExceededError",
     "EmbeddingSpaceError",
+    "EventLoopError",
     "InferenceError",
     "InvalidArgumentError",
     "InvalidItemsError",
@@ -62,6 +64,10 @@ class ClientClosedError(TuwenError, RuntimeError):
 
     def __str__(self) -> str:
         return "the client is closed"
+
+
+class EventLoopError(TuwenError, RuntimeError):
+    """An `AsyncClient` was called from another event loop than that of its first call; make one in each loop."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ __all__ = ["HttpFetcher", "is_web_url"]
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PIECE = 1 << 16
+_LONGEST = 86_400.0  # seconds; a socket takes no timeout of more than 24 days
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class HttpFetcher:
             UnreadableItemError: the host is not allowed, does not answer in time, answers with an error or with
                 too many bytes. Names the host, never the path or the query, which may carry a key.
         """
-        end = time.monotonic() + (self.timeout if left is None else min(self.timeout, left))
+        end = time.monotonic() + min(self.timeout, _LONGEST if left is None else left, _LONGEST)
         for _ in range(self.max_redirects + 1):
             parts = self._allowed(url)
             answer = self._ask(parts, end)

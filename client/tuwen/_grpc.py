@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import struct
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -55,7 +57,7 @@ class GrpcTransport:
 
     Raises:
         InvalidArgumentError: `url` is not ``host:port`` or a gRPC target such as ``dns:///host:port``; a file of
-            `tls` cannot be read; a header is none.
+            `tls` cannot be read; a header is invalid.
     """
 
     def __init__(
@@ -74,51 +76,48 @@ class GrpcTransport:
 
     def infer(self, request: InferRequest, timeout: float) -> InferResponse:
         """See `Transport.infer`."""
-        message = encode_request(request, timeout)
-        try:
-            response = self._stub.ModelInfer(message, timeout=timeout, metadata=self._metadata())
-        except grpc.RpcError as error:
-            raise server_error(error, request.model, request.request_id) from error
-        except ValueError as error:  # grpc's answer to a closed channel
-            raise ClientClosedError from error
+        message, metadata = encode_request(request, timeout), self._metadata()
+        with _closed_channels():
+            try:
+                response = self._stub.ModelInfer(message, timeout=timeout, metadata=metadata)
+            except grpc.RpcError as error:
+                raise server_error(error, request.model, request.request_id) from error
         return decode_response(response)
 
     def send(self, request: InferRequest, timeout: float) -> _GrpcPending:
         """See `Transport.send`."""
-        try:
-            call = self._stub.ModelInfer.future(
-                encode_request(request, timeout), timeout=timeout, metadata=self._metadata()
-            )
-        except ValueError as error:
-            raise ClientClosedError from error
+        message, metadata = encode_request(request, timeout), self._metadata()
+        with _closed_channels():
+            call = self._stub.ModelInfer.future(message, timeout=timeout, metadata=metadata)
         return _GrpcPending(call, request)
 
     def model_card(self, timeout: float) -> ModelCard:
         """See `Transport.model_card`."""
-        query = service_pb2.ModelConfigRequest(name=CARD_MODEL)
-        try:
-            return card_of(self._stub.ModelConfig(query, timeout=timeout, metadata=self._metadata()))
-        except grpc.RpcError as error:
-            raise server_error(error, model=CARD_MODEL) from error
-        except ValueError as error:
-            raise ClientClosedError from error
+        query, metadata = service_pb2.ModelConfigRequest(name=CARD_MODEL), self._metadata()
+        with _closed_channels():
+            try:
+                response = self._stub.ModelConfig(query, timeout=timeout, metadata=metadata)
+            except grpc.RpcError as error:
+                raise server_error(error, model=CARD_MODEL) from error
+        return card_of(response)
 
     def statistics(self, timeout: float) -> Statistics:
         """See `Transport.statistics`."""
-        try:
-            query = service_pb2.ModelStatisticsRequest()
-            return statistics_of(self._stub.ModelStatistics(query, timeout=timeout, metadata=self._metadata()))
-        except grpc.RpcError as error:
-            raise server_error(error) from error
-        except ValueError as error:
-            raise ClientClosedError from error
+        query, metadata = service_pb2.ModelStatisticsRequest(), self._metadata()
+        with _closed_channels():
+            try:
+                response = self._stub.ModelStatistics(query, timeout=timeout, metadata=metadata)
+            except grpc.RpcError as error:
+                raise server_error(error) from error
+        return statistics_of(response)
 
     def is_ready(self, timeout: float) -> bool:
         """See `Transport.is_ready`."""
+        query, metadata = service_pb2.ServerReadyRequest(), self._metadata()
         try:
-            query = service_pb2.ServerReadyRequest()
-            return bool(self._stub.ServerReady(query, timeout=timeout, metadata=self._metadata()).ready)
-        except (grpc.RpcError, ValueError):
+            with _closed_channels():
+                return bool(self._stub.ServerReady(query, timeout=timeout, metadata=metadata).ready)
+        except (grpc.RpcError, ClientClosedError):
             return False
 
     def close(self) -> None:
@@ -151,6 +150,15 @@ class _GrpcPending:
 
     def cancel(self) -> None:
         self._call.cancel()
+
+
+@contextmanager
+def _closed_channels() -> Iterator[None]:
+    """Turn the ValueError with which grpc answers on a closed channel into a `ClientClosedError`."""
+    try:
+        yield
+    except ValueError as error:
+        raise ClientClosedError from error
 
 
 def encode_request(request: InferRequest, timeout: float) -> Any:

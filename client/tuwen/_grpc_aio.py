@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
@@ -10,7 +11,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tuwen._card import ModelCard
 from tuwen._connection import CHANNEL_OPTIONS, AsyncHeaders, Metadata, Tls, channel_target, checked_headers
-from tuwen._errors import ClientClosedError
+from tuwen._errors import ClientClosedError, EventLoopError
 from tuwen._grpc import CARD_MODEL, card_of, decode_response, encode_request, server_error, statistics_of
 from tuwen._requests import InferRequest, InferResponse
 from tuwen._statistics import Statistics
@@ -22,9 +23,11 @@ __all__ = ["AsyncGrpcTransport"]
 class AsyncGrpcTransport:
     """One channel to ``host:port``, opened by the first call, in whose event loop it lives.
 
+    Calls from another event loop raise `EventLoopError`.
+
     Raises:
         InvalidArgumentError: `url` is not ``host:port`` or a gRPC target such as ``dns:///host:port``; a file of
-            `tls` cannot be read; a header is none.
+            `tls` cannot be read; a header is invalid.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class AsyncGrpcTransport:
         self._options = [*CHANNEL_OPTIONS, *(tls.options() if tls else [])]
         self._channel: Any = None
         self._opened_stub: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
 
     async def infer(self, request: InferRequest, timeout: float) -> InferResponse:
@@ -80,18 +84,26 @@ class AsyncGrpcTransport:
     async def close(self) -> None:
         """See `AsyncTransport.close`."""
         self._closed = True
-        if self._channel is not None:
-            await self._channel.close()
+        channel, self._channel = self._channel, None
+        # Another event loop cannot await what belongs to the first one; grpc closes a channel that nobody holds.
+        if channel is not None and self._loop is asyncio.get_running_loop():
+            await channel.close()
 
     def _stub(self) -> Any:
         if self._closed:
             raise ClientClosedError
         if self._channel is None:
+            self._loop = asyncio.get_running_loop()
             if self._credentials is None:
                 self._channel = grpc.aio.insecure_channel(self._target, options=self._options)
             else:
                 self._channel = grpc.aio.secure_channel(self._target, self._credentials, options=self._options)
             self._opened_stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        elif self._loop is not asyncio.get_running_loop():
+            raise EventLoopError(
+                "this AsyncClient belongs to the event loop of its first call, and was called from another one; make "
+                "one AsyncClient in each event loop (inside the coroutine that asyncio.run gets), or use tuwen.Client"
+            )
         return self._opened_stub
 
     async def _metadata(self) -> Metadata:

@@ -109,7 +109,7 @@ def soak(server: EmbeddedServer, *, seconds: float, say: Callable[[str], None] =
             rounds += 1
             if spent >= len(own_use) * seconds / _LOOKS:
                 own_segments = segments(psutil.Process(server.pid).cmdline())
-            server_use.append({**use_of(server.pid), "segments": len(own_segments)})
+                server_use.append({**use_of(server.pid), "segments": len(own_segments)})
                 own_use.append(use_of())
                 say(f"soak: {spent:.0f} of {seconds:.0f} s; server {server_use[-1]}, client {own_use[-1]}")
     items = next(numbers)

@@ -1,0 +1,145 @@
+"""Timeouts, headers and event loops of a call: what works, and what is refused by name."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import pytest
+from opentelemetry import propagate
+
+from tests.support.blocking import Blocking
+from tests.support.grpc_server import GrpcServer
+from tuwen import AsyncClient, Client, EventLoopError, HttpFetcher, InvalidArgumentError, TuwenError
+from tuwen._deadline import Deadline
+from tuwen._images import UnreadableItemError
+
+Make = Callable[..., AbstractContextManager[Any]]
+
+
+@pytest.fixture(params=["sync", "async"])
+def make(request: pytest.FixtureRequest) -> Make:
+    """Makes a `Client`, or an `AsyncClient` that is called like one, of a real gRPC connection."""
+
+    def other(*arguments: Any, **options: Any) -> Blocking:
+        return Blocking(lambda: AsyncClient(*arguments, **options))
+
+    return Client if request.param == "sync" else other  # type: ignore[return-value]
+
+
+class TestTimeouts:
+    @pytest.mark.parametrize("timeout", [sys.maxsize, 1e300, 10**400, np.int64(2**62), np.float32(30)])
+    def test_a_very_long_one_works(self, make: Make, timeout: float) -> None:
+        with GrpcServer() as server:
+            with make(server.url, timeout=timeout) as clip:
+                assert clip.embed_texts(["猫"]).shape == (1, 512)
+                assert clip.is_ready(timeout=timeout)
+            with make(server.url) as clip:
+                assert clip.embed_texts(["猫"], timeout=timeout).shape == (1, 512)
+                assert len(list(clip.stream_texts(["猫"], timeout=timeout))) == 1
+
+    def test_it_is_cut_to_a_year(self) -> None:
+        assert 364 < Deadline(sys.maxsize).remaining() / 86_400 <= 365
+
+    def test_a_fetcher_takes_it_too(self) -> None:
+        """A socket raises OverflowError for a timeout of more than 24 days."""
+        fetcher = HttpFetcher(["127.0.0.1:1"], timeout=sys.maxsize)
+        with pytest.raises(UnreadableItemError, match="cannot fetch: "):
+            fetcher.fetch("http://127.0.0.1:1/cat.jpg")
+
+    @pytest.mark.parametrize("timeout", ["30", object(), 1j])
+    def test_what_is_no_number_is_refused(self, make: Make, timeout: Any) -> None:
+        with pytest.raises(InvalidArgumentError, match="a timeout is a positive number of seconds, not "):
+            make("localhost:8001", timeout=timeout)
+
+
+class TestHeaders:
+    def test_names_are_sent_in_lower_case(self, make: Make) -> None:
+        headers = {"Authorization": "Bearer s3cret", "X-Team": "search"}
+        with GrpcServer() as server:
+            for given in (headers, lambda: headers):
+                with make(server.url, headers=given) as clip:
+                    clip.embed_texts(["猫"])
+            for call in server.calls:
+                assert (call["authorization"], call["x-team"]) == ("Bearer s3cret", "search")
+
+    def test_a_propagator_may_write_capital_letters(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As that of AWS X-Ray does."""
+        monkeypatch.setattr(propagate, "inject", lambda carrier: carrier.update({"X-Amzn-Trace-Id": "Root=1-2-3"}))
+        with GrpcServer() as server, make(server.url, tracing=True) as clip:
+            clip.embed_texts(["猫"])
+        assert server.calls[0]["x-amzn-trace-id"] == "Root=1-2-3"
+
+    @pytest.mark.parametrize(
+        ("headers", "message"),
+        [
+            ({"a b": "x"}, "invalid header name 'a b'"),
+            ({"Data-Bin": "x"}, "invalid header name 'Data-Bin'"),
+            ({"token": "s3crét"}, "the value of the header 'token' is not printable ASCII"),
+            ({"A": "x", "a": "s3cret"}, "the header 'a' is given twice"),
+            ("token: s3cret", "expected headers as a mapping of names to values, got str"),
+        ],
+    )
+    def test_a_bad_one_of_a_function_is_named_in_every_call(self, make: Make, headers: Any, message: str) -> None:
+        with GrpcServer() as server, make(server.url, headers=lambda: headers) as clip:
+            for call in (
+                lambda: clip.embed_texts(["猫"]),
+                lambda: list(clip.stream_texts(["猫"])),
+                clip.model_card,
+                clip.statistics,
+                clip.is_ready,
+            ):
+                with pytest.raises(InvalidArgumentError, match=message) as caught:
+                    call()
+                assert "s3c" not in str(caught.value)
+
+    def test_an_error_of_the_function_reaches_the_caller(self, make: Make) -> None:
+        def headers() -> dict[str, str]:
+            raise ValueError("the token file is empty")
+
+        with GrpcServer() as server, make(server.url, headers=headers) as clip:
+            for call in (lambda: clip.embed_texts(["猫"]), clip.model_card, clip.is_ready):
+                with pytest.raises(ValueError, match="the token file is empty") as caught:
+                    call()
+                assert not isinstance(caught.value, TuwenError)
+
+
+class TestEventLoops:
+    """A channel of grpc.aio belongs to one event loop."""
+
+    def test_a_call_from_a_second_loop_names_the_remedy(self) -> None:
+        with GrpcServer() as server:
+            clip = AsyncClient(server.url)
+
+            async def stream() -> None:
+                async for _ in clip.stream_texts(["猫"]):
+                    pass
+
+            asyncio.run(clip.embed_texts(["猫"]))
+            for call in (lambda: clip.embed_texts(["猫"]), stream, clip.statistics, clip.is_ready):
+                with pytest.raises(EventLoopError, match="make one AsyncClient in each event loop"):
+                    asyncio.run(call())
+            asyncio.run(clip.close())
+
+    def test_a_client_in_each_loop_works(self) -> None:
+        async def embed(url: str) -> tuple[int, ...]:
+            async with AsyncClient(url) as clip:
+                return (await clip.embed_texts(["猫"])).shape
+
+        with GrpcServer() as server:
+            for _ in range(3):
+                assert asyncio.run(embed(server.url)) == (1, 512)
+
+    def test_a_client_may_be_made_before_its_loop(self) -> None:
+        with GrpcServer() as server:
+            clip = AsyncClient(server.url)
+
+            async def use() -> None:
+                async with clip:
+                    await clip.embed_texts(["猫"])
+
+            asyncio.run(use())
