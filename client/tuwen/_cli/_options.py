@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+import tuwen
 from tuwen._client import Client
 from tuwen._connection import Tls, headers_of
 from tuwen._errors import MissingExtraError
@@ -43,6 +44,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 _connection: ContextVar[tuple[Tls | None, dict[str, str]]] = ContextVar("_connection")
 
 
+def _show_version(shown: bool) -> None:
+    if shown:
+        typer.echo(f"tuwen {tuwen.__version__}")
+        raise typer.Exit
+
+
 def connection(
     tls: Annotated[bool, typer.Option("--tls", help="Encrypt, trusting the system's authorities.")] = False,
     ca: Annotated[
@@ -59,6 +66,9 @@ def connection(
             "in the environment holds one a line, and shows in no list of processes."
         ),
     ] = None,
+    version: Annotated[  # noqa: ARG001 - `_show_version` ends the command
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
 ) -> None:
     """图文 tuwen: CLIP embeddings for Chinese images and text, on Triton."""
     encrypted = tls or ca or certificate or key
