@@ -1,0 +1,80 @@
+"""Files that are larger than the server takes are refused by their size, without being read."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.blocking import Make
+from tuwen import ItemOutcome
+from tuwen._images import UnreadableItemError, encoded_bytes, pixel_values
+from tuwen._pixels import ImageLimits, Preprocessor
+from tuwen.testing import FakeTransport
+
+MESSAGE_LIMIT = (1 << 31) - 1
+SERVER_LIMIT = ImageLimits().max_bytes
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_read() -> Iterator[None]:
+    """Fail a test that reads a large file."""
+    tracemalloc.start()
+    yield
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+def sparse(path: Path, size: int) -> Path:
+    """Make a file that has a size and takes no room."""
+    with path.open("wb") as file:
+        file.truncate(size)
+    return path
+
+
+def refused(outcome: ItemOutcome) -> tuple[str, str]:
+    assert outcome.error is not None
+    return outcome.error.reason, outcome.error.message
+
+
+@pytest.mark.parametrize(("preprocess", "limit"), [("server", MESSAGE_LIMIT), ("client", SERVER_LIMIT)])
+@pytest.mark.parametrize("form", [Path, str, lambda path: path.open("rb")], ids=["Path", "str", "file"])
+def test_a_file_is_refused_by_its_size(
+    make: Make, tmp_path: Path, preprocess: str, limit: int, form: Callable[[Path], Any]
+) -> None:
+    large = form(sparse(tmp_path / "large.tiff", limit + 1))
+    expected = ("too_many_bytes", f"{limit + 1} bytes, the limit is {limit}")
+    with make(FakeTransport(), preprocess=preprocess) as clip:
+        [called] = clip.try_embed_images([large])
+        [streamed] = clip.stream_images([large])
+    if hasattr(large, "close"):
+        large.close()
+    assert refused(called) == refused(streamed) == expected
+
+
+def test_the_rest_of_a_file_counts(tmp_path: Path) -> None:
+    with sparse(tmp_path / "archive", 3_000_000).open("rb") as file:
+        file.seek(2_999_000)
+        assert len(encoded_bytes(file, max_bytes=1_000)) == 1_000
+        file.seek(2_998_999)
+        with pytest.raises(UnreadableItemError, match="1001 bytes, the limit is 1000"):
+            encoded_bytes(file, max_bytes=1_000)
+
+
+def test_a_device_without_an_end_is_read_up_to_the_limit() -> None:
+    with pytest.raises(UnreadableItemError, match="1000001 bytes, the limit is 1000000"):
+        encoded_bytes("/dev/zero", max_bytes=1_000_000)
+    small = Preprocessor(8, limits=ImageLimits(max_bytes=1_000))
+    with pytest.raises(UnreadableItemError, match="1001 bytes, the limit is 1000"):
+        pixel_values("/dev/zero", small)
+
+
+@pytest.mark.parametrize("form", [bytes, bytearray, memoryview])
+def test_bytes_are_counted(form: Callable[[bytes], Any]) -> None:
+    with pytest.raises(UnreadableItemError, match="1001 bytes, the limit is 1000"):
+        encoded_bytes(form(bytes(1_001)), max_bytes=1_000)
+    assert encoded_bytes(form(bytes(1_000)), max_bytes=1_000) == bytes(1_000)
