@@ -9,6 +9,7 @@ import pytest
 from tuwen_build.traffic import Work, photographs, queries
 from tuwen_loadtest.bench import startup
 from tuwen_loadtest.bench._loop import Loop, write_work
+from tuwen_loadtest.bench._priority import measure_beside_jobs
 from tuwen_loadtest.bench._rounds import Ours, Plan, compare, curves
 from tuwen_loadtest.bench._service import service
 from tuwen_loadtest.bench._waits import measure_waits
@@ -72,6 +73,12 @@ def test_calls_that_wait_for_the_batcher_are_counted(repository: Path) -> None:
         "32 images": 2,
     }
     assert all(waits.longest > 0 for waits in found.values())
+
+
+def test_a_caller_is_measured_beside_jobs_of_either_priority(repository: Path) -> None:
+    found = measure_beside_jobs(repository, 2)
+    assert set(found) == {"interactive", "bulk"}
+    assert all(seconds > 0 for seconds in found.values())
 
 
 def test_a_loop_that_cannot_start_says_why(work_file: Path, tmp_path: Path) -> None:

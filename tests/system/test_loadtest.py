@@ -140,9 +140,9 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("scenario", "seconds", "findings"),
         [
-            ("overload", 12, ["good answers at twice the capacity", "back to normal"]),
-            ("restart", 36, ["requests lost during the restarts: 0 of"]),  # each server takes a few seconds
-            ("bad-clients", 15, ["requests that others lost: 0 of", "their p99"]),
+            ("overload", 9, ["good answers at twice the capacity", "back to normal"]),
+            ("restart", 30, ["requests lost during the restarts: 0 of"]),  # each server takes a few seconds
+            ("bad-clients", 12, ["requests that others lost: 0 of", "their p99"]),
         ],
     )
     def test_trouble_is_made_and_judged(

@@ -5,6 +5,7 @@
     _litserve       LitServe with the same model (in `_peer_server`)
     _decode         from bytes to pixel values
     _waits          calls that wait for Triton's batcher, of a tiny model
+    _priority       a caller beside bulk jobs, of a tiny model
     _rounds         everybody's turn, round after round
     _results        what was found
     _report         the tables, and `_plots` the pictures

@@ -26,11 +26,12 @@ from tuwen_build.tuning import ENCODERS, Settings, apply, limit_waiting
 from tuwen_loadtest.bench._decode import measure_decoding
 from tuwen_loadtest.bench._litserve import litserve
 from tuwen_loadtest.bench._loop import Loop, write_work
+from tuwen_loadtest.bench._priority import measure_beside_jobs
 from tuwen_loadtest.bench._report import write_report
 from tuwen_loadtest.bench._results import KINDS, Results, machine
 from tuwen_loadtest.bench._rounds import Ours, Plan, compare, curves
 from tuwen_loadtest.bench._service import service
-from tuwen_loadtest.bench._waits import Waits, measure_waits
+from tuwen_loadtest.bench._waits import measure_waits
 
 __all__ = ["main"]
 
@@ -38,7 +39,7 @@ _PATIENCE = 2  # what waits so many times longer than under saturation, and a se
 _SERVED = (4, 8, 16, 32)
 """Batches that a busy service forms."""
 _CALLS = 200
-"""Of each kind, to see how many wait for Triton's batcher."""
+"""How many calls of each kind a lone caller makes."""
 _MODELS = {
     "base": ("Chinese-CLIP ViT-B/16, seeded random weights", BASE_PATCH16),
     "tiny": ("a tiny Chinese-CLIP", TINY),
@@ -118,16 +119,17 @@ def _measure(checkpoint: Path, repositories: Mapping[str, Path], work: Work, pla
     }
     starts = {precision: mine.service.start for precision, mine in ours.items()}
     decoding = measure_decoding(plan.seconds / 2)
-    _console.print("calls that wait for the batcher")
-    waits = _waits(checkpoint.with_name("tiny"))
-    return Results(machine(plan.threads), found, starts, rounds, cosines, peers, decoding, waits)
+    _console.print("one caller alone, and beside jobs")
+    tiny = _build_tiny(checkpoint.with_name("tiny"))
+    waits, beside_jobs = measure_waits(tiny, _CALLS), measure_beside_jobs(tiny, _CALLS)
+    return Results(machine(plan.threads), found, starts, rounds, cosines, peers, decoding, waits, beside_jobs)
 
 
-def _waits(folder: Path) -> Mapping[str, Waits]:
-    """Of a tiny model, whose computing takes no time to speak of, in a repository as it is built."""
+def _build_tiny(folder: Path) -> Path:
+    """Build the repository of a tiny model, whose computing takes no time to speak of, with default options."""
     repository = folder / "repository"
     build_repository(str(write_seeded_checkpoint(folder / "checkpoint", TINY)), repository, BuildOptions())
-    return measure_waits(repository, _CALLS)
+    return repository
 
 
 def _settle(repository: Path, rates: Mapping[str, float], plan: Plan) -> None:

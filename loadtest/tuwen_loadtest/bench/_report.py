@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from tuwen_loadtest.bench._plots import plot_cost, plot_load, plot_throughput
+from tuwen_loadtest.bench._priority import JOBS
 from tuwen_loadtest.bench._results import KINDS, PADDED, Results, pooled
 from tuwen_loadtest.bench._waits import WAIT
 
@@ -58,6 +59,8 @@ def _lines(model: str, results: Results) -> Iterator[str]:
             for name, waits in results.waits.items()
         ],
     )
+    beside = ", ".join(f"{seconds * 1e3:.0f} ms ({priority})" for priority, seconds in results.beside_jobs.items())
+    yield f"- One caller of a tiny model beside {JOBS} jobs, p50 by the priority of the jobs: {beside}"
     yield "- A cached text, p50 and p99: " + ", ".join(
         f"{name} {cached.quantile(0.5) * 1e3:.2f} and {cached.quantile(0.99) * 1e3:.2f} ms"
         for name, kinds in results.rounds.items()

@@ -139,6 +139,7 @@ class Results:
         peers: by name and task: items a second, in each round.
         decoding: images a second on one core, by way and size.
         waits: by kind of call: how many waited for Triton's batcher.
+        beside_jobs: by the priority of the jobs: the median seconds of a caller beside them.
     """
 
     machine: Mapping[str, str]
@@ -149,6 +150,7 @@ class Results:
     peers: Mapping[str, Mapping[str, Sequence[float]]]
     decoding: Mapping[str, Mapping[str, float]]
     waits: Mapping[str, Waits]
+    beside_jobs: Mapping[str, float]
 
     def throughput(self, precision: str, kind: str) -> Sequence[float]:
         """Of the service, in each round."""

@@ -62,6 +62,7 @@ def test_the_report_shows_medians_spreads_and_ratios(tmp_path: Path) -> None:
         },
         {"tuwen": {"640x480": 200.0}, "plain Pillow": {"640x480": 190.0}},
         {"1 text": Waits(1000, 3, 0.51), "32 images": Waits(200, 0, 0.08)},
+        {"interactive": 0.9, "bulk": 0.2},
     )
     write_report("a model", results, tmp_path)
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
@@ -74,6 +75,7 @@ def test_the_report_shows_medians_spreads_and_ratios(tmp_path: Path) -> None:
     assert "| 1 x | fp32 images | 90% | 8.0 | 1000 ms | 1000 ms | 10% | 10 ms |" in report
     assert "| 1 text | 3 in 1000 | 510 ms |" in report
     assert "| 32 images | 0 in 200 | 80 ms |" in report
+    assert "beside 16 jobs, p50 by the priority of the jobs: 900 ms (interactive), 200 ms (bulk)" in report
     assert "A cached text, p50 and p99: fp32 14.00 and 14.00 ms" in report
     assert "at most fp32 images 20 ms, fp32 texts 20 ms" in report
     written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))

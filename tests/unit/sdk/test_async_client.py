@@ -122,14 +122,14 @@ def test_an_error_cancels_the_other_requests_and_is_the_only_one() -> None:
 
 def test_the_loop_runs_on_while_images_are_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     encoding, may_end = threading.Event(), threading.Event()
-    encode = _images._encode
+    encode = _images._from_pixels
 
-    def waits(image: Image.Image) -> bytes:
+    def waits(image: Image.Image, preprocessor: Any) -> bytes:
         encoding.set()
         assert may_end.wait(30), "the event loop stood still while an image was encoded"
-        return encode(image)
+        return encode(image, preprocessor)
 
-    monkeypatch.setattr("tuwen._images._encode", waits)
+    monkeypatch.setattr("tuwen._images._from_pixels", waits)
 
     async def scenario() -> None:
         async with AsyncClient(transport=AsyncFakeTransport()) as clip:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas
 import pytest
 from PIL import Image, ImageSequence
 
@@ -24,6 +23,13 @@ PICTURE = encoded_bytes(PIXELS[0])
 IMAGES = [PICTURE, encoded_bytes(PIXELS[1])]
 
 
+def series(items: list[Any], **options: Any) -> Any:
+    """Return a pandas Series. pandas is imported when a test asks for one, because the import takes long."""
+    import pandas
+
+    return pandas.Series(items, **options)
+
+
 async def asynchronous() -> AsyncIterator[str]:
     yield "一只猫"
 
@@ -35,15 +41,15 @@ MANY_TEXTS: dict[str, Callable[[], Any]] = {
     "keys of a dict": lambda: dict.fromkeys(TEXTS).keys(),
     "array of str": lambda: np.array(TEXTS),
     "array of objects": lambda: np.array(TEXTS, dtype=object),
-    "pandas Series": lambda: pandas.Series(TEXTS, index=[7, 3]),
-    "pandas Index": lambda: pandas.Index(TEXTS),
+    "pandas Series": lambda: series(TEXTS, index=[7, 3]),
+    "pandas Index": lambda: series([0, 0], index=TEXTS).index,
     "lines of a file": lambda: io.StringIO("\n".join(TEXTS)),
 }
 MANY_IMAGES: dict[str, Callable[[], Any]] = {
     "generator": lambda: (image for image in IMAGES),
     "array of pictures": lambda: PIXELS,
     "array of objects": lambda: np.array([*IMAGES, None], dtype=object)[:2],
-    "pandas Series": lambda: pandas.Series(IMAGES),
+    "pandas Series": lambda: series(IMAGES),
 }
 
 
@@ -83,13 +89,18 @@ def test_images_come_in_any_iterable(make: Make, name: str) -> None:
         (None, "NoneType; for one text call {}_texts([text])"),
         (np.array("一只猫"), "ndarray of shape (); pass one column, a text in each row"),
         ({"a": "一只猫"}, "dict; pass its keys or its values"),
-        (pandas.DataFrame({"text": TEXTS}), "DataFrame of shape (2, 1); pass one column, a text in each row"),
     ],
 )
 def test_rejects_a_single_text(make: Make, method: str, texts: Any, given: str) -> None:
     with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError) as caught:
         getattr(clip, f"{method}_texts")(texts)
     assert str(caught.value).startswith("expected a list of texts, got " + given.format(method.removeprefix("try_")))
+
+
+def test_rejects_a_table_and_asks_for_a_column(make: Make) -> None:
+    expected = r"got DataFrame of shape \(2, 1\); pass one column, a text in each row"
+    with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match=expected):
+        clip.embed_texts(series(TEXTS).to_frame())
 
 
 @pytest.mark.parametrize("method", ["embed", "try_embed", "stream"])
@@ -144,7 +155,7 @@ def test_a_stream_is_checked_when_it_is_asked_for() -> None:
 
 def test_an_item_of_another_type_is_named_by_its_position(make: Make) -> None:
     with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="text 1: a text is a str, not float"):
-        clip.embed_texts(pandas.Series(["猫", float("nan")], dtype=object))
+        clip.embed_texts(series(["猫", float("nan")], dtype=object))
 
 
 def test_the_frames_of_an_animation_are_told_apart(make: Make) -> None:
