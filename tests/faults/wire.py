@@ -28,7 +28,8 @@ __all__ = ["attack_ports", "attack_with_requests"]
 # The last: an error that repeats what was sent is too long for a trailer.
 _REFUSALS = {"INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED"}
 _HARMLESS = {("batches of nothing", "its own vector"), ("token ids of no vocabulary", "unit vectors")}
-_HTTP_REFUSALS = {"400", "404", "500"}  # the last is what Triton 2.51 says of JSON that is none
+# Every path but health is restricted; Triton 2.51 answers 500 to JSON that it cannot parse on an open path.
+_HTTP_REFUSALS = {"400", "403", "404", "500"}
 _Tensor = service_pb2.ModelInferRequest.InferInputTensor
 
 

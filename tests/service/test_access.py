@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -83,6 +85,28 @@ def _over_http(running: EmbeddedServer, path: str, headers: dict[str, str]) -> b
             return True
     except urllib.error.HTTPError as error:
         return error.code != 403
+
+
+@pytest.mark.parametrize(
+    "path", ["v2/models/text_embedding/infer", "v2/models/text_embedding", "v2", "v2/models/text_embedding/config"]
+)
+def test_http_answers_health_checks_alone(server: EmbeddedServer, path: str) -> None:
+    with urllib.request.urlopen(f"{server.http_url}/v2/health/ready", timeout=20) as answer:
+        assert answer.status == 200
+    assert not _over_http(server, path, {})
+
+
+@pytest.mark.parametrize("encoding", ["", "Content-Encoding: gzip\r\n", "Content-Encoding: deflate\r\n"])
+def test_a_request_of_a_million_chunks_does_not_end_the_server(server: EmbeddedServer, encoding: str) -> None:
+    """Triton 2.51 copies the chunks of a body onto its stack (CVE-2025-23310): a restricted path reads no body."""
+    host, port = server.http_url.removeprefix("http://").split(":")
+    head = f"POST /v2/models/text_embedding/infer HTTP/1.1\r\nHost: x\r\n{encoding}Transfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=60) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(head.encode() + b"1\r\nA\r\n" * 1_000_000 + b"0\r\n\r\n")
+        assert connection.recv(64).startswith(b"HTTP/1.1 403")
+    assert server.trouble() is None
+    with Client(server.grpc_url, retries=ONCE) as clip:
+        assert clip.embed_texts(["一只猫"]).shape == (1, 64)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tuwen_build.traffic import Work, photographs, queries
-from tuwen_loadtest.bench import startup
+from tuwen_loadtest.bench import _priority, startup
 from tuwen_loadtest.bench._loop import Loop, write_work
 from tuwen_loadtest.bench._priority import measure_beside_jobs
 from tuwen_loadtest.bench._rounds import Ours, Plan, compare, curves
@@ -75,7 +75,8 @@ def test_calls_that_wait_for_the_batcher_are_counted(repository: Path) -> None:
     assert all(waits.longest > 0 for waits in found.values())
 
 
-def test_a_caller_is_measured_beside_jobs_of_either_priority(repository: Path) -> None:
+def test_a_caller_is_measured_beside_jobs_of_either_priority(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_priority, "_LARGE", (64, 64))
     found = measure_beside_jobs(repository, 2)
     assert set(found) == {"interactive", "bulk"}
     assert all(seconds > 0 for seconds in found.values())

@@ -33,14 +33,15 @@ class ModelControl:
 
     Args:
         key: of the operator, to use those rights, too; None: nobody but this object knows it.
-        encrypted: gRPC is. Over HTTP, which Triton does not encrypt, others then get no more than whether it is well.
+        http_inference: whether others may ask for inference and metadata over HTTP. If not, HTTP tells others nothing
+            but whether the server is healthy: Triton answers 403 before it reads the body of a request.
         clock: measures the timeout of draining; tests replace it.
     """
 
-    def __init__(self, key: str | None = None, *, encrypted: bool = False, clock: Clock | None = None) -> None:
+    def __init__(self, key: str | None = None, *, http_inference: bool = False, clock: Clock | None = None) -> None:
         self._key = key or secrets.token_hex(16)
         self._clock = clock or SystemClock()
-        self._over_http = f"{_PROTOCOLS},{_ALL_OF_HTTP}" if encrypted else _PROTOCOLS
+        self._over_http = _PROTOCOLS if http_inference else f"{_PROTOCOLS},{_ALL_OF_HTTP}"
 
     def arguments(self) -> list[str]:
         """The arguments of tritonserver that grant the rights to the key's holder, and to nobody else."""

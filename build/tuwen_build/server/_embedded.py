@@ -72,7 +72,8 @@ class EmbeddedServer:
         self._scratch: Path | None = None
         self._segment_prefix = ""
         encrypted = any(argument.startswith("--grpc-use-ssl") for argument in self._requested.arguments)
-        self._control = ModelControl(self._requested.key, encrypted=encrypted, clock=self._clock)
+        over_http = self._requested.http_inference and not encrypted  # Triton does not encrypt HTTP
+        self._control = ModelControl(self._requested.key, http_inference=over_http, clock=self._clock)
 
     @property
     def grpc_url(self) -> str:
@@ -82,7 +83,7 @@ class EmbeddedServer:
     @property
     def http_url(self) -> str:
         """Triton's HTTP API, for probes."""
-        return f"http://{self._options.reachable_host}:{self._options.http_port}"
+        return f"http://{self._options.reachable_http_host}:{self._options.http_port}"
 
     @property
     def metrics_url(self) -> str:
@@ -240,7 +241,7 @@ class EmbeddedServer:
             f"--backend-directory={backends}",
             "--disable-auto-complete-config",
             *self._control.arguments(),
-            f"--http-address={options.host}",
+            f"--http-address={options.http_host}",
             f"--http-port={options.http_port}",
             f"--grpc-address={options.host}",
             f"--grpc-port={options.grpc_port}",

@@ -12,6 +12,8 @@ from tuwen_build.errors import PortTakenError
 
 __all__ = ["ServerOptions"]
 
+_LOOPBACK = "127.0.0.1"
+_EVERY_ADDRESS = ("", "0.0.0.0")  # noqa: S104 - compared, not bound
 _OURS = {
     "--model-repository",
     "--backend-directory",
@@ -29,12 +31,15 @@ class ServerOptions:
     """How the embedded server listens, starts and stops.
 
     Attributes:
-        host: the address that all three ports listen on. Loopback by default: the server has no password.
+        host: the address that gRPC and the metrics listen on. Loopback by default: the server has no password.
         http_port, grpc_port, metrics_port: 0 takes a free one.
         ready_timeout: seconds until every model must be loaded and warmed up.
         drain_timeout: seconds that requests in flight get when the server stops.
         silence: seconds without an answer after which a running server is in trouble.
         cache_mib: memory for the vectors of texts that are asked for again; 0 keeps none.
+        http_inference: allow inference and metadata over HTTP as well, and let HTTP listen on `host`. Off by default:
+            HTTP then listens on loopback and answers health checks alone, because one malformed HTTP request ends
+            Triton 2.51 (CVE-2025-23310, NVIDIA security bulletin of August 2025).
         key: what a request must carry, as ``triton-grpc-protocol-tuwen``, that loads or unloads models, registers
             shared memory, or changes tracing and logging; None: nobody may.
         check_files: read every file before it is served, to see whether it is what was built.
@@ -51,6 +56,7 @@ class ServerOptions:
     silence: float = 60.0
     cache_mib: int = 64
     check_files: bool = True
+    http_inference: bool = False
     key: str | None = field(default=None, repr=False)
     log_file: Path | None = None
     arguments: tuple[str, ...] = ()
@@ -88,9 +94,24 @@ class ServerOptions:
         return {"HTTP": self.http_port, "gRPC": self.grpc_port, "metrics": self.metrics_port}
 
     @property
+    def http_host(self) -> str:
+        """The address that HTTP listens on."""
+        return self.host if self.http_inference else _LOOPBACK
+
+    @property
     def reachable_host(self) -> str:
-        """An address of this machine at which the server answers."""
-        return "127.0.0.1" if self.host in ("", "0.0.0.0") else self.host  # noqa: S104 - compared, not bound
+        """An address of this machine at which the server answers gRPC and metrics requests."""
+        return _LOOPBACK if self.host in _EVERY_ADDRESS else self.host
+
+    @property
+    def reachable_http_host(self) -> str:
+        """An address of this machine at which the server answers HTTP requests."""
+        return _LOOPBACK if self.http_host in _EVERY_ADDRESS else self.http_host
+
+    @property
+    def exposed(self) -> bool:
+        """Whether other machines may reach the server."""
+        return not (self.host == "localhost" or self.host.startswith("127."))
 
     def with_ports_resolved(self) -> ServerOptions:
         """These options with a free port for every 0, and the given ones checked.
@@ -101,14 +122,15 @@ class ServerOptions:
         sockets = []
         try:
             for protocol, port in self.ports.items():
+                host = self.http_host if protocol == "HTTP" else self.host
                 listener = socket.socket()
                 sockets.append(listener)
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
-                    listener.bind((self.host, port))
+                    listener.bind((host, port))
                 except OSError as error:
                     raise PortTakenError(
-                        f"cannot listen on {self.host}:{port} for {protocol}: {error.strerror}; choose another port, "
+                        f"cannot listen on {host}:{port} for {protocol}: {error.strerror}; choose another port, "
                         "or 0 for a free one"
                     ) from None
             http, grpc, metrics = (listener.getsockname()[1] for listener in sockets)

@@ -21,11 +21,21 @@ def serve(
     ] = None,
     *,
     host: Annotated[
-        str, typer.Option(help="Address to listen on. The server has no password: open it to others with care.")
+        str,
+        typer.Option(
+            help="Address that gRPC and metrics listen on. The server has no password: open it to others with care."
+        ),
     ] = "127.0.0.1",
     grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="For clients. 0 takes a free port.")] = 8001,
-    http_port: Annotated[int, typer.Option(min=0, max=65535, help="For probes. 0 takes a free port.")] = 8000,
+    http_port: Annotated[int, typer.Option(min=0, max=65535, help="For health checks. 0 takes a free port.")] = 8000,
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="For Prometheus. 0 takes a free port.")] = 8002,
+    http_inference: Annotated[
+        bool,
+        typer.Option(
+            "--http-inference",
+            help="Allow inference over HTTP, and HTTP on --host. Unsafe: one malformed HTTP request ends this server.",
+        ),
+    ] = False,
     ready_timeout: Annotated[float, typer.Option(min=1, help="Seconds until all models must be loaded.")] = 300.0,
     drain_timeout: Annotated[int, typer.Option(min=0, help="Seconds for requests in flight when stopping.")] = 30,
     restarts: Annotated[
@@ -64,9 +74,12 @@ def serve(
         cache_mib=cache_mib,
         key=key,
         check_files=check,
+        http_inference=http_inference,
         log_file=log_file,
         arguments=tuple(arguments or ()),
     )
+    for warning in _warnings(exposed=options.exposed, http_inference=http_inference):
+        typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW, err=True)
     # SIGTERM like Ctrl-C: a clean stop in either case; a second one ends everything at once.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     typer.echo(f"loading {repository}", err=True)
@@ -81,3 +94,19 @@ def serve(
         except KeyboardInterrupt:
             typer.echo("stopping: letting requests in flight finish", err=True)
     typer.echo("stopped", err=True)
+
+
+def _warnings(*, exposed: bool, http_inference: bool) -> list[str]:
+    """Return what an operator should know about the embedded binary, Triton 2.51."""
+    found = []
+    if exposed:
+        found.append(
+            "this server is Triton 2.51, which lacks the security fixes of NVIDIA's bulletins since 2025, and --host opens "
+            "it to other machines; serve production traffic with NVIDIA's newest container"
+        )
+    if http_inference:
+        found.append(
+            "--http-inference: one malformed HTTP request ends Triton 2.51 (CVE-2025-23310, -23311, NVIDIA security "
+            "bulletin 5687); let only trusted callers reach the HTTP port"
+        )
+    return found

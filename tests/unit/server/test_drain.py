@@ -125,15 +125,13 @@ def test_only_the_holder_of_the_key_gets_the_rights() -> None:
         "--model-control-mode=explicit",
         "--load-model=*",
         f"--grpc-restricted-protocol={protocols}:tuwen={KEY}",
-        f"--http-restricted-api={protocols}:tuwen={KEY}",
+        f"--http-restricted-api={protocols},inference,metadata,model-config,statistics:tuwen={KEY}",
     ]
 
 
-def test_http_gives_nothing_but_health_if_grpc_is_encrypted() -> None:
-    [http] = [one for one in ModelControl(KEY, encrypted=True).arguments() if one.startswith("--http-restricted-api=")]
-    restricted = set(http.removeprefix("--http-restricted-api=").removesuffix(f":tuwen={KEY}").split(","))
-    assert {"inference", "metadata", "model-config", "statistics"} <= restricted
-    assert "health" not in restricted
+def test_inference_over_http_is_open_only_if_it_is_asked_for() -> None:
+    arguments = ModelControl(KEY, http_inference=True).arguments()
+    assert f"--http-restricted-api=model-repository,shared-memory,trace,logging:tuwen={KEY}" in arguments
 
 
 def test_nobody_knows_the_key_of_a_server_that_was_given_none() -> None:
