@@ -22,9 +22,7 @@ def serve(
     *,
     host: Annotated[
         str,
-        typer.Option(
-            help="Address that gRPC and metrics listen on. The server has no password: open it to others with care."
-        ),
+        typer.Option(help="Address for gRPC and metrics. The server has no password: open it to others with care."),
     ] = "127.0.0.1",
     grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="For clients. 0 takes a free port.")] = 8001,
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="For health checks. 0 takes a free port.")] = 8000,
@@ -101,8 +99,8 @@ def _warnings(*, exposed: bool, http_inference: bool) -> list[str]:
     found = []
     if exposed:
         found.append(
-            "this server is Triton 2.51, which lacks the security fixes of NVIDIA's bulletins since 2025, and --host opens "
-            "it to other machines; serve production traffic with NVIDIA's newest container"
+            "--host opens this server to other machines, and it is Triton 2.51, which lacks the security fixes of "
+            "NVIDIA's bulletins since 2025; serve production traffic with NVIDIA's newest container"
         )
     if http_inference:
         found.append(

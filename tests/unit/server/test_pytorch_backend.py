@@ -95,6 +95,23 @@ def test_a_failing_batch_fails_its_requests_not_the_server(backend: ModuleType, 
     assert ".py" not in response.error[0]
 
 
+def test_each_request_of_a_failing_batch_has_an_error_object_of_its_own(backend: ModuleType, tmp_path: Path) -> None:
+    """Triton 2.51 frees the error of each response, so a shared object ends the server."""
+
+    class TritonError:
+        INTERNAL = "internal"
+
+        def __init__(self, message: str, code: str) -> None:
+            self.message, self.code = message, code
+
+    model = load(backend, tmp_path)
+    backend.pb_utils.TritonError = TritonError  # type: ignore[attr-defined]
+    wrong = {"a": np.zeros((1, 3), dtype=np.float32), "b": np.zeros((1, 5), dtype=np.float32)}
+    errors = [response.error for response in model.execute([wrong, wrong, wrong])]
+    assert len({id(error) for error in errors}) == 3
+    assert {(error.message == errors[0].message, error.code) for error in errors} == {(True, "internal")}
+
+
 def test_intra_op_threads(backend: ModuleType, tmp_path: Path) -> None:
     load(backend, tmp_path, INTRA_OP_THREAD_COUNT="1")
     assert torch.get_num_threads() == 1
