@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from tuwen_build.checkpoints import Preprocessing
+from tuwen_build.checkpoints import ImageProcessor, Preprocessing
+from tuwen_build.samples import PHOTOGRAPHS, sample
 
-__all__ = ["normalised", "reference_pixels"]
+__all__ = ["normalised", "processor_probes", "reference_pixels"]
 
 
 def reference_pixels(data: bytes, rules: Preprocessing) -> NDArray[np.uint8]:
@@ -42,7 +43,23 @@ def _centre(image: Image.Image, side: int) -> Image.Image:
     return image.crop((left, top, left + side, top + side))
 
 
-def normalised(pixels: Tensor, rules: Preprocessing) -> Tensor:
-    """uint8 pixels (n, 3, S, S) as the reference model takes them: ToTensor and Normalize, float32."""
+def normalised(pixels: Tensor, rules: Preprocessing | ImageProcessor) -> Tensor:
+    """Return uint8 pixels (n, 3, S, S) as the reference model takes them, float32: ToTensor and Normalize."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (rules.mean, rules.std))
     return (pixels.to(torch.float32) / 255.0 - mean) / std
+
+
+def processor_probes() -> dict[str, bytes]:
+    """Return RGB images in PNG on which transformers' image processors agree with the families' own preprocessing.
+
+    The originals convert to RGB after the resize, and torchvision crops at the nearest even pixel where transformers
+    rounds down. Sides of 3 to 1 leave an even number of pixels to crop at any image size, so both rules take the same.
+    """
+    probes = {}
+    for name in PHOTOGRAPHS:
+        with Image.open(sample(name)) as photograph:
+            for size in ((301, 903), (903, 301)):
+                encoded = io.BytesIO()
+                photograph.convert("RGB").resize(size).save(encoded, "PNG")
+                probes[f"{name} at {size[0]} x {size[1]} pixels"] = encoded.getvalue()
+    return probes

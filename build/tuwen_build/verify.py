@@ -7,6 +7,7 @@ tokens.py and model.pt.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import warnings
@@ -18,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from tuwen_build.checkpoints import Checkpoint, Tokenization
@@ -25,7 +27,7 @@ from tuwen_build.deviation import Deviation
 from tuwen_build.encoders import Precision, text_encoder, vision_encoder
 from tuwen_build.errors import VerificationError
 from tuwen_build.options import BuildOptions
-from tuwen_build.reference import normalised, reference_pixels
+from tuwen_build.reference import normalised, processor_probes, reference_pixels
 from tuwen_build.samples import PHOTOGRAPHS, awkward_images, awkward_texts, known_vocabularies
 from tuwen_build.staged import staged_module
 
@@ -64,7 +66,10 @@ def bound(precision: Precision, depth: int) -> Bound:
 
 
 def verify_images(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -> Deviation:
-    """Compare preprocessing (bit for bit) and the vision encoder with the reference, over every awkward image.
+    """Compare preprocessing and the vision encoder with the reference, over every awkward image.
+
+    Preprocessing is held bit for bit to the family's own rules, and to the image processor that transformers makes of
+    the checkpoint's files, whose statistics also normalise what the reference model sees.
 
     Raises:
         VerificationError: they differ; says where and by how much.
@@ -72,7 +77,7 @@ def verify_images(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -
     folder = staged / "image_preprocessing" / "1"
     with staged_module(folder, "pixels") as module:
         preprocessor = module.load_preprocessor(folder, module.ImageLimits())
-    rules = checkpoint.preprocessing
+    rules, processor = checkpoint.preprocessing, checkpoint.reference.image_processor
     served = {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")  # about odd files, which these are on purpose
@@ -81,11 +86,12 @@ def verify_images(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -
             scaled = options.jpeg_decoding == "scaled" and data.startswith(_JPEG)
             if not scaled and (options.image_rules == "reference" or name in PHOTOGRAPHS):  # else the rules part ways
                 _check_pixels(name, served[name], reference_pixels(data, rules))
+    _check_image_processor(preprocessor, checkpoint)
     batch = torch.from_numpy(np.stack(list(served.values())))
     comparison = _Comparison("vision encoder", staged, checkpoint, options)
     for start, stop in _slices(len(batch), options.max_batch_size):
         pixels = batch[start:stop]
-        comparison.add((pixels,), checkpoint.reference.embed_images(normalised(pixels, rules)))
+        comparison.add((pixels,), checkpoint.reference.embed_images(normalised(pixels, processor)))
     return comparison.judge()
 
 
@@ -221,6 +227,25 @@ def _check_pixels(name: str, pixels: NDArray[np.uint8], expected: NDArray[np.uin
     difference = np.abs(pixels.astype(int) - expected.astype(int)).max()
     if difference:
         raise VerificationError(f"preprocessing differs from the reference on {name} by up to {difference} of 255")
+
+
+def _check_image_processor(preprocessor: Any, checkpoint: Checkpoint) -> None:
+    """Compare normalised pixels with those of the checkpoint's own image processor.
+
+    `preprocessor` is the staged `Preprocessor`, whose module mypy cannot see.
+    """
+    for name, data in processor_probes().items():
+        pixels = torch.from_numpy(preprocessor.pixel_values(data))
+        got = normalised(pixels[None], checkpoint.preprocessing)[0].numpy()
+        with Image.open(io.BytesIO(data)) as image:
+            expected = checkpoint.reference.image_processor.pixel_values(image)
+        same_shape = got.shape == expected.shape
+        difference = (np.abs(got - expected) / np.maximum(1, np.abs(expected))).max() if same_shape else math.inf
+        if not difference <= FP32_MAX_ABS:  # written so that a NaN fails
+            raise VerificationError(
+                f"preprocessing differs from the checkpoint's own image processor on {name}: up to {difference:.2e} in "
+                f"a normalised pixel value (allowed {FP32_MAX_ABS:.0e}), shape {got.shape}, expected {expected.shape}"
+            )
 
 
 def _slices(count: int, largest: int) -> list[tuple[int, int]]:

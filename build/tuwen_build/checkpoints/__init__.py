@@ -7,7 +7,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tuwen_build.checkpoints._checkpoint import Checkpoint, Preprocessing, Reader, ReadOptions, Reference, Tokenization
+from tuwen_build.checkpoints._checkpoint import (
+    Checkpoint,
+    ImageProcessor,
+    Preprocessing,
+    Reader,
+    ReadOptions,
+    Reference,
+    Tokenization,
+)
 from tuwen_build.checkpoints._chinese_clip import ChineseClip, ChineseClipReader, read_chinese_clip
 from tuwen_build.checkpoints._modelscope import ModelScopeReader
 from tuwen_build.checkpoints._native import NativeReader
@@ -22,6 +30,7 @@ __all__ = [
     "Checkpoint",
     "ChineseClip",
     "ChineseClipReader",
+    "ImageProcessor",
     "Preprocessing",
     "ReadOptions",
     "Reader",

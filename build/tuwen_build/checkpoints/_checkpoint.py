@@ -7,9 +7,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
-__all__ = ["Checkpoint", "Origin", "Preprocessing", "ReadOptions", "Reader", "Reference", "Tokenization"]
+__all__ = [
+    "Checkpoint",
+    "ImageProcessor",
+    "Origin",
+    "Preprocessing",
+    "ReadOptions",
+    "Reader",
+    "Reference",
+    "Tokenization",
+]
+
+
+class ImageProcessor(Protocol):
+    """The image processor of the checkpoint's own library, configured by the checkpoint's own files.
+
+    Attributes:
+        mean, std: per channel, of pixels scaled to [0, 1].
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def pixel_values(self, image: Image.Image) -> NDArray[np.float32]:
+        """Return the normalised pixel values of an RGB image, float32 (3, S, S)."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +46,13 @@ class Reference:
         embed_images: normalised float32 pixels (n, 3, S, S) to un-normalised embeddings (n, D).
         embed_texts: int64 ids and mask (n, L) to un-normalised embeddings (n, D).
         tokenize: a text and a context length to the family's own ids, truncated, without padding.
+        image_processor: judges our reading of the preprocessing files, and normalises for `embed_images`.
     """
 
     embed_images: Callable[[Tensor], Tensor]
     embed_texts: Callable[[Tensor, Tensor], Tensor]
     tokenize: Callable[[str, int], list[int]]
+    image_processor: ImageProcessor
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,15 @@ from typing import Any
 
 from transformers import ChineseCLIPModel
 
-from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin, Preprocessing, ReadOptions, Tokenization
+from tuwen_build.checkpoints._checkpoint import (
+    Checkpoint,
+    ImageProcessor,
+    Origin,
+    Preprocessing,
+    ReadOptions,
+    Tokenization,
+)
+from tuwen_build.checkpoints._image_processor import saved_image_processor
 from tuwen_build.checkpoints._in_words import bert_in_words, vision_transformer_in_words
 from tuwen_build.checkpoints._preprocessor import read_preprocessing
 from tuwen_build.checkpoints._pretrained import features_reference, load_pretrained, model_type, weight_files
@@ -56,11 +64,16 @@ class ChineseClipReader:
     def read(self, path: Path, source: str, options: ReadOptions) -> Checkpoint:  # noqa: ARG002 - it takes none
         clip = read_chinese_clip(path)
         origin = Origin(source, "Hugging Face layout", weight_files(path))
-        return chinese_clip_checkpoint(clip.model, origin, clip.preprocessing, clip.tokenization)
+        image_processor = saved_image_processor(path, clip.preprocessing.image_size, "squash")
+        return chinese_clip_checkpoint(clip.model, origin, clip.preprocessing, clip.tokenization, image_processor)
 
 
 def chinese_clip_checkpoint(
-    model: Any, origin: Origin, preprocessing: Preprocessing, tokenization: Tokenization
+    model: Any,
+    origin: Origin,
+    preprocessing: Preprocessing,
+    tokenization: Tokenization,
+    image_processor: ImageProcessor,
 ) -> Checkpoint:
     """A checkpoint around transformers' `ChineseCLIPModel`, whose own feature methods are its reference."""
     config = model.config
@@ -71,7 +84,7 @@ def chinese_clip_checkpoint(
         text=TextTower(model.text_model, model.text_projection),
         vision_architecture=vision_transformer_in_words(config.vision_config),
         text_architecture=bert_in_words(config.text_config),
-        reference=features_reference(model, tokenization),
+        reference=features_reference(model, tokenization, image_processor),
         preprocessing=preprocessing,
         tokenization=tokenization,
         embedding_dimension=config.projection_dim,

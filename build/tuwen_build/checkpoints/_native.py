@@ -12,6 +12,7 @@ from transformers import ChineseCLIPConfig, ChineseCLIPModel
 from tuwen_build.checkpoints._architecture import Architecture, ResNetShape, VisionTransformerShape, inferred
 from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin, Preprocessing, ReadOptions
 from tuwen_build.checkpoints._chinese_clip import chinese_clip_checkpoint
+from tuwen_build.checkpoints._image_processor import published_image_processor
 from tuwen_build.checkpoints._native_names import native_weights, transformers_weights
 from tuwen_build.checkpoints._native_resnet import resnet_checkpoint
 from tuwen_build.checkpoints._native_text import text_settings
@@ -70,7 +71,8 @@ def native_checkpoint(
     model = ChineseCLIPModel(config)
     model.train(False)
     load_strictly(model, transformers_weights(weights), origin.source)
-    return chinese_clip_checkpoint(model, origin, preprocessing, tokenization)
+    image_processor = published_image_processor(preprocessing.image_size, "squash")
+    return chinese_clip_checkpoint(model, origin, preprocessing, tokenization, image_processor)
 
 
 def _vision_settings(vision: VisionTransformerShape) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from transformers.models.chinese_clip.modeling_chinese_clip import ChineseCLIPTe
 
 from tuwen_build.checkpoints._architecture import BertShape, ResNetShape
 from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin, Preprocessing, Reference, Tokenization
+from tuwen_build.checkpoints._image_processor import published_image_processor
 from tuwen_build.checkpoints._in_words import bert_in_words
 from tuwen_build.checkpoints._native_names import transformers_weights
 from tuwen_build.checkpoints._native_text import text_settings
@@ -61,7 +62,12 @@ def resnet_checkpoint(
         text=TextTower(text_model, projection).eval(),
         vision_architecture=f"ResNet, {blocks} bottlenecks, {vision.width} wide, {vision.heads} pooling heads, relu",
         text_architecture=bert_in_words(text_model.config),
-        reference=Reference(resnet_reference(visual, vision.heads), embed_texts, reference_tokenizer(tokenization)),
+        reference=Reference(
+            resnet_reference(visual, vision.heads),
+            embed_texts,
+            reference_tokenizer(tokenization),
+            published_image_processor(vision.image_size, "squash"),
+        ),
         preprocessing=preprocessing,
         tokenization=tokenization,
         embedding_dimension=weights["text_projection"].shape[1],

@@ -9,6 +9,7 @@ from torch import nn
 from transformers import CLIPModel
 
 from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin, ReadOptions
+from tuwen_build.checkpoints._image_processor import saved_image_processor
 from tuwen_build.checkpoints._in_words import transformer_in_words, vision_transformer_in_words
 from tuwen_build.checkpoints._preprocessor import read_preprocessing
 from tuwen_build.checkpoints._pretrained import features_reference, load_pretrained, model_type, weight_files
@@ -31,6 +32,8 @@ class OpenAiClipReader:
         model = load_pretrained(CLIPModel, path)
         vision, text = model.config.vision_config, model.config.text_config
         tokenization = clip_tokenization(path, text.vocab_size, text.max_position_embeddings)
+        preprocessing = read_preprocessing(path, vision.image_size, "crop")
+        image_processor = saved_image_processor(path, vision.image_size, "crop")
         return Checkpoint(
             family="openai-clip",
             origin=Origin(source, "Hugging Face layout", weight_files(path)),
@@ -42,8 +45,8 @@ class OpenAiClipReader:
             ).eval(),
             vision_architecture=vision_transformer_in_words(vision),
             text_architecture=f"causal transformer, {transformer_in_words(text)}",
-            reference=features_reference(model, tokenization),
-            preprocessing=read_preprocessing(path, vision.image_size, "crop"),
+            reference=features_reference(model, tokenization, image_processor),
+            preprocessing=preprocessing,
             tokenization=tokenization,
             embedding_dimension=model.config.projection_dim,
             depth=max(vision.num_hidden_layers, text.num_hidden_layers),

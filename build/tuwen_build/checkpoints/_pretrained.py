@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from tuwen_build.checkpoints._checkpoint import Reference, Tokenization
+from tuwen_build.checkpoints._checkpoint import ImageProcessor, Reference, Tokenization
 from tuwen_build.checkpoints._json import load_json
 from tuwen_build.checkpoints._tokenizers import reference_tokenizer
 from tuwen_build.checkpoints._weights import check_loading_report, first_line, load_pickled_weights
@@ -43,7 +43,7 @@ def load_pretrained(model_class: Any, folder: Path, *, unused: tuple[str, ...] =
     return model.eval()
 
 
-def features_reference(model: Any, tokenization: Tokenization) -> Reference:
+def features_reference(model: Any, tokenization: Tokenization, image_processor: ImageProcessor) -> Reference:
     """The reference of a CLIP model of transformers: its own feature methods, which make their own masks."""
 
     @torch.inference_mode()
@@ -54,7 +54,7 @@ def features_reference(model: Any, tokenization: Tokenization) -> Reference:
     def embed_texts(input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         return _projected(model.get_text_features(input_ids=input_ids, attention_mask=attention_mask))
 
-    return Reference(embed_images, embed_texts, reference_tokenizer(tokenization))
+    return Reference(embed_images, embed_texts, reference_tokenizer(tokenization), image_processor)
 
 
 def _projected(output: Any) -> Tensor:

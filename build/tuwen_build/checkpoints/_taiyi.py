@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import BertForSequenceClassification, BertModel
 
-from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin, ReadOptions, Reference
+from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin, ReadOptions
 from tuwen_build.checkpoints._in_words import bert_in_words
 from tuwen_build.checkpoints._openai_clip import OpenAiClipReader
 from tuwen_build.checkpoints._pretrained import load_pretrained, model_type, weight_files, weight_names
@@ -58,7 +58,7 @@ class TaiyiReader:
             text=TextTower(bert, nn.Sequential(bert.pooler.dense, bert.pooler.activation, projection)).eval(),
             text_architecture=f"{bert_in_words(config)}, tanh pooler"
             + ("" if isinstance(projection, nn.Identity) else f", projection to {dimension}"),
-            reference=Reference(image.reference.embed_images, embed_texts, reference_tokenizer(tokenization)),
+            reference=replace(image.reference, embed_texts=embed_texts, tokenize=reference_tokenizer(tokenization)),
             tokenization=tokenization,
             depth=max(image.depth, config.num_hidden_layers),
         )

@@ -130,7 +130,8 @@ def _reference_images(checkpoint: Checkpoint, paths: list[Path]) -> NDArray[np.f
     """transformers, on pixels that Pillow resized: none of the code that serves."""
     rules = checkpoint.preprocessing
     pixels = np.stack([reference_pixels(path.read_bytes(), rules) for path in paths])
-    return _unit(checkpoint.reference.embed_images(normalised(torch.from_numpy(pixels), rules)))
+    processor = checkpoint.reference.image_processor
+    return _unit(checkpoint.reference.embed_images(normalised(torch.from_numpy(pixels), processor)))
 
 
 def _reference_texts(checkpoint: Checkpoint, texts: list[str]) -> NDArray[np.float32]:

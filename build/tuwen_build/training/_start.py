@@ -21,7 +21,14 @@ from tuwen_build.training._pictures import Pictures
 
 __all__ = ["copy_descriptions", "open_start", "write_new_checkpoint"]
 
-_DESCRIPTIONS = ("vocab.txt", "preprocessor_config.json", "tokenizer_config.json", "special_tokens_map.json")
+_DESCRIPTIONS = (
+    "vocab.txt",
+    "tokenizer.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
 _LOOKED_AT = 512  # pictures whose patches make the first filters
 
 
