@@ -122,7 +122,7 @@ def model_card(checkpoint: Checkpoint, options: BuildOptions, vision: VisionEnco
     return ModelCard(
         family=checkpoint.family,
         checkpoint=checkpoint.origin.source,
-        fingerprint=fingerprint({"vision": vision, "text": text}, rules, tokenization.files.values()),
+        fingerprint=fingerprint({"vision": vision, "text": text}, rules, tokenization.assets.values()),
         embedding_dimension=checkpoint.embedding_dimension,
         image_size=preprocessing.image_size,
         resize=preprocessing.resize,
@@ -164,8 +164,8 @@ def write_python_models(folder: Path, checkpoint: Checkpoint, options: BuildOpti
     (texts / "tokenizer.json").write_text(
         json.dumps(_tokenizer_settings(checkpoint, options), indent=2), encoding="utf-8"
     )
-    for name, path in checkpoint.tokenization.files.items():
-        shutil.copy(path, texts / name)
+    for name, content in checkpoint.tokenization.assets.items():
+        (texts / name).write_bytes(content)
 
 
 def _tokenizer_settings(checkpoint: Checkpoint, options: BuildOptions) -> dict[str, object]:

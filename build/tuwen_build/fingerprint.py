@@ -5,30 +5,27 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import torch
 from torch import nn
 
-from tuwen_build.hashing import sha256_of
-
 __all__ = ["fingerprint"]
 
 
-def fingerprint(encoders: Mapping[str, nn.Module], rules: Mapping[str, object], vocabulary: Iterable[Path]) -> str:
+def fingerprint(encoders: Mapping[str, nn.Module], rules: Mapping[str, object], vocabulary: Iterable[bytes]) -> str:
     """A hash of all that defines the space: weights in their precision, preprocessing, tokenizer.
 
     Args:
         encoders: by name; every parameter and buffer counts, with its name, type, shape and bytes.
         rules: what else decides a vector: preprocessing, tokenization, context length, precision.
-        vocabulary: the tokenizer's files.
+        vocabulary: the contents of the tokenizer's files.
 
     Returns:
         32 hexadecimal digits.
     """
     digest = hashlib.sha256(json.dumps(rules, sort_keys=True).encode())
-    for path in vocabulary:
-        digest.update(sha256_of(path).encode())
+    for content in vocabulary:
+        digest.update(hashlib.sha256(content).hexdigest().encode())
     for encoder_name, encoder in sorted(encoders.items()):
         for name, tensor in sorted(encoder.state_dict().items()):
             digest.update(f"{encoder_name}.{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

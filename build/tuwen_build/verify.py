@@ -154,11 +154,10 @@ def _expected_tokens(
 def _vocabulary_hash(rules: Tokenization) -> str:
     """As `KnownVocabulary.sha256`: the same for every way to write a vocabulary down."""
     if rules.kind == "clip_bpe":
-        vocabulary: dict[str, int] = json.loads(rules.files["vocab.json"].read_text(encoding="utf-8"))
+        vocabulary: dict[str, int] = json.loads(rules.assets["vocab.json"])
         tokens = sorted(vocabulary, key=vocabulary.__getitem__)
     else:
-        lines = rules.files["vocab.txt"].read_text(encoding="utf-8").rstrip("\n").split("\n")
-        tokens = [line.strip() for line in lines]
+        tokens = [line.strip() for line in rules.assets["vocab.txt"].decode().removesuffix("\n").split("\n")]
     return hashlib.sha256("".join(token + "\n" for token in tokens).encode()).hexdigest()
 
 

@@ -77,7 +77,8 @@ class Tokenization:
 
     Attributes:
         kind: the rules, one of those in ``text_tokenization/1/tokens.py``.
-        files: what the rules need, by the name under which the server reads it (``vocab.txt``).
+        files: the files of the checkpoint that hold the vocabulary, by name.
+        assets: what the server's tokenizer reads, by file name (``vocab.txt``): equal bytes for equal vocabularies.
         vocabulary_size: how many tokens there are.
         default_context_length: what the family serves (52 for Chinese-CLIP), special tokens included.
         max_context_length: what the position embeddings allow.
@@ -87,6 +88,7 @@ class Tokenization:
 
     kind: Literal["chinese_clip_wordpiece", "bert_wordpiece", "clip_bpe"]
     files: Mapping[str, Path]
+    assets: Mapping[str, bytes]
     vocabulary_size: int
     default_context_length: int
     max_context_length: int

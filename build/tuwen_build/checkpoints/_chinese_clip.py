@@ -1,4 +1,4 @@
-"""Chinese-CLIP in the layout of Hugging Face: ``config.json``, safetensors or ``.bin``, ``vocab.txt``."""
+"""Chinese-CLIP in the layout of Hugging Face: ``config.json``, safetensors or ``.bin``, and a vocabulary."""
 
 from __future__ import annotations
 

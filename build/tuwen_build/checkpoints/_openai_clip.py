@@ -1,4 +1,4 @@
-"""OpenAI CLIP in the layout of Hugging Face: ``config.json``, weights, ``vocab.json``, ``merges.txt``."""
+"""OpenAI CLIP in the layout of Hugging Face: ``config.json``, weights, and a vocabulary with merges."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ __all__ = ["OpenAiClipReader"]
 class OpenAiClipReader:
     """Reads any size of CLIP with a ViT (its ResNets have no Hugging Face class)."""
 
-    layout = "OpenAI CLIP, Hugging Face layout: config.json with model_type clip, vocab.json, merges.txt"
+    layout = (
+        "OpenAI CLIP, Hugging Face layout: config.json with model_type clip, "
+        "vocab.json and merges.txt or tokenizer.json"
+    )
     options: frozenset[str] = frozenset()
 
     def recognises(self, path: Path) -> bool:

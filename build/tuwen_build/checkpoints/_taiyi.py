@@ -31,7 +31,10 @@ _TRAINED_WITH = {512: "openai/clip-vit-base-patch32", 768: "openai/clip-vit-larg
 class TaiyiReader:
     """Reads a Taiyi text tower, and the image tower and logit scale of the CLIP checkpoint named beside it."""
 
-    layout = "Taiyi-CLIP: config.json with model_type bert, vocab.txt, and an OpenAI CLIP named by --vision"
+    layout = (
+        "Taiyi-CLIP: config.json with model_type bert, vocab.txt or tokenizer.json, "
+        "and an OpenAI CLIP named by --vision"
+    )
     options = frozenset({"vision"})
 
     def recognises(self, path: Path) -> bool:

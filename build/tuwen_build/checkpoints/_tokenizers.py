@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,35 @@ from transformers import BertTokenizer, CLIPTokenizer
 
 from tuwen_build.checkpoints._checkpoint import Tokenization
 from tuwen_build.checkpoints._json import load_json
+from tuwen_build.checkpoints._tokenizer_json import read_byte_pairs, read_wordpiece
+from tuwen_build.checkpoints._vocabulary import as_json, as_lines, as_published, read_lines
 from tuwen_build.errors import CheckpointError
 
 __all__ = ["chinese_clip_tokenization", "clip_tokenization", "reference_tokenizer", "taiyi_tokenization"]
 
 _CHINESE_CLIP_CONTEXT = 52  # cn_clip/clip/utils.py: "all baseline models use 52 as the context length"
 _TAIYI_CONTEXT = 77  # Fengshenbang-LM pads and cuts to OpenAI CLIP's 77 when it trains and evaluates
+_TOKENIZER_JSON = "tokenizer.json"
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
 
 def chinese_clip_tokenization(vocabulary: Path, vocabulary_size: int, positions: int) -> Tokenization:
-    """WordPiece as in cn_clip."""
-    _check_wordpiece(vocabulary, vocabulary_size)
+    """Return the rules of WordPiece as in cn_clip.
+
+    Args:
+        vocabulary: ``vocab.txt``; if there is none, the ``tokenizer.json`` beside it.
+        vocabulary_size: the number of tokens that the weights have.
+        positions: the number of tokens that the position embeddings allow.
+
+    Raises:
+        CheckpointError: there is no vocabulary, or it is another tokenizer's.
+    """
+    # transformers' own tokenizer says 100; the server follows cn_clip, which takes words of 200 characters.
+    files, tokens = _wordpiece(vocabulary, vocabulary_size, lowercase=True, word_lengths=(100, 200))
     return Tokenization(
         kind="chinese_clip_wordpiece",
-        files={"vocab.txt": vocabulary},
+        files=files,
+        assets={"vocab.txt": as_lines(tokens)},
         vocabulary_size=vocabulary_size,
         default_context_length=_CHINESE_CLIP_CONTEXT,
         max_context_length=positions,
@@ -34,37 +49,55 @@ def chinese_clip_tokenization(vocabulary: Path, vocabulary_size: int, positions:
 
 
 def taiyi_tokenization(folder: Path, vocabulary_size: int, positions: int) -> Tokenization:
-    """WordPiece as in transformers' `BertTokenizer`, which Taiyi's model cards use."""
-    vocabulary = folder / "vocab.txt"
-    _check_wordpiece(vocabulary, vocabulary_size)
-    path = folder / "tokenizer_config.json"
-    lowercase = load_json(path).get("do_lower_case", True) if path.is_file() else True
+    """Return the rules of WordPiece as in transformers' `BertTokenizer`, which Taiyi's model cards use.
+
+    Raises:
+        CheckpointError: there is no vocabulary, it is another tokenizer's, or ``tokenizer_config.json`` asks for rules
+            that the server does not follow.
+    """
+    lowercase = _reads_lowercase(folder / "tokenizer_config.json")
+    files, tokens = _wordpiece(folder / "vocab.txt", vocabulary_size, lowercase=lowercase, word_lengths=(100,))
     return Tokenization(
         kind="bert_wordpiece",
-        files={"vocab.txt": vocabulary},
+        files=files,
+        assets={"vocab.txt": as_lines(tokens)},
         vocabulary_size=vocabulary_size,
         default_context_length=_TAIYI_CONTEXT,
         max_context_length=positions,
-        settings={"lowercase": bool(lowercase)},
+        settings={"lowercase": lowercase},
         text_rules=("reference", "unmasked"),
     )
 
 
 def clip_tokenization(folder: Path, vocabulary_size: int, positions: int) -> Tokenization:
-    """Byte-pair encoding as in OpenAI's own code."""
+    """Return the rules of byte-pair encoding as in OpenAI's own code.
+
+    Raises:
+        CheckpointError: there is no vocabulary, or it is another tokenizer's.
+    """
     files = {name: folder / name for name in ("vocab.json", "merges.txt")}
-    for path in files.values():
-        _check_present(path)
-    vocabulary = load_json(files["vocab.json"])
+    saved = folder / _TOKENIZER_JSON
+    if saved.is_file() and not all(path.is_file() for path in files.values()):
+        files = {_TOKENIZER_JSON: saved}
+        vocabulary, merges = read_byte_pairs(saved)
+        assets = {"vocab.json": as_json(vocabulary), "merges.txt": as_lines(["#version: 0.2", *merges])}
+    else:
+        for path in files.values():
+            _check_present(path)
+        vocabulary = load_json(files["vocab.json"])
+        assets = {
+            "vocab.json": files["vocab.json"].read_bytes(),
+            "merges.txt": as_lines(read_lines(files["merges.txt"])),
+        }
+    origin = next(iter(files.values()))
     if len(vocabulary) != vocabulary_size:
-        raise CheckpointError(
-            f"{files['vocab.json']} has {len(vocabulary)} tokens, config.json says vocab_size {vocabulary_size}"
-        )
+        raise CheckpointError(f"{origin} has {len(vocabulary)} tokens, config.json says vocab_size {vocabulary_size}")
     if missing := {_START, _END} - set(vocabulary):
-        raise CheckpointError(f"{files['vocab.json']} lacks {', '.join(sorted(missing))}")
+        raise CheckpointError(f"{origin} lacks {', '.join(sorted(missing))}")
     return Tokenization(
         kind="clip_bpe",
         files=files,
+        assets=assets,
         vocabulary_size=vocabulary_size,
         default_context_length=positions,
         max_context_length=positions,
@@ -86,17 +119,40 @@ def reference_tokenizer(rules: Tokenization) -> Callable[[str, int], list[int]]:
     return tokenize
 
 
-def _check_wordpiece(path: Path, size: int) -> None:
-    _check_present(path)
-    tokens = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+def _wordpiece(
+    path: Path, size: int, *, lowercase: bool, word_lengths: tuple[int, ...]
+) -> tuple[dict[str, Path], list[str]]:
+    """Return the file that holds the vocabulary, by name, and its tokens in the order of their ids."""
+    saved = path.with_name(_TOKENIZER_JSON)
+    if not path.is_file() and saved.is_file():
+        path, tokens = saved, as_published(read_wordpiece(saved, lowercase=lowercase, word_lengths=word_lengths))
+    else:
+        _check_present(path)
+        tokens = read_lines(path)
     if len(tokens) != size:
         raise CheckpointError(f"{path} has {len(tokens)} tokens, the weights and config.json have {size}")
     if missing := {"[PAD]", "[UNK]", "[CLS]", "[SEP]"} - set(tokens):
         raise CheckpointError(f"{path} lacks {', '.join(sorted(missing))}")
     if tokens[0] != "[PAD]":
         raise CheckpointError(f"{path}: the first token must be [PAD]: the reference takes id 0 for padding")
+    return {path.name: path}, tokens
+
+
+def _reads_lowercase(path: Path) -> bool:
+    """Return ``do_lower_case`` of a ``tokenizer_config.json``, and refuse rules beside it that nothing here follows."""
+    settings = load_json(path) if path.is_file() else {}
+    lowercase = bool(settings.get("do_lower_case", True))
+    supported = {"tokenize_chinese_chars": (True,), "strip_accents": (None, lowercase)}
+    for key, allowed in supported.items():
+        if settings.get(key, allowed[0]) not in allowed:
+            choices = " or ".join(map(json.dumps, allowed))
+            raise CheckpointError(f"{path} says {key} {json.dumps(settings[key])}; supported: {choices}")
+    return lowercase
 
 
 def _check_present(path: Path) -> None:
     if not path.is_file():
-        raise CheckpointError(f"{path.parent}: {path.name} is missing; every release has one, copy it here")
+        raise CheckpointError(
+            f"{path.parent}: {path.name} is missing, and there is no {_TOKENIZER_JSON}; "
+            f"every release has {path.name}, copy it here"
+        )

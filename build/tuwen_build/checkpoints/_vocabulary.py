@@ -1,0 +1,50 @@
+"""Vocabularies in one form, whichever file held them and however its lines end.
+
+The fingerprint of an embedding space hashes this form. It is byte for byte the form of the published files:
+``vocab.txt`` and ``merges.txt`` with LF at the end of each line, the last one included; ``vocab.json`` without spaces.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tuwen_build.errors import CheckpointError
+from tuwen_build.samples import vocabulary as published_vocabulary
+
+__all__ = ["as_json", "as_lines", "as_published", "read_lines"]
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file in UTF-8, without empty lines at its end.
+
+    Raises:
+        CheckpointError: the file is not UTF-8.
+    """
+    try:
+        # Universal newlines, and no splitlines(): BERT's vocabulary has U+2028 as a token.
+        return path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise CheckpointError(f"{path} is not UTF-8 text: {error}") from error
+
+
+def as_lines(lines: Iterable[str]) -> bytes:
+    """Return lines as the content of ``vocab.txt`` or ``merges.txt``."""
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def as_json(vocabulary: Mapping[str, int]) -> bytes:
+    """Return tokens and their ids as the content of ``vocab.json``, in the order of the ids."""
+    ordered = dict(sorted(vocabulary.items(), key=lambda entry: entry[1]))
+    return json.dumps(ordered, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def as_published(tokens: list[str]) -> list[str]:
+    """Return the tokens of ``tokenizer.json`` as the published ``vocab.txt`` spells them, if they are the same.
+
+    The `tokenizers` library strips white space when it reads ``vocab.txt``, of which the published file has two tokens.
+    The server strips it too, so both spellings give the same ids and must give the same fingerprint.
+    """
+    published = read_lines(published_vocabulary())
+    return published if tokens == [token.strip() for token in published] else tokens
