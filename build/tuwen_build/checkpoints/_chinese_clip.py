@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tuwen_build.checkpoints._checkpoint import (
 )
 from tuwen_build.checkpoints._image_processor import saved_image_processor
 from tuwen_build.checkpoints._in_words import bert_in_words, vision_transformer_in_words
+from tuwen_build.checkpoints._numbers import exponential_of
 from tuwen_build.checkpoints._preprocessor import read_preprocessing
 from tuwen_build.checkpoints._pretrained import features_reference, load_pretrained, model_type, weight_files
 from tuwen_build.checkpoints._tokenizers import chinese_clip_tokenization
@@ -89,5 +89,5 @@ def chinese_clip_checkpoint(
         tokenization=tokenization,
         embedding_dimension=config.projection_dim,
         depth=max(config.vision_config.num_hidden_layers, config.text_config.num_hidden_layers),
-        logit_scale=math.exp(float(model.logit_scale.detach())),
+        logit_scale=exponential_of(model.logit_scale, origin.source),
     )

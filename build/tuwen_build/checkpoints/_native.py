@@ -16,6 +16,7 @@ from tuwen_build.checkpoints._image_processor import published_image_processor
 from tuwen_build.checkpoints._native_names import native_weights, transformers_weights
 from tuwen_build.checkpoints._native_resnet import resnet_checkpoint
 from tuwen_build.checkpoints._native_text import text_settings
+from tuwen_build.checkpoints._numbers import check_finite
 from tuwen_build.checkpoints._preprocessor import MEAN, STD
 from tuwen_build.checkpoints._tokenizers import chinese_clip_tokenization
 from tuwen_build.checkpoints._weights import load_pickled_weights, load_strictly
@@ -54,8 +55,9 @@ def native_checkpoint(
     """A checkpoint from native weights: a vision transformer becomes transformers' model, a ResNet our own tower.
 
     Raises:
-        CheckpointError: a weight is missing, left over or of another shape.
+        CheckpointError: a weight is missing, left over, of another shape, NaN or infinite.
     """
+    check_finite(weights, origin.source)
     preprocessing = Preprocessing(architecture.vision.image_size, "squash", MEAN, STD)
     text = architecture.text
     tokenization = chinese_clip_tokenization(vocabulary_file, text.vocabulary_size, text.positions)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from tuwen_build.checkpoints._image_processor import published_image_processor
 from tuwen_build.checkpoints._in_words import bert_in_words
 from tuwen_build.checkpoints._native_names import transformers_weights
 from tuwen_build.checkpoints._native_text import text_settings
+from tuwen_build.checkpoints._numbers import exponential_of
 from tuwen_build.checkpoints._resnet_reference import resnet_reference
 from tuwen_build.checkpoints._tokenizers import reference_tokenizer
 from tuwen_build.checkpoints._weights import load_strictly
@@ -73,7 +73,7 @@ def resnet_checkpoint(
         embedding_dimension=weights["text_projection"].shape[1],
         # the stem has three convolutions, a bottleneck three, the pooling two steps
         depth=max(text.layers, (3 + 3 * sum(vision.blocks) + 2) // 2),
-        logit_scale=math.exp(float(logit_scale)),
+        logit_scale=exponential_of(logit_scale, origin.source),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 from torch import nn
@@ -11,6 +10,7 @@ from transformers import CLIPModel
 from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin, ReadOptions
 from tuwen_build.checkpoints._image_processor import saved_image_processor
 from tuwen_build.checkpoints._in_words import transformer_in_words, vision_transformer_in_words
+from tuwen_build.checkpoints._numbers import exponential_of
 from tuwen_build.checkpoints._preprocessor import read_preprocessing
 from tuwen_build.checkpoints._pretrained import features_reference, load_pretrained, model_type, weight_files
 from tuwen_build.checkpoints._tokenizers import clip_tokenization
@@ -53,5 +53,5 @@ class OpenAiClipReader:
             tokenization=tokenization,
             embedding_dimension=model.config.projection_dim,
             depth=max(vision.num_hidden_layers, text.num_hidden_layers),
-            logit_scale=math.exp(float(model.logit_scale.detach())),
+            logit_scale=exponential_of(model.logit_scale, source),
         )

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tuwen_build.checkpoints._checkpoint import ImageProcessor, Reference, Tokenization
+from tuwen_build.checkpoints._folders import check_no_pointer
 from tuwen_build.checkpoints._json import load_json
+from tuwen_build.checkpoints._numbers import check_finite
 from tuwen_build.checkpoints._tokenizers import reference_tokenizer
-from tuwen_build.checkpoints._weights import check_loading_report, first_line, load_pickled_weights
+from tuwen_build.checkpoints._weights import check_loading_report, check_no_lora, first_line, load_pickled_weights
+from tuwen_build.checkpoints._wrappers import without_prefixes
 from tuwen_build.errors import CheckpointError
 
 __all__ = ["features_reference", "load_pretrained", "model_type", "weight_files", "weight_names"]
@@ -26,10 +31,14 @@ def load_pretrained(model_class: Any, folder: Path, *, unused: tuple[str, ...] =
     weights for which the model has no place (unless their name ends in one of `unused`): both mean that
     ``config.json`` belongs to another checkpoint.
     """
-    weight_names(folder)
+    check_no_lora(weight_names(folder), folder)
+    _check_config(folder / "config.json")
     try:
+        weights = _unwrapped_weights(folder)
+        given = {} if weights is None else {"state_dict": weights, "config": _config(model_class, folder)}
         model, report = model_class.from_pretrained(
-            str(folder),
+            None if given else str(folder),
+            **given,
             dtype=torch.float32,
             attn_implementation="sdpa",
             local_files_only=True,
@@ -40,7 +49,29 @@ def load_pretrained(model_class: Any, folder: Path, *, unused: tuple[str, ...] =
     except Exception as error:  # transformers, safetensors and pickle each raise their own
         raise CheckpointError(f"{folder}: cannot load the weights: {first_line(error)}") from error
     check_loading_report(folder, report, unused=unused)
+    check_finite(model.state_dict(), folder)
     return model.eval()
+
+
+def _config(model_class: Any, folder: Path) -> Any:
+    return model_class.config_class.from_pretrained(str(folder), local_files_only=True)
+
+
+def _check_config(path: Path) -> None:
+    """Refuse settings of how transformers computes and returns, under which its modules cannot be exported."""
+    config = load_json(path)
+    sections = {name: config[name] for name in ("text_config", "vision_config") if isinstance(config.get(name), dict)}
+    if config.get("return_dict") is False:
+        sections[""] = {"return_dict": False}
+    for name, section in (sections or {"": config}).items():
+        for key, default in (("chunk_size_feed_forward", 0), ("return_dict", True)):
+            value = section.get(key)
+            if value is not None and value != default:
+                place = f"{name}.{key}" if name else key
+                raise CheckpointError(
+                    f"{path} says {place} {json.dumps(value)}; expected {json.dumps(default)}, which gives the same "
+                    "vectors: change it, or remove the key"
+                )
 
 
 def features_reference(model: Any, tokenization: Tokenization, image_processor: ImageProcessor) -> Reference:
@@ -80,8 +111,13 @@ def weight_names(folder: Path) -> set[str]:
     Raises:
         CheckpointError: there are no weights, or a file of them is truncated, broken or would run code.
     """
+    return set(without_prefixes(dict.fromkeys(_names_in_files(folder)), folder))
+
+
+def _names_in_files(folder: Path) -> set[str]:
     names: set[str] = set()
     for path in weight_files(folder).values():
+        check_no_pointer(path)
         if path.suffix == ".safetensors":
             try:
                 with safe_open(path, framework="pt") as file:
@@ -91,6 +127,17 @@ def weight_names(folder: Path) -> set[str]:
         elif path.suffix == ".bin":
             names.update(load_pickled_weights(path))
     return names
+
+
+def _unwrapped_weights(folder: Path) -> dict[str, Tensor] | None:
+    """Return the weights under their plain names; None for safetensors files that transformers can read as they are."""
+    names = _names_in_files(folder)
+    paths = list(weight_files(folder).values())[1:]  # the first is config.json
+    if paths[0].suffix == ".bin":
+        return {name: tensor for path in paths for name, tensor in load_pickled_weights(path).items()}
+    if weight_names(folder) == names:
+        return None
+    return without_prefixes({name: tensor for path in paths for name, tensor in load_file(path).items()}, folder)
 
 
 def model_type(path: Path) -> str | None:

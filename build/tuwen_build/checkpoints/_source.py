@@ -7,6 +7,7 @@ from pathlib import Path
 
 from huggingface_hub import list_repo_files, snapshot_download
 
+from tuwen_build.checkpoints._folders import check_no_adapter, model_folder
 from tuwen_build.errors import CheckpointError
 
 __all__ = ["locate"]
@@ -20,11 +21,20 @@ _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt")  # the first kind tha
 
 
 def locate(source: str) -> Path:
-    """A local file or folder as it is; a hub id through the hub's cache (``damo/...`` from ModelScope).
+    """Return a local file or folder; for a hub id its folder in the hub's cache (``damo/...`` from ModelScope).
+
+    Of a folder of sentence-transformers, the folder of the model in it.
 
     Raises:
-        CheckpointError: neither a path nor a hub id, or the hub cannot be reached and its cache holds nothing.
+        CheckpointError: neither a path nor a hub id, the hub cannot be reached and its cache holds nothing, or the
+            folder holds an adapter, or modules of sentence-transformers that are not supported.
     """
+    folder = model_folder(_located(source))
+    check_no_adapter(folder)
+    return folder
+
+
+def _located(source: str) -> Path:
     path = Path(source).expanduser()
     described = any((path.parent / name).is_file() for name in _DESCRIPTIONS)
     if path.is_file() and described and path.suffix != ".pt":
@@ -45,7 +55,10 @@ def _download(hub_id: str) -> Path:
         patterns = [*_ALWAYS, *_WEIGHTS]
     else:
         present = (kind for kind in _WEIGHTS if any(Path(name).match(kind) for name in names))
-        patterns = [*_ALWAYS, *[kind for kind in [next(present, None)] if kind]]
+        kind = next(present, None)
+        patterns = [*_ALWAYS, *([kind] if kind else [])]
+        if kind and "modules.json" in names:  # sentence-transformers keeps the model in a folder of its own
+            patterns.append(f"*CLIPModel/{kind}")
     try:
         return Path(snapshot_download(hub_id, allow_patterns=patterns))
     except Exception as error:  # the hub client raises its own errors, its HTTP library's and OSError's, by version

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from tuwen_build.checkpoints._folders import check_no_pointer
 from tuwen_build.errors import CheckpointError
 from tuwen_build.samples import vocabulary as published_vocabulary
 
@@ -22,6 +23,7 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         CheckpointError: the file is not UTF-8.
     """
+    check_no_pointer(path)
     try:
         # Universal newlines, and no splitlines(): BERT's vocabulary has U+2028 as a token.
         return path.read_text(encoding="utf-8").rstrip("\n").split("\n")

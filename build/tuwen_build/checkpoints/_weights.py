@@ -12,19 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tuwen_build.checkpoints._folders import check_no_pointer
+from tuwen_build.checkpoints._wrappers import state_dict_of, without_prefixes
 from tuwen_build.errors import CheckpointError
 
-__all__ = ["check_loading_report", "first_line", "load_pickled_weights", "load_strictly", "some"]
-
-_WRAPPERS = ("module.", "clip_model.")  # DistributedDataParallel's, and ModelScope's after fine-tuning
+__all__ = ["check_loading_report", "check_no_lora", "first_line", "load_pickled_weights", "load_strictly", "some"]
 
 
 def load_pickled_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict of a ``.pt`` or ``.bin`` file, in float32, without the prefixes that wrappers leave.
+    """Return the state dict of a ``.pt`` or ``.bin`` file, in float32, without the prefixes that wrappers leave.
 
     Raises:
-        CheckpointError: it is truncated, no checkpoint, or would run code when loaded.
+        CheckpointError: it is truncated, no checkpoint, a Git LFS pointer, holds several models, or would run code.
     """
+    check_no_pointer(path)
     _refuse_torchscript(path)
     try:
         # weights_only: a pickle can name any function to be called; this loads nothing but tensors.
@@ -35,18 +36,8 @@ def load_pickled_weights(path: Path) -> dict[str, Tensor]:
         ) from error
     except Exception as error:  # torch raises RuntimeError, EOFError, ValueError, ... by what is broken
         raise CheckpointError(f"{path} is truncated, or no PyTorch checkpoint: {first_line(error)}") from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    weights = {
-        name: tensor
-        for name, tensor in (content.items() if isinstance(content, Mapping) else ())
-        if isinstance(name, str) and isinstance(tensor, Tensor)
-    }
-    if not weights:
-        raise CheckpointError(f"{path} holds no state dict: neither tensors by name nor a `state_dict` with them")
-    for prefix in _WRAPPERS:
-        if all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    weights = without_prefixes(state_dict_of(content, path), path)
+    check_no_lora(weights, path)
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
 
 
@@ -67,6 +58,19 @@ def check_loading_report(path: Path, report: Mapping[str, Any], *, unused: tuple
     for kind, names in problems.items():
         if names:
             raise CheckpointError(f"{path}: the weights do not fit config.json: {kind}: {some(names)}")
+
+
+def check_no_lora(names: Iterable[str], path: Path) -> None:
+    """Refuse weights that hold a LoRA adapter beside those of the model.
+
+    Raises:
+        CheckpointError: names some of them, and says how to merge them.
+    """
+    if adapters := [name for name in names if ".lora_" in name]:
+        raise CheckpointError(
+            f"{path} holds the weights of a LoRA adapter: {some(adapters)}. "
+            "Merge them with peft's merge_and_unload(), save the model and build from that"
+        )
 
 
 def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:

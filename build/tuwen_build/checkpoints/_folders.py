@@ -1,0 +1,79 @@
+"""Folders and files that are not yet a checkpoint: what they are, and where or how to get the checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tuwen_build.errors import CheckpointError
+
+__all__ = ["check_no_adapter", "check_no_pointer", "model_folder"]
+
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+
+
+def check_no_pointer(path: Path) -> None:
+    """Refuse a file that Git LFS has not fetched yet.
+
+    Raises:
+        CheckpointError: the file is a pointer; says how to fetch what it points to.
+    """
+    with path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise CheckpointError(
+                f"{path} is a Git LFS pointer, not the file itself: run 'git lfs pull' in {path.parent} to fetch it"
+            )
+
+
+def check_no_adapter(folder: Path) -> None:
+    """Refuse a folder with a LoRA adapter, whose weights must be merged into those of its base.
+
+    Raises:
+        CheckpointError: there is an adapter; says how to merge it.
+    """
+    present = [name for name in _ADAPTER_FILES if (folder / name).is_file()]
+    if not present:
+        return
+    base = _adapter_base(folder / _ADAPTER_FILES[0])
+    raise CheckpointError(
+        f"{folder} holds a LoRA adapter ({present[0]}), which the build does not apply to its base model. Merge it "
+        f"with peft: PeftModel.from_pretrained(base, {str(folder)!r}).merge_and_unload().save_pretrained('merged'), "
+        f"where base is the model {base}; copy the base's tokenizer and preprocessor files to 'merged', and build it"
+    )
+
+
+def _adapter_base(path: Path) -> str:
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8-sig"))["base_model_name_or_path"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "that the adapter was trained on"
+
+
+def model_folder(path: Path) -> Path:
+    """Return the folder of the CLIP model in a folder of sentence-transformers; any other path as it is.
+
+    sentence-transformers lists its modules in ``modules.json``; ``Normalize`` makes unit vectors, as every build does.
+
+    Raises:
+        CheckpointError: other modules take part in its vectors.
+    """
+    if not path.is_dir() or (path / "config.json").is_file():
+        return path
+    listing = path / "modules.json"
+    if not listing.is_file():
+        alone = path / "0_CLIPModel"
+        return alone if alone.is_dir() else path
+    try:
+        modules = [(str(module["type"]), str(module["path"])) for module in json.loads(listing.read_bytes())]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{listing} is no list of modules of sentence-transformers: {error!r}") from error
+    kinds = [kind.rpartition(".")[2] for kind, _ in modules]
+    if kinds[:1] != ["CLIPModel"] or any(kind != "Normalize" for kind in kinds[1:]):
+        raise CheckpointError(
+            f"{listing} lists the modules {', '.join(kinds) or 'none'}; supported: CLIPModel, alone or before Normalize"
+        )
+    folder = path / modules[0][1]
+    if not folder.is_dir():
+        raise CheckpointError(f"{listing} names the folder {modules[0][1]}, which is missing in {path}")
+    return folder

@@ -1,0 +1,100 @@
+"""The weights of a model inside what training programs save around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from torch import Tensor
+
+from tuwen_build.errors import CheckpointError
+
+__all__ = ["state_dict_of", "without_prefixes"]
+
+T = TypeVar("T")
+# cn_clip, open_clip and Lightning; torch's tutorials; timm and Swin; DeepSpeed
+_CONTAINERS = ("state_dict", "model_state_dict", "model", "module")
+# DistributedDataParallel; torch.compile; ModelScope after fine-tuning; Lightning modules with the model as an attribute
+_PREFIXES = ("module.", "_orig_mod.", "clip_model.", "model.", "clip.", "net.")
+# torch.compile, FSDP and activation checkpointing put these before the names of any submodule.
+_INFIXES = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+_ANCHORS = ("visual.conv1.weight", "logit_scale")  # names that every CLIP has once
+
+
+def state_dict_of(content: object, path: Path) -> dict[str, Tensor]:
+    """Return the tensors by name in the content of a file, at the top or in one of the usual containers.
+
+    Raises:
+        CheckpointError: there are none, or several containers hold some.
+    """
+    tensors = _tensors(content)
+    while isinstance(content, Mapping):
+        holding = [name for name in _CONTAINERS if _holds_tensors(content.get(name))]
+        if len(holding) > 1:
+            raise CheckpointError(
+                f"{path} holds weights in {' and in '.join(map(repr, holding))}. Which are meant? "
+                f"Save those alone: torch.save(content[{holding[0]!r}], ...)"
+            )
+        if not holding:
+            break
+        content = content[holding[0]]
+        tensors = _tensors(content) or tensors
+    if tensors:
+        return tensors
+    others = [repr(name) for name, value in content.items() if _tensors(value)] if isinstance(content, Mapping) else []
+    hint = f"; tensors lie in {', '.join(others)}: save those alone" if others else ""
+    raise CheckpointError(
+        f"{path} holds no state dict: neither tensors by name nor one of {', '.join(_CONTAINERS)} with them{hint}"
+    )
+
+
+def without_prefixes(weights: Mapping[str, T], path: Path) -> dict[str, T]:
+    """Return weights, or anything by their names, without the prefixes that wrappers put before every name.
+
+    Raises:
+        CheckpointError: a model lies beside other tensors or another model, or a name occurs with and without prefix.
+    """
+    names = {name: name for name in weights}
+    for infix in _INFIXES:
+        names = {name: short.replace(f".{infix}", ".").removeprefix(infix) for name, short in names.items()}
+    while prefix := next((one for one in _PREFIXES if all(name.startswith(one) for name in names.values())), None):
+        names = {name: short.removeprefix(prefix) for name, short in names.items()}
+    names = _without_own_prefix(names, path)
+    if len(set(names.values())) < len(names):
+        raise CheckpointError(f"{path} holds some tensors twice, with and without a wrapper's prefix; save one of each")
+    return {short: weights[name] for name, short in names.items()}
+
+
+def _without_own_prefix(names: dict[str, str], path: Path) -> dict[str, str]:
+    """Remove a prefix that no known wrapper uses, such as an attribute's name, if a CLIP and all else lies under it.
+
+    Args:
+        names: the names to shorten, by those of the file.
+        path: the file, for messages.
+    """
+    present = set(names.values())
+    stems = sorted(name.removesuffix(_ANCHORS[0]) for name in present if name.endswith(f".{_ANCHORS[0]}"))
+    models = [stem for stem in stems if stem + _ANCHORS[1] in present]
+    if not models:
+        return names
+    others = sorted(name for name in present if not name.startswith(models[0]))
+    if others:
+        raise CheckpointError(
+            f"{path} holds a CLIP under the prefix {' and one under '.join(map(repr, models))}, and beside the first "
+            f"{len(others)} other tensors, such as {others[0]}. Save the tensors of one model alone"
+        )
+    return {name: short.removeprefix(models[0]) for name, short in names.items()}
+
+
+def _tensors(content: object) -> dict[str, Tensor]:
+    if not isinstance(content, Mapping):
+        return {}
+    return {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
+
+
+def _holds_tensors(content: object) -> bool:
+    """Return whether tensors lie in a container, or in a container in it."""
+    if not isinstance(content, Mapping):
+        return False
+    return bool(_tensors(content)) or any(_holds_tensors(content.get(name)) for name in _CONTAINERS)
