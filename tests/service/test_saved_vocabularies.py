@@ -13,6 +13,7 @@ import torch
 from transformers import BertTokenizer, CLIPTokenizer
 
 from tests.support.checkpoints import TextSizes, VisionSizes, write_openai_clip, write_taiyi
+from tests.support.originals import Originals
 from tuwen_build.checkpoints import ReadOptions, open_checkpoint
 from tuwen_build.checkpoints._tokenizers import chinese_clip_tokenization, clip_tokenization, taiyi_tokenization
 from tuwen_build.errors import CheckpointError
@@ -28,18 +29,18 @@ Content = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folders(originals: Originals, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An OpenAI CLIP and a Taiyi text tower with the files of transformers 4."""
-    folder = tmp_path_factory.mktemp("originals")
-    write_openai_clip(folder / "clip", VisionSizes(96, 3, 4, 16, 64), SMALL, 96)
+    folder = tmp_path_factory.mktemp("folders")
+    write_openai_clip(folder / "clip", VisionSizes(96, 3, 4, 16, 64), SMALL, 96, originals.clip_vocabulary())
     write_taiyi(folder / "taiyi", SMALL)
     return folder
 
 
 @pytest.fixture(scope="module")
-def saved(originals: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An OpenAI CLIP with the files of transformers 5."""
-    folder = shutil.copytree(originals / "clip", tmp_path_factory.mktemp("saved") / "clip")
+    folder = shutil.copytree(folders / "clip", tmp_path_factory.mktemp("saved") / "clip")
     return save_again(folder, CLIPTokenizer, "vocab.json", "merges.txt")
 
 
@@ -76,9 +77,9 @@ class TestWordPiece:
         assert sha256_of(tmp_path / "out/text_tokenization/1/vocab.txt") == sha256_of(vocabulary())
 
     @pytest.mark.parametrize("lowercase", [True, False])
-    def test_a_taiyi_builds(self, originals: Path, tmp_path: Path, lowercase: bool) -> None:
-        options = ReadOptions(vision=str(originals / "clip"))
-        folder = shutil.copytree(originals / "taiyi", tmp_path / "saved")
+    def test_a_taiyi_builds(self, folders: Path, tmp_path: Path, lowercase: bool) -> None:
+        options = ReadOptions(vision=str(folders / "clip"))
+        folder = shutil.copytree(folders / "taiyi", tmp_path / "saved")
         save_again(folder, BertTokenizer, "vocab.txt", do_lower_case=lowercase)
         manifest = build_repository(str(folder), tmp_path / "out", read_options=options)
         assert manifest.text_deviation.max_abs < 1e-5
@@ -171,9 +172,9 @@ class TestBytePairs:
         shutil.copy(saved / "tokenizer.json", tmp_path / "saved")
         return tmp_path / "saved"
 
-    def test_a_clip_builds_from_the_same_vocabulary(self, saved: Path, originals: Path, tmp_path: Path) -> None:
+    def test_a_clip_builds_from_the_same_vocabulary(self, saved: Path, folders: Path, tmp_path: Path) -> None:
         assert build_repository(str(saved), tmp_path / "out").text_deviation.max_abs < 1e-5
-        got, expected = (clip_tokenization(folder, CLIP_SIZE, 77).assets for folder in (saved, originals / "clip"))
+        got, expected = (clip_tokenization(folder, CLIP_SIZE, 77).assets for folder in (saved, folders / "clip"))
         assert got["merges.txt"] == expected["merges.txt"]
         assert json.loads(got["vocab.json"]) == json.loads(expected["vocab.json"])
         assert len(got["vocab.json"]) == 862328  # as openai/clip-vit-base-patch32 has it
@@ -220,9 +221,9 @@ class TestBytePairs:
         with pytest.raises(CheckpointError, match=rf"tokenizer\.json:? .*{message}"):
             clip_tokenization(folder, CLIP_SIZE, 77)
 
-    def test_line_ends_of_merges_do_not_change_the_fingerprint(self, originals: Path, tmp_path: Path) -> None:
-        published = (originals / "clip/merges.txt").read_bytes()
-        shutil.copy(originals / "clip/vocab.json", tmp_path)
+    def test_line_ends_of_merges_do_not_change_the_fingerprint(self, folders: Path, tmp_path: Path) -> None:
+        published = (folders / "clip/merges.txt").read_bytes()
+        shutil.copy(folders / "clip/vocab.json", tmp_path)
         for content in (published, published.replace(b"\n", b"\r\n"), published.removesuffix(b"\n")):
             (tmp_path / "merges.txt").write_bytes(content)
             rules = clip_tokenization(tmp_path, CLIP_SIZE, 77)
