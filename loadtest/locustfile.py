@@ -1,5 +1,13 @@
 """What ``locust -f loadtest/locustfile.py --host localhost:8001`` runs."""
 
-from tuwen_loadtest.locustfile import BulkIndexing, ImageEmbedding, Shape, Similarity, TextSearch, Visitor
+from tuwen_loadtest.locustfile import (
+    BulkEmbedding,
+    BulkIndexing,
+    ImageEmbedding,
+    Shape,
+    Similarity,
+    TextSearch,
+    Visitor,
+)
 
-__all__ = ["BulkIndexing", "ImageEmbedding", "Shape", "Similarity", "TextSearch", "Visitor"]
+__all__ = ["BulkEmbedding", "BulkIndexing", "ImageEmbedding", "Shape", "Similarity", "TextSearch", "Visitor"]

@@ -83,15 +83,15 @@ def options_of(environment: Environment) -> LoadOptions:
         InvalidArgumentError: they make no sense.
     """
     parsed: Any = environment.parsed_options
-    # Workers that asked the same at the same time would find their answers in the server's cache.
-    seed = parsed.seed + 1_000_003 * max(0, getattr(environment.runner, "worker_index", 0))
+    # Workers that asked the same in the same order would find their answers in the server's cache.
+    worker = max(0, getattr(environment.runner, "worker_index", 0))
     return LoadOptions(
         connection=Connection.from_environment(environment.host or _URL),
         open_loop=parsed.arrivals == "poisson",
         shape=parsed.shape,
         deadline=parsed.deadline,
         attempts=parsed.attempts,
-        payloads=PayloadOptions(_path(parsed.images), _path(parsed.queries), parsed.skew, seed),
+        payloads=PayloadOptions(_path(parsed.images), _path(parsed.queries), parsed.skew, parsed.seed, worker),
         samples=_path(parsed.samples),
         objectives=parse_slo(parsed.slo) if parsed.slo else (),
         warmup=parsed.warmup,

@@ -14,13 +14,14 @@ import numpy as np
 from tuwen import InvalidArgumentError
 from tuwen._images import IMAGE_SUFFIXES, image_files
 from tuwen.text_files import read_lines
-from tuwen_build.traffic import photographs, queries
+from tuwen_build.traffic import distinct_query, photographs
 
 __all__ = ["PayloadOptions", "Payloads", "payloads_of"]
 
 # sizes, and how many of 32 photographs have them
 _SIZES = {(480, 640): 8, (640, 480): 8, (800, 800): 8, (1280, 960): 5, (1920, 1080): 2, (4032, 3024): 1}
 _DISTINCT_QUERIES = 1_000_000  # so many that a server's cache never holds them all, as in life
+_WORKER_SEEDS = 1_000_003  # between the seeds of two workers, further than the seeds of repetitions reach
 
 
 @dataclass(frozen=True)
@@ -29,16 +30,19 @@ class PayloadOptions:
 
     Attributes:
         images: a folder of pictures, searched for them to the bottom; None: made photographs of mixed sizes.
-        queries: a UTF-8 file with a query in each line, the most frequent first; None: made ones.
+        queries: a UTF-8 file with a query in each line, the most frequent first; None: made ones. Every seed asks the
+            queries of a file, so later repetitions find more of them in the server's cache than the first one.
         skew: the exponent s of Zipf's law, by which the query of rank r is asked 1 / r ** s as often as the first.
             About 1 in search logs; 0: all alike, so that no cache helps.
-        seed: equal seeds send the same things.
+        seed: equal seeds send the same things; other seeds ask other made queries, none of which is in the cache yet.
+        worker: number of the process among those that share a load: they ask the same queries in different orders.
     """
 
     images: Path | None = None
     queries: Path | None = None
     skew: float = 1.0
     seed: int = 0
+    worker: int = 0
 
     def __post_init__(self) -> None:
         if self.skew < 0:
@@ -53,8 +57,10 @@ class Payloads:
     """
 
     def __init__(self, options: PayloadOptions) -> None:
-        self._choose = random.Random(options.seed)  # noqa: S311 - no secret
-        self._images = itertools.cycle(_read_images(options.images) if options.images else _made_images(options.seed))
+        own_seed = options.seed + _WORKER_SEEDS * options.worker
+        self._choose = random.Random(own_seed)  # noqa: S311 - no secret
+        self._images = itertools.cycle(_read_images(options.images) if options.images else _made_images(own_seed))
+        self._seed = options.seed
         self._queries = _read_queries(options.queries) if options.queries else None
         ranks = np.arange(1, 1 + (len(self._queries) if self._queries else _DISTINCT_QUERIES))
         self._weights = np.cumsum(1 / ranks**options.skew)
@@ -64,10 +70,10 @@ class Payloads:
         return next(self._images)
 
     def query(self) -> str:
-        """One query, of those that are asked often more often."""
+        """Return one query, drawn by Zipf's law: low ranks are asked more often."""
         place = self._choose.random() * self._weights[-1]
         rank = min(int(np.searchsorted(self._weights, place, side="right")), len(self._weights) - 1)
-        return self._queries[rank] if self._queries else queries(1, seed=rank)[0]
+        return self._queries[rank] if self._queries else distinct_query(rank, seed=self._seed)
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
+from tuwen_build.traffic import latency_quantile
 from tuwen_loadtest._curve import Curve
 from tuwen_loadtest._session import Run
 
@@ -59,9 +60,12 @@ def timeline_picture(run: Run, trouble: tuple[float, float] | None) -> str:
         upper.plot(np.bincount(ended[~answered], minlength=length), label="refused or failed", color="C3")
     upper.set(ylabel="requests", ylim=(0, None))
     upper.legend(loc="upper left")
+    of_each = [due.astype(int) == second for second in range(length)]
     for share, line in ((0.5, ":"), (0.99, "-")):
-        of_each = [latencies[answered & (due.astype(int) == second)] for second in range(length)]
-        quantiles = [np.quantile(some, share) * 1e3 if len(some) else math.nan for some in of_each]
+        quantiles = [
+            latency_quantile(latencies[answered & now].tolist(), share, unanswered=int((now & ~answered).sum())) * 1e3
+            for now in of_each
+        ]
         lower.plot(quantiles, line, color="C0", label=f"p{share * 100:.0f}")
     lower.set(ylabel="ms from when it was due", yscale="log")
     lower.legend(loc="upper left")

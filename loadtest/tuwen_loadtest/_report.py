@@ -98,16 +98,18 @@ def _plain(report: Report) -> dict[str, Any]:
         "curves": [asdict(curve) for curve in report.curves],
         "thirds": [asdict(thirds) for thirds in report.thirds],
     }
-    return _without_nan(found)  # type: ignore[no-any-return]
+    return _as_json(found)  # type: ignore[no-any-return]
 
 
-def _without_nan(value: Any) -> Any:
-    """JSON has no nan: what was not measured is null."""
+def _as_json(value: Any) -> Any:
+    """JSON has neither nan nor infinity: a value that was not measured is null, an infinite one is ``"Infinity"``."""
     if isinstance(value, dict):
-        return {name: _without_nan(inner) for name, inner in value.items()}
+        return {name: _as_json(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [_as_json(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else "Infinity"
+    return value
 
 
 def _page(report: Report) -> Iterable[str]:
@@ -171,7 +173,7 @@ def _thirds_rows(thirds: Thirds) -> Iterable[list[str]]:
 
 
 def _cell(value: float, shown: str) -> str:
-    return "" if math.isnan(value) else shown.format(value)
+    return "" if math.isnan(value) else "∞" if math.isinf(value) else shown.format(value)
 
 
 def _summary_rows(report: Report) -> Iterable[list[str]]:

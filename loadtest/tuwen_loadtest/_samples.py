@@ -10,7 +10,8 @@ import numpy as np
 
 __all__ = ["Outcome", "Sample", "read_samples", "write_samples"]
 
-Outcome = Literal["answered", "refused", "timed out", "failed"]
+Outcome = Literal["answered", "refused", "timed out", "failed", "unfinished"]
+"""How a request ended. ``unfinished``: the run ended first, after it had waited longer than the deadline of a call."""
 
 
 class Sample(NamedTuple):

@@ -37,7 +37,10 @@ _LOCUST_STARTS = 3.0  # seconds, about
 
 
 class LoadTestError(TuwenError):
-    """Locust could not run; carries what it said. Running it again may help when the server was not there."""
+    """Locust could not run, or sent no request; carries its output.
+
+    Running it again may help when the server was not there.
+    """
 
 
 @dataclass(frozen=True)
@@ -135,9 +138,11 @@ def run(plan: Plan, site: Site, trouble: Callable[[], None] | None = None) -> Ru
         generator, after = _children_cpu() - used, site.usage()
         restarted = usage.keys() != after.keys()  # and ended servers count as children, too
         cpu = sum(after[pid].cpu_seconds - usage[pid].cpu_seconds for pid in usage) if not restarted else math.nan
+        if not (samples := read_samples(file)):
+            raise LoadTestError(f"Locust sent no request in {plan.seconds:g} s; ask at a higher rate, or for longer")
         return Run(
             plan,
-            read_samples(file),
+            samples,
             _together([difference(*pair) for pair in zip(site.statistics(plan.deadline), before, strict=True)]),
             readings,
             generator_cpu=math.nan if restarted else generator / seconds,

@@ -22,11 +22,12 @@ _SECONDS = {"ms": 1e-3, "s": 1.0}
 _SHARES = {"%": 1e-2, "": 1.0}
 _RATES = {"/s": 1.0, "": 1.0}
 METRICS: Mapping[str, Mapping[str, float]] = {
-    **dict.fromkeys(("p50", "p90", "p99", "p99.9", "max"), _SECONDS),
+    **dict.fromkeys(("p50", "p90", "p95", "p99", "p99.9", "max"), _SECONDS),
     **dict.fromkeys(("errors", "refused", "timeouts", "failures"), _SHARES),
     **dict.fromkeys(("throughput", "goodput"), _RATES),
 }
 """What an objective can be of, with the units that it is stated in."""
+_OF_NEARLY_ALL = ("p95", "p99", "p99.9", "max")
 _OBJECTIVE = re.compile(r"\s*([a-z0-9.]+)\s*(<=|>=|<|>)\s*([0-9.]+)\s*([a-z%/]*)\s*", re.IGNORECASE)
 
 
@@ -52,17 +53,25 @@ class Objective:
 
 
 def parse_slo(text: str) -> Sequence[Objective]:
-    """Objectives, divided by commas.
+    """Return the objectives of a text, which commas divide.
+
+    A share is written with a percent sign or as a number from 0 to 1: ``errors<0.1%`` is one request in a thousand,
+    ``errors<0.1`` is one in ten.
 
     Raises:
-        InvalidArgumentError: one of them is none; names it, and what is known.
+        InvalidArgumentError: an objective cannot be read; names it, and what is known.
     """
     return [_parse(part) for part in text.split(",")]
 
 
 def good_seconds(objectives: Sequence[Objective]) -> float:
-    """The latency of a good answer: one that meets every bound on a latency; infinite without any."""
-    return min((one.bound for one in objectives if METRICS[one.metric] is _SECONDS), default=math.inf)
+    """Return the latency of a good answer in seconds: the lowest upper bound on p95 or a higher percentile.
+
+    The result is infinite without such an objective. An objective on p50 or p90 bounds no single answer: a service that
+    meets ``p50<100ms`` may take longer for half of its answers.
+    """
+    bounds = [one.bound for one in objectives if one.metric in _OF_NEARLY_ALL and one.comparison.startswith("<")]
+    return min(bounds, default=math.inf)
 
 
 def _parse(part: str) -> Objective:
@@ -80,4 +89,9 @@ def _parse(part: str) -> Objective:
         bound = float(number) * units[unit]
     except ValueError:
         raise InvalidArgumentError(f"{part!r}: {number} is no number") from None
+    if units is _SHARES and bound > 1:
+        raise InvalidArgumentError(
+            f"{part!r}: expected a share from 0 to 1 or a percentage up to 100%, got {number}{unit}; "
+            f"for {number} in a hundred write {metric}{comparison}{number}%"
+        )
     return Objective(metric, comparison, bound, part.strip())

@@ -1,36 +1,40 @@
-"""What samples come to."""
+"""The statistics of samples."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
-import numpy as np
-
+from tuwen_build.traffic import latency_quantile
 from tuwen_loadtest._samples import Outcome, Sample
 
 __all__ = ["Summary", "summarise"]
 
-_QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
+_QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Of the requests that were due in a span of time.
+    """Statistics of the requests whose scheduled start lies in a time span.
 
     Attributes:
-        requests: how many.
+        requests: number of requests.
+        lost: number of requests without an answer: refused, timed out, failed or unfinished.
         offered: requests a second.
-        throughput: answers a second, by when they came: what waits in a queue is not answered yet.
+        throughput: answers that came in the time span, a second: what waits in a queue is not answered yet.
         goodput: those of them that came within the given latency; all of them without one.
-        latencies: of the answers, in seconds from the moment that they were due: ``p50``, ``p90``, ``p99``,
-            ``p99.9``, ``max``; nan without any.
-        errors, refused, timeouts, failures: shares of the requests; errors are the other three together.
-        refusal: the 99th percentile of how long it took until a request was refused, in seconds; nan without any.
-        lag: the 99th percentile of how late requests were sent, in seconds: what the load generator adds.
+        latencies: ``p50``, ``p90``, ``p95``, ``p99``, ``p99.9`` and ``max`` over all requests, in seconds from the
+            moment that each was due. A request without an answer is infinitely late; nan without requests.
+        errors, refused, timeouts, failures: shares of the requests; errors are the other three together, and
+            unfinished requests count as timeouts. nan without requests.
+        refusal: the 99th percentile of the time until a request was refused, in seconds; nan without refusals.
+        lag: the 99th percentile of how late requests were sent, in seconds: the delay that the load generator adds.
     """
 
     requests: int
+    lost: int
     offered: float
     throughput: float
     goodput: float
@@ -43,32 +47,34 @@ class Summary:
     lag: float
 
     def metric(self, name: str) -> float:
-        """A value by the name that objectives have for it."""
+        """Return a value by the name that objectives have for it."""
         return self.latencies[name] if name in self.latencies else float(getattr(self, name))
 
 
-def summarise(samples: Sequence[Sample], start: float, end: float, *, good_seconds: float = np.inf) -> Summary:
-    """Of the samples due from `start` to before `end`, in Unix time; an answer within `good_seconds` is good."""
+def summarise(samples: Sequence[Sample], start: float, end: float, *, good_seconds: float = math.inf) -> Summary:
+    """Summarise the samples due from `start` to before `end`, in Unix time; an answer within `good_seconds` is good."""
     due = [sample for sample in samples if start <= sample.due < end]
-    waits: dict[Outcome, list[float]] = {"answered": [], "refused": [], "timed out": [], "failed": []}
+    waits: dict[Outcome, list[float]] = {outcome: [] for outcome in get_args(Outcome)}
     for sample in due:
         waits[sample.outcome].append(sample.seconds)
     came = [one.seconds for one in samples if one.outcome == "answered" and start <= one.due + one.seconds < end]
-    count, seconds, answered = max(1, len(due)), end - start, waits["answered"]
+    seconds, answered = end - start, waits["answered"]
+    lost = len(due) - len(answered)
+
+    def share(number: int) -> float:
+        return number / len(due) if due else math.nan
+
     return Summary(
         requests=len(due),
+        lost=lost,
         offered=len(due) / seconds,
         throughput=len(came) / seconds,
         goodput=sum(wait <= good_seconds for wait in came) / seconds,
-        latencies={name: _quantile(answered, share) for name, share in _QUANTILES.items()},
-        errors=(len(due) - len(answered)) / count,
-        refused=len(waits["refused"]) / count,
-        timeouts=len(waits["timed out"]) / count,
-        failures=len(waits["failed"]) / count,
-        refusal=_quantile(waits["refused"], 0.99),
-        lag=_quantile([sample.lag for sample in due], 0.99),
+        latencies={name: latency_quantile(answered, part, unanswered=lost) for name, part in _QUANTILES.items()},
+        errors=share(lost),
+        refused=share(len(waits["refused"])),
+        timeouts=share(len(waits["timed out"]) + len(waits["unfinished"])),
+        failures=share(len(waits["failed"])),
+        refusal=latency_quantile(waits["refused"], 0.99),
+        lag=latency_quantile([sample.lag for sample in due], 0.99),
     )
-
-
-def _quantile(values: Sequence[float], share: float) -> float:
-    return float(np.quantile(values, share)) if values else float("nan")

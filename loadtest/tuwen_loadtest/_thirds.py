@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tuwen_build.traffic import latency_quantile
 from tuwen_loadtest._samples import Sample
 from tuwen_loadtest._summary import Summary, summarise
 
@@ -39,7 +40,7 @@ def thirds_of(samples: Sequence[Sample], trouble: tuple[float, float], *, warmup
 
     Args:
         warmup: seconds at the beginning that do not count.
-        good_seconds: the latency of a good answer; where it is infinite, twice the p99 of before is normal.
+        good_seconds: the latency of a good answer; if it is infinite, twice the p99 of the answers before the trouble.
     """
     begin, end = trouble
     first, last = min(one.due for one in samples), max(one.due for one in samples)
@@ -47,7 +48,10 @@ def thirds_of(samples: Sequence[Sample], trouble: tuple[float, float], *, warmup
         summarise(samples, *span, good_seconds=good_seconds)
         for span in ((min(first + warmup, begin), begin), trouble, (end, max(last, end + 1.0)))
     )
-    normal = good_seconds if math.isfinite(good_seconds) else 2 * before.latencies["p99"]
+    normal = good_seconds
+    if math.isinf(normal):  # p99 of the answers alone: with losses before, that of all requests may be infinite
+        waits = [one.seconds for one in samples if one.outcome == "answered" and first + warmup <= one.due < begin]
+        normal = 2 * latency_quantile(waits, 0.99)
     return Thirds(before, during, after, begin, end, _recovery(samples, end, last, normal))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,9 +60,13 @@ def judge(samples: Sequence[Sample], objectives: Sequence[Objective], *, warmup:
 
 
 def _line(name: str, found: Summary) -> str:
-    latencies = ", ".join(f"{quantile} {seconds * 1e3:.0f} ms" for quantile, seconds in found.latencies.items())
+    latencies = ", ".join(f"{quantile} {_milliseconds(seconds)}" for quantile, seconds in found.latencies.items())
     return (
         f"{name:<10} {found.requests} requests, {found.offered:.1f}/s offered, {found.throughput:.1f}/s answered, "
         f"{found.goodput:.1f}/s good; {latencies}; refused {found.refused:.2%}, timed out {found.timeouts:.2%}, "
         f"failed {found.failures:.2%}; sent late by p99 {found.lag * 1e3:.1f} ms"
     )
+
+
+def _milliseconds(seconds: float) -> str:
+    return "unanswered" if math.isinf(seconds) else f"{seconds * 1e3:.0f} ms"

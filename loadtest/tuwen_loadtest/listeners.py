@@ -15,9 +15,11 @@ from tuwen_loadtest._options import add_options, options_of
 from tuwen_loadtest._payloads import payloads_of
 from tuwen_loadtest._samples import Sample, write_samples
 from tuwen_loadtest._verdict import Finding, judge
-from tuwen_loadtest.users import Visitor
+from tuwen_loadtest.users import BulkEmbedding, BulkIndexing, Visitor
 
 __all__ = ["attach"]
+
+_GRACE = 5.0  # seconds beyond the deadline of a call until it has ended for sure
 
 
 def attach() -> None:
@@ -39,18 +41,33 @@ def _check(environment: Environment) -> None:
         raise SystemExit(f"tuwen: {error}") from error
 
 
-def _only_visitors(environment: Environment) -> None:
-    """Unless others are named: Locust runs every user that it finds."""
+def _choose_users(environment: Environment) -> None:
+    """Run visitors if no user is named, because Locust runs every user that it finds.
+
+    Bulk indexing that is named alone is the load itself, so it takes as many users as are asked for.
+    """
     parsed: Any = environment.parsed_options
     if not parsed.user_classes:
         environment.user_classes = [Visitor]
+    elif set(parsed.user_classes) == {BulkIndexing.__name__}:
+        environment.user_classes = [BulkEmbedding]
+
+
+def _wait_for_answers(environment: Environment) -> None:
+    """Let requests in flight end within their deadline, if ``--stop-timeout`` does not say otherwise.
+
+    Without this, Locust would end them at once, and the verdict would count them as lost.
+    """
+    if not environment.stop_timeout:
+        environment.stop_timeout = options_of(environment).deadline + _GRACE
 
 
 def _gather(environment: Environment, **_: Any) -> None:
     """A worker hands its samples to the master every few seconds, with its statistics."""
     if not isinstance(environment.runner, WorkerRunner):  # a worker is told its options later
         _check(environment)
-        _only_visitors(environment)
+        _choose_users(environment)
+        _wait_for_answers(environment)
     samples: list[Sample] = []
 
     def keep(context: dict[str, Any], **_: Any) -> None:

@@ -5,8 +5,8 @@
 
 from tuwen_loadtest.listeners import attach
 from tuwen_loadtest.shapes import Shape
-from tuwen_loadtest.users import BulkIndexing, ImageEmbedding, Similarity, TextSearch, Visitor
+from tuwen_loadtest.users import BulkEmbedding, BulkIndexing, ImageEmbedding, Similarity, TextSearch, Visitor
 
-__all__ = ["BulkIndexing", "ImageEmbedding", "Shape", "Similarity", "TextSearch", "Visitor"]
+__all__ = ["BulkEmbedding", "BulkIndexing", "ImageEmbedding", "Shape", "Similarity", "TextSearch", "Visitor"]
 
 attach()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import gevent
+from gevent import GreenletExit
 from gevent.pool import Group
 from grpc.experimental.gevent import init_gevent
 from locust import User, constant, task
@@ -25,7 +26,7 @@ from tuwen_loadtest._options import LoadOptions, options_of
 from tuwen_loadtest._payloads import Payloads, payloads_of
 from tuwen_loadtest._samples import Outcome, Sample
 
-__all__ = ["CALLS", "BulkIndexing", "ImageEmbedding", "SdkUser", "Similarity", "TextSearch", "Visitor"]
+__all__ = ["CALLS", "BulkEmbedding", "BulkIndexing", "ImageEmbedding", "SdkUser", "Similarity", "TextSearch", "Visitor"]
 
 # Before any channel is made, and after Locust patched the standard library: otherwise one call blocks all users.
 init_gevent()
@@ -60,9 +61,15 @@ class SdkUser(User):
         self._payloads = payloads_of(options.payloads)
 
     def on_stop(self) -> None:
-        """Wait for what is under way; the last one closes the channel, without which Locust would hang at its end."""
-        self._under_way.join()
-        _clients.leave()
+        """Wait for requests in flight. The last user closes the channel, without which Locust would hang at its end.
+
+        When Locust's ``--stop-timeout`` ends the wait, the requests that are left are recorded as unfinished.
+        """
+        try:
+            self._under_way.join()
+        finally:
+            self._under_way.kill()
+            _clients.leave()
 
     @task
     def ask(self) -> None:
@@ -79,11 +86,18 @@ class SdkUser(User):
     def _measure(self, due: float) -> None:
         [kind] = self._random.choices(list(self.mix), list(self.mix.values()))
         lag = time.perf_counter() - due
-        failure: TuwenError | None = None
+        failure: BaseException | None = None
         try:
             CALLS[kind](self._clip, self._payloads)
         except TuwenError as error:
             failure = error
+        except BaseException as error:  # a fault of ours, or the end of the run: lost requests count, too
+            failure = error
+            raise
+        finally:
+            self._record(kind, due, lag, failure)
+
+    def _record(self, kind: str, due: float, lag: float, failure: BaseException | None) -> None:
         seconds = time.perf_counter() - due
         self.environment.events.request.fire(
             request_type="gRPC",
@@ -124,11 +138,21 @@ class Similarity(SdkUser):
 
 
 class BulkIndexing(SdkUser):
-    """Embeds pictures by the batch, one batch after the other, as an index is built beside the search."""
+    """Embeds pictures by the batch, one batch after the other, as an index is built beside the search.
+
+    There is one such user, however many users there are of other kinds. A run of this kind alone is a run of
+    `BulkEmbedding`.
+    """
 
     fixed_count = 1
     mix: ClassVar[Mapping[str, int]] = {"bulk": 1}
     waits_for_answers = True
+
+
+class BulkEmbedding(SdkUser):
+    """Embeds pictures by the batch, with as many users or arrivals as the run asks for."""
+
+    mix: ClassVar[Mapping[str, int]] = {"bulk": 1}
 
 
 def _embed_query(clip: Client, payloads: Payloads) -> object:
@@ -156,9 +180,11 @@ CALLS: Mapping[str, Callable[[Client, Payloads], object]] = {
 """What can be asked."""
 
 
-def _outcome(failure: TuwenError | None) -> Outcome:
+def _outcome(failure: BaseException | None) -> Outcome:
     if failure is None:
         return "answered"
+    if isinstance(failure, GreenletExit):
+        return "unfinished"
     if isinstance(failure, OverloadedError):
         return "refused"
     return "timed out" if isinstance(failure, DeadlineExceededError) else "failed"

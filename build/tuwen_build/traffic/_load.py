@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tuwen import OverloadedError, TuwenError
+from tuwen_build.traffic._quantiles import latency_quantile
 
 __all__ = ["Answers", "Ask", "AsyncAsk", "saturate", "send_at"]
 
@@ -27,13 +29,14 @@ AsyncAsk = Callable[[], Awaitable[object]]
 
 @dataclass(frozen=True)
 class Answers:
-    """What came back.
+    """The answers to a load, and the requests that got none.
 
     Attributes:
-        seconds: how long these answers took, by the line through how many there were at each time.
-        latencies: of the good answers, in seconds; at a given rate from the moment that the request was due.
-        refused: requests that the service declined, with the seconds until it did.
-        failed: requests that ended otherwise.
+        seconds: how long these answers took, by the line through how many there were at each time; infinite if all of
+            them came after the measured time.
+        latencies: seconds until each good answer; at a given rate, from the moment that its request was due.
+        refused: seconds until each refusal.
+        failed: number of requests that ended otherwise.
     """
 
     seconds: float
@@ -47,8 +50,11 @@ class Answers:
         return len(self.latencies) / self.seconds
 
     def quantile(self, share: float) -> float:
-        """Of the latencies, in seconds; nan without any."""
-        return float(np.quantile(self.latencies, share)) if self.latencies else float("nan")
+        """Return the seconds within which a share of all requests was answered; see `latency_quantile`.
+
+        A refused or failed request counts as infinitely late.
+        """
+        return latency_quantile(self.latencies, share, unanswered=len(self.refused) + self.failed)
 
 
 def saturate(
@@ -91,6 +97,19 @@ def saturate(
     return Answers(_duration(times) or seconds, tuple(latencies), tuple(refused))
 
 
+def _rate(times: Sequence[float], begin: float, end: float) -> float:
+    """Return the answers a second from `begin` to `end`; `times` are sorted.
+
+    Answers come in bursts, so the rate is that of the line through them. The silence at the end counts as time without
+    answers, as far as it is longer than every pause before.
+    """
+    if not times:
+        return 0.0
+    silent = max(0.0, end - times[-1] - float(np.diff([begin, *times]).max()))
+    steady = len(times) / (_duration(times) or end - begin)
+    return steady * (1 - silent / (end - begin))
+
+
 def _duration(times: Sequence[float]) -> float:
     """How long so many answers take, by the line through how many there were at each time; 0: cannot be said."""
     if len(set(times)) < 2:
@@ -102,9 +121,10 @@ def _duration(times: Sequence[float]) -> float:
 async def send_at(rate: float, ask: AsyncAsk, *, seconds: float, warmup: float = 0.0, seed: int = 0) -> Answers:
     """Requests at random times (Poisson) that do not depend on the answers, as those of many users.
 
-    A latency counts from when its request was due, so that a stall is felt by all that came during it. What ends in the
-    first `warmup` seconds, while queues fill, or after the time is up does not count; it is waited for all the same.
-    One event loop sends them all, by its own clock: a thread for each request in flight would take the processor from a
+    A latency counts from the moment that its request was due, so every request that is due during a stall is slow. Each
+    request that is due between `warmup` and `seconds` counts, however late it ends: without those that end late, a
+    service that falls silent would look fast. Only answers that come within this time count for the rate. One event
+    loop sends all requests, by its own clock: a thread for each request in flight would take the processor from a
     service on the same machine.
     """
     clock = asyncio.get_running_loop().time
@@ -123,19 +143,19 @@ async def send_at(rate: float, ask: AsyncAsk, *, seconds: float, warmup: float =
         except TuwenError:
             found = failed
         ended = clock() - start
-        if warmup <= ended <= seconds:
+        if due >= warmup:
             found.append(ended - due)
-            if found is good:
-                times.append(ended)
+        if found is good and warmup <= ended <= seconds:
+            times.append(ended)
 
     sent = []
     for due in itertools.takewhile(lambda due: due < seconds, _poisson(rate, seed)):
         await asyncio.sleep(max(0.0, start + due - clock()))
         sent.append(asyncio.create_task(send(due)))
     await asyncio.gather(*sent)
-    # The line goes on to the end, so that a service that fell silent does not look fast.
-    duration = _duration([*times, seconds]) or seconds - warmup
-    return Answers(duration, tuple(good), tuple(refused), len(failed))
+    rate = _rate(sorted(times), warmup, seconds)
+    took = len(good) / rate if rate else math.inf if good else seconds - warmup
+    return Answers(took, tuple(good), tuple(refused), len(failed))
 
 
 def _poisson(rate: float, seed: int) -> Iterator[float]:

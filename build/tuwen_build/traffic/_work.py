@@ -13,7 +13,7 @@ from tuwen import AsyncClient, Client
 from tuwen_build.samples import sample
 from tuwen_build.traffic._load import Ask, AsyncAsk
 
-__all__ = ["CALLERS", "Work", "photographs", "queries"]
+__all__ = ["CALLERS", "Work", "distinct_query", "photographs", "queries"]
 
 # Of texts enough that a full batch of 32 waits while another is computed; of images, which take longer, half of that.
 CALLERS = {"images": 32, "texts": 64}
@@ -25,6 +25,9 @@ _WORDS = """
 猫 狗 海边 日落 雪山 森林 城市夜景 老街 咖啡馆 早餐 生日蛋糕 火锅 樱花 古镇 婚礼 合影 手绘 插画
 """.split()  # noqa: SIM905 - a list of words reads as words
 _SHORTEST, _LONGEST = 4, 20
+_WORD_COUNTS = (4, 5, 6)  # of a distinct query: about ten characters, as `queries` has them in the mean
+_RANKS_OF_A_COUNT = 333_334  # a third of a million queries for each seed and number of words
+_SCATTER = 2_654_435_761  # a prime, so that multiplying by it permutes the numbers below any power of the words
 
 
 class Work:
@@ -86,3 +89,18 @@ def queries(count: int, *, seed: int = 0) -> list[str]:
         if _SHORTEST <= len(query) <= _LONGEST:
             found[query] = None
     return list(found)
+
+
+def distinct_query(rank: int, *, seed: int = 0) -> str:
+    """Return the search query of a rank. Up to a million ranks of one seed give different queries.
+
+    Other seeds give other queries: those of 28 seeds in a row are disjoint, and beyond them queries of four words may
+    repeat. No word is the beginning of another one, so different sequences of words are different texts.
+    """
+    count = _WORD_COUNTS[rank % len(_WORD_COUNTS)]
+    number = (seed * _RANKS_OF_A_COUNT + rank // len(_WORD_COUNTS)) * _SCATTER % len(_WORDS) ** count
+    words = []
+    for _ in range(count):
+        number, word = divmod(number, len(_WORDS))
+        words.append(_WORDS[word])
+    return "".join(words)

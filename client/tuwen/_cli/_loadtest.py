@@ -46,11 +46,18 @@ def loadtest(
         int | None, typer.Option(help="How often. Default: 3; a scenario: once.", show_default=False)
     ] = None,
     kind: Annotated[
-        list[str] | None, typer.Option(help="text, image, similarity or bulk; repeat for more. Default: all but bulk.")
+        list[str] | None,
+        typer.Option(
+            help="text, image, similarity or bulk; repeat for more. Beside others, bulk is one caller. "
+            "Default: all but bulk."
+        ),
     ] = None,
     slo: Annotated[
         str | None,
-        typer.Option(help="Objectives, such as 'p99<200ms,errors<0.1%'; missed ones make the exit code 1."),
+        typer.Option(
+            help="Objectives, such as 'p99<200ms,errors<0.1%'; missed ones make the exit code 1. Percentiles are over "
+            "all requests: one without an answer is infinitely late."
+        ),
     ] = None,
     deadline: Annotated[float, typer.Option(help="Seconds that a call may take.")] = 30.0,
     images: Annotated[Path | None, typer.Option(help="A folder of pictures to send. Default: made ones.")] = None,

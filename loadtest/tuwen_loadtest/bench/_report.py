@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
@@ -138,12 +139,16 @@ def _load_rows(results: Results) -> list[list[str]]:
                         f"{precision} {kind}",
                         f"{load.rate / peak:.0%}",
                         f"{load.batch:.1f}",
-                        *[f"{answers.quantile(share) * 1e3:.0f} ms" for share in (0.5, 0.99)],
+                        *[_milliseconds(answers.quantile(share)) for share in (0.5, 0.99)],
                         f"{len(waited) / sent:.0%}",
                         f"{waited[int(0.99 * len(waited))] * 1e3:.0f} ms" if waited else "",
                     ]
                 )
     return rows
+
+
+def _milliseconds(seconds: float) -> str:
+    return "not answered" if math.isinf(seconds) else f"{seconds * 1e3:.0f} ms"
 
 
 def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:

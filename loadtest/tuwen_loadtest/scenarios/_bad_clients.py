@@ -54,10 +54,12 @@ def _make_trouble(site: Site, seconds: float, capacity: float) -> None:
 def _findings(thirds: Thirds, capacity: float) -> Sequence[Finding]:  # noqa: ARG001 - whatever it is
     """The others do not notice."""
     found = thirds.trouble
-    lost = round(found.errors * found.requests)
     slower = found.latencies["p99"] / thirds.before.latencies["p99"]
     return [
-        Finding(f"requests that others lost: {lost} of {found.requests} (none)", lost == 0),
+        Finding(
+            f"requests that others lost: {found.lost} of {found.requests} (none)",
+            found.requests > 0 and found.lost == 0,
+        ),
         Finding(f"their p99: {slower:.1f} times that of before (at most {_SLOWER:g})", slower <= _SLOWER),
     ]
 

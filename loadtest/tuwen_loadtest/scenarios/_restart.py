@@ -21,8 +21,8 @@ def _restart(site: Site, seconds: float, capacity: float) -> None:  # noqa: ARG0
 def _findings(thirds: Thirds, capacity: float) -> Sequence[Finding]:  # noqa: ARG001 - whatever it is
     """Nobody notices."""
     found = thirds.trouble
-    lost = round(found.errors * found.requests)
-    return [Finding(f"requests lost during the restarts: {lost} of {found.requests} (none)", lost == 0)]
+    text = f"requests lost during the restarts: {found.lost} of {found.requests} (none)"
+    return [Finding(text, found.requests > 0 and found.lost == 0)]
 
 
 RESTART = Scenario(_findings, _restart, servers=2, attempts=3)

@@ -72,7 +72,7 @@ def test_the_report_shows_medians_spreads_and_ratios(tmp_path: Path) -> None:
         "| fp32, images | 1.00 (0.80 to 1.20) | 7.5 | 100.0 | 100.0 ms | 104.0 ms | 104.0 ms | 3.0 (3.0 to 3.0) ms |"
         in report
     )
-    assert "| 1 x | fp32 images | 90% | 8.0 | 1000 ms | 1000 ms | 10% | 10 ms |" in report
+    assert "| 1 x | fp32 images | 90% | 8.0 | 1000 ms | not answered | 10% | 10 ms |" in report
     assert "| 1 text | 3 in 1000 | 510 ms |" in report
     assert "| 32 images | 0 in 200 | 80 ms |" in report
     assert "beside 16 jobs, p50 by the priority of the jobs: 900 ms (interactive), 200 ms (bulk)" in report

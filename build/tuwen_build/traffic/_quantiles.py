@@ -1,0 +1,31 @@
+"""Percentiles of latencies in which a request that got no answer counts as infinitely late."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+__all__ = ["latency_quantile"]
+
+_ROUNDING = 1e-9  # 0.99 * 100 may come out as 99.00000000000001, which is not the 100th value
+
+
+def latency_quantile(latencies: Sequence[float], share: float, *, unanswered: int = 0) -> float:
+    """Return the smallest latency within which at least `share` of all requests were answered (nearest rank).
+
+    A request that was refused, lost or never answered counts as infinitely late. A percentile over the answers alone
+    improves when a service refuses its slowest requests, and stays good when the service falls silent.
+
+    Args:
+        latencies: seconds, one for each answer, in any order.
+        share: from 0 to 1, such as 0.99.
+        unanswered: number of requests without an answer.
+
+    Returns:
+        Seconds; infinite if fewer than `share` of the requests were answered, nan if there were no requests.
+    """
+    count = len(latencies) + unanswered
+    if not count:
+        return math.nan
+    rank = max(1, math.ceil(share * count - _ROUNDING))
+    return float(sorted(latencies)[rank - 1]) if rank <= len(latencies) else math.inf

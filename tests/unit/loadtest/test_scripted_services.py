@@ -1,0 +1,280 @@
+"""Verdicts over scripted services whose numbers are known: a request without an answer is infinitely late."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import pytest
+
+from tuwen import InvalidArgumentError
+from tuwen_build.traffic import latency_quantile
+from tuwen_loadtest._curve import curve_of
+from tuwen_loadtest._report import _as_json
+from tuwen_loadtest._samples import Outcome, Sample
+from tuwen_loadtest._slo import good_seconds, parse_slo
+from tuwen_loadtest._thirds import thirds_of
+from tuwen_loadtest._verdict import judge
+from tuwen_loadtest.scenarios import SCENARIOS
+
+RATE, SECONDS, WARMUP, BEGIN = 100, 60, 5.0, 1000.0
+MEASURED = RATE * (SECONDS - int(WARMUP))  # requests that count
+OBJECTIVES = ("p50<100ms", "p95<200ms", "p99<200ms", "p99.9<200ms", "max<200ms", "errors<0.1%", "goodput>98/s")
+
+Answer = tuple[float, Outcome]
+
+
+class Request(NamedTuple):
+    """A request by its number; it is due so many seconds after the beginning."""
+
+    number: int
+    second: float
+
+
+Service = Callable[[Request], Answer]
+
+
+def steady(_: Request) -> Answer:
+    return 0.05, "answered"
+
+
+def slow_half(request: Request) -> Answer:
+    return (0.05 if request.number % 2 else 2.0), "answered"
+
+
+def one_in_twenty_slow(request: Request) -> Answer:
+    return (2.0 if request.number % 20 == 0 else 0.05), "answered"
+
+
+def silent_half(request: Request) -> Answer:
+    return (0.05, "answered") if request.number % 2 else (30.0, "timed out")
+
+
+def silent_from_the_middle(request: Request) -> Answer:
+    return (0.01, "answered") if request.second < SECONDS / 2 else (30.0, "timed out")
+
+
+def unfinished_at_the_end(request: Request) -> Answer:
+    return (0.01, "answered") if request.second < SECONDS - 1 else (36.0, "unfinished")
+
+
+def refusing_above_50_a_second(request: Request) -> Answer:
+    return (0.05, "answered") if request.number % RATE < 50 else (0.001, "refused")
+
+
+def one_in_a_hundred_lost(request: Request) -> Answer:
+    return (0.2, "failed") if request.number % 100 == 0 else (0.05, "answered")
+
+
+def one_in_two_thousand_refused(request: Request) -> Answer:
+    return (0.001, "refused") if request.number % 2000 == 1999 else (0.05, "answered")
+
+
+def all_refused(_: Request) -> Answer:
+    return 0.001, "refused"
+
+
+def slow_while_it_warms_up(request: Request) -> Answer:
+    return (5.0 if request.second < WARMUP else 0.05), "answered"
+
+
+def asked(service: Service, *, rate: int = RATE, seconds: int = SECONDS) -> list[Sample]:
+    moments = ((number, number / rate) for number in range(rate * seconds))
+    return [Sample("text", BEGIN + second, 0.0, *service(Request(number, second))) for number, second in moments]
+
+
+@pytest.mark.parametrize(
+    ("service", "missed", "lost"),
+    [
+        (steady, [], 0),
+        (slow_while_it_warms_up, [], 0),
+        (slow_half, ["p95", "p99", "p99.9", "max", "goodput"], 0),
+        (one_in_twenty_slow, ["p99", "p99.9", "max", "goodput"], 0),
+        (silent_half, ["p95", "p99", "p99.9", "max", "errors", "goodput"], MEASURED // 2),
+        (silent_from_the_middle, ["p50", "p95", "p99", "p99.9", "max", "errors", "goodput"], RATE * 30),
+        (unfinished_at_the_end, ["p99", "p99.9", "max", "errors"], RATE),
+        (refusing_above_50_a_second, ["p95", "p99", "p99.9", "max", "errors", "goodput"], MEASURED // 2),
+        (one_in_a_hundred_lost, ["p99.9", "max", "errors"], MEASURED // 100),
+        (one_in_two_thousand_refused, ["max"], 3),
+        (all_refused, ["p50", "p95", "p99", "p99.9", "max", "errors", "goodput"], MEASURED),
+    ],
+)
+def test_verdicts_over_scripted_services(service: Service, missed: Sequence[str], lost: int) -> None:
+    verdict = judge(asked(service), parse_slo(",".join(OBJECTIVES)), warmup=WARMUP)
+    assert [one.metric for one in verdict.missed] == list(missed)
+    assert verdict.summary.requests == MEASURED
+    assert verdict.summary.lost == lost
+    assert verdict.summary.errors == lost / MEASURED
+
+
+def test_a_missing_answer_is_not_the_latency_of_the_answers() -> None:
+    verdict = judge(asked(silent_half), (), warmup=WARMUP)
+    assert verdict.summary.latencies["p50"] == 0.05
+    assert verdict.summary.latencies["p99"] == math.inf
+    assert "p50 50 ms, p90 unanswered" in verdict.text
+
+
+def test_no_requests_meet_no_objective() -> None:
+    objectives = parse_slo("p99<200ms,errors<1%,refused<1%,timeouts<1%,failures<1%,goodput>1/s")
+    assert len(judge([], objectives, warmup=0.0).missed) == len(objectives)
+
+
+class TestQuantile:
+    @pytest.mark.parametrize(
+        ("share", "unanswered", "expected"),
+        [(0.5, 0, 5.0), (0.99, 0, 10.0), (1.0, 0, 10.0), (0.5, 10, 10.0), (0.51, 10, math.inf), (0.9, 1, 10.0)],
+    )
+    def test_nearest_rank(self, share: float, unanswered: int, expected: float) -> None:
+        latencies = [float(value) for value in range(10, 0, -1)]
+        assert latency_quantile(latencies, share, unanswered=unanswered) == expected
+
+    def test_exactly_the_share_is_enough(self) -> None:
+        for count in range(100, 100_000, 100):
+            assert latency_quantile([1.0] * (count * 99 // 100), 0.99, unanswered=count // 100) == 1.0
+
+    def test_nothing_is_not_a_number(self) -> None:
+        assert math.isnan(latency_quantile([], 0.5))
+        assert latency_quantile([], 0.5, unanswered=1) == math.inf
+
+
+class TestRamp:
+    def ramp(self, service: Callable[[int, int], Answer]) -> list[Sample]:
+        """Eight steps of eight seconds to 80 requests a second; the service knows the second's rate and its place."""
+        return [
+            Sample("text", BEGIN + 8 * step + number / rate, 0.0, *service(number % rate, rate))
+            for step in range(8)
+            for rate in [10 * (step + 1)]
+            for number in range(8 * rate)
+        ]
+
+    def test_a_rate_with_refusals_does_not_meet_a_latency(self) -> None:
+        def service(place: int, _: int) -> Answer:
+            return (0.02, "answered") if place < 50 else (0.001, "refused")
+
+        curve = curve_of(self.ramp(service), 64, parse_slo("p99<200ms"))
+        assert curve.steps[-1].refused == pytest.approx(0.375)
+        assert curve.promised == pytest.approx(50, rel=0.02)
+        assert curve.capacity == pytest.approx(50, rel=0.02)
+
+    def test_a_service_that_refuses_all_promises_nothing(self) -> None:
+        assert curve_of(self.ramp(lambda *_: (0.001, "refused")), 64, parse_slo("p99<200ms")).promised == 0
+
+
+class TestGoodAnswers:
+    @pytest.mark.parametrize(
+        ("slo", "expected"),
+        [
+            ("p50<100ms,p99<1s", 1.0),
+            ("p50<100ms", math.inf),
+            ("p90<100ms", math.inf),
+            ("p95<300ms,p99<1s", 0.3),
+            ("max<=2s,errors<1%", 2.0),
+            ("p99>1ms,p99<1s", 1.0),
+        ],
+    )
+    def test_only_a_bound_on_nearly_all_answers_bounds_one(self, slo: str, expected: float) -> None:
+        assert good_seconds(parse_slo(slo)) == expected
+
+    def test_a_service_that_meets_its_objectives_all_the_time_passes(self) -> None:
+        """60 % of its answers take 90 ms, 40 % take 500 ms."""
+        objectives = parse_slo("p50<100ms,p99<1s")
+        samples = asked(lambda request: (0.09 if request.number % 5 < 3 else 0.5, "answered"))
+        assert judge(samples, objectives, warmup=WARMUP).missed == []
+        trouble = (BEGIN + 20, BEGIN + 40)
+        thirds = thirds_of(samples, trouble, warmup=WARMUP, good_seconds=good_seconds(objectives))
+        assert all(finding.met for finding in SCENARIOS["overload"].findings(thirds, float(RATE)))
+
+
+class TestScenarios:
+    def findings(self, name: str, service: Service) -> list[bool]:
+        trouble = (BEGIN + 20, BEGIN + 40)
+        thirds = thirds_of(asked(service), trouble, warmup=WARMUP, good_seconds=math.inf)
+        return [finding.met for finding in SCENARIOS[name].findings(thirds, 0.9 * RATE)]
+
+    def lossy_meanwhile(self, request: Request) -> Answer:
+        lost = 20 <= request.second < 40 and request.number % 50 == 0
+        return (0.001, "refused") if lost else (0.05, "answered")
+
+    def test_losses_are_seen(self) -> None:
+        assert self.findings("restart", steady) == [True]
+        assert self.findings("restart", self.lossy_meanwhile) == [False]
+        assert self.findings("bad-clients", steady) == [True, True]
+        assert self.findings("bad-clients", self.lossy_meanwhile) == [False, False]
+
+    def test_a_service_that_stays_silent_does_not_recover(self) -> None:
+
+        def silent(request: Request) -> Answer:
+            return (0.05, "answered") if request.second < 20 else (9.0, "timed out")
+
+        assert self.findings("overload", silent) == [False, False]
+
+    def test_losses_before_the_trouble_do_not_make_every_answer_normal(self) -> None:
+        """Two in a hundred are lost all the time; answers are slow from the trouble on."""
+
+        def service(request: Request) -> Answer:
+            if request.number % 50 == 0:
+                return 0.001, "refused"
+            return (0.05 if request.second < 20 else 3.0), "answered"
+
+        assert self.findings("overload", service) == [True, False]
+
+    def test_no_request_during_the_trouble_is_no_success(self) -> None:
+        samples = [one for one in asked(steady) if not BEGIN + 20 <= one.due < BEGIN + 40]
+        thirds = thirds_of(samples, (BEGIN + 20, BEGIN + 40), warmup=WARMUP, good_seconds=math.inf)
+        assert not SCENARIOS["restart"].findings(thirds, 1.0)[0].met
+        assert not any(finding.met for finding in SCENARIOS["bad-clients"].findings(thirds, 1.0))
+
+
+class TestObjectives:
+    def test_p95_and_a_share_without_a_percent_sign_are_read(self) -> None:
+        p95, share, percent = parse_slo("p95<200ms,errors<0.1,errors<0.1%")
+        assert (p95.metric, p95.bound) == ("p95", pytest.approx(0.2))
+        assert share.bound == pytest.approx(0.1)
+        assert percent.bound == pytest.approx(0.001)
+
+    @pytest.mark.parametrize("text", ["errors<5", "refused<150%", "timeouts<=1.5"])
+    def test_rejects_a_share_above_all_requests(self, text: str) -> None:
+        with pytest.raises(InvalidArgumentError, match="expected a share from 0 to 1"):
+            parse_slo(text)
+
+
+def test_the_report_tells_infinite_from_not_measured() -> None:
+    written = json.dumps(_as_json({"p99": math.inf, "gpu": math.nan, "p50": 0.1}), allow_nan=False)
+    assert json.loads(written) == {"p99": "Infinity", "gpu": None, "p50": 0.1}
+
+
+_USERS = """
+import sys
+from types import SimpleNamespace
+from tuwen_loadtest import listeners, users
+from locust.dispatch import UsersDispatcher
+from locust.runners import WorkerNode
+named = sys.argv[1].split(",")
+environment = SimpleNamespace(
+    parsed_options=SimpleNamespace(user_classes=named), user_classes=[getattr(users, name) for name in named]
+)
+listeners._choose_users(environment)
+dispatcher = UsersDispatcher([WorkerNode("1")], environment.user_classes)
+dispatcher.new_dispatch(target_user_count=8, spawn_rate=8)
+[*_, last] = dispatcher
+print(sorted(last["1"].items()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ("BulkIndexing", [("BulkEmbedding", 8)]),
+        ("TextSearch", [("TextSearch", 8)]),
+        ("TextSearch,BulkIndexing", [("BulkIndexing", 1), ("TextSearch", 7)]),
+    ],
+)
+def test_bulk_alone_takes_all_users(named: str, expected: list[tuple[str, int]]) -> None:
+    """In a process of its own, because Locust patches the standard library."""
+    command = [sys.executable, "-c", _USERS, named]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == str(expected)
