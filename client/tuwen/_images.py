@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 from urllib.parse import unquote_to_bytes
@@ -18,7 +17,7 @@ from tuwen._decoded_images import decoded, encoded
 from tuwen._errors import InvalidArgumentError
 from tuwen._pixels import ImageError, Preprocessor
 
-__all__ = ["IMAGE_SUFFIXES", "ImageInput", "UnreadableItemError", "encoded_bytes", "image_files", "pixel_values"]
+__all__ = ["ImageInput", "UnreadableItemError", "encoded_bytes", "pixel_values"]
 
 ImageInput: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]"
@@ -31,7 +30,6 @@ A string is a path unless it starts with ``data:``, or with ``http://`` or ``htt
 pixels, transparency, palette and EXIF orientation, in any mode of Pillow's; of an animation, the frame that it shows.
 """
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
 _MAX_BYTES = (1 << 31) - 1  # of a message of gRPC, whose lengths are signed integers of 32 bits
 
 
@@ -93,11 +91,6 @@ def pixel_values(image: ImageInput | bytes, preprocessor: Preprocessor) -> bytes
         return np.asarray(square).transpose(2, 0, 1).tobytes()
     data = encoded_bytes(image, preprocessor, max_bytes=preprocessor.limits.max_bytes)
     return preprocessor.pixel_values(data).tobytes()
-
-
-def image_files(folder: Path) -> Iterator[Path]:
-    """The files in a folder, and in those below it, that are named like images; in no order."""
-    return (file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _from_data_url(url: str) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tuwen import InvalidArgumentError, MissingExtraError
-from tuwen._images import IMAGE_SUFFIXES
+from tuwen._folders import IMAGE_SUFFIXES
 from tuwen.text_files import read_lines
 from tuwen_search.errors import SourceError
 

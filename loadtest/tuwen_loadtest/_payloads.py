@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tuwen import InvalidArgumentError
-from tuwen._images import IMAGE_SUFFIXES, image_files
+from tuwen._folders import IMAGE_SUFFIXES, image_files
 from tuwen.text_files import read_lines
 from tuwen_build.traffic import distinct_query, photographs
 

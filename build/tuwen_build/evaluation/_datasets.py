@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tuwen import InvalidArgumentError
-from tuwen._images import image_files
+from tuwen._folders import image_files
 from tuwen.text_files import numbered_lines, read_lines
 
 __all__ = ["ClassFolder", "ImagePlace", "RetrievalSplit"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import Annotated
 import typer
 
 from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, connect, print_json
-from tuwen._errors import InvalidArgumentError
-from tuwen._images import IMAGE_SUFFIXES, image_files
+from tuwen._errors import InvalidArgumentError, ItemFailure
+from tuwen._folders import IMAGE_SUFFIXES, image_files, listed_kinds
 from tuwen._streams import ItemOutcome
 from tuwen._table_files import check_suffix
 from tuwen._table_writer import TableWriter
@@ -66,7 +67,10 @@ def embed(
             check_suffix(output)
         except InvalidArgumentError as error:
             raise typer.BadParameter(str(error)) from error
-    keys = _image_files(images) if images else _texts(text, texts_from)
+    unreadable: list[ItemOutcome] = []
+    keys = _image_files(images, unreadable) if images else _texts(text, texts_from)
+    if output is None and unreadable:
+        raise InvalidArgumentError(f"{unreadable[0].key}: {unreadable[0].error and unreadable[0].error.message}")
     with connect(url, timeout, preprocess="client" if preprocess == "client" else "server") as clip:
         card = clip.model_card()
         if output is None:
@@ -90,7 +94,7 @@ def embed(
                     raise KeyboardInterrupt
     if cut:
         typer.secho(f"{cut} texts were cut to {card.context_length} tokens", fg=typer.colors.YELLOW, err=True)
-    _report(output, len(wanted) - len(refused), known, refused, as_json=as_json)
+    _report(output, len(wanted) - len(refused), known, [*unreadable, *refused], as_json=as_json)
 
 
 @contextmanager
@@ -140,15 +144,28 @@ def _texts(given: list[str] | None, file: Path | None) -> list[str]:
     return [line for _, line in numbered_lines(sys.stdin.buffer if str(file) == "-" else file) if line]
 
 
-def _image_files(paths: list[Path]) -> list[str]:
-    """The given files, and in place of a folder the images in it, in a stable order."""
+def _image_files(paths: list[Path], unreadable: list[ItemOutcome]) -> list[str]:
+    """Return the given files, and in place of a folder the images in it, in a stable order.
+
+    Files and subfolders that cannot be looked at are added to `unreadable`. The others that a folder holds are counted
+    on standard error.
+    """
     files: list[str] = []
+    left_out: Counter[str] = Counter()
+
+    def refuse(path: Path, error: OSError) -> None:
+        message = f"cannot read it: {error.strerror or error}"
+        unreadable.append(ItemOutcome(-1, str(path), None, ItemFailure(-1, "unreadable", message)))
+
     for path in paths:
         if path.is_dir():
-            found = sorted(map(str, image_files(path)))
-            if not found:
-                raise typer.BadParameter(f"{path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            found = sorted(map(str, image_files(path, left_out=left_out, unreadable=refuse)))
+            if not found and not unreadable:
+                others = f"; it holds {listed_kinds(left_out)}" if left_out else ""
+                raise typer.BadParameter(f"{path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}){others}")
             files += found
         else:
             files.append(str(path))
+    if left_out:
+        typer.echo(f"files that are no images: {listed_kinds(left_out)}", err=True)
     return files
