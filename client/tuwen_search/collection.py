@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -16,27 +15,12 @@ from tuwen import AsyncClient, Client, EmbeddingSpaceError, ImageInput, ModelCar
 from tuwen._progress import progress_bar
 from tuwen_search.errors import CollectionNotFoundError, QueryError
 from tuwen_search.indexing import Indexing, Report
-from tuwen_search.query import Hit, Part, Query, combined, explained, parts_of
+from tuwen_search.query import Hit, Part, Query, Results, combined, explained, parts_of
 from tuwen_search.records import Picture
 from tuwen_search.sources import Source, open_source
 from tuwen_search.store import IndexType, MilvusStore, Space
 
 __all__ = ["AsyncCollection", "Collection", "Results"]
-
-
-@dataclass(frozen=True)
-class Results:
-    """One page of what was found.
-
-    Attributes:
-        hits: the best first.
-        embedding_seconds: how long it took to embed the query.
-        store_seconds: how long it took to find the pictures.
-    """
-
-    hits: tuple[Hit, ...]
-    embedding_seconds: float
-    store_seconds: float
 
 
 class _Kept:
@@ -166,22 +150,34 @@ class Collection(_Kept):
         parts = parts_of(query, texts, pictures)
         return self._found(parts, limit, offset, where, time.perf_counter() - start)
 
-    def add(self, source: Path | str | Source, *, progress: bool = False, keep_missing: bool = False) -> Report:
+    def add(
+        self,
+        source: Path | str | Source,
+        *,
+        progress: bool = False,
+        keep_missing: bool = False,
+        confirm_removal: bool = False,
+    ) -> Report:
         """Bring the collection up to a source: embed what is new or changed, take out what is gone.
 
-        It can be interrupted at any time, and goes on where it was. A broken picture is left out and reported.
+        A run that was interrupted is continued by the next one. A broken picture is left out and is a failure in the
+        report. So is a part of the source that could not be looked at, such as the rest of a damaged archive; its
+        pictures stay in the collection.
 
         Args:
-            source: a folder, a text file that lists pictures, a ``.parquet`` or ``.tar`` file, or a `Source`.
+            source: a folder, a text file that lists pictures, a ``.parquet`` file, a tar archive (``.tar``,
+                ``.tar.gz``, ``.tgz``, ``.tar.zst``), or a `Source`. All paths of one folder or file are one source.
             progress: show a bar on standard error, if that is a terminal.
             keep_missing: leave in what the source no longer has.
+            confirm_removal: if the source has no pictures any more, remove all that it had. Without this, such a
+                source is a failure, because a disk that is not mounted looks the same.
 
         Raises:
-            SourceError: it cannot be read.
+            SourceError: nothing of the source can be read.
             StoreError, ServerError: the store or the embedding server failed; what was done so far stays.
         """
         source = source if isinstance(source, Source) else open_source(Path(source))
-        work = Indexing(self._store, self.name, source, keep_missing=keep_missing)
+        work = Indexing(self._store, self.name, source, keep_missing=keep_missing, confirm_removal=confirm_removal)
         total = range(work.count()) if progress and source.quick else None
         try:
             with progress_bar(total, shown=progress) as bar:
@@ -194,7 +190,11 @@ class Collection(_Kept):
         return work.report
 
     def get(self, picture_id: str) -> Picture | None:
-        """A picture by its ID, or None."""
+        """Return a picture by its ID; None if the collection has no such picture.
+
+        Raises:
+            QueryError: the ID is not 32 hexadecimal digits.
+        """
         return self._get(picture_id)
 
     def count(self) -> int:
@@ -253,10 +253,13 @@ class AsyncCollection(_Kept):
         parts = parts_of(query, texts, pictures)
         return await asyncio.to_thread(self._found, parts, limit, offset, where, time.perf_counter() - start)
 
-    async def add(self, source: Path | str | Source, *, keep_missing: bool = False) -> Report:
+    async def add(
+        self, source: Path | str | Source, *, keep_missing: bool = False, confirm_removal: bool = False
+    ) -> Report:
         """See `Collection.add`."""
         source = source if isinstance(source, Source) else await asyncio.to_thread(open_source, Path(source))
-        work = await asyncio.to_thread(Indexing, self._store, self.name, source, keep_missing=keep_missing)
+        options = {"keep_missing": keep_missing, "confirm_removal": confirm_removal}
+        work = await asyncio.to_thread(Indexing, self._store, self.name, source, **options)
         try:
             async for outcome in self._client.stream_images(work.wanted()):
                 await asyncio.to_thread(work.take, outcome)

@@ -1,8 +1,10 @@
-"""What of a source is new, changed or gone, and bringing a collection up to it: each picture once."""
+"""Bring a collection up to a source: find what is new, changed or gone, and embed each picture once."""
 
 from __future__ import annotations
 
+import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -11,10 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import ItemOutcome
+from tuwen_search.entries import Found, NoBytesError, Unseen
 from tuwen_search.errors import SourceError
 from tuwen_search.records import Picture, describe, picture_id
+from tuwen_search.rows import why_not_kept
 from tuwen_search.sources import Source
-from tuwen_search.store import MilvusStore, why_not_kept
+from tuwen_search.store import MilvusStore
 
 __all__ = ["Failure", "Indexing", "Report"]
 
@@ -23,11 +27,11 @@ _ROWS_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Failure:
-    """A picture that was left out.
+    """A picture that was left out, or a part of a source that could not be looked at.
 
     Attributes:
         name: within its source.
-        reason: one word for programs, such as ``corrupt`` or ``unreadable``.
+        reason: one word for programs, such as ``corrupt``, ``unreadable``, ``damaged`` or ``emptied``.
         message: one line for people.
     """
 
@@ -38,12 +42,13 @@ class Failure:
 
 @dataclass
 class Report:
-    """What bringing a collection up to a source has done.
+    """The result of bringing a collection up to a source.
 
     Attributes:
-        source: its name.
+        source: the source's name in the collection.
         added, changed, unchanged, removed: numbers of pictures.
-        failures: those that were left out.
+        failures: pictures that were left out, and parts of the source that could not be looked at.
+        ignored: numbers of files that are no pictures, by suffix.
         seconds: how long it took.
     """
 
@@ -53,6 +58,7 @@ class Report:
     unchanged: int = 0
     removed: int = 0
     failures: list[Failure] = field(default_factory=list)
+    ignored: dict[str, int] = field(default_factory=Counter)
     seconds: float = 0.0
 
 
@@ -61,66 +67,97 @@ class Indexing:
 
     What was embedded is written every 256 pictures, and when it closes, be it early: the next run goes on from there.
 
+    What could not be looked at is a failure and removes nothing: a picture is removed if the whole place where it was
+    has been seen without it, or if it has changed into something that cannot be embedded.
+
     Args:
         keep_missing: what the source no longer has stays in the collection.
+        confirm_removal: a source that had pictures and now has none loses them all. Without it this is a failure,
+            because a disk that is not mounted looks the same.
 
     Raises:
         SourceError: the source's name is longer than the store can hold, or not UTF-8.
     """
 
-    def __init__(self, store: MilvusStore, collection: str, source: Source, *, keep_missing: bool = False) -> None:
+    def __init__(
+        self,
+        store: MilvusStore,
+        collection: str,
+        source: Source,
+        *,
+        keep_missing: bool = False,
+        confirm_removal: bool = False,
+    ) -> None:
         if reason := why_not_kept({}, source=source.name):
             raise SourceError(f"a source cannot be kept: {reason}")
         self._store, self._collection, self._source = store, collection, source
-        self._keep_missing = keep_missing
-        rows = store.every(collection, ["name", "version"], source=source.name)
+        self._keep_missing, self._confirm_removal = keep_missing, confirm_removal
+        self._name, *self._other_names = _names_in(store, collection, source)
+        rows = store.every(collection, ["name", "version"], source=self._name)
         self._known: dict[str, str] = {row["name"]: row["version"] for row in rows}
         self._seen: set[str] = set()
+        self._unseen: list[Unseen] = []
+        self._broken: set[str] = set()
         self._described: dict[str, Future[Picture]] = {}
         self._ready: list[tuple[Picture, NDArray[np.float32]]] = []
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="tuwen-thumbnails")
         self._start = time.monotonic()
-        self.report = Report(source.name)
+        self.report = Report(self._name)
 
     def wanted(self) -> Iterator[tuple[str, bytes]]:
-        """Name and bytes of each picture that is not in the collection as it is now."""
-        for found in self._source.pictures():
-            if found.name in self._seen:
-                self._fail(found.name, "twice", "the source has this name twice; the first is taken")
-                continue
-            self._seen.add(found.name)
-            if self._known.get(found.name) == found.version:
-                self.report.unchanged += 1
-                continue
-            if reason := why_not_kept(found.metadata, name=found.name, version=found.version):
-                self._fail(found.name, "unfit", reason)
-                continue
-            try:
-                data = found.read()
-            except OSError as error:
-                self._fail(found.name, "unreadable", error.strerror or str(error))
-                continue
-            self._described[found.name] = self._pool.submit(
-                describe,
-                data,
-                source=self._source.name,
-                name=found.name,
-                version=found.version,
-                metadata=found.metadata,
-            )
-            yield found.name, data
+        """Yield name and bytes of each picture that is not in the collection as it is now."""
+        for entry in self._source.pictures():
+            if isinstance(entry, Found):
+                yield from self._read(entry)
+            elif isinstance(entry, Unseen):
+                self._unseen.append(entry)
+                self._fail(entry.name, entry.reason, entry.message)
+            else:
+                self.report.ignored[entry.kind] += entry.count
+
+    def _read(self, found: Found) -> Iterator[tuple[str, bytes]]:
+        if found.name in self._seen:
+            self._fail(found.name, "twice", "the source has this name twice; the first is taken")
+            return
+        self._seen.add(found.name)
+        if self._known.get(found.name) == found.version:
+            self.report.unchanged += 1
+            return
+        if reason := why_not_kept(found.metadata, name=found.name, version=found.version):
+            self._broken.add(found.name)
+            self._fail(found.name, "unfit", reason)
+            return
+        try:
+            data = found.read()
+        except NoBytesError as error:
+            self._broken.add(found.name)
+            self._fail(found.name, "no_bytes", str(error))
+            return
+        except OSError as error:
+            self._fail(found.name, "unreadable", error.strerror or str(error))
+            return
+        self._described[found.name] = self._pool.submit(
+            describe,
+            data,
+            source=self._name,
+            name=found.name,
+            version=found.version,
+            metadata=found.metadata,
+        )
+        yield found.name, data
 
     def count(self) -> int:
-        """How many `wanted` will give, for a source whose pictures are found without being read."""
-        versions = {found.name: found.version for found in self._source.pictures()}
+        """Return how many `wanted` will give, for a source whose pictures are found without being read."""
+        versions = {entry.name: entry.version for entry in self._source.pictures() if isinstance(entry, Found)}
         return sum(self._known.get(name) != version for name, version in versions.items())
 
     def take(self, outcome: ItemOutcome) -> None:
-        """What became of one of them."""
+        """Take the outcome of one picture that `wanted` gave."""
         name = str(outcome.key)
         described = self._described.pop(name)
         if outcome.embedding is None:
             error = outcome.error
+            self._broken.add(name)
             self._fail(name, error.reason if error else "", error.message if error else "")
             return
         self._ready.append((described.result(), outcome.embedding))
@@ -132,13 +169,36 @@ class Indexing:
             self._write()
 
     def finish(self) -> None:
-        """All of the source was seen: take out what it no longer has, or has broken."""
-        failed = {failure.name for failure in self.report.failures if failure.reason != "twice"}
-        gone = self._known.keys() & failed
+        """Remove what the source no longer has, or has broken. Call this after the end of the source."""
+        gone = {(self._name, name) for name in self._known.keys() & self._broken}
         if not self._keep_missing:
-            gone |= self._known.keys() - self._seen
-        self._store.remove(self._collection, [picture_id(self._source.name, name) for name in sorted(gone)])
+            missing = {
+                name
+                for name in self._known.keys() - self._seen
+                if not any(part.may_hold(name) for part in self._unseen)
+            }
+            if missing and not self._seen and not self._confirm_removal:
+                self._fail(
+                    self._name,
+                    "emptied",
+                    f"the source holds no pictures, and the collection has {len(missing):,} of it. If its disk is not "
+                    "mounted, mount it; if the pictures are gone for good, run again with --confirm-removal",
+                )
+            else:
+                gone |= {(self._name, name) for name in missing}
+                gone |= self._under_other_names()
+        self._store.remove(self._collection, [picture_id(source, name) for source, name in sorted(gone)])
         self.report.removed = len(gone)
+
+    def _under_other_names(self) -> set[tuple[str, str]]:
+        """Return the pictures that stand in the collection a second time, under another path of the same source."""
+        if self._unseen or not self._seen:
+            return set()
+        return {
+            (name, row["name"])
+            for name in self._other_names
+            for row in self._store.every(self._collection, ["name"], source=name)
+        }
 
     def close(self) -> None:
         """Write what is ready, also when the run ends early."""
@@ -157,3 +217,16 @@ class Indexing:
     def _fail(self, name: str, reason: str, message: str) -> None:
         printable = name.encode("utf-8", "backslashreplace").decode()  # a file's name may be any bytes
         self.report.failures.append(Failure(printable, reason, message))
+
+
+def _names_in(store: MilvusStore, collection: str, source: Source) -> list[str]:
+    """Return the source's name in the collection, then other names under which it is there, too.
+
+    A collection may hold a folder by a path that was not resolved. Its pictures keep this name, and their vectors.
+    """
+    if not source.is_path:
+        return [source.name]
+    others = {row["source"] for row in store.every(collection, ["source"], other_than=source.name)}
+    same = sorted(other for other in others if os.path.isabs(other) and os.path.realpath(other) == source.name)
+    known = same and next(iter(store.every(collection, ["name"], source=source.name)), None) is not None
+    return [source.name, *same] if known or not same else same

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from tuwen import ImageInput
 from tuwen_search.errors import QueryError
+from tuwen_search.filters import checked_id
 from tuwen_search.records import Picture
 
-__all__ = ["Hit", "Part", "Query", "combined", "explained", "parts_of"]
+__all__ = ["Hit", "Part", "Query", "Results", "combined", "explained", "parts_of"]
 
 
 @dataclass(frozen=True)
@@ -22,13 +23,13 @@ class Query:
     Attributes:
         text: what the pictures should show.
         image: a picture that they should be like, of any kind that `tuwen.Client.embed_images` takes.
-        like: the ID of a picture of the collection that they should be like.
+        like: the ID of a picture of the collection that they should be like, 32 hexadecimal digits.
         without: texts of what they should not show.
         text_weight: how much the text counts beside a picture, from 0 to 1.
         without_weight: how much each text of `without` counts against.
 
     Raises:
-        QueryError: nothing is looked for, or a weight makes no sense.
+        QueryError: nothing is looked for, an ID cannot be one, or a weight makes no sense.
     """
 
     text: str = ""
@@ -45,6 +46,8 @@ class Query:
             raise QueryError("give a text, a picture, or both")
         if not 0 <= self.text_weight <= 1 or self.without_weight < 0:
             raise QueryError("the text's weight is from 0 to 1, and that of what is not wanted at least 0")
+        if self.like is not None:
+            checked_id(self.like)
         if not all(text.strip() for text in self.without):
             raise QueryError("what is not wanted is empty")
 
@@ -83,6 +86,21 @@ class Hit:
     picture: Picture
     score: float
     parts: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Results:
+    """One page of what was found.
+
+    Attributes:
+        hits: the best first.
+        embedding_seconds: how long it took to embed the query.
+        store_seconds: how long it took to find the pictures.
+    """
+
+    hits: tuple[Hit, ...]
+    embedding_seconds: float
+    store_seconds: float
 
 
 def parts_of(query: Query, texts: NDArray[np.float32], pictures: Sequence[NDArray[np.float32]]) -> list[Part]:

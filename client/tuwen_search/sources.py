@@ -1,44 +1,23 @@
-"""Where pictures come from: a folder, a list of files, a Parquet file, or tar archives as webdataset writes them."""
+"""Where pictures come from: a folder, a list of files, a Parquet file, or a tar archive as webdataset writes it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
-import tarfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from tuwen import InvalidArgumentError, MissingExtraError
-from tuwen._folders import IMAGE_SUFFIXES
+from tuwen import InvalidArgumentError
+from tuwen._folders import IMAGE_SUFFIXES, image_files
 from tuwen.text_files import read_lines
+from tuwen_search.archives import is_archive, pictures_of_archive
+from tuwen_search.entries import Entry, Found, Ignored, Unseen
 from tuwen_search.errors import SourceError
+from tuwen_search.tables import pictures_of_table
 
-__all__ = ["Found", "Source", "open_source"]
-
-_BATCH_ROWS = 64
-_IMAGE_COLUMNS = ("image", "jpg", "png", "bytes", "data")
-_KEY_COLUMNS = ("key", "id", "name", "path", "filename", "url")
-
-
-@dataclass(frozen=True)
-class Found:
-    """A picture that has been found and not been read.
-
-    Attributes:
-        name: its path within the source, or its key there: at most 4,096 bytes in UTF-8.
-        version: changes whenever the picture may have; at most 64 bytes.
-        read: its bytes, before the next one is asked for; raises OSError.
-        metadata: what else the source tells; at most 64 KiB as JSON.
-    """
-
-    name: str
-    version: str
-    read: Callable[[], bytes]
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+__all__ = ["Found", "Ignored", "Source", "Unseen", "open_source"]
 
 
 @dataclass(frozen=True)
@@ -46,120 +25,102 @@ class Source:
     """Pictures in a stable order.
 
     Attributes:
-        name: the absolute path that they are from.
-        pictures: one after the other, from the beginning with each call.
-        quick: they are found without being read, so that they may be counted first.
+        name: names the source within a collection; the resolved path of a folder or file.
+        pictures: returns the entries one after the other, from the beginning with each call: a `Found` for each
+            picture, an `Unseen` for each part that could not be looked at, an `Ignored` for files that are no pictures.
+        quick: the pictures are found without being read, so that they may be counted first.
+        is_path: the name is a path, and other paths of the same file or folder name the same source.
     """
 
     name: str
-    pictures: Callable[[], Iterator[Found]]
+    pictures: Callable[[], Iterable[Entry]]
     quick: bool = False
+    is_path: bool = False
 
 
 def open_source(path: Path) -> Source:
-    """What a path holds: a folder, a ``.tar``, a ``.parquet``, or a text file with a path in each line.
+    """Return the source at a path: a folder, a tar archive, a ``.parquet``, or a text file with a path in each line.
+
+    The path is resolved, so ``photos``, ``../photos`` and a link to it are one source.
 
     Raises:
-        SourceError: there is nothing, or nothing that can be read.
+        SourceError: there is nothing at the path, or nothing that can be read.
     """
-    path = path.expanduser().absolute()
+    try:
+        path = path.expanduser().resolve()
+    except (OSError, RuntimeError) as error:  # a circle of links, or an unknown user's home
+        raise SourceError(f"cannot read '{path}': {error}") from error
     if path.is_dir():
-        return Source(str(path), lambda: _folder(path), quick=True)
+        return Source(str(path), lambda: _folder(path), quick=True, is_path=True)
     if not path.is_file():
         raise SourceError(f"there is no {path}")
-    if path.suffix == ".tar":
-        return Source(str(path), lambda: _archive(path))
-    if path.suffix == ".parquet":
-        return Source(str(path), lambda: _table(path))
+    if is_archive(path):
+        return Source(str(path), lambda: pictures_of_archive(path), is_path=True)
+    if path.suffix.lower() == ".parquet":
+        return Source(str(path), lambda: pictures_of_table(path), is_path=True)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise SourceError(f"{path} is a picture; give its folder, or a text file that lists pictures")
-    return Source(str(path), lambda: _listed(path), quick=True)
+    return Source(str(path), lambda: _listed(path), quick=True, is_path=True)
 
 
-def _folder(root: Path) -> Iterator[Found]:
-    """Image files at any depth; links to folders are not followed, so that there are no circles and no way out."""
-    for folder, folders, files in os.walk(root):
-        folders.sort()
-        for file in sorted(files):
-            path = Path(folder, file)
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-                yield _file(path, path.relative_to(root).as_posix())
+def _folder(root: Path) -> Iterator[Entry]:
+    """Yield the image files at any depth; see `image_files`."""
+    unseen: list[Unseen] = []
+    left_out: Counter[str] = Counter()
+
+    def note(path: Path, error: OSError) -> None:
+        name = "" if path == root else path.relative_to(root).as_posix()
+        prefix = f"{name}/" if name and _is_folder(path) else name
+        message = f"cannot read '{path}': {error.strerror or error}; what it held stays in the collection"
+        unseen.append(Unseen(name or str(root), "unreadable", message, prefix))
+
+    for path in image_files(root, left_out=left_out, unreadable=note):
+        yield _file(path, path.relative_to(root).as_posix())
+    yield from unseen
+    yield from (Ignored(kind, count) for kind, count in left_out.items())
 
 
-def _listed(path: Path) -> Iterator[Found]:
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def _listed(path: Path) -> Iterator[Entry]:
+    """Yield the pictures that a text file lists, by their own absolute paths; a relative one begins at the list."""
     try:
         lines = read_lines(path)
     except InvalidArgumentError as error:
         raise SourceError(f"{error}; a list has the path of a picture in each line") from error
-    for line in dict.fromkeys(lines):
-        yield _file(path.parent / line, line)
+    for picture in dict.fromkeys(path.parent / line for line in lines):
+        yield _file(picture, str(picture))
 
 
 def _file(path: Path, name: str) -> Found:
     try:
         status = path.stat()
         version = f"{status.st_size}-{status.st_mtime_ns}"
-    except OSError:
+    except (OSError, ValueError):  # a path with a NUL is a ValueError
         version = "missing"  # which reading will tell
-    return Found(name, version, path.read_bytes)
+    return Found(name, version, lambda: _bytes_of(path))
 
 
-def _archive(path: Path) -> Iterator[Found]:
-    """Members that are pictures, in the order in which they were written."""
-    with _opened(path) as archive:
-        for member in archive:
-            if member.isfile() and Path(member.name).suffix.lower() in IMAGE_SUFFIXES:
-                file = archive.extractfile(member)
-                yield _held(member.name, file.read() if file else None, {})
-
-
-def _opened(path: Path) -> tarfile.TarFile:
+def _bytes_of(path: Path) -> bytes:
+    """Return the content of a regular file; reading a FIFO would wait for ever."""
     try:
-        return tarfile.open(path)
-    except (OSError, tarfile.TarError) as error:
-        raise SourceError(f"{path} is no tar archive: {error}") from error
+        mode = os.stat(path).st_mode
+    except ValueError as error:
+        raise OSError(str(error)) from error
+    if not stat.S_ISREG(mode):
+        raise OSError(f"expected a regular file, got {_KINDS.get(stat.S_IFMT(mode), 'something else')}")
+    return path.read_bytes()
 
 
-def _table(path: Path) -> Iterator[Found]:
-    """Rows whose image is bytes, or a struct with ``bytes`` as Hugging Face's datasets write it."""
-    try:
-        import pyarrow as arrow  # noqa: PLC0415 - an extra
-        from pyarrow import parquet  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingExtraError(f"Parquet needs an extra ({error}): pip install 'tuwen[parquet]'") from error
-    try:
-        table = parquet.ParquetFile(path)
-    except (OSError, arrow.ArrowException) as error:
-        raise SourceError(f"{path} is no Parquet file: {error}") from error
-    columns = table.schema_arrow.names
-    image = next((name for name in _IMAGE_COLUMNS if name in columns), None)
-    if image is None:
-        raise SourceError(f"{path} has no column of images ({', '.join(_IMAGE_COLUMNS)}): {', '.join(columns)}")
-    key = next((name for name in _KEY_COLUMNS if name in columns and name != image), None)
-    number = 0
-    for batch in table.iter_batches(_BATCH_ROWS):
-        for row in batch.to_pylist():
-            value = row.pop(image)
-            data = value.get("bytes") if isinstance(value, dict) else value
-            yield _held(str(row[key]) if key else str(number), data, _plain(row))
-            number += 1
-
-
-def _held(name: str, data: object, metadata: Mapping[str, Any]) -> Found:
-    """A picture that had to be read to be found; its version is a hash of all there is."""
-    content = data if isinstance(data, bytes) else b""
-
-    def read() -> bytes:
-        if not isinstance(data, bytes):
-            raise OSError(f"there are no bytes, but {type(data).__name__}")
-        return data
-
-    told = json.dumps(metadata, sort_keys=True).encode()
-    return Found(name, hashlib.sha256(content + told).hexdigest(), read, metadata)
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns that a filter can ask for."""
-    return {
-        re.sub(r"\W", "_", name): value for name, value in row.items() if isinstance(value, (str, int, float, bool))
-    }
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}

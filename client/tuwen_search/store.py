@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import json
 import logging
 import os
 from collections import Counter
@@ -18,12 +16,14 @@ from numpy.typing import NDArray
 
 from tuwen import MissingExtraError
 from tuwen_search.errors import CollectionNotFoundError, QueryError, SearchError, StoreError
+from tuwen_search.filters import any_of, checked_id, compared
 from tuwen_search.records import Picture, short_hash
+from tuwen_search.rows import NUMBERS, RECORD, TEXTS, picture_of, row_of, vector_of
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-__all__ = ["IndexType", "MilvusStore", "Space", "default_store", "why_not_kept"]
+__all__ = ["IndexType", "MilvusStore", "Space", "default_store"]
 
 IndexType = Literal["auto", "flat", "hnsw", "ivf_sq8"]
 """``flat`` compares with every vector and is exact; ``hnsw`` walks a graph, fast in memory; ``ivf_sq8`` looks into some
@@ -36,16 +36,11 @@ _INDEXES: Mapping[str, tuple[dict[str, int], dict[str, int]]] = {
 }
 """What each is built and searched with."""
 _TIMEOUT = 60.0
-_LONGEST_NAME = 4096
-_LARGEST_JSON = 65_536  # of Milvus
 _FARTHEST = 16_384  # of Milvus: no page may end behind it
 _ROWS_AT_ONCE = 1_000
 _users: Counter[str] = Counter()  # how many stores of this process have a file open
 _NOT_FOUND = 100  # the error code of Milvus
 _CARD = {attribute: f"tuwen.{attribute}" for attribute in ("fingerprint", "checkpoint", "dimension", "index")}
-_TEXTS = {"id": 32, "source": _LONGEST_NAME, "source_id": 32, "name": _LONGEST_NAME, "version": 64, "sha256": 64}
-_NUMBERS = ("file_size", "width", "height")
-_RECORD = ("source", "name", "version", "sha256", *_NUMBERS, "thumbnail", "metadata")
 
 
 def default_store() -> str:
@@ -141,9 +136,9 @@ class MilvusStore:
 
         _check_name(name)
         schema = self._milvus.create_schema(auto_id=False, enable_dynamic_field=False)
-        for field, length in _TEXTS.items():
+        for field, length in TEXTS.items():
             schema.add_field(field, DataType.VARCHAR, max_length=length, is_primary=field == "id")
-        for field in _NUMBERS:
+        for field in NUMBERS:
             schema.add_field(field, DataType.INT64)
         schema.add_field("thumbnail", DataType.VARCHAR, max_length=65_535)
         schema.add_field("metadata", DataType.JSON)
@@ -196,7 +191,7 @@ class MilvusStore:
 
     def put(self, name: str, pictures: Sequence[Picture], vectors: Sequence[NDArray[np.float32]]) -> None:
         """Add pictures; of those with an ID that is there already, in place of what was there."""
-        rows = [_row(picture, vector) for picture, vector in zip(pictures, vectors, strict=True)]
+        rows = [row_of(picture, vector) for picture, vector in zip(pictures, vectors, strict=True)]
         with self._calling(f"write to {name}"):
             self._milvus.upsert(name, rows, timeout=self._timeout)
 
@@ -204,8 +199,8 @@ class MilvusStore:
         """Take pictures out."""
         for start in range(0, len(ids), _ROWS_AT_ONCE):
             with self._calling(f"clear {name}"):
-                part = list(ids[start : start + _ROWS_AT_ONCE])
-                self._milvus.delete(name, ids=part, timeout=self._timeout)
+                part = any_of("id", map(checked_id, ids[start : start + _ROWS_AT_ONCE]))
+                self._milvus.delete(name, filter=part, timeout=self._timeout)
 
     def count(self, name: str) -> int:
         """How many pictures there are."""
@@ -214,14 +209,30 @@ class MilvusStore:
         return int(row["count(*)"])
 
     def get(self, name: str, ids: Sequence[str]) -> dict[str, tuple[Picture, NDArray[np.float32]]]:
-        """Pictures and their vectors, of those IDs that there are."""
-        with self._calling(f"read {name}"):
-            rows = self._milvus.get(name, ids=list(ids), output_fields=[*_RECORD, "vector"], timeout=self._timeout)
-        return {row["id"]: (_picture(row["id"], row), _vector(row)) for row in rows}
+        """Return the pictures that have these IDs, and their vectors, by ID.
 
-    def every(self, name: str, fields: Sequence[str], *, source: str | None = None) -> Iterator[dict[str, Any]]:
-        """Some fields of each picture, of one source or of all."""
-        wanted = f'source_id == "{short_hash(source)}"' if source is not None else ""
+        Raises:
+            QueryError: an ID is not 32 hexadecimal digits.
+            StoreError: see above.
+        """
+        wanted = any_of("id", map(checked_id, ids))
+        if not ids:
+            return {}
+        with self._calling(f"read {name}"):
+            rows = self._milvus.query(
+                name, filter=wanted, output_fields=["id", *RECORD, "vector"], timeout=self._timeout
+            )
+        return {row["id"]: (picture_of(row["id"], row), vector_of(row)) for row in rows}
+
+    def every(
+        self, name: str, fields: Sequence[str], *, source: str | None = None, other_than: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield some fields of each picture: of one source, of all other sources, or of all."""
+        wanted = ""
+        if source is not None:
+            wanted = compared("source_id", "==", short_hash(source))
+        elif other_than is not None:
+            wanted = compared("source_id", "!=", short_hash(other_than))
         with self._calling(f"read {name}"):
             rows = self._milvus.query_iterator(
                 name, batch_size=_ROWS_AT_ONCE, filter=wanted, output_fields=["id", *fields], timeout=self._timeout
@@ -258,14 +269,16 @@ class MilvusStore:
                     filter=where,
                     limit=limit,
                     search_params={"params": searched, "offset": offset},
-                    output_fields=[*_RECORD, "vector"],
+                    output_fields=[*RECORD, "vector"],
                     timeout=self._timeout,
                 )
         except StoreError as error:
             if where and _about_filter(str(error)):
                 raise QueryError(f"the filter {where!r} cannot be used: {error}") from error
             raise
-        return [(_picture(hit["id"], hit["entity"]), float(hit["distance"]), _vector(hit["entity"])) for hit in hits]
+        return [
+            (picture_of(hit["id"], hit["entity"]), float(hit["distance"]), vector_of(hit["entity"])) for hit in hits
+        ]
 
     def _properties(self, name: str) -> dict[str, str]:
         _check_name(name)
@@ -311,36 +324,3 @@ def _without_secrets(url: str) -> str:
 
 def _about_filter(message: str) -> bool:
     return any(word in message for word in ("expression", "parse", "field", "filter"))
-
-
-def why_not_kept(metadata: Mapping[str, Any], **texts: str) -> str:
-    """One line for people if Milvus cannot hold these fields of a picture; empty if it can."""
-    for field, text in texts.items():
-        try:
-            size = len(text.encode("utf-8"))
-        except UnicodeEncodeError:
-            return f"its {field} is not UTF-8"
-        if size > _TEXTS[field]:
-            return f"its {field} has {size:,} bytes, and at most {_TEXTS[field]:,} can be kept"
-    size = len(json.dumps(metadata, ensure_ascii=False, default=str).encode("utf-8", "replace"))
-    return f"its metadata has {size:,} bytes, and at most {_LARGEST_JSON:,} can be kept" if size > _LARGEST_JSON else ""
-
-
-def _row(picture: Picture, vector: NDArray[np.float32]) -> dict[str, Any]:
-    row = {field: getattr(picture, field) for field in (*_TEXTS, *_NUMBERS) if field != "source_id"}
-    return {
-        **row,
-        "source_id": short_hash(picture.source),
-        "thumbnail": base64.b64encode(picture.thumbnail).decode(),
-        "metadata": dict(picture.metadata),
-        "vector": vector.tolist(),
-    }
-
-
-def _picture(key: str, row: Mapping[str, Any]) -> Picture:
-    fields = {field: row[field] for field in _RECORD if field != "thumbnail"}
-    return Picture(id=key, thumbnail=base64.b64decode(row["thumbnail"]), **fields)
-
-
-def _vector(row: Mapping[str, Any]) -> NDArray[np.float32]:
-    return np.asarray(row["vector"], np.float32)

@@ -75,7 +75,10 @@ def test_leaves_out_and_reports_a_broken_picture(opened: Open, tmp_path: Path) -
     pictures = opened()
     report = pictures.add(tmp_path)
     assert report.added == 2
-    assert [(failure.name, failure.reason) for failure in report.failures] == [("broken.png", "unsupported_format")]
+    assert sorted((failure.name, failure.reason) for failure in report.failures) == [
+        ("broken.png", "unsupported_format"),
+        ("secret.jpg", "unreadable"),
+    ]
     (tmp_path / "b.png").write_bytes(b"broken meanwhile")
     report = pictures.add(tmp_path)
     assert report.removed == 1  # what it showed before is no longer true
@@ -158,7 +161,9 @@ def test_indexes_lists_archives_and_tables(opened: Open, tmp_path: Path) -> None
     pictures = opened()
     report = pictures.add(tmp_path / "list.txt")
     assert report.added == 2
-    assert [(failure.name, failure.reason) for failure in report.failures] == [("missing.png", "unreadable")]
+    assert [(failure.name, failure.reason) for failure in report.failures] == [
+        (str(tmp_path / "missing.png"), "unreadable")
+    ]
     assert pictures.add(tmp_path / "shard.tar").added == 2
     assert pictures.add(tmp_path / "shard.tar").unchanged == 2
     report = pictures.add(tmp_path / "rows.parquet")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, connect, print_json
 from tuwen._cli._search import StoreOption
+from tuwen._folders import listed_kinds
 
 if TYPE_CHECKING:
     from tuwen_search import Report
@@ -21,7 +23,10 @@ _SHOWN = 10
 def index(
     sources: Annotated[
         list[Path],
-        typer.Argument(help="Folders, text files that list pictures, .parquet files, or .tar files (webdataset)."),
+        typer.Argument(
+            help="Folders, text files that list pictures, .parquet files, or tar archives (.tar, .tar.gz, "
+            ".tgz, .tar.zst)."
+        ),
     ],
     into: Annotated[str, typer.Option("--into", "-i", help="The collection; made if there is none.")],
     store: StoreOption = None,
@@ -30,6 +35,10 @@ def index(
     ] = "auto",
     keep_missing: Annotated[
         bool, typer.Option("--keep-missing", help="Leave in the collection what the source no longer has.")
+    ] = False,
+    confirm_removal: Annotated[
+        bool,
+        typer.Option("--confirm-removal", help="Remove the pictures of a source that now holds none at all."),
     ] = False,
     progress: Annotated[
         bool, typer.Option("--progress/--no-progress", help="A bar on standard error, if that is a terminal.")
@@ -40,8 +49,9 @@ def index(
 ) -> None:
     """Bring a collection up to folders of pictures: embed what is new or changed, take out what is gone.
 
-    A run that was interrupted is gone on with by the same command. A broken picture is left out and listed, costs the
-    others nothing, and sets the exit code 1.
+    Run the same command again to continue a run that was interrupted. A broken picture is left out and listed, costs
+    the others nothing, and sets the exit code 1. So does what could not be looked at, such as a subfolder without
+    permission or the rest of a damaged archive: its pictures stay in the collection.
     """
     from tuwen_search import Collection
 
@@ -54,7 +64,10 @@ def index(
     ):
         try:
             for source in sources:
-                reports.append(collection.add(source, progress=progress, keep_missing=keep_missing))
+                report = collection.add(
+                    source, progress=progress, keep_missing=keep_missing, confirm_removal=confirm_removal
+                )
+                reports.append(report)
                 if not as_json:
                     _say(reports[-1])
         except KeyboardInterrupt:
@@ -80,6 +93,8 @@ def _say(report: Report) -> None:
         f"{report.source}: {report.added:,} added, {report.changed:,} changed, {report.unchanged:,} as before, "
         f"{report.removed:,} removed, {len(report.failures):,} left out, in {report.seconds:.1f} s"
     )
+    if report.ignored:
+        typer.echo(f"  files that are no pictures: {listed_kinds(Counter(report.ignored))}", err=True)
     for failure in report.failures[:_SHOWN]:
         typer.secho(f"  {failure.name}: {failure.message} ({failure.reason})", fg=typer.colors.YELLOW, err=True)
     if len(report.failures) > _SHOWN:

@@ -1,0 +1,82 @@
+"""The entries of a source: pictures, parts that could not be looked at, and files that are no pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+__all__ = ["Entry", "Found", "Ignored", "NoBytesError", "Unseen", "held"]
+
+
+class NoBytesError(OSError):
+    """An entry of a table or archive holds no bytes where its picture should be."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A picture that has been found and not been read.
+
+    Attributes:
+        name: its path within the source, its absolute path (of a list), or its key: at most 4,096 bytes in UTF-8.
+        version: changes whenever the picture may have; at most 64 bytes.
+        read: its bytes, before the next one is asked for; raises OSError.
+        metadata: what else the source tells; at most 64 KiB as JSON.
+    """
+
+    name: str
+    version: str
+    read: Callable[[], bytes]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """A part of a source that could not be looked at. Whatever it held stays in the collection.
+
+    Attributes:
+        name: of the part, for people: a subfolder, a file or an archive.
+        reason: one word for programs: ``unreadable`` or ``damaged``.
+        message: one line for people: what failed, where and why.
+        prefix: pictures whose names begin with it may be in this part; empty: every picture may.
+    """
+
+    name: str
+    reason: str
+    message: str
+    prefix: str = ""
+
+    def may_hold(self, name: str) -> bool:
+        """Return whether a picture of this name may be in the part."""
+        return name.startswith(self.prefix)
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """A file of a source that is no picture.
+
+    Attributes:
+        kind: what such files are counted by, such as ``.txt``.
+        count: number of files.
+    """
+
+    kind: str
+    count: int = 1
+
+
+Entry: TypeAlias = "Found | Unseen | Ignored"
+
+
+def held(name: str, data: object, metadata: Mapping[str, Any]) -> Found:
+    """Return a picture that had to be read to be found; its version is a hash of its bytes and metadata."""
+    content = data if isinstance(data, bytes) else b""
+
+    def read() -> bytes:
+        if not isinstance(data, bytes):
+            raise NoBytesError(f"expected bytes, got {'none' if data is None else type(data).__name__}")
+        return data
+
+    told = json.dumps(metadata, sort_keys=True).encode()
+    return Found(name, hashlib.sha256(content + told).hexdigest(), read, metadata)

@@ -1,0 +1,280 @@
+"""What a source yields: its pictures, and every part of it that could not be looked at."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import tarfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tuwen import InvalidArgumentError
+from tuwen._folders import image_files, listed_kinds
+from tuwen_search.entries import Found, Ignored, Unseen
+from tuwen_search.errors import SourceError
+from tuwen_search.sources import open_source
+
+arrow = pytest.importorskip("pyarrow")
+
+
+def picture(shade: int) -> bytes:
+    output = io.BytesIO()
+    Image.new("RGB", (8, 16), (shade, 255 - shade, 40)).save(output, "PNG")
+    return output.getvalue()
+
+
+def archive(names: tuple[str, ...] = tuple(f"{number}.png" for number in range(5))) -> bytes:
+    output = io.BytesIO()
+    with tarfile.open(fileobj=output, mode="w") as tar:
+        for shade, name in enumerate(names):
+            member = tarfile.TarInfo(name)
+            member.size = len(picture(shade))
+            tar.addfile(member, io.BytesIO(picture(shade)))
+    return output.getvalue()
+
+
+def members() -> list[tarfile.TarInfo]:
+    with tarfile.open(fileobj=io.BytesIO(archive())) as tar:
+        return tar.getmembers()
+
+
+def seen(path: Path) -> tuple[list[str], list[Unseen], dict[str, int]]:
+    """Names of pictures that can be read, parts that cannot, and the numbers of other files."""
+    names, unseen, ignored = [], [], Counter[str]()
+    for entry in open_source(path).pictures():
+        if isinstance(entry, Found):
+            assert entry.read()
+            names.append(entry.name)
+        elif isinstance(entry, Unseen):
+            unseen.append(entry)
+        else:
+            assert isinstance(entry, Ignored)
+            ignored[entry.kind] += entry.count
+    return names, unseen, dict(ignored)
+
+
+def zstd(data: bytes) -> bytes:
+    output = arrow.BufferOutputStream()
+    with arrow.CompressedOutputStream(output, "zstd") as stream:
+        stream.write(data)
+    return bytes(output.getvalue())
+
+
+def bzip2_in_small_blocks(data: bytes) -> bytes:
+    return bz2.compress(data, 1)
+
+
+class TestFolders:
+    def test_only_regular_files_are_pictures(self, tmp_path: Path) -> None:
+        for name in ("a.PNG", "album.jpg/in.png", "b/c.webp"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(picture(1))
+        os.mkfifo(tmp_path / "pipe.jpg")
+        (tmp_path / "link.png").symlink_to(tmp_path / "a.PNG")
+        for name in ("x.HEIC", "y.heic", "notes", "album.jpg/x.txt"):
+            (tmp_path / name).write_bytes(b"")
+        names, unseen, ignored = seen(tmp_path)
+        assert names == ["a.PNG", "link.png", "album.jpg/in.png", "b/c.webp"]
+        assert unseen == []
+        assert ignored == {".heic": 2, "without suffix": 1, ".txt": 1, ".jpg (no regular file)": 1}
+
+    def test_a_link_to_nowhere_and_a_circle_are_unseen(self, tmp_path: Path) -> None:
+        (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+        (tmp_path / "circle.png").symlink_to(tmp_path / "circle.png")
+        names, unseen, _ = seen(tmp_path)
+        assert names == []
+        assert [(part.name, part.prefix) for part in unseen] == [
+            ("circle.png", "circle.png"),
+            ("gone.png", "gone.png"),
+        ]
+        assert f"cannot read '{tmp_path / 'gone.png'}': No such file or directory" in unseen[1].message
+
+    def test_a_folder_that_cannot_be_listed_is_unseen(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Permissions do not stop root, so the system's answer is a stand-in."""
+        for name in ("a.png", "sub/b.png", "sub.png"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(picture(1))
+        forbid(monkeypatch, tmp_path / "sub")
+        names, [part], _ = seen(tmp_path)
+        assert names == ["a.png", "sub.png"]
+        assert (part.name, part.prefix, part.reason) == ("sub", "sub/", "unreadable")
+        assert part.may_hold("sub/b.png")
+        assert not part.may_hold("sub.png")
+        with pytest.raises(InvalidArgumentError, match="cannot read '.*sub': Permission denied"):
+            list(image_files(tmp_path))
+
+    def test_a_root_that_cannot_be_listed_may_hold_every_picture(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        forbid(monkeypatch, tmp_path)
+        _, [part], _ = seen(tmp_path)
+        assert part.may_hold("any/name.png")
+
+    def test_kinds_are_listed_by_number(self) -> None:
+        many = Counter({f".{letter}": number for number, letter in enumerate("abcdefghijk", 1)})
+        assert listed_kinds(Counter({".txt": 2, ".heic": 1200})) == "1,200 .heic, 2 .txt"
+        assert listed_kinds(many).endswith("4 .d, 6 others")
+        assert listed_kinds(Counter()) == ""
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path) == folder:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+
+
+class TestNames:
+    def test_every_path_of_a_folder_is_one_source(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = tmp_path / "photos"
+        folder.mkdir()
+        (tmp_path / "link").symlink_to(folder)
+        monkeypatch.chdir(folder)
+        written = (folder, Path("../photos"), Path(f"{folder}/"), tmp_path / "link", Path("."), tmp_path / "x/../link")
+        (tmp_path / "x").mkdir()
+        assert {open_source(path).name for path in written} == {str(folder)}
+
+    def test_a_list_keeps_the_pictures_own_paths(self, tmp_path: Path) -> None:
+        (tmp_path / "sub").mkdir()
+        for name in ("a.png", "sub/b.png"):
+            (tmp_path / name).write_bytes(picture(1))
+        (tmp_path / "list.txt").write_text(f"a.png\nsub/b.png\n./a.png\n{tmp_path}/a.png\n", encoding="utf-8")
+        names, _, _ = seen(tmp_path / "list.txt")
+        assert names == [str(tmp_path / "a.png"), str(tmp_path / "sub/b.png")]
+
+    def test_a_listed_fifo_is_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe.jpg")
+        (tmp_path / "list.txt").write_text("pipe.jpg\n.\nnul\0.png\n", encoding="utf-8")
+        errors = []
+        for entry in open_source(tmp_path / "list.txt").pictures():
+            assert isinstance(entry, Found)
+            with pytest.raises(OSError, match="expected a regular file|null") as raised:
+                entry.read()
+            errors.append(str(raised.value))
+        assert errors[0] == "expected a regular file, got a FIFO"
+        assert errors[1] == "expected a regular file, got a folder"
+
+    def test_a_circle_of_links_is_an_error_of_one_line(self, tmp_path: Path) -> None:
+        (tmp_path / "circle").symlink_to(tmp_path / "circle")
+        with pytest.raises(SourceError, match="circle"):
+            open_source(tmp_path / "circle")
+
+
+class TestArchives:
+    @pytest.mark.parametrize(
+        ("name", "packed"),
+        [
+            ("a.tar", bytes),
+            ("a.TAR.GZ", gzip.compress),
+            ("a.tgz", gzip.compress),
+            ("a.tar.bz2", bz2.compress),
+            ("a.tar.xz", lzma.compress),
+            ("a.tar.zst", zstd),
+            ("packed.tar", gzip.compress),
+        ],
+    )
+    def test_plain_and_compressed(self, tmp_path: Path, name: str, packed: Callable[[bytes], bytes]) -> None:
+        (tmp_path / name).write_bytes(packed(archive(("a/1.png", "a/1.txt", "2.jpg"))))
+        assert seen(tmp_path / name) == (["a/1.png", "2.jpg"], [], {".txt": 1})
+
+    def damaged(self, tmp_path: Path, data: bytes, name: str = "damaged.tar") -> tuple[int, str]:
+        (tmp_path / name).write_bytes(data)
+        names, [part], _ = seen(tmp_path / name)
+        assert names == [f"{number}.png" for number in range(len(names))]
+        assert part.may_hold("any.png")
+        assert str(tmp_path / name) in part.message
+        assert "\n" not in part.message
+        return len(names), part.message
+
+    def test_a_cut_within_a_member(self, tmp_path: Path) -> None:
+        count, message = self.damaged(tmp_path, archive()[: members()[2].offset_data + 20])
+        assert count == 2
+        assert "after its member '1.png' (unexpected end of data)" in message
+
+    def test_a_cut_at_the_boundary_of_a_member(self, tmp_path: Path) -> None:
+        cut = members()[2].offset
+        count, message = self.damaged(tmp_path, archive()[:cut])
+        assert count == 2
+        assert f"cut off at byte {cut:,}" in message
+
+    def test_a_damaged_header(self, tmp_path: Path) -> None:
+        data = bytearray(archive())
+        place = members()[2].offset
+        data[place + 148 : place + 156] = b"\xff" * 8
+        count, message = self.damaged(tmp_path, bytes(data))
+        assert count == 2
+        assert f"header at byte {place:,}" in message
+
+    def test_a_header_of_zeros_is_not_the_end(self, tmp_path: Path) -> None:
+        data = bytearray(archive())
+        place = members()[2].offset
+        data[place : place + 512] = bytes(512)
+        count, message = self.damaged(tmp_path, bytes(data))
+        assert count == 2
+        assert f"zeros at byte {place:,}" in message
+
+    @pytest.mark.parametrize("packed", [gzip.compress, bzip2_in_small_blocks, lzma.compress, zstd])
+    def test_a_cut_within_the_compressed_data(self, tmp_path: Path, packed: Callable[[bytes], bytes]) -> None:
+        names = tuple(f"{number}.png" for number in range(200))
+        rows = io.BytesIO()
+        with tarfile.open(fileobj=rows, mode="w") as tar:
+            for name in names:
+                member = tarfile.TarInfo(name)
+                member.size = 3_000
+                tar.addfile(member, io.BytesIO(os.urandom(3_000)))
+        data = packed(rows.getvalue())
+        (tmp_path / "cut.tar").write_bytes(data[: len(data) * 3 // 4])
+        found, parts, _ = seen(tmp_path / "cut.tar")
+        assert len(parts) == 1
+        assert len(found) < 200
+
+    def test_a_wrong_checksum_at_the_end(self, tmp_path: Path) -> None:
+        data = bytearray(gzip.compress(archive()))
+        data[-8:-4] = b"\0\0\0\0"
+        count, message = self.damaged(tmp_path, bytes(data), "a.tar.gz")
+        assert count == 5
+        assert "CRC" in message
+
+    @pytest.mark.parametrize(
+        "data", [b"", b"no archive", b"\x1f\x8b\x08 cut", b"\x28\xb5\x2f\xfd cut", archive()[:300]]
+    )
+    def test_what_is_no_archive_is_an_error_of_one_line(self, tmp_path: Path, data: bytes) -> None:
+        (tmp_path / "a.tar").write_bytes(data)
+        with pytest.raises(SourceError, match=r"cannot read '.*a\.tar': not a tar archive") as raised:
+            list(open_source(tmp_path / "a.tar").pictures())
+        assert "\n" not in str(raised.value)
+
+
+class TestTables:
+    def test_a_damaged_page_ends_the_table(self, tmp_path: Path) -> None:
+        from pyarrow import parquet
+
+        table = arrow.table({"key": [f"{number}" for number in range(400)], "image": [os.urandom(3_000)] * 400})
+        path = tmp_path / "rows.parquet"
+        parquet.write_table(table, path, row_group_size=100, use_dictionary=False)
+        data = bytearray(path.read_bytes())
+        start = parquet.ParquetFile(path).metadata.row_group(2).column(1).data_page_offset
+        data[start : start + 64] = b"\xff" * 64
+        path.write_bytes(bytes(data))
+        names, [part], _ = seen(path)
+        assert names == [f"{number}" for number in range(len(names))]
+        assert 100 <= len(names) <= 200
+        assert f"its rows from {len(names)} on could not be read" in part.message
+        assert "\n" not in part.message
+
+    def test_what_is_no_table_is_an_error_of_one_line(self, tmp_path: Path) -> None:
+        (tmp_path / "a.parquet").write_bytes(b"PAR1 and nothing else")
+        with pytest.raises(SourceError, match=r"cannot read '.*a\.parquet': not a Parquet file") as raised:
+            list(open_source(tmp_path / "a.parquet").pictures())
+        assert "\n" not in str(raised.value)
