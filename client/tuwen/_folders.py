@@ -31,7 +31,7 @@ def image_files(
         folder: the folder.
         left_out: is counted up for each file that is left out, by `kind_of_file`.
         unreadable: is called with each subfolder that cannot be listed and each file that cannot be looked at, such as
-            a link to a file that is missing. The walk goes on without it.
+            a link to a file that is missing. The walk goes on without it. What is removed during the walk is skipped.
 
     Raises:
         InvalidArgumentError: a subfolder or file cannot be looked at, and there is no `unreadable`.
@@ -39,7 +39,9 @@ def image_files(
     report = unreadable or _refuse
 
     def not_listed(error: OSError) -> None:
-        report(Path(os.fsdecode(error.filename or folder)), error)
+        path = Path(os.fsdecode(error.filename or folder))
+        if path == folder or os.path.lexists(path):  # else it was removed during the walk
+            report(path, error)
 
     for parent, subfolders, files in os.walk(folder, onerror=not_listed):
         subfolders.sort()
@@ -50,7 +52,8 @@ def image_files(
                 try:
                     regular = stat.S_ISREG(path.stat().st_mode)
                 except OSError as error:
-                    report(path, error)
+                    if os.path.lexists(path):
+                        report(path, error)
                     continue
                 if regular:
                     yield path

@@ -110,6 +110,17 @@ class TestFolders:
         with pytest.raises(InvalidArgumentError, match="cannot read '.*sub': Permission denied"):
             list(image_files(tmp_path))
 
+    def test_what_is_removed_during_the_walk_is_skipped(self, tmp_path: Path) -> None:
+        for name in ("a.png", "b.png", "sub/c.png"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(picture(1))
+        walk = image_files(tmp_path)
+        assert next(walk) == tmp_path / "a.png"
+        (tmp_path / "b.png").unlink()
+        (tmp_path / "sub/c.png").unlink()
+        (tmp_path / "sub").rmdir()
+        assert list(walk) == []
+
     def test_a_root_that_cannot_be_listed_may_hold_every_picture(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
