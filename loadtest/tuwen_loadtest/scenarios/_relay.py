@@ -75,7 +75,7 @@ class Relay:
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             there_reader, there_writer = await asyncio.open_connection(*self._target)
-        except OSError:  # nobody listens there
+        except (OSError, asyncio.CancelledError):  # nobody listens there, or the relay ends meanwhile; see below
             writer.transport.abort()
             return
         self._sockets.append(there_writer.get_extra_info("socket"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import socket
 import socketserver
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
+from typing import NoReturn
 
 import psutil
 import pytest
@@ -116,6 +118,22 @@ class TestRelay:
                 received += piece
             assert received == b"x" * 500_000
         assert sum(pauses) == pytest.approx(2 * 0.5)
+
+    def test_a_relay_that_ends_while_it_connects_says_nothing(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Before Python 3.12, asyncio logs a traceback for a connection whose task was cancelled."""
+        connecting = threading.Event()
+
+        async def never(*_: object) -> NoReturn:
+            connecting.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        monkeypatch.setattr("tuwen_loadtest.scenarios._relay.asyncio.open_connection", never)
+        with Relay("127.0.0.1", 1) as relay, self.through(relay):
+            assert connecting.wait(60)
+        assert caplog.records == []
 
     def test_the_server_sees_a_reset_when_the_relay_is_cut(self, echo: socketserver.ThreadingTCPServer) -> None:
         host, port = echo.server_address[:2]
