@@ -109,4 +109,4 @@ install: .venv/.dev ## Create .venv with everything that development needs.
 	@touch $@ .venv/.serve
 
 clean: ## Remove every environment and cache.
-	rm -rf .venv .cache
+	rm -rf .venv .cache .coverage .coverage.*

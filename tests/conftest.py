@@ -96,7 +96,7 @@ def no_thread_is_left() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def artefacts(pytestconfig: pytest.Config) -> Artefacts:
     """The cache of checkpoints and built repositories."""
-    return Artefacts(pytestconfig.getoption("artefacts"))
+    return Artefacts(pytestconfig.getoption("artefacts").absolute())
 
 
 @pytest.fixture(scope="session")
