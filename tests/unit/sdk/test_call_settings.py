@@ -32,7 +32,11 @@ def make(request: pytest.FixtureRequest) -> Make:
 
 
 class TestTimeouts:
-    @pytest.mark.parametrize("timeout", [sys.maxsize, 1e300, 10**400, np.int64(2**62), np.float32(30)])
+    @pytest.mark.parametrize(
+        "timeout",
+        [sys.maxsize, 1e300, 10**400, np.int64(2**62), np.float32(30)],
+        ids=["maxsize", "float", "int beyond float", "int64", "float32"],
+    )
     def test_a_very_long_one_works(self, make: Make, timeout: float) -> None:
         with GrpcServer() as server:
             with make(server.url, timeout=timeout) as clip:
