@@ -18,6 +18,7 @@ __all__ = ["HurriedClock", "StandIn", "group_members", "segments", "write_reposi
 
 _PROGRAM = Path(__file__).with_name("stand_in_server.py")
 _DEFAULTS: dict[str, Any] = {
+    "grpc": True,
     "answers": True,
     "exit_code": None,
     "flood": 0,
@@ -59,6 +60,7 @@ class StandIn:
             behaviour: any of
                 answers: False: it closes each HTTP connection without an answer.
                 exit_code: end with this code before anything is loaded.
+                grpc: False: it does not listen on its gRPC port, so that a test can.
                 flood: the number of lines it writes to its log first.
                 ignores_sigterm: SIGTERM does not end it.
                 log: lines that it writes to its log first.

@@ -1,7 +1,8 @@
 """A program that stands in for the tritonserver binary in tests of our supervision. It needs the standard library only.
 
 It takes tritonserver's arguments, writes log lines, starts child processes that look like the stubs of the Python
-backend, answers ``/v2/health/ready`` and ends at SIGTERM or SIGINT. It does not listen on the gRPC and metrics ports.
+backend, answers ``/v2/health/ready`` and ends at SIGTERM or SIGINT. It accepts connections on the gRPC port and closes
+them, and does not listen on the metrics port.
 
 The environment variable STAND_IN names a folder. The program reads ``behaviour.json`` in it again and again, and writes
 ``events.jsonl``, a line for each event. `tests.support.stand_in` describes both.
@@ -78,8 +79,11 @@ class Server:
             print(f"I0000 model_lifecycle.cc:469] loading: {instance.rsplit('_', 2)[0]}:1", flush=True)
             self._start_stub(instance)
         listener = socket.create_server((self._options["http-address"], int(self._options["http-port"])))
+        listeners = [listener]
+        if now["grpc"]:
+            listeners.append(socket.create_server((self._options["grpc-address"], int(self._options["grpc-port"]))))
         print("I0000 grpc_server.cc:2558] Started GRPCInferenceService at " + self._options["grpc-port"], flush=True)
-        return self._serve(listener)
+        return self._serve(listeners)
 
     def _note(self, number: int, _: object) -> None:
         self._signals.append(number)
@@ -92,7 +96,8 @@ class Server:
         os.close(reader)
         os.close(writer)
 
-    def _serve(self, listener: socket.socket) -> int:
+    def _serve(self, listeners: list[socket.socket]) -> int:
+        """Answer HTTP on the first listener; accept and close connections on the second one, which is for gRPC."""
         while True:
             now = behaviour(self._start)
             while self._signals:
@@ -106,8 +111,12 @@ class Server:
                     return 0
             if now["lose"] in self._children:  # like tritonserver, never wait for the child that died
                 self._children.pop(now["lose"]).kill()
-            if select.select([listener], [], [], _LOOP_SECONDS)[0]:
-                self._answer(listener.accept()[0])
+            for listener in select.select(listeners, [], [], _LOOP_SECONDS)[0]:
+                connection = listener.accept()[0]
+                if listener is listeners[0]:
+                    self._answer(connection)
+                else:
+                    connection.close()
 
     def _answer(self, connection: socket.socket) -> None:
         now = behaviour(self._start)

@@ -21,7 +21,7 @@ from tuwen_build.server._drain import ModelControl
 from tuwen_build.server._log import LogFollower
 from tuwen_build.server._options import ServerOptions
 from tuwen_build.server._runtime import Runtime, find_runtime
-from tuwen_build.server._watch import Watch, answers
+from tuwen_build.server._watch import Watch, accepts, answers
 
 __all__ = ["EmbeddedServer"]
 
@@ -265,7 +265,9 @@ class EmbeddedServer:
     def _wait_until_ready(self) -> None:
         assert self._process is not None  # noqa: S101 - just launched
         deadline = self._clock.monotonic() + self._options.ready_timeout
-        while not answers(f"{self.http_url}/v2/health/ready"):
+        # An HTTP answer alone may come from another server, which took the port between our choice and our start; then
+        # ours is about to end. Triton listens for gRPC before it listens for HTTP.
+        while not (answers(f"{self.http_url}/v2/health/ready") and accepts(self.grpc_url)):
             if (code := self._process.poll()) is not None:
                 assert self._log is not None  # noqa: S101 - follows the process
                 self._log.close()

@@ -7,13 +7,14 @@ in 26.04). So we look at the processes.
 from __future__ import annotations
 
 import re
+import socket
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 
 from tuwen_build.server._clock import Clock, SystemClock
 
-__all__ = ["Watch", "answers"]
+__all__ = ["Watch", "accepts", "answers"]
 
 _PROC = Path("/proc")
 _STUB = "triton_python_backend_stub"
@@ -59,6 +60,16 @@ def answers(url: str, timeout: float = 2.0) -> bool:
         with urllib.request.urlopen(url, timeout=timeout) as response:  # noqa: S310 - our own http:// address
             return bool(response.status == 200)
     except (OSError, HTTPException):  # urllib's URLError is an OSError; HTTPException: the answer is not HTTP
+        return False
+
+
+def accepts(address: str, timeout: float = 2.0) -> bool:
+    """Return whether somebody accepts connections at ``host:port`` before the timeout, in seconds."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout):
+            return True
+    except OSError:
         return False
 
 

@@ -69,6 +69,14 @@ def listening(control: Control, address: str = "127.0.0.1:0") -> Iterator[str]:
         server.stop(0).wait()
 
 
+@pytest.fixture
+def free_grpc_port(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the gRPC port of a server to the test, which listens on it with a `Control`."""
+    stand_in.behave(grpc=False)
+    monkeypatch.setattr("tuwen_build.server._embedded.accepts", lambda _: True)
+
+
+@pytest.mark.usefixtures("free_grpc_port")
 def test_stopping_waits_for_the_ensembles_and_then_sends_sigterm(make_server: MakeServer, stand_in: StandIn) -> None:
     server = make_server(key=KEY)
     server.start()
@@ -80,6 +88,7 @@ def test_stopping_waits_for_the_ensembles_and_then_sends_sigterm(make_server: Ma
     assert stand_in.events() == ["started", "SIGTERM", "ended"]
 
 
+@pytest.mark.usefixtures("free_grpc_port")
 def test_a_server_that_is_not_ready_is_not_drained(make_server: MakeServer, stand_in: StandIn) -> None:
     server = make_server()
     server.start()
@@ -91,6 +100,7 @@ def test_a_server_that_is_not_ready_is_not_drained(make_server: MakeServer, stan
     assert stand_in.events() == ["started", "SIGTERM", "ended"]
 
 
+@pytest.mark.usefixtures("free_grpc_port")
 def test_a_server_that_is_restarted_is_not_drained(make_server: MakeServer, stand_in: StandIn) -> None:
     """Restarts are for servers that are not well, and their requests fail anyway."""
     server = make_server()

@@ -106,6 +106,16 @@ class TestStart:
         assert f"--http-port={server.http_url.rpartition(':')[2]}" in stand_in.starts()[2]
         assert server.poll() is None
 
+    def test_does_not_take_another_server_for_its_own_if_that_answers_on_the_http_port(
+        self, make_server: MakeServer, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        stand_in.behave(starts=[ADDRESS_IN_USE])
+        monkeypatch.setattr("tuwen_build.server._embedded.answers", lambda _: True)
+        server = make_server()
+        server.start()
+        assert len(stand_in.starts()) == 2
+        assert server.poll() is None
+
     def test_gives_up_after_three_attempts_to_find_free_ports(self, make_server: MakeServer, stand_in: StandIn) -> None:
         stand_in.behave(**ADDRESS_IN_USE)
         with pytest.raises(ServerStartError, match="Address already in use"):
