@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import select
 import struct
 import sys
 import termios
@@ -183,5 +184,8 @@ def test_progress_is_shown_on_a_terminal_only(
         monkeypatch.setattr(sys, "stderr", terminal)
         stream()
         monkeypatch.undo()
-    assert b"70/70" in os.read(master, 100_000)
+        shown = b""
+        while b"70/70" not in shown:  # a terminal hands over its output in pieces, and blocks where no more comes
+            assert select.select([master], [], [], 10)[0], shown
+            shown += os.read(master, 100_000)
     os.close(master)
