@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuwen import MissingExtraError
 from tuwen._folders import IMAGE_SUFFIXES, kind_of_file
-from tuwen_search.entries import Entry, Ignored, Unseen, held
+from tuwen_search.entries import Entry, Ignored, Unseen, held, one_line
 from tuwen_search.errors import SourceError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def pictures_of_archive(path: Path) -> Iterator[Entry]:
             archive = _opened(path, opened)
         except _DAMAGE as error:
             raise SourceError(
-                f"cannot read '{path}': not a tar archive, or damaged at its start ({_said(error)})"
+                f"cannot read '{path}': not a tar archive, or damaged at its start ({one_line(error)})"
             ) from error
         last = ""
         try:
@@ -66,7 +66,7 @@ def pictures_of_archive(path: Path) -> Iterator[Entry]:
             _read_to_the_end(archive)
         except _DAMAGE as error:
             place = f"after its member '{last}'" if last else "at its first member"
-            message = f"'{path}' is damaged {place} ({_said(error)}); what follows could not be read"
+            message = f"'{path}' is damaged {place} ({one_line(error)}); what follows could not be read"
             yield Unseen(path.name, "damaged", message)
 
 
@@ -109,7 +109,3 @@ def _read_to_the_end(archive: tarfile.TarFile) -> None:
     while piece := file.read(_PIECE):
         if piece.strip(b"\0"):
             raise tarfile.ReadError(f"zeros at byte {archive.offset:,} end the archive, but data follows")
-
-
-def _said(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

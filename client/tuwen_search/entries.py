@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-__all__ = ["Entry", "Found", "Ignored", "NoBytesError", "Unseen", "held"]
+__all__ = ["Entry", "Found", "Ignored", "NoBytesError", "Unseen", "held", "one_line"]
 
 
 class NoBytesError(OSError):
@@ -80,3 +80,8 @@ def held(name: str, data: object, metadata: Mapping[str, Any]) -> Found:
 
     told = json.dumps(metadata, sort_keys=True).encode()
     return Found(name, hashlib.sha256(content + told).hexdigest(), read, metadata)
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of an error on one line, or the error's type if the message is empty."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tuwen import MissingExtraError
-from tuwen_search.entries import Entry, Unseen, held
+from tuwen_search.entries import Entry, Unseen, held, one_line
 from tuwen_search.errors import SourceError
 
 __all__ = ["pictures_of_table"]
@@ -37,7 +37,7 @@ def pictures_of_table(path: Path) -> Iterator[Entry]:
         table = parquet.ParquetFile(path)
         columns = table.schema_arrow.names
     except damage as error:
-        raise SourceError(f"cannot read '{path}': not a Parquet file, or damaged ({_said(error)})") from error
+        raise SourceError(f"cannot read '{path}': not a Parquet file, or damaged ({one_line(error)})") from error
     with table:
         image = next((name for name in _IMAGE_COLUMNS if name in columns), None)
         if image is None:
@@ -53,7 +53,7 @@ def pictures_of_table(path: Path) -> Iterator[Entry]:
                 batch = next(batches, None)
                 rows = batch.to_pylist() if batch is not None else []
             except damage as error:
-                message = f"'{path}' is damaged ({_said(error)}); its rows from {number:,} on could not be read"
+                message = f"'{path}' is damaged ({one_line(error)}); its rows from {number:,} on could not be read"
                 yield Unseen(path.name, "damaged", message)
                 return
             if batch is None:
@@ -70,7 +70,3 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         re.sub(r"\W", "_", name): value for name, value in row.items() if isinstance(value, (str, int, float, bool))
     }
-
-
-def _said(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

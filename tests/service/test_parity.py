@@ -6,7 +6,6 @@ files: the wire, the processes of the Python models, and the ensembles.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,13 +34,6 @@ def embedded_by(server: RecordedServer) -> Vectors:
     """Return the vectors of all images and texts, as a client of the server gets them."""
     with Client(server.grpc_url, timeout=300) as clip, pytest.warns(UserWarning, match="were cut"):
         return clip.embed_images(list(IMAGES.values())), clip.embed_texts(list(TEXTS.values()))
-
-
-@pytest.fixture
-def triton(server: RecordedServer) -> Iterator[tritonclient.grpc.InferenceServerClient]:
-    connection = tritonclient.grpc.InferenceServerClient(server.grpc_url)
-    yield connection
-    connection.close()
 
 
 def test_chinese_clip_is_served_with_the_vectors_of_cn_clip(

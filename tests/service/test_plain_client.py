@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import tritonclient.grpc
@@ -11,16 +9,8 @@ from tritonclient.utils import InferenceServerException
 
 from tuwen import Client
 from tuwen_build.samples import sample
-from tuwen_build.server import EmbeddedServer
 
 PHOTO = sample("cat.jpg").read_bytes()
-
-
-@pytest.fixture
-def triton(server: EmbeddedServer) -> Iterator[tritonclient.grpc.InferenceServerClient]:
-    connection = tritonclient.grpc.InferenceServerClient(server.grpc_url)
-    yield connection
-    connection.close()
 
 
 def infer(

@@ -81,7 +81,7 @@ class TestBytePairs:
 
 
 class TestEveryCharacter:
-    """Of every assigned character; `tests/system/test_published_sizes.py` compares all code points."""
+    """Every assigned character is compared here; `tests/system/test_published_sizes.py` compares all code points."""
 
     def test_of_unicode_is_tokenized_as_by_cn_clip(
         self, repository: Path, originals: Originals, artefacts: Artefacts

@@ -52,6 +52,12 @@ class Assembled:
             verify(self.folder, self.checkpoint, BuildOptions())
         return str(caught.value)
 
+    def assert_rejects_line(self, place: Path, file: str, right: str, wrong: str, message: str) -> None:
+        """Expect that the verification of a copy rejects one wrong line in the code for pixels or tokens."""
+        broken = self.copied(place)
+        replace_in(broken.folder / file, right, wrong)
+        broken.assert_rejected(verify_images if file == PIXELS else verify_texts, message)
+
 
 def assembled(checkpoint: Path, folder: Path) -> Assembled:
     loaded = open_checkpoint(str(checkpoint))
@@ -220,9 +226,7 @@ class TestOtherRules:
     def test_chinese_clip(
         self, good: Assembled, tmp_path: Path, file: str, right: str, wrong: str, message: str
     ) -> None:
-        broken = good.copied(tmp_path / "broken")
-        replace_in(broken.folder / file, right, wrong)
-        broken.assert_rejected(verify_images if file == PIXELS else verify_texts, message)
+        good.assert_rejects_line(tmp_path / "broken", file, right, wrong, message)
 
     @pytest.mark.parametrize(
         ("file", "right", "wrong", "message"),
@@ -237,9 +241,7 @@ class TestOtherRules:
     def test_openai_clip(
         self, good_clip: Assembled, tmp_path: Path, file: str, right: str, wrong: str, message: str
     ) -> None:
-        broken = good_clip.copied(tmp_path / "broken")
-        replace_in(broken.folder / file, right, wrong)
-        broken.assert_rejected(verify_images if file == PIXELS else verify_texts, message)
+        good_clip.assert_rejects_line(tmp_path / "broken", file, right, wrong, message)
 
     @pytest.mark.parametrize(
         ("family", "file", "right", "wrong", "message"),

@@ -27,7 +27,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(shapes: Path) -> Path:
-    """The checkpoint of a training that ran through. Do not change its files."""
+    """The checkpoint of a training that was not interrupted. Do not change its files."""
     output = shapes / "trained"
     shown = tuwen(*from_random_weights(shapes, output, **LENGTHS)).stdout
     assert "best at step" in shown

@@ -75,7 +75,7 @@ def _checked(finished: subprocess.CompletedProcess[str], code: int | None) -> su
 
 
 def _output() -> io.TextIOWrapper:
-    """Return a stream that is no terminal. It is never closed, because loggers made meanwhile keep writing to it."""
+    """Return a stream that is not a terminal. Nothing closes it: loggers that a command creates keep writing to it."""
     return io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
 
 

@@ -1,14 +1,18 @@
-"""A folder of small pictures, no two of which are alike."""
+"""Folders of small pictures, no two of which are alike, and the recall of searches among them."""
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-__all__ = ["picture_name", "write_pictures"]
+from tuwen import Client
+from tuwen_search import Collection
+
+__all__ = ["picture_name", "recall_at_ten", "write_pictures"]
 
 _IN_A_FOLDER = 1000
 
@@ -34,3 +38,23 @@ def write_pictures(root: Path, count: int, *, broken: Container[int] = ()) -> Pa
         else:
             Image.fromarray(colours).resize((16, 16), Image.Resampling.NEAREST).save(path)
     return root
+
+
+def recall_at_ten(
+    collection: Collection, clip: Client, rows: Iterable[Mapping[str, Any]], queries: Sequence[str]
+) -> float:
+    """Return the share of the ten nearest pictures, by exact search, that a collection finds, in the mean of queries.
+
+    Args:
+        collection: the collection that is searched.
+        clip: embeds the queries for the exact search.
+        rows: the ``name`` and the ``vector`` of every picture in the collection.
+        queries: texts.
+    """
+    names, vectors = zip(*((row["name"], row["vector"]) for row in rows), strict=True)
+    matrix = np.asarray(vectors, np.float32)
+    recalls = []
+    for query, vector in zip(queries, clip.embed_texts(queries), strict=True):
+        exact = {names[index] for index in np.argsort(-(matrix @ vector))[:10]}
+        recalls.append(len(exact & {hit.picture.name for hit in collection.search(query).hits}) / 10)
+    return float(np.mean(recalls))

@@ -145,7 +145,7 @@ class TestCommand:
             ("bad-clients", 12, ["requests that others lost: 0 of", "their p99"]),
         ],
     )
-    def test_trouble_is_made_and_judged(
+    def test_a_scenario_provokes_its_trouble_and_judges_the_service(
         self, repository: Path, tmp_path: Path, scenario: str, seconds: int, findings: Sequence[str]
     ) -> None:
         load = ["--capacity", "60", "--seconds", str(seconds), "--warmup", "1", "--kind", "text", "--deadline", "30"]

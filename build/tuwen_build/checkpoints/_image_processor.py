@@ -1,4 +1,4 @@
-"""transformers' own image processor of a checkpoint, to hold our reading of its files to.
+"""The image processor that transformers makes of a checkpoint's files, with which the build compares its own rules.
 
 Nothing here uses `read_preprocessing`: transformers reads the folder's files itself.
 """

@@ -14,7 +14,7 @@ __all__ = ["check_finite", "exponential_of"]
 
 
 def check_finite(weights: Mapping[str, Tensor], origin: object) -> None:
-    """Refuse weights with NaN or infinity, of which a single one spoils every vector.
+    """Refuse weights with NaN or infinity: a single such number spoils every vector.
 
     Args:
         weights: by name.

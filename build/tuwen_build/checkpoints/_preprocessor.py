@@ -102,14 +102,16 @@ class _Settings:
     def value(self, key: str) -> Any:
         return _DEFAULTS[key] if self.lacks(key) else self.given[key]
 
-    def refuse(self, key: str, expected: str) -> CheckpointError:
-        """Return the error about the value of a key."""
+    def said(self, key: str) -> str:
+        """Return the beginning of an error message: the value of a key, and whether the file holds the key."""
         value = json.dumps(self.value(key))
         if self.lacks(key):
-            return CheckpointError(
-                f"{self.path} does not say {key}, for which transformers takes {value}; expected {expected}"
-            )
-        return CheckpointError(f"{self.path} says {key} {value}; expected {expected}")
+            return f"{self.path} does not say {key}, for which transformers takes {value}"
+        return f"{self.path} says {key} {value}"
+
+    def refuse(self, key: str, expected: str) -> CheckpointError:
+        """Return the error about the value of a key."""
+        return CheckpointError(f"{self.said(key)}; expected {expected}")
 
     def check_names(self) -> None:
         """Refuse another kind of image processor, and keys whose effect is unknown."""
@@ -159,7 +161,7 @@ def _check(settings: _Settings, key: str, image_size: int, resize: Literal["squa
         raise settings.refuse(key, f"{json.dumps(default)}: {_FIXED[key]}")
     if key == "do_center_crop" and value != (resize == "crop"):
         rule = "crops the centre" if resize == "crop" else "squashes to a square"
-        raise CheckpointError(f"{_said(settings, key)}; this family {rule}, so {key} must be {json.dumps(not value)}")
+        raise CheckpointError(f"{settings.said(key)}; this family {rule}, so {key} must be {json.dumps(not value)}")
     if key == "rescale_factor" and not (_is_number(value) and math.isclose(value, default, rel_tol=1e-6)):
         raise settings.refuse(key, "1/255; for another factor f, divide image_mean and image_std by 255 f")
     if key == "size":
@@ -167,12 +169,6 @@ def _check(settings: _Settings, key: str, image_size: int, resize: Literal["squa
         _check_size(settings, key, dict.fromkeys(names, image_size), square=settings.value("default_to_square"))
     if key == "crop_size" and resize == "crop":
         _check_size(settings, key, {"height": image_size, "width": image_size}, square=True)
-
-
-def _said(settings: _Settings, key: str) -> str:
-    value = json.dumps(settings.value(key))
-    leaves = f"{settings.path} does not say {key}, for which transformers takes {value}"
-    return leaves if settings.lacks(key) else f"{settings.path} says {key} {value}"
 
 
 def _check_size(settings: _Settings, key: str, expected: dict[str, int], *, square: bool) -> None:

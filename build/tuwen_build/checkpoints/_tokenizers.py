@@ -12,7 +12,7 @@ from transformers import BertTokenizer, CLIPTokenizer
 from tuwen_build.checkpoints._checkpoint import Tokenization
 from tuwen_build.checkpoints._json import load_json
 from tuwen_build.checkpoints._tokenizer_json import read_byte_pairs, read_wordpiece
-from tuwen_build.checkpoints._vocabulary import as_json, as_lines, as_published, read_lines
+from tuwen_build.checkpoints._vocabulary import as_json, as_lines, as_published, vocabulary_lines
 from tuwen_build.errors import CheckpointError
 
 __all__ = ["chinese_clip_tokenization", "clip_tokenization", "reference_tokenizer", "taiyi_tokenization"]
@@ -87,7 +87,7 @@ def clip_tokenization(folder: Path, vocabulary_size: int, positions: int) -> Tok
         vocabulary = load_json(files["vocab.json"])
         assets = {
             "vocab.json": files["vocab.json"].read_bytes(),
-            "merges.txt": as_lines(read_lines(files["merges.txt"])),
+            "merges.txt": as_lines(vocabulary_lines(files["merges.txt"])),
         }
     origin = next(iter(files.values()))
     if len(vocabulary) != vocabulary_size:
@@ -128,7 +128,7 @@ def _wordpiece(
         path, tokens = saved, as_published(read_wordpiece(saved, lowercase=lowercase, word_lengths=word_lengths))
     else:
         _check_present(path)
-        tokens = read_lines(path)
+        tokens = vocabulary_lines(path)
     if len(tokens) != size:
         raise CheckpointError(f"{path} has {len(tokens)} tokens, the weights and config.json have {size}")
     if missing := {"[PAD]", "[UNK]", "[CLS]", "[SEP]"} - set(tokens):

@@ -14,11 +14,11 @@ from tuwen_build.checkpoints._folders import check_no_pointer
 from tuwen_build.errors import CheckpointError
 from tuwen_build.samples import vocabulary as published_vocabulary
 
-__all__ = ["as_json", "as_lines", "as_published", "read_lines"]
+__all__ = ["as_json", "as_lines", "as_published", "vocabulary_lines"]
 
 
-def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file in UTF-8, without empty lines at its end.
+def vocabulary_lines(path: Path) -> list[str]:
+    """Return the lines of ``vocab.txt`` or ``merges.txt``, with the white space that is part of a token.
 
     Raises:
         CheckpointError: the file is not UTF-8.
@@ -48,5 +48,5 @@ def as_published(tokens: list[str]) -> list[str]:
     The `tokenizers` library strips white space when it reads ``vocab.txt``, of which the published file has two tokens.
     The server strips it too, so both spellings give the same ids and must give the same fingerprint.
     """
-    published = read_lines(published_vocabulary())
+    published = vocabulary_lines(published_vocabulary())
     return published if tokens == [token.strip() for token in published] else tokens

@@ -101,12 +101,12 @@ class ServerOptions:
     @property
     def reachable_host(self) -> str:
         """An address of this machine at which the server answers gRPC and metrics requests."""
-        return _LOOPBACK if self.host in _EVERY_ADDRESS else self.host
+        return _reachable(self.host)
 
     @property
     def reachable_http_host(self) -> str:
         """An address of this machine at which the server answers HTTP requests."""
-        return _LOOPBACK if self.http_host in _EVERY_ADDRESS else self.http_host
+        return _reachable(self.http_host)
 
     @property
     def exposed(self) -> bool:
@@ -138,3 +138,7 @@ class ServerOptions:
             for listener in sockets:
                 listener.close()
         return replace(self, http_port=http, grpc_port=grpc, metrics_port=metrics)
+
+
+def _reachable(address: str) -> str:
+    return _LOOPBACK if address in _EVERY_ADDRESS else address

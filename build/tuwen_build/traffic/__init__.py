@@ -1,4 +1,4 @@
-"""What services are measured with: photographs and queries, and callers that send them."""
+"""The load for measuring a service: photographs and queries, and callers that send them."""
 
 from tuwen_build.traffic._load import Answers, Ask, AsyncAsk, saturate, send_at
 from tuwen_build.traffic._quantiles import latency_quantile

@@ -1,4 +1,4 @@
-"""Weights as training programs save them, and numbers that are none: read alike, or refused with a remedy."""
+"""Weights as training programs save them, and NaN or infinite numbers: read alike, or refused with a remedy."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from tuwen_build.traffic._load import _rate
 
 
 def test_a_service_that_falls_silent_is_slow_in_every_percentile() -> None:
-    """It answers forty requests at once, and all later ones when the time is over."""
+    """The service answers forty requests at once, and all later requests when the measurement is over."""
     numbers = itertools.count()
     over = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""What services are measured with: the work, and those who send it."""
+"""The load for measuring a service: the photographs, the queries and the callers."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class TestCallers:
 
     @pytest.mark.parametrize(("seconds", "batches"), [(0.44, 5), (0.52, 6), (0.61, 7)])
     def test_the_rate_does_not_depend_on_where_in_a_batch_the_time_ends(self, seconds: float, batches: int) -> None:
-        """Eight at a time every 0.1 seconds: one batch more or less would be a fifth of them."""
+        """The service answers eight requests every 0.1 seconds, so one batch more or less is a fifth of all answers."""
         service = Service(callers=8, seconds=0.1)
         answers = saturate(service.ask, concurrency=8, seconds=seconds, warmup=0.05, clock=service.clock.now)
         assert len(answers.latencies) == 8 * batches

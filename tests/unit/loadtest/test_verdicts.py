@@ -118,7 +118,7 @@ class TestVerdict:
 
 class TestCurve:
     def samples(self, capacity: int) -> list[Sample]:
-        """Of a ramp to 80 a second in 80 s, on a service that refuses what it cannot do."""
+        """Return the samples of a ramp to 80 requests a second in 80 s, on a service that refuses the excess."""
         found = []
         for step in range(8):
             rate = 10 * (step + 1)

@@ -143,7 +143,11 @@ class TestQuantile:
 
 class TestRamp:
     def ramp(self, service: Callable[[int, int], Answer]) -> list[Sample]:
-        """Eight steps of eight seconds to 80 requests a second; the service knows the second's rate and its place."""
+        """Return the samples of a ramp to 80 requests a second, in eight steps of eight seconds.
+
+        Args:
+            service: takes the position of a request within its second, and the rate; returns the answer.
+        """
         return [
             Sample("text", BEGIN + 8 * step + number / rate, 0.0, *service(number % rate, rate))
             for step in range(8)
@@ -213,7 +217,7 @@ class TestScenarios:
         assert self.findings("overload", silent) == [False, False]
 
     def test_losses_before_the_trouble_do_not_make_every_answer_normal(self) -> None:
-        """Two in a hundred are lost all the time; answers are slow from the trouble on."""
+        """The service refuses two requests in a hundred all the time, and answers slowly from the trouble on."""
 
         def service(request: Request) -> Answer:
             if request.number % 50 == 0:

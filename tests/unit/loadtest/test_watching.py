@@ -1,4 +1,4 @@
-"""What is watched and disturbed during a load test: machines, processes, and the wire of bad clients."""
+"""The readings of machines and processes during a load test, and the relay that cuts connections of bad clients."""
 
 from __future__ import annotations
 

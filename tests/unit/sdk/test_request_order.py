@@ -102,7 +102,7 @@ def test_a_call_sends_its_next_images_after_the_answer(
 
 
 def test_a_stream_has_as_many_requests_in_flight_as_its_window_holds() -> None:
-    """Nobody waits for a stream; its requests are to meet in the server's batches."""
+    """Several requests of a stream meet in one batch of the server, and no person waits for a single one of them."""
     counting = Counting()
     with Client(transport=counting) as clip:
         assert len(list(clip.stream_images([b"image"] * 80, window=32))) == 80
@@ -111,7 +111,7 @@ def test_a_stream_has_as_many_requests_in_flight_as_its_window_holds() -> None:
 
 @pytest.mark.parametrize("timeout", [0.5, 10.0, 300.0])
 def test_a_request_may_queue_for_half_of_its_timeout(timeout: float) -> None:
-    """What waited longer is refused, so that the server computes nothing that comes too late."""
+    """The server refuses a request that waited longer, so that it computes no answer that comes too late."""
     message = encode_request(InferRequest("text_embedding", "text", (b"cat",), ("embedding",)), timeout)
     assert message.parameters["timeout"].int64_param == timeout / 2 * 1e6
 

@@ -77,7 +77,7 @@ class TestUnseen:
         assert collection.add(tmp_path / "a.tar").added == 3 == collection.count()
 
     def test_a_row_that_lost_its_bytes_is_removed(self, collection: Collection) -> None:
-        """It has been seen: what the collection shows is no longer true."""
+        """The changed file was looked at, so the collection would show a picture that no longer exists."""
         for value, removed in ((picture(1), 0), (None, 1)):
             source = Source("mine", lambda value=value: iter([held("a", value, {}), held("b", picture(2), {})]))
             assert collection.add(source).removed == removed
@@ -105,7 +105,7 @@ class TestEmptied:
             pass
         assert failed(collection.add(tmp_path / "a.tar")) == [(str(tmp_path / "a.tar"), "emptied")]
 
-    def test_a_source_that_never_had_pictures_is_no_failure(self, collection: Collection, tmp_path: Path) -> None:
+    def test_a_source_that_never_had_pictures_is_not_a_failure(self, collection: Collection, tmp_path: Path) -> None:
         assert collection.add(tmp_path).failures == []
 
 

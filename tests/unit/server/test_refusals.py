@@ -1,4 +1,4 @@
-"""What is not right before a start is named, and no tritonserver is started."""
+"""An error before the start names its cause, and no tritonserver is started."""
 
 from __future__ import annotations
 
