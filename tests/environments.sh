@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install the programs that tests compare with or are judged by, and that pip cannot install beside the project.
 #
-# usage: tests/environments.sh originals | checkov | milvus | prometheus ...
+# usage: tests/environments.sh originals | checkov | milvus | prometheus | chromium ...
 #
 # Each environment is a folder below .cache/tests/environments. A file `.complete` in it holds the hash of the recipe,
 # so an environment whose recipe or Python has changed is made anew.
@@ -38,6 +38,24 @@ prometheus() {
 		{ echo "Prometheus could not be downloaded: tests that need it are skipped" >&2 && return 0; }
 	dpkg -x prometheus_*.deb .
 	rm prometheus_*.deb
+}
+
+# Debian's Chromium, with the libraries that this machine lacks, unpacked beside it and started by a small launcher.
+# Tests that need a browser are skipped where there is no apt.
+chromium() {
+	command -v chromium >/dev/null && return 0
+	command -v apt-get >/dev/null || { echo "no apt: tests that need a browser are skipped" >&2 && return 0; }
+	mkdir -p "$1/archives/partial"
+	download=(apt-get install --yes --quiet --no-install-recommends --download-only
+		-o Debug::NoLocking=1 -o "Dir::Cache::archives=$1/archives" chromium)
+	"${download[@]}" >/dev/null 2>&1 || { apt-get update -q >/dev/null && "${download[@]}" >/dev/null; } ||
+		{ echo "Chromium could not be downloaded: tests that need a browser are skipped" >&2 && return 0; }
+	for archive in "$1"/archives/*.deb; do dpkg -x "$archive" "$1"; done
+	rm -r "$1/archives"
+	local libraries=$1/usr/lib/$(uname -m)-linux-gnu
+	printf '#!/bin/sh\nLD_LIBRARY_PATH=%q exec %q "$@"\n' \
+		"$libraries:$libraries/pulseaudio" "$1/usr/lib/chromium/chromium" >"$1/chromium"
+	chmod +x "$1/chromium"
 }
 
 for name in "$@"; do

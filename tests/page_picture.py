@@ -5,18 +5,18 @@ Run as ``python -m tests.page_picture http://127.0.0.1:8080 build/demo/page.png`
 
 from __future__ import annotations
 
-import shutil
 import sys
 
 from playwright.sync_api import sync_playwright
+
+from tests.support.web_page import chromium
 
 QUERY = "红色的水果"
 
 
 def main(url: str, output: str) -> None:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1100, "height": 640})
         page.goto(f"{url}/?q={QUERY}")
         page.locator(".tile").first.wait_for()

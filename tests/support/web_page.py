@@ -14,15 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.command import TUWEN, started, tuwen, wait_until
-from tests.support.paths import ROOT
+from tests.support.paths import ENVIRONMENTS, ROOT
 from tuwen import Client
 from tuwen_build.server import ServerOptions
 from tuwen_search import Collection
 
-__all__ = ["HTML_NAME", "Page", "get", "served_page"]
+__all__ = ["HTML_NAME", "Page", "chromium", "get", "served_page"]
 
 HTML_NAME = "<img src=x onerror=document.title='owned'>.png"
 """The name of one of the pictures."""
+
+
+def chromium() -> str | None:
+    """Return the path of Chromium: the machine's own or the one of `tests/environments.sh chromium`; None without."""
+    names = ("chromium", "google-chrome", "chromium-browser")
+    return next(filter(None, map(shutil.which, names)), None) or shutil.which(ENVIRONMENTS / "chromium" / "chromium")
 
 
 @dataclass(frozen=True)

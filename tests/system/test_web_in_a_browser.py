@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +12,7 @@ import pytest
 from tests.support.artefacts import Artefacts
 from tests.support.repositories import demo_repository
 from tests.support.servers import SharedServers
-from tests.support.web_page import HTML_NAME, Page, served_page
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+from tests.support.web_page import HTML_NAME, Page, chromium, served_page
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +25,11 @@ def page(servers: SharedServers, artefacts: Artefacts, tmp_path_factory: pytest.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     api = pytest.importorskip("playwright.sync_api", reason="no Playwright")
-    if CHROMIUM is None:
+    program = chromium()
+    if program is None:
         pytest.skip("no Chromium")
     with api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        launched = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield launched
         launched.close()
 
