@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 
-__all__ = ["async_pause", "now", "pause"]
+__all__ = ["async_pause", "now", "pause", "wall"]
 
 
 def now() -> float:
     """Return a time in seconds that never goes back; only differences mean anything."""
     return time.monotonic()
+
+
+def wall() -> float:
+    """Return the seconds since 1970, to be compared with the clock of another process."""
+    return time.time()
 
 
 def pause(seconds: float) -> None:

@@ -16,6 +16,7 @@ import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from tuwen import _clock
 from tuwen._card import ModelCard
 from tuwen._connection import CHANNEL_OPTIONS, Headers, Metadata, Tls, channel_target, checked_headers
 from tuwen._errors import (
@@ -183,6 +184,9 @@ def encode_request(request: InferRequest, timeout: float) -> Any:
     # it. Queues are served in order, so that under overload all that is computed has waited almost that long: were it
     # the whole timeout, every answer would come too late.
     message.parameters["timeout"].int64_param = max(1, int(timeout * _QUEUE_SHARE * 1e6))
+    # For encoders without a queue policy, which see only at their turn how long a request has waited: microseconds
+    # since 1970.
+    message.parameters["sent_at"].int64_param = int(_clock.wall() * 1e6)
     return message
 
 

@@ -17,8 +17,10 @@ from tuwen_build.server import EmbeddedServer, ServerOptions
 
 __all__ = ["OPTIONS", "Gate", "with_gates"]
 
-OPTIONS = replace(ServerOptions.on_free_ports(), check_files=False, cache_mib=0)
-"""Options of a server for such a repository, whose encoders are not those that were built."""
+OPTIONS = replace(ServerOptions.on_free_ports(), check_files=False, cache_mib=0, queue_policies=True)
+"""Options of a server for such a repository, whose encoders are not those that were built.
+
+The queue policies stay, as on NVIDIA's newer servers."""
 
 _PENDING = re.compile(r'^nv_inference_pending_request_count\{[^}]*model="(\w+)"[^}]*\} (\S+)$', re.MULTILINE)
 # A Python model in the place of an encoder. Its vectors depend on the input only, so that answers can be told apart.

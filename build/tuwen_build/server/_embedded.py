@@ -20,6 +20,7 @@ from tuwen_build.server._clock import Clock, SystemClock
 from tuwen_build.server._drain import ModelControl
 from tuwen_build.server._log import LogFollower
 from tuwen_build.server._options import ServerOptions
+from tuwen_build.server._overlay import lay_over
 from tuwen_build.server._runtime import Runtime, find_runtime
 from tuwen_build.server._watch import Watch, accepts, answers
 
@@ -215,12 +216,14 @@ class EmbeddedServer:
         try:
             self._scratch = Path(tempfile.mkdtemp(prefix="tuwen-server-"))
             runtime.assemble_backends(self._scratch)
+            policies = self._options.queue_policies
+            served = self._repository if policies else lay_over(self._repository, self._scratch)
         except OSError as error:
             where = error.filename2 or error.filename or tempfile.gettempdir()
             why = error.strerror or error  # copying a folder fails with a list of errors
             raise ServerStartError(f"cannot write {where}: {why}; TMPDIR names another place") from error
         self._process = subprocess.Popen(
-            [str(runtime.binary), *self._arguments(self._scratch, runtime.wheel / "caches")],
+            [str(runtime.binary), *self._arguments(served, self._scratch, runtime.wheel / "caches")],
             env=runtime.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -233,11 +236,11 @@ class EmbeddedServer:
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         self._log = LogFollower(self._process.stdout, self._options.log_file, self._on_log_line)
 
-    def _arguments(self, backends: Path, caches: Path) -> list[str]:
+    def _arguments(self, repository: Path, backends: Path, caches: Path) -> list[str]:
         options = self._options
         segment = _SEGMENT_MIB * _MIB
         return [
-            f"--model-repository={self._repository}",
+            f"--model-repository={repository}",
             f"--backend-directory={backends}",
             "--disable-auto-complete-config",
             *self._control.arguments(),

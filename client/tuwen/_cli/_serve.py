@@ -34,6 +34,14 @@ def serve(
             help="Allow inference over HTTP, and HTTP on --host. Unsafe: one malformed HTTP request ends this server.",
         ),
     ] = False,
+    queue_policies: Annotated[
+        bool,
+        typer.Option(
+            "--queue-policies",
+            help="Keep the queue policies and priorities of the built repository. Triton 2.51 then lets requests that "
+            "arrive at once wait up to half a second for nothing.",
+        ),
+    ] = False,
     ready_timeout: Annotated[float, typer.Option(min=1, help="Seconds until all models must be loaded.")] = 300.0,
     drain_timeout: Annotated[int, typer.Option(min=0, help="Seconds for requests in flight when stopping.")] = 30,
     restarts: Annotated[
@@ -73,6 +81,7 @@ def serve(
         key=key,
         check_files=check,
         http_inference=http_inference,
+        queue_policies=queue_policies,
         log_file=log_file,
         arguments=tuple(arguments or ()),
     )

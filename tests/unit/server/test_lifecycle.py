@@ -36,7 +36,7 @@ class TestStart:
         assert answers(f"{server.http_url}/v2/health/ready")
 
     def test_passes_options_on_as_arguments(self, make_server: MakeServer, stand_in: StandIn, repository: Path) -> None:
-        server = make_server(drain_timeout=7, cache_mib=3, arguments=("--log-verbose=1",))
+        server = make_server(drain_timeout=7, cache_mib=3, queue_policies=True, arguments=("--log-verbose=1",))
         server.start()
         [arguments] = stand_in.starts()
         ports = [url.rpartition(":")[2] for url in (server.grpc_url, server.http_url)]
@@ -52,6 +52,19 @@ class TestStart:
             "--model-control-mode=explicit",
         } <= set(arguments)
         assert arguments[-1] == "--log-verbose=1"
+
+    def test_serves_a_repository_of_links_that_ends_with_the_server(
+        self, make_server: MakeServer, stand_in: StandIn, repository: Path
+    ) -> None:
+        server = make_server()
+        server.start()
+        [served] = [Path(a.partition("=")[2]) for a in stand_in.starts()[0] if a.startswith("--model-repository=")]
+        assert served != repository
+        assert {path.name for path in served.iterdir()} == {
+            path.parent.name for path in repository.glob("*/config.pbtxt")
+        }
+        server.stop()
+        assert not served.exists()
 
     def test_passes_no_cache_arguments_without_a_cache(self, make_server: MakeServer, stand_in: StandIn) -> None:
         make_server(cache_mib=0).start()

@@ -142,3 +142,100 @@ def test_optimized_execution(backend: ModuleType, tmp_path: Path, parameters: di
 def test_cudnn(backend: ModuleType, tmp_path: Path) -> None:
     load(backend, tmp_path, DISABLE_CUDNN="true")
     assert not torch.backends.cudnn.enabled
+
+
+class Waiting:
+    """A request with the parameters of one that a client sent at the given time.
+
+    Args:
+        sent_at: seconds since 1970; None: the client does not say.
+        timeout: microseconds that the client lets the request wait; 0: the client does not say.
+    """
+
+    def __init__(self, sent_at: float | None, timeout: int = 0) -> None:
+        self._parameters = {} if sent_at is None else {"sent_at": int(sent_at * 1e6)}
+        self._timeout = timeout
+
+    def parameters(self) -> str:
+        return json.dumps(self._parameters) if self._parameters else ""
+
+    def timeout(self) -> int:
+        return self._timeout
+
+
+class Times:
+    """A clock that stands until it is set."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def times() -> Times:
+    return Times(1000.0)
+
+
+def busy(backend: ModuleType, times: Times, *, longest: int = 30_000_000, seconds: float = 20.0) -> Any:
+    """Return the backlog of an instance that computed one batch for so long and now begins the next one."""
+    backlog = backend.Backlog(longest, times)
+    backlog.begin()
+    times.now += seconds
+    backlog.end()
+    backlog.begin()
+    return backlog
+
+
+def test_a_request_that_waited_longer_than_its_timeout_is_refused(backend: ModuleType, times: Times) -> None:
+    backlog = busy(backend, times)
+    assert backlog.refusal(Waiting(1005.0, timeout=14_000_000)) == (
+        "Request timeout expired: the request waited 15.0 seconds, 14.0 were allowed"
+    )
+    assert backlog.refusal(Waiting(1005.0, timeout=16_000_000)) == ""
+
+
+def test_the_longest_waiting_time_of_the_model_bounds_that_of_a_request(backend: ModuleType, times: Times) -> None:
+    backlog = busy(backend, times, longest=10_000_000)
+    assert "10.0 were allowed" in backlog.refusal(Waiting(1005.0, timeout=16_000_000))
+    assert "10.0 were allowed" in backlog.refusal(Waiting(1005.0))
+
+
+def test_a_request_that_does_not_say_when_it_was_sent_is_computed(backend: ModuleType, times: Times) -> None:
+    assert busy(backend, times).refusal(Waiting(None, timeout=1)) == ""
+
+
+def test_a_model_without_a_longest_waiting_time_refuses_nothing(backend: ModuleType, times: Times) -> None:
+    assert busy(backend, times, longest=0).refusal(Waiting(0.0, timeout=1)) == ""
+
+
+def test_an_idle_instance_refuses_nothing_whatever_the_clock_of_the_client_says(
+    backend: ModuleType, times: Times
+) -> None:
+    backlog = backend.Backlog(30_000_000, times)
+    backlog.begin()
+    times.now += 1.0
+    backlog.end()
+    times.now += 1.0
+    backlog.begin()
+    assert backlog.refusal(Waiting(0.0, timeout=1)) == ""
+
+
+def test_a_batch_is_computed_without_the_requests_that_are_refused(
+    backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class TritonError:
+        UNAVAILABLE = "unavailable"
+
+        def __init__(self, message: str, code: str) -> None:
+            self.message, self.code = message, code
+
+    backend.pb_utils.TritonError = TritonError  # type: ignore[attr-defined]
+    model = load(backend, tmp_path)
+    requests = [request(1, 1.0), request(1, 2.0), request(1, 3.0)]
+    reasons = iter(["", "Request timeout expired", ""])
+    monkeypatch.setattr(model._backlog, "refusal", lambda _: next(reasons))
+    first, refused, last = model.execute(requests)
+    assert [first.outputs[0][1].tolist(), last.outputs[0][1].tolist()] == [[[3.0]], [[9.0]]]
+    assert (refused.error.message, refused.error.code) == ("Request timeout expired", "unavailable")

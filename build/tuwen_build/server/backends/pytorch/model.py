@@ -7,12 +7,15 @@ src/pt/model_state.cc, ParseParameters) as far as they mean something here.
 """
 
 import json
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
 import triton_python_backend_utils as pb_utils
+
+_PAUSE = 0.05  # seconds between two batches from which on an instance counts as idle
 
 
 class TritonPythonModel:
@@ -29,11 +32,21 @@ class TritonPythonModel:
         # By forward order, which is the order of the config's inputs: the build step writes both.
         self._inputs = [tensor["name"] for tensor in config["input"]]
         self._output = config["output"][0]["name"]
+        self._backlog = Backlog(int(parameters.get("MAX_WAITING_MICROSECONDS", 0)))
         file_name = config.get("default_model_filename") or "model.pt"
         path = Path(args["model_repository"]) / args["model_version"] / file_name
         self._module = torch.jit.load(str(path), map_location=self._device)
 
     def execute(self, requests):
+        self._backlog.begin()
+        refusals = {index: why for index, request in enumerate(requests) if (why := self._backlog.refusal(request))}
+        answers = iter(self._answers([request for index, request in enumerate(requests) if index not in refusals]))
+        self._backlog.end()
+        return [_refused(refusals[index]) if index in refusals else next(answers) for index in range(len(requests))]
+
+    def _answers(self, requests):
+        if not requests:
+            return []
         batches = [
             [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self._inputs]
             for request in requests
@@ -54,6 +67,49 @@ class TritonPythonModel:
         with self._grad_mode(), self._execution():
             tensors = [torch.from_numpy(array).to(self._device) for array in inputs]
             return self._module(*tensors).cpu().numpy()
+
+
+class Backlog:
+    """Tells which requests have waited too long for their turn, where Triton's queues have no policy.
+
+    A request may wait for its own `timeout`, and for `longest` at most. Its age counts from the parameter `sent_at`, in
+    microseconds since 1970 by the client's clock. A request without the parameter is never refused. Because two clocks
+    may differ, the age is counted only as far back as this instance has been busy: an idle instance refuses nothing.
+
+    Args:
+        longest: microseconds; 0: no request is refused.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, longest, clock=time.time):
+        self._longest = longest
+        self._clock = clock
+        self._now = self._busy_since = self._ended = float("-inf")
+
+    def begin(self):
+        """Note the start of a batch."""
+        self._now = self._clock()
+        if self._now - self._ended > _PAUSE:
+            self._busy_since = self._now
+
+    def end(self):
+        """Note the end of a batch."""
+        self._ended = self._clock()
+
+    def refusal(self, request):
+        """Return why the request is refused; an empty string: the request is computed."""
+        sent_at = json.loads(request.parameters() or "{}").get("sent_at") if self._longest else None
+        if sent_at is None:
+            return ""
+        waited = self._now - max(int(sent_at) / 1e6, self._busy_since)
+        allowed = min(request.timeout() or self._longest, self._longest) / 1e6
+        if waited <= allowed:
+            return ""
+        return f"Request timeout expired: the request waited {waited:.1f} seconds, {allowed:.1f} were allowed"
+
+
+def _refused(message):
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.UNAVAILABLE))
 
 
 def _failure(message):
