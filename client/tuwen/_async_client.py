@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Container, Coroutine, Hashable, Iterable
 from contextlib import aclosing
 from types import TracebackType
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import _calls, _clock
-from tuwen._async_streams import Sent, in_order
+from tuwen._async_streams import Sent, cancelled, in_order
 from tuwen._base import BaseClient
 from tuwen._card import ModelCard
 from tuwen._connection import AsyncHeaders, Tls
@@ -23,6 +24,7 @@ from tuwen._fetching import HttpFetcher
 from tuwen._grpc_aio import AsyncGrpcTransport
 from tuwen._images import ImageInput
 from tuwen._items import check_stream
+from tuwen._pace import Pace
 from tuwen._profile import Profile
 from tuwen._progress import progress_bar
 from tuwen._requests import EmbeddingBatch, InferResponse, naming, parse
@@ -84,6 +86,7 @@ class AsyncClient(BaseClient):
         fetcher: HttpFetcher | None = None,
         expected_fingerprint: str | None = None,
         tracing: bool = False,
+        remembered_texts: int = 4096,
         transport: AsyncTransport | None = None,
     ) -> None:
         super().__init__(
@@ -95,35 +98,36 @@ class AsyncClient(BaseClient):
             fetcher=fetcher,
             expected_fingerprint=expected_fingerprint,
             tracing=tracing,
+            remembered_texts=remembered_texts,
         )
         self._transport = transport or AsyncGrpcTransport(url, tls=tls, headers=headers, tracing=self._tracing)
 
     async def embed_images(self, images: Iterable[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed images into float32 (n, D), one unit vector each; see `Client.embed_images`."""
         deadline = self._deadline(timeout)
-        return await self._run(_calls.embed("image", images, self._routes.within(deadline)), deadline)
+        return await self._run(_calls.embed("image", images, self._routes.within(deadline), self._texts), deadline)
 
     async def embed_texts(self, texts: Iterable[str], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed texts into float32 (n, D), one unit vector each; see `Client.embed_texts`."""
-        return await self._run(_calls.embed("text", texts, self._routes), self._deadline(timeout))
+        return await self._run(_calls.embed("text", texts, self._routes, self._texts), self._deadline(timeout))
 
     async def try_embed_images(
         self, images: Iterable[ImageInput], *, timeout: float | None = None
     ) -> list[ItemOutcome]:
         """Embed images, and get an outcome for each; see `Client.try_embed_images`."""
         deadline = self._deadline(timeout)
-        return await self._run(_calls.attempt("image", images, self._routes.within(deadline)), deadline)
+        return await self._run(_calls.attempt("image", images, self._routes.within(deadline), self._texts), deadline)
 
     async def try_embed_texts(self, texts: Iterable[str], *, timeout: float | None = None) -> list[ItemOutcome]:
         """Embed texts, and get an outcome for each; see `Client.try_embed_texts`."""
-        return await self._run(_calls.attempt("text", texts, self._routes), self._deadline(timeout))
+        return await self._run(_calls.attempt("text", texts, self._routes, self._texts), self._deadline(timeout))
 
     async def similarity(
         self, *, images: Iterable[ImageInput], texts: Iterable[str], timeout: float | None = None
     ) -> Similarity:
         """Compare every image with every text; see `Client.similarity`."""
         deadline = self._deadline(timeout)
-        return await self._run(_calls.compare(images, texts, self._routes.within(deadline)), deadline)
+        return await self._run(_calls.compare(images, texts, self._routes.within(deadline), self._texts), deadline)
 
     async def classify(
         self,
@@ -136,7 +140,9 @@ class AsyncClient(BaseClient):
         """Tell which of the labels each image shows; see `Client.classify`."""
         deadline = self._deadline(timeout)
         routes = self._routes.within(deadline)
-        return await self._run(_calls.classify(images, labels, templates, self._labels, routes), deadline)
+        return await self._run(
+            _calls.classify(images, labels, templates, routes, cache=self._labels, known_texts=self._texts), deadline
+        )
 
     def stream_images(
         self,
@@ -185,6 +191,7 @@ class AsyncClient(BaseClient):
 
     async def close(self) -> None:
         """Close the connection. Idempotent."""
+        self._texts.forget()
         await self._transport.close()
         self._routes.close()
 
@@ -222,11 +229,25 @@ class AsyncClient(BaseClient):
         return await self._retrying(lambda: question(deadline.remaining()), deadline, self._retry_budget)
 
     async def _infer(self, wanted: _calls.Infer, deadline: Deadline) -> _calls.Answers:
-        """The responses in order, one after the other."""
+        """The responses, in order."""
+        pace, budget = wanted.pace, self._retry_budget
+        waiting: deque[tuple[EmbeddingBatch, _Pending | None]] = deque()
         answers: _calls.Answers = []
-        while (batch := await _next(wanted)) is not None:
-            response = await self._infer_one(batch, deadline, self._retry_budget) if batch.positions else None
-            answers.append((batch, response))
+
+        async def finish() -> None:
+            batch, pending = waiting[0]
+            answers.append((batch, await pending if pending is not None else None))
+            waiting.popleft()
+
+        try:
+            while (batch := await _next(wanted)) is not None:
+                while waiting and (pace is None or len(waiting) >= pace.requests):
+                    await finish()
+                waiting.append((batch, self._sent(batch, deadline, budget, pace, len(waiting))))
+            while waiting:
+                await finish()
+        finally:
+            await cancelled(pending for _, pending in waiting)
         return answers
 
     async def _stream(
@@ -243,11 +264,11 @@ class AsyncClient(BaseClient):
         chunker = Chunker(kind, window=window, max_batch_size=card.max_batch_size, skip=skip)
         budget = RetryBudget(self._patience)
 
-        async def send(chunk: Chunk) -> Sent[EmbeddingBatch, InferResponse]:
+        async def send(chunk: Chunk, ahead: int) -> Sent[EmbeddingBatch, InferResponse]:
             deadline = self._deadline(timeout)
             route = self._routes.in_bulk().within(deadline).to(kind, card)
             batch = await asyncio.to_thread(chunk.batch, route) if kind == "image" else chunk.batch(route)
-            return batch, self._sent(batch, deadline, budget)
+            return batch, self._sent(batch, deadline, budget, chunker.pace, ahead)
 
         with progress_bar(items, shown=progress) as bar:
             answers = in_order(items, chunker, window, send)
@@ -257,10 +278,20 @@ class AsyncClient(BaseClient):
                         bar.update()
                         yield outcome
 
-    def _sent(self, batch: EmbeddingBatch, deadline: Deadline, budget: RetryBudget) -> _Pending | None:
+    def _sent(
+        self, batch: EmbeddingBatch, deadline: Deadline, budget: RetryBudget, pace: Pace | None, ahead: int
+    ) -> _Pending | None:
         if not batch.positions:  # a batch of unreadable files only has nothing to send
             return None
-        return asyncio.create_task(self._infer_one(batch, deadline, budget))
+
+        async def infer() -> InferResponse:
+            start = _clock.now()
+            response = await self._infer_one(batch, deadline, budget)
+            if pace is not None:
+                pace.answered(len(batch.positions), _clock.now() - start, ahead + 1)
+            return response
+
+        return asyncio.create_task(infer())
 
     async def _infer_one(self, batch: EmbeddingBatch, deadline: Deadline, budget: RetryBudget) -> InferResponse:
         with naming(batch):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 
+from tuwen._cache import TextCache
 from tuwen._card import ModelCard
 from tuwen._deadline import Deadline
-from tuwen._errors import EmbeddingSpaceError
+from tuwen._errors import EmbeddingSpaceError, InvalidArgumentError
 from tuwen._fetching import HttpFetcher
 from tuwen._retries import RetryBudget, RetryPolicy, patient
 from tuwen._routes import Preprocess, Priority, Routes
@@ -35,8 +36,11 @@ class BaseClient:
         fetcher: HttpFetcher | None,
         expected_fingerprint: str | None,
         tracing: bool,
+        remembered_texts: int,
     ) -> None:
         Deadline(timeout)
+        if remembered_texts < 0:
+            raise InvalidArgumentError(f"remembered_texts is 0 or more, not {remembered_texts}")
         self._url = url
         self._timeout = timeout
         self._routes = Routes(preprocess, fetcher, priority=priority)
@@ -45,6 +49,7 @@ class BaseClient:
         self._card: ModelCard | None = None
         self._accepting = threading.Lock()
         self._labels = LabelCache()
+        self._texts = TextCache(remembered_texts)
         retries = retries or RetryPolicy()
         self._retry_budget, self._patience = RetryBudget(retries), patient(retries)
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tuwen._cache import TextCache
 from tuwen._card import ModelCard
 from tuwen._errors import InvalidArgumentError
 from tuwen._images import ImageInput
 from tuwen._items import as_list, check_some
+from tuwen._pace import Pace
 from tuwen._profile import Profile, profile_of
 from tuwen._requests import (
     EmbeddingBatch,
@@ -78,19 +80,17 @@ class ReadStatistics:
 
 @dataclass(frozen=True)
 class Infer:
-    """Wants the `Answers` to batches, one after the other.
-
-    What arrives while an encoder works waits until the next request of anybody arrives, or half a second, where
-    Triton's queues have a policy (2.51 does not tell its batcher that a model became free; core's newest tests cover
-    it). With eight requests of a call on their way, two texts took half a second.
+    """Wants the `Answers` to batches.
 
     Attributes:
         batches: to be advanced as requests leave, so that few images are in memory at once.
         reads_files: whether advancing it reads files and encodes images.
+        pace: how many requests may be on their way at once; None: one after the other.
     """
 
     batches: Iterator[EmbeddingBatch]
     reads_files: bool
+    pace: Pace | None
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,10 @@ def read_statistics() -> Call[Statistics]:
     return statistics
 
 
-def embed(kind: Kind, items: Items, routes: Routes) -> Call[NDArray[np.float32]]:
-    """Unit vectors, float32 (n, D)."""
+def embed(kind: Kind, items: Items, routes: Routes, texts: TextCache) -> Call[NDArray[np.float32]]:
+    """Unit vectors, float32 (n, D). Those of known texts come from the cache `texts`, as in all calls below."""
     items = as_list(kind, items)
-    card, parsed = yield from _parsed(kind, items, routes)
+    card, parsed = yield from _parsed(kind, items, routes, texts)
     embeddings, truncated = assemble(kind, len(items), card.embedding_dimension, parsed)
     if truncated:
         shown = ", ".join(map(str, truncated[:10])) + (", ..." if len(truncated) > 10 else "")
@@ -132,36 +132,42 @@ def embed(kind: Kind, items: Items, routes: Routes) -> Call[NDArray[np.float32]]
     return embeddings
 
 
-def attempt(kind: Kind, items: Items, routes: Routes) -> Call[list[ItemOutcome]]:
+def attempt(kind: Kind, items: Items, routes: Routes, texts: TextCache) -> Call[list[ItemOutcome]]:
     """An outcome for each item, in order."""
     items = as_list(kind, items)
-    _, parsed = yield from _parsed(kind, items, routes)
+    _, parsed = yield from _parsed(kind, items, routes, texts)
     owner = {position: batch for batch in parsed for position in (*batch.embeddings, *batch.failures)}
     return [outcome(index, key_of(item, index), owner[index]) for index, item in enumerate(items)]
 
 
-def compare(images: Iterable[ImageInput], texts: Iterable[str], routes: Routes) -> Call[Similarity]:
+def compare(images: Iterable[ImageInput], texts: Iterable[str], routes: Routes, known: TextCache) -> Call[Similarity]:
     """Every image with every text."""
     images, texts = check_some("similarity", "image", images), check_some("similarity", "text", texts)
-    image_embeddings = yield from embed("image", images, routes)
-    text_embeddings = yield from embed("text", texts, routes)
+    image_embeddings = yield from embed("image", images, routes, known)
+    text_embeddings = yield from embed("text", texts, routes, known)
     card = yield from read_card()
     return similarity(image_embeddings, text_embeddings, card.logit_scale)
 
 
 def classify(
-    images: Iterable[ImageInput], labels: Iterable[str], templates: Templates, cache: LabelCache, routes: Routes
+    images: Iterable[ImageInput],
+    labels: Iterable[str],
+    templates: Templates,
+    routes: Routes,
+    *,
+    cache: LabelCache,
+    known_texts: TextCache,
 ) -> Call[Classification]:
     """Every image with the mean vector of every label's texts."""
     checked, texts = check_labels(labels), template_texts(templates)
     images = check_some("classify", "image", images)
     known = cache.known(checked, texts)
     if missing := [label for label in checked if label not in known]:
-        vectors = yield from embed("text", label_texts(missing, texts), routes)
+        vectors = yield from embed("text", label_texts(missing, texts), routes, known_texts)
         found = dict(zip(missing, label_embeddings(vectors, len(texts)), strict=True))
         cache.remember(found, texts)
         known |= found
-    image_embeddings = yield from embed("image", images, routes)
+    image_embeddings = yield from embed("image", images, routes, known_texts)
     card = yield from read_card()
     label_vectors = np.stack([known[label] for label in checked])
     return Classification(checked, similarity(image_embeddings, label_vectors, card.logit_scale))
@@ -180,7 +186,7 @@ def profile(images: Iterable[ImageInput], texts: Iterable[str], routes: Routes) 
     for kind, items in kinds:
         building: list[float] = []
         asked = time.perf_counter()
-        wanted = _wanted(kind, items, routes, card)
+        wanted = _wanted(kind, items, routes, card, paced=False)
         answers: Answers = yield replace(wanted, batches=_timed(wanted.batches, building))
         waiting += time.perf_counter() - asked - sum(building)
         parsed = [parse(batch, response, card) for batch, response in answers]
@@ -205,16 +211,50 @@ def _timed(wanted: Iterator[EmbeddingBatch], seconds: list[float]) -> Iterator[E
         yield batch
 
 
-def _wanted(kind: Kind, items: Sequence[ImageInput] | Sequence[str], routes: Routes, card: ModelCard) -> Infer:
+def _wanted(
+    kind: Kind,
+    items: Sequence[ImageInput] | Sequence[str],
+    routes: Routes,
+    card: ModelCard,
+    known: Container[str] = frozenset(),
+    *,
+    paced: bool = True,
+) -> Infer:
     route = routes.to(kind, card)
-    requests = parts(kind, items, card.max_batch_size)
+    pace = Pace(kind, window=len(items) or 1, max_batch_size=card.max_batch_size, measured=False)
+    requests = parts(kind, items, pace.size, known)
     takes_time = route.pool is not None or (kind == "image" and not all(isinstance(item, bytes) for item in items))
-    return Infer((batch_of(route, part) for part in requests), reads_files=takes_time)
+    batches = (batch_of(route, part) for part in requests)
+    return Infer(batches, reads_files=takes_time, pace=pace if paced and len(requests) > 1 else None)
 
 
 def _parsed(
-    kind: Kind, items: Sequence[ImageInput] | Sequence[str], routes: Routes
+    kind: Kind, items: Sequence[ImageInput] | Sequence[str], routes: Routes, texts: TextCache
 ) -> Call[tuple[ModelCard, list[Parsed]]]:
     card = yield from read_card()
-    answers: Answers = yield _wanted(kind, items, routes, card)
-    return card, [parse(batch, response, card) for batch, response in answers]
+    known = texts.known(items) if kind == "text" else {}
+    answers: Answers = yield _wanted(kind, items, routes, card, known)
+    found = [parse(batch, response, card) for batch, response in answers]
+    if kind == "text":
+        _remember(texts, items, found)
+        found.append(_recalled(items, known))
+    return card, found
+
+
+def _recalled(items: Sequence[Any], known: Mapping[str, tuple[NDArray[np.float32], bool]]) -> Parsed:
+    """What is known of the texts of a call, each at its positions."""
+    recalled = [
+        (position, *known[text]) for position, text in enumerate(items) if isinstance(text, str) and text in known
+    ]
+    return Parsed(
+        {position: embedding for position, embedding, _ in recalled},
+        {},
+        frozenset(position for position, _, truncated in recalled if truncated),
+    )
+
+
+def _remember(texts: TextCache, items: Sequence[Any], found: Sequence[Parsed]) -> None:
+    for parsed in found:
+        for position, embedding in parsed.embeddings.items():
+            if position not in parsed.failures:
+                texts.remember(items[position], embedding, truncated=position in parsed.truncated)

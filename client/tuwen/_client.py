@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections import deque
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator
-from itertools import chain
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -59,6 +58,8 @@ class Client(BaseClient):
             the server's. Either way it is held for the client's life.
         tracing: make an OpenTelemetry span of every call and pass its context on, so that the server's spans join the
             application's trace (extra ``tracing``). A stream makes no span; its requests carry the one it is read in.
+        remembered_texts: how many of the texts that calls asked for last keep their embeddings in this client, so that
+            a text that comes again needs no request; 0: no text is remembered. Streams and `profile` always ask.
         transport: another way to a server, such as ``tuwen.testing.FakeTransport`` in tests.
 
     Raises:
@@ -80,6 +81,7 @@ class Client(BaseClient):
         fetcher: HttpFetcher | None = None,
         expected_fingerprint: str | None = None,
         tracing: bool = False,
+        remembered_texts: int = 4096,
         transport: Transport | None = None,
     ) -> None:
         super().__init__(
@@ -91,6 +93,7 @@ class Client(BaseClient):
             fetcher=fetcher,
             expected_fingerprint=expected_fingerprint,
             tracing=tracing,
+            remembered_texts=remembered_texts,
         )
         self._transport = transport or GrpcTransport(url, tls=tls, headers=headers, tracing=self._tracing)
 
@@ -111,7 +114,7 @@ class Client(BaseClient):
             ServerError: the server, or the way to it, failed.
         """
         deadline = self._deadline(timeout)
-        return self._run(_calls.embed("image", images, self._routes.within(deadline)), deadline)
+        return self._run(_calls.embed("image", images, self._routes.within(deadline), self._texts), deadline)
 
     def embed_texts(self, texts: Iterable[str], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed texts. Those longer than the model's context length are cut, with a `TextTruncatedWarning`.
@@ -128,7 +131,7 @@ class Client(BaseClient):
             InvalidArgumentError: a single string, not an iterable, or an element that is not a string.
             ServerError: the server, or the way to it, failed.
         """
-        return self._run(_calls.embed("text", texts, self._routes), self._deadline(timeout))
+        return self._run(_calls.embed("text", texts, self._routes, self._texts), self._deadline(timeout))
 
     def try_embed_images(self, images: Iterable[ImageInput], *, timeout: float | None = None) -> list[ItemOutcome]:
         """Embed images, and get an outcome for each instead of an error for all.
@@ -140,11 +143,11 @@ class Client(BaseClient):
             InvalidArgumentError, ServerError: as `embed_images`.
         """
         deadline = self._deadline(timeout)
-        return self._run(_calls.attempt("image", images, self._routes.within(deadline)), deadline)
+        return self._run(_calls.attempt("image", images, self._routes.within(deadline), self._texts), deadline)
 
     def try_embed_texts(self, texts: Iterable[str], *, timeout: float | None = None) -> list[ItemOutcome]:
         """Embed texts, and get an outcome for each; as `try_embed_images`. ``truncated`` tells those that were cut."""
-        return self._run(_calls.attempt("text", texts, self._routes), self._deadline(timeout))
+        return self._run(_calls.attempt("text", texts, self._routes, self._texts), self._deadline(timeout))
 
     def similarity(
         self, *, images: Iterable[ImageInput], texts: Iterable[str], timeout: float | None = None
@@ -159,7 +162,7 @@ class Client(BaseClient):
             InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
         """
         deadline = self._deadline(timeout)
-        return self._run(_calls.compare(images, texts, self._routes.within(deadline)), deadline)
+        return self._run(_calls.compare(images, texts, self._routes.within(deadline), self._texts), deadline)
 
     def classify(
         self,
@@ -188,7 +191,9 @@ class Client(BaseClient):
         """
         deadline = self._deadline(timeout)
         routes = self._routes.within(deadline)
-        return self._run(_calls.classify(images, labels, templates, self._labels, routes), deadline)
+        return self._run(
+            _calls.classify(images, labels, templates, routes, cache=self._labels, known_texts=self._texts), deadline
+        )
 
     def stream_images(
         self,
@@ -272,6 +277,7 @@ class Client(BaseClient):
         """Close the connection. Idempotent."""
         self._transport.close()
         self._routes.close()
+        self._texts.forget()
 
     def __enter__(self) -> Client:
         return self
@@ -289,7 +295,7 @@ class Client(BaseClient):
                 while True:
                     effect = call.send(answer)
                     if isinstance(effect, _calls.Infer):
-                        answer = [(batch, self._infer(batch, deadline)) for batch in effect.batches]
+                        answer = self._infer(effect, deadline)
                     elif isinstance(effect, _calls.ReadCard):
                         answer = self._card or self._read_card(deadline)
                     elif isinstance(effect, _calls.ReadStatistics):
@@ -321,32 +327,68 @@ class Client(BaseClient):
     ) -> Iterator[ItemOutcome]:
         card = self.model_card(timeout=timeout)
         chunker = Chunker(kind, window=window, max_batch_size=card.max_batch_size, skip=skip)
-        waiting: deque[tuple[Chunk, EmbeddingBatch, PendingResponse | None]] = deque()
+        pace = chunker.pace
+        waiting: deque[tuple[Chunk, EmbeddingBatch, PendingResponse | None, int]] = deque()
         budget = RetryBudget(self._patience)
 
+        def send(chunk: Chunk) -> tuple[Chunk, EmbeddingBatch, PendingResponse | None, int]:
+            deadline = self._deadline(timeout)
+            batch = chunk.batch(self._routes.in_bulk().within(deadline).to(kind, card))
+            return chunk, batch, self._sent(batch, deadline), len(waiting)
+
         def finished() -> Iterator[ItemOutcome]:
-            chunk, batch, pending = waiting[0]
+            chunk, batch, pending, ahead = waiting[0]
             # Retries begin when the result is wanted: a slow consumer must not use up their time.
             response = self._received(batch, pending, self._deadline(timeout), budget)
             waiting.popleft()
+            if pending is not None:
+                pace.answered(len(chunk.keys), pending.seconds(), ahead + 1)
             for outcome in chunk.outcomes(parse(batch, response, card)):
                 bar.update()
                 yield outcome
 
         with progress_bar(items, shown=progress) as bar:
             try:
-                for chunk in chain(chain.from_iterable(map(chunker.add, items)), chunker.rest()):
-                    while waiting and sum(len(ahead.keys) for ahead, *_ in waiting) + len(chunk.keys) > window:
+                for item in items:
+                    # Before a chunk is begun, because answers change the size of the next one.
+                    while not chunker.has_begun and len(waiting) >= pace.requests:
                         yield from finished()
-                    deadline = self._deadline(timeout)
-                    batch = chunk.batch(self._routes.in_bulk().within(deadline).to(kind, card))
-                    waiting.append((chunk, batch, self._sent(batch, deadline)))
+                    for chunk in chunker.add(item):
+                        waiting.append(send(chunk))
+                for chunk in chunker.rest():
+                    waiting.append(send(chunk))
                 while waiting:
                     yield from finished()
             finally:
-                _cancel(pending for _, _, pending in waiting)
+                _cancel(pending for _, _, pending, _ in waiting)
 
-    def _infer(self, batch: EmbeddingBatch, deadline: Deadline) -> InferResponse | None:
+    def _infer(self, wanted: _calls.Infer, deadline: Deadline) -> _calls.Answers:
+        """The responses, in order."""
+        if wanted.pace is None:
+            return [(batch, self._infer_one(batch, deadline)) for batch in wanted.batches]
+        answers: _calls.Answers = []
+        pace = wanted.pace
+        waiting: deque[tuple[EmbeddingBatch, PendingResponse | None, int]] = deque()
+
+        def finish() -> None:
+            batch, pending, ahead = waiting[0]
+            answers.append((batch, self._received(batch, pending, deadline, self._retry_budget)))
+            waiting.popleft()
+            if pending is not None:
+                pace.answered(len(batch.positions), pending.seconds(), ahead + 1)
+
+        try:
+            for batch in wanted.batches:
+                while len(waiting) >= pace.requests:
+                    finish()
+                waiting.append((batch, self._sent(batch, deadline), len(waiting)))
+            while waiting:
+                finish()
+        finally:
+            _cancel(pending for _, pending, _ in waiting)
+        return answers
+
+    def _infer_one(self, batch: EmbeddingBatch, deadline: Deadline) -> InferResponse | None:
         if not batch.positions:
             return None
         return self._finished(batch, self._attempt(batch, deadline), deadline, self._retry_budget)

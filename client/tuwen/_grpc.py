@@ -138,6 +138,9 @@ class _GrpcPending:
     def __init__(self, call: Any, request: InferRequest) -> None:
         self._call = call
         self._request = request
+        self._sent = _clock.now()
+        self._arrived: float | None = None
+        call.add_done_callback(self._arrive)
 
     def result(self) -> InferResponse:
         try:
@@ -149,8 +152,15 @@ class _GrpcPending:
                 "the request was cancelled", model=self._request.model, request_id=self._request.request_id
             ) from error
 
+    def seconds(self) -> float:
+        arrived = self._arrived  # grpc may call back a moment after it has handed out the result
+        return (_clock.now() if arrived is None else arrived) - self._sent
+
     def cancel(self) -> None:
         self._call.cancel()
+
+    def _arrive(self, _: Any) -> None:
+        self._arrived = _clock.now()
 
 
 @contextmanager

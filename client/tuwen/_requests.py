@@ -6,7 +6,7 @@ Nothing here touches a network, so the synchronous client, the asynchronous one 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -27,7 +27,6 @@ from tuwen._images import ImageInput, UnreadableItemError
 from tuwen._routes import Kind, Route
 
 __all__ = [
-    "ITEMS_PER_REQUEST",
     "EmbeddingBatch",
     "InferRequest",
     "InferResponse",
@@ -46,14 +45,6 @@ Tensor: TypeAlias = "NDArray[np.float32] | NDArray[np.bool_] | tuple[bytes, ...]
 
 Part: TypeAlias = list[tuple[tuple[int, ...], Any]]
 """Items of one request, each with its positions in the call or stream."""
-
-# Of a stream, which has several on their way: small ones spread over the server's batches, and Triton joins them again.
-ITEMS_PER_REQUEST: Mapping[Kind, int] = {"image": 8, "text": 32}
-# Of a call, which sends one after the other (see `Infer`): few, since each waits for its turn.
-_ITEMS_SENT_AT_ONCE = 32
-# A request that holds one text is one that Triton's response cache can know. Many texts are bulk work, for which the
-# overhead counts.
-_TEXTS_SENT_ALONE = 8
 
 
 class TextTruncatedWarning(UserWarning):
@@ -124,17 +115,25 @@ class Parsed:
     truncated: frozenset[int]
 
 
-def parts(kind: Kind, items: Sequence[ImageInput] | Sequence[str], max_batch_size: int) -> list[Part]:
-    """A call's items as the requests will hold them. A text that is there more than once is sent once."""
+def parts(
+    kind: Kind, items: Sequence[ImageInput] | Sequence[str], size: int, known: Container[str] = frozenset()
+) -> list[Part]:
+    """A call's items as the requests will hold them.
+
+    Args:
+        kind: of the items. A text that is there more than once is sent once.
+        items: all items of the call.
+        size: the most items of one request.
+        known: texts that are not sent.
+    """
     wanted: Part
-    size = min(_ITEMS_SENT_AT_ONCE, max_batch_size)
     if kind == "text":
         found: dict[Any, list[int]] = {}
         for index, text in enumerate(items):
+            if isinstance(text, str) and text in known:
+                continue
             found.setdefault(text if isinstance(text, str) else (index,), []).append(index)
         wanted = [(tuple(positions), items[positions[0]]) for positions in found.values()]
-        if len(wanted) <= _TEXTS_SENT_ALONE:
-            size = 1
     else:
         wanted = [((index,), item) for index, item in enumerate(items)]
     return [wanted[start : start + size] for start in range(0, len(wanted), size)]

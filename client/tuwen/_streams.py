@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from tuwen._decoded_images import snapshot
 from tuwen._errors import InvalidArgumentError, ItemFailure
-from tuwen._requests import ITEMS_PER_REQUEST, EmbeddingBatch, Parsed, batch_of
+from tuwen._pace import Pace
+from tuwen._requests import EmbeddingBatch, Parsed, batch_of
 from tuwen._routes import Kind, Route
 
 __all__ = ["Chunk", "Chunker", "ItemOutcome", "Keyed", "key_of", "outcome"]
@@ -68,13 +69,14 @@ class Chunk:
 
 
 class Chunker:
-    """Gathers items into chunks.
+    """Gathers items into chunks of the size that the pace asks for.
 
     Args:
         window: the most items on their way at once.
         skip: keys of items to leave out, such as those that an earlier run has done.
 
     Attributes:
+        pace: how large chunks are, and how many are sent at once.
         taken: how many items were not skipped.
 
     Raises:
@@ -84,11 +86,16 @@ class Chunker:
     def __init__(self, kind: Kind, *, window: int, max_batch_size: int, skip: Container[Hashable]) -> None:
         if window < 1:
             raise InvalidArgumentError(f"a window holds at least one item, not {window}")
-        self._size = min(ITEMS_PER_REQUEST[kind], max_batch_size, window)
+        self.pace = Pace(kind, window=window, max_batch_size=max_batch_size, measured=True)
         self._skip = skip
         self.taken = 0
         self._count = 0
         self._gathered: list[tuple[int, Hashable, Any]] = []
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether items were gathered for the next chunk."""
+        return bool(self._gathered)
 
     def add(self, item: Any) -> Iterator[Chunk]:
         """Take the next item of the stream; gives a chunk when one is full."""
@@ -97,7 +104,7 @@ class Chunker:
             self._gathered.append((self._count, key, snapshot(value)))
             self.taken += 1
         self._count += 1
-        if len(self._gathered) == self._size:
+        if len(self._gathered) >= self.pace.size:
             yield from self.rest()
 
     def rest(self) -> Iterator[Chunk]:

@@ -21,6 +21,9 @@ class PendingResponse(Protocol):
             ServerError: the kind that the status of the server or of the connection stands for.
         """
 
+    def seconds(self) -> float:
+        """How long the response took to arrive, counted from sending the request; to be asked after `result`."""
+
     def cancel(self) -> None:
         """Give up on it; harmless when it has arrived."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -11,6 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from tuwen._cache import Cache
 from tuwen._errors import InvalidArgumentError
 from tuwen._items import as_list, check_some
 from tuwen._scores import Similarity
@@ -85,27 +84,16 @@ class LabelCache:
     """Remembers the vectors of the labels used last; safe to share between threads."""
 
     def __init__(self, size: int = 4096) -> None:
-        self._size = size
-        self._vectors: OrderedDict[tuple[str, tuple[str, ...]], NDArray[np.float32]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._cache: Cache[tuple[str, tuple[str, ...]], NDArray[np.float32]] = Cache(size)
 
     def known(self, labels: tuple[str, ...], templates: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
         """The vectors (D,) of those labels that are remembered under these templates."""
-        found = {}
-        with self._lock:
-            for label in labels:
-                if (label, templates) in self._vectors:
-                    self._vectors.move_to_end((label, templates))
-                    found[label] = self._vectors[label, templates]
-        return found
+        known = self._cache.known((label, templates) for label in labels)
+        return {label: vector for (label, _), vector in known.items()}
 
     def remember(self, vectors: Mapping[str, NDArray[np.float32]], templates: tuple[str, ...]) -> None:
         """Keep vectors, and forget those used longest ago when there are too many."""
-        with self._lock:
-            for label, vector in vectors.items():
-                self._vectors[label, templates] = vector
-            while len(self._vectors) > self._size:
-                self._vectors.popitem(last=False)
+        self._cache.remember({(label, templates): vector for label, vector in vectors.items()})
 
 
 def check_labels(labels: Iterable[str]) -> tuple[str, ...]:

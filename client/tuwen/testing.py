@@ -170,6 +170,9 @@ class _Answered:
             raise copy.copy(self._error)  # an error of a server belongs to one request
         return self._response
 
+    def seconds(self) -> float:
+        return 0.0
+
     def cancel(self) -> None:
         return
 

@@ -100,12 +100,12 @@ def test_cancelling_a_call_cancels_its_requests() -> None:
         transport = SlowTransport()
         clip = AsyncClient(transport=transport)
         call = asyncio.create_task(clip.embed_texts([str(number) for number in range(1000)]))
-        await _until(lambda: transport.on_the_way == 1)
+        await _until(lambda: transport.on_the_way == 4)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
         assert transport.on_the_way == 0
-        assert transport.cancelled == transport.most == 1
+        assert transport.cancelled == transport.most == 4
 
     asyncio.run(scenario())
 
@@ -212,19 +212,25 @@ class TestStreams:
 
         asyncio.run(scenario())
 
-    def test_the_window_bounds_what_is_on_its_way_and_closing_cancels_it(self) -> None:
+    def test_the_window_bounds_what_is_on_its_way_and_closing_cancels_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Answers that take no time: requests become as large as they may be, and as many as the window holds.
+        monkeypatch.setattr("tuwen._clock.now", lambda: 0.0)
+
         async def scenario() -> None:
             transport = SlowTransport()
             clip = AsyncClient(transport=transport)
             stream = clip.stream_texts((str(number) for number in range(10**9)), window=96)
-            first = asyncio.ensure_future(anext(stream))
+            transport.may_answer.set()
+            assert [(await anext(stream)).index for _ in range(500)] == list(range(500))
+            transport.may_answer.clear()
+            following = asyncio.ensure_future(_exhaust(stream))
             await _until(lambda: transport.on_the_way == 3)
             for _ in range(100):  # turns of the loop, in which more would be sent
                 await asyncio.sleep(0)
-            transport.may_answer.set()
-            assert (await first).index == 0
-            assert transport.most == 3
-            transport.may_answer.clear()
+            assert transport.on_the_way == transport.most == 3
+            following.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await following
             await stream.aclose()  # type: ignore[attr-defined]
             assert transport.on_the_way == 0
 
@@ -314,3 +320,8 @@ class TestStreams:
             assert len(tasks) == 1
 
         asyncio.run(scenario())
+
+
+async def _exhaust(stream: AsyncIterator[ItemOutcome]) -> None:
+    async for _ in stream:
+        pass

@@ -124,7 +124,7 @@ class TestEventLoops:
                     pass
 
             asyncio.run(clip.embed_texts(["猫"]))
-            for call in (lambda: clip.embed_texts(["猫"]), stream, clip.statistics, clip.is_ready):
+            for call in (lambda: clip.embed_texts(["狗"]), stream, clip.statistics, clip.is_ready):
                 with pytest.raises(EventLoopError, match="make one AsyncClient in each event loop"):
                     asyncio.run(call())
             asyncio.run(clip.close())

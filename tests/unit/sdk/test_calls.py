@@ -28,14 +28,64 @@ def sent(fake: FakeTransport) -> list[list[str]]:
     return [[item.decode() for item in request.items] for request in fake.requests]
 
 
-def test_a_few_texts_go_alone_so_that_a_response_cache_knows_them(make: Make) -> None:
+def test_texts_that_the_client_remembers_are_not_sent(make: Make) -> None:
     fake = FakeTransport()
     with make(fake) as clip:
-        clip.embed_texts(["猫", "狗", "鸟"])
-        assert sorted(sent(fake)) == [["狗"], ["猫"], ["鸟"]]
-        fake.requests.clear()
-        clip.embed_texts([str(number) for number in range(9)])
-        assert [len(items) for items in sent(fake)] == [9]
+        first = clip.embed_texts(["猫", "狗", "鸟"])
+        again = clip.embed_texts(["鸟", "鱼", "猫", "鱼"])
+        assert sent(fake) == [["猫", "狗", "鸟"], ["鱼"]]
+        np.testing.assert_array_equal(again[[0, 2]], first[[2, 0]])
+        np.testing.assert_array_equal(again[1], again[3])
+        assert [outcome.ok for outcome in clip.try_embed_texts(["狗", "鱼"])] == [True, True]
+        clip.similarity(images=[PHOTOS[0]], texts=["猫", "狗"])
+    assert [request.model for request in fake.requests[2:]] == ["image_embedding"]
+
+
+def test_a_remembered_text_that_was_truncated_is_reported_again(make: Make) -> None:
+    with make(FakeTransport()) as clip:
+        for _ in range(2):
+            with pytest.warns(TextTruncatedWarning, match="1 of 2 texts were cut to the model's context length: 1"):
+                clip.embed_texts(["猫", "x" * 60])
+        assert [outcome.truncated for outcome in clip.try_embed_texts(["x" * 60, "猫"])] == [True, False]
+
+
+def test_a_text_that_was_refused_is_sent_again(make: Make) -> None:
+    fake, huge = FakeTransport(), "x" * 300_000
+    with make(fake) as clip:
+        for _ in range(2):
+            assert [outcome.ok for outcome in clip.try_embed_texts([huge])] == [False]
+    assert len(fake.requests) == 2
+
+
+def test_a_call_that_failed_leaves_nothing_behind(make: Make) -> None:
+    fake = FakeTransport(fail_with=InferenceError("broken"), fail_times=1)
+    with make(fake) as clip:
+        with pytest.raises(InferenceError):
+            clip.embed_texts(["猫"])
+        assert clip.embed_texts(["猫"]).shape == (1, 512)
+    assert sent(fake) == [["猫"], ["猫"]]
+
+
+def test_a_client_remembers_as_many_texts_as_it_is_told_to(make: Make) -> None:
+    for size, requests in ((0, [["猫"], ["狗"], ["猫"]]), (1, [["猫"], ["狗"], ["猫"]]), (2, [["猫"], ["狗"]])):
+        fake = FakeTransport()
+        with make(fake, remembered_texts=size) as clip:
+            for text in ("猫", "狗", "猫"):
+                clip.embed_texts([text])
+        assert sent(fake) == requests, size
+    with pytest.raises(InvalidArgumentError, match="remembered_texts is 0 or more, not -1"):
+        make(FakeTransport(), remembered_texts=-1)
+
+
+def test_what_a_caller_does_with_an_embedding_changes_no_remembered_one(make: Make) -> None:
+    with make(FakeTransport()) as clip:
+        first = clip.embed_texts(["猫"])
+        expected = first.copy()
+        first[:] = 0
+        [outcome] = clip.try_embed_texts(["猫"])
+        with pytest.raises(ValueError, match="read-only"):
+            outcome.embedding[:] = 0
+        np.testing.assert_array_equal(clip.embed_texts(["猫"]), expected)
 
 
 def test_a_text_that_is_there_twice_is_computed_once(make: Make) -> None:
@@ -44,7 +94,7 @@ def test_a_text_that_is_there_twice_is_computed_once(make: Make) -> None:
     with make(fake) as clip:
         with pytest.warns(TextTruncatedWarning, match="2 of 6 texts were cut to the model's context length: 4, 5"):
             vectors = clip.embed_texts(texts)
-        assert sorted(sent(fake)) == [["x" * 60], ["狗"], ["猫"]]
+        assert sent(fake) == [["猫", "狗", "x" * 60]]
         np.testing.assert_array_equal(vectors[[0, 2, 3]], vectors[[0, 0, 0]])
         np.testing.assert_array_equal(vectors[1], clip.embed_texts(["狗"])[0])
 
@@ -139,7 +189,7 @@ def test_a_profile_adds_up(make: Make) -> None:
             clip.profile()
         with pytest.raises(InvalidItemsError):
             clip.profile(images=[b""])
-    assert (profile.items, profile.requests) == (13, 2)
+    assert (profile.items, profile.requests) == (13, 3)
     assert profile.total == pytest.approx(sum(seconds for _, seconds in profile.parts))
     assert all(seconds >= 0 for _, seconds in profile.parts)
     assert profile.client > 0

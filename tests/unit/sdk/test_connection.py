@@ -161,7 +161,7 @@ class TestHeaders:
         tokens = iter(range(100))
         with GrpcServer() as server, make(server.url, headers=lambda: {"token": f"t{next(tokens)}"}) as clip:
             clip.embed_texts(["猫"])
-            clip.embed_texts(["猫"])
+            clip.embed_texts(["狗"])
             assert len({call["token"] for call in server.calls}) == 2
 
     def test_an_asynchronous_client_may_await_its_token(self) -> None:

@@ -73,13 +73,12 @@ def test_a_request_says_what_it_holds(items: list[bytes], timeout: float, bulk: 
 
 
 @SOME
-@given(st.dictionaries(st.text(max_size=12), st.text(max_size=12), max_size=4))
+@given(st.dictionaries(st.text(max_size=12), st.text(max_size=12).map("{}s3cret".format), max_size=4))
 def test_headers_are_carried_or_refused_without_their_values(headers: dict[str, str]) -> None:
     try:
         found = checked_headers(headers)
     except InvalidArgumentError as error:
-        for name, value in headers.items():
-            assert len(value) < 4 or value in name or value not in str(error)
+        assert "s3cret" not in str(error)
     else:
         assert dict(found) == {name.lower(): value for name, value in headers.items()}
         for name, value in found:

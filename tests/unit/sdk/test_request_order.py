@@ -1,7 +1,6 @@
 """How many requests are in flight at once, how large they are, how long they may queue, and who goes first.
 
-The causes of short waits on Triton 2.51, whose batcher may sleep for half a second while a model is free: `make bench`
-counts the calls that wait all the same.
+A person waits behind what others have in flight, so that clients keep few requests in flight.
 """
 
 from __future__ import annotations
@@ -52,6 +51,9 @@ class _Pending:
         self._end()
         return self._response
 
+    def seconds(self) -> float:
+        return 0.0
+
     def cancel(self) -> None:
         return
 
@@ -82,31 +84,42 @@ def counted(request: pytest.FixtureRequest) -> tuple[Any, Counting]:
     return Blocking(lambda: AsyncClient(transport=AsyncCounting(counting))), counting
 
 
-@pytest.mark.parametrize(("count", "requests"), [(1, 1), (2, 2), (8, 8), (9, 1), (64, 2)])
-def test_a_call_sends_its_next_texts_after_the_answer(counted: tuple[Any, Counting], count: int, requests: int) -> None:
-    """Otherwise they would wait behind each other for a batcher that nobody wakes."""
+@pytest.mark.parametrize("count", [1, 2, 8, 9, 32])
+def test_up_to_32_texts_of_a_call_are_one_request(counted: tuple[Any, Counting], count: int) -> None:
     client, counting = counted
     with client as clip:
         assert len(clip.embed_texts([f"第{number}句" for number in range(count)])) == count
-    assert counting.in_flight == [1] * requests
+    assert counting.in_flight == [1]
 
 
-@pytest.mark.parametrize(("count", "requests"), [(16, 1), (32, 1), (80, 3)])
-def test_a_call_sends_its_next_images_after_the_answer(
-    counted: tuple[Any, Counting], count: int, requests: int
-) -> None:
+def test_a_call_with_many_items_has_four_requests_in_flight_at_first(counted: tuple[Any, Counting]) -> None:
     client, counting = counted
     with client as clip:
-        assert len(clip.try_embed_images([b"image"] * count)) == count
-    assert counting.in_flight == [1] * requests
+        assert len(clip.try_embed_images([b"image"] * 80)) == 80
+    assert counting.in_flight[:4] == [1, 2, 3, 4]
 
 
-def test_a_stream_has_as_many_requests_in_flight_as_its_window_holds() -> None:
-    """Several requests of a stream meet in one batch of the server, and no person waits for a single one of them."""
+def test_a_profile_sends_one_request_after_the_other(counted: tuple[Any, Counting]) -> None:
+    client, counting = counted
+    with client as clip:
+        clip.profile(texts=[f"第{number}句" for number in range(100)])
+    assert counting.in_flight == [1] * 4
+
+
+def test_a_stream_finds_its_pace_with_small_requests_one_after_the_other() -> None:
     counting = Counting()
     with Client(transport=counting) as clip:
         assert len(list(clip.stream_images([b"image"] * 80, window=32))) == 80
-    assert counting.in_flight == [1, 2, 3, 4, 4, 4, 4, 4, 4, 4]
+    assert [len(request.items) for request in counting.requests] == [2, 4, 8, 8, 8, 8, 8, 8, 8, 8, 8, 2]
+    assert counting.in_flight == [1, 1, 1, 1, 2, 3, 3, 4, 4, 4, 4, 4]
+
+
+def test_a_stream_keeps_to_a_window_that_is_smaller_than_a_request() -> None:
+    counting = Counting()
+    with Client(transport=counting) as clip:
+        assert len(list(clip.stream_images([b"image"] * 9, window=3))) == 9
+    assert max(len(request.items) for request in counting.requests) <= 3
+    assert max(counting.in_flight) <= 3
 
 
 @pytest.mark.parametrize("timeout", [0.5, 10.0, 300.0])
