@@ -43,7 +43,7 @@ prometheus() {
 # Debian's Chromium, with the libraries that this machine lacks, unpacked beside it and started by a small launcher.
 # Tests that need a browser are skipped where there is no apt.
 chromium() {
-	command -v chromium >/dev/null && return 0
+	type -P chromium >/dev/null && return 0 # a program, not this function
 	command -v apt-get >/dev/null || { echo "no apt: tests that need a browser are skipped" >&2 && return 0; }
 	mkdir -p "$1/archives/partial"
 	download=(apt-get install --yes --quiet --no-install-recommends --download-only
