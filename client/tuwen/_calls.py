@@ -21,7 +21,7 @@ from tuwen._card import ModelCard
 from tuwen._errors import InvalidArgumentError
 from tuwen._images import ImageInput
 from tuwen._items import as_list, check_some
-from tuwen._pace import Pace
+from tuwen._pace import ITEMS_PER_REQUEST, Pace
 from tuwen._profile import Profile, profile_of
 from tuwen._requests import (
     EmbeddingBatch,
@@ -100,6 +100,7 @@ class Warn:
     warning: Warning
 
 
+_FULL_REQUESTS = 8  # of a call, on their way at most: 64 images or 256 texts, as in a stream's window
 _STATISTICS_READS = 20  # a server counts a request shortly after it has answered it
 
 Effect: TypeAlias = ReadCard | ReadStatistics | Infer | Warn
@@ -221,7 +222,8 @@ def _wanted(
     paced: bool = True,
 ) -> Infer:
     route = routes.to(kind, card)
-    pace = Pace(kind, window=len(items) or 1, max_batch_size=card.max_batch_size, measured=False)
+    window = _FULL_REQUESTS * ITEMS_PER_REQUEST[kind]
+    pace = Pace(kind, window=window, max_batch_size=card.max_batch_size, measured=False)
     requests = parts(kind, items, pace.size, known)
     takes_time = route.pool is not None or (kind == "image" and not all(isinstance(item, bytes) for item in items))
     batches = (batch_of(route, part) for part in requests)
