@@ -5,16 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
-from tritonclient.utils import InferenceServerException
 
-from tests.support.command import wait_until
 from tuwen import Client, InvalidItemsError
 from tuwen_build.samples import PHOTOGRAPHS, awkward_images, sample
 from tuwen_build.server import EmbeddedServer
@@ -92,44 +87,3 @@ def test_a_profile_counts_items_and_requests_and_has_every_part(client: Client, 
         assert profile.encoder > 0
         assert profile.preprocessing > 0
         assert profile.network > 0
-
-
-class TestResponseCache:
-    """Triton's cache answers a text that comes again, and never with a response that was made for another caller."""
-
-    @staticmethod
-    def hits(client: Client) -> int:
-        return client.statistics()["text_encoder"].cache_hits
-
-    def test_a_text_that_comes_again_is_not_computed_again(self, client: Client) -> None:
-        first = client.embed_texts(["一只会飞的猫"])
-        before = self.hits(client)
-        again = client.embed_texts(["一只会飞的猫", "一只会飞的猫"])
-        np.testing.assert_array_equal(again, first[[0, 0]])
-        wait_until(lambda: self.hits(client) > before)
-        assert self.hits(client) == before + 1
-
-    def test_texts_of_earlier_calls_are_not_computed_again_in_another_order(self, client: Client) -> None:
-        texts = ["红色的伞", "蓝色的船", "绿色的门"]
-        first = {text: client.embed_texts([text])[0] for text in texts}
-        before = self.hits(client)
-        found = client.embed_texts([*reversed(texts), "没有见过的"])
-        for vector, text in zip(found, reversed(texts), strict=False):
-            np.testing.assert_allclose(vector, first[text], atol=1e-6)
-        wait_until(lambda: self.hits(client) >= before + 3)
-
-    def test_an_answer_for_one_caller_is_not_given_to_another(self, server: EmbeddedServer, client: Client) -> None:
-        """Triton's key leaves out which outputs are wanted, and whether refusals are."""
-        with closing(InferenceServerClient(server.grpc_url)) as plain:
-
-            def infer(text: bytes, **options: Any) -> Any:
-                tensor = InferInput("text", [1, 1], "BYTES")
-                tensor.set_data_from_numpy(np.array([[text]], dtype=object))
-                return plain.infer("text_embedding", [tensor], **options)
-
-            infer("只要向量".encode(), outputs=[InferRequestedOutput("embedding")])
-            assert client.embed_texts(["只要向量"]).shape == (1, 64)
-            status = infer(b"\xff", parameters={"per_item_status": True}).as_numpy("status")
-            assert status[0, 0].startswith(b"not_utf8")
-            with pytest.raises(InferenceServerException, match="text 0: not_utf8"):
-                infer(b"\xff")

@@ -47,7 +47,7 @@ def test_concurrent_requests_that_fail_are_answered_and_the_server_lives(
 def test_a_request_of_another_shape_does_not_change_the_answer_to_another_caller(
     server: EmbeddedServer, client: Client
 ) -> None:
-    """The key of Triton's response cache holds the bytes of the inputs without their shapes."""
+    """A server with a response cache of Triton's own would confuse them: its key leaves out the shapes."""
     text = f"一只会飞的猫{uuid.uuid4().hex[:4]}"
     tokens = infer(server.grpc_url, "text_tokenization", text=np.array([[text.encode()]], dtype=object))
     ids, mask = tokens.as_numpy("input_ids"), tokens.as_numpy("attention_mask")

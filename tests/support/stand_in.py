@@ -43,7 +43,7 @@ class StandIn:
         self.folder = folder
         wheel = folder / "pytriton" / "tritonserver"
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
-        for name in ("bin", "backends/python", f"python_backend_stubs/{version}", "caches"):
+        for name in ("bin", "backends/python", f"python_backend_stubs/{version}"):
             (wheel / name).mkdir(parents=True)
         (folder / "pytriton" / "__init__.py").touch()
         (wheel / "python_backend_stubs" / version / "triton_python_backend_stub").touch()

@@ -216,14 +216,19 @@ class EmbeddedServer:
         try:
             self._scratch = Path(tempfile.mkdtemp(prefix="tuwen-server-"))
             runtime.assemble_backends(self._scratch)
-            policies = self._options.queue_policies
-            served = self._repository if policies else lay_over(self._repository, self._scratch)
+            options = self._options
+            served = lay_over(
+                self._repository,
+                self._scratch,
+                queue_policies=options.queue_policies,
+                cache_mib=options.cache_mib,
+            )
         except OSError as error:
             where = error.filename2 or error.filename or tempfile.gettempdir()
             why = error.strerror or error  # copying a folder fails with a list of errors
             raise ServerStartError(f"cannot write {where}: {why}; TMPDIR names another place") from error
         self._process = subprocess.Popen(
-            [str(runtime.binary), *self._arguments(served, self._scratch, runtime.wheel / "caches")],
+            [str(runtime.binary), *self._arguments(served, self._scratch)],
             env=runtime.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -236,7 +241,7 @@ class EmbeddedServer:
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         self._log = LogFollower(self._process.stdout, self._options.log_file, self._on_log_line)
 
-    def _arguments(self, repository: Path, backends: Path, caches: Path) -> list[str]:
+    def _arguments(self, repository: Path, backends: Path) -> list[str]:
         options = self._options
         segment = _SEGMENT_MIB * _MIB
         return [
@@ -250,7 +255,6 @@ class EmbeddedServer:
             f"--grpc-port={options.grpc_port}",
             f"--metrics-address={options.host}",
             f"--metrics-port={options.metrics_port}",
-            *self._cache_arguments(caches),
             f"--exit-timeout-secs={options.drain_timeout}",
             f"--backend-config=python,shm-region-prefix-name={self._segment_prefix}",
             f"--backend-config=python,shm-default-byte-size={segment}",
@@ -258,12 +262,6 @@ class EmbeddedServer:
             "--backend-config=python,stub-timeout-seconds=120",  # importing torch on a slow disk
             *options.arguments,
         ]
-
-    def _cache_arguments(self, folder: Path) -> list[str]:
-        """Triton's local response cache, which the text encoder's config asks for."""
-        if not self._options.cache_mib:
-            return []
-        return [f"--cache-directory={folder}", f"--cache-config=local,size={self._options.cache_mib * _MIB}"]
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None  # noqa: S101 - just launched

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,28 +36,27 @@ class TestStart:
         assert len(clock.pauses) >= 3
         assert answers(f"{server.http_url}/v2/health/ready")
 
-    def test_passes_options_on_as_arguments(self, make_server: MakeServer, stand_in: StandIn, repository: Path) -> None:
-        server = make_server(drain_timeout=7, cache_mib=3, queue_policies=True, arguments=("--log-verbose=1",))
+    def test_passes_options_on_as_arguments(self, make_server: MakeServer, stand_in: StandIn) -> None:
+        server = make_server(drain_timeout=7, arguments=("--log-verbose=1",))
         server.start()
         [arguments] = stand_in.starts()
         ports = [url.rpartition(":")[2] for url in (server.grpc_url, server.http_url)]
         assert {
-            f"--model-repository={repository}",
             "--grpc-address=127.0.0.1",
             f"--grpc-port={ports[0]}",
             "--http-address=127.0.0.1",
             f"--http-port={ports[1]}",
             "--metrics-address=127.0.0.1",
             "--exit-timeout-secs=7",
-            "--cache-config=local,size=3145728",
             "--model-control-mode=explicit",
         } <= set(arguments)
         assert arguments[-1] == "--log-verbose=1"
 
+    @pytest.mark.parametrize("options", [{}, {"queue_policies": True}, {"queue_policies": True, "cache_mib": 0}])
     def test_serves_a_repository_of_links_that_ends_with_the_server(
-        self, make_server: MakeServer, stand_in: StandIn, repository: Path
+        self, make_server: MakeServer, stand_in: StandIn, repository: Path, options: dict[str, Any]
     ) -> None:
-        server = make_server()
+        server = make_server(**options)
         server.start()
         [served] = [Path(a.partition("=")[2]) for a in stand_in.starts()[0] if a.startswith("--model-repository=")]
         assert served != repository
@@ -66,8 +66,9 @@ class TestStart:
         server.stop()
         assert not served.exists()
 
-    def test_passes_no_cache_arguments_without_a_cache(self, make_server: MakeServer, stand_in: StandIn) -> None:
-        make_server(cache_mib=0).start()
+    def test_triton_gets_no_response_cache(self, make_server: MakeServer, stand_in: StandIn) -> None:
+        """It keeps a failed request as a success without outputs."""
+        make_server(cache_mib=64).start()
         assert not [argument for argument in stand_in.starts()[0] if argument.startswith("--cache")]
 
     def test_gives_up_a_server_that_is_not_ready_in_time(

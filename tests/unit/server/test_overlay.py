@@ -10,7 +10,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from tests.support.paths import ROOT
 from tuwen_build.configs import config_path, read_config, write_config
-from tuwen_build.server._overlay import MAX_WAITING, lay_over
+from tuwen_build.server._overlay import CACHE_BYTES, MAX_WAITING, lay_over
 
 MODELS = (
     "image_embedding",
@@ -34,8 +34,14 @@ def repository(tmp_path: Path) -> Path:
     return folder
 
 
-def overlaid(repository: Path, model: str) -> ModelConfig:
-    return read_config(config_path(lay_over(repository, repository.parent / "scratch"), model))
+def overlay(repository: Path, *, queue_policies: bool = False, cache_mib: int = 64) -> Path:
+    scratch = repository.parent / "scratch"
+    return lay_over(repository, scratch, queue_policies=queue_policies, cache_mib=cache_mib)
+
+
+def overlaid(repository: Path, model: str, *, queue_policies: bool = False, cache_mib: int = 64) -> ModelConfig:
+    folder = overlay(repository, queue_policies=queue_policies, cache_mib=cache_mib)
+    return read_config(config_path(folder, model))
 
 
 @pytest.mark.parametrize("model", ["image_preprocessing", "text_encoder", "vision_encoder"])
@@ -51,8 +57,55 @@ def test_an_encoder_learns_how_long_a_request_may_wait(repository: Path, model: 
     assert overlaid(repository, model).parameters[MAX_WAITING].string_value == str(built.default_timeout_microseconds)
 
 
-def test_the_cache_is_off_because_it_would_keep_refusals(repository: Path) -> None:
-    assert not overlaid(repository, "text_encoder").HasField("response_cache")
+@pytest.mark.parametrize("queue_policies", [False, True])
+def test_the_text_encoder_has_a_cache_whatever_the_queues_are(repository: Path, queue_policies: bool) -> None:
+    config = overlaid(repository, "text_encoder", queue_policies=queue_policies, cache_mib=3)
+    assert config.parameters[CACHE_BYTES].string_value == str(3 << 20)
+
+
+def test_a_size_of_zero_leaves_the_cache_out(repository: Path) -> None:
+    assert CACHE_BYTES not in overlaid(repository, "text_encoder", cache_mib=0).parameters
+
+
+def test_the_instances_of_the_text_encoder_share_the_memory_of_the_cache(repository: Path) -> None:
+    path = config_path(repository, "text_encoder")
+    config = read_config(path)
+    config.instance_group[0].count = 4
+    write_config(config, path)
+    assert overlaid(repository, "text_encoder", cache_mib=2).parameters[CACHE_BYTES].string_value == str(1 << 19)
+
+
+@pytest.mark.parametrize("model", sorted({*MODELS} - {"text_encoder"}))
+def test_no_other_model_has_a_cache(repository: Path, model: str) -> None:
+    assert CACHE_BYTES not in overlaid(repository, model).parameters
+
+
+def test_a_text_encoder_under_another_backend_gets_no_parameter_of_ours(repository: Path) -> None:
+    path = config_path(repository, "text_encoder")
+    config = read_config(path)
+    config.backend = "python"
+    write_config(config, path)
+    assert CACHE_BYTES not in overlaid(repository, "text_encoder").parameters
+
+
+@pytest.mark.parametrize("queue_policies", [False, True])
+def test_triton_s_response_cache_is_off_in_a_repository_that_asks_for_it(
+    repository: Path, queue_policies: bool
+) -> None:
+    """It keeps a failed request as a success without outputs."""
+    path = config_path(repository, "text_encoder")
+    config = read_config(path)
+    config.response_cache.enable = True
+    write_config(config, path)
+    assert not overlaid(repository, "text_encoder", queue_policies=queue_policies).HasField("response_cache")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_queue_policies_and_priorities_can_be_kept(repository: Path, model: str) -> None:
+    built = read_config(config_path(repository, model))
+    config = overlaid(repository, model, queue_policies=True)
+    assert config.dynamic_batching == built.dynamic_batching
+    assert MAX_WAITING not in config.parameters
 
 
 def test_a_delay_that_was_tuned_is_kept(repository: Path) -> None:
@@ -64,18 +117,18 @@ def test_a_delay_that_was_tuned_is_kept(repository: Path) -> None:
 
 
 def test_models_without_a_policy_keep_their_configuration(repository: Path) -> None:
+    folder = overlay(repository)
     for model in ("image_embedding", "text_embedding", "text_tokenization"):
-        folder = lay_over(repository, repository.parent / model)
         assert read_config(config_path(folder, model)) == read_config(config_path(repository, model))
 
 
 def test_every_other_file_is_the_built_one(repository: Path) -> None:
-    folder = lay_over(repository, repository.parent / "scratch")
+    folder = overlay(repository)
     assert {path.name for path in folder.iterdir()} == set(MODELS)
     assert (folder / "text_encoder" / "1" / "model.pt").samefile(repository / "text_encoder" / "1" / "model.pt")
 
 
 def test_the_built_repository_stays_as_it_is(repository: Path) -> None:
     before = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
-    lay_over(repository, repository.parent / "scratch")
+    overlay(repository)
     assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == before

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -27,6 +27,37 @@ class Probe(torch.nn.Module):
         return (a - b).sum(dim=1, keepdim=True)
 
 
+class TritonError:
+    """A stand-in for Triton's error of one response."""
+
+    INTERNAL, UNAVAILABLE = "internal", "unavailable"
+
+    def __init__(self, message: str, code: str) -> None:
+        self.message, self.code = message, code
+
+
+class NoMetricsError(Exception):
+    """What Triton raises if a model wants a metric on a server that has no metrics."""
+
+
+class Counter:
+    """A stand-in for Triton's metric family of one counter."""
+
+    COUNTER = 0
+    values: ClassVar[dict[str, float] | None] = {}
+    """By the name of the counter; None: the server has no metrics."""
+
+    def __init__(self, name: str, description: str, kind: int) -> None:
+        if self.values is None:
+            raise NoMetricsError
+        self._name = name
+        self.Metric = lambda **_: self
+
+    def increment(self, by: float) -> None:
+        assert self.values is not None
+        self.values[self._name] = self.values.get(self._name, 0) + by
+
+
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     utilities: Any = ModuleType("triton_python_backend_utils")
@@ -35,7 +66,13 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     utilities.TritonError = SimpleNamespace
     utilities.Logger = SimpleNamespace(log_error=print)
     utilities.get_input_tensor_by_name = lambda request, name: SimpleNamespace(as_numpy=lambda: request[name])
+    utilities.TritonModelException = NoMetricsError
+    utilities.MetricFamily = Counter
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utilities)
+    monkeypatch.syspath_prepend(MODEL.parent)  # as Triton does
+    for sibling in MODEL.parent.glob("*.py"):
+        monkeypatch.delitem(sys.modules, sibling.stem, raising=False)
+    Counter.values = {}
     threads, cudnn = torch.get_num_threads(), torch.backends.cudnn.enabled
     spec = importlib.util.spec_from_file_location("pytorch_backend", MODEL)
     assert spec is not None
@@ -97,12 +134,6 @@ def test_a_failing_batch_fails_its_requests_not_the_server(backend: ModuleType, 
 
 def test_each_request_of_a_failing_batch_has_an_error_object_of_its_own(backend: ModuleType, tmp_path: Path) -> None:
     """Triton 2.51 frees the error of each response, so a shared object ends the server."""
-
-    class TritonError:
-        INTERNAL = "internal"
-
-        def __init__(self, message: str, code: str) -> None:
-            self.message, self.code = message, code
 
     model = load(backend, tmp_path)
     backend.pb_utils.TritonError = TritonError  # type: ignore[attr-defined]
@@ -225,12 +256,6 @@ def test_an_idle_instance_refuses_nothing_whatever_the_clock_of_the_client_says(
 def test_a_batch_is_computed_without_the_requests_that_are_refused(
     backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class TritonError:
-        UNAVAILABLE = "unavailable"
-
-        def __init__(self, message: str, code: str) -> None:
-            self.message, self.code = message, code
-
     backend.pb_utils.TritonError = TritonError  # type: ignore[attr-defined]
     model = load(backend, tmp_path)
     requests = [request(1, 1.0), request(1, 2.0), request(1, 3.0)]
@@ -239,3 +264,73 @@ def test_a_batch_is_computed_without_the_requests_that_are_refused(
     first, refused, last = model.execute(requests)
     assert [first.outputs[0][1].tolist(), last.outputs[0][1].tolist()] == [[[3.0]], [[9.0]]]
     assert (refused.error.message, refused.error.code) == ("Request timeout expired", "unavailable")
+
+
+class TestCache:
+    """The cache that the parameter `CACHE_BYTES` turns on."""
+
+    @pytest.fixture
+    def model(self, backend: ModuleType, tmp_path: Path) -> Any:
+        return load(backend, tmp_path, CACHE_BYTES="100000")
+
+    @pytest.fixture
+    def executions(self, model: Any) -> list[list[float]]:
+        """The values of the rows that were computed, batch by batch."""
+        executions: list[list[float]] = []
+        run = model._run
+        model._run = lambda inputs: executions.append(inputs[0][:, 0].tolist()) or run(inputs)
+        return executions
+
+    def test_a_row_that_comes_again_is_not_computed_again(self, model: Any, executions: list[list[float]]) -> None:
+        first = model.execute([request(1, 1.0)])
+        again = model.execute([request(1, 1.0)])
+        assert executions == [[1.0]]
+        assert [response.outputs[0][1].tolist() for response in first + again] == [[[3.0]], [[3.0]]]
+        assert Counter.values == {"tuwen_text_cache_hits_total": 1, "tuwen_text_cache_misses_total": 1}
+
+    def test_the_unknown_rows_of_all_requests_share_one_execution(
+        self, model: Any, executions: list[list[float]]
+    ) -> None:
+        model.execute([request(1, 1.0)])
+        responses = model.execute([request(2, 2.0), request(1, 1.0), request(1, 3.0)])
+        assert executions == [[1.0], [2.0, 3.0]]
+        sums = [response.outputs[0][1].ravel().tolist() for response in responses]
+        assert sums == [[6.0, 6.0], [3.0], [9.0]]
+
+    def test_a_failure_is_not_kept(self, backend: ModuleType, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        backend.pb_utils.TritonError = TritonError  # type: ignore[attr-defined]
+        with monkeypatch.context() as broken:
+            broken.setattr(model, "_module", fail)
+            (failed,) = model.execute([request(1, 1.0)])
+        (answered,) = model.execute([request(1, 1.0)])
+        assert failed.error.message == "out of memory"
+        assert answered.outputs[0][1].tolist() == [[3.0]]
+
+    def test_a_known_row_is_answered_though_the_rows_beside_it_fail(self, backend: ModuleType, model: Any) -> None:
+        backend.pb_utils.TritonError = TritonError  # type: ignore[attr-defined]
+        model.execute([request(1, 1.0)])
+        model._module = fail
+        known, unknown = model.execute([request(2, 1.0), request(1, 2.0)])
+        assert known.outputs[0][1].tolist() == [[3.0], [3.0]]
+        assert unknown.error.message == "out of memory"
+
+    def test_counts_nothing_on_a_server_without_metrics(self, backend: ModuleType, tmp_path: Path) -> None:
+        Counter.values = None
+        model = load(backend, tmp_path, CACHE_BYTES="100000")
+        (response,) = model.execute([request(1, 1.0)])
+        assert response.outputs[0][1].tolist() == [[3.0]]
+
+
+def fail(*_: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("out of memory")
+
+
+def test_without_the_parameter_every_row_is_computed(backend: ModuleType, tmp_path: Path) -> None:
+    model = load(backend, tmp_path)
+    executions = []
+    run = model._run
+    model._run = lambda inputs: executions.append(len(inputs[0])) or run(inputs)
+    model.execute([request(2, 1.0)])
+    model.execute([request(1, 1.0)])
+    assert executions == [2, 1]
+    assert Counter.values == {}

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import triton_python_backend_utils as pb_utils
+from cache_counters import CacheCounters  # Triton appends this folder to sys.path
+from row_cache import RowCache
 
 _PAUSE = 0.05  # seconds between two batches from which on an instance counts as idle
 
@@ -33,6 +35,8 @@ class TritonPythonModel:
         self._inputs = [tensor["name"] for tensor in config["input"]]
         self._output = config["output"][0]["name"]
         self._backlog = Backlog(int(parameters.get("MAX_WAITING_MICROSECONDS", 0)))
+        size = int(parameters.get("CACHE_BYTES", 0))
+        self._cache = RowCache(size, CacheCounters()) if size else None
         file_name = config.get("default_model_filename") or "model.pt"
         path = Path(args["model_repository"]) / args["model_version"] / file_name
         self._module = torch.jit.load(str(path), map_location=self._device)
@@ -52,16 +56,21 @@ class TritonPythonModel:
             for request in requests
         ]
         try:
-            embeddings = self._run([np.concatenate(tensors) for tensors in zip(*batches)])
-        except Exception as error:  # it concerns the batch, so every request in the batch fails
+            embeddings = self._embeddings([np.concatenate(tensors) for tensors in zip(*batches)])
+        except Exception as error:  # it concerns the batch, so every request in the batch that needs computing fails
             pb_utils.Logger.log_error(str(error))
             # The last line of TorchScript's traceback says what is wrong; the other lines hold paths of this machine.
             message = str(error).strip().rpartition("\n")[2]
-            return [_failure(message) for _ in requests]
+            known = [self._cache.find(batch) if self._cache else None for batch in batches]
+            return [_failure(message) if rows is None else self._response(rows) for rows in known]
         ends = np.cumsum([len(batch[0]) for batch in batches])[:-1]
-        return [
-            pb_utils.InferenceResponse([pb_utils.Tensor(self._output, rows)]) for rows in np.split(embeddings, ends)
-        ]
+        return [self._response(rows) for rows in np.split(embeddings, ends)]
+
+    def _response(self, rows):
+        return pb_utils.InferenceResponse([pb_utils.Tensor(self._output, rows)])
+
+    def _embeddings(self, inputs):
+        return self._cache.rows(inputs, self._run) if self._cache else self._run(inputs)
 
     def _run(self, inputs):
         with self._grad_mode(), self._execution():

@@ -1,0 +1,93 @@
+"""The cache of an encoder: for each row of its inputs, the row that the encoder made of them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["RowCache"]
+
+Array: TypeAlias = NDArray[Any]
+Compute: TypeAlias = Callable[[list[Array]], Array]
+_Key: TypeAlias = tuple[bytes, ...] | int
+
+_OVERHEAD = 450  # bytes of the Python objects around the data of one entry
+
+
+class RowCache:
+    """The rows that were computed last, by the bytes of the rows of all inputs.
+
+    A key holds the bytes themselves, not a hash, so two inputs never share an entry. Only what was computed is kept: a
+    failure leaves no entry. Rows that hold nothing but zeros are neither kept nor joined nor counted, because Triton's
+    warm-up sends them, and a warm-up has to compute all that it sends.
+
+    Args:
+        size: memory for the entries, in bytes. The entries that were unused for longest make room for new ones.
+        count: called for each batch with the number of rows that need no computing and of rows that do.
+    """
+
+    def __init__(self, size: int, count: Callable[[int, int], None]) -> None:
+        self._free = size
+        self._count = count
+        self._entries: OrderedDict[_Key, Array] = OrderedDict()
+
+    def rows(self, inputs: Sequence[Array], compute: Compute) -> Array:
+        """Return the rows of a batch, and compute those that are unknown. Equal rows are computed once.
+
+        Args:
+            inputs: one array for each input, (n, ...) each.
+            compute: gets the unknown rows of the inputs, m at most n, and returns (m, ...).
+
+        Returns:
+            A new array (n, ...).
+        """
+        keys = _keys(inputs)
+        if not keys:
+            return compute(list(inputs))
+        found = {key: row for key in keys if (row := self._recall(key)) is not None}
+        missing: dict[_Key, int] = {}
+        for index, key in enumerate(keys):
+            if key not in found:
+                missing.setdefault(key, index)
+        self._count(len(keys) - len(missing), sum(isinstance(key, tuple) for key in missing))
+        if missing:
+            indices = list(missing.values())
+            for key, row in zip(missing, compute([array[indices] for array in inputs]), strict=True):
+                found[key] = row
+                self._keep(key, row)
+        return np.stack([found[key] for key in keys])
+
+    def find(self, inputs: Sequence[Array]) -> Array | None:
+        """Return the rows of a batch as `rows` does if all of them are known, else None. Counts nothing."""
+        found = [self._recall(key) for key in _keys(inputs)]
+        known = [row for row in found if row is not None]
+        return np.stack(known) if known and len(known) == len(found) else None
+
+    def _recall(self, key: _Key) -> Array | None:
+        row = self._entries.get(key)
+        if row is not None:
+            self._entries.move_to_end(key)
+        return row
+
+    def _keep(self, key: _Key, row: Array) -> None:
+        if not isinstance(key, tuple):
+            return
+        self._entries[key] = row.copy()  # a view would keep its whole batch in memory
+        self._free -= _cost(key, row)
+        while self._free < 0:
+            self._free += _cost(*self._entries.popitem(last=False))
+
+
+def _keys(inputs: Sequence[Array]) -> list[_Key]:
+    """Return the keys of a batch's rows. The key of a row of zeros is its index, which no entry has."""
+    rows = zip(*inputs, strict=True)
+    return [tuple(part.tobytes() for part in row) if any(map(np.any, row)) else n for n, row in enumerate(rows)]
+
+
+def _cost(key: _Key, row: Array) -> int:
+    assert isinstance(key, tuple)  # noqa: S101 - no other key is kept
+    return sum(map(len, key)) + row.nbytes + _OVERHEAD
