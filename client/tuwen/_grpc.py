@@ -248,7 +248,6 @@ def statistics_of(message: Any) -> Statistics:
             failures=inference.fail.count,
             items=model.inference_count,
             executions=model.execution_count,
-            cache_hits=inference.cache_hit.count,
             total_seconds=inference.success.ns / 1e9,
             queue_seconds=inference.queue.ns / 1e9,
             compute_seconds=sum(step.ns for step in compute) / 1e9,

@@ -16,9 +16,8 @@ class ModelStatistics:
     Attributes:
         requests: that were answered; of an ensemble, whole ones.
         failures: requests that were refused or failed.
-        items: images or texts in the requests that were executed; those of cached answers are left out.
+        items: images or texts in the requests that were executed.
         executions: batches that they were executed in.
-        cache_hits: requests answered from Triton's response cache.
         total_seconds: from arrival to answer, over all answered requests.
         queue_seconds: waited in the queue, over all answered requests.
         compute_seconds: in the model, its inputs and outputs included, over all answered requests.
@@ -28,7 +27,6 @@ class ModelStatistics:
     failures: int = 0
     items: int = 0
     executions: int = 0
-    cache_hits: int = 0
     total_seconds: float = 0.0
     queue_seconds: float = 0.0
     compute_seconds: float = 0.0

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tuwen_loadtest._session import Run
 from tuwen_loadtest._summary import Summary
 from tuwen_loadtest._thirds import Thirds
 from tuwen_loadtest._verdict import Finding, Verdict
+from tuwen_loadtest._watch import Reading
 
 __all__ = ["Report", "write_report"]
 
@@ -135,9 +137,7 @@ def _page(report: Report) -> Iterable[str]:
     yield f"<h2>{'The last repetition, second' if len(report.runs) > 1 else 'Second'} by second</h2>"
     yield timeline_picture(last, (report.thirds[-1].begin, report.thirds[-1].end) if report.thirds else None)
     yield "<h2>What the server did in it</h2>"
-    yield from _table(
-        ["model", "requests", "refused or failed", "cache hits", "batch", "queue ms", "compute ms"], _model_rows(last)
-    )
+    yield from _table(["model", "requests", "refused or failed", "batch", "queue ms", "compute ms"], _model_rows(last))
     yield "<p>Before 26.05, Triton counts what an ensemble's step refuses twice for the ensemble.</p>"
     yield "<h2>Machine and versions</h2>"
     yield from _table(["", ""], [[name, value] for name, value in report.machine.items()])
@@ -204,7 +204,8 @@ def _summary_rows(report: Report) -> Iterable[list[str]]:
         )
         for name, attribute, unit, shown in _MACHINE
     ]
-    for name, values, shown in own + machine:
+    cached = ("texts found in its cache", [_cached_share(run.readings) for run, _ in report.runs], "{:.0%}")
+    for name, values, shown in [*own, *machine, cached]:
         if not any(map(math.isnan, values)):
             yield row(name, values, shown)
     if report.curves:
@@ -217,6 +218,18 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else math.nan
 
 
+def _cached_share(readings: Sequence[Reading]) -> float:
+    """Return the share of texts whose vector was in the server's cache; nan where the server does not tell."""
+    hits = _increase([reading.cache_hits for reading in readings])
+    texts = hits + _increase([reading.cache_misses for reading in readings])
+    return hits / texts if texts else math.nan
+
+
+def _increase(counter: Sequence[float]) -> float:
+    """Return by how much a counter grew. A counter that falls was set to 0 by a restart."""
+    return sum((now - before if now >= before else now for before, now in pairwise(counter)), 0.0)
+
+
 def _model_rows(run: Run) -> Iterable[list[str]]:
     for name, counted in sorted(run.models.items()):
         if not counted.requests + counted.failures:
@@ -226,7 +239,6 @@ def _model_rows(run: Run) -> Iterable[list[str]]:
             name,
             f"{counted.requests}",
             f"{counted.failures}",
-            f"{counted.cache_hits}",
             f"{counted.mean_batch_size:.1f}",
             f"{counted.queue_seconds / requests * 1e3:.1f}",
             f"{counted.compute_seconds / requests * 1e3:.1f}",

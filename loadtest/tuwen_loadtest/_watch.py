@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import urllib.request
@@ -30,6 +31,8 @@ class Reading:
         memory_mib: in use, likewise.
         gpu: share of the time that the GPUs are busy, averaged; nan without one.
         gpu_memory_mib: in use on them all; nan without one.
+        cache_hits, cache_misses: number of texts whose vector was in the server's cache, or had to be computed, since
+            the server started; nan where the server does not tell.
     """
 
     time: float
@@ -37,6 +40,8 @@ class Reading:
     memory_mib: float
     gpu: float
     gpu_memory_mib: float
+    cache_hits: float = math.nan
+    cache_misses: float = math.nan
 
 
 @contextmanager
@@ -82,9 +87,18 @@ def _read(urls: Sequence[str]) -> Reading:
 
     def mean(name: str) -> float:
         values = found.get(name)
-        return sum(values) / len(values) if values else float("nan")
+        return sum(values) / len(values) if values else math.nan
+
+    def total(name: str) -> float:
+        return sum(found.get(name, [math.nan]))
 
     memory = mean("nv_cpu_memory_used_bytes") / _MIB
-    gpus = found.get("nv_gpu_memory_used_bytes")
-    gpu_memory = sum(gpus) / _MIB if gpus else float("nan")
-    return Reading(time.time(), mean("nv_cpu_utilization"), memory, mean("nv_gpu_utilization"), gpu_memory)
+    return Reading(
+        time.time(),
+        cpu=mean("nv_cpu_utilization"),
+        memory_mib=memory,
+        gpu=mean("nv_gpu_utilization"),
+        gpu_memory_mib=total("nv_gpu_memory_used_bytes") / _MIB,
+        cache_hits=total("tuwen_text_cache_hits_total"),
+        cache_misses=total("tuwen_text_cache_misses_total"),
+    )

@@ -35,7 +35,7 @@ class Work:
 
     Attributes:
         images: encoded photographs. They come again, since nobody remembers images.
-        texts: queries, none of which is sent twice: Triton would remember its vector.
+        texts: queries, none of which is sent twice: client and server would remember its vector.
     """
 
     def __init__(self, images: Sequence[bytes], texts: Sequence[str]) -> None:

@@ -47,7 +47,7 @@ def serve(
     restarts: Annotated[
         int, typer.Option(min=0, help="How often within ten minutes a server that died is started again.")
     ] = 5,
-    cache_mib: Annotated[int, typer.Option(min=0, help="Memory for vectors of texts that come again. 0: none.")] = 64,
+    cache_mib: Annotated[int, typer.Option(min=0, help="Memory for vectors of the latest texts. 0: none.")] = 64,
     key: Annotated[
         str | None,
         typer.Option(

@@ -76,7 +76,6 @@ def _row(statistics: ModelStatistics, lately: ModelStatistics, over: float) -> d
         "mean_batch_size": statistics.mean_batch_size,
         "queue_ms": statistics.queue_seconds / requests * 1e3,
         "compute_ms": statistics.compute_seconds / requests * 1e3,
-        "cache_hits": statistics.cache_hits,
         "items_per_second": lately.items / over if over else 0.0,
     }
 

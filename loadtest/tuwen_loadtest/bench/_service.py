@@ -46,7 +46,7 @@ class Service:
         return Lone(answers, done.compute_seconds / done.requests)
 
     def cached(self, *, seconds: float) -> Answers:
-        """One caller, with the same text again."""
+        """Measure one caller that sends the same text again, which the server has in its cache."""
         return saturate(lambda: self._clip.embed_texts(["一只猫"]), concurrency=1, seconds=seconds, warmup=seconds / 4)
 
     def saturated(self, kind: str, *, seconds: float, warmup: float) -> Saturated:
@@ -81,5 +81,5 @@ def service(repository: Path, work: Work) -> Iterator[Service]:
     begun = time.perf_counter()
     with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
         start = Start(time.perf_counter() - begun, usage_of(server.pid).memory_mib)
-        with Client(server.grpc_url, timeout=_TIMEOUT, retries=_ONCE) as clip:
+        with Client(server.grpc_url, timeout=_TIMEOUT, retries=_ONCE, remembered_texts=0) as clip:
             yield Service(server, clip, work, start)

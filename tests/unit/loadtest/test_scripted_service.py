@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tuwen_loadtest._samples import Sample
 from tuwen_loadtest._session import Plan, Run
 from tuwen_loadtest._site import Site
 from tuwen_loadtest._users_over_time import users_at
+from tuwen_loadtest._watch import Reading
 from tuwen_loadtest.load_test import Connection, LoadTestOptions, Report, load_test, parse_slo, write_report
 
 
@@ -28,12 +30,14 @@ class Service:
         overloaded: how many requests a second it answers while more are offered.
         lag: how late the load generator sends every request, in seconds.
         generator_cpu: cores that the load generator uses.
+        cache: what the server's counters of hits and misses are during a run, reading by reading.
         plans: every plan that was run, in order.
     """
 
     overloaded: int = 40
     lag: float = 0.0
     generator_cpu: float = 0.5
+    cache: Sequence[tuple[float, float]] = ()
     plans: list[Plan] = field(default_factory=list)
 
     def run(self, plan: Plan, site: Site, trouble: Callable[[], None] | None = None) -> Run:
@@ -41,7 +45,8 @@ class Service:
         self.plans.append(plan)
         samples = list(self._callers(plan) if not plan.open_loop else self._arrivals(plan))
         models = {"text_embedding": ModelStatistics(requests=len(samples))}
-        return Run(plan, samples, models, [], self.generator_cpu, float("nan"), float("nan"))
+        readings = [Reading(1000, *[0.0] * 4, hits, misses) for hits, misses in self.cache]
+        return Run(plan, samples, models, readings, self.generator_cpu, float("nan"), float("nan"))
 
     def _callers(self, plan: Plan) -> Iterator[Sample]:
         for number in range(round(40 * plan.seconds)):
@@ -141,3 +146,23 @@ def test_a_load_generator_that_is_late_or_busy_casts_doubt(judged: Callable[...,
     assert late.startswith("a hundredth of the requests was sent 20 ms late or more")
     [busy] = judged(Service(generator_cpu=0.95), **options).doubts
     assert busy.startswith("the load generator used 0.95 cores and has only one")
+
+
+@pytest.mark.parametrize(
+    ("cache", "row"),
+    [
+        ([(10, 100), (20, 105), (40, 110)], "<td>texts found in its cache</td><td>75%</td>"),
+        ([(10, 100), (40, 110), (20, 50), (30, 50)], "<td>texts found in its cache</td><td>50%</td>"),  # was restarted
+        ([(math.nan, math.nan)] * 2, ""),  # a server that has no such cache
+        ([(10, 100)] * 3, ""),  # no texts were sent
+        ([], ""),
+    ],
+)
+def test_the_report_says_how_many_texts_the_server_s_cache_knew(
+    judged: Callable[..., Report], tmp_path: Path, cache: Sequence[tuple[float, float]], row: str
+) -> None:
+    report = judged(Service(cache=cache), rate=30.0, seconds=20.0, repetitions=1)
+    write_report(report, tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert row in page
+    assert ("found in its cache" in page) == bool(row)

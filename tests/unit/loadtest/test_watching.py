@@ -36,6 +36,12 @@ nv_gpu_utilization{gpu_uuid="GPU-2"} 1.0
 nv_gpu_memory_used_bytes{gpu_uuid="GPU-1"} 1048576
 nv_gpu_memory_used_bytes{gpu_uuid="GPU-2"} 2097152
 """
+    CACHE = """
+# TYPE tuwen_text_cache_hits_total counter
+tuwen_text_cache_hits_total 30
+# TYPE tuwen_text_cache_misses_total counter
+tuwen_text_cache_misses_total 12
+"""
 
     def watched(self, page: str, *, failures: int = 0) -> list[Reading]:
         """Return the readings of a server that fails a few times before it answers."""
@@ -69,6 +75,11 @@ nv_gpu_memory_used_bytes{gpu_uuid="GPU-2"} 2097152
         assert reading.cpu == 0.25
         assert math.isnan(reading.gpu)
         assert math.isnan(reading.gpu_memory_mib)
+
+    def test_a_reading_has_the_counters_of_the_server_s_cache(self) -> None:
+        reading = self.watched(self.PAGE + self.CACHE)[0]
+        assert (reading.cache_hits, reading.cache_misses) == (30, 12)
+        assert math.isnan(self.watched(self.PAGE)[0].cache_hits)
 
     def test_a_server_that_does_not_answer_leaves_a_gap(self) -> None:
         assert self.watched(self.PAGE, failures=3)[0].cpu == 0.25
