@@ -7,8 +7,7 @@
 #   docker build -f docker/server.Dockerfile -t clip:1 --target exported --build-context checkpoint=checkpoint .
 #
 # A repository must be built with a torch no newer than the server's: both images are of one month, and `exported` builds
-# it in the first for the second. Before 26.05 a server stays "ready" when a Python model has died, and its cache leaks
-# (before 25.09).
+# it in the first for the second. Before 26.05 a server stays "ready" when a Python model has died.
 ARG TRITON=nvcr.io/nvidia/tritonserver:26.05-pyt-python-py3
 ARG PYTORCH=nvcr.io/nvidia/pytorch:26.05-py3
 ARG PYTHON=python:3.11-slim-bookworm
@@ -59,7 +58,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --retries=6 \
     CMD ["curl", "--fail", "--silent", "--show-error", "http://localhost:8000/v2/health/ready"]
 ENTRYPOINT ["tritonserver"]
 CMD ["--model-repository=/models", "--model-control-mode=none", "--disable-auto-complete-config", \
-     "--cache-config=local,size=67108864", "--exit-timeout-secs=30", \
+     "--exit-timeout-secs=30", \
      "--backend-config=python,shm-default-byte-size=67108864", \
      "--backend-config=python,shm-growth-byte-size=67108864", \
      "--metrics-config=summary_latencies=true"]

@@ -167,8 +167,8 @@ def test_a_pod_s_own_arguments_start_a_server(repository: Path, tmp_path: Path) 
     arguments = list(container["args"])
     for old, new in places.items():
         arguments = [argument.replace(old, new) for argument in arguments]
-    arguments += [f"--backend-directory={tmp_path / 'backends'}", f"--cache-directory={runtime.wheel / 'caches'}"]
     arguments += [
+        f"--backend-directory={tmp_path / 'backends'}",
         f"--http-port={free.http_port}",
         f"--grpc-port={free.grpc_port}",
         f"--metrics-port={free.metrics_port}",

@@ -33,7 +33,7 @@ pytestmark = [
     pytest.mark.skipif(program("prometheus") is None, reason="Prometheus is not there"),
     pytest.mark.filterwarnings("ignore::tuwen.TextTruncatedWarning"),
 ]
-OPTIONS = replace(gates.OPTIONS, cache_mib=64, arguments=("--metrics-config=summary_latencies=true",))
+OPTIONS = replace(gates.OPTIONS, arguments=("--metrics-config=summary_latencies=true",))
 PATIENCE = 240.0
 
 Ask = Callable[[AsyncClient], Awaitable[object]]
@@ -62,7 +62,8 @@ def asking(server: EmbeddedServer, ask: Ask, *, callers: int = 1, timeout: float
             await asyncio.sleep(0.05)
 
     async def all_of_them() -> None:
-        async with AsyncClient(server.grpc_url, timeout=timeout, retries=RetryPolicy(attempts=1)) as clip:
+        once = RetryPolicy(attempts=1)
+        async with AsyncClient(server.grpc_url, timeout=timeout, retries=once, remembered_texts=0) as clip:
             await asyncio.gather(*(call(clip) for _ in range(callers)))
 
     thread = threading.Thread(target=lambda: asyncio.run(all_of_them()))
@@ -96,20 +97,15 @@ def test_every_cause_has_its_alert_and_every_panel_its_data(
     images = photographs(1, size=(64, 64))
     gate = gates.with_gates(repository, tmp_path)["vision_encoder"]
 
-    def known(clip: AsyncClient) -> Awaitable[object]:
-        return clip.embed_texts([f"第{next(numbers) % 50}只猫"])
-
-    def new(clip: AsyncClient) -> Awaitable[object]:
-        return clip.embed_texts([f"第{next(numbers)}只狗"])
+    def text(clip: AsyncClient) -> Awaitable[object]:
+        return clip.embed_texts([f"第{next(numbers)}只猫"])
 
     with RecordedServer(tmp_path / "repository", OPTIONS) as server:
         prometheus.watch(metrics_address(server))
-        with asking(server, known), asking(server, lambda clip: clip.embed_images(images)):
+        with asking(server, text), asking(server, lambda clip: clip.embed_images(images)):
             wait_until(lambda: scrapes(prometheus) >= 40, seconds=PATIENCE)
             # TuwenSlow is left out, because it would judge how fast this machine is.
             wait_until(lambda: prometheus.firing() <= {"TuwenSlow"}, seconds=PATIENCE)
-        with asking(server, new):
-            wait_for(prometheus, "TuwenCacheCold")
         with asking(server, lambda clip: clip.embed_texts(["长" * 100])):
             wait_for(prometheus, "TuwenTextsCut")
         with asking(server, lambda clip: clip.embed_images([b"no image"])):
@@ -120,7 +116,7 @@ def test_every_cause_has_its_alert_and_every_panel_its_data(
         with asking(server, lambda clip: clip.embed_images(images), callers=50, timeout=1), gate.closed():
             wait_for(prometheus, "TuwenRefusing")
             refusals = panels_without_data(prometheus)
-        with asking(server, known), asking(server, lambda clip: clip.embed_images([images[0], b"no image"])):
+        with asking(server, text), asking(server, lambda clip: clip.embed_images([images[0], b"no image"])):
             wait_until(lambda: not panels_without_data(prometheus) & refusals, seconds=PATIENCE)
         kill_encoder(server)
         with asking(server, lambda clip: clip.embed_images(images)):

@@ -151,7 +151,6 @@ def test_disabled_parts_are_not_rendered() -> None:
         ),
         ({"restricted": {"secret": "key"}}, ['"secretKeyRef": {"name": "key", "key": "key"}']),
         ({"tracing": {"enabled": True, "rate": 7}}, ["mode=opentelemetry", "rate=7"]),
-        ({"server": {"cacheMiB": 3}}, ["--cache-config=local,size=3145728"]),
         ({"server": {"maxConnectionAgeSeconds": 30}}, ["--grpc-max-connection-age=30000"]),
         ({"image": {"digest": f"sha256:{SHA256}"}}, [f"tuwen-server@sha256:{SHA256}"]),
         (VOLUME, ['"claimName": "clip-models", "readOnly": true', '"subPath": "v1"']),
