@@ -32,8 +32,8 @@ def render_config(template: Path, card: ModelCard) -> ModelConfig:
         elif tensor.name == "embedding":
             tensor.dims[:] = [card.embedding_dimension]
         elif tensor.name in ("input_ids", "attention_mask"):
-            # Fixed, because the key of Triton's response cache holds no shapes: with dims of -1 a caller who sends the
-            # tokens of a text as (2, L / 2) would store a wrong answer under the key that the text's own (1, L) has.
+            # Fixed, so that Triton refuses other lengths, 0 among them, with INVALID_ARGUMENT. Triton's response cache,
+            # should an operator turn it on, has a key without shapes: (2, L / 2) would share the entry of (1, L).
             tensor.dims[:] = [card.context_length]
     if card.precision == "int8" and config.backend == "pytorch":  # there are no such kernels for these shapes on a GPU
         config.instance_group[0].kind = ModelInstanceGroup.KIND_CPU

@@ -36,7 +36,8 @@ class ServerOptions:
         ready_timeout: seconds until every model must be loaded and warmed up.
         drain_timeout: seconds that requests in flight get when the server stops.
         silence: seconds without an answer after which a running server is in trouble.
-        cache_mib: memory for the vectors of texts that are asked for again; 0 keeps none.
+        cache_mib: memory in MiB for the vectors of the texts that were asked for last; 0: no vector is kept. The
+            instances of the text encoder share it.
         http_inference: allow inference and metadata over HTTP as well, and let HTTP listen on `host`. Off by default:
             HTTP then listens on loopback and answers health checks alone, because one malformed HTTP request ends
             Triton 2.51 (CVE-2025-23310, NVIDIA security bulletin of August 2025).
