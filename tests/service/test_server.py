@@ -39,6 +39,9 @@ def test_serves_on_loopback_and_leaves_nothing_behind(
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     for name in SETTINGS:
         monkeypatch.delenv(name, raising=False)
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "model.py").write_text("raise RuntimeError('code of the user')\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "experiment")  # the Python models must not import from where the server is started
     lines: list[str] = []
     options = replace(ON_FREE_PORTS, log_file=tmp_path / "server.log")
     with RecordedServer(repository, options, on_log_line=lines.append) as server:
@@ -123,7 +126,7 @@ def test_serve_starts_a_dead_model_again_and_stops_at_sigterm(repository: Path) 
         ready = json.loads(process.stdout.readline())
         first = psutil.Process(ready["pid"])
         arguments = [first.cmdline()]
-        with Client(ready["grpc"], timeout=60, retries=RetryPolicy(attempts=12)) as clip:
+        with Client(ready["grpc"], timeout=60, retries=RetryPolicy(attempts=12), remembered_texts=0) as clip:
             expected = clip.embed_texts(["一只猫"])
             [stub] = [child for child in first.children() if "text_encoder_0_0" in child.cmdline()]
             stub.kill()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import site
 import sys
@@ -23,6 +24,10 @@ __all__ = ["Runtime", "find_runtime"]
 
 _OLDEST_GLIBC = (2, 35)  # the wheel is tagged manylinux_2_35
 _PYTORCH_BACKEND = Path(__file__).parent / "backends" / "pytorch"
+
+_LAUNCHER = """#!/bin/sh
+cd {folder} && exec "$PWD/{name}" "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -55,10 +60,21 @@ class Runtime:
         }
 
     def assemble_backends(self, folder: Path) -> None:
-        """Lay out a backend directory: the wheel's `python` with this interpreter's stub, and our `pytorch`."""
+        """Lay out a backend directory: the wheel's `python` with this interpreter's stub, and our `pytorch`.
+
+        A stub looks for modules in its working directory first. It is started in a folder without modules, because a
+        `model.py` in the folder from which somebody serves a repository would run in the place of ours.
+        """
         python = folder / "python"
         shutil.copytree(self.wheel / "backends" / "python", python, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(_stub(self.wheel), python / "triton_python_backend_stub")
+        stub = _stub(self.wheel)
+        (python / "stub").mkdir()
+        shutil.copy(stub, python / "stub" / stub.name)
+        launcher = python / stub.name
+        launcher.write_text(
+            _LAUNCHER.format(folder=shlex.quote(str(python / "stub")), name=stub.name), encoding="utf-8"
+        )
+        launcher.chmod(0o755)
         shutil.copytree(_PYTORCH_BACKEND, folder / "pytorch", ignore=shutil.ignore_patterns("__pycache__"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+import subprocess
 import sys
 import sysconfig
 from pathlib import Path
@@ -28,6 +29,26 @@ def test_the_backends_are_the_wheel_s_python_and_our_pytorch(tmp_path: Path) -> 
     find_runtime().assemble_backends(tmp_path / "backends")
     assert (tmp_path / "backends" / "python" / "triton_python_backend_stub").is_file()
     assert (tmp_path / "backends" / "pytorch" / "model.py").is_file()
+
+
+def test_a_stub_starts_in_a_folder_without_modules(stand_in: StandIn, tmp_path: Path) -> None:
+    """A stub looks for `model.py` and all that it imports in its working directory first."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    stubs = stand_in.folder / "pytriton" / "tritonserver" / "python_backend_stubs"
+    stub = stubs / version / "triton_python_backend_stub"
+    stub.write_text('#!/bin/sh\necho "$$"\npwd\nfor argument in "$@"; do echo "$argument"; done\n', encoding="utf-8")
+    stub.chmod(0o755)
+    backends, served_from = tmp_path / "it's a folder", tmp_path / "served from"
+    served_from.mkdir()
+    (served_from / "model.py").touch()
+    find_runtime().assemble_backends(backends)
+    command = [backends / "python" / stub.name, "two words", "$HOME"]
+    with subprocess.Popen(command, cwd=served_from, stdout=subprocess.PIPE, text=True) as process:
+        output, _ = process.communicate(timeout=60)
+    pid, folder, *arguments = output.splitlines()
+    assert int(pid) == process.pid, "signals must reach the stub itself"
+    assert list(Path(folder).glob("*.py")) == []
+    assert arguments == ["two words", "$HOME"]
 
 
 @pytest.mark.usefixtures("stand_in")
