@@ -41,7 +41,8 @@ def test_concurrent_requests_that_fail_are_answered_and_the_server_lives(
         messages = set(callers.map(fail, range(300)))
     assert all(message.startswith("[StatusCode.INVALID_ARGUMENT]") for message in messages)
     assert server.trouble() is None
-    np.testing.assert_array_equal(client.embed_texts(["一只猫"]), expected)
+    with Client(server.grpc_url) as another:  # `client` may remember the text
+        np.testing.assert_array_equal(another.embed_texts(["一只猫"]), expected)
 
 
 def test_a_request_of_another_shape_does_not_change_the_answer_to_another_caller(
