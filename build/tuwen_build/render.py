@@ -12,6 +12,8 @@ from tuwen_build.configs import read_config
 
 __all__ = ["render_config", "templates"]
 
+_NAMED_OUTPUT = "embedding."  # followed by the fingerprint; `tuwen` reads it from there
+
 
 def templates() -> Path:
     """The folder `model_repository`: beside this file in an installed package, else at the root of the source."""
@@ -29,7 +31,7 @@ def render_config(template: Path, card: ModelCard) -> ModelConfig:
     for tensor in (*config.input, *config.output):
         if tensor.name == "pixel_values":
             tensor.dims[:] = [3, card.image_size, card.image_size]
-        elif tensor.name == "embedding":
+        elif tensor.name in ("embedding", _NAMED_OUTPUT):
             tensor.dims[:] = [card.embedding_dimension]
         elif tensor.name in ("input_ids", "attention_mask"):
             # Fixed, so that Triton refuses other lengths, 0 among them, with INVALID_ARGUMENT. Triton's response cache,
@@ -38,10 +40,22 @@ def render_config(template: Path, card: ModelCard) -> ModelConfig:
     if card.precision == "int8" and config.backend == "pytorch":  # there are no such kernels for these shapes on a GPU
         config.instance_group[0].kind = ModelInstanceGroup.KIND_CPU
     _render_warmups(config, card)
+    _render_named_outputs(config, card)
     for name, value in card.to_parameters().items():
         if config.platform == "ensemble" or name in config.parameters:
             config.parameters[name].string_value = value
     return config
+
+
+def _render_named_outputs(config: Any, card: ModelCard) -> None:
+    """Append the fingerprint to the name of an output that carries it, and to the step's tensor behind the output."""
+    for tensor in config.output:
+        if tensor.name == _NAMED_OUTPUT:
+            tensor.name += card.fingerprint
+    for step in config.ensemble_scheduling.step:
+        for name, tensor_name in step.output_map.items():
+            if tensor_name == _NAMED_OUTPUT:
+                step.output_map[name] = tensor_name + card.fingerprint
 
 
 def _render_warmups(config: Any, card: ModelCard) -> None:

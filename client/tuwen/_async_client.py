@@ -295,12 +295,9 @@ class AsyncClient(BaseClient):
 
     async def _infer_one(self, batch: EmbeddingBatch, deadline: Deadline, budget: RetryBudget) -> InferResponse:
         with naming(batch):
-            response = await self._retrying(
+            return await self._retrying(
                 lambda: self._transport.infer(batch.request, deadline.remaining()), deadline, budget
             )
-            if not batch.tells_space:
-                await self._read_card(deadline)
-        return response
 
     async def _retrying(
         self, attempt: Callable[[], Coroutine[Any, Any, Result]], deadline: Deadline, budget: RetryBudget

@@ -411,10 +411,7 @@ class Client(BaseClient):
         self, batch: EmbeddingBatch, first: Callable[[], InferResponse], deadline: Deadline, budget: RetryBudget
     ) -> InferResponse:
         with naming(batch):
-            response = self._retrying(first, self._attempt(batch, deadline), deadline, budget)
-            if not batch.tells_space:
-                self._read_card(deadline)
-        return response
+            return self._retrying(first, self._attempt(batch, deadline), deadline, budget)
 
     def _retrying(
         self, first: Callable[[], Result], again: Callable[[], Result], deadline: Deadline, budget: RetryBudget

@@ -271,6 +271,8 @@ def server_error(error: Any, model: str | None = None, request_id: str = "") -> 
     elif code == "NOT_FOUND":
         # Triton says so of a model that it is just unloading, while it stops.
         kind = ServerStoppingError if "no available versions" in message else ModelNotFoundError
+        if kind is ModelNotFoundError and model == "pixel_embedding":
+            message += "; build the repository again with this version of tuwen, or use preprocess='server'"
     elif code == "DEADLINE_EXCEEDED":
         kind = DeadlineExceededError
     elif code == "CANCELLED":  # not by us, who no longer ask then: Triton, while it stops (from 25.05)

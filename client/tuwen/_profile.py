@@ -13,7 +13,7 @@ __all__ = ["Profile", "profile_of"]
 _STEPS: Mapping[str, tuple[str, ...]] = {
     "image_embedding": ("image_preprocessing", "vision_encoder"),
     "text_embedding": ("text_tokenization", "text_encoder"),
-    "vision_encoder": ("vision_encoder",),
+    "pixel_embedding": ("vision_encoder",),
 }
 _ENCODERS = ("vision_encoder", "text_encoder")
 

@@ -27,6 +27,7 @@ from tuwen._images import ImageInput, UnreadableItemError
 from tuwen._routes import Kind, Route
 
 __all__ = [
+    "NAMED_EMBEDDING",
     "EmbeddingBatch",
     "InferRequest",
     "InferResponse",
@@ -46,6 +47,9 @@ Tensor: TypeAlias = "NDArray[np.float32] | NDArray[np.bool_] | tuple[bytes, ...]
 Part: TypeAlias = list[tuple[tuple[int, ...], Any]]
 """Items of one request, each with its positions in the call or stream."""
 
+NAMED_EMBEDDING = "embedding."
+"""How the output's name begins whose rest is the fingerprint, in a model that has no output ``fingerprint``."""
+
 
 class TextTruncatedWarning(UserWarning):
     """Texts longer than the context length were cut; the message says which."""
@@ -57,7 +61,7 @@ class InferRequest:
 
     Attributes:
         items: the values of its one input.
-        outputs: the names of those that are wanted.
+        outputs: the names of the outputs that are requested; empty: all outputs of the model.
         item_shape: of each item, a uint8 tensor; empty: the items are strings, a TYPE_STRING tensor (n, 1).
         bulk: lets requests that are not go before it.
         request_id: shows in the server's log and in errors.
@@ -95,11 +99,6 @@ class EmbeddingBatch:
     def items(self) -> tuple[int, ...]:
         """The positions in the call that the request is for, in order."""
         return tuple(sorted(position for positions in self.positions for position in positions))
-
-    @property
-    def tells_space(self) -> bool:
-        """Whether its response says which embedding space its vectors are of."""
-        return "fingerprint" in self.request.outputs
 
 
 @dataclass(frozen=True)
@@ -174,16 +173,18 @@ def parse(batch: EmbeddingBatch, response: InferResponse | None, card: ModelCard
     """What became of the items of a batch; no response, where all of them failed before they were sent.
 
     Raises:
-        InferenceError: the response does not have the outputs or shapes that the repository promises.
+        InferenceError: the response does not have the outputs or shapes that the repository promises, or does not
+            tell its embedding space.
         EmbeddingSpaceError: its vectors are of another space than the card's.
     """
     failures = {failure.index: failure for failure in batch.failures}
     if response is None:
         return Parsed({}, failures, frozenset())
-    request, outputs = batch.request, response.outputs
-    lengths = {name: len(outputs[name]) for name in request.outputs if name in outputs}
+    request, outputs = batch.request, _with_fingerprint(response.outputs)
+    expected = request.outputs or ("embedding", "fingerprint")
+    lengths = {name: len(outputs[name]) for name in expected if name in outputs}
     embedding = outputs.get("embedding")
-    if not isinstance(embedding, np.ndarray) or lengths != dict.fromkeys(request.outputs, len(batch.positions)):
+    if not isinstance(embedding, np.ndarray) or lengths != dict.fromkeys(expected, len(batch.positions)):
         raise InferenceError(
             f"unexpected outputs for {len(batch.positions)} items: {lengths}",
             model=request.model,
@@ -221,6 +222,15 @@ def assemble(kind: Kind, total: int, dimension: int, parsed: Iterable[Parsed]) -
     if failures:
         raise InvalidItemsError(kind, tuple(failures[position] for position in sorted(failures)), total)
     return embeddings, sorted(truncated)
+
+
+def _with_fingerprint(outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return the outputs with the fingerprint as one of them, also where the name of the embedding carries it."""
+    for name, tensor in outputs.items():
+        if name.startswith(NAMED_EMBEDDING):
+            fingerprint = name.removeprefix(NAMED_EMBEDDING).encode()
+            return {"embedding": tensor, "fingerprint": (fingerprint,) * len(tensor)}
+    return outputs
 
 
 def _strings(outputs: Mapping[str, Tensor], name: str) -> list[str]:

@@ -40,7 +40,7 @@ class Route:
         model: the Triton model that is called.
         input_name: its one input.
         item_shape: of the uint8 tensor of an item; empty: an item is a string of bytes.
-        outputs: what is asked for. Without ``fingerprint`` among them, the answer does not tell its embedding space.
+        outputs: the names of the outputs that are requested; empty: all outputs of the model.
         to_payload: what is sent for an item; raises as `Payload` lists.
         pool: threads that do it for several items at once; None: one after the other.
         bulk: whether its requests let others go before them.
@@ -96,7 +96,7 @@ class Routes:
     """The ways that a client's settings ask for.
 
     Attributes:
-        preprocess: who turns images into pixel values; ``client``: they go straight to the vision encoder.
+        preprocess: who turns images into pixel values; ``client``: the pixels go straight to the vision encoder.
         fetcher: fetches images at web addresses; None: they are refused.
         deadline: until when fetches may take.
         priority: ``bulk``: the server takes these requests when no others wait.
@@ -145,7 +145,8 @@ class Routes:
                 raise UnreadableItemError(str(error).removeprefix(f"{error.reason}: "), error.reason) from error
 
         shape = (3, card.image_size, card.image_size)
-        return Route(kind, "vision_encoder", "pixel_values", ("embedding",), pixels, shape, pool=self._threads.pool())
+        # The name of the model's output tells the embedding space, so the request cannot name the output.
+        return Route(kind, "pixel_embedding", "pixel_values", (), pixels, shape, pool=self._threads.pool())
 
     def close(self) -> None:
         """End the threads."""

@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from tuwen._card import ModelCard
 from tuwen._errors import ClientClosedError, ServerError
-from tuwen._requests import InferRequest, InferResponse, Tensor
+from tuwen._requests import NAMED_EMBEDDING, InferRequest, InferResponse, Tensor
 from tuwen._statistics import ModelStatistics, Statistics
 
 __all__ = ["AsyncFakeTransport", "FakeTransport"]
@@ -118,6 +118,8 @@ class FakeTransport:
             "fingerprint": (self.card.fingerprint.encode(),) * len(request.items),
             "truncated": np.array([[len(item.decode("utf-8", "replace")) > room] for item in request.items]),
         }
+        if not request.outputs:  # a model whose one output is named after the embedding space
+            return InferResponse({NAMED_EMBEDDING + self.card.fingerprint: outputs["embedding"]})
         return InferResponse({name: outputs[name] for name in request.outputs})
 
     def _vector(self, item: bytes) -> NDArray[np.float32]:

@@ -18,7 +18,7 @@ from tuwen_build.server._clock import Clock, SystemClock
 
 __all__ = ["ModelControl"]
 
-_ENSEMBLES = ("image_embedding", "text_embedding")
+_ENSEMBLES = ("image_embedding", "pixel_embedding", "text_embedding")
 _NAME = "tuwen"  # as in the Helm chart: requests carry the key as `triton-grpc-protocol-tuwen`, over HTTP as `tuwen`
 _PROTOCOLS = "model-repository,shared-memory,trace,logging"
 _ALL_OF_HTTP = "inference,metadata,model-config,statistics"  # but for health

@@ -29,6 +29,7 @@ MODELS = {
     "image_preprocessing",
     "vision_encoder",
     "image_embedding",
+    "pixel_embedding",
     "text_tokenization",
     "text_encoder",
     "text_embedding",
@@ -122,6 +123,19 @@ def test_the_output_of_a_step_fits_the_input_of_the_next(models: dict[str, Model
         known |= {step.output_map[tensor.name]: tensor for tensor in model.output if tensor.name in step.output_map}
     for tensor in models[name].output:
         assert (known[tensor.name].data_type, known[tensor.name].dims) == (tensor.data_type, tensor.dims)
+
+
+@pytest.mark.parametrize("rendered", [False, True])
+def test_the_output_of_pixel_embedding_is_named_after_the_embedding_space(rendered: bool) -> None:
+    file = templates() / "pixel_embedding" / "config.pbtxt"
+    config = render_config(file, CARD) if rendered else read_config(file)
+    name = "embedding." + (CARD.fingerprint if rendered else "")
+    [step], [output], [pixels] = config.ensemble_scheduling.step, config.output, config.input
+    assert step.model_name == "vision_encoder"
+    assert dict(step.input_map) == {pixels.name: "pixel_values"}
+    assert dict(step.output_map) == {"embedding": name}
+    assert output.name == name
+    assert list(output.dims) == [CARD.embedding_dimension if rendered else 512]
 
 
 def test_python_models_import_no_more_than_a_server_image_has() -> None:

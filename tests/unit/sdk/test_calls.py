@@ -147,7 +147,7 @@ def test_a_used_up_budget_names_the_items_it_did_not_reach(make: Make) -> None:
     assert caught.value.items == (0,)
 
 
-def test_pixels_go_straight_to_the_encoder(make: Make) -> None:
+def test_pixels_are_sent_to_a_model_whose_answer_tells_the_space(make: Make) -> None:
     fake = FakeTransport()
     with make(fake, preprocess="client") as clip:
         vectors = clip.embed_images(PHOTOS)
@@ -157,7 +157,7 @@ def test_pixels_go_straight_to_the_encoder(make: Make) -> None:
     assert vectors.shape == (4, 512)
     assert [failure.reason for failure in caught.value.failures] == ["empty", "unsupported_format", "corrupt"]
     request = fake.requests[0]
-    assert (request.model, request.input_name, request.item_shape) == ("vision_encoder", "pixel_values", (3, 224, 224))
+    assert (request.model, request.input_name, request.item_shape) == ("pixel_embedding", "pixel_values", (3, 224, 224))
     assert [len(item) for item in request.items] == [3 * 224 * 224] * 4
     assert fake.requests[-1].model == "text_embedding"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.blocking import Make
-from tuwen import EmbeddingSpaceError
+from tuwen import EmbeddingSpaceError, ModelCard
 from tuwen.testing import FakeTransport
 
 IMAGE = np.zeros((4, 4, 3), dtype=np.uint8)
@@ -52,6 +52,35 @@ def test_a_server_that_was_upgraded_is_noticed_by_its_next_answer(make: Make, pr
         for call in calls:
             with pytest.raises(EmbeddingSpaceError):
                 call()
+
+
+class TwoServers(FakeTransport):
+    """Two servers behind one name: cards always come from the first, and answers from the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first = self.card
+        upgraded(self)
+
+    def model_card(self, timeout: float) -> ModelCard:
+        """Return the card of the first server."""
+        super().model_card(timeout)
+        return self._first
+
+
+@pytest.mark.parametrize("preprocess", ["server", "client"])
+def test_an_answer_of_another_server_than_the_card_is_refused(make: Make, preprocess: str) -> None:
+    with make(TwoServers(), preprocess=preprocess) as clip:
+        for call in (
+            lambda: clip.embed_images([IMAGE]),
+            lambda: clip.try_embed_images([IMAGE]),
+            lambda: list(clip.stream_images([IMAGE])),
+            lambda: clip.profile(images=[IMAGE]),
+            lambda: clip.embed_texts(["猫"]),
+        ):
+            with pytest.raises(EmbeddingSpaceError) as caught:
+                call()
+            assert (caught.value.expected, caught.value.found) == ("0" * 32, "f" * 32)
 
 
 def test_an_upgrade_in_the_middle_of_a_stream_ends_it(make: Make) -> None:

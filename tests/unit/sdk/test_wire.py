@@ -110,3 +110,10 @@ def test_every_status_has_its_error(code: str, message: str, kind: type[ServerEr
     assert (error.code, error.model, error.request_id) == (code, "image_embedding", "abc")
     assert error.retryable == issubclass(kind, (ServerUnavailableError, OverloadedError))
     assert (message or code) in str(error)
+
+
+def test_a_repository_of_an_older_version_is_named_as_the_reason() -> None:
+    status = SimpleNamespace(code=lambda: grpc.StatusCode.NOT_FOUND, details=lambda: "unknown model")
+    error = server_error(status, "pixel_embedding")
+    assert type(error) is ModelNotFoundError
+    assert "build the repository again with this version of tuwen, or use preprocess='server'" in str(error)

@@ -83,7 +83,8 @@ def test_stopping_waits_for_the_ensembles_and_then_sends_sigterm(make_server: Ma
     control = Control(stand_in, key=KEY, looks=3)
     with listening(control, server.grpc_url):
         server.stop()
-    assert control.calls == ["unload image_embedding", "unload text_embedding", "index", "index", "index", "index"]
+    unloads = ["unload image_embedding", "unload pixel_embedding", "unload text_embedding"]
+    assert control.calls == [*unloads, "index", "index", "index", "index"]
     assert all(events == ["started"] for _, events in control.asked)
     assert stand_in.events() == ["started", "SIGTERM", "ended"]
 

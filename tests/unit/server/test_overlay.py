@@ -15,6 +15,7 @@ from tuwen_build.server._overlay import CACHE_BYTES, MAX_WAITING, lay_over
 MODELS = (
     "image_embedding",
     "image_preprocessing",
+    "pixel_embedding",
     "text_embedding",
     "text_encoder",
     "text_tokenization",
@@ -118,7 +119,7 @@ def test_a_delay_that_was_tuned_is_kept(repository: Path) -> None:
 
 def test_models_without_a_policy_keep_their_configuration(repository: Path) -> None:
     folder = overlay(repository)
-    for model in ("image_embedding", "text_embedding", "text_tokenization"):
+    for model in ("image_embedding", "pixel_embedding", "text_embedding", "text_tokenization"):
         assert read_config(config_path(folder, model)) == read_config(config_path(repository, model))
 
 
