@@ -2,12 +2,14 @@
 
     python -m tests.faults.fuzz pixels|tokens [libFuzzer's arguments, such as -max_total_time=60]
 
-Starts from, and adds to, ``tests/faults/corpus``, which ``tests/unit/test_corpus.py`` replays without atheris.
+An item that takes more than half a second of one core is a finding, too. A run starts from, and adds to,
+``tests/faults/corpus``, which ``tests/unit/models/test_corpus.py`` replays without atheris.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,11 @@ from tuwen_build.samples import vocabulary
 __all__ = ["CORPUS", "TARGETS"]
 
 CORPUS = Path(__file__).parent / "corpus"
-_REASONS = {"empty", "too_many_bytes", "unsupported_format", "too_many_pixels", "too_many_frames", "corrupt"}
+_REASONS = {
+    *("empty", "too_many_bytes", "unsupported_format", "too_many_pixels"),
+    *("too_many_frames", "too_many_parts", "too_many_scans", "corrupt"),
+}
+_SECONDS_PER_ITEM = 0.5  # of one core, while `check` runs; a good item takes a few milliseconds
 _CONTEXT_LENGTH = 52
 
 
@@ -83,7 +89,10 @@ def main(name: str, arguments: list[str]) -> None:
     atheris.instrument_all()
 
     def one(data: bytes) -> Any:
+        start = time.process_time()
         check(data)
+        seconds = time.process_time() - start
+        assert seconds < _SECONDS_PER_ITEM, f"{len(data)} bytes took {seconds:.2f} s of one core"
 
     (CORPUS / name).mkdir(parents=True, exist_ok=True)
     atheris.Setup([sys.argv[0], str(CORPUS / name), *arguments], one)

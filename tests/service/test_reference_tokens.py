@@ -77,7 +77,7 @@ class TestBytePairs:
         english = next(text for text in TEXTS if text.name == "english")
         for lines in (merges[1:], ['"bpe_simple_vocab_16e6.txt#version: 0.2', *merges[1:], "no token</w>"]):
             rules = byte_pairs.ClipBytePairs(ids, lines)
-            assert rules.token_ids([english.text]) == [list(english.token_ids["clip_bpe"])]
+            assert rules.token_ids([english.text], 77) == [list(english.token_ids["clip_bpe"])]
 
 
 class TestEveryCharacter:

@@ -34,7 +34,7 @@ class TritonPythonModel:
             return int(parameters[name]["string_value"])
 
         self._fingerprint = parameters["fingerprint"]["string_value"]
-        limits = ImageLimits(setting("MAX_IMAGE_BYTES"), setting("MAX_IMAGE_PIXELS"), setting("MAX_IMAGE_FRAMES"))
+        limits = ImageLimits(*(setting(f"MAX_IMAGE_{of}") for of in ("BYTES", "PIXELS", "FRAMES", "PARTS", "SCANS")))
         self._preprocessor = load_preprocessor(Path(__file__).parent, limits)
         self._pool = ThreadPoolExecutor(setting("DECODE_THREADS") or usable_cores())
         self._seconds = Histogram(

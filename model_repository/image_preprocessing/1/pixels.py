@@ -22,10 +22,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-__all__ = ["ImageError", "ImageLimits", "Preprocessor", "load_preprocessor", "upright", "usable_cores"]
+from ._structure import gif_parts, jpeg_parts, png_chunks, tiff_parts
+
+__all__ = [
+    "ImageError",
+    "ImageLimits",
+    "Preprocessor",
+    "check_structure",
+    "load_preprocessor",
+    "upright",
+    "usable_cores",
+]
 
 # Decoders that may see untrusted bytes; everything else that Pillow knows stays shut.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+_COUNTED_FORMATS = ("GIF", "TIFF")  # their frames are counted before the file is opened
 _BYTES_PER_MIB = 1 << 20
 
 # How an image is turned for each EXIF orientation; 1, and any value that EXIF does not define, is not turned.
@@ -45,7 +56,7 @@ class ImageError(ValueError):
 
     Attributes:
         reason: one word for programs and metrics: ``empty``, ``too_many_bytes``, ``unsupported_format``,
-            ``too_many_pixels``, ``too_many_frames`` or ``corrupt``.
+            ``too_many_pixels``, ``too_many_frames``, ``too_many_parts``, ``too_many_scans`` or ``corrupt``.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -55,11 +66,22 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What an image may ask of the server, checked before a pixel of it is decoded."""
+    """What an image may ask of the server, checked before a pixel of it is decoded.
+
+    Attributes:
+        max_bytes: of the encoded image.
+        max_pixels: width times height.
+        max_frames: of an animation or a file of several pages, although only the first frame is decoded.
+        max_parts: segments of a JPEG, chunks of a PNG, values in a directory of a TIFF, and blocks of a GIF, which may
+            have one more for every 64 bytes. Pillow walks through them in Python.
+        max_scans: of a JPEG; libjpeg decodes each over all pixels.
+    """
 
     max_bytes: int = 32 * _BYTES_PER_MIB
     max_pixels: int = 64_000_000
     max_frames: int = 1_000
+    max_parts: int = 20_000
+    max_scans: int = 64
 
 
 @dataclass(frozen=True)
@@ -97,6 +119,7 @@ class Preprocessor:
             ImageError: the image is refused or cannot be decoded.
         """
         self._check_size(data)
+        check_structure(data, self.limits)
         with _bad_images(), Image.open(io.BytesIO(data), formats=_available_formats()) as image:
             self._check_header(image)
             if self.jpeg_decoding == "scaled":  # by libjpeg, in the inverse cosine transform; for JPEG only
@@ -154,9 +177,36 @@ class Preprocessor:
         width, height = image.size
         if width * height > self.limits.max_pixels:
             raise ImageError("too_many_pixels", f"{width}x{height} pixels, the limit is {self.limits.max_pixels}")
+        if image.format in _COUNTED_FORMATS:  # Pillow would walk through the whole file, in Python
+            return
         frames = getattr(image, "n_frames", 1)
         if frames > self.limits.max_frames:
             raise ImageError("too_many_frames", f"{frames} frames, the limit is {self.limits.max_frames}")
+
+
+def check_structure(data: bytes, limits: ImageLimits) -> None:
+    """Reject an image whose parts, frames or scans would take long, before Pillow opens the image.
+
+    Raises:
+        ImageError: ``too_many_parts``, ``too_many_frames`` or ``too_many_scans``.
+    """
+    parts, frames, scans = 0, 1, 1
+    most = limits.max_parts
+    if data.startswith(b"\xff\xd8"):
+        parts, scans = jpeg_parts(data, most)
+    elif data.startswith(b"\x89PNG"):
+        parts = png_chunks(data, most)
+    elif data.startswith(b"GIF8"):
+        most += len(data) // 64
+        parts, frames = gif_parts(data, most, limits.max_frames)
+    elif data.startswith((b"II", b"MM")):
+        parts, frames = tiff_parts(data, limits.max_frames)
+    if parts > most:
+        raise ImageError("too_many_parts", f"the file has more than {most} parts, which is the limit")
+    if frames > limits.max_frames:
+        raise ImageError("too_many_frames", f"more than {limits.max_frames} frames, which is the limit")
+    if scans > limits.max_scans:
+        raise ImageError("too_many_scans", f"{scans} scans, the limit is {limits.max_scans}")
 
 
 def load_preprocessor(folder: Path, limits: ImageLimits) -> Preprocessor:

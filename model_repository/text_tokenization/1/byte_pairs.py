@@ -14,8 +14,11 @@ import ftfy
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 from tokenizers.models import BPE
 
+from .bounds import first_characters, marks_in_order
+
 __all__ = ["ClipBytePairs"]
 
+_MOST_CHARACTERS = 16_384  # over 200 for each token; what ftfy does for a longer text would be cut off
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 # The original drops U+0345, a combining iota: under IGNORECASE it is neither a letter nor anything else.
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\x{345}]+"
@@ -44,12 +47,13 @@ class ClipBytePairs:
             ]
         )
 
-    def token_ids(self, texts: list[str]) -> list[list[int]]:
-        """The ids of each text, without start and end."""
+    def token_ids(self, texts: list[str], most: int) -> list[list[int]]:  # noqa: ARG002 - bounded by characters
+        """Return the ids of each text, without start and end."""
         encodings = self._byte_pairs.encode_batch_fast([_cleaned(text) for text in texts])
         return [encoding.ids for encoding in encodings]
 
 
 def _cleaned(text: str) -> str:
+    text = marks_in_order(first_characters(text, _MOST_CHARACTERS))
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return " ".join(text.split()).lower()

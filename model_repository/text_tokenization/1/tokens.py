@@ -23,8 +23,11 @@ class Rules(Protocol):
     start: int
     end: int
 
-    def token_ids(self, texts: list[str]) -> list[list[int]]:
-        """The ids of each text, of any length, without start and end. Special tokens typed by users are text."""
+    def token_ids(self, texts: list[str], most: int) -> list[list[int]]:
+        """Return the ids of each text, without start and end. Special tokens typed by users are text.
+
+        The first `most` ids are needed; whether later ones are there depends on the rules.
+        """
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class TextTokenizer:
     def encode(self, texts: list[str]) -> TokenizedTexts:
         """Tokenize a batch."""
         room = self.context_length - 2
-        tokens = self._rules.token_ids(texts)
+        tokens = self._rules.token_ids(texts, room + 1)
         kept = [[self._rules.start, *ids[:room], self._rules.end] for ids in tokens]
         input_ids = np.zeros((len(texts), self.context_length), dtype=np.int64)
         attention_mask = np.full_like(input_ids, self._unmasked)

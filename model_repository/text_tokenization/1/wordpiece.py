@@ -15,6 +15,8 @@ import unicodedata
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordPiece
 
+from .bounds import first_words, marks_in_order
+
 __all__ = ["BertWordPiece", "ChineseClipWordPiece"]
 
 # The blocks that the original treats as Chinese characters, each a token of its own.
@@ -61,12 +63,12 @@ class ChineseClipWordPiece:
         if self._straighten_quotes:
             text = text.translate(_STRAIGHT_QUOTES)
         lowered = text.translate(self._cleaned).lower()
-        return unicodedata.normalize("NFD", lowered).translate(self._marks)
+        return unicodedata.normalize("NFD", marks_in_order(lowered)).translate(self._marks)
 
-    def token_ids(self, texts: list[str]) -> list[list[int]]:
-        """The ids of each text, without ``[CLS]`` and ``[SEP]``."""
-        encodings = self._wordpiece.encode_batch_fast([self.normalize(text) for text in texts])
-        return [encoding.ids for encoding in encodings]
+    def token_ids(self, texts: list[str], most: int) -> list[list[int]]:
+        """Return the ids of each text, without ``[CLS]`` and ``[SEP]``; of those after `most`, maybe none."""
+        words = [first_words(self.normalize(text), most) for text in texts]
+        return [encoding.ids for encoding in self._wordpiece.encode_batch_fast(words)]
 
 
 class BertWordPiece:
@@ -80,12 +82,13 @@ class BertWordPiece:
     def __init__(self, vocabulary: dict[str, int], *, lowercase: bool) -> None:
         self.start, self.end = vocabulary["[CLS]"], vocabulary["[SEP]"]
         self._wordpiece = Tokenizer(WordPiece(vocabulary, unk_token=_UNKNOWN))
-        self._wordpiece.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+        self._normalizer = normalizers.BertNormalizer(lowercase=lowercase)
         self._wordpiece.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
 
-    def token_ids(self, texts: list[str]) -> list[list[int]]:
-        """The ids of each text, without ``[CLS]`` and ``[SEP]``."""
-        return [encoding.ids for encoding in self._wordpiece.encode_batch_fast(texts)]
+    def token_ids(self, texts: list[str], most: int) -> list[list[int]]:
+        """Return the ids of each text, without ``[CLS]`` and ``[SEP]``; of those after `most`, maybe none."""
+        words = [first_words(self._normalizer.normalize_str(text), most) for text in texts]
+        return [encoding.ids for encoding in self._wordpiece.encode_batch_fast(words)]
 
 
 def _unicode_tables() -> tuple[dict[int, str], dict[int, None], list[tuple[int, int]]]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import GifImagePlugin, Image, PngImagePlugin, TiffImagePlugin
 
 from tests.support.images import huge_png
 from tests.support.models import model_module
@@ -100,6 +103,74 @@ def test_rejects_too_many_frames() -> None:
     animation = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert rejection(animation, max_frames=10) == "too_many_frames"
     assert Preprocessor(8, limits=ImageLimits(max_frames=20)).pixel_values(animation).shape == (3, 8, 8)
+
+
+def png_of_empty_chunks(number: int) -> bytes:
+    data = encode(Image.new("L", (4, 4)))
+    chunk = struct.pack(">I4sI", 0, b"tEXt", zlib.crc32(b"tEXt"))
+    return data[:33] + chunk * number + data[33:]
+
+
+def gif_of_empty_comments(number: int) -> bytes:
+    data = encode(Image.new("L", (4, 4)), "GIF")
+    start = 13 + (3 << ((data[10] & 7) + 1))
+    return data[:start] + b"!\xfe\x01x\x00" * number + data[start:]
+
+
+def jpeg_of_scans(number: int) -> bytes:
+    data = encode(Image.new("L", (64, 64)), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * number + data[-2:]
+
+
+def tiff_of_frames(number: int) -> bytes:
+    directories = [struct.pack("<HHHIII", 1, 256, 3, 1, 4, 8 + 18 * (index + 1)) for index in range(number)]
+    return b"II*\0" + struct.pack("<I", 8) + b"".join(directories)
+
+
+def tiff_of_strips(number: int) -> bytes:
+    entry = struct.pack("<HHII", 273, 4, number, 26)
+    return b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", 1) + entry + bytes(4 + 4 * number)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        pytest.param(png_of_empty_chunks(20_001), "too_many_parts", id="png"),
+        pytest.param(gif_of_empty_comments(20_000), "too_many_parts", id="gif"),
+        pytest.param(b"\xff\xd8" + b"\xff\xe0\0\2" * 20_001, "too_many_parts", id="jpeg"),
+        pytest.param(tiff_of_strips(20_001), "too_many_parts", id="strips"),
+        pytest.param(tiff_of_frames(1_001), "too_many_frames", id="frames"),
+        pytest.param(tiff_of_frames(100_000), "too_many_frames", id="many-frames"),
+        pytest.param(jpeg_of_scans(65), "too_many_scans", id="scans"),
+    ],
+)
+def test_rejects_a_structure_that_takes_long_before_pillow_walks_through_it(
+    data: bytes, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("Pillow opened the file"))
+    assert rejection(data) == reason
+
+
+@pytest.mark.parametrize("image_format", ["GIF", "TIFF"])
+def test_pillow_counts_no_frames(image_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = [Image.new("L", (4, 4), shade) for shade in range(3)]
+    data = encode(frames[0], image_format, save_all=True, append_images=frames[1:])
+    plugin = GifImagePlugin.GifImageFile if image_format == "GIF" else TiffImagePlugin.TiffImageFile
+    monkeypatch.setattr(plugin, "n_frames", property(lambda _: pytest.fail("Pillow counted the frames")))
+    assert Preprocessor(8).pixel_values(data).shape == (3, 8, 8)
+    assert rejection(data, max_frames=2) == "too_many_frames"
+
+
+@pytest.mark.parametrize("build", [png_of_empty_chunks, gif_of_empty_comments])
+def test_many_parts_within_the_limit_are_no_fault(build: Callable[[int], bytes]) -> None:
+    assert Preprocessor(8).pixel_values(build(1_000)).shape == (3, 8, 8)
+
+
+def test_a_progressive_photograph_has_fewer_scans_than_the_limit() -> None:
+    data = encode(Image.open(sample("cat.jpg")), "JPEG", progressive=True)
+    assert Preprocessor(8).pixel_values(data).shape == (3, 8, 8)
+    assert rejection(data, max_scans=5) == "too_many_scans"
 
 
 def test_a_compressed_text_chunk_counts_against_the_limits() -> None:

@@ -6,6 +6,7 @@ The ids of open_clip need its vocabulary: see `tests/service/test_reference_toke
 from __future__ import annotations
 
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tuwen_build.samples import SampleText, awkward_texts, vocabulary
 tokens = model_module("text_tokenization", "tokens")
 wordpiece = model_module("text_tokenization", "wordpiece")
 byte_pairs = model_module("text_tokenization", "byte_pairs")
+bounds = model_module("text_tokenization", "bounds")
 
 VOCABULARY = {token: index for index, token in enumerate(vocabulary().read_text(encoding="utf-8").split("\n")[:-1])}
 TEXTS = pytest.mark.parametrize("text", awkward_texts(), ids=lambda entry: entry.name)
@@ -64,21 +66,76 @@ class TestIds:
         self, tokenizer: Any, byte_vocabulary: tuple[dict[str, int], list[str]]
     ) -> None:
         taiyi = wordpiece.BertWordPiece(VOCABULARY, lowercase=True)
-        assert not {100, 101, 102, 103} & set(taiyi.token_ids(["[SEP][CLS][MASK][UNK]"])[0])
+        assert not {100, 101, 102, 103} & set(taiyi.token_ids(["[SEP][CLS][MASK][UNK]"], 52)[0])
         assert tokenizer.encode(["[SEP][CLS]"]).input_ids[0].tolist().count(102) == 1
         clip = byte_pairs.ClipBytePairs(*byte_vocabulary)
-        assert clip.end not in clip.token_ids(["<|endoftext|> cat"])[0]
+        assert clip.end not in clip.token_ids(["<|endoftext|> cat"], 52)[0]
 
     def test_byte_pairs_are_merged_in_order(self, byte_vocabulary: tuple[dict[str, int], list[str]]) -> None:
         """Some releases of merges.txt name another file in their first line, and go on after the last merge."""
         ids, merges = byte_vocabulary
         expected = [[ids["cat</w>"], ids["do"], ids["g</w>"]]]
         for lines in (merges, merges[1:], ['"bpe_simple_vocab_16e6.txt#version: 0.2', *merges[1:], "no token</w>"]):
-            assert byte_pairs.ClipBytePairs(ids, lines).token_ids(["Cat DOG"]) == expected
+            assert byte_pairs.ClipBytePairs(ids, lines).token_ids(["Cat DOG"], 52) == expected
 
     def test_quotes_are_straightened_on_request(self) -> None:
         straight = wordpiece.ChineseClipWordPiece(VOCABULARY, straighten_quotes=True)
-        assert straight.token_ids(["“猫”"]) == straight.token_ids(['"猫"'])
+        assert straight.token_ids(["“猫”"], 52) == straight.token_ids(['"猫"'], 52)
+
+
+class TestBounds:
+    """What a hostile text asks for is bounded, and the tokens stay the same."""
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "a\u0301\u0323" * 400,
+            "a" + "\u0323\u0301\u0344\u0340\u302e" * 400,
+            "\u1d165\u034f\u0301\u0316é" * 300 + "猫",
+        ],
+    )
+    def test_sorted_runs_of_marks_have_the_same_normal_forms(self, text: str) -> None:
+        ordered = bounds.marks_in_order(text)
+        for form in ("NFC", "NFD"):
+            assert unicodedata.normalize(form, ordered) == unicodedata.normalize(form, text)
+
+    def test_normalization_is_given_runs_in_order(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        given: list[str] = []
+        original = unicodedata.normalize
+        monkeypatch.setattr(unicodedata, "normalize", lambda form, text: given.append(text) or original(form, text))
+        rules = wordpiece.ChineseClipWordPiece(VOCABULARY)
+        rules.normalize("\u0301\u0323" * 1000)
+        monkeypatch.undo()
+        classes = [unicodedata.combining(character) for character in given[-1]]
+        assert len(classes) == 2000
+        assert classes == sorted(classes)
+
+    @pytest.mark.parametrize("lowercase", [None, True])
+    def test_words_that_would_be_cut_off_are_not_looked_up(
+        self, lowercase: bool | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if lowercase is None:
+            rules = wordpiece.ChineseClipWordPiece(VOCABULARY)
+        else:
+            rules = wordpiece.BertWordPiece(VOCABULARY, lowercase=lowercase)
+        text = " ".join(["x" * 80 + "猫"] * 100 + ["y" * 199] * 1000)
+        whole = tokens.TextTokenizer(rules, context_length=52).encode([text])
+        ids = rules.token_ids([text], 51)[0]
+        assert 51 <= len(ids) < 51 * 82
+        monkeypatch.setattr(wordpiece, "first_words", lambda text, _: text)
+        unbounded = tokens.TextTokenizer(rules, context_length=52).encode([text])
+        np.testing.assert_array_equal(whole.input_ids, unbounded.input_ids)
+        assert whole.truncated.tolist() == unbounded.truncated.tolist() == [True]
+
+    def test_byte_pairs_mend_the_beginning_of_a_long_text(
+        self, byte_vocabulary: tuple[dict[str, int], list[str]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        given: list[str] = []
+        monkeypatch.setattr(byte_pairs.ftfy, "fix_text", lambda text: given.append(text) or text)
+        rules = byte_pairs.ClipBytePairs(*byte_vocabulary)
+        encoded = tokens.TextTokenizer(rules, context_length=77).encode([" " * 30_000 + "ab" * 100_000])
+        assert given == [" " * 30_000 + "ab" * 8_192]
+        assert encoded.truncated.tolist() == [True]
 
 
 class TestPadding:

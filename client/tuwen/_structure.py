@@ -1,0 +1,1 @@
+../../model_repository/image_preprocessing/1/_structure.py
