@@ -78,7 +78,7 @@ def held(name: str, data: object, metadata: Mapping[str, Any]) -> Found:
             raise NoBytesError(f"expected bytes, got {'none' if data is None else type(data).__name__}")
         return data
 
-    told = json.dumps(metadata, sort_keys=True).encode()
+    told = json.dumps(metadata, sort_keys=True, default=str, skipkeys=True).encode()
     return Found(name, hashlib.sha256(content + told).hexdigest(), read, metadata)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tuwen import ItemOutcome
 from tuwen_search.entries import Found, NoBytesError, Unseen
 from tuwen_search.errors import SourceError
-from tuwen_search.records import Picture, describe, picture_id
+from tuwen_search.records import Picture, describe, picture_id, plain_metadata
 from tuwen_search.rows import why_not_kept
 from tuwen_search.sources import Source
 from tuwen_search.store import MilvusStore
@@ -123,7 +123,8 @@ class Indexing:
         if self._known.get(found.name) == found.version:
             self.report.unchanged += 1
             return
-        if reason := why_not_kept(found.metadata, name=found.name, version=found.version):
+        metadata = plain_metadata(found.metadata)
+        if reason := why_not_kept(metadata, name=found.name, version=found.version):
             self._broken.add(found.name)
             self._fail(found.name, "unfit", reason)
             return
@@ -142,7 +143,7 @@ class Indexing:
             source=self._name,
             name=found.name,
             version=found.version,
-            metadata=found.metadata,
+            metadata=metadata,
         )
         yield found.name, data
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,14 +13,15 @@ from typing import Any
 
 from PIL import Image
 
-from tuwen._pixels import upright
+from tuwen._pixels import ImageLimits, available_formats, check_structure, upright
 
-__all__ = ["Picture", "describe", "picture_id", "short_hash"]
+__all__ = ["Picture", "describe", "picture_id", "plain_metadata", "short_hash"]
 
 _THUMBNAIL_SIDE = 192
 _THUMBNAIL_BYTES = 45_000  # in base64 it must fit in a VARCHAR of Milvus, which holds 65,535 bytes
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-_MOST_PIXELS = 100_000_000
+_LIMITS = ImageLimits(max_pixels=100_000_000)
+_DEEPEST = 32  # levels of metadata within each other
+_INT64 = range(-(1 << 63), 1 << 63)  # what Milvus holds as a JSON number
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,28 @@ def picture_id(source: str, name: str) -> str:
     return short_hash(f"{source}\0{name}")
 
 
+def plain_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata as JSON that Milvus can hold: other values become text, and numbers without a value None."""
+    return {_text(str(name)): _plain(value) for name, value in metadata.items()}
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    if value is None or isinstance(value, bool) or (isinstance(value, int) and value in _INT64):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if depth < _DEEPEST:
+        if isinstance(value, Mapping):
+            return {_text(str(name)): _plain(item, depth + 1) for name, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [_plain(item, depth + 1) for item in value]
+    return _text(str(value))
+
+
+def _text(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
 def describe(data: bytes, *, source: str, name: str, version: str, metadata: Mapping[str, Any]) -> Picture:
     """All that is kept about a picture. One that cannot be decoded here has no size and no thumbnail."""
     width, height, thumbnail = _seen(data)
@@ -87,8 +111,9 @@ def _seen(data: bytes) -> tuple[int, int, bytes]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, about odd files
-            with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
-                if image.width * image.height > _MOST_PIXELS:
+            check_structure(data, _LIMITS)
+            with Image.open(io.BytesIO(data), formats=available_formats()) as image:
+                if image.width * image.height > _LIMITS.max_pixels:
                     return 0, 0, b""
                 width, height = image.size
                 # a JPEG is decoded at a fraction of its size, which is many times as fast
@@ -98,7 +123,7 @@ def _seen(data: bytes) -> tuple[int, int, bytes]:
                     width, height = height, width
                 turned.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
                 return width, height, _encoded(turned)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except Exception:  # whatever Pillow's decoders and parsers raise: the vector is kept without a thumbnail
         return 0, 0, b""
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "ImageError",
     "ImageLimits",
     "Preprocessor",
+    "available_formats",
     "check_structure",
     "load_preprocessor",
     "upright",
@@ -120,7 +121,7 @@ class Preprocessor:
         """
         self._check_size(data)
         check_structure(data, self.limits)
-        with _bad_images(), Image.open(io.BytesIO(data), formats=_available_formats()) as image:
+        with _bad_images(), Image.open(io.BytesIO(data), formats=available_formats()) as image:
             self._check_header(image)
             if self.jpeg_decoding == "scaled":  # by libjpeg, in the inverse cosine transform; for JPEG only
                 image.draft(None, (2 * self.image_size, 2 * self.image_size))
@@ -266,7 +267,7 @@ def _bad_images() -> Iterator[None]:
 
 
 @functools.cache
-def _available_formats() -> tuple[str, ...]:
+def available_formats() -> tuple[str, ...]:
     """The allowed formats that this Pillow was built with (AVIF and WebP are optional)."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)

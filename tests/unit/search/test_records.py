@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
+import struct
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from PIL import Image
 
 from tuwen_search import Hit, Picture, Query, QueryError
 from tuwen_search.query import combined, explained, parts_of
-from tuwen_search.records import describe
+from tuwen_search.records import describe, plain_metadata
 from tuwen_search.sheet import contact_sheet
 
 
@@ -31,6 +34,54 @@ def test_a_photograph_has_its_size_and_a_small_thumbnail() -> None:
         assert (thumbnail.format, thumbnail.size) == ("WEBP", (192, 96))
         assert np.abs(np.asarray(thumbnail, int) - (254, 0, 0)).max() < 6
     assert picture.thumbnail_url.startswith("data:image/webp;base64,")
+
+
+def with_orientation(kind: int, value: bytes) -> bytes:
+    entry = struct.pack("<HHHI", 1, 0x0112, kind, len(value)) + value.ljust(4, b"\0")
+    exif = b"Exif\0\0II*\0" + struct.pack("<I", 8) + entry + bytes(4)
+    return encoded(Image.new("RGB", (40, 20), "red"), "JPEG", exif=exif)
+
+
+@pytest.mark.parametrize(("kind", "value"), [(2, b"6\0"), (3, b"\1"), (5, b"\xff\xff\xff\xff"), (2, b"6\0" * 99)])
+def test_a_broken_orientation_raises_nothing(kind: int, value: bytes) -> None:
+    assert described(with_orientation(kind, value)).file_size > 0
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("no"), struct.error("no"), RecursionError(), KeyError("no"), MemoryError()]
+)
+def test_no_error_of_a_decoder_ends_a_run(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> Image.Image:
+        raise error
+
+    monkeypatch.setattr("tuwen_search.records.upright", broken)
+    picture = described(encoded(Image.new("RGB", (40, 20)), "JPEG"))
+    assert (picture.width, picture.height, picture.thumbnail) == (0, 0, b"")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_every_format_that_the_server_embeds_has_a_thumbnail(kind: str) -> None:
+    picture = described(encoded(Image.new("RGB", (40, 20), "red"), kind))
+    assert (picture.width, picture.height) == (40, 20)
+    assert picture.thumbnail
+
+
+def test_a_picture_of_too_many_parts_has_no_thumbnail() -> None:
+    assert described(b"\xff\xd8" + b"\xff\xe0\0\2" * 20_001).thumbnail == b""
+
+
+def test_metadata_of_any_type_can_be_kept() -> None:
+    circle: list[object] = []
+    circle.append(circle)
+    metadata: dict[str, object] = {
+        **{"none": None, "nan": float("nan"), "large": 1 << 64, "time": datetime(2026, 1, 2), "circle": circle},
+        **{"half": "\ud800", "list": (1, 2.5, "猫"), "inner": {"yes": True}},
+    }
+    plain = plain_metadata(metadata)
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    assert (plain["none"], plain["nan"], plain["large"]) == (None, None, "18446744073709551616")
+    assert (plain["time"], plain["half"]) == ("2026-01-02 00:00:00", "?")
+    assert (plain["list"], plain["inner"]) == ([1, 2.5, "猫"], {"yes": True})
 
 
 def test_a_photograph_that_lies_on_its_side_is_put_upright() -> None:
