@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -10,8 +11,9 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen._errors import EmbeddingSpaceError, InvalidArgumentError
-from tuwen._table_files import Rows, check_suffix, pieces, write
+from tuwen._errors import EmbeddingSpaceError
+from tuwen._replacing import locked_folder, release
+from tuwen._table_files import Rows, check_key, check_suffix, pieces, write
 
 __all__ = ["TableWriter"]
 
@@ -23,6 +25,7 @@ class TableWriter:
 
     What an earlier run left, finished or not, is kept: its keys are in `done`, and the new vectors come after its.
     A context manager: on the way out it writes what it has, and without an error it finishes the file.
+    One writer at a time: from its making to its end a writer holds a lock.
 
     Args:
         path: a ``.npz`` or ``.parquet`` file.
@@ -34,7 +37,8 @@ class TableWriter:
 
     Raises:
         EmbeddingSpaceError: the file or its parts hold vectors of another space.
-        InvalidArgumentError: the file has another suffix, is no table or cannot be written.
+        InvalidArgumentError: the file has another suffix, is no table or cannot be written; or another process is
+            writing it.
         MissingExtraError: pyarrow is not installed.
     """
 
@@ -47,15 +51,22 @@ class TableWriter:
         self._keys: list[str] = []
         self._embeddings: list[NDArray[np.float32]] = []
         self.done: set[str] = set()
-        for file in self._files():
-            self.done.update(key for names, _ in self._rows(file) for key in names)
+        self._unlock = weakref.finalize(self, release, locked_folder(self._folder))
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidArgumentError(f"cannot write to {path.parent}: {error.strerror or error}") from error
+            for file in self._files():
+                self.done.update(key for names, _ in self._rows(file) for key in names)
+        except BaseException:
+            self._remove_folder(with_parts=False)
+            self._unlock()
+            raise
 
     def add(self, key: str, embedding: NDArray[np.float32]) -> None:
-        """Add one vector (D,)."""
+        """Add one vector (D,).
+
+        Raises:
+            InvalidArgumentError: the file cannot hold the key, or a part cannot be written.
+        """
+        check_key(self._path, key)
         self._keys.append(key)
         self._embeddings.append(embedding)
         if len(self._keys) == _ROWS_A_PART:
@@ -67,10 +78,17 @@ class TableWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._write_part()
-        if kind is None:
-            write(self._path, self._fingerprint, self._dimension, self._all())
-        if kind is None or not any(self._folder.iterdir()):
+        try:
+            self._write_part()
+            if kind is None:
+                write(self._path, self._fingerprint, self._dimension, self._all())
+            self._remove_folder(with_parts=kind is None)
+        finally:
+            self._unlock()
+
+    def _remove_folder(self, *, with_parts: bool) -> None:
+        """Remove the folder of the parts; one with parts in it only on request."""
+        if with_parts or not any(self._folder.iterdir()):
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _write_part(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -23,16 +24,16 @@ def test_embeds_a_folder(server: EmbeddedServer, client: Client, tmp_path: Path)
     folder = str(Path(CAT).parent)
     output = tmp_path / "vectors.npz"
     assert "5 vectors written" in tuwen("embed", folder, "-o", str(output), "-u", server.grpc_url).stdout
-    saved = np.load(output)
-    assert [Path(key).name for key in saved["keys"]] == [
+    saved = EmbeddingTable.load(output)
+    assert [Path(key).name for key in saved.keys] == [
         "astronaut.jpg",
         "cat.jpg",
         "coffee.jpg",
         "horse.png",
         "rocket.jpg",
     ]
-    np.testing.assert_allclose(saved["embeddings"][1], client.embed_images([CAT])[0], atol=1e-5)
-    assert saved["fingerprint"] == client.model_card().fingerprint
+    np.testing.assert_allclose(saved.embeddings[1], client.embed_images([CAT])[0], atol=1e-5)
+    assert saved.fingerprint == client.model_card().fingerprint
 
 
 @pytest.mark.parametrize("preprocess", ["server", "client"])
@@ -58,6 +59,21 @@ def test_adds_only_new_items_when_run_again(server: EmbeddedServer, tmp_path: Pa
         table = EmbeddingTable.load(output, expected_fingerprint=clip.model_card().fingerprint)
         np.testing.assert_allclose(table.embeddings, clip.embed_images(list(table.keys)), atol=1e-5)
     assert [Path(key).name for key in table.keys] == ["cat.jpg", "coffee.jpg", "broken.png"]
+
+
+def test_lists_a_name_that_parquet_cannot_hold_and_goes_on(server: EmbeddedServer, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    shutil.copy(COFFEE, photos)
+    shutil.copy(COFFEE, os.fsencode(photos) + b"/\xff.jpg")
+    for suffix, code in ((".parquet", 1), (".npz", 0)):
+        output = tmp_path / f"vectors{suffix}"
+        finished = tuwen("embed", str(photos), "-o", str(output), "-u", server.grpc_url, code=code)
+        assert f"{2 - code} vectors written" in finished.stdout
+        assert len(EmbeddingTable.load(output)) == 2 - code
+    listing = tmp_path / "vectors.parquet.refused.jsonl"
+    (refused,) = [json.loads(line) for line in listing.read_text(encoding="utf-8").splitlines()]
+    assert (os.fsencode(refused["key"]), refused["reason"]) == (os.fsencode(photos) + b"/\xff.jpg", "not_utf8")
 
 
 def test_keeps_what_it_has_when_interrupted(

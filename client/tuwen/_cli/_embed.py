@@ -17,7 +17,7 @@ from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, connect, p
 from tuwen._errors import InvalidArgumentError, ItemFailure
 from tuwen._folders import IMAGE_SUFFIXES, image_files, listed_kinds
 from tuwen._streams import ItemOutcome
-from tuwen._table_files import check_suffix
+from tuwen._table_files import check_key, check_suffix
 from tuwen._table_writer import TableWriter
 from tuwen.text_files import numbered_lines
 
@@ -81,8 +81,8 @@ def embed(
         refused: list[ItemOutcome] = []
         cut = 0
         with TableWriter(output, card.fingerprint, card.embedding_dimension) as table, _interruptible() as interrupted:
-            wanted = [key for key in dict.fromkeys(keys) if key not in table.done]
-            known = len(set(keys)) - len(wanted)
+            wanted = [key for key in dict.fromkeys(keys) if key not in table.done and _fits(output, key, unreadable)]
+            known = len(table.done & set(keys))
             stream = clip.stream_images if images else clip.stream_texts
             for outcome in stream(wanted, progress=progress, timeout=timeout):
                 if outcome.embedding is None:
@@ -95,6 +95,16 @@ def embed(
     if cut:
         typer.secho(f"{cut} texts were cut to {card.context_length} tokens", fg=typer.colors.YELLOW, err=True)
     _report(output, len(wanted) - len(refused), known, [*unreadable, *refused], as_json=as_json)
+
+
+def _fits(output: Path, key: str, refused: list[ItemOutcome]) -> bool:
+    """Return whether the output can hold a key; if not, add the item to the refused ones."""
+    try:
+        check_key(output, key)
+    except InvalidArgumentError as error:
+        refused.append(ItemOutcome(-1, key, None, ItemFailure(-1, "not_utf8", str(error))))
+        return False
+    return True
 
 
 @contextmanager
@@ -119,8 +129,8 @@ def _report(output: Path, written: int, known: int, refused: list[ItemOutcome], 
     listing = output.with_name(output.name + ".refused.jsonl")
     listing.unlink(missing_ok=True)
     if refused:
-        lines = [_described(item) for item in refused]
-        listing.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+        lines = "".join(json.dumps(_described(item), ensure_ascii=False) + "\n" for item in refused)
+        listing.write_bytes(lines.encode("utf-8", "backslashreplace"))  # JSON reads what this writes for half a pair
         for item in refused[:_REFUSED_SHOWN]:
             typer.secho(f"{item.key}: {item.error and item.error.message}", fg=typer.colors.YELLOW, err=True)
         typer.secho(f"{len(refused)} refused, listed in {listing}", fg=typer.colors.RED, err=True)

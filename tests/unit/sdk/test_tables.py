@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tuwen import EmbeddingSpaceError, EmbeddingTable, InvalidArgumentError
+from tuwen import EmbeddingSpaceError, EmbeddingTable, InvalidArgumentError, _table_files
 from tuwen._table_writer import TableWriter
 
 SUFFIXES = pytest.mark.parametrize("suffix", [".npz", ".parquet"])
@@ -158,3 +160,123 @@ def test_without_pyarrow_the_remedy_is_named(tmp_path: Path) -> None:
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert "pip install 'tuwen[parquet]'" in finished.stderr
+
+
+KEYS = ["", "nul\0", "nul\0\0", "猫" * 3000, b"\xff.jpg".decode("utf-8", "surrogateescape"), "a"]
+
+
+def test_keys_of_any_length_and_any_bytes_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "v.npz"
+    EmbeddingTable(KEYS, vectors(len(KEYS)), "a").save(path)
+    assert list(EmbeddingTable.load(path).keys) == KEYS
+
+
+def test_one_long_key_does_not_lengthen_the_others(tmp_path: Path) -> None:
+    keys = ["x" * 100_000, *map(str, range(1000))]
+    EmbeddingTable(keys, vectors(len(keys)), "a").save(tmp_path / "v.npz")
+    assert (tmp_path / "v.npz").stat().st_size < 200_000
+
+
+def test_files_with_keys_of_a_fixed_width_are_still_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "v.npz", keys=np.array(["猫", "b"]), embeddings=vectors(2), fingerprint=np.array("a"))
+    assert list(EmbeddingTable.load(tmp_path / "v.npz").keys) == ["猫", "b"]
+
+
+@pytest.mark.parametrize("ends", [[1], [2, 1, 3], [-1, 3], [1, 9]])
+def test_ends_that_do_not_fit_the_keys_are_refused(tmp_path: Path, ends: list[int]) -> None:
+    arrays = {"key_bytes": np.frombuffer(b"abc", np.uint8), "key_ends": np.array(ends)}
+    np.savez(tmp_path / "v.npz", **arrays, embeddings=vectors(len(ends)), fingerprint=np.array("a"))
+    with pytest.raises(InvalidArgumentError, match="ends of its keys"):
+        EmbeddingTable.load(tmp_path / "v.npz")
+
+
+def test_a_key_that_parquet_cannot_hold_is_refused_at_once(tmp_path: Path) -> None:
+    key = KEYS[4]
+    with TableWriter(tmp_path / "v.parquet", "a", 8) as writer:
+        writer.add("good", vectors(1)[0])
+        with pytest.raises(InvalidArgumentError, match=r"Parquet holds keys in UTF-8 only.*write a \.npz file"):
+            writer.add(key, vectors(1)[0])
+    assert list(EmbeddingTable.load(tmp_path / "v.parquet").keys) == ["good"]
+    with pytest.raises(InvalidArgumentError, match="UTF-8 only"):
+        EmbeddingTable([key], vectors(1), "a").save(tmp_path / "v.parquet")
+
+
+@SUFFIXES
+@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+def test_vectors_are_float32_in_every_file(tmp_path: Path, suffix: str, dtype: Any) -> None:
+    EmbeddingTable(["a"], vectors(1).astype(dtype), "a").save(tmp_path / f"v{suffix}")
+    assert EmbeddingTable.load(tmp_path / f"v{suffix}").embeddings.dtype == np.float32
+
+
+def test_damaged_rows_of_parquet_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "v.parquet"
+    table(5000).save(path)
+    data = bytearray(path.read_bytes())
+    data[5000:9000] = b"\xff" * 4000
+    path.write_bytes(data)
+    with pytest.raises(InvalidArgumentError, match="is damaged"):
+        EmbeddingTable.load(path)
+
+
+@SUFFIXES
+def test_a_second_writer_of_one_output_is_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"v{suffix}"
+    with TableWriter(path, "a", 8) as first:
+        with pytest.raises(InvalidArgumentError, match=f"another process is writing 'v{suffix}'"):
+            TableWriter(path, "a", 8)
+        first.add("first", vectors(1)[0])
+    with TableWriter(path, "a", 8) as second:
+        second.add("second", vectors(1)[0])
+    assert list(EmbeddingTable.load(path).keys) == ["first", "second"]
+
+
+def test_a_writer_that_fails_or_is_dropped_gives_its_lock_back(tmp_path: Path) -> None:
+    path = tmp_path / "v.npz"
+    table(1, "b" * 32).save(path)
+    with pytest.raises(EmbeddingSpaceError):
+        TableWriter(path, "a" * 32, 8)
+    assert [file.name for file in tmp_path.iterdir()] == ["v.npz"]
+    with pytest.raises(RuntimeError), TableWriter(path, "b" * 32, 8):
+        raise RuntimeError
+    writer = TableWriter(path, "b" * 32, 8)
+    del writer
+    with TableWriter(path, "b" * 32, 8) as last:
+        assert last.done == set(table(1).keys)
+
+
+@SUFFIXES
+def test_a_file_is_replaced_whole_by_writers_that_overlap(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, inner, outer = tmp_path / f"v{suffix}", table(3), table(5)
+    name = "_write_npz" if suffix == ".npz" else "_write_parquet"
+    original = getattr(_table_files, name)
+
+    def overlapped(scratch: Path, fingerprint: str, dimension: int, rows: Any) -> None:
+        monkeypatch.setattr(_table_files, name, original)
+        original(scratch, fingerprint, dimension, rows)
+        inner.save(path)
+
+    monkeypatch.setattr(_table_files, name, overlapped)
+    outer.save(path)
+    assert len(EmbeddingTable.load(path)) == 5
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_scratch_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
+    (tmp_path / ".v.npz.123.writing").write_bytes(b"half a file")
+    (tmp_path / ".w.npz.123.writing").write_bytes(b"of another output")
+    table(1).save(tmp_path / "v.npz")
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".w.npz.123.writing", "v.npz"]
+
+
+@SUFFIXES
+def test_a_file_is_on_disk_before_it_takes_its_place(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    replace, sync = Path.replace, os.fsync
+    monkeypatch.setattr(Path, "replace", lambda *paths: (events.append("replace"), replace(*paths)))
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (events.append("fsync"), sync(descriptor)))
+    table(1).save(tmp_path / f"v{suffix}")
+    assert events == ["fsync", "replace", "fsync"]

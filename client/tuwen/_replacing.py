@@ -1,0 +1,132 @@
+"""Files that are replaced whole or not at all, and the lock of a folder that one process writes."""
+
+from __future__ import annotations
+
+import glob
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tuwen._errors import InvalidArgumentError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["locked_folder", "release", "replacing"]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Provide a scratch file beside a file, which takes the file's place on disk when the block ends well.
+
+    The scratch file has a name of its own and is locked as long as the block lasts, so several writers of one path do
+    not touch each other's. Scratch files that a killed process left are removed.
+
+    Raises:
+        InvalidArgumentError: the file cannot be written.
+    """
+    scratch, lock = None, -1
+    try:
+        _remove_abandoned(path)
+        scratch, lock = _new_scratch(path)
+        yield scratch
+        _sync(scratch)
+        scratch.replace(path)
+        with suppress(OSError):  # some file systems cannot sync a folder
+            _sync(path.parent)
+    except OSError as error:
+        raise InvalidArgumentError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if scratch is not None:
+            with suppress(OSError):
+                scratch.unlink(missing_ok=True)
+        release(lock)
+
+
+def locked_folder(folder: Path) -> int:
+    """Make a folder and lock it; return the descriptor that `release` takes.
+
+    The lock ends with the process, however the process ends.
+
+    Raises:
+        InvalidArgumentError: the folder cannot be made, or another writer holds the lock.
+    """
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if fcntl is None:
+                return -1
+            descriptor = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:  # another writer removed the folder in the meantime
+            continue
+        except OSError as error:
+            raise InvalidArgumentError(f"cannot write to {folder.parent}: {error.strerror or error}") from error
+        if not _lock(descriptor):
+            os.close(descriptor)
+            raise InvalidArgumentError(
+                f"another process is writing '{folder.name.removesuffix('.parts')}' in '{folder.parent}'; "
+                "wait for it, or choose another output"
+            )
+        if _is_still(descriptor, folder):
+            return descriptor
+        os.close(descriptor)  # the folder of a writer that has finished and removed it
+
+
+def release(descriptor: int) -> None:
+    """Give back a lock."""
+    if descriptor >= 0:
+        os.close(descriptor)
+
+
+def _new_scratch(path: Path) -> tuple[Path, int]:
+    while True:
+        scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:16]}.writing")
+        descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        if _lock(descriptor) and _is_still(descriptor, scratch):
+            return scratch, descriptor
+        os.close(descriptor)  # another writer took the file for an abandoned one before it was locked
+
+
+def _remove_abandoned(path: Path) -> None:
+    if fcntl is None:
+        return
+    for name in path.parent.glob(f".{glob.escape(path.name)}.*.writing"):
+        with suppress(OSError):
+            descriptor = os.open(name, os.O_RDWR)
+            try:
+                if _lock(descriptor):
+                    name.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Return whether nobody else holds the lock. Where the file system has no locks, nobody does."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _is_still(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
