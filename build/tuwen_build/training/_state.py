@@ -81,9 +81,12 @@ class Progress:
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Replace the file in one go: an interruption leaves the old one whole."""
+    """Replace the file in one go: an interruption, be it of the machine, leaves the old file whole."""
     part = path.with_suffix(".part")
-    torch.save(state, part)
+    with part.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(part, path)
 
 

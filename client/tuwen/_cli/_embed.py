@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, connect, print_json
+from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, connect, print_json, printable
 from tuwen._errors import InvalidArgumentError, ItemFailure
 from tuwen._folders import IMAGE_SUFFIXES, image_files, listed_kinds
 from tuwen._streams import ItemOutcome
@@ -132,7 +132,8 @@ def _report(output: Path, written: int, known: int, refused: list[ItemOutcome], 
         lines = "".join(json.dumps(_described(item), ensure_ascii=False) + "\n" for item in refused)
         listing.write_bytes(lines.encode("utf-8", "backslashreplace"))  # JSON reads what this writes for half a pair
         for item in refused[:_REFUSED_SHOWN]:
-            typer.secho(f"{item.key}: {item.error and item.error.message}", fg=typer.colors.YELLOW, err=True)
+            line = f"{item.key}: {item.error and item.error.message}"
+            typer.secho(printable(line), fg=typer.colors.YELLOW, err=True)
         typer.secho(f"{len(refused)} refused, listed in {listing}", fg=typer.colors.RED, err=True)
     if as_json:
         print_json({"output": str(output), "written": written, "already_there": known, "refused": len(refused)})

@@ -32,6 +32,7 @@ __all__ = [
     "print_json",
     "print_scores",
     "print_table",
+    "printable",
     "settings",
 ]
 
@@ -102,7 +103,12 @@ def needs_extra(name: str) -> Iterator[None]:
 
 def print_json(content: dict[str, Any]) -> None:
     """One JSON object on standard output, Chinese as it is."""
-    typer.echo(json.dumps(content, ensure_ascii=False))
+    typer.echo(printable(json.dumps(content, ensure_ascii=False)))
+
+
+def printable(text: str) -> str:
+    """Return a text that can be printed, with escapes for the bytes of a file's name that are not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def print_scores(images: list[Path], column: str, names: list[str], scores: Similarity) -> None:
