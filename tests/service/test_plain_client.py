@@ -61,3 +61,16 @@ def test_batches_outside_the_limits_are_refused(triton: tritonclient.grpc.Infere
     with pytest.raises(InferenceServerException):
         infer(triton, "text", [b"x"] * count)
     assert infer(triton, "text", [b"x"]).as_numpy("embedding").shape == (1, 64)
+
+
+def test_the_answer_to_pixels_names_their_embedding_space(
+    triton: tritonclient.grpc.InferenceServerClient, client: Client
+) -> None:
+    card = client.model_card()
+    pixels = np.zeros((1, 3, card.image_size, card.image_size), dtype=np.uint8)
+    tensor = tritonclient.grpc.InferInput("pixel_values", list(pixels.shape), "UINT8")
+    tensor.set_data_from_numpy(pixels)
+    response = triton.infer("pixel_embedding", [tensor], client_timeout=30).get_response()
+    assert [(output.name, list(output.shape)) for output in response.outputs] == [
+        (f"embedding.{card.fingerprint}", [1, card.embedding_dimension])
+    ]
