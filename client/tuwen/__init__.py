@@ -16,6 +16,7 @@ from tuwen._client import Client
 from tuwen._connection import Tls
 from tuwen._errors import (
     AccessDeniedError,
+    AddressError,
     BuildError,
     ClientClosedError,
     DeadlineExceededError,
@@ -50,6 +51,7 @@ __version__: str
 
 __all__ = [
     "AccessDeniedError",
+    "AddressError",
     "AsyncClient",
     "BuildError",
     "Classification",

@@ -48,6 +48,8 @@ CHANNEL_OPTIONS = [
     # gRPC's default is to stay with the first that answers.
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
 ]
+_OTHER_TARGETS = ("unix:", "unix-abstract:", "vsock:", "ipv4:", "ipv6:", "xds:", "google-c2p:", "passthrough:")
+_LARGEST_PORT = 65_535
 _HEADER_NAME = re.compile(r"[0-9A-Za-z_.-]+")
 
 
@@ -121,17 +123,34 @@ def headers_of(lines: Iterable[str]) -> dict[str, str]:
 
 
 def channel_target(url: str) -> str:
-    """The gRPC target that a user's address stands for.
+    """Return the gRPC target that a user's address stands for.
 
     Raises:
-        InvalidArgumentError: not ``host:port``, nor a target such as ``dns:///host:port``.
+        InvalidArgumentError: not ``host:port``, nor a target such as ``dns:///host:port``. Never shows a user name or
+            a password of the address.
     """
     target = url.removeprefix("grpc://")
+    shown = repr(target.rpartition("@")[2])
     scheme, separator, _ = target.partition("://")
-    if separator and scheme in ("http", "https"):
-        raise InvalidArgumentError(f"{url}: the SDK speaks gRPC; give host:port of Triton's gRPC endpoint (8001)")
-    if ":" not in target:
-        raise InvalidArgumentError(f"{url!r} has no port; give host:port, such as localhost:8001")
+    if separator and scheme.lower() in ("http", "https"):
+        raise InvalidArgumentError(
+            f"{shown}: the SDK speaks gRPC; give host:port without {scheme}://, such as localhost:8001 (Triton's gRPC "
+            "port; 8000 is HTTP)"
+        )
+    if "@" in target:
+        raise InvalidArgumentError(f"{shown}: an address has no user name or password; send them as headers")
+    if target.startswith(_OTHER_TARGETS):
+        return target
+    authority = target.removeprefix("dns:")
+    if target.startswith("dns://"):  # dns://DNS_SERVER/host:port
+        authority = authority[2:].partition("/")[2]
+    if "/" in authority:
+        raise InvalidArgumentError(f"{shown} has a path; give host:port alone, such as localhost:8001")
+    host, _, port = authority.rpartition(":")
+    if not host or (":" in host and not host.startswith("[")):
+        raise InvalidArgumentError(f"{shown} has no host or no port; give host:port, such as localhost:8001")
+    if not port.isascii() or not port.isdigit() or not 0 < int(port) <= _LARGEST_PORT:
+        raise InvalidArgumentError(f"{shown}: expected a port from 1 to {_LARGEST_PORT}, got {port!r}")
     return target
 
 

@@ -13,6 +13,7 @@
     │   │   └── ServerStoppingError *       the server is on its way out, and did not take the request
     │   ├── OverloadedError *               the queue is full, the request waited in it too long, or memory is short
     │   ├── DeadlineExceededError           the call's time budget is used up
+    │   ├── AddressError                    the address is of something else: no gRPC, or other encryption
     │   ├── AccessDeniedError               TLS or a restricted protocol: the key or certificate is refused
     │   ├── ModelNotFoundError              the server runs, but serves no such model
     │   └── InferenceError                  the server failed on this request, or answered nonsense
@@ -29,6 +30,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "AccessDeniedError",
+    "AddressError",
     "BuildError",
     "ClientClosedError",
     "DeadlineExceededError",
@@ -178,8 +180,12 @@ class DeadlineExceededError(ServerError):
     """The call's time budget is used up; a retry needs a larger ``timeout``."""
 
 
+class AddressError(ServerError):
+    """The address answers, but not with gRPC, or not with the encryption that was asked for. A retry cannot help."""
+
+
 class AccessDeniedError(ServerError):
-    """The server refused the credentials."""
+    """The server refused the credentials, or TLS refused the server's certificate. A retry cannot help."""
 
 
 class ModelNotFoundError(ServerError):

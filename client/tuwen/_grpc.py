@@ -6,6 +6,7 @@ numpy objects and back and raises one untyped error; the stubs serve sync and as
 
 from __future__ import annotations
 
+import re
 import struct
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tuwen import _clock
 from tuwen._card import ModelCard
 from tuwen._connection import CHANNEL_OPTIONS, Headers, Metadata, Tls, channel_target, checked_headers
+from tuwen._connection_errors import connection_error
 from tuwen._errors import (
     AccessDeniedError,
     ClientClosedError,
@@ -49,6 +51,7 @@ _CLOSE_SECONDS = 2.0
 _STOPPING = ("Server is stopping", "has stopped accepting", "server is shutting down")  # Triton 2.51, and from 25.05
 _NO_PROCESS = "is not healthy"  # a model's Python process died, or a late answer had it taken for dead
 _NO_ROOM = "Failed to increase the shared memory pool"  # /dev/shm is full, as it may not be a moment later
+_CHANNEL_CLOSED = re.compile(r"Cannot invoke RPC( on closed channel|: Channel closed)!")  # grpcio 1.60 to 1.85
 _QUEUE_SHARE = 0.5  # of a request's time
 _BULK_PRIORITY = 2  # of the two levels in the models' config.pbtxt; requests are of the first unless they say so
 
@@ -165,10 +168,12 @@ class _GrpcPending:
 
 @contextmanager
 def _closed_channels() -> Iterator[None]:
-    """Turn the ValueError with which grpc answers on a closed channel into a `ClientClosedError`."""
+    """Turn the ValueError with which grpc answers on a closed channel into a `ClientClosedError`, and no other."""
     try:
         yield
     except ValueError as error:
+        if not _CHANNEL_CLOSED.fullmatch(str(error)):
+            raise
         raise ClientClosedError from error
 
 
@@ -259,7 +264,10 @@ def statistics_of(message: Any) -> Statistics:
 def server_error(error: Any, model: str | None = None, request_id: str = "") -> ServerError:
     """The error of this SDK that a gRPC status stands for. Triton's statuses are coarse, so the message counts too."""
     code, message = error.code().name, error.details() or ""
-    kind: type[ServerError] = InferenceError
+    if found := connection_error(message):
+        kind, message = found
+        return kind(message, model=model, code=code, request_id=request_id)
+    kind = InferenceError
     if code == "UNAVAILABLE":
         kind = ServerUnavailableError
         if "Exceeds maximum queue size" in message or "Request timeout expired" in message:

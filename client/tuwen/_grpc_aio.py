@@ -9,15 +9,18 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from tuwen import _clock
 from tuwen._card import ModelCard
 from tuwen._connection import CHANNEL_OPTIONS, AsyncHeaders, Metadata, Tls, channel_target, checked_headers
-from tuwen._errors import ClientClosedError, EventLoopError
+from tuwen._errors import ClientClosedError, DeadlineExceededError, EventLoopError
 from tuwen._grpc import CARD_MODEL, card_of, decode_response, encode_request, server_error, statistics_of
 from tuwen._requests import InferRequest, InferResponse
 from tuwen._statistics import Statistics
 from tuwen._tracing import NoTracing, Tracing
 
 __all__ = ["AsyncGrpcTransport"]
+
+_LATE_HEADERS = "the function of the headers did not answer within the timeout of the call"
 
 
 class AsyncGrpcTransport:
@@ -47,37 +50,33 @@ class AsyncGrpcTransport:
 
     async def infer(self, request: InferRequest, timeout: float) -> InferResponse:
         """See `AsyncTransport.infer`."""
-        stub = self._stub()
         try:
             message = encode_request(request, timeout)
-            return decode_response(await stub.ModelInfer(message, timeout=timeout, metadata=await self._metadata()))
+            return decode_response(await self._call("ModelInfer", message, timeout))
         except grpc.RpcError as error:
             raise server_error(error, request.model, request.request_id) from error
 
     async def model_card(self, timeout: float) -> ModelCard:
         """See `AsyncTransport.model_card`."""
-        stub = self._stub()
         try:
             query = service_pb2.ModelConfigRequest(name=CARD_MODEL)
-            return card_of(await stub.ModelConfig(query, timeout=timeout, metadata=await self._metadata()))
+            return card_of(await self._call("ModelConfig", query, timeout))
         except grpc.RpcError as error:
             raise server_error(error, CARD_MODEL) from error
 
     async def statistics(self, timeout: float) -> Statistics:
         """See `AsyncTransport.statistics`."""
-        stub = self._stub()
         try:
             query = service_pb2.ModelStatisticsRequest()
-            return statistics_of(await stub.ModelStatistics(query, timeout=timeout, metadata=await self._metadata()))
+            return statistics_of(await self._call("ModelStatistics", query, timeout))
         except grpc.RpcError as error:
             raise server_error(error) from error
 
     async def is_ready(self, timeout: float) -> bool:
         """See `AsyncTransport.is_ready`."""
         try:
-            query = service_pb2.ServerReadyRequest()
-            answer = await self._stub().ServerReady(query, timeout=timeout, metadata=await self._metadata())
-        except (grpc.RpcError, ClientClosedError):
+            answer = await self._call("ServerReady", service_pb2.ServerReadyRequest(), timeout)
+        except (grpc.RpcError, ClientClosedError, DeadlineExceededError):
             return False
         return bool(answer.ready)
 
@@ -106,7 +105,43 @@ class AsyncGrpcTransport:
             )
         return self._opened_stub
 
-    async def _metadata(self) -> Metadata:
+    async def _call(self, method: str, message: Any, timeout: float) -> Any:
+        """Send a request, whose headers are awaited within its timeout, and return the response.
+
+        Raises:
+            ClientClosedError: the client was closed before the response arrived.
+            DeadlineExceededError: the headers did not arrive in time.
+        """
+        end = _clock.now() + timeout
+        stub = self._stub()
+        metadata = await self._metadata(timeout)
+        if self._closed:
+            raise ClientClosedError
+        left = end - _clock.now()
+        if left <= 0:
+            raise DeadlineExceededError(_LATE_HEADERS)
+        call = getattr(stub, method)(message, timeout=left, metadata=metadata)
+        # When the channel closes, gRPC cancels the call, and awaiting it would look as if the caller's own task had
+        # been cancelled. So the end of the call is awaited first; only the caller's cancellation interrupts that.
+        ended = asyncio.get_running_loop().create_future()
+        call.add_done_callback(lambda _: None if ended.done() else ended.set_result(None))
+        try:
+            await ended
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+        try:
+            return await call
+        except asyncio.CancelledError:
+            if not self._closed:
+                raise
+            raise ClientClosedError from None
+
+    async def _metadata(self, timeout: float) -> Metadata:
         headers = self._headers() if callable(self._headers) else self._headers
-        found = checked_headers(await headers if isinstance(headers, Awaitable) else headers)
-        return found + checked_headers(self._tracing.headers())
+        if isinstance(headers, Awaitable):
+            try:
+                headers = await asyncio.wait_for(headers, timeout)
+            except asyncio.TimeoutError as error:
+                raise DeadlineExceededError(_LATE_HEADERS) from error
+        return checked_headers(headers) + checked_headers(self._tracing.headers())

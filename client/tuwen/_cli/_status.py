@@ -11,7 +11,7 @@ import typer
 from tuwen._card import ModelCard
 from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, connect, print_json, print_table
 from tuwen._client import Client
-from tuwen._errors import AccessDeniedError
+from tuwen._errors import AccessDeniedError, ServerError
 from tuwen._statistics import ModelStatistics, Statistics, difference
 
 __all__ = ["status"]
@@ -31,16 +31,21 @@ def status(
     card: ModelCard | None = None
     counted: Statistics = {}
     lately: Statistics = {}
+    reason: str | None = None
     with connect(url, timeout) as clip:
         ready = clip.is_ready(timeout=timeout)
         if ready:
             card = clip.model_card()
             counted, lately = _counted(clip, over)
+        else:
+            reason = _reason(clip)
     models = {name: _row(statistics, lately[name], over) for name, statistics in sorted(counted.items())}
     if as_json:
-        print_json({"url": url, "ready": ready, "model_card": card and asdict(card), "models": models})
+        print_json(
+            {"url": url, "ready": ready, "reason": reason, "model_card": card and asdict(card), "models": models}
+        )
     elif card is None:
-        typer.echo(f"{url} is not ready")
+        typer.echo(f"{url} is not ready: {reason}")
     else:
         rows = [
             [name.replace("_", " "), f"{value:g}" if isinstance(value, float) else str(value)]
@@ -54,6 +59,15 @@ def status(
             typer.echo("the server tells no statistics without a key")
     if not ready:
         raise typer.Exit(1)
+
+
+def _reason(clip: Client) -> str:
+    """Return the reason why a server is not ready, as any other call would state it."""
+    try:
+        clip.model_card()
+    except ServerError as error:
+        return str(error)
+    return "the server answers, but has not loaded all its models"
 
 
 def _counted(clip: Client, over: float) -> tuple[Statistics, Statistics]:
