@@ -268,7 +268,8 @@ class AsyncClient(BaseClient):
             deadline = self._deadline(timeout)
             route = self._routes.in_bulk().within(deadline).to(kind, card)
             batch = await asyncio.to_thread(chunk.batch, route) if kind == "image" else chunk.batch(route)
-            return batch, self._sent(batch, deadline, budget, chunker.pace, ahead)
+            # What was fetched from the web has used up time of its own: a slow host ends no stream.
+            return batch, self._sent(batch, self._deadline(timeout), budget, chunker.pace, ahead)
 
         with progress_bar(items, shown=progress) as bar:
             answers = in_order(items, chunker, window, send)

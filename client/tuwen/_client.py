@@ -334,7 +334,8 @@ class Client(BaseClient):
         def send(chunk: Chunk) -> tuple[Chunk, EmbeddingBatch, PendingResponse | None, int]:
             deadline = self._deadline(timeout)
             batch = chunk.batch(self._routes.in_bulk().within(deadline).to(kind, card))
-            return chunk, batch, self._sent(batch, deadline), len(waiting)
+            # What was fetched from the web has used up time of its own: a slow host ends no stream.
+            return chunk, batch, self._sent(batch, self._deadline(timeout)), len(waiting)
 
         def finished() -> Iterator[ItemOutcome]:
             chunk, batch, pending, ahead = waiting[0]

@@ -2,57 +2,60 @@
 
 from __future__ import annotations
 
-import http.client
-import socket
-import ssl
-import threading
-import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+import concurrent.futures
+import importlib.util
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import urlsplit
 
-from tuwen._errors import InvalidArgumentError
+from tuwen._errors import InvalidArgumentError, MissingExtraError
 from tuwen._images import UnreadableItemError
 
 __all__ = ["HttpFetcher", "is_web_url"]
 
-_REDIRECTS = (301, 302, 303, 307, 308)
-_PIECE = 1 << 16
-_LONGEST = 86_400.0  # seconds; a socket takes no timeout of more than 24 days
+_LONGEST = 86_400.0  # seconds
+_GRACE = 1.0  # seconds for the loop of the fetches to report that the time is over
+_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
 class HttpFetcher:
-    """Lets a client take ``http://`` and ``https://`` addresses as images.
+    """Lets a client take ``http://`` and ``https://`` addresses as images (extra ``fetch``).
 
-    Whoever chooses an address chooses what your machine connects to, so only hosts that you name are ever asked,
-    redirects included, and no proxy or credential of the environment is used.
+    Whoever chooses an address chooses what your machine connects to. So only hosts that you name are asked, redirects
+    included, and no proxy or credential of the environment or of the address is used. A name that resolves to an
+    address of a private network, of this machine or of a cloud's metadata service is refused.
 
     Attributes:
         allow: hosts, such as ``img.example.com``; ``*.example.com`` for all below it; ``host:port`` where the port
-            is not the scheme's own.
-        timeout: seconds for one image, redirects included; the timeout of the call bounds it as well.
+            is not the scheme's own. An IP address may be of a private network; a name may not.
+        timeout: seconds for one image, with the look-up of its host and redirects; the timeout of the call bounds it
+            as well.
         max_bytes: the largest image.
-        max_redirects: how many are followed.
+        max_redirects: how many redirects are followed.
+        private: let names resolve to addresses of private networks too, such as a store of your own cluster.
 
     Raises:
-        InvalidArgumentError: nobody is allowed, or a number makes no sense.
+        InvalidArgumentError: no host is allowed, or a number makes no sense.
+        MissingExtraError: httpx is not installed.
     """
 
     allow: Collection[str]
     timeout: float = 10.0
     max_bytes: int = 32 << 20
     max_redirects: int = 3
+    private: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.allow, str) or not self.allow:
             raise InvalidArgumentError('allow is a list of hosts, such as ["img.example.com", "*.cdn.example.com"]')
-        if self.timeout <= 0 or self.max_bytes < 1 or self.max_redirects < 0:
+        if not self.timeout > 0 or self.max_bytes < 1 or self.max_redirects < 0:
             raise InvalidArgumentError("timeout and max_bytes are positive, max_redirects is 0 or more")
+        if importlib.util.find_spec("httpx") is None:
+            raise MissingExtraError("HttpFetcher needs httpx: pip install 'tuwen[fetch]'")
 
     def fetch(self, url: str, left: float | None = None) -> bytes:
-        """The bytes at an address.
+        """Return the bytes at an address.
 
         Args:
             url: of scheme http or https.
@@ -60,68 +63,44 @@ class HttpFetcher:
 
         Raises:
             UnreadableItemError: the host is not allowed, does not answer in time, answers with an error or with
-                too many bytes. Names the host, never the path or the query, which may carry a key.
+                too many bytes. Names the host, never the path, the query or a password, which may be secrets.
         """
-        end = time.monotonic() + min(self.timeout, _LONGEST if left is None else left, _LONGEST)
-        for _ in range(self.max_redirects + 1):
-            parts = self._allowed(url)
-            answer = self._ask(parts, end)
-            if isinstance(answer, bytes):
-                return answer
-            url = urljoin(url, answer)
-        raise _refusal(urlsplit(url), f"more than {self.max_redirects} redirects")
+        [found] = self.fetch_all([url], left)
+        if isinstance(found, UnreadableItemError):
+            raise found
+        return found
 
-    def _allowed(self, url: str) -> SplitResult:
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname or "", parts.port
-        except ValueError as error:
-            raise UnreadableItemError(f"not a web address: {error}", "not_fetched") from error
-        if parts.scheme not in ("http", "https") or not host:
-            raise UnreadableItemError("not an http or https address with a host", "not_fetched")
-        name = host if port is None else f"{host}:{port}"
-        for pattern in self.allow:
-            allowed = pattern.lower()
-            if name == allowed or (allowed.startswith("*.") and name.endswith(allowed[1:])):
-                return parts
-        raise _refusal(parts, "this host is not among those that the fetcher allows")
+    def fetch_all(self, urls: Sequence[str], left: float | None = None) -> list[bytes | UnreadableItemError]:
+        """Return the bytes at each address, or the reason why there are none, in order; fetched side by side.
 
-    def _ask(self, parts: SplitResult, end: float) -> bytes | str:
-        """The bytes there, or where they have moved to."""
-        left = end - time.monotonic()
-        if left <= 0:
-            raise _refusal(parts, "no answer in time")
-        connection = _connection(parts, left)
-        expired = threading.Event()
-        try:
-            connection.connect()
-            with _cut_at(end, connection.sock, expired):
-                connection.request("GET", _path(parts), headers={"Accept": "image/*", "User-Agent": "tuwen"})
-                with connection.getresponse() as response:
-                    if response.status in _REDIRECTS and (location := response.getheader("Location")):
-                        return location
-                    if response.status != http.client.OK:
-                        raise _refusal(parts, f"answered {response.status} {response.reason}")
-                    return self._body(parts, response, expired)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            late = expired.is_set() or isinstance(error, TimeoutError)
-            raise _refusal(parts, "no answer in time" if late else f"cannot fetch: {error}") from error
-        finally:
-            connection.close()
+        Args:
+            urls: of scheme http or https.
+            left: seconds that the call has left.
+        """
+        from tuwen._http import fetches  # noqa: PLC0415 - httpx is an extra
 
-    def _body(self, parts: SplitResult, response: http.client.HTTPResponse, expired: threading.Event) -> bytes:
-        if (response.length or 0) > self.max_bytes:
-            raise _refusal(parts, f"{response.length} bytes, the limit is {self.max_bytes}")
-        body = bytearray()
-        while piece := response.read(_PIECE):
-            body += piece
-            if len(body) > self.max_bytes:
-                raise _refusal(parts, f"more than the limit of {self.max_bytes} bytes")
-        if expired.is_set():
-            raise _refusal(parts, "no answer in time")
-        if response.length:  # read() takes an early end for the end
-            raise _refusal(parts, f"the answer ended {response.length} bytes early")
-        return bytes(body)
+        seconds = min(self.timeout, _LONGEST if left is None else max(left, 0.0), _LONGEST)
+        pending = [fetches().start(self, url, seconds) for url in urls]
+        concurrent.futures.wait(pending, timeout=seconds + _GRACE)
+        return [_result(url, future) for url, future in zip(urls, pending, strict=True)]
+
+    def allows(self, scheme: str, host: str, port: int | None) -> bool:
+        """Whether a host may be asked.
+
+        Args:
+            scheme: ``http`` or ``https``.
+            host: in lower case and ASCII (IDNA), an IPv6 address without brackets.
+            port: None: the scheme's own.
+        """
+        host = host.rstrip(".")
+        shown = f"[{host}]" if ":" in host else host
+        names = {f"{shown}:{port or _PORTS[scheme]}"}
+        if port in (None, _PORTS[scheme]):
+            names |= {host, shown}
+        for pattern in map(_ascii, self.allow):
+            if pattern in names or (pattern.startswith("*.") and any(name.endswith(pattern[1:]) for name in names)):
+                return True
+        return False
 
 
 def is_web_url(text: str) -> bool:
@@ -129,36 +108,28 @@ def is_web_url(text: str) -> bool:
     return text[:8].lower().startswith(("http://", "https://"))
 
 
-def _connection(parts: SplitResult, timeout: float) -> http.client.HTTPConnection:
-    host = parts.hostname or ""
-    if parts.scheme == "https":
-        return http.client.HTTPSConnection(host, parts.port, timeout=timeout, context=ssl.create_default_context())
-    return http.client.HTTPConnection(host, parts.port, timeout=timeout)
-
-
-def _path(parts: SplitResult) -> str:
-    path = parts.path or "/"
-    return f"{path}?{parts.query}" if parts.query else path
-
-
-@contextmanager
-def _cut_at(end: float, sock: socket.socket, expired: threading.Event) -> Iterator[None]:
-    """Shuts the socket when the time is over. Its own timeout bounds a single read, and a server that sends a byte a
-    second meets it for ever."""
-
-    def cut() -> None:
-        expired.set()
-        with suppress(OSError):  # it is closed already
-            sock.shutdown(socket.SHUT_RDWR)
-
-    watchdog = threading.Timer(max(end - time.monotonic(), 0), cut)
-    watchdog.daemon = True
-    watchdog.start()
+def _ascii(pattern: str) -> str:
     try:
-        yield
-    finally:
-        watchdog.cancel()
+        return pattern.lower().encode("idna").decode() if not pattern.isascii() else pattern.lower()
+    except UnicodeError:
+        return pattern.lower()
 
 
-def _refusal(parts: SplitResult, message: str) -> UnreadableItemError:
-    return UnreadableItemError(f"{parts.scheme}://{parts.hostname}: {message}", "not_fetched")
+def _result(url: str, future: concurrent.futures.Future[bytes]) -> bytes | UnreadableItemError:
+    if not future.done():  # the loop of the fetches is busy elsewhere
+        future.cancel()
+        return UnreadableItemError(f"{_shown(url)}: no answer in time", "not_fetched")
+    try:
+        return future.result()
+    except UnreadableItemError as error:
+        return error
+    except (Exception, concurrent.futures.CancelledError) as error:  # whatever a library raises at a hostile answer
+        return UnreadableItemError(f"{_shown(url)}: cannot fetch: {type(error).__name__}", "not_fetched")
+
+
+def _shown(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.hostname}"
+    except ValueError:
+        return "a web address"

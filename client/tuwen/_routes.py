@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from tuwen._card import ModelCard
 from tuwen._deadline import Deadline
-from tuwen._errors import InvalidArgumentError
+from tuwen._errors import ClientClosedError, InvalidArgumentError
 from tuwen._fetching import HttpFetcher, is_web_url
 from tuwen._images import UnreadableItemError, encoded_bytes, pixel_values
 from tuwen._pixels import ImageError, ImageLimits, Preprocessor
@@ -44,6 +44,7 @@ class Route:
         to_payload: what is sent for an item; raises as `Payload` lists.
         pool: threads that do it for several items at once; None: one after the other.
         bulk: whether its requests let others go before them.
+        fetched: gives the bytes, or an `UnreadableItemError`, in the place of each web address.
     """
 
     kind: Kind
@@ -54,14 +55,21 @@ class Route:
     item_shape: tuple[int, ...] = ()
     pool: ThreadPoolExecutor | None = None
     bulk: bool = False
+    fetched: Callable[[Sequence[Any]], Sequence[Any]] = lambda items: items
 
     def payloads(self, items: Sequence[Any]) -> list[Payload]:
         """What is sent for each item; files are read, and where that is this client's work, fetched and decoded."""
+        items = self.fetched(items)
         if self.pool is None or len(items) == 1:
             return [self._payload(item) for item in items]
-        return list(self.pool.map(self._payload, items))
+        try:
+            return list(self.pool.map(self._payload, items))
+        except (CancelledError, RuntimeError) as error:  # `_Threads.close` ended the pool meanwhile
+            raise ClientClosedError from error
 
     def _payload(self, item: Any) -> Payload:
+        if isinstance(item, UnreadableItemError):
+            return item
         try:
             return self.to_payload(item)
         except (UnreadableItemError, InvalidArgumentError) as error:
@@ -69,23 +77,32 @@ class Route:
 
 
 class _Threads:
-    """A pool that is made when it is first wanted. Fetching waits and Pillow releases the interpreter lock, so that
-    threads are enough for both."""
+    """A pool that is made when it is first wanted. Pillow releases the interpreter lock, so threads are enough.
+
+    Raises:
+        ClientClosedError: a pool is wanted after `close`.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._process = 0
+        self._closed = False
 
     def pool(self) -> ThreadPoolExecutor:
+        """Return the pool of this process."""
         with self._lock:
+            if self._closed:
+                raise ClientClosedError
             if self._pool is None or self._process != os.getpid():  # threads do not survive a fork
                 self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="tuwen-images")
                 self._process = os.getpid()
             return self._pool
 
     def close(self) -> None:
+        """End the pool; what waits in it is cancelled."""
         with self._lock:
+            self._closed = True
             if self._pool is not None:
                 self._pool.shutdown(wait=False, cancel_futures=True)
                 self._pool = None
@@ -133,30 +150,36 @@ class Routes:
         if self.preprocess == "server":
 
             def encoded(image: Any) -> bytes:
-                return encoded_bytes(self._fetched(image), preprocessor)
+                return encoded_bytes(image, preprocessor)
 
             pool = self._threads.pool() if self.fetcher else None
-            return Route(kind, "image_embedding", kind, _OUTPUTS[kind], encoded, pool=pool)
+            return Route(kind, "image_embedding", kind, _OUTPUTS[kind], encoded, pool=pool, fetched=self._fetched)
 
         def pixels(image: Any) -> bytes:
             try:
-                return pixel_values(self._fetched(image), preprocessor)
+                return pixel_values(image, preprocessor)
             except ImageError as error:
                 raise UnreadableItemError(str(error).removeprefix(f"{error.reason}: "), error.reason) from error
 
         shape = (3, card.image_size, card.image_size)
         # The name of the model's output tells the embedding space, so the request cannot name the output.
-        return Route(kind, "pixel_embedding", "pixel_values", (), pixels, shape, pool=self._threads.pool())
+        pool = self._threads.pool()
+        return Route(kind, "pixel_embedding", "pixel_values", (), pixels, shape, pool=pool, fetched=self._fetched)
 
     def close(self) -> None:
         """End the threads."""
         self._threads.close()
 
-    def _fetched(self, image: Any) -> Any:
-        """Return the bytes of an image at a web address; any other image as it is."""
-        if self.fetcher is not None and isinstance(image, str) and is_web_url(image):
-            return self.fetcher.fetch(image, self.deadline.remaining() if self.deadline else None)
-        return image
+    def _fetched(self, images: Sequence[Any]) -> Sequence[Any]:
+        """Return the images with the bytes, or the reason why there are none, in the place of each web address."""
+        if self.fetcher is None:
+            return images
+        urls = list(dict.fromkeys(image for image in images if isinstance(image, str) and is_web_url(image)))
+        if not urls:
+            return images
+        left = self.deadline.left() if self.deadline else None
+        found = dict(zip(urls, self.fetcher.fetch_all(urls, left), strict=True))
+        return [found.get(image, image) if isinstance(image, str) else image for image in images]
 
 
 def _utf8(text: Any) -> bytes:

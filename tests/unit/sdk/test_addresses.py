@@ -87,7 +87,7 @@ def test_a_port_of_http_is_named_and_not_tried_again(make: Make, http_port: int,
     assert "does not speak gRPC but plain HTTP; Triton's gRPC port is usually 8001" in str(error)
 
 
-@pytest.mark.parametrize("command", [("status",), ("embed", "-t", "猫")])
+@pytest.mark.parametrize("command", [("status",), ("embed", "-t", "猫", "--json")])
 def test_every_command_names_a_port_of_http(http_port: int, command: tuple[str, ...]) -> None:
     finished = tuwen(*command, "-u", f"127.0.0.1:{http_port}", code=1)
     assert "does not speak gRPC but plain HTTP" in finished.stdout + finished.stderr

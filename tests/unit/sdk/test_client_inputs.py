@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tuwen import Client, InvalidArgumentError, InvalidItemsError
+from tuwen import Client, ClientClosedError, InvalidArgumentError, InvalidItemsError, _routes
 from tuwen._images import encoded_bytes
 from tuwen.testing import FakeTransport
 
@@ -31,6 +31,17 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
     if mode in ("LAB", "LA"):
         return Image.frombytes(mode, image.size, bytes(range(63 * (3 if mode == "LAB" else 2))))
     return image.convert(mode)
+
+
+def test_closing_a_client_while_it_decodes_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = Client(transport=FakeTransport(), preprocess="client")
+    clip.model_card()
+    monkeypatch.setattr(_routes, "pixel_values", lambda *_: clip.close() or bytes(3 * 224 * 224))
+    with pytest.raises(ClientClosedError):
+        clip.embed_images([np.zeros((9, 9, 3), np.uint8)] * 64)
+    with pytest.raises(ClientClosedError):
+        clip.embed_images([np.zeros((9, 9, 3), np.uint8)] * 2)
+    assert clip._routes._threads._pool is None  # nothing is left that nobody would end
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 3), (5, 7, 4)])

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
 from tests.support.blocking import Make
-from tuwen import HttpFetcher, InvalidArgumentError
+from tuwen import HttpFetcher, InvalidArgumentError, _http
 from tuwen._images import UnreadableItemError
 from tuwen.testing import FakeTransport
 from tuwen_build.samples import PHOTOGRAPHS, sample
 
 PHOTO = sample(PHOTOGRAPHS[0]).read_bytes()
+REDIRECTS = {
+    "/moved": "/photo.jpg",
+    "/leaky": "http://user:hunter2@[/hunter2",
+    "/round": "/round",
+    "/elsewhere": "http://169.254.169.254/latest/meta-data",
+    "/file": "file:///etc/passwd",
+}
 NEVER = 10_000.0  # seconds; longer than any test may take
 
 
@@ -40,16 +50,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         name, _, _ = self.path.partition("?")
-        if name == "/photo.jpg":
+        if name in ("/photo.jpg", "/%E5%9B%BE%E7%89%87.jpg"):
             self.answer(200, PHOTO)
-        elif name == "/moved":
-            self.redirect("/photo.jpg")
-        elif name == "/round":
-            self.redirect("/round")
-        elif name == "/elsewhere":
-            self.redirect("http://169.254.169.254/latest/meta-data")
-        elif name == "/file":
-            self.redirect("file:///etc/passwd")
+        elif name in REDIRECTS:
+            self.redirect(REDIRECTS[name])
         elif name == "/says-huge":
             self.send_response(200)
             self.send_header("Content-Length", str(10**9))
@@ -141,6 +145,11 @@ def test_a_server_that_drips_is_left_when_the_time_is_over(
         HttpFetcher([host], timeout=timeout).fetch(f"http://{host}{path}", left)
 
 
+def allowed_by(fetcher: HttpFetcher, url: str) -> bool:
+    parsed = httpx.URL(url)
+    return fetcher.allows(parsed.scheme, parsed.raw_host.decode(), parsed.port)
+
+
 @pytest.mark.parametrize(
     ("allow", "url", "allowed"),
     [
@@ -154,6 +163,14 @@ def test_a_server_that_drips_is_left_when_the_time_is_over(
         ("*.example.com", "https://a.b.example.com/a.jpg", True),
         ("*.example.com", "https://example.com/a.jpg", False),
         ("*.example.com", "https://evilexample.com/a.jpg", False),
+        ("img.example.com", "http://img.example.com:80/a.jpg", True),
+        ("img.example.com:443", "https://img.example.com/a.jpg", True),
+        ("img.example.com", "https://img.example.com:80/a.jpg", False),
+        ("*.example.com", "https://a.example.com:443/a.jpg", True),
+        ("*.example.com:8443", "https://a.example.com:8443/a.jpg", True),
+        ("img.example.com", "https://img.example.com./a.jpg", True),
+        ("bücher.example", "https://bücher.example/a.jpg", True),
+        ("[::1]:8080", "http://[::1]:8080/a.jpg", True),
         ("img.example.com", "http://127.0.0.1/a.jpg", False),
         ("img.example.com", "http://[::1]/a.jpg", False),
     ],
@@ -161,16 +178,83 @@ def test_a_server_that_drips_is_left_when_the_time_is_over(
 def test_hosts_are_allowed_by_name(allow: str, url: str, allowed: bool) -> None:
     fetcher = HttpFetcher([allow])
     if allowed:
-        assert fetcher._allowed(url).hostname
+        assert allowed_by(fetcher, url)
     else:
-        with pytest.raises(UnreadableItemError, match="not among those that the fetcher allows"):
-            fetcher._allowed(url)
+        assert not allowed_by(fetcher, url)
 
 
-def test_a_secret_in_an_address_is_in_no_error(host: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://HOST/missing?key=hunter2",
+        "http://HOST/a b.jpg?key=hunter2",
+        "http://HOST/hunter2\n.jpg",
+        "http://user:hunter2@HOST/missing",
+        "http://user:hunter2@ex℀mple.com/x",
+        "http://HOST:hunter2/x",
+        "http://HOST/leaky",
+    ],
+)
+def test_a_secret_in_an_address_is_in_no_error(host: str, url: str) -> None:
     with pytest.raises(UnreadableItemError) as caught:
-        HttpFetcher([host]).fetch(f"http://{host}/missing?key=hunter2")
+        HttpFetcher([host]).fetch(url.replace("HOST", host))
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_path_of_other_letters_is_fetched(host: str) -> None:
+    assert HttpFetcher([host]).fetch(f"http://{host}/图片.jpg") == PHOTO
+
+
+def resolving(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
+    """Give every name these addresses; returns the names that are asked for."""
+    asked: list[str] = []
+
+    def look_up(name: str, *_: object, **__: object) -> list[Any]:
+        asked.append(name)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in addresses]
+
+    monkeypatch.setattr(_http.socket, "getaddrinfo", look_up)
+    return asked
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1", "fe80::1%eth0"]
+)
+def test_a_name_with_a_private_address_is_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    resolving(monkeypatch, "8.8.8.8", address)
+    with pytest.raises(UnreadableItemError, match="address of a private network"):
+        HttpFetcher(["img.example.com"]).fetch("http://img.example.com/a.jpg")
+
+
+def test_a_name_is_resolved_once_and_its_next_address_is_tried(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    asked = resolving(monkeypatch, "127.0.0.2", "127.0.0.1")  # nothing listens at the first
+    port = host.rpartition(":")[2]
+    fetcher = HttpFetcher([f"img.example.com:{port}"], private=True)
+    assert fetcher.fetch(f"http://img.example.com:{port}/photo.jpg") == PHOTO
+    assert asked == ["img.example.com"]
+
+
+def test_a_lookup_that_hangs_is_left_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    never = threading.Event()
+
+    def look_up(*_: object, **__: object) -> list[Any]:
+        never.wait()
+        return []
+
+    monkeypatch.setattr(_http.socket, "getaddrinfo", look_up)
+    try:
+        with pytest.raises(UnreadableItemError, match="http://img.example.com: no answer in time"):
+            HttpFetcher(["img.example.com"], timeout=0.05).fetch("http://img.example.com/a.jpg")
+    finally:
+        never.set()
+
+
+def test_a_host_that_hangs_is_an_outcome_of_a_stream(make: Make, host: str) -> None:
+    with make(FakeTransport(), fetcher=HttpFetcher([host], timeout=NEVER)) as clip:
+        clip.model_card()
+        outcomes = list(clip.stream_images([f"http://{host}/slow-body", PHOTO], timeout=0.2))
+    assert [outcome.ok for outcome in outcomes] == [False, True]
+    assert outcomes[0].error.message == "http://127.0.0.1: no answer in time"
 
 
 @pytest.mark.parametrize("options", [{"allow": []}, {"allow": "host"}, {"allow": ["a"], "timeout": 0}])
@@ -198,7 +282,7 @@ def test_the_time_of_a_call_bounds_its_fetches(make: Make, host: str) -> None:
 
 def test_addresses_are_fetched_side_by_side(make: Make, host: str) -> None:
     with make(FakeTransport(), fetcher=HttpFetcher([host], timeout=NEVER)) as clip:
-        outcomes = clip.try_embed_images([f"http://{host}/together"] * 8)
+        outcomes = clip.try_embed_images([f"http://{host}/together?{number}" for number in range(8)])
     assert all(outcome.ok for outcome in outcomes)
 
 
