@@ -19,7 +19,7 @@ __all__ = ["Picture", "describe", "picture_id", "plain_metadata", "short_hash"]
 
 _THUMBNAIL_SIDE = 192
 _THUMBNAIL_BYTES = 45_000  # in base64 it must fit in a VARCHAR of Milvus, which holds 65,535 bytes
-_LIMITS = ImageLimits(max_pixels=100_000_000)
+_LIMITS = ImageLimits()  # the server refuses a larger picture
 _DEEPEST = 32  # levels of metadata within each other
 _INT64 = range(-(1 << 63), 1 << 63)  # what Milvus holds as a JSON number
 

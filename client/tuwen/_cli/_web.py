@@ -25,6 +25,13 @@ def web(
         str, typer.Option(help="Address to listen on. The page has no password: open it to others with care.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A name under which browsers reach the page, such as that of a proxy. IP addresses and localhost are "
+            "allowed anyway. Repeat for more."
+        ),
+    ] = None,
     language: Annotated[str, typer.Option(help="zh or en, until a visitor chooses.")] = "zh",
     upload_mib: Annotated[int, typer.Option(min=1, max=32, help="How large a picture to search with may be.")] = 16,
     example: Annotated[
@@ -49,6 +56,7 @@ def web(
         headers=headers,
         host=host,
         port=port,
+        allowed_hosts=tuple(allowed_host or ()),
         language="en" if language == "en" else "zh",
         folders=tuple(pictures or ()),
         upload_mib=upload_mib,

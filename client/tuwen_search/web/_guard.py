@@ -1,6 +1,9 @@
-"""What keeps the page safe: a limit on what is sent to it, and headers that keep a browser at home."""
+"""What keeps the page safe: the hosts it answers as, a limit on what is sent to it, and headers for the browser."""
 
 from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,15 +20,34 @@ _ROOM_FOR_THE_FORM = 64 << 10
 
 
 class Guard:
-    """Refuses bodies of more than so many bytes with 413, before they are read, and adds headers to each answer."""
+    """Refuses other hosts with 400 and large bodies with 413, before they are read, and adds headers to each answer.
 
-    def __init__(self, app: ASGIApp, *, most_bytes: int) -> None:
+    A site whose name is made to resolve to this machine (DNS rebinding) could read the page with its visitor's browser.
+    Such a request carries the name of that site as its host. So the host must be an IP address, ``localhost``, or one
+    of `hosts`.
+
+    Args:
+        app: what is guarded.
+        most_bytes: the largest upload.
+        hosts: names under which the page is reached.
+    """
+
+    def __init__(self, app: ASGIApp, *, most_bytes: int, hosts: Collection[str] = ()) -> None:
         self._app, self._most = app, most_bytes + _ROOM_FOR_THE_FORM
+        self._hosts = {"localhost", *(host.lower() for host in hosts)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
+            return
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        allowed = len(hosts) == 1 and self._answers_as(hosts[0])
+        if scope["type"] == "websocket":
+            if allowed:
+                await self._app(scope, receive, send)
+            else:
+                await send({"type": "websocket.close", "code": 1008})
             return
 
         async def guarded(message: Message) -> None:
@@ -33,10 +55,30 @@ class Guard:
                 message["headers"] = [*message.get("headers", ()), *_HEADERS.items()]
             await send(message)
 
+        async def refuse(status: int, why: bytes) -> None:
+            await guarded(
+                {"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]}
+            )
+            await guarded({"type": "http.response.body", "body": why})
+
+        if not allowed:
+            await refuse(400, b"the page does not answer under this host name; see --allowed-host\n")
+            return
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"0")
         if b"transfer-encoding" in headers or not length.isdigit() or int(length) > self._most:
-            await guarded({"type": "http.response.start", "status": 413, "headers": [(b"content-type", b"text/plain")]})
-            await guarded({"type": "http.response.body", "body": b"too large, or of unknown length\n"})
+            await refuse(413, b"too large, or of unknown length\n")
             return
         await self._app(scope, receive, guarded)
+
+    def _answers_as(self, host: str) -> bool:
+        name = host.lower()
+        if name.rpartition(":")[2].isdigit() and not name.endswith("]"):
+            name = name.rpartition(":")[0]
+        if name.rstrip(".") in self._hosts:
+            return True
+        try:
+            ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            return False
+        return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nicegui import events, ui
 
@@ -46,6 +46,7 @@ class Service:
         card: of the model.
         upload_mib: how large a picture to search with may be.
         examples: texts that are offered.
+        previews: held while an upload is decoded, so that the memory of one picture bounds that of all visitors.
     """
 
     client: AsyncClient
@@ -53,6 +54,7 @@ class Service:
     card: ModelCard
     upload_mib: int
     examples: tuple[str, ...]
+    previews: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
 
 async def build_page(service: Service, language: Language, text: str) -> None:
@@ -245,7 +247,9 @@ class _Page:
         data = await event.file.read()
         self._upload.reset()
         self._image, self._like = data, None
-        self._show_asked(await asyncio.to_thread(_preview, data), event.file.name)
+        async with self._service.previews:
+            preview = await asyncio.to_thread(_preview, data)
+        self._show_asked(preview, event.file.name)
         await self.search()
 
     def _rejected(self) -> None:

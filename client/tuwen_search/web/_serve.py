@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuwen import AsyncClient, InvalidArgumentError, MissingExtraError
@@ -26,6 +26,8 @@ class WebOptions:
         url: of the embedding server.
         tls, headers: to reach it, as for `tuwen.Client`.
         host, port: where the page listens. Loopback by default: it has no password.
+        allowed_hosts: names under which browsers reach the page, such as that of a proxy. IP addresses, ``localhost``
+            and `host` are allowed anyway; all other names are refused, since anyone can make one resolve here.
         language: of the page, until a visitor chooses.
         folders: whose pictures are shown in full size; of others the thumbnail is.
         upload_mib: how large a picture to search with may be.
@@ -37,12 +39,13 @@ class WebOptions:
     """
 
     collection: str
-    store: str | None = None
+    store: str | None = field(default=None, repr=False)  # its address may hold a password
     url: str = "localhost:8001"
     tls: Tls | None = None
-    headers: dict[str, str] | None = None
+    headers: dict[str, str] | None = field(default=None, repr=False)
     host: str = "127.0.0.1"
     port: int = 8080
+    allowed_hosts: tuple[str, ...] = ()
     language: Language = "zh"
     folders: tuple[Path, ...] = ()
     upload_mib: int = 16
@@ -114,8 +117,10 @@ def serve(options: WebOptions) -> None:
     app.on_startup(service)
     app.on_shutdown(stop)
     app.add_api_route("/pictures/{picture_id}", picture)
-    app.add_middleware(Guard, most_bytes=options.upload_mib << 20)
-    ui.page("/")(page)
+    hosts = (options.host, *options.allowed_hosts)
+    app.add_middleware(Guard, most_bytes=options.upload_mib << 20, hosts=hosts)
+    # NiceGUI answers 500 if a page takes longer; a first visit opens the collection, counts it and may embed.
+    ui.page("/", response_timeout=3 * options.timeout)(page)
     ui.run(
         host=options.host,
         port=options.port,
