@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Hashable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Hashable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,11 +89,11 @@ def synchronous(folder: Path) -> None:
             assert_type(outcome.error, ItemFailure | None)
 
         stream = clip.stream_images(((number, image) for number, image in enumerate(images(folder))), window=8)
-        assert_type(stream, Iterator[ItemOutcome])
+        assert_type(stream, Generator[ItemOutcome, None, None])
         table = EmbeddingTable(
             [str(item.key) for item in stream], clip.embed_images(images(folder)), clip.model_card().fingerprint
         )
-        assert_type(clip.stream_texts(iter(["猫"]), skip={"狗"}, progress=True), Iterator[ItemOutcome])
+        assert_type(clip.stream_texts(iter(["猫"]), skip={"狗"}, progress=True), Generator[ItemOutcome, None, None])
 
         table.save(folder / "vectors.npz")
         loaded = EmbeddingTable.load(folder / "vectors.npz", expected_fingerprint=table.fingerprint)
@@ -138,9 +138,9 @@ async def asynchronous(folder: Path) -> None:
         assert_type(await clip.classify(images(folder), ["猫"], templates="en"), Classification)
         assert_type(await clip.try_embed_images(images(folder)), list[ItemOutcome])
         assert_type(await clip.try_embed_texts(["猫"]), list[ItemOutcome])
-        assert_type(clip.stream_images(images(folder)), AsyncIterator[ItemOutcome])
+        assert_type(clip.stream_images(images(folder)), AsyncGenerator[ItemOutcome, None])
         stream = clip.stream_texts(live())
-        assert_type(stream, AsyncIterator[ItemOutcome])
+        assert_type(stream, AsyncGenerator[ItemOutcome, None])
         async for item in stream:
             assert_type(item, ItemOutcome)
         assert_type(await clip.model_card(), ModelCard)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Container, Coroutine, Hashable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Container, Coroutine, Hashable, Iterable
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, TypeVar
@@ -152,7 +152,7 @@ class AsyncClient(BaseClient):
         skip: Container[Hashable] = frozenset(),
         progress: bool = False,
         timeout: float | None = None,
-    ) -> AsyncIterator[ItemOutcome]:
+    ) -> AsyncGenerator[ItemOutcome, None]:
         """Embed any number of images, of an iterable or an asynchronous one; see `Client.stream_images`."""
         check_stream("image", images, asynchronous=True)
         return self._stream("image", images, window=window, skip=skip, progress=progress, timeout=timeout)
@@ -165,7 +165,7 @@ class AsyncClient(BaseClient):
         skip: Container[Hashable] = frozenset(),
         progress: bool = False,
         timeout: float | None = None,
-    ) -> AsyncIterator[ItemOutcome]:
+    ) -> AsyncGenerator[ItemOutcome, None]:
         """Embed any number of texts, of an iterable or an asynchronous one; see `Client.stream_texts`."""
         check_stream("text", texts, asynchronous=True)
         return self._stream("text", texts, window=window, skip=skip, progress=progress, timeout=timeout)
@@ -259,7 +259,7 @@ class AsyncClient(BaseClient):
         skip: Container[Hashable],
         progress: bool,
         timeout: float | None,
-    ) -> AsyncIterator[ItemOutcome]:
+    ) -> AsyncGenerator[ItemOutcome, None]:
         card = await self.model_card(timeout=timeout)
         chunker = Chunker(kind, window=window, max_batch_size=card.max_batch_size, skip=skip)
         budget = RetryBudget(self._patience)

@@ -13,6 +13,7 @@ __all__ = ["Sent", "cancelled", "in_order"]
 
 # Seconds. What a source gave before it paused for longer is sent, so that nobody waits for a request to fill.
 _LINGER = 0.02
+_TURN = 64  # items of a source between two turns for the other tasks of the event loop
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -85,9 +86,12 @@ class _Source:
 
     async def read(self) -> None:
         """Iterate the source."""
-        loop, timer = asyncio.get_running_loop(), None
+        loop, timer, count = asyncio.get_running_loop(), None, 0
         try:
             async for item in _each(self._items):
+                count += 1
+                if count % _TURN == 0:  # nothing below waits while items are skipped
+                    await asyncio.sleep(0)
                 await self._room.acquire()
                 await self._wanted.wait()
                 before = self._chunker.taken

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Callable, Container, Hashable, Iterable, Iterator
+from collections.abc import Callable, Container, Generator, Hashable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -203,7 +203,7 @@ class Client(BaseClient):
         skip: Container[Hashable] = frozenset(),
         progress: bool = False,
         timeout: float | None = None,
-    ) -> Iterator[ItemOutcome]:
+    ) -> Generator[ItemOutcome, None, None]:
         """Embed any number of images, in memory that does not grow with them.
 
         The next images are taken as results are: a slow consumer slows the stream down. A refused image is an
@@ -236,7 +236,7 @@ class Client(BaseClient):
         skip: Container[Hashable] = frozenset(),
         progress: bool = False,
         timeout: float | None = None,
-    ) -> Iterator[ItemOutcome]:
+    ) -> Generator[ItemOutcome, None, None]:
         """Embed any number of texts; as `stream_images`, with texts or ``(key, text)``."""
         check_stream("text", texts, asynchronous=False)
         return self._stream("text", texts, window=window, skip=skip, progress=progress, timeout=timeout)
@@ -324,7 +324,7 @@ class Client(BaseClient):
         skip: Container[Hashable],
         progress: bool,
         timeout: float | None,
-    ) -> Iterator[ItemOutcome]:
+    ) -> Generator[ItemOutcome, None, None]:
         card = self.model_card(timeout=timeout)
         chunker = Chunker(kind, window=window, max_batch_size=card.max_batch_size, skip=skip)
         pace = chunker.pace
@@ -348,19 +348,33 @@ class Client(BaseClient):
                 bar.update()
                 yield outcome
 
+        # An error of the source, or of an item that cannot be sent, is raised after the outcomes of what was sent.
+        failure: Exception | None = None
         with progress_bar(items, shown=progress) as bar:
             try:
-                for item in items:
+                source = iter(items)
+                while failure is None:
                     # Before a chunk is begun, because answers change the size of the next one.
                     while not chunker.has_begun and len(waiting) >= pace.requests:
                         yield from finished()
-                    for chunk in chunker.add(item):
+                    try:
+                        for chunk in chunker.add(next(source)):
+                            waiting.append(send(chunk))
+                    except StopIteration:
+                        break
+                    except Exception as error:
+                        failure = error
+                try:
+                    for chunk in chunker.rest():
                         waiting.append(send(chunk))
-                for chunk in chunker.rest():
-                    waiting.append(send(chunk))
+                except Exception as error:
+                    failure = failure or error
                 while waiting:
                     yield from finished()
+                if failure is not None:
+                    raise failure
             finally:
+                failure = None  # whose traceback holds this frame
                 _cancel(pending for _, _, pending, _ in waiting)
 
     def _infer(self, wanted: _calls.Infer, deadline: Deadline) -> _calls.Answers:

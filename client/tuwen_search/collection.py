@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 
@@ -237,7 +239,14 @@ class AsyncCollection(_Kept):
     ) -> AsyncCollection:
         """See `Collection.open`."""
         card = await client.model_card()
-        return cls(await asyncio.to_thread(_opened, name, card, store, create, index), client)
+        opening = asyncio.create_task(asyncio.to_thread(_opened, name, card, store, create, index))
+        try:
+            return cls(await asyncio.shield(opening), client)
+        except asyncio.CancelledError:  # a thread cannot be cancelled: what it opens is closed
+            await asyncio.wait({opening})
+            if not opening.cancelled() and opening.exception() is None:
+                await asyncio.to_thread(opening.result()._close)
+            raise
 
     async def search(
         self, query: Query | str, *, limit: int = 10, offset: int = 0, where: str = "", timeout: float | None = None
@@ -260,12 +269,27 @@ class AsyncCollection(_Kept):
         source = source if isinstance(source, Source) else await asyncio.to_thread(open_source, Path(source))
         options = {"keep_missing": keep_missing, "confirm_removal": confirm_removal}
         work = await asyncio.to_thread(Indexing, self._store, self.name, source, **options)
+        wanted, reading = work.wanted(), threading.Lock()
+
+        def read() -> tuple[str, bytes] | None:
+            with reading:
+                return next(wanted, None)
+
+        async def read_each() -> AsyncIterator[tuple[str, bytes]]:
+            while (item := await asyncio.to_thread(read)) is not None:
+                yield item
+
+        def close() -> None:
+            with reading:  # a thread that reads cannot be cancelled
+                work.close()
+
         try:
-            async for outcome in self._client.stream_images(work.wanted()):
-                await asyncio.to_thread(work.take, outcome)
+            async with aclosing(self._client.stream_images(read_each())) as outcomes:
+                async for outcome in outcomes:
+                    await asyncio.to_thread(work.take, outcome)
             await asyncio.to_thread(work.finish)
         finally:
-            await asyncio.to_thread(work.close)
+            await asyncio.to_thread(close)
         return work.report
 
     async def get(self, picture_id: str) -> Picture | None:

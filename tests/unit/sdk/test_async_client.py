@@ -52,14 +52,17 @@ def test_the_twins_take_and_give_the_same(name: str) -> None:
 
 
 def _as_sync(signature: inspect.Signature) -> inspect.Signature:
-    """A stream takes an asynchronous iterable as well, and gives an asynchronous iterator."""
+    """A stream takes an asynchronous iterable as well, and gives an asynchronous generator."""
     parameters = [
         value.replace(annotation=re.sub(r" \| AsyncIterable\[.*\]$", "", value.annotation))
         if isinstance(value.annotation, str)
         else value
         for value in signature.parameters.values()
     ]
-    return inspect.Signature(parameters, return_annotation=str(signature.return_annotation).removeprefix("Async"))
+    returned = str(signature.return_annotation)
+    if found := re.fullmatch(r"AsyncGenerator\[(.*), None\]", returned):
+        returned = f"Generator[{found[1]}, None, None]"
+    return inspect.Signature(parameters, return_annotation=returned)
 
 
 class SlowTransport(AsyncFakeTransport):
@@ -325,3 +328,27 @@ class TestStreams:
 async def _exhaust(stream: AsyncIterator[ItemOutcome]) -> None:
     async for _ in stream:
         pass
+
+
+def test_the_loop_runs_on_while_done_items_are_skipped() -> None:
+    class Everything:
+        def __contains__(self, _: object) -> bool:
+            return True
+
+    turns = 0
+
+    async def main() -> None:
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        async with AsyncClient(transport=AsyncFakeTransport()) as clip:
+            await clip.model_card()
+            other = asyncio.create_task(others())
+            assert not [item async for item in clip.stream_texts(map(str, range(6_400)), skip=Everything())]
+            other.cancel()
+
+    asyncio.run(main())
+    assert turns >= 100

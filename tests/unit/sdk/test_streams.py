@@ -12,13 +12,14 @@ import termios
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.support.clocks import ManualClock
-from tuwen import Client, InferenceError, InvalidArgumentError, RetryPolicy, ServerUnavailableError
+from tuwen import Client, InferenceError, InvalidArgumentError, ItemOutcome, RetryPolicy, ServerUnavailableError
 from tuwen._images import encoded_bytes
 from tuwen.testing import FakeTransport
 
@@ -127,11 +128,42 @@ def test_an_error_that_no_retry_can_mend_ends_the_stream() -> None:
     assert len(fake.requests) <= 9
 
 
+def keys_until(error: type[Exception], stream: Iterator[ItemOutcome], match: str) -> list[object]:
+    """The keys of what a stream gives before it raises."""
+    keys: list[object] = []
+
+    def read() -> None:
+        for outcome in stream:
+            keys.append(outcome.key)
+
+    with pytest.raises(error, match=match):
+        read()
+    return keys
+
+
+@pytest.mark.parametrize("count", [0, 1, 60, 700])
+def test_what_came_before_an_error_of_the_source_is_given(count: int) -> None:
+    def source() -> Iterator[str]:
+        yield from texts(count)
+        raise LookupError("the source broke")
+
+    with Client(transport=FakeTransport()) as clip:
+        assert keys_until(LookupError, clip.stream_texts(source()), "the source broke") == list(texts(count))
+
+
+def test_what_was_sent_before_an_item_that_cannot_be_sent_is_given() -> None:
+    items: list[Any] = [*texts(40), 3, "x"]
+    with Client(transport=FakeTransport()) as clip:
+        keys = keys_until(InvalidArgumentError, clip.stream_texts(items), "text 40: a text is a str")
+    assert keys
+    assert keys == items[: len(keys)]
+
+
 def test_closing_a_stream_ends_it() -> None:
     with Client(transport=FakeTransport()) as clip:
         stream = clip.stream_texts(texts(10**9))
         assert next(stream).index == 0
-        stream.close()  # type: ignore[attr-defined]
+        stream.close()
         assert list(stream) == []
 
 
