@@ -19,7 +19,7 @@ from tuwen._base import BaseClient
 from tuwen._card import ModelCard
 from tuwen._connection import AsyncHeaders, Tls
 from tuwen._deadline import Deadline
-from tuwen._errors import ServerError
+from tuwen._errors import ClientClosedError, ServerError
 from tuwen._fetching import HttpFetcher
 from tuwen._grpc_aio import AsyncGrpcTransport
 from tuwen._images import ImageInput
@@ -240,7 +240,7 @@ class AsyncClient(BaseClient):
             waiting.popleft()
 
         try:
-            while (batch := await _next(wanted)) is not None:
+            while (batch := await self._next(wanted)) is not None:
                 while waiting and (pace is None or len(waiting) >= pace.requests):
                     await finish()
                 waiting.append((batch, self._sent(batch, deadline, budget, pace, len(waiting))))
@@ -267,7 +267,7 @@ class AsyncClient(BaseClient):
         async def send(chunk: Chunk, ahead: int) -> Sent[EmbeddingBatch, InferResponse]:
             deadline = self._deadline(timeout)
             route = self._routes.in_bulk().within(deadline).to(kind, card)
-            batch = await asyncio.to_thread(chunk.batch, route) if kind == "image" else chunk.batch(route)
+            batch = await self._in_thread(chunk.batch, route) if kind == "image" else chunk.batch(route)
             # What was fetched from the web has used up time of its own: a slow host ends no stream.
             return batch, self._sent(batch, self._deadline(timeout), budget, chunker.pace, ahead)
 
@@ -316,8 +316,17 @@ class AsyncClient(BaseClient):
                 return value
             await _clock.async_pause(pause)
 
+    async def _next(self, wanted: _calls.Infer) -> EmbeddingBatch | None:
+        if wanted.reads_files:
+            return await self._in_thread(next, wanted.batches, None)
+        return next(wanted.batches, None)
 
-async def _next(wanted: _calls.Infer) -> EmbeddingBatch | None:
-    if wanted.reads_files:
-        return await asyncio.to_thread(next, wanted.batches, None)
-    return next(wanted.batches, None)
+    async def _in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        work = asyncio.get_running_loop().run_in_executor(self._routes.readers(), lambda: function(*arguments))
+        try:
+            return await work
+        except asyncio.CancelledError:
+            # `close` cancels what waits for a thread; cancelling the caller's task cancels this future as well
+            if self._routes.closed and work.cancelled():
+                raise ClientClosedError from None
+            raise

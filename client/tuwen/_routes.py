@@ -29,6 +29,7 @@ _OUTPUTS: Mapping[Kind, tuple[str, ...]] = {
     "text": ("embedding", "status", "fingerprint", "truncated"),
 }
 _THREADS = 8
+_READERS = 32  # most of them wait for a file or a web address
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,17 @@ class _Threads:
         ClientClosedError: a pool is wanted after `close`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, count: int, name: str) -> None:
+        self._count, self._name = count, name
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         self._process = 0
         self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
 
     def pool(self) -> ThreadPoolExecutor:
         """Return the pool of this process."""
@@ -95,7 +102,7 @@ class _Threads:
             if self._closed:
                 raise ClientClosedError
             if self._pool is None or self._process != os.getpid():  # threads do not survive a fork
-                self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="tuwen-images")
+                self._pool = ThreadPoolExecutor(self._count, thread_name_prefix=self._name)
                 self._process = os.getpid()
             return self._pool
 
@@ -123,7 +130,8 @@ class Routes:
     fetcher: HttpFetcher | None = None
     deadline: Deadline | None = None
     priority: Priority = "interactive"
-    _threads: _Threads = field(default_factory=_Threads)
+    _threads: _Threads = field(default_factory=lambda: _Threads(_THREADS, "tuwen-images"))
+    _readers: _Threads = field(default_factory=lambda: _Threads(_READERS, "tuwen-requests"))
 
     def __post_init__(self) -> None:
         if self.preprocess not in ("server", "client"):
@@ -169,6 +177,20 @@ class Routes:
     def close(self) -> None:
         """End the threads."""
         self._threads.close()
+        self._readers.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._readers.closed
+
+    def readers(self) -> ThreadPoolExecutor:
+        """Return the threads that make requests for an event loop. A slow file or host holds none of the application's.
+
+        Raises:
+            ClientClosedError: after `close`.
+        """
+        return self._readers.pool()
 
     def _fetched(self, images: Sequence[Any]) -> Sequence[Any]:
         """Return the images with the bytes, or the reason why there are none, in the place of each web address."""

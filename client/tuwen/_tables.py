@@ -22,7 +22,7 @@ class EmbeddingTable:
 
     Attributes:
         keys: n names, such as paths or texts.
-        embeddings: float32 (n, D), unit vectors.
+        embeddings: float32 (n, D), unit vectors; other floating-point types are converted.
         fingerprint: of the model card that they were made under.
 
     Raises:
@@ -34,6 +34,7 @@ class EmbeddingTable:
     fingerprint: str
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "embeddings", np.asarray(self.embeddings, dtype=np.float32))
         if self.embeddings.ndim != 2 or len(self.keys) != len(self.embeddings):
             raise InvalidArgumentError(
                 f"{len(self.keys)} keys do not fit embeddings of shape {self.embeddings.shape}; it is (n, D)"

@@ -118,6 +118,9 @@ class FakeTransport:
             "fingerprint": (self.card.fingerprint.encode(),) * len(request.items),
             "truncated": np.array([[len(item.decode("utf-8", "replace")) > room] for item in request.items]),
         }
+        for tensor in outputs.values():
+            if isinstance(tensor, np.ndarray):
+                tensor.flags.writeable = False  # as the views of a real response
         if not request.outputs:  # a model whose one output is named after the embedding space
             return InferResponse({NAMED_EMBEDDING + self.card.fingerprint: outputs["embedding"]})
         return InferResponse({name: outputs[name] for name in request.outputs})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -44,7 +45,7 @@ class Query:
             raise QueryError("without is a list of texts")
         if not self.text.strip() and self.image is None and self.like is None:
             raise QueryError("give a text, a picture, or both")
-        if not 0 <= self.text_weight <= 1 or self.without_weight < 0:
+        if not 0 <= self.text_weight <= 1 or not 0 <= self.without_weight < math.inf:
             raise QueryError("the text's weight is from 0 to 1, and that of what is not wanted at least 0")
         if self.like is not None:
             checked_id(self.like)
@@ -80,7 +81,7 @@ class Hit:
         picture: with its thumbnail.
         score: the cosine of its vector and the query's, from -1 to 1. Between a text and a picture, models of CLIP's
             kind give 0.2 to 0.5 to what fits well; between two pictures up to 1. Scores of two models do not compare.
-        parts: the cosine with each part of the query.
+        parts: the cosine with each part of the query. If parts have the same name, later ones are numbered.
     """
 
     picture: Picture
@@ -136,5 +137,12 @@ def combined(parts: Sequence[Part]) -> NDArray[np.float32]:
 
 
 def explained(parts: Sequence[Part], vector: NDArray[np.float32]) -> dict[str, float]:
-    """The cosine of a picture's vector with each part."""
-    return {part.name: float(part.vector @ vector) for part in parts}
+    """Return the cosine of a picture's vector with each part. A name that comes again is numbered: ``cat (2)``."""
+    cosines: dict[str, float] = {}
+    for part in parts:
+        name, count = part.name, 1
+        while name in cosines:
+            count += 1
+            name = f"{part.name} ({count})"
+        cosines[name] = float(part.vector @ vector)
+    return cosines

@@ -162,6 +162,11 @@ def test_streams_give_the_same_vectors(clip: Client) -> None:
     np.testing.assert_allclose(vectors, clip.embed_texts(texts), atol=1e-5)
 
 
+def test_the_vectors_of_outcomes_are_read_only(clip: Client) -> None:
+    outcomes = [*clip.try_embed_texts(["猫"]), *clip.stream_texts(["狗"])]
+    assert [outcome.embedding is not None and outcome.embedding.flags.writeable for outcome in outcomes] == [False] * 2
+
+
 def test_statistics_count_the_requests_of_a_call(clip: Client) -> None:
     def counted() -> int:
         statistics = clip.statistics()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,9 +15,9 @@ import numpy as np
 import pytest
 
 from tests.support.blocking import Make
-from tuwen import HttpFetcher, InvalidArgumentError, _http
+from tuwen import AsyncClient, HttpFetcher, InvalidArgumentError, _http
 from tuwen._images import UnreadableItemError
-from tuwen.testing import FakeTransport
+from tuwen.testing import AsyncFakeTransport, FakeTransport
 from tuwen_build.samples import PHOTOGRAPHS, sample
 
 PHOTO = sample(PHOTOGRAPHS[0]).read_bytes()
@@ -289,3 +291,17 @@ def test_addresses_are_fetched_side_by_side(make: Make, host: str) -> None:
 def test_without_one_they_are_refused(make: Make) -> None:
     with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="image 0: nothing is fetched"):
         clip.embed_images(["https://img.example.com/a.jpg"])
+
+
+def test_a_host_that_hangs_holds_no_thread_of_the_application(host: str) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(1))
+        async with AsyncClient(transport=AsyncFakeTransport(), fetcher=HttpFetcher([host], timeout=NEVER)) as clip:
+            await clip.model_card()
+            call = asyncio.create_task(clip.try_embed_images([f"http://{host}/slow-body"], timeout=NEVER))
+            await asyncio.sleep(0)
+            await asyncio.to_thread(int)  # would wait for ever behind the fetch
+            call.cancel()
+
+    asyncio.run(main())

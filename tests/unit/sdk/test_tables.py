@@ -280,3 +280,9 @@ def test_a_file_is_on_disk_before_it_takes_its_place(
     monkeypatch.setattr(os, "fsync", lambda descriptor: (events.append("fsync"), sync(descriptor)))
     table(1).save(tmp_path / f"v{suffix}")
     assert events == ["fsync", "replace", "fsync"]
+
+
+def test_a_file_of_other_precision_is_read_as_float32(tmp_path: Path) -> None:
+    path = tmp_path / "double.npz"
+    np.savez(path, keys=np.array(["a"]), embeddings=np.eye(1, 4), fingerprint=np.array("f"))
+    assert EmbeddingTable.load(path).embeddings.dtype == np.float32
