@@ -32,7 +32,7 @@ from tuwen._retries import RetryBudget, RetryPolicy
 from tuwen._routes import Kind, Preprocess, Priority
 from tuwen._scores import Similarity
 from tuwen._statistics import Statistics
-from tuwen._streams import Chunk, Chunker, ItemOutcome, Keyed
+from tuwen._streams import Chunk, Chunker, ItemOutcome, KeyedImage, KeyedText
 from tuwen._transport import AsyncTransport
 from tuwen._zero_shot import Classification, Templates
 
@@ -146,7 +146,7 @@ class AsyncClient(BaseClient):
 
     def stream_images(
         self,
-        images: Iterable[ImageInput | Keyed] | AsyncIterable[ImageInput | Keyed],
+        images: Iterable[ImageInput | KeyedImage] | AsyncIterable[ImageInput | KeyedImage],
         *,
         window: int = 64,
         skip: Container[Hashable] = frozenset(),
@@ -159,7 +159,7 @@ class AsyncClient(BaseClient):
 
     def stream_texts(
         self,
-        texts: Iterable[str | Keyed] | AsyncIterable[str | Keyed],
+        texts: Iterable[str | KeyedText] | AsyncIterable[str | KeyedText],
         *,
         window: int = 256,
         skip: Container[Hashable] = frozenset(),

@@ -28,7 +28,7 @@ from tuwen._retries import RetryBudget, RetryPolicy
 from tuwen._routes import Kind, Preprocess, Priority
 from tuwen._scores import Similarity
 from tuwen._statistics import Statistics
-from tuwen._streams import Chunk, Chunker, ItemOutcome, Keyed
+from tuwen._streams import Chunk, Chunker, ItemOutcome, KeyedImage, KeyedText
 from tuwen._transport import PendingResponse, Transport
 from tuwen._zero_shot import Classification, Templates
 
@@ -197,7 +197,7 @@ class Client(BaseClient):
 
     def stream_images(
         self,
-        images: Iterable[ImageInput | Keyed],
+        images: Iterable[ImageInput | KeyedImage],
         *,
         window: int = 64,
         skip: Container[Hashable] = frozenset(),
@@ -230,7 +230,7 @@ class Client(BaseClient):
 
     def stream_texts(
         self,
-        texts: Iterable[str | Keyed],
+        texts: Iterable[str | KeyedText],
         *,
         window: int = 256,
         skip: Container[Hashable] = frozenset(),

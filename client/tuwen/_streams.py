@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 
 from tuwen._decoded_images import snapshot
 from tuwen._errors import InvalidArgumentError, ItemFailure
+from tuwen._images import ImageInput
 from tuwen._pace import Pace
 from tuwen._requests import EmbeddingBatch, Parsed, batch_of
 from tuwen._routes import Kind, Route
 
-__all__ = ["Chunk", "Chunker", "ItemOutcome", "Keyed", "key_of", "outcome"]
+__all__ = ["Chunk", "Chunker", "ItemOutcome", "Keyed", "KeyedImage", "KeyedText", "key_of", "outcome"]
 
 Keyed: TypeAlias = tuple[Hashable, Any]
 """An item with the key that its outcome carries."""
+KeyedImage: TypeAlias = tuple[Hashable, ImageInput]
+KeyedText: TypeAlias = tuple[Hashable, str]
 
 
 @dataclass(frozen=True)
