@@ -7,9 +7,9 @@
 #   docker build -f docker/server.Dockerfile -t clip:1 --target exported --build-context checkpoint=checkpoint .
 #
 # A repository must be built with a torch no newer than the server's: both images are of one month, and `exported` builds
-# it in the first for the second. Before 26.05 a server stays "ready" when a Python model has died.
-ARG TRITON=nvcr.io/nvidia/tritonserver:26.05-pyt-python-py3
-ARG PYTORCH=nvcr.io/nvidia/pytorch:26.05-py3
+# it in the first for the second. security-floor.json has the oldest release that is safe, and why.
+ARG TRITON=nvcr.io/nvidia/tritonserver:26.11-pyt-python-py3
+ARG PYTORCH=nvcr.io/nvidia/pytorch:26.11-py3
 ARG PYTHON=python:3.11-slim-bookworm
 
 # Pin what you deploy: --build-arg TRITON=nvcr.io/nvidia/tritonserver@sha256:...
