@@ -30,7 +30,8 @@ class Query:
         without_weight: how much each text of `without` counts against.
 
     Raises:
-        QueryError: nothing is looked for, an ID cannot be one, or a weight makes no sense.
+        QueryError: nothing is looked for, a text is both wanted and not wanted, an ID cannot be one, or a weight makes
+            no sense.
     """
 
     text: str = ""
@@ -51,6 +52,8 @@ class Query:
             checked_id(self.like)
         if not all(text.strip() for text in self.without):
             raise QueryError("what is not wanted is empty")
+        if self.text.strip() and self.text.strip() in map(str.strip, self.without):
+            raise QueryError(f"'{self.text.strip()}' is both wanted and not wanted; name another text to leave out")
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -63,7 +66,8 @@ class Part:
     """One thing that is looked for, or not wanted.
 
     Attributes:
-        name: the text, or ``picture``.
+        name: the text, or ``picture``; unique within its query. A text that equals an earlier name gets a prefix, such
+            as ``text: picture``.
         weight: its share of the query's vector, negative for what is not wanted.
         vector: float32 (D,), a unit vector.
     """
@@ -112,14 +116,26 @@ def parts_of(query: Query, texts: NDArray[np.float32], pictures: Sequence[NDArra
         pictures: the vectors of its picture and of the one it is like, as many as there are.
     """
     vectors, parts = list(texts), []
+    taken = {"picture"} if pictures else set()
     if query.text.strip():
         weight = query.text_weight if pictures else 1.0
-        parts.append(Part(query.text, weight, vectors.pop(0)))
+        parts.append(Part(_unused(query.text, "text", taken), weight, vectors.pop(0)))
     rest = 1 - parts[0].weight if parts else 1.0
-    parts += [Part("picture", rest / len(pictures), vector) for vector in pictures]
+    for number, vector in enumerate(pictures):
+        name = _unused("picture", "another", taken) if number else "picture"
+        parts.append(Part(name, rest / len(pictures), vector))
     share = query.without_weight / max(1, len(query.without))
-    parts += [Part(text, -share, vector) for text, vector in zip(query.without, vectors, strict=True)]
+    for text, vector in zip(query.without, vectors, strict=True):
+        parts.append(Part(_unused(text, "without", taken), -share, vector))
     return parts
+
+
+def _unused(name: str, prefix: str, taken: set[str]) -> str:
+    """Return the name, behind the prefix as often as another part has it, and mark it as taken."""
+    while name in taken:
+        name = f"{prefix}: {name}"
+    taken.add(name)
+    return name
 
 
 def combined(parts: Sequence[Part]) -> NDArray[np.float32]:

@@ -138,7 +138,7 @@ def test_parts_are_weighed_and_explained() -> None:
 
 
 def test_what_is_wanted_and_not_wanted_cannot_be_the_same() -> None:
-    query = Query("猫", without=["猫"], without_weight=1)
+    query = Query("猫", without=["猫咪"], without_weight=1)
     with pytest.raises(QueryError, match="are the same"):
         combined(parts_of(query, np.stack([unit(1, 0), unit(1, 0)]), []))
 
@@ -168,3 +168,29 @@ def test_a_contact_sheet_has_room_for_every_hit(count: int) -> None:
     assert sheet.width > 600
     green = np.abs(np.asarray(sheet, int) - (0, 128, 0)).max(2) < 8
     assert green.sum() == pytest.approx(count // 2 * 100 * 50, abs=500)
+
+
+@pytest.mark.parametrize(
+    ("query", "pictures", "names"),
+    [
+        (Query("picture", image=b"p"), 1, ["text: picture", "picture"]),
+        (Query("picture", without=["text: picture"]), 0, ["picture", "text: picture"]),
+        (
+            Query("猫", image=b"p", without=["picture", "狗", "狗"]),
+            1,
+            ["猫", "picture", "without: picture", "狗", "without: 狗"],
+        ),
+        (Query(image=b"p", like="0" * 32), 2, ["picture", "another: picture"]),
+    ],
+)
+def test_every_part_of_a_query_keeps_a_name_of_its_own(query: Query, pictures: int, names: list[str]) -> None:
+    vectors = np.eye(6, dtype=np.float32)
+    parts = parts_of(query, vectors[: len(query.texts)], list(vectors[-pictures:] if pictures else []))
+    assert [part.name for part in parts] == names
+    assert len(explained(parts, vectors[0])) == len(parts)
+
+
+@pytest.mark.parametrize("without", [["猫"], ["狗", " 猫 "]])
+def test_rejects_a_text_that_is_both_wanted_and_not_wanted(without: list[str]) -> None:
+    with pytest.raises(QueryError, match="'猫' is both wanted and not wanted"):
+        Query("猫", without=without)
