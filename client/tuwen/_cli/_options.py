@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -42,7 +42,7 @@ UrlOption = Annotated[
 TimeoutOption = Annotated[float, typer.Option(min=0.001, help="Seconds that the call may take.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
-_connection: ContextVar[tuple[Tls | None, dict[str, str]]] = ContextVar("_connection")
+_connection: ContextVar[Callable[[], tuple[Tls | None, dict[str, str]]]] = ContextVar("_connection")
 
 
 def _show_version(shown: bool) -> None:
@@ -59,7 +59,7 @@ def connection(
     certificate: Annotated[
         Path | None, typer.Option(envvar="TUWEN_CERTIFICATE", help="Our own certificate, for mutual TLS (PEM).")
     ] = None,
-    key: Annotated[Path | None, typer.Option(envvar="TUWEN_KEY", help="Its key (PEM).")] = None,
+    key: Annotated[Path | None, typer.Option(envvar="TUWEN_KEY", help="The key of --certificate (PEM).")] = None,
     header: Annotated[
         list[str] | None,
         typer.Option(
@@ -74,12 +74,17 @@ def connection(
     """图文 tuwen: CLIP embeddings for Chinese images and text, on Triton."""
     encrypted = tls or ca or certificate or key
     lines = [*os.environ.get("TUWEN_HEADERS", "").splitlines(), *(header or [])]
-    _connection.set((Tls(ca, certificate, key) if encrypted else None, headers_of(lines)))
+    # checked when a command connects: `tuwen serve` starts with any client's variables in the environment
+    _connection.set(lambda: (Tls(ca, certificate, key) if encrypted else None, headers_of(lines)))
 
 
 def settings() -> tuple[Tls | None, dict[str, str]]:
-    """What stands before the command: encryption and headers."""
-    return _connection.get()
+    """Return the settings that stand before the command: encryption and headers.
+
+    Raises:
+        InvalidArgumentError: a certificate without its key, or a header without a colon.
+    """
+    return _connection.get()()
 
 
 def connect(url: str, timeout: float, *, preprocess: Preprocess = "server") -> Client:

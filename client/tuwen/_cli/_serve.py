@@ -51,7 +51,7 @@ def serve(
     key: Annotated[
         str | None,
         typer.Option(
-            envvar="TUWEN_KEY",
+            envvar="TUWEN_SERVER_KEY",
             show_envvar=True,
             help="What requests carry (triton-grpc-protocol-tuwen) that load models, register shared memory, or change "
             "tracing and logging. Without one nobody may.",

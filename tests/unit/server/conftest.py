@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     installed = StandIn(tmp_path / "installed")
     monkeypatch.delitem(sys.modules, "pytriton", raising=False)
     monkeypatch.syspath_prepend(str(installed.folder))
-    monkeypatch.setenv("PYTHONPATH", str(installed.folder))
+    monkeypatch.setenv("PYTHONPATH", str(installed.folder), prepend=os.pathsep)
     return installed
 
 

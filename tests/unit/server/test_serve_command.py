@@ -98,3 +98,19 @@ def test_a_server_that_dies_again_is_given_up(stand_in: StandIn, repository: Pat
     assert "tritonserver ended by itself with code -9" in errors
     assert "1 restarts within ten minutes have not mended it" in errors
     assert left_behind(stand_in) == []
+
+
+def test_starts_with_the_variables_of_a_client_in_the_environment(
+    stand_in: StandIn, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUWEN_KEY", "client.key")  # a file of TLS, which no server takes for its secret
+    monkeypatch.setenv("TUWEN_HEADERS", "no colon")
+    monkeypatch.setenv("TUWEN_SERVER_KEY", "s3cret-of-the-server")
+    with serve(repository) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["pid"] == stand_in.pids()[0]
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    [restricted] = [one for one in stand_in.starts()[0] if one.startswith("--grpc-restricted-protocol")]
+    assert restricted.endswith("=s3cret-of-the-server")
