@@ -12,7 +12,7 @@
 
 Needs the extra ``search``. The rooms, in the order in which data flows: `sources` finds pictures, `records` makes of
 each what is kept, `indexing` decides which are new, `store` keeps them, `query` says what is looked for, `collection`
-puts them together, `sheet` shows what was found.
+puts them together, `maintenance` moves and forgets sources, `sheet` shows what was found.
 """
 
 from tuwen_search.collection import AsyncCollection, Collection, Results

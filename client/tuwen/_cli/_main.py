@@ -9,6 +9,7 @@ import typer
 from tuwen._cli import (
     _build,
     _classify,
+    _collections,
     _dataset,
     _embed,
     _evaluate,
@@ -48,6 +49,7 @@ _app.command("web")(_web.web)
 _app.command("tune")(_tune.tune)
 _app.command("loadtest")(_loadtest.loadtest)
 _app.command("train")(_train.train)
+_app.add_typer(_collections.collections, name="collections")
 _app.add_typer(_dataset.dataset, name="dataset")
 _app.add_typer(_evaluate.evaluate, name="evaluate")
 

@@ -1,0 +1,186 @@
+"""The sources of a collection: which there are, and how they are moved or forgotten without embedding a picture."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from tuwen_search.errors import SourceError
+from tuwen_search.records import Picture, picture_id
+from tuwen_search.rows import why_not_kept
+from tuwen_search.store import MilvusStore
+
+__all__ = ["KeptSource", "Moved", "forget_source", "move_sources", "sources_of"]
+
+_ROWS_AT_ONCE = 256
+State = Literal["there", "empty", "gone", "no path"]
+"""``there``: a file, or a folder that holds something. ``empty``: an empty folder, as an unmounted disk leaves it.
+``gone``: nothing is at the path. ``no path``: the source was made by a program and has a name of its own."""
+
+
+@dataclass(frozen=True)
+class KeptSource:
+    """A source whose pictures a collection holds.
+
+    Attributes:
+        name: its name in the collection; the absolute path of a folder or file.
+        pictures: the number of its pictures.
+        state: what is at its path now.
+    """
+
+    name: str
+    pictures: int
+    state: State
+
+
+@dataclass(frozen=True)
+class Moved:
+    """The result of a move.
+
+    Attributes:
+        sources: the names of the sources before the move.
+        moved: the number of pictures that have new paths.
+        known: the number of pictures that the collection had under the new path already; their old rows were removed.
+    """
+
+    sources: tuple[str, ...]
+    moved: int
+    known: int
+
+
+def sources_of(store: MilvusStore, collection: str) -> list[KeptSource]:
+    """Return the sources of a collection, by name.
+
+    Raises:
+        CollectionNotFoundError: the store has no such collection.
+        StoreError: the store failed.
+    """
+    counts = _counts(store, collection)
+    return [KeptSource(name, counts[name], _state(name)) for name in sorted(counts)]
+
+
+def forget_source(store: MilvusStore, collection: str, source: str) -> int:
+    """Remove all pictures of one source from a collection and return their number. Files stay as they are.
+
+    Args:
+        source: its name in the collection, or another path of the same folder or file.
+
+    Raises:
+        SourceError: the collection has no such source; lists the sources that it has.
+        CollectionNotFoundError, StoreError: see `sources_of`.
+    """
+    counts = _counts(store, collection)
+    name = next((path for path in _spellings(source) if path in counts), None)
+    if name is None:
+        raise _not_found(source, collection, counts)
+    ids = [row["id"] for row in store.every(collection, [], source=name)]
+    store.remove(collection, ids)
+    store.flush(collection)
+    return len(ids)
+
+
+def move_sources(store: MilvusStore, collection: str, old: str, new: str) -> Moved:
+    """Give pictures the path under which their files are now, with the vectors that they have.
+
+    A source at the old path moves, and so does every source below it. The paths of the pictures that these sources
+    list are changed, too, if they are below the old path. An interrupted move is finished by calling this again.
+
+    Args:
+        old: the path before; nothing needs to be there.
+        new: the path now, at which there must be a folder or file.
+
+    Raises:
+        SourceError: the collection has no source at or below the old path, there is nothing at the new one, or a new
+            path cannot be kept.
+        CollectionNotFoundError, StoreError: see `sources_of`.
+    """
+    target = os.path.realpath(Path(new).expanduser())
+    if not os.path.exists(target):
+        raise SourceError(f"there is nothing at '{target}'; move the files there, or mount their disk, before this")
+    counts = _counts(store, collection)
+    moving: list[tuple[str, str]] = []
+    for spelling in _spellings(old):
+        moving = [(spelling, name) for name in sorted(counts) if _is_below(name, spelling)]
+        if moving:
+            if spelling == target:
+                raise SourceError(f"'{old}' and '{new}' are the same path; name the path before and the path now")
+            break
+    else:
+        raise _not_found(old, collection, counts)
+    moved = known = 0
+    moving = [(start, name) for start, name in moving if not (_is_below(target, start) and _is_below(name, target))]
+    for start, name in moving:
+        ids = iter([row["id"] for row in store.every(collection, [], source=name)])
+        while batch := list(islice(ids, _ROWS_AT_ONCE)):
+            added = _move(store, collection, batch, start, target)
+            moved, known = moved + added, known + len(batch) - added
+    store.flush(collection)
+    return Moved(tuple(name for _, name in moving), moved, known)
+
+
+def _move(store: MilvusStore, collection: str, ids: Sequence[str], old: str, new: str) -> int:
+    """Write new rows, then remove the old ones. Return the number of new rows."""
+    rows = store.get(collection, ids)
+    renamed = {_renamed(picture, old, new).id: (picture, vector) for picture, vector in rows.values()}
+    present = store.get(collection, list(renamed))
+    wanted = [(_renamed(picture, old, new), vector) for key, (picture, vector) in renamed.items() if key not in present]
+    for picture, _ in wanted:
+        if reason := why_not_kept({}, source=picture.source, name=picture.name):
+            raise SourceError(f"cannot move '{picture.name}': {reason}")
+    if wanted:
+        store.put(collection, [picture for picture, _ in wanted], [vector for _, vector in wanted])
+    store.remove(collection, ids)
+    return len(wanted)
+
+
+def _renamed(picture: Picture, old: str, new: str) -> Picture:
+    source = _moved(picture.source, old, new)
+    name = _moved(picture.name, old, new) if os.path.isabs(picture.name) else picture.name
+    return replace(picture, id=picture_id(source, name), source=source, name=name)
+
+
+def _moved(path: str, old: str, new: str) -> str:
+    if not _is_below(path, old):
+        return path
+    rest = path[len(old.rstrip("/")) :].lstrip("/")
+    return os.path.join(new, rest) if rest else new
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _counts(store: MilvusStore, collection: str) -> Counter[str]:
+    store.space(collection)
+    store.load(collection)
+    return Counter(row["source"] for row in store.every(collection, ["source"]))
+
+
+def _spellings(path: str) -> Iterator[str]:
+    """Yield the names under which a collection may have a path: as given, absolute, and with links resolved."""
+    yield path
+    absolute = os.path.abspath(os.path.expanduser(path))
+    yield absolute
+    yield os.path.realpath(absolute)
+
+
+def _state(name: str) -> State:
+    if not os.path.isabs(name):
+        return "no path"
+    try:
+        if os.path.isdir(name):
+            with os.scandir(name) as entries:
+                return "there" if next(entries, None) else "empty"
+    except OSError:  # a folder that cannot be listed is there
+        return "there"
+    return "there" if os.path.exists(name) else "gone"
+
+
+def _not_found(source: str, collection: str, counts: Counter[str]) -> SourceError:
+    known = ", ".join(f"'{name}'" for name in sorted(counts)[:10]) or "none"
+    return SourceError(f"'{collection}' has no source '{source}'; its sources are: {known}")
