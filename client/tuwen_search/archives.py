@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import lzma
 import tarfile
 import zlib
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tuwen import MissingExtraError
 from tuwen._folders import IMAGE_SUFFIXES, kind_of_file
-from tuwen_search.entries import Entry, Ignored, Unseen, held, one_line
+from tuwen_search.entries import Entry, Ignored, Unseen, filterable, held, one_line
 from tuwen_search.errors import SourceError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ _SUFFIXES = (
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _MODES = {b"\x1f\x8b": "r:gz", b"BZh": "r:bz2", b"\xfd7zXZ\x00": "r:xz", b"\x5d\x00\x00": "r:xz"}
 _PIECE = 1 << 20
+_TEXTS = {".txt": "caption", ".caption": "caption", ".cls": "class", ".json": ""}
+_LONGEST_TEXT = 32_768  # bytes; a picture's metadata has at most 64 KiB in a collection
 _DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 """What reading a damaged archive raises: `tarfile` passes the errors of the decompressors on."""
 
@@ -39,6 +42,8 @@ def is_archive(path: Path) -> bool:
 def pictures_of_archive(path: Path) -> Iterator[Entry]:
     """Yield the members that are pictures, in the order in which they were written.
 
+    Members that follow one another and differ in their suffix alone are one sample, as in webdataset: the ``.txt`` or
+    ``.caption`` beside a picture is its metadata ``caption``, ``.cls`` is its ``class``, and ``.json`` adds its fields.
     At a damaged place the archive ends with an `Unseen`: nobody knows what follows.
 
     Raises:
@@ -52,22 +57,71 @@ def pictures_of_archive(path: Path) -> Iterator[Entry]:
             raise SourceError(
                 f"cannot read '{path}': not a tar archive, or damaged at its start ({one_line(error)})"
             ) from error
-        last = ""
+        last, sample = "", _Sample("")
         try:
             for member in archive:
-                if member.isfile() and Path(member.name).suffix.lower() in IMAGE_SUFFIXES:
-                    file = archive.extractfile(member)
-                    picture = held(member.name, file.read() if file else None, {})
+                stem = str(Path(member.name).with_suffix(""))
+                if stem != sample.stem:
+                    yield from sample.entries()
+                    sample = _Sample(stem)
+                if not member.isdir():
+                    sample.take(archive, member)
                     last = member.name
-                    yield picture
-                elif not member.isdir():
-                    last = member.name
-                    yield Ignored(kind_of_file(member.name, regular=member.isfile()))
+            yield from sample.entries()
+            sample = _Sample("")
             _read_to_the_end(archive)
         except _DAMAGE as error:
+            yield from sample.entries()
             place = f"after its member '{last}'" if last else "at its first member"
             message = f"'{path}' is damaged {place} ({one_line(error)}); what follows could not be read"
             yield Unseen(path.name, "damaged", message)
+
+
+class _Sample:
+    """The members of one sample: pictures, and the texts that describe them."""
+
+    def __init__(self, stem: str) -> None:
+        self.stem = stem
+        self._pictures: list[tuple[str, bytes | None]] = []
+        self._texts: list[tuple[str, dict[str, Any]]] = []
+        self._ignored: list[str] = []
+
+    def take(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        """Read one member; raises what `tarfile` raises."""
+        suffix = Path(member.name).suffix.lower()
+        kind = kind_of_file(member.name, regular=member.isfile())
+        if member.isfile() and suffix in IMAGE_SUFFIXES:
+            file = archive.extractfile(member)
+            self._pictures.append((member.name, file.read() if file else None))
+        elif member.isfile() and suffix in _TEXTS and member.size <= _LONGEST_TEXT:
+            file = archive.extractfile(member)
+            told = _told(suffix, file.read() if file else b"")
+            if told:
+                self._texts.append((kind, told))
+            else:
+                self._ignored.append(kind)
+        else:
+            self._ignored.append(kind)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the pictures with their metadata, then the members that are neither."""
+        metadata = {name: value for _, told in self._texts for name, value in told.items()}
+        for name, data in self._pictures:
+            yield held(name, data, metadata)
+        unused = [] if self._pictures else [kind for kind, _ in self._texts]
+        yield from map(Ignored, [*self._ignored, *unused])
+
+
+def _told(suffix: str, content: bytes) -> dict[str, Any]:
+    """Return the metadata in a text member; empty if it is not UTF-8, blank, or not JSON."""
+    try:
+        text = content.decode("utf-8-sig").strip()
+        if suffix != ".json":
+            return {_TEXTS[suffix]: text} if text else {}
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return filterable(fields) if isinstance(fields, dict) else {}
 
 
 class _StrictTarInfo(tarfile.TarInfo):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-__all__ = ["Entry", "Found", "Ignored", "NoBytesError", "Unseen", "held", "one_line"]
+__all__ = ["Entry", "Found", "Ignored", "NoBytesError", "Unseen", "filterable", "held", "one_line"]
 
 
 class NoBytesError(OSError):
@@ -80,6 +81,13 @@ def held(name: str, data: object, metadata: Mapping[str, Any]) -> Found:
 
     told = json.dumps(metadata, sort_keys=True, default=str, skipkeys=True).encode()
     return Found(name, hashlib.sha256(content + told).hexdigest(), read, metadata)
+
+
+def filterable(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that a filter can ask for: texts, numbers and truth values, under names that a filter takes."""
+    return {
+        re.sub(r"\W", "_", name): value for name, value in values.items() if isinstance(value, (str, int, float, bool))
+    }
 
 
 def one_line(error: BaseException) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from tuwen.text_files import read_lines
 from tuwen_search.archives import is_archive, pictures_of_archive
 from tuwen_search.entries import Entry, Found, Ignored, Unseen
 from tuwen_search.errors import SourceError
+from tuwen_search.files import found_file
 from tuwen_search.tables import pictures_of_table
 
 __all__ = ["Found", "Ignored", "Source", "Unseen", "open_source"]
@@ -75,7 +74,7 @@ def _folder(root: Path) -> Iterator[Entry]:
         unseen.append(Unseen(name or str(root), "unreadable", message, prefix))
 
     for path in image_files(root, left_out=left_out, unreadable=note):
-        yield _file(path, path.relative_to(root).as_posix())
+        yield found_file(path, path.relative_to(root).as_posix())
     yield from unseen
     yield from (Ignored(kind, count) for kind, count in left_out.items())
 
@@ -94,33 +93,4 @@ def _listed(path: Path) -> Iterator[Entry]:
     except InvalidArgumentError as error:
         raise SourceError(f"{error}; a list has the path of a picture in each line") from error
     for picture in dict.fromkeys(path.parent / line for line in lines):
-        yield _file(picture, str(picture))
-
-
-def _file(path: Path, name: str) -> Found:
-    try:
-        status = path.stat()
-        version = f"{status.st_size}-{status.st_mtime_ns}"
-    except (OSError, ValueError):  # a path with a NUL is a ValueError
-        version = "missing"  # which reading will tell
-    return Found(name, version, lambda: _bytes_of(path))
-
-
-def _bytes_of(path: Path) -> bytes:
-    """Return the content of a regular file; reading a FIFO would wait for ever."""
-    try:
-        mode = os.stat(path).st_mode
-    except ValueError as error:
-        raise OSError(str(error)) from error
-    if not stat.S_ISREG(mode):
-        raise OSError(f"expected a regular file, got {_KINDS.get(stat.S_IFMT(mode), 'something else')}")
-    return path.read_bytes()
-
-
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a FIFO",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
+        yield found_file(picture, str(picture))

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tuwen import MissingExtraError
-from tuwen_search.entries import Entry, Unseen, held, one_line
+from tuwen_search.entries import Entry, Found, Ignored, Unseen, filterable, held, one_line
 from tuwen_search.errors import SourceError
+from tuwen_search.files import found_file
 
 __all__ = ["pictures_of_table"]
 
 _BATCH_ROWS = 64
 _IMAGE_COLUMNS = ("image", "jpg", "png", "bytes", "data")
+_PATH_COLUMNS = ("image_path", "file_path", "filepath", "path", "file_name", "filename")
 _KEY_COLUMNS = ("key", "id", "name", "path", "filename", "url")
 
 
 def pictures_of_table(path: Path) -> Iterator[Entry]:
-    """Yield the rows whose image is bytes, or a struct with ``bytes`` as Hugging Face's datasets write it.
+    """Yield the pictures of the rows, with the other columns as metadata.
 
-    At a damaged place the table ends with an `Unseen`.
+    A row's image is bytes, a path, or a struct of ``bytes`` and ``path`` as Hugging Face's datasets write it. A table
+    without a column of images may have one of paths. Relative paths begin at the folder of the table. A picture that
+    has a path and no bytes is known by its own path, and only its first row is taken. At a damaged place the table
+    ends with an `Unseen`.
 
     Raises:
         SourceError: the file is not a Parquet file, or has no column of images.
@@ -39,14 +44,15 @@ def pictures_of_table(path: Path) -> Iterator[Entry]:
     except damage as error:
         raise SourceError(f"cannot read '{path}': not a Parquet file, or damaged ({one_line(error)})") from error
     with table:
-        image = next((name for name in _IMAGE_COLUMNS if name in columns), None)
+        image = next((name for name in (*_IMAGE_COLUMNS, *_PATH_COLUMNS) if name in columns), None)
         if image is None:
             raise SourceError(
-                f"'{path}' has no column of images: expected one of {', '.join(_IMAGE_COLUMNS)}, "
-                f"got {', '.join(columns)}"
+                f"'{path}' has no column of images: expected one of {', '.join(_IMAGE_COLUMNS)}, or of paths: "
+                f"{', '.join(_PATH_COLUMNS)}; got {', '.join(columns)}"
             )
         key = next((name for name in _KEY_COLUMNS if name in columns and name != image), None)
         number = 0
+        paths: set[str] = set()
         batches = table.iter_batches(_BATCH_ROWS)
         while True:
             try:
@@ -59,14 +65,23 @@ def pictures_of_table(path: Path) -> Iterator[Entry]:
             if batch is None:
                 return
             for row in rows:
-                value = row.pop(image)
-                data = value.get("bytes") if isinstance(value, dict) else value
-                yield held(str(row[key]) if key else str(number), data, _plain(row))
+                picture = _row(row, image, key, number, path.parent)
                 number += 1
+                if os.path.isabs(picture.name) and picture.name in paths:
+                    yield Ignored("further rows of the same picture")
+                    continue
+                paths.add(picture.name)
+                yield picture
 
 
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the columns that a filter can ask for."""
-    return {
-        re.sub(r"\W", "_", name): value for name, value in row.items() if isinstance(value, (str, int, float, bool))
-    }
+def _row(row: dict[str, Any], image: str, key: str | None, number: int, folder: Path) -> Found:
+    """Return the picture of one row. Bytes are taken before a path, as Hugging Face's datasets do."""
+    value = row.pop(image)
+    data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+    if isinstance(data, str):
+        data, path = None, data
+    if data is None and path:
+        picture = folder / str(path)
+        return found_file(picture, str(picture), filterable(row))
+    name = str(row[key]) if key and key in row else str(number)
+    return held(name, data, filterable(row))

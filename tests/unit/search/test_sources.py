@@ -267,7 +267,111 @@ class TestArchives:
         assert "\n" not in str(raised.value)
 
 
+def packed(path: Path, **members: bytes) -> list[Found]:
+    """Write an archive of these members, `_` in a name for a dot, and return its pictures."""
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name.replace("_", "."))
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return [entry for entry in open_source(path).pictures() if isinstance(entry, Found)]
+
+
+class TestCaptions:
+    """The texts beside a picture in an archive are its metadata, whichever comes first."""
+
+    def test_texts_beside_a_picture_are_its_metadata(self, tmp_path: Path) -> None:
+        fields = '{"year": 2024, "tags": ["a"], "a b": true}'
+        found = packed(
+            tmp_path / "a.tar",
+            **{"1_cls": b"3", "1_json": fields.encode(), "1_png": picture(1), "1_txt": "\ufeff一只猫\n".encode()},
+            **{"2_jpg": picture(2), "3_png": picture(3), "3_caption": "狗".encode()},
+        )
+        assert [(entry.name, dict(entry.metadata)) for entry in found] == [
+            ("1.png", {"class": "3", "year": 2024, "a_b": True, "caption": "一只猫"}),
+            ("2.jpg", {}),
+            ("3.png", {"caption": "狗"}),
+        ]
+
+    def test_a_changed_caption_is_another_version(self, tmp_path: Path) -> None:
+        versions = {
+            packed(tmp_path / "a.tar", **{"1_png": picture(1), "1_txt": text})[0].version for text in (b"a", b"b")
+        }
+        assert len(versions) == 2
+
+    @pytest.mark.parametrize(
+        "members",
+        [
+            {"1_txt": b"\xff\xfe"},
+            {"1_json": b"[1"},
+            {"1_json": b"[" * 20_000},
+            {"1_txt": b"a" * 40_000},
+            {"2_txt": b"x"},
+        ],
+    )
+    def test_texts_that_describe_no_picture_are_counted(self, tmp_path: Path, members: dict[str, bytes]) -> None:
+        [found] = packed(tmp_path / "a.tar", **{"1_png": picture(1)}, **members)
+        assert found.metadata == {}
+        _, unseen, ignored = seen(tmp_path / "a.tar")
+        assert (unseen, sum(ignored.values())) == ([], 1)
+
+    def test_a_picture_before_the_damage_is_kept_with_its_caption(self, tmp_path: Path) -> None:
+        packed(tmp_path / "a.tar", **{"1_png": picture(1), "1_txt": b"cat", "2_png": picture(2)})
+        with tarfile.open(tmp_path / "a.tar") as tar:
+            cut = tar.getmembers()[2].offset_data + 10
+        (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:cut])
+        found, unseen = list(open_source(tmp_path / "a.tar").pictures())
+        assert isinstance(found, Found)
+        assert (found.name, dict(found.metadata)) == ("1.png", {"caption": "cat"})
+        assert isinstance(unseen, Unseen)
+
+
 class TestTables:
+    def rows(self, folder: Path, **columns: list[object]) -> list[object]:
+        from pyarrow import parquet
+
+        parquet.write_table(arrow.table(columns), folder / "rows.parquet")
+        return list(open_source(folder / "rows.parquet").pictures())
+
+    @pytest.mark.parametrize(
+        ("column", "wrapped"),
+        [
+            ("image", lambda path: path),
+            ("path", lambda path: path),
+            ("image_path", lambda path: path),
+            ("image", lambda path: {"bytes": None, "path": path}),
+        ],
+    )
+    def test_a_path_is_read_from_the_tables_folder(
+        self, tmp_path: Path, column: str, wrapped: Callable[[str], object]
+    ) -> None:
+        (tmp_path / "a.png").write_bytes(picture(1))
+        (tmp_path / "b.png").write_bytes(picture(2))
+        paths = ["a.png", str(tmp_path / "b.png"), "a.png"]
+        texts: list[object] = ["猫", "狗", "还是猫"]
+        first, second, repeated = self.rows(tmp_path, **{column: list(map(wrapped, paths)), "caption": texts})
+        assert isinstance(first, Found)
+        assert isinstance(second, Found)
+        assert (first.name, second.name) == (str(tmp_path / "a.png"), str(tmp_path / "b.png"))
+        assert (first.read(), second.read()) == (picture(1), picture(2))
+        assert first.metadata == {"caption": "猫"}
+        assert repeated == Ignored("further rows of the same picture")
+
+    def test_bytes_come_before_a_path(self, tmp_path: Path) -> None:
+        image = [{"bytes": picture(1), "path": "elsewhere.png"}, {"bytes": None, "path": None}]
+        first, second = self.rows(tmp_path, image=image)
+        assert isinstance(first, Found)
+        assert (first.name, first.read()) == ("0", picture(1))
+        assert isinstance(second, Found)
+        with pytest.raises(OSError, match="expected bytes, got none"):
+            second.read()
+
+    def test_a_missing_file_is_an_error_of_its_row(self, tmp_path: Path) -> None:
+        [row] = self.rows(tmp_path, path=["gone.png"])
+        assert isinstance(row, Found)
+        with pytest.raises(FileNotFoundError):
+            row.read()
+
     def test_a_damaged_page_ends_the_table(self, tmp_path: Path) -> None:
         from pyarrow import parquet
 
