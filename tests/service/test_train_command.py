@@ -75,3 +75,16 @@ def test_continues_after_ctrl_c(shapes: Path, trained: Path, monkeypatch: pytest
     expected, found = (load_file(folder / "model.safetensors") for folder in (trained, output))
     for name, weights in expected.items():
         torch.testing.assert_close(found[name].float(), weights.float(), rtol=2e-2, atol=2e-3)
+
+
+def test_trains_without_the_bad_rows_and_counts_them(tmp_path: Path) -> None:
+    data = write_shapes(tmp_path / "data")
+    with (data / "train_texts.jsonl").open("a", encoding="utf-8") as texts:
+        texts.write('{"text_id": 9000, "text": null, "image_ids": [1]}\n')
+    with (data / "train_imgs.tsv").open("a", encoding="utf-8") as images:
+        images.write("9001\tno base64!\n")
+    command = from_random_weights(data, tmp_path / "out", start_epochs=1, frozen_epochs=0, epochs=0)
+    assert "line 49" in tuwen(*command, code=1).stderr
+    done = tuwen(*command, "--skip-bad-rows", "--force")
+    assert "2 bad rows were left out" in done.stderr
+    assert json.loads((tmp_path / "out" / "training.json").read_text("utf-8"))["skipped_rows"] == 2

@@ -37,12 +37,19 @@ class RetrievalSplit:
     A line of the first is an id, a tab and the image in base64 (standard or URL-safe); a line of the second
     ``{"text_id": 1, "text": "...", "image_ids": [7]}``. See "Preparing the dataset" in Chinese-CLIP's README.
 
+    Attributes:
+        skip_bad_rows: leave out lines that are not as described, images whose id was there before, and texts none of
+            whose images is left. `skipped` names them.
+        skip_silent_images: with `skip_bad_rows`, leave out images that no text fits, too, for training.
+
     Raises:
-        InvalidArgumentError: a file is missing; later, a line of it is not as described.
+        InvalidArgumentError: a file is missing; later, without `skip_bad_rows`, a line of it is not as described.
     """
 
     folder: Path
     split: str = "test"
+    skip_bad_rows: bool = False
+    skip_silent_images: bool = False
 
     def __post_init__(self) -> None:
         for path in (self.images_file, self.texts_file):
@@ -65,16 +72,63 @@ class RetrievalSplit:
         """Ids and encoded images, one after the other."""
         with self.images_file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
-                yield self._image_id(line, number), self.decode_image(line, number)
+                if not self.skip_bad_rows or number in self._good_lines:
+                    yield self._image_id(line, number), self.decode_image(line, number)
 
     def image_places(self) -> list[ImagePlace]:
         """Where every image stands in its file, for reading in any order."""
         places, offset = [], 0
+        silent = self._silent
         with self.images_file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
-                places.append(ImagePlace(self._image_id(line, number), offset, len(line), number))
+                if (not self.skip_bad_rows or number in self._good_lines) and number not in silent:
+                    places.append(ImagePlace(self._image_id(line, number), offset, len(line), number))
                 offset += len(line)
         return places
+
+    @property
+    def skipped(self) -> list[str]:
+        """One line for each row that was left out: its file, its line and the reason; empty without `skip_bad_rows`."""
+        if not self.skip_bad_rows:
+            return []
+        silent = [
+            f"{self.images_file}, line {number}: no text fits the image {self._good_lines[number]}"
+            for number in sorted(self._silent)
+        ]
+        return [*self._checked_images[1], *self._checked_records[1], *silent]
+
+    @cached_property
+    def _silent(self) -> set[int]:
+        """Return the lines of the images to leave out because no text fits them."""
+        if not (self.skip_bad_rows and self.skip_silent_images):
+            return set()
+        told = {image for record in self._records for image in record["image_ids"]}
+        return {number for number, image in self._good_lines.items() if image not in told}
+
+    @property
+    def _good_lines(self) -> dict[int, int]:
+        return self._checked_images[0]
+
+    @cached_property
+    def _checked_images(self) -> tuple[dict[int, int], list[str]]:
+        """Return the ids of the images by their lines, and why the other lines are left out."""
+        ids: dict[int, int] = {}
+        known: set[int] = set()
+        skipped = []
+        with self.images_file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    image_id = self._image_id(line, number)
+                    self.decode_image(line, number)
+                except InvalidArgumentError as error:
+                    skipped.append(str(error))
+                    continue
+                if image_id in known:
+                    skipped.append(f"{self.images_file}, line {number}: the id {image_id} was there before")
+                    continue
+                known.add(image_id)
+                ids[number] = image_id
+        return ids, skipped
 
     def decode_image(self, line: bytes, number: int) -> bytes:
         """The encoded image in a line; the line's number is for the error message."""
@@ -93,13 +147,40 @@ class RetrievalSplit:
         except ValueError as error:
             raise InvalidArgumentError(f"{self.images_file}, line {number}: {error}") from error
 
-    @cached_property
+    @property
     def _records(self) -> list[dict[str, Any]]:
-        return [
-            _text_record(line, f"'{self.texts_file}', line {number}")
-            for number, line in numbered_lines(self.texts_file)
-            if line.strip()
-        ]
+        return self._checked_records[0]
+
+    @cached_property
+    def _checked_records(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """Return the records of the texts, and why other lines are left out.
+
+        Raises:
+            InvalidArgumentError: a line is not as described, and bad rows are not skipped.
+        """
+        records: list[dict[str, Any]] = []
+        skipped: list[str] = []
+        images = set(self._good_lines.values()) if self.skip_bad_rows else set()
+        for number, line in numbered_lines(self.texts_file):
+            if not line.strip():
+                continue
+            place = f"'{self.texts_file}', line {number}"
+            try:
+                record = _text_record(line, place)
+            except InvalidArgumentError as error:
+                if not self.skip_bad_rows:
+                    raise
+                skipped.append(str(error))
+                continue
+            if self.skip_bad_rows and record["image_ids"]:
+                left = [image for image in record["image_ids"] if image in images]
+                if not left:
+                    named = ", ".join(map(str, record["image_ids"][:3]))
+                    skipped.append(f"{place}, field 'image_ids': no image of it can be read: {named}")
+                    continue
+                record["image_ids"] = left
+            records.append(record)
+        return records, skipped
 
     def texts(self) -> list[tuple[int, str]]:
         """Ids and texts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,6 +68,7 @@ class TrainingSummary:
         best: the look at the validation split whose weights were saved; None without such a split.
         stopped_early: recall had stopped growing.
         parameters: of the model.
+        skipped: one line for each row of the data that was left out.
     """
 
     output: Path
@@ -74,6 +76,7 @@ class TrainingSummary:
     best: Evaluation | None
     stopped_early: bool
     parameters: int
+    skipped: tuple[str, ...] = ()
 
 
 def train(
@@ -85,6 +88,7 @@ def train(
     architecture: Path | None = None,
     resume: bool = False,
     force: bool = False,
+    skip_bad_rows: bool = False,
     observer: Observer,
 ) -> TrainingSummary:
     """Train on ``train_imgs.tsv`` and ``train_texts.jsonl`` of a folder, looking at ``valid_...`` if it is there.
@@ -99,6 +103,7 @@ def train(
         architecture: for random weights, a ``config.json``; None: that of the demo checkpoint.
         resume: go on with an interrupted training with the same settings.
         force: replace an earlier output.
+        skip_bad_rows: leave out rows that are not as described, and pictures that no text fits.
         observer: is told how it goes.
 
     Raises:
@@ -108,7 +113,7 @@ def train(
     """
     if checkpoint is not None and architecture is not None:
         raise InvalidArgumentError("an architecture is for random weights; a checkpoint has its own")
-    split = RetrievalSplit(data, "train")
+    split = _split(data, "train", skip_bad_rows)
     result = OutputFolder(output, REPORT, force)
     result.check()  # before hours of work, and once more after them
     workplace = output.with_name(output.name + ".training")
@@ -124,7 +129,9 @@ def train(
         write_new_checkpoint(workplace / "start", split, architecture, seed=options.seed)
     path, start = open_start(checkpoint or str(workplace / "start"))
     with ExitStack() as stack:
-        run = _Run(data, start, options, from_scratch=checkpoint is None, stack=stack)
+        valid = (data / "valid_texts.jsonl").is_file()
+        splits = [split, *([_split(data, "valid", skip_bad_rows)] if valid else [])]
+        run = _Run(splits, start, options, from_scratch=checkpoint is None, stack=stack)
         if resume:
             run.restore(load_state(state, run.settings))
         run.run(state, observer)
@@ -132,6 +139,10 @@ def train(
             summary = run.write(output, finished, path)
     shutil.rmtree(workplace)
     return summary
+
+
+def _split(data: Path, name: str, skip_bad_rows: bool) -> RetrievalSplit:
+    return RetrievalSplit(data, name, skip_bad_rows, skip_silent_images=skip_bad_rows)
 
 
 def _clear(workplace: Path) -> None:
@@ -155,7 +166,7 @@ class _Run:
 
     def __init__(
         self,
-        data: Path,
+        splits: Sequence[RetrievalSplit],
         start: ChineseClip,
         options: TrainingOptions,
         *,
@@ -182,7 +193,7 @@ class _Run:
                 Pictures(split, rules.image_size, cache_mib=options.cache_mib, workers=options.workers)
             )
 
-        split = RetrievalSplit(data, "train")
+        split, *valid = splits
         pictures = pictures_of(split)
         captions = Captions(split, pictures.ids)
         self._batches = Batches(
@@ -195,9 +206,9 @@ class _Run:
             easing=options.start_epochs * _EASING if from_scratch else 0,
         )
         self._validation = None
-        if (data / "valid_texts.jsonl").is_file():
-            valid = RetrievalSplit(data, "valid")
-            self._validation = Validation(valid, pictures_of(valid), tokenize)
+        if valid:
+            self._validation = Validation(valid[0], pictures_of(valid[0]), tokenize)
+        self._skipped = tuple(reason for one in splits for reason in one.skipped)
         start.model.set_attn_implementation(self._arithmetic.attention)
         self._towers = TwoTowers(start.model).to(self._device).train()
         self._mean_towers = averaged(self._towers, options.average)
@@ -346,10 +357,12 @@ class _Run:
             best,
             stopped_early=done < sum(self._steps(stage) for stage in self._stages),
             parameters=sum(parameter.numel() for parameter in towers.parameters()),
+            skipped=self._skipped,
         )
         report = {
             "settings": {**self.settings, "device": str(self._device), "precision": self._arithmetic.precision},
             "torch": torch.__version__,
+            "skipped_rows": len(self._skipped),
             "best": best and {**asdict(best), "mean": best.mean},
             "history": asdict(history),
         }

@@ -10,7 +10,17 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, connect, needs_extra, print_json, print_table
+from tuwen._cli._options import (
+    JsonOption,
+    SkipBadRowsOption,
+    TimeoutOption,
+    UrlOption,
+    connect,
+    needs_extra,
+    print_json,
+    print_table,
+    say_skipped_rows,
+)
 from tuwen._client import Client
 from tuwen._zero_shot import OWN_TEMPLATES, Templates
 from tuwen.text_files import read_lines
@@ -35,6 +45,7 @@ def retrieval(
         str | None,
         typer.Option(help="Published numbers beside ours: ARCHITECTURE:BENCHMARK, such as ViT-B-16:flickr30k-cn."),
     ] = None,
+    skip_bad_rows: SkipBadRowsOption = False,
     repository: RepositoryOption = None,
     url: UrlOption = "localhost:8001",
     timeout: TimeoutOption = 60.0,
@@ -47,8 +58,9 @@ def retrieval(
     from tuwen_build.evaluation import RetrievalSplit, embed_split, read_features, retrieval_report
 
     published = _published(compare)
-    dataset = RetrievalSplit(folder, split)
+    dataset = RetrievalSplit(folder, split, skip_bad_rows)
     truths = dataset.truths()
+    say_skipped_rows(dataset.skipped)
     if image_features and text_features:
         images, texts, card = read_features(image_features, "image"), read_features(text_features, "text"), None
     elif image_features or text_features:
@@ -63,6 +75,7 @@ def retrieval(
         content: dict[str, Any] = {"dataset": str(folder), "split": split, "model_card": card and asdict(card)}
         for name, measured in directions:
             content[name.replace(" ", "_")] = {**asdict(measured), "mean": measured.mean}
+        content["skipped_rows"] = len(dataset.skipped)
         content["published"] = published and asdict(published)
         print_json({**content, "images": report.images, "texts": report.texts})
         return

@@ -24,6 +24,7 @@ from tuwen._scores import Similarity
 
 __all__ = [
     "JsonOption",
+    "SkipBadRowsOption",
     "TimeoutOption",
     "UrlOption",
     "connect",
@@ -33,6 +34,7 @@ __all__ = [
     "print_scores",
     "print_table",
     "printable",
+    "say_skipped_rows",
     "settings",
 ]
 
@@ -41,6 +43,10 @@ UrlOption = Annotated[
 ]
 TimeoutOption = Annotated[float, typer.Option(min=0.001, help="Seconds that the call may take.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+SkipBadRowsOption = Annotated[
+    bool, typer.Option("--skip-bad-rows", help="Leave out rows that are not as described, and count them.")
+]
+_ROWS_SHOWN = 10
 
 _connection: ContextVar[Callable[[], tuple[Tls | None, dict[str, str]]]] = ContextVar("_connection")
 
@@ -114,6 +120,14 @@ def print_json(content: dict[str, Any]) -> None:
 def printable(text: str) -> str:
     """Return a text that can be printed, with escapes for the bytes of a file's name that are not UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def say_skipped_rows(skipped: list[str]) -> None:
+    """Print how many rows of a data set were left out, and the first ones, on standard error."""
+    for reason in skipped[:_ROWS_SHOWN]:
+        typer.secho(reason, fg=typer.colors.YELLOW, err=True)
+    if skipped:
+        typer.secho(f"{len(skipped):,} bad rows were left out", fg=typer.colors.YELLOW, err=True)
 
 
 def print_scores(images: list[Path], column: str, names: list[str], scores: Similarity) -> None:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tuwen._cli._options import JsonOption, needs_extra, print_json
+from tuwen._cli._options import JsonOption, SkipBadRowsOption, needs_extra, print_json, say_skipped_rows
 
 if TYPE_CHECKING:
     from tuwen_build.training import Evaluation, Stage
@@ -65,6 +65,7 @@ def train(
     cache_mib: Annotated[int, typer.Option(min=0, help="Memory for decoded pictures.")] = 2048,
     workers: Annotated[int, typer.Option(min=1, help="Threads that decode.")] = 4,
     seed: Annotated[int, typer.Option(help="Equal seeds give the same batches.")] = 0,
+    skip_bad_rows: SkipBadRowsOption = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier output.")] = False,
     as_json: JsonOption = False,
@@ -117,11 +118,13 @@ def train(
                 architecture=architecture,
                 resume=resume,
                 force=force,
+                skip_bad_rows=skip_bad_rows,
                 observer=bar,
             )
     except KeyboardInterrupt:
         typer.echo("interrupted; the same command with --resume goes on", err=True)
         raise
+    say_skipped_rows(list(summary.skipped))
     if as_json:
         content: dict[str, Any] = asdict(summary)
         print_json({**content, "output": str(output)})

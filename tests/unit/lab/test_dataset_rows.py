@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from tests.support.command import tuwen
 from tuwen import InvalidArgumentError
 from tuwen_build.evaluation import RetrievalSplit
 
@@ -49,3 +51,61 @@ def test_a_bad_row_is_named_by_file_line_and_field(tmp_path: Path, row: bytes, m
         rows.texts()
     assert f"'{tmp_path / 'test_texts.jsonl'}', line 2" in str(caught.value)
     assert message in str(caught.value)
+
+
+class TestSkipping:
+    IMAGES = b"7\tAA==\nx\tAA==\n8\t!\nno tab\n7\tAQ==\n9\tAA==\n"
+    TEXTS = (
+        b'{"text_id": 1, "text": "a", "image_ids": [7, 8]}\n{"text_id": 2, "text": null}\n'
+        b'{"text_id": 3, "text": "c", "image_ids": [8]}\n{"text_id": 4, "text": "d", "image_ids": [404]}\n'
+    )
+
+    def rows(self, folder: Path, **options: bool) -> RetrievalSplit:
+        split(folder, self.TEXTS)
+        (folder / "test_imgs.tsv").write_bytes(self.IMAGES)
+        return RetrievalSplit(folder, skip_bad_rows=True, **options)
+
+    def test_bad_rows_are_left_out_and_each_is_named(self, tmp_path: Path) -> None:
+        rows = self.rows(tmp_path)
+        assert list(rows.images()) == [(7, b"\0"), (9, b"\0")]
+        assert [place.image_id for place in rows.image_places()] == [7, 9]
+        assert rows.texts() == [(1, "a")]
+        assert rows.truths() == {1: [7]}
+        images = [f"test_imgs.tsv, line {number}: " for number in (2, 3, 4, 5)]
+        texts = [f"test_texts.jsonl', line {number}, field " for number in (2, 3, 4)]
+        assert len(rows.skipped) == len(images + texts)
+        for reason, place in zip(rows.skipped, images + texts, strict=True):
+            assert place in reason
+        assert "the id 7 was there before" in rows.skipped[3]
+        assert "no image of it can be read: 404" in rows.skipped[-1]
+
+    def test_images_without_a_text_are_left_out_for_training(self, tmp_path: Path) -> None:
+        rows = self.rows(tmp_path, skip_silent_images=True)
+        assert [place.image_id for place in rows.image_places()] == [7]
+        assert "line 6: no text fits the image 9" in rows.skipped[-1]
+
+    def test_nothing_is_skipped_unless_asked(self, tmp_path: Path) -> None:
+        self.rows(tmp_path)
+        rows = RetrievalSplit(tmp_path)
+        assert rows.skipped == []
+        with pytest.raises(InvalidArgumentError, match="line 2"):
+            list(rows.images())
+
+    def test_a_file_in_another_encoding_is_refused_even_so(self, tmp_path: Path) -> None:
+        self.rows(tmp_path)
+        (tmp_path / "test_texts.jsonl").write_bytes('{"text_id": 2, "text": "自行车"}'.encode("gbk"))
+        with pytest.raises(InvalidArgumentError, match="is not UTF-8"):
+            RetrievalSplit(tmp_path, skip_bad_rows=True).texts()
+
+    def test_the_command_counts_what_it_leaves_out(self, tmp_path: Path) -> None:
+        self.rows(tmp_path)
+        features = []
+        for kind, ids in (("image", (7, 9)), ("text", (1,))):
+            path = tmp_path / f"{kind}.jsonl"
+            path.write_text("".join(f'{{"{kind}_id": {one}, "feature": [1, {one}]}}\n' for one in ids))
+            features += [f"--{kind}-features", str(path)]
+        arguments = ("evaluate", "retrieval", str(tmp_path), *features)
+        assert "line 2" in tuwen(*arguments, code=1).stderr
+        done = tuwen(*arguments, "--skip-bad-rows", "--json")
+        assert "7 bad rows were left out" in done.stderr
+        assert json.loads(done.stdout)["skipped_rows"] == 7
