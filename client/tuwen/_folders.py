@@ -4,32 +4,43 @@ from __future__ import annotations
 
 import os
 import stat
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from tuwen._errors import InvalidArgumentError
 
-__all__ = ["IMAGE_SUFFIXES", "image_files", "kind_of_file", "listed_kinds"]
+__all__ = ["HEAD_BYTES", "IMAGE_SUFFIXES", "image_files", "is_image", "kind_of_file", "listed_kinds"]
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
+IMAGE_SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".mpo"),
+        *(".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
+    }
+)
+HEAD_BYTES = 16
+_MAGICS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+_APPLE_DOUBLE = b"\0\x05\x16\x07"  # what macOS writes beside `a.jpg` as `._a.jpg` on foreign disks
 _SHOWN = 8
+
+LeftOut = Callable[[Path, str], None]
+"""Takes a file that is left out, and its kind by `kind_of_file`."""
 
 Unreadable = Callable[[Path, OSError], None]
 """Takes a folder or file that could not be looked at, and the error."""
 
 
 def image_files(
-    folder: Path, *, left_out: Counter[str] | None = None, unreadable: Unreadable | None = None
+    folder: Path, *, left_out: LeftOut | None = None, unreadable: Unreadable | None = None
 ) -> Iterator[Path]:
     """Yield the image files in a folder at any depth, sorted: those of a folder before those of its subfolders.
 
-    An image file is a regular file, or a link to one, whose name ends like an image's. Folders, FIFOs, sockets and
-    devices with such names are not read. Links to folders are not followed, so the walk stays in the folder and ends.
+    An image file is a regular file, or a link to one, whose name ends like an image's, or that has no suffix and begins
+    like an image. Folders, FIFOs, sockets and devices are not read. Links to folders are not followed, so the walk
+    stays in the folder and ends.
 
     Args:
         folder: the folder.
-        left_out: is counted up for each file that is left out, by `kind_of_file`.
+        left_out: is called with each file that is left out.
         unreadable: is called with each subfolder that cannot be listed and each file that cannot be looked at, such as
             a link to a file that is missing. The walk goes on without it. What is removed during the walk is skipped.
 
@@ -48,18 +59,40 @@ def image_files(
         for file in sorted(files):
             path = Path(parent, file)
             regular = True
-            if path.suffix.lower() in IMAGE_SUFFIXES:
+            if path.suffix.lower() in IMAGE_SUFFIXES or not path.suffix:
                 try:
                     regular = stat.S_ISREG(path.stat().st_mode)
+                    image = regular and is_image(file, lambda path=path: _head(path))  # type: ignore[misc]
                 except OSError as error:
                     if os.path.lexists(path):
                         report(path, error)
                     continue
-                if regular:
+                if image:
                     yield path
                     continue
             if left_out is not None:
-                left_out[kind_of_file(file, regular=regular)] += 1
+                left_out(path, kind_of_file(file, regular=regular))
+
+
+def is_image(name: str, head: Callable[[], bytes]) -> bool:
+    """Return whether a regular file is an image, by its name or, if it has no suffix, by its content.
+
+    Args:
+        name: the file's name.
+        head: returns the first 16 bytes of the file; called only if the name does not decide.
+    """
+    base, suffix = Path(name).name, Path(name).suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return not (base.startswith("._") and head().startswith(_APPLE_DOUBLE))
+    if suffix:
+        return False
+    start = head()
+    return start.startswith(_MAGICS) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP") or start[4:12] == b"ftypavif"
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)
 
 
 def kind_of_file(name: str, *, regular: bool = True) -> str:
@@ -68,7 +101,7 @@ def kind_of_file(name: str, *, regular: bool = True) -> str:
     return suffix if regular else f"{suffix} (no regular file)"
 
 
-def listed_kinds(left_out: Counter[str]) -> str:
+def listed_kinds(left_out: Mapping[str, int]) -> str:
     """Return the counts in words, the most frequent kinds first: ``12 .txt, 3 .heic``; empty if there are none."""
     most = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
     kinds = [f"{count:,} {kind}" for kind, count in most[:_SHOWN]]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuwen import MissingExtraError
-from tuwen._folders import IMAGE_SUFFIXES, kind_of_file
+from tuwen._folders import HEAD_BYTES, IMAGE_SUFFIXES, is_image, kind_of_file
 from tuwen_search.entries import Entry, Ignored, Unseen, filterable, held, one_line
 from tuwen_search.errors import SourceError
 
@@ -82,34 +82,39 @@ class _Sample:
 
     def __init__(self, stem: str) -> None:
         self.stem = stem
-        self._pictures: list[tuple[str, bytes | None]] = []
-        self._texts: list[tuple[str, dict[str, Any]]] = []
-        self._ignored: list[str] = []
+        self._pictures: list[tuple[str, bytes]] = []
+        self._texts: list[tuple[Ignored, dict[str, Any]]] = []
+        self._ignored: list[Ignored] = []
 
     def take(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         """Read one member; raises what `tarfile` raises."""
         suffix = Path(member.name).suffix.lower()
-        kind = kind_of_file(member.name, regular=member.isfile())
-        if member.isfile() and suffix in IMAGE_SUFFIXES:
+        ignored = Ignored(kind_of_file(member.name, regular=member.isfile()), names=(member.name,))
+        if member.isfile() and (suffix in IMAGE_SUFFIXES or not suffix):
             file = archive.extractfile(member)
-            self._pictures.append((member.name, file.read() if file else None))
+            head = file.read(HEAD_BYTES) if file else b""
+            if is_image(member.name, lambda: head):
+                self._pictures.append((member.name, head + (file.read() if file else b"")))
+            else:
+                self._ignored.append(ignored)
         elif member.isfile() and suffix in _TEXTS and member.size <= _LONGEST_TEXT:
             file = archive.extractfile(member)
             told = _told(suffix, file.read() if file else b"")
             if told:
-                self._texts.append((kind, told))
+                self._texts.append((ignored, told))
             else:
-                self._ignored.append(kind)
+                self._ignored.append(ignored)
         else:
-            self._ignored.append(kind)
+            self._ignored.append(ignored)
 
     def entries(self) -> Iterator[Entry]:
         """Yield the pictures with their metadata, then the members that are neither."""
         metadata = {name: value for _, told in self._texts for name, value in told.items()}
         for name, data in self._pictures:
             yield held(name, data, metadata)
-        unused = [] if self._pictures else [kind for kind, _ in self._texts]
-        yield from map(Ignored, [*self._ignored, *unused])
+        yield from self._ignored
+        if not self._pictures:
+            yield from (ignored for ignored, _ in self._texts)
 
 
 def _told(suffix: str, content: bytes) -> dict[str, Any]:

@@ -56,15 +56,17 @@ class Unseen:
 
 @dataclass(frozen=True)
 class Ignored:
-    """A file of a source that is no picture.
+    """Files of a source that are no pictures.
 
     Attributes:
         kind: what such files are counted by, such as ``.txt``.
         count: number of files.
+        names: their names within the source, as far as they have any.
     """
 
     kind: str
     count: int = 1
+    names: tuple[str, ...] = ()
 
 
 Entry: TypeAlias = "Found | Unseen | Ignored"

@@ -49,6 +49,7 @@ class Report:
         added, changed, unchanged, removed: numbers of pictures.
         failures: pictures that were left out, and parts of the source that could not be looked at.
         ignored: numbers of files that are no pictures, by suffix.
+        ignored_names: the names of these files within the source.
         seconds: how long it took.
     """
 
@@ -59,6 +60,7 @@ class Report:
     removed: int = 0
     failures: list[Failure] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=Counter)
+    ignored_names: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -114,6 +116,7 @@ class Indexing:
                 self._fail(entry.name, entry.reason, entry.message)
             else:
                 self.report.ignored[entry.kind] += entry.count
+                self.report.ignored_names += entry.names
 
     def _read(self, found: Found) -> Iterator[tuple[str, bytes]]:
         if found.name in self._seen:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +64,7 @@ def open_source(path: Path) -> Source:
 def _folder(root: Path) -> Iterator[Entry]:
     """Yield the image files at any depth; see `image_files`."""
     unseen: list[Unseen] = []
-    left_out: Counter[str] = Counter()
+    left_out: dict[str, list[str]] = {}
 
     def note(path: Path, error: OSError) -> None:
         name = "" if path == root else path.relative_to(root).as_posix()
@@ -73,10 +72,13 @@ def _folder(root: Path) -> Iterator[Entry]:
         message = f"cannot read '{path}': {error.strerror or error}; what it held stays in the collection"
         unseen.append(Unseen(name or str(root), "unreadable", message, prefix))
 
-    for path in image_files(root, left_out=left_out, unreadable=note):
+    def leave_out(path: Path, kind: str) -> None:
+        left_out.setdefault(kind, []).append(path.relative_to(root).as_posix())
+
+    for path in image_files(root, left_out=leave_out, unreadable=note):
         yield found_file(path, path.relative_to(root).as_posix())
     yield from unseen
-    yield from (Ignored(kind, count) for kind, count in left_out.items())
+    yield from (Ignored(kind, len(names), tuple(names)) for kind, names in left_out.items())
 
 
 def _is_folder(path: Path) -> bool:

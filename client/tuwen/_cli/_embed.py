@@ -13,7 +13,15 @@ from typing import Annotated
 
 import typer
 
-from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, connect, print_json, printable
+from tuwen._cli._options import (
+    JsonOption,
+    ShowIgnoredOption,
+    TimeoutOption,
+    UrlOption,
+    connect,
+    print_json,
+    printable,
+)
 from tuwen._errors import InvalidArgumentError, ItemFailure
 from tuwen._folders import IMAGE_SUFFIXES, image_files, listed_kinds
 from tuwen._streams import ItemOutcome
@@ -42,6 +50,7 @@ def embed(
     preprocess: Annotated[
         str, typer.Option(help="Who decodes and resizes images: server, or client to spare the server's CPUs.")
     ] = "server",
+    show_ignored: ShowIgnoredOption = False,
     progress: Annotated[
         bool, typer.Option("--progress/--no-progress", help="A bar on standard error, if that is a terminal.")
     ] = True,
@@ -68,7 +77,7 @@ def embed(
         except InvalidArgumentError as error:
             raise typer.BadParameter(str(error)) from error
     unreadable: list[ItemOutcome] = []
-    keys = _image_files(images, unreadable) if images else _texts(text, texts_from)
+    keys = _image_files(images, unreadable, show_ignored=show_ignored) if images else _texts(text, texts_from)
     if output is None and unreadable:
         raise InvalidArgumentError(f"{unreadable[0].key}: {unreadable[0].error and unreadable[0].error.message}")
     with connect(url, timeout, preprocess="client" if preprocess == "client" else "server") as clip:
@@ -155,14 +164,19 @@ def _texts(given: list[str] | None, file: Path | None) -> list[str]:
     return [line for _, line in numbered_lines(sys.stdin.buffer if str(file) == "-" else file) if line]
 
 
-def _image_files(paths: list[Path], unreadable: list[ItemOutcome]) -> list[str]:
+def _image_files(paths: list[Path], unreadable: list[ItemOutcome], *, show_ignored: bool) -> list[str]:
     """Return the given files, and in place of a folder the images in it, in a stable order.
 
     Files and subfolders that cannot be looked at are added to `unreadable`. The others that a folder holds are counted
-    on standard error.
+    on standard error, and named if `show_ignored` asks for that.
     """
     files: list[str] = []
     left_out: Counter[str] = Counter()
+
+    def leave_out(path: Path, kind: str) -> None:
+        left_out[kind] += 1
+        if show_ignored:
+            typer.echo(f"no image: {str(path).encode('utf-8', 'backslashreplace').decode()}", err=True)
 
     def refuse(path: Path, error: OSError) -> None:
         message = f"cannot read it: {error.strerror or error}"
@@ -170,7 +184,7 @@ def _image_files(paths: list[Path], unreadable: list[ItemOutcome]) -> list[str]:
 
     for path in paths:
         if path.is_dir():
-            found = sorted(map(str, image_files(path, left_out=left_out, unreadable=refuse)))
+            found = sorted(map(str, image_files(path, left_out=leave_out, unreadable=refuse)))
             if not found and not unreadable:
                 others = f"; it holds {listed_kinds(left_out)}" if left_out else ""
                 raise typer.BadParameter(f"{path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}){others}")

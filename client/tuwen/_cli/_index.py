@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuwen._cli._options import JsonOption, TimeoutOption, UrlOption, connect, print_json
+from tuwen._cli._options import JsonOption, ShowIgnoredOption, TimeoutOption, UrlOption, connect, print_json
 from tuwen._cli._search import StoreOption
 from tuwen._folders import listed_kinds
 
@@ -40,6 +39,7 @@ def index(
         bool,
         typer.Option("--confirm-removal", help="Remove the pictures of a source that now holds none at all."),
     ] = False,
+    show_ignored: ShowIgnoredOption = False,
     progress: Annotated[
         bool, typer.Option("--progress/--no-progress", help="A bar on standard error, if that is a terminal.")
     ] = True,
@@ -69,14 +69,14 @@ def index(
                 )
                 reports.append(report)
                 if not as_json:
-                    _say(reports[-1])
+                    _say(report, show_ignored=show_ignored)
         except KeyboardInterrupt:
             typer.echo("stopped; what was done stays, and the same command goes on from here", err=True)
             raise
         duplicates, count = collection.duplicates(), collection.count()
     failures = [failure for report in reports for failure in report.failures]
     if as_json:
-        described = [{**vars(report), "failures": [vars(failure) for failure in report.failures]} for report in reports]
+        described = [_described(report, show_ignored=show_ignored) for report in reports]
         print_json({"collection": into, "pictures": count, "sources": described, "duplicates": duplicates})
     else:
         for group in duplicates[:_SHOWN]:
@@ -88,13 +88,22 @@ def index(
         raise typer.Exit(1)
 
 
-def _say(report: Report) -> None:
+def _described(report: Report, *, show_ignored: bool) -> dict[str, object]:
+    described = {**vars(report), "failures": [vars(failure) for failure in report.failures]}
+    if not show_ignored:
+        del described["ignored_names"]
+    return described
+
+
+def _say(report: Report, *, show_ignored: bool) -> None:
     typer.echo(
         f"{report.source}: {report.added:,} added, {report.changed:,} changed, {report.unchanged:,} as before, "
         f"{report.removed:,} removed, {len(report.failures):,} left out, in {report.seconds:.1f} s"
     )
     if report.ignored:
-        typer.echo(f"  files that are no pictures: {listed_kinds(Counter(report.ignored))}", err=True)
+        typer.echo(f"  files that are no pictures: {listed_kinds(report.ignored)}", err=True)
+        for name in report.ignored_names if show_ignored else ():
+            typer.echo(f"    {name.encode('utf-8', 'backslashreplace').decode()}", err=True)
     for failure in report.failures[:_SHOWN]:
         typer.secho(f"  {failure.name}: {failure.message} ({failure.reason})", fg=typer.colors.YELLOW, err=True)
     if len(report.failures) > _SHOWN:

@@ -24,6 +24,7 @@ from tuwen._scores import Similarity
 
 __all__ = [
     "JsonOption",
+    "ShowIgnoredOption",
     "SkipBadRowsOption",
     "TimeoutOption",
     "UrlOption",
@@ -43,6 +44,9 @@ UrlOption = Annotated[
 ]
 TimeoutOption = Annotated[float, typer.Option(min=0.001, help="Seconds that the call may take.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+ShowIgnoredOption = Annotated[
+    bool, typer.Option("--show-ignored", help="Name every file that is no image, instead of counting them by suffix.")
+]
 SkipBadRowsOption = Annotated[
     bool, typer.Option("--skip-bad-rows", help="Leave out rows that are not as described, and count them.")
 ]

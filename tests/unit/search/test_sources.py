@@ -85,6 +85,36 @@ class TestFolders:
         assert unseen == []
         assert ignored == {".heic": 2, "without suffix": 1, ".txt": 1, ".jpg (no regular file)": 1}
 
+    def test_pictures_are_known_by_content_where_they_have_no_suffix(self, tmp_path: Path) -> None:
+        encoded = {}
+        for kind in ("PNG", "JPEG", "GIF", "WEBP", "TIFF"):
+            output = io.BytesIO()
+            Image.new("RGB", (8, 8)).save(output, kind)
+            encoded[kind] = output.getvalue()
+            (tmp_path / kind).write_bytes(output.getvalue())
+        for name in ("a.jfif", "b.JPE"):
+            (tmp_path / name).write_bytes(encoded["JPEG"])
+        (tmp_path / "avif").write_bytes(b"\0\0\0\x1cftypavif")
+        (tmp_path / "notes").write_bytes(b"notes")
+        (tmp_path / "raw.nef").write_bytes(encoded["TIFF"])
+        (tmp_path / "._a.jfif").write_bytes(b"\0\x05\x16\x07 of macOS")
+        os.mkfifo(tmp_path / "pipe")
+        names, unseen, ignored = seen(tmp_path)
+        assert names == ["GIF", "JPEG", "PNG", "TIFF", "WEBP", "a.jfif", "avif", "b.JPE"]
+        assert unseen == []
+        assert ignored == {"without suffix": 1, ".nef": 1, ".jfif": 1, "without suffix (no regular file)": 1}
+        with tarfile.open(tmp_path / "all.tar", "w") as tar:
+            for name in ("PNG", "notes", "a.jfif", "._a.jfif"):
+                tar.add(tmp_path / name, arcname=name)
+        assert seen(tmp_path / "all.tar") == (["PNG", "a.jfif"], [], {"without suffix": 1, ".jfif": 1})
+
+    def test_files_that_are_left_out_have_names(self, tmp_path: Path) -> None:
+        for name in ("b.txt", "sub/a.txt", "c.heic"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(b"")
+        ignored = [entry for entry in open_source(tmp_path).pictures() if isinstance(entry, Ignored)]
+        assert ignored == [Ignored(".txt", 2, ("b.txt", "sub/a.txt")), Ignored(".heic", 1, ("c.heic",))]
+
     def test_a_link_to_nowhere_and_a_circle_are_unseen(self, tmp_path: Path) -> None:
         (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
         (tmp_path / "circle.png").symlink_to(tmp_path / "circle.png")
