@@ -29,8 +29,8 @@ def is_problem(line: str) -> bool:
 class LogFollower:
     """Reads the server's output in a thread of its own until the server closes it.
 
-    A file that cannot be written, on a full disk, lacks lines, and the server goes on: with nobody reading its output
-    it would soon wait for ever.
+    A file that cannot be written, on a full disk, lacks lines, and so does a callback that fails, such as one that
+    writes to a closed pipe. The server goes on: with nobody reading its output it would soon wait for ever.
 
     Args:
         stream: the server's output.
@@ -43,6 +43,7 @@ class LogFollower:
         self._stream = stream
         self._file = file
         self._on_line = on_line
+        self._shown = self._writes = True
         self._thread = threading.Thread(target=self._follow, name="tritonserver-log", daemon=True)
         self._thread.start()
 
@@ -58,20 +59,40 @@ class LogFollower:
         errors = [_TRACEBACK.sub("", _PREFIX.sub("", line)).strip('"') for line in lines if is_problem(line)]
         return "\n".join(list(dict.fromkeys(errors))[-_SHOWN_LINES:] or lines[-_SHOWN_LINES:])
 
-    def _follow(self) -> None:
-        lost = False
-        for raw in self._stream:
-            line = raw.rstrip("\n")
-            self._take(line)
-            if self._file:
-                was_lost, lost = lost, not self._written(raw)
-                if lost and not was_lost:
-                    self._take(f"error: {self._file} cannot be written, and lacks lines from now on")
+    def add(self, line: str) -> None:
+        """Add a line of our own to the log, such as an error while the server is stopped."""
+        self._pass_on(line, f"{line}\n")
 
-    def _take(self, line: str) -> None:
+    def _follow(self) -> None:
+        for raw in self._stream:
+            self._pass_on(raw.rstrip("\n"), raw)
+
+    def _pass_on(self, line: str, raw: str) -> None:
         self._lines.append(line)
-        if self._on_line:
+        was_shown, self._shown = self._shown, self._show(line)
+        if was_shown and not self._shown:
+            self._keep("error: the log callback failed, and lacks lines from now on")
+        if self._file:
+            was_written, self._writes = self._writes, self._written(raw)
+            if was_written and not self._writes:
+                lost = f"error: {self._file} cannot be written, and lacks lines from now on"
+                self._lines.append(lost)
+                self._show(lost)
+
+    def _keep(self, line: str) -> None:
+        self._lines.append(line)
+        if self._file:
+            self._written(f"{line}\n")
+
+    def _show(self, line: str) -> bool:
+        """Call the callback, and return whether it took the line."""
+        if self._on_line is None:
+            return True
+        try:
             self._on_line(line)
+        except Exception:  # whatever it raises: if the reading ended, tritonserver would block in a full pipe
+            return False
+        return True
 
     def _written(self, line: str) -> bool:
         assert self._file is not None  # noqa: S101 - asked by the caller

@@ -28,6 +28,30 @@ def test_a_full_disk_costs_lines_of_the_file_and_nothing_else() -> None:
     assert "lacks lines" in follower.telling_lines()
 
 
+def test_a_callback_that_fails_costs_lines_of_the_callback_and_nothing_else(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def write_to_a_closed_pipe(line: str) -> None:
+        seen.append(line)
+        raise BrokenPipeError
+
+    follower = LogFollower(io.StringIO("one\ntwo\nthree\n"), tmp_path / "log", write_to_a_closed_pipe)
+    follower.close()
+    assert seen == ["one", "two", "three"]
+    lost = "error: the log callback failed, and lacks lines from now on"
+    assert sorted((tmp_path / "log").read_text(encoding="utf-8").splitlines()) == sorted(["one", lost, "two", "three"])
+    assert "lacks lines" in follower.telling_lines()
+
+
+def test_a_line_of_our_own_goes_to_the_file_and_to_the_callback(tmp_path: Path) -> None:
+    seen: list[str] = []
+    follower = LogFollower(io.StringIO(""), tmp_path / "log", seen.append)
+    follower.close()
+    follower.add("error: cannot remove it")
+    assert seen == ["error: cannot remove it"]
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "error: cannot remove it\n"
+
+
 def test_a_file_that_was_rotated_away_is_made_anew(tmp_path: Path) -> None:
     file = tmp_path / "log"
 
