@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -15,14 +16,15 @@ import grpc
 from tuwen._errors import InvalidArgumentError
 
 __all__ = [
-    "CHANNEL_OPTIONS",
     "AsyncHeaders",
     "Headers",
     "Metadata",
     "Tls",
+    "channel_options",
     "channel_target",
     "checked_headers",
     "headers_of",
+    "is_loopback",
 ]
 
 Headers: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]]
@@ -31,7 +33,7 @@ AsyncHeaders: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str] | A
 """The same for `AsyncClient`, whose function may be a coroutine function."""
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
-CHANNEL_OPTIONS = [
+_CHANNEL_OPTIONS: list[tuple[str, str | int]] = [
     # gRPC's own limit for received messages is 4 MiB; a batch of photographs is larger.
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -50,6 +52,7 @@ CHANNEL_OPTIONS = [
 ]
 _OTHER_TARGETS = ("unix:", "unix-abstract:", "vsock:", "ipv4:", "ipv6:", "xds:", "google-c2p:", "passthrough:")
 _LARGEST_PORT = 65_535
+_TARGET_SCHEME = re.compile(r"^(dns|ipv4|ipv6):(//[^/]*/)?")
 _HEADER_NAME = re.compile(r"[0-9A-Za-z_.-]+")
 
 
@@ -80,7 +83,7 @@ class Tls:
         """
         return grpc.ssl_channel_credentials(*(_read(path) for path in (self.ca, self.key, self.certificate)))
 
-    def options(self) -> list[tuple[str, str]]:
+    def options(self) -> list[tuple[str, str | int]]:
         """Channel options."""
         return [("grpc.ssl_target_name_override", self.server_name)] if self.server_name else []
 
@@ -152,6 +155,30 @@ def channel_target(url: str) -> str:
     if not port.isascii() or not port.isdigit() or not 0 < int(port) <= _LARGEST_PORT:
         raise InvalidArgumentError(f"{shown}: expected a port from 1 to {_LARGEST_PORT}, got {port!r}")
     return target
+
+
+def channel_options(target: str, tls: Tls | None = None) -> list[tuple[str, str | int]]:
+    """Return the options of a channel to a gRPC target.
+
+    gRPC sends calls through the proxy that ``grpc_proxy``, ``https_proxy`` or ``http_proxy`` names, even to loopback
+    addresses. A proxy cannot reach this machine's loopback, so such targets are called directly.
+    """
+    options = [*_CHANNEL_OPTIONS, *(tls.options() if tls else [])]
+    addresses = _TARGET_SCHEME.sub("", target)
+    if all(is_loopback(address.rpartition(":")[0]) for address in addresses.split(",")):
+        options.append(("grpc.enable_http_proxy", 0))
+    return options
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address, an IPv6 address with or without brackets, is this machine's loopback."""
+    name = host.removeprefix("[").removesuffix("]").lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def _read(path: str | os.PathLike[str] | None) -> bytes | None:

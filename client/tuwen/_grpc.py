@@ -19,7 +19,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tuwen import _clock
 from tuwen._card import ModelCard
-from tuwen._connection import CHANNEL_OPTIONS, Headers, Metadata, Tls, channel_target, checked_headers
+from tuwen._connection import Headers, Metadata, Tls, channel_options, channel_target, checked_headers
 from tuwen._connection_errors import connection_error
 from tuwen._errors import (
     AccessDeniedError,
@@ -72,10 +72,11 @@ class GrpcTransport:
         self._tracing = tracing or NoTracing()
         if not callable(self._headers):
             checked_headers(self._headers)
+        options = channel_options(target, tls)
         if tls is None:
-            self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+            self._channel = grpc.insecure_channel(target, options=options)
         else:
-            self._channel = grpc.secure_channel(target, tls.credentials(), options=[*CHANNEL_OPTIONS, *tls.options()])
+            self._channel = grpc.secure_channel(target, tls.credentials(), options=options)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     def infer(self, request: InferRequest, timeout: float) -> InferResponse:

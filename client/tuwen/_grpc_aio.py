@@ -11,7 +11,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tuwen import _clock
 from tuwen._card import ModelCard
-from tuwen._connection import CHANNEL_OPTIONS, AsyncHeaders, Metadata, Tls, channel_target, checked_headers
+from tuwen._connection import AsyncHeaders, Metadata, Tls, channel_options, channel_target, checked_headers
 from tuwen._errors import ClientClosedError, DeadlineExceededError, EventLoopError
 from tuwen._grpc import CARD_MODEL, card_of, decode_response, encode_request, server_error, statistics_of
 from tuwen._requests import InferRequest, InferResponse
@@ -42,7 +42,7 @@ class AsyncGrpcTransport:
         if not callable(self._headers):
             checked_headers(self._headers)
         self._credentials = tls and tls.credentials()
-        self._options = [*CHANNEL_OPTIONS, *(tls.options() if tls else [])]
+        self._options = channel_options(self._target, tls)
         self._channel: Any = None
         self._opened_stub: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None

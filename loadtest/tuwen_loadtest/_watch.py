@@ -9,10 +9,12 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from tuwen import InvalidArgumentError
+from tuwen._connection import is_loopback
 
 __all__ = ["Reading", "watch"]
 
@@ -76,10 +78,17 @@ def watch(urls: Sequence[str], every: float = _EVERY) -> Iterator[list[Reading]]
         thread.join(2 * _TIMEOUT)
 
 
+def _opener(url: str) -> urllib.request.OpenerDirector:
+    """Return what opens an address: through the proxy of the environment, but for addresses on loopback."""
+    if is_loopback(urlsplit(url).hostname or ""):
+        return urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return urllib.request.build_opener()
+
+
 def _read(urls: Sequence[str]) -> Reading:
     found: dict[str, list[float]] = {}
     for url in urls:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310 - checked to be http
+        with _opener(url).open(url, timeout=_TIMEOUT) as answer:
             page = answer.read().decode()
         for family in text_string_to_metric_families(page):
             for sample in family.samples:

@@ -84,6 +84,11 @@ tuwen_text_cache_misses_total 12
     def test_a_server_that_does_not_answer_leaves_a_gap(self) -> None:
         assert self.watched(self.PAGE, failures=3)[0].cpu == 0.25
 
+    def test_a_server_on_loopback_is_asked_without_the_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert self.watched(self.PAGE)[0].cpu == 0.25
+
     def test_rejects_an_address_without_a_scheme(self) -> None:
         with (
             pytest.raises(InvalidArgumentError, match="such as http://host:8002/metrics, not clip:8002"),

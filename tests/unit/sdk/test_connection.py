@@ -23,6 +23,7 @@ from tuwen import (
     ServerUnavailableError,
     Tls,
 )
+from tuwen._connection import channel_options
 from tuwen_build.samples import sample
 
 Make = Callable[..., AbstractContextManager[Any]]
@@ -61,6 +62,36 @@ class Authority:
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("authority"))
+
+
+class TestProxies:
+    def test_a_server_on_loopback_is_called_without_the_proxy(
+        self, make: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("grpc_proxy", "https_proxy", "http_proxy"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        for name in ("no_grpc_proxy", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        with GrpcServer() as server, make(server.url, retries=ONCE) as clip:
+            assert clip.embed_texts(["猫"]).shape == (1, 512)
+
+    @pytest.mark.parametrize(
+        ("target", "direct"),
+        [
+            ("localhost:8001", True),
+            ("127.0.0.2:8001", True),
+            ("[::1]:8001", True),
+            ("dns:///localhost:8001", True),
+            ("ipv4:127.0.0.1:1,127.0.0.1:2", True),
+            ("ipv4:127.0.0.1:1,10.0.0.1:2", False),
+            ("ipv6:[::1]:8001", True),
+            ("clip:8001", False),
+            ("dns://127.0.0.1/clip.search.svc:8001", False),
+            ("[2001:db8::1]:8001", False),
+        ],
+    )
+    def test_only_loopback_is_excluded_from_proxies(self, target: str, direct: bool) -> None:
+        assert (("grpc.enable_http_proxy", 0) in channel_options(target)) == direct
 
 
 class TestTls:
