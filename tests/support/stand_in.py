@@ -20,6 +20,7 @@ _PROGRAM = Path(__file__).with_name("stand_in_server.py")
 _DEFAULTS: dict[str, Any] = {
     "grpc": True,
     "answers": True,
+    "busy_looks": 0,
     "exit_code": None,
     "flood": 0,
     "ignores_sigterm": False,
@@ -59,6 +60,7 @@ class StandIn:
         Args:
             behaviour: any of
                 answers: False: it closes each HTTP connection without an answer.
+                busy_looks: how many looks at the repository index show an ensemble that still has requests.
                 exit_code: end with this code before anything is loaded.
                 grpc: False: it does not listen on its gRPC port, so that a test can.
                 flood: the number of lines it writes to its log first.
@@ -78,6 +80,10 @@ class StandIn:
 
     def events(self) -> list[str]:
         """Return what has happened, in order: ``started``, the names of signals, ``ended``."""
+        return [event for event in self.timeline() if event != "index" and not event.startswith("unload ")]
+
+    def timeline(self) -> list[str]:
+        """Return the events with the calls of model control among them: ``unload MODEL`` and ``index``."""
         return [line["event"] for line in self._lines()]
 
     def starts(self) -> list[list[str]]:

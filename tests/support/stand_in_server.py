@@ -1,8 +1,8 @@
 """A program that stands in for the tritonserver binary in tests of our supervision. It needs the standard library only.
 
 It takes tritonserver's arguments, writes log lines, starts child processes that look like the stubs of the Python
-backend, answers ``/v2/health/ready`` and ends at SIGTERM or SIGINT. It accepts connections on the gRPC port and closes
-them, and does not listen on the metrics port.
+backend, answers ``/v2/health/ready`` and the calls that unload models, whose key it checks, and ends at SIGTERM or
+SIGINT. It accepts connections on the gRPC port and closes them, and does not listen on the metrics port.
 
 The environment variable STAND_IN names a folder. The program reads ``behaviour.json`` in it again and again, and writes
 ``events.jsonl``, a line for each event. `tests.support.stand_in` describes both.
@@ -58,6 +58,7 @@ class Server:
         self._options = {pair[0]: pair[1] for pair in pairs}
         self._prefix = next(pair[1].split("=")[1] for pair in pairs if "shm-region-prefix-name" in pair[1])
         self._start = start
+        self._looks = 0
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._signals: list[int] = []
 
@@ -123,12 +124,29 @@ class Server:
         with connection:
             connection.settimeout(2)
             try:
-                connection.recv(65536)
+                request = connection.recv(65536).decode()
                 if now["answers"]:
-                    status = "200 OK" if now["ready"] else "400 Bad Request"
-                    connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+                    path = request.partition(" ")[2].partition(" ")[0]
+                    status, body = "200 OK" if now["ready"] else "400 Bad Request", ""
+                    if path.startswith("/v2/repository/"):
+                        status, body = self._control(path, request, now["busy_looks"])
+                    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+                    connection.sendall((head + body).encode())
             except OSError:  # whoever asked has gone
                 pass
+
+    def _control(self, path: str, request: str, busy_looks: int) -> tuple[str, str]:
+        """Answer a call of model control: an ensemble that is unloaded stays UNLOADING for a number of looks."""
+        key = self._options["http-restricted-api"].rpartition("=")[2]
+        if f"\r\ntuwen: {key}\r\n" not in request.replace("\r\nTuwen:", "\r\ntuwen:"):
+            return "403 Forbidden", ""
+        if path == "/v2/repository/index":
+            record("index")
+            self._looks += 1
+            state = "UNLOADING" if self._looks <= busy_looks else "UNAVAILABLE"
+            return "200 OK", json.dumps([{"name": "text_embedding", "state": state}, {"name": "x", "state": "READY"}])
+        record(f"unload {path.split('/')[4]}")
+        return "200 OK", ""
 
 
 def _end_all(*_: object) -> None:

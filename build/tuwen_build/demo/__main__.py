@@ -25,7 +25,7 @@ from tuwen_build.quiet import quiet_transformers
 from tuwen_build.reference import normalised, reference_pixels
 from tuwen_build.repository import build_repository
 from tuwen_build.samples import PHOTOGRAPHS, sample
-from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals
 
 __all__ = ["main"]
 
@@ -58,6 +58,8 @@ def main() -> None:
             _serve_and_ask(open_checkpoint(str(CHECKPOINT)))
     except TuwenError as error:
         sys.exit(f"demo: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def _build() -> None:
@@ -72,7 +74,7 @@ def _build() -> None:
 
 def _serve_and_ask(checkpoint: Checkpoint) -> None:
     _console.rule("2. Serve: NVIDIA's tritonserver on this machine")
-    with EmbeddedServer(_REPOSITORY, ServerOptions.on_free_ports()) as server:
+    with stop_on_signals(), EmbeddedServer(_REPOSITORY, ServerOptions.on_free_ports()) as server:
         _console.print(f"tritonserver {server.pid} is ready: gRPC {server.grpc_url}, metrics {server.metrics_url}")
         with Client(server.grpc_url) as clip:
             card = clip.model_card()

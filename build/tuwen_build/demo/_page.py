@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tuwen import Client
 from tuwen_build.demo import GALLERY
-from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals
 from tuwen_search import Collection
 from tuwen_search.web import WebOptions, serve
 
@@ -23,7 +23,7 @@ def serve_page(repository: Path, store: Path) -> None:
         TuwenError: a part of it cannot be started; the message says what to do.
     """
     shutil.rmtree(store, ignore_errors=True)
-    with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
+    with stop_on_signals(), EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
         with Client(server.grpc_url) as clip, Collection.open("demo", clip, store=str(store), create=True) as pictures:
             pictures.add(GALLERY)
         options = WebOptions("demo", store=str(store), url=server.grpc_url, folders=(GALLERY,), examples=_EXAMPLES)

@@ -17,7 +17,7 @@ from tuwen_build.evaluation import RetrievalReport, RetrievalSplit, embed_split,
 from tuwen_build.options import BuildOptions
 from tuwen_build.quiet import quiet_transformers
 from tuwen_build.repository import build_repository
-from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals
 
 __all__ = ["main"]
 
@@ -47,7 +47,11 @@ def _served(precision: Precision, dataset: Path) -> dict[str, RetrievalReport]:
     with TemporaryDirectory() as folder:
         repository = Path(folder) / "repository"
         build_repository(str(CHECKPOINT), repository, BuildOptions(precision=precision, image_rules="display"))
-        with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server, Client(server.grpc_url) as clip:
+        with (
+            stop_on_signals(),
+            EmbeddedServer(repository, ServerOptions.on_free_ports()) as server,
+            Client(server.grpc_url) as clip,
+        ):
             reports = {}
             for name in _SPLITS:
                 split = RetrievalSplit(dataset, name)

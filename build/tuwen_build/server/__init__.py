@@ -3,6 +3,7 @@
 from tuwen_build.server._embedded import EmbeddedServer
 from tuwen_build.server._log import is_problem
 from tuwen_build.server._options import ServerOptions
+from tuwen_build.server._signals import stop_on_signals
 from tuwen_build.server._supervisor import supervise
 
-__all__ = ["EmbeddedServer", "ServerOptions", "is_problem", "supervise"]
+__all__ = ["EmbeddedServer", "ServerOptions", "is_problem", "stop_on_signals", "supervise"]

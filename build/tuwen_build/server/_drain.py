@@ -8,13 +8,12 @@ Unloading needs model control, which here only the holder of a key has.
 
 from __future__ import annotations
 
-import contextlib
+import json
 import secrets
-
-import grpc
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from http.client import HTTPException
 
 from tuwen_build.server._clock import Clock, SystemClock
+from tuwen_build.server._local_http import post
 
 __all__ = ["ModelControl"]
 
@@ -52,21 +51,42 @@ class ModelControl:
             f"--http-restricted-api={self._over_http}:{_NAME}={self._key}",
         ]
 
-    def drain(self, grpc_url: str, timeout: float) -> None:
+    def drain(self, http_url: str, timeout: float) -> str | None:
         """Unload the ensembles and wait until their requests are answered, or the timeout is over.
 
-        Never raises: a server that cannot be drained is stopped all the same.
+        The calls go over HTTP, which Triton never encrypts: a server whose gRPC port wants TLS is drained alike.
+
+        Args:
+            http_url: the address of Triton's HTTP API on this machine.
+            timeout: the seconds that requests in flight get.
+
+        Returns:
+            Why requests may have been lost, as a sentence for the log; None if all were answered.
         """
-        metadata = [(f"triton-grpc-protocol-{_NAME}", self._key)]
         deadline = self._clock.monotonic() + timeout
-        with grpc.insecure_channel(grpc_url) as channel, contextlib.suppress(grpc.RpcError):
-            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        repository = f"{http_url}/v2/repository"
+        try:
             for name in _ENSEMBLES:
-                unload = service_pb2.RepositoryModelUnloadRequest(model_name=name)
-                stub.RepositoryModelUnload(unload, timeout=_CALL_SECONDS, metadata=metadata)
+                self._post(f"{repository}/models/{name}/unload")
             while self._clock.monotonic() < deadline:
-                query = service_pb2.RepositoryIndexRequest()
-                index = stub.RepositoryIndex(query, timeout=_CALL_SECONDS, metadata=metadata).models
-                if not any(model.name in _ENSEMBLES and model.state in ("READY", "UNLOADING") for model in index):
-                    return
+                if not _busy(self._post(f"{repository}/index")):
+                    return None
                 self._clock.sleep(_POLL_SECONDS)
+        except (OSError, HTTPException, ValueError) as error:
+            return f"requests in flight were not waited for, because the server could not be drained: {error}"
+        return f"requests were still in flight after the drain timeout of {timeout:.0f} s"
+
+    def _post(self, url: str) -> bytes:
+        return post(url, {_NAME: self._key}, _CALL_SECONDS)
+
+
+def _busy(index: bytes) -> bool:
+    """Return whether an ensemble of this repository index still has requests.
+
+    Raises:
+        ValueError: the index is not the list of objects that Triton sends.
+    """
+    models = json.loads(index)
+    if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
+        raise ValueError(f"expected a list of models as repository index, got {index[:100]!r}")
+    return any(model.get("name") in _ENSEMBLES and model.get("state") in ("READY", "UNLOADING") for model in models)

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -18,11 +17,13 @@ from tuwen_build.errors import ServerStartError, SharedMemoryError
 from tuwen_build.manifest import Manifest
 from tuwen_build.server._clock import Clock, SystemClock
 from tuwen_build.server._drain import ModelControl
+from tuwen_build.server._leftovers import Belongings, remove_leftovers
+from tuwen_build.server._local_http import answers
 from tuwen_build.server._log import LogFollower
 from tuwen_build.server._options import ServerOptions
 from tuwen_build.server._overlay import lay_over
 from tuwen_build.server._runtime import Runtime, find_runtime
-from tuwen_build.server._watch import Watch, accepts, answers
+from tuwen_build.server._watch import Watch, accepts
 
 __all__ = ["EmbeddedServer"]
 
@@ -70,8 +71,7 @@ class EmbeddedServer:
         self._process: subprocess.Popen[str] | None = None
         self._watch: Watch | None = None
         self._log: LogFollower | None = None
-        self._scratch: Path | None = None
-        self._segment_prefix = ""
+        self._belongings: Belongings | None = None
         encrypted = any(argument.startswith("--grpc-use-ssl") for argument in self._requested.arguments)
         over_http = self._requested.http_inference and not encrypted  # Triton does not encrypt HTTP
         self._control = ModelControl(self._requested.key, http_inference=over_http, clock=self._clock)
@@ -173,9 +173,8 @@ class EmbeddedServer:
             self._drain()
         finally:
             self._end_process()
+            self._remove_belongings()
             self._close_log()
-            self._remove_scratch()
-            self._remove_segments()
 
     def _end_process(self) -> None:
         """End what is left of the server's process group: itself, and stubs that outlived it."""
@@ -185,15 +184,18 @@ class EmbeddedServer:
             self._process.wait()
             self._process = self._watch = None
 
-    def _remove_segments(self) -> None:
-        if self._segment_prefix:
-            for segment in _SHARED_MEMORY.glob(f"{self._segment_prefix}*"):
-                segment.unlink(missing_ok=True)
+    def _remove_belongings(self) -> None:
+        if self._belongings is not None:
+            belongings, self._belongings = self._belongings, None
+            for failure in belongings.remove():
+                self._tell(f"error: {failure}")
 
-    def _remove_scratch(self) -> None:
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
-            self._scratch = None
+    def _tell(self, line: str) -> None:
+        """Add a line to the log of the server, or show it if the server has no log yet."""
+        if self._log is not None:
+            self._log.add(line)
+        elif self._on_log_line is not None:
+            self._on_log_line(line)
 
     def _close_log(self) -> None:
         if self._log is not None:
@@ -205,21 +207,28 @@ class EmbeddedServer:
         if process is None or process.poll() is not None:
             return
         if answers(f"{self.http_url}/v2/health/ready"):
-            self._control.drain(self.grpc_url, self._options.drain_timeout)
+            lost = self._control.drain(self.http_url, self._options.drain_timeout)
+            if lost:
+                self._tell(f"error: {lost}")
+        else:
+            self._tell("error: the server was not ready, so requests in flight were not waited for")
         process.send_signal(signal.SIGTERM)
         deadline = self._clock.monotonic() + self._options.drain_timeout + _EXIT_SECONDS
         while process.poll() is None and self._clock.monotonic() < deadline:
             self._clock.sleep(_POLL_SECONDS)
+        if process.poll() is None:
+            self._tell(f"error: tritonserver had not ended {_EXIT_SECONDS} s after the drain timeout, and is killed")
 
     def _launch(self, runtime: Runtime) -> None:
-        self._segment_prefix = f"tuwen-{os.getpid()}-{uuid.uuid4().hex[:8]}-"
         try:
-            self._scratch = Path(tempfile.mkdtemp(prefix="tuwen-server-"))
-            runtime.assemble_backends(self._scratch)
+            for line in remove_leftovers():
+                self._tell(line)
+            self._belongings = belongings = Belongings()
+            runtime.assemble_backends(belongings.folder)
             options = self._options
             served = lay_over(
                 self._repository,
-                self._scratch,
+                belongings.folder,
                 queue_policies=options.queue_policies,
                 cache_mib=options.cache_mib,
             )
@@ -227,8 +236,9 @@ class EmbeddedServer:
             where = error.filename2 or error.filename or tempfile.gettempdir()
             why = error.strerror or error  # copying a folder fails with a list of errors
             raise ServerStartError(f"cannot write {where}: {why}; TMPDIR names another place") from error
+        belongings.guard()
         self._process = subprocess.Popen(
-            [str(runtime.binary), *self._arguments(served, self._scratch)],
+            [str(runtime.binary), *self._arguments(served, belongings)],
             env=runtime.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -241,12 +251,12 @@ class EmbeddedServer:
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         self._log = LogFollower(self._process.stdout, self._options.log_file, self._on_log_line)
 
-    def _arguments(self, repository: Path, backends: Path) -> list[str]:
+    def _arguments(self, repository: Path, belongings: Belongings) -> list[str]:
         options = self._options
         segment = _SEGMENT_MIB * _MIB
         return [
             f"--model-repository={repository}",
-            f"--backend-directory={backends}",
+            f"--backend-directory={belongings.folder}",
             "--disable-auto-complete-config",
             *self._control.arguments(),
             f"--http-address={options.http_host}",
@@ -256,7 +266,7 @@ class EmbeddedServer:
             f"--metrics-address={options.host}",
             f"--metrics-port={options.metrics_port}",
             f"--exit-timeout-secs={options.drain_timeout}",
-            f"--backend-config=python,shm-region-prefix-name={self._segment_prefix}",
+            f"--backend-config=python,shm-region-prefix-name={belongings.prefix}",
             f"--backend-config=python,shm-default-byte-size={segment}",
             f"--backend-config=python,shm-growth-byte-size={segment}",
             "--backend-config=python,stub-timeout-seconds=120",  # importing torch on a slow disk

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 import socket
-import urllib.request
-from http.client import HTTPException
 from pathlib import Path
 
 from tuwen_build.server._clock import Clock, SystemClock
+from tuwen_build.server._local_http import answers
 
-__all__ = ["Watch", "accepts", "answers"]
+__all__ = ["Watch", "accepts"]
 
 _PROC = Path("/proc")
 _STUB = "triton_python_backend_stub"
@@ -54,20 +53,11 @@ class Watch:
         return None
 
 
-def answers(url: str, timeout: float = 2.0) -> bool:
-    """Return whether a web address answers with success before the timeout, in seconds."""
-    try:
-        with urllib.request.urlopen(url, timeout=timeout) as response:  # noqa: S310 - our own http:// address
-            return bool(response.status == 200)
-    except (OSError, HTTPException):  # urllib's URLError is an OSError; HTTPException: the answer is not HTTP
-        return False
-
-
 def accepts(address: str, timeout: float = 2.0) -> bool:
     """Return whether somebody accepts connections at ``host:port`` before the timeout, in seconds."""
     host, _, port = address.rpartition(":")
     try:
-        with socket.create_connection((host, int(port)), timeout):
+        with socket.create_connection((host.strip("[]"), int(port)), timeout):
             return True
     except OSError:
         return False

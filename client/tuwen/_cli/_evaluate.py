@@ -137,8 +137,9 @@ def _client(repository: Path | None, url: str, timeout: float) -> Iterator[Clien
             yield clip
         return
     with needs_extra("serve"):
-        from tuwen_build.server import EmbeddedServer, ServerOptions
+        from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals
     with (
+        stop_on_signals(),
         EmbeddedServer(repository, ServerOptions.on_free_ports()) as server,
         Client(server.grpc_url, timeout=timeout) as clip,
     ):

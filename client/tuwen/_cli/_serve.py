@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -62,9 +61,9 @@ def serve(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show all of tritonserver's log.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve a repository with NVIDIA's tritonserver, without a container. Ctrl-C or SIGTERM drains and stops it."""
+    """Serve a repository with NVIDIA's tritonserver, without a container. SIGINT, SIGTERM and SIGHUP drain and stop it."""
     with needs_extra("serve"):
-        from tuwen_build.server import EmbeddedServer, ServerOptions, is_problem, supervise
+        from tuwen_build.server import EmbeddedServer, ServerOptions, is_problem, stop_on_signals, supervise
 
     def show(line: str) -> None:
         if verbose or is_problem(line):
@@ -87,10 +86,9 @@ def serve(
     )
     for warning in _warnings(exposed=options.exposed, http_inference=http_inference):
         typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW, err=True)
-    # SIGTERM like Ctrl-C: a clean stop in either case; a second one ends everything at once.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     typer.echo(f"loading {repository}", err=True)
-    with EmbeddedServer(repository, options, on_log_line=show) as server:
+    # A second signal ends everything at once.
+    with stop_on_signals(), EmbeddedServer(repository, options, on_log_line=show) as server:
         try:
             urls = {"grpc": server.grpc_url, "http": server.http_url, "metrics": server.metrics_url}
             if as_json:

@@ -34,6 +34,7 @@ def tune(
     trial into tuning.json. Vectors and fingerprint stay the same.
     """
     with needs_extra("serve"):
+        from tuwen_build.server import stop_on_signals
         from tuwen_build.tuning import TuningOptions
         from tuwen_build.tuning import tune as run
     console = Console(stderr=True)
@@ -41,7 +42,8 @@ def tune(
     def observe(trial: Trial) -> None:
         console.print("  ".join([f"{trial.kind:<6}", *_cells(trial)]), highlight=False)
 
-    tuning = run(repository, TuningOptions(seconds=seconds, longest_wait=longest_wait), observe=observe)
+    with stop_on_signals():
+        tuning = run(repository, TuningOptions(seconds=seconds, longest_wait=longest_wait), observe=observe)
     if as_json:
         print_json({"repository": str(repository), **asdict(tuning)})
     else:

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from tuwen import Client
-from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals
 from tuwen_build.traffic import photographs, queries
 
 __all__ = ["WAIT", "Waits", "count_waits", "measure_waits"]
@@ -67,7 +67,11 @@ def measure_waits(repository: Path, calls: int) -> Mapping[str, Waits]:
     """
     texts = iter(queries(calls * (_LONE + sum(_TEXTS))))
     [photo] = photographs(1, size=_SIZE)
-    with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server, Client(server.grpc_url) as clip:
+    with (
+        stop_on_signals(),
+        EmbeddedServer(repository, ServerOptions.on_free_ports()) as server,
+        Client(server.grpc_url) as clip,
+    ):
 
         def embed_texts(count: int) -> None:
             clip.embed_texts(list(islice(texts, count)))

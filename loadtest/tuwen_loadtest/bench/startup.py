@@ -17,7 +17,7 @@ from tuwen_build.allocation import keep_freed_memory
 from tuwen_build.quiet import quiet_transformers
 from tuwen_build.repository import BuildOptions, build_repository
 from tuwen_build.seeded import BASE_PATCH16, HUGE_PATCH14, LARGE_PATCH14, TINY, write_seeded_checkpoint
-from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals
 from tuwen_loadtest._usage import usage_of
 
 __all__ = ["main"]
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _start(repository: Path) -> tuple[float, float]:
     """Seconds and MiB."""
     begun = time.perf_counter()
-    with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
+    with stop_on_signals(), EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
         return time.perf_counter() - begun, usage_of(server.pid).memory_mib
 
 

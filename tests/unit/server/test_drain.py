@@ -1,15 +1,10 @@
-"""Requests in flight finish before a server is told to end: who is asked for what, and in which order."""
+"""Requests in flight finish before a server is told to end: what the server is asked, and in which order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
 
-import grpc
 import pytest
-from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tests.support.stand_in import HurriedClock, StandIn
 from tuwen_build.server import EmbeddedServer
@@ -17,117 +12,99 @@ from tuwen_build.server._drain import ModelControl
 
 MakeServer = Callable[..., EmbeddedServer]
 KEY = "a-key-for-the-test"
+UNLOADS = ["unload image_embedding", "unload pixel_embedding", "unload text_embedding"]
 
 
-class Control(service_pb2_grpc.GRPCInferenceServiceServicer):
-    """Triton's model control: an ensemble that is unloaded stays UNLOADING for a number of looks at the index.
-
-    Attributes:
-        asked: every call, with what the stand-in had noted until then.
-    """
-
-    def __init__(self, stand_in: StandIn | None = None, *, key: str | None = None, looks: float = 2) -> None:
-        self.asked: list[tuple[str, list[str]]] = []
-        self._stand_in = stand_in
-        self._key = key
-        self._looks = looks
-
-    def RepositoryModelUnload(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
-        self._note(f"unload {request.model_name}", context)
-        return service_pb2.RepositoryModelUnloadResponse()
-
-    def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
-        self._note("index", context)
-        busy = sum(name == "index" for name, _ in self.asked) <= self._looks
-        response = service_pb2.RepositoryIndexResponse()
-        response.models.add(name="text_embedding", state="UNLOADING" if busy else "UNAVAILABLE")
-        response.models.add(name="image_embedding", state="UNAVAILABLE")
-        response.models.add(name="text_encoder", state="READY")
-        return response
-
-    def _note(self, name: str, context: Any) -> None:
-        if self._key and dict(context.invocation_metadata()).get("triton-grpc-protocol-tuwen") != self._key:
-            context.abort(grpc.StatusCode.UNAVAILABLE, "This protocol is restricted")
-        self.asked.append((name, self._stand_in.events() if self._stand_in else []))
-
-    @property
-    def calls(self) -> list[str]:
-        """The names of the calls."""
-        return [name for name, _ in self.asked]
-
-
-@contextmanager
-def listening(control: Control, address: str = "127.0.0.1:0") -> Iterator[str]:
-    """Serve the protocol and provide the address."""
-    server = grpc.server(ThreadPoolExecutor(2))
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(control, server)
-    port = server.add_insecure_port(address)
+@pytest.mark.parametrize("arguments", [(), ("--grpc-use-ssl=true",)], ids=["plain", "TLS"])
+def test_stopping_waits_for_the_ensembles_and_then_sends_sigterm(
+    make_server: MakeServer, stand_in: StandIn, arguments: tuple[str, ...]
+) -> None:
+    stand_in.behave(busy_looks=3)
+    server = make_server(key=KEY, arguments=arguments)
     server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop(0).wait()
+    server.stop()
+    assert stand_in.timeline() == ["started", *UNLOADS, "index", "index", "index", "index", "SIGTERM", "ended"]
 
 
-@pytest.fixture
-def free_grpc_port(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave the gRPC port of a server to the test, which listens on it with a `Control`."""
-    stand_in.behave(grpc=False)
-    monkeypatch.setattr("tuwen_build.server._embedded.accepts", lambda _: True)
-
-
-@pytest.mark.usefixtures("free_grpc_port")
-def test_stopping_waits_for_the_ensembles_and_then_sends_sigterm(make_server: MakeServer, stand_in: StandIn) -> None:
-    server = make_server(key=KEY)
-    server.start()
-    control = Control(stand_in, key=KEY, looks=3)
-    with listening(control, server.grpc_url):
-        server.stop()
-    unloads = ["unload image_embedding", "unload pixel_embedding", "unload text_embedding"]
-    assert control.calls == [*unloads, "index", "index", "index", "index"]
-    assert all(events == ["started"] for _, events in control.asked)
-    assert stand_in.events() == ["started", "SIGTERM", "ended"]
-
-
-@pytest.mark.usefixtures("free_grpc_port")
-def test_a_server_that_is_not_ready_is_not_drained(make_server: MakeServer, stand_in: StandIn) -> None:
+def test_draining_does_not_go_through_a_proxy(
+    make_server: MakeServer, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
     server = make_server()
     server.start()
+    server.stop()
+    assert stand_in.timeline() == ["started", *UNLOADS, "index", "SIGTERM", "ended"]
+
+
+def test_a_server_that_is_not_ready_is_not_drained_and_the_log_says_so(
+    make_server: MakeServer, stand_in: StandIn
+) -> None:
+    lines: list[str] = []
+    server = make_server(on_log_line=lines.append)
+    server.start()
     stand_in.behave(ready=False)
-    control = Control(stand_in)
-    with listening(control, server.grpc_url):
-        server.stop()
-    assert control.calls == []
-    assert stand_in.events() == ["started", "SIGTERM", "ended"]
+    server.stop()
+    assert stand_in.timeline() == ["started", "SIGTERM", "ended"]
+    assert "error: the server was not ready, so requests in flight were not waited for" in lines
 
 
-@pytest.mark.usefixtures("free_grpc_port")
 def test_a_server_that_is_restarted_is_not_drained(make_server: MakeServer, stand_in: StandIn) -> None:
     """Restarts are for servers that are not well, and their requests fail anyway."""
     server = make_server()
     server.start()
-    control = Control(stand_in)
-    with listening(control, server.grpc_url):
-        server._end_process()
-        server.stop()
-    assert control.calls == []
+    server._end_process()
+    server.stop()
+    assert stand_in.timeline() == ["started"]
 
 
-def test_draining_ends_after_its_timeout(clock: HurriedClock) -> None:
-    control = Control(looks=float("inf"))
-    with listening(control) as address:
-        ModelControl(clock=clock).drain(address, timeout=1)
-    assert clock.now >= 1
-    assert control.calls.count("index") == pytest.approx(1 / 0.05, abs=1)
+def test_draining_ends_after_its_timeout_and_the_log_says_so(
+    make_server: MakeServer, stand_in: StandIn, clock: HurriedClock
+) -> None:
+    lines: list[str] = []
+    stand_in.behave(busy_looks=10**9)
+    server = make_server(drain_timeout=1, on_log_line=lines.append)
+    server.start()
+    before = clock.now
+    server.stop()
+    assert clock.now - before >= 1
+    assert stand_in.timeline().count("index") == pytest.approx(1 / 0.05, abs=1)
+    assert "error: requests were still in flight after the drain timeout of 1 s" in lines
 
 
-@pytest.mark.parametrize("reason", ["no server", "another key"])
-def test_a_server_that_cannot_be_drained_is_stopped_all_the_same(clock: HurriedClock, reason: str) -> None:
-    control = Control(key="the key of somebody else")
-    with listening(control) as address:
-        ModelControl(KEY, clock=clock).drain("127.0.0.1:1" if reason == "no server" else address, timeout=60)
-    assert control.calls == []
-    assert clock.pauses == []
+@pytest.mark.parametrize(("reason", "why"), [("no server", "refused"), ("another key", "403")])
+def test_a_server_that_cannot_be_drained_is_stopped_all_the_same(
+    make_server: MakeServer, clock: HurriedClock, reason: str, why: str
+) -> None:
+    server = make_server(key="the-key-of-somebody-else")
+    server.start()
+    pauses = list(clock.pauses)
+    url = "http://127.0.0.1:1" if reason == "no server" else server.http_url
+    lost = ModelControl(KEY, clock=clock).drain(url, timeout=60)
+    assert lost is not None
+    assert "could not be drained" in lost
+    assert why in lost
+    assert clock.pauses == pauses
+
+
+@pytest.mark.parametrize("index", [b"", b"{}", b"[1]", b"no json"])
+def test_an_index_of_another_kind_is_an_error_of_draining(monkeypatch: pytest.MonkeyPatch, index: bytes) -> None:
+    monkeypatch.setattr("tuwen_build.server._drain.post", lambda *_: index)
+    lost = ModelControl(KEY).drain("http://127.0.0.1:1", timeout=60)
+    assert lost is not None
+    assert "could not be drained" in lost
+
+
+def test_a_server_that_ignores_sigterm_is_killed_and_the_log_says_so(
+    make_server: MakeServer, stand_in: StandIn
+) -> None:
+    lines: list[str] = []
+    stand_in.behave(ignores_sigterm=True)
+    server = make_server(drain_timeout=0, on_log_line=lines.append)
+    server.start()
+    server.stop()
+    assert any("tritonserver had not ended" in line for line in lines)
 
 
 def test_only_the_holder_of_the_key_gets_the_rights() -> None:

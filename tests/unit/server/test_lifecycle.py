@@ -14,7 +14,7 @@ from tests.support.command import wait_until
 from tests.support.stand_in import HurriedClock, StandIn, group_members, segments
 from tuwen_build.errors import ServerStartError
 from tuwen_build.server import EmbeddedServer
-from tuwen_build.server._watch import answers
+from tuwen_build.server._local_http import answers
 
 MakeServer = Callable[..., EmbeddedServer]
 ADDRESS_IN_USE = {"exit_code": 1, "log": ["E0000 main.cc:1] failed to start HTTP service: Address already in use"]}

@@ -15,11 +15,12 @@ import pytest
 from tests.support.command import TUWEN, started, wait_until
 from tests.support.stand_in import StandIn, group_members, segments
 
+FREE_PORTS = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
+
 
 def serve(repository: Path, *options: str) -> AbstractContextManager[subprocess.Popen[str]]:
     """Start the command on free ports."""
-    free_ports = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
-    command = [TUWEN, "serve", str(repository), *free_ports, "--json", *options]
+    command = [TUWEN, "serve", str(repository), *FREE_PORTS, "--json", *options]
     return started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -40,7 +41,7 @@ def left_behind(stand_in: StandIn) -> list[object]:
     return [*processes, *(name for arguments in stand_in.starts() for name in segments(arguments))]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_the_server_cleanly(stand_in: StandIn, repository: Path, number: signal.Signals) -> None:
     stand_in.behave(segments=1)
     with serve(repository, "--", "--log-verbose=1") as process:
@@ -58,6 +59,54 @@ def test_a_signal_stops_the_server_cleanly(stand_in: StandIn, repository: Path, 
     assert stand_in.events() == ["started", "SIGTERM", "ended"]
     assert stand_in.starts()[0][-1] == "--log-verbose=1"
     assert left_behind(stand_in) == []
+
+
+@pytest.mark.parametrize("phase", ["loading", "serving", "stopping"])
+def test_a_killed_command_leaves_nothing_behind(
+    stand_in: StandIn, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    stand_in.behave(segments=1, ready=phase != "loading", ignores_sigterm=True)
+    with serve(repository, "--verbose") as process:
+        read_until(process.stderr, "loading: text_encoder")
+        wait_until(lambda: [segments(arguments) for arguments in stand_in.starts()] != [[]], running=process)
+        if phase != "loading":
+            assert process.stdout is not None
+            process.stdout.readline()
+        if phase == "stopping":
+            process.send_signal(signal.SIGHUP)
+            wait_until(lambda: "SIGTERM" in stand_in.events(), running=process)
+        process.kill()
+        wait_until(lambda: not left_behind(stand_in) and not list(temporary.iterdir()))
+
+
+def test_a_hangup_that_is_ignored_stays_ignored(stand_in: StandIn, repository: Path) -> None:
+    """`nohup tuwen serve` goes on when its terminal closes."""
+    with started(
+        ["/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh", TUWEN, "serve", str(repository), *FREE_PORTS, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert stand_in.events() == ["started", "SIGTERM", "ended"]
+
+
+def test_a_reader_of_the_log_that_goes_away_does_not_stop_the_server(stand_in: StandIn, repository: Path) -> None:
+    stand_in.behave(flood=5_000)
+    with serve(repository, "--verbose") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.stderr.close()
+        assert json.loads(process.stdout.readline())["ready"]
+        process.kill()
 
 
 def test_a_second_signal_ends_the_server_at_once(stand_in: StandIn, repository: Path) -> None:

@@ -15,7 +15,7 @@ from tests.support.command import wait_until
 from tests.support.stand_in import HurriedClock, StandIn, group_members, segments
 from tuwen_build.errors import ServeError
 from tuwen_build.server import EmbeddedServer, supervise
-from tuwen_build.server._watch import answers
+from tuwen_build.server._local_http import answers
 
 MakeServer = Callable[..., EmbeddedServer]
 

@@ -1,0 +1,41 @@
+"""HTTP requests to our own server on this machine. They never go through a proxy."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Mapping
+from http.client import HTTPException
+
+__all__ = ["answers", "post"]
+
+# urllib sends even requests to 127.0.0.1 to the proxy that http_proxy names, unless no_proxy lists the address.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def answers(url: str, timeout: float = 2.0) -> bool:
+    """Return whether a web address answers with success before the timeout, in seconds."""
+    try:
+        with _DIRECT.open(url, timeout=timeout) as response:
+            return bool(response.status == 200)
+    except (OSError, HTTPException):  # urllib's URLError is an OSError; HTTPException: the answer is not HTTP
+        return False
+
+
+def post(url: str, headers: Mapping[str, str], timeout: float) -> bytes:
+    """Send an empty JSON object and return the body of the response.
+
+    Args:
+        url: an address of our own server.
+        headers: the headers of the request, besides its content type.
+        timeout: seconds to wait for the connection and for each part of the response.
+
+    Raises:
+        OSError: the connection failed, or the status is not a success.
+        HTTPException: the answer is not HTTP.
+    """
+    request = urllib.request.Request(  # noqa: S310 - our own http:// address
+        url, data=b"{}", headers={"Content-Type": "application/json", **headers}, method="POST"
+    )
+    with _DIRECT.open(request, timeout=timeout) as response:
+        body: bytes = response.read()
+        return body
