@@ -61,7 +61,7 @@ def serve(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show all of tritonserver's log.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve a repository with NVIDIA's tritonserver, without a container. SIGINT, SIGTERM and SIGHUP drain and stop it."""
+    """Serve a repository with NVIDIA's tritonserver, without a container. Ctrl-C, SIGTERM and SIGHUP drain it."""
     with needs_extra("serve"):
         from tuwen_build.server import EmbeddedServer, ServerOptions, is_problem, stop_on_signals, supervise
 
