@@ -19,7 +19,7 @@ from tuwen_build.configs import config_path, write_config
 from tuwen_build.encoders import TextEncoder, VisionEncoder, text_encoder, vision_encoder
 from tuwen_build.errors import BuildError
 from tuwen_build.export import export
-from tuwen_build.fingerprint import fingerprint
+from tuwen_build.fingerprint import arithmetic, fingerprint
 from tuwen_build.options import BuildOptions
 from tuwen_build.render import render_config, templates
 
@@ -118,6 +118,8 @@ def model_card(checkpoint: Checkpoint, options: BuildOptions, vision: VisionEnco
         "tokenizer": [tokenization.kind, dict(tokenization.settings)],
         "context_length": context_length(checkpoint, options),
         "text_rules": options.text_rules,
+        "vision_arithmetic": arithmetic(checkpoint.vision),
+        "text_arithmetic": arithmetic(checkpoint.text),
     }
     return ModelCard(
         family=checkpoint.family,

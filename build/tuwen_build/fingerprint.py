@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import nn
 
-__all__ = ["fingerprint"]
+__all__ = ["arithmetic", "fingerprint"]
+
+_SETTINGS = ("num_attention_heads", "hidden_act", "layer_norm_eps")
 
 
 def fingerprint(encoders: Mapping[str, nn.Module], rules: Mapping[str, object], vocabulary: Iterable[bytes]) -> str:
@@ -31,3 +33,25 @@ def fingerprint(encoders: Mapping[str, nn.Module], rules: Mapping[str, object], 
             digest.update(f"{encoder_name}.{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
+
+
+def arithmetic(tower: nn.Module) -> list[dict[str, object]]:
+    """Return what a tower computes with besides its weights: attention heads, activation functions and epsilons.
+
+    Args:
+        tower: a tower as it was read from a checkpoint, whose modules carry a configuration of transformers, or the
+            number of their heads.
+
+    Returns:
+        The different settings, in the order of the tower's modules.
+    """
+    found: list[dict[str, object]] = []
+    for module in tower.modules():
+        config = getattr(module, "config", None)
+        settings = {name: getattr(config, name) for name in _SETTINGS if hasattr(config, name)}
+        heads = getattr(module, "heads", None)
+        if config is None and isinstance(heads, int):
+            settings = {"num_attention_heads": heads}
+        if settings and settings not in found:
+            found.append(settings)
+    return found
