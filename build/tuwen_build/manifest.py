@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tuwen_build.deviation import Deviation
@@ -15,6 +16,7 @@ from tuwen_build.hashing import sha256_of
 __all__ = ["MANIFEST", "Manifest", "library_versions"]
 
 MANIFEST = "manifest.json"
+_OF_THE_SYSTEM = ("__pycache__", "lost+found")  # Python and file systems make these folders by themselves
 _LIBRARIES = ("tuwen", "torch", "transformers", "tokenizers", "pillow", "numpy", "safetensors", "tritonclient")
 
 
@@ -65,22 +67,26 @@ class Manifest:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             for name in ("image_deviation", "text_deviation"):
                 content[name] = Deviation(**content[name])
+            # builds on Windows wrote backslashes, which are part of a name elsewhere
+            content["files"] = {path.replace("\\", "/"): digest for path, digest in content["files"].items()}
             return cls(**content)
         except OSError:
             raise NotARepositoryError(
                 f"{folder} is not a built repository: it has no {MANIFEST}. Build one with: "
                 f"tuwen build CHECKPOINT --output {folder}"
             ) from None
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise NotARepositoryError(f"{path} is not the manifest of a build: {error}") from error
 
     def check(self, folder: Path) -> None:
-        """Whether the files are those that were built, but for the configs, which are the operator's to edit.
+        """Check that the files are those that were built, but for the configs, which are the operator's to edit.
 
-        A weight that a bad copy changed would give vectors that are wrong and look right.
+        A weight that a bad copy changed would give vectors that are wrong and look right, and so would the version
+        folder of another build, which Triton prefers to the version that was built. The folders ``__pycache__`` and
+        ``lost+found`` are allowed.
 
         Raises:
-            DamagedRepositoryError: some are missing or others; names them.
+            DamagedRepositoryError: files are missing, changed or not part of the build; names them.
         """
         damaged = []
         for name, digest in self.files.items():
@@ -89,10 +95,34 @@ class Manifest:
                 damaged.append(f"{name} is missing")
             elif path.name != "config.pbtxt" and sha256_of(path) != digest:
                 damaged.append(f"{name} is not what was built")
+        added = [f"{name} was added" for name in _unlisted(folder, {MANIFEST, *self.files})]
         if damaged:
             raise DamagedRepositoryError(
-                f"{folder} is damaged: {'; '.join(damaged)}. Copy it again, or build it anew with tuwen build --force"
+                f"{folder} is damaged: {'; '.join(damaged + added)}. Copy it again, or build it anew with tuwen build "
+                "--force"
             )
+        if added:
+            raise DamagedRepositoryError(
+                f"{folder} holds what its build did not write: {'; '.join(added)}. Move it elsewhere, or build the "
+                "repository anew with tuwen build --force"
+            )
+
+
+def _unlisted(folder: Path, listed: Collection[str]) -> list[str]:
+    """Return the files of a repository that are not listed, and the folders of such files.
+
+    Empty folders are left out: ensembles have an empty version folder.
+    """
+    parents = {parent for name in listed for parent in PurePosixPath(name).parents}
+    found = []
+    for parent in sorted(parents):
+        if (folder / parent).is_dir():  # listed files that are missing are told of elsewhere
+            for path in sorted((folder / parent).iterdir()):
+                name = parent / path.name
+                known = name in parents or str(name) in listed or path.name in _OF_THE_SYSTEM
+                if not known and not (path.is_dir() and not any(path.iterdir())):
+                    found.append(str(name))
+    return found
 
 
 def library_versions() -> dict[str, str]:

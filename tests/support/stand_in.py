@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tuwen_build.deviation import Deviation
-from tuwen_build.hashing import sha256_of
+from tuwen_build.hashing import file_hashes
 from tuwen_build.manifest import Manifest
 from tuwen_build.render import templates
 
@@ -136,7 +136,7 @@ def write_repository(folder: Path) -> Path:
         (folder / config.parent.name / "config.pbtxt").write_bytes(config.read_bytes())
     (folder / "vision_encoder" / "1" / "model.pt").write_bytes(b"weights" * 100)
     (folder / "text_tokenization" / "1" / "vocab.txt").write_text("[CLS]\n", encoding="utf-8")
-    files = {str(path.relative_to(folder)): sha256_of(path) for path in folder.rglob("*") if path.is_file()}
+    files = file_hashes(folder)
     none = Deviation(max_abs=0.0, distance=0.0, min_cosine=1.0, compared=1)
     Manifest(
         **{"family": "chinese-clip", "checkpoint": "none", "fingerprint": "0" * 64, "precision": "float32"},

@@ -115,7 +115,7 @@ def tune(
     tuning = Tuning(device, cores, trials, chosen, options.longest_wait, {name: version(name) for name in _LIBRARIES})
     (repository / EVIDENCE).write_text(json.dumps(asdict(tuning), indent=2) + "\n", encoding="utf-8")
     written = [repository / EVIDENCE, *repository.glob("*/config.pbtxt")]
-    hashes = {str(path.relative_to(repository)): sha256_of(path) for path in written}
+    hashes = {path.relative_to(repository).as_posix(): sha256_of(path) for path in written}
     replace(manifest, files={**manifest.files, **hashes}).write(repository)
     return tuning
 

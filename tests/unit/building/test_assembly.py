@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PureWindowsPath
+from typing import cast
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
+from tests.support.stand_in import write_repository
 from tuwen import BuildError, InvalidArgumentError
 from tuwen_build.assembly import check_options, model_card, write_python_models
 from tuwen_build.checkpoints import open_checkpoint
 from tuwen_build.encoders import text_encoder, vision_encoder
-from tuwen_build.errors import NotARepositoryError
+from tuwen_build.errors import DamagedRepositoryError, NotARepositoryError
+from tuwen_build.fingerprint import arithmetic
+from tuwen_build.hashing import file_hashes
 from tuwen_build.manifest import Manifest
 from tuwen_build.options import BuildOptions
+from tuwen_build.towers._resnet import _AttentionPooling
 
 
 class TestOptions:
@@ -108,11 +115,76 @@ class TestFingerprint:
         save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
         assert fingerprint(copied) != fingerprint(short_checkpoint)
 
+    @pytest.mark.parametrize("tower", ["vision_config", "text_config"])
+    @pytest.mark.parametrize(
+        ("setting", "value"), [("num_attention_heads", 1), ("hidden_act", "relu"), ("layer_norm_eps", 0.1)]
+    )
+    def test_another_arithmetic_changes_it(
+        self, short_checkpoint: Path, copied: Path, tower: str, setting: str, value: object
+    ) -> None:
+        config = json.loads((copied / "config.json").read_text(encoding="utf-8"))
+        config[tower][setting] = value
+        (copied / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        assert fingerprint(copied) != fingerprint(short_checkpoint)
+
+    def test_the_pooling_heads_of_a_resnet_are_part_of_its_arithmetic(self) -> None:
+        pooling = _AttentionPooling(5, 8, 4, 8)
+        assert arithmetic(torch.nn.Sequential(pooling)) == [{"num_attention_heads": 4}]
+
     def test_another_vocabulary_changes_it(self, short_checkpoint: Path, copied: Path) -> None:
         tokens = (copied / "vocab.txt").read_text(encoding="utf-8").split("\n")
         tokens[7], tokens[8] = tokens[8], tokens[7]
         (copied / "vocab.txt").write_text("\n".join(tokens), encoding="utf-8")
         assert fingerprint(copied) != fingerprint(short_checkpoint)
+
+
+class TestManifest:
+    def test_a_complete_repository_passes(self, tmp_path: Path) -> None:
+        repository = write_repository(tmp_path / "repository")
+        (repository / "text_tokenization" / "1" / "__pycache__").mkdir()
+        (repository / "text_tokenization" / "1" / "__pycache__" / "model.cpython-311.pyc").touch()
+        Manifest.read(repository).check(repository)
+
+    @pytest.mark.parametrize(
+        ("name", "added"),
+        [
+            ("text_encoder/2/model.pt", "text_encoder/2"),
+            ("vision_encoder/1/model.onnx", "vision_encoder/1/model.onnx"),
+            ("other/config.pbtxt", "other"),
+            (".hidden", ".hidden"),
+        ],
+    )
+    def test_rejects_a_file_that_the_build_did_not_write(self, tmp_path: Path, name: str, added: str) -> None:
+        repository = write_repository(tmp_path / "repository")
+        (repository / name).parent.mkdir(exist_ok=True)
+        (repository / name).touch()
+        with pytest.raises(DamagedRepositoryError, match=f"did not write: {added} was added"):
+            Manifest.read(repository).check(repository)
+
+    def test_rejects_a_link_to_a_version_folder(self, tmp_path: Path) -> None:
+        repository = write_repository(tmp_path / "repository")
+        (repository / "text_encoder" / "3").symlink_to(tmp_path)
+        with pytest.raises(DamagedRepositoryError, match="text_encoder/3 was added"):
+            Manifest.read(repository).check(repository)
+
+    def test_reads_the_paths_of_a_build_on_windows(self, tmp_path: Path) -> None:
+        repository = write_repository(tmp_path / "repository")
+        manifest = Manifest.read(repository)
+        replace(manifest, files={name.replace("/", "\\"): digest for name, digest in manifest.files.items()}).write(
+            repository
+        )
+        assert Manifest.read(repository).files == manifest.files
+        Manifest.read(repository).check(repository)
+
+    def test_writes_slashes_on_windows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Folder:
+            def rglob(self, _: str) -> list[PureWindowsPath]:
+                return [PureWindowsPath(r"C:\r\vision_encoder\1\model.pt")]
+
+        monkeypatch.setattr(PureWindowsPath, "is_file", lambda _: True, raising=False)
+        monkeypatch.setattr(PureWindowsPath, "relative_to", lambda *_: PureWindowsPath(r"vision_encoder\1\model.pt"))
+        monkeypatch.setattr("tuwen_build.hashing.sha256_of", lambda _: "0")
+        assert file_hashes(cast(Path, Folder())) == {"vision_encoder/1/model.pt": "0"}
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"family": 1}'])
