@@ -20,6 +20,7 @@ __all__ = [
     "Headers",
     "Metadata",
     "Tls",
+    "bracketed",
     "channel_options",
     "channel_target",
     "checked_headers",
@@ -168,6 +169,11 @@ def channel_options(target: str, tls: Tls | None = None) -> list[tuple[str, str 
     if all(is_loopback(address.rpartition(":")[0]) for address in addresses.split(",")):
         options.append(("grpc.enable_http_proxy", 0))
     return options
+
+
+def bracketed(host: str) -> str:
+    """Return a host as it stands before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def is_loopback(host: str) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from tuwen._connection import bracketed
 from tuwen_build.configs import read_config
 from tuwen_build.errors import ServerStartError, SharedMemoryError
 from tuwen_build.manifest import Manifest
@@ -259,11 +260,11 @@ class EmbeddedServer:
             f"--backend-directory={belongings.folder}",
             "--disable-auto-complete-config",
             *self._control.arguments(),
-            f"--http-address={options.http_host}",
+            f"--http-address={_http_address(options.http_host)}",
             f"--http-port={options.http_port}",
-            f"--grpc-address={options.host}",
+            f"--grpc-address={bracketed(options.host)}",
             f"--grpc-port={options.grpc_port}",
-            f"--metrics-address={options.host}",
+            f"--metrics-address={_http_address(options.host)}",
             f"--metrics-port={options.metrics_port}",
             f"--exit-timeout-secs={options.drain_timeout}",
             f"--backend-config=python,shm-region-prefix-name={belongings.prefix}",
@@ -289,6 +290,11 @@ class EmbeddedServer:
                     f"{self._telling_lines()}"
                 )
             self._clock.sleep(_POLL_SECONDS)
+
+
+def _http_address(host: str) -> str:
+    """Return a host as the HTTP library of tritonserver (libevhtp) takes it, which marks IPv6 addresses."""
+    return f"ipv6:{host}" if ":" in host else host
 
 
 def _check_shared_memory(repository: Path) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 import socket
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 
 from tuwen import InvalidArgumentError
+from tuwen._connection import bracketed, is_loopback
 from tuwen_build.errors import PortTakenError
 
 __all__ = ["ServerOptions"]
 
 _LOOPBACK = "127.0.0.1"
-_EVERY_ADDRESS = ("", "0.0.0.0")  # noqa: S104 - compared, not bound
+_REACHABLE = {"": _LOOPBACK, "0.0.0.0": _LOOPBACK, "::": "::1"}  # noqa: S104 - compared, not bound
+_LONGEST_DRAIN = 1_000_000  # seconds; Triton takes a 32-bit integer
+_LARGEST_CACHE = 1 << 30  # MiB, a pebibyte; Triton takes bytes as a 64-bit integer
 _OURS = {
     "--model-repository",
     "--backend-directory",
@@ -31,7 +35,8 @@ class ServerOptions:
     """How the embedded server listens, starts and stops.
 
     Attributes:
-        host: the address that gRPC and the metrics listen on. Loopback by default: the server has no password.
+        host: the address that gRPC and the metrics listen on, for IPv6 with or without brackets. Loopback by default:
+            the server has no password.
         http_port, grpc_port, metrics_port: 0 takes a free one.
         ready_timeout: seconds until every model must be loaded and warmed up.
         drain_timeout: seconds that requests in flight get when the server stops.
@@ -66,18 +71,20 @@ class ServerOptions:
     arguments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "host", self.host.removeprefix("[").removesuffix("]"))
         for name, port in self.ports.items():
             if not 0 <= port <= 65535:
                 raise InvalidArgumentError(f"the {name} port must be from 0 (a free one) to 65535, not {port}")
         fixed = [port for port in self.ports.values() if port]
         if len(set(fixed)) < len(fixed):
             raise InvalidArgumentError(f"the ports must differ: {self.ports}")
-        if self.ready_timeout <= 0 or self.silence <= 0 or self.drain_timeout < 0:
+        if not (0 < self.ready_timeout < inf and 0 < self.silence < inf and 0 <= self.drain_timeout <= _LONGEST_DRAIN):
             raise InvalidArgumentError(
-                "the ready timeout and the silence must be positive, the drain timeout at least 0"
+                "the ready timeout and the silence must be positive and finite, the drain timeout at least 0 and at "
+                f"most {_LONGEST_DRAIN} s"
             )
-        if self.cache_mib < 0:
-            raise InvalidArgumentError(f"the cache has 0 MiB or more, not {self.cache_mib}")
+        if not 0 <= self.cache_mib <= _LARGEST_CACHE:
+            raise InvalidArgumentError(f"the cache has 0 MiB or more, at most {_LARGEST_CACHE}, not {self.cache_mib}")
         if self.key is not None and not re.fullmatch(r"[\w.-]{16,}", self.key, re.ASCII):
             raise InvalidArgumentError("the key has at least 16 letters, digits, '-', '_' or '.'")
         for argument in self.arguments:
@@ -104,18 +111,18 @@ class ServerOptions:
 
     @property
     def reachable_host(self) -> str:
-        """An address of this machine at which the server answers gRPC and metrics requests."""
+        """An address of this machine at which the server answers gRPC and metrics requests; IPv6 in brackets."""
         return _reachable(self.host)
 
     @property
     def reachable_http_host(self) -> str:
-        """An address of this machine at which the server answers HTTP requests."""
+        """An address of this machine at which the server answers HTTP requests; IPv6 in brackets."""
         return _reachable(self.http_host)
 
     @property
     def exposed(self) -> bool:
         """Whether other machines may reach the server."""
-        return not (self.host == "localhost" or self.host.startswith("127."))
+        return not is_loopback(self.host)
 
     def with_ports_resolved(self) -> ServerOptions:
         """These options with a free port for every 0, and the given ones checked.
@@ -127,14 +134,15 @@ class ServerOptions:
         try:
             for protocol, port in self.ports.items():
                 host = self.http_host if protocol == "HTTP" else self.host
-                listener = socket.socket()
+                listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
                 sockets.append(listener)
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
                     listener.bind((host, port))
-                except OSError as error:
+                except (OSError, UnicodeError) as error:  # a UnicodeError: the host is too long for a name
+                    why = getattr(error, "strerror", None) or error
                     raise PortTakenError(
-                        f"cannot listen on {host}:{port} for {protocol}: {error.strerror}; choose another port, "
+                        f"cannot listen on {bracketed(host)}:{port} for {protocol}: {why}; choose another port, "
                         "or 0 for a free one"
                     ) from None
             http, grpc, metrics = (listener.getsockname()[1] for listener in sockets)
@@ -145,4 +153,4 @@ class ServerOptions:
 
 
 def _reachable(address: str) -> str:
-    return _LOOPBACK if address in _EVERY_ADDRESS else address
+    return bracketed(_REACHABLE.get(address, address))

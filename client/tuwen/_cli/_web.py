@@ -9,6 +9,7 @@ import typer
 
 from tuwen._cli._options import TimeoutOption, UrlOption, connect, settings
 from tuwen._cli._search import StoreOption
+from tuwen._connection import bracketed
 
 __all__ = ["web"]
 
@@ -64,5 +65,7 @@ def web(
         timeout=timeout,
     )
     with connect(url, timeout) as clip, Collection.open(collection, clip, store=store) as opened:
-        typer.echo(f"{collection}: {opened.count():,} pictures, http://{host}:{port}")  # or why it cannot be served
+        typer.echo(
+            f"{collection}: {opened.count():,} pictures, http://{bracketed(host)}:{port}"
+        )  # or why it cannot be served
     serve(options)

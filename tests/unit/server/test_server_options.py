@@ -22,7 +22,12 @@ KEY = "a-key-for-the-test"
         ({"ready_timeout": 0}, "must be positive"),
         ({"silence": 0}, "must be positive"),
         ({"drain_timeout": -1}, "the drain timeout at least 0"),
+        ({"ready_timeout": float("nan")}, "must be positive and finite"),
+        ({"ready_timeout": float("inf")}, "must be positive and finite"),
+        ({"silence": float("nan")}, "must be positive and finite"),
+        ({"drain_timeout": 10**12}, "at most 1000000 s"),
         ({"cache_mib": -1}, "0 MiB or more"),
+        ({"cache_mib": 10**20}, "at most"),
         ({"key": "short"}, "at least 16"),
         ({"key": "sixteen letters:"}, "at least 16"),
         ({"arguments": ("verbose",)}, "'verbose'"),
@@ -51,6 +56,30 @@ def test_a_port_of_zero_becomes_a_free_port() -> None:
 def test_a_server_that_listens_everywhere_is_reached_on_loopback() -> None:
     assert replace(ServerOptions.on_free_ports(), host="0.0.0.0").reachable_host == "127.0.0.1"
     assert replace(ServerOptions.on_free_ports(), host="10.1.2.3").reachable_host == "10.1.2.3"
+
+
+@pytest.mark.parametrize(
+    ("host", "reached", "exposed"),
+    [("::1", "[::1]", False), ("[::1]", "[::1]", False), ("::", "[::1]", True), ("2001:db8::1", "[2001:db8::1]", True)],
+)
+def test_ipv6_addresses_have_brackets_before_a_port(host: str, reached: str, exposed: bool) -> None:
+    options = replace(ServerOptions.on_free_ports(), host=host)
+    assert (options.reachable_host, options.exposed) == (reached, exposed)
+
+
+@pytest.mark.parametrize("host", ["no such host", "x" * 100, "ff:ff:zz"])
+def test_a_host_that_nobody_can_listen_on_is_a_typed_error(host: str) -> None:
+    with pytest.raises(PortTakenError, match="cannot listen on"):
+        replace(ServerOptions.on_free_ports(), host=host).with_ports_resolved()
+
+
+def test_finds_free_ports_on_an_ipv6_address() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    resolved = replace(ServerOptions.on_free_ports(), host="::1").with_ports_resolved()
+    assert 0 not in resolved.ports.values()
 
 
 def test_names_the_port_that_is_taken() -> None:
