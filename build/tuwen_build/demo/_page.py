@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from tuwen import Client
+from tuwen._connection import bracketed
 from tuwen_build.demo import GALLERY
 from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals
 from tuwen_search import Collection
@@ -27,5 +28,5 @@ def serve_page(repository: Path, store: Path) -> None:
         with Client(server.grpc_url) as clip, Collection.open("demo", clip, store=str(store), create=True) as pictures:
             pictures.add(GALLERY)
         options = WebOptions("demo", store=str(store), url=server.grpc_url, folders=(GALLERY,), examples=_EXAMPLES)
-        print(f"http://{options.host}:{options.port}, until Ctrl-C", flush=True)  # noqa: T201
+        print(f"http://{bracketed(options.host)}:{options.port}, until Ctrl-C", flush=True)  # noqa: T201
         serve(options)
