@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from tuwen_build.encoders import Precision
+from tuwen_build.int8_kernels import int8_obstacle
 
 __all__ = ["PrecisionChoice", "bf16_speedup", "choose_precision", "cpu_has_bf16_tiles"]
 
-_INT8 = "int8 would be faster, with some loss of recall"
 _WORTH_ROUNDING = 1.2
 _ROUNDS = 3
 _ROWS, _WIDTH, _INNER = 8 * 197, 768, 3072  # eight pictures in the widest layer of a ViT-B/16
@@ -36,12 +36,16 @@ def choose_precision() -> PrecisionChoice:
             return PrecisionChoice("fp16", f"{name} has tensor cores, and fp16 rounds eight times finer than bf16")
         return PrecisionChoice("fp32", f"{name} has no tensor cores")
     if not cpu_has_bf16_tiles() and not torch.cpu._is_avx512_bf16_supported():
-        return PrecisionChoice("fp32", f"this CPU has no bf16 arithmetic; {_INT8}")
+        return PrecisionChoice("fp32", f"this CPU has no bf16 arithmetic{_int8_advice()}")
     # A unit for bf16 need not be fast: Intel's AVX-512 BF16 without AMX takes 1.7 times as long as fp32.
     factor = bf16_speedup()
     if factor >= _WORTH_ROUNDING:
         return PrecisionChoice("bf16", f"this CPU multiplies bf16 matrices {factor:.1f} times as fast as fp32")
-    return PrecisionChoice("fp32", f"bf16 comes to {factor:.1f} times the speed of fp32 on this CPU; {_INT8}")
+    return PrecisionChoice("fp32", f"bf16 comes to {factor:.1f} times the speed of fp32 on this CPU{_int8_advice()}")
+
+
+def _int8_advice() -> str:
+    return "; int8 would be faster, with some loss of recall" if int8_obstacle() is None else ""
 
 
 def bf16_speedup() -> float:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from tuwen_build.assembly import assemble
 from tuwen_build.checkpoints import ReadOptions, open_checkpoint
+from tuwen_build.errors import BuildError
 from tuwen_build.hashing import file_hashes, sha256_of
+from tuwen_build.int8_kernels import int8_obstacle
 from tuwen_build.manifest import MANIFEST, Manifest, library_versions
 from tuwen_build.options import BuildOptions
 from tuwen_build.outputs import OutputFolder
-from tuwen_build.verify import verify_images, verify_texts
+from tuwen_build.verify import verify_images, verify_kernels, verify_texts
 
 __all__ = ["BuildOptions", "ReadOptions", "build_repository"]
 
@@ -39,11 +41,14 @@ def build_repository(
         BuildError: one of its kinds in `tuwen_build.errors`; `output` is as it was.
     """
     options = options or BuildOptions()
+    if options.precision == "int8" and (obstacle := int8_obstacle()) is not None:
+        raise BuildError(f"cannot build with precision int8: {obstacle}")
     with OutputFolder(output, MANIFEST, force).staged() as staged:
         progress("reading the checkpoint")
         checkpoint = open_checkpoint(source, read_options)
         card = assemble(staged, checkpoint, options, progress=progress)
 
+        verify_kernels(options)
         progress("comparing images with the reference")
         image_deviation = verify_images(staged, checkpoint, options)
         progress("comparing texts with the reference")

@@ -26,12 +26,13 @@ from tuwen_build.checkpoints import Checkpoint, Tokenization
 from tuwen_build.deviation import Deviation
 from tuwen_build.encoders import Precision, text_encoder, vision_encoder
 from tuwen_build.errors import VerificationError
+from tuwen_build.int8_kernels import int8_products_are_exact
 from tuwen_build.options import BuildOptions
 from tuwen_build.reference import normalised, processor_probes, reference_pixels
 from tuwen_build.samples import PHOTOGRAPHS, awkward_images, awkward_texts, known_vocabularies
 from tuwen_build.staged import staged_module
 
-__all__ = ["Bound", "bound", "verify_images", "verify_texts"]
+__all__ = ["Bound", "bound", "verify_images", "verify_kernels", "verify_texts"]
 
 FP32_MAX_ABS = 1e-5
 _UNIT_ROUNDOFF = {"bf16": 2.0**-8, "fp16": 2.0**-11, "int8": 2.0**-7}
@@ -63,6 +64,18 @@ def bound(precision: Precision, depth: int) -> Bound:
         return Bound(max_abs=FP32_MAX_ABS, distance=math.inf)
     distance = 4 * _UNIT_ROUNDOFF[precision] * math.sqrt(2 * depth + 2)
     return Bound(max_abs=distance, distance=distance)
+
+
+def verify_kernels(options: BuildOptions) -> None:
+    """Check the largest products that int8 encoders can meet, which the samples of a build need not contain.
+
+    Raises:
+        VerificationError: the kernels of this CPU saturate.
+    """
+    if options.precision == "int8" and not int8_products_are_exact():
+        raise VerificationError(
+            "torch's int8 kernel on this CPU saturates, so vectors would silently be wrong; use fp32 or bf16"
+        )
 
 
 def verify_images(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -> Deviation:

@@ -14,7 +14,8 @@ from types import TracebackType
 
 from tuwen._connection import bracketed
 from tuwen_build.configs import read_config
-from tuwen_build.errors import ServerStartError, SharedMemoryError
+from tuwen_build.errors import ServerStartError, SharedMemoryError, UnsupportedPlatformError
+from tuwen_build.int8_kernels import int8_obstacle
 from tuwen_build.manifest import Manifest
 from tuwen_build.server._clock import Clock, SystemClock
 from tuwen_build.server._drain import ModelControl
@@ -110,10 +111,13 @@ class EmbeddedServer:
             DamagedRepositoryError: its files are not those that were built.
             ServerStartError: it did not become ready; with what its log says.
             SharedMemoryError: there is too little of it.
+            UnsupportedPlatformError: the embedded server, or int8, does not run well on this machine.
         """
         manifest = Manifest.read(self._repository)
         if self._requested.check_files:
             manifest.check(self._repository)
+        if manifest.precision == "int8" and (obstacle := int8_obstacle()) is not None:
+            raise UnsupportedPlatformError(f"cannot serve {self._repository}, whose precision is int8: {obstacle}")
         runtime = find_runtime()
         _check_shared_memory(self._repository)
         for attempt in range(1, _PORT_ATTEMPTS + 1):

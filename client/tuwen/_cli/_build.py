@@ -38,7 +38,7 @@ def build(
         Literal["auto", "fp32", "bf16", "fp16", "int8"],
         typer.Option(
             help="Of the encoders; vectors are float32 in any case. `auto`: what this machine, if it is the one that "
-            "will serve, computes natively. int8 is for CPUs."
+            "will serve, computes natively. int8 is for CPUs with AVX-512 VNNI."
         ),
     ] = "fp32",
     max_batch_size: Annotated[

@@ -1,0 +1,70 @@
+"""Whether the kernels for int8 on this machine's CPU are fast and exact. Nothing here imports torch at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+__all__ = ["OVERRIDE", "int8_obstacle", "int8_products_are_exact"]
+
+OVERRIDE = "TUWEN_SLOW_INT8"
+"""The environment variable that allows int8 on CPUs where it is slow, when it is 1."""
+
+_CPU_INFO = Path("/proc/cpuinfo")
+_FLAG = "avx512_vnni"
+# Under a limit below AVX512_CORE_VNNI, oneDNN adds pairs of products in 16 bits, which saturate.
+_UNLIMITED, _EXACT = ("", "ALL", "DEFAULT"), ("AVX512_CORE_", "AVX10")
+_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+
+
+def int8_obstacle(flags: Collection[str] | None = None, environment: Mapping[str, str] | None = None) -> str | None:
+    """Return why int8 must not be computed here, as a clause with what to do; None if it may be.
+
+    torch multiplies int8 matrices by oneDNN only on CPUs with AVX-512 VNNI. Elsewhere it runs a scalar loop, which
+    takes minutes for an image of a ViT-B/16.
+
+    Args:
+        flags: the features of the CPU, by default those that Linux reports; other systems report none.
+        environment: the variables that limit oneDNN, by default those of this process.
+    """
+    flags = _cpu_flags() if flags is None else flags
+    environment = os.environ if environment is None else environment
+    for name in _LIMITS:
+        limit = environment.get(name, "").upper()
+        if limit not in _UNLIMITED and not limit.startswith(_EXACT):
+            return f"{name}={limit} selects kernels whose int8 sums saturate; unset it, or use fp32 or bf16"
+    if _FLAG not in flags and environment.get(OVERRIDE) != "1":
+        return (
+            "this CPU lacks AVX-512 VNNI, without which torch takes minutes for an image in int8; use fp32 or bf16, or "
+            f"set {OVERRIDE}=1 to go on"
+        )
+    return None
+
+
+def int8_products_are_exact() -> bool:
+    """Return whether torch adds the largest products of int8 values without saturation on this CPU."""
+    import torch  # noqa: PLC0415 - the server imports this module without torch
+
+    rows, width, columns = 32, 64, 16
+    signs = (127, -127)
+    for left in signs:
+        for right in signs:
+            product = torch._int_mm(
+                torch.full((rows, width), left, dtype=torch.int8), torch.full((width, columns), right, dtype=torch.int8)
+            )
+            if not bool((product == left * right * width).all()):
+                return False
+    return True
+
+
+def _cpu_flags() -> frozenset[str]:
+    try:
+        lines = _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    for line in lines:
+        name, _, values = line.partition(":")
+        if name.strip() == "flags":
+            return frozenset(values.split())
+    return frozenset()
