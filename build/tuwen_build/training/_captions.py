@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tuwen import InvalidArgumentError
-from tuwen_build.evaluation import RetrievalSplit
+from tuwen_build.evaluation import RetrievalSplit, evaluation_text
 from tuwen_build.training._options import Recipe
 
 __all__ = ["Caption", "Captions"]
@@ -67,11 +67,15 @@ class Captions:
         truths = split.truths()
         self._texts: list[str] = []
         fitting: list[set[int]] = [set() for _ in image_ids]
-        for number, text in split.texts():
-            rows = [row_of[image] for image in truths[number] if image in row_of]
-            for row in rows:
-                fitting[row].add(len(self._texts))
-            self._texts.append(text)
+        index_of: dict[str, int] = {}  # equal texts under two ids are one text, true of the pictures of both
+        for number, raw in split.texts():
+            text = evaluation_text(raw, "chinese-clip")  # cn_clip/training/data.py prepares texts alike
+            index = index_of.setdefault(text, len(self._texts))
+            if index == len(self._texts):
+                self._texts.append(text)
+            for image in truths[number]:
+                if image in row_of:
+                    fitting[row_of[image]].add(index)
         if silent := [image_ids[row] for row, texts in enumerate(fitting) if not texts]:
             raise InvalidArgumentError(
                 f"{len(silent)} of {len(image_ids)} images of {split.images_file} have no text, such as {silent[:3]}"

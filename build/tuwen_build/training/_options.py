@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal, get_args
 
 from tuwen import InvalidArgumentError
@@ -99,8 +100,8 @@ class TrainingOptions:
             if getattr(self, name) not in known:
                 raise InvalidArgumentError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}")
         for name in ("start_learning_rate", "frozen_learning_rate", "learning_rate", "evaluate_every"):
-            if not getattr(self, name) > 0:
-                raise InvalidArgumentError(f"{name} must be more than 0, not {getattr(self, name)}")
+            if not 0 < getattr(self, name) < inf:
+                raise InvalidArgumentError(f"{name} must be more than 0 and finite, not {getattr(self, name)}")
         for name in (
             "start_epochs",
             "frozen_epochs",
@@ -110,8 +111,8 @@ class TrainingOptions:
             "patience",
             "cache_mib",
         ):
-            if getattr(self, name) < 0:
-                raise InvalidArgumentError(f"{name} must not be negative, but is {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < inf:
+                raise InvalidArgumentError(f"{name} must be finite and not negative, but is {getattr(self, name)}")
         if self.batch_size < 2:
             raise InvalidArgumentError("a batch of one picture has nothing to tell it from: 2 at least")
         if not 1 <= self.accumulate <= self.batch_size:

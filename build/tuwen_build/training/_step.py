@@ -41,13 +41,14 @@ class Stepper:
         Returns:
             The loss.
         """
-        if self._parts == 1:
+        count = len(batch.groups)
+        parts = min(self._parts, count)  # a small dataset has fewer pictures than a step has parts
+        if parts == 1:
             images, texts = self._embed(batch, stage)
             loss = self._loss(batch, stage, images, texts)
             scaled(loss).backward()  # type: ignore[no-untyped-call]
             return float(loss.detach())
-        count = len(batch.groups)
-        bounds = [count * part // self._parts for part in range(self._parts + 1)]
+        bounds = [count * part // parts for part in range(parts + 1)]
         slices = [slice(first, last) for first, last in pairwise(bounds)]
         states, found = [], []
         with torch.no_grad():

@@ -324,6 +324,7 @@ class _Run:
             "scaler": self._scaler.state_dict(),
             "best": self._best,
             "random": torch.get_rng_state(),
+            "random_of_gpu": torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -336,6 +337,9 @@ class _Run:
         self._scaler.load_state_dict(state["scaler"])
         self._best = state["best"]
         torch.set_rng_state(state["random"])
+        of_gpu = state.get("random_of_gpu")  # states of earlier versions lack it
+        if of_gpu is not None and self._device.type == "cuda":
+            torch.cuda.set_rng_state(of_gpu, self._device)
         if self._progress.step:
             self._begin(self._stages[self._progress.stage])
             assert self._optimizer is not None  # noqa: S101 - for the type checker

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -162,6 +163,21 @@ class TestAugmentation:
 
 
 class TestSteps:
+    def test_equal_texts_under_two_ids_fit_the_pictures_of_both(self, tmp_path: Path) -> None:
+        """As cn_clip prepares texts: it maps curly quotes to straight ones, in lower case."""
+        texts = {1: "印着“囍”的T恤", 2: '印着"囍"的t恤'}
+        image = io.BytesIO()
+        Image.new("RGB", (4, 4)).save(image, "PNG")
+        encoded = base64.b64encode(image.getvalue()).decode()
+        lines = [json.dumps({"text_id": row, "text": text, "image_ids": [row]}) for row, text in texts.items()]
+        (tmp_path / "train_texts.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        (tmp_path / "train_imgs.tsv").write_text("".join(f"{row}\t{encoded}\n" for row in texts), encoding="utf-8")
+        captions = Captions(RetrievalSplit(tmp_path, "train"), [1, 2])
+        sampled = captions.sample([0, 1], "photographs", np.random.default_rng(0))
+        assert [caption.text for caption in sampled] == [texts[2], texts[2]]
+        assert captions.fits(sampled, [0, 1]).all()
+        assert captions.groups == 1
+
     @pytest.fixture
     def towers(self, batches: Batches) -> TwoTowers:
         torch.manual_seed(0)
@@ -183,7 +199,7 @@ class TestSteps:
         towers.eval()  # one part draws another dropout than three
         towers.freeze_images(stage.frozen_images)
         whole, expected = self.gradients(towers, batches.batch(0), stage, 1)
-        for parts in (3, 5, 12):
+        for parts in (3, 5, 12, 13):
             loss, found = self.gradients(towers, batches.batch(0), stage, parts)
             assert loss == pytest.approx(whole, rel=1e-5)
             for one, other in zip(found, expected, strict=True):
