@@ -6,6 +6,7 @@ import concurrent.futures
 import importlib.util
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from math import inf
 from urllib.parse import urlsplit
 
 from tuwen._errors import InvalidArgumentError, MissingExtraError
@@ -49,8 +50,8 @@ class HttpFetcher:
     def __post_init__(self) -> None:
         if isinstance(self.allow, str) or not self.allow:
             raise InvalidArgumentError('allow is a list of hosts, such as ["img.example.com", "*.cdn.example.com"]')
-        if not self.timeout > 0 or self.max_bytes < 1 or self.max_redirects < 0:
-            raise InvalidArgumentError("timeout and max_bytes are positive, max_redirects is 0 or more")
+        if not 0 < self.timeout < inf or self.max_bytes < 1 or self.max_redirects < 0:
+            raise InvalidArgumentError("timeout is positive and finite, max_bytes positive, max_redirects is 0 or more")
         if importlib.util.find_spec("httpx") is None:
             raise MissingExtraError("HttpFetcher needs httpx: pip install 'tuwen[fetch]'")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,10 @@ class LoadOptions:
     warmup: float
 
     def __post_init__(self) -> None:
-        if not self.deadline > 0:
-            raise InvalidArgumentError(f"the deadline must be more than 0 seconds, not {self.deadline}")
-        if self.warmup < 0:
-            raise InvalidArgumentError(f"the warm-up must not be negative, but is {self.warmup} seconds")
+        if not 0 < self.deadline < inf:
+            raise InvalidArgumentError(f"the deadline must be more than 0 seconds and finite, not {self.deadline}")
+        if not 0 <= self.warmup < inf:
+            raise InvalidArgumentError(f"the warm-up must be finite and not negative, but is {self.warmup} seconds")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

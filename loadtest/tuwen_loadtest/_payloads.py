@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,8 @@ class PayloadOptions:
     worker: int = 0
 
     def __post_init__(self) -> None:
-        if self.skew < 0:
-            raise InvalidArgumentError(f"the skew must not be negative, but is {self.skew}")
+        if not 0 <= self.skew < inf:
+            raise InvalidArgumentError(f"the skew must be finite and not negative, but is {self.skew}")
 
 
 class Payloads:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import inf
 
 from tuwen import InvalidArgumentError
 from tuwen_loadtest._connection import Connection
@@ -81,10 +82,10 @@ class LoadTestOptions:
             raise InvalidArgumentError(f"a load is a rate, a number of users or a scenario, not {' and '.join(given)}")
         if self.scenario is not None and self.scenario not in SCENARIOS:
             raise InvalidArgumentError(f"no scenario is called {self.scenario!r}; known are {', '.join(SCENARIOS)}")
-        for name in ("rate", "users", "capacity", "deadline", "repetitions"):
+        for name in ("rate", "users", "capacity", "deadline", "repetitions", "seconds"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InvalidArgumentError(f"{name} must be more than 0, not {value}")
+            if value is not None and not 0 < value < inf:
+                raise InvalidArgumentError(f"{name} must be more than 0 and finite, not {value}")
         calm = self.duration / (1 if self.scenario is None else 3)
         if not 0 <= self.warmup < calm:
             raise InvalidArgumentError(f"of {calm:g} seconds {self.warmup:g} cannot be warm-up")

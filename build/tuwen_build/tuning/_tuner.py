@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
+from math import inf
 from pathlib import Path
 
 import torch
@@ -39,10 +40,10 @@ class TuningOptions:
     longest_wait: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.seconds > 0:
-            raise InvalidArgumentError(f"seconds must be more than 0, not {self.seconds}")
-        if self.longest_wait is not None and not self.longest_wait > 0:
-            raise InvalidArgumentError(f"the longest wait must be more than 0 seconds, not {self.longest_wait}")
+        if not 0 < self.seconds < inf:
+            raise InvalidArgumentError(f"seconds must be more than 0 and finite, not {self.seconds}")
+        if self.longest_wait is not None and not 0 < self.longest_wait < inf:
+            raise InvalidArgumentError(f"the longest wait must be more than 0 and finite, not {self.longest_wait}")
 
 
 @dataclass(frozen=True)

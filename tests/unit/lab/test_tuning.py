@@ -32,6 +32,8 @@ def test_of_equally_fast_settings_the_quickest_for_one_caller_is_best() -> None:
     [
         ((), "is not a built repository"),
         (("--seconds", "0"), "seconds must be more than 0"),
+        (("--seconds", "inf"), "seconds must be more than 0 and finite"),
+        (("--longest-wait", "nan"), "the longest wait must be more than 0 and finite"),
         (("--longest-wait", "-1"), "the longest wait must be more than 0"),
     ],
 )

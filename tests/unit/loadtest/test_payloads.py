@@ -67,8 +67,10 @@ class TestPayloads:
         ):
             with pytest.raises(InvalidArgumentError, match=message):
                 Payloads(options)
-        with pytest.raises(InvalidArgumentError, match="must not be negative"):
+        with pytest.raises(InvalidArgumentError, match="must be finite and not negative"):
             PayloadOptions(skew=-1)
+        with pytest.raises(InvalidArgumentError, match="must be finite and not negative"):
+            PayloadOptions(skew=float("nan"))
 
 
 @pytest.mark.parametrize(
@@ -90,6 +92,9 @@ def test_rejects_options_that_contradict_each_other() -> None:
         ({"scenario": "war"}, "no scenario is called 'war'; known are overload, restart, bad-clients"),
         ({"scenario": "overload", "seconds": 12.0}, "of 4 seconds 5 cannot be warm-up"),
         ({"rate": 0.0}, "rate must be more than 0"),
+        ({"rate": float("inf")}, "rate must be more than 0 and finite"),
+        ({"seconds": float("inf")}, "seconds must be more than 0 and finite"),
+        ({"seconds": float("nan")}, "seconds must be more than 0 and finite"),
         ({"repetitions": 0}, "repetitions must be more than 0"),
         ({"seconds": 5.0, "warmup": 5.0}, "of 5 seconds 5 cannot be warm-up"),
         ({"shape": "round"}, "must be one of steady, ramp, spike"),
