@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command import wait_until
 from tests.support.stand_in import StandIn
 from tuwen_build.server import EmbeddedServer
 from tuwen_build.server._leftovers import Belongings, remove_leftovers
@@ -41,6 +42,8 @@ def test_removes_the_folder_the_segments_and_the_processes_of_a_dead_owner(scrat
     stub = folder / "stub"
     stub.symlink_to("/bin/sleep")
     with subprocess.Popen([stub, "600"]) as process:
+        # for a moment after the start, /proc does not show the new program's arguments yet
+        wait_until(lambda: Path(f"/proc/{process.pid}/cmdline").read_bytes().startswith(bytes(stub)), running=process)
         lines = remove_leftovers()
     assert process.returncode == -9
     assert not folder.exists()
