@@ -63,7 +63,7 @@ def test_encoders_alone_are_measured_in_every_size_and_length(repository: Path, 
 
 def test_calls_that_wait_for_the_batcher_are_counted(repository: Path) -> None:
     found = measure_waits(repository, 2)
-    assert {kind: waits.calls for kind, waits in found.items()} == {
+    calls = {
         "the same text again": 10,
         "1 text": 10,
         "2 texts": 2,
@@ -71,7 +71,11 @@ def test_calls_that_wait_for_the_batcher_are_counted(repository: Path) -> None:
         "64 texts": 2,
         "16 images": 2,
         "32 images": 2,
+        "4 callers at once": 2,
+        "16 callers at once": 2,
     }
+    with_policies = {f"{kind}, with queue policies": count for kind, count in calls.items()}
+    assert {kind: waits.calls for kind, waits in found.items()} == calls | with_policies
     assert all(waits.longest > 0 for waits in found.values())
 
 

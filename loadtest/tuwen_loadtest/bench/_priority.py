@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -30,7 +31,8 @@ def measure_beside_jobs(repository: Path, calls: int) -> Mapping[str, float]:
     """
     [picture] = photographs(1, size=_SMALL, seed=1)
     found = {}
-    with stop_on_signals(), EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
+    options = replace(ServerOptions.on_free_ports(), queue_policies=True)  # without policies there are no priorities
+    with stop_on_signals(), EmbeddedServer(repository, options) as server:
         for priority in ("interactive", "bulk"):
             with (
                 Client(server.grpc_url, timeout=_TIMEOUT, priority=priority) as jobs,

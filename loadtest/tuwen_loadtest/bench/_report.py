@@ -51,7 +51,7 @@ def _lines(model: str, results: Results) -> Iterator[str]:
     )
     yield from _table(
         [
-            f"a lone caller, of a tiny model: calls over {WAIT * 1e3:.0f} ms, which waited for the batcher",
+            f"calls of a tiny model: those over {WAIT * 1e3:.0f} ms, which waited for the batcher",
             "",
             "longest",
         ],

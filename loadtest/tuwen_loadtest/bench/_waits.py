@@ -1,4 +1,4 @@
-"""How many calls of a single caller wait for Triton's batcher.
+"""How many calls wait for Triton's batcher.
 
 With a queue policy, the batcher of Triton 2.51 is not told that a model became free, and may look at its queue only
 half a second later. The tiny model computes any of these calls in a fraction of that, so that a call of over 400 ms is
@@ -8,8 +8,9 @@ one that waited.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,7 +23,7 @@ __all__ = ["WAIT", "Waits", "count_waits", "measure_waits"]
 
 WAIT = 0.4
 """Seconds that only a call which waited for the batcher takes."""
-_TEXTS, _IMAGES = (2, 8, 64), (16, 32)
+_TEXTS, _IMAGES, _BURSTS = (2, 8, 64), (16, 32), (4, 16)
 _LONE = 5  # times as many calls with a single text
 _SIZE = (64, 64)
 
@@ -59,32 +60,46 @@ def count_waits(ask: Callable[[], object], calls: int, *, clock: Callable[[], fl
 
 
 def measure_waits(repository: Path, calls: int) -> Mapping[str, Waits]:
-    """Serve a repository of the tiny model as it was built, and measure every kind of call.
+    """Serve a repository of the tiny model without queue policies and with them, and measure every kind of call.
 
     Args:
         repository: what `tuwen build` made.
         calls: how many of each kind of call with several items; five times as many with a single text.
+
+    Returns:
+        What was found, by the kind of call. The names of calls to the server with queue policies say so.
     """
-    texts = iter(queries(calls * (_LONE + sum(_TEXTS))))
+    found: dict[str, Waits] = {}
+    for policies, suffix in ((False, ""), (True, ", with queue policies")):
+        options = replace(ServerOptions.on_free_ports(), queue_policies=policies)
+        with (
+            stop_on_signals(),
+            EmbeddedServer(repository, options) as server,
+            Client(server.grpc_url, remembered_texts=0) as clip,
+            ThreadPoolExecutor(max(_BURSTS)) as pool,
+        ):
+            found |= {f"{name}{suffix}": waits for name, waits in _measure(clip, pool, calls)}
+    return found
+
+
+def _measure(clip: Client, pool: ThreadPoolExecutor, calls: int) -> Iterator[tuple[str, Waits]]:
+    texts = iter(queries(calls * (_LONE + sum(_TEXTS) + sum(_BURSTS))))
     [photo] = photographs(1, size=_SIZE)
-    with (
-        stop_on_signals(),
-        EmbeddedServer(repository, ServerOptions.on_free_ports()) as server,
-        Client(server.grpc_url) as clip,
-    ):
 
-        def embed_texts(count: int) -> None:
-            clip.embed_texts(list(islice(texts, count)))
+    def embed_texts(count: int) -> None:
+        clip.embed_texts(list(islice(texts, count)))
 
-        def embed_images(count: int) -> None:
-            clip.embed_images([photo] * count)
+    def embed_images(count: int) -> None:
+        clip.embed_images([photo] * count)
 
-        found = {
-            "the same text again": count_waits(lambda: clip.embed_texts(["一只猫又来了"]), _LONE * calls),
-            "1 text": count_waits(partial(embed_texts, 1), _LONE * calls),
-        }
-        for count in _TEXTS:
-            found[f"{count} texts"] = count_waits(partial(embed_texts, count), calls)
-        for count in _IMAGES:
-            found[f"{count} images"] = count_waits(partial(embed_images, count), calls)
-        return found
+    def burst(count: int) -> None:
+        list(pool.map(lambda text: clip.embed_texts([text]), list(islice(texts, count))))
+
+    yield "the same text again", count_waits(lambda: clip.embed_texts(["一只猫又来了"]), _LONE * calls)
+    yield "1 text", count_waits(partial(embed_texts, 1), _LONE * calls)
+    for count in _TEXTS:
+        yield f"{count} texts", count_waits(partial(embed_texts, count), calls)
+    for count in _IMAGES:
+        yield f"{count} images", count_waits(partial(embed_images, count), calls)
+    for count in _BURSTS:
+        yield f"{count} callers at once", count_waits(partial(burst, count), calls)
