@@ -24,6 +24,9 @@ RUN --mount=type=bind,source=docker/locks/cpu.txt,target=/tmp/cpu.txt \
     --requirement /tmp/cpu.txt
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/tmp/wheel \
     pip install --no-cache-dir --no-deps /tmp/wheel/*.whl
+# The server and the numpy of its Python models, by hash, for every user of the image.
+ENV TUWEN_SERVER_FOLDER=/opt/tuwen-server
+RUN PIP_NO_CACHE_DIR=1 tuwen server install
 USER 10001:10001
 EXPOSE 8000 8001 8002
 HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --retries=6 \

@@ -9,6 +9,7 @@
     └── OutputExistsError        the output folder is there already: --force replaces it
     ServeError
     ├── UnsupportedPlatformError not Linux on x86-64 with glibc 2.35, or no libpython: says what to install
+    ├── InstallationError        the embedded server could not be installed; says what is missing
     ├── NotARepositoryError      the folder is not a repository that `tuwen build` made
     ├── DamagedRepositoryError   files of it are missing, or not those that were built; names them
     ├── PortTakenError           another process listens there
@@ -25,6 +26,7 @@ __all__ = [
     "CheckpointError",
     "DamagedRepositoryError",
     "ExportError",
+    "InstallationError",
     "NotARepositoryError",
     "OutputExistsError",
     "PortTakenError",
@@ -54,6 +56,10 @@ class OutputExistsError(BuildError):
 
 class UnsupportedPlatformError(ServeError):
     """The embedded server does not run on this machine as it is."""
+
+
+class InstallationError(ServeError):
+    """The embedded server could not be installed."""
 
 
 class NotARepositoryError(ServeError):

@@ -144,7 +144,7 @@ def combined(parts: Sequence[Part]) -> NDArray[np.float32]:
     Raises:
         QueryError: they cancel each other out.
     """
-    total = np.sum([part.weight * part.vector for part in parts], axis=0, dtype=np.float64)
+    total: NDArray[np.float64] = np.sum([part.weight * part.vector for part in parts], axis=0, dtype=np.float64)
     norm = float(np.linalg.norm(total))
     if norm < 1e-6:
         raise QueryError("what is wanted and what is not wanted are the same")

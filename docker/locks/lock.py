@@ -59,12 +59,12 @@ _IMAGES = {
         given=("torch", "numpy"),
     ),
     "cpu": _Image(
-        "The embedded server on a CPU; of NVIDIA's wheel we use the binary alone, of tokenizers no downloads.",
+        "What serves on a CPU, without the server itself, which packages.txt pins; of tokenizers no downloads.",
         python="3.11",
         machines=("x86_64",),
         extras=(),
         whole=("ftfy", "torch"),
-        alone=("nvidia-pytriton", "tokenizers"),
+        alone=("tokenizers",),
     ),
     "client": _Image(
         "The SDK, its command and the load tests.",

@@ -74,8 +74,14 @@ def served(
             raise InvalidArgumentError(f"that takes {count} servers to restart; name the folder of a repository")
         yield Site(target.url, target, [metrics] if metrics else [])
         return
-    from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals  # noqa: PLC0415 - a server elsewhere needs none here
+    from tuwen_build.server import (  # noqa: PLC0415 - a server elsewhere needs none here
+        EmbeddedServer,
+        ServerOptions,
+        ensure_installed,
+        stop_on_signals,
+    )
 
+    ensure_installed(say=say)
     with ExitStack() as stack:
         stack.enter_context(stop_on_signals())
         say(f"serving {target.url}" + (f" {count} times" if count > 1 else ""))

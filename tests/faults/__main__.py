@@ -21,7 +21,7 @@ from tests.faults.items import attack_with_items
 from tests.faults.wire import attack_ports, attack_with_requests
 from tuwen_build.repository import build_repository
 from tuwen_build.seeded import write_seeded_checkpoint
-from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_build.server import PACKAGES, EmbeddedServer, ServerOptions
 from tuwen_loadtest._machine import processor, versions
 
 OUTPUT = Path(".cache/faults")
@@ -45,7 +45,8 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as folder:
         outcomes = list(_attacks(Path(folder), options, say))
-    used = ", ".join(f"{name} {number}" for name, number in versions(("nvidia-pytriton", "pillow", "grpcio")).items())
+    server = {"nvidia-pytriton": PACKAGES["nvidia-pytriton"]}
+    used = ", ".join(f"{name} {number}" for name, number in (versions(("pillow", "grpcio")) | server).items())
     text = f"{table(outcomes)}\nOn {processor()}; {used}.\n"
     OUTPUT.mkdir(parents=True, exist_ok=True)
     (OUTPUT / "report.md").write_text(text, encoding="utf-8")

@@ -13,6 +13,7 @@ from tuwen_build.deviation import Deviation
 from tuwen_build.hashing import file_hashes
 from tuwen_build.manifest import Manifest
 from tuwen_build.render import templates
+from tuwen_build.server._installation import Installation
 
 __all__ = ["HurriedClock", "StandIn", "group_members", "segments", "write_repository"]
 
@@ -34,19 +35,23 @@ _DEFAULTS: dict[str, Any] = {
 
 
 class StandIn:
-    """An installation of the stand-in that `find_runtime` takes for the wheel `nvidia-pytriton`.
+    """An installation of the stand-in that `find_runtime` takes for the installed embedded server.
 
     Args:
-        folder: where to install it. Put the folder in front of `sys.path`, or of PYTHONPATH for a subprocess.
+        installation: where to install the stand-in.
+        folder: where the stand-in keeps its behaviour and its events.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, installation: Installation, folder: Path) -> None:
+        folder.mkdir()
         self.folder = folder
-        wheel = folder / "pytriton" / "tritonserver"
+        self.installation = installation
+        wheel = installation.tritonserver
         version = f"{sys.version_info.major}.{sys.version_info.minor}"
         for name in ("bin", "backends/python", f"python_backend_stubs/{version}"):
             (wheel / name).mkdir(parents=True)
-        (folder / "pytriton" / "__init__.py").touch()
+        installation.libraries.mkdir()
+        (installation.packages / "numpy").mkdir(parents=True)
         (wheel / "python_backend_stubs" / version / "triton_python_backend_stub").touch()
         binary = wheel / "bin" / "tritonserver"
         program = f"'{sys.executable}' -I -S '{_PROGRAM}'"

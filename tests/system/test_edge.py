@@ -175,7 +175,11 @@ def test_a_pod_s_own_arguments_start_a_server(repository: Path, tmp_path: Path) 
     ]
     log = (tmp_path / "log").open("w")
     with subprocess.Popen(
-        [runtime.binary, *arguments], env=runtime.environment(), stdout=log, stderr=log, start_new_session=True
+        [runtime.binary, *arguments],
+        env=runtime.environment(tmp_path / "backends"),
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
     ) as process:
         try:
             url, ca = f"localhost:{free.grpc_port}", secret / "ca.crt"

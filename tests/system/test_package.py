@@ -33,6 +33,7 @@ def test_holds_all_packages_and_the_model_repository(wheel: Path) -> None:
         "tuwen_build/samples/texts.json",
         "tuwen_build/server/backends/pytorch/model.py",
         "tuwen_build/server/backends/pytorch/row_cache.py",
+        "tuwen_build/server/packages.txt",
         "tuwen_build/model_repository/image_preprocessing/1/pixels.py",
         "tuwen_build/model_repository/vision_encoder/config.pbtxt",
         "tuwen_build/model_repository/shared/items.py",

@@ -1,9 +1,19 @@
 """The embedded server: NVIDIA's own tritonserver from PyPI, with TorchScript served by a Python-based backend."""
 
 from tuwen_build.server._embedded import EmbeddedServer
+from tuwen_build.server._installation import PACKAGES, ensure_installed, install_server
 from tuwen_build.server._log import is_problem
 from tuwen_build.server._options import ServerOptions
 from tuwen_build.server._signals import stop_on_signals
 from tuwen_build.server._supervisor import supervise
 
-__all__ = ["EmbeddedServer", "ServerOptions", "is_problem", "stop_on_signals", "supervise"]
+__all__ = [
+    "PACKAGES",
+    "EmbeddedServer",
+    "ServerOptions",
+    "ensure_installed",
+    "install_server",
+    "is_problem",
+    "stop_on_signals",
+    "supervise",
+]

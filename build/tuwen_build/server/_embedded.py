@@ -244,7 +244,7 @@ class EmbeddedServer:
         belongings.guard()
         self._process = subprocess.Popen(
             [str(runtime.binary), *self._arguments(served, belongings)],
-            env=runtime.environment(),
+            env=runtime.environment(belongings.folder),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,16 +1,13 @@
-"""NVIDIA's tritonserver, as the PyPI wheel `nvidia-pytriton` carries it: where it is and what it needs to run.
+"""NVIDIA's tritonserver, as `tuwen server install` installed it: where it is and what it needs to run.
 
-Only the binary, its libraries and the Python backend of the wheel are used, never its Python API.
+Only the binary, its libraries and the Python backend of the wheel `nvidia-pytriton` are used, never its Python API.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import platform
 import shlex
 import shutil
-import site
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -19,11 +16,13 @@ from pathlib import Path
 from tuwen_build.allocation import ALLOCATOR_SETTINGS
 from tuwen_build.errors import UnsupportedPlatformError
 from tuwen_build.openmp import OPENMP_SETTINGS
+from tuwen_build.server._installation import Installation, check_platform
+from tuwen_build.server._interpreter import make_interpreter, package_folders
 
 __all__ = ["Runtime", "find_runtime"]
 
-_OLDEST_GLIBC = (2, 35)  # the wheel is tagged manylinux_2_35
 _PYTORCH_BACKEND = Path(__file__).parent / "backends" / "pytorch"
+_INTERPRETER = "interpreter"  # beside the backends' folders; Triton looks into those of its models' backends alone
 
 _LAUNCHER = """#!/bin/sh
 cd {folder} && exec "$PWD/{name}" "$@"
@@ -38,17 +37,22 @@ class Runtime:
         binary: the tritonserver program.
         wheel: the wheel's folder `tritonserver`, with the Python backend and its stubs.
         library_path: folders for LD_LIBRARY_PATH: the wheel's libraries and the one with libpython.
+        packages: the folder with the numpy that the Python backend works with.
     """
 
     binary: Path
     wheel: Path
     library_path: tuple[Path, ...]
+    packages: Path
 
-    def environment(self) -> dict[str, str]:
-        """The environment for tritonserver and the Python stubs that it starts.
+    def environment(self, backends: Path) -> dict[str, str]:
+        """Return the environment for tritonserver and the Python stubs that it starts.
 
-        A stub embeds an interpreter of its own that ignores PYTHONPATH (pybind11 starts it isolated) and finds
-        its packages by looking for ``python3`` on the PATH, so ours comes first there.
+        A stub embeds an interpreter that ignores PYTHONPATH (pybind11 starts it isolated). It finds its packages by
+        looking for ``python3`` on the PATH, so the private interpreter comes first there.
+
+        Args:
+            backends: the folder that `assemble_backends` filled.
         """
         paths = [*map(str, self.library_path), os.environ.get("LD_LIBRARY_PATH", "")]
         return {
@@ -56,14 +60,17 @@ class Runtime:
             **OPENMP_SETTINGS,
             **os.environ,
             "LD_LIBRARY_PATH": os.pathsep.join(filter(None, paths)),
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+            "PATH": os.pathsep.join([str(backends / _INTERPRETER / "bin"), os.environ.get("PATH", os.defpath)]),
         }
 
     def assemble_backends(self, folder: Path) -> None:
-        """Lay out a backend directory: the wheel's `python` with this interpreter's stub, and our `pytorch`.
+        """Lay out a backend directory: the wheel's `python` with this Python's stub, our `pytorch`, the interpreter.
 
         A stub looks for modules in its working directory first. It is started in a folder without modules, because a
         `model.py` in the folder from which somebody serves a repository would run in the place of ours.
+
+        Raises:
+            OSError: the folder cannot be written.
         """
         python = folder / "python"
         shutil.copytree(self.wheel / "backends" / "python", python, ignore=shutil.ignore_patterns("__pycache__"))
@@ -76,42 +83,27 @@ class Runtime:
         )
         launcher.chmod(0o755)
         shutil.copytree(_PYTORCH_BACKEND, folder / "pytorch", ignore=shutil.ignore_patterns("__pycache__"))
+        make_interpreter(folder / _INTERPRETER, self.packages, package_folders())
 
 
 def find_runtime() -> Runtime:
-    """The embedded tritonserver for this interpreter.
+    """Return the embedded tritonserver for this Python.
 
     Raises:
-        UnsupportedPlatformError: wrong system, processor, glibc or Python, no libpython, or the extra is missing;
-            the message says what to do.
+        UnsupportedPlatformError: wrong system, processor, glibc or Python, no libpython, or the server is not
+            installed; the message says what to do.
     """
-    _check_platform()
-    spec = importlib.util.find_spec("pytriton")  # found, not imported: its Python API is not for us
-    if spec is None or spec.origin is None:
-        raise UnsupportedPlatformError("the embedded server is not installed; run: pip install 'tuwen[serve]'")
-    if spec.origin.startswith(site.getusersitepackages()):
+    check_platform()
+    installation = Installation.default()
+    if not installation.complete:
         raise UnsupportedPlatformError(
-            "tuwen is installed with pip --user, where Triton's Python models cannot see it; use a virtual environment"
+            f"the embedded server is not installed in '{installation.folder}'; run: tuwen server install"
         )
-    wheel = Path(spec.origin).parent / "tritonserver"
-    libraries = Path(spec.origin).parents[1] / "nvidia_pytriton.libs"
+    wheel = installation.tritonserver
     _stub(wheel)
-    return Runtime(wheel / "bin" / "tritonserver", wheel, (libraries, _libpython_folder()))
-
-
-def _check_platform() -> None:
-    system, machine = platform.system(), platform.machine()
-    if (system, machine) != ("Linux", "x86_64"):
-        raise UnsupportedPlatformError(
-            f"the embedded server runs on Linux x86_64, this is {system} {machine}; the client works here, and the "
-            "repository can be served with NVIDIA's container"
-        )
-    library, version = platform.libc_ver()
-    if library != "glibc" or tuple(map(int, version.split(".")[:2])) < _OLDEST_GLIBC:
-        raise UnsupportedPlatformError(
-            f"the embedded server needs glibc {'.'.join(map(str, _OLDEST_GLIBC))} or newer (Debian 12, Ubuntu 22.04), "
-            f"this system has {library or 'another C library'} {version}; serve with NVIDIA's container instead"
-        )
+    return Runtime(
+        wheel / "bin" / "tritonserver", wheel, (installation.libraries, _libpython_folder()), installation.packages
+    )
 
 
 def _stub(wheel: Path) -> Path:

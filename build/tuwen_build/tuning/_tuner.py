@@ -15,6 +15,7 @@ import torch
 from tuwen import InvalidArgumentError
 from tuwen_build.hashing import sha256_of
 from tuwen_build.manifest import Manifest
+from tuwen_build.server import PACKAGES
 from tuwen_build.traffic import Work, photographs, queries
 from tuwen_build.tuning._configs import apply, is_for_cpus, limit_waiting, settings_of
 from tuwen_build.tuning._settings import DELAYS, ENCODERS, Settings, layouts
@@ -24,7 +25,8 @@ __all__ = ["EVIDENCE", "Tuning", "TuningOptions", "best_of", "tune"]
 
 EVIDENCE = "tuning.json"
 _EQUAL = 0.97  # of the best rate: less than that is no noise
-_LIBRARIES = ("tuwen", "torch", "nvidia-pytriton")
+_LIBRARIES = ("tuwen", "torch")
+_SERVER = "nvidia-pytriton"
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,8 @@ def tune(
     if options.longest_wait is not None:
         limit_waiting(repository, dict.fromkeys(ENCODERS, options.longest_wait))
     device = torch.cuda.get_device_name() if on_gpu else torch.cpu.get_capabilities().get("cpu_name", "CPU")
-    tuning = Tuning(device, cores, trials, chosen, options.longest_wait, {name: version(name) for name in _LIBRARIES})
+    versions = {**{name: version(name) for name in _LIBRARIES}, _SERVER: PACKAGES[_SERVER]}
+    tuning = Tuning(device, cores, trials, chosen, options.longest_wait, versions)
     (repository / EVIDENCE).write_text(json.dumps(asdict(tuning), indent=2) + "\n", encoding="utf-8")
     written = [repository / EVIDENCE, *repository.glob("*/config.pbtxt")]
     hashes = {path.relative_to(repository).as_posix(): sha256_of(path) for path in written}

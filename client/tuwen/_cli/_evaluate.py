@@ -21,6 +21,7 @@ from tuwen._cli._options import (
     print_table,
     say_skipped_rows,
 )
+from tuwen._cli._server import ensure_server
 from tuwen._client import Client
 from tuwen._zero_shot import OWN_TEMPLATES, Templates
 from tuwen.text_files import read_lines
@@ -138,6 +139,7 @@ def _client(repository: Path | None, url: str, timeout: float) -> Iterator[Clien
         return
     with needs_extra("serve"):
         from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals
+    ensure_server()
     with (
         stop_on_signals(),
         EmbeddedServer(repository, ServerOptions.on_free_ports()) as server,

@@ -17,6 +17,7 @@ from tuwen._cli import (
     _loadtest,
     _search,
     _serve,
+    _server,
     _similarity,
     _status,
     _train,
@@ -39,6 +40,7 @@ _app = typer.Typer(
 )
 _app.command("build")(_build.build)
 _app.command("serve")(_serve.serve)
+_app.add_typer(_server.server, name="server")
 _app.command("status")(_status.status)
 _app.command("embed")(_embed.embed)
 _app.command("similarity")(_similarity.similarity)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tuwen._cli._options import JsonOption, needs_extra, print_json
+from tuwen._cli._server import ensure_server
 
 __all__ = ["serve"]
 
@@ -86,6 +87,7 @@ def serve(
     )
     for warning in _warnings(exposed=options.exposed, http_inference=http_inference):
         typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW, err=True)
+    ensure_server()
     typer.echo(f"loading {repository}", err=True)
     # A second signal ends everything at once.
     with stop_on_signals(), EmbeddedServer(repository, options, on_log_line=show) as server:

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from tuwen._cli._options import JsonOption, needs_extra, print_json, print_table
+from tuwen._cli._server import ensure_server
 
 if TYPE_CHECKING:
     from tuwen_build.tuning import Trial, Tuning
@@ -37,6 +38,7 @@ def tune(
         from tuwen_build.server import stop_on_signals
         from tuwen_build.tuning import TuningOptions
         from tuwen_build.tuning import tune as run
+    ensure_server()
     console = Console(stderr=True)
 
     def observe(trial: Trial) -> None:

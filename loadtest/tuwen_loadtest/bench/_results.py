@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from tuwen_build.server import PACKAGES
 from tuwen_build.traffic import Answers
 from tuwen_loadtest._machine import cpu_flags, processor, versions
 from tuwen_loadtest.bench._waits import Waits
@@ -33,7 +34,8 @@ __all__ = [
 KINDS = ("images", "texts")
 PADDED = "texts padded to 52"
 """The task of a peer that pads every text to the context length."""
-_LIBRARIES = ("tuwen", "torch", "transformers", "tokenizers", "pillow", "numpy", "nvidia-pytriton", "tritonclient")
+_LIBRARIES = ("tuwen", "torch", "transformers", "tokenizers", "pillow", "numpy", "tritonclient")
+_SERVER = "nvidia-pytriton"
 
 
 @dataclass(frozen=True)
@@ -198,4 +200,5 @@ def machine(threads: int) -> dict[str, str]:
         "processor": f"{processor()} ({', '.join(units)})",
         "cores": f"{os.cpu_count()}, of which every contestant computes on {threads}",
         **versions(_LIBRARIES),
+        _SERVER: PACKAGES[_SERVER],
     }

@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.stand_in import HurriedClock, StandIn, write_repository
 from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_build.server._installation import Installation
 
 
 @pytest.fixture
@@ -19,11 +20,8 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     """The program that `EmbeddedServer` starts in place of tritonserver, and that `tuwen serve` starts as well."""
     if sys.platform != "linux":
         pytest.skip("the embedded server runs on Linux only")
-    installed = StandIn(tmp_path / "installed")
-    monkeypatch.delitem(sys.modules, "pytriton", raising=False)
-    monkeypatch.syspath_prepend(str(installed.folder))
-    monkeypatch.setenv("PYTHONPATH", str(installed.folder), prepend=os.pathsep)
-    return installed
+    monkeypatch.setenv("TUWEN_SERVER_FOLDER", str(tmp_path / "installed"))
+    return StandIn(Installation.default(), tmp_path / "stand-in")
 
 
 @pytest.fixture

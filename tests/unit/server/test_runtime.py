@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -15,12 +15,23 @@ from tests.support.stand_in import StandIn
 from tuwen_build.allocation import ALLOCATOR_SETTINGS
 from tuwen_build.errors import UnsupportedPlatformError
 from tuwen_build.openmp import OPENMP_SETTINGS
+from tuwen_build.server import _installation
 from tuwen_build.server._runtime import find_runtime
+
+BACKENDS = Path("/backends")
+
+
+class Version(NamedTuple):
+    """A version of Python, as `sys.version_info` has it."""
+
+    major: int
+    minor: int
+    micro: int
 
 
 def test_finds_the_binary_of_the_wheel(stand_in: StandIn) -> None:
     runtime = find_runtime()
-    assert runtime.binary == stand_in.folder / "pytriton" / "tritonserver" / "bin" / "tritonserver"
+    assert runtime.binary == stand_in.installation.tritonserver / "bin" / "tritonserver"
     assert runtime.binary.is_file()
 
 
@@ -57,17 +68,19 @@ class TestEnvironment:
         settings = ALLOCATOR_SETTINGS | OPENMP_SETTINGS
         for name in settings:
             monkeypatch.delenv(name, raising=False)
-        assert settings.items() <= find_runtime().environment().items()
+        assert settings.items() <= find_runtime().environment(BACKENDS).items()
 
     def test_settings_of_the_user_win(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
-        assert find_runtime().environment()["MALLOC_TRIM_THRESHOLD_"] == "131072"
+        assert find_runtime().environment(BACKENDS)["MALLOC_TRIM_THRESHOLD_"] == "131072"
 
-    def test_this_python_and_the_libraries_of_the_wheel_come_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_private_interpreter_and_the_libraries_of_the_wheel_come_first(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("LD_LIBRARY_PATH", "/of/the/user")
         runtime = find_runtime()
-        environment = runtime.environment()
-        assert environment["PATH"].startswith(str(Path(sys.executable).parent))
+        environment = runtime.environment(BACKENDS)
+        assert environment["PATH"].startswith(f"{BACKENDS}/interpreter/bin:")
         libraries = [*map(str, runtime.library_path), "/of/the/user"]
         assert environment["LD_LIBRARY_PATH"].split(":") == libraries
 
@@ -86,21 +99,28 @@ class TestUnsupportedPlatforms:
         with pytest.raises(UnsupportedPlatformError, match=r"needs glibc 2\.35 or newer"):
             find_runtime()
 
-    @pytest.mark.usefixtures("stand_in")
-    def test_names_the_extra_that_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-        with pytest.raises(UnsupportedPlatformError, match="pip install 'tuwen\\[serve\\]'"):
+    def test_says_how_to_install_the_server(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("TUWEN_SERVER_FOLDER", str(tmp_path / "nothing"))
+        with pytest.raises(UnsupportedPlatformError, match="not installed in .*nothing.*; run: tuwen server install"):
             find_runtime()
 
-    def test_rejects_an_installation_for_the_user_alone(
-        self, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+    def test_an_installation_without_its_numpy_is_not_taken(self, stand_in: StandIn) -> None:
+        (stand_in.installation.packages / "numpy").rmdir()
+        with pytest.raises(UnsupportedPlatformError, match="run: tuwen server install"):
+            find_runtime()
+
+    @pytest.mark.parametrize("version", [(3, 9, 0), (3, 14, 0)])
+    def test_names_the_pythons_that_can_serve(
+        self, monkeypatch: pytest.MonkeyPatch, version: tuple[int, int, int]
     ) -> None:
-        monkeypatch.setattr("site.getusersitepackages", lambda: str(stand_in.folder))
-        with pytest.raises(UnsupportedPlatformError, match="pip --user.*use a virtual environment"):
+        monkeypatch.setattr(_installation.sys, "version_info", Version(*version))
+        with pytest.raises(
+            UnsupportedPlatformError, match=rf"needs Python 3\.10 to 3\.13, this is Python 3\.{version[1]}"
+        ):
             find_runtime()
 
     def test_names_the_pythons_that_the_wheel_has_a_stub_for(self, stand_in: StandIn) -> None:
-        stubs = stand_in.folder / "pytriton" / "tritonserver" / "python_backend_stubs"
+        stubs = stand_in.installation.tritonserver / "python_backend_stubs"
         [version] = stubs.iterdir()
         version.rename(stubs / "3.4")
         with pytest.raises(UnsupportedPlatformError, match=r"no stub for Python \d\.\d+, only for 3\.4"):

@@ -1,0 +1,50 @@
+"""The private virtual environment of the embedded server's Python processes.
+
+The Python backend of Triton 2.51 aborts at the first string under numpy 2, while packages outside have left numpy 1. So
+the backend's processes see one numpy, 1.26.4, in front of all other packages of the environment that runs tuwen.
+"""
+
+from __future__ import annotations
+
+import site
+import sys
+import sysconfig
+import venv
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["make_interpreter", "package_folders"]
+
+_PATHS = "tuwen-server.pth"
+
+
+def package_folders() -> list[Path]:
+    """Return the folders in which this interpreter finds installed packages, in its order of search."""
+    folders = [Path(folder) for folder in site.getsitepackages()]
+    if site.ENABLE_USER_SITE:
+        folders.append(Path(site.getusersitepackages()))
+    return [folder for folder in folders if folder.is_dir()]
+
+
+def make_interpreter(folder: Path, first: Path, others: Iterable[Path]) -> Path:
+    """Create a virtual environment without pip that borrows all of its packages.
+
+    Args:
+        folder: where to create the environment.
+        first: a folder of packages that win over packages of the same name elsewhere.
+        others: further folders of packages, whose .pth files are read too.
+
+    Returns:
+        The folder with ``python3``, for the front of PATH.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    venv.EnvBuilder(symlinks=True).create(folder)
+    schemes = {"base": str(folder), "platbase": str(folder)}
+    scheme = "venv" if sys.version_info >= (3, 11) else "posix_prefix"  # Debian installs elsewhere by default
+    packages = Path(sysconfig.get_path("purelib", scheme, vars=schemes))
+    # A line of code, because the .pth files in a folder that is merely named are not read: editable installs need them.
+    lines = [str(first), *(f"import site; site.addsitedir({str(other)!r})" for other in others)]
+    (packages / _PATHS).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "bin"

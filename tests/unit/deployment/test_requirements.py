@@ -1,0 +1,29 @@
+"""What the extras ask for: nothing that holds numpy, or the packages beside it, to an old release."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.support.paths import ROOT
+from tuwen_build.server import PACKAGES
+
+tomllib = pytest.importorskip("tomllib", reason="comes with Python 3.11")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+EXTRAS = {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_no_extra_asks_for_an_old_numpy_or_for_the_server_s_wheel(extra: str) -> None:
+    names = {re.split(r"[^\w-]", requirement)[0]: requirement for requirement in EXTRAS[extra]}
+    assert "nvidia-pytriton" not in names
+    assert "<" not in names.get("numpy", "")
+
+
+def test_tests_run_beside_a_numpy_that_the_server_cannot_take() -> None:
+    """The server's own numpy is not hidden by an environment that happens to have the same one."""
+    pins = re.findall(r"^numpy==(\d+)", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    assert pins
+    assert all(int(major) >= 2 for major in pins)
+    assert PACKAGES["numpy"].startswith("1.")
