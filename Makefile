@@ -1,14 +1,16 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`. `make help` lists all commands.
-# PYTHON names the interpreter (3.10 to 3.12); PIP_ARGS goes to every pip install; WORKERS is the number of test processes.
-SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
-PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
-	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
+# PYTHON names the interpreter (3.10 to 3.13), else build/environment.sh chooses one. PIP_ARGS goes to every pip install,
+# TORCH_INDEX names another index of PyTorch. WORKERS is the number of test processes.
+PYTHON ?=
 PIP_ARGS ?=
+TORCH_INDEX ?=
 WORKERS ?= logical
 BIN := .venv/bin
 # One thread for each test process: the processes already use every core.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 PARALLEL := --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal
+ENVIRONMENT := PYTHON='$(PYTHON)' PIP_ARGS='$(PIP_ARGS)' TORCH_INDEX='$(TORCH_INDEX)' build/environment.sh
+INSTALL = $(BIN)/python -m pip install --quiet $(PIP_ARGS) $$($(ENVIRONMENT) index) -c constraints.txt
 FAST := tests/unit tests/contract
 PACKAGES := --cov client --cov build --cov model_repository
 DEMO_TRAINING := --recipe artwork --optimizer muon --batch-size 192 --start-epochs 32 --frozen-epochs 1 --epochs 85 \
@@ -92,20 +94,23 @@ lint: .venv/.dev ## Check style and types.
 
 install: .venv/.dev ## Create .venv with everything that development needs.
 
-.venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "Python 3.10, 3.11 or 3.12 is needed; name one with: make PYTHON=..."; exit 1; }
-	$(PYTHON) -m venv .venv
+.PHONY: environment
+environment:
+	@$(ENVIRONMENT) create
 
-.venv/.serve: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[build,serve]'
+.venv/.serve: pyproject.toml constraints.txt build/tuwen_build/server/packages.txt | environment
+	$(INSTALL) -e '.[build,serve]'
+	@$(ENVIRONMENT) server
 	@touch $@
 
-.venv/.web: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[build,serve,web]'
+.venv/.web: pyproject.toml constraints.txt build/tuwen_build/server/packages.txt | environment
+	$(INSTALL) -e '.[build,serve,web]'
+	@$(ENVIRONMENT) server
 	@touch $@
 
-.venv/.dev: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[build,serve,dataset,evaluate,parquet,loadtest,dev]'
+.venv/.dev: pyproject.toml constraints.txt build/tuwen_build/server/packages.txt | environment
+	$(INSTALL) -e '.[build,serve,dataset,evaluate,parquet,loadtest,dev]'
+	@$(ENVIRONMENT) server
 	@touch $@ .venv/.serve
 
 clean: ## Remove every environment and cache.
