@@ -17,7 +17,7 @@ DEMO_TRAINING := --recipe artwork --optimizer muon --batch-size 192 --start-epoc
 	--start-learning-rate 4e-4 --frozen-learning-rate 4e-4 --learning-rate 4e-4 --kept-patches 0.5 --evaluate-every 8 --patience 0
 
 .DEFAULT_GOAL := help
-.PHONY: help bench demo demo-checkpoint demo-scores check test test-all coverage test-faults fuzz serve page lint install clean
+.PHONY: help bench demo demo-checkpoint demo-scores check test test-all test-extras coverage test-faults fuzz serve page lint install clean
 
 help: ## List the commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ test-all: .venv/.dev ## `make test` with coverage, and the long tests: load, soa
 	@$(MAKE) --no-print-directory lint coverage
 	$(PYTEST) $(PARALLEL) -m "system and not alone" $(FAST) tests/system; \
 	parallel=$$?; $(BIN)/python -m pytest -m "system and alone" tests/system && exit $$parallel
+
+test-extras: .venv/.serve ## Install each extra without constraints, alone and together, and use it: nightly, about half an hour.
+	PIP_ARGS='$(PIP_ARGS)' tests/fresh_extras.sh
 
 # The artefact cache starts empty, because a repository that is taken from the cache runs no code of the build.
 coverage: .venv/.dev ## Run the tests of `make test` and print the branch coverage of client, build and model_repository.

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# Install every extra, alone and then together, in clean environments without constraints, and use each one.
+#
+# usage: tests/fresh_extras.sh [EXTRA ...]    default: every extra of pyproject.toml, and `all`
+#
+# This finds what constraints.txt hides: a new release of a dependency that breaks an extra. PYTHON names the interpreter,
+# PIP_ARGS goes to every pip install. The environments share pip's cache; each one is removed after its use.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+root=$PWD
+python=$(command -v "${PYTHON:-.venv/bin/python}")
+work=$(mktemp -d)
+server=
+trap '[ -z "$server" ] || kill "$server"; rm -rf "$work"' EXIT
+unset PYTHONPATH
+export TUWEN_STORE=$work/search.db RAY_USAGE_STATS_ENABLED=0 RAY_DATA_DISABLE_PROGRESS_BARS=1
+
+# Make the environment $1 with the extras $2 (none: the SDK), which becomes the folder of commands $bin.
+environment() {
+	"$python" -m venv "$work/$1" && bin=$work/$1/bin || return
+	# shellcheck disable=SC2086 - PIP_ARGS holds several arguments
+	"$bin/python" -m pip install --quiet ${PIP_ARGS:-} "$wheel${2:+[$2]}" || return
+	"$bin/python" -m pip check
+}
+
+gallery=$root/build/demo/gallery
+picture=$(printf '%s\n' "$gallery"/*.png | head -n 1)
+
+use_sdk() { "$bin/tuwen" similarity --image "$picture" --text 太阳 --text 下雨; }
+use_build() { "$bin/tuwen" build "$root/build/demo/checkpoint" --output "$work/built" --image-rules display --force; }
+use_serve() { # from the first sentence to a vector, on a server of its own
+	"$bin/tuwen" serve "$work/repository" --grpc-port 18101 --http-port 18100 --metrics-port 18102 &
+	local own=$! done=1
+	for _ in $(seq 120); do
+		"$bin/tuwen" similarity --url 127.0.0.1:18101 --image "$picture" --text 太阳 2>/dev/null && done=0 && break
+		kill -0 "$own" 2>/dev/null || break
+		sleep 1
+	done
+	kill -INT "$own"
+	wait "$own"
+	return "$done"
+}
+use_tracing() { "$bin/python" -c 'import opentelemetry.trace' && use_sdk; }
+use_parquet() {
+	"$bin/tuwen" embed "$gallery" --output "$work/vectors.parquet" &&
+		"$bin/python" -c 'import pyarrow.parquet as p, sys; assert p.read_table(sys.argv[1]).num_rows > 9' "$work/vectors.parquet"
+}
+use_search() { "$bin/tuwen" index "$gallery" --into gallery && "$bin/tuwen" search gallery 太阳 --limit 3; }
+use_web() {
+	"$bin/tuwen" index "$gallery" --into gallery || return
+	"$bin/tuwen" web gallery --pictures "$gallery" --port 18103 &
+	local page=$! done=1
+	for _ in $(seq 60); do
+		"$bin/python" -c 'import urllib.request as r; r.urlopen("http://127.0.0.1:18103").read()' 2>/dev/null && done=0 && break
+		sleep 1
+	done
+	kill "$page"
+	wait "$page"
+	return "$done"
+}
+use_ray() {
+	"$bin/python" - "$picture" "$work/rows" <<-'END' && "$bin/python" -m tuwen.ray_data "$work/rows" "$work/embedded" --url "$TUWEN_URL"
+		import pathlib, pyarrow, pyarrow.parquet, sys
+		rows = [{"image": {"bytes": pathlib.Path(sys.argv[1]).read_bytes(), "path": None}}] * 20
+		pathlib.Path(sys.argv[2]).mkdir()
+		pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), sys.argv[2] + "/0.parquet")
+	END
+}
+shapes() { (cd "$root" && "$bin/python" -c 'import pathlib, sys; from tests.support.shapes import write_shapes; write_shapes(pathlib.Path(sys.argv[1]))' "$work/shapes"); }
+use_dataset() { command -v npm >/dev/null || { echo "no npm: skipped" && return; } && "$bin/tuwen" dataset emoji "$work/emoji" --cache "$root/.cache/npm"; }
+use_evaluate() { shapes && "$bin/tuwen" evaluate retrieval "$work/shapes" --split valid; }
+use_train() {
+	shapes && "$bin/tuwen" train "$work/shapes" --output "$work/trained" --architecture "$work/shapes/architecture.json" \
+		--start-epochs 1 --frozen-epochs 1 --epochs 1 --batch-size 24 --force
+}
+use_loadtest() { "$bin/tuwen" loadtest "$TUWEN_URL" --rate 5 --seconds 5 --warmup 1 --repetitions 1 --output "$work/report"; }
+use_bench() { "$bin/python" -m tuwen_loadtest.bench --help; }
+use_deploy() { "$bin/check-jsonschema" --builtin-schema vendor.compose-spec docker/compose.yaml && "$bin/hadolint" docker/*.Dockerfile; }
+use_dev() { "$bin/python" -m pytest -q -p no:cacheprovider tests/unit/sdk; }
+use_all() { use_sdk && use_parquet && use_search && use_train && use_loadtest; }
+
+extras() {
+	"$bin/python" -c 'import importlib.metadata as m; print(*m.metadata("tuwen").get_all("Provides-Extra"))'
+}
+
+mkdir "$work/wheel" && "$python" -m pip wheel --quiet --no-deps --wheel-dir "$work/wheel" . || exit 1
+wheel=$(echo "$work"/wheel/*.whl)
+
+# One server for all: the demo's, beside the newest releases.
+environment server build,serve && "$bin/tuwen" build build/demo/checkpoint --output "$work/repository" --image-rules display ||
+	{ echo "FAILED: the server's environment" >&2 && exit 1; }
+"$bin/tuwen" serve "$work/repository" --grpc-port 0 --http-port 0 --metrics-port 0 --json >"$work/ready" &
+server=$!
+while [ ! -s "$work/ready" ]; do
+	kill -0 "$server" 2>/dev/null || { echo "FAILED: the demo's server" >&2 && exit 1; }
+	sleep 1
+done
+TUWEN_URL=$("$bin/python" -c 'import json, sys; print(json.load(open(sys.argv[1]))["grpc"])' "$work/ready")
+export TUWEN_URL
+
+every=$(extras)
+failed=()
+for extra in ${*:-sdk $every all}; do
+	case $extra in
+	sdk) chosen= ;;
+	all) chosen=${every// /,} ;;
+	*) chosen=$extra ;;
+	esac
+	log=$work/$extra.log
+	if declare -F "use_$extra" >/dev/null && { environment "$extra" "$chosen" && "use_$extra"; } >"$log" 2>&1; then
+		echo "works: $extra, numpy $("$bin/python" -c 'import numpy; print(numpy.__version__)')"
+	else
+		echo "FAILED: $extra" && tail -n 20 "$log" 2>/dev/null
+		failed+=("$extra")
+	fi
+	rm -rf "${work:?}/$extra"
+done
+[ ${#failed[@]} -eq 0 ] || { echo "failed: ${failed[*]}" >&2 && exit 1; }
