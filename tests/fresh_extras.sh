@@ -11,7 +11,7 @@ root=$PWD
 python=$(command -v "${PYTHON:-.venv/bin/python}")
 work=$(mktemp -d)
 server=
-trap '[ -z "$server" ] || kill "$server"; rm -rf "$work"' EXIT
+trap '[ -z "$server" ] || { kill "$server" && wait "$server"; }; rm -rf "$work"' EXIT
 unset PYTHONPATH
 export TUWEN_STORE=$work/search.db RAY_USAGE_STATS_ENABLED=0 RAY_DATA_DISABLE_PROGRESS_BARS=1
 
@@ -36,7 +36,7 @@ use_serve() { # from the first sentence to a vector, on a server of its own
 		kill -0 "$own" 2>/dev/null || break
 		sleep 1
 	done
-	kill -INT "$own"
+	kill "$own"
 	wait "$own"
 	return "$done"
 }
