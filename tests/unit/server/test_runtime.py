@@ -45,7 +45,7 @@ def test_the_backends_are_the_wheel_s_python_and_our_pytorch(tmp_path: Path) -> 
 def test_a_stub_starts_in_a_folder_without_modules(stand_in: StandIn, tmp_path: Path) -> None:
     """A stub looks for `model.py` and all that it imports in its working directory first."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    stubs = stand_in.folder / "pytriton" / "tritonserver" / "python_backend_stubs"
+    stubs = stand_in.installation.tritonserver / "python_backend_stubs"
     stub = stubs / version / "triton_python_backend_stub"
     stub.write_text('#!/bin/sh\necho "$$"\npwd\nfor argument in "$@"; do echo "$argument"; done\n', encoding="utf-8")
     stub.chmod(0o755)
