@@ -48,7 +48,7 @@ test-all: .venv/.dev ## `make test` with coverage, and the long tests: load, soa
 	$(PYTEST) $(PARALLEL) -m "system and not alone" $(FAST) tests/system; \
 	parallel=$$?; $(BIN)/python -m pytest -m "system and alone" tests/system && exit $$parallel
 
-test-extras: .venv/.serve ## Install each extra without constraints, alone and together, and use it: nightly, about half an hour.
+test-extras: .venv/.serve ## Install each extra without constraints, alone and together, and use it: nightly.
 	PIP_ARGS='$(PIP_ARGS)' tests/fresh_extras.sh
 
 # The artefact cache starts empty, because a repository that is taken from the cache runs no code of the build.
