@@ -52,7 +52,7 @@ def with_section(page: str, text: str) -> str:
 
 
 def main() -> None:
-    """Bring SECURITY.md up to ``security-floor.json``."""
+    """Write the table of ``security-floor.json`` into SECURITY.md."""
     floor = json.loads((_HERE / "security-floor.json").read_text(encoding="utf-8"))
     page = _HERE / "SECURITY.md"
     page.write_text(with_section(page.read_text(encoding="utf-8"), section(floor)), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Whether the kernels for int8 on this machine's CPU are fast and exact. Nothing here imports torch at once."""
+"""Checks whether the int8 kernels of this machine's CPU are fast and exact. Torch is imported by the checks alone."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Manifest:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             for name in ("image_deviation", "text_deviation"):
                 content[name] = Deviation(**content[name])
-            # builds on Windows wrote backslashes, which are part of a name elsewhere
+            # Manifests of builds on Windows separate folders with backslashes; on Linux a backslash is part of a name.
             content["files"] = {path.replace("\\", "/"): digest for path, digest in content["files"].items()}
             return cls(**content)
         except OSError:

@@ -48,7 +48,7 @@ def render_config(template: Path, card: ModelCard) -> ModelConfig:
 
 
 def _render_named_outputs(config: Any, card: ModelCard) -> None:
-    """Append the fingerprint to the name of an output that carries it, and to the step's tensor behind the output."""
+    """Append the fingerprint to the output name `embedding.` of an ensemble, and to its name in the steps."""
     for tensor in config.output:
         if tensor.name == _NAMED_OUTPUT:
             tensor.name += card.fingerprint

@@ -85,7 +85,7 @@ class _Source:
         self._wanted.set()
 
     async def read(self) -> None:
-        """Iterate the source."""
+        """Gather the items of the source into chunks until the source ends or raises."""
         loop, timer, count = asyncio.get_running_loop(), None, 0
         try:
             async for item in _each(self._items):

@@ -31,7 +31,7 @@ class Cache(Generic[Key, Value]):
         self._lock = threading.Lock()
 
     def known(self, keys: Iterable[Key]) -> dict[Key, Value]:
-        """Return the values of those keys that are kept."""
+        """Return the kept values by key; a key without a kept value is left out."""
         found = {}
         with self._lock:
             for key in keys:

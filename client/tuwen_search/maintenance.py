@@ -101,7 +101,7 @@ def move_sources(store: MilvusStore, collection: str, old: str, new: str) -> Mov
     """
     target = os.path.realpath(Path(new).expanduser())
     if not os.path.exists(target):
-        raise SourceError(f"there is nothing at '{target}'; move the files there, or mount their disk, before this")
+        raise SourceError(f"there is nothing at '{target}'; move the files there or mount their disk, then try again")
     counts = _counts(store, collection)
     moving: list[tuple[str, str]] = []
     for spelling in _spellings(old):

@@ -214,7 +214,7 @@ def _check_compiler() -> None:
 
 
 def _replace(folder: Path, new: Path) -> None:
-    """Put a new installation in place. Of two processes that install at once, either may win."""
+    """Put a new installation in place. If two processes install at once, one installation is kept."""
     old = folder.with_name(f"{new.name}-old")
     if folder.exists():
         folder.rename(old)

@@ -48,7 +48,7 @@ ShowIgnoredOption = Annotated[
     bool, typer.Option("--show-ignored", help="Name every file that is no image, instead of counting them by suffix.")
 ]
 SkipBadRowsOption = Annotated[
-    bool, typer.Option("--skip-bad-rows", help="Leave out rows that are not as described, and count them.")
+    bool, typer.Option("--skip-bad-rows", help="Leave out invalid rows of the data set, and report how many.")
 ]
 _ROWS_SHOWN = 10
 

@@ -217,7 +217,7 @@ class TestScenarios:
         assert self.findings("overload", silent) == [False, False]
 
     def test_losses_before_the_trouble_do_not_make_every_answer_normal(self) -> None:
-        """The service refuses two requests in a hundred all the time, and answers slowly from the trouble on."""
+        """The service refuses two requests in a hundred throughout. When the trouble begins, answers become slow."""
 
         def service(request: Request) -> Answer:
             if request.number % 50 == 0:

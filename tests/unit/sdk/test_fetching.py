@@ -208,7 +208,7 @@ def test_a_path_of_other_letters_is_fetched(host: str) -> None:
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
-    """Give every name these addresses; returns the names that are asked for."""
+    """Resolve every name to these addresses, and return the list that records the resolved names."""
     asked: list[str] = []
 
     def look_up(name: str, *_: object, **__: object) -> list[Any]:

@@ -21,7 +21,7 @@ ENTRY = 2 * LENGTH * 8 + DIMENSION * 4 + 450  # bytes of one entry: the keys of 
 
 
 class Encoder:
-    """Makes rows that depend on the ids alone, and remembers the ids that it was given."""
+    """A stand-in for the encoder: rows depend on the ids alone, and every call is recorded."""
 
     def __init__(self) -> None:
         self.computed: list[list[int]] = []

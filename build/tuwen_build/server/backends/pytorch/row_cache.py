@@ -83,7 +83,10 @@ class RowCache:
 
 
 def _keys(inputs: Sequence[Array]) -> list[_Key]:
-    """Return the keys of a batch's rows. The key of a row of zeros is its index, which no entry has."""
+    """Return a key for each row of a batch: the bytes of the row.
+
+    A row of zeros gets its index as key, which is never stored: Triton's warm-up sends such rows to be computed.
+    """
     rows = zip(*inputs, strict=True)
     return [tuple(part.tobytes() for part in row) if any(map(np.any, row)) else n for n, row in enumerate(rows)]
 
