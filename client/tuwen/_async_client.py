@@ -229,14 +229,14 @@ class AsyncClient(BaseClient):
         return await self._retrying(lambda: question(deadline.remaining()), deadline, self._retry_budget)
 
     async def _infer(self, wanted: _calls.Infer, deadline: Deadline) -> _calls.Answers:
-        """The responses, in order."""
+        """What the responses hold, in order. A batch is let go when its response has been read."""
         pace, budget = wanted.pace, self._retry_budget
         waiting: deque[tuple[EmbeddingBatch, _Pending | None]] = deque()
         answers: _calls.Answers = []
 
         async def finish() -> None:
             batch, pending = waiting[0]
-            answers.append((batch, await pending if pending is not None else None))
+            answers.append(wanted.read(batch, await pending if pending is not None else None))
             waiting.popleft()
 
         try:

@@ -64,8 +64,8 @@ __all__ = [
     "read_statistics",
 ]
 
-Answers: TypeAlias = "list[tuple[EmbeddingBatch, InferResponse | None]]"
-"""Batches with their responses, in order; None for a batch that had nothing to send."""
+Answers: TypeAlias = "list[Parsed]"
+"""What became of the items of each batch, in order. Neither a request nor its payloads are kept."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,21 @@ class Infer:
         batches: to be advanced as requests leave, so that few images are in memory at once.
         reads_files: whether advancing it reads files and encodes images.
         pace: how many requests may be on their way at once; None: one after the other.
+        card: that the responses are held to.
     """
 
     batches: Iterator[EmbeddingBatch]
     reads_files: bool
     pace: Pace | None
+    card: ModelCard
+
+    def read(self, batch: EmbeddingBatch, response: InferResponse | None) -> Parsed:
+        """Return what became of a batch, as soon as its response is there; None: it had nothing to send.
+
+        Raises:
+            InferenceError, EmbeddingSpaceError: as `parse`.
+        """
+        return parse(batch, response, self.card)
 
 
 @dataclass(frozen=True)
@@ -188,11 +198,9 @@ def profile(images: Iterable[ImageInput], texts: Iterable[str], routes: Routes) 
         building: list[float] = []
         asked = time.perf_counter()
         wanted = _wanted(kind, items, routes, card, paced=False)
-        answers: Answers = yield replace(wanted, batches=_timed(wanted.batches, building))
+        answers: Answers = yield replace(wanted, batches=_counted(wanted.batches, building, sent))
         waiting += time.perf_counter() - asked - sum(building)
-        parsed = [parse(batch, response, card) for batch, response in answers]
-        assemble(kind, len(items), card.embedding_dimension, parsed)
-        sent.update(batch.request.model for batch, response in answers if response is not None)
+        assemble(kind, len(items), card.embedding_dimension, answers)
     total = time.perf_counter() - start
     for _ in range(_STATISTICS_READS):
         counted = difference((yield from read_statistics()), before)
@@ -201,14 +209,16 @@ def profile(images: Iterable[ImageInput], texts: Iterable[str], routes: Routes) 
     return profile_of(len(images) + len(texts), sent, total, waiting, counted)
 
 
-def _timed(wanted: Iterator[EmbeddingBatch], seconds: list[float]) -> Iterator[EmbeddingBatch]:
-    """The same batches; notes how long each took to build."""
+def _counted(wanted: Iterator[EmbeddingBatch], seconds: list[float], sent: Counter[str]) -> Iterator[EmbeddingBatch]:
+    """The same batches; notes how long each took to build, and counts the requests to each model."""
     while True:
         start = time.perf_counter()
         batch = next(wanted, None)
         seconds.append(time.perf_counter() - start)
         if batch is None:
             return
+        if batch.positions:
+            sent[batch.request.model] += 1
         yield batch
 
 
@@ -227,7 +237,7 @@ def _wanted(
     requests = parts(kind, items, pace.size, known)
     takes_time = route.pool is not None or (kind == "image" and not all(isinstance(item, bytes) for item in items))
     batches = (batch_of(route, part) for part in requests)
-    return Infer(batches, reads_files=takes_time, pace=pace if paced and len(requests) > 1 else None)
+    return Infer(batches, reads_files=takes_time, pace=pace if paced and len(requests) > 1 else None, card=card)
 
 
 def _parsed(
@@ -235,8 +245,7 @@ def _parsed(
 ) -> Call[tuple[ModelCard, list[Parsed]]]:
     card = yield from read_card()
     known = texts.known(items) if kind == "text" else {}
-    answers: Answers = yield _wanted(kind, items, routes, card, known)
-    found = [parse(batch, response, card) for batch, response in answers]
+    found: Answers = yield _wanted(kind, items, routes, card, known)
     if kind == "text":
         _remember(texts, items, found)
         found.append(_recalled(items, known))

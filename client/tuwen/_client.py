@@ -378,16 +378,16 @@ class Client(BaseClient):
                 _cancel(pending for _, _, pending, _ in waiting)
 
     def _infer(self, wanted: _calls.Infer, deadline: Deadline) -> _calls.Answers:
-        """The responses, in order."""
+        """What the responses hold, in order. A batch is let go when its response has been read."""
         if wanted.pace is None:
-            return [(batch, self._infer_one(batch, deadline)) for batch in wanted.batches]
+            return [wanted.read(batch, self._infer_one(batch, deadline)) for batch in wanted.batches]
         answers: _calls.Answers = []
         pace = wanted.pace
         waiting: deque[tuple[EmbeddingBatch, PendingResponse | None, int]] = deque()
 
         def finish() -> None:
             batch, pending, ahead = waiting[0]
-            answers.append((batch, self._received(batch, pending, deadline, self._retry_budget)))
+            answers.append(wanted.read(batch, self._received(batch, pending, deadline, self._retry_budget)))
             waiting.popleft()
             if pending is not None:
                 pace.answered(len(batch.positions), pending.seconds(), ahead + 1)
