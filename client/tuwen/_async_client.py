@@ -21,6 +21,7 @@ from tuwen._connection import AsyncHeaders, Tls
 from tuwen._deadline import Deadline
 from tuwen._errors import ClientClosedError, ServerError
 from tuwen._fetching import HttpFetcher
+from tuwen._forks import forks
 from tuwen._grpc_aio import AsyncGrpcTransport
 from tuwen._images import ImageInput
 from tuwen._items import check_stream
@@ -187,10 +188,13 @@ class AsyncClient(BaseClient):
 
     async def is_ready(self, *, timeout: float = 2.0) -> bool:
         """Whether the server answers and has loaded all its models; see `Client.is_ready`."""
-        return await self._transport.is_ready(Deadline(timeout).remaining())
+        with forks.call():
+            return await self._transport.is_ready(Deadline(timeout).remaining())
 
     async def close(self) -> None:
         """Close the connection. Idempotent."""
+        if forks.broken:  # what would be closed is the parent's
+            return
         self._texts.forget()
         await self._transport.close()
         self._routes.close()
@@ -206,7 +210,7 @@ class AsyncClient(BaseClient):
     async def _run(self, call: _calls.Call[Result], deadline: Deadline) -> Result:
         """Do what a call asks for until it returns."""
         answer: object = None
-        with self._tracing.span(call, self._url):
+        with forks.call(), self._tracing.span(call, self._url):
             try:
                 while True:
                     effect = call.send(answer)
@@ -271,7 +275,7 @@ class AsyncClient(BaseClient):
             # What was fetched from the web has used up time of its own: a slow host ends no stream.
             return batch, self._sent(batch, self._deadline(timeout), budget, chunker.pace, ahead)
 
-        with progress_bar(items, shown=progress) as bar:
+        with forks.call(), progress_bar(items, shown=progress) as bar:
             answers = in_order(items, chunker, window, send)
             async with aclosing(answers):
                 async for chunk, batch, response in answers:

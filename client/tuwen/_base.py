@@ -9,6 +9,7 @@ from tuwen._card import ModelCard
 from tuwen._deadline import Deadline
 from tuwen._errors import EmbeddingSpaceError, InvalidArgumentError
 from tuwen._fetching import HttpFetcher
+from tuwen._forks import forks
 from tuwen._retries import RetryBudget, RetryPolicy, patient
 from tuwen._routes import Preprocess, Priority, Routes
 from tuwen._tracing import NoTracing, OpenTelemetry, Tracing
@@ -57,6 +58,12 @@ class BaseClient:
         return f"{type(self).__name__}({self._url!r}, timeout={self._timeout:g})"
 
     def _deadline(self, timeout: float | None) -> Deadline:
+        """Return the deadline of a call, or of a request of a stream, that begins now.
+
+        Raises:
+            ForkError: this process was forked while calls were in flight.
+        """
+        forks.check()
         return Deadline(self._timeout if timeout is None else timeout)
 
     def _accept(self, card: ModelCard) -> ModelCard:

@@ -18,6 +18,7 @@ from tuwen._connection import Headers, Tls
 from tuwen._deadline import Deadline
 from tuwen._errors import ServerError
 from tuwen._fetching import HttpFetcher
+from tuwen._forks import forks
 from tuwen._grpc import GrpcTransport
 from tuwen._images import ImageInput
 from tuwen._items import check_stream
@@ -271,10 +272,13 @@ class Client(BaseClient):
 
     def is_ready(self, *, timeout: float = 2.0) -> bool:
         """Whether the server answers and has loaded all its models. Never raises for a server that is not there."""
-        return self._transport.is_ready(Deadline(timeout).remaining())
+        with forks.call():
+            return self._transport.is_ready(Deadline(timeout).remaining())
 
     def close(self) -> None:
         """Close the connection. Idempotent."""
+        if forks.broken:  # what would be closed is the parent's
+            return
         self._transport.close()
         self._routes.close()
         self._texts.forget()
@@ -290,7 +294,7 @@ class Client(BaseClient):
     def _run(self, call: _calls.Call[Result], deadline: Deadline) -> Result:
         """Do what a call asks for until it returns."""
         answer: object = None
-        with self._tracing.span(call, self._url):
+        with forks.call(), self._tracing.span(call, self._url):
             try:
                 while True:
                     effect = call.send(answer)
@@ -350,7 +354,7 @@ class Client(BaseClient):
 
         # An error of the source, or of an item that cannot be sent, is raised after the outcomes of what was sent.
         failure: Exception | None = None
-        with progress_bar(items, shown=progress) as bar:
+        with forks.call(), progress_bar(items, shown=progress) as bar:
             try:
                 source = iter(items)
                 while failure is None:
@@ -448,5 +452,5 @@ class Client(BaseClient):
 
 def _cancel(unfinished: Iterable[PendingResponse | None]) -> None:
     for pending in unfinished:
-        if pending is not None:
+        if pending is not None and not forks.broken:  # else it is the parent's
             pending.cancel()

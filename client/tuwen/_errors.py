@@ -7,6 +7,7 @@
     ├── InvalidItemsError (ValueError)      items that the server or the SDK refused, each with its reason
     ├── ClientClosedError (RuntimeError)    the client was closed: make a new one
     ├── EventLoopError (RuntimeError)       an AsyncClient was called from a second event loop
+    ├── ForkError (RuntimeError)            the process was forked while its parent had calls in flight
     ├── EmbeddingSpaceError (ValueError)    vectors of another model, which cannot be compared with these
     ├── ServerError                         the server, or the way to it; carries model, code, request id and items
     │   ├── ServerUnavailableError *        nobody answers, or the server is starting
@@ -36,6 +37,7 @@ __all__ = [
     "DeadlineExceededError",
     "EmbeddingSpaceError",
     "EventLoopError",
+    "ForkError",
     "InferenceError",
     "InvalidArgumentError",
     "InvalidItemsError",
@@ -70,6 +72,14 @@ class ClientClosedError(TuwenError, RuntimeError):
 
 class EventLoopError(TuwenError, RuntimeError):
     """An `AsyncClient` was called from another event loop than that of its first call; make one in each loop."""
+
+
+class ForkError(TuwenError, RuntimeError):
+    """A client was used in a process that was forked while calls were in flight in its parent.
+
+    Fork before the first call or between calls, or start processes with the method ``spawn`` or ``forkserver`` of
+    multiprocessing.
+    """
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,39 @@ def test_a_client_works_on_both_sides_of_a_fork(server: EmbeddedServer) -> None:
     assert finished.stdout.splitlines() == cases, finished.stderr
 
 
+DURING_CALLS = """
+import os, signal, sys
+from tuwen import Client, ForkError
+
+def refuses(clip):
+    try:
+        clip.embed_texts(["猫"])
+    except ForkError:
+        return True
+    return False
+
+def child():
+    signal.alarm(60)
+    with Client(sys.argv[1]) as new:
+        os._exit(0 if refuses(clip) and refuses(new) else 1)
+
+clip = Client(sys.argv[1], timeout=100)
+for _ in range(5):
+    stream = clip.stream_texts(f"第{number}句" for number in range(500))
+    next(stream)
+    process = os.fork() or child()
+    assert os.waitpid(process, 0)[1] == 0
+    assert len(list(stream)) == 499
+print("refused", flush=True)
+"""
+
+
+def test_a_process_that_was_forked_during_calls_is_refused_and_its_parent_goes_on(server: EmbeddedServer) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", DURING_CALLS, server.grpc_url]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
+    assert finished.stdout == "refused\n", finished.stderr
+
+
 @pytest.fixture
 def pixels(server: EmbeddedServer) -> Iterator[Client]:
     with Client(server.grpc_url, preprocess="client") as connected:
