@@ -299,7 +299,7 @@ class AsyncClient(BaseClient):
         return asyncio.create_task(infer())
 
     async def _infer_one(self, batch: EmbeddingBatch, deadline: Deadline, budget: RetryBudget) -> InferResponse:
-        with naming(batch):
+        with naming(batch, self._fingerprint):
             return await self._retrying(
                 lambda: self._transport.infer(batch.request, deadline.remaining()), deadline, budget
             )

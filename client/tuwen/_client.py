@@ -418,7 +418,7 @@ class Client(BaseClient):
     def _sent(self, batch: EmbeddingBatch, deadline: Deadline) -> PendingResponse | None:
         if not batch.positions:  # a batch of unreadable files only has nothing to send
             return None
-        with naming(batch):
+        with naming(batch, self._fingerprint):
             return self._transport.send(batch.request, deadline.remaining())
 
     def _received(
@@ -429,7 +429,7 @@ class Client(BaseClient):
     def _finished(
         self, batch: EmbeddingBatch, first: Callable[[], InferResponse], deadline: Deadline, budget: RetryBudget
     ) -> InferResponse:
-        with naming(batch):
+        with naming(batch, self._fingerprint):
             return self._retrying(first, self._attempt(batch, deadline), deadline, budget)
 
     def _retrying(

@@ -39,6 +39,7 @@ __all__ = [
     "EventLoopError",
     "ForkError",
     "InferenceError",
+    "InputShapeError",
     "InvalidArgumentError",
     "InvalidItemsError",
     "ItemFailure",
@@ -124,7 +125,7 @@ class EmbeddingSpaceError(TuwenError, ValueError):
     compared with anew, and make a new client.
 
     Attributes:
-        expected, found: the fingerprints of the two.
+        expected, found: the fingerprints of the two; `found` is empty where the server refused to compute.
         where: what was found to be of another space.
     """
 
@@ -135,6 +136,8 @@ class EmbeddingSpaceError(TuwenError, ValueError):
         super().__init__(expected, found, where)
 
     def __str__(self) -> str:
+        if not self.found:
+            return f"{self.where} are of another embedding space than {self.expected}: they cannot be compared"
         return f"{self.where} are of the embedding space {self.found}, not of {self.expected}: they cannot be compared"
 
 
@@ -204,6 +207,10 @@ class ModelNotFoundError(ServerError):
 
 class InferenceError(ServerError):
     """The server failed on this request, or its answer is not what this SDK understands."""
+
+
+class InputShapeError(InferenceError):
+    """The server's model takes inputs of another shape; clients raise `EmbeddingSpaceError` instead."""
 
 
 class MissingExtraError(TuwenError, ImportError):

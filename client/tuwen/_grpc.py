@@ -26,6 +26,7 @@ from tuwen._errors import (
     ClientClosedError,
     DeadlineExceededError,
     InferenceError,
+    InputShapeError,
     ModelNotFoundError,
     OverloadedError,
     ServerError,
@@ -52,6 +53,7 @@ _STOPPING = ("Server is stopping", "has stopped accepting", "server is shutting 
 _NO_PROCESS = "is not healthy"  # a model's Python process died, or a late answer had it taken for dead
 _NO_ROOM = "Failed to increase the shared memory pool"  # /dev/shm is full, as it may not be a moment later
 _CHANNEL_CLOSED = re.compile(r"Cannot invoke RPC( on closed channel|: Channel closed)!")  # grpcio 1.60 to 1.85
+_OTHER_SHAPE = "unexpected shape for input"  # pixels of another size than the server's model takes
 _QUEUE_SHARE = 0.5  # of a request's time
 _BULK_PRIORITY = 2  # of the two levels in the models' config.pbtxt; requests are of the first unless they say so
 
@@ -268,7 +270,7 @@ def server_error(error: Any, model: str | None = None, request_id: str = "") -> 
     if found := connection_error(message):
         kind, message = found
         return kind(message, model=model, code=code, request_id=request_id)
-    kind = InferenceError
+    kind = InputShapeError if code == "INVALID_ARGUMENT" and _OTHER_SHAPE in message else InferenceError
     if code == "UNAVAILABLE":
         kind = ServerUnavailableError
         if "Exceeds maximum queue size" in message or "Request timeout expired" in message:

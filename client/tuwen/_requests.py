@@ -18,6 +18,7 @@ from tuwen._card import ModelCard
 from tuwen._errors import (
     EmbeddingSpaceError,
     InferenceError,
+    InputShapeError,
     InvalidArgumentError,
     InvalidItemsError,
     ItemFailure,
@@ -160,10 +161,21 @@ def batch_of(route: Route, items: Part) -> EmbeddingBatch:
 
 
 @contextmanager
-def naming(batch: EmbeddingBatch) -> Iterator[None]:
-    """Around what is done for a batch: an error of the server names its items."""
+def naming(batch: EmbeddingBatch, fingerprint: str | None) -> Iterator[None]:
+    """Around what is done for a batch: an error of the server names its items.
+
+    Args:
+        batch: whose request is sent.
+        fingerprint: of the client's embedding space.
+
+    Raises:
+        EmbeddingSpaceError: the server's images have another size, so it is not the server of the client's model card.
+    """
     try:
         yield
+    except InputShapeError as error:
+        where = f"the vectors of a server with another image size ({error})"
+        raise EmbeddingSpaceError(str(fingerprint), "", where) from error
     except ServerError as error:
         error.items = batch.items
         raise

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from tuwen._card import ModelCard
-from tuwen._errors import ClientClosedError, ServerError
+from tuwen._errors import ClientClosedError, InputShapeError, ServerError
 from tuwen._requests import NAMED_EMBEDDING, InferRequest, InferResponse, Tensor
 from tuwen._statistics import ModelStatistics, Statistics
 
@@ -79,7 +79,7 @@ class FakeTransport:
         with self._lock:
             self.requests.append(request)
             fails = self._fail_times is None or len(self.requests) <= self._fail_times
-        return _Answered(self._answer(request), self._fail_with if fails else None)
+        return _Answered(self._answer(request), (self._fail_with if fails else None) or self._shape_error(request))
 
     def model_card(self, timeout: float) -> ModelCard:  # noqa: ARG002
         """See `Transport.model_card`."""
@@ -124,6 +124,13 @@ class FakeTransport:
         if not request.outputs:  # a model whose one output is named after the embedding space
             return InferResponse({NAMED_EMBEDDING + self.card.fingerprint: outputs["embedding"]})
         return InferResponse({name: outputs[name] for name in request.outputs})
+
+    def _shape_error(self, request: InferRequest) -> InputShapeError | None:
+        shape = (3, self.card.image_size, self.card.image_size)
+        if request.item_shape in ((), shape):
+            return None
+        message = f"unexpected shape for input '{request.input_name}': expected {shape}, got {request.item_shape}"
+        return InputShapeError(message, model=request.model, code="INVALID_ARGUMENT", request_id=request.request_id)
 
     def _vector(self, item: bytes) -> NDArray[np.float32]:
         seed = int.from_bytes(hashlib.sha256(item).digest()[:8], "little")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tuwen import Client, InvalidItemsError
+from tuwen import Client, EmbeddingSpaceError, InvalidItemsError
 from tuwen_build.samples import PHOTOGRAPHS, awkward_images, sample
 from tuwen_build.server import EmbeddedServer
 
@@ -110,6 +111,13 @@ def test_the_client_refuses_the_images_that_the_server_refuses(client: Client, p
             clip.embed_images(images)
         refusals.append(caught.value.failures)
     assert refusals[0] == refusals[1]
+
+
+def test_pixels_of_another_size_than_the_servers_are_of_another_space(pixels: Client) -> None:
+    card = pixels.model_card()
+    pixels._card = replace(card, image_size=2 * card.image_size)  # as of another server behind the same name
+    with pytest.raises(EmbeddingSpaceError, match="another image size"):
+        pixels.embed_images([sample(PHOTOGRAPHS[0])])
 
 
 def test_a_profile_counts_items_and_requests_and_has_every_part(client: Client, pixels: Client) -> None:

@@ -83,6 +83,28 @@ def test_an_answer_of_another_server_than_the_card_is_refused(make: Make, prepro
             assert (caught.value.expected, caught.value.found) == ("0" * 32, "f" * 32)
 
 
+class TwoImageSizes(TwoServers):
+    """Two servers behind one name whose models take images of different sizes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.card = replace(self.card, image_size=336)
+
+
+def test_a_server_with_another_image_size_is_of_another_space(make: Make) -> None:
+    with make(TwoImageSizes(), preprocess="client") as clip:
+        for call in (
+            lambda: clip.embed_images([IMAGE]),
+            lambda: clip.embed_images([IMAGE] * 30),
+            lambda: clip.try_embed_images([IMAGE]),
+            lambda: list(clip.stream_images([IMAGE] * 30)),
+            lambda: clip.profile(images=[IMAGE]),
+        ):
+            with pytest.raises(EmbeddingSpaceError, match="a server with another image size .* than 0{32}") as caught:
+                call()
+            assert (caught.value.expected, caught.value.found) == ("0" * 32, "")
+
+
 def test_an_upgrade_in_the_middle_of_a_stream_ends_it(make: Make) -> None:
     fake = FakeTransport()
     with make(fake) as clip, pytest.raises(EmbeddingSpaceError):  # noqa: PT012 - the loop is what raises

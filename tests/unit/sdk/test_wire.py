@@ -20,6 +20,7 @@ from tuwen import (
     ServerStoppingError,
     ServerUnavailableError,
 )
+from tuwen._errors import InputShapeError
 from tuwen._grpc import decode_response, encode_request, server_error
 from tuwen._requests import EmbeddingBatch, InferRequest, InferResponse, parse
 from tuwen.testing import FakeTransport
@@ -96,7 +97,12 @@ def test_an_answer_of_another_shape_is_an_error_not_a_guess(outputs: dict[str, o
         ("RESOURCE_EXHAUSTED", "quota", OverloadedError),
         ("UNAUTHENTICATED", "token", AccessDeniedError),
         ("PERMISSION_DENIED", "token", AccessDeniedError),
-        ("INVALID_ARGUMENT", "unexpected shape", InferenceError),
+        (
+            "INVALID_ARGUMENT",
+            "[request id: 1] unexpected shape for input 'pixel_values' for model 'x'",
+            InputShapeError,
+        ),
+        ("INVALID_ARGUMENT", "unexpected datatype", InferenceError),
         ("INTERNAL", "in ensemble 'x', Stub process 'y_0_0' is not healthy.", ServerUnavailableError),
         ("INTERNAL", "Failed to increase the shared memory pool size for key 'x' to 8388608 bytes.", OverloadedError),
         ("INTERNAL", "in ensemble 'x', ValueError: y", InferenceError),
