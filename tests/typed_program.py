@@ -19,6 +19,7 @@ from tuwen import (
     AsyncClient,
     Classification,
     Client,
+    EmbeddedItem,
     EmbeddingTable,
     HttpFetcher,
     ImageInput,
@@ -28,6 +29,7 @@ from tuwen import (
     ModelCard,
     ModelStatistics,
     Profile,
+    RefusedItem,
     RetryPolicy,
     ServerError,
     Similarity,
@@ -87,6 +89,12 @@ def synchronous(folder: Path) -> None:
             assert_type(outcome.ok, bool)
             assert_type(outcome.embedding, Vectors | None)
             assert_type(outcome.error, ItemFailure | None)
+            if outcome.ok:
+                assert_type(outcome, EmbeddedItem)
+                assert_type(outcome.embedding, Vectors)
+            else:
+                assert_type(outcome, RefusedItem)
+                assert_type(outcome.error, ItemFailure)
 
         stream = clip.stream_images(((number, image) for number, image in enumerate(images(folder))), window=8)
         assert_type(stream, Generator[ItemOutcome, None, None])

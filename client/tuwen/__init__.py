@@ -43,7 +43,7 @@ from tuwen._requests import TextTruncatedWarning
 from tuwen._retries import RetryPolicy
 from tuwen._scores import Similarity
 from tuwen._statistics import ModelStatistics, Statistics
-from tuwen._streams import ItemOutcome
+from tuwen._streams import EmbeddedItem, ItemOutcome, KeyedImage, KeyedText, RefusedItem
 from tuwen._tables import EmbeddingTable
 from tuwen._zero_shot import Classification, Templates
 
@@ -59,6 +59,7 @@ __all__ = [
     "Client",
     "ClientClosedError",
     "DeadlineExceededError",
+    "EmbeddedItem",
     "EmbeddingSpaceError",
     "EmbeddingTable",
     "EventLoopError",
@@ -70,12 +71,15 @@ __all__ = [
     "InvalidItemsError",
     "ItemFailure",
     "ItemOutcome",
+    "KeyedImage",
+    "KeyedText",
     "MissingExtraError",
     "ModelCard",
     "ModelNotFoundError",
     "ModelStatistics",
     "OverloadedError",
     "Profile",
+    "RefusedItem",
     "RetryPolicy",
     "ServeError",
     "ServerError",

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 __all__ = ["Similarity", "similarity"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Similarity:
-    """How well n images and m texts fit; every array is float32 (n, m).
+    """How well n images and m texts fit; every array is float32 (n, m). Compared by identity, as it holds arrays.
 
     Attributes:
         cosine: the cosine of the two embeddings, from -1 to 1. Comparable between calls; what an index stores

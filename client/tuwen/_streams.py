@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Container, Hashable, Iterator
-from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,36 +17,67 @@ from tuwen._pace import Pace
 from tuwen._requests import EmbeddingBatch, Parsed, batch_of
 from tuwen._routes import Kind, Route
 
-__all__ = ["Chunk", "Chunker", "ItemOutcome", "Keyed", "KeyedImage", "KeyedText", "key_of", "outcome"]
+__all__ = [
+    "Chunk",
+    "Chunker",
+    "EmbeddedItem",
+    "ItemOutcome",
+    "KeyedImage",
+    "KeyedText",
+    "RefusedItem",
+    "key_of",
+    "outcome",
+]
 
-Keyed: TypeAlias = tuple[Hashable, Any]
-"""An item with the key that its outcome carries."""
 KeyedImage: TypeAlias = tuple[Hashable, ImageInput]
+"""An image with the key that its outcome carries."""
 KeyedText: TypeAlias = tuple[Hashable, str]
+"""A text with the key that its outcome carries."""
 
 
-@dataclass(frozen=True)
-class ItemOutcome:
-    """What became of one item of a call or stream.
+@dataclass(frozen=True, eq=False)
+class EmbeddedItem:
+    """The outcome of an item that was embedded. Compared by identity, as it holds an array.
 
     Attributes:
         index: its position in the call or stream, from 0, skipped items counted.
         key: the one it came with; else the item itself if it is a path or a text; else its index.
-        embedding: float32 (D,), a unit vector; None for an item that was refused.
-        error: why it was refused; None for a good one.
+        embedding: float32 (D,), a unit vector that cannot be written to.
         truncated: a text that was cut to the model's context length.
+        error: None.
+        ok: True.
     """
 
     index: int
     key: Hashable
-    embedding: NDArray[np.float32] | None
-    error: ItemFailure | None
+    embedding: NDArray[np.float32]
     truncated: bool = False
+    error: None = field(default=None, init=False)
+    ok: Literal[True] = field(default=True, init=False)
 
-    @property
-    def ok(self) -> bool:
-        """Whether there is an embedding."""
-        return self.embedding is not None
+
+@dataclass(frozen=True, eq=False)
+class RefusedItem:
+    """The outcome of an item that was refused. Compared by identity, as `EmbeddedItem`.
+
+    Attributes:
+        index, key: as those of `EmbeddedItem`.
+        error: why it was refused.
+        truncated: a text that was cut to the model's context length.
+        embedding: None.
+        ok: False.
+    """
+
+    index: int
+    key: Hashable
+    error: ItemFailure
+    truncated: bool = False
+    embedding: None = field(default=None, init=False)
+    ok: Literal[False] = field(default=False, init=False)
+
+
+ItemOutcome: TypeAlias = EmbeddedItem | RefusedItem
+"""What became of one item of a call or stream. ``ok`` tells the two apart, for type checkers as well."""
 
 
 @dataclass(frozen=True)
@@ -120,8 +151,10 @@ class Chunker:
 
 def outcome(index: int, key: Hashable, parsed: Parsed) -> ItemOutcome:
     """What became of one item of a batch."""
-    error = parsed.failures.get(index)
-    return ItemOutcome(index, key, None if error else parsed.embeddings[index], error, index in parsed.truncated)
+    truncated = index in parsed.truncated
+    if error := parsed.failures.get(index):
+        return RefusedItem(index, key, error, truncated)
+    return EmbeddedItem(index, key, parsed.embeddings[index], truncated)
 
 
 def key_of(item: Any, index: int) -> Hashable:
@@ -129,7 +162,7 @@ def key_of(item: Any, index: int) -> Hashable:
     return cast("Hashable", item) if isinstance(item, (str, os.PathLike)) else index
 
 
-def _keyed(item: Any, index: int) -> Keyed:
+def _keyed(item: Any, index: int) -> tuple[Hashable, Any]:
     if isinstance(item, tuple):
         if len(item) != 2:
             raise InvalidArgumentError(f"item {index}: a tuple in a stream is (key, item), not of {len(item)}")

@@ -61,9 +61,9 @@ OWN_TEMPLATES: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Classification:
-    """What n images show, among m labels.
+    """What n images show, among m labels. Compared by identity, as `Similarity`.
 
     Attributes:
         labels: the m labels, as they were passed.

@@ -132,8 +132,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-if __name__ == "__main__":
+def _run() -> None:
     try:
         main()
     except TuwenError as error:
         sys.exit(f"tuwen.ray_data: {error}")
+
+
+if __name__ == "__main__":
+    _run()

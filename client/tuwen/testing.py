@@ -50,7 +50,7 @@ class FakeTransport:
         fail_times: int | None = None,
     ) -> None:
         self.requests: list[InferRequest] = []
-        self.card = ModelCard(
+        self.card: ModelCard = ModelCard(
             family="fake",
             checkpoint="fake",
             fingerprint=fingerprint,
@@ -149,7 +149,7 @@ class AsyncFakeTransport:
     """
 
     def __init__(self, fake: FakeTransport | None = None) -> None:
-        self.fake = fake or FakeTransport()
+        self.fake: FakeTransport = fake or FakeTransport()
 
     async def infer(self, request: InferRequest, timeout: float) -> InferResponse:
         """See `AsyncTransport.infer`."""

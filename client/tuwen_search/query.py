@@ -61,9 +61,9 @@ class Query:
         return ((self.text,) if self.text.strip() else ()) + tuple(self.without)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
-    """One thing that is looked for, or not wanted.
+    """One thing that is looked for, or not wanted. Compared by identity, as it holds an array.
 
     Attributes:
         name: the text, or ``picture``; unique within its query. A text that equals an earlier name gets a prefix, such

@@ -24,7 +24,7 @@ from tuwen._cli._options import (
 )
 from tuwen._errors import InvalidArgumentError, ItemFailure
 from tuwen._folders import IMAGE_SUFFIXES, image_files, listed_kinds
-from tuwen._streams import ItemOutcome
+from tuwen._streams import RefusedItem
 from tuwen._table_files import check_key, check_suffix
 from tuwen._table_writer import TableWriter
 from tuwen.text_files import numbered_lines
@@ -76,7 +76,7 @@ def embed(
             check_suffix(output)
         except InvalidArgumentError as error:
             raise typer.BadParameter(str(error)) from error
-    unreadable: list[ItemOutcome] = []
+    unreadable: list[RefusedItem] = []
     keys = _image_files(images, unreadable, show_ignored=show_ignored) if images else _texts(text, texts_from)
     if output is None and unreadable:
         raise InvalidArgumentError(f"{unreadable[0].key}: {unreadable[0].error and unreadable[0].error.message}")
@@ -87,7 +87,7 @@ def embed(
             items = [{"key": key, "embedding": vector.tolist()} for key, vector in zip(keys, vectors, strict=True)]
             print_json({"fingerprint": card.fingerprint, "dimension": card.embedding_dimension, "items": items})
             return
-        refused: list[ItemOutcome] = []
+        refused: list[RefusedItem] = []
         cut = 0
         with TableWriter(output, card.fingerprint, card.embedding_dimension) as table, _interruptible() as interrupted:
             wanted = [key for key in dict.fromkeys(keys) if key not in table.done and _fits(output, key, unreadable)]
@@ -106,12 +106,12 @@ def embed(
     _report(output, len(wanted) - len(refused), known, [*unreadable, *refused], as_json=as_json)
 
 
-def _fits(output: Path, key: str, refused: list[ItemOutcome]) -> bool:
+def _fits(output: Path, key: str, refused: list[RefusedItem]) -> bool:
     """Return whether the output can hold a key; if not, add the item to the refused ones."""
     try:
         check_key(output, key)
     except InvalidArgumentError as error:
-        refused.append(ItemOutcome(-1, key, None, ItemFailure(-1, "not_utf8", str(error))))
+        refused.append(RefusedItem(-1, key, ItemFailure(-1, "not_utf8", str(error))))
         return False
     return True
 
@@ -134,7 +134,7 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _report(output: Path, written: int, known: int, refused: list[ItemOutcome], *, as_json: bool) -> None:
+def _report(output: Path, written: int, known: int, refused: list[RefusedItem], *, as_json: bool) -> None:
     listing = output.with_name(output.name + ".refused.jsonl")
     listing.unlink(missing_ok=True)
     if refused:
@@ -153,7 +153,7 @@ def _report(output: Path, written: int, known: int, refused: list[ItemOutcome], 
         raise typer.Exit(1)
 
 
-def _described(item: ItemOutcome) -> dict[str, object]:
+def _described(item: RefusedItem) -> dict[str, object]:
     error = item.error
     return {"key": item.key, "reason": error and error.reason, "message": error and error.message}
 
@@ -164,7 +164,7 @@ def _texts(given: list[str] | None, file: Path | None) -> list[str]:
     return [line for _, line in numbered_lines(sys.stdin.buffer if str(file) == "-" else file) if line]
 
 
-def _image_files(paths: list[Path], unreadable: list[ItemOutcome], *, show_ignored: bool) -> list[str]:
+def _image_files(paths: list[Path], unreadable: list[RefusedItem], *, show_ignored: bool) -> list[str]:
     """Return the given files, and in place of a folder the images in it, in a stable order.
 
     Files and subfolders that cannot be looked at are added to `unreadable`. The others that a folder holds are counted
@@ -180,7 +180,7 @@ def _image_files(paths: list[Path], unreadable: list[ItemOutcome], *, show_ignor
 
     def refuse(path: Path, error: OSError) -> None:
         message = f"cannot read it: {error.strerror or error}"
-        unreadable.append(ItemOutcome(-1, str(path), None, ItemFailure(-1, "unreadable", message)))
+        unreadable.append(RefusedItem(-1, str(path), ItemFailure(-1, "unreadable", message)))
 
     for path in paths:
         if path.is_dir():
