@@ -94,7 +94,7 @@ lint: .venv/.dev ## Check style and types.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/basedpyright --pythonpath $(BIN)/python --verifytypes tuwen --ignoreexternal
+	PYTHONPATH=client $(BIN)/basedpyright --pythonpath $(BIN)/python --verifytypes tuwen --ignoreexternal
 
 install: .venv/.dev ## Create .venv with everything that development needs.
 

@@ -6,8 +6,11 @@ On the server these are service tests: `make check` runs the fakes only.
 from __future__ import annotations
 
 import io
+import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +24,14 @@ from tuwen import (
     Client,
     ClientClosedError,
     DeadlineExceededError,
+    EmbeddedItem,
+    EmbeddingSpaceError,
     InvalidItemsError,
+    ItemOutcome,
+    RefusedItem,
     TextTruncatedWarning,
 )
+from tuwen._routes import Routes
 from tuwen.testing import AsyncFakeTransport, FakeTransport
 from tuwen_build.samples import PHOTOGRAPHS, sample
 
@@ -213,3 +221,63 @@ def test_one_client_serves_many_threads(clip: Client) -> None:
         thread.join()
     assert len(worst) == 80
     assert max(worst) < 1e-5
+
+
+def test_a_long_timeout_is_no_error(clip: Client) -> None:
+    assert len(clip.embed_texts(["猫"], timeout=sys.maxsize)) == 1
+
+
+def test_one_lazily_opened_picture_may_be_there_twice(clip: Client) -> None:
+    with Image.open(PHOTOS[0]) as picture, Image.open(PHOTOS[0]) as again:
+        vectors = clip.embed_images([picture, picture] * 8)
+        [expected] = clip.embed_images([again])
+    np.testing.assert_allclose(vectors, np.broadcast_to(expected, vectors.shape), atol=1e-5)
+
+
+def test_a_stream_gives_what_was_sent_before_its_source_raised(clip: Client) -> None:
+    def source() -> Iterator[str]:
+        for number in range(60):
+            yield f"第{number}张"
+        raise LookupError("the source is broken")
+
+    keys = []
+    with pytest.raises(LookupError, match="the source is broken"):  # noqa: PT012 - the loop is what raises
+        for item in clip.stream_texts(source()):
+            keys.append(item.key)
+    assert keys == [f"第{number}张" for number in range(60)]
+
+
+def test_an_outcome_has_an_embedding_or_an_error(clip: Client) -> None:
+    good, bad = clip.try_embed_images([PHOTOS[0], b""])
+    assert isinstance(good, EmbeddedItem)
+    assert (good.ok, good.error, good.embedding.dtype) == (True, None, np.float32)
+    assert isinstance(bad, RefusedItem)
+    assert (bad.ok, bad.embedding, bad.error.reason) == (False, None, "empty")
+    assert isinstance(good, ItemOutcome)
+    assert isinstance(bad, ItemOutcome)
+    assert good != clip.try_embed_images([PHOTOS[0]])[0]  # by identity, and no error of an array
+
+
+def test_scores_are_compared_by_identity(clip: Client) -> None:
+    first, second = (clip.classify(PHOTOS[:1], ["猫", "狗"], templates="none") for _ in range(2))
+    assert first != second
+    assert first.scores != second.scores
+    assert first == first  # noqa: PLR0124 - what is tested
+
+
+def test_a_large_file_is_refused_by_its_size(clip: Client, tmp_path: Path) -> None:
+    with (tmp_path / "large.tiff").open("wb") as file:
+        file.truncate((1 << 31) + 1)
+    large, good = clip.try_embed_images([tmp_path / "large.tiff", PHOTOS[0]])
+    assert large.error is not None
+    assert large.error.reason == "too_many_bytes"
+    assert good.ok
+
+
+def test_pixels_of_another_size_than_the_servers_are_of_another_space(clip: Client) -> None:
+    card = clip.model_card()
+    other = replace(card, image_size=2 * card.image_size)  # as of another server behind the same name
+    inner = getattr(clip, "_client", clip)
+    inner._card, inner._routes = other, Routes("client")
+    with pytest.raises(EmbeddingSpaceError, match="another image size"):
+        clip.embed_images([PHOTOS[0]])
