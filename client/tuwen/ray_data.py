@@ -25,13 +25,15 @@ __all__ = ["Embedder", "main"]
 
 _TIMEOUT = 300.0
 _MISSING = "missing"
+_COLUMNS = ("embedding", "error", "fingerprint")
 
 
 class Embedder:
     """Embeds one column of each batch; an actor of Ray has one, with a connection of its own.
 
     A batch gets three columns: ``embedding``, float32 (D,), null for what was refused; ``error``, the reason, null for
-    what was good; ``fingerprint`` of the embedding space. The column of images is dropped, texts stay.
+    what was good; ``fingerprint`` of the embedding space. The column of images is dropped, texts stay. Columns of these
+    names that the batch has already, such as those of an earlier run, are replaced.
 
     Args:
         url: of the service.
@@ -68,7 +70,8 @@ class Embedder:
         for outcome in stream:
             row = int(str(outcome.key))
             vectors[row], errors[row] = outcome.embedding, outcome.error.reason if outcome.error else None
-        kept = table.drop_columns([self._column]) if self._kind == "image" else table
+        replaced = {*_COLUMNS, self._column} if self._kind == "image" else set(_COLUMNS)
+        kept = table.drop_columns([name for name in table.column_names if name in replaced])
         # not lists of a fixed size: Arrow 25 writes those with nulls to Parquet, and cannot read them again
         embeddings = arrow.array(vectors, arrow.list_(arrow.float32()))
         names = arrow.array([self._fingerprint] * table.num_rows, arrow.string())
