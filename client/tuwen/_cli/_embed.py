@@ -154,8 +154,7 @@ def _report(output: Path, written: int, known: int, refused: list[RefusedItem], 
 
 
 def _described(item: RefusedItem) -> dict[str, object]:
-    error = item.error
-    return {"key": item.key, "reason": error and error.reason, "message": error and error.message}
+    return {"key": item.key, "reason": item.error.reason, "message": item.error.message}
 
 
 def _texts(given: list[str] | None, file: Path | None) -> list[str]:
