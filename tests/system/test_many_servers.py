@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,17 +15,26 @@ import pytest
 from tests.support.blocking import Blocking
 from tests.support.command import TUWEN, wait_until
 from tests.support.name_server import NameServer
-from tuwen import AsyncClient, Client
+from tests.support.repositories import Built
+from tuwen import AsyncClient, Client, EmbeddingSpaceError
+from tuwen_build.options import BuildOptions
 from tuwen_build.server import ServerOptions
 
 HOSTS = ["127.0.0.1", "127.0.0.2"]
+IMAGES = [np.full((40, 30, 3), shade, dtype=np.uint8) for shade in (0, 90, 250)]
+TEXTS = ["一只猫", "一只狗"]
 
 
 class Fleet:
-    """A `tuwen serve` on each host, all on one port; a context manager."""
+    """A `tuwen serve` on each host, all on one port; a context manager.
 
-    def __init__(self, repository: Path) -> None:
-        self._repository = repository
+    Args:
+        repository: that all hosts serve.
+        others: by host, the repositories of hosts that serve another one.
+    """
+
+    def __init__(self, repository: Path, others: Mapping[str, Path] | None = None) -> None:
+        self._repositories = dict.fromkeys(HOSTS, repository) | dict(others or {})
         self.port = ServerOptions.on_free_ports().with_ports_resolved().grpc_port
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -49,7 +58,7 @@ class Fleet:
     def start(self, host: str) -> None:
         """Start the server of a host; also again, after it has ended."""
         ports = replace(ServerOptions.on_free_ports(), host=host).with_ports_resolved()
-        command = [TUWEN, "serve", str(self._repository), "--host", host, "--grpc-port", str(self.port)]
+        command = [TUWEN, "serve", str(self._repositories[host]), "--host", host, "--grpc-port", str(self.port)]
         command += ["--http-port", str(ports.http_port), "--metrics-port", str(ports.metrics_port)]
         self.processes[host] = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -133,3 +142,40 @@ def test_calls_spread_and_none_fails_while_a_server_is_drained(fleet: Fleet, nam
     assert callers.failures == []
     assert sum(shares) >= 400
     assert min(shares) > 0.3 * sum(shares)
+
+
+def test_vectors_of_two_spaces_behind_one_name_are_right_or_refused(
+    repository: Path, minimal_checkpoint: Path, built: Built, names: NameServer
+) -> None:
+    """The two servers differ in the weights, the dimension and the size of images."""
+    other = built.of(minimal_checkpoint, "minimal-repository", BuildOptions())
+    right, refused, wrong = 0, 0, []
+    with Fleet(repository, {HOSTS[1]: other}) as fleet:
+        expected = {}
+        for host in HOSTS:
+            with Client(f"{host}:{fleet.port}") as clip:
+                expected[clip.model_card().fingerprint] = (clip.embed_images(IMAGES), clip.embed_texts(TEXTS))
+        target = names.target("clip.search.svc", fleet.port)
+        for number in range(200):
+            mode = "client" if number % 2 else "server"
+            with (
+                Client(target, preprocess=mode, remembered_texts=0)
+                if number % 4 < 2
+                else Blocking(lambda mode=mode: AsyncClient(target, preprocess=mode, remembered_texts=0))
+            ) as clip:
+                fingerprint = clip.model_card().fingerprint
+                calls = (clip.embed_images, IMAGES, 0), (clip.embed_texts, TEXTS, 1)
+                for call, items, which in calls * 3:
+                    try:
+                        found = call(items)
+                    except EmbeddingSpaceError:
+                        refused += 1
+                        continue
+                    vectors = expected[fingerprint][which]
+                    if found.shape == vectors.shape and np.abs(found - vectors).max() < 1e-4:
+                        right += 1
+                    else:
+                        wrong.append((number, mode))
+    assert wrong == []
+    assert right + refused == 1200
+    assert min(right, refused) >= 100
