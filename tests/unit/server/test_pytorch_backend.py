@@ -143,6 +143,25 @@ def test_each_request_of_a_failing_batch_has_an_error_object_of_its_own(backend:
     assert {(error.message == errors[0].message, error.code) for error in errors} == {(True, "internal")}
 
 
+def test_requests_of_a_failing_batch_are_computed_alone(
+    backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other callers whose requests Triton put into the same batch get their rows."""
+    monkeypatch.setattr(backend.pb_utils, "TritonError", TritonError)
+    model = load(backend, tmp_path)
+    run = model._run
+
+    def fail_on_two(inputs: list[Any]) -> Any:
+        if (inputs[0] == 2).any():
+            raise RuntimeError("out of memory")
+        return run(inputs)
+
+    model._run = fail_on_two
+    first, failed, last = model.execute([request(1, 1.0), request(2, 2.0), request(1, 3.0)])
+    assert [first.outputs[0][1].tolist(), last.outputs[0][1].tolist()] == [[[3.0]], [[9.0]]]
+    assert (failed.error.message, failed.error.code) == ("out of memory", "internal")
+
+
 def test_intra_op_threads(backend: ModuleType, tmp_path: Path) -> None:
     load(backend, tmp_path, INTRA_OP_THREAD_COUNT="1")
     assert torch.get_num_threads() == 1

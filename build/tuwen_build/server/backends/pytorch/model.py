@@ -57,12 +57,12 @@ class TritonPythonModel:
         ]
         try:
             embeddings = self._embeddings([np.concatenate(tensors) for tensors in zip(*batches)])
-        except Exception as error:  # it concerns the batch, so every request in the batch that needs computing fails
+        except Exception as error:
+            if len(requests) > 1:  # alone, a request fails only by its own fault, and needs less memory
+                return [answer for request in requests for answer in self._answers([request])]
             pb_utils.Logger.log_error(str(error))
             # The last line of TorchScript's traceback says what is wrong; the other lines hold paths of this machine.
-            message = str(error).strip().rpartition("\n")[2]
-            known = [self._cache.find(batch) if self._cache else None for batch in batches]
-            return [_failure(message) if rows is None else self._response(rows) for rows in known]
+            return [_failure(str(error).strip().rpartition("\n")[2])]
         ends = np.cumsum([len(batch[0]) for batch in batches])[:-1]
         return [self._response(rows) for rows in np.split(embeddings, ends)]
 

@@ -27,7 +27,7 @@ class RowCache:
 
     Args:
         size: memory for the entries, in bytes. The entries that were unused for longest make room for new ones.
-        count: called for each batch with the number of rows that need no computing and of rows that do.
+        count: called for each answered batch with the number of rows that need no computing and of rows that do.
     """
 
     def __init__(self, size: int, count: Callable[[int, int], None]) -> None:
@@ -53,19 +53,13 @@ class RowCache:
         for index, key in enumerate(keys):
             if key not in found:
                 missing.setdefault(key, index)
-        self._count(len(keys) - len(missing), sum(isinstance(key, tuple) for key in missing))
         if missing:
             indices = list(missing.values())
             for key, row in zip(missing, compute([array[indices] for array in inputs]), strict=True):
                 found[key] = row
                 self._keep(key, row)
+        self._count(len(keys) - len(missing), sum(isinstance(key, tuple) for key in missing))
         return np.stack([found[key] for key in keys])
-
-    def find(self, inputs: Sequence[Array]) -> Array | None:
-        """Return the rows of a batch as `rows` does if all of them are known, else None. Counts nothing."""
-        found = [self._recall(key) for key in _keys(inputs)]
-        known = [row for row in found if row is not None]
-        return np.stack(known) if known and len(known) == len(found) else None
 
     def _recall(self, key: _Key) -> Array | None:
         row = self._entries.get(key)
