@@ -57,7 +57,7 @@ coverage: .venv/.dev ## Run the tests of `make test` and print the branch covera
 	rm -rf .cache/tests/coverage
 	$(PYTEST) $(PARALLEL) -m "not system" --artefacts .cache/tests/coverage $(PACKAGES) --cov-report term $(FAST) tests/service
 
-test-faults: .venv/.dev ## Run every attack on a real server in full: about fifteen minutes.
+test-faults: .venv/.dev ## Run every attack on a real server in full: about twenty minutes.
 	$(BIN)/python -m tests.faults
 
 # Inputs that are worth keeping are added to tests/faults/corpus.

@@ -1,8 +1,9 @@
 """``make test-faults``: every attack on a server of a small model, in full, and a table of what happened.
 
-    python -m tests.faults [--items 100000] [--requests 5000] [--connections 2000] [--storm 60] [--soak 120] [--seed 0]
+    python -m tests.faults [--items 100000] [--requests 5000] [--connections 2000] [--mixed 20000]
+        [--storm 60] [--soak 120] [--seed 0]
 
-Takes about fifteen minutes on two cores. The table goes to .cache/faults; the exit code is 1 if anything went wrong.
+Takes about twenty minutes on two cores. The table goes to .cache/faults; the exit code is 1 if anything went wrong.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tests.faults._outcome import Outcome, table
 from tests.faults.breakdowns import attack_by_replacing, attack_from_beneath
 from tests.faults.endurance import soak, storm
 from tests.faults.items import attack_with_items
+from tests.faults.mixed import attack_with_mixed_requests
 from tests.faults.wire import attack_ports, attack_with_requests
 from tuwen_build.repository import build_repository
 from tuwen_build.seeded import write_seeded_checkpoint
@@ -34,6 +36,9 @@ def main() -> int:
     )
     parser.add_argument("--requests", type=int, default=5_000)
     parser.add_argument("--connections", type=int, default=2_000)
+    parser.add_argument(
+        "--mixed", type=int, default=20_000, help="mixed requests, 1 %% of which are made to fail (default: 20000)"
+    )
     parser.add_argument("--storm", type=float, default=60, help="seconds of more than the server can do")
     parser.add_argument("--soak", type=float, default=120, help="seconds in which nothing may grow; 3600 is an hour")
     parser.add_argument("--seed", type=int, default=0)
@@ -59,6 +64,7 @@ def _attacks(folder: Path, options: argparse.Namespace, say: Callable[[str], Non
     repository, other = (_built(folder / str(seed), seed) for seed in (0, 1))
     yield from attack_from_beneath(repository, times=1, say=say)
     yield from attack_by_replacing(repository, other, folder, say=say)
+    yield from attack_with_mixed_requests(repository, folder, requests=options.mixed, seed=options.seed, say=say)
     with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
         yield from attack_with_items(
             server, repository, hostile=options.items, good=options.items // 5, seed=options.seed, say=say

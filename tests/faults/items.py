@@ -31,7 +31,7 @@ from tuwen import Client, ItemOutcome
 from tuwen_build.server import EmbeddedServer
 from tuwen_build.staged import staged_module
 
-__all__ = ["attack_with_items"]
+__all__ = ["Oracle", "attack_with_items"]
 
 Kind = Literal["image", "text"]
 Expected = NDArray[np.float32] | str
@@ -50,7 +50,7 @@ class _Item:
     value: Any
 
 
-class _Oracle:
+class Oracle:
     """What the repository's own parts make of an item, without Triton."""
 
     def __init__(self, repository: Path) -> None:
@@ -66,8 +66,16 @@ class _Oracle:
             )
         self._pool = ThreadPoolExecutor(2)
 
+    def inputs(self, kind: Kind, values: Sequence[Any]) -> list[Any]:
+        """Return what the encoder gets for each item, or the reason of its refusal.
+
+        For an image: uint8 (3, S, S). For a text: the token ids and the mask, int64 (1, L) each.
+        """
+        return list(self._pool.map(self._pixels if kind == "image" else self._ids, values))
+
     def expected(self, kind: Kind, values: Sequence[Any]) -> list[Expected]:
-        inputs = list(self._pool.map(self._pixels if kind == "image" else self._ids, values))
+        """Return the unit vector of each item, or the reason of its refusal."""
+        inputs = self.inputs(kind, values)
         good = [index for index, found in enumerate(inputs) if not isinstance(found, str)]
         result: list[Expected] = [found if isinstance(found, str) else "" for found in inputs]
         for start in range(0, len(good), 32):
@@ -114,7 +122,7 @@ def attack_with_items(
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Outcome]:
     """Six of ten are images, the others texts."""
-    oracle, outcomes = _Oracle(repository), []
+    oracle, outcomes = Oracle(repository), []
     for kind, families in (("image", HOSTILE_IMAGES), ("text", HOSTILE_TEXTS)):
         share, memory = 0.6 if kind == "image" else 0.4, _Memory(server)
         rows = _attack(kind, families, server, oracle, memory, round(hostile * share), round(good * share), seed, say)
@@ -143,7 +151,7 @@ def _attack(
     kind: Kind,
     families: Mapping[str, tuple[int, Callable[[random.Random], Any]]],
     server: EmbeddedServer,
-    oracle: _Oracle,
+    oracle: Oracle,
     memory: _Memory,
     hostile: int,
     good: int,

@@ -13,6 +13,7 @@ from tests.faults._outcome import Outcome, table
 from tests.faults.breakdowns import BREAKDOWNS, attack_by_replacing, attack_from_beneath
 from tests.faults.endurance import soak, storm
 from tests.faults.items import attack_with_items
+from tests.faults.mixed import attack_with_mixed_requests
 from tests.faults.wire import attack_ports, attack_with_requests
 from tests.support.repositories import Built
 from tests.support.servers import RecordedServer
@@ -41,6 +42,13 @@ def test_hostile_items_do_not_harm_good_ones(attacked: EmbeddedServer, repositor
 
 def test_malformed_requests_are_refused(attacked: EmbeddedServer) -> None:
     check(attack_with_requests(attacked, times=390, seed=1))
+
+
+def test_failing_requests_harm_no_others(repository: Path, tmp_path: Path) -> None:
+    """Requests with induced failures run into the same batches as good ones."""
+    outcomes = attack_with_mixed_requests(repository, tmp_path, requests=2_000, seed=1, serve=RecordedServer)
+    check(outcomes)
+    assert any(outcome.tried.endswith("encoder error") for outcome in outcomes)
 
 
 def test_neither_a_storm_nor_a_soak_makes_the_server_grow(attacked: EmbeddedServer) -> None:
