@@ -13,6 +13,7 @@ from tuwen_loadtest.bench._priority import measure_beside_jobs
 from tuwen_loadtest.bench._rounds import Ours, Plan, compare, curves
 from tuwen_loadtest.bench._service import service
 from tuwen_loadtest.bench._waits import measure_waits
+from tuwen_loadtest.bench.interactive import measure_interactive
 
 pytestmark = pytest.mark.alone
 
@@ -84,6 +85,22 @@ def test_a_caller_is_measured_beside_jobs_of_either_priority(repository: Path, m
     found = measure_beside_jobs(repository, 2)
     assert set(found) == {"interactive", "bulk"}
     assert all(seconds > 0 for seconds in found.values())
+
+
+def test_bursts_and_a_person_beside_streams_are_measured(repository: Path) -> None:
+    bursts, beside = measure_interactive(repository, 0.1, sizes=(2, 8))
+    assert [(burst.kind, burst.calls) for burst in bursts] == [
+        ("texts", 2),
+        ("texts", 8),
+        ("images", 2),
+        ("images", 8),
+    ]
+    for burst in bursts:
+        assert set(burst.latencies) == {"SDK", "plain requests", "`dynamic_batching { }`"}
+        assert all(len(latencies) >= 3 * burst.calls for latencies in burst.latencies.values())
+    pairs = [(one.kind, one.stream) for one in beside]
+    assert pairs == [("texts", "texts"), ("images", "texts"), ("texts", "images"), ("images", "images")]
+    assert all(one.alone > 0 and one.beside > 0 for one in beside)
 
 
 def test_a_loop_that_cannot_start_says_why(work_file: Path, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from tuwen_loadtest.bench._results import KINDS, Results, machine
 from tuwen_loadtest.bench._rounds import Ours, Plan, compare, curves
 from tuwen_loadtest.bench._service import service
 from tuwen_loadtest.bench._waits import measure_waits
+from tuwen_loadtest.bench.interactive import measure_interactive
 
 __all__ = ["main"]
 
@@ -122,7 +123,21 @@ def _measure(checkpoint: Path, repositories: Mapping[str, Path], work: Work, pla
     _console.print("one caller alone, and beside jobs")
     tiny = _build_tiny(checkpoint.with_name("tiny"))
     waits, beside_jobs = measure_waits(tiny, _CALLS), measure_beside_jobs(tiny, _CALLS)
-    return Results(machine(plan.threads), found, starts, rounds, cosines, peers, decoding, waits, beside_jobs)
+    _console.print("bursts, and a person beside a bulk stream")
+    bursts, beside_streams = measure_interactive(list(repositories.values())[-1], plan.seconds)
+    return Results(
+        machine(plan.threads),
+        found,
+        starts,
+        rounds,
+        cosines,
+        peers,
+        decoding,
+        waits,
+        beside_jobs,
+        bursts,
+        beside_streams,
+    )
 
 
 def _build_tiny(folder: Path) -> Path:

@@ -11,6 +11,7 @@ from tuwen_loadtest.bench._plots import plot_cost, plot_load, plot_throughput
 from tuwen_loadtest.bench._priority import JOBS
 from tuwen_loadtest.bench._results import KINDS, PADDED, Results, pooled
 from tuwen_loadtest.bench._waits import WAIT
+from tuwen_loadtest.bench.interactive import interactive_lines
 
 __all__ = ["write_report"]
 
@@ -60,6 +61,8 @@ def _lines(model: str, results: Results) -> Iterator[str]:
             for name, waits in results.waits.items()
         ],
     )
+    if results.bursts or results.beside_streams:
+        yield from interactive_lines(results.bursts, results.beside_streams)
     beside = ", ".join(f"{seconds * 1e3:.0f} ms ({priority})" for priority, seconds in results.beside_jobs.items())
     yield f"- One caller of a tiny model beside {JOBS} jobs, p50 by the priority of the jobs: {beside}"
     yield "- A cached text, p50 and p99: " + ", ".join(

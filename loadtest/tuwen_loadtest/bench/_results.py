@@ -15,6 +15,7 @@ from tuwen_build.server import PACKAGES
 from tuwen_build.traffic import Answers
 from tuwen_loadtest._machine import cpu_flags, processor, versions
 from tuwen_loadtest.bench._waits import Waits
+from tuwen_loadtest.bench.interactive import Beside, Burst
 
 __all__ = [
     "KINDS",
@@ -142,6 +143,8 @@ class Results:
         decoding: images a second on one core, by way and size.
         waits: by kind of call: how many waited for Triton's batcher.
         beside_jobs: by the priority of the jobs: the median seconds of a caller beside them.
+        bursts: calls that were sent at once, with default batching beside ours.
+        beside_streams: a person's calls beside bulk streams.
     """
 
     machine: Mapping[str, str]
@@ -153,6 +156,8 @@ class Results:
     decoding: Mapping[str, Mapping[str, float]]
     waits: Mapping[str, Waits]
     beside_jobs: Mapping[str, float]
+    bursts: Sequence[Burst] = ()
+    beside_streams: Sequence[Beside] = ()
 
     def throughput(self, precision: str, kind: str) -> Sequence[float]:
         """Of the service, in each round."""

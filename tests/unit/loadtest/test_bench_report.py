@@ -13,6 +13,7 @@ from tuwen_build.traffic import Answers
 from tuwen_loadtest.bench._report import write_report
 from tuwen_loadtest.bench._results import Lone, Results, Round, Saturated, Start, Step, Timing
 from tuwen_loadtest.bench._waits import Waits, count_waits
+from tuwen_loadtest.bench.interactive import Beside, Burst
 
 RATES = {"images": 20.0, "texts": 180.0}
 
@@ -63,6 +64,8 @@ def test_the_report_shows_medians_spreads_and_ratios(tmp_path: Path) -> None:
         {"tuwen": {"640x480": 200.0}, "plain Pillow": {"640x480": 190.0}},
         {"1 text": Waits(1000, 3, 0.51), "32 images": Waits(200, 0, 0.08)},
         {"interactive": 0.9, "bulk": 0.2},
+        [Burst("texts", 2, {"SDK": [0.03], "`dynamic_batching { }`": [0.02]})],
+        [Beside("texts", "images", 0.02, 0.05, 10.0, 8.0)],
     )
     write_report("a model", results, tmp_path)
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
@@ -76,6 +79,8 @@ def test_the_report_shows_medians_spreads_and_ratios(tmp_path: Path) -> None:
     assert "| 1 text | 3 in 1000 | 510 ms |" in report
     assert "| 32 images | 0 in 200 | 80 ms |" in report
     assert "beside 16 jobs, p50 by the priority of the jobs: 900 ms (interactive), 200 ms (bulk)" in report
+    assert "| 2 texts | 30; 30 | 20; 20 | 1.50; 1.50 |" in report
+    assert "| one of texts beside a stream of images | 20 | 50 | 2.5 | 10.0 | 8.0 |" in report
     assert "A cached text, p50 and p99: fp32 14.00 and 14.00 ms" in report
     assert "at most fp32 images 20 ms, fp32 texts 20 ms" in report
     written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))

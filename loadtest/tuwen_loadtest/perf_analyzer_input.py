@@ -1,0 +1,55 @@
+"""Write pictures as the input file of NVIDIA's perf_analyzer.
+
+python -m tuwen_loadtest.perf_analyzer_input FOLDER [--output images.json] [--limit 1000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import struct
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+
+__all__ = ["main", "perf_analyzer_input"]
+
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
+
+
+def perf_analyzer_input(images: Iterable[bytes]) -> str:
+    """Return the JSON that ``perf_analyzer -m image_embedding --input-data`` reads.
+
+    perf_analyzer copies decoded base64 into the tensor as it is. An item of a BYTES tensor begins with its length, four
+    bytes in little-endian order, so the length is encoded together with the image.
+
+    Args:
+        images: encoded files, such as JPEG.
+    """
+    items = [base64.b64encode(struct.pack("<I", len(image)) + image).decode("ascii") for image in images]
+    return json.dumps({"data": [{"image": {"b64": item}} for item in items]})
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write the pictures of a folder. Exits with a message if the folder has none."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tuwen_loadtest.perf_analyzer_input", description=str(__doc__).splitlines()[0]
+    )
+    parser.add_argument("folder", type=Path, help="the folder with the pictures; its subfolders are searched too")
+    parser.add_argument("--output", type=Path, default=Path("images.json"), help="the file (default: images.json)")
+    parser.add_argument("--limit", type=int, default=1000, help="maximum number of pictures (default: 1000)")
+    options = parser.parse_args(arguments)
+    found = sorted(path for path in options.folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    images = [path.read_bytes() for path in islice(found, options.limit)]
+    if not images:
+        parser.error(
+            f"expected pictures in '{options.folder}', found no file that ends in {', '.join(sorted(_SUFFIXES))}"
+        )
+    options.output.write_text(perf_analyzer_input(images), encoding="ascii")
+    sys.stdout.write(f"{options.output}: {len(images)} pictures\n")
+
+
+if __name__ == "__main__":
+    main()

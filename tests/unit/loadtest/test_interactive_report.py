@@ -1,0 +1,24 @@
+"""The tables of bursts and of a person beside a bulk stream, over known numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from tuwen_loadtest.bench.interactive import Beside, Burst, interactive_lines
+
+PLAIN = "`dynamic_batching { }`"
+
+
+def test_bursts_are_compared_with_default_batching() -> None:
+    burst = Burst("texts", 2, {"SDK": [0.02, 0.03, 0.03, 0.09], PLAIN: [0.02, 0.02, 0.02, 0.06]})
+    assert burst.ratio("SDK", 0.5) == pytest.approx(1.5)
+    assert burst.ratio("SDK", 0.99) == pytest.approx(1.5)
+    lines = list(interactive_lines([burst], []))
+    assert lines[0] == f"| calls at once: median; p99 | SDK, ms | {PLAIN}, ms | SDK: ratio |"
+    assert lines[2] == "| 2 texts | 30; 90 | 20; 60 | 1.50; 1.50 |"
+
+
+def test_a_person_beside_a_stream_is_compared_with_the_person_alone() -> None:
+    beside = Beside("texts", "images", alone=0.02, beside=0.05, stream_alone=10.0, stream_beside=8.0)
+    lines = list(interactive_lines([], [beside]))
+    assert "| one of texts beside a stream of images | 20 | 50 | 2.5 | 10.0 | 8.0 |" in lines
