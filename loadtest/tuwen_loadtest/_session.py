@@ -17,6 +17,7 @@ from pathlib import Path
 from tuwen import ModelStatistics, TuwenError
 from tuwen._statistics import Statistics, difference
 from tuwen_loadtest._connection import Connection
+from tuwen_loadtest._parent import PARENT
 from tuwen_loadtest._payloads import PayloadOptions
 from tuwen_loadtest._samples import Sample, read_samples
 from tuwen_loadtest._site import Site
@@ -124,21 +125,16 @@ def run(plan: Plan, site: Site, trouble: Callable[[], None] | None = None) -> Ru
         LoadTestError: Locust failed, or did not end.
         TuwenError: the server is not there.
     """
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        watch(site.metrics) as readings,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        file = Path(folder) / "samples.npz"
+    with watch(site.metrics) as readings, ThreadPoolExecutor(1) as pool:
         before, usage, used, began = site.statistics(plan.deadline), site.usage(), _children_cpu(), time.perf_counter()
         troubled = pool.submit(_later, plan.seconds / 3 + _LOCUST_STARTS, trouble) if trouble else None
-        _run_locust(plan, file)
+        samples = _run_locust(plan)
         seconds = time.perf_counter() - began
         span = troubled.result() if troubled else None
         generator, after = _children_cpu() - used, site.usage()
         restarted = usage.keys() != after.keys()  # and ended servers count as children, too
         cpu = sum(after[pid].cpu_seconds - usage[pid].cpu_seconds for pid in usage) if not restarted else math.nan
-        if not (samples := read_samples(file)):
+        if not samples:
             raise LoadTestError(f"Locust sent no request in {plan.seconds:g} s; ask at a higher rate, or for longer")
         return Run(
             plan,
@@ -152,22 +148,25 @@ def run(plan: Plan, site: Site, trouble: Callable[[], None] | None = None) -> Ru
         )
 
 
-def _run_locust(plan: Plan, samples: Path) -> None:
+def _run_locust(plan: Plan) -> Sequence[Sample]:
     limit = plan.seconds + plan.deadline + _START_TIMEOUT
-    try:
-        finished = subprocess.run(
-            plan.command(samples),
-            env={**os.environ, **plan.connection.to_environment()},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=limit,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise LoadTestError(f"Locust did not end within {limit:.0f} seconds") from error
-    if finished.returncode or not samples.is_file():
-        raise LoadTestError(f"Locust ended with {finished.returncode}:\n{finished.stderr[-2000:]}")
+    with tempfile.TemporaryDirectory(prefix="tuwen-loadtest-") as folder:
+        file = Path(folder) / "samples.npz"
+        try:
+            finished = subprocess.run(
+                plan.command(file),
+                env={**os.environ, **plan.connection.to_environment(), PARENT: str(os.getpid())},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=limit,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise LoadTestError(f"Locust did not end within {limit:.0f} seconds") from error
+        if finished.returncode or not file.is_file():
+            raise LoadTestError(f"Locust ended with {finished.returncode}:\n{finished.stderr[-2000:]}")
+        return read_samples(file)
 
 
 def _later(seconds: float, trouble: Callable[[], None]) -> tuple[float, float]:

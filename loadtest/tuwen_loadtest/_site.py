@@ -78,12 +78,10 @@ def served(
         EmbeddedServer,
         ServerOptions,
         ensure_installed,
-        stop_on_signals,
     )
 
     ensure_installed(say=say)
     with ExitStack() as stack:
-        stack.enter_context(stop_on_signals())
         say(f"serving {target.url}" + (f" {count} times" if count > 1 else ""))
         servers = []
         for _ in range(count):

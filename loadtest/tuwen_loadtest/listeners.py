@@ -6,12 +6,14 @@ import argparse
 import sys
 from typing import Any
 
+import gevent
 from locust import events
 from locust.env import Environment
 from locust.runners import WorkerRunner
 
 from tuwen import InvalidArgumentError
 from tuwen_loadtest._options import add_options, options_of
+from tuwen_loadtest._parent import end_with_parent
 from tuwen_loadtest._payloads import payloads_of
 from tuwen_loadtest._samples import Sample, write_samples
 from tuwen_loadtest._verdict import Finding, judge
@@ -68,6 +70,7 @@ def _gather(environment: Environment, **_: Any) -> None:
         _check(environment)
         _choose_users(environment)
         _wait_for_answers(environment)
+        gevent.spawn(end_with_parent, options_of(environment).samples, sleep=gevent.sleep)
     samples: list[Sample] = []
 
     def keep(context: dict[str, Any], **_: Any) -> None:

@@ -90,7 +90,7 @@ def _as_a_program(argv: list[str]) -> Iterator[None]:
     """Give this process the arguments of a script for a while, and put back whatever the script changes."""
     before = sys.argv, sys.stdin, sys.modules["__main__"]
     folder, environment = Path.cwd(), dict(os.environ)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     # Click names the program after the main module, which is pytest's here.
     sys.argv, sys.stdin, sys.modules["__main__"] = argv, io.TextIOWrapper(io.BytesIO()), ModuleType("__main__")
     os.environ.setdefault("COLUMNS", "200")

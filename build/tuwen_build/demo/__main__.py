@@ -25,7 +25,8 @@ from tuwen_build.quiet import quiet_transformers
 from tuwen_build.reference import normalised, reference_pixels
 from tuwen_build.repository import build_repository
 from tuwen_build.samples import PHOTOGRAPHS, sample
-from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals
+from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_build.signals import stop_on_signals
 
 __all__ = ["main"]
 
@@ -46,20 +47,25 @@ def main() -> None:
         )
     quiet_transformers()
     try:
-        _build()
-        if "--serve" in sys.argv[1:]:
-            tuwen = Path(sys.executable).parent / "tuwen"
-            os.execv(tuwen, [str(tuwen), "serve", str(_REPOSITORY)])  # noqa: S606 - our own command, no shell
-        if "--page" in sys.argv[1:]:
-            from tuwen_build.demo._page import serve_page  # noqa: PLC0415 - takes an extra
-
-            serve_page(_REPOSITORY, _WORKSPACE / "search.db")
-        else:
-            _serve_and_ask(open_checkpoint(str(CHECKPOINT)))
+        with stop_on_signals():
+            _run()
     except TuwenError as error:
         sys.exit(f"demo: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _run() -> None:
+    _build()
+    if "--serve" in sys.argv[1:]:
+        tuwen = Path(sys.executable).parent / "tuwen"
+        os.execv(tuwen, [str(tuwen), "serve", str(_REPOSITORY)])  # noqa: S606 - our own command, no shell
+    if "--page" in sys.argv[1:]:
+        from tuwen_build.demo._page import serve_page  # noqa: PLC0415 - takes an extra
+
+        serve_page(_REPOSITORY, _WORKSPACE / "search.db")
+    else:
+        _serve_and_ask(open_checkpoint(str(CHECKPOINT)))
 
 
 def _build() -> None:
@@ -74,7 +80,7 @@ def _build() -> None:
 
 def _serve_and_ask(checkpoint: Checkpoint) -> None:
     _console.rule("2. Serve: NVIDIA's tritonserver on this machine")
-    with stop_on_signals(), EmbeddedServer(_REPOSITORY, ServerOptions.on_free_ports()) as server:
+    with EmbeddedServer(_REPOSITORY, ServerOptions.on_free_ports()) as server:
         _console.print(f"tritonserver {server.pid} is ready: gRPC {server.grpc_url}, metrics {server.metrics_url}")
         with Client(server.grpc_url) as clip:
             card = clip.model_card()

@@ -8,7 +8,7 @@ from pathlib import Path
 from tuwen import Client
 from tuwen._connection import bracketed
 from tuwen_build.demo import GALLERY
-from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals
+from tuwen_build.server import EmbeddedServer, ServerOptions
 from tuwen_search import Collection
 from tuwen_search.web import WebOptions, serve
 
@@ -24,7 +24,7 @@ def serve_page(repository: Path, store: Path) -> None:
         TuwenError: a part of it cannot be started; the message says what to do.
     """
     shutil.rmtree(store, ignore_errors=True)
-    with stop_on_signals(), EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
+    with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
         with Client(server.grpc_url) as clip, Collection.open("demo", clip, store=str(store), create=True) as pictures:
             pictures.add(GALLERY)
         options = WebOptions("demo", store=str(store), url=server.grpc_url, folders=(GALLERY,), examples=_EXAMPLES)

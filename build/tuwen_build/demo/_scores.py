@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tuwen import Client
 from tuwen_build.demo import CHECKPOINT
@@ -17,7 +16,8 @@ from tuwen_build.evaluation import RetrievalReport, RetrievalSplit, embed_split,
 from tuwen_build.options import BuildOptions
 from tuwen_build.quiet import quiet_transformers
 from tuwen_build.repository import build_repository
-from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals
+from tuwen_build.server import EmbeddedServer, ServerOptions, guarded_folder
+from tuwen_build.signals import stop_on_signals
 
 __all__ = ["main"]
 
@@ -28,7 +28,8 @@ _PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 def main() -> None:
     """Print a row for every split and precision; in brackets what is lost to fp32, in points."""
     quiet_transformers()
-    found = {precision: _served(precision, Path(sys.argv[1])) for precision in _PRECISIONS}
+    with stop_on_signals():
+        found = {precision: _served(precision, Path(sys.argv[1])) for precision in _PRECISIONS}
     sys.stdout.write(
         "| split | precision | text to image R@1 | R@5 | R@10 | image to text R@1 | R@5 | R@10 |\n" + "|---" * 8 + "|\n"
     )
@@ -44,11 +45,10 @@ def main() -> None:
 
 def _served(precision: Precision, dataset: Path) -> dict[str, RetrievalReport]:
     """What a server with a repository of one precision finds in the splits."""
-    with TemporaryDirectory() as folder:
-        repository = Path(folder) / "repository"
+    with guarded_folder() as folder:
+        repository = folder / "repository"
         build_repository(str(CHECKPOINT), repository, BuildOptions(precision=precision, image_rules="display"))
         with (
-            stop_on_signals(),
             EmbeddedServer(repository, ServerOptions.on_free_ports()) as server,
             Client(server.grpc_url) as clip,
         ):

@@ -2,9 +2,9 @@
 
 from tuwen_build.server._embedded import EmbeddedServer
 from tuwen_build.server._installation import PACKAGES, ensure_installed, install_server
+from tuwen_build.server._leftovers import guarded_folder
 from tuwen_build.server._log import is_problem
 from tuwen_build.server._options import ServerOptions
-from tuwen_build.server._signals import stop_on_signals
 from tuwen_build.server._supervisor import supervise
 
 __all__ = [
@@ -12,8 +12,8 @@ __all__ = [
     "EmbeddedServer",
     "ServerOptions",
     "ensure_installed",
+    "guarded_folder",
     "install_server",
     "is_problem",
-    "stop_on_signals",
     "supervise",
 ]

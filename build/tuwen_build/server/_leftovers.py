@@ -16,9 +16,12 @@ import sys
 import tempfile
 import time
 import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["Belongings", "remove_leftovers"]
+__all__ = ["Belongings", "guarded_folder", "remove_leftovers"]
 
 _SHARED_MEMORY = Path("/dev/shm")
 _PROC = Path("/proc")
@@ -82,6 +85,24 @@ class Belongings:
             self._guard = None
         os.close(self._lock)
         return failures
+
+
+@contextmanager
+def guarded_folder() -> Iterator[Path]:
+    """Provide an empty temporary folder that is removed after the block, even if this process is killed meanwhile.
+
+    Raises:
+        OSError: the folder for temporary files cannot be written, or the guard cannot be started.
+    """
+    belongings = Belongings()
+    try:
+        belongings.guard()
+        folder = belongings.folder / "content"
+        folder.mkdir()
+        yield folder
+    finally:
+        for failure in belongings.remove():
+            warnings.warn(failure, RuntimeWarning, stacklevel=3)
 
 
 def remove_leftovers() -> list[str]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tuwen import Client
 from tuwen._statistics import difference
-from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_build.server import EmbeddedServer, ServerOptions, guarded_folder
 from tuwen_build.traffic import CALLERS, Work, saturate
 from tuwen_build.tuning._configs import apply
 from tuwen_build.tuning._settings import ENCODERS, Settings
@@ -49,8 +47,8 @@ def run_trial(repository: Path, settings: Mapping[str, Settings], work: Work, se
         work: what is sent.
         seconds: of each measurement.
     """
-    with TemporaryDirectory(prefix="tuwen-tune-", dir=repository.parent) as folder:
-        copy = Path(shutil.copytree(repository, Path(folder) / "repository", copy_function=_link))
+    with guarded_folder() as folder:
+        copy = Path(shutil.copytree(repository.absolute(), folder / "repository", copy_function=_link))
         for kind, model in ENCODERS.items():
             apply(copy, model, settings[kind])
         with (
@@ -68,8 +66,5 @@ def run_trial(repository: Path, settings: Mapping[str, Settings], work: Work, se
 
 
 def _link(source: str, target: str) -> None:
-    """Weights are large: another name for the same file, where the disk can do that."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
+    """Link the file instead of copying it, because weights are large. Configurations are replaced, not changed."""
+    Path(target).symlink_to(source)

@@ -138,10 +138,9 @@ def _client(repository: Path | None, url: str, timeout: float) -> Iterator[Clien
             yield clip
         return
     with needs_extra("serve"):
-        from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals
+        from tuwen_build.server import EmbeddedServer, ServerOptions
     ensure_server()
     with (
-        stop_on_signals(),
         EmbeddedServer(repository, ServerOptions.on_free_ports()) as server,
         Client(server.grpc_url, timeout=timeout) as clip,
     ):

@@ -26,6 +26,7 @@ from tuwen._cli import (
 )
 from tuwen._cli._options import connection
 from tuwen._errors import TuwenError
+from tuwen_build.signals import stop_on_signals
 
 __all__ = ["main"]
 
@@ -57,9 +58,13 @@ _app.add_typer(_evaluate.evaluate, name="evaluate")
 
 
 def main() -> None:
-    """Run a command. Exit codes: 0 done, 1 an error of ours in one line, 2 wrong usage, 130 interrupted."""
+    """Run a command. Exit codes: 0 done, 1 an error of ours in one line, 2 wrong usage, 130 interrupted.
+
+    SIGTERM and SIGHUP interrupt every command, so that none leaves temporary files or a process behind.
+    """
     try:
-        _app()
+        with stop_on_signals():
+            _app()
     except TuwenError as error:
         typer.secho(f"tuwen: {error}", fg=typer.colors.RED, err=True)
         sys.exit(1)

@@ -64,7 +64,7 @@ def serve(
 ) -> None:
     """Serve a repository with NVIDIA's tritonserver, without a container. Ctrl-C, SIGTERM and SIGHUP drain it."""
     with needs_extra("serve"):
-        from tuwen_build.server import EmbeddedServer, ServerOptions, is_problem, stop_on_signals, supervise
+        from tuwen_build.server import EmbeddedServer, ServerOptions, is_problem, supervise
 
     def show(line: str) -> None:
         if verbose or is_problem(line):
@@ -90,7 +90,7 @@ def serve(
     ensure_server()
     typer.echo(f"loading {repository}", err=True)
     # A second signal ends everything at once.
-    with stop_on_signals(), EmbeddedServer(repository, options, on_log_line=show) as server:
+    with EmbeddedServer(repository, options, on_log_line=show) as server:
         try:
             urls = {"grpc": server.grpc_url, "http": server.http_url, "metrics": server.metrics_url}
             if as_json:

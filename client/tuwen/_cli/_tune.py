@@ -35,7 +35,6 @@ def tune(
     trial into tuning.json. Vectors and fingerprint stay the same.
     """
     with needs_extra("serve"):
-        from tuwen_build.server import stop_on_signals
         from tuwen_build.tuning import TuningOptions
         from tuwen_build.tuning import tune as run
     ensure_server()
@@ -44,8 +43,7 @@ def tune(
     def observe(trial: Trial) -> None:
         console.print("  ".join([f"{trial.kind:<6}", *_cells(trial)]), highlight=False)
 
-    with stop_on_signals():
-        tuning = run(repository, TuningOptions(seconds=seconds, longest_wait=longest_wait), observe=observe)
+    tuning = run(repository, TuningOptions(seconds=seconds, longest_wait=longest_wait), observe=observe)
     if as_json:
         print_json({"repository": str(repository), **asdict(tuning)})
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +20,8 @@ from tuwen_build.options import BuildOptions
 from tuwen_build.quiet import quiet_transformers
 from tuwen_build.repository import build_repository
 from tuwen_build.seeded import BASE_PATCH16, TINY, write_seeded_checkpoint
+from tuwen_build.server import guarded_folder
+from tuwen_build.signals import stop_on_signals
 from tuwen_build.traffic import CALLERS, Work, photographs, queries
 from tuwen_build.tuning import ENCODERS, Settings, apply, limit_waiting
 from tuwen_loadtest.bench._decode import measure_decoding
@@ -62,8 +63,8 @@ def main() -> None:
     name, dimensions = _MODELS[arguments.model]
     plan = Plan(arguments.rounds, arguments.seconds, arguments.threads)
     work = Work(photographs(32), queries(int(20_000 * max(1, plan.rounds) * max(5.0, plan.seconds) / 3)))
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = write_seeded_checkpoint(Path(folder) / "checkpoint", dimensions)
+    with stop_on_signals(), guarded_folder() as folder:
+        checkpoint = write_seeded_checkpoint(folder / "checkpoint", dimensions)
         _complete_for_peers(checkpoint, dimensions)
         results = _measure(checkpoint, _build(checkpoint), work, plan)
     write_report(name, results, arguments.output)

@@ -49,7 +49,14 @@ def litserve(checkpoint: Path, work: Work, threads: int) -> Iterator[LitServe]:
     url = f"http://127.0.0.1:{port}"
     command = [str(PEERS), str(_SCRIPT), str(checkpoint), str(port)]
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, env=environment(threads), stdout=quiet, stderr=quiet, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        env=environment(threads),
+        stdin=subprocess.PIPE,  # the server ends when the pipe is closed, also by our death
+        stdout=quiet,
+        stderr=quiet,
+        start_new_session=True,
+    )
     try:
         _wait_until_healthy(url, process)
         with httpx.Client(base_url=url, timeout=_TIMEOUT) as http:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import base64
 import io
+import os
+import signal
 import sys
+import threading
 from typing import Any
 
 import litserve
@@ -67,7 +70,14 @@ class Texts(Embedding):
             return self.model.get_text_features(**inputs).pooler_output.cpu()
 
 
+def _end_with_input() -> None:
+    """End the whole process group when the standard input is closed, as it is when the benchmark has died."""
+    sys.stdin.buffer.read()
+    os.killpg(0, signal.SIGKILL)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=_end_with_input, daemon=True).start()
     apis = [
         kind(max_batch_size=_LARGEST_BATCH, batch_timeout=_PATIENCE, api_path=path)
         for kind, path in ((Images, "/image"), (Texts, "/text"))

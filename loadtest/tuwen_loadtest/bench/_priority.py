@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from tuwen import Client
-from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals
+from tuwen_build.server import EmbeddedServer, ServerOptions
 from tuwen_build.traffic import photographs
 
 __all__ = ["JOBS", "measure_beside_jobs"]
@@ -32,7 +32,7 @@ def measure_beside_jobs(repository: Path, calls: int) -> Mapping[str, float]:
     [picture] = photographs(1, size=_SMALL, seed=1)
     found = {}
     options = replace(ServerOptions.on_free_ports(), queue_policies=True)  # without policies there are no priorities
-    with stop_on_signals(), EmbeddedServer(repository, options) as server:
+    with EmbeddedServer(repository, options) as server:
         for priority in ("interactive", "bulk"):
             with (
                 Client(server.grpc_url, timeout=_TIMEOUT, priority=priority) as jobs,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tuwen import AsyncClient, Client, RetryPolicy
 from tuwen._statistics import difference
-from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals
+from tuwen_build.server import EmbeddedServer, ServerOptions
 from tuwen_build.traffic import CALLERS, Answers, Work, saturate, send_at
 from tuwen_build.tuning import ENCODERS
 from tuwen_loadtest._usage import usage_of
@@ -79,7 +79,7 @@ class Service:
 def service(repository: Path, work: Work) -> Iterator[Service]:
     """From ready to ended."""
     begun = time.perf_counter()
-    with stop_on_signals(), EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
+    with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
         start = Start(time.perf_counter() - begun, usage_of(server.pid).memory_mib)
         with Client(server.grpc_url, timeout=_TIMEOUT, retries=_ONCE, remembered_texts=0) as clip:
             yield Service(server, clip, work, start)

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from tuwen import Client
-from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals
+from tuwen_build.server import EmbeddedServer, ServerOptions
 from tuwen_build.traffic import photographs, queries
 
 __all__ = ["WAIT", "Waits", "count_waits", "measure_waits"]
@@ -73,7 +73,6 @@ def measure_waits(repository: Path, calls: int) -> Mapping[str, Waits]:
     for policies, suffix in ((False, ""), (True, ", with queue policies")):
         options = replace(ServerOptions.on_free_ports(), queue_policies=policies)
         with (
-            stop_on_signals(),
             EmbeddedServer(repository, options) as server,
             Client(server.grpc_url, remembered_texts=0) as clip,
             ThreadPoolExecutor(max(_BURSTS)) as pool,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,8 @@ from tuwen_build.allocation import keep_freed_memory
 from tuwen_build.quiet import quiet_transformers
 from tuwen_build.repository import BuildOptions, build_repository
 from tuwen_build.seeded import BASE_PATCH16, HUGE_PATCH14, LARGE_PATCH14, TINY, write_seeded_checkpoint
-from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals
+from tuwen_build.server import EmbeddedServer, ServerOptions, guarded_folder
+from tuwen_build.signals import stop_on_signals
 from tuwen_loadtest._usage import usage_of
 
 __all__ = ["main"]
@@ -37,8 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     keep_freed_memory()
     sys.stdout.write("| | weights, MiB | ready after, s | memory, MiB |\n|---|---|---|---|\n")
     for size in parsed.sizes or ["ViT-B/16", "ViT-L/14"]:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
+        with stop_on_signals(), guarded_folder() as folder:
             checkpoint = write_seeded_checkpoint(folder / "checkpoint", _SIZES[size])
             for precision in parsed.precisions:
                 repository = folder / precision
@@ -53,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _start(repository: Path) -> tuple[float, float]:
     """Seconds and MiB."""
     begun = time.perf_counter()
-    with stop_on_signals(), EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
+    with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
         return time.perf_counter() - begun, usage_of(server.pid).memory_mib
 
 

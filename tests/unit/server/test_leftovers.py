@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.command import wait_until
+from tests.support.command import started, wait_until
 from tests.support.stand_in import StandIn
-from tuwen_build.server import EmbeddedServer
+from tuwen_build.server import EmbeddedServer, guarded_folder
 from tuwen_build.server._leftovers import Belongings, remove_leftovers
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -101,3 +102,34 @@ def test_the_guard_removes_nothing_that_its_owner_has_removed(scratch: Path) -> 
     assert belongings.remove() == []
     belongings.folder.mkdir()  # somebody else's by now
     assert os.listdir(scratch) == [belongings.folder.name]
+
+
+class TestGuardedFolder:
+    def test_is_removed_after_the_block(self, scratch: Path) -> None:
+        with guarded_folder() as folder:
+            assert list(folder.iterdir()) == []
+            (folder / "file").touch()
+        assert list(scratch.iterdir()) == []
+
+    def test_is_removed_when_its_process_is_killed(self, scratch: Path) -> None:
+        program = (
+            "from tuwen_build.server import guarded_folder\n"
+            "with guarded_folder() as folder:\n"
+            "    (folder / 'file').touch()\n"
+            "    print(folder, flush=True)\n"
+            "    input()\n"
+        )
+        environment = {**os.environ, "TMPDIR": str(scratch)}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        with started([sys.executable, "-c", program], env=environment, **pipes) as process:
+            folder = Path(process.stdout.readline().strip())
+            assert (folder / "file").is_file()
+            process.kill()
+            wait_until(lambda: not list(scratch.iterdir()))
+
+    def test_warns_of_what_cannot_be_removed(self, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG002
+        def refuse(_: Path) -> None:
+            raise PermissionError("no")
+
+        with pytest.warns(RuntimeWarning, match="cannot remove .*: no"), guarded_folder():
+            monkeypatch.setattr("shutil.rmtree", refuse)

@@ -34,7 +34,7 @@ def replace_status(monkeypatch: pytest.MonkeyPatch, error: BaseException | None)
 
 
 def state() -> tuple[object, ...]:
-    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     return Path.cwd(), dict(os.environ), handlers, sys.argv, sys.stdout, sys.stderr, sys.modules["__main__"]
 
 

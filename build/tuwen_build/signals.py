@@ -1,4 +1,4 @@
-"""Signals that end a command which runs a server."""
+"""Signals that end a command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ _ENDING = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Treat SIGTERM and SIGHUP like Ctrl-C: raise KeyboardInterrupt, so that a server is drained and cleaned up after.
+    """Treat SIGTERM and SIGHUP like Ctrl-C: raise KeyboardInterrupt.
+
+    A server is then drained, and temporary files are removed, before the command ends.
 
     A signal that is ignored, as SIGHUP is under nohup, stays ignored. Outside the main thread, to which Python delivers
     signals, nothing changes.
