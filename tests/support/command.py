@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-__all__ = ["TUWEN", "started", "tuwen", "tuwen_process", "wait_until"]
+__all__ = ["TUWEN", "started", "tuwen", "tuwen_here", "tuwen_process", "wait_until"]
 
 TUWEN = str(Path(sys.executable).parent / "tuwen")
 """The installed script."""
@@ -33,6 +33,11 @@ def tuwen(*arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[
     """
     if arguments[:1] == ("loadtest",):  # Locust replaces parts of the standard library in its whole process
         return tuwen_process(*arguments, code=code)
+    return tuwen_here(*arguments, code=code)
+
+
+def tuwen_here(*arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process, as `tuwen` does, even one that starts Locust if nothing stops it before."""
     from tuwen._cli import main
 
     stdout, stderr = _output(), _output()

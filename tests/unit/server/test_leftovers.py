@@ -127,7 +127,7 @@ class TestGuardedFolder:
             process.kill()
             wait_until(lambda: not list(scratch.iterdir()))
 
-    def test_warns_of_what_cannot_be_removed(self, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG002
+    def test_warns_of_what_cannot_be_removed(self, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(_: Path) -> None:
             raise PermissionError("no")
 
