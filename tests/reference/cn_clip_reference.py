@@ -9,8 +9,10 @@ from __future__ import annotations
 import ast
 import io
 import json
+import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -91,6 +93,39 @@ def embed(checkpoint: str, inputs: str, output: str) -> None:
         images=(images / images.norm(dim=-1, keepdim=True)).numpy(),
         texts=(texts / texts.norm(dim=-1, keepdim=True)).numpy(),
     )
+
+
+def training_step(checkpoint: str, inputs: str, output: str) -> None:
+    """Compute the loss and the gradients of one step with cn_clip's own function, without dropout.
+
+    Args:
+        checkpoint: a folder in the layout of Hugging Face.
+        inputs: an npz file with normalised `pixels` (n, 3, S, S) and padded `input_ids` (n, L).
+        output: the folder of ``gradients.npz``, by cn_clip's names, and of ``step.json`` with the `loss` and the names
+            that cn_clip's training gives no weight decay (`without_decay`).
+    """
+    from cn_clip.training import train
+
+    model, _ = huggingface_model(checkpoint)
+    given = np.load(inputs)
+    cross_entropy = torch.nn.CrossEntropyLoss()
+    torch.Tensor.cuda = lambda tensor, *_, **__: tensor  # cn_clip puts the targets on a GPU
+    settings = SimpleNamespace(
+        **{"accum_freq": 1, "distillation": False, "aggregate": False, "mask_ratio": 0, "local_device_rank": 0},
+        report_training_batch_acc=False,
+    )
+    tensors = torch.from_numpy(given["pixels"]), torch.from_numpy(given["input_ids"])
+    loss, _ = train.get_loss(model, *tensors, cross_entropy, cross_entropy, settings)
+    loss.backward()
+    gradients = {name: one.grad.numpy() for name, one in model.named_parameters() if one.grad is not None}
+    np.savez(Path(output, "gradients.npz"), **gradients)
+    # The rule is a lambda within cn_clip/training/main.py, so it is taken from the source.
+    source = Path(train.__file__).with_name("main.py").read_text(encoding="utf-8")
+    [rule] = re.findall(r"^\s*exclude = (lambda .*)$", source, re.MULTILINE)
+    excluded = eval(rule)
+    without_decay = [name for name, _ in model.named_parameters() if excluded(name)]
+    step = {"loss": float(loss.detach()), "without_decay": without_decay}
+    Path(output, "step.json").write_text(json.dumps(step), encoding="utf-8")
 
 
 def tokens(texts: list[str], output: str) -> None:
@@ -196,6 +231,7 @@ def _json(path: Path) -> dict:
 COMMANDS = {
     "write": write,
     "embed": embed,
+    "training_step": training_step,
     "tokens": tokens,
     "characters": characters,
     "code_points": code_points,

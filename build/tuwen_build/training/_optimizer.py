@@ -20,6 +20,9 @@ _MUON_FACTOR = 8.0  # its rate over AdamW's; found on the emoji data
 class Optimizer:
     """Updates everything that learns; biases, norms and scales do not decay.
 
+    cn_clip picks the weights without decay by their names. Its rule misses BERT's LayerNorm weights and the image
+    tower's class embedding, which decay there and not here. All other weights are in the same group as in cn_clip.
+
     Muon (Jordan et al. 2024) makes the updates of the layers' matrices orthogonal, and learns from random weights in
     about half the steps. Embeddings, projections and all that is no matrix stay with AdamW.
     """

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.support.paths import ROOT
 from tuwen import InvalidArgumentError
 from tuwen_build.traffic import latency_quantile
 from tuwen_loadtest._curve import curve_of
@@ -18,7 +19,7 @@ from tuwen_loadtest._report import _as_json
 from tuwen_loadtest._samples import Outcome, Sample
 from tuwen_loadtest._slo import good_seconds, parse_slo
 from tuwen_loadtest._thirds import thirds_of
-from tuwen_loadtest._verdict import judge
+from tuwen_loadtest._verdict import Verdict, judge
 from tuwen_loadtest.scenarios import SCENARIOS
 
 RATE, SECONDS, WARMUP, BEGIN = 100, 60, 5.0, 1000.0
@@ -48,6 +49,10 @@ def slow_half(request: Request) -> Answer:
 
 def one_in_twenty_slow(request: Request) -> Answer:
     return (2.0 if request.number % 20 == 0 else 0.05), "answered"
+
+
+def slower_all_the_time(request: Request) -> Answer:
+    return 0.02 + 0.38 * request.second / SECONDS, "answered"
 
 
 def silent_half(request: Request) -> Answer:
@@ -87,28 +92,48 @@ def asked(service: Service, *, rate: int = RATE, seconds: int = SECONDS) -> list
     return [Sample("text", BEGIN + second, 0.0, *service(Request(number, second))) for number, second in moments]
 
 
-@pytest.mark.parametrize(
-    ("service", "missed", "lost"),
-    [
-        (steady, [], 0),
-        (slow_while_it_warms_up, [], 0),
-        (slow_half, ["p95", "p99", "p99.9", "max", "goodput"], 0),
-        (one_in_twenty_slow, ["p99", "p99.9", "max", "goodput"], 0),
-        (silent_half, ["p95", "p99", "p99.9", "max", "errors", "goodput"], MEASURED // 2),
-        (silent_from_the_middle, ["p50", "p95", "p99", "p99.9", "max", "errors", "goodput"], RATE * 30),
-        (unfinished_at_the_end, ["p99", "p99.9", "max", "errors"], RATE),
-        (refusing_above_50_a_second, ["p95", "p99", "p99.9", "max", "errors", "goodput"], MEASURED // 2),
-        (one_in_a_hundred_lost, ["p99.9", "max", "errors"], MEASURED // 100),
-        (one_in_two_thousand_refused, ["max"], 3),
-        (all_refused, ["p50", "p95", "p99", "p99.9", "max", "errors", "goodput"], MEASURED),
-    ],
+EXPECTED: Sequence[tuple[Service, Sequence[str], int]] = (
+    (steady, [], 0),
+    (slow_while_it_warms_up, [], 0),
+    (slow_half, ["p95", "p99", "p99.9", "max", "goodput"], 0),
+    (one_in_twenty_slow, ["p99", "p99.9", "max", "goodput"], 0),
+    (slower_all_the_time, ["p50", "p95", "p99", "p99.9", "max", "goodput"], 0),
+    (silent_half, ["p95", "p99", "p99.9", "max", "errors", "goodput"], MEASURED // 2),
+    (silent_from_the_middle, ["p50", "p95", "p99", "p99.9", "max", "errors", "goodput"], RATE * 30),
+    (unfinished_at_the_end, ["p99", "p99.9", "max", "errors"], RATE),
+    (refusing_above_50_a_second, ["p95", "p99", "p99.9", "max", "errors", "goodput"], MEASURED // 2),
+    (one_in_a_hundred_lost, ["p99.9", "max", "errors"], MEASURED // 100),
+    (one_in_two_thousand_refused, ["max"], 3),
+    (all_refused, ["p50", "p95", "p99", "p99.9", "max", "errors", "goodput"], MEASURED),
 )
+"""The services, with the objectives that each must miss, and the requests that each leaves without an answer."""
+
+
+def verdict_of(service: Service) -> Verdict:
+    return judge(asked(service), parse_slo(",".join(OBJECTIVES)), warmup=WARMUP)
+
+
+@pytest.mark.parametrize(("service", "missed", "lost"), EXPECTED)
 def test_verdicts_over_scripted_services(service: Service, missed: Sequence[str], lost: int) -> None:
-    verdict = judge(asked(service), parse_slo(",".join(OBJECTIVES)), warmup=WARMUP)
+    verdict = verdict_of(service)
     assert [one.metric for one in verdict.missed] == list(missed)
     assert verdict.summary.requests == MEASURED
     assert verdict.summary.lost == lost
     assert verdict.summary.errors == lost / MEASURED
+
+
+def test_the_guide_shows_the_verdicts() -> None:
+    """Prints the table, to be copied into the guide when a service or an objective changes."""
+    rows = ["| service | expected to miss | missed | without an answer |", "|---|---|---|---|"]
+    for service, missed, _ in EXPECTED:
+        verdict = verdict_of(service)
+        found = [one.metric for one in verdict.missed]
+        cells = [", ".join(names) or "none" for names in (missed, found)]
+        lost = f"{verdict.summary.lost:,} of {verdict.summary.requests:,}"
+        rows.append(f"| {service.__name__.replace('_', ' ')} | {' | '.join(cells)} | {lost} |")
+    table = "\n".join(rows)
+    print(table)
+    assert table in (ROOT / "loadtest" / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_missing_answer_is_not_the_latency_of_the_answers() -> None:
