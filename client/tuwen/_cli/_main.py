@@ -68,5 +68,9 @@ def main() -> None:
     except TuwenError as error:
         typer.secho(f"tuwen: {error}", fg=typer.colors.RED, err=True)
         sys.exit(1)
+    except OSError as error:  # a disk, a path or a permission: nothing that a traceback would explain
+        named = f"cannot use '{error.filename}': " if error.filename is not None else ""
+        typer.secho(f"tuwen: {named}{error.strerror or error}", fg=typer.colors.RED, err=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

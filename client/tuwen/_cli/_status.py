@@ -20,7 +20,7 @@ __all__ = ["status"]
 def status(
     url: UrlOption = "localhost:8001",
     timeout: TimeoutOption = 5.0,
-    over: Annotated[float, typer.Option(min=0.0, help="Seconds over which throughput is counted.")] = 1.0,
+    over: Annotated[float, typer.Option(min=0.0, max=86_400.0, help="Seconds over which throughput is counted.")] = 1.0,
     as_json: JsonOption = False,
 ) -> None:
     """Show whether a server is ready, its model card, and what each of its models does.
