@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
+from functools import cache
 from pathlib import Path
 
 __all__ = ["OVERRIDE", "int8_obstacle", "int8_products_are_exact"]
@@ -58,6 +59,7 @@ def int8_products_are_exact() -> bool:
     return True
 
 
+@cache
 def _cpu_flags() -> frozenset[str]:
     try:
         lines = _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
