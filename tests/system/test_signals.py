@@ -11,9 +11,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -27,19 +26,10 @@ MARK = "TUWEN_TEST_MARK"
 SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL)
 PHASES = ("starting", "serving", "stopping")
 START_SECONDS = 400  # the demo builds a repository first
-END_SECONDS = 60  # the table says how long it took
+END_SECONDS = 60  # each test prints how long it took
 
 
 EXIT_CODES = {signal.SIGKILL: (-signal.SIGKILL,)}
-
-
-class Result(NamedTuple):
-    """The seconds from a signal until nothing was left."""
-
-    command: str
-    phase: str
-    signal: str
-    seconds: float
 
 
 class Command:
@@ -135,27 +125,6 @@ LONG = tuple(itertools.product((serve, tune, loadtest, evaluate), PHASES))
 SHORT = ((demo, "starting"), (startup, "starting"))  # these two stop their servers soon after the start
 
 
-@pytest.fixture(scope="module")
-def results(request: pytest.FixtureRequest) -> Iterator[list[Result]]:
-    """The results of all tests, printed as a table in the end."""
-    gathered: list[Result] = []
-    yield gathered
-    reporter = request.config.pluginmanager.getplugin("terminalreporter")
-    if reporter is not None and gathered:
-        reporter.write_line("")
-        for line in table(gathered):
-            reporter.write_line(line)
-
-
-def table(results: list[Result]) -> list[str]:
-    """Return a table with a row for each command and phase, and the seconds for each signal."""
-    names = [number.name for number in SIGNALS]
-    found = {(one.command, one.phase, one.signal): f"{one.seconds:.1f}" for one in results}
-    rows = dict.fromkeys((one.command, one.phase) for one in results)
-    head = [f"| command | phase | {' | '.join(names)} |", "|---" * (2 + len(names)) + "|"]
-    return head + [f"| {' | '.join([*row, *(found.get((*row, name), '') for name in names)])} |" for row in rows]
-
-
 @pytest.fixture
 def copied(repository: Path, tmp_path: Path) -> Path:
     """A repository alone in a folder, in which nothing else may appear."""
@@ -167,7 +136,7 @@ def copied(repository: Path, tmp_path: Path) -> Path:
 def test_nothing_is_left_after_a_signal(
     copied: Path,
     tmp_path: Path,
-    results: list[Result],
+    capsys: pytest.CaptureFixture[str],
     make: Callable[[Path, Path], list[str]],
     phase: str,
     number: signal.Signals,
@@ -188,7 +157,8 @@ def test_nothing_is_left_after_a_signal(
         start = time.monotonic()
         command.process.send_signal(number)
         wait_until(lambda: not command.left_behind(ports), seconds=END_SECONDS)
-        results.append(Result(make.__name__, phase, number.name, time.monotonic() - start))
+        with capsys.disabled():  # a row of the table of results
+            print(f"| {make.__name__} | {phase} | {number.name} | {time.monotonic() - start:.1f} s |")
         assert command.process.wait() in EXIT_CODES.get(
             number, (0, 130, -signal.SIGINT)
         )  # Python ends a module by the signal
