@@ -51,12 +51,13 @@ RUN --mount=type=bind,source=docker/locks/server.txt,target=/tmp/server.txt \
 ENV MALLOC_MMAP_THRESHOLD_=1073741824 \
     MALLOC_TRIM_THRESHOLD_=1073741824 \
     GOMP_SPINCOUNT=10000
+COPY --chown=0:0 --chmod=755 docker/serve.sh /usr/local/bin/tuwen-tritonserver
 # By number, so that Kubernetes can see that it is not root
 USER 10001:10001
 EXPOSE 8000 8001 8002
 HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --retries=6 \
     CMD ["curl", "--fail", "--silent", "--show-error", "http://localhost:8000/v2/health/ready"]
-ENTRYPOINT ["tritonserver"]
+ENTRYPOINT ["tuwen-tritonserver"]
 CMD ["--model-repository=/models", "--model-control-mode=none", "--disable-auto-complete-config", \
      "--exit-timeout-secs=30", \
      "--backend-config=python,shm-default-byte-size=67108864", \
