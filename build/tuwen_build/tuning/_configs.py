@@ -12,7 +12,8 @@ from tuwen_build.tuning._settings import ENCODERS, PREPROCESSING, Settings
 
 __all__ = ["apply", "is_for_cpus", "limit_waiting", "settings_of"]
 
-_THREADS = "INTRA_OP_THREAD_COUNT"  # read by Triton's pytorch backend, and by the embedded server's
+# Read by Triton's C++ backend and by ours. In the C++ backend the first model to load sets it for the whole process.
+_THREADS = "INTRA_OP_THREAD_COUNT"
 
 
 def settings_of(repository: Path, model: str) -> Settings:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from math import inf
+from math import inf, prod
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from tuwen_build.tuning._configs import apply, is_for_cpus, limit_waiting, setti
 from tuwen_build.tuning._settings import DELAYS, ENCODERS, Settings, layouts
 from tuwen_build.tuning._trial import Trial, run_trial
 
-__all__ = ["EVIDENCE", "Tuning", "TuningOptions", "best_of", "tune"]
+__all__ = ["EVIDENCE", "Tuning", "TuningOptions", "best_of", "best_threads", "tune"]
 
 EVIDENCE = "tuning.json"
 _EQUAL = 0.97  # of the best rate: less than that is no noise
@@ -77,6 +77,9 @@ def tune(
     First every split of the cores into instances and threads, then with the best split every queue delay. The
     repository's configs get what was best, ``tuning.json`` tells of every trial, and vectors stay the same.
 
+    Both encoders get the same number of threads. NVIDIA's C++ backend has one number for its whole process: it takes
+    that of the model that it loads first and ignores the other one.
+
     Args:
         repository: a folder that `tuwen build` made; nothing else may change it meanwhile.
         options: how long and how strictly.
@@ -102,14 +105,15 @@ def tune(
             observe(trial)
 
     now = {kind: settings_of(repository, model) for kind, model in ENCODERS.items()}
-    for instances, threads in layouts(cores, on_gpu=on_gpu):
-        attempt({kind: replace(now[kind], instances=instances, threads=threads) for kind in ENCODERS})
-    split = {kind: best_of(trials, kind).settings for kind in ENCODERS}
+    for instances, count in layouts(cores, on_gpu=on_gpu):
+        attempt({kind: replace(now[kind], instances=instances, threads=count) for kind in ENCODERS})
+    threads = best_threads(trials)
+    split = {kind: best_of(trials, kind, threads).settings for kind in ENCODERS}
     for delay in DELAYS:
         settings = {kind: replace(split[kind], delay_microseconds=delay) for kind in ENCODERS}
         if settings != split:
             attempt(settings)
-    chosen = {kind: best_of(trials, kind) for kind in ENCODERS}
+    chosen = {kind: best_of(trials, kind, threads) for kind in ENCODERS}
     for kind, model in ENCODERS.items():
         apply(repository, model, chosen[kind].settings)
     if options.longest_wait is not None:
@@ -124,8 +128,33 @@ def tune(
     return tuning
 
 
-def best_of(trials: Sequence[Trial], kind: str) -> Trial:
-    """The fastest under load; of those that are as fast but for noise, the one that is fastest alone."""
-    candidates = [trial for trial in trials if trial.kind == kind]
+def best_threads(trials: Sequence[Trial]) -> int:
+    """Return the number of threads with which images and texts together are fastest.
+
+    A number of threads scores the product of the shares of their best rates that images and texts reach with it. Of
+    the numbers that score as high but for noise, the one with the shortest times of lone calls is returned.
+
+    Args:
+        trials: trials of both kinds with each number of threads.
+    """
+    peaks = {kind: best_of(trials, kind).rate for kind in ENCODERS}
+    best = {
+        threads: [best_of(trials, kind, threads) for kind in ENCODERS]
+        for threads in {trial.settings.threads for trial in trials}
+    }
+    scores = {threads: prod(trial.rate / peaks[trial.kind] for trial in of) for threads, of in best.items()}
+    equal = [threads for threads, score in scores.items() if score >= _EQUAL * max(scores.values())]
+    return min(equal, key=lambda threads: prod(trial.alone_seconds for trial in best[threads]))
+
+
+def best_of(trials: Sequence[Trial], kind: str, threads: int | None = None) -> Trial:
+    """Return the trial that is fastest under load; of those that are as fast but for noise, the one fastest alone.
+
+    Args:
+        trials: trials of any kind.
+        kind: ``images`` or ``texts``.
+        threads: take only trials with this number of threads; None: take all.
+    """
+    candidates = [trial for trial in trials if trial.kind == kind and threads in (None, trial.settings.threads)]
     peak = max(trial.rate for trial in candidates)
     return min((trial for trial in candidates if trial.rate >= _EQUAL * peak), key=lambda trial: trial.alone_seconds)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.support.command import tuwen
-from tuwen_build.tuning import Settings, Trial
+from tests.support.stand_in import write_repository
+from tuwen_build.configs import config_path, read_config
+from tuwen_build.tuning import Settings, Trial, _tuner, tune
 from tuwen_build.tuning._settings import layouts
-from tuwen_build.tuning._tuner import best_of
+from tuwen_build.tuning._tuner import best_of, best_threads
 
 
 def test_splits_a_cpu_in_every_way_and_shares_a_gpu() -> None:
@@ -25,6 +28,43 @@ def test_of_equally_fast_settings_the_quickest_for_one_caller_is_best() -> None:
 
     slow, noise, best = trial(90, 0.01), trial(100, 0.05), trial(98, 0.02)
     assert best_of([slow, noise, best, trial(500, 0.001, "texts")], "images") is best
+
+
+class TestThreads:
+    """NVIDIA's C++ backend has one number of threads for all models, that of the model that it loads first."""
+
+    @staticmethod
+    def trial(kind: str, threads: int, rate: float, alone: float = 0.01) -> Trial:
+        return Trial(kind, Settings(4 // threads, threads, 100), rate, 4.0, alone)
+
+    def test_both_encoders_get_the_number_that_suits_them_together(self) -> None:
+        trials = [self.trial("images", 1, 100), self.trial("images", 2, 95), self.trial("images", 4, 60)]
+        trials += [self.trial("texts", 1, 500), self.trial("texts", 2, 950), self.trial("texts", 4, 1000)]
+        threads = best_threads(trials)
+        assert threads == 2
+        assert [best_of(trials, kind, threads).rate for kind in ("images", "texts")] == [95, 950]
+
+    def test_of_numbers_that_are_equally_fast_the_quickest_for_one_caller_is_best(self) -> None:
+        trials = [self.trial("images", 1, 100, 0.09), self.trial("images", 4, 99, 0.03)]
+        trials += [self.trial("texts", 1, 1000, 0.02), self.trial("texts", 4, 1000, 0.01)]
+        assert best_threads(trials) == 4
+
+    def test_tuning_writes_one_number_into_both_configs(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        repository = write_repository(tmp_path / "repository")
+        rates = {("images", 1): 100.0, ("images", 2): 90.0, ("texts", 1): 100.0, ("texts", 2): 400.0}
+
+        def measured(_: Path, settings: Mapping[str, Settings], *__: object) -> Iterator[Trial]:
+            for kind, of in settings.items():
+                yield Trial(kind, of, rates[kind, of.threads], 4.0, 0.01)
+
+        monkeypatch.setattr(_tuner, "run_trial", measured)
+        monkeypatch.setattr(_tuner.os, "sched_getaffinity", lambda _: {0, 1})
+        monkeypatch.setattr(_tuner, "photographs", lambda _: [])
+        monkeypatch.setattr(_tuner, "queries", lambda _: [])
+        tune(repository)
+        configs = [read_config(config_path(repository, model)) for model in ("vision_encoder", "text_encoder")]
+        assert [config.parameters["INTRA_OP_THREAD_COUNT"].string_value for config in configs] == ["2", "2"]
+        assert [config.instance_group[0].count for config in configs] == [1, 1]
 
 
 @pytest.mark.parametrize(
