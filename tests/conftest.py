@@ -5,6 +5,7 @@ Nothing here imports torch or tritonserver's packages before a test asks for the
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import threading
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.artefacts import Artefacts
+from tests.support.backend_lane import lane_header, runs_in_lane
 from tests.support.paths import CACHE
 
 if TYPE_CHECKING:
@@ -52,6 +54,11 @@ def pytest_configure(config: pytest.Config) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+def pytest_report_header() -> str:
+    """Say once which PyTorch backend the servers of the tests run, so that a missing lane is not silent."""
+    return lane_header(os.environ)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each test the marker of its folder, unless a contract test or one of its parameters names its own tier."""
     for item in items:
@@ -59,6 +66,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         assert tier in _TIERS, f"{item.nodeid} lies in none of the folders {', '.join(_TIERS)}"
         if item.get_closest_marker("service") is None and item.get_closest_marker("system") is None:
             item.add_marker(tier)
+        if item.get_closest_marker("our_backend") is not None and runs_in_lane(os.environ):
+            item.add_marker(pytest.mark.skip(reason="tests what only our own PyTorch backend does"))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -108,6 +108,7 @@ def test_requests_in_flight_finish_when_the_server_stops(repository: Path) -> No
     assert not [error for error in turned_away if "stopped accepting" in str(error)]
 
 
+@pytest.mark.our_backend
 @pytest.mark.provokes_trouble
 def test_serve_starts_a_dead_model_again_and_stops_at_sigterm(repository: Path) -> None:
     """Triton 2.51 stays ready when the Python process of a model has died, and every request to the model fails."""

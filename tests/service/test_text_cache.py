@@ -23,7 +23,7 @@ from tests.support.servers import RecordedServer
 from tuwen_build.configs import config_path, read_config, write_config
 from tuwen_build.server import EmbeddedServer, ServerOptions
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+pytestmark = [pytest.mark.our_backend, pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")]
 _COUNTER = re.compile(r"^tuwen_text_cache_(hits|misses)_total (\d+)$", re.MULTILINE)
 OPTIONS = replace(ServerOptions.on_free_ports(), check_files=False)
 

@@ -1,6 +1,7 @@
 """NVIDIA's tritonserver, as `tuwen server install` installed it: where it is and what it needs to run.
 
 Only the binary, its libraries and the Python backend of the wheel `nvidia-pytriton` are used, never its Python API.
+The encoders run under our `pytorch` backend, or under NVIDIA's where TUWEN_PYTORCH_BACKEND names its folder.
 """
 
 from __future__ import annotations
@@ -19,9 +20,13 @@ from tuwen_build.openmp import OPENMP_SETTINGS
 from tuwen_build.server._installation import Installation, check_platform
 from tuwen_build.server._interpreter import make_interpreter, package_folders
 
-__all__ = ["Runtime", "find_runtime"]
+__all__ = ["PYTORCH_BACKEND", "Runtime", "find_runtime"]
 
-_PYTORCH_BACKEND = Path(__file__).parent / "backends" / "pytorch"
+PYTORCH_BACKEND = "TUWEN_PYTORCH_BACKEND"
+"""The environment variable with the folder of NVIDIA's C++ PyTorch backend, which replaces ours."""
+
+_OUR_PYTORCH_BACKEND = Path(__file__).parent / "backends" / "pytorch"
+_LIBTRITON_PYTORCH = "libtriton_pytorch.so"
 _INTERPRETER = "interpreter"  # beside the backends' folders; Triton looks into those of its models' backends alone
 
 _LAUNCHER = """#!/bin/sh
@@ -38,12 +43,14 @@ class Runtime:
         wheel: the wheel's folder `tritonserver`, with the Python backend and its stubs.
         library_path: folders for LD_LIBRARY_PATH: the wheel's libraries and the one with libpython.
         packages: the folder with the numpy that the Python backend works with.
+        pytorch: the folder of the `pytorch` backend.
     """
 
     binary: Path
     wheel: Path
     library_path: tuple[Path, ...]
     packages: Path
+    pytorch: Path = _OUR_PYTORCH_BACKEND
 
     def environment(self, backends: Path) -> dict[str, str]:
         """Return the environment for tritonserver and the Python stubs that it starts.
@@ -64,7 +71,7 @@ class Runtime:
         }
 
     def assemble_backends(self, folder: Path) -> None:
-        """Lay out a backend directory: the wheel's `python` with this Python's stub, our `pytorch`, the interpreter.
+        """Lay out a backend directory: the wheel's `python` with this Python's stub, `pytorch`, the interpreter.
 
         A stub looks for modules in its working directory first. It is started in a folder without modules, because a
         `model.py` in the folder from which somebody serves a repository would run in the place of ours.
@@ -82,7 +89,10 @@ class Runtime:
             _LAUNCHER.format(folder=shlex.quote(str(python / "stub")), name=stub.name), encoding="utf-8"
         )
         launcher.chmod(0o755)
-        shutil.copytree(_PYTORCH_BACKEND, folder / "pytorch", ignore=shutil.ignore_patterns("__pycache__"))
+        if self.pytorch == _OUR_PYTORCH_BACKEND:
+            shutil.copytree(self.pytorch, folder / "pytorch", ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            (folder / "pytorch").symlink_to(self.pytorch)  # gigabytes with the libraries that it is linked to
         make_interpreter(folder / _INTERPRETER, self.packages, package_folders())
 
 
@@ -90,8 +100,8 @@ def find_runtime() -> Runtime:
     """Return the embedded tritonserver for this Python.
 
     Raises:
-        UnsupportedPlatformError: wrong system, processor, glibc or Python, no libpython, or the server is not
-            installed; the message says what to do.
+        UnsupportedPlatformError: wrong system, processor, glibc or Python, no libpython, the server is not
+            installed, or TUWEN_PYTORCH_BACKEND names a folder without the backend; the message says what to do.
     """
     check_platform()
     installation = Installation.default()
@@ -101,9 +111,21 @@ def find_runtime() -> Runtime:
         )
     wheel = installation.tritonserver
     _stub(wheel)
-    return Runtime(
-        wheel / "bin" / "tritonserver", wheel, (installation.libraries, _libpython_folder()), installation.packages
-    )
+    libraries = (installation.libraries, _libpython_folder())
+    return Runtime(wheel / "bin" / "tritonserver", wheel, libraries, installation.packages, _pytorch_backend())
+
+
+def _pytorch_backend() -> Path:
+    chosen = os.environ.get(PYTORCH_BACKEND)
+    if not chosen:
+        return _OUR_PYTORCH_BACKEND
+    folder = Path(chosen).expanduser().absolute()
+    if not (folder / _LIBTRITON_PYTORCH).is_file():
+        raise UnsupportedPlatformError(
+            f"{PYTORCH_BACKEND} names '{folder}', where {_LIBTRITON_PYTORCH} is missing; name the folder "
+            "backends/pytorch of a tritonserver, or unset the variable to serve with tuwen's own backend"
+        )
+    return folder
 
 
 def _stub(wheel: Path) -> Path:

@@ -20,6 +20,7 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     if sys.platform != "linux":
         pytest.skip("the embedded server runs on Linux only")
     monkeypatch.setenv("TUWEN_SERVER_FOLDER", str(tmp_path / "installed"))
+    monkeypatch.delenv("TUWEN_PYTORCH_BACKEND", raising=False)
     return StandIn(Installation.default(), tmp_path / "stand-in")
 
 

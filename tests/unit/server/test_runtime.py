@@ -42,6 +42,32 @@ def test_the_backends_are_the_wheel_s_python_and_our_pytorch(tmp_path: Path) -> 
     assert (tmp_path / "backends" / "pytorch" / "model.py").is_file()
 
 
+class TestBackendOfNvidia:
+    """TUWEN_PYTORCH_BACKEND replaces our `pytorch` backend with NVIDIA's."""
+
+    @pytest.mark.usefixtures("stand_in")
+    def test_takes_the_library_where_it_lies(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        backend = tmp_path / "opt" / "pytorch"
+        backend.mkdir(parents=True)
+        (backend / "libtriton_pytorch.so").touch()
+        monkeypatch.setenv("TUWEN_PYTORCH_BACKEND", str(backend))
+        find_runtime().assemble_backends(tmp_path / "backends")
+        assert [path.name for path in (tmp_path / "backends" / "pytorch").iterdir()] == ["libtriton_pytorch.so"]
+        assert (tmp_path / "backends" / "pytorch" / "libtriton_pytorch.so").samefile(backend / "libtriton_pytorch.so")
+
+    @pytest.mark.usefixtures("stand_in")
+    def test_an_empty_variable_means_our_own(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("TUWEN_PYTORCH_BACKEND", "")
+        find_runtime().assemble_backends(tmp_path / "backends")
+        assert (tmp_path / "backends" / "pytorch" / "model.py").is_file()
+
+    @pytest.mark.usefixtures("stand_in")
+    def test_rejects_a_folder_without_the_library(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("TUWEN_PYTORCH_BACKEND", str(tmp_path))
+        with pytest.raises(UnsupportedPlatformError, match=r"where libtriton_pytorch\.so is missing; name the folder"):
+            find_runtime()
+
+
 def test_a_stub_starts_in_a_folder_without_modules(stand_in: StandIn, tmp_path: Path) -> None:
     """A stub looks for `model.py` and all that it imports in its working directory first."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
