@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
@@ -84,11 +84,11 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     torch.backends.cudnn.enabled = cudnn
 
 
-def load(backend: ModuleType, folder: Path, **parameters: str) -> Any:
+def load(backend: ModuleType, folder: Path, inputs: Sequence[str] = ("a", "b"), **parameters: str) -> Any:
     (folder / "1").mkdir()
     torch.jit.save(torch.jit.script(Probe()), str(folder / "1" / "model.pt"))  # type: ignore[no-untyped-call]
     config = {
-        "input": [{"name": "a"}, {"name": "b"}],
+        "input": [{"name": name} for name in inputs],
         "output": [{"name": "sum"}],
         "default_model_filename": "",
         "parameters": {name: {"string_value": value} for name, value in parameters.items()},
@@ -97,6 +97,7 @@ def load(backend: ModuleType, folder: Path, **parameters: str) -> Any:
     model.initialize(
         {
             "model_config": json.dumps(config),
+            "model_name": "probe",
             "model_instance_kind": "CPU",
             "model_instance_device_id": "0",
             "model_repository": str(folder),
@@ -167,7 +168,73 @@ def test_intra_op_threads(backend: ModuleType, tmp_path: Path) -> None:
     assert torch.get_num_threads() == 1
 
 
-@pytest.mark.parametrize(("value", "inference"), [("true", True), ("1", True), ("false", False), ("0", False)])
+@pytest.mark.parametrize("value", ["0", "-1"])
+def test_a_thread_count_that_is_not_positive_is_ignored(backend: ModuleType, tmp_path: Path, value: str) -> None:
+    before = torch.get_num_threads()
+    load(backend, tmp_path, INTRA_OP_THREAD_COUNT=value, INTER_OP_THREAD_COUNT=value)
+    assert torch.get_num_threads() == before
+
+
+def test_inter_op_threads_are_those_of_the_first_model(
+    backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+
+    def refuse_a_second_time(count: int) -> None:
+        counts.append(count)
+        if len(counts) > 1:
+            raise RuntimeError("cannot set number of interop threads after it was set")
+
+    monkeypatch.setattr(torch, "set_num_interop_threads", refuse_a_second_time)
+    for count in (2, 3):
+        (tmp_path / str(count)).mkdir()
+        load(backend, tmp_path / str(count), INTER_OP_THREAD_COUNT=str(count))
+    assert counts == [2, 3]
+
+
+def test_inputs_are_matched_by_the_names_of_the_arguments(backend: ModuleType, tmp_path: Path) -> None:
+    model = load(backend, tmp_path, inputs=("b", "a"))
+    (response,) = model.execute([request(1, 1.0)])
+    assert response.outputs[0][1].tolist() == [[3.0]]
+
+
+def test_other_names_are_taken_in_the_order_of_the_configuration(backend: ModuleType, tmp_path: Path) -> None:
+    model = load(backend, tmp_path, inputs=("first", "b"))
+    given = request(1, 1.0)
+    (response,) = model.execute([{"first": given["a"], "b": given["b"]}])
+    assert response.outputs[0][1].tolist() == [[3.0]]
+
+
+def test_a_model_with_another_number_of_inputs_is_not_loaded(backend: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(backend.pb_utils.TritonModelException, match="configuration expects 1 inputs, model provides 2"):
+        load(backend, tmp_path, inputs=("a",))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("INFERENCE_MODE", "maybe", "expected one of true, on, 1, false, off, 0, got 'maybe'"),
+        ("DISABLE_CUDNN", "", "got ''"),
+        ("ENABLE_WEIGHT_SHARING", "yes", "got 'yes'"),
+        ("INTRA_OP_THREAD_COUNT", "two", "expected a whole number, got 'two'"),
+    ],
+)
+def test_a_parameter_that_cannot_be_read_keeps_the_model_from_loading(
+    backend: ModuleType, tmp_path: Path, name: str, value: str, message: str
+) -> None:
+    with pytest.raises(backend.pb_utils.TritonModelException, match=f"cannot read parameter {name}: .*{message}"):
+        load(backend, tmp_path, **{name: value})
+
+
+def test_an_unknown_parameter_is_ignored(backend: ModuleType, tmp_path: Path) -> None:
+    model = load(backend, tmp_path, ENABLE_EVERYTHING="maybe")
+    assert len(model.execute([request(1, 1.0)])) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "inference"),
+    [("true", True), ("1", True), ("On", True), ("false", False), ("0", False), ("off", False)],
+)
 def test_inference_mode(backend: ModuleType, tmp_path: Path, value: str, inference: bool) -> None:
     model = load(backend, tmp_path, INFERENCE_MODE=value)
     seen = []
@@ -322,7 +389,7 @@ class TestCache:
             broken.setattr(model, "_module", fail)
             (failed,) = model.execute([request(1, 1.0)])
         (answered,) = model.execute([request(1, 1.0)])
-        assert failed.error.message == "out of memory"
+        assert failed.error.message == "PyTorch execute failure: out of memory"
         assert answered.outputs[0][1].tolist() == [[3.0]]
 
     def test_a_known_row_is_answered_though_the_rows_beside_it_fail(self, backend: ModuleType, model: Any) -> None:
@@ -331,7 +398,7 @@ class TestCache:
         model._module = fail
         known, unknown = model.execute([request(2, 1.0), request(1, 2.0)])
         assert known.outputs[0][1].tolist() == [[3.0], [3.0]]
-        assert unknown.error.message == "out of memory"
+        assert unknown.error.message == "PyTorch execute failure: out of memory"
 
     def test_counts_nothing_on_a_server_without_metrics(self, backend: ModuleType, tmp_path: Path) -> None:
         Counter.values = None

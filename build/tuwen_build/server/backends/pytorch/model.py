@@ -3,12 +3,13 @@
 NVIDIA's container has the C++ backend, libtriton_pytorch.so; the PyPI wheel of tritonserver has none. Triton
 then looks for ``backends/pytorch/model.py`` and runs it for every model with ``backend: "pytorch"``, so the same
 repository loads in both. This one reads the parameters that the C++ backend reads (pytorch_backend,
-src/pt/model_state.cc, ParseParameters) as far as they mean something here.
+src/pt/model_state.cc, ParseParameters) as far as they mean something here. Parameters that neither backend knows are
+ignored; a value that cannot be read keeps the model from loading.
 """
 
 import json
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -18,28 +19,41 @@ from cache_counters import CacheCounters  # Triton appends this folder to sys.pa
 from row_cache import RowCache
 
 _PAUSE = 0.05  # seconds between two batches from which on an instance counts as idle
+_TRUE, _FALSE = ("true", "on", "1"), ("false", "off", "0")
+# The C++ backend reads these too. They change nothing here, but a value that it refuses is refused here as well.
+_WITHOUT_EFFECT = (
+    "ENABLE_CACHE_CLEANING",
+    "ENABLE_JIT_EXECUTOR",
+    "ENABLE_JIT_PROFILING",
+    "ENABLE_TENSOR_FUSER",
+    "ENABLE_WEIGHT_SHARING",
+)
 
 
 class TritonPythonModel:
     def initialize(self, args):
         config = json.loads(args["model_config"])
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
-        if threads := int(parameters.get("INTRA_OP_THREAD_COUNT", 0)):
+        for name in _WITHOUT_EFFECT:
+            _flag(parameters, name, False)
+        if (threads := _integer(parameters, "INTRA_OP_THREAD_COUNT")) > 0:
             torch.set_num_threads(threads)
+        if (threads := _integer(parameters, "INTER_OP_THREAD_COUNT")) > 0:
+            with suppress(RuntimeError):  # another model of this process has set it: the first one wins
+                torch.set_num_interop_threads(threads)
         torch.backends.cudnn.enabled = not _flag(parameters, "DISABLE_CUDNN", False)
         self._grad_mode = torch.inference_mode if _flag(parameters, "INFERENCE_MODE", True) else torch.no_grad
         optimize = not _flag(parameters, "DISABLE_OPTIMIZED_EXECUTION", False)
         self._execution = nullcontext if optimize else lambda: torch.jit.optimized_execution(False)
         self._device = _device(args)
-        # By forward order, which is the order of the config's inputs: the build step writes both.
-        self._inputs = [tensor["name"] for tensor in config["input"]]
         self._output = config["output"][0]["name"]
-        self._backlog = Backlog(int(parameters.get("MAX_WAITING_MICROSECONDS", 0)))
-        size = int(parameters.get("CACHE_BYTES", 0))
+        self._backlog = Backlog(_integer(parameters, "MAX_WAITING_MICROSECONDS"))
+        size = _integer(parameters, "CACHE_BYTES")
         self._cache = RowCache(size, CacheCounters()) if size else None
         file_name = config.get("default_model_filename") or "model.pt"
         path = Path(args["model_repository"]) / args["model_version"] / file_name
         self._module = torch.jit.load(str(path), map_location=self._device)
+        self._inputs = _input_order(args["model_name"], self._module, [tensor["name"] for tensor in config["input"]])
 
     def execute(self, requests):
         self._backlog.begin()
@@ -62,7 +76,8 @@ class TritonPythonModel:
                 return [answer for request in requests for answer in self._answers([request])]
             pb_utils.Logger.log_error(str(error))
             # The last line of TorchScript's traceback says what is wrong; the other lines hold paths of this machine.
-            return [_failure(str(error).strip().rpartition("\n")[2])]
+            last_line = str(error).strip().rpartition("\n")[2]
+            return [_failure(f"PyTorch execute failure: {last_line}")]
         ends = np.cumsum([len(batch[0]) for batch in batches])[:-1]
         return [self._response(rows) for rows in np.split(embeddings, ends)]
 
@@ -131,7 +146,34 @@ def _failure(message):
 
 
 def _flag(parameters, name, default):
-    return parameters.get(name, str(default)).lower() in ("true", "1")
+    value = parameters.get(name, str(default))
+    if value.lower() not in _TRUE + _FALSE:
+        accepted = ", ".join(_TRUE + _FALSE)
+        raise pb_utils.TritonModelException(f"cannot read parameter {name}: expected one of {accepted}, got '{value}'")
+    return value.lower() in _TRUE
+
+
+def _integer(parameters, name):
+    value = parameters.get(name, "0")
+    try:
+        return int(value)
+    except ValueError:
+        message = f"cannot read parameter {name}: expected a whole number, got '{value}'"
+        raise pb_utils.TritonModelException(message) from None
+
+
+def _input_order(model, module, names):
+    """Return the names of the inputs in the order of the arguments of `forward`.
+
+    As the C++ backend does it: by name if every name is that of an argument, else in the order of the configuration.
+    """
+    arguments = [argument.name for argument in module.forward.schema.arguments[1:]]  # without self
+    if len(arguments) != len(names):
+        raise pb_utils.TritonModelException(
+            f"unable to load model '{model}', configuration expects {len(names)} inputs, model provides "
+            f"{len(arguments)}"
+        )
+    return sorted(names, key=arguments.index) if set(names) <= set(arguments) else names
 
 
 def _device(args):
