@@ -58,7 +58,7 @@ class TestThreads:
                 yield Trial(kind, of, rates[kind, of.threads], 4.0, 0.01)
 
         monkeypatch.setattr(_tuner, "run_trial", measured)
-        monkeypatch.setattr(_tuner.os, "sched_getaffinity", lambda _: {0, 1})
+        monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
         monkeypatch.setattr(_tuner, "photographs", lambda _: [])
         monkeypatch.setattr(_tuner, "queries", lambda _: [])
         tune(repository)
