@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -29,6 +29,8 @@ class Manifest:
         image_deviation, text_deviation: measured when the repository was built, against the float32 reference.
         sources: sha256 of the checkpoint's files, by name.
         files: sha256 of the repository's files, by path.
+        gpu_environment: the environment variables that a server needs on a GPU, so that it computes the vectors that
+            were verified. `tuwen serve`, the images and the chart set them. Empty in manifests of earlier versions.
     """
 
     family: str
@@ -49,6 +51,7 @@ class Manifest:
     versions: dict[str, str]
     sources: dict[str, str]
     files: dict[str, str]
+    gpu_environment: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Write ``manifest.json``."""

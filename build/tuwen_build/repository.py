@@ -13,6 +13,7 @@ from tuwen_build.int8_kernels import int8_obstacle
 from tuwen_build.manifest import MANIFEST, Manifest, library_versions
 from tuwen_build.options import BuildOptions
 from tuwen_build.outputs import OutputFolder
+from tuwen_build.tf32 import gpu_environment
 from tuwen_build.verify import verify_images, verify_kernels, verify_texts
 
 __all__ = ["BuildOptions", "ReadOptions", "build_repository"]
@@ -63,6 +64,7 @@ def build_repository(
             versions=library_versions(),
             sources={name: sha256_of(path) for name, path in checkpoint.origin.files.items()},
             files=file_hashes(staged),
+            gpu_environment=gpu_environment(options.precision),
         )
         manifest.write(staged)
     return manifest

@@ -43,6 +43,7 @@ class TestManifest:
         assert manifest.checkpoint == str(checkpoint)
         assert manifest.sources["model.safetensors"] == sha256_of(checkpoint / "model.safetensors")
         assert manifest.versions["torch"] == torch.__version__
+        assert manifest.gpu_environment == {"NVIDIA_TF32_OVERRIDE": "0"}
         for deviation in (manifest.image_deviation, manifest.text_deviation):
             assert 0 < deviation.max_abs < 1e-5
             assert deviation.compared > 30

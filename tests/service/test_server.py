@@ -26,9 +26,10 @@ from tuwen_build.errors import ServerStartError
 from tuwen_build.openmp import OPENMP_SETTINGS
 from tuwen_build.samples import sample
 from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_build.tf32 import TF32_SETTINGS
 
 ON_FREE_PORTS = ServerOptions.on_free_ports()
-SETTINGS = ALLOCATOR_SETTINGS | OPENMP_SETTINGS
+SETTINGS = ALLOCATOR_SETTINGS | OPENMP_SETTINGS | TF32_SETTINGS
 
 
 def test_serves_on_loopback_and_leaves_nothing_behind(

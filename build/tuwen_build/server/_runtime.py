@@ -19,6 +19,7 @@ from tuwen_build.errors import UnsupportedPlatformError
 from tuwen_build.openmp import OPENMP_SETTINGS
 from tuwen_build.server._installation import Installation, check_platform
 from tuwen_build.server._interpreter import make_interpreter, package_folders
+from tuwen_build.tf32 import TF32_SETTINGS
 
 __all__ = ["PYTORCH_BACKEND", "Runtime", "find_runtime"]
 
@@ -65,6 +66,7 @@ class Runtime:
         return {
             **ALLOCATOR_SETTINGS,
             **OPENMP_SETTINGS,
+            **TF32_SETTINGS,
             **os.environ,
             "LD_LIBRARY_PATH": os.pathsep.join(filter(None, paths)),
             "PATH": os.pathsep.join([str(backends / _INTERPRETER / "bin"), os.environ.get("PATH", os.defpath)]),

@@ -15,6 +15,7 @@ from typing import IO, Any, cast
 
 from tuwen_build.allocation import ALLOCATOR_SETTINGS
 from tuwen_build.openmp import OPENMP_SETTINGS
+from tuwen_build.tf32 import TF32_SETTINGS
 from tuwen_build.traffic import Work
 from tuwen_loadtest.bench._results import Timing
 
@@ -23,6 +24,8 @@ __all__ = ["PEERS", "Loop", "environment", "write_work"]
 PEERS = Path(".venv-bench") / "bin" / "python"
 """The Python of the peers' environment."""
 _HERE = Path(__file__).parent
+# The encoder is the limit of the service, so it has the settings of the service.
+_SERVED = {**ALLOCATOR_SETTINGS, **OPENMP_SETTINGS, **TF32_SETTINGS}
 _PATIENCE = 600.0  # seconds, beyond those that it is to measure
 
 
@@ -40,8 +43,7 @@ class Loop:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - ends with the loop
         self._process = subprocess.Popen(
             [python, str(_HERE / "_loops.py"), name, str(source), str(work_file)],
-            # The encoder is the limit of the service, and so has its settings.
-            env=environment(threads) | (ALLOCATOR_SETTINGS | OPENMP_SETTINGS if name == "encoder" else {}),
+            env=environment(threads) | (_SERVED if name == "encoder" else {}),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

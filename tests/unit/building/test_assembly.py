@@ -192,3 +192,11 @@ def test_a_broken_manifest_is_rejected(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(NotARepositoryError, match="is not the manifest of a build"):
         Manifest.read(tmp_path)
+
+
+def test_reads_a_manifest_of_a_build_that_named_no_gpu_variables(tmp_path: Path) -> None:
+    path = write_repository(tmp_path) / "manifest.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    del content["gpu_environment"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert Manifest.read(tmp_path).gpu_environment == {}

@@ -17,6 +17,7 @@ from tuwen_build.errors import UnsupportedPlatformError
 from tuwen_build.openmp import OPENMP_SETTINGS
 from tuwen_build.server import _installation
 from tuwen_build.server._runtime import find_runtime
+from tuwen_build.tf32 import TF32_SETTINGS
 
 BACKENDS = Path("/backends")
 
@@ -90,15 +91,17 @@ def test_a_stub_starts_in_a_folder_without_modules(stand_in: StandIn, tmp_path: 
 
 @pytest.mark.usefixtures("stand_in")
 class TestEnvironment:
-    def test_freed_memory_is_kept_and_waiting_threads_sleep_soon(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        settings = ALLOCATOR_SETTINGS | OPENMP_SETTINGS
+    def test_sets_the_variables_of_allocator_threads_and_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        settings = ALLOCATOR_SETTINGS | OPENMP_SETTINGS | TF32_SETTINGS
         for name in settings:
             monkeypatch.delenv(name, raising=False)
         assert settings.items() <= find_runtime().environment(BACKENDS).items()
 
     def test_settings_of_the_user_win(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
-        assert find_runtime().environment(BACKENDS)["MALLOC_TRIM_THRESHOLD_"] == "131072"
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+        environment = find_runtime().environment(BACKENDS)
+        assert (environment["MALLOC_TRIM_THRESHOLD_"], environment["NVIDIA_TF32_OVERRIDE"]) == ("131072", "1")
 
     def test_the_private_interpreter_and_the_libraries_of_the_wheel_come_first(
         self, monkeypatch: pytest.MonkeyPatch
