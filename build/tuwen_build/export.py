@@ -40,8 +40,24 @@ def export(encoder: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
                 f"the graph of {type(encoder).__name__} holds {len(constants)} device constant(s), so it would only "
                 f"run on the device it was traced on: {'; '.join(constants[:3])}"
             )
+        _keep_sizes_as_numbers(traced)
         torch.jit.save(traced, str(path))
     _strip_source_locations(path)
+
+
+def _keep_sizes_as_numbers(traced: torch.jit.ScriptModule) -> None:
+    """Remove the steps of a trace that turn a size into a tensor and back.
+
+    A trace has a hundred of them in a text encoder of twelve layers. Triton runs the graph as it was saved, without the
+    optimizations that would remove them.
+    """
+    for module in traced.modules():
+        compiled: Any = module._c
+        if compiled._has_method("forward"):  # other modules only hold weights
+            graph = compiled._get_method("forward").graph
+            # Without the simplifications that depend on shapes: those would keep the shapes of the example.
+            torch._C._jit_pass_peephole(graph, disable_shape_peepholes=True)
+            torch._C._jit_pass_dce(graph)
 
 
 def _strip_source_locations(path: Path) -> None:

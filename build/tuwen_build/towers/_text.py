@@ -3,6 +3,9 @@
 Nearly all work of a text tower is in its linear layers, which treat every token by itself. So the tokens of a batch
 are packed into one row, without the padding between them, and only attention sees the texts side by side, cut to the
 longest. Eight queries of 6 to 22 tokens then cost what their tokens cost, whatever length they were sent with.
+
+A GPU computes a few rows in the time in which it reads the weights, so padding costs nothing there, but packing has to
+wait until the host knows how many tokens there are. Small batches are therefore not packed on a GPU.
 """
 
 from __future__ import annotations
@@ -16,13 +19,17 @@ from transformers import AttentionInterface
 __all__ = ["TextTower", "use_packed_attention"]
 
 _PACKED = "tuwen_packed"
+# Fewer rows than this take a GPU the time of reading the weights: T4, A100, L4 and H100 do 150 to 400 half-precision
+# multiplications for each number that they read (NVIDIA's data sheets: peak FLOP/s over peak bytes/s).
+UNPACKED_ROWS = 256
 
 
 class Packing(NamedTuple):
     """Where the tokens of n texts, padded to length L, stand in one row of T.
 
     Attributes:
-        places: int64 (T,), of each token in the row: its place among the n * L padded ones.
+        places: int64 (T,), of each token in the row: its place among the n * L padded ones. Empty if the row holds the
+            padded texts as they are: T is n * L then.
         slots: int64 (n, L), of each padded place: its token in the row; for padding, the last token before it.
     """
 
@@ -60,22 +67,14 @@ class TextTower(nn.Module):
         self.register_buffer("causal", lower)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        ids, attended = _cut_to_longest(input_ids, attention_mask, self._tokens, self._positions)
+        ids, attended = _cut(input_ids, attention_mask, self._tokens, self._positions)
         packing = Packing(*_pack(attended))
         hidden = self.embeddings(input_ids=ids)
-        tokens = hidden.flatten(0, 1).index_select(0, packing.places)
-        mask = self._additive_mask(attended, hidden.dtype)
-        encoded = self.encoder(tokens[None], attention_mask=mask, packing=packing).last_hidden_state[0]
-        standing_for_texts = packing.slots[:, 0 if self.causal is None else -1]
-        return self.head(encoded.index_select(0, standing_for_texts))  # type: ignore[no-any-return]
-
-    def _additive_mask(self, attended: Tensor, dtype: torch.dtype) -> Tensor:
-        """0 where a token attends, and the lowest number where it does not: (n, 1, 1 or L, L)."""
-        mask = attended[:, None, None, :]
-        if self.causal is not None:
-            length = attended.shape[1]
-            mask = mask * self.causal[:length, :length]
-        return (1 - mask.to(dtype)) * torch.finfo(dtype).min
+        tokens = _join(hidden, packing.places)
+        mask = _additive_mask(attended, self.causal, hidden, torch.finfo(hidden.dtype).min)
+        encoded = self.encoder(tokens, attention_mask=mask, packing=packing).last_hidden_state
+        standing_for_texts = packing.slots.select(1, 0 if self.causal is None else -1)
+        return self.head(encoded[0].index_select(0, standing_for_texts))  # type: ignore[no-any-return]
 
 
 def use_packed_attention(tower: nn.Module) -> None:
@@ -98,38 +97,63 @@ def _packed_attention(
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Attention over packed tokens, (1, heads, T, width), to (1, T, heads, width)."""
-    count, length = packing.slots.shape
-
-    def side_by_side(packed: Tensor) -> Tensor:
-        padded = packed[0].transpose(0, 1).index_select(0, packing.slots.flatten())
-        return padded.reshape(count, length, *padded.shape[1:]).transpose(1, 2)
-
-    attended = nn.functional.scaled_dot_product_attention(
-        side_by_side(query), side_by_side(key), side_by_side(value), attention_mask, scale=scaling
-    )
-    return attended.transpose(1, 2).flatten(0, 1).index_select(0, packing.places)[None], None
+    places, slots = packing
+    query, key, value = (_side_by_side(packed, places, slots) for packed in (query, key, value))
+    attended = nn.functional.scaled_dot_product_attention(query, key, value, attention_mask, scale=scaling)
+    return _join(attended.transpose(1, 2), places), None
 
 
 AttentionInterface.register(_PACKED, _packed_attention)
 
+# The functions below are scripted, since a trace would take for constants what depends on the mask and the device.
+# Each step of a script costs less than the same step of a trace, which turns every size into a tensor and back.
 
-# Scripted, since a trace would take the sizes that depend on the mask for constants.
-def _cut_to_longest_text(
-    input_ids: Tensor, attention_mask: Tensor, tokens: int, positions: int
-) -> tuple[Tensor, Tensor]:
+
+def _cut_texts(input_ids: Tensor, attention_mask: Tensor, tokens: int, positions: int) -> tuple[Tensor, Tensor]:
     length = min(input_ids.size(1), attention_mask.size(1), positions)
     attended = (attention_mask[:, :length] > 0).to(torch.int64)
-    attended[:, 0] = 1
-    longest = int(attended.sum(1).max())
-    return input_ids[:, :longest].clamp(0, tokens - 1), attended[:, :longest]
+    attended.select(1, 0).fill_(1)
+    if not attended.is_cuda:  # a GPU would have to wait until the host knows the longest text
+        length = int(attended.sum(1).max())
+    return input_ids[:, :length].clamp(0, tokens - 1), attended[:, :length]
 
 
-def _pack_tokens(attended: Tensor) -> tuple[Tensor, Tensor]:
-    places = attended.flatten().nonzero().squeeze(1)
+def _pack_tokens(attended: Tensor, unpacked: int = UNPACKED_ROWS) -> tuple[Tensor, Tensor]:
+    if attended.is_cuda and attended.numel() <= unpacked:
+        starts = torch.arange(attended.size(0), device=attended.device) * attended.size(1) - 1
+        return attended.new_empty(0), attended.cumsum(1) + starts.unsqueeze(1)
+    flat = attended.flatten()
+    places = flat.nonzero().squeeze(1)  # on a GPU, the one step that waits
     spare = -places.size(0) % 8  # oneDNN compiles a kernel for each number of rows and keeps about a thousand
     places = torch.cat([places, places[:1].expand(spare)])
-    return places, (attended.flatten().cumsum(0) - 1).view_as(attended)
+    return places, (flat.cumsum(0) - 1).view_as(attended)
 
 
-_cut_to_longest = torch.jit.script_if_tracing(_cut_to_longest_text)  # type: ignore[no-untyped-call]
+def _additive(attended: Tensor, causal: Tensor | None, like: Tensor, lowest: float) -> Tensor:
+    """0 where a token attends, and the lowest number where it does not: (n, 1, 1 or L, L)."""
+    mask = attended.unsqueeze(1).unsqueeze(2)
+    if causal is not None:
+        length = attended.size(1)
+        mask = mask * causal[:length, :length]
+    return (1 - mask.to(like.dtype)) * lowest
+
+
+def _join_tokens(padded: Tensor, places: Tensor) -> Tensor:
+    """Tokens side by side, (n, L, ...), to one row (1, T, ...)."""
+    row = padded.flatten(0, 1)
+    return (row if places.numel() == 0 else row.index_select(0, places)).unsqueeze(0)
+
+
+def _separate_tokens(row: Tensor, places: Tensor, slots: Tensor) -> Tensor:
+    """Heads of a row of tokens, (1, heads, T, width), to (n, heads, L, width)."""
+    tokens = row.squeeze(0).transpose(0, 1)
+    if places.numel() > 0:
+        tokens = tokens.index_select(0, slots.flatten())
+    return tokens.reshape(slots.size(0), slots.size(1), tokens.size(1), tokens.size(2)).transpose(1, 2)
+
+
+_cut = torch.jit.script_if_tracing(_cut_texts)  # type: ignore[no-untyped-call]
 _pack = torch.jit.script_if_tracing(_pack_tokens)  # type: ignore[no-untyped-call]
+_additive_mask = torch.jit.script_if_tracing(_additive)  # type: ignore[no-untyped-call]
+_join = torch.jit.script_if_tracing(_join_tokens)  # type: ignore[no-untyped-call]
+_side_by_side = torch.jit.script_if_tracing(_separate_tokens)  # type: ignore[no-untyped-call]

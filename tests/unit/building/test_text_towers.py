@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -15,6 +15,7 @@ from transformers.models.chinese_clip.modeling_chinese_clip import ChineseCLIPTe
 
 from tuwen_build.export import export
 from tuwen_build.towers import TextTower, use_packed_attention
+from tuwen_build.towers._text import UNPACKED_ROWS
 
 SIZES: dict[str, Any] = {
     "vocab_size": 300,
@@ -61,6 +62,19 @@ def openai_clip() -> Family:
         TextTower(model, model.final_layer_norm, causal_length=20),
         lambda ids, mask: model(ids, attention_mask=mask).pooler_output,
     )
+
+
+class OnGpu(Tensor):
+    """A tensor that takes itself for one on a GPU, and records what would make the host wait for the GPU there."""
+
+    waits: ClassVar[list[str]] = []
+    is_cuda = property(lambda _: True)  # type: ignore[assignment]
+
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function.__name__ in ("__bool__", "__int__", "cpu", "item", "nonzero", "tolist"):
+            cls.waits.append(function.__name__)
+        return super().__torch_function__(function, types, args, kwargs or {})
 
 
 @pytest.fixture(params=[chinese_clip, taiyi, openai_clip])
@@ -145,3 +159,37 @@ def test_ids_and_masks_out_of_range_are_clamped(family: Family, tmp_path: Path) 
     longer = torch.ones(1, 500, dtype=torch.int64)
     torch.testing.assert_close(tower(longer, longer), tower(longer[:, :20], longer[:, :20]))
     torch.testing.assert_close(tower(ids, longer), expected)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "waits"),
+    [
+        pytest.param([3], [], id="one text"),
+        pytest.param([5, 20, 2, 11, 7], [], id="a small batch"),
+        pytest.param([5, 20, 2, 11, 7] * 4, ["nonzero"], id="a large batch"),
+    ],
+)
+@torch.inference_mode()
+def test_a_gpu_waits_at_most_once_for_a_batch(
+    family: Family, lengths: list[int], waits: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OnGpu, "waits", [])
+    ids, mask = texts(lengths)
+    assert (ids.numel() > UNPACKED_ROWS) == bool(waits)
+    expected = family.reference(ids, mask)
+    use_packed_attention(family.tower)
+    embeddings = family.tower(ids.as_subclass(OnGpu), mask.as_subclass(OnGpu))
+    assert OnGpu.waits == waits
+    assert (embeddings.as_subclass(Tensor) - expected).abs().max() < 2e-6
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@torch.inference_mode()
+def test_a_saved_tower_turns_no_size_into_a_tensor_and_back(family: Family, tmp_path: Path) -> None:
+    use_packed_attention(family.tower)
+    example = torch.ones(2, 16, dtype=torch.int64)
+    export(family.tower.eval(), (example, example), tmp_path / "model.pt")
+    graph: Any = torch.jit.load(tmp_path / "model.pt").inlined_graph
+    assert graph.findAllNodes("aten::size", recurse=True)
+    numbers = graph.findAllNodes("aten::Int", recurse=True)
+    assert not [number for number in numbers if number.input().node().kind() == "prim::NumToTensor"]
