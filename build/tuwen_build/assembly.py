@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from tuwen import ModelCard
@@ -21,7 +22,7 @@ from tuwen_build.errors import BuildError
 from tuwen_build.export import export
 from tuwen_build.fingerprint import arithmetic, fingerprint
 from tuwen_build.options import BuildOptions
-from tuwen_build.render import render_config, templates
+from tuwen_build.render import WARMUP_FILE, needs_full_warmup, render_config, templates
 
 __all__ = [
     "assemble",
@@ -69,6 +70,10 @@ def assemble(
     card = model_card(checkpoint, options, vision, text)
     for template in sorted(templates().glob("*/config.pbtxt")):
         write_config(render_config(template, card), config_path(folder, template.parent.name))
+    if needs_full_warmup(card):
+        warmup = folder / "text_encoder" / "warmup"
+        warmup.mkdir()
+        np.ones(card.context_length, dtype="<i8").tofile(warmup / WARMUP_FILE)
     return card
 
 

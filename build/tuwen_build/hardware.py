@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
 from tuwen_build.encoders import Precision
 from tuwen_build.int8_kernels import int8_obstacle
 
-__all__ = ["PrecisionChoice", "bf16_speedup", "choose_precision", "cpu_has_bf16_tiles"]
+__all__ = [
+    "PrecisionChoice",
+    "bf16_speedup",
+    "choose_precision",
+    "cpu_has_bf16_tiles",
+    "gpu_without_cuda",
+    "precision_warning",
+]
 
 _WORTH_ROUNDING = 1.2
+_BF16_CAPABILITY = (8, 0)  # Ampere
+_NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 _ROUNDS = 3
 _ROWS, _WIDTH, _INNER = 8 * 197, 768, 3072  # eight pictures in the widest layer of a ViT-B/16
 
@@ -35,6 +45,33 @@ def choose_precision() -> PrecisionChoice:
         if capability >= (7, 0):  # tensor cores: Volta and newer
             return PrecisionChoice("fp16", f"{name} has tensor cores, and fp16 rounds eight times finer than bf16")
         return PrecisionChoice("fp32", f"{name} has no tensor cores")
+    choice = _choose_for_cpu()
+    if (unused := gpu_without_cuda()) is not None:
+        return PrecisionChoice(choice.precision, f"{unused}, and {choice.reason}")
+    return choice
+
+
+def gpu_without_cuda() -> str | None:
+    """Return a clause that says that PyTorch cannot use this machine's NVIDIA GPU; None: it can, or there is no GPU."""
+    if torch.cuda.is_available() or not _NVIDIA_DRIVER.exists():
+        return None
+    why = "was built without CUDA" if torch.version.cuda is None else "finds no device that it can use"
+    return f"PyTorch {torch.__version__} {why}, so the NVIDIA GPU of this machine stays unused"
+
+
+def precision_warning(precision: Precision) -> str | None:
+    """Return why a precision is a bad choice if this machine's GPU is the one that will serve; None: it is none."""
+    if not torch.cuda.is_available():
+        return gpu_without_cuda()
+    name = torch.cuda.get_device_name()
+    if precision == "bf16" and torch.cuda.get_device_capability() < _BF16_CAPABILITY:
+        return f"{name} has no bf16 arithmetic, which GPUs have from Ampere on; on this GPU, fp16 is faster"
+    if precision == "int8":
+        return f"int8 encoders run on the CPU, and {name} stays unused; on a GPU, use fp16 or bf16"
+    return None
+
+
+def _choose_for_cpu() -> PrecisionChoice:
     if not cpu_has_bf16_tiles() and not torch.cpu._is_avx512_bf16_supported():
         return PrecisionChoice("fp32", f"this CPU has no bf16 arithmetic{_int8_advice()}")
     # A unit for bf16 need not be fast: Intel's AVX-512 BF16 without AMX takes 1.7 times as long as fp32.

@@ -10,7 +10,10 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 from tuwen import ModelCard
 from tuwen_build.configs import read_config
 
-__all__ = ["render_config", "templates"]
+__all__ = ["WARMUP_FILE", "needs_full_warmup", "render_config", "templates"]
+
+WARMUP_FILE = "ones"
+"""The file in the folder ``warmup`` of the text encoder: the ids, and the mask, of a text of full length."""
 
 _NAMED_OUTPUT = "embedding."  # followed by the fingerprint; `tuwen` reads it from there
 
@@ -47,6 +50,15 @@ def render_config(template: Path, card: ModelCard) -> ModelConfig:
     return config
 
 
+def needs_full_warmup(card: ModelCard) -> bool:
+    """Whether the encoders compute a full batch before they are ready.
+
+    On a GPU, the first full batch loads CUDA's libraries, chooses kernels and takes memory. Only fp16 is for GPUs
+    alone: a CPU would need up to minutes for a full batch of a large model.
+    """
+    return card.precision == "fp16"
+
+
 def _render_named_outputs(config: Any, card: ModelCard) -> None:
     """Append the fingerprint to the output name `embedding.` of an ensemble, and to its name in the steps."""
     for tensor in config.output:
@@ -59,7 +71,18 @@ def _render_named_outputs(config: Any, card: ModelCard) -> None:
 
 
 def _render_warmups(config: Any, card: ModelCard) -> None:
+    if config.backend == "pytorch" and needs_full_warmup(card):
+        _add_full_warmup(config, card)
     for warmup in config.model_warmup:
         for name, tensor in warmup.inputs.items():
             side = card.image_size
             tensor.dims[:] = [3, side, side] if name == "pixel_values" else [card.context_length]
+
+
+def _add_full_warmup(config: Any, card: ModelCard) -> None:
+    full = config.model_warmup.add()
+    full.CopyFrom(config.model_warmup[0])
+    full.name, full.batch_size, full.count = "full_batch", card.max_batch_size, 1
+    for name, tensor in full.inputs.items():
+        if name != "pixel_values":  # a text of zeros is one token
+            tensor.input_data_file = WARMUP_FILE

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -63,6 +64,13 @@ class TestManifest:
 
 
 class TestPrecision:
+    def test_a_build_for_gpus_holds_the_text_of_its_full_warm_up(self, built: Built) -> None:
+        repository = built(BuildOptions(precision="fp16"))
+        name = "text_encoder/warmup/ones"
+        length = Manifest.read(repository).context_length
+        assert np.fromfile(repository / name, dtype="<i8").tolist() == [1] * length
+        assert name in Manifest.read(repository).files
+
     @pytest.mark.parametrize("precision", ["bf16", "fp16", "int8"])
     def test_lower_precision_keeps_its_bound(self, built: Built, precision: Precision) -> None:
         manifest = Manifest.read(built(BuildOptions(precision=precision)))

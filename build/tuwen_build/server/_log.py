@@ -16,14 +16,16 @@ _SHOWN_LINES = 15
 _ERROR = re.compile(r"^E\d{4} |^error: |Signal \((?!15\))|loading shared libraries")
 # What tritonserver 2.51 reports as an error on every machine without a GPU.
 _NO_GPU = re.compile(r"CudaDriverHelper has not been initialized|unable to create stream for|CUDA memory pool disabled")
+# A warning of our `pytorch` backend, which operators should see.
+_WARNING = re.compile(r'^W\d{4} [^\]]*\] "?tuwen: ')
 # "E1121 08:37:22.160553 3982 model_lifecycle.cc:642] " in front of a message, and a traceback behind it
 _PREFIX = re.compile(r"^E\d{4} \S+ +\d+ [\w.]+:\d+\] ")
 _TRACEBACK = re.compile(r"\\n\\nAt:\\n.*")
 
 
 def is_problem(line: str) -> bool:
-    """Whether a line of the log is an error; the complaints of a machine without a GPU are not."""
-    return bool(_ERROR.search(line)) and not _NO_GPU.search(line)
+    """Whether a line of the log is an error or a warning of ours; the complaints of a machine without a GPU are not."""
+    return bool(_ERROR.search(line) or _WARNING.search(line)) and not _NO_GPU.search(line)
 
 
 class LogFollower:

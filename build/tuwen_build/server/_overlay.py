@@ -51,6 +51,7 @@ def lay_over(repository: Path, folder: Path, *, queue_policies: bool, cache_mib:
                 (overlay / path.name / entry.name).symlink_to(entry)
         adapted = read_config(config)
         adapted.ClearField("response_cache")  # repositories of earlier versions ask for it
+        _leave_out_full_warmups(adapted)
         if not queue_policies:
             _leave_out_queue_policy(adapted)
         if cache_mib and path.name == _CACHED and adapted.backend == "pytorch":
@@ -58,6 +59,14 @@ def lay_over(repository: Path, folder: Path, *, queue_policies: bool, cache_mib:
             adapted.parameters[CACHE_BYTES].string_value = str(cache_mib * _MIB // instances)
         write_config(adapted, config_path(overlay, path.name))
     return overlay
+
+
+def _leave_out_full_warmups(config: ModelConfig) -> None:
+    """Leave out the warm-ups with more than one item: our backend computes a full batch itself, and only on a GPU."""
+    if config.backend == "pytorch":
+        small = [warmup for warmup in config.model_warmup if warmup.batch_size <= 1]
+        del config.model_warmup[:]
+        config.model_warmup.extend(small)
 
 
 def _leave_out_queue_policy(config: ModelConfig) -> None:

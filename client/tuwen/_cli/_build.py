@@ -81,7 +81,7 @@ def build(
     """
     with needs_extra("build"):
         from tuwen_build.allocation import keep_freed_memory
-        from tuwen_build.hardware import choose_precision
+        from tuwen_build.hardware import choose_precision, precision_warning
         from tuwen_build.quiet import quiet_transformers
         from tuwen_build.repository import BuildOptions, ReadOptions, build_repository
     quiet_transformers()
@@ -96,6 +96,8 @@ def build(
         choice = choose_precision()
         precision = choice.precision
         typer.echo(f"precision {precision}: {choice.reason}", err=True)
+    elif (warning := precision_warning(precision)) is not None:
+        typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW, err=True)
     options = BuildOptions(
         precision=precision,
         max_batch_size=max_batch_size,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tuwen_build import hardware
-from tuwen_build.hardware import bf16_speedup, choose_precision
+from tuwen_build.encoders import Precision
+from tuwen_build.hardware import bf16_speedup, choose_precision, precision_warning
 
 
 @pytest.fixture
@@ -61,3 +63,49 @@ def test_a_gpu_gets_fp16_if_it_has_tensor_cores(
     choice = choose_precision()
     assert choice.precision == precision
     assert choice.reason.startswith("Some GPU has ")
+
+
+@pytest.fixture
+def driver(machine: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """A machine with NVIDIA's driver, whose GPU PyTorch cannot use."""
+    (tmp_path / "version").touch()
+    machine.setattr(hardware, "_NVIDIA_DRIVER", tmp_path / "version")
+    return machine
+
+
+@pytest.mark.parametrize(("cuda", "why"), [(None, "was built without CUDA"), ("13.0", "finds no device")])
+def test_says_that_pytorch_cannot_use_the_gpu(driver: pytest.MonkeyPatch, cuda: str | None, why: str) -> None:
+    driver.setattr(torch.version, "cuda", cuda)
+    choice = choose_precision()
+    assert choice.precision == "fp32"
+    assert f"PyTorch {torch.__version__} {why}" in choice.reason
+    assert choice.reason.endswith("and this CPU has no bf16 arithmetic" + hardware._int8_advice())
+    assert why in (precision_warning("fp16") or "")
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_machine_without_a_gpu_gets_no_warning(machine: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    machine.setattr(hardware, "_NVIDIA_DRIVER", tmp_path / "version")
+    assert precision_warning("bf16") is None
+
+
+@pytest.mark.parametrize(
+    ("precision", "capability", "warning"),
+    [
+        (
+            "bf16",
+            (7, 5),
+            "Some GPU has no bf16 arithmetic, which GPUs have from Ampere on; on this GPU, fp16 is faster",
+        ),
+        ("bf16", (8, 0), None),
+        ("fp16", (7, 5), None),
+        ("int8", (9, 0), "int8 encoders run on the CPU, and Some GPU stays unused; on a GPU, use fp16 or bf16"),
+    ],
+)
+def test_warns_of_a_precision_that_does_not_suit_the_gpu(
+    machine: pytest.MonkeyPatch, precision: Precision, capability: tuple[int, int], warning: str | None
+) -> None:
+    machine.setattr(torch.cuda, "is_available", lambda: True)
+    machine.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+    machine.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    assert precision_warning(precision) == warning

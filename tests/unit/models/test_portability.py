@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 from tuwen import ModelCard
 from tuwen_build.configs import read_config
-from tuwen_build.render import render_config, templates
+from tuwen_build.render import WARMUP_FILE, render_config, templates
 
 # What NVIDIA's C++ PyTorch backend of release 24.10 (Triton 2.51) reads: pytorch_backend, src/libtorch.cc.
 LIBTORCH_PARAMETERS = {
@@ -154,3 +155,17 @@ def test_python_models_import_no_more_than_a_server_image_has() -> None:
 @pytest.mark.parametrize("path", sorted(templates().glob("*/1/model.py")), ids=lambda path: path.parts[-3])
 def test_adapters_are_thin(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) < 100
+
+
+@pytest.mark.parametrize("name", ["vision_encoder", "text_encoder"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "int8"])
+def test_only_builds_for_gpus_compute_a_full_batch_before_they_are_ready(name: str, precision: str) -> None:
+    config = render_config(templates() / name / "config.pbtxt", replace(CARD, precision=precision))
+    sizes = [warmup.batch_size for warmup in config.model_warmup]
+    assert sizes == ([1, CARD.max_batch_size] if precision == "fp16" else [1])
+
+
+def test_the_texts_of_a_full_warm_up_have_full_length() -> None:
+    config = render_config(templates() / "text_encoder" / "config.pbtxt", replace(CARD, precision="fp16"))
+    for tensor in config.model_warmup[1].inputs.values():
+        assert (tensor.input_data_file, list(tensor.dims)) == (WARMUP_FILE, [CARD.context_length])

@@ -133,3 +133,17 @@ def test_the_built_repository_stays_as_it_is(repository: Path) -> None:
     before = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
     overlay(repository)
     assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("model", ["text_encoder", "vision_encoder"])
+def test_a_warm_up_with_a_full_batch_is_left_out(repository: Path, model: str) -> None:
+    """Without a GPU it could take minutes, and on a GPU the backend does it itself."""
+    path = config_path(repository, model)
+    config = read_config(path)
+    small = list(config.model_warmup)
+    full = config.model_warmup.add()
+    full.CopyFrom(small[0])
+    full.name, full.batch_size = "full_batch", 32
+    write_config(config, path)
+    assert small
+    assert list(overlaid(repository, model).model_warmup) == small

@@ -64,7 +64,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     utilities.Tensor = lambda name, array: (name, array)
     utilities.InferenceResponse = lambda outputs=None, error=None: SimpleNamespace(outputs=outputs, error=error)
     utilities.TritonError = SimpleNamespace
-    utilities.Logger = SimpleNamespace(log_error=print)
+    utilities.Logger = SimpleNamespace(log_error=print, log_warn=print)
     utilities.get_input_tensor_by_name = lambda request, name: SimpleNamespace(as_numpy=lambda: request[name])
     utilities.TritonModelException = NoMetricsError
     utilities.MetricFamily = Counter
@@ -84,7 +84,9 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     torch.backends.cudnn.enabled = cudnn
 
 
-def load(backend: ModuleType, folder: Path, inputs: Sequence[str] = ("a", "b"), **parameters: str) -> Any:
+def load(
+    backend: ModuleType, folder: Path, inputs: Sequence[str] = ("a", "b"), kind: str = "CPU", **parameters: str
+) -> Any:
     (folder / "1").mkdir()
     torch.jit.save(torch.jit.script(Probe()), str(folder / "1" / "model.pt"))  # type: ignore[no-untyped-call]
     config = {
@@ -98,7 +100,7 @@ def load(backend: ModuleType, folder: Path, inputs: Sequence[str] = ("a", "b"), 
         {
             "model_config": json.dumps(config),
             "model_name": "probe",
-            "model_instance_kind": "CPU",
+            "model_instance_kind": kind,
             "model_instance_device_id": "0",
             "model_repository": str(folder),
             "model_version": "1",
@@ -420,3 +422,89 @@ def test_without_the_parameter_every_row_is_computed(backend: ModuleType, tmp_pa
     model.execute([request(1, 1.0)])
     assert executions == [2, 1]
     assert Counter.values == {}
+
+
+class TestGpu:
+    """What the backend does where Triton chose a GPU."""
+
+    def test_runs_on_the_cpu_with_a_warning_if_pytorch_cannot_use_the_gpu(
+        self, backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        model = load(backend, tmp_path, kind="GPU")
+        (response,) = model.execute([request(1, 1.0)])
+        assert response.outputs[0][1].tolist() == [[3.0]]
+        said = capsys.readouterr().out
+        assert f"tuwen: this machine has a GPU, but PyTorch {torch.__version__} cannot use it, so probe runs" in said
+
+    def test_computes_a_full_batch_before_it_is_ready(
+        self, backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A stand-in for a GPU: the weights are loaded to the CPU, and what is run is recorded."""
+        ran: list[list[tuple[int, ...]]] = []
+        gpu = SimpleNamespace(type="cuda")
+        load_module = torch.jit.load
+        monkeypatch.setattr(backend, "choose_device", lambda _: gpu)
+        monkeypatch.setattr(backend, "warn_of_slow_arithmetic", lambda *_: None)
+        monkeypatch.setattr(torch.jit, "load", lambda path, map_location: load_module(path, "cpu"))  # noqa: ARG005
+        monkeypatch.setattr(backend, "full_batch", lambda _: [np.ones((32, 3), dtype=np.int64)] * 2)
+        monkeypatch.setattr(
+            backend.TritonPythonModel, "_run", lambda _, inputs: ran.append([array.shape for array in inputs])
+        )
+        load(backend, tmp_path, kind="GPU")
+        assert ran == [[(32, 3), (32, 3)]]
+
+    def test_vectors_that_were_computed_on_a_gpu_are_kept_in_the_memory_of_the_host(
+        self, backend: ModuleType, tmp_path: Path
+    ) -> None:
+        """Triton's own response cache takes host buffers alone, and would keep nothing of a GPU."""
+
+        class OnDevice:
+            """A result whose numbers can be read only after they were copied to the host."""
+
+            def __init__(self, rows: torch.Tensor) -> None:
+                self._rows = rows
+
+            def cpu(self) -> torch.Tensor:
+                return self._rows
+
+        model = load(backend, tmp_path, CACHE_BYTES="100000")
+        module = model._module
+        model._module = lambda *tensors: OnDevice(module(*tensors))
+        first = model.execute([request(1, 1.0)])
+        model._module = fail
+        again = model.execute([request(1, 1.0)])
+        assert [response.outputs[0][1].tolist() for response in first + again] == [[[3.0]], [[3.0]]]
+
+    def test_a_full_batch_has_the_shapes_and_types_of_the_configuration(self, backend: ModuleType) -> None:
+        config = {
+            "max_batch_size": 4,
+            "input": [
+                {"dims": ["3", "8", "8"], "data_type": "TYPE_UINT8"},
+                {"dims": ["52"], "data_type": "TYPE_INT64"},
+            ],
+        }
+        images, tokens = backend.full_batch(config)
+        assert (images.shape, images.dtype) == ((4, 3, 8, 8), np.uint8)
+        assert (tokens.shape, tokens.dtype) == ((4, 52), np.int64)
+        assert images.all()
+        assert tokens.all()
+
+    @pytest.mark.parametrize(
+        ("capability", "dtype", "warned"),
+        [((7, 5), torch.bfloat16, True), ((8, 0), torch.bfloat16, False), ((7, 5), torch.float16, False)],
+    )
+    def test_warns_of_bf16_on_a_gpu_before_ampere(
+        self,
+        backend: ModuleType,
+        capability: tuple[int, int],
+        dtype: torch.dtype,
+        warned: bool,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Some GPU")
+        backend.warn_of_slow_arithmetic(torch.nn.Linear(2, 2).to(dtype), torch.device("cuda", 0))
+        said = capsys.readouterr().out
+        assert ("tuwen: Some GPU has no bf16 arithmetic, which GPUs have from Ampere on" in said) == warned

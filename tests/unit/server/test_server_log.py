@@ -77,3 +77,10 @@ def test_a_file_that_was_rotated_away_is_made_anew(tmp_path: Path) -> None:
 )
 def test_errors_are_problems_but_for_those_of_a_machine_without_a_gpu(line: str, problem: bool) -> None:
     assert is_problem(line) == problem
+
+
+def test_shows_the_warnings_of_our_backend_but_not_those_of_tritonserver() -> None:
+    ours = 'W1128 07:19:53.434903 11721 gpu.py:50] "tuwen: this machine has a GPU, but PyTorch cannot use it"'
+    theirs = "W1128 07:19:52.101010 11721 metrics.cc:798] Unable to get power limit for GPU 0."
+    assert is_problem(ours)
+    assert not is_problem(theirs)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import triton_python_backend_utils as pb_utils
 from cache_counters import CacheCounters  # Triton appends this folder to sys.path
+from gpu import choose_device, full_batch, warn_of_slow_arithmetic
 from row_cache import RowCache
 
 _PAUSE = 0.05  # seconds between two batches from which on an instance counts as idle
@@ -45,7 +46,7 @@ class TritonPythonModel:
         self._grad_mode = torch.inference_mode if _flag(parameters, "INFERENCE_MODE", True) else torch.no_grad
         optimize = not _flag(parameters, "DISABLE_OPTIMIZED_EXECUTION", False)
         self._execution = nullcontext if optimize else lambda: torch.jit.optimized_execution(False)
-        self._device = _device(args)
+        self._device = choose_device(args)
         self._output = config["output"][0]["name"]
         self._backlog = Backlog(_integer(parameters, "MAX_WAITING_MICROSECONDS"))
         size = _integer(parameters, "CACHE_BYTES")
@@ -54,6 +55,9 @@ class TritonPythonModel:
         path = Path(args["model_repository"]) / args["model_version"] / file_name
         self._module = torch.jit.load(str(path), map_location=self._device)
         self._inputs = _input_order(args["model_name"], self._module, [tensor["name"] for tensor in config["input"]])
+        warn_of_slow_arithmetic(self._module, self._device)
+        if self._device.type == "cuda":  # or the first callers would wait for CUDA's libraries and memory
+            self._run(full_batch(config, self._inputs))
 
     def execute(self, requests):
         self._backlog.begin()
@@ -174,9 +178,3 @@ def _input_order(model, module, names):
             f"{len(arguments)}"
         )
     return sorted(names, key=arguments.index) if set(names) <= set(arguments) else names
-
-
-def _device(args):
-    if args["model_instance_kind"] == "GPU":
-        return torch.device("cuda", int(args["model_instance_device_id"]))
-    return torch.device("cpu")

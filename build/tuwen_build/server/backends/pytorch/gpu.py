@@ -1,0 +1,54 @@
+"""What an encoder needs to know of the GPU that Triton chose for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
+
+__all__ = ["choose_device", "full_batch", "warn_of_slow_arithmetic"]
+
+_BF16_CAPABILITY = (8, 0)  # Ampere
+_DTYPES = {"TYPE_UINT8": np.uint8, "TYPE_INT64": np.int64}
+
+
+def choose_device(args: Mapping[str, str]) -> torch.device:
+    """Return the device of an instance: the GPU that Triton chose, or the CPU where PyTorch cannot use a GPU."""
+    if args["model_instance_kind"] != "GPU":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        _warn(
+            f"this machine has a GPU, but PyTorch {torch.__version__} cannot use it, so {args['model_name']} runs on "
+            "the CPU; install a PyTorch with CUDA that fits the driver, or hide the GPU with CUDA_VISIBLE_DEVICES=''"
+        )
+        return torch.device("cpu")
+    return torch.device("cuda", int(args["model_instance_device_id"]))
+
+
+def warn_of_slow_arithmetic(module: torch.nn.Module, device: torch.device) -> None:
+    """Write a warning if a module computes in bf16 on a GPU that has no arithmetic for it."""
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) >= _BF16_CAPABILITY:
+        return
+    if any(parameter.dtype == torch.bfloat16 for parameter in module.parameters()):
+        _warn(
+            f"{torch.cuda.get_device_name(device)} has no bf16 arithmetic, which GPUs have from Ampere on, so this "
+            "repository is slow here; build it with --precision fp16"
+        )
+
+
+def full_batch(config: Mapping[str, Any], names: Sequence[str]) -> list[NDArray[Any]]:
+    """Return the inputs of the largest batch of a model, in the order of the names. All are ones: each token counts."""
+    tensors = {tensor["name"]: tensor for tensor in config["input"]}
+    return [
+        np.ones((config["max_batch_size"], *map(int, tensors[name]["dims"])), dtype=_DTYPES[tensors[name]["data_type"]])
+        for name in names
+    ]
+
+
+def _warn(message: str) -> None:
+    """Write a warning that `tuwen serve` shows, by its first word."""
+    pb_utils.Logger.log_warn(f"tuwen: {message}")
