@@ -17,7 +17,7 @@ DEMO_TRAINING := --recipe artwork --optimizer muon --batch-size 192 --start-epoc
 	--start-learning-rate 4e-4 --frozen-learning-rate 4e-4 --learning-rate 4e-4 --kept-patches 0.5 --evaluate-every 8 --patience 0
 
 .DEFAULT_GOAL := help
-.PHONY: help bench demo demo-checkpoint demo-scores check test test-all test-extras coverage test-faults fuzz serve page lint install clean
+.PHONY: help bench gpu-check gpu-check-pack demo demo-checkpoint demo-scores check test test-all test-extras coverage test-faults fuzz serve page lint install clean
 
 help: ## List the commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,12 @@ demo-scores: data/emoji/sources.json
 bench: .venv/.dev ## Measure the service beside its peers: half an hour to an hour.
 	loadtest/tuwen_loadtest/bench/peers.sh
 	$(BIN)/python -m tuwen_loadtest.bench
+
+gpu-check: $(if $(wildcard .gpu-check),,.venv/.dev) ## Check an NVIDIA card: exactness, speed and memory of encoders and service.
+	loadtest/tuwen_loadtest/gpu_check/carry.sh run $(OPTIONS)
+
+gpu-check-pack: .venv/.dev ## Collect in .gpu-check what `make gpu-check` needs on a machine without internet.
+	loadtest/tuwen_loadtest/gpu_check/carry.sh pack
 
 lint: .venv/.dev ## Check style and types.
 	$(BIN)/ruff check
