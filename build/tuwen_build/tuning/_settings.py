@@ -29,8 +29,12 @@ class Settings:
 
 
 def layouts(cores: int, *, on_gpu: bool) -> Sequence[tuple[int, int]]:
-    """Instances and threads of each: all of a CPU's cores in every split, or one to three instances on a GPU."""
+    """Instances and threads of each: all of a CPU's cores in every split, or one instance on a GPU.
+
+    Several instances on a GPU are not tried: here each is a process with a CUDA context of its own, and in NVIDIA's
+    container all instances share one, so measurements here would not hold there.
+    """
     if on_gpu:
-        return [(1, 0), (2, 0), (3, 0)]
+        return [(1, 0)]
     counts = [2**power for power in range(_MOST_INSTANCES.bit_length()) if 2**power <= cores]
     return [(count, cores // count) for count in counts]

@@ -15,11 +15,11 @@ from tuwen_build.tuning._settings import layouts
 from tuwen_build.tuning._tuner import best_of, best_threads
 
 
-def test_splits_a_cpu_in_every_way_and_shares_a_gpu() -> None:
+def test_splits_a_cpu_in_every_way_and_gives_a_gpu_one_instance() -> None:
     assert layouts(1, on_gpu=False) == [(1, 1)]
     assert layouts(6, on_gpu=False) == [(1, 6), (2, 3), (4, 1)]
     assert layouts(96, on_gpu=False) == [(1, 96), (2, 48), (4, 24), (8, 12)]
-    assert layouts(96, on_gpu=True) == [(1, 0), (2, 0), (3, 0)]
+    assert layouts(96, on_gpu=True) == [(1, 0)]
 
 
 def test_of_equally_fast_settings_the_quickest_for_one_caller_is_best() -> None:
