@@ -162,7 +162,7 @@ def test_requests_of_a_failing_batch_are_computed_alone(
     model._run = fail_on_two
     first, failed, last = model.execute([request(1, 1.0), request(2, 2.0), request(1, 3.0)])
     assert [first.outputs[0][1].tolist(), last.outputs[0][1].tolist()] == [[[3.0]], [[9.0]]]
-    assert (failed.error.message, failed.error.code) == ("out of memory", "internal")
+    assert (failed.error.message, failed.error.code) == ("PyTorch execute failure: out of memory", "internal")
 
 
 def test_intra_op_threads(backend: ModuleType, tmp_path: Path) -> None:
@@ -447,7 +447,7 @@ class TestGpu:
         monkeypatch.setattr(backend, "choose_device", lambda _: gpu)
         monkeypatch.setattr(backend, "warn_of_slow_arithmetic", lambda *_: None)
         monkeypatch.setattr(torch.jit, "load", lambda path, map_location: load_module(path, "cpu"))  # noqa: ARG005
-        monkeypatch.setattr(backend, "full_batch", lambda _: [np.ones((32, 3), dtype=np.int64)] * 2)
+        monkeypatch.setattr(backend, "full_batch", lambda *_: [np.ones((32, 3), dtype=np.int64)] * 2)
         monkeypatch.setattr(
             backend.TritonPythonModel, "_run", lambda _, inputs: ran.append([array.shape for array in inputs])
         )
@@ -480,11 +480,11 @@ class TestGpu:
         config = {
             "max_batch_size": 4,
             "input": [
-                {"dims": ["3", "8", "8"], "data_type": "TYPE_UINT8"},
-                {"dims": ["52"], "data_type": "TYPE_INT64"},
+                {"name": "ids", "dims": ["52"], "data_type": "TYPE_INT64"},
+                {"name": "pixels", "dims": ["3", "8", "8"], "data_type": "TYPE_UINT8"},
             ],
         }
-        images, tokens = backend.full_batch(config)
+        images, tokens = backend.full_batch(config, ["pixels", "ids"])
         assert (images.shape, images.dtype) == ((4, 3, 8, 8), np.uint8)
         assert (tokens.shape, tokens.dtype) == ((4, 52), np.int64)
         assert images.all()
