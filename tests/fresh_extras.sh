@@ -41,6 +41,14 @@ use_serve() { # from the first sentence to a vector, on a server of its own
 	return "$done"
 }
 use_tracing() { "$bin/python" -c 'import opentelemetry.trace' && use_sdk; }
+use_heif() {
+	"$bin/python" - "$picture" "$work/picture.heic" <<-'END' && "$bin/tuwen" similarity --image "$work/picture.heic" --text 太阳
+		import pillow_heif, sys
+		from PIL import Image
+		pillow_heif.register_heif_opener()
+		Image.open(sys.argv[1]).save(sys.argv[2])
+	END
+}
 use_parquet() {
 	"$bin/tuwen" embed "$gallery" --output "$work/vectors.parquet" &&
 		"$bin/python" -c 'import pyarrow.parquet as p, sys; assert p.read_table(sys.argv[1]).num_rows > 9' "$work/vectors.parquet"
@@ -87,7 +95,7 @@ mkdir "$work/wheel" && "$python" -m pip wheel --quiet --no-deps --wheel-dir "$wo
 wheel=$(echo "$work"/wheel/*.whl)
 
 # One server for all: the demo's, beside the newest releases.
-environment server build,serve && "$bin/tuwen" build build/demo/checkpoint --output "$work/repository" --image-rules display ||
+environment server build,heif,serve && "$bin/tuwen" build build/demo/checkpoint --output "$work/repository" --image-rules display ||
 	{ echo "FAILED: the server's environment" >&2 && exit 1; }
 "$bin/tuwen" serve "$work/repository" --grpc-port 0 --http-port 0 --metrics-port 0 --json >"$work/ready" &
 server=$!

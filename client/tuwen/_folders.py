@@ -15,10 +15,12 @@ IMAGE_SUFFIXES = frozenset(
     {
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".jfi", ".jif", ".mpo"),
         *(".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"),
+        *(".heic", ".heif", ".hif"),
     }
 )
 HEAD_BYTES = 16
 _MAGICS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
+_HEIF_BRANDS = (b"avif", b"mif1", b"heic", b"heix", b"heim", b"heis")  # of still images
 _APPLE_DOUBLE = b"\0\x05\x16\x07"  # what macOS writes beside `a.jpg` as `._a.jpg` on foreign disks
 _SHOWN = 8
 
@@ -87,7 +89,8 @@ def is_image(name: str, head: Callable[[], bytes]) -> bool:
     if suffix:
         return False
     start = head()
-    return start.startswith(_MAGICS) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP") or start[4:12] == b"ftypavif"
+    webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
+    return start.startswith(_MAGICS) or webp or (start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS)
 
 
 def _head(path: Path) -> bytes:
@@ -102,7 +105,7 @@ def kind_of_file(name: str, *, regular: bool = True) -> str:
 
 
 def listed_kinds(left_out: Mapping[str, int]) -> str:
-    """Return the counts in words, the most frequent kinds first: ``12 .txt, 3 .heic``; empty if there are none."""
+    """Return the counts in words, the most frequent kinds first: ``12 .txt, 3 .mov``; empty if there are none."""
     most = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
     kinds = [f"{count:,} {kind}" for kind, count in most[:_SHOWN]]
     rest = sum(count for _, count in most[_SHOWN:])

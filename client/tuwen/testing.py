@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import io
 import threading
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from tuwen._card import ModelCard
 from tuwen._errors import ClientClosedError, InputShapeError, ServerError
+from tuwen._pixels import ImageError, open_image
 from tuwen._requests import NAMED_EMBEDDING, InferRequest, InferResponse, Tensor
 from tuwen._statistics import ModelStatistics, Statistics
 
@@ -193,8 +193,10 @@ def _image_status(data: bytes) -> str:
     if not data:
         return "empty: no bytes"
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with open_image(data) as image:
             image.load()
+    except ImageError as error:
+        return str(error)
     except UnidentifiedImageError:
         return "unsupported_format: not an image"
     except Exception as error:  # whatever Pillow's decoders raise

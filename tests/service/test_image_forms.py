@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -17,6 +18,8 @@ from tests.support.servers import SharedServers
 from tuwen import AsyncClient, Client, ImageInput
 from tuwen_build.options import BuildOptions
 from tuwen_build.samples import sample
+
+pillow_heif.register_heif_opener()
 
 
 @pytest.fixture(params=["reference", "display"])
@@ -37,7 +40,7 @@ def clip(request: pytest.FixtureRequest, url: str) -> Iterator[Client]:
 
 
 def files() -> list[bytes]:
-    """Pictures that know more than their pixels: turned by EXIF, transparent, with a palette, CMYK and 16 bits."""
+    """Pictures that know more than their pixels: EXIF, transparency, a palette, CMYK, 16 bits, HEIC."""
     exif = Image.Exif()
     exif[0x0112] = 6
     with Image.open(sample("cat.jpg")) as photograph:
@@ -53,6 +56,7 @@ def files() -> list[bytes]:
         (faded, "PNG", {}),
         (small.quantize(60), "PNG", {"transparency": 3}),
         (sixteen, "PNG", {}),
+        (faded, "HEIF", {}),
     ]
     encoded = []
     for image, name, options in pictures:

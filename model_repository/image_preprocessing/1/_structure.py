@@ -10,12 +10,27 @@ from __future__ import annotations
 import re
 import struct
 
-__all__ = ["gif_parts", "jpeg_parts", "png_chunks", "tiff_parts"]
+__all__ = ["gif_parts", "is_heic", "jpeg_parts", "png_chunks", "tiff_parts"]
 
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # neither a stuffed byte, nor fill, nor a restart
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
 _IMAGE, _EXTENSION = 0x2C, 0x21
 _BYTE_TYPES = (1, 2, 6, 7)  # of TIFF; Pillow reads such values at once
+_HEVC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})  # ISO/IEC 23008-12
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_MAX_BRANDS_BYTES = 1024  # of the box that lists the brands; files have up to ten of four bytes each
+
+
+def is_heic(data: bytes) -> bool:
+    """Return whether a file is a HEIF image coded with HEVC, by the brands at its beginning.
+
+    AVIF files have the same container, and Pillow decodes them itself.
+    """
+    if data[4:8] != b"ftyp" or data[8:12] in _AVIF_BRANDS:
+        return False
+    end = min(int.from_bytes(data[:4], "big"), _MAX_BRANDS_BYTES)
+    brands = {data[8:12], *(data[start : start + 4] for start in range(16, end, 4))}
+    return not brands.isdisjoint(_HEVC_BRANDS)
 
 
 def jpeg_parts(data: bytes, limit: int) -> tuple[int, int]:

@@ -23,6 +23,13 @@ from .items import refusal, strings, wants_status  # noqa: E402
 from .metrics import Counter, Histogram  # noqa: E402
 from .pixels import ImageError, ImageLimits, load_preprocessor, usable_cores  # noqa: E402
 
+try:
+    from pillow_heif import options as heif_options
+except ImportError:  # an extra; HEIC images are refused without it
+    pass
+else:
+    heif_options.DECODE_THREADS = 1
+
 DECODE_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 

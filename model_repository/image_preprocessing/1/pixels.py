@@ -13,7 +13,7 @@ import functools
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,23 +22,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from ._structure import gif_parts, jpeg_parts, png_chunks, tiff_parts
+from ._structure import gif_parts, is_heic, jpeg_parts, png_chunks, tiff_parts
 
 __all__ = [
     "ImageError",
     "ImageLimits",
     "Preprocessor",
-    "available_formats",
     "check_structure",
     "load_preprocessor",
+    "open_image",
     "upright",
     "usable_cores",
 ]
 
-# Decoders that may see untrusted bytes; everything else that Pillow knows stays shut.
+# Pillow's decoders that may see untrusted bytes; every other one stays shut. HEIC has a decoder of its own, an extra.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _COUNTED_FORMATS = ("GIF", "TIFF")  # their frames are counted before the file is opened
 _BYTES_PER_MIB = 1 << 20
+_INSTALL_HEIF = "pip install 'tuwen[heif]'"
 
 # How an image is turned for each EXIF orientation; 1, and any value that EXIF does not define, is not turned.
 _TURNS = {
@@ -121,9 +122,10 @@ class Preprocessor:
         """
         self._check_size(data)
         check_structure(data, self.limits)
-        with _bad_images(), Image.open(io.BytesIO(data), formats=available_formats()) as image:
+        with _bad_images(), open_image(data) as image:
             self._check_header(image)
-            if self.jpeg_decoding == "scaled":  # by libjpeg, in the inverse cosine transform; for JPEG only
+            # By libjpeg, in the inverse cosine transform; a HEIC file would give an embedded thumbnail instead.
+            if self.jpeg_decoding == "scaled" and image.format != "HEIF":
                 image.draft(None, (2 * self.image_size, 2 * self.image_size))
             square = self._square(image)
         return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
@@ -183,6 +185,29 @@ class Preprocessor:
         frames = getattr(image, "n_frames", 1)
         if frames > self.limits.max_frames:
             raise ImageError("too_many_frames", f"{frames} frames, the limit is {self.limits.max_frames}")
+
+
+def open_image(data: bytes) -> Image.Image:
+    """Open an encoded image in one of the allowed formats; its pixels are not decoded yet.
+
+    HEIC is decoded by pillow-heif where that is installed. It turns the pixels as the file says, so that an orientation
+    in the file's EXIF data no longer counts, under any image rules.
+
+    Raises:
+        ImageError: the image is HEIC, and pillow-heif is not installed.
+        Exception: the image has another format, or a broken header; of whatever type Pillow's parsers raise.
+    """
+    if not is_heic(data):
+        return Image.open(io.BytesIO(data), formats=_available_formats())
+    try:
+        from pillow_heif import HeifImageFile  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ImageError(
+            "unsupported_format", f"HEIC needs pillow-heif where images are decoded ({error}): {_INSTALL_HEIF}"
+        ) from None
+    # Called directly, because Pillow's registry of decoders belongs to the application.
+    decoder: Callable[[io.BytesIO], Image.Image] = HeifImageFile
+    return decoder(io.BytesIO(data))
 
 
 def check_structure(data: bytes, limits: ImageLimits) -> None:
@@ -259,7 +284,7 @@ def _bad_images() -> Iterator[None]:
     except ImageError:
         raise
     except UnidentifiedImageError:
-        raise ImageError("unsupported_format", f"not an image in one of {', '.join(_FORMATS)}") from None
+        raise ImageError("unsupported_format", f"not an image in one of {', '.join(_FORMATS)}, HEIC") from None
     except Image.DecompressionBombError as error:
         raise ImageError("too_many_pixels", str(error)) from None
     except Exception as error:
@@ -267,7 +292,7 @@ def _bad_images() -> Iterator[None]:
 
 
 @functools.cache
-def available_formats() -> tuple[str, ...]:
+def _available_formats() -> tuple[str, ...]:
     """The allowed formats that this Pillow was built with (AVIF and WebP are optional)."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
@@ -41,8 +42,11 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
     "BMP": ("1", "L", "P", "RGB", "RGBA"),
     "TIFF": ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "I", "F", "I;16", "I;16B"),
     "AVIF": ("RGB", "RGBA"),
+    "MPO": ("L", "RGB", "CMYK"),
+    "HEIF": ("L", "LA", "RGB", "RGBA"),
 }
 Image.init()
+pillow_heif.register_heif_opener()
 FILES = [(name, mode) for name, modes in FORMATS.items() for mode in modes if name in Image.SAVE]
 
 # Pillow warns of what it then does right.
@@ -108,6 +112,13 @@ def check(image: ImageInput, expected: NDArray[np.uint8], preprocessor: Preproce
     np.testing.assert_array_equal(own(image, preprocessor), expected)
 
 
+def array_of(data: bytes) -> NDArray[np.uint8] | None:
+    """Return the pixels of a file as an array, or None if an array cannot hold all that the file knows."""
+    image = loaded(data)
+    beyond_pixels = image.mode not in ("L", "RGB", "RGBA") or "transparency" in image.info or "exif" in image.info
+    return None if beyond_pixels else np.asarray(image)
+
+
 def check_forms(data: bytes, folder: Path) -> None:
     """Every form of an encoded picture has the pixel values of its file, under all rules."""
     path = folder / "picture"
@@ -120,6 +131,8 @@ def check_forms(data: bytes, folder: Path) -> None:
         forms: list[ImageInput] = [path, str(path), data, bytearray(data), io.BytesIO(data), opened(data), loaded(data)]
         for form in forms:
             check(form, expected, preprocessor)
+        if (pixels := array_of(data)) is not None:
+            check(pixels, expected, preprocessor)
 
 
 @pytest.mark.parametrize("orientation", [None, 6, 2])
@@ -128,7 +141,7 @@ def test_every_form_of_a_file_gives_the_same_pixels(
     name: str, mode: str, orientation: int | None, tmp_path: Path
 ) -> None:
     options: dict[str, Any] = {"lossless": True} if name == "WEBP" else {}
-    if orientation and name in ("PNG", "JPEG", "WEBP", "TIFF", "AVIF"):
+    if orientation and name in ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "AVIF", "HEIF"):
         options["exif"] = turned(orientation)
     check_forms(encode(picture(mode), name, **options), tmp_path)
 

@@ -59,7 +59,7 @@ def test_no_error_of_a_decoder_ends_a_run(error: Exception, monkeypatch: pytest.
     assert (picture.width, picture.height, picture.thumbnail) == (0, 0, b"")
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF"])
 def test_every_format_that_the_server_embeds_has_a_thumbnail(kind: str) -> None:
     picture = described(encoded(Image.new("RGB", (40, 20), "red"), kind))
     assert (picture.width, picture.height) == (40, 20)

@@ -78,12 +78,12 @@ class TestFolders:
             (tmp_path / name).write_bytes(picture(1))
         os.mkfifo(tmp_path / "pipe.jpg")
         (tmp_path / "link.png").symlink_to(tmp_path / "a.PNG")
-        for name in ("x.HEIC", "y.heic", "notes", "album.jpg/x.txt"):
+        for name in ("x.MOV", "y.mov", "notes", "album.jpg/x.txt"):
             (tmp_path / name).write_bytes(b"")
         names, unseen, ignored = seen(tmp_path)
         assert names == ["a.PNG", "link.png", "album.jpg/in.png", "b/c.webp"]
         assert unseen == []
-        assert ignored == {".heic": 2, "without suffix": 1, ".txt": 1, ".jpg (no regular file)": 1}
+        assert ignored == {".mov": 2, "without suffix": 1, ".txt": 1, ".jpg (no regular file)": 1}
 
     def test_pictures_are_known_by_content_where_they_have_no_suffix(self, tmp_path: Path) -> None:
         encoded = {}
@@ -95,12 +95,13 @@ class TestFolders:
         for name in ("a.jfif", "b.JPE"):
             (tmp_path / name).write_bytes(encoded["JPEG"])
         (tmp_path / "avif").write_bytes(b"\0\0\0\x1cftypavif")
+        (tmp_path / "heic").write_bytes(b"\0\0\0\x1cftypheic")
         (tmp_path / "notes").write_bytes(b"notes")
         (tmp_path / "raw.nef").write_bytes(encoded["TIFF"])
         (tmp_path / "._a.jfif").write_bytes(b"\0\x05\x16\x07 of macOS")
         os.mkfifo(tmp_path / "pipe")
         names, unseen, ignored = seen(tmp_path)
-        assert names == ["GIF", "JPEG", "PNG", "TIFF", "WEBP", "a.jfif", "avif", "b.JPE"]
+        assert names == ["GIF", "JPEG", "PNG", "TIFF", "WEBP", "a.jfif", "avif", "b.JPE", "heic"]
         assert unseen == []
         assert ignored == {"without suffix": 1, ".nef": 1, ".jfif": 1, "without suffix (no regular file)": 1}
         with tarfile.open(tmp_path / "all.tar", "w") as tar:
@@ -109,11 +110,11 @@ class TestFolders:
         assert seen(tmp_path / "all.tar") == (["PNG", "a.jfif"], [], {"without suffix": 1, ".jfif": 1})
 
     def test_files_that_are_left_out_have_names(self, tmp_path: Path) -> None:
-        for name in ("b.txt", "sub/a.txt", "c.heic"):
+        for name in ("b.txt", "sub/a.txt", "c.mov"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_bytes(b"")
         ignored = [entry for entry in open_source(tmp_path).pictures() if isinstance(entry, Ignored)]
-        assert ignored == [Ignored(".txt", 2, ("b.txt", "sub/a.txt")), Ignored(".heic", 1, ("c.heic",))]
+        assert ignored == [Ignored(".txt", 2, ("b.txt", "sub/a.txt")), Ignored(".mov", 1, ("c.mov",))]
 
     def test_a_link_to_nowhere_and_a_circle_are_unseen(self, tmp_path: Path) -> None:
         (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
@@ -160,7 +161,7 @@ class TestFolders:
 
     def test_kinds_are_listed_by_number(self) -> None:
         many = Counter({f".{letter}": number for number, letter in enumerate("abcdefghijk", 1)})
-        assert listed_kinds(Counter({".txt": 2, ".heic": 1200})) == "1,200 .heic, 2 .txt"
+        assert listed_kinds(Counter({".txt": 2, ".mov": 1200})) == "1,200 .mov, 2 .txt"
         assert listed_kinds(many).endswith("4 .d, 6 others")
         assert listed_kinds(Counter()) == ""
 
