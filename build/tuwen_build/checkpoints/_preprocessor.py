@@ -162,6 +162,10 @@ def _check(settings: _Settings, key: str, image_size: int, resize: Literal["squa
     if key == "do_center_crop" and value != (resize == "crop"):
         rule = "crops the centre" if resize == "crop" else "squashes to a square"
         raise CheckpointError(f"{settings.said(key)}; this family {rule}, so {key} must be {json.dumps(not value)}")
+    if key == "do_normalize" and not value and settings.lacks("do_rescale"):
+        raise settings.refuse(
+            key, "true, or do_rescale beside it: transformers before 4.25 then does not rescale either"
+        )
     if key == "rescale_factor" and not (_is_number(value) and math.isclose(value, default, rel_tol=1e-6)):
         raise settings.refuse(key, "1/255; for another factor f, divide image_mean and image_std by 255 f")
     if key == "size":

@@ -1,0 +1,102 @@
+"""Files that transformers 4.20, 4.57 and 5.23 wrote, each key changed in turn: their own pixel values, or a refusal.
+
+`tests/reference/processor_files.py` made the files' contents and the expected values with those releases.
+"""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from tests.support.models import model_module
+from tests.support.paths import ROOT
+from tuwen_build.checkpoints import Preprocessing
+from tuwen_build.checkpoints._preprocessor import read_preprocessing
+from tuwen_build.errors import CheckpointError
+from tuwen_build.reference import normalised
+
+MAKER = ROOT / "tests" / "reference" / "processor_files.py"
+MADE = sorted(MAKER.with_suffix("").glob("*.json"))
+SIDE, LEFT_OUT = 4, "left out"
+
+
+def content(path: Path) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return made
+
+
+CASES = [
+    pytest.param(path, case["key"], case["value"], case["result"], id=f"{path.stem}-{case['key']}-{case['value']}")
+    for path in MADE
+    for case in content(path)["cases"]
+]
+
+
+def resize_of(path: Path) -> Any:
+    return "squash" if path.stem.startswith("chinese-clip") else "crop"
+
+
+@pytest.fixture(scope="module")
+def picture() -> Image.Image:
+    """The picture that the releases were given."""
+    image: Image.Image = runpy.run_path(str(MAKER))["picture"]()
+    return image
+
+
+def served(rules: Preprocessing, image: Image.Image) -> NDArray[np.float32]:
+    preprocessor = model_module("image_preprocessing", "pixels").Preprocessor(rules.image_size, rules.resize)
+    pixels = np.asarray(preprocessor.square(image)).transpose(2, 0, 1).copy()
+    values: NDArray[np.float32] = normalised(torch.from_numpy(pixels)[None], rules)[0].numpy()
+    return values
+
+
+def check(folder: Path, resize: Any, expected: dict[str, Any], image: Image.Image) -> None:
+    """Raise the refusal, or check that the server's pixel values are those of the release."""
+    rules = read_preprocessing(folder, SIDE, resize)
+    if "error" in expected:  # the release cannot use this file; a later one can
+        return
+    assert expected["shape"] == [3, SIDE, SIDE]
+    wanted = np.array(expected["values"]).reshape(3, SIDE, SIDE)
+    np.testing.assert_allclose(served(rules, image), wanted, rtol=0, atol=1e-5)
+
+
+def test_every_release_and_family_is_there() -> None:
+    names = {path.stem for path in MADE}
+    both = {f"{family}-{release}" for family in ("clip", "chinese-clip") for release in ("4.57.1", "5.23.0")}
+    assert names == both | {"clip-4.20.1"}  # Chinese-CLIP came with 4.25
+
+
+@pytest.mark.parametrize("path", MADE, ids=lambda path: path.stem)
+def test_the_files_of_a_release_are_honoured(path: Path, tmp_path: Path, picture: Image.Image) -> None:
+    made = content(path)
+    for name, settings in made["files"].items():
+        (tmp_path / name).write_text(json.dumps(settings))
+    check(tmp_path, resize_of(path), made["results"][0], picture)
+
+
+@pytest.mark.parametrize(("path", "key", "value", "result"), CASES)
+def test_a_changed_key_has_the_pixels_of_its_release_or_is_refused_by_name(
+    path: Path, key: str, value: Any, result: int, tmp_path: Path, picture: Image.Image
+) -> None:
+    made = content(path)
+    holder, files = made["holder"], made["files"]
+    settings = files[holder].get("image_processor", files[holder])
+    changed = {name: old for name, old in settings.items() if name != key}
+    if value != LEFT_OUT:
+        changed[key] = value
+    nested = "image_processor" in files[holder]
+    for name, whole in {**files, holder: {**files[holder], "image_processor": changed} if nested else changed}.items():
+        (tmp_path / name).write_text(json.dumps(whole))
+    try:
+        check(tmp_path, resize_of(path), made["results"][result], picture)
+    except CheckpointError as error:
+        assert holder in str(error)
+        assert key in str(error) or (key == "default_to_square" and "size" in str(error))
