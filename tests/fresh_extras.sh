@@ -41,6 +41,19 @@ use_serve() { # from the first sentence to a vector, on a server of its own
 	return "$done"
 }
 use_tracing() { "$bin/python" -c 'import opentelemetry.trace' && use_sdk; }
+use_fetch() {
+	"$bin/python" - "$picture" <<-'END'
+		import functools, http.server, os, sys, threading
+		from tuwen import Client, HttpFetcher
+		folder, name = os.path.split(sys.argv[1])
+		handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
+		server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+		threading.Thread(target=server.serve_forever, daemon=True).start()
+		host = f"127.0.0.1:{server.server_port}"
+		with Client(os.environ["TUWEN_URL"], fetcher=HttpFetcher([host])) as clip:
+			assert clip.embed_images([f"http://{host}/{name}"]).shape[0] == 1
+	END
+}
 use_heif() {
 	"$bin/python" - "$picture" "$work/picture.heic" <<-'END' && "$bin/tuwen" similarity --image "$work/picture.heic" --text 太阳
 		import pillow_heif, sys
