@@ -62,6 +62,15 @@ use_heif() {
 		Image.open(sys.argv[1]).save(sys.argv[2])
 	END
 }
+use_peft() { # an adapter of zeros on the demo's checkpoint
+	"$bin/python" - "$root/build/demo/checkpoint" "$work/adapter" <<-'END' &&
+		import sys
+		import peft, transformers
+		model = transformers.ChineseCLIPModel.from_pretrained(sys.argv[1])
+		peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["query", "q_proj"])).save_pretrained(sys.argv[2])
+	END
+		"$bin/tuwen" build "$work/adapter" --merge-adapter --output "$work/merged" --image-rules display --force
+}
 use_parquet() {
 	"$bin/tuwen" embed "$gallery" --output "$work/vectors.parquet" &&
 		"$bin/python" -c 'import pyarrow.parquet as p, sys; assert p.read_table(sys.argv[1]).num_rows > 9' "$work/vectors.parquet"

@@ -5,11 +5,14 @@ A family in a layout is one module with one `Reader`; adding one is a file here,
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from tuwen_build.checkpoints._adapters import merged_checkpoint
 from tuwen_build.checkpoints._checkpoint import (
     Checkpoint,
     ImageProcessor,
+    Origin,
     Preprocessing,
     Reader,
     ReadOptions,
@@ -55,10 +58,22 @@ def open_checkpoint(source: str, options: ReadOptions | None = None) -> Checkpoi
     """Read a checkpoint: a folder, a file, or a hub id such as ``OFA-Sys/chinese-clip-vit-base-patch16``.
 
     Raises:
-        CheckpointError: it is missing, incomplete, or of no family that this build knows.
+        CheckpointError: it is missing, incomplete, or of no family that this build knows; or it holds an adapter that
+            cannot be merged, or that nobody asked to merge.
+        MissingExtraError: an adapter is to be merged, and peft is not installed.
     """
     options = options or ReadOptions()
-    path = locate(source)
+    if not options.merge_adapter:
+        return _open(locate(source), source, options)
+    with merged_checkpoint(source) as merged:
+        checkpoint = _open(merged.folder, source, replace(options, merge_adapter=False))
+    origin = checkpoint.origin
+    layout = f"{origin.layout}, with its adapter merged"
+    beside = {name: path for name, path in origin.files.items() if not path.is_relative_to(merged.folder)}
+    return replace(checkpoint, origin=Origin(origin.source, layout, {**merged.files, **beside}))
+
+
+def _open(path: Path, source: str, options: ReadOptions) -> Checkpoint:
     for reader in READERS:
         if reader.recognises(path):
             _check_options(reader, source, options)
@@ -71,7 +86,7 @@ def open_checkpoint(source: str, options: ReadOptions | None = None) -> Checkpoi
 
 def _check_options(reader: Reader, source: str, options: ReadOptions) -> None:
     for name, value in vars(options).items():
-        if value is not None and name not in reader.options:
+        if value not in (None, False) and name not in reader.options:
             raise CheckpointError(f"{source} needs no --{name}: its files tell ({reader.layout})")
 
 

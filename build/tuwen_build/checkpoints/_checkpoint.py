@@ -146,10 +146,12 @@ class ReadOptions:
     Attributes:
         vision: the OpenAI CLIP checkpoint whose image tower belongs to a text tower alone (Taiyi).
         heads: attention heads of the image and the text tower, for native weights of no published width.
+        merge_adapter: merge the adapter of peft that the checkpoint holds into its base model.
     """
 
     vision: str | None = None
     heads: tuple[int, int] | None = None
+    merge_adapter: bool = False
 
 
 class Reader(Protocol):

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from tuwen_build.errors import CheckpointError
 
-__all__ = ["check_no_adapter", "check_no_pointer", "model_folder"]
+__all__ = ["ADAPTER_FILES", "adapter_base", "adapter_files", "check_no_adapter", "check_no_pointer", "model_folder"]
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
-_ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+"""What peft saves: the configuration of an adapter, and its weights in one of two formats."""
 
 
 def check_no_pointer(path: Path) -> None:
@@ -32,22 +33,30 @@ def check_no_adapter(folder: Path) -> None:
     Raises:
         CheckpointError: there is an adapter; says how to merge it.
     """
-    present = [name for name in _ADAPTER_FILES if (folder / name).is_file()]
+    present = adapter_files(folder)
     if not present:
         return
-    base = _adapter_base(folder / _ADAPTER_FILES[0])
+    base = adapter_base(folder) or "that the adapter was trained on"
     raise CheckpointError(
-        f"{folder} holds a LoRA adapter ({present[0]}), which the build does not apply to its base model. Merge it "
-        f"with peft: PeftModel.from_pretrained(base, {str(folder)!r}).merge_and_unload().save_pretrained('merged'), "
-        f"where base is the model {base}; copy the base's tokenizer and preprocessor files to 'merged', and build it"
+        f"{folder} holds a LoRA adapter ({present[0]}), which is only applied to its base model on demand. Build "
+        "with --merge-adapter (pip install 'tuwen[peft]'), or merge it with peft yourself: "
+        f"PeftModel.from_pretrained(base, {str(folder)!r}).merge_and_unload().save_pretrained('merged'), "
+        f"where base is the model {base}; copy the base's tokenizer and preprocessor files to 'merged', and use that"
     )
 
 
-def _adapter_base(path: Path) -> str:
+def adapter_files(folder: Path) -> list[str]:
+    """Return the names of the files of an adapter in a folder, the configuration first."""
+    return [name for name in ADAPTER_FILES if (folder / name).is_file()]
+
+
+def adapter_base(folder: Path) -> str | None:
+    """Return the base model that the configuration of an adapter names: a hub id or a path; None if it names none."""
     try:
-        return str(json.loads(path.read_text(encoding="utf-8-sig"))["base_model_name_or_path"])
+        named = json.loads((folder / ADAPTER_FILES[0]).read_text(encoding="utf-8-sig"))["base_model_name_or_path"]
     except (OSError, ValueError, KeyError, TypeError):
-        return "that the adapter was trained on"
+        return None
+    return named if isinstance(named, str) and named else None
 
 
 def model_folder(path: Path) -> Path:

@@ -20,17 +20,22 @@ _ALWAYS = ["*.json", "*.txt"]
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt")  # the first kind that is there is fetched
 
 
-def locate(source: str) -> Path:
+def locate(source: str, *, adapter: bool = False) -> Path:
     """Return a local file or folder; for a hub id its folder in the hub's cache (``damo/...`` from ModelScope).
 
     Of a folder of sentence-transformers, the folder of the model in it.
+
+    Args:
+        source: a path or a hub id.
+        adapter: the folder may hold an adapter.
 
     Raises:
         CheckpointError: neither a path nor a hub id, the hub cannot be reached and its cache holds nothing, or the
             folder holds an adapter, or modules of sentence-transformers that are not supported.
     """
     folder = model_folder(_located(source))
-    check_no_adapter(folder)
+    if not adapter:
+        check_no_adapter(folder)
     return folder
 
 

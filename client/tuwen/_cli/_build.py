@@ -34,6 +34,13 @@ def build(
             metavar="IMAGE,TEXT", help="Attention heads of both towers, for native weights of no published width."
         ),
     ] = None,
+    merge_adapter: Annotated[
+        bool,
+        typer.Option(
+            "--merge-adapter",
+            help="Merge the LoRA adapter in the checkpoint's folder into its base model, with peft (tuwen[peft]).",
+        ),
+    ] = False,
     precision: Annotated[
         Literal["auto", "fp32", "bf16", "fp16", "int8"],
         typer.Option(
@@ -86,7 +93,7 @@ def build(
         from tuwen_build.repository import BuildOptions, ReadOptions, build_repository
     quiet_transformers()
     keep_freed_memory()
-    read_options = ReadOptions(vision=vision, heads=_parse_heads(heads))
+    read_options = ReadOptions(vision=vision, heads=_parse_heads(heads), merge_adapter=merge_adapter)
     if explain:
         _explain(checkpoint, read_options, as_json=as_json)
         return

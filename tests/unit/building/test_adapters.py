@@ -1,0 +1,182 @@
+"""LoRA adapters that peft saved: merged into their base model when asked, and equal to what peft itself merges."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import BertForSequenceClassification, BertModel, ChineseCLIPModel, CLIPModel
+
+from tests.support.artefacts import Artefacts
+from tests.support.checkpoints import TextSizes, write_taiyi
+from tests.support.repositories import minimal_clip, write_short_clip_vocabulary
+from tuwen import MissingExtraError
+from tuwen_build.checkpoints import Checkpoint, ReadOptions, open_checkpoint
+from tuwen_build.errors import CheckpointError
+
+# peft asks transformers for the old names of some settings.
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
+
+MERGE = ReadOptions(merge_adapter=True)
+# The linear layers of attention, by the names that each family has for them.
+TARGETS = ["q_proj", "v_proj", "query", "value"]
+
+
+def save_adapter(model_class: Any, base: Path, folder: Path, **options: Any) -> None:
+    """Save a LoRA adapter of random weights for a base model, as fine-tuning with peft does."""
+    model = model_class.from_pretrained(base, local_files_only=True)
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, lora_alpha=4, target_modules=TARGETS, **options))
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for name, weight in adapted.named_parameters():
+            if "lora_" in name:
+                weight.copy_(torch.randn(weight.shape, generator=generator) * 0.2)
+    adapted.save_pretrained(folder)
+    settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    assert settings["base_model_name_or_path"] == str(base)
+
+
+def state(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    towers = (("vision", checkpoint.vision), ("text", checkpoint.text))
+    return {f"{name}.{key}": value for name, tower in towers for key, value in tower.state_dict().items()}
+
+
+@pytest.fixture(scope="module")
+def bases(artefacts: Artefacts, short_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Base models of every family that transformers loads, by name."""
+    folder = tmp_path_factory.mktemp("bases")
+    shutil.copytree(short_checkpoint, folder / "chinese-clip")
+    shutil.copytree(
+        minimal_clip(artefacts, write_short_clip_vocabulary(folder / "vocabulary"), dimension=32), folder / "clip"
+    )
+    write_taiyi(folder / "taiyi", TextSizes(32, 2, 2))
+    write_taiyi(folder / "sibling", TextSizes(32, 2, 2), 32)
+    return folder
+
+
+FAMILIES: dict[str, Any] = {
+    "chinese-clip": ChineseCLIPModel,
+    "clip": CLIPModel,
+    "taiyi": BertModel,
+    "sibling": BertForSequenceClassification,
+}
+
+
+def options_of(family: str, bases: Path, *, merge: bool) -> ReadOptions:
+    vision = str(bases / "clip") if family in ("taiyi", "sibling") else None
+    return ReadOptions(vision=vision, merge_adapter=merge)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("place", ["alone", "beside its base"])
+def test_an_adapter_is_merged_as_peft_merges_it(bases: Path, family: str, place: str, tmp_path: Path) -> None:
+    base, adapter = bases / family, tmp_path / "adapter"
+    if place == "beside its base":
+        shutil.copytree(base, adapter)
+    save_adapter(FAMILIES[family], base, adapter)
+    own = FAMILIES[family].from_pretrained(base, local_files_only=True)
+    expected_folder = shutil.copytree(base, tmp_path / "expected")
+    peft.PeftModel.from_pretrained(own, str(adapter)).merge_and_unload().save_pretrained(expected_folder)
+
+    merged = open_checkpoint(str(adapter), options_of(family, bases, merge=True))
+    expected = state(open_checkpoint(str(expected_folder), options_of(family, bases, merge=False)))
+    plain = state(open_checkpoint(str(base), options_of(family, bases, merge=False)))
+    got = state(merged)
+    assert got.keys() == expected.keys()
+    for name, weight in expected.items():
+        torch.testing.assert_close(got[name], weight, rtol=0, atol=1e-6)
+    assert any(not torch.equal(got[name], weight) for name, weight in plain.items())
+    assert merged.origin.source.startswith(str(adapter))
+    assert merged.origin.layout.endswith("with its adapter merged")
+    assert {"adapter/adapter_config.json", "adapter/adapter_model.safetensors"} <= merged.origin.files.keys()
+    assert all(path.is_file() for path in merged.origin.files.values())
+
+
+@pytest.fixture
+def adapter(bases: Path, tmp_path: Path) -> Path:
+    save_adapter(ChineseCLIPModel, bases / "chinese-clip", tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def test_an_adapter_is_refused_with_the_option_unless_asked(adapter: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"holds a LoRA adapter.*--merge-adapter.*tuwen\[peft\]"):
+        open_checkpoint(str(adapter))
+
+
+def test_preprocessor_files_beside_the_adapter_come_first(bases: Path, adapter: Path) -> None:
+    config = json.loads((bases / "chinese-clip" / "config.json").read_text(encoding="utf-8"))
+    side = config["vision_config"]["image_size"]
+    settings = {"size": {"height": side, "width": side}, "do_center_crop": False, "image_mean": [0.5, 0.5, 0.5]}
+    (adapter / "preprocessor_config.json").write_text(json.dumps(settings))
+    assert open_checkpoint(str(adapter), MERGE).preprocessing.mean == (0.5, 0.5, 0.5)
+
+
+def test_a_base_is_found_by_a_path_from_the_adapter(bases: Path, adapter: Path) -> None:
+    shutil.copytree(bases / "chinese-clip", adapter.parent / "base")
+    change(adapter, base_model_name_or_path="../base")
+    assert open_checkpoint(str(adapter), MERGE).family == "chinese-clip"
+
+
+def change(adapter: Path, **values: Any) -> None:
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **values}), encoding="utf-8")
+
+
+def rename(adapter: Path, old: str, new: str) -> None:
+    path = adapter / "adapter_model.safetensors"
+    save_file({name.replace(old, new): weight for name, weight in load_file(path).items()}, path)
+
+
+class TestRefusals:
+    def refusal(self, folder: Path) -> str:
+        with pytest.raises(CheckpointError) as caught:
+            open_checkpoint(str(folder), MERGE)
+        return str(caught.value)
+
+    def test_a_whole_model_has_nothing_to_merge(self, short_checkpoint: Path) -> None:
+        assert "holds no adapter to merge: adapter_config.json is missing" in self.refusal(short_checkpoint)
+
+    def test_missing_weights_are_named(self, adapter: Path) -> None:
+        (adapter / "adapter_model.safetensors").unlink()
+        assert "adapter_model.safetensors is missing" in self.refusal(adapter)
+
+    def test_a_base_that_is_missing_is_named(self, adapter: Path) -> None:
+        change(adapter, base_model_name_or_path="/nowhere/base model")
+        assert "belongs to the base model /nowhere/base model: " in self.refusal(adapter)
+        change(adapter, base_model_name_or_path=None)
+        assert "names no base model (base_model_name_or_path)" in self.refusal(adapter)
+
+    def test_weights_for_another_model_are_named(self, adapter: Path) -> None:
+        rename(adapter, "vision_model.encoder.layers.0", "vision_model.encoder.layers.9")
+        message = self.refusal(adapter)
+        assert "the adapter does not fit its base model: weights missing: " in message
+        assert "vision_model.encoder.layers.0.self_attn" in message
+
+    def test_weights_of_another_shape_are_refused(self, bases: Path, adapter: Path) -> None:
+        change(adapter, r=3)
+        assert "cannot load the adapter" in self.refusal(adapter)
+
+    def test_weights_that_are_no_numbers_are_refused(self, adapter: Path) -> None:
+        path = adapter / "adapter_model.safetensors"
+        save_file({name: weight * float("nan") for name, weight in load_file(path).items()}, path)
+        assert "cannot merge the adapter" in self.refusal(adapter)
+
+    def test_a_base_of_another_family_is_refused(self, adapter: Path, tmp_path: Path) -> None:
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "config.json").write_text('{"model_type": "siglip"}')
+        change(adapter, base_model_name_or_path=str(tmp_path / "other"))
+        assert 'model_type "siglip"; adapters are merged into chinese_clip, clip and bert' in self.refusal(adapter)
+
+
+def test_without_peft_the_extra_is_named(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(MissingExtraError, match=r"merging an adapter needs an extra .*pip install 'tuwen\[peft\]'"):
+        open_checkpoint(str(adapter), MERGE)
