@@ -55,6 +55,13 @@ _OTHER_TARGETS = ("unix:", "unix-abstract:", "vsock:", "ipv4:", "ipv6:", "xds:",
 _LARGEST_PORT = 65_535
 _TARGET_SCHEME = re.compile(r"^(dns|ipv4|ipv6):(//[^/]*/)?")
 _HEADER_NAME = re.compile(r"[0-9A-Za-z_.-]+")
+# gRPC sets headers of these names itself and drops the caller's without a word ("grpc-status" even ends the call).
+# HTTP/2 forbids the last five (RFC 9113, 8.2.2), and proxies refuse requests that carry them.
+_RESERVED_HEADERS = (
+    *("content-length", "content-type", "te", "user-agent"),
+    *("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"),
+)
+_RESERVED_PREFIX = "grpc-"
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,8 @@ def checked_headers(headers: Mapping[str, str]) -> Metadata:
     """Return headers as the metadata of a call, their names in lower case, as HTTP/2 has them (RFC 9113, 8.2).
 
     Raises:
-        InvalidArgumentError: a name or a value that HTTP/2 does not carry, or a name twice; values are never shown.
+        InvalidArgumentError: a name or a value that HTTP/2 does not carry, a name that gRPC reserves for itself, or a
+            name twice; values are never shown.
     """
     if not isinstance(headers, Mapping):
         raise InvalidArgumentError(f"expected headers as a mapping of names to values, got {type(headers).__name__}")
@@ -102,6 +110,10 @@ def checked_headers(headers: Mapping[str, str]) -> Metadata:
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name) or name.lower().endswith("-bin"):
             raise InvalidArgumentError(
                 f"invalid header name {name!r}: use letters, digits, '-', '_' and '.', and not '-bin' at the end"
+            )
+        if name.lower() in _RESERVED_HEADERS or name.lower().startswith(_RESERVED_PREFIX):
+            raise InvalidArgumentError(
+                f"the header {name!r} is reserved: gRPC and HTTP/2 set it themselves; send yours under another name"
             )
         if not isinstance(value, str) or not value.isascii() or not value.isprintable():
             raise InvalidArgumentError(f"the value of the header {name!r} is not printable ASCII")

@@ -236,6 +236,12 @@ class TestHeaders:
             {"name": "s3cret\n"},
             {"name": "s3crét"},
             {"name": 3},
+            {"Grpc-Timeout": "s3c"},
+            {"grpc-status": "s3c"},
+            {"Content-Type": "s3c"},
+            {"user-agent": "s3c"},
+            {"te": "s3c"},
+            {"connection": "s3c"},
         ],
     )
     def test_what_is_no_header_is_refused_without_showing_its_value(self, headers: Any) -> None:
