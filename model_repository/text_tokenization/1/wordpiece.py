@@ -15,7 +15,7 @@ import unicodedata
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordPiece
 
-from .bounds import first_words, marks_in_order
+from .bounds import first_words, marks_in_order, words_apart_from
 
 __all__ = ["BertWordPiece", "ChineseClipWordPiece"]
 
@@ -54,6 +54,7 @@ class ChineseClipWordPiece:
             WordPiece(vocabulary, unk_token=_UNKNOWN, max_input_chars_per_word=_MAX_CHARACTERS_PER_WORD)
         )
         own_token = _character_class([*_CJK_RANGES, *punctuation])
+        self._words = words_apart_from([*_CJK_RANGES, *punctuation])
         self._wordpiece.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(own_token), "isolated")]
         )
@@ -67,7 +68,7 @@ class ChineseClipWordPiece:
 
     def token_ids(self, texts: list[str], most: int) -> list[list[int]]:
         """Return the ids of each text, without ``[CLS]`` and ``[SEP]``; of those after `most`, maybe none."""
-        words = [first_words(self.normalize(text), most) for text in texts]
+        words = [first_words(self.normalize(text), most, self._words) for text in texts]
         return [encoding.ids for encoding in self._wordpiece.encode_batch_fast(words)]
 
 
@@ -84,10 +85,11 @@ class BertWordPiece:
         self._wordpiece = Tokenizer(WordPiece(vocabulary, unk_token=_UNKNOWN))
         self._normalizer = normalizers.BertNormalizer(lowercase=lowercase)
         self._wordpiece.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        self._words = words_apart_from(_old_punctuation())
 
     def token_ids(self, texts: list[str], most: int) -> list[list[int]]:
         """Return the ids of each text, without ``[CLS]`` and ``[SEP]``; of those after `most`, maybe none."""
-        words = [first_words(self._normalizer.normalize_str(text), most) for text in texts]
+        words = [first_words(self._normalizer.normalize_str(text), most, self._words) for text in texts]
         return [encoding.ids for encoding in self._wordpiece.encode_batch_fast(words)]
 
 
@@ -108,6 +110,17 @@ def _unicode_tables() -> tuple[dict[int, str], dict[int, None], list[tuple[int, 
         elif category.startswith("P"):
             punctuation.append((code, code))
     return cleaned, marks, punctuation
+
+
+def _old_punctuation() -> list[tuple[int, int]]:
+    """Return punctuation of Unicode 3.2 that still is punctuation, which every later library splits words at."""
+    old = unicodedata.ucd_3_2_0
+    codes = (
+        code
+        for code in range(sys.maxunicode + 1)
+        if old.category(chr(code)).startswith("P") and unicodedata.category(chr(code)).startswith("P")
+    )
+    return [(code, code) for code in (*map(ord, _ASCII_PUNCTUATION), *codes)]
 
 
 def _character_class(ranges: list[tuple[int, int]]) -> str:

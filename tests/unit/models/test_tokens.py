@@ -111,6 +111,22 @@ class TestBounds:
         assert classes == sorted(classes)
 
     @pytest.mark.parametrize("lowercase", [None, True])
+    @pytest.mark.parametrize("piece", ["#", "。", "猫", "a#", "a 猫"])
+    def test_words_without_spaces_between_them_are_cut_off_too(
+        self, lowercase: bool | None, piece: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """256 KiB of punctuation were as many tokens, and took 360 MiB."""
+        if lowercase is None:
+            rules = wordpiece.ChineseClipWordPiece(VOCABULARY)
+        else:
+            rules = wordpiece.BertWordPiece(VOCABULARY, lowercase=lowercase)
+        [cut] = rules.token_ids([piece * 1000], 52)
+        monkeypatch.setattr(wordpiece, "first_words", lambda text, *_: text)
+        [whole] = rules.token_ids([piece * 1000], 52)
+        assert 52 <= len(cut) <= 104
+        assert cut == whole[: len(cut)]
+
+    @pytest.mark.parametrize("lowercase", [None, True])
     def test_words_that_would_be_cut_off_are_not_looked_up(
         self, lowercase: bool | None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -122,7 +138,7 @@ class TestBounds:
         whole = tokens.TextTokenizer(rules, context_length=52).encode([text])
         ids = rules.token_ids([text], 51)[0]
         assert 51 <= len(ids) < 51 * 82
-        monkeypatch.setattr(wordpiece, "first_words", lambda text, _: text)
+        monkeypatch.setattr(wordpiece, "first_words", lambda text, *_: text)
         unbounded = tokens.TextTokenizer(rules, context_length=52).encode([text])
         np.testing.assert_array_equal(whole.input_ids, unbounded.input_ids)
         assert whole.truncated.tolist() == unbounded.truncated.tolist() == [True]
