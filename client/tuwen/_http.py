@@ -196,9 +196,10 @@ def _parsed(url: str, base: httpx.URL | None = None) -> httpx.URL:
     try:
         target = base.join(url) if base else httpx.URL(url)
         target = target.copy_with(username=None, password=None, fragment=None)
+        host = target.host  # decodes an internationalized name, and raises for one that cannot be decoded
     except (httpx.InvalidURL, ValueError) as error:
         raise UnreadableItemError("not a web address", "not_fetched") from error
-    if target.scheme not in ("http", "https") or not target.host:
+    if target.scheme not in ("http", "https") or not host:
         raise UnreadableItemError("not an http or https address with a host", "not_fetched")
     return target
 

@@ -98,7 +98,10 @@ def _from_data_url(url: str) -> bytes:
     head, comma, body = url.partition(",")
     if not comma:
         raise UnreadableItemError("a data: URL has a comma before its data")
-    data = unquote_to_bytes(body)
+    try:
+        data = unquote_to_bytes(body)
+    except UnicodeEncodeError as error:
+        raise UnreadableItemError(f"the data: URL has half a surrogate pair at position {error.start}") from error
     if not head.lower().endswith(";base64"):
         return data
     try:

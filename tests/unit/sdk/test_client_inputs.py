@@ -83,7 +83,10 @@ def test_data_urls_carry_the_image(url: str) -> None:
     assert encoded_bytes(url) == PIXEL
 
 
-@pytest.mark.parametrize(("url", "message"), [("data:image/png;base64", "comma"), ("data:;base64,%%%", "base64")])
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [("data:image/png;base64", "comma"), ("data:;base64,%%%", "base64"), ("data:,\udcff%2", "surrogate pair")],
+)
 def test_a_broken_data_url_is_that_items_failure(url: str, message: str) -> None:
     with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidItemsError, match=f"item 1: .*{message}"):
         clip.embed_images([PIXEL, url])

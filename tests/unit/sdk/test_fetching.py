@@ -305,3 +305,8 @@ def test_a_host_that_hangs_holds_no_thread_of_the_application(host: str) -> None
             call.cancel()
 
     asyncio.run(main())
+
+
+def test_a_name_that_idna_cannot_decode_is_refused_as_an_address() -> None:
+    with pytest.raises(UnreadableItemError, match="^not a web address$"):
+        HttpFetcher(["*.cdn.example.com"]).fetch("http://xn--fsq--.cdn.example.com/hunter2")
