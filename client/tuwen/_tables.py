@@ -73,6 +73,7 @@ class EmbeddingTable:
 
         Raises:
             EmbeddingSpaceError: they are of two spaces.
+            InvalidArgumentError: their vectors have different dimensions.
         """
         self._check(other)
         return EmbeddingTable(
@@ -84,6 +85,7 @@ class EmbeddingTable:
 
         Raises:
             EmbeddingSpaceError: they are of two spaces.
+            InvalidArgumentError: their vectors have different dimensions.
         """
         self._check(other)
         return self.embeddings @ other.embeddings.T
@@ -91,3 +93,6 @@ class EmbeddingTable:
     def _check(self, other: EmbeddingTable) -> None:
         if self.fingerprint != other.fingerprint:
             raise EmbeddingSpaceError(self.fingerprint, other.fingerprint, "the other table's vectors")
+        ours, theirs = self.embeddings.shape[1], other.embeddings.shape[1]
+        if ours != theirs:
+            raise InvalidArgumentError(f"expected vectors of {ours} dimensions in the other table, got {theirs}")

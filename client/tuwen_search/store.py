@@ -70,7 +70,7 @@ class MilvusStore:
     """The collections in one place.
 
     Attributes:
-        url: of a server, without the password; or the absolute path of the file.
+        url: of a server, without the password; or the absolute path of the file, links followed.
         remote: whether it is a server.
 
     Args:
@@ -98,7 +98,8 @@ class MilvusStore:
         self._timeout = timeout
         self._closed = False
         if not self.remote:
-            self.url = str(Path(self.url).expanduser().absolute())
+            # Two names of one file, such as a link, are one store: the file can be opened only once.
+            self.url = str(Path(self.url).expanduser().resolve())
             if not self.url.endswith(".db"):
                 raise QueryError(f"a store is http://host:port of a Milvus server, or a file named .db: not {self.url}")
             Path(self.url).parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.fuzz import CORPUS, TARGETS
+from tests.faults.targets import CORPUS, TARGETS
 
 
 @pytest.mark.parametrize("name", TARGETS)

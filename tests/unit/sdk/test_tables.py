@@ -55,6 +55,13 @@ def test_two_spaces_do_not_mix(tmp_path: Path, suffix: str) -> None:
             mix()
 
 
+def test_rejects_a_table_of_another_dimension() -> None:
+    one, other = table(3), EmbeddingTable(["x"], vectors(1, 4), "a" * 32)
+    for mix in (one.joined, one.cosine):
+        with pytest.raises(InvalidArgumentError, match="expected vectors of 8 dimensions in the other table, got 4"):
+            mix(other)
+
+
 def test_one_space_does() -> None:
     one, other = table(3), table(2)
     assert len(one.joined(other)) == 5
