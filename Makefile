@@ -60,10 +60,11 @@ coverage: .venv/.dev ## Run the tests of `make test` and print the branch covera
 test-faults: .venv/.dev ## Run every attack on a real server in full: about twenty minutes.
 	$(BIN)/python -m tests.faults
 
-# Inputs that are worth keeping are added to tests/faults/corpus.
-fuzz: .venv/.dev ## Look for inputs that break the decoding of images and texts, for four minutes.
+# SECONDS is the time of all fuzz targets together.
+SECONDS ?= 600
+fuzz: .venv/.dev ## Look for inputs that break, delay or fill the code that reads untrusted bytes: SECONDS=600.
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt atheris
-	for core in pixels tokens; do $(BIN)/python -m tests.faults.fuzz $$core -max_total_time=120 -max_len=4096; done
+	$(BIN)/python -m tests.faults.fuzz $(SECONDS)
 
 serve: .venv/.serve ## Serve the demo's repository.
 	$(BIN)/python -m tuwen_build.demo --serve

@@ -1,103 +1,72 @@
-"""Coverage-guided fuzzing (atheris) of the pure cores that see untrusted bytes.
+"""Coverage-guided fuzzing (atheris) of the code that reads untrusted bytes.
 
-    python -m tests.faults.fuzz pixels|tokens [libFuzzer's arguments, such as -max_total_time=60]
+    python -m tests.faults.fuzz SECONDS [TARGET ...]
 
-An item that takes more than half a second of one core is a finding, too. A run starts from, and adds to,
-``tests/faults/corpus``, which ``tests/unit/models/test_corpus.py`` replays without atheris.
+runs each target of `tests.faults.targets` in a process of its own, and divides the time between them. An input that
+takes more than half a second of one core, or makes the process grow by more than 256 MiB, is a finding, too. A run
+starts from ``tests/faults/corpus`` and keeps new inputs in ``.cache/fuzz/corpus`` and findings in
+``.cache/fuzz/findings``. Add a finding to the committed corpus together with its fix.
 """
 
 from __future__ import annotations
 
+import resource
+import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+__all__ = ["TARGETS", "fuzz", "main"]
 
-from tests.support.models import model_module
-from tuwen_build.samples import vocabulary
-
-__all__ = ["CORPUS", "TARGETS"]
-
-CORPUS = Path(__file__).parent / "corpus"
-_REASONS = {
-    *("empty", "too_many_bytes", "unsupported_format", "too_many_pixels"),
-    *("too_many_frames", "too_many_parts", "too_many_scans", "corrupt"),
-}
+TARGETS = ("pixels", "exif", "tokens", "filters", "urls", "headers")
+_CORPUS = Path(__file__).parent / "corpus"
+_INSTRUMENTED = ["PIL", "ftfy", "httpx", "idna", "milvus_lite", "tuwen", "tuwen_search", "tuwen_staged"]
+_KEPT = Path(".cache/fuzz")
 _SECONDS_PER_ITEM = 0.5  # of one core, while `check` runs; a good item takes a few milliseconds
-_CONTEXT_LENGTH = 52
+_GROWTH = 256 << 10  # KiB
+_LONGEST = {"tokens": 4096, "filters": 1024, "urls": 512, "headers": 1024}  # bytes; of images 8192
 
 
-def _pixels() -> Callable[[bytes], None]:
-    core = model_module("image_preprocessing", "pixels")
-    limits = core.ImageLimits(max_pixels=1_000_000, max_frames=50)  # so that a run is quick
-    ways = [
-        core.Preprocessor(32, resize, rules, limits, decoding)
-        for resize in ("squash", "crop")
-        for rules in ("reference", "display")
-        for decoding in ("full", "scaled")
-    ]
-
-    def check(data: bytes) -> None:
-        """Pixels of the right shape, or a refusal with a known reason; nothing else, ever."""
-        for way in ways:
-            try:
-                found = way.pixel_values(data)
-            except core.ImageError as error:
-                assert error.reason in _REASONS, error.reason
-            else:
-                assert found.shape == (3, 32, 32)
-                assert found.dtype == np.uint8
-
-    return check
+def main(seconds: float, names: list[str]) -> int:
+    """Run the targets one after the other. Return 1 if one of them has found something."""
+    codes = []
+    for name in names:
+        print(f"{name}: {seconds / len(names):.0f} seconds", flush=True)
+        command = [sys.executable, "-W", "ignore", "-m", "tests.faults.fuzz", "--target", name]
+        limits = [f"-max_total_time={seconds / len(names):.0f}", "-print_final_stats=1"]
+        codes.append(subprocess.run([*command, *limits], check=False).returncode)
+    return int(any(codes))
 
 
-def _tokens() -> Callable[[bytes], None]:
-    tokens, wordpiece = model_module("text_tokenization", "tokens"), model_module("text_tokenization", "wordpiece")
-    words = vocabulary().read_text(encoding="utf-8").split("\n")[:-1]
-    rules = wordpiece.ChineseClipWordPiece({token: index for index, token in enumerate(words)})
-    tokenizer = tokens.TextTokenizer(rules, context_length=_CONTEXT_LENGTH)
-
-    def check(data: bytes) -> None:
-        """Ids of the vocabulary between a start and an end, and zeros; the same alone and in a batch."""
-        text = data.decode("utf-8", "ignore")
-        found = tokenizer.encode([text, "猫"])
-        alone = tokenizer.encode([text])
-        assert (found.input_ids[0] == alone.input_ids[0]).all()
-        ids, mask = found.input_ids[0], found.attention_mask[0]
-        assert ids.shape == mask.shape == (_CONTEXT_LENGTH,)
-        length = int(mask.sum())
-        assert 2 <= length <= _CONTEXT_LENGTH
-        assert (mask[:length] == 1).all()
-        assert (ids[length:] == 0).all()
-        assert (ids[0], ids[length - 1]) == (rules.start, rules.end)
-        assert ids.min() >= 0
-        assert ids.max() < len(words)
-
-    return check
-
-
-TARGETS: Mapping[str, Callable[[], Callable[[bytes], None]]] = {"pixels": _pixels, "tokens": _tokens}
-
-
-def main(name: str, arguments: list[str]) -> None:
+def fuzz(name: str, arguments: list[str]) -> None:
+    """Fuzz one target in this process, with arguments of libFuzzer; never returns."""
     import atheris
 
-    check = TARGETS[name]()
-    atheris.instrument_all()
+    # Every package of this process would take minutes; these are the ones that read the inputs.
+    with atheris.instrument_imports(include=_INSTRUMENTED):
+        from tests.faults import targets
 
-    def one(data: bytes) -> Any:
+        check = targets.TARGETS[name]()
+    peak = 0
+
+    def one(data: bytes) -> None:
+        nonlocal peak
         start = time.process_time()
         check(data)
         seconds = time.process_time() - start
         assert seconds < _SECONDS_PER_ITEM, f"{len(data)} bytes took {seconds:.2f} s of one core"
+        before, peak = peak, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        assert not before or peak - before < _GROWTH, f"{len(data)} bytes took {(peak - before) >> 10} MiB"
 
-    (CORPUS / name).mkdir(parents=True, exist_ok=True)
-    atheris.Setup([sys.argv[0], str(CORPUS / name), *arguments], one)
+    kept, findings = _KEPT / "corpus" / name, _KEPT / "findings"
+    for folder in (kept, findings):
+        folder.mkdir(parents=True, exist_ok=True)
+    options = [f"-max_len={_LONGEST.get(name, 8192)}", "-timeout=60", f"-artifact_prefix={findings}/{name}-"]
+    atheris.Setup([sys.argv[0], str(kept), str(_CORPUS / name), *options, *arguments], one)
     atheris.Fuzz()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    if sys.argv[1] == "--target":
+        fuzz(sys.argv[2], sys.argv[3:])
+    sys.exit(main(float(sys.argv[1]), sys.argv[2:] or list(TARGETS)))
