@@ -38,12 +38,12 @@ class RetrievalSplit:
     ``{"text_id": 1, "text": "...", "image_ids": [7]}``. See "Preparing the dataset" in Chinese-CLIP's README.
 
     Attributes:
-        skip_bad_rows: leave out lines that are not as described, images whose id was there before, and texts none of
+        skip_bad_rows: leave out malformed lines, images whose id was there before, and texts none of
             whose images is left. `skipped` names them.
         skip_silent_images: with `skip_bad_rows`, leave out images that no text fits, too, for training.
 
     Raises:
-        InvalidArgumentError: a file is missing; later, without `skip_bad_rows`, a line of it is not as described.
+        InvalidArgumentError: a file is missing; later, without `skip_bad_rows`, a line of it is malformed.
     """
 
     folder: Path
@@ -156,7 +156,7 @@ class RetrievalSplit:
         """Return the records of the texts, and why other lines are left out.
 
         Raises:
-            InvalidArgumentError: a line is not as described, and bad rows are not skipped.
+            InvalidArgumentError: a line is malformed, and bad rows are not skipped.
         """
         records: list[dict[str, Any]] = []
         skipped: list[str] = []

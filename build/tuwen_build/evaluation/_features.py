@@ -43,7 +43,7 @@ def read_features(path: Path, kind: str) -> Features:
     """A feature file: ``{"image_id": 7, "feature": [...]}``, or ``text_id``, in each line.
 
     Raises:
-        InvalidArgumentError: the file is missing, or a line of it is not as described.
+        InvalidArgumentError: the file is missing, or a line of it has no integer id or no list of numbers.
     """
     ids, vectors = [], []
     for number, line in numbered_lines(path):
@@ -57,8 +57,10 @@ def read_features(path: Path, kind: str) -> Features:
             raise InvalidArgumentError(
                 f'\'{path}\', line {number}: expected {{"{kind}_id": 7, "feature": [...]}} ({error!r})'
             ) from error
-    if not vectors or len({vector.shape for vector in vectors}) > 1:
-        raise InvalidArgumentError(f"{path} holds no vectors, or vectors of several dimensions")
+    shapes = sorted({vector.shape for vector in vectors})
+    if len(shapes) != 1:
+        got = f"vectors of shapes {shapes}" if shapes else "no lines"
+        raise InvalidArgumentError(f"'{path}': expected vectors of one dimension, got {got}")
     return Features(ids, np.stack(vectors))
 
 

@@ -103,11 +103,11 @@ def train(
         architecture: for random weights, a ``config.json``; None: that of the demo checkpoint.
         resume: go on with an interrupted training with the same settings.
         force: replace an earlier output.
-        skip_bad_rows: leave out rows that are not as described, and pictures that no text fits.
+        skip_bad_rows: leave out malformed rows, and pictures that no text fits.
         observer: is told how it goes.
 
     Raises:
-        InvalidArgumentError: the data are not as described, or the settings do not fit.
+        InvalidArgumentError: a row is malformed, or the settings do not fit.
         CheckpointError: training cannot start from that checkpoint.
         OutputExistsError: the output, or what is left of an interrupted training, is there already.
     """

@@ -27,6 +27,7 @@ from tuwen_build.evaluation import (
     top_candidates,
     zero_shot_report,
 )
+from tuwen_build.evaluation._features import read_features
 from tuwen_build.samples import sample
 
 Truths = Mapping[int, Sequence[int]]
@@ -161,3 +162,14 @@ def test_published_means_are_the_papers() -> None:
     means = {"RN50": 63.0, "ViT-B-16": 71.1, "ViT-L-14": 74.1, "ViT-L-14-336": 76.1, "ViT-H-14": 78.8}
     for name, mean in means.items():
         assert sum(PUBLISHED[name]["muge"].text_to_image) / 3 == pytest.approx(mean, abs=0.051)
+
+
+def test_feature_files_hold_vectors_of_one_dimension(tmp_path: Path) -> None:
+    file = tmp_path / "features.jsonl"
+    for lines, got in (
+        ('{"image_id": 1, "feature": [1]}\n{"image_id": 2, "feature": [1, 2]}', "shapes"),
+        ("", "no lines"),
+    ):
+        file.write_text(lines, encoding="utf-8")
+        with pytest.raises(InvalidArgumentError, match=f"expected vectors of one dimension, got .*{got}"):
+            read_features(file, "image")
