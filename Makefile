@@ -23,7 +23,7 @@ help: ## List the commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.serve ## Build the demo's checkpoint, serve it, and search its gallery.
-	$(BIN)/python -m tuwen_build.demo
+	$(BIN)/python -m tuwen_lab.demo
 
 # Linting and type checking use one core, so they run beside the tests.
 check: .venv/.dev ## Check style, types, and the tests that need no server: under 90 seconds.
@@ -67,10 +67,10 @@ fuzz: .venv/.dev ## Look for inputs that break, delay or fill the code that read
 	$(BIN)/python -m tests.faults.fuzz $(SECONDS)
 
 serve: .venv/.serve ## Serve the demo's repository.
-	$(BIN)/python -m tuwen_build.demo --serve
+	$(BIN)/python -m tuwen_lab.demo --serve
 
 page: .venv/.web ## Serve the demo's repository and its search page.
-	$(BIN)/python -m tuwen_build.demo --page
+	$(BIN)/python -m tuwen_lab.demo --page
 
 data/emoji/sources.json: | .venv/.dev
 	$(BIN)/tuwen dataset emoji $(@D)
@@ -78,13 +78,13 @@ data/emoji/sources.json: | .venv/.dev
 # The demo's checkpoint, gallery and picture anew, in about an hour and a half on two cores; needs npm.
 demo-checkpoint: data/emoji/sources.json
 	OMP_WAIT_POLICY=passive $(BIN)/tuwen train data/emoji --output build/demo/checkpoint --force $(DEMO_TRAINING)
-	$(BIN)/python -m tuwen_build.demo._gallery data/emoji
-	$(BIN)/python -m tuwen_build.demo
+	$(BIN)/python -m tuwen_lab.demo._gallery data/emoji
+	$(BIN)/python -m tuwen_lab.demo
 	cp .cache/demo/search.svg build/demo/search.svg
 
 # The table of the card.
 demo-scores: data/emoji/sources.json
-	$(BIN)/python -m tuwen_build.demo._scores data/emoji
+	$(BIN)/python -m tuwen_lab.demo._scores data/emoji
 
 # The service and its peers on the same work: half an hour to an hour on two cores.
 bench: .venv/.dev ## Measure the service beside its peers: half an hour to an hour.
@@ -109,17 +109,17 @@ install: .venv/.dev ## Create .venv with everything that development needs.
 environment:
 	@$(ENVIRONMENT) create
 
-.venv/.serve: pyproject.toml constraints.txt build/tuwen_build/server/packages.txt | environment
+.venv/.serve: pyproject.toml constraints.txt build/tuwen_server/packages.txt | environment
 	$(INSTALL) -e '.[build,serve]'
 	@$(ENVIRONMENT) server
 	@touch $@
 
-.venv/.web: pyproject.toml constraints.txt build/tuwen_build/server/packages.txt | environment
+.venv/.web: pyproject.toml constraints.txt build/tuwen_server/packages.txt | environment
 	$(INSTALL) -e '.[build,serve,web]'
 	@$(ENVIRONMENT) server
 	@touch $@
 
-.venv/.dev: pyproject.toml constraints.txt build/tuwen_build/server/packages.txt | environment
+.venv/.dev: pyproject.toml constraints.txt build/tuwen_server/packages.txt | environment
 	$(INSTALL) -e '.[build,serve,dataset,evaluate,parquet,loadtest,dev]'
 	@$(ENVIRONMENT) server
 	@touch $@ .venv/.serve

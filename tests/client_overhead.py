@@ -25,9 +25,9 @@ import tritonclient.grpc.aio as triton_aio
 
 from tuwen import AsyncClient, Client
 from tuwen_build.repository import build_repository
-from tuwen_build.samples import sample
 from tuwen_build.seeded import write_seeded_checkpoint
-from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_repository.samples import sample
+from tuwen_server import EmbeddedServer, ServerOptions
 
 PHOTO = sample("cat.jpg").read_bytes()
 _numbers = itertools.count()

@@ -39,7 +39,7 @@ def measure() -> dict[str, object]:
     """Return the best milliseconds of some products, whether sums are exact, and the obstacle to int8."""
     import torch
 
-    from tuwen_build.int8_kernels import int8_obstacle, int8_products_are_exact
+    from tuwen_repository.int8_kernels import int8_obstacle, int8_products_are_exact
 
     torch.set_num_threads(1)
     left = torch.randint(-127, 128, (_ROWS, _WIDTH), dtype=torch.int8)

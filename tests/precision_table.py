@@ -21,12 +21,12 @@ from tests.support.artefacts import Artefacts
 from tests.support.checkpoints import TextSizes, VisionSizes, write_from_cn_clip, write_openai_clip, write_taiyi
 from tests.support.originals import Originals, originals_of
 from tuwen_build.checkpoints import open_checkpoint
-from tuwen_build.demo import CHECKPOINT
-from tuwen_build.encoders import PRECISIONS
-from tuwen_build.explain import explain
-from tuwen_build.manifest import Manifest
-from tuwen_build.quiet import quiet_transformers
+from tuwen_build.explanation import explain
+from tuwen_build.export.encoders import PRECISIONS
 from tuwen_build.repository import BuildOptions, ReadOptions, build_repository
+from tuwen_build.transformers_logging import quiet_transformers
+from tuwen_lab.demo import CHECKPOINT
+from tuwen_repository.manifest import Manifest
 
 BASE, LARGE = "RoBERTa-wwm-ext-base-chinese", "RoBERTa-wwm-ext-large-chinese"
 L14 = VisionSizes(1024, 24, 16, 14)

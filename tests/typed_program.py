@@ -20,7 +20,6 @@ from tuwen import (
     Classification,
     Client,
     EmbeddedItem,
-    EmbeddingTable,
     HttpFetcher,
     ImageInput,
     InvalidItemsError,
@@ -37,6 +36,7 @@ from tuwen import (
     TuwenError,
 )
 from tuwen.testing import AsyncFakeTransport, FakeTransport
+from tuwen_files import EmbeddingTable
 
 __all__ = ["asynchronous", "synchronous"]
 

@@ -3,7 +3,7 @@
 Import from its rooms, so that serving needs nothing of what building does::
 
     from tuwen_build.repository import BuildOptions, build_repository   # extra "build"
-    from tuwen_build.server import EmbeddedServer, ServerOptions        # extra "serve"
+    from tuwen_server import EmbeddedServer, ServerOptions        # extra "serve"
 """
 
 __all__: list[str] = []

@@ -19,7 +19,9 @@
 
 from __future__ import annotations
 
-from tuwen import BuildError, ServeError
+from tuwen_server.errors import ServeError
+
+from tuwen_build.errors import BuildError
 
 __all__ = [
     "BuildError",

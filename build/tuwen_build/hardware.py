@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from tuwen_build.encoders import Precision
-from tuwen_build.int8_kernels import int8_obstacle
+from tuwen_build.export.encoders import Precision
+from tuwen_repository.int8_kernels import int8_obstacle
 
 __all__ = [
     "PrecisionChoice",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from tuwen import InvalidArgumentError
-from tuwen_build.encoders import PRECISIONS, Precision
+from tuwen_build.export.encoders import PRECISIONS, Precision
 
 __all__ = ["BuildOptions", "ImageRules", "JpegDecoding", "TextRules"]
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tuwen_build.assembly import assemble
 from tuwen_build.checkpoints import ReadOptions, open_checkpoint
 from tuwen_build.errors import BuildError
-from tuwen_build.hashing import file_hashes, sha256_of
-from tuwen_build.int8_kernels import int8_obstacle
-from tuwen_build.manifest import MANIFEST, Manifest, library_versions
+from tuwen_build.export.assembly import assemble
 from tuwen_build.options import BuildOptions
 from tuwen_build.outputs import OutputFolder
-from tuwen_build.tf32 import gpu_environment
-from tuwen_build.verify import verify_images, verify_kernels, verify_texts
+from tuwen_build.verification.verify import verify_images, verify_kernels, verify_texts
+from tuwen_repository.checksums import file_hashes, sha256_of
+from tuwen_repository.int8_kernels import int8_obstacle
+from tuwen_repository.manifest import MANIFEST, Manifest, library_versions
+from tuwen_repository.tf32 import gpu_environment
 
 __all__ = ["BuildOptions", "ReadOptions", "build_repository"]
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import ChineseCLIPConfig, ChineseCLIPModel
 
-from tuwen_build.samples import vocabulary
+from tuwen_repository.samples import vocabulary
 
 __all__ = ["BASE_PATCH16", "HUGE_PATCH14", "LARGE_PATCH14", "TINY", "perturb", "save_seeded", "write_seeded_checkpoint"]
 

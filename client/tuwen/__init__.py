@@ -10,6 +10,8 @@
         print(scores.probabilities)
 """
 
+from tuwen_server.errors import ServeError
+
 from tuwen._async_client import AsyncClient
 from tuwen._card import ModelCard
 from tuwen._client import Client
@@ -17,7 +19,6 @@ from tuwen._connection import Tls
 from tuwen._errors import (
     AccessDeniedError,
     AddressError,
-    BuildError,
     ClientClosedError,
     DeadlineExceededError,
     EmbeddingSpaceError,
@@ -30,7 +31,6 @@ from tuwen._errors import (
     MissingExtraError,
     ModelNotFoundError,
     OverloadedError,
-    ServeError,
     ServerError,
     ServerStoppingError,
     ServerUnavailableError,
@@ -42,10 +42,11 @@ from tuwen._profile import Profile
 from tuwen._requests import TextTruncatedWarning
 from tuwen._retries import RetryPolicy
 from tuwen._scores import Similarity
-from tuwen._statistics import ModelStatistics, Statistics
 from tuwen._streams import EmbeddedItem, ItemOutcome, KeyedImage, KeyedText, RefusedItem
-from tuwen._tables import EmbeddingTable
-from tuwen._zero_shot import Classification, Templates
+from tuwen.statistics import ModelStatistics, Statistics
+from tuwen.zero_shot import Classification, Templates
+from tuwen_build.errors import BuildError
+from tuwen_files._embedding_table import EmbeddingTable
 
 __version__: str
 """The version of the installed distribution, such as ``0.1.0``; from its metadata."""

@@ -27,15 +27,15 @@ from tuwen._images import ImageInput
 from tuwen._items import check_stream
 from tuwen._pace import Pace
 from tuwen._profile import Profile
-from tuwen._progress import progress_bar
 from tuwen._requests import EmbeddingBatch, InferResponse, naming, parse
 from tuwen._retries import RetryBudget, RetryPolicy
 from tuwen._routes import Kind, Preprocess, Priority
 from tuwen._scores import Similarity
-from tuwen._statistics import Statistics
 from tuwen._streams import Chunk, Chunker, ItemOutcome, KeyedImage, KeyedText
 from tuwen._transport import AsyncTransport
-from tuwen._zero_shot import Classification, Templates
+from tuwen.progress import progress_bar
+from tuwen.statistics import Statistics
+from tuwen.zero_shot import Classification, Templates
 
 __all__ = ["AsyncClient"]
 

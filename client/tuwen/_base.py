@@ -13,7 +13,7 @@ from tuwen._forks import forks
 from tuwen._retries import RetryBudget, RetryPolicy, patient
 from tuwen._routes import Preprocess, Priority, Routes
 from tuwen._tracing import NoTracing, OpenTelemetry, Tracing
-from tuwen._zero_shot import LabelCache
+from tuwen.zero_shot import LabelCache
 
 __all__ = ["BaseClient"]
 

@@ -35,9 +35,9 @@ from tuwen._requests import (
 )
 from tuwen._routes import Kind, Routes
 from tuwen._scores import Similarity, similarity
-from tuwen._statistics import Statistics, difference
 from tuwen._streams import ItemOutcome, key_of, outcome
-from tuwen._zero_shot import (
+from tuwen.statistics import Statistics, difference
+from tuwen.zero_shot import (
     Classification,
     LabelCache,
     Templates,

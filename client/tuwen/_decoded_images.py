@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tuwen._errors import InvalidArgumentError
-from tuwen._pixels import Preprocessor, upright
+from tuwen.pixels import Preprocessor, upright
 
 __all__ = ["decoded", "encoded", "snapshot"]
 

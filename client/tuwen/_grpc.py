@@ -34,8 +34,8 @@ from tuwen._errors import (
     ServerUnavailableError,
 )
 from tuwen._requests import InferRequest, InferResponse, Tensor
-from tuwen._statistics import ModelStatistics, Statistics
 from tuwen._tracing import NoTracing, Tracing
+from tuwen.statistics import ModelStatistics, Statistics
 
 __all__ = [
     "CARD_MODEL",

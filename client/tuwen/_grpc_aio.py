@@ -15,8 +15,8 @@ from tuwen._connection import AsyncHeaders, Metadata, Tls, channel_options, chan
 from tuwen._errors import ClientClosedError, DeadlineExceededError, EventLoopError
 from tuwen._grpc import CARD_MODEL, card_of, decode_response, encode_request, server_error, statistics_of
 from tuwen._requests import InferRequest, InferResponse
-from tuwen._statistics import Statistics
 from tuwen._tracing import NoTracing, Tracing
+from tuwen.statistics import Statistics
 
 __all__ = ["AsyncGrpcTransport"]
 

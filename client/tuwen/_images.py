@@ -15,7 +15,7 @@ from PIL import Image
 
 from tuwen._decoded_images import decoded, encoded
 from tuwen._errors import InvalidArgumentError
-from tuwen._pixels import ImageError, Preprocessor
+from tuwen.pixels import ImageError, Preprocessor
 
 __all__ = ["ImageInput", "UnreadableItemError", "encoded_bytes", "pixel_values"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
-from tuwen._statistics import ModelStatistics, Statistics
+from tuwen.statistics import ModelStatistics, Statistics
 
 __all__ = ["Profile", "profile_of"]
 

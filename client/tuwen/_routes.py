@@ -14,7 +14,7 @@ from tuwen._deadline import Deadline
 from tuwen._errors import ClientClosedError, InvalidArgumentError
 from tuwen._fetching import HttpFetcher, is_web_url
 from tuwen._images import UnreadableItemError, encoded_bytes, pixel_values
-from tuwen._pixels import ImageError, ImageLimits, Preprocessor
+from tuwen.pixels import ImageError, ImageLimits, Preprocessor
 
 __all__ = ["Kind", "Payload", "Preprocess", "Priority", "Route", "Routes"]
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from tuwen._card import ModelCard
 from tuwen._requests import InferRequest, InferResponse
-from tuwen._statistics import Statistics
+from tuwen.statistics import Statistics
 
 __all__ = ["AsyncTransport", "PendingResponse", "Transport"]
 

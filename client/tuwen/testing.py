@@ -16,9 +16,9 @@ from PIL import UnidentifiedImageError
 
 from tuwen._card import ModelCard
 from tuwen._errors import ClientClosedError, InputShapeError, ServerError
-from tuwen._pixels import ImageError, open_image
 from tuwen._requests import NAMED_EMBEDDING, InferRequest, InferResponse, Tensor
-from tuwen._statistics import ModelStatistics, Statistics
+from tuwen.pixels import ImageError, open_image
+from tuwen.statistics import ModelStatistics, Statistics
 
 __all__ = ["AsyncFakeTransport", "FakeTransport"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tuwen import MissingExtraError
-from tuwen._folders import HEAD_BYTES, IMAGE_SUFFIXES, is_image, kind_of_file
+from tuwen_files.image_files import HEAD_BYTES, IMAGE_SUFFIXES, is_image, kind_of_file
 from tuwen_search.entries import Entry, Ignored, Unseen, filterable, held, one_line
 from tuwen_search.errors import SourceError
 

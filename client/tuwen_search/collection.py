@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import AsyncClient, Client, EmbeddingSpaceError, ImageInput, ModelCard
-from tuwen._progress import progress_bar
+from tuwen.progress import progress_bar
 from tuwen_search.errors import CollectionNotFoundError, QueryError
 from tuwen_search.indexing import Indexing, Report
 from tuwen_search.query import Hit, Part, Query, Results, combined, explained, parts_of

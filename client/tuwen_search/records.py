@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from tuwen._pixels import ImageLimits, check_structure, open_image, upright
+from tuwen.pixels import ImageLimits, check_structure, open_image, upright
 
 __all__ = ["Picture", "describe", "picture_id", "plain_metadata", "short_hash"]
 

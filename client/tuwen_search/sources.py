@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuwen import InvalidArgumentError
-from tuwen._folders import IMAGE_SUFFIXES, image_files
-from tuwen.text_files import read_lines
+from tuwen_files.image_files import IMAGE_SUFFIXES, image_files
+from tuwen_files.text_files import read_lines
 from tuwen_search.archives import is_archive, pictures_of_archive
 from tuwen_search.entries import Entry, Found, Ignored, Unseen
 from tuwen_search.errors import SourceError

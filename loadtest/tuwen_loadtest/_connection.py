@@ -9,8 +9,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tuwen.addresses import headers_of
+
 from tuwen import Client, RetryPolicy, Tls
-from tuwen._connection import headers_of
 
 __all__ = ["Connection"]
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from tuwen import InvalidArgumentError
-from tuwen._folders import IMAGE_SUFFIXES, image_files
-from tuwen.text_files import read_lines
-from tuwen_build.traffic import distinct_query, photographs
+from tuwen_files.image_files import IMAGE_SUFFIXES, image_files
+from tuwen_files.text_files import read_lines
+from tuwen_server.traffic import distinct_query, photographs
 
 __all__ = ["PayloadOptions", "Payloads", "payloads_of"]
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from tuwen import ModelCard
+from tuwen_loadtest._charts import curve_picture, timeline_picture
 from tuwen_loadtest._curve import Curve
-from tuwen_loadtest._pictures import curve_picture, timeline_picture
+from tuwen_loadtest._phases import Thirds
 from tuwen_loadtest._session import Run
 from tuwen_loadtest._summary import Summary
-from tuwen_loadtest._thirds import Thirds
 from tuwen_loadtest._verdict import Finding, Verdict
 from tuwen_loadtest._watch import Reading
 

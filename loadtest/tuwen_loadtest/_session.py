@@ -15,12 +15,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from tuwen import ModelStatistics, TuwenError
-from tuwen._statistics import Statistics, difference
+from tuwen.statistics import Statistics, difference
 from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._parent import PARENT
 from tuwen_loadtest._payloads import PayloadOptions
 from tuwen_loadtest._samples import Sample, read_samples
-from tuwen_loadtest._site import Site
+from tuwen_loadtest._target import Site
 from tuwen_loadtest._watch import Reading, watch
 
 __all__ = ["KINDS", "LoadTestError", "Plan", "Run", "run"]

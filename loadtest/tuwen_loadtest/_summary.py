@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from tuwen_build.traffic import latency_quantile
 from tuwen_loadtest._samples import Outcome, Sample
+from tuwen_server.traffic import latency_quantile
 
 __all__ = ["Summary", "summarise"]
 

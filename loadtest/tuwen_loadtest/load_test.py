@@ -15,11 +15,11 @@ from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._curve import Curve, curve_of
 from tuwen_loadtest._machine import processor, versions
 from tuwen_loadtest._payloads import PayloadOptions
+from tuwen_loadtest._phases import Thirds, thirds_of
 from tuwen_loadtest._report import Report, write_report
 from tuwen_loadtest._session import KINDS, LoadTestError, Plan, Run, run
-from tuwen_loadtest._site import Site, served
 from tuwen_loadtest._slo import Objective, good_seconds, parse_slo
-from tuwen_loadtest._thirds import Thirds, thirds_of
+from tuwen_loadtest._target import Site, served
 from tuwen_loadtest._users_over_time import SHAPES
 from tuwen_loadtest._verdict import Finding, Verdict, judge
 from tuwen_loadtest.scenarios import SCENARIOS, Scenario

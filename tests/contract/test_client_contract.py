@@ -33,7 +33,7 @@ from tuwen import (
 )
 from tuwen._routes import Routes
 from tuwen.testing import AsyncFakeTransport, FakeTransport
-from tuwen_build.samples import PHOTOGRAPHS, sample
+from tuwen_repository.samples import PHOTOGRAPHS, sample
 
 PHOTOS = [sample(name) for name in PHOTOGRAPHS]
 

@@ -23,8 +23,8 @@ from tests.faults.mixed import attack_with_mixed_requests
 from tests.faults.wire import attack_ports, attack_with_requests
 from tuwen_build.repository import build_repository
 from tuwen_build.seeded import write_seeded_checkpoint
-from tuwen_build.server import PACKAGES, EmbeddedServer, ServerOptions
 from tuwen_loadtest._machine import processor, versions
+from tuwen_server import PACKAGES, EmbeddedServer, ServerOptions
 
 OUTPUT = Path(".cache/faults")
 

@@ -12,7 +12,7 @@ from tests.faults._outcome import Outcome
 from tests.faults._server import Served, rooms_of_its_own
 from tests.faults._wire import Wire
 from tuwen import Client, OverloadedError
-from tuwen_build.traffic import photographs
+from tuwen_server.traffic import photographs
 
 __all__ = ["BREAKDOWNS", "attack_by_replacing", "attack_from_beneath"]
 

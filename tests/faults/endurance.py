@@ -18,8 +18,8 @@ from tests.faults.images import good_images
 from tests.support import metrics
 from tests.support.stand_in import segments
 from tuwen import AsyncClient, Client, DeadlineExceededError, InvalidItemsError, OverloadedError, RetryPolicy
-from tuwen_build.server import EmbeddedServer
-from tuwen_build.traffic import photographs
+from tuwen_server import EmbeddedServer
+from tuwen_server.traffic import photographs
 
 __all__ = ["soak", "storm"]
 

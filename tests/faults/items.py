@@ -28,8 +28,8 @@ from tests.faults.images import HOSTILE_IMAGES, good_images
 from tests.faults.texts import HOSTILE_TEXTS, good_texts
 from tests.support.models import model_module
 from tuwen import Client, ItemOutcome
-from tuwen_build.server import EmbeddedServer
-from tuwen_build.staged import staged_module
+from tuwen_build.verification.template_modules import staged_module
+from tuwen_server import EmbeddedServer
 
 __all__ = ["Oracle", "attack_with_items"]
 

@@ -41,7 +41,8 @@ from tuwen import (
     RetryPolicy,
 )
 from tuwen_build.repository import build_repository
-from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals
+from tuwen_server import EmbeddedServer, ServerOptions
+from tuwen_server.signals import stop_on_signals
 
 __all__ = ["attack_with_mixed_requests"]
 

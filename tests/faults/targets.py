@@ -23,8 +23,8 @@ from PIL import Image
 from tests.support.models import model_module
 from tests.support.repositories import write_short_clip_vocabulary
 from tuwen._images import UnreadableItemError, encoded_bytes
-from tuwen._pixels import Preprocessor
-from tuwen_build.samples import vocabulary
+from tuwen.pixels import Preprocessor
+from tuwen_repository.samples import vocabulary
 from tuwen_search.errors import QueryError
 from tuwen_search.filters import any_of, checked_id, compared
 from tuwen_search.records import describe
@@ -239,9 +239,11 @@ def _urls() -> Target:
 
 
 def _headers() -> Target:
+    from tuwen.addresses import headers_of
+
     from tests.faults._web import FakeWeb, GrpcHeaders, answer_of_the_page
     from tuwen import InvalidArgumentError
-    from tuwen._connection import checked_headers, headers_of
+    from tuwen._connection import checked_headers
 
     web, grpc_headers = FakeWeb(), GrpcHeaders()
 

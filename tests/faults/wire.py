@@ -21,7 +21,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tests.faults._outcome import Outcome
 from tuwen import Client
-from tuwen_build.server import EmbeddedServer
+from tuwen_server import EmbeddedServer
 
 __all__ = ["attack_ports", "attack_with_requests"]
 

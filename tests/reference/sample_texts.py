@@ -1,6 +1,6 @@
-"""Writes ``build/tuwen_build/samples/texts.json``: awkward texts, and the ids that the originals give them.
+"""Writes ``build/tuwen_repository/samples/texts.json``: awkward texts, and the ids that the originals give them.
 
-PYTHONPATH=$ORIGINALS python -m tests.reference.sample_texts > build/tuwen_build/samples/texts.json
+PYTHONPATH=$ORIGINALS python -m tests.reference.sample_texts > build/tuwen_repository/samples/texts.json
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tests.support.servers import RecordedServer
 from tuwen import Client, RetryPolicy, ServerError, Tls
-from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_server import EmbeddedServer, ServerOptions
 
 KEY = "a-key-for-the-test"
 ONCE = RetryPolicy(attempts=1)

@@ -11,16 +11,15 @@ import pytest
 import torch
 
 from tests.support.repositories import Built
-from tuwen import BuildError
-from tuwen_build.assembly import model_card
 from tuwen_build.checkpoints import open_checkpoint
-from tuwen_build.encoders import Precision, text_encoder, vision_encoder
-from tuwen_build.errors import CheckpointError, OutputExistsError
-from tuwen_build.export import device_constants
-from tuwen_build.hashing import sha256_of
-from tuwen_build.manifest import Manifest
+from tuwen_build.errors import BuildError, CheckpointError, OutputExistsError
+from tuwen_build.export.assembly import model_card
+from tuwen_build.export.encoders import Precision, text_encoder, vision_encoder
+from tuwen_build.export.torchscript import device_constants
 from tuwen_build.repository import BuildOptions, build_repository
-from tuwen_build.verify import bound
+from tuwen_build.verification.verify import bound
+from tuwen_repository.checksums import sha256_of
+from tuwen_repository.manifest import Manifest
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from tuwen import Client, EmbeddingSpaceError, InvalidItemsError
-from tuwen_build.samples import PHOTOGRAPHS, awkward_images, sample
-from tuwen_build.server import EmbeddedServer
+from tuwen_repository.samples import PHOTOGRAPHS, awkward_images, sample
+from tuwen_server import EmbeddedServer
 
 # Each case runs in a fork of this interpreter, which has imported everything and used nothing of gRPC before.
 FORK = """

@@ -11,8 +11,8 @@ import pytest
 
 from tests.support.command import tuwen, wait_until
 from tuwen import Client
-from tuwen_build.samples import sample
-from tuwen_build.server import EmbeddedServer
+from tuwen_repository.samples import sample
+from tuwen_server import EmbeddedServer
 
 CAT, COFFEE = str(sample("cat.jpg")), str(sample("coffee.jpg"))
 
@@ -50,7 +50,7 @@ class TestStatus:
             wait_until(lambda: counted() >= before + 20)  # a server counts a request shortly after its response
 
         client.embed_texts(["猫"])
-        monkeypatch.setattr("tuwen._cli._status.time", SimpleNamespace(sleep=embed_instead_of_sleeping))
+        monkeypatch.setattr("tuwen_cli.status.time", SimpleNamespace(sleep=embed_instead_of_sleeping))
         models = json.loads(tuwen("status", "--url", server.grpc_url, "--json", "--over", "40").stdout)["models"]
         assert models["text_embedding"]["items_per_second"] >= 20 / 40
         assert models["vision_encoder"]["items_per_second"] == 0

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from tests.support.command import TUWEN, started, tuwen_process, wait_until
-from tuwen import EmbeddingTable
-from tuwen_build.server import EmbeddedServer
+from tuwen_files import EmbeddingTable
+from tuwen_server import EmbeddedServer
 
 
 def test_the_installed_script_prints_help() -> None:
@@ -22,7 +22,7 @@ def test_names_the_extra_that_is_missing(tmp_path: Path) -> None:
     """As in an environment that has the base install alone."""
     code = (
         "import sys; sys.modules['torch'] = None; sys.argv[1:] = ['build', 'x', '-o', 'y']\n"
-        "import tuwen._cli; tuwen._cli.main()"
+        "import tuwen_cli; tuwen_cli.main()"
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert finished.returncode == 1

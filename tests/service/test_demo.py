@@ -15,9 +15,9 @@ from tests.support.artefacts import Artefacts
 from tests.support.repositories import demo_repository
 from tests.support.servers import SharedServers
 from tuwen import Client
-from tuwen_build.demo import EVERYDAY_WORDS, GALLERY
-from tuwen_build.demo._gallery import THINGS
-from tuwen_build.demo._sheet import write_sheet
+from tuwen_lab.demo import EVERYDAY_WORDS, GALLERY
+from tuwen_lab.demo._gallery import THINGS
+from tuwen_lab.demo._sheet import write_sheet
 
 RIGHT = {
     "猫": {"猫", "猫脸"},
@@ -37,7 +37,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What `make demo` prints."""
     folder = tmp_path_factory.mktemp("demo")
     finished = subprocess.run(
-        [sys.executable, "-m", "tuwen_build.demo"], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-m", "tuwen_lab.demo"], cwd=folder, capture_output=True, text=True, timeout=300, check=False
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
     sheet = ElementTree.parse(folder / ".cache" / "demo" / "search.svg").getroot()

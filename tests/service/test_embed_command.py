@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from tests.support.command import tuwen
-from tuwen import Client, EmbeddingTable
-from tuwen._table_writer import TableWriter
-from tuwen_build.samples import sample
-from tuwen_build.server import EmbeddedServer
+from tuwen import Client
+from tuwen_files import EmbeddingTable
+from tuwen_files._table_writer import TableWriter
+from tuwen_repository.samples import sample
+from tuwen_server import EmbeddedServer
 
 CAT, COFFEE = str(sample("cat.jpg")), str(sample("coffee.jpg"))
 
@@ -84,7 +85,7 @@ def test_keeps_what_it_has_when_interrupted(
     texts.write_text("\n".join(keys), encoding="utf-8")
     command = ("embed", "--texts-from", str(texts), "-o", str(output), "-u", server.grpc_url)
     parts = tmp_path / "vectors.npz.parts"
-    monkeypatch.setattr("tuwen._table_writer._ROWS_A_PART", 64)
+    monkeypatch.setattr("tuwen_files._table_writer._ROWS_A_PART", 64)
     add = TableWriter.add
 
     def interrupt_after_the_first_part(writer: TableWriter, key: str, embedding: np.ndarray) -> None:

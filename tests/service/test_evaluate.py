@@ -13,9 +13,10 @@ from PIL import Image
 
 from tests.support.command import tuwen
 from tuwen import Client
-from tuwen_build.evaluation import RetrievalSplit, embed_split, retrieval_report
-from tuwen_build.samples import sample
-from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_lab.datasets import RetrievalSplit
+from tuwen_lab.evaluation import embed_split, retrieval_report
+from tuwen_repository.samples import sample
+from tuwen_server import EmbeddedServer, ServerOptions
 
 PICTURES = ["cat.jpg", "coffee.jpg", "rocket.jpg", "astronaut.jpg", "horse.png"]
 TEXTS = ["一只猫", "一杯咖啡", "火箭发射", "一位宇航员", "一匹马", "“马”"]
@@ -39,7 +40,7 @@ class TestRetrieval:
             assert served == repository
             return nullcontext(server)
 
-        monkeypatch.setattr("tuwen_build.server.EmbeddedServer", serve)  # the running one is as good as a new one
+        monkeypatch.setattr("tuwen_server.EmbeddedServer", serve)  # the running one is as good as a new one
         with Client(server.grpc_url) as clip:
             images, texts = embed_split(clip, RetrievalSplit(dataset))
         for name, features in (("image", images), ("text", texts)):

@@ -20,10 +20,10 @@ from tests.support.command import tuwen_here
 from tests.support.shapes import write_shapes
 from tests.support.stand_in import StandIn, write_repository
 from tuwen import MissingExtraError
-from tuwen._cli._main import _app
 from tuwen._grpc import GrpcTransport
 from tuwen.testing import FakeTransport
-from tuwen_build.server._installation import Installation
+from tuwen_cli.main import _app
+from tuwen_server._installation import Installation
 
 VALUES = (
     *("0", "-1", "1e-320", "9" * 30, "1e400", "nan", "inf", "-inf"),

@@ -13,7 +13,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput, InferResult
 from tritonclient.utils import InferenceServerException
 
 from tuwen import Client
-from tuwen_build.server import EmbeddedServer
+from tuwen_server import EmbeddedServer
 
 
 def infer(url: str, model: str, **tensors: NDArray[np.generic]) -> InferResult:

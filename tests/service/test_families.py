@@ -23,11 +23,11 @@ from tests.support.served_files import ServedFiles
 from tests.support.small_rows import SMALL_ROWS
 from tests.support.taiyi import embed_with_model_card
 from tuwen_build.checkpoints._architecture import inferred
-from tuwen_build.encoders import Precision
-from tuwen_build.manifest import Manifest
+from tuwen_build.export.encoders import Precision
 from tuwen_build.options import BuildOptions
-from tuwen_build.samples import PHOTOGRAPHS, awkward_images, awkward_texts
-from tuwen_build.verify import bound
+from tuwen_build.verification.verify import bound
+from tuwen_repository.manifest import Manifest
+from tuwen_repository.samples import PHOTOGRAPHS, awkward_images, awkward_texts
 
 IMAGES = awkward_images()
 TEXTS = {entry.name: entry.text for entry in awkward_texts()}

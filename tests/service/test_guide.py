@@ -15,8 +15,8 @@ import trustme
 
 from tests.support.paths import ROOT
 from tuwen import TuwenError
-from tuwen_build.samples import sample
-from tuwen_build.server import EmbeddedServer
+from tuwen_repository.samples import sample
+from tuwen_server import EmbeddedServer
 
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -17,7 +17,7 @@ from tests.support.repositories import Built
 from tests.support.servers import SharedServers
 from tuwen import AsyncClient, Client, ImageInput
 from tuwen_build.options import BuildOptions
-from tuwen_build.samples import sample
+from tuwen_repository.samples import sample
 
 pillow_heif.register_heif_opener()
 

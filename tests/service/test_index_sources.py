@@ -17,7 +17,7 @@ from PIL import Image
 
 from tests.support.command import tuwen
 from tests.support.servers import RecordedServer
-from tuwen import EmbeddingTable
+from tuwen_files import EmbeddingTable
 
 Run = Callable[..., CompletedProcess[str]]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from tests.support.command import wait_until
 from tests.support.locust import run_locust
 from tuwen import Client
-from tuwen_build.server import EmbeddedServer
 from tuwen_loadtest._samples import read_samples
+from tuwen_server import EmbeddedServer
 
 USERS = 20
 

@@ -21,8 +21,8 @@ from tests.support.servers import RecordedServer
 from tests.support.small_rows import SMALL_ROWS
 from tuwen import Client
 from tuwen_build.options import BuildOptions
-from tuwen_build.samples import awkward_images, awkward_texts
-from tuwen_build.verify import bound
+from tuwen_build.verification.verify import bound
+from tuwen_repository.samples import awkward_images, awkward_texts
 
 IMAGES = awkward_images()
 TEXTS = {entry.name: entry.text for entry in awkward_texts()}

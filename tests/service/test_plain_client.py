@@ -8,7 +8,7 @@ import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
 from tuwen import Client
-from tuwen_build.samples import sample
+from tuwen_repository.samples import sample
 
 PHOTO = sample("cat.jpg").read_bytes()
 

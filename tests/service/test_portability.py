@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tuwen import ModelCard
-from tuwen_build.configs import config_path, read_config
-from tuwen_build.render import render_config, templates
+from tuwen_build.export.configs import render_config, templates
+from tuwen_repository.configs import config_path, read_config
 
 MODELS = [path.parent.name for path in sorted(templates().glob("*/config.pbtxt"))]
 

@@ -21,8 +21,8 @@ from tuwen import AsyncClient, Client, DeadlineExceededError, OverloadedError, R
 from tuwen._grpc import GrpcTransport
 from tuwen._requests import InferRequest
 from tuwen._routes import Priority
-from tuwen._statistics import ModelStatistics
-from tuwen_build.traffic import photographs
+from tuwen.statistics import ModelStatistics
+from tuwen_server.traffic import photographs
 
 ONCE = RetryPolicy(attempts=1)
 PHOTOS = photographs(32, size=(64, 64))

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.support.originals import Originals
-from tuwen_build.evaluation import Features, read_features, retrieval_report
+from tuwen_lab.evaluation import Features, read_features, retrieval_report
 
 Truths = Mapping[int, Sequence[int]]
 

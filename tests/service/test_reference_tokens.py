@@ -18,7 +18,7 @@ from tests.support.models import model_module
 from tests.support.originals import CharacterIds, Original, Originals
 from tests.support.rows import kept_source
 from tests.support.small_rows import SMALL_ROWS
-from tuwen_build.samples import SampleText, awkward_texts
+from tuwen_repository.samples import SampleText, awkward_texts
 
 tokens = model_module("text_tokenization", "tokens")
 byte_pairs = model_module("text_tokenization", "byte_pairs")

@@ -14,11 +14,11 @@ from transformers import ChineseCLIPModel
 
 from tests.reference.native_names import native_names
 from tests.support.originals import Originals, content_hash
-from tuwen_build.training import Stage
-from tuwen_build.training._batches import Batch
-from tuwen_build.training._model import TwoTowers
-from tuwen_build.training._optimizer import Optimizer
-from tuwen_build.training._step import Stepper
+from tuwen_lab.training import Stage
+from tuwen_lab.training._batches import Batch
+from tuwen_lab.training._model import TwoTowers
+from tuwen_lab.training._optimizer import Optimizer
+from tuwen_lab.training._step import Stepper
 
 SEED, COUNT = 20, 6
 TOLERANCE = 1e-5

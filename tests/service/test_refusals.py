@@ -16,19 +16,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import tuwen_build.assembly as assembly_module
-import tuwen_build.verify as verify_module
+import tuwen_build.export.assembly as assembly_module
+import tuwen_build.verification.verify as verify_module
 from tests.support.artefacts import Artefacts
 from tests.support.originals import Originals
 from tests.support.repositories import minimal_clip
-from tuwen_build.assembly import assemble, export_text, export_vision
 from tuwen_build.checkpoints import Checkpoint, open_checkpoint
-from tuwen_build.deviation import Deviation
-from tuwen_build.encoders import text_encoder, vision_encoder
 from tuwen_build.errors import VerificationError
-from tuwen_build.render import templates
+from tuwen_build.export.assembly import assemble, export_text, export_vision
+from tuwen_build.export.configs import templates
+from tuwen_build.export.encoders import text_encoder, vision_encoder
 from tuwen_build.repository import BuildOptions, build_repository
-from tuwen_build.verify import verify_images, verify_texts
+from tuwen_build.verification.verify import verify_images, verify_texts
+from tuwen_repository.deviation import Deviation
 
 PIXELS = "image_preprocessing/1/pixels.py"
 WORDPIECE = "text_tokenization/1/wordpiece.py"

@@ -17,11 +17,11 @@ from tests.support.originals import Originals
 from tuwen_build.checkpoints import ReadOptions, open_checkpoint
 from tuwen_build.checkpoints._tokenizers import chinese_clip_tokenization, clip_tokenization, taiyi_tokenization
 from tuwen_build.errors import CheckpointError
-from tuwen_build.fingerprint import fingerprint
-from tuwen_build.hashing import sha256_of
-from tuwen_build.manifest import Manifest
+from tuwen_build.export.fingerprint import fingerprint
 from tuwen_build.repository import build_repository
-from tuwen_build.samples import vocabulary
+from tuwen_repository.checksums import sha256_of
+from tuwen_repository.manifest import Manifest
+from tuwen_repository.samples import vocabulary
 
 SIZE, CLIP_SIZE = 21128, 49408
 SMALL = TextSizes(96, 3, 4)

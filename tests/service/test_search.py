@@ -16,10 +16,10 @@ from tests.support.command import tuwen, tuwen_process
 from tests.support.picture_folder import picture_name, recall_at_ten, write_pictures
 from tests.support.servers import SharedServers
 from tuwen import Client, ItemOutcome
-from tuwen_build.server import EmbeddedServer
 from tuwen_search import Collection, Query
 from tuwen_search.indexing import Indexing
 from tuwen_search.store import MilvusStore
+from tuwen_server import EmbeddedServer
 
 COUNT = 400
 BROKEN = (7, 390)

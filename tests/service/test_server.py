@@ -15,18 +15,18 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from tuwen_server.errors import ServerStartError
 
 from tests.support import metrics
 from tests.support.command import TUWEN, started, wait_until
 from tests.support.servers import RecordedServer
 from tests.support.stand_in import group_members, segments
 from tuwen import Client, RetryPolicy, ServerUnavailableError
-from tuwen_build.allocation import ALLOCATOR_SETTINGS
-from tuwen_build.errors import ServerStartError
-from tuwen_build.openmp import OPENMP_SETTINGS
-from tuwen_build.samples import sample
-from tuwen_build.server import EmbeddedServer, ServerOptions
-from tuwen_build.tf32 import TF32_SETTINGS
+from tuwen_repository.samples import sample
+from tuwen_repository.tf32 import TF32_SETTINGS
+from tuwen_server import EmbeddedServer, ServerOptions
+from tuwen_server.malloc import ALLOCATOR_SETTINGS
+from tuwen_server.openmp import OPENMP_SETTINGS
 
 ON_FREE_PORTS = ServerOptions.on_free_ports()
 SETTINGS = ALLOCATOR_SETTINGS | OPENMP_SETTINGS | TF32_SETTINGS

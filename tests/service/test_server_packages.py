@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tuwen_build.server import PACKAGES
-from tuwen_build.server._runtime import find_runtime
+from tuwen_server import PACKAGES
+from tuwen_server._runtime import find_runtime
 
 CODE = """
 import json, numpy, torch, tokenizers, PIL.Image, ftfy

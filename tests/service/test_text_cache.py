@@ -20,8 +20,8 @@ from tritonclient.utils import InferenceServerException
 
 from tests.support import metrics
 from tests.support.servers import RecordedServer
-from tuwen_build.configs import config_path, read_config, write_config
-from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_repository.configs import config_path, read_config, write_config
+from tuwen_server import EmbeddedServer, ServerOptions
 
 pytestmark = [pytest.mark.our_backend, pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")]
 _COUNTER = re.compile(r"^tuwen_text_cache_(hits|misses)_total (\d+)$", re.MULTILINE)

@@ -21,8 +21,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from tests.support.servers import RecordedServer
 from tuwen import AsyncClient, Client, InvalidItemsError
-from tuwen_build.server import ServerOptions
-from tuwen_build.traffic import photographs
+from tuwen_server import ServerOptions
+from tuwen_server.traffic import photographs
 
 
 class Receiver:

@@ -14,7 +14,7 @@ from transformers import ChineseCLIPModel
 from tests.support.command import tuwen
 from tests.support.shapes import write_shapes
 from tests.support.training import from_random_weights
-from tuwen._cli._train import _Bar
+from tuwen_cli.train import _Bar
 
 LENGTHS = {"start_epochs": 40, "frozen_epochs": 2, "epochs": 4}
 STEPS_PER_EPOCH = 2

@@ -11,7 +11,7 @@ import numpy as np
 from tests.reference.characters import in_a_text
 from tests.support.artefacts import Artefacts
 from tests.support.originals import CharacterIds, content_hash
-from tuwen_build.staged import staged_module
+from tuwen_build.verification.template_modules import staged_module
 
 __all__ = ["differing_characters", "kept_differing_characters"]
 

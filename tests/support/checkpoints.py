@@ -19,8 +19,8 @@ from transformers import (
 
 from tests.support.originals import Originals
 from tests.support.paths import ROOT
-from tuwen_build.samples import vocabulary
 from tuwen_build.seeded import save_seeded, write_seeded_checkpoint
+from tuwen_repository.samples import vocabulary
 
 __all__ = [
     "ROOT",

@@ -38,7 +38,7 @@ def tuwen(*arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[
 
 def tuwen_here(*arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
     """Run a command in this process, as `tuwen` does, even one that starts Locust if nothing stops it before."""
-    from tuwen._cli import main
+    from tuwen_cli import main
 
     stdout, stderr = _output(), _output()
     with _as_a_program(["tuwen", *arguments]), redirect_stdout(stdout), redirect_stderr(stderr):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tests.support import metrics
 from tests.support.command import wait_until
-from tuwen_build.configs import config_path, read_config, write_config
-from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_repository.configs import config_path, read_config, write_config
+from tuwen_server import EmbeddedServer, ServerOptions
 
 __all__ = ["OPTIONS", "Gate", "with_gates"]
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from tests.support.paths import ROOT
-from tuwen_build.samples import sample
+from tuwen_repository.samples import sample
 
 __all__ = ["PICTURES", "locust", "run_locust"]
 

@@ -11,9 +11,9 @@ from types import TracebackType
 
 from tests.support.command import wait_until
 from tests.support.paths import ENVIRONMENTS
-from tuwen_build.server import ServerOptions
 from tuwen_search import StoreError
 from tuwen_search.store import MilvusStore
+from tuwen_server import ServerOptions
 
 __all__ = ["MilvusServer"]
 

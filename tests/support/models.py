@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from tuwen_build.render import templates
-from tuwen_build.staged import staged_module
+from tuwen_build.export.configs import templates
+from tuwen_build.verification.template_modules import staged_module
 
 __all__ = ["model_module"]
 

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from tests.support.paths import ENVIRONMENTS, ROOT
-from tuwen_build.server import ServerOptions
+from tuwen_server import ServerOptions
 
 __all__ = ["ALERTS", "DASHBOARD", "MONITORING", "Prometheus", "program"]
 

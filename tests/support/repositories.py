@@ -11,11 +11,11 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tests.support.artefacts import Artefacts
 from tests.support.checkpoints import TextSizes, VisionSizes, write_openai_clip
 from tests.support.sources import files_hash
-from tuwen_build.allocation import keep_freed_memory
-from tuwen_build.demo import CHECKPOINT as DEMO_CHECKPOINT
 from tuwen_build.options import BuildOptions
 from tuwen_build.repository import build_repository
 from tuwen_build.seeded import write_seeded_checkpoint
+from tuwen_lab.demo import CHECKPOINT as DEMO_CHECKPOINT
+from tuwen_server.malloc import keep_freed_memory
 
 __all__ = [
     "SHORT_VOCABULARY",

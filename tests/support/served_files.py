@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tests.support.sources import files_hash
-from tuwen_build.manifest import Manifest
-from tuwen_build.staged import staged_module
+from tuwen_build.verification.template_modules import staged_module
+from tuwen_repository.manifest import Manifest
 
 __all__ = ["ServedFiles"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_server import EmbeddedServer, ServerOptions
 
 __all__ = ["KnownServerTroubleError", "RecordedServer", "SharedServers", "known_trouble"]
 

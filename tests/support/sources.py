@@ -65,8 +65,8 @@ class SourceTree:
 PROJECT = SourceTree(
     roots=tuple(ROOT / name for name in ("client", "build", "loadtest", ".")),
     data={
-        "tuwen_build.render": (ROOT / "model_repository",),
-        "tuwen_build.samples": (ROOT / "build" / "tuwen_build" / "samples",),
+        "tuwen_build.export.configs": (ROOT / "model_repository",),
+        "tuwen_repository.samples": (ROOT / "build" / "tuwen_build" / "samples",),
     },
 )
 

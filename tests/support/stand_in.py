@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tuwen_build.deviation import Deviation
-from tuwen_build.hashing import file_hashes
-from tuwen_build.manifest import Manifest
-from tuwen_build.render import templates
-from tuwen_build.server._installation import Installation
+from tuwen_build.export.configs import templates
+from tuwen_repository.checksums import file_hashes
+from tuwen_repository.deviation import Deviation
+from tuwen_repository.manifest import Manifest
+from tuwen_server._installation import Installation
 
 __all__ = ["HurriedClock", "StandIn", "group_members", "segments", "write_repository"]
 

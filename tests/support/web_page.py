@@ -16,8 +16,8 @@ from pathlib import Path
 from tests.support.command import TUWEN, started, tuwen, wait_until
 from tests.support.paths import ENVIRONMENTS, ROOT
 from tuwen import Client
-from tuwen_build.server import ServerOptions
 from tuwen_search import Collection
+from tuwen_server import ServerOptions
 
 __all__ = ["HTML_NAME", "Page", "chromium", "get", "served_page"]
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tuwen_build.traffic import Work, photographs, queries
 from tuwen_loadtest.bench import _priority, startup
 from tuwen_loadtest.bench._loop import Loop, write_work
 from tuwen_loadtest.bench._priority import measure_beside_jobs
@@ -14,6 +13,7 @@ from tuwen_loadtest.bench._rounds import Ours, Plan, compare, curves
 from tuwen_loadtest.bench._service import service
 from tuwen_loadtest.bench._waits import measure_waits
 from tuwen_loadtest.bench.interactive import measure_interactive
+from tuwen_server.traffic import Work, photographs, queries
 
 pytestmark = pytest.mark.alone
 

@@ -16,7 +16,7 @@ from tests.support.command import started, wait_until
 from tests.support.paths import ROOT
 from tests.support.wheel import WHEEL_COMMAND, project_wheel
 from tuwen import Client
-from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_server import EmbeddedServer, ServerOptions
 
 pytestmark = pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the images have Python 3.11")
 

@@ -22,8 +22,8 @@ from tests.support.chart import rendered
 from tests.support.command import wait_until
 from tests.support.servers import RecordedServer
 from tuwen import Client, RetryPolicy, ServerError, Tls
-from tuwen_build.server import ServerOptions
-from tuwen_build.server._runtime import find_runtime
+from tuwen_server import ServerOptions
+from tuwen_server._runtime import find_runtime
 
 ENVOY = Path(sys.executable).with_name("envoy")
 pytestmark = pytest.mark.skipif(not ENVOY.exists(), reason="Envoy comes for Linux only")

@@ -18,7 +18,7 @@ from tests.faults.wire import attack_ports, attack_with_requests
 from tests.support.repositories import Built
 from tests.support.servers import RecordedServer
 from tuwen import Client
-from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_server import EmbeddedServer, ServerOptions
 
 pytestmark = pytest.mark.alone
 

@@ -15,8 +15,8 @@ from tests.support.command import TUWEN, started, tuwen, tuwen_process, wait_unt
 from tests.support.picture_folder import picture_name, recall_at_ten, write_pictures
 from tests.support.servers import SharedServers
 from tuwen import Client
-from tuwen_build.server import EmbeddedServer
 from tuwen_search import Collection, Query
+from tuwen_server import EmbeddedServer
 
 COUNT = 20_000
 BROKEN = (7, 19_000)

@@ -19,8 +19,8 @@ from tests.support.command import tuwen, wait_until
 from tests.support.grpc_server import GrpcServer
 from tests.support.locust import PICTURES, locust, run_locust
 from tuwen import Client
-from tuwen_build.server import EmbeddedServer
 from tuwen_loadtest._samples import read_samples
+from tuwen_server import EmbeddedServer
 
 pytestmark = pytest.mark.alone
 

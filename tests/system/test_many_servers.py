@@ -18,7 +18,7 @@ from tests.support.name_server import NameServer
 from tests.support.repositories import Built
 from tuwen import AsyncClient, Client, EmbeddingSpaceError
 from tuwen_build.options import BuildOptions
-from tuwen_build.server import ServerOptions
+from tuwen_server import ServerOptions
 
 HOSTS = ["127.0.0.1", "127.0.0.2"]
 IMAGES = [np.full((40, 30, 3), shade, dtype=np.uint8) for shade in (0, 90, 250)]

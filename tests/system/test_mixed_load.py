@@ -15,8 +15,8 @@ from tuwen import Client, InvalidItemsError
 from tuwen._grpc import GrpcTransport
 from tuwen._requests import assemble, batch_of, parse
 from tuwen._routes import Routes
-from tuwen_build.samples import PHOTOGRAPHS, sample
-from tuwen_build.server import EmbeddedServer
+from tuwen_repository.samples import PHOTOGRAPHS, sample
+from tuwen_server import EmbeddedServer
 
 pytestmark = pytest.mark.alone
 

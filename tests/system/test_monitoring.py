@@ -24,8 +24,8 @@ from tests.support.command import wait_until
 from tests.support.prometheus import ALERTS, DASHBOARD, Prometheus, program
 from tests.support.servers import RecordedServer
 from tuwen import AsyncClient, RetryPolicy, TuwenError
-from tuwen_build.server import EmbeddedServer
-from tuwen_build.traffic import photographs
+from tuwen_server import EmbeddedServer
+from tuwen_server.traffic import photographs
 
 pytestmark = [
     pytest.mark.alone,

@@ -15,8 +15,8 @@ import pytest
 from tests.support.artefacts import Artefacts
 from tests.support.paths import ROOT
 from tests.support.wheel import project_wheel
-from tuwen_build.samples import sample
-from tuwen_build.server import EmbeddedServer
+from tuwen_repository.samples import sample
+from tuwen_server import EmbeddedServer
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +28,12 @@ def test_holds_all_packages_and_the_model_repository(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for name in (
         "tuwen/py.typed",
-        "tuwen/_pixels.py",
+        "tuwen/pixels.py",
         "tuwen_build/py.typed",
-        "tuwen_build/samples/texts.json",
-        "tuwen_build/server/backends/pytorch/model.py",
-        "tuwen_build/server/backends/pytorch/row_cache.py",
-        "tuwen_build/server/packages.txt",
+        "tuwen_repository/samples/texts.json",
+        "tuwen_server/backends/pytorch/model.py",
+        "tuwen_server/backends/pytorch/row_cache.py",
+        "tuwen_server/packages.txt",
         "tuwen_build/model_repository/image_preprocessing/1/pixels.py",
         "tuwen_build/model_repository/vision_encoder/config.pbtxt",
         "tuwen_build/model_repository/shared/items.py",
@@ -80,5 +80,5 @@ def test_a_fresh_install_loads_no_extra_and_works(wheel: Path, server: EmbeddedS
 
 def test_serving_needs_nothing_of_what_building_does() -> None:
     """An image of the server has torch for its encoders, but neither transformers nor what a build needs."""
-    code = "import sys; sys.modules['transformers'] = sys.modules['torch'] = None; import tuwen_build.server"
+    code = "import sys; sys.modules['transformers'] = sys.modules['torch'] = None; import tuwen_server"
     subprocess.run([sys.executable, "-c", code], check=True)

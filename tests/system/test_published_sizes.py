@@ -24,7 +24,7 @@ from tests.support.served_files import ServedFiles
 from tests.support.servers import RecordedServer
 from tuwen import Client
 from tuwen_build.repository import ReadOptions, build_repository
-from tuwen_build.samples import PHOTOGRAPHS, awkward_images, awkward_texts
+from tuwen_repository.samples import PHOTOGRAPHS, awkward_images, awkward_texts
 
 IMAGES = awkward_images()
 TEXTS = {entry.name: entry.text for entry in awkward_texts()}

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tuwen import Client
-from tuwen_build.server import EmbeddedServer
-from tuwen_build.traffic import photographs
+from tuwen_server import EmbeddedServer
+from tuwen_server.traffic import photographs
 
 arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import TUWEN, wait_until
-from tuwen_build.samples import sample
-from tuwen_build.server._local_http import answers
+from tuwen_repository.samples import sample
+from tuwen_server._local_http import answers
 
 pytestmark = [pytest.mark.alone, pytest.mark.provokes_trouble]
 
@@ -112,7 +112,7 @@ def evaluate(repository: Path, place: Path) -> list[str]:
 
 
 def demo(_: Path, __: Path) -> list[str]:
-    return [sys.executable, "-m", "tuwen_build.demo"]
+    return [sys.executable, "-m", "tuwen_lab.demo"]
 
 
 def startup(_: Path, __: Path) -> list[str]:

@@ -15,9 +15,9 @@ from tests.support.command import started
 from tests.support.paths import ROOT
 from tests.support.servers import RecordedServer
 from tuwen import Client
-from tuwen_build.samples import sample
-from tuwen_build.server import ServerOptions
 from tuwen_loadtest._samples import read_samples
+from tuwen_repository.samples import sample
+from tuwen_server import ServerOptions
 
 pytestmark = pytest.mark.alone
 

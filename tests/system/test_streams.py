@@ -17,7 +17,7 @@ from tests.support.command import wait_until
 from tests.support.servers import RecordedServer
 from tuwen import Client
 from tuwen._images import encoded_bytes
-from tuwen_build.server import ServerOptions
+from tuwen_server import ServerOptions
 
 pytestmark = [pytest.mark.alone, pytest.mark.provokes_trouble]
 

@@ -12,11 +12,11 @@ import pytest
 from tests.support.command import tuwen
 from tests.support.servers import RecordedServer
 from tuwen import Client
-from tuwen_build.configs import config_path, read_config
-from tuwen_build.hashing import sha256_of
-from tuwen_build.manifest import Manifest
-from tuwen_build.samples import sample
-from tuwen_build.tuning._settings import ENCODERS
+from tuwen_repository.checksums import sha256_of
+from tuwen_repository.configs import config_path, read_config
+from tuwen_repository.manifest import Manifest
+from tuwen_repository.samples import sample
+from tuwen_server.tuning._settings import ENCODERS
 
 pytestmark = pytest.mark.alone
 

@@ -15,7 +15,7 @@ MODULES = [
     name
     for package in (tuwen, tuwen_build, tuwen_search)
     for _, name, _ in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
-    if not name.startswith(("tuwen_build.server.backends", "tuwen_build.model_repository"))
+    if not name.startswith(("tuwen_server.backends", "tuwen_build.model_repository"))
 ]
 
 

@@ -16,8 +16,8 @@ from tuwen_build.checkpoints._checkpoint import (
     ReadOptions,
     Tokenization,
 )
+from tuwen_build.checkpoints._descriptions import bert_in_words, vision_transformer_in_words
 from tuwen_build.checkpoints._image_processor import saved_image_processor
-from tuwen_build.checkpoints._in_words import bert_in_words, vision_transformer_in_words
 from tuwen_build.checkpoints._numbers import exponential_of
 from tuwen_build.checkpoints._preprocessor import read_preprocessing
 from tuwen_build.checkpoints._pretrained import features_reference, load_pretrained, model_type, weight_files

@@ -21,7 +21,7 @@ from tuwen_build.checkpoints._preprocessor import MEAN, STD
 from tuwen_build.checkpoints._tokenizers import chinese_clip_tokenization
 from tuwen_build.checkpoints._weights import load_pickled_weights, load_strictly
 from tuwen_build.errors import CheckpointError
-from tuwen_build.samples import vocabulary
+from tuwen_repository.samples import vocabulary
 
 __all__ = ["NativeReader", "native_checkpoint"]
 

@@ -12,8 +12,8 @@ from transformers.models.chinese_clip.modeling_chinese_clip import ChineseCLIPTe
 
 from tuwen_build.checkpoints._architecture import BertShape, ResNetShape
 from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin, Preprocessing, Reference, Tokenization
+from tuwen_build.checkpoints._descriptions import bert_in_words
 from tuwen_build.checkpoints._image_processor import published_image_processor
-from tuwen_build.checkpoints._in_words import bert_in_words
 from tuwen_build.checkpoints._native_names import transformers_weights
 from tuwen_build.checkpoints._native_text import text_settings
 from tuwen_build.checkpoints._numbers import exponential_of

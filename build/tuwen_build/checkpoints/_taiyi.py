@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import BertForSequenceClassification, BertModel
 
 from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin, ReadOptions
-from tuwen_build.checkpoints._in_words import bert_in_words
+from tuwen_build.checkpoints._descriptions import bert_in_words
 from tuwen_build.checkpoints._openai_clip import OpenAiClipReader
 from tuwen_build.checkpoints._pretrained import load_pretrained, model_type, weight_files, weight_names
 from tuwen_build.checkpoints._source import locate

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tuwen_build.checkpoints._folders import check_no_pointer
 from tuwen_build.errors import CheckpointError
-from tuwen_build.samples import vocabulary as published_vocabulary
+from tuwen_repository.samples import vocabulary as published_vocabulary
 
 __all__ = ["as_json", "as_lines", "as_published", "vocabulary_lines"]
 

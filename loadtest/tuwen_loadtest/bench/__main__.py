@@ -13,17 +13,12 @@ import torch
 from rich.console import Console
 from transformers import BertTokenizer, ChineseCLIPImageProcessorPil, ChineseCLIPProcessor
 
-from tuwen_build.allocation import keep_freed_memory
-from tuwen_build.encoders import Precision
+from tuwen_build.export.encoders import Precision
 from tuwen_build.hardware import choose_precision
 from tuwen_build.options import BuildOptions
-from tuwen_build.quiet import quiet_transformers
 from tuwen_build.repository import build_repository
 from tuwen_build.seeded import BASE_PATCH16, TINY, write_seeded_checkpoint
-from tuwen_build.server import guarded_folder
-from tuwen_build.signals import stop_on_signals
-from tuwen_build.traffic import CALLERS, Work, photographs, queries
-from tuwen_build.tuning import ENCODERS, Settings, apply, limit_waiting
+from tuwen_build.transformers_logging import quiet_transformers
 from tuwen_loadtest.bench._decode import measure_decoding
 from tuwen_loadtest.bench._litserve import litserve
 from tuwen_loadtest.bench._loop import Loop, write_work
@@ -34,6 +29,11 @@ from tuwen_loadtest.bench._rounds import Ours, Plan, compare, curves
 from tuwen_loadtest.bench._service import service
 from tuwen_loadtest.bench._waits import measure_waits
 from tuwen_loadtest.bench.interactive import measure_interactive
+from tuwen_server import guarded_folder
+from tuwen_server.malloc import keep_freed_memory
+from tuwen_server.signals import stop_on_signals
+from tuwen_server.traffic import CALLERS, Work, photographs, queries
+from tuwen_server.tuning import ENCODERS, Settings, apply, limit_waiting
 
 __all__ = ["main"]
 

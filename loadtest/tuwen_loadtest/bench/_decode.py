@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 from transformers import ChineseCLIPImageProcessorPil
 
-from tuwen._pixels import Preprocessor
-from tuwen_build.traffic import photographs
+from tuwen.pixels import Preprocessor
+from tuwen_server.traffic import photographs
 
 __all__ = ["SIZES", "measure_decoding"]
 

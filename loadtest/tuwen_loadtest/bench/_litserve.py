@@ -12,9 +12,9 @@ from pathlib import Path
 
 import httpx
 
-from tuwen_build.server import ServerOptions
-from tuwen_build.traffic import CALLERS, Ask, Work, saturate
 from tuwen_loadtest.bench._loop import PEERS, environment
+from tuwen_server import ServerOptions
+from tuwen_server.traffic import CALLERS, Ask, Work, saturate
 
 __all__ = ["LitServe", "litserve"]
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, cast
 
-from tuwen_build.allocation import ALLOCATOR_SETTINGS
-from tuwen_build.openmp import OPENMP_SETTINGS
-from tuwen_build.tf32 import TF32_SETTINGS
-from tuwen_build.traffic import Work
 from tuwen_loadtest.bench._results import Timing
+from tuwen_repository.tf32 import TF32_SETTINGS
+from tuwen_server.malloc import ALLOCATOR_SETTINGS
+from tuwen_server.openmp import OPENMP_SETTINGS
+from tuwen_server.traffic import Work
 
 __all__ = ["PEERS", "Loop", "environment", "write_work"]
 

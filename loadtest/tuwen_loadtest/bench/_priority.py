@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import median
 
 from tuwen import Client
-from tuwen_build.server import EmbeddedServer, ServerOptions
-from tuwen_build.traffic import photographs
+from tuwen_server import EmbeddedServer, ServerOptions
+from tuwen_server.traffic import photographs
 
 __all__ = ["JOBS", "measure_beside_jobs"]
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from tuwen_build.server import PACKAGES
-from tuwen_build.traffic import Answers
 from tuwen_loadtest._machine import cpu_flags, processor, versions
 from tuwen_loadtest.bench._waits import Waits
 from tuwen_loadtest.bench.interactive import Beside, Burst
+from tuwen_server import PACKAGES
+from tuwen_server.traffic import Answers
 
 __all__ = [
     "KINDS",

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from tuwen_build.traffic import CALLERS
 from tuwen_loadtest.bench._litserve import LitServe
 from tuwen_loadtest.bench._loop import Loop
 from tuwen_loadtest.bench._results import KINDS, Round, Step, Timing
 from tuwen_loadtest.bench._service import Service
+from tuwen_server.traffic import CALLERS
 
 __all__ = ["Ours", "Plan", "compare", "curves"]
 

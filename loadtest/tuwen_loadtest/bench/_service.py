@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import AsyncClient, Client, RetryPolicy
-from tuwen._statistics import difference
-from tuwen_build.server import EmbeddedServer, ServerOptions
-from tuwen_build.traffic import CALLERS, Answers, Work, saturate, send_at
-from tuwen_build.tuning import ENCODERS
+from tuwen.statistics import difference
 from tuwen_loadtest._usage import usage_of
 from tuwen_loadtest.bench._results import Lone, Saturated, Start, Step
+from tuwen_server import EmbeddedServer, ServerOptions
+from tuwen_server.traffic import CALLERS, Answers, Work, saturate, send_at
+from tuwen_server.tuning import ENCODERS
 
 __all__ = ["Service", "service"]
 

@@ -16,8 +16,8 @@ from itertools import islice
 from pathlib import Path
 
 from tuwen import Client
-from tuwen_build.server import EmbeddedServer, ServerOptions
-from tuwen_build.traffic import photographs, queries
+from tuwen_server import EmbeddedServer, ServerOptions
+from tuwen_server.traffic import photographs, queries
 
 __all__ = ["WAIT", "Waits", "count_waits", "measure_waits"]
 

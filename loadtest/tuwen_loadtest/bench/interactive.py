@@ -26,14 +26,15 @@ import tritonclient.grpc.aio as triton
 from tritonclient.grpc.model_config_pb2 import ModelDynamicBatching
 
 from tuwen import AsyncClient
-from tuwen_build.configs import config_path, read_config, write_config
 from tuwen_build.hardware import choose_precision
 from tuwen_build.options import BuildOptions
 from tuwen_build.repository import build_repository
 from tuwen_build.seeded import BASE_PATCH16, write_seeded_checkpoint
-from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals
-from tuwen_build.traffic import Work, latency_quantile, photographs, queries
 from tuwen_loadtest._machine import processor, versions
+from tuwen_repository.configs import config_path, read_config, write_config
+from tuwen_server import EmbeddedServer, ServerOptions
+from tuwen_server.signals import stop_on_signals
+from tuwen_server.traffic import Work, latency_quantile, photographs, queries
 
 __all__ = ["Beside", "Burst", "interactive_lines", "measure_interactive"]
 

@@ -12,13 +12,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tuwen_build.allocation import keep_freed_memory
-from tuwen_build.quiet import quiet_transformers
 from tuwen_build.repository import BuildOptions, build_repository
 from tuwen_build.seeded import BASE_PATCH16, HUGE_PATCH14, LARGE_PATCH14, TINY, write_seeded_checkpoint
-from tuwen_build.server import EmbeddedServer, ServerOptions, guarded_folder
-from tuwen_build.signals import stop_on_signals
+from tuwen_build.transformers_logging import quiet_transformers
 from tuwen_loadtest._usage import usage_of
+from tuwen_server import EmbeddedServer, ServerOptions, guarded_folder
+from tuwen_server.malloc import keep_freed_memory
+from tuwen_server.signals import stop_on_signals
 
 __all__ = ["main"]
 

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import torch
 
-from tuwen_build.encoders import Precision
+from tuwen_build.export.encoders import Precision
 from tuwen_build.hardware import gpu_without_cuda
 from tuwen_build.options import BuildOptions
-from tuwen_build.quiet import quiet_transformers
 from tuwen_build.repository import build_repository
 from tuwen_build.seeded import BASE_PATCH16, LARGE_PATCH14, TINY, write_seeded_checkpoint
-from tuwen_build.tf32 import TF32_SETTINGS
-from tuwen_build.traffic import Work, photographs, queries
+from tuwen_build.transformers_logging import quiet_transformers
 from tuwen_loadtest._machine import processor, versions
 from tuwen_loadtest.gpu_check._encoders import Encoders, exactness, sample_inputs
 from tuwen_loadtest.gpu_check._report import write_report
 from tuwen_loadtest.gpu_check._results import Found, Results
 from tuwen_loadtest.gpu_check._served import decode_images, measure_served
+from tuwen_repository.tf32 import TF32_SETTINGS
+from tuwen_server.traffic import Work, photographs, queries
 
 __all__ = ["check", "main"]
 

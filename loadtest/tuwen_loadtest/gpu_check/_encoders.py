@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tuwen_build.encoders import Precision
-from tuwen_build.manifest import Manifest
-from tuwen_build.verify import bound
+from tuwen_build.export.encoders import Precision
+from tuwen_build.verification.verify import bound
 from tuwen_loadtest.gpu_check._results import Exactness
+from tuwen_repository.manifest import Manifest
 
 __all__ = ["Encoders", "exactness", "sample_inputs"]
 

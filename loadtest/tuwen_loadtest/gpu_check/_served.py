@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from tritonclient.grpc import InferenceServerClient, InferInput
 
 from tuwen import Client
-from tuwen_build.server import EmbeddedServer, ServerOptions, stop_on_signals
-from tuwen_build.staged import staged_module
-from tuwen_build.traffic import CALLERS, Work, saturate
-from tuwen_build.tuning import ENCODERS, Settings, apply
+from tuwen_build.verification.template_modules import staged_module
 from tuwen_loadtest._usage import usage_of
 from tuwen_loadtest.gpu_check._results import Served
+from tuwen_server import EmbeddedServer, ServerOptions
+from tuwen_server.signals import stop_on_signals
+from tuwen_server.traffic import CALLERS, Work, saturate
+from tuwen_server.tuning import ENCODERS, Settings, apply
 
 __all__ = ["decode_images", "measure_served"]
 

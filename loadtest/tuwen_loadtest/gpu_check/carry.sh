@@ -22,7 +22,7 @@ pack() {
 	"${pip[@]}" download "${target[@]}" --abi abi3 --abi none -c constraints.txt --dest "$FOLDER" "${WHEELS[@]}"
 	local server=$FOLDER/server/2.51-$tag pin
 	for pin in wheel=nvidia-pytriton packages=numpy; do
-		grep -A9 "^${pin#*=}==" build/tuwen_build/server/packages.txt | awk 'NR == 1 || /^    --hash/ {print; next} {exit}' \
+		grep -A9 "^${pin#*=}==" build/tuwen_server/packages.txt | awk 'NR == 1 || /^    --hash/ {print; next} {exit}' \
 			>"$FOLDER/pin.txt"
 		"${pip[@]}" install "${target[@]}" --abi none --require-hashes --requirement "$FOLDER/pin.txt" --target "$server/${pin%=*}"
 	done

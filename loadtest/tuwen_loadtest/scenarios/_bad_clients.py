@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 from tuwen import Client, InvalidArgumentError, RetryPolicy, TuwenError
-from tuwen_build.traffic import photographs
-from tuwen_loadtest._site import Site
-from tuwen_loadtest._thirds import Thirds
+from tuwen_loadtest._phases import Thirds
+from tuwen_loadtest._target import Site
 from tuwen_loadtest._verdict import Finding
 from tuwen_loadtest.scenarios._relay import Relay
 from tuwen_loadtest.scenarios._scenario import Scenario
+from tuwen_server.traffic import photographs
 
 __all__ = ["BAD_CLIENTS"]
 

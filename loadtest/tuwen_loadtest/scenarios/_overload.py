@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tuwen_loadtest._thirds import Thirds
+from tuwen_loadtest._phases import Thirds
 from tuwen_loadtest._verdict import Finding
 from tuwen_loadtest.scenarios._scenario import Scenario
 

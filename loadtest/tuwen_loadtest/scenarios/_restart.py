@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tuwen_loadtest._site import Site
-from tuwen_loadtest._thirds import Thirds
+from tuwen_loadtest._phases import Thirds
+from tuwen_loadtest._target import Site
 from tuwen_loadtest._verdict import Finding
 from tuwen_loadtest.scenarios._scenario import Scenario
 

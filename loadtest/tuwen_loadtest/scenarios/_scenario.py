@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tuwen_loadtest._site import Site
-from tuwen_loadtest._thirds import Thirds
+from tuwen_loadtest._phases import Thirds
+from tuwen_loadtest._target import Site
 from tuwen_loadtest._verdict import Finding
 
 __all__ = ["Scenario"]

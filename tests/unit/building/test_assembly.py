@@ -11,18 +11,19 @@ from typing import cast
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tuwen_repository.errors import DamagedRepositoryError, NotARepositoryError
 
 from tests.support.stand_in import write_repository
-from tuwen import BuildError, InvalidArgumentError
-from tuwen_build.assembly import check_options, model_card, write_python_models
+from tuwen import InvalidArgumentError
 from tuwen_build.checkpoints import open_checkpoint
-from tuwen_build.encoders import text_encoder, vision_encoder
-from tuwen_build.errors import DamagedRepositoryError, NotARepositoryError
-from tuwen_build.fingerprint import arithmetic
-from tuwen_build.hashing import file_hashes
-from tuwen_build.manifest import Manifest
+from tuwen_build.errors import BuildError
+from tuwen_build.export.assembly import check_options, model_card, write_python_models
+from tuwen_build.export.encoders import text_encoder, vision_encoder
+from tuwen_build.export.fingerprint import arithmetic
 from tuwen_build.options import BuildOptions
 from tuwen_build.towers._resnet import _AttentionPooling
+from tuwen_repository.checksums import file_hashes
+from tuwen_repository.manifest import Manifest
 
 
 class TestOptions:
@@ -183,7 +184,7 @@ class TestManifest:
 
         monkeypatch.setattr(PureWindowsPath, "is_file", lambda _: True, raising=False)
         monkeypatch.setattr(PureWindowsPath, "relative_to", lambda *_: PureWindowsPath(r"vision_encoder\1\model.pt"))
-        monkeypatch.setattr("tuwen_build.hashing.sha256_of", lambda _: "0")
+        monkeypatch.setattr("tuwen_repository.checksums.sha256_of", lambda _: "0")
         assert file_hashes(cast(Path, Folder())) == {"vision_encoder/1/model.pt": "0"}
 
 

@@ -14,12 +14,11 @@ from safetensors.torch import load_file, save_file
 from tests.support.artefacts import Artefacts
 from tests.support.checkpoints import TextSizes, write_taiyi
 from tests.support.repositories import minimal_clip, write_short_clip_vocabulary
-from tuwen import BuildError
-from tuwen_build.assembly import check_options
 from tuwen_build.checkpoints import ReadOptions, open_checkpoint
-from tuwen_build.encoders import text_encoder
-from tuwen_build.errors import CheckpointError
-from tuwen_build.explain import explain
+from tuwen_build.errors import BuildError, CheckpointError
+from tuwen_build.explanation import explain
+from tuwen_build.export.assembly import check_options
+from tuwen_build.export.encoders import text_encoder
 from tuwen_build.options import BuildOptions
 
 SMALL = TextSizes(32, 2, 2)

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.models.clip.modeling_clip import CLIPMLP
 
-from tuwen_build.attention import JoinedAttention, join_projections
 from tuwen_build.errors import ExportError
-from tuwen_build.export import export
-from tuwen_build.folding import fold_quick_gelu
-from tuwen_build.quantization import Int8FeedForward, Int8Linear
+from tuwen_build.export.quantization import Int8FeedForward, Int8Linear
+from tuwen_build.export.torchscript import export
+from tuwen_build.towers._activation_fusion import fold_quick_gelu
+from tuwen_build.towers._projections import JoinedAttention, join_projections
 
 
 def exported(module: nn.Module, example: Tensor, folder: Path) -> Any:

@@ -21,9 +21,9 @@ from PIL import Image, ImageCms
 
 from tuwen import _decoded_images
 from tuwen._images import ImageInput, UnreadableItemError, encoded_bytes, pixel_values
-from tuwen._pixels import ImageLimits, Preprocessor
+from tuwen.pixels import ImageLimits, Preprocessor
 from tuwen_build.checkpoints import Preprocessing
-from tuwen_build.reference import reference_pixels
+from tuwen_build.verification.reference import reference_pixels
 
 SIDE = 24
 SIZE = (61, 40)

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from tuwen_server.errors import UnsupportedPlatformError
 
 from tests.support.stand_in import write_repository
-from tuwen import BuildError
 from tuwen_build import hardware
-from tuwen_build.errors import UnsupportedPlatformError, VerificationError
-from tuwen_build.int8_kernels import OVERRIDE, int8_obstacle, int8_products_are_exact
-from tuwen_build.manifest import Manifest
+from tuwen_build.errors import BuildError, VerificationError
 from tuwen_build.options import BuildOptions
 from tuwen_build.repository import build_repository
-from tuwen_build.server import EmbeddedServer
-from tuwen_build.verify import verify_kernels
+from tuwen_build.verification.verify import verify_kernels
+from tuwen_repository.int8_kernels import OVERRIDE, int8_obstacle, int8_products_are_exact
+from tuwen_repository.manifest import Manifest
+from tuwen_server import EmbeddedServer
 
 VNNI, NO_VNNI = {"avx2", "avx512_vnni"}, {"avx2", "avx_vnni", "avx512f"}
 INT8 = BuildOptions(precision="int8")
@@ -28,7 +28,7 @@ INT8 = BuildOptions(precision="int8")
 def without_vnni(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CPU like Zen 3, Broadwell or Skylake."""
     monkeypatch.delenv(OVERRIDE, raising=False)
-    monkeypatch.setattr("tuwen_build.int8_kernels._cpu_flags", lambda: frozenset(NO_VNNI))
+    monkeypatch.setattr("tuwen_repository.int8_kernels._cpu_flags", lambda: frozenset(NO_VNNI))
 
 
 @pytest.mark.parametrize("limit", ["", "ALL", "DEFAULT", "AVX512_CORE_VNNI", "avx512_core_amx", "AVX10_1_512"])
@@ -71,7 +71,7 @@ def test_serving_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("flags", "advised"), [(VNNI, True), (NO_VNNI, False)])
 def test_int8_is_advised_only_where_it_is_fast(monkeypatch: pytest.MonkeyPatch, flags: set[str], advised: bool) -> None:
     no: Callable[[], bool] = lambda: False  # noqa: E731
-    monkeypatch.setattr("tuwen_build.int8_kernels._cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr("tuwen_repository.int8_kernels._cpu_flags", lambda: frozenset(flags))
     for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", OVERRIDE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", no)

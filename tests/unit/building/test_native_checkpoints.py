@@ -17,12 +17,12 @@ from tests.reference.native_names import native_names
 from tests.support.paths import ROOT
 from tests.support.pickles import Bomb
 from tests.support.repositories import SHORT_VOCABULARY
-from tuwen_build.assembly import model_card
 from tuwen_build.checkpoints import Checkpoint, ReadOptions, open_checkpoint
-from tuwen_build.encoders import text_encoder, vision_encoder
 from tuwen_build.errors import CheckpointError
+from tuwen_build.export.assembly import model_card
+from tuwen_build.export.encoders import text_encoder, vision_encoder
 from tuwen_build.options import BuildOptions
-from tuwen_build.samples import vocabulary
+from tuwen_repository.samples import vocabulary
 
 HEADS = ReadOptions(heads=(2, 2))  # the minimal checkpoint has no published width
 Weights = dict[str, Tensor]

@@ -22,8 +22,8 @@ from tuwen_build.checkpoints import Preprocessing, _chinese_clip, open_checkpoin
 from tuwen_build.checkpoints._image_processor import saved_image_processor
 from tuwen_build.checkpoints._preprocessor import MEAN, STD, read_preprocessing
 from tuwen_build.errors import CheckpointError, VerificationError
-from tuwen_build.reference import normalised, processor_probes
 from tuwen_build.repository import build_repository
+from tuwen_build.verification.reference import normalised, processor_probes
 
 Resize = Literal["squash", "crop"]
 SIDE = 64

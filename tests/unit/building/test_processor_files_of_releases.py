@@ -21,7 +21,7 @@ from tests.support.paths import ROOT
 from tuwen_build.checkpoints import Preprocessing
 from tuwen_build.checkpoints._preprocessor import read_preprocessing
 from tuwen_build.errors import CheckpointError
-from tuwen_build.reference import normalised
+from tuwen_build.verification.reference import normalised
 
 MAKER = ROOT / "tests" / "reference" / "processor_files.py"
 MADE = sorted(MAKER.with_suffix("").glob("*.json"))

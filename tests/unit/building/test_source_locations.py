@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tuwen_build.export import export
+from tuwen_build.export.torchscript import export
 
 
 class Projection(nn.Module):

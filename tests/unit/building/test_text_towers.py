@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel, ChineseCLIPTextConfig, CLIPTextConfig, CLIPTextModel
 from transformers.models.chinese_clip.modeling_chinese_clip import ChineseCLIPTextModel
 
-from tuwen_build.export import export
+from tuwen_build.export.torchscript import export
 from tuwen_build.towers import TextTower, use_packed_attention
 from tuwen_build.towers._text import UNPACKED_ROWS
 

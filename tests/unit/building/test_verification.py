@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from tuwen_build.checkpoints import open_checkpoint
-from tuwen_build.reference import normalised
-from tuwen_build.samples import PHOTOGRAPHS, sample
-from tuwen_build.verify import bound
+from tuwen_build.verification.reference import normalised
+from tuwen_build.verification.verify import bound
+from tuwen_repository.samples import PHOTOGRAPHS, sample
 
 
 def test_bounds_grow_with_depth_and_roundoff() -> None:

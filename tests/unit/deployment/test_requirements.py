@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.support.paths import ROOT
-from tuwen_build.server import PACKAGES
+from tuwen_server import PACKAGES
 
 tomllib = pytest.importorskip("tomllib", reason="comes with Python 3.11")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
-from tuwen_build.server._drain import ModelControl
+from tuwen_server._drain import ModelControl
 
 ENTRY_POINT = ROOT / "docker" / "serve.sh"
 KEY = "a-key-of-an-operator"

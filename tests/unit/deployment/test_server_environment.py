@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from tests.support.paths import ROOT
-from tuwen_build.allocation import ALLOCATOR_SETTINGS
-from tuwen_build.openmp import OPENMP_SETTINGS
-from tuwen_build.tf32 import TF32_SETTINGS, gpu_environment
+from tuwen_repository.tf32 import TF32_SETTINGS, gpu_environment
+from tuwen_server.malloc import ALLOCATOR_SETTINGS
+from tuwen_server.openmp import OPENMP_SETTINGS
 
 SETTINGS = {**ALLOCATOR_SETTINGS, **OPENMP_SETTINGS, **TF32_SETTINGS}
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.command import tuwen
 from tuwen import InvalidArgumentError
-from tuwen_build.evaluation import RetrievalSplit
+from tuwen_lab.datasets import RetrievalSplit
 
 
 def split(folder: Path, texts: bytes) -> RetrievalSplit:

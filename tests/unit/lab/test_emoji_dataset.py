@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tuwen_build.emoji import LABELS, Package, Source, build_emoji_dataset, fetch, read_classes
 from tuwen_build.errors import BuildError
-from tuwen_build.evaluation import RetrievalSplit
+from tuwen_lab.datasets import RetrievalSplit
+from tuwen_lab.datasets.emoji import LABELS, Package, Source, build_emoji_dataset, fetch, read_classes
 
 RED, LINE = Package("@icons/red", "1.0.0"), Package("@icons/line", "1.0.0")
 FILES = Package("@files/blue", "2.0.0")
@@ -122,7 +122,7 @@ def test_many_pictures_are_drawn_by_several_processes(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build_emoji_dataset(tmp_path / "one", cache, side=32, sources=SOURCES)
-    monkeypatch.setattr("tuwen_build.emoji._artwork._DRAWN_AT_ONCE", 1)
+    monkeypatch.setattr("tuwen_lab.datasets.emoji._artwork._DRAWN_AT_ONCE", 1)
     build_emoji_dataset(tmp_path / "several", cache, side=32, sources=SOURCES)
     for name in ("train_imgs.tsv", "train_texts.jsonl", "test_imgs.tsv"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "several" / name).read_bytes()

@@ -16,19 +16,18 @@ from numpy.typing import NDArray
 
 from tuwen import Client, InvalidArgumentError
 from tuwen.testing import FakeTransport
-from tuwen_build.evaluation import (
+from tuwen_lab.datasets import ClassFolder, RetrievalSplit
+from tuwen_lab.evaluation import (
     PUBLISHED,
-    ClassFolder,
     Features,
-    RetrievalSplit,
     embed_split,
     evaluate_zero_shot,
     recall,
     top_candidates,
     zero_shot_report,
 )
-from tuwen_build.evaluation._features import read_features
-from tuwen_build.samples import sample
+from tuwen_lab.evaluation._features import read_features
+from tuwen_repository.samples import sample
 
 Truths = Mapping[int, Sequence[int]]
 

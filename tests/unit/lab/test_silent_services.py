@@ -8,8 +8,8 @@ import math
 
 from tests.support import virtual_time
 from tuwen import DeadlineExceededError, OverloadedError
-from tuwen_build.traffic import Answers, send_at
-from tuwen_build.traffic._load import _rate
+from tuwen_server.traffic import Answers, send_at
+from tuwen_server.traffic._load import _rate
 
 
 def test_a_service_that_falls_silent_is_slow_in_every_percentile() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.support import virtual_time
 from tests.support.clocks import ManualClock
 from tuwen import OverloadedError
-from tuwen_build.traffic import Answers, photographs, queries, saturate, send_at
+from tuwen_server.traffic import Answers, photographs, queries, saturate, send_at
 
 
 class TestWork:

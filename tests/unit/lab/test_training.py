@@ -17,16 +17,16 @@ from torch.nn import functional
 from transformers import ChineseCLIPConfig, ChineseCLIPModel
 
 from tests.support.shapes import ARCHITECTURE, write_shapes
-from tuwen_build.evaluation import RetrievalSplit
-from tuwen_build.training import Stage
-from tuwen_build.training._augmentation import augment, on_white
-from tuwen_build.training._batches import Batch, Batches, pad
-from tuwen_build.training._captions import Caption, Captions
-from tuwen_build.training._loss import Proxies, clamp_logit_scale, contrastive_loss
-from tuwen_build.training._model import TwoTowers, new_model
-from tuwen_build.training._optimizer import Optimizer, averaged, learning_rate_at
-from tuwen_build.training._pictures import Pictures
-from tuwen_build.training._step import Stepper
+from tuwen_lab.datasets import RetrievalSplit
+from tuwen_lab.training import Stage
+from tuwen_lab.training._augmentation import augment, on_white
+from tuwen_lab.training._batches import Batch, Batches, pad
+from tuwen_lab.training._captions import Caption, Captions
+from tuwen_lab.training._loss import Proxies, clamp_logit_scale, contrastive_loss
+from tuwen_lab.training._model import TwoTowers, new_model
+from tuwen_lab.training._optimizer import Optimizer, averaged, learning_rate_at
+from tuwen_lab.training._pictures import Pictures
+from tuwen_lab.training._step import Stepper
 
 
 @pytest.fixture(autouse=True)

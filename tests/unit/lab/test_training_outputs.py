@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.shapes import write_shapes
 from tuwen_build.errors import OutputExistsError
-from tuwen_build.training import TrainingOptions, train
+from tuwen_lab.training import TrainingOptions, train
 
 
 class NoTraining:

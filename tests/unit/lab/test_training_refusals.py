@@ -12,11 +12,11 @@ import pytest
 
 from tests.support.shapes import ARCHITECTURE, write_shapes
 from tuwen import InvalidArgumentError
-from tuwen._cli._train import train as train_command
 from tuwen_build.errors import CheckpointError, OutputExistsError
 from tuwen_build.seeded import write_seeded_checkpoint
-from tuwen_build.training import Stage, TrainingOptions, train
-from tuwen_build.training._arithmetic import choose_arithmetic
+from tuwen_cli.train import train as train_command
+from tuwen_lab.training import Stage, TrainingOptions, train
+from tuwen_lab.training._arithmetic import choose_arithmetic
 
 
 class Silent:

@@ -9,10 +9,10 @@ import pytest
 
 from tests.support.command import tuwen
 from tests.support.stand_in import write_repository
-from tuwen_build.configs import config_path, read_config
-from tuwen_build.tuning import Settings, Trial, _tuner, tune
-from tuwen_build.tuning._settings import layouts
-from tuwen_build.tuning._tuner import best_of, best_threads
+from tuwen_repository.configs import config_path, read_config
+from tuwen_server.tuning import Settings, Trial, _tuner, tune
+from tuwen_server.tuning._settings import layouts
+from tuwen_server.tuning._tuner import best_of, best_threads
 
 
 def test_splits_a_cpu_in_every_way_and_gives_a_gpu_one_instance() -> None:

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from tests.support.clocks import ManualClock
-from tuwen_build.traffic import Answers
 from tuwen_loadtest.bench._report import write_report
 from tuwen_loadtest.bench._results import Lone, Results, Round, Saturated, Start, Step, Timing
 from tuwen_loadtest.bench._waits import Waits, count_waits
 from tuwen_loadtest.bench.interactive import Beside, Burst
+from tuwen_server.traffic import Answers
 
 RATES = {"images": 20.0, "texts": 180.0}
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tuwen_build.samples import sample
-from tuwen_build.traffic import distinct_query
-from tuwen_build.traffic._work import _WORDS
 from tuwen_loadtest._payloads import PayloadOptions, Payloads
+from tuwen_repository.samples import sample
+from tuwen_server.traffic import distinct_query
+from tuwen_server.traffic._payloads import _WORDS
 
 ASKED = 2_400
 PICTURES = sample("cat.jpg").parent

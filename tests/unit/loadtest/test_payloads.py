@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from tuwen import InvalidArgumentError, Tls
-from tuwen_build.samples import sample
 from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._payloads import PayloadOptions, Payloads
 from tuwen_loadtest._users_over_time import users_at
 from tuwen_loadtest.load_test import LoadTestOptions
+from tuwen_repository.samples import sample
 
 
 @pytest.fixture(scope="module")

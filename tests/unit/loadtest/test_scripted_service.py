@@ -16,7 +16,7 @@ from tuwen import ModelStatistics
 from tuwen_loadtest import load_test as module
 from tuwen_loadtest._samples import Sample
 from tuwen_loadtest._session import Plan, Run
-from tuwen_loadtest._site import Site
+from tuwen_loadtest._target import Site
 from tuwen_loadtest._users_over_time import users_at
 from tuwen_loadtest._watch import Reading
 from tuwen_loadtest.load_test import Connection, LoadTestOptions, Report, load_test, parse_slo, write_report

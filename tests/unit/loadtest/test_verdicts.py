@@ -10,10 +10,10 @@ import pytest
 
 from tuwen import InvalidArgumentError
 from tuwen_loadtest._curve import curve_of
+from tuwen_loadtest._phases import Thirds, thirds_of
 from tuwen_loadtest._samples import Outcome, Sample, read_samples, write_samples
 from tuwen_loadtest._slo import parse_slo
 from tuwen_loadtest._summary import summarise
-from tuwen_loadtest._thirds import Thirds, thirds_of
 from tuwen_loadtest._verdict import judge
 from tuwen_loadtest.scenarios import SCENARIOS
 

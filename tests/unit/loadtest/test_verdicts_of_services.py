@@ -13,14 +13,14 @@ import pytest
 
 from tests.support.paths import ROOT
 from tuwen import InvalidArgumentError
-from tuwen_build.traffic import latency_quantile
 from tuwen_loadtest._curve import curve_of
+from tuwen_loadtest._phases import thirds_of
 from tuwen_loadtest._report import _as_json
 from tuwen_loadtest._samples import Outcome, Sample
 from tuwen_loadtest._slo import good_seconds, parse_slo
-from tuwen_loadtest._thirds import thirds_of
 from tuwen_loadtest._verdict import Verdict, judge
 from tuwen_loadtest.scenarios import SCENARIOS
+from tuwen_server.traffic import latency_quantile
 
 RATE, SECONDS, WARMUP, BEGIN = 100, 60, 5.0, 1000.0
 MEASURED = RATE * (SECONDS - int(WARMUP))  # requests that count

@@ -14,11 +14,11 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tuwen._folders import HEAD_BYTES, is_image
 from tuwen._images import ImageInput, encoded_bytes, pixel_values
-from tuwen._pixels import ImageError, ImageLimits, Preprocessor, open_image
 from tuwen._structure import is_heic
-from tuwen_build.samples import sample
+from tuwen.pixels import ImageError, ImageLimits, Preprocessor, open_image
+from tuwen_files.image_files import HEAD_BYTES, is_image
+from tuwen_repository.samples import sample
 
 pillow_heif.register_heif_opener()  # for `Image.save`
 SIDE = 32

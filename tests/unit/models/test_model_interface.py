@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.faults.images import good_images
-from tuwen_build.assembly import write_python_models
 from tuwen_build.checkpoints import open_checkpoint
-from tuwen_build.configs import read_config
+from tuwen_build.export.assembly import write_python_models
+from tuwen_build.export.configs import templates
 from tuwen_build.options import BuildOptions
-from tuwen_build.render import templates
-from tuwen_build.staged import staged_module
+from tuwen_build.verification.template_modules import staged_module
+from tuwen_repository.configs import read_config
 
 SOME = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 FINGERPRINTED = {"fingerprint", "status"}

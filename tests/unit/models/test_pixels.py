@@ -15,8 +15,8 @@ from PIL import GifImagePlugin, Image, PngImagePlugin, TiffImagePlugin
 from tests.support.images import huge_png
 from tests.support.models import model_module
 from tuwen_build.checkpoints import Preprocessing
-from tuwen_build.reference import reference_pixels
-from tuwen_build.samples import awkward_images, sample
+from tuwen_build.verification.reference import reference_pixels
+from tuwen_repository.samples import awkward_images, sample
 
 pixels = model_module("image_preprocessing", "pixels")
 ImageError, ImageLimits, Preprocessor = pixels.ImageError, pixels.ImageLimits, pixels.Preprocessor

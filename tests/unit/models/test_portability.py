@@ -11,8 +11,8 @@ import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 from tuwen import ModelCard
-from tuwen_build.configs import read_config
-from tuwen_build.render import WARMUP_FILE, render_config, templates
+from tuwen_build.export.configs import WARMUP_FILE, render_config, templates
+from tuwen_repository.configs import read_config
 
 # What NVIDIA's C++ PyTorch backend of release 24.10 (Triton 2.51) reads: pytorch_backend, src/libtorch.cc.
 LIBTORCH_PARAMETERS = {

@@ -16,7 +16,7 @@ from transformers import BertTokenizer
 
 from tests.support.models import model_module
 from tests.support.repositories import write_short_clip_vocabulary
-from tuwen_build.samples import SampleText, awkward_texts, vocabulary
+from tuwen_repository.samples import SampleText, awkward_texts, vocabulary
 
 tokens = model_module("text_tokenization", "tokens")
 wordpiece = model_module("text_tokenization", "wordpiece")

@@ -19,7 +19,7 @@ from tuwen import (
 )
 from tuwen._routes import Routes
 from tuwen.testing import FakeTransport
-from tuwen_build.samples import PHOTOGRAPHS, sample
+from tuwen_repository.samples import PHOTOGRAPHS, sample
 
 PHOTOS = [sample(name) for name in PHOTOGRAPHS]
 

@@ -24,7 +24,7 @@ from tuwen import (
     Tls,
 )
 from tuwen._connection import channel_options
-from tuwen_build.samples import sample
+from tuwen_repository.samples import sample
 
 Make = Callable[..., AbstractContextManager[Any]]
 ONCE = RetryPolicy(attempts=1)

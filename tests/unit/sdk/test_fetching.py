@@ -18,7 +18,7 @@ from tests.support.blocking import Make
 from tuwen import AsyncClient, HttpFetcher, InvalidArgumentError, _http
 from tuwen._images import UnreadableItemError
 from tuwen.testing import AsyncFakeTransport, FakeTransport
-from tuwen_build.samples import PHOTOGRAPHS, sample
+from tuwen_repository.samples import PHOTOGRAPHS, sample
 
 PHOTO = sample(PHOTOGRAPHS[0]).read_bytes()
 REDIRECTS = {

@@ -26,6 +26,6 @@ def test_a_signal_interrupts_a_command_that_runs_no_server(
         finally:
             draft.unlink()
 
-    monkeypatch.setattr("tuwen._cli._status.connect", connect)
+    monkeypatch.setattr("tuwen_cli.status.connect", connect)
     assert tuwen("status", code=130).stdout == ""
     assert not draft.exists()

@@ -12,7 +12,7 @@ import pytest
 from tests.support.blocking import Make
 from tuwen import ItemOutcome
 from tuwen._images import UnreadableItemError, encoded_bytes, pixel_values
-from tuwen._pixels import ImageLimits, Preprocessor
+from tuwen.pixels import ImageLimits, Preprocessor
 from tuwen.testing import FakeTransport
 
 MESSAGE_LIMIT = (1 << 31) - 1

@@ -22,8 +22,8 @@ import tuwen
 note("tuwen")
 import tuwen.testing
 note("tuwen.testing")
-import tuwen._cli
-note("tuwen._cli")
+import tuwen_cli
+note("tuwen_cli")
 import pytest
 with contextlib.redirect_stdout(io.StringIO()) as shown:
     code = pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "tests/unit/sdk"])
@@ -45,6 +45,6 @@ def loaded() -> dict[str, list[str]]:
     return content
 
 
-@pytest.mark.parametrize("step", ["tuwen", "tuwen.testing", "tuwen._cli", "tests/unit/sdk"])
+@pytest.mark.parametrize("step", ["tuwen", "tuwen.testing", "tuwen_cli", "tests/unit/sdk"])
 def test_loads_no_framework(loaded: dict[str, list[str]], step: str) -> None:
     assert loaded[step] == []

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tuwen import EmbeddingSpaceError, EmbeddingTable, InvalidArgumentError, _table_files
-from tuwen._table_writer import TableWriter
+from tuwen import EmbeddingSpaceError, InvalidArgumentError, _table_files
+from tuwen_files import EmbeddingTable
+from tuwen_files._table_writer import TableWriter
 
 SUFFIXES = pytest.mark.parametrize("suffix", [".npz", ".parquet"])
 
@@ -150,7 +151,7 @@ def test_a_killed_process_loses_no_finished_part(tmp_path: Path) -> None:
     code = f"""
 import os, numpy as np
 from pathlib import Path
-from tuwen._table_writer import TableWriter
+from tuwen_files._table_writer import TableWriter
 with TableWriter(Path({str(tmp_path / "v.npz")!r}), "a", 4) as writer:
     for number in range(5000):
         writer.add(str(number), np.zeros(4, dtype=np.float32))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tuwen import InvalidArgumentError
-from tuwen.text_files import numbered_lines, read_lines
+from tuwen_files.text_files import numbered_lines, read_lines
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])

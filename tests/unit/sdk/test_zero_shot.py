@@ -11,8 +11,8 @@ from PIL import Image
 
 from tuwen import Client, InvalidArgumentError
 from tuwen._images import encoded_bytes
-from tuwen._zero_shot import LabelCache, template_texts
 from tuwen.testing import FakeTransport
+from tuwen.zero_shot import LabelCache, template_texts
 
 IMAGE = encoded_bytes(Image.new("RGB", (4, 4)))
 

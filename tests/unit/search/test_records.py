@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from tuwen_search import Hit, Picture, Query, QueryError
+from tuwen_search.contact_sheet import contact_sheet
 from tuwen_search.query import combined, explained, parts_of
 from tuwen_search.records import describe, plain_metadata
-from tuwen_search.sheet import contact_sheet
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:

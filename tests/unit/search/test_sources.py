@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from tuwen import InvalidArgumentError
-from tuwen._folders import image_files, listed_kinds
+from tuwen_files.image_files import image_files, listed_kinds
 from tuwen_search.entries import Found, Ignored, Unseen
 from tuwen_search.errors import SourceError
 from tuwen_search.sources import open_source

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.stand_in import HurriedClock, StandIn, write_repository
-from tuwen_build.server import EmbeddedServer, ServerOptions
-from tuwen_build.server._installation import Installation
+from tuwen_server import EmbeddedServer, ServerOptions
+from tuwen_server._installation import Installation
 
 
 @pytest.fixture

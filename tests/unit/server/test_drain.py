@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.support.stand_in import HurriedClock, StandIn
-from tuwen_build.server import EmbeddedServer
-from tuwen_build.server._drain import ModelControl
+from tuwen_server import EmbeddedServer
+from tuwen_server._drain import ModelControl
 
 MakeServer = Callable[..., EmbeddedServer]
 KEY = "a-key-for-the-test"
@@ -90,7 +90,7 @@ def test_a_server_that_cannot_be_drained_is_stopped_all_the_same(
 
 @pytest.mark.parametrize("index", [b"", b"{}", b"[1]", b"no json"])
 def test_an_index_of_another_kind_is_an_error_of_draining(monkeypatch: pytest.MonkeyPatch, index: bytes) -> None:
-    monkeypatch.setattr("tuwen_build.server._drain.post", lambda *_: index)
+    monkeypatch.setattr("tuwen_server._drain.post", lambda *_: index)
     lost = ModelControl(KEY).drain("http://127.0.0.1:1", timeout=60)
     assert lost is not None
     assert "could not be drained" in lost

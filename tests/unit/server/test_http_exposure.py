@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.command import tuwen
 from tests.support.stand_in import StandIn
-from tuwen_build.server import EmbeddedServer, ServerOptions
+from tuwen_server import EmbeddedServer, ServerOptions
 
 OPEN = replace(ServerOptions.on_free_ports(), host="0.0.0.0")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tuwen_build.server._interpreter import make_interpreter, package_folders
+from tuwen_server._interpreter import make_interpreter, package_folders
 
 
 def write_package(folder: Path, name: str, version: str) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from tests.support.command import started, wait_until
 from tests.support.stand_in import StandIn
-from tuwen_build.server import EmbeddedServer, guarded_folder
-from tuwen_build.server._leftovers import Belongings, remove_leftovers
+from tuwen_server import EmbeddedServer, guarded_folder
+from tuwen_server._leftovers import Belongings, remove_leftovers
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -113,7 +113,7 @@ class TestGuardedFolder:
 
     def test_is_removed_when_its_process_is_killed(self, scratch: Path) -> None:
         program = (
-            "from tuwen_build.server import guarded_folder\n"
+            "from tuwen_server import guarded_folder\n"
             "with guarded_folder() as folder:\n"
             "    (folder / 'file').touch()\n"
             "    print(folder, flush=True)\n"

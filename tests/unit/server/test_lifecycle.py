@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tuwen_server.errors import ServerStartError
 
 from tests.support.command import wait_until
 from tests.support.stand_in import HurriedClock, StandIn, group_members, segments
-from tuwen_build.errors import ServerStartError
-from tuwen_build.server import EmbeddedServer
-from tuwen_build.server._local_http import answers
+from tuwen_server import EmbeddedServer
+from tuwen_server._local_http import answers
 
 MakeServer = Callable[..., EmbeddedServer]
 ADDRESS_IN_USE = {"exit_code": 1, "log": ["E0000 main.cc:1] failed to start HTTP service: Address already in use"]}
@@ -124,7 +124,7 @@ class TestStart:
         self, make_server: MakeServer, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         stand_in.behave(starts=[ADDRESS_IN_USE])
-        monkeypatch.setattr("tuwen_build.server._embedded.answers", lambda _: True)
+        monkeypatch.setattr("tuwen_server._embedded.answers", lambda _: True)
         server = make_server()
         server.start()
         assert len(stand_in.starts()) == 2

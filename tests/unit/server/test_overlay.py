@@ -9,8 +9,8 @@ import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from tests.support.paths import ROOT
-from tuwen_build.configs import config_path, read_config, write_config
-from tuwen_build.server._overlay import CACHE_BYTES, MAX_WAITING, lay_over
+from tuwen_repository.configs import config_path, read_config, write_config
+from tuwen_server._overlay import CACHE_BYTES, MAX_WAITING, lay_over
 
 MODELS = (
     "image_embedding",

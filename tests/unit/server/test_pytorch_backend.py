@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-import tuwen_build.server
+import tuwen_server
 
-MODEL = Path(tuwen_build.server.__file__).parent / "backends" / "pytorch" / "model.py"
+MODEL = Path(tuwen_server.__file__).parent / "backends" / "pytorch" / "model.py"
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 
 

@@ -6,7 +6,7 @@ import pytest
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from tests.support.paths import ROOT
-from tuwen_build.configs import config_path, read_config
+from tuwen_repository.configs import config_path, read_config
 
 WITH_POLICY = ("image_preprocessing", "vision_encoder", "text_encoder")
 

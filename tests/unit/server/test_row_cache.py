@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import tuwen_build.server
+import tuwen_server
 
-BACKEND = Path(tuwen_build.server.__file__).parent / "backends" / "pytorch"
+BACKEND = Path(tuwen_server.__file__).parent / "backends" / "pytorch"
 LENGTH, DIMENSION = 8, 4
 ENTRY = 2 * LENGTH * 8 + DIMENSION * 4 + 450  # bytes of one entry: the keys of both inputs, the row, Python's objects
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from tuwen_server.errors import UnsupportedPlatformError
 
 from tests.support.stand_in import StandIn
-from tuwen_build.allocation import ALLOCATOR_SETTINGS
-from tuwen_build.errors import UnsupportedPlatformError
-from tuwen_build.openmp import OPENMP_SETTINGS
-from tuwen_build.server import _installation
-from tuwen_build.server._runtime import find_runtime
-from tuwen_build.tf32 import TF32_SETTINGS
+from tuwen_repository.tf32 import TF32_SETTINGS
+from tuwen_server import _installation
+from tuwen_server._runtime import find_runtime
+from tuwen_server.malloc import ALLOCATOR_SETTINGS
+from tuwen_server.openmp import OPENMP_SETTINGS
 
 BACKENDS = Path("/backends")
 

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tuwen_server.errors import InstallationError
 
 from tests.support.command import tuwen
 from tests.support.stand_in import StandIn
-from tuwen_build.errors import InstallationError
-from tuwen_build.server import _installation
-from tuwen_build.server._installation import Installation
 from tuwen_loadtest._connection import Connection
-from tuwen_loadtest._site import served
+from tuwen_loadtest._target import served
+from tuwen_server import _installation
+from tuwen_server._installation import Installation
 
 
 class Installer:
@@ -43,7 +43,7 @@ def installer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Installer:
     installer = Installer()
     monkeypatch.setattr(_installation, "check_platform", lambda: None)
     monkeypatch.setattr(_installation, "install_server", installer)
-    monkeypatch.setattr("tuwen_build.server.install_server", installer)
+    monkeypatch.setattr("tuwen_server.install_server", installer)
     return installer
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tuwen_build.server import is_problem
-from tuwen_build.server._log import LogFollower
+from tuwen_server import is_problem
+from tuwen_server._log import LogFollower
 
 
 def test_every_line_goes_to_the_file_and_to_the_callback(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from itertools import pairwise
 from threading import Thread
 
 import pytest
+from tuwen_server.errors import ServeError
 
 from tests.support.command import wait_until
 from tests.support.stand_in import HurriedClock, StandIn, group_members, segments
-from tuwen_build.errors import ServeError
-from tuwen_build.server import EmbeddedServer, supervise
-from tuwen_build.server._local_http import answers
+from tuwen_server import EmbeddedServer, supervise
+from tuwen_server._local_http import answers
 
 MakeServer = Callable[..., EmbeddedServer]
 
@@ -135,7 +135,7 @@ def test_a_server_is_asked_at_most_every_five_seconds(
     server = make_server()
     server.start()
     asked: list[float] = []
-    monkeypatch.setattr("tuwen_build.server._watch.answers", lambda _: asked.append(clock.now) or True)
+    monkeypatch.setattr("tuwen_server._watch.answers", lambda _: asked.append(clock.now) or True)
     start = clock.now
     for tenth in range(1, 301):
         clock.now = start + tenth / 10

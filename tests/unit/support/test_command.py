@@ -30,7 +30,7 @@ def replace_status(monkeypatch: pytest.MonkeyPatch, error: BaseException | None)
         if error is not None:
             raise error
 
-    monkeypatch.setattr("tuwen._cli._status.connect", connect)
+    monkeypatch.setattr("tuwen_cli.status.connect", connect)
 
 
 def state() -> tuple[object, ...]:

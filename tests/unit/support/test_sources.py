@@ -92,7 +92,7 @@ class TestProject:
         assert files >= {
             "build/tuwen_build/repository.py",
             "build/tuwen_build/towers/_text.py",
-            "build/tuwen_build/samples/vocab.txt",
+            "build/tuwen_repository/samples/vocab.txt",
             "client/tuwen/_card.py",
             "model_repository/shared/items.py",
             "model_repository/text_encoder/config.pbtxt",
@@ -101,7 +101,7 @@ class TestProject:
 
     def test_a_repository_depends_on_neither_server_nor_tests(self) -> None:
         files = {str(file.relative_to(ROOT)) for file in PROJECT.files("tuwen_build.repository")}
-        assert not [file for file in files if file.startswith(("build/tuwen_build/server", "loadtest", "tests"))]
+        assert not [file for file in files if file.startswith(("build/tuwen_server", "loadtest", "tests"))]
 
     def test_results_of_the_originals_depend_on_the_script_that_asks_them(self) -> None:
         files = {str(file.relative_to(ROOT)) for file in PROJECT.files("tests.reference.open_clip_reference")}

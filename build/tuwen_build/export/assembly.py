@@ -1,0 +1,191 @@
+"""The files of a model repository, written from a checkpoint and not yet verified.
+
+`tuwen_build.repository` verifies them and moves them to their place. A caller that needs only a part of a build, such
+as the fingerprint of a checkpoint, calls the function of that part.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tuwen import ModelCard
+from tuwen_build.checkpoints import Checkpoint
+from tuwen_build.errors import BuildError
+from tuwen_build.export.configs import WARMUP_FILE, needs_full_warmup, render_config, templates
+from tuwen_build.export.encoders import TextEncoder, VisionEncoder, text_encoder, vision_encoder
+from tuwen_build.export.fingerprint import arithmetic, fingerprint
+from tuwen_build.export.torchscript import export
+from tuwen_build.options import BuildOptions
+from tuwen_repository.configs import config_path, write_config
+
+__all__ = [
+    "assemble",
+    "check_options",
+    "context_length",
+    "export_text",
+    "export_vision",
+    "model_card",
+    "write_python_models",
+]
+
+_PYTHON_MODELS = ("image_preprocessing", "text_tokenization")
+
+
+def assemble(
+    folder: Path, checkpoint: Checkpoint, options: BuildOptions, *, progress: Callable[[str], None] = lambda _: None
+) -> ModelCard:
+    """Write all files of a repository except its manifest, and return its model card.
+
+    Args:
+        folder: an empty folder.
+        checkpoint: the checkpoint to build.
+        options: the choices of the build.
+        progress: called with the name of each step as it begins.
+
+    Raises:
+        BuildError: the checkpoint does not allow the options, or an encoder cannot be exported.
+    """
+    check_options(checkpoint, options)
+    for template in templates().glob("*/config.pbtxt"):
+        # Triton wants a version folder in an ensemble too, and an empty one does not survive every copy.
+        version = folder / template.parent.name / "1"
+        version.mkdir(parents=True)
+        (version / ".keep").touch()
+    write_python_models(folder, checkpoint, options)
+
+    progress("exporting the vision encoder")
+    vision = vision_encoder(checkpoint, options.precision)
+    export_vision(folder, vision, checkpoint.preprocessing.image_size)
+    progress("exporting the text encoder")
+    text = text_encoder(checkpoint, options.precision)
+    export_text(folder, text, context_length(checkpoint, options))
+
+    progress("naming the embedding space")
+    card = model_card(checkpoint, options, vision, text)
+    for template in sorted(templates().glob("*/config.pbtxt")):
+        write_config(render_config(template, card), config_path(folder, template.parent.name))
+    if needs_full_warmup(card):
+        warmup = folder / "text_encoder" / "warmup"
+        warmup.mkdir()
+        np.ones(card.context_length, dtype="<i8").tofile(warmup / WARMUP_FILE)
+    return card
+
+
+def check_options(checkpoint: Checkpoint, options: BuildOptions) -> None:
+    """Check that a checkpoint allows the options of a build.
+
+    Raises:
+        BuildError: states what the checkpoint allows.
+    """
+    context_length(checkpoint, options)
+    known = checkpoint.tokenization.text_rules
+    if options.text_rules not in known:
+        raise BuildError(f"text rules of {checkpoint.family} are {' or '.join(known)}, not {options.text_rules}")
+
+
+def context_length(checkpoint: Checkpoint, options: BuildOptions) -> int:
+    """Return the maximum number of tokens per text: the one in the options, or the default of the family.
+
+    Raises:
+        BuildError: the checkpoint has fewer position embeddings.
+    """
+    rules = checkpoint.tokenization
+    length = options.context_length or rules.default_context_length
+    if length > rules.max_context_length:
+        raise BuildError(
+            f"a context length of {length} is more than the checkpoint's {rules.max_context_length} positions"
+        )
+    return length
+
+
+def model_card(checkpoint: Checkpoint, options: BuildOptions, vision: VisionEncoder, text: TextEncoder) -> ModelCard:
+    """Return the card that a repository of this checkpoint carries, with the fingerprint of its embedding space.
+
+    Args:
+        checkpoint: the checkpoint to build.
+        options: the choices of the build.
+        vision: the vision encoder of the checkpoint in the precision of the options.
+        text: the text encoder of the checkpoint in the precision of the options.
+    """
+    preprocessing, tokenization = checkpoint.preprocessing, checkpoint.tokenization
+    rules = {
+        "precision": options.precision,
+        "image_size": preprocessing.image_size,
+        "resize": preprocessing.resize,
+        "image_rules": options.image_rules,
+        "jpeg_decoding": options.jpeg_decoding,
+        "tokenizer": [tokenization.kind, dict(tokenization.settings)],
+        "context_length": context_length(checkpoint, options),
+        "text_rules": options.text_rules,
+        "vision_arithmetic": arithmetic(checkpoint.vision),
+        "text_arithmetic": arithmetic(checkpoint.text),
+    }
+    return ModelCard(
+        family=checkpoint.family,
+        checkpoint=checkpoint.origin.source,
+        fingerprint=fingerprint({"vision": vision, "text": text}, rules, tokenization.assets.values()),
+        embedding_dimension=checkpoint.embedding_dimension,
+        image_size=preprocessing.image_size,
+        resize=preprocessing.resize,
+        image_rules=options.image_rules,
+        jpeg_decoding=options.jpeg_decoding,
+        context_length=context_length(checkpoint, options),
+        logit_scale=checkpoint.logit_scale,
+        precision=options.precision,
+        max_batch_size=options.max_batch_size,
+    )
+
+
+def export_vision(folder: Path, encoder: torch.nn.Module, side: int) -> None:
+    """Export a vision encoder, which takes square images with `side` pixels, into a repository."""
+    export(encoder, (torch.zeros(2, 3, side, side, dtype=torch.uint8),), _model_file(folder, "vision_encoder"))
+
+
+def export_text(folder: Path, encoder: torch.nn.Module, context_length: int) -> None:
+    """Export a text encoder into a repository."""
+    ids = torch.ones(2, min(16, context_length), dtype=torch.int64)
+    export(encoder, (ids, ids), _model_file(folder, "text_encoder"))
+
+
+def write_python_models(folder: Path, checkpoint: Checkpoint, options: BuildOptions) -> None:
+    """Write the code of the Python models into a repository, and the settings and vocabulary that the code reads."""
+    for model in _PYTHON_MODELS:
+        version = folder / model / "1"
+        version.mkdir(parents=True, exist_ok=True)
+        for path in (*templates().glob(f"{model}/1/*.py"), *templates().glob("shared/*.py")):
+            shutil.copy(path, version)
+    images, texts = (folder / model / "1" for model in _PYTHON_MODELS)
+    preprocessing = {
+        "image_size": checkpoint.preprocessing.image_size,
+        "resize": checkpoint.preprocessing.resize,
+        "rules": options.image_rules,
+        "jpeg_decoding": options.jpeg_decoding,
+    }
+    (images / "preprocessing.json").write_text(json.dumps(preprocessing, indent=2), encoding="utf-8")
+    (texts / "tokenizer.json").write_text(
+        json.dumps(_tokenizer_settings(checkpoint, options), indent=2), encoding="utf-8"
+    )
+    for name, content in checkpoint.tokenization.assets.items():
+        (texts / name).write_bytes(content)
+
+
+def _tokenizer_settings(checkpoint: Checkpoint, options: BuildOptions) -> dict[str, object]:
+    rules = dict(checkpoint.tokenization.settings)
+    if options.text_rules == "evaluation":
+        rules["straighten_quotes"] = True
+    return {
+        "kind": checkpoint.tokenization.kind,
+        "rules": rules,
+        "context_length": context_length(checkpoint, options),
+        "unmasked": options.text_rules == "unmasked",
+    }
+
+
+def _model_file(folder: Path, model: str) -> Path:
+    return folder / model / "1" / "model.pt"

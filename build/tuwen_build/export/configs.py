@@ -1,0 +1,88 @@
+"""The configs of a built repository, from those in ``model_repository/``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
+
+from tuwen import ModelCard
+from tuwen_repository.configs import read_config
+
+__all__ = ["WARMUP_FILE", "needs_full_warmup", "render_config", "templates"]
+
+WARMUP_FILE = "ones"
+"""The file in the folder ``warmup`` of the text encoder: the ids, and the mask, of a text of full length."""
+
+_NAMED_OUTPUT = "embedding."  # followed by the fingerprint; `tuwen` reads it from there
+
+
+def templates() -> Path:
+    """The folder `model_repository`: beside this file in an installed package, else at the root of the source."""
+    packaged = Path(__file__).parent / "model_repository"
+    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "model_repository"
+
+
+def render_config(template: Path, card: ModelCard) -> ModelConfig:
+    """One configuration: the template with this checkpoint's shapes, warm-ups and model card.
+
+    The ensembles carry the whole card, other models what they have a parameter for.
+    """
+    config = read_config(template)
+    config.max_batch_size = card.max_batch_size
+    for tensor in (*config.input, *config.output):
+        if tensor.name == "pixel_values":
+            tensor.dims[:] = [3, card.image_size, card.image_size]
+        elif tensor.name in ("embedding", _NAMED_OUTPUT):
+            tensor.dims[:] = [card.embedding_dimension]
+        elif tensor.name in ("input_ids", "attention_mask"):
+            # Fixed, so that Triton refuses other lengths, 0 among them, with INVALID_ARGUMENT. Triton's response cache,
+            # should an operator turn it on, has a key without shapes: (2, L / 2) would share the entry of (1, L).
+            tensor.dims[:] = [card.context_length]
+    if card.precision == "int8" and config.backend == "pytorch":  # there are no such kernels for these shapes on a GPU
+        config.instance_group[0].kind = ModelInstanceGroup.KIND_CPU
+    _render_warmups(config, card)
+    _render_named_outputs(config, card)
+    for name, value in card.to_parameters().items():
+        if config.platform == "ensemble" or name in config.parameters:
+            config.parameters[name].string_value = value
+    return config
+
+
+def needs_full_warmup(card: ModelCard) -> bool:
+    """Whether the encoders compute a full batch before they are ready.
+
+    On a GPU, the first full batch loads CUDA's libraries, chooses kernels and takes memory. Only fp16 is for GPUs
+    alone: a CPU would need up to minutes for a full batch of a large model.
+    """
+    return card.precision == "fp16"
+
+
+def _render_named_outputs(config: Any, card: ModelCard) -> None:
+    """Append the fingerprint to the output name `embedding.` of an ensemble, and to its name in the steps."""
+    for tensor in config.output:
+        if tensor.name == _NAMED_OUTPUT:
+            tensor.name += card.fingerprint
+    for step in config.ensemble_scheduling.step:
+        for name, tensor_name in step.output_map.items():
+            if tensor_name == _NAMED_OUTPUT:
+                step.output_map[name] = tensor_name + card.fingerprint
+
+
+def _render_warmups(config: Any, card: ModelCard) -> None:
+    if config.backend == "pytorch" and needs_full_warmup(card):
+        _add_full_warmup(config, card)
+    for warmup in config.model_warmup:
+        for name, tensor in warmup.inputs.items():
+            side = card.image_size
+            tensor.dims[:] = [3, side, side] if name == "pixel_values" else [card.context_length]
+
+
+def _add_full_warmup(config: Any, card: ModelCard) -> None:
+    full = config.model_warmup.add()
+    full.CopyFrom(config.model_warmup[0])
+    full.name, full.batch_size, full.count = "full_batch", card.max_batch_size, 1
+    for name, tensor in full.inputs.items():
+        if name != "pixel_values":  # a text of zeros is one token
+            tensor.input_data_file = WARMUP_FILE

@@ -1,0 +1,84 @@
+"""The modules that are exported: a tower between the wire's types (uint8, int64) and unit vectors in float32."""
+
+from __future__ import annotations
+
+import copy
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from tuwen_build.checkpoints import Checkpoint
+from tuwen_build.export.quantization import quantized
+from tuwen_build.towers import use_packed_attention
+from tuwen_build.towers._activation_fusion import fold_quick_gelu
+from tuwen_build.towers._projections import join_projections
+
+__all__ = ["PRECISIONS", "Precision", "TextEncoder", "VisionEncoder", "text_encoder", "vision_encoder"]
+
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+# of weights and activations; under int8, of those outside the linear layers
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.float32}
+
+
+class VisionEncoder(nn.Module):
+    """uint8 pixel values (n, 3, S, S) to unit vectors, float32 (n, D).
+
+    Rescaling and normalisation are exact in float32 (torchvision's ToTensor and Normalize: x / 255, then
+    (x - mean) / std); the tower runs in its own precision; the norm is taken in float32.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, tower: nn.Module, mean: tuple[float, float, float], std: tuple[float, float, float], dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        self.tower = tower.to(dtype)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        self.dtype = dtype
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        scaled = (pixel_values.to(torch.float32) / 255.0 - self.mean) / self.std
+        return _unit(self.tower(scaled.to(self.dtype)))
+
+
+class TextEncoder(nn.Module):
+    """int64 token ids and attention mask (n, L) to unit vectors, float32 (n, D)."""
+
+    def __init__(self, tower: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.tower = tower.to(dtype)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return _unit(self.tower(input_ids, attention_mask))
+
+
+def vision_encoder(checkpoint: Checkpoint, precision: Precision) -> VisionEncoder:
+    """The vision encoder of a checkpoint, in eval mode."""
+    rules = checkpoint.preprocessing
+    tower = copy.deepcopy(checkpoint.vision)  # conversions work in place, and the reference shares these weights
+    join_projections(tower)
+    return VisionEncoder(_converted(tower, precision), rules.mean, rules.std, _DTYPES[precision]).eval()
+
+
+def text_encoder(checkpoint: Checkpoint, precision: Precision) -> TextEncoder:
+    """The text encoder of a checkpoint, in eval mode."""
+    tower = copy.deepcopy(checkpoint.text)
+    use_packed_attention(tower)
+    return TextEncoder(_converted(tower, precision), _DTYPES[precision]).eval()
+
+
+def _converted(tower: nn.Module, precision: Precision) -> nn.Module:
+    fold_quick_gelu(tower)
+    return quantized(tower) if precision == "int8" else tower
+
+
+def _unit(embedding: Tensor) -> Tensor:
+    """The L2 norm, as cn_clip's callers take it: no epsilon, so that the reference is met exactly."""
+    embedding = embedding.to(torch.float32)
+    norm: Tensor = torch.linalg.vector_norm(embedding, dim=-1, keepdim=True)
+    return embedding / norm

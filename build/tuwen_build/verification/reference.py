@@ -1,0 +1,65 @@
+"""The families' preprocessing, written down apart from the code that serves, to compare that code with."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from tuwen_build.checkpoints import ImageProcessor, Preprocessing
+from tuwen_repository.samples import PHOTOGRAPHS, sample
+
+__all__ = ["normalised", "processor_probes", "reference_pixels"]
+
+
+def reference_pixels(data: bytes, rules: Preprocessing) -> NDArray[np.uint8]:
+    """An encoded image as uint8 (3, S, S).
+
+    Squashed as by cn_clip's image_transform (cn_clip/clip/utils.py), or cropped as by OpenAI's _transform
+    (clip/clip.py), up to ToTensor; on a PIL image torchvision's Resize is PIL's own, and both convert to RGB after it.
+    """
+    side = rules.image_size
+    with Image.open(io.BytesIO(data)) as image:
+        if rules.resize == "squash":
+            resized = image.resize((side, side), Image.Resampling.BICUBIC)
+        else:
+            resized = _centre(image.resize(_shortest_edge(image.size, side), Image.Resampling.BICUBIC), side)
+        return np.asarray(resized.convert("RGB")).transpose(2, 0, 1)
+
+
+def _shortest_edge(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """torchvision.transforms.functional._compute_resized_output_size: the longer edge is rounded down."""
+    width, height = size
+    return (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
+
+
+def _centre(image: Image.Image, side: int) -> Image.Image:
+    """torchvision.transforms.functional.center_crop: halves round to even."""
+    left, top = (int(round((edge - side) / 2.0)) for edge in image.size)  # noqa: RUF046 - as it stands there
+    return image.crop((left, top, left + side, top + side))
+
+
+def normalised(pixels: Tensor, rules: Preprocessing | ImageProcessor) -> Tensor:
+    """Return uint8 pixels (n, 3, S, S) as the reference model takes them, float32: ToTensor and Normalize."""
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (rules.mean, rules.std))
+    return (pixels.to(torch.float32) / 255.0 - mean) / std
+
+
+def processor_probes() -> dict[str, bytes]:
+    """Return RGB images in PNG on which transformers' image processors agree with the families' own preprocessing.
+
+    The originals convert to RGB after the resize, and torchvision crops at the nearest even pixel where transformers
+    rounds down. Sides of 3 to 1 leave an even number of pixels to crop at any image size, so both rules take the same.
+    """
+    probes = {}
+    for name in PHOTOGRAPHS:
+        with Image.open(sample(name)) as photograph:
+            for size in ((301, 903), (903, 301)):
+                encoded = io.BytesIO()
+                photograph.convert("RGB").resize(size).save(encoded, "PNG")
+                probes[f"{name} at {size[0]} x {size[1]} pixels"] = encoded.getvalue()
+    return probes

@@ -1,0 +1,284 @@
+"""The build refuses to lie: what was written is compared with the reference, from bytes and strings to vectors.
+
+Everything is loaded back from the staged repository, as the server will load it: the very files pixels.py,
+tokens.py and model.pt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from tuwen_build.checkpoints import Checkpoint, Tokenization
+from tuwen_build.errors import VerificationError
+from tuwen_build.export.encoders import Precision, text_encoder, vision_encoder
+from tuwen_build.options import BuildOptions
+from tuwen_build.verification.reference import normalised, processor_probes, reference_pixels
+from tuwen_build.verification.template_modules import staged_module
+from tuwen_repository.deviation import Deviation
+from tuwen_repository.int8_kernels import int8_products_are_exact
+from tuwen_repository.samples import PHOTOGRAPHS, awkward_images, awkward_texts, known_vocabularies
+
+__all__ = ["Bound", "bound", "verify_images", "verify_kernels", "verify_texts"]
+
+FP32_MAX_ABS = 1e-5
+_UNIT_ROUNDOFF = {"bf16": 2.0**-8, "fp16": 2.0**-11, "int8": 2.0**-7}
+_BATCH_SIZES = (1, 2, 3, 7)
+_FIXTURE_LENGTH = 510  # texts.json keeps this many ids of a text
+_JPEG = b"\xff\xd8\xff"
+_STRAIGHT_QUOTES = str.maketrans("“”", '""')
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How far unit vectors may be from the reference's: the largest component, or the Euclidean distance."""
+
+    max_abs: float
+    distance: float
+
+
+def bound(precision: Precision, depth: int) -> Bound:
+    """The bound that a build of this precision is held to.
+
+    fp32: 1e-5 on every component; only the order of additions differs. bf16 and fp16: each of a tower's
+    2 x depth residual branches, and its input and projection, is rounded to a relative error of at most the
+    unit roundoff u (2^-8 and 2^-11). int8: a row's step is 1/127 of its largest value, some four times its root
+    mean square, and rounding errs by 0.29 steps in root mean square, so u is about 2^-7. LayerNorm keeps the
+    hidden state's scale, so the errors add up like a random walk: a distance of about u * sqrt(2 * depth + 2)
+    on the unit sphere. Four times that is allowed, for the tail and for what a softmax makes of it.
+    """
+    if precision == "fp32":
+        return Bound(max_abs=FP32_MAX_ABS, distance=math.inf)
+    distance = 4 * _UNIT_ROUNDOFF[precision] * math.sqrt(2 * depth + 2)
+    return Bound(max_abs=distance, distance=distance)
+
+
+def verify_kernels(options: BuildOptions) -> None:
+    """Check the largest products that int8 encoders can meet, which the samples of a build need not contain.
+
+    Raises:
+        VerificationError: the kernels of this CPU saturate.
+    """
+    if options.precision == "int8" and not int8_products_are_exact():
+        raise VerificationError(
+            "torch's int8 kernel on this CPU saturates, so vectors would silently be wrong; use fp32 or bf16"
+        )
+
+
+def verify_images(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -> Deviation:
+    """Compare preprocessing and the vision encoder with the reference, over every awkward image.
+
+    Preprocessing is held bit for bit to the family's own rules, and to the image processor that transformers makes of
+    the checkpoint's files, whose statistics also normalise what the reference model sees.
+
+    Raises:
+        VerificationError: they differ; says where and by how much.
+    """
+    folder = staged / "image_preprocessing" / "1"
+    with staged_module(folder, "pixels") as module:
+        preprocessor = module.load_preprocessor(folder, module.ImageLimits())
+    rules, processor = checkpoint.preprocessing, checkpoint.reference.image_processor
+    served = {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")  # about odd files, which these are on purpose
+        for name, data in awkward_images().items():
+            served[name] = preprocessor.pixel_values(data)
+            scaled = options.jpeg_decoding == "scaled" and data.startswith(_JPEG)
+            if not scaled and (options.image_rules == "reference" or name in PHOTOGRAPHS):  # else the rules part ways
+                _check_pixels(name, served[name], reference_pixels(data, rules))
+    _check_image_processor(preprocessor, checkpoint)
+    batch = torch.from_numpy(np.stack(list(served.values())))
+    comparison = _Comparison("vision encoder", staged, checkpoint, options)
+    for start, stop in _slices(len(batch), options.max_batch_size):
+        pixels = batch[start:stop]
+        comparison.add((pixels,), checkpoint.reference.embed_images(normalised(pixels, processor)))
+    return comparison.judge()
+
+
+def verify_texts(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -> Deviation:
+    """Compare the tokenizer (id for id) and the text encoder with the reference, over awkward texts in mixed batches.
+
+    Raises:
+        VerificationError: they differ; says where and by how much.
+    """
+    folder = staged / "text_tokenization" / "1"
+    with staged_module(folder, "tokens") as module:
+        tokenizer = module.load_tokenizer(folder)
+    _verify_tokens(tokenizer, checkpoint, options)
+    comparison = _Comparison("text encoder", staged, checkpoint, options)
+    tokens = tokenizer.encode([entry.text for entry in awkward_texts()])
+    for length in (tokenizer.context_length, tokenizer.context_length // 2):  # as served, and as a client may pad
+        fitting = tokens.attention_mask.sum(axis=1) <= length
+        ids, mask = (torch.from_numpy(rows[fitting, :length]) for rows in (tokens.input_ids, tokens.attention_mask))
+        for start, stop in _slices(len(ids), options.max_batch_size):
+            batch = (ids[start:stop], mask[start:stop])
+            comparison.add(batch, checkpoint.reference.embed_texts(*batch))
+    return comparison.judge()
+
+
+def _verify_tokens(tokenizer: Any, checkpoint: Checkpoint, options: BuildOptions) -> None:
+    """`tokenizer` is the staged `TextTokenizer`, whose module mypy cannot see."""
+    for text, owner, expected in _expected_tokens(tokenizer, checkpoint, options):
+        tokens = tokenizer.encode([text])
+        got = tokens.input_ids[0][tokens.attention_mask[0] == 1].tolist()
+        if got != expected:
+            raise VerificationError(
+                f"the tokenizer differs from {owner} on {text[:40]!r}: {_first_difference(got, expected)}"
+            )
+
+
+def _expected_tokens(
+    tokenizer: Any, checkpoint: Checkpoint, options: BuildOptions
+) -> Iterator[tuple[str, str, list[int]]]:
+    """Texts, whose tokens they are compared with, and those tokens.
+
+    The checkpoint's own tokenizer judges the texts on which every implementation agrees; the original's ids, where
+    they are known for this vocabulary, judge all.
+    """
+    rules = checkpoint.tokenization
+    room = tokenizer.context_length - 2
+    known = known_vocabularies().get(rules.kind)
+    if known and (room > _FIXTURE_LENGTH or known.sha256 != _vocabulary_hash(rules)):
+        known = None
+    start, end = tokenizer.encode([""]).input_ids[0, :2].tolist()
+    for entry in awkward_texts():
+        text = entry.text.translate(_STRAIGHT_QUOTES) if options.text_rules == "evaluation" else entry.text
+        if rules.kind in entry.everyday:
+            expected = checkpoint.reference.tokenize(text, tokenizer.context_length)
+            padding = tokenizer.context_length - len(expected) if options.text_rules == "unmasked" else 0
+            yield entry.text, "the checkpoint's own", expected + [0] * padding
+        if known and text == entry.text:
+            yield text, f"{known.made_by}'s", [start, *entry.token_ids[rules.kind][:room], end]
+
+
+def _vocabulary_hash(rules: Tokenization) -> str:
+    """As `KnownVocabulary.sha256`: the same for every way to write a vocabulary down."""
+    if rules.kind == "clip_bpe":
+        vocabulary: dict[str, int] = json.loads(rules.assets["vocab.json"])
+        tokens = sorted(vocabulary, key=vocabulary.__getitem__)
+    else:
+        tokens = [line.strip() for line in rules.assets["vocab.txt"].decode().removesuffix("\n").split("\n")]
+    return hashlib.sha256("".join(token + "\n" for token in tokens).encode()).hexdigest()
+
+
+def _first_difference(got: list[int], expected: list[int]) -> str:
+    for position, (ours, theirs) in enumerate(zip(got, expected, strict=False)):
+        if ours != theirs:
+            return f"token {position} is {ours}, the reference says {theirs}"
+    return f"{len(got)} tokens, the reference says {len(expected)}"
+
+
+class _Comparison:
+    """An exported encoder, and for a lower precision its float32 original too, against the reference.
+
+    The bound of a lower precision is wide enough to hide a wrong activation or a wrong mean; the original, the
+    same module before it was converted, is held to the bound of float32, where neither can hide.
+    """
+
+    def __init__(
+        self,
+        what: Literal["vision encoder", "text encoder"],
+        staged: Path,
+        checkpoint: Checkpoint,
+        options: BuildOptions,
+    ) -> None:
+        self._what = what
+        self._exported = _load_encoder(staged / what.replace(" ", "_"))
+        self._bound = bound(options.precision, checkpoint.depth)
+        make = vision_encoder if what == "vision encoder" else text_encoder
+        original = make(checkpoint, "fp32") if options.precision != "fp32" else None
+        self._original = original and torch.inference_mode()(original)
+        self._exported_pairs: list[tuple[Tensor, Tensor]] = []
+        self._original_pairs: list[tuple[Tensor, Tensor]] = []
+
+    def add(self, inputs: tuple[Tensor, ...], expected: Tensor) -> None:
+        """Run a batch; `expected` need not be normalised."""
+        expected = torch.nn.functional.normalize(expected.double(), dim=-1)
+        self._exported_pairs.append((self._exported(*inputs).double(), expected))
+        if self._original is not None:
+            self._original_pairs.append((self._original(*inputs).double(), expected))
+
+    def judge(self) -> Deviation:
+        """How far the exported encoder is from the reference."""
+        if self._original_pairs:
+            _judge(f"{self._what}'s float32 original", self._original_pairs, bound("fp32", 0))
+        return _judge(f"exported {self._what}", self._exported_pairs, self._bound)
+
+
+def _judge(what: str, pairs: list[tuple[Tensor, Tensor]], allowed: Bound) -> Deviation:
+    got, expected = torch.cat([ours for ours, _ in pairs]), torch.cat([theirs for _, theirs in pairs])
+    deviation = Deviation(
+        max_abs=float((got - expected).abs().max()),
+        distance=float((got - expected).norm(dim=-1).max()),
+        min_cosine=float(torch.nn.functional.cosine_similarity(got, expected).min()),
+        compared=len(got),
+    )
+    # written so that a NaN fails
+    if not (deviation.max_abs <= allowed.max_abs and deviation.distance <= allowed.distance):
+        raise VerificationError(
+            f"the {what} differs from the reference: up to {deviation.max_abs:.2e} in a component "
+            f"(allowed {allowed.max_abs:.0e}), distance {deviation.distance:.2e}, cosine {deviation.min_cosine:.6f}"
+        )
+    return deviation
+
+
+def _check_pixels(name: str, pixels: NDArray[np.uint8], expected: NDArray[np.uint8]) -> None:
+    difference = np.abs(pixels.astype(int) - expected.astype(int)).max()
+    if difference:
+        raise VerificationError(f"preprocessing differs from the reference on {name} by up to {difference} of 255")
+
+
+def _check_image_processor(preprocessor: Any, checkpoint: Checkpoint) -> None:
+    """Compare normalised pixels with those of the checkpoint's own image processor.
+
+    `preprocessor` is the staged `Preprocessor`, whose module mypy cannot see.
+    """
+    for name, data in processor_probes().items():
+        pixels = torch.from_numpy(preprocessor.pixel_values(data))
+        got = normalised(pixels[None], checkpoint.preprocessing)[0].numpy()
+        with Image.open(io.BytesIO(data)) as image:
+            expected = checkpoint.reference.image_processor.pixel_values(image)
+        same_shape = got.shape == expected.shape
+        difference = (np.abs(got - expected) / np.maximum(1, np.abs(expected))).max() if same_shape else math.inf
+        if not difference <= FP32_MAX_ABS:  # written so that a NaN fails
+            raise VerificationError(
+                f"preprocessing differs from the checkpoint's own image processor on {name}: up to {difference:.2e} in "
+                f"a normalised pixel value (allowed {FP32_MAX_ABS:.0e}), shape {got.shape}, expected {expected.shape}"
+            )
+
+
+def _slices(count: int, largest: int) -> list[tuple[int, int]]:
+    """Cover `count` items with batches of every size in turn."""
+    slices: list[tuple[int, int]] = []
+    start = 0
+    while start < count:
+        size = min(_BATCH_SIZES[len(slices) % len(_BATCH_SIZES)], largest)
+        slices.append((start, min(start + size, count)))
+        start += size
+    return slices
+
+
+def _load_encoder(folder: Path) -> Callable[..., Tensor]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # see export.py
+        encoder = torch.jit.load(str(folder / "1" / "model.pt"), map_location="cpu")  # type: ignore[no-untyped-call]
+
+    def run(*inputs: Tensor) -> Tensor:
+        # without optimized execution, as the configs tell Triton to run it
+        with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+            return encoder(*inputs)  # type: ignore[no-any-return]
+
+    return run

@@ -1,0 +1,284 @@
+"""Datasets as they lie on disk: Chinese-CLIP's retrieval splits, and folders of classes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tuwen import InvalidArgumentError
+from tuwen_files.image_files import image_files
+from tuwen_files.text_files import numbered_lines, read_lines
+
+__all__ = ["ClassFolder", "ImagePlace", "RetrievalSplit"]
+
+_STANDARD_BASE64 = bytes.maketrans(b"-_", b"+/")  # from the URL-safe alphabet
+
+
+@dataclass(frozen=True)
+class ImagePlace:
+    """Where an image stands in ``{split}_imgs.tsv``: `length` bytes from `offset`, in that line."""
+
+    image_id: int
+    offset: int
+    length: int
+    line: int
+
+
+@dataclass(frozen=True)
+class RetrievalSplit:
+    """``{split}_imgs.tsv`` and ``{split}_texts.jsonl`` of MUGE, Flickr30K-CN, COCO-CN and one's own data.
+
+    A line of the first is an id, a tab and the image in base64 (standard or URL-safe); a line of the second
+    ``{"text_id": 1, "text": "...", "image_ids": [7]}``. See "Preparing the dataset" in Chinese-CLIP's README.
+
+    Attributes:
+        skip_bad_rows: leave out malformed lines, images whose id was there before, and texts none of
+            whose images is left. `skipped` names them.
+        skip_silent_images: with `skip_bad_rows`, leave out images that no text fits, too, for training.
+
+    Raises:
+        InvalidArgumentError: a file is missing; later, without `skip_bad_rows`, a line of it is malformed.
+    """
+
+    folder: Path
+    split: str = "test"
+    skip_bad_rows: bool = False
+    skip_silent_images: bool = False
+
+    def __post_init__(self) -> None:
+        for path in (self.images_file, self.texts_file):
+            if not path.is_file():
+                found = sorted(file.name.removesuffix("_texts.jsonl") for file in self.folder.glob("*_texts.jsonl"))
+                hint = f"; splits here: {', '.join(found)}" if found else ""
+                raise InvalidArgumentError(f"{path} is missing{hint}")
+
+    @property
+    def images_file(self) -> Path:
+        """The images."""
+        return self.folder / f"{self.split}_imgs.tsv"
+
+    @property
+    def texts_file(self) -> Path:
+        """The texts, and which images they fit."""
+        return self.folder / f"{self.split}_texts.jsonl"
+
+    def images(self) -> Iterator[tuple[int, bytes]]:
+        """Ids and encoded images, one after the other."""
+        with self.images_file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not self.skip_bad_rows or number in self._good_lines:
+                    yield self._image_id(line, number), self.decode_image(line, number)
+
+    def image_places(self) -> list[ImagePlace]:
+        """Where every image stands in its file, for reading in any order."""
+        places, offset = [], 0
+        silent = self._silent
+        with self.images_file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if (not self.skip_bad_rows or number in self._good_lines) and number not in silent:
+                    places.append(ImagePlace(self._image_id(line, number), offset, len(line), number))
+                offset += len(line)
+        return places
+
+    @property
+    def skipped(self) -> list[str]:
+        """One line for each row that was left out: its file, its line and the reason; empty without `skip_bad_rows`."""
+        if not self.skip_bad_rows:
+            return []
+        silent = [
+            f"{self.images_file}, line {number}: no text fits the image {self._good_lines[number]}"
+            for number in sorted(self._silent)
+        ]
+        return [*self._checked_images[1], *self._checked_records[1], *silent]
+
+    @cached_property
+    def _silent(self) -> set[int]:
+        """Return the lines of the images to leave out because no text fits them."""
+        if not (self.skip_bad_rows and self.skip_silent_images):
+            return set()
+        told = {image for record in self._records for image in record["image_ids"]}
+        return {number for number, image in self._good_lines.items() if image not in told}
+
+    @property
+    def _good_lines(self) -> dict[int, int]:
+        return self._checked_images[0]
+
+    @cached_property
+    def _checked_images(self) -> tuple[dict[int, int], list[str]]:
+        """Return the ids of the images by their lines, and why the other lines are left out."""
+        ids: dict[int, int] = {}
+        known: set[int] = set()
+        skipped = []
+        with self.images_file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                try:
+                    image_id = self._image_id(line, number)
+                    self.decode_image(line, number)
+                except InvalidArgumentError as error:
+                    skipped.append(str(error))
+                    continue
+                if image_id in known:
+                    skipped.append(f"{self.images_file}, line {number}: the id {image_id} was there before")
+                    continue
+                known.add(image_id)
+                ids[number] = image_id
+        return ids, skipped
+
+    def decode_image(self, line: bytes, number: int) -> bytes:
+        """The encoded image in a line; the line's number is for the error message."""
+        content = line.partition(b"\t")[2].strip().translate(_STANDARD_BASE64)
+        try:
+            return base64.b64decode(content, validate=True)
+        except binascii.Error as error:
+            raise InvalidArgumentError(f"{self.images_file}, line {number}: {error}") from error
+
+    def _image_id(self, line: bytes, number: int) -> int:
+        name, tab, _ = line.partition(b"\t")
+        try:
+            if not tab:
+                raise ValueError("no tab")
+            return int(name)
+        except ValueError as error:
+            raise InvalidArgumentError(f"{self.images_file}, line {number}: {error}") from error
+
+    @property
+    def _records(self) -> list[dict[str, Any]]:
+        return self._checked_records[0]
+
+    @cached_property
+    def _checked_records(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """Return the records of the texts, and why other lines are left out.
+
+        Raises:
+            InvalidArgumentError: a line is malformed, and bad rows are not skipped.
+        """
+        records: list[dict[str, Any]] = []
+        skipped: list[str] = []
+        images = set(self._good_lines.values()) if self.skip_bad_rows else set()
+        for number, line in numbered_lines(self.texts_file):
+            if not line.strip():
+                continue
+            place = f"'{self.texts_file}', line {number}"
+            try:
+                record = _text_record(line, place)
+            except InvalidArgumentError as error:
+                if not self.skip_bad_rows:
+                    raise
+                skipped.append(str(error))
+                continue
+            if self.skip_bad_rows and record["image_ids"]:
+                left = [image for image in record["image_ids"] if image in images]
+                if not left:
+                    named = ", ".join(map(str, record["image_ids"][:3]))
+                    skipped.append(f"{place}, field 'image_ids': no image of it can be read: {named}")
+                    continue
+                record["image_ids"] = left
+            records.append(record)
+        return records, skipped
+
+    def texts(self) -> list[tuple[int, str]]:
+        """Ids and texts."""
+        return [(record["text_id"], record["text"]) for record in self._records]
+
+    def truths(self) -> dict[int, list[int]]:
+        """For every text the ids of its images.
+
+        Raises:
+            InvalidArgumentError: the split has no ``image_ids``, as those whose answers are kept secret.
+        """
+        truths = {record["text_id"]: record["image_ids"] for record in self._records}
+        if not any(truths.values()):
+            raise InvalidArgumentError(f"{self.texts_file} has no image_ids: the answers of this split are not public")
+        return truths
+
+
+def _text_record(line: str, place: str) -> dict[str, Any]:
+    """Return the validated record of a text: ``text_id`` (int), ``text`` (str) and ``image_ids`` (list of int).
+
+    Numbers may be written as strings, as spreadsheets and databases export them.
+
+    Raises:
+        InvalidArgumentError: names the place, the field, and what was expected.
+    """
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise InvalidArgumentError(f"{place}: not JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise InvalidArgumentError(f"{place}: expected an object with text_id and text, got {type(record).__name__}")
+    text = record.get("text")
+    if not isinstance(text, str):
+        raise InvalidArgumentError(f"{place}, field 'text': expected a string, got {json.dumps(text)}")
+    image_ids = record.get("image_ids")
+    if image_ids is not None and not isinstance(image_ids, list):
+        raise InvalidArgumentError(f"{place}, field 'image_ids': expected a list, got {json.dumps(image_ids)}")
+    return {
+        "text_id": _integer(record.get("text_id"), f"{place}, field 'text_id'"),
+        "text": text,
+        "image_ids": [_integer(value, f"{place}, field 'image_ids'") for value in image_ids or []],
+    }
+
+
+def _integer(value: object, place: str) -> int:
+    if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidArgumentError(f"{place}: expected an integer, got {json.dumps(value)}")
+    return value
+
+
+@dataclass(frozen=True)
+class ClassFolder:
+    """A folder of images for each class, as ELEVATER's datasets and ImageNet come.
+
+    Attributes:
+        folder: what holds the class folders; their sorted names are the order of the classes.
+        labels_file: a label in each line, in that order (``label_cn.txt``); None: the folders' names are the labels.
+
+    Raises:
+        InvalidArgumentError: no classes, no images, or another number of labels than of classes.
+    """
+
+    folder: Path
+    labels_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.classes:
+            raise InvalidArgumentError(f"{self.folder} holds no folders of classes")
+        if len(self.labels) != len(self.classes):
+            raise InvalidArgumentError(
+                f"{self.labels_file} has {len(self.labels)} labels for {len(self.classes)} classes in {self.folder}"
+            )
+        if len(set(self.labels)) < len(self.labels):
+            raise InvalidArgumentError("two classes have the same label")
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """The names of the class folders."""
+        return sorted(path.name for path in self.folder.iterdir() if path.is_dir()) if self.folder.is_dir() else []
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """What the classes are called."""
+        if self.labels_file is None:
+            return self.classes
+        return read_lines(self.labels_file)
+
+    def images(self) -> list[tuple[int, Path]]:
+        """Every image with the position of its class.
+
+        Raises:
+            InvalidArgumentError: there are none.
+        """
+        images = [
+            (index, path) for index, name in enumerate(self.classes) for path in sorted(image_files(self.folder / name))
+        ]
+        if not images:
+            raise InvalidArgumentError(f"the classes in {self.folder} hold no images")
+        return images

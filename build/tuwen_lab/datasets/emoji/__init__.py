@@ -1,0 +1,22 @@
+"""An image-text dataset of emoji artwork with Chinese names, from packages whose licences allow it.
+
+It is what the demo checkpoint learns from: several makers' artwork for training, others' wholly held out.
+"""
+
+from tuwen_lab.datasets.emoji._classes import EmojiClass, Names, read_classes, read_names
+from tuwen_lab.datasets.emoji._dataset import DatasetSummary, build_emoji_dataset
+from tuwen_lab.datasets.emoji._packages import LABELS, SOURCES, Package, Source, fetch
+
+__all__ = [
+    "LABELS",
+    "SOURCES",
+    "DatasetSummary",
+    "EmojiClass",
+    "Names",
+    "Package",
+    "Source",
+    "build_emoji_dataset",
+    "fetch",
+    "read_classes",
+    "read_names",
+]

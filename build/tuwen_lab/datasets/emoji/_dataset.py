@@ -1,0 +1,107 @@
+"""Pictures and phrases into the files that Chinese-CLIP's scripts and `tuwen train` read."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tuwen_build.errors import BuildError
+from tuwen_lab.datasets.emoji._artwork import names_of, pictures
+from tuwen_lab.datasets.emoji._classes import EmojiClass, read_classes, read_names
+from tuwen_lab.datasets.emoji._packages import LABELS, SOURCES, Source, fetch
+
+__all__ = ["DatasetSummary", "build_emoji_dataset"]
+
+_IMAGES_A_SOURCE = 10_000  # image ids: source * this + class, so that an id tells both
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """What was written.
+
+    Attributes:
+        classes: emoji with a Chinese name.
+        pictures: by source.
+        texts: by split.
+    """
+
+    classes: int
+    pictures: Mapping[str, int]
+    texts: Mapping[str, int]
+
+
+def build_emoji_dataset(
+    output: Path,
+    cache: Path,
+    *,
+    side: int = 128,
+    sources: Sequence[Source] = SOURCES,
+    progress: Callable[[str], None] = lambda _: None,
+) -> DatasetSummary:
+    """Write ``{split}_imgs.tsv`` and ``{split}_texts.jsonl`` for every split, and ``sources.json``.
+
+    The texts of the training split are labels and keywords, each with all pictures that it fits, of every maker;
+    those of the others are labels alone.
+
+    Args:
+        output: the folder to write into.
+        cache: where fetched packages are kept.
+        side: of the pictures, in pixels.
+        sources: the artwork.
+        progress: called with the name of each source as it begins.
+
+    Raises:
+        BuildError: a package cannot be fetched or is not as expected, or the folder cannot be written.
+        ImportError: resvg_py is not installed.
+    """
+    labels = fetch(LABELS, cache)
+    classes = read_classes(labels)
+    place = {emoji.code: index for index, emoji in enumerate(classes)}
+    folders = {source: fetch(source.package, cache) for source in sources}
+    names = read_names(labels, map(names_of, folders.values()))
+    shown: dict[str, dict[int, list[int]]] = {source.split: {} for source in sources}
+    counts: dict[str, int] = {}
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        files = {split: (output / f"{split}_imgs.tsv").open("w", encoding="ascii") for split in shown}
+        try:
+            for number, source in enumerate(sources):
+                progress(source.name)
+                counts[source.name] = 0
+                for code, picture in pictures(folders[source], names, side):
+                    if code not in place:
+                        continue
+                    image = number * _IMAGES_A_SOURCE + place[code]
+                    images = shown[source.split].setdefault(place[code], [])
+                    if image in images:  # a maker's second file for one emoji, with another variation selector
+                        continue
+                    files[source.split].write(f"{image}\t{base64.b64encode(picture).decode('ascii')}\n")
+                    images.append(image)
+                    counts[source.name] += 1
+        finally:
+            for file in files.values():
+                file.close()
+        texts = {split: _write_texts(output, split, classes, images) for split, images in shown.items()}
+        record = [{**asdict(source), "pictures": counts[source.name]} for source in sources]
+        content = json.dumps({"labels": asdict(LABELS), "artwork": record}, ensure_ascii=False, indent=2)
+        (output / "sources.json").write_text(content + "\n", encoding="utf-8")
+    except OSError as error:
+        raise BuildError(f"cannot write the dataset to {output}: {error}") from error
+    return DatasetSummary(len(classes), counts, texts)
+
+
+def _write_texts(output: Path, split: str, classes: Sequence[EmojiClass], shown: Mapping[int, Sequence[int]]) -> int:
+    """One line for each different phrase, with every picture that it fits."""
+    fits: dict[str, list[int]] = {}
+    for index, images in sorted(shown.items()):
+        emoji = classes[index]
+        for phrase in (emoji.label, *(emoji.tags if split == "train" else ())):
+            fits.setdefault(phrase, []).extend(images)
+    with (output / f"{split}_texts.jsonl").open("w", encoding="utf-8") as file:
+        for number, (phrase, images) in enumerate(fits.items()):
+            record = {"text_id": number, "text": phrase, "image_ids": sorted(set(images))}
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+    return len(fits)

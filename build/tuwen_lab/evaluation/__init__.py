@@ -1,0 +1,38 @@
+"""Is a served checkpoint still the model that its paper describes: retrieval and zero-shot classification, measured.
+
+Runs on the SDK alone: neither torch nor transformers is needed.
+"""
+
+from tuwen_lab.datasets._splits import ClassFolder, ImagePlace, RetrievalSplit
+from tuwen_lab.evaluation._features import embed_split, evaluation_text, read_features
+from tuwen_lab.evaluation._published import PUBLISHED, PublishedRecall, published_recall
+from tuwen_lab.evaluation._retrieval import (
+    Features,
+    Recall,
+    RetrievalReport,
+    recall,
+    retrieval_report,
+    top_candidates,
+)
+from tuwen_lab.evaluation._zero_shot import ZeroShotReport, evaluate_zero_shot, zero_shot_report
+
+__all__ = [
+    "PUBLISHED",
+    "ClassFolder",
+    "Features",
+    "ImagePlace",
+    "PublishedRecall",
+    "Recall",
+    "RetrievalReport",
+    "RetrievalSplit",
+    "ZeroShotReport",
+    "embed_split",
+    "evaluate_zero_shot",
+    "evaluation_text",
+    "published_recall",
+    "read_features",
+    "recall",
+    "retrieval_report",
+    "top_candidates",
+    "zero_shot_report",
+]

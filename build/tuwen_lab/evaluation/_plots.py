@@ -1,0 +1,57 @@
+"""Pictures of what was measured. Needs matplotlib (``tuwen[evaluate]``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tuwen import InvalidArgumentError
+from tuwen_lab.evaluation._zero_shot import ZeroShotReport
+
+__all__ = ["plot_confusion"]
+
+_CHINESE_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "SimHei",
+    "PingFang SC",
+)
+_NAMED = 40  # with more classes, names would overlap
+
+
+def plot_confusion(report: ZeroShotReport, path: Path) -> None:
+    """The confusion matrix, each row in percent of its class.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        InvalidArgumentError: the file cannot be written.
+    """
+    import matplotlib as mpl  # noqa: PLC0415 - an extra
+    from matplotlib import font_manager  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    sizes = np.maximum(report.confusion.sum(axis=1, keepdims=True), 1)
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    fonts = [name for name in _CHINESE_FONTS if name in installed]
+    count = len(report.labels)
+    named = count <= _NAMED and (bool(fonts) or all(label.isascii() for label in report.labels))
+    with mpl.rc_context({"font.family": [*fonts, "DejaVu Sans"]}):
+        side = min(4 + 0.25 * count, 14)
+        figure = Figure(figsize=(side + 1.5, side), layout="constrained")
+        axes = figure.add_subplot()
+        image = axes.imshow(report.confusion / sizes * 100, cmap="viridis", vmin=0, vmax=100)
+        names = report.labels if named else [str(index) for index in range(count)]
+        if count <= _NAMED:
+            axes.set_xticks(range(count), names, rotation=90)
+            axes.set_yticks(range(count), names)
+        axes.set_xlabel("label given")
+        axes.set_ylabel("class")
+        axes.set_title(f"top-1 {report.top1:.1f} %, top-5 {report.top5:.1f} %, {report.images} images")
+        figure.colorbar(image, label="% of the class")
+        try:
+            figure.savefig(path, dpi=120)
+        except (OSError, ValueError) as error:
+            raise InvalidArgumentError(f"cannot write {path}: {error}") from error

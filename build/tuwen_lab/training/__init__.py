@@ -1,0 +1,21 @@
+"""Training of Chinese-CLIP, in its two stages and from scratch: `tuwen train`.
+
+Data flows one way: `_pictures` and `_captions` of a split, varied by `_augmentation`, become `_batches`; a `_step`
+puts them through the towers of `_model` and the `_loss`; `_trainer` runs the stages of `_options`, looks at the
+`_validation` split, and keeps the `_state`.
+"""
+
+from tuwen_lab.training._options import Recipe, Stage, TrainingOptions, TrainingPrecision
+from tuwen_lab.training._state import Evaluation
+from tuwen_lab.training._trainer import Observer, TrainingSummary, train
+
+__all__ = [
+    "Evaluation",
+    "Observer",
+    "Recipe",
+    "Stage",
+    "TrainingOptions",
+    "TrainingPrecision",
+    "TrainingSummary",
+    "train",
+]

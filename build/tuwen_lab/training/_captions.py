@@ -1,0 +1,130 @@
+"""The texts of a split: which fit a picture, and how they are said in training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tuwen import InvalidArgumentError
+from tuwen_lab.datasets import RetrievalSplit
+from tuwen_lab.evaluation import evaluation_text
+from tuwen_lab.training._options import Recipe
+
+__all__ = ["Caption", "Captions"]
+
+_TEMPLATES = (
+    "一张{}的图片",
+    "{}的图片",
+    "一个{}",
+    "一只{}",
+    "{}的表情符号",
+    "{}的图标",
+    "画着{}的画",
+    "这是{}",
+    "一幅{}的插图",
+    "{}的照片",
+)
+_TEMPLATED, _JOINED = 0.4, 0.25  # shares of the captions
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What is said of a picture.
+
+    Attributes:
+        text: the words.
+        parts: the rows of the texts in it: it fits the pictures that all of them fit.
+    """
+
+    text: str
+    parts: frozenset[int]
+
+
+class Captions:
+    """The texts of the pictures of a split.
+
+    Pictures with the same texts are one group: of the same thing, as far as the data tells.
+
+    Attributes:
+        group_of: for every picture its group.
+        groups: how many there are.
+    """
+
+    def __init__(self, split: RetrievalSplit, image_ids: Sequence[int]) -> None:
+        """Read which text fits which picture.
+
+        Raises:
+            InvalidArgumentError: a picture has no text, or is there twice.
+        """
+        row_of = {image: row for row, image in enumerate(image_ids)}
+        if len(row_of) < len(image_ids):
+            twice = next(image for row, image in enumerate(image_ids) if row_of[image] != row)
+            raise InvalidArgumentError(f"{split.images_file} has the image {twice} twice")
+        truths = split.truths()
+        self._texts: list[str] = []
+        fitting: list[set[int]] = [set() for _ in image_ids]
+        index_of: dict[str, int] = {}  # equal texts under two ids are one text, true of the pictures of both
+        for number, raw in split.texts():
+            text = evaluation_text(raw, "chinese-clip")  # cn_clip/training/data.py prepares texts alike
+            index = index_of.setdefault(text, len(self._texts))
+            if index == len(self._texts):
+                self._texts.append(text)
+            for image in truths[number]:
+                if image in row_of:
+                    fitting[row_of[image]].add(index)
+        if silent := [image_ids[row] for row, texts in enumerate(fitting) if not texts]:
+            raise InvalidArgumentError(
+                f"{len(silent)} of {len(image_ids)} images of {split.images_file} have no text, such as {silent[:3]}"
+            )
+        counts = np.zeros(len(self._texts))
+        for texts in fitting:
+            counts[list(texts)] += 1
+        self._fitting = [frozenset(texts) for texts in fitting]
+        members = {texts: group for group, texts in enumerate(dict.fromkeys(self._fitting))}
+        self.group_of = torch.tensor([members[texts] for texts in self._fitting])
+        self.groups = len(members)
+        self._groups_with: list[set[int]] = [set() for _ in self._texts]
+        for shared, group in members.items():
+            for row in shared:
+                self._groups_with[row].add(group)
+        self._choices: list[tuple[list[int], NDArray[np.float64]]] = []  # a picture's texts, and their chances
+        for shared in self._fitting:
+            rows = sorted(shared)
+            weights = 1 / np.sqrt(counts[rows])  # a text that fits many pictures says less about each of them
+            self._choices.append((rows, weights / weights.sum()))
+
+    def sample(self, rows: Sequence[int], recipe: Recipe, random: np.random.Generator) -> list[Caption]:
+        """One caption for each picture."""
+        return [self._caption(row, recipe, random) for row in rows]
+
+    def _caption(self, row: int, recipe: Recipe, random: np.random.Generator) -> Caption:
+        texts, shares = self._choices[row]
+        count = 1
+        if recipe == "artwork" and len(texts) > 1 and random.random() < _JOINED:
+            count = int(random.integers(2, min(len(texts), 4) + 1))
+        parts = [texts[index] for index in random.choice(len(texts), count, replace=False, p=shares)]
+        text = "，".join(self._texts[part] for part in parts)
+        if recipe == "artwork" and random.random() < _TEMPLATED:
+            text = _TEMPLATES[random.integers(len(_TEMPLATES))].format(text)
+        return Caption(text, frozenset(parts))
+
+    def words(self, row: int) -> str:
+        """All texts of a picture, to look for words in."""
+        return " ".join(self._texts[text] for text in self._fitting[row])
+
+    def fits(self, captions: Sequence[Caption], rows: Sequence[int]) -> Tensor:
+        """bool (pictures, captions): which caption is true of which picture, beside the one it was made for."""
+        return torch.tensor([[caption.parts <= self._fitting[row] for caption in captions] for row in rows])
+
+    def fitting_groups(self, captions: Sequence[Caption]) -> Tensor:
+        """float32 (captions, groups): each row spread evenly over the groups that the caption is true of."""
+        targets = torch.zeros(len(captions), self.groups)
+        for target, caption in zip(targets, captions, strict=True):
+            groups = set.intersection(*[self._groups_with[part] for part in caption.parts])
+            target[list(groups)] = 1 / len(groups)
+        return targets

@@ -1,0 +1,84 @@
+"""Weights are updated by AdamW, as in cn_clip/training/main.py, or by Muon, and averaged over the last steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from tuwen_lab.training._options import OptimizerName
+
+__all__ = ["Optimizer", "averaged", "learning_rate_at"]
+
+_MUON_FACTOR = 8.0  # its rate over AdamW's; found on the emoji data
+
+
+class Optimizer:
+    """Updates everything that learns; biases, norms and scales do not decay.
+
+    cn_clip picks the weights without decay by their names. Its rule misses BERT's LayerNorm weights and the image
+    tower's class embedding, which decay there and not here. All other weights are in the same group as in cn_clip.
+
+    Muon (Jordan et al. 2024) makes the updates of the layers' matrices orthogonal, and learns from random weights in
+    about half the steps. Embeddings, projections and all that is no matrix stay with AdamW.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module], name: OptimizerName, weight_decay: float) -> None:
+        named = [pair for module in modules for pair in module.named_parameters() if pair[1].requires_grad]
+        layers = [tensor for path, tensor in named if name == "muon" and tensor.ndim == 2 and ".encoder." in path]
+        chosen = {id(tensor) for tensor in layers}
+        others = [tensor for _, tensor in named if id(tensor) not in chosen]
+        groups = [
+            {"params": [tensor for tensor in others if tensor.ndim >= 2], "weight_decay": weight_decay},
+            {"params": [tensor for tensor in others if tensor.ndim < 2], "weight_decay": 0.0},
+        ]
+        self._parts: list[tuple[torch.optim.Optimizer, float]] = [
+            (torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-6, fused=True), 1.0)
+        ]
+        if layers:
+            muon = torch.optim.Muon(layers, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+            self._parts.append((muon, _MUON_FACTOR))
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for part, _ in self._parts:
+            part.zero_grad(set_to_none=True)
+
+    def step(self, learning_rate: float, scaler: torch.amp.GradScaler) -> None:
+        """Update the weights with gradients that `scaler` has scaled."""
+        for part, factor in self._parts:
+            for group in part.param_groups:
+                group["lr"] = learning_rate * factor
+            scaler.step(part)
+        scaler.update()
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """What `load_state_dict` takes."""
+        return [part.state_dict() for part, _ in self._parts]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """Go on from there."""
+        for (part, _), state in zip(self._parts, states, strict=True):
+            part.load_state_dict(state)
+
+
+def learning_rate_at(step: int, steps: int, warmup: int, peak: float) -> float:
+    """Linear warm-up, then half a cosine down to nearly zero (cn_clip/training/scheduler.py)."""
+    warmup = min(warmup, steps // 2)
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def averaged(model: nn.Module, decay: float) -> AveragedModel:
+    """The exponential moving average of a model's weights, with a short memory at first."""
+
+    def average(mean: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
+        memory = min(decay, (1 + int(steps)) / (10 + int(steps)))
+        return mean.lerp(current.to(mean.dtype), 1 - memory)
+
+    return AveragedModel(model, avg_fn=average)

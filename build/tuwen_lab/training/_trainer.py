@@ -1,0 +1,375 @@
+"""The stages of a training, from a starting checkpoint to a finished one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from tuwen import InvalidArgumentError
+from tuwen_build.checkpoints import ChineseClip, reference_tokenizer
+from tuwen_build.errors import OutputExistsError
+from tuwen_build.outputs import OutputFolder
+from tuwen_lab.datasets import RetrievalSplit
+from tuwen_lab.training._arithmetic import Arithmetic, choose_arithmetic
+from tuwen_lab.training._batches import Batches
+from tuwen_lab.training._captions import Captions
+from tuwen_lab.training._loss import Proxies, clamp_logit_scale
+from tuwen_lab.training._model import TwoTowers
+from tuwen_lab.training._optimizer import Optimizer, averaged, learning_rate_at
+from tuwen_lab.training._options import Stage, TrainingOptions
+from tuwen_lab.training._pictures import Pictures
+from tuwen_lab.training._plots import plot_history
+from tuwen_lab.training._start import copy_descriptions, open_start, write_new_checkpoint
+from tuwen_lab.training._state import (
+    Evaluation,
+    Progress,
+    load_state,
+    save_state,
+)
+from tuwen_lab.training._step import Stepper
+from tuwen_lab.training._validation import Validation
+
+__all__ = ["Observer", "TrainingSummary", "train"]
+
+REPORT = "training.json"  # also the file by which an earlier output of a training is recognised
+_WORKPLACE = {"start", "state.pt", "state.part"}  # what a training keeps beside its output
+_LOSS_EVERY = 20  # steps a point of the curve
+_EASING = 0.75  # of the stage that makes towers
+
+
+class Observer(Protocol):
+    """Is told how a training goes."""
+
+    def begin(self, stage: Stage, steps: int, done: int) -> None:
+        """A stage begins, or goes on after `done` of its steps."""
+
+    def step(self, loss: float) -> None:
+        """A step is done. A KeyboardInterrupt from here comes between two steps, so that none is done twice."""
+
+    def evaluated(self, evaluation: Evaluation, best: bool) -> None:
+        """The validation split was looked at."""
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What came out.
+
+    Attributes:
+        output: the checkpoint's folder.
+        steps: how many were done.
+        best: the look at the validation split whose weights were saved; None without such a split.
+        stopped_early: recall had stopped growing.
+        parameters: of the model.
+        skipped: one line for each row of the data that was left out.
+    """
+
+    output: Path
+    steps: int
+    best: Evaluation | None
+    stopped_early: bool
+    parameters: int
+    skipped: tuple[str, ...] = ()
+
+
+def train(
+    data: Path,
+    output: Path,
+    options: TrainingOptions,
+    *,
+    checkpoint: str | None = None,
+    architecture: Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    skip_bad_rows: bool = False,
+    observer: Observer,
+) -> TrainingSummary:
+    """Train on ``train_imgs.tsv`` and ``train_texts.jsonl`` of a folder, looking at ``valid_...`` if it is there.
+
+    While it runs, what is needed to go on is kept in ``{output}.training``.
+
+    Args:
+        data: the folder.
+        output: the checkpoint's folder, in the layout of Hugging Face, with ``training.json`` and ``training.png``.
+        options: the choices.
+        checkpoint: where to start from: Chinese-CLIP in the layout of Hugging Face; None: from random weights.
+        architecture: for random weights, a ``config.json``; None: that of the demo checkpoint.
+        resume: go on with an interrupted training with the same settings.
+        force: replace an earlier output.
+        skip_bad_rows: leave out malformed rows, and pictures that no text fits.
+        observer: is told how it goes.
+
+    Raises:
+        InvalidArgumentError: a row is malformed, or the settings do not fit.
+        CheckpointError: training cannot start from that checkpoint.
+        OutputExistsError: the output, or what is left of an interrupted training, is there already.
+    """
+    if checkpoint is not None and architecture is not None:
+        raise InvalidArgumentError("an architecture is for random weights; a checkpoint has its own")
+    split = _split(data, "train", skip_bad_rows)
+    result = OutputFolder(output, REPORT, force)
+    result.check()  # before hours of work, and once more after them
+    workplace = output.with_name(output.name + ".training")
+    state = workplace / "state.pt"
+    if resume and not state.is_file():
+        raise InvalidArgumentError(f"nothing to resume: {state} is missing")
+    if state.is_file() and not (resume or force):
+        raise OutputExistsError(f"{workplace} holds an interrupted training: --resume goes on, --force begins anew")
+    if not resume:
+        _clear(workplace)
+    workplace.mkdir(parents=True, exist_ok=True)
+    if checkpoint is None and not resume:
+        write_new_checkpoint(workplace / "start", split, architecture, seed=options.seed)
+    path, start = open_start(checkpoint or str(workplace / "start"))
+    with ExitStack() as stack:
+        valid = (data / "valid_texts.jsonl").is_file()
+        splits = [split, *([_split(data, "valid", skip_bad_rows)] if valid else [])]
+        run = _Run(splits, start, options, from_scratch=checkpoint is None, stack=stack)
+        if resume:
+            run.restore(load_state(state, run.settings))
+        run.run(state, observer)
+        with result.staged() as finished:
+            summary = run.write(output, finished, path)
+    shutil.rmtree(workplace)
+    return summary
+
+
+def _split(data: Path, name: str, skip_bad_rows: bool) -> RetrievalSplit:
+    return RetrievalSplit(data, name, skip_bad_rows, skip_silent_images=skip_bad_rows)
+
+
+def _clear(workplace: Path) -> None:
+    """Remove the folder of an interrupted training; a folder that holds anything else is left alone.
+
+    Raises:
+        OutputExistsError: the folder holds files that no training writes.
+    """
+    foreign = {path.name for path in workplace.iterdir()} - _WORKPLACE if workplace.is_dir() else set()
+    if foreign or (workplace.exists() and not workplace.is_dir()) or workplace.is_symlink():
+        named = f" (it holds '{min(foreign)}')" if foreign else ""
+        raise OutputExistsError(
+            f"'{workplace}' is needed for the training's progress and is not an interrupted training{named}; "
+            "it was left alone, choose another output"
+        )
+    shutil.rmtree(workplace, ignore_errors=True)
+
+
+class _Run:
+    """All that changes while training, and the loop that changes it."""
+
+    def __init__(
+        self,
+        splits: Sequence[RetrievalSplit],
+        start: ChineseClip,
+        options: TrainingOptions,
+        *,
+        from_scratch: bool,
+        stack: ExitStack,
+    ) -> None:
+        torch.manual_seed(options.seed)
+        self._options = options
+        self._stages = options.stages(from_scratch=from_scratch)
+        self._arithmetic: Arithmetic = choose_arithmetic(options.device, options.precision)
+        self._device = self._arithmetic.device
+        rules = start.preprocessing
+        self._pixel_mean, self._pixel_std = (
+            torch.tensor(values, device=self._device).view(3, 1, 1) for values in (rules.mean, rules.std)
+        )
+
+        tokenizer = reference_tokenizer(start.tokenization)
+
+        def tokenize(text: str) -> list[int]:
+            return tokenizer(text, options.context_length)
+
+        def pictures_of(split: RetrievalSplit) -> Pictures:
+            return stack.enter_context(
+                Pictures(split, rules.image_size, cache_mib=options.cache_mib, workers=options.workers)
+            )
+
+        split, *valid = splits
+        pictures = pictures_of(split)
+        captions = Captions(split, pictures.ids)
+        self._batches = Batches(
+            pictures,
+            captions,
+            tokenize,
+            size=options.batch_size,
+            recipe=options.recipe,
+            seed=options.seed,
+            easing=options.start_epochs * _EASING if from_scratch else 0,
+        )
+        self._validation = None
+        if valid:
+            self._validation = Validation(valid[0], pictures_of(valid[0]), tokenize)
+        self._skipped = tuple(reason for one in splits for reason in one.skipped)
+        start.model.set_attn_implementation(self._arithmetic.attention)
+        self._towers = TwoTowers(start.model).to(self._device).train()
+        self._mean_towers = averaged(self._towers, options.average)
+        proxies = any(stage.proxies for stage in self._stages)
+        dimension = start.model.config.projection_dim
+        self._proxies = Proxies(captions.groups, dimension).to(self._device) if proxies else None
+        self._stepper = Stepper(
+            self._towers, self._proxies, self._normalise, self._arithmetic.autocast, options.accumulate
+        )
+        self._scaler = torch.amp.GradScaler(enabled=self._arithmetic.precision == "fp16")
+        self._progress = Progress()
+        self._optimizer: Optimizer | None = None
+        self._best: dict[str, Tensor] | None = None
+        self.settings: dict[str, Any] = {
+            **asdict(options),
+            "from_scratch": from_scratch,
+            "pictures": len(pictures),
+            "groups": captions.groups,
+        }
+
+    @property
+    def _mean(self) -> TwoTowers:
+        return cast("TwoTowers", self._mean_towers.module)
+
+    def _normalise(self, pixels: Tensor) -> Tensor:
+        return (pixels - self._pixel_mean) / self._pixel_std
+
+    def _steps(self, stage: Stage) -> int:
+        return max(1, round(stage.epochs * self._batches.an_epoch))
+
+    def run(self, state_file: Path, observer: Observer) -> None:
+        """All stages, from where the progress is."""
+        progress = self._progress
+        while progress.stage < len(self._stages):
+            stage = self._stages[progress.stage]
+            steps = self._steps(stage)
+            if progress.step == 0:
+                progress.since_best = 0
+                if (stage.name, progress.done) not in progress.history.stages:
+                    progress.history.stages.append((stage.name, progress.done))
+                self._begin(stage)
+            observer.begin(stage, steps, progress.step)
+            try:
+                self._run_stage(stage, steps, state_file, observer)
+            except KeyboardInterrupt:
+                save_state(state_file, self._state())
+                raise
+            progress.done += progress.step
+            progress.stage, progress.step = progress.stage + 1, 0
+            self._optimizer = None
+
+    def _begin(self, stage: Stage) -> None:
+        self._towers.freeze_images(stage.frozen_images)
+        modules = [self._towers, *([self._proxies] if self._proxies and stage.proxies else [])]
+        self._optimizer = Optimizer(modules, self._options.optimizer, self._options.weight_decay)
+
+    def _run_stage(self, stage: Stage, steps: int, state_file: Path, observer: Observer) -> None:
+        progress, options = self._progress, self._options
+        every = max(1, round(options.evaluate_every * self._batches.an_epoch))
+        losses: list[float] = []
+        for batch in self._batches.between(progress.done + progress.step, progress.done + steps):
+            loss = self._learn(
+                batch, stage, learning_rate_at(progress.step, steps, options.warmup_steps, stage.learning_rate)
+            )
+            progress.step += 1
+            losses.append(loss)
+            last = progress.step == steps
+            if last or progress.step % _LOSS_EVERY == 0:
+                progress.history.losses.append((progress.done + progress.step, sum(losses) / len(losses)))
+                losses.clear()
+            if last or progress.step % every == 0:
+                self._evaluate(observer)
+                save_state(state_file, self._state())
+            observer.step(loss)
+            final = progress.stage == len(self._stages) - 1
+            if final and 0 < options.patience <= progress.since_best:
+                return
+
+    def _learn(self, batch: Any, stage: Stage, learning_rate: float) -> float:
+        assert self._optimizer is not None  # noqa: S101 - for the type checker
+        self._optimizer.zero_grad()
+        loss = self._stepper.backward(batch.to(self._device), stage, self._scaler.scale)
+        self._optimizer.step(learning_rate, self._scaler)
+        clamp_logit_scale(self._towers.clip.logit_scale)
+        self._mean_towers.update_parameters(self._towers)
+        return loss
+
+    def _evaluate(self, observer: Observer) -> None:
+        if self._validation is None:
+            return
+        report = self._validation.report(self._mean, self._normalise, self._device)
+        evaluation = Evaluation(
+            self._progress.done + self._progress.step,
+            *[(found.r1, found.r5, found.r10) for found in (report.text_to_image, report.image_to_text)],
+        )
+        earlier = [look.mean for look in self._progress.history.evaluations]
+        best = not earlier or evaluation.mean > max(earlier)
+        self._progress.history.evaluations.append(evaluation)
+        self._progress.since_best = 0 if best else self._progress.since_best + 1
+        if best:
+            self._best = {name: value.clone() for name, value in self._mean.state_dict().items()}
+        observer.evaluated(evaluation, best)
+
+    def _state(self) -> dict[str, Any]:
+        optimizer = self._optimizer
+        return {
+            "settings": self.settings,
+            "progress": asdict(self._progress),
+            "towers": self._towers.state_dict(),
+            "mean": self._mean_towers.state_dict(),
+            "proxies": self._proxies and self._proxies.state_dict(),
+            "optimizer": optimizer and optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "best": self._best,
+            "random": torch.get_rng_state(),
+            "random_of_gpu": torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to what `_state` told."""
+        self._progress = Progress.from_dict(state["progress"])
+        self._towers.load_state_dict(state["towers"])
+        self._mean_towers.load_state_dict(state["mean"])
+        if self._proxies:
+            self._proxies.load_state_dict(state["proxies"])
+        self._scaler.load_state_dict(state["scaler"])
+        self._best = state["best"]
+        torch.set_rng_state(state["random"])
+        of_gpu = state.get("random_of_gpu")  # states of earlier versions lack it
+        if of_gpu is not None and self._device.type == "cuda":
+            torch.cuda.set_rng_state(of_gpu, self._device)
+        if self._progress.step:
+            self._begin(self._stages[self._progress.stage])
+            assert self._optimizer is not None  # noqa: S101 - for the type checker
+            self._optimizer.load_state_dict(state["optimizer"])
+
+    def write(self, output: Path, part: Path, start: Path) -> TrainingSummary:
+        """Write the best weights as a checkpoint of Hugging Face, in half precision, into the empty folder `part`."""
+        towers = self._mean
+        if self._best is not None:
+            towers.load_state_dict(self._best)
+        cast("Any", towers.clip).half().save_pretrained(part)
+        copy_descriptions(start, part)
+        history = self._progress.history
+        best = max(history.evaluations, key=lambda look: look.mean, default=None)
+        done = self._progress.done
+        summary = TrainingSummary(
+            output,
+            done,
+            best,
+            stopped_early=done < sum(self._steps(stage) for stage in self._stages),
+            parameters=sum(parameter.numel() for parameter in towers.parameters()),
+            skipped=self._skipped,
+        )
+        report = {
+            "settings": {**self.settings, "device": str(self._device), "precision": self._arithmetic.precision},
+            "torch": torch.__version__,
+            "skipped_rows": len(self._skipped),
+            "best": best and {**asdict(best), "mean": best.mean},
+            "history": asdict(history),
+        }
+        (part / REPORT).write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        plot_history(history, part / "training.png")
+        return summary

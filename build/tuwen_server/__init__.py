@@ -1,0 +1,19 @@
+"""The embedded server: NVIDIA's own tritonserver from PyPI, with TorchScript served by a Python-based backend."""
+
+from tuwen_server._embedded import EmbeddedServer
+from tuwen_server._installation import PACKAGES, ensure_installed, install_server
+from tuwen_server._leftovers import guarded_folder
+from tuwen_server._log import is_problem
+from tuwen_server._options import ServerOptions
+from tuwen_server._supervisor import supervise
+
+__all__ = [
+    "PACKAGES",
+    "EmbeddedServer",
+    "ServerOptions",
+    "ensure_installed",
+    "guarded_folder",
+    "install_server",
+    "is_problem",
+    "supervise",
+]

@@ -1,0 +1,318 @@
+"""One tritonserver process: started, waited for, drained, and cleaned up after."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from tuwen.addresses import bracketed
+
+from tuwen_repository.configs import read_config
+from tuwen_repository.int8_kernels import int8_obstacle
+from tuwen_repository.manifest import Manifest
+from tuwen_server._clock import Clock, SystemClock
+from tuwen_server._drain import ModelControl
+from tuwen_server._leftovers import Belongings, remove_leftovers
+from tuwen_server._local_http import answers
+from tuwen_server._log import LogFollower
+from tuwen_server._options import ServerOptions
+from tuwen_server._overlay import lay_over
+from tuwen_server._runtime import Runtime, find_runtime
+from tuwen_server._watch import Watch, accepts
+from tuwen_server.errors import ServerStartError, SharedMemoryError, UnsupportedPlatformError
+
+__all__ = ["EmbeddedServer"]
+
+_SHARED_MEMORY = Path("/dev/shm")
+_MIB = 1 << 20
+_SEGMENT_MIB = 8  # for each Python process at the start; it grows by as much when a batch needs it
+_ROOM_TO_GROW_MIB = 64
+_PORT_ATTEMPTS = 3
+_POLL_SECONDS = 0.1
+_EXIT_SECONDS = 10  # for a server to unload its models after the drain timeout; then its processes are killed
+
+
+class EmbeddedServer:
+    """NVIDIA's tritonserver on a built repository, as a context manager.
+
+    ::
+
+        with EmbeddedServer(Path("repository"), ServerOptions.on_free_ports()) as server:
+            with tuwen.Client(server.grpc_url) as clip:
+                clip.embed_texts(["一只猫"])
+
+    Args:
+        repository: a folder that `tuwen build` made.
+        options: where it listens and how long it may take.
+        on_log_line: called with every line of tritonserver's log, from another thread.
+        clock: paces starting, watching and stopping; tests replace it.
+
+    Raises (on entering):
+        ServeError: one of its kinds in `tuwen_build.errors`.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        options: ServerOptions | None = None,
+        *,
+        on_log_line: Callable[[str], None] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._repository = repository.expanduser().absolute()
+        self._requested = options or ServerOptions()
+        self._options = self._requested
+        self._on_log_line = on_log_line
+        self._clock = clock or SystemClock()
+        self._process: subprocess.Popen[str] | None = None
+        self._watch: Watch | None = None
+        self._log: LogFollower | None = None
+        self._belongings: Belongings | None = None
+        encrypted = any(argument.startswith("--grpc-use-ssl") for argument in self._requested.arguments)
+        over_http = self._requested.http_inference and not encrypted  # Triton does not encrypt HTTP
+        self._control = ModelControl(self._requested.key, http_inference=over_http, clock=self._clock)
+
+    @property
+    def grpc_url(self) -> str:
+        """``host:port`` for `tuwen.Client`."""
+        return f"{self._options.reachable_host}:{self._options.grpc_port}"
+
+    @property
+    def http_url(self) -> str:
+        """Triton's HTTP API, for probes."""
+        return f"http://{self._options.reachable_http_host}:{self._options.http_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        """The Prometheus metrics."""
+        return f"http://{self._options.reachable_host}:{self._options.metrics_port}/metrics"
+
+    @property
+    def pid(self) -> int:
+        """The process id of tritonserver."""
+        assert self._process is not None, "the server is not running"  # noqa: S101 - a caller's bug
+        return self._process.pid
+
+    def __enter__(self) -> EmbeddedServer:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start, and wait until it is ready; again after `stop`, too.
+
+        Raises:
+            NotARepositoryError: the folder is none.
+            DamagedRepositoryError: its files are not those that were built.
+            ServerStartError: it did not become ready; with what its log says.
+            SharedMemoryError: there is too little of it.
+            UnsupportedPlatformError: the embedded server, or int8, does not run well on this machine.
+        """
+        manifest = Manifest.read(self._repository)
+        if self._requested.check_files:
+            manifest.check(self._repository)
+        if manifest.precision == "int8" and (obstacle := int8_obstacle()) is not None:
+            raise UnsupportedPlatformError(f"cannot serve {self._repository}, whose precision is int8: {obstacle}")
+        runtime = find_runtime()
+        _check_shared_memory(self._repository)
+        for attempt in range(1, _PORT_ATTEMPTS + 1):
+            self._options = self._requested.with_ports_resolved()
+            try:
+                self._launch(runtime)
+                self._wait_until_ready()
+                self._watch = Watch(self.pid, self.http_url, self._options.silence, self._clock)
+            except ServerStartError as error:
+                self.stop()
+                # Between choosing a free port and listening on it, another process may have taken it.
+                taken = "Address already in use" in str(error) or "failed to bind" in str(error).lower()
+                if not (taken and 0 in self._requested.ports.values()) or attempt == _PORT_ATTEMPTS:
+                    raise
+            except BaseException:
+                self.stop()
+                raise
+            else:
+                return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def poll(self) -> int | None:
+        """The exit code of a server that has ended, None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    def trouble(self) -> str | None:
+        """What is wrong with the running server and will not mend itself, with what its log says; None: nothing."""
+        if self._watch is None:
+            return None
+        code = self.poll()
+        trouble = self._watch.trouble() if code is None else f"tritonserver ended by itself with code {code}"
+        return trouble and f"{trouble}:\n{self._telling_lines()}".rstrip(":\n")
+
+    def restart(self) -> None:
+        """End what is left of it, and start anew on the same ports.
+
+        Raises:
+            ServeError: as `start`.
+        """
+        self._end_process()  # it is not well: nothing is waited for
+        self.stop()
+        self._requested = self._options
+        self.start()
+
+    def _telling_lines(self) -> str:
+        return self._log.telling_lines() if self._log else ""
+
+    def stop(self) -> None:
+        """Let requests in flight finish, end every process, remove every shared-memory segment. Idempotent.
+
+        The cleaning up is done even when the draining is interrupted, as by a second Ctrl-C.
+        """
+        try:
+            self._drain()
+        finally:
+            self._end_process()
+            self._remove_belongings()
+            self._close_log()
+
+    def _end_process(self) -> None:
+        """End what is left of the server's process group: itself, and stubs that outlived it."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = self._watch = None
+
+    def _remove_belongings(self) -> None:
+        if self._belongings is not None:
+            belongings, self._belongings = self._belongings, None
+            for failure in belongings.remove():
+                self._tell(f"error: {failure}")
+
+    def _tell(self, line: str) -> None:
+        """Add a line to the log of the server, or show it if the server has no log yet."""
+        if self._log is not None:
+            self._log.add(line)
+        elif self._on_log_line is not None:
+            self._on_log_line(line)
+
+    def _close_log(self) -> None:
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _drain(self) -> None:
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        if answers(f"{self.http_url}/v2/health/ready"):
+            lost = self._control.drain(self.http_url, self._options.drain_timeout)
+            if lost:
+                self._tell(f"error: {lost}")
+        else:
+            self._tell("error: the server was not ready, so requests in flight were not waited for")
+        process.send_signal(signal.SIGTERM)
+        deadline = self._clock.monotonic() + self._options.drain_timeout + _EXIT_SECONDS
+        while process.poll() is None and self._clock.monotonic() < deadline:
+            self._clock.sleep(_POLL_SECONDS)
+        if process.poll() is None:
+            self._tell(f"error: tritonserver had not ended {_EXIT_SECONDS} s after the drain timeout, and is killed")
+
+    def _launch(self, runtime: Runtime) -> None:
+        try:
+            for line in remove_leftovers():
+                self._tell(line)
+            self._belongings = belongings = Belongings()
+            runtime.assemble_backends(belongings.folder)
+            options = self._options
+            served = lay_over(
+                self._repository,
+                belongings.folder,
+                queue_policies=options.queue_policies,
+                cache_mib=options.cache_mib,
+            )
+        except OSError as error:
+            where = error.filename2 or error.filename or tempfile.gettempdir()
+            why = error.strerror or error  # copying a folder fails with a list of errors
+            raise ServerStartError(f"cannot write {where}: {why}; TMPDIR names another place") from error
+        belongings.guard()
+        self._process = subprocess.Popen(
+            [str(runtime.binary), *self._arguments(served, belongings)],
+            env=runtime.environment(belongings.folder),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            start_new_session=True,  # a group of its own: Ctrl-C reaches us, who drain it, not the server
+        )
+        assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        self._log = LogFollower(self._process.stdout, self._options.log_file, self._on_log_line)
+
+    def _arguments(self, repository: Path, belongings: Belongings) -> list[str]:
+        options = self._options
+        segment = _SEGMENT_MIB * _MIB
+        return [
+            f"--model-repository={repository}",
+            f"--backend-directory={belongings.folder}",
+            "--disable-auto-complete-config",
+            *self._control.arguments(),
+            f"--http-address={_http_address(options.http_host)}",
+            f"--http-port={options.http_port}",
+            f"--grpc-address={bracketed(options.host)}",
+            f"--grpc-port={options.grpc_port}",
+            f"--metrics-address={_http_address(options.host)}",
+            f"--metrics-port={options.metrics_port}",
+            f"--exit-timeout-secs={options.drain_timeout}",
+            f"--backend-config=python,shm-region-prefix-name={belongings.prefix}",
+            f"--backend-config=python,shm-default-byte-size={segment}",
+            f"--backend-config=python,shm-growth-byte-size={segment}",
+            "--backend-config=python,stub-timeout-seconds=120",  # importing torch on a slow disk
+            *options.arguments,
+        ]
+
+    def _wait_until_ready(self) -> None:
+        assert self._process is not None  # noqa: S101 - just launched
+        deadline = self._clock.monotonic() + self._options.ready_timeout
+        # An HTTP answer alone may come from another server, which took the port between our choice and our start; then
+        # ours is about to end. Triton listens for gRPC before it listens for HTTP.
+        while not (answers(f"{self.http_url}/v2/health/ready") and accepts(self.grpc_url)):
+            if (code := self._process.poll()) is not None:
+                assert self._log is not None  # noqa: S101 - follows the process
+                self._log.close()
+                raise ServerStartError(f"tritonserver ended with code {code}:\n{self._telling_lines()}")
+            if self._clock.monotonic() > deadline:
+                raise ServerStartError(
+                    f"tritonserver was not ready after {self._options.ready_timeout:.0f} seconds:\n"
+                    f"{self._telling_lines()}"
+                )
+            self._clock.sleep(_POLL_SECONDS)
+
+
+def _http_address(host: str) -> str:
+    """Return a host as the HTTP library of tritonserver (libevhtp) takes it, which marks IPv6 addresses."""
+    return f"ipv6:{host}" if ":" in host else host
+
+
+def _check_shared_memory(repository: Path) -> None:
+    """Every instance of a Python model, and of an encoder under our backend, has a segment in /dev/shm."""
+    processes = 0
+    for path in repository.glob("*/config.pbtxt"):
+        config = read_config(path)
+        if config.platform != "ensemble":
+            processes += sum(group.count for group in config.instance_group) or 1
+    needed = processes * _SEGMENT_MIB + _ROOM_TO_GROW_MIB
+    free = shutil.disk_usage(_SHARED_MEMORY).free // _MIB
+    if free < needed:
+        raise SharedMemoryError(
+            f"/dev/shm has {free} MiB free, the server's {processes} Python processes need {needed}; enlarge it "
+            "(docker run --shm-size=1g; in Kubernetes an emptyDir with medium: Memory at /dev/shm)"
+        )

@@ -1,0 +1,96 @@
+"""Whether a running tritonserver is still well, which Triton 2.51 does not say itself.
+
+It calls itself ready for ever when the Python process of a model has died, and fails every request (core #473 mends it,
+in 26.04). So we look at the processes.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+
+from tuwen_server._clock import Clock, SystemClock
+from tuwen_server._local_http import answers
+
+__all__ = ["Watch", "accepts"]
+
+_PROC = Path("/proc")
+_STUB = "triton_python_backend_stub"
+_INSTANCE = re.compile(rb"(?:^|\0)(\w+?)_\d+_\d+\0")
+_POLL_SECONDS = 5.0  # between two questions over HTTP
+
+
+class Watch:
+    """Of one server from when it was ready.
+
+    Args:
+        pid: of tritonserver.
+        url: of its HTTP API.
+        silence: seconds without an answer after which it is given up.
+        clock: measures the silence; tests replace it.
+    """
+
+    def __init__(self, pid: int, url: str, silence: float, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self._ready = f"{url}/v2/health/ready"
+        self._silence = silence
+        self._models = {stub: _model(stub) for stub in _children(pid) if _state(stub) != "Z"}
+        self._answered = self._asked = self._clock.monotonic()
+
+    def trouble(self) -> str | None:
+        """What is wrong and will not mend itself; None: nothing."""
+        for stub, model in self._models.items():
+            if _state(stub) in ("", "Z", "X"):
+                return f"the Python process of {model} died"
+        now = self._clock.monotonic()
+        if now - self._asked >= _POLL_SECONDS:
+            self._asked = now
+            if answers(self._ready):
+                self._answered = now
+            elif now - self._answered >= self._silence:
+                return f"tritonserver has not answered for {now - self._answered:.0f} seconds"
+        return None
+
+
+def accepts(address: str, timeout: float = 2.0) -> bool:
+    """Return whether somebody accepts connections at ``host:port`` before the timeout, in seconds."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout):
+            return True
+    except OSError:
+        return False
+
+
+def _children(parent: int) -> list[int]:
+    """The Python processes that a tritonserver has started."""
+    found = []
+    for folder in _PROC.glob("[0-9]*"):
+        try:
+            status = (folder / "stat").read_text(encoding="utf-8", errors="replace")
+            command = (folder / "cmdline").read_bytes().split(b"\0")[0]
+        except OSError:  # it has ended meanwhile
+            continue
+        # after the name, which is in brackets and may hold anything: the state and the parent
+        if int(status.rpartition(")")[2].split()[1]) == parent and command.endswith(_STUB.encode()):
+            found.append(int(folder.name))
+    return found
+
+
+def _state(pid: int) -> str:
+    """One letter, `Z` for a process that has ended and was not waited for; empty: there is none."""
+    try:
+        status = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    return status.rpartition(")")[2].split()[0]
+
+
+def _model(stub: int) -> str:
+    """The model that it computes: among its arguments is its instance, such as ``text_encoder_0_0``."""
+    try:
+        found = _INSTANCE.search((_PROC / str(stub) / "cmdline").read_bytes())
+    except OSError:  # it has just died, of which `trouble` will tell
+        found = None
+    return found[1].decode() if found else "a model"

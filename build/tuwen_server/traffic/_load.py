@@ -1,0 +1,166 @@
+"""Asks a service: as fast as it answers, or at times that do not wait for its answers."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from tuwen import OverloadedError, TuwenError
+from tuwen_server.traffic._quantiles import latency_quantile
+
+__all__ = ["Answers", "Ask", "AsyncAsk", "saturate", "send_at"]
+
+_ROUNDS = 4
+_EXTENSION = 120.0  # seconds
+
+Ask = Callable[[], object]
+"""Sends one request and waits for its answer; every time with another item."""
+AsyncAsk = Callable[[], Awaitable[object]]
+"""The same for an event loop."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers to a load, and the requests that got none.
+
+    Attributes:
+        seconds: how long these answers took, by the line through how many there were at each time; infinite if all of
+            them came after the measured time.
+        latencies: seconds until each good answer; at a given rate, from the moment that its request was due.
+        refused: seconds until each refusal.
+        failed: number of requests that ended otherwise.
+    """
+
+    seconds: float
+    latencies: tuple[float, ...]
+    refused: tuple[float, ...] = ()
+    failed: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Good answers a second."""
+        return len(self.latencies) / self.seconds
+
+    def quantile(self, share: float) -> float:
+        """Return the seconds within which a share of all requests was answered; see `latency_quantile`.
+
+        A refused or failed request counts as infinitely late.
+        """
+        return latency_quantile(self.latencies, share, unanswered=len(self.refused) + self.failed)
+
+
+def saturate(
+    ask: Ask, *, concurrency: int, seconds: float, warmup: float, clock: Callable[[], float] = time.perf_counter
+) -> Answers:
+    """So many callers, each of whom asks again as soon as it has its answer.
+
+    The first `warmup` seconds do not count. Who is refused asks again, too. Answers come in bursts, as batches end,
+    and the rate is that from burst to burst, wherever in them the time begins and ends; so it takes longer if need be,
+    until everyone had a few.
+
+    Args:
+        ask: sends one request.
+        concurrency: the number of callers.
+        seconds: the length of the measurement.
+        warmup: seconds before it.
+        clock: tells the time in seconds; tests pass their own.
+    """
+    start = clock() + warmup
+    latencies: list[float] = []
+    times: list[float] = []
+    refused: list[float] = []
+
+    def caller() -> None:
+        while (sent := clock()) < start + seconds or (
+            len(times) < _ROUNDS * concurrency and sent < start + seconds + _EXTENSION
+        ):
+            try:
+                ask()
+            except OverloadedError:
+                refused.append(clock() - sent)
+                continue
+            if (done := clock()) >= start:
+                latencies.append(done - sent)
+                times.append(done)
+
+    with ThreadPoolExecutor(concurrency) as pool:
+        for finished in [pool.submit(caller) for _ in range(concurrency)]:
+            finished.result()
+    return Answers(_duration(times) or seconds, tuple(latencies), tuple(refused))
+
+
+def _rate(times: Sequence[float], begin: float, end: float) -> float:
+    """Return the answers a second from `begin` to `end`; `times` are sorted.
+
+    Answers come in bursts, so the rate is that of the line through them. The silence at the end counts as time without
+    answers, as far as it is longer than every pause before.
+    """
+    if not times:
+        return 0.0
+    silent = max(0.0, end - times[-1] - float(np.diff([begin, *times]).max()))
+    steady = len(times) / (_duration(times) or end - begin)
+    return steady * (1 - silent / (end - begin))
+
+
+def _duration(times: Sequence[float]) -> float:
+    """How long so many answers take, by the line through how many there were at each time; 0: cannot be said."""
+    if len(set(times)) < 2:
+        return 0.0
+    rate = float(np.polyfit(np.sort(times) - min(times), np.arange(len(times)), 1)[0])
+    return len(times) / rate
+
+
+async def send_at(rate: float, ask: AsyncAsk, *, seconds: float, warmup: float = 0.0, seed: int = 0) -> Answers:
+    """Requests at random times (Poisson) that do not depend on the answers, as those of many users.
+
+    A latency counts from the moment that its request was due, so every request that is due during a stall is slow. Each
+    request that is due between `warmup` and `seconds` counts, however late it ends: without those that end late, a
+    service that falls silent would look fast. Only answers that come within this time count for the rate. One event
+    loop sends all requests, by its own clock: a thread for each request in flight would take the processor from a
+    service on the same machine.
+    """
+    clock = asyncio.get_running_loop().time
+    good: list[float] = []
+    times: list[float] = []
+    refused: list[float] = []
+    failed: list[float] = []
+    start = clock() + 0.1
+
+    async def send(due: float) -> None:
+        try:
+            await ask()
+            found = good
+        except OverloadedError:
+            found = refused
+        except TuwenError:
+            found = failed
+        ended = clock() - start
+        if due >= warmup:
+            found.append(ended - due)
+        if found is good and warmup <= ended <= seconds:
+            times.append(ended)
+
+    sent = []
+    for due in itertools.takewhile(lambda due: due < seconds, _poisson(rate, seed)):
+        await asyncio.sleep(max(0.0, start + due - clock()))
+        sent.append(asyncio.create_task(send(due)))
+    await asyncio.gather(*sent)
+    rate = _rate(sorted(times), warmup, seconds)
+    took = len(good) / rate if rate else math.inf if good else seconds - warmup
+    return Answers(took, tuple(good), tuple(refused), len(failed))
+
+
+def _poisson(rate: float, seed: int) -> Iterator[float]:
+    gaps = random.Random(seed)  # noqa: S311 - no secret
+    at = 0.0
+    while True:
+        at += gaps.expovariate(rate)
+        yield at

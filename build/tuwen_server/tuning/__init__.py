@@ -1,0 +1,17 @@
+"""How a repository is run best on this machine, found by trying: `tuwen tune`."""
+
+from tuwen_server.tuning._configs import apply, limit_waiting
+from tuwen_server.tuning._settings import ENCODERS, Settings
+from tuwen_server.tuning._trial import Trial
+from tuwen_server.tuning._tuner import Tuning, TuningOptions, tune
+
+__all__ = [
+    "ENCODERS",
+    "Settings",
+    "Trial",
+    "Tuning",
+    "TuningOptions",
+    "apply",
+    "limit_waiting",
+    "tune",
+]

@@ -1,0 +1,54 @@
+"""The part of a ``config.pbtxt`` that tuning changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tritonclient.grpc.model_config_pb2 import ModelInstanceGroup
+
+from tuwen_repository.configs import config_path, read_config, write_config
+from tuwen_server.tuning._settings import ENCODERS, PREPROCESSING, Settings
+
+__all__ = ["apply", "is_for_cpus", "limit_waiting", "settings_of"]
+
+# Read by Triton's C++ backend and by ours. In the C++ backend the first model to load sets it for the whole process.
+_THREADS = "INTRA_OP_THREAD_COUNT"
+
+
+def settings_of(repository: Path, model: str) -> Settings:
+    """How it is run now."""
+    config = read_config(config_path(repository, model))
+    threads = config.parameters[_THREADS].string_value if _THREADS in config.parameters else "0"
+    delay = config.dynamic_batching.max_queue_delay_microseconds
+    return Settings(config.instance_group[0].count, int(threads), delay)
+
+
+def is_for_cpus(repository: Path, model: str) -> bool:
+    """Whether the build bound it to the CPU, as int8 is."""
+    return bool(read_config(config_path(repository, model)).instance_group[0].kind == ModelInstanceGroup.KIND_CPU)
+
+
+def apply(repository: Path, model: str, settings: Settings) -> None:
+    """Have it run so."""
+    config = read_config(config_path(repository, model))
+    config.instance_group[0].count = settings.instances
+    config.dynamic_batching.max_queue_delay_microseconds = settings.delay_microseconds
+    if settings.threads:
+        config.parameters[_THREADS].string_value = str(settings.threads)
+    elif _THREADS in config.parameters:
+        del config.parameters[_THREADS]
+    write_config(config, config_path(repository, model))
+
+
+def limit_waiting(repository: Path, longest: Mapping[str, float]) -> None:
+    """Refuse what waited longer for its turn at a model, given seconds for each kind.
+
+    Not by the length of the queues: Triton 2.51 lets a model idle for up to half a second while its queue is full.
+    """
+    for kind, seconds in longest.items():
+        for model in (PREPROCESSING[kind], ENCODERS[kind]):
+            config = read_config(config_path(repository, model))
+            if config.dynamic_batching.HasField("default_queue_policy"):  # the tokenization has none
+                config.dynamic_batching.default_queue_policy.default_timeout_microseconds = round(seconds * 1e6)
+                write_config(config, config_path(repository, model))

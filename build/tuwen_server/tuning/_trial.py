@@ -1,0 +1,70 @@
+"""One trial: real Triton runs a copy of the repository with other settings, under real traffic."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tuwen import Client
+from tuwen.statistics import difference
+from tuwen_server import EmbeddedServer, ServerOptions, guarded_folder
+from tuwen_server.traffic import CALLERS, Work, saturate
+from tuwen_server.tuning._configs import apply
+from tuwen_server.tuning._settings import ENCODERS, Settings
+
+__all__ = ["Trial", "run_trial"]
+
+_TIMEOUT = 120.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of some settings.
+
+    Attributes:
+        kind: ``images`` or ``texts``.
+        settings: of its encoder.
+        rate: items a second with many callers.
+        batch: items of a batch, then.
+        alone_seconds: the median time of a call while nobody else calls.
+    """
+
+    kind: str
+    settings: Settings
+    rate: float
+    batch: float
+    alone_seconds: float
+
+
+def run_trial(repository: Path, settings: Mapping[str, Settings], work: Work, seconds: float) -> Iterator[Trial]:
+    """Both kinds, one after the other.
+
+    Args:
+        repository: stays as it is, and was checked: its weights are not read once more for every trial.
+        settings: by kind.
+        work: what is sent.
+        seconds: of each measurement.
+    """
+    with guarded_folder() as folder:
+        copy = Path(shutil.copytree(repository.absolute(), folder / "repository", copy_function=_link))
+        for kind, model in ENCODERS.items():
+            apply(copy, model, settings[kind])
+        with (
+            EmbeddedServer(copy, replace(ServerOptions.on_free_ports(), check_files=False)) as server,
+            Client(server.grpc_url, timeout=_TIMEOUT) as clip,
+        ):
+            for kind, model in ENCODERS.items():
+                ask = work.ask(kind, clip)
+                alone = saturate(ask, concurrency=1, seconds=seconds, warmup=seconds / 4)
+                before = clip.statistics()
+                busy = saturate(ask, concurrency=CALLERS[kind], seconds=seconds, warmup=seconds / 2)
+                after = clip.statistics()
+                batch = difference(after, before)[model].mean_batch_size
+                yield Trial(kind, settings[kind], busy.rate, batch, alone.quantile(0.5))
+
+
+def _link(source: str, target: str) -> None:
+    """Link the file instead of copying it, because weights are large. Configurations are replaced, not changed."""
+    Path(target).symlink_to(source)

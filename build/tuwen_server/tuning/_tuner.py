@@ -1,0 +1,160 @@
+"""Tries settings, keeps the best, and writes them into the repository with the evidence."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from math import inf, prod
+from pathlib import Path
+
+import torch
+
+from tuwen import InvalidArgumentError
+from tuwen_repository.checksums import sha256_of
+from tuwen_repository.manifest import Manifest
+from tuwen_server import PACKAGES
+from tuwen_server.traffic import Work, photographs, queries
+from tuwen_server.tuning._configs import apply, is_for_cpus, limit_waiting, settings_of
+from tuwen_server.tuning._settings import DELAYS, ENCODERS, Settings, layouts
+from tuwen_server.tuning._trial import Trial, run_trial
+
+__all__ = ["EVIDENCE", "Tuning", "TuningOptions", "best_of", "best_threads", "tune"]
+
+EVIDENCE = "tuning.json"
+_EQUAL = 0.97  # of the best rate: less than that is no noise
+_LIBRARIES = ("tuwen", "torch")
+_SERVER = "nvidia-pytriton"
+
+
+@dataclass(frozen=True)
+class TuningOptions:
+    """The choices of a tuning.
+
+    Attributes:
+        seconds: of each measurement; there are four in a trial.
+        longest_wait: seconds; what waits longer for its turn is refused. None: the queues stay as they are.
+    """
+
+    seconds: float = 5.0
+    longest_wait: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds < inf:
+            raise InvalidArgumentError(f"seconds must be more than 0 and finite, not {self.seconds}")
+        if self.longest_wait is not None and not 0 < self.longest_wait < inf:
+            raise InvalidArgumentError(f"the longest wait must be more than 0 and finite, not {self.longest_wait}")
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was found.
+
+    Attributes:
+        device: what the encoders ran on.
+        cores: that this process may use.
+        trials: all of them.
+        chosen: the best, by kind.
+        longest_wait: for a turn, in seconds, where one was given.
+        versions: of what was measured.
+    """
+
+    device: str
+    cores: int
+    trials: Sequence[Trial]
+    chosen: Mapping[str, Trial]
+    longest_wait: float | None
+    versions: Mapping[str, str]
+
+
+def tune(
+    repository: Path, options: TuningOptions | None = None, *, observe: Callable[[Trial], None] = lambda _: None
+) -> Tuning:
+    """Find how this machine runs a repository best, and have it run so.
+
+    First every split of the cores into instances and threads, then with the best split every queue delay. The
+    repository's configs get what was best, ``tuning.json`` tells of every trial, and vectors stay the same.
+
+    Both encoders get the same number of threads. NVIDIA's C++ backend has one number for its whole process: it takes
+    that of the model that it loads first and ignores the other one.
+
+    Args:
+        repository: a folder that `tuwen build` made; nothing else may change it meanwhile.
+        options: how long and how strictly.
+        observe: is told of each trial.
+
+    Raises:
+        NotARepositoryError: it is none.
+        DamagedRepositoryError: its files are not those that were built.
+        ServeError: the server cannot run it.
+    """
+    options = options or TuningOptions()
+    repository = repository.expanduser().absolute()
+    manifest = Manifest.read(repository)
+    manifest.check(repository)
+    cores = len(os.sched_getaffinity(0))
+    on_gpu = torch.cuda.is_available() and not is_for_cpus(repository, ENCODERS["images"])
+    work = Work(photographs(16), queries(500_000))
+    trials: list[Trial] = []
+
+    def attempt(settings: Mapping[str, Settings]) -> None:
+        for trial in run_trial(repository, settings, work, options.seconds):
+            trials.append(trial)
+            observe(trial)
+
+    now = {kind: settings_of(repository, model) for kind, model in ENCODERS.items()}
+    for instances, count in layouts(cores, on_gpu=on_gpu):
+        attempt({kind: replace(now[kind], instances=instances, threads=count) for kind in ENCODERS})
+    threads = best_threads(trials)
+    split = {kind: best_of(trials, kind, threads).settings for kind in ENCODERS}
+    for delay in DELAYS:
+        settings = {kind: replace(split[kind], delay_microseconds=delay) for kind in ENCODERS}
+        if settings != split:
+            attempt(settings)
+    chosen = {kind: best_of(trials, kind, threads) for kind in ENCODERS}
+    for kind, model in ENCODERS.items():
+        apply(repository, model, chosen[kind].settings)
+    if options.longest_wait is not None:
+        limit_waiting(repository, dict.fromkeys(ENCODERS, options.longest_wait))
+    device = torch.cuda.get_device_name() if on_gpu else torch.cpu.get_capabilities().get("cpu_name", "CPU")
+    versions = {**{name: version(name) for name in _LIBRARIES}, _SERVER: PACKAGES[_SERVER]}
+    tuning = Tuning(device, cores, trials, chosen, options.longest_wait, versions)
+    (repository / EVIDENCE).write_text(json.dumps(asdict(tuning), indent=2) + "\n", encoding="utf-8")
+    written = [repository / EVIDENCE, *repository.glob("*/config.pbtxt")]
+    hashes = {path.relative_to(repository).as_posix(): sha256_of(path) for path in written}
+    replace(manifest, files={**manifest.files, **hashes}).write(repository)
+    return tuning
+
+
+def best_threads(trials: Sequence[Trial]) -> int:
+    """Return the number of threads with which images and texts together are fastest.
+
+    A number of threads scores the product of the shares of their best rates that images and texts reach with it. Of
+    the numbers that score as high but for noise, the one with the shortest times of lone calls is returned.
+
+    Args:
+        trials: trials of both kinds with each number of threads.
+    """
+    peaks = {kind: best_of(trials, kind).rate for kind in ENCODERS}
+    best = {
+        threads: [best_of(trials, kind, threads) for kind in ENCODERS]
+        for threads in {trial.settings.threads for trial in trials}
+    }
+    scores = {threads: prod(trial.rate / peaks[trial.kind] for trial in of) for threads, of in best.items()}
+    equal = [threads for threads, score in scores.items() if score >= _EQUAL * max(scores.values())]
+    return min(equal, key=lambda threads: prod(trial.alone_seconds for trial in best[threads]))
+
+
+def best_of(trials: Sequence[Trial], kind: str, threads: int | None = None) -> Trial:
+    """Return the trial that is fastest under load; of those that are as fast but for noise, the one fastest alone.
+
+    Args:
+        trials: trials of any kind.
+        kind: ``images`` or ``texts``.
+        threads: take only trials with this number of threads; None: take all.
+    """
+    candidates = [trial for trial in trials if trial.kind == kind and threads in (None, trial.settings.threads)]
+    peak = max(trial.rate for trial in candidates)
+    return min((trial for trial in candidates if trial.rate >= _EQUAL * peak), key=lambda trial: trial.alone_seconds)

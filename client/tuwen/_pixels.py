@@ -1,1 +1,0 @@
-../../model_repository/image_preprocessing/1/pixels.py

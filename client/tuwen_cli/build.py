@@ -1,0 +1,194 @@
+"""`tuwen build`: a checkpoint to a verified model repository."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+
+from tuwen_cli.options import JsonOption, needs_extra, print_json
+
+if TYPE_CHECKING:
+    from tuwen_build.checkpoints import ReadOptions
+    from tuwen_repository.manifest import Manifest
+
+__all__ = ["build"]
+
+
+def build(
+    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder or file, or a hub id such as owner/name.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The repository folder to create.")] = None,
+    vision: Annotated[
+        str | None,
+        typer.Option(
+            help="For a text tower alone (Taiyi): the OpenAI CLIP checkpoint whose image tower belongs to it."
+        ),
+    ] = None,
+    heads: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IMAGE,TEXT", help="Attention heads of both towers, for native weights of no published width."
+        ),
+    ] = None,
+    merge_adapter: Annotated[
+        bool,
+        typer.Option(
+            "--merge-adapter",
+            help="Merge the LoRA adapter in the checkpoint's folder into its base model, with peft (tuwen[peft]).",
+        ),
+    ] = False,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16", "int8"],
+        typer.Option(
+            help="Of the encoders; vectors are float32 in any case. `auto`: what this machine, if it is the one that "
+            "will serve, computes natively. int8 is for CPUs with AVX-512 VNNI."
+        ),
+    ] = "fp32",
+    max_batch_size: Annotated[
+        int, typer.Option(min=1, max=1024, help="Most items of a request and of a batch that Triton forms.")
+    ] = 32,
+    context_length: Annotated[
+        int | None,
+        typer.Option(min=3, help="Most tokens of a text. Default: the family's, 52 for Chinese-CLIP, else 77."),
+    ] = None,
+    image_rules: Annotated[
+        Literal["reference", "display"],
+        typer.Option(
+            help="`reference`: the model's own preprocessing. `display`: as a viewer shows the image: EXIF "
+            "orientation applied, transparency on white, 16-bit greys scaled."
+        ),
+    ] = "reference",
+    jpeg_decoding: Annotated[
+        Literal["full", "scaled"],
+        typer.Option(
+            help="`scaled`: of large JPEGs only a half, a quarter or an eighth of the resolution is decoded, twice "
+            "what the encoder takes at least: faster, and nearly the same vectors."
+        ),
+    ] = "full",
+    text_rules: Annotated[
+        Literal["reference", "evaluation", "unmasked"],
+        typer.Option(
+            help="`reference`: the model's own tokenizer. `evaluation` (Chinese-CLIP): curly double quotes become "
+            "straight first, as in its training and evaluation. `unmasked` (Taiyi): pad every text to the context "
+            "length and attend to the padding, as in its training."
+        ),
+    ] = "reference",
+    explain: Annotated[bool, typer.Option("--explain", help="Print what was recognised, and build nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier build.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Build a Triton model repository from a checkpoint, and prove it equal to the reference.
+
+    Nothing is written unless the exported encoders, the tokenizer and the preprocessing match the reference
+    implementation.
+    """
+    with needs_extra("build"):
+        from tuwen_build.hardware import choose_precision, precision_warning
+        from tuwen_build.repository import BuildOptions, ReadOptions, build_repository
+        from tuwen_build.transformers_logging import quiet_transformers
+        from tuwen_server.malloc import keep_freed_memory
+    quiet_transformers()
+    keep_freed_memory()
+    read_options = ReadOptions(vision=vision, heads=_parse_heads(heads), merge_adapter=merge_adapter)
+    if explain:
+        _explain(checkpoint, read_options, as_json=as_json)
+        return
+    if output is None:
+        raise typer.BadParameter("say where the repository goes, with --output FOLDER (or use --explain)")
+    if precision == "auto":
+        choice = choose_precision()
+        precision = choice.precision
+        typer.echo(f"precision {precision}: {choice.reason}", err=True)
+    elif (warning := precision_warning(precision)) is not None:
+        typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW, err=True)
+    options = BuildOptions(
+        precision=precision,
+        max_batch_size=max_batch_size,
+        context_length=context_length,
+        image_rules=image_rules,
+        jpeg_decoding=jpeg_decoding,
+        text_rules=text_rules,
+    )
+    with _Steps() as steps:
+        manifest = build_repository(checkpoint, output, options, read_options=read_options, force=force, progress=steps)
+    if as_json:
+        content: dict[str, Any] = asdict(manifest)
+        print_json({"output": str(output), **content})
+    else:
+        _report(output, manifest)
+
+
+def _parse_heads(heads: str | None) -> tuple[int, int] | None:
+    if heads is None:
+        return None
+    parts = heads.split(",")
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"--heads takes two numbers, of the image and the text tower: 12,12; not {heads!r}")
+    return int(parts[0]), int(parts[1])
+
+
+def _explain(source: str, read_options: ReadOptions, *, as_json: bool) -> None:
+    from tuwen_build.checkpoints import open_checkpoint
+    from tuwen_build.explanation import explain as explained
+
+    explanation = explained(open_checkpoint(source, read_options))
+    if as_json:
+        print_json(asdict(explanation))
+        return
+    towers = {"image tower": explanation.vision, "text tower": explanation.text}
+    sizes = {name: explanation.vision.bytes[name] + explanation.text.bytes[name] for name in explanation.text.bytes}
+    rows = {
+        "family": f"{explanation.family}: {explanation.layout}",
+        **{name: f"{tower.architecture}; {tower.parameters / 1e6:.1f} M parameters" for name, tower in towers.items()},
+        "embedding": f"{explanation.embedding_dimension} dimensions, logit scale {explanation.logit_scale:.4f}",
+        "images": explanation.preprocessing,
+        "texts": f"{explanation.tokenizer}, {explanation.vocabulary_size} tokens; {explanation.context_length} a text, "
+        f"at most {explanation.max_context_length}; text rules: {', '.join(explanation.text_rules)}",
+        "weights": ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in sizes.items()),
+        "files": ", ".join(explanation.files),
+    }
+    for name, value in rows.items():
+        typer.echo(f"{name:<12} {value}")
+
+
+def _report(output: Path, manifest: Manifest) -> None:
+    typer.echo(f"{output}: {manifest.family}, {manifest.embedding_dimension} dimensions, {manifest.precision}")
+    typer.echo(f"  fingerprint {manifest.fingerprint}")
+    for kind, deviation in (("images", manifest.image_deviation), ("texts", manifest.text_deviation)):
+        typer.echo(
+            f"  {kind}: at most {deviation.max_abs:.1e} from the reference in a component, cosine at least "
+            f"{deviation.min_cosine:.7f} ({deviation.compared} compared)"
+        )
+    typer.echo(f"Serve it with: tuwen serve {output}")
+
+
+class _Steps:
+    """Shows the step at work, with a spinner on a terminal, and how long each took."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._status = self._console.status("")
+        self._step: str | None = None
+        self._started = 0.0
+
+    def __call__(self, step: str) -> None:
+        self._finish()
+        self._step, self._started = step, time.monotonic()
+        self._status.update(step)
+
+    def __enter__(self) -> _Steps:
+        self._status.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._finish()
+        self._status.stop()
+
+    def _finish(self) -> None:
+        if self._step is not None:
+            self._console.print(f"{self._step}: {time.monotonic() - self._started:.1f} s", highlight=False)

@@ -1,0 +1,139 @@
+"""`tuwen collections`: list, show and drop collections, and move or forget their sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tuwen_cli.options import JsonOption, print_json, print_table
+from tuwen_cli.search import StoreOption
+
+if TYPE_CHECKING:
+    from tuwen_search.store import MilvusStore
+
+__all__ = ["collections"]
+
+collections = typer.Typer(
+    no_args_is_help=True,
+    help="List, show and drop collections, and move or forget their sources. No command needs a server of tuwen.",
+)
+
+_Collection = Annotated[str, typer.Argument(help="The collection, as `tuwen index --into` named it.")]
+
+
+@contextmanager
+def _opened(store: str | None) -> Iterator[MilvusStore]:
+    from tuwen_search.store import MilvusStore
+
+    with closing(MilvusStore(store)) as opened:
+        yield opened
+
+
+@collections.command("list")
+def list_(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """List the collections of a store."""
+    with _opened(store) as opened:
+        found = []
+        for name in opened.names():
+            space = opened.space(name)
+            opened.load(name)
+            found.append({"collection": name, "pictures": opened.count(name), "checkpoint": space.checkpoint})
+        place = opened.url
+    if as_json:
+        print_json({"store": place, "collections": found})
+    elif not found:
+        typer.echo(f"{place} holds no collections; make one with: tuwen index FOLDER --into NAME")
+    else:
+        rows = [[str(one["collection"]), f"{one['pictures']:,}", str(one["checkpoint"])] for one in found]
+        print_table("", ["collection", "pictures", "checkpoint"], rows)
+
+
+@collections.command("show")
+def show(collection: _Collection, store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Show the model and the sources of a collection, and which sources are gone."""
+    from tuwen_search.maintenance import sources_of
+
+    with _opened(store) as opened:
+        sources = sources_of(opened, collection)
+        space = opened.space(collection)
+    pictures = sum(source.pictures for source in sources)
+    if as_json:
+        described = [vars(source) for source in sources]
+        print_json({"collection": collection, "pictures": pictures, **vars(space), "sources": described})
+        return
+    typer.echo(f"{collection}: {pictures:,} pictures, {space.dimension} components, index {space.index}")
+    typer.echo(f"model: {space.checkpoint}, fingerprint {space.fingerprint}")
+    if sources:
+        rows = [[source.name, f"{source.pictures:,}", source.state] for source in sources]
+        print_table("", ["source", "pictures", "state"], rows)
+    if any(source.state == "gone" for source in sources):
+        typer.echo(
+            f"a source that is gone: tuwen collections move {collection} --from OLD --to NEW, "
+            f"or tuwen collections forget {collection} SOURCE",
+            err=True,
+        )
+
+
+@collections.command("drop")
+def drop(
+    collection: _Collection,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove a collection with all its vectors. The files of its pictures stay as they are."""
+    with _opened(store) as opened:
+        opened.space(collection)
+        opened.load(collection)
+        count = opened.count(collection)
+        if not yes:
+            typer.confirm(f"Remove {collection} with {count:,} pictures?", abort=True, err=True)
+        opened.drop(collection)
+    if as_json:
+        print_json({"collection": collection, "removed": count})
+    else:
+        typer.echo(f"{collection} is removed, with {count:,} pictures")
+
+
+@collections.command("forget")
+def forget(
+    collection: _Collection,
+    source: Annotated[str, typer.Argument(help="The source, as `tuwen collections show` prints it.")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove all pictures of one source from a collection. The files stay as they are."""
+    from tuwen_search.maintenance import forget_source
+
+    with _opened(store) as opened:
+        count = forget_source(opened, collection, source)
+    if as_json:
+        print_json({"collection": collection, "source": source, "removed": count})
+    else:
+        typer.echo(f"{source}: {count:,} pictures removed from {collection}")
+
+
+@collections.command("move")
+def move(
+    collection: _Collection,
+    old: Annotated[str, typer.Option("--from", help="The path before: a source, or a folder with sources below it.")],
+    new: Annotated[str, typer.Option("--to", help="The path now. The files must be there.")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give pictures the path that their files have now, without embedding them anew.
+
+    Run the same command again to finish a move that was interrupted.
+    """
+    from tuwen_search.maintenance import move_sources
+
+    with _opened(store) as opened:
+        moved = move_sources(opened, collection, old, new)
+    if as_json:
+        print_json({"collection": collection, "from": old, "to": new, **vars(moved)})
+    else:
+        known = f"; {moved.known:,} were there already" if moved.known else ""
+        typer.echo(f"{len(moved.sources):,} sources with {moved.moved:,} pictures moved from {old} to {new}{known}")

@@ -1,0 +1,110 @@
+"""`tuwen index`: pictures into a collection that can be searched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tuwen_cli.options import JsonOption, ShowIgnoredOption, TimeoutOption, UrlOption, connect, print_json
+from tuwen_cli.search import StoreOption
+from tuwen_files.image_files import listed_kinds
+
+if TYPE_CHECKING:
+    from tuwen_search import Report
+
+__all__ = ["index"]
+
+_SHOWN = 10
+
+
+def index(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders, text files that list pictures, .parquet files, or tar archives (.tar, .tar.gz, "
+            ".tgz, .tar.zst)."
+        ),
+    ],
+    into: Annotated[str, typer.Option("--into", "-i", help="The collection; made if there is none.")],
+    store: StoreOption = None,
+    index_type: Annotated[
+        str, typer.Option("--index", help="How a new collection is searched: auto, flat, hnsw or ivf_sq8.")
+    ] = "auto",
+    keep_missing: Annotated[
+        bool, typer.Option("--keep-missing", help="Leave in the collection what the source no longer has.")
+    ] = False,
+    confirm_removal: Annotated[
+        bool,
+        typer.Option("--confirm-removal", help="Remove the pictures of a source that now holds none at all."),
+    ] = False,
+    show_ignored: ShowIgnoredOption = False,
+    progress: Annotated[
+        bool, typer.Option("--progress/--no-progress", help="A bar on standard error, if that is a terminal.")
+    ] = True,
+    url: UrlOption = "localhost:8001",
+    timeout: TimeoutOption = 120.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a collection up to folders of pictures: embed what is new or changed, take out what is gone.
+
+    Run the same command again to continue a run that was interrupted. A broken picture is left out and listed, costs
+    the others nothing, and sets the exit code 1. So does what could not be looked at, such as a subfolder without
+    permission or the rest of a damaged archive: its pictures stay in the collection.
+    """
+    from tuwen_search import Collection
+
+    if index_type not in ("auto", "flat", "hnsw", "ivf_sq8"):
+        raise typer.BadParameter(f"--index is auto, flat, hnsw or ivf_sq8, not {index_type}")
+    reports: list[Report] = []
+    with (
+        connect(url, timeout) as clip,
+        Collection.open(into, clip, store=store, create=True, index=index_type) as collection,  # type: ignore[arg-type]
+    ):
+        try:
+            for source in sources:
+                report = collection.add(
+                    source, progress=progress, keep_missing=keep_missing, confirm_removal=confirm_removal
+                )
+                reports.append(report)
+                if not as_json:
+                    _say(report, show_ignored=show_ignored)
+        except KeyboardInterrupt:
+            typer.echo("stopped; what was done stays, and the same command goes on from here", err=True)
+            raise
+        duplicates, count = collection.duplicates(), collection.count()
+    failures = [failure for report in reports for failure in report.failures]
+    if as_json:
+        described = [_described(report, show_ignored=show_ignored) for report in reports]
+        print_json({"collection": into, "pictures": count, "sources": described, "duplicates": duplicates})
+    else:
+        for group in duplicates[:_SHOWN]:
+            typer.echo(f"the same picture: {', '.join(group)}")
+        if len(duplicates) > _SHOWN:
+            typer.echo(f"... and {len(duplicates) - _SHOWN} more that are there several times")
+        typer.echo(f"{into} holds {count:,} pictures; try: tuwen search {into} 一只猫")
+    if failures:
+        raise typer.Exit(1)
+
+
+def _described(report: Report, *, show_ignored: bool) -> dict[str, object]:
+    described = {**vars(report), "failures": [vars(failure) for failure in report.failures]}
+    if not show_ignored:
+        del described["ignored_names"]
+    return described
+
+
+def _say(report: Report, *, show_ignored: bool) -> None:
+    typer.echo(
+        f"{report.source}: {report.added:,} added, {report.changed:,} changed, {report.unchanged:,} as before, "
+        f"{report.removed:,} removed, {len(report.failures):,} left out, in {report.seconds:.1f} s"
+    )
+    if report.ignored:
+        typer.echo(f"  files that are no pictures: {listed_kinds(report.ignored)}", err=True)
+        for name in report.ignored_names if show_ignored else ():
+            typer.echo(f"    {name.encode('utf-8', 'backslashreplace').decode()}", err=True)
+    for failure in report.failures[:_SHOWN]:
+        typer.secho(f"  {failure.name}: {failure.message} ({failure.reason})", fg=typer.colors.YELLOW, err=True)
+    if len(report.failures) > _SHOWN:
+        typer.secho(f"  ... and {len(report.failures) - _SHOWN} more; --json lists all", err=True)

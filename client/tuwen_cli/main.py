@@ -1,0 +1,76 @@
+"""The entry point: the list of commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from tuwen._errors import TuwenError
+from tuwen_cli import (
+    _build,
+    _classify,
+    _collections,
+    _dataset,
+    _embed,
+    _evaluate,
+    _index,
+    _loadtest,
+    _search,
+    _serve,
+    _server,
+    _similarity,
+    _status,
+    _train,
+    _tune,
+    _web,
+)
+from tuwen_cli.options import connection
+from tuwen_server.signals import stop_on_signals
+
+__all__ = ["main"]
+
+_app = typer.Typer(
+    callback=connection,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    epilog="A first look: `tuwen build CHECKPOINT --output repository`, `tuwen serve repository`, and in another "
+    "terminal `tuwen similarity --image cat.jpg --text 一只猫 --text 一只狗`.",
+)
+_app.command("build")(_build.build)
+_app.command("serve")(_serve.serve)
+_app.add_typer(_server.server, name="server")
+_app.command("status")(_status.status)
+_app.command("embed")(_embed.embed)
+_app.command("similarity")(_similarity.similarity)
+_app.command("classify")(_classify.classify)
+_app.command("index")(_index.index)
+_app.command("search")(_search.search)
+_app.command("web")(_web.web)
+_app.command("tune")(_tune.tune)
+_app.command("loadtest")(_loadtest.loadtest)
+_app.command("train")(_train.train)
+_app.add_typer(_collections.collections, name="collections")
+_app.add_typer(_dataset.dataset, name="dataset")
+_app.add_typer(_evaluate.evaluate, name="evaluate")
+
+
+def main() -> None:
+    """Run a command. Exit codes: 0 done, 1 an error of ours in one line, 2 wrong usage, 130 interrupted.
+
+    SIGTERM and SIGHUP interrupt every command, so that none leaves temporary files or a process behind.
+    """
+    try:
+        with stop_on_signals():
+            _app()
+    except TuwenError as error:
+        typer.secho(f"tuwen: {error}", fg=typer.colors.RED, err=True)
+        sys.exit(1)
+    except OSError as error:  # a disk, a path or a permission: nothing that a traceback would explain
+        named = f"cannot use '{error.filename}': " if error.filename is not None else ""
+        typer.secho(f"tuwen: {named}{error.strerror or error}", fg=typer.colors.RED, err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,56 @@
+"""`tuwen server`: install the embedded tritonserver."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuwen_cli.options import needs_extra
+
+__all__ = ["ensure_server", "server"]
+
+server = typer.Typer(no_args_is_help=True, help="Install the embedded tritonserver.")
+
+
+@server.callback()
+def _group() -> None:
+    """Install the embedded tritonserver."""
+
+
+@server.command()
+def install(
+    *,
+    wheels: Annotated[
+        Path | None,
+        typer.Option(help="Install from the wheels in this folder, without the network."),
+    ] = None,
+    missing: Annotated[
+        bool, typer.Option("--if-missing", help="Do nothing if the server is installed for this Python already.")
+    ] = False,
+) -> None:
+    """Install NVIDIA's tritonserver and the numpy of its Python models, with pip and by hash.
+
+    Both go to the user's cache, or to the folder that TUWEN_SERVER_FOLDER names, and not into this environment.
+    """
+    with needs_extra("serve"):
+        from tuwen_server import ensure_installed, install_server
+    install_it = ensure_installed if missing else install_server
+    typer.echo(str(install_it(wheels, say=_say).folder))
+
+
+def ensure_server() -> None:
+    """Install the embedded server if it is missing, after a sentence about it on standard error.
+
+    Raises:
+        MissingExtraError: the extra `serve` is missing.
+        ServeError: the server does not run here, or it could not be installed.
+    """
+    with needs_extra("serve"):
+        from tuwen_server import ensure_installed
+    ensure_installed(say=_say)
+
+
+def _say(sentence: str) -> None:
+    typer.echo(sentence, err=True)

@@ -1,0 +1,36 @@
+"""`tuwen similarity`: which text fits which image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, connect, print_json, print_scores
+
+__all__ = ["similarity"]
+
+
+def similarity(
+    image: Annotated[list[Path], typer.Option("--image", "-i", help="An image file. Repeat for more.")],
+    text: Annotated[list[str], typer.Option("--text", "-t", help="A text. Repeat for more.")],
+    url: UrlOption = "localhost:8001",
+    timeout: TimeoutOption = 60.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare every image with every text: cosine, and probability among the texts given."""
+    with connect(url, timeout) as clip:
+        scores = clip.similarity(images=image, texts=text)
+    if as_json:
+        print_json(
+            {
+                "images": [str(path) for path in image],
+                "texts": text,
+                "cosine": scores.cosine.tolist(),
+                "logits": scores.logits.tolist(),
+                "probabilities": scores.probabilities.tolist(),
+            }
+        )
+        return
+    print_scores(image, "text", text, scores)

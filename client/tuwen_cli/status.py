@@ -1,0 +1,98 @@
+"""`tuwen status`: is the server there, what does it serve, and how busy is it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from tuwen._card import ModelCard
+from tuwen._client import Client
+from tuwen._errors import AccessDeniedError, ServerError
+from tuwen.statistics import ModelStatistics, Statistics, difference
+from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, connect, print_json, print_table
+
+__all__ = ["status"]
+
+
+def status(
+    url: UrlOption = "localhost:8001",
+    timeout: TimeoutOption = 5.0,
+    over: Annotated[float, typer.Option(min=0.0, max=86_400.0, help="Seconds over which throughput is counted.")] = 1.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Show whether a server is ready, its model card, and what each of its models does.
+
+    Counts and means are since the models were loaded, throughput is over the last second (`--over`). Exits with 1
+    when the server is not ready.
+    """
+    card: ModelCard | None = None
+    counted: Statistics = {}
+    lately: Statistics = {}
+    reason: str | None = None
+    with connect(url, timeout) as clip:
+        ready = clip.is_ready(timeout=timeout)
+        if ready:
+            card = clip.model_card()
+            counted, lately = _counted(clip, over)
+        else:
+            reason = _reason(clip)
+    models = {name: _row(statistics, lately[name], over) for name, statistics in sorted(counted.items())}
+    if as_json:
+        print_json(
+            {"url": url, "ready": ready, "reason": reason, "model_card": card and asdict(card), "models": models}
+        )
+    elif card is None:
+        typer.echo(f"{url} is not ready: {reason}")
+    else:
+        rows = [
+            [name.replace("_", " "), f"{value:g}" if isinstance(value, float) else str(value)]
+            for name, value in asdict(card).items()
+        ]
+        print_table("", [url, "ready"], rows)
+        if models:
+            columns = ["model", *[name.replace("_", " ") for name in next(iter(models.values()))]]
+            print_table("", columns, [[name, *map(_cell, row.values())] for name, row in models.items()])
+        else:
+            typer.echo("the server tells no statistics without a key")
+    if not ready:
+        raise typer.Exit(1)
+
+
+def _reason(clip: Client) -> str:
+    """Return the reason why a server is not ready, as any other call would state it."""
+    try:
+        clip.model_card()
+    except ServerError as error:
+        return str(error)
+    return "the server answers, but has not loaded all its models"
+
+
+def _counted(clip: Client, over: float) -> tuple[Statistics, Statistics]:
+    """Since the models were loaded, and over the next seconds."""
+    try:
+        before = clip.statistics()
+        time.sleep(over)
+        now = clip.statistics()
+    except AccessDeniedError:
+        return {}, {}
+    return now, difference(now, before)
+
+
+def _row(statistics: ModelStatistics, lately: ModelStatistics, over: float) -> dict[str, float]:
+    requests = max(statistics.requests, 1)
+    return {
+        "requests": statistics.requests,
+        "failures": statistics.failures,
+        "items": statistics.items,
+        "mean_batch_size": statistics.mean_batch_size,
+        "queue_ms": statistics.queue_seconds / requests * 1e3,
+        "compute_ms": statistics.compute_seconds / requests * 1e3,
+        "items_per_second": lately.items / over if over else 0.0,
+    }
+
+
+def _cell(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.2f}"

@@ -1,0 +1,71 @@
+"""`tuwen tune`: how a repository is run best on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from tuwen_cli.options import JsonOption, needs_extra, print_json, print_table
+from tuwen_cli.server import ensure_server
+
+if TYPE_CHECKING:
+    from tuwen_server.tuning import Trial, Tuning
+
+__all__ = ["tune"]
+
+
+def tune(
+    repository: Annotated[Path, typer.Argument(help="A folder that `tuwen build` made, and that nobody serves now.")],
+    seconds: Annotated[float, typer.Option(help="Of each measurement; there are four in a trial.")] = 5.0,
+    longest_wait: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds that a request may wait for its turn at a model before it is refused. Default: as it is."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Find by trial how many instances and threads, and which queue delay, serve a repository best on this machine.
+
+    Real Triton runs copies of the repository under real traffic. What was best is written into its configs, and every
+    trial into tuning.json. Vectors and fingerprint stay the same.
+    """
+    with needs_extra("serve"):
+        from tuwen_server.tuning import TuningOptions
+        from tuwen_server.tuning import tune as run
+    ensure_server()
+    console = Console(stderr=True)
+
+    def observe(trial: Trial) -> None:
+        console.print("  ".join([f"{trial.kind:<6}", *_cells(trial)]), highlight=False)
+
+    tuning = run(repository, TuningOptions(seconds=seconds, longest_wait=longest_wait), observe=observe)
+    if as_json:
+        print_json({"repository": str(repository), **asdict(tuning)})
+    else:
+        _report(repository, tuning)
+
+
+def _cells(trial: Trial) -> list[str]:
+    settings = trial.settings
+    return [
+        f"{settings.instances} x {settings.threads or 'all'} threads",
+        f"{settings.delay_microseconds / 1e3:g} ms delay",
+        f"{trial.rate:.1f} a second",
+        f"batch {trial.batch:.1f}",
+        f"{trial.alone_seconds * 1e3:.1f} ms alone",
+    ]
+
+
+def _report(repository: Path, tuning: Tuning) -> None:
+    rows = [
+        [trial.kind, *_cells(trial), "chosen" if trial == tuning.chosen[trial.kind] else ""] for trial in tuning.trials
+    ]
+    columns = ["", "encoder", "queue", "many callers", "", "one caller", ""]
+    print_table(f"{repository} on {tuning.device}, {tuning.cores} cores", columns, rows)
+    if tuning.longest_wait is not None:
+        typer.echo(f"What waits longer than {tuning.longest_wait:g} s for its turn is refused.")

@@ -1,0 +1,190 @@
+"""The two files that vectors are saved in: NumPy's ``.npz`` and Apache Parquet."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen._errors import InvalidArgumentError, MissingExtraError
+from tuwen_files._replacing import replacing
+
+__all__ = ["Rows", "check_key", "check_suffix", "pieces", "read", "write"]
+
+Rows: TypeAlias = tuple[Sequence[str], NDArray[np.float32]]
+"""Keys and embeddings (n, D)."""
+
+_PARQUET = Path("vectors.parquet")
+_FINGERPRINT = b"tuwen.fingerprint"
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse what no table can be written to, before the work is done.
+
+    Raises:
+        InvalidArgumentError: another suffix than ``.npz`` and ``.parquet``.
+        MissingExtraError: a Parquet file, and pyarrow is not installed.
+    """
+    if path.suffix == ".parquet":
+        _pyarrow()
+    elif path.suffix != ".npz":
+        raise InvalidArgumentError(f"{path}: vectors are saved in a .npz or a .parquet file")
+
+
+def check_key(path: Path, key: str) -> None:
+    """Refuse a key that the file cannot hold, such as the name of a file that is not UTF-8 in Parquet.
+
+    Raises:
+        InvalidArgumentError: names the key.
+    """
+    if path.suffix == ".parquet":
+        try:
+            key.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InvalidArgumentError(
+                f"Parquet holds keys in UTF-8 only, and {key!r} is not; rename the file, or write a .npz file"
+            ) from error
+
+
+def write(path: Path, fingerprint: str, dimension: int, rows: Iterable[Rows]) -> None:
+    """Write a file, whole or not at all. Parquet takes one piece after the other; ``.npz`` needs all in memory.
+
+    Raises:
+        InvalidArgumentError: another suffix, a key that Parquet cannot hold, or the file cannot be written.
+        MissingExtraError: a Parquet file, and pyarrow is not installed.
+    """
+    check_suffix(path)
+    with replacing(path) as scratch:
+        if path.suffix == ".parquet":
+            _write_parquet(scratch, fingerprint, dimension, rows)
+        else:
+            _write_npz(scratch, fingerprint, dimension, rows)
+
+
+def read(path: Path) -> tuple[Sequence[str], NDArray[np.float32], str]:
+    """Keys, embeddings and fingerprint of a file.
+
+    Raises:
+        InvalidArgumentError: missing, or not what `write` writes.
+    """
+    fingerprint, rows = pieces(path)
+    keys: list[str] = []
+    embeddings: list[NDArray[np.float32]] = []
+    for names, vectors in rows:
+        keys += names
+        embeddings.append(vectors)
+    return keys, embeddings[0] if len(embeddings) == 1 else np.concatenate(embeddings), fingerprint
+
+
+def pieces(path: Path) -> tuple[str, Iterator[Rows]]:
+    """The fingerprint of a file, and its rows piece by piece, at least one.
+
+    Raises:
+        InvalidArgumentError: missing, or not what `write` writes.
+    """
+    check_suffix(path)
+    try:
+        return _read_parquet(path) if path.suffix == ".parquet" else _read_npz(path)
+    except OSError as error:
+        raise InvalidArgumentError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InvalidArgumentError(f"{path} is no table of vectors as `tuwen embed` writes: {error}") from error
+
+
+@contextmanager
+def _damage(path: Path, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn what reading damaged rows raises into an `InvalidArgumentError`."""
+    try:
+        yield
+    except kinds as error:
+        raise InvalidArgumentError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+
+
+def _write_npz(path: Path, fingerprint: str, dimension: int, rows: Iterable[Rows]) -> None:
+    keys: list[str] = []
+    embeddings = [np.empty((0, dimension), dtype=np.float32)]
+    for names, vectors in rows:
+        keys += names
+        embeddings.append(vectors.astype(np.float32, copy=False))
+    encoded = [key.encode("utf-8", "surrogatepass") for key in keys]
+    with path.open("wb") as file:  # np.savez would add a suffix to a name
+        np.savez(
+            file,
+            key_bytes=np.frombuffer(b"".join(encoded), dtype=np.uint8),
+            key_ends=np.cumsum([len(key) for key in encoded], dtype=np.int64),
+            embeddings=np.concatenate(embeddings),
+            fingerprint=np.array(fingerprint),
+        )
+
+
+def _read_npz(path: Path) -> tuple[str, Iterator[Rows]]:
+    with path.open("rb") as raw:  # np.load would leave a file open that is none of its own
+        file = np.load(raw, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("a single array")
+        keys = _keys(file)
+        embeddings: NDArray[np.float32] = file["embeddings"].astype(np.float32, copy=False)
+        fingerprint = str(file["fingerprint"])
+    return fingerprint, iter([(keys, embeddings)])
+
+
+def _keys(file: Any) -> list[str]:
+    """Return the keys: bytes in UTF-8 one after the other, with the end of each. Older files have a fixed width."""
+    if "keys" in file:
+        found: list[str] = file["keys"].tolist()
+        return found
+    joined, ends = file["key_bytes"].tobytes(), file["key_ends"].tolist()
+    if [0, *ends] != sorted([0, *ends]) or (ends[-1] if ends else 0) != len(joined):
+        raise ValueError("the ends of its keys do not fit their bytes")
+    return [joined[start:end].decode("utf-8", "surrogatepass") for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _write_parquet(path: Path, fingerprint: str, dimension: int, rows: Iterable[Rows]) -> None:
+    pyarrow, parquet = _pyarrow()
+    fields = [("key", pyarrow.string()), ("embedding", pyarrow.list_(pyarrow.float32(), dimension))]
+    schema = pyarrow.schema(fields, metadata={_FINGERPRINT: fingerprint.encode()})
+    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+        for names, vectors in rows:
+            for name in names:
+                check_key(_PARQUET, name)
+            flat = pyarrow.array(vectors.astype(np.float32, copy=False).reshape(-1))
+            column = pyarrow.FixedSizeListArray.from_arrays(flat, dimension)
+            writer.write_table(
+                pyarrow.Table.from_arrays([pyarrow.array(names, pyarrow.string()), column], schema=schema)
+            )
+
+
+def _read_parquet(path: Path) -> tuple[str, Iterator[Rows]]:
+    pyarrow, parquet = _pyarrow()
+    path.stat()  # a missing file is an OSError with a short reason; pyarrow's has a long one
+    try:
+        file = parquet.ParquetFile(path)
+        schema = file.schema_arrow
+        fingerprint = (schema.metadata or {})[_FINGERPRINT].decode()
+        dimension = int(schema.field("embedding").type.list_size)
+    except (pyarrow.ArrowException, AttributeError) as error:
+        raise ValueError(error) from error
+
+    def rows() -> Iterator[Rows]:
+        yield [], np.empty((0, dimension), dtype=np.float32)
+        with file, _damage(path, OSError, ValueError, pyarrow.ArrowException):
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=["key", "embedding"])
+                vectors = table.column("embedding").combine_chunks().flatten().to_numpy(zero_copy_only=False)
+                yield table.column("key").to_pylist(), vectors.reshape(-1, dimension)
+
+    return fingerprint, rows()
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow  # noqa: PLC0415 - an extra
+        import pyarrow.parquet  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtraError(f"Parquet needs an extra ({error}): pip install 'tuwen[parquet]'") from error
+    return pyarrow, pyarrow.parquet

@@ -1,0 +1,98 @@
+"""The pictures of a report, as SVG."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+
+from tuwen_loadtest._curve import Curve
+from tuwen_loadtest._session import Run
+from tuwen_server.traffic import latency_quantile
+
+mpl.use("Agg")
+
+from matplotlib import pyplot as plt
+
+__all__ = ["curve_picture", "timeline_picture"]
+
+
+def curve_picture(curves: Sequence[Curve]) -> str:
+    """What is answered and how fast, over what is offered; a line for each repetition."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+    for place, curve in enumerate(curves):
+        steps = curve.steps
+        label = f"repetition {place + 1}"
+        left.plot([step.offered for step in steps], [step.throughput for step in steps], marker="o", label=label)
+        for name, line in (("p50", ":"), ("p99", "-")):
+            milliseconds = [step.latencies[name] * 1e3 for step in steps]
+            answered = [step.throughput for step in steps]
+            right.plot(answered, milliseconds, line, marker=".", color=f"C{place}", label=f"{name}, {label}")
+    capacity = float(np.median([curve.capacity for curve in curves]))
+    left.axhline(capacity, color="#999999", linewidth=1)
+    left.annotate(f"knee: {capacity:.1f}/s", (0, capacity), xytext=(4, 4), textcoords="offset points")
+    left.set(xlabel="offered, a second", ylabel="answered, a second", xlim=(0, None), ylim=(0, capacity * 1.15))
+    right.set(xlabel="answered, a second", ylabel="ms from when it was due", yscale="log", xlim=(0, None))
+    left.legend()
+    right.legend()
+    return _svg(figure)
+
+
+def timeline_picture(run: Run, trouble: tuple[float, float] | None) -> str:
+    """Second by second: requests, latencies, and the server's machine where that is known; the trouble is shaded."""
+    samples = run.samples
+    start = min(sample.due for sample in samples)
+    due = np.array([sample.due - start for sample in samples])
+    latencies = np.array([sample.seconds for sample in samples])
+    answered = np.array([sample.outcome == "answered" for sample in samples])
+    ended = (due + latencies).astype(int)
+    length = int(ended.max()) + 1
+    count = 3 if run.readings else 2
+    figure, axes = plt.subplots(count, 1, figsize=(11, 2.4 * count), sharex=True)
+    upper, lower = axes[:2]
+    upper.plot(np.bincount(due.astype(int), minlength=length), label="due", color="#999999")
+    upper.plot(np.bincount(ended[answered], minlength=length), label="answered", color="C0")
+    if not answered.all():
+        upper.plot(np.bincount(ended[~answered], minlength=length), label="refused or failed", color="C3")
+    upper.set(ylabel="requests", ylim=(0, None))
+    upper.legend(loc="upper left")
+    of_each = [due.astype(int) == second for second in range(length)]
+    for share, line in ((0.5, ":"), (0.99, "-")):
+        quantiles = [
+            latency_quantile(latencies[answered & now].tolist(), share, unanswered=int((now & ~answered).sum())) * 1e3
+            for now in of_each
+        ]
+        lower.plot(quantiles, line, color="C0", label=f"p{share * 100:.0f}")
+    lower.set(ylabel="ms from when it was due", yscale="log")
+    lower.legend(loc="upper left")
+    if run.readings:
+        _plot_readings(axes[2], run, start)
+    axes[-1].set(xlabel="seconds", xlim=(0, length))
+    if trouble:
+        for axis in axes:
+            axis.axvspan(trouble[0] - start, trouble[1] - start, color="#d1495b", alpha=0.12)
+    return _svg(figure)
+
+
+def _plot_readings(axis: Any, run: Run, start: float) -> None:
+    times = [reading.time - start for reading in run.readings]
+    for name, values in (
+        ("processor", [reading.cpu for reading in run.readings]),
+        ("GPU", [reading.gpu for reading in run.readings]),
+    ):
+        if not all(math.isnan(value) for value in values):
+            axis.plot(times, [value * 100 for value in values], label=name)
+    axis.set(ylabel="% busy", ylim=(0, 105))
+    axis.legend(loc="upper left")
+
+
+def _svg(figure: Any) -> str:
+    text = io.StringIO()
+    figure.tight_layout()
+    figure.savefig(text, format="svg")
+    plt.close(figure)
+    return text.getvalue()[text.getvalue().index("<svg") :]

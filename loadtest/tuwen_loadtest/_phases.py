@@ -1,0 +1,64 @@
+"""A scenario's time: calm, trouble, calm again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tuwen_loadtest._samples import Sample
+from tuwen_loadtest._summary import Summary, summarise
+from tuwen_server.traffic import latency_quantile
+
+__all__ = ["Thirds", "thirds_of"]
+
+_STEADY = 3  # seconds without a bad request, until it counts as recovered
+_GOOD_SHARE = 0.95
+
+
+@dataclass(frozen=True)
+class Thirds:
+    """What came of a run with trouble in its middle.
+
+    Attributes:
+        before, trouble, after: each.
+        begin, end: of the trouble, in Unix time.
+        recovery: seconds from its end, until for three seconds 95 % of the requests that were due had a good answer;
+            infinite: that never happened.
+    """
+
+    before: Summary
+    trouble: Summary
+    after: Summary
+    begin: float
+    end: float
+    recovery: float
+
+
+def thirds_of(samples: Sequence[Sample], trouble: tuple[float, float], *, warmup: float, good_seconds: float) -> Thirds:
+    """Around the trouble, of which the beginning and end are given in Unix time.
+
+    Args:
+        warmup: seconds at the beginning that do not count.
+        good_seconds: the latency of a good answer; if it is infinite, twice the p99 of the answers before the trouble.
+    """
+    begin, end = trouble
+    first, last = min(one.due for one in samples), max(one.due for one in samples)
+    before, during, after = (
+        summarise(samples, *span, good_seconds=good_seconds)
+        for span in ((min(first + warmup, begin), begin), trouble, (end, max(last, end + 1.0)))
+    )
+    normal = good_seconds
+    if math.isinf(normal):  # p99 of the answers alone: with losses before, that of all requests may be infinite
+        waits = [one.seconds for one in samples if one.outcome == "answered" and first + warmup <= one.due < begin]
+        normal = 2 * latency_quantile(waits, 0.99)
+    return Thirds(before, during, after, begin, end, _recovery(samples, end, last, normal))
+
+
+def _recovery(samples: Sequence[Sample], end: float, last: float, good_seconds: float) -> float:
+    for second in range(int(last - end) - _STEADY + 1):
+        due = [one for one in samples if end + second <= one.due < end + second + _STEADY]
+        good = sum(one.outcome == "answered" and one.seconds <= good_seconds for one in due)
+        if due and good >= _GOOD_SHARE * len(due):
+            return float(second)
+    return float("inf")

@@ -1,0 +1,92 @@
+"""The server that is tested: one elsewhere, or some that are started here for the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tuwen import InvalidArgumentError
+from tuwen.statistics import Statistics
+from tuwen_loadtest._connection import Connection
+from tuwen_loadtest._usage import Usage, usage_of
+
+if TYPE_CHECKING:
+    from tuwen_server import EmbeddedServer
+
+__all__ = ["Site", "served"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where requests go.
+
+    Attributes:
+        name: as it was given: an address, or a folder.
+        connection: what they go to.
+        metrics: addresses of Prometheus pages, one for each server, where they are known.
+        servers: those that were started for the test.
+    """
+
+    name: str
+    connection: Connection
+    metrics: Sequence[str] = ()
+    servers: Sequence[EmbeddedServer] = field(default=(), repr=False)
+
+    def usage(self) -> Mapping[int, Usage]:
+        """By process, of the servers that were started here."""
+        return {server.pid: usage_of(server.pid) for server in self.servers}
+
+    def statistics(self, timeout: float) -> Sequence[Statistics]:
+        """What each server counts; of many behind the name of a service elsewhere, the one that answers.
+
+        Raises:
+            TuwenError: a server is not there.
+        """
+        urls = [server.grpc_url for server in self.servers] or [self.connection.url]
+        found = []
+        for url in urls:
+            with replace(self.connection, url=url).client(timeout) as clip:
+                found.append(clip.statistics())
+        return found
+
+
+@contextmanager
+def served(
+    target: Connection, say: Callable[[str], None], *, count: int = 1, metrics: str | None = None
+) -> Iterator[Site]:
+    """Where the target is, for as long as the test.
+
+    Args:
+        target: a server, or in place of its address the folder of a repository.
+        say: is told what is going on.
+        count: how many servers there must be, all behind one target.
+        metrics: the address of a server's metrics, such as ``http://host:8002/metrics``.
+
+    Raises:
+        InvalidArgumentError: several servers of something that is not a folder.
+        ServeError: the repository cannot be served.
+    """
+    if not Path(target.url).is_dir():
+        if count > 1:
+            raise InvalidArgumentError(f"that takes {count} servers to restart; name the folder of a repository")
+        yield Site(target.url, target, [metrics] if metrics else [])
+        return
+    from tuwen_server import (  # noqa: PLC0415 - a server elsewhere needs none here
+        EmbeddedServer,
+        ServerOptions,
+        ensure_installed,
+    )
+
+    ensure_installed(say=say)
+    with ExitStack() as stack:
+        say(f"serving {target.url}" + (f" {count} times" if count > 1 else ""))
+        servers = []
+        for _ in range(count):
+            options = ServerOptions.on_free_ports().with_ports_resolved()
+            servers.append(stack.enter_context(EmbeddedServer(Path(target.url), options)))
+        urls = ",".join(server.grpc_url for server in servers)
+        connection = Connection(urls if count == 1 else f"ipv4:{urls}")
+        yield Site(target.url, connection, [server.metrics_url for server in servers], servers)
