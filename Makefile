@@ -97,11 +97,12 @@ gpu-check: $(if $(wildcard .gpu-check),,.venv/.dev) ## Check an NVIDIA card: exa
 gpu-check-pack: .venv/.dev ## Collect in .gpu-check what `make gpu-check` needs on a machine without internet.
 	loadtest/tuwen_loadtest/gpu_check/carry.sh pack
 
-lint: .venv/.dev ## Check style and types.
+lint: .venv/.dev ## Check style, types, and which package imports which.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	PYTHONPATH=client $(BIN)/basedpyright --pythonpath $(BIN)/python --verifytypes tuwen --ignoreexternal
+	$(BIN)/lint-imports --no-logo
 
 install: .venv/.dev ## Create .venv with everything that development needs.
 

@@ -1,9 +1,9 @@
-"""Turn a checkpoint into a verified Triton model repository, and run it with NVIDIA's tritonserver.
+"""Turn a checkpoint into a verified Triton model repository (extra ``build``).
 
-Import from its rooms, so that serving needs nothing of what building does::
+Data flows through the rooms in this order: ``checkpoints`` reads, ``towers`` holds the networks, ``export`` writes the
+files of a repository, ``verification`` compares them with the reference. ``repository`` runs all four::
 
-    from tuwen_build.repository import BuildOptions, build_repository   # extra "build"
-    from tuwen_server import EmbeddedServer, ServerOptions        # extra "serve"
+    from tuwen_build.repository import BuildOptions, build_repository
 """
 
 __all__: list[str] = []

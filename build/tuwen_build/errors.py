@@ -1,4 +1,4 @@
-"""What can go wrong when a repository is built or served: two branches of the tree in ``tuwen._errors``.
+"""Errors of a build.
 
 ::
 
@@ -7,37 +7,19 @@
     ├── ExportError              an encoder cannot be exported so that it runs on every device
     ├── VerificationError        what was exported differs from the reference; says by how much
     └── OutputExistsError        the output folder is there already: --force replaces it
-    ServeError
-    ├── UnsupportedPlatformError not Linux on x86-64 with glibc 2.35, or no libpython: says what to install
-    ├── InstallationError        the embedded server could not be installed; says what is missing
-    ├── NotARepositoryError      the folder is not a repository that `tuwen build` made
-    ├── DamagedRepositoryError   files of it are missing, or not those that were built; names them
-    ├── PortTakenError           another process listens there
-    ├── SharedMemoryError        /dev/shm is too small for the Python models
-    └── ServerStartError         tritonserver ended or was not ready in time; carries the log's telling lines
+
+No retry can help: each message names the file or the option to change.
 """
 
 from __future__ import annotations
 
-from tuwen_server.errors import ServeError
+from tuwen import TuwenError
 
-from tuwen_build.errors import BuildError
+__all__ = ["BuildError", "CheckpointError", "ExportError", "OutputExistsError", "VerificationError"]
 
-__all__ = [
-    "BuildError",
-    "CheckpointError",
-    "DamagedRepositoryError",
-    "ExportError",
-    "InstallationError",
-    "NotARepositoryError",
-    "OutputExistsError",
-    "PortTakenError",
-    "ServeError",
-    "ServerStartError",
-    "SharedMemoryError",
-    "UnsupportedPlatformError",
-    "VerificationError",
-]
+
+class BuildError(TuwenError):
+    """A model repository cannot be built."""
 
 
 class CheckpointError(BuildError):
@@ -54,31 +36,3 @@ class VerificationError(BuildError):
 
 class OutputExistsError(BuildError):
     """The output folder is there already."""
-
-
-class UnsupportedPlatformError(ServeError):
-    """The embedded server does not run on this machine as it is."""
-
-
-class InstallationError(ServeError):
-    """The embedded server could not be installed."""
-
-
-class NotARepositoryError(ServeError):
-    """The folder is not a repository that ``tuwen build`` made."""
-
-
-class DamagedRepositoryError(ServeError):
-    """Files of the repository are missing, or not those that were built."""
-
-
-class PortTakenError(ServeError):
-    """Another process listens on a port that the server needs."""
-
-
-class SharedMemoryError(ServeError):
-    """/dev/shm is too small for the Python models."""
-
-
-class ServerStartError(ServeError):
-    """tritonserver ended, or was not ready in time."""

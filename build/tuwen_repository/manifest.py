@@ -9,10 +9,10 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tuwen_repository.errors import DamagedRepositoryError, NotARepositoryError
-
+from tuwen import ModelCard
 from tuwen_repository.checksums import sha256_of
 from tuwen_repository.deviation import Deviation
+from tuwen_repository.errors import DamagedRepositoryError, NotARepositoryError
 
 __all__ = ["MANIFEST", "Manifest", "library_versions"]
 
@@ -21,31 +21,20 @@ _OF_THE_SYSTEM = ("__pycache__", "lost+found")  # Python and file systems make t
 _LIBRARIES = ("tuwen", "torch", "transformers", "tokenizers", "pillow", "numpy", "safetensors", "tritonclient")
 
 
-@dataclass(frozen=True)
-class Manifest:
-    """The record of one build.
+@dataclass(frozen=True, kw_only=True)
+class Manifest(ModelCard):
+    """The record of one build: the model card of the repository, and how the repository was made.
 
     Attributes:
-        fingerprint: the name of the embedding space.
+        text_rules: the rules of the tokenization.
         image_deviation, text_deviation: measured when the repository was built, against the float32 reference.
+        versions: the versions of the libraries that shaped the build, by name.
         sources: sha256 of the checkpoint's files, by name.
         files: sha256 of the repository's files, by path.
         gpu_environment: the environment variables that a server needs on a GPU, so that it computes the vectors that
             were verified. `tuwen serve`, the images and the chart set them. Empty in manifests of earlier versions.
     """
 
-    family: str
-    checkpoint: str
-    fingerprint: str
-    precision: str
-    max_batch_size: int
-    embedding_dimension: int
-    image_size: int
-    resize: str
-    image_rules: str
-    jpeg_decoding: str
-    context_length: int
-    logit_scale: float
     text_rules: str
     image_deviation: Deviation
     text_deviation: Deviation

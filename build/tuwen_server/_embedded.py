@@ -13,7 +13,6 @@ from pathlib import Path
 from types import TracebackType
 
 from tuwen.addresses import bracketed
-
 from tuwen_repository.configs import read_config
 from tuwen_repository.int8_kernels import int8_obstacle
 from tuwen_repository.manifest import Manifest

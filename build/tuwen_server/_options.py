@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 
-from tuwen.addresses import bracketed, is_loopback
-
 from tuwen import InvalidArgumentError
+from tuwen.addresses import bracketed, is_loopback
 from tuwen_server.errors import PortTakenError
 
 __all__ = ["ServerOptions"]

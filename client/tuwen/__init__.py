@@ -10,10 +10,8 @@
         print(scores.probabilities)
 """
 
-from tuwen_server.errors import ServeError
-
 from tuwen._async_client import AsyncClient
-from tuwen._card import ModelCard
+from tuwen._card import EmbeddingSpace, ModelCard
 from tuwen._client import Client
 from tuwen._connection import Tls
 from tuwen._errors import (
@@ -41,12 +39,11 @@ from tuwen._images import ImageInput
 from tuwen._profile import Profile
 from tuwen._requests import TextTruncatedWarning
 from tuwen._retries import RetryPolicy
+from tuwen._routes import Preprocess
 from tuwen._scores import Similarity
 from tuwen._streams import EmbeddedItem, ItemOutcome, KeyedImage, KeyedText, RefusedItem
 from tuwen.statistics import ModelStatistics, Statistics
 from tuwen.zero_shot import Classification, Templates
-from tuwen_build.errors import BuildError
-from tuwen_files._embedding_table import EmbeddingTable
 
 __version__: str
 """The version of the installed distribution, such as ``0.1.0``; from its metadata."""
@@ -55,14 +52,13 @@ __all__ = [
     "AccessDeniedError",
     "AddressError",
     "AsyncClient",
-    "BuildError",
     "Classification",
     "Client",
     "ClientClosedError",
     "DeadlineExceededError",
     "EmbeddedItem",
+    "EmbeddingSpace",
     "EmbeddingSpaceError",
-    "EmbeddingTable",
     "EventLoopError",
     "ForkError",
     "HttpFetcher",
@@ -79,10 +75,10 @@ __all__ = [
     "ModelNotFoundError",
     "ModelStatistics",
     "OverloadedError",
+    "Preprocess",
     "Profile",
     "RefusedItem",
     "RetryPolicy",
-    "ServeError",
     "ServerError",
     "ServerStoppingError",
     "ServerUnavailableError",

@@ -2,41 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
 from tuwen._errors import InferenceError
+from tuwen.pixels import PixelRules
 
-__all__ = ["ModelCard"]
+__all__ = ["EmbeddingSpace", "ModelCard"]
 
 
-@dataclass(frozen=True)
-class ModelCard:
-    """The model behind a server, as ``tuwen build`` wrote it into the repository.
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingSpace(PixelRules):
+    """The rules that an embedding depends on, beside the weights and the vocabulary.
+
+    The fingerprint of an embedding space is a hash of these rules, the weights and the vocabulary.
+
+    Attributes:
+        precision: the arithmetic of the encoders: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
+        context_length: the maximum number of tokens per text, special tokens included.
+        text_rules: ``reference``, ``evaluation`` or ``unmasked``; see ``BuildOptions`` in ``tuwen_build``.
+        tokenizer: the kind of the tokenizer and its settings.
+        vision_arithmetic, text_arithmetic: the numbers of heads, activations and epsilons of the two towers.
+    """
+
+    precision: str
+    context_length: int
+    text_rules: str
+    tokenizer: Sequence[object]
+    vision_arithmetic: Sequence[Mapping[str, object]]
+    text_arithmetic: Sequence[Mapping[str, object]]
+
+    def rules(self) -> dict[str, object]:
+        """Return every rule by name, ready for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard(PixelRules):
+    """The model behind a server, as ``tuwen build`` wrote it into the repository, with the rules for its images.
 
     Attributes:
         family: ``chinese-clip``, ``openai-clip`` or ``taiyi-clip``.
         checkpoint: the hub id, folder or file that it was built from.
         fingerprint: the name of the embedding space: only vectors with the same one may be compared.
         embedding_dimension: D, the length of a vector.
-        image_size: the side of the square that images are resized or cropped to, in pixels.
-        resize: ``squash`` to that square, or ``crop`` the centre once the shortest edge fits.
-        image_rules: ``reference``: images are seen as by the model's own code; ``display``: as by a viewer.
-        jpeg_decoding: ``full``, or ``scaled``: large JPEGs are decoded at a part of their resolution.
-        context_length: the most tokens of a text, special tokens included; longer ones are cut.
+        context_length: the maximum number of tokens per text, special tokens included; longer texts are cut.
         logit_scale: what a cosine is multiplied with to become a logit.
         precision: of the encoders' arithmetic (``fp32``, ``bf16``, ``fp16`` or ``int8``); vectors are float32.
-        max_batch_size: the most items of one request; the SDK splits larger calls.
+        max_batch_size: the maximum number of items per request; the SDK splits larger calls.
     """
 
     family: str
     checkpoint: str
     fingerprint: str
     embedding_dimension: int
-    image_size: int
-    resize: str
-    image_rules: str
-    jpeg_decoding: str
     context_length: int
     logit_scale: float
     precision: str

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -14,18 +13,16 @@ from typing import TypeAlias
 import grpc
 
 from tuwen._errors import InvalidArgumentError
+from tuwen.addresses import is_loopback
 
 __all__ = [
     "AsyncHeaders",
     "Headers",
     "Metadata",
     "Tls",
-    "bracketed",
     "channel_options",
     "channel_target",
     "checked_headers",
-    "headers_of",
-    "is_loopback",
 ]
 
 Headers: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]]
@@ -123,21 +120,6 @@ def checked_headers(headers: Mapping[str, str]) -> Metadata:
     return tuple(found.items())
 
 
-def headers_of(lines: Iterable[str]) -> dict[str, str]:
-    """Headers that were written as ``name: value``; empty lines are nothing.
-
-    Raises:
-        InvalidArgumentError: a line has no colon. It is not shown: it may be a secret.
-    """
-    found = {}
-    for line in filter(str.strip, lines):
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise InvalidArgumentError("a header is 'name: value'; one of them, or of TUWEN_HEADERS, has no colon")
-        found[name.strip().lower()] = value.strip()
-    return found
-
-
 def channel_target(url: str) -> str:
     """Return the gRPC target that a user's address stands for.
 
@@ -181,22 +163,6 @@ def channel_options(target: str, tls: Tls | None = None) -> list[tuple[str, str 
     if all(is_loopback(address.rpartition(":")[0]) for address in addresses.split(",")):
         options.append(("grpc.enable_http_proxy", 0))
     return options
-
-
-def bracketed(host: str) -> str:
-    """Return a host as it stands before a port: an IPv6 address in brackets."""
-    return f"[{host}]" if ":" in host else host
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or address, an IPv6 address with or without brackets, is this machine's loopback."""
-    name = host.removeprefix("[").removesuffix("]").lower().rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _read(path: str | os.PathLike[str] | None) -> bytes | None:

@@ -18,9 +18,9 @@
     │   ├── AccessDeniedError               TLS or a restricted protocol: the key or certificate is refused
     │   ├── ModelNotFoundError              the server runs, but serves no such model
     │   └── InferenceError                  the server failed on this request, or answered nonsense
-    ├── MissingExtraError (ImportError)     a command needs an extra that is not installed
-    ├── BuildError                          tuwen_build: a repository cannot be built (see tuwen_build.errors)
-    └── ServeError                          tuwen_build: the embedded server cannot run (see tuwen_build.errors)
+    └── MissingExtraError (ImportError)     a command needs an extra that is not installed
+
+The packages that build, serve and search add branches of their own; see their modules ``errors``.
 
 ``*`` the same request may succeed later or on another server: ``error.retryable`` is true.
 """
@@ -32,7 +32,6 @@ from dataclasses import dataclass
 __all__ = [
     "AccessDeniedError",
     "AddressError",
-    "BuildError",
     "ClientClosedError",
     "DeadlineExceededError",
     "EmbeddingSpaceError",
@@ -46,7 +45,6 @@ __all__ = [
     "MissingExtraError",
     "ModelNotFoundError",
     "OverloadedError",
-    "ServeError",
     "ServerError",
     "ServerStoppingError",
     "ServerUnavailableError",
@@ -215,11 +213,3 @@ class InputShapeError(InferenceError):
 
 class MissingExtraError(TuwenError, ImportError):
     """A command needs an extra that is not installed; the message says which."""
-
-
-class BuildError(TuwenError):
-    """A model repository cannot be built."""
-
-
-class ServeError(TuwenError):
-    """The embedded server cannot start or stopped by itself."""

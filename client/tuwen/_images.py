@@ -165,7 +165,7 @@ def _from_pixels(image: Image.Image | NDArray[np.uint8], preprocessor: Preproces
 
 def _decoded(image: Image.Image | NDArray[np.uint8], preprocessor: Preprocessor | None) -> Image.Image:
     try:
-        return decoded(image, turned=preprocessor is not None and preprocessor.rules == "display")
+        return decoded(image, turned=preprocessor is not None and preprocessor.image_rules == "display")
     except InvalidArgumentError:
         raise
     except Exception as error:  # a lazily opened file fails here, with whatever its decoder raises

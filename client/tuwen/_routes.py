@@ -14,7 +14,7 @@ from tuwen._deadline import Deadline
 from tuwen._errors import ClientClosedError, InvalidArgumentError
 from tuwen._fetching import HttpFetcher, is_web_url
 from tuwen._images import UnreadableItemError, encoded_bytes, pixel_values
-from tuwen.pixels import ImageError, ImageLimits, Preprocessor
+from tuwen.pixels import ImageError, Preprocessor
 
 __all__ = ["Kind", "Payload", "Preprocess", "Priority", "Route", "Routes"]
 
@@ -154,7 +154,7 @@ class Routes:
     def _to(self, kind: Kind, card: ModelCard) -> Route:
         if kind == "text":
             return Route(kind, "text_embedding", kind, _OUTPUTS[kind], _utf8)
-        preprocessor = Preprocessor(card.image_size, card.resize, card.image_rules, ImageLimits(), card.jpeg_decoding)
+        preprocessor = Preprocessor(**card.pixel_rules())
         if self.preprocess == "server":
 
             def encoded(image: Any) -> bytes:

@@ -15,8 +15,9 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ from ._structure import gif_parts, is_heic, jpeg_parts, png_chunks, tiff_parts
 __all__ = [
     "ImageError",
     "ImageLimits",
+    "PixelRules",
     "Preprocessor",
     "check_structure",
     "load_preprocessor",
@@ -87,13 +89,16 @@ class ImageLimits:
 
 
 @dataclass(frozen=True)
-class Preprocessor:
-    """Turns encoded images into uint8 pixel values.
+class PixelRules:
+    """The rules by which an image becomes pixel values. Embeddings of different rules are of different spaces.
+
+    A repository holds these rules in ``preprocessing.json``, in its model card, in its manifest and in the fingerprint
+    of its embedding space. All four are made from this class.
 
     Attributes:
         image_size: the side S of the square that the vision encoder takes, in pixels.
         resize: ``squash`` to that square, or ``crop`` the centre once the shortest edge has its length.
-        rules: ``reference`` does what the model's own code does. ``display`` sees the image as a viewer
+        image_rules: ``reference`` does what the model's own code does. ``display`` sees the image as a viewer
             shows it: EXIF orientation applied, transparency on white, 16-bit greys scaled instead of
             clipped, palettes expanded before the resize.
         jpeg_decoding: ``full``, or ``scaled``: of a JPEG of four times the square's side or more, only a half, a
@@ -102,13 +107,30 @@ class Preprocessor:
 
     image_size: int
     resize: str = "squash"
-    rules: str = "reference"
-    limits: ImageLimits = ImageLimits()
+    image_rules: str = "reference"
     jpeg_decoding: str = "full"
 
+    def pixel_rules(self) -> dict[str, Any]:
+        """Return the rules by name, also those of an object that holds more than the rules."""
+        return {field.name: getattr(self, field.name) for field in fields(PixelRules)}
+
+
+@dataclass(frozen=True)
+class Preprocessor(PixelRules):
+    """Turns encoded images into uint8 pixel values, by the rules of one embedding space.
+
+    Attributes:
+        limits: which images are refused.
+
+    Raises:
+        ValueError: a rule has a value that this version does not know.
+    """
+
+    limits: ImageLimits = ImageLimits()
+
     def __post_init__(self) -> None:
-        if self.rules not in ("reference", "display"):
-            raise ValueError(f"image rules must be 'reference' or 'display', not {self.rules!r}")
+        if self.image_rules not in ("reference", "display"):
+            raise ValueError(f"image rules must be 'reference' or 'display', not {self.image_rules!r}")
         if self.resize not in ("squash", "crop"):
             raise ValueError(f"resize must be 'squash' or 'crop', not {self.resize!r}")
         if self.jpeg_decoding not in ("full", "scaled"):
@@ -143,7 +165,7 @@ class Preprocessor:
             return self._square(image)
 
     def _square(self, image: Image.Image) -> Image.Image:
-        if self.rules == "display":
+        if self.image_rules == "display":
             image = _as_displayed(image)
         side = self.image_size
         if self.resize == "squash":

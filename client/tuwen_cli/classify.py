@@ -7,7 +7,7 @@ from typing import Annotated, cast
 
 import typer
 
-from tuwen._errors import InvalidArgumentError
+from tuwen import InvalidArgumentError
 from tuwen.zero_shot import OWN_TEMPLATES, Templates
 from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, connect, print_json, print_scores
 

@@ -13,8 +13,7 @@ from typing import Annotated
 
 import typer
 
-from tuwen._errors import InvalidArgumentError, ItemFailure
-from tuwen._streams import RefusedItem
+from tuwen import InvalidArgumentError, ItemFailure, RefusedItem
 from tuwen_cli.options import (
     JsonOption,
     ShowIgnoredOption,
@@ -24,8 +23,7 @@ from tuwen_cli.options import (
     print_json,
     printable,
 )
-from tuwen_files._table_files import check_key, check_suffix
-from tuwen_files._table_writer import TableWriter
+from tuwen_files import TableWriter, check_key, check_suffix
 from tuwen_files.image_files import IMAGE_SUFFIXES, image_files, listed_kinds
 from tuwen_files.text_files import numbered_lines
 

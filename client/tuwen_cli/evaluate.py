@@ -10,7 +10,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from tuwen._client import Client
+from tuwen import Client
 from tuwen.zero_shot import OWN_TEMPLATES, Templates
 from tuwen_cli.options import (
     JsonOption,
@@ -120,7 +120,7 @@ def zero_shot(
         report = evaluate_zero_shot(clip, dataset, _templates(templates, template_file), progress=True)
     if confusion is not None:
         with needs_extra("evaluate"):
-            from tuwen_lab.evaluation._plots import plot_confusion
+            from tuwen_lab.evaluation.plots import plot_confusion
 
             plot_confusion(report, confusion)
     numbers = {"top1": report.top1, "top5": report.top5, "mean_per_class": report.mean_per_class}

@@ -6,24 +6,24 @@ import sys
 
 import typer
 
-from tuwen._errors import TuwenError
+from tuwen import TuwenError
 from tuwen_cli import (
-    _build,
-    _classify,
-    _collections,
-    _dataset,
-    _embed,
-    _evaluate,
-    _index,
-    _loadtest,
-    _search,
-    _serve,
-    _server,
-    _similarity,
-    _status,
-    _train,
-    _tune,
-    _web,
+    build,
+    classify,
+    collections,
+    dataset,
+    embed,
+    evaluate,
+    index,
+    loadtest,
+    search,
+    serve,
+    server,
+    similarity,
+    status,
+    train,
+    tune,
+    web,
 )
 from tuwen_cli.options import connection
 from tuwen_server.signals import stop_on_signals
@@ -39,22 +39,22 @@ _app = typer.Typer(
     epilog="A first look: `tuwen build CHECKPOINT --output repository`, `tuwen serve repository`, and in another "
     "terminal `tuwen similarity --image cat.jpg --text 一只猫 --text 一只狗`.",
 )
-_app.command("build")(_build.build)
-_app.command("serve")(_serve.serve)
-_app.add_typer(_server.server, name="server")
-_app.command("status")(_status.status)
-_app.command("embed")(_embed.embed)
-_app.command("similarity")(_similarity.similarity)
-_app.command("classify")(_classify.classify)
-_app.command("index")(_index.index)
-_app.command("search")(_search.search)
-_app.command("web")(_web.web)
-_app.command("tune")(_tune.tune)
-_app.command("loadtest")(_loadtest.loadtest)
-_app.command("train")(_train.train)
-_app.add_typer(_collections.collections, name="collections")
-_app.add_typer(_dataset.dataset, name="dataset")
-_app.add_typer(_evaluate.evaluate, name="evaluate")
+_app.command("build")(build.build)
+_app.command("serve")(serve.serve)
+_app.add_typer(server.server, name="server")
+_app.command("status")(status.status)
+_app.command("embed")(embed.embed)
+_app.command("similarity")(similarity.similarity)
+_app.command("classify")(classify.classify)
+_app.command("index")(index.index)
+_app.command("search")(search.search)
+_app.command("web")(web.web)
+_app.command("tune")(tune.tune)
+_app.command("loadtest")(loadtest.loadtest)
+_app.command("train")(train.train)
+_app.add_typer(collections.collections, name="collections")
+_app.add_typer(dataset.dataset, name="dataset")
+_app.add_typer(evaluate.evaluate, name="evaluate")
 
 
 def main() -> None:

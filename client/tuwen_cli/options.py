@@ -14,14 +14,10 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
-from tuwen.addresses import headers_of
 
 import tuwen
-from tuwen._client import Client
-from tuwen._connection import Tls
-from tuwen._errors import MissingExtraError
-from tuwen._routes import Preprocess
-from tuwen._scores import Similarity
+from tuwen import Client, MissingExtraError, Preprocess, Similarity, Tls
+from tuwen.addresses import headers_of
 
 __all__ = [
     "JsonOption",

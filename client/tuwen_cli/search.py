@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuwen._errors import InvalidArgumentError
+from tuwen import InvalidArgumentError
 from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, connect, print_json, print_table
 
 if TYPE_CHECKING:

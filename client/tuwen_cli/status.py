@@ -8,9 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tuwen._card import ModelCard
-from tuwen._client import Client
-from tuwen._errors import AccessDeniedError, ServerError
+from tuwen import AccessDeniedError, Client, ModelCard, ServerError
 from tuwen.statistics import ModelStatistics, Statistics, difference
 from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, connect, print_json, print_table
 

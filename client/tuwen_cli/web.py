@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from tuwen.addresses import bracketed
 
+from tuwen.addresses import bracketed
 from tuwen_cli.options import TimeoutOption, UrlOption, connect, settings
 from tuwen_cli.search import StoreOption
 

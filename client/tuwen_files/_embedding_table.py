@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen import _table_files
-from tuwen._errors import EmbeddingSpaceError, InvalidArgumentError
+from tuwen import EmbeddingSpaceError, InvalidArgumentError
+from tuwen_files import _table_files
 
 __all__ = ["EmbeddingTable"]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tuwen._errors import InvalidArgumentError
+from tuwen import InvalidArgumentError
 
 try:
     import fcntl

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen._errors import InvalidArgumentError, MissingExtraError
+from tuwen import InvalidArgumentError, MissingExtraError
 from tuwen_files._replacing import replacing
 
 __all__ = ["Rows", "check_key", "check_suffix", "pieces", "read", "write"]

@@ -11,7 +11,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen._errors import EmbeddingSpaceError
+from tuwen import EmbeddingSpaceError
 from tuwen_files._replacing import locked_folder, release
 from tuwen_files._table_files import Rows, check_key, check_suffix, pieces, write
 

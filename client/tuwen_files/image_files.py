@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from tuwen._errors import InvalidArgumentError
+from tuwen import InvalidArgumentError
 
 __all__ = ["HEAD_BYTES", "IMAGE_SUFFIXES", "image_files", "is_image", "kind_of_file", "listed_kinds"]
 

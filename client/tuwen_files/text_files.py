@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from tuwen._errors import InvalidArgumentError
+from tuwen import InvalidArgumentError
 
 __all__ = ["numbered_lines", "read_lines"]
 

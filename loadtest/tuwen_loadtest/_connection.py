@@ -9,9 +9,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tuwen.addresses import headers_of
-
 from tuwen import Client, RetryPolicy, Tls
+from tuwen.addresses import headers_of
 
 __all__ = ["Connection"]
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from prometheus_client.parser import text_string_to_metric_families
-from tuwen.addresses import is_loopback
 
 from tuwen import InvalidArgumentError
+from tuwen.addresses import is_loopback
 
 __all__ = ["Reading", "watch"]
 

@@ -26,8 +26,7 @@ from tests.faults._outcome import Outcome
 from tests.faults._use import middle_and_end, use_of
 from tests.faults.images import HOSTILE_IMAGES, good_images
 from tests.faults.texts import HOSTILE_TEXTS, good_texts
-from tests.support.models import model_module
-from tuwen import Client, ItemOutcome
+from tuwen import Client, ItemOutcome, pixels
 from tuwen_build.verification.template_modules import staged_module
 from tuwen_server import EmbeddedServer
 
@@ -54,7 +53,7 @@ class Oracle:
     """What the repository's own parts make of an item, without Triton."""
 
     def __init__(self, repository: Path) -> None:
-        pixels = model_module("image_preprocessing", "pixels")
+
         self._error = pixels.ImageError
         self._preprocessor = pixels.load_preprocessor(repository / "image_preprocessing" / "1", pixels.ImageLimits())
         with staged_module(repository / "text_tokenization" / "1", "tokens") as tokens:

@@ -22,6 +22,7 @@ from PIL import Image
 
 from tests.support.models import model_module
 from tests.support.repositories import write_short_clip_vocabulary
+from tuwen import pixels
 from tuwen._images import UnreadableItemError, encoded_bytes
 from tuwen.pixels import Preprocessor
 from tuwen_repository.samples import vocabulary
@@ -45,10 +46,10 @@ _REPEATED = 0xFF  # no text in UTF-8 begins with this byte
 
 
 def _pixels() -> Target:
-    core = model_module("image_preprocessing", "pixels")
+    core = pixels
     limits = core.ImageLimits(max_pixels=1_000_000, max_frames=50)  # so that a run is quick
     ways = [
-        core.Preprocessor(32, resize, rules, limits, decoding)
+        core.Preprocessor(32, resize, rules, decoding, limits)
         for resize in ("squash", "crop")
         for rules in ("reference", "display")
         for decoding in ("full", "scaled")
@@ -239,11 +240,10 @@ def _urls() -> Target:
 
 
 def _headers() -> Target:
-    from tuwen.addresses import headers_of
-
     from tests.faults._web import FakeWeb, GrpcHeaders, answer_of_the_page
     from tuwen import InvalidArgumentError
     from tuwen._connection import checked_headers
+    from tuwen.addresses import headers_of
 
     web, grpc_headers = FakeWeb(), GrpcHeaders()
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from tuwen_server.errors import ServerStartError
 
 from tests.support import metrics
 from tests.support.command import TUWEN, started, wait_until
@@ -25,6 +24,7 @@ from tuwen import Client, RetryPolicy, ServerUnavailableError
 from tuwen_repository.samples import sample
 from tuwen_repository.tf32 import TF32_SETTINGS
 from tuwen_server import EmbeddedServer, ServerOptions
+from tuwen_server.errors import ServerStartError
 from tuwen_server.malloc import ALLOCATOR_SETTINGS
 from tuwen_server.openmp import OPENMP_SETTINGS
 

@@ -66,7 +66,7 @@ PROJECT = SourceTree(
     roots=tuple(ROOT / name for name in ("client", "build", "loadtest", ".")),
     data={
         "tuwen_build.export.configs": (ROOT / "model_repository",),
-        "tuwen_repository.samples": (ROOT / "build" / "tuwen_build" / "samples",),
+        "tuwen_repository.samples": (ROOT / "build" / "tuwen_repository" / "samples",),
     },
 )
 

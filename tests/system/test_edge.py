@@ -145,7 +145,7 @@ def test_the_chart_s_own_test_passes(edge: Edge) -> None:
     if edge.tls:
         program = program.replace("/tls/", f"{Path(str(edge.tls.ca)).parent}/")
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-    assert "ModelCard(family='chinese-clip'" in done.stdout
+    assert "family='chinese-clip'" in done.stdout
     assert "cosine" in done.stdout
 
 

@@ -34,7 +34,7 @@ def test_holds_all_packages_and_the_model_repository(wheel: Path) -> None:
         "tuwen_server/backends/pytorch/model.py",
         "tuwen_server/backends/pytorch/row_cache.py",
         "tuwen_server/packages.txt",
-        "tuwen_build/model_repository/image_preprocessing/1/pixels.py",
+        "tuwen_build/model_repository/image_preprocessing/1/model.py",
         "tuwen_build/model_repository/vision_encoder/config.pbtxt",
         "tuwen_build/model_repository/shared/items.py",
         "tuwen_build/model_repository/text_tokenization/1/byte_pairs.py",

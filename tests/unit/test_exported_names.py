@@ -7,19 +7,25 @@ import pkgutil
 
 import pytest
 
-import tuwen
-import tuwen_build
-import tuwen_search
-
+PACKAGES = (
+    "tuwen",
+    "tuwen_build",
+    "tuwen_cli",
+    "tuwen_files",
+    "tuwen_lab",
+    "tuwen_repository",
+    "tuwen_search",
+    "tuwen_server",
+)
 MODULES = [
     name
-    for package in (tuwen, tuwen_build, tuwen_search)
+    for package in map(importlib.import_module, PACKAGES)
     for _, name, _ in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
     if not name.startswith(("tuwen_server.backends", "tuwen_build.model_repository"))
 ]
 
 
-@pytest.mark.parametrize("name", ["tuwen", "tuwen_build", "tuwen_search", *MODULES])
+@pytest.mark.parametrize("name", [*PACKAGES, *MODULES])
 def test_all_is_explicit_and_true(name: str) -> None:
     module = importlib.import_module(name)
     assert len(set(module.__all__)) == len(module.__all__)

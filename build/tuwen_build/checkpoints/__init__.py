@@ -23,13 +23,16 @@ from tuwen_build.checkpoints._chinese_clip import ChineseClip, ChineseClipReader
 from tuwen_build.checkpoints._modelscope import ModelScopeReader
 from tuwen_build.checkpoints._native import NativeReader
 from tuwen_build.checkpoints._openai_clip import OpenAiClipReader
+from tuwen_build.checkpoints._preprocessor import MEAN, STD
 from tuwen_build.checkpoints._source import locate
 from tuwen_build.checkpoints._taiyi import TaiyiReader
 from tuwen_build.checkpoints._tokenizers import reference_tokenizer
 from tuwen_build.errors import CheckpointError
 
 __all__ = [
+    "MEAN",
     "READERS",
+    "STD",
     "Checkpoint",
     "ChineseClip",
     "ChineseClipReader",

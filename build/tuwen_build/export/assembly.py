@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tuwen import ModelCard
+from tuwen import EmbeddingSpace, ModelCard, pixels
+from tuwen.pixels import PixelRules
 from tuwen_build.checkpoints import Checkpoint
 from tuwen_build.errors import BuildError
 from tuwen_build.export.configs import WARMUP_FILE, needs_full_warmup, render_config, templates
@@ -28,13 +30,17 @@ __all__ = [
     "assemble",
     "check_options",
     "context_length",
+    "embedding_space",
     "export_text",
     "export_vision",
     "model_card",
+    "pixel_rules",
     "write_python_models",
 ]
 
 _PYTHON_MODELS = ("image_preprocessing", "text_tokenization")
+_SHARED_WITH_THE_SDK = ("pixels.py", "_structure.py")
+"""The modules of the SDK that `image_preprocessing` runs too, so that both preprocess images with one code."""
 
 
 def assemble(
@@ -113,33 +119,39 @@ def model_card(checkpoint: Checkpoint, options: BuildOptions, vision: VisionEnco
         vision: the vision encoder of the checkpoint in the precision of the options.
         text: the text encoder of the checkpoint in the precision of the options.
     """
-    preprocessing, tokenization = checkpoint.preprocessing, checkpoint.tokenization
-    rules = {
-        "precision": options.precision,
-        "image_size": preprocessing.image_size,
-        "resize": preprocessing.resize,
-        "image_rules": options.image_rules,
-        "jpeg_decoding": options.jpeg_decoding,
-        "tokenizer": [tokenization.kind, dict(tokenization.settings)],
-        "context_length": context_length(checkpoint, options),
-        "text_rules": options.text_rules,
-        "vision_arithmetic": arithmetic(checkpoint.vision),
-        "text_arithmetic": arithmetic(checkpoint.text),
-    }
+    space = embedding_space(checkpoint, options)
+    vocabulary = checkpoint.tokenization.assets.values()
     return ModelCard(
+        **space.pixel_rules(),
         family=checkpoint.family,
         checkpoint=checkpoint.origin.source,
-        fingerprint=fingerprint({"vision": vision, "text": text}, rules, tokenization.assets.values()),
+        fingerprint=fingerprint({"vision": vision, "text": text}, space.rules(), vocabulary),
         embedding_dimension=checkpoint.embedding_dimension,
-        image_size=preprocessing.image_size,
-        resize=preprocessing.resize,
-        image_rules=options.image_rules,
-        jpeg_decoding=options.jpeg_decoding,
-        context_length=context_length(checkpoint, options),
+        context_length=space.context_length,
         logit_scale=checkpoint.logit_scale,
-        precision=options.precision,
+        precision=space.precision,
         max_batch_size=options.max_batch_size,
     )
+
+
+def embedding_space(checkpoint: Checkpoint, options: BuildOptions) -> EmbeddingSpace:
+    """Return the rules of the embedding space that a checkpoint and the options of a build define."""
+    tokenization = checkpoint.tokenization
+    return EmbeddingSpace(
+        **pixel_rules(checkpoint, options).pixel_rules(),
+        precision=options.precision,
+        context_length=context_length(checkpoint, options),
+        text_rules=options.text_rules,
+        tokenizer=[tokenization.kind, dict(tokenization.settings)],
+        vision_arithmetic=arithmetic(checkpoint.vision),
+        text_arithmetic=arithmetic(checkpoint.text),
+    )
+
+
+def pixel_rules(checkpoint: Checkpoint, options: BuildOptions) -> PixelRules:
+    """Return the rules for images: each from the options of the build, or else from the checkpoint."""
+    chosen = {**vars(checkpoint.preprocessing), **vars(options)}
+    return PixelRules(**{field.name: chosen[field.name] for field in fields(PixelRules)})
 
 
 def export_vision(folder: Path, encoder: torch.nn.Module, side: int) -> None:
@@ -160,14 +172,12 @@ def write_python_models(folder: Path, checkpoint: Checkpoint, options: BuildOpti
         version.mkdir(parents=True, exist_ok=True)
         for path in (*templates().glob(f"{model}/1/*.py"), *templates().glob("shared/*.py")):
             shutil.copy(path, version)
+    sdk = Path(pixels.__file__).parent
+    for name in _SHARED_WITH_THE_SDK:
+        shutil.copy(sdk / name, folder / "image_preprocessing" / "1")
     images, texts = (folder / model / "1" for model in _PYTHON_MODELS)
-    preprocessing = {
-        "image_size": checkpoint.preprocessing.image_size,
-        "resize": checkpoint.preprocessing.resize,
-        "rules": options.image_rules,
-        "jpeg_decoding": options.jpeg_decoding,
-    }
-    (images / "preprocessing.json").write_text(json.dumps(preprocessing, indent=2), encoding="utf-8")
+    rules = pixel_rules(checkpoint, options).pixel_rules()
+    (images / "preprocessing.json").write_text(json.dumps(rules, indent=2), encoding="utf-8")
     (texts / "tokenizer.json").write_text(
         json.dumps(_tokenizer_settings(checkpoint, options), indent=2), encoding="utf-8"
     )

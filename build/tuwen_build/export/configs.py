@@ -19,9 +19,9 @@ _NAMED_OUTPUT = "embedding."  # followed by the fingerprint; `tuwen` reads it fr
 
 
 def templates() -> Path:
-    """The folder `model_repository`: beside this file in an installed package, else at the root of the source."""
-    packaged = Path(__file__).parent / "model_repository"
-    return packaged if packaged.is_dir() else Path(__file__).parents[2] / "model_repository"
+    """The folder `model_repository`: in an installed package, else at the root of the source."""
+    packaged = Path(__file__).parents[1] / "model_repository"
+    return packaged if packaged.is_dir() else Path(__file__).parents[3] / "model_repository"
 
 
 def render_config(template: Path, card: ModelCard) -> ModelConfig:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from tuwen.addresses import bracketed
-
 from tuwen import Client
+from tuwen.addresses import bracketed
 from tuwen_lab.demo import GALLERY
 from tuwen_search import Collection
 from tuwen_search.web import WebOptions, serve

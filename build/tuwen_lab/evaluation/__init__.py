@@ -3,7 +3,6 @@
 Runs on the SDK alone: neither torch nor transformers is needed.
 """
 
-from tuwen_lab.datasets._splits import ClassFolder, ImagePlace, RetrievalSplit
 from tuwen_lab.evaluation._features import embed_split, evaluation_text, read_features
 from tuwen_lab.evaluation._published import PUBLISHED, PublishedRecall, published_recall
 from tuwen_lab.evaluation._retrieval import (
@@ -18,13 +17,10 @@ from tuwen_lab.evaluation._zero_shot import ZeroShotReport, evaluate_zero_shot, 
 
 __all__ = [
     "PUBLISHED",
-    "ClassFolder",
     "Features",
-    "ImagePlace",
     "PublishedRecall",
     "Recall",
     "RetrievalReport",
-    "RetrievalSplit",
     "ZeroShotReport",
     "embed_split",
     "evaluate_zero_shot",

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 
 from tuwen import InvalidArgumentError
-from tuwen_build.checkpoints import ChineseClip, ChineseClipReader, locate, read_chinese_clip
-from tuwen_build.checkpoints._preprocessor import MEAN, STD
+from tuwen_build.checkpoints import MEAN, STD, ChineseClip, ChineseClipReader, locate, read_chinese_clip
 from tuwen_build.errors import CheckpointError
 from tuwen_lab.datasets import RetrievalSplit
 from tuwen_lab.training._augmentation import on_white

@@ -8,8 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tuwen import AsyncClient, InvalidArgumentError, MissingExtraError
-from tuwen._connection import Tls
+from tuwen import AsyncClient, InvalidArgumentError, MissingExtraError, Tls
 from tuwen_search.collection import AsyncCollection
 from tuwen_search.web._words import Language
 

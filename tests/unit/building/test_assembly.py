@@ -11,18 +11,18 @@ from typing import cast
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tuwen_repository.errors import DamagedRepositoryError, NotARepositoryError
 
 from tests.support.stand_in import write_repository
 from tuwen import InvalidArgumentError
 from tuwen_build.checkpoints import open_checkpoint
 from tuwen_build.errors import BuildError
-from tuwen_build.export.assembly import check_options, model_card, write_python_models
+from tuwen_build.export.assembly import check_options, embedding_space, model_card, pixel_rules, write_python_models
 from tuwen_build.export.encoders import text_encoder, vision_encoder
 from tuwen_build.export.fingerprint import arithmetic
 from tuwen_build.options import BuildOptions
 from tuwen_build.towers._resnet import _AttentionPooling
 from tuwen_repository.checksums import file_hashes
+from tuwen_repository.errors import DamagedRepositoryError, NotARepositoryError
 from tuwen_repository.manifest import Manifest
 
 
@@ -53,7 +53,7 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("options", "model", "file", "key", "value"),
         [
-            (BuildOptions(image_rules="display"), "image_preprocessing", "preprocessing", "rules", "display"),
+            (BuildOptions(image_rules="display"), "image_preprocessing", "preprocessing", "image_rules", "display"),
             (BuildOptions(jpeg_decoding="scaled"), "image_preprocessing", "preprocessing", "jpeg_decoding", "scaled"),
             (BuildOptions(context_length=20), "text_tokenization", "tokenizer", "context_length", 20),
             (
@@ -78,6 +78,21 @@ class TestOptions:
         write_python_models(tmp_path, open_checkpoint(str(short_checkpoint)), options)
         settings = json.loads((tmp_path / model / "1" / f"{file}.json").read_text(encoding="utf-8"))
         assert settings[key] == value
+
+    def test_one_class_describes_every_rule_for_images(self, short_checkpoint: Path, tmp_path: Path) -> None:
+        """The fingerprint, the model card and the served settings name the same rules with the same values."""
+        checkpoint = open_checkpoint(str(short_checkpoint))
+        options = BuildOptions(image_rules="display", jpeg_decoding="scaled")
+        rules = pixel_rules(checkpoint, options).pixel_rules()
+        assert (rules["image_rules"], rules["jpeg_decoding"]) == ("display", "scaled")
+
+        space = embedding_space(checkpoint, options).rules()
+        card = model_card(checkpoint, options, vision_encoder(checkpoint, "fp32"), text_encoder(checkpoint, "fp32"))
+        write_python_models(tmp_path, checkpoint, options)
+        served = json.loads((tmp_path / "image_preprocessing" / "1" / "preprocessing.json").read_text(encoding="utf-8"))
+        assert served == rules
+        assert space == space | rules
+        assert card.to_parameters() == card.to_parameters() | {name: str(value) for name, value in rules.items()}
 
 
 def fingerprint(folder: Path, options: BuildOptions | None = None) -> str:

@@ -125,7 +125,7 @@ def check_forms(data: bytes, folder: Path) -> None:
     path.write_bytes(data)
     for preprocessor in PREPROCESSORS:
         expected = preprocessor.pixel_values(data)
-        if preprocessor.rules == "reference":
+        if preprocessor.image_rules == "reference":
             rules = Preprocessing(SIDE, preprocessor.resize, (0, 0, 0), (1, 1, 1))
             np.testing.assert_array_equal(expected, reference_pixels(data, rules))
         forms: list[ImageInput] = [path, str(path), data, bytearray(data), io.BytesIO(data), opened(data), loaded(data)]
@@ -151,7 +151,7 @@ def test_a_pil_image_is_turned_as_its_file(orientation: int, tmp_path: Path) -> 
     data = encode(picture("RGB"), "PNG", exif=turned(orientation))
     check_forms(data, tmp_path)
     display = PREPROCESSORS[2]
-    assert display.rules == "display"
+    assert display.image_rules == "display"
     plain = display.pixel_values(encode(picture("RGB"), "PNG"))
     assert np.array_equal(served(opened(data), display), plain) == (orientation == 1)
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tuwen_server.errors import UnsupportedPlatformError
 
 from tests.support.stand_in import write_repository
 from tuwen_build import hardware
@@ -19,6 +18,7 @@ from tuwen_build.verification.verify import verify_kernels
 from tuwen_repository.int8_kernels import OVERRIDE, int8_obstacle, int8_products_are_exact
 from tuwen_repository.manifest import Manifest
 from tuwen_server import EmbeddedServer
+from tuwen_server.errors import UnsupportedPlatformError
 
 VNNI, NO_VNNI = {"avx2", "avx512_vnni"}, {"avx2", "avx_vnni", "avx512f"}
 INT8 = BuildOptions(precision="int8")

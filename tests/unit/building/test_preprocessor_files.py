@@ -17,7 +17,7 @@ from PIL import Image
 from transformers.models.chinese_clip.image_processing_pil_chinese_clip import ChineseCLIPImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from tests.support.models import model_module
+from tuwen import pixels
 from tuwen_build.checkpoints import Preprocessing, _chinese_clip, open_checkpoint
 from tuwen_build.checkpoints._image_processor import saved_image_processor
 from tuwen_build.checkpoints._preprocessor import MEAN, STD, read_preprocessing
@@ -111,9 +111,9 @@ def write(folder: Path, settings: dict[str, Any], file: str = "preprocessor_conf
 
 
 def served_pixels(rules: Preprocessing, data: bytes) -> NDArray[np.float32]:
-    preprocessor = model_module("image_preprocessing", "pixels").Preprocessor(rules.image_size, rules.resize)
-    pixels: NDArray[np.float32] = normalised(torch.from_numpy(preprocessor.pixel_values(data))[None], rules)[0].numpy()
-    return pixels
+    preprocessor = pixels.Preprocessor(rules.image_size, rules.resize)
+    values: NDArray[np.float32] = normalised(torch.from_numpy(preprocessor.pixel_values(data))[None], rules)[0].numpy()
+    return values
 
 
 def opened(data: bytes) -> Image.Image:

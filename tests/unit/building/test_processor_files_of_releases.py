@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.models import model_module
 from tests.support.paths import ROOT
+from tuwen import pixels
 from tuwen_build.checkpoints import Preprocessing
 from tuwen_build.checkpoints._preprocessor import read_preprocessing
 from tuwen_build.errors import CheckpointError
@@ -52,9 +52,9 @@ def picture() -> Image.Image:
 
 
 def served(rules: Preprocessing, image: Image.Image) -> NDArray[np.float32]:
-    preprocessor = model_module("image_preprocessing", "pixels").Preprocessor(rules.image_size, rules.resize)
-    pixels = np.asarray(preprocessor.square(image)).transpose(2, 0, 1).copy()
-    values: NDArray[np.float32] = normalised(torch.from_numpy(pixels)[None], rules)[0].numpy()
+    preprocessor = pixels.Preprocessor(rules.image_size, rules.resize)
+    square = np.asarray(preprocessor.square(image)).transpose(2, 0, 1).copy()
+    values: NDArray[np.float32] = normalised(torch.from_numpy(square)[None], rules)[0].numpy()
     return values
 
 

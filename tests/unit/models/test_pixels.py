@@ -13,12 +13,11 @@ import pytest
 from PIL import GifImagePlugin, Image, PngImagePlugin, TiffImagePlugin
 
 from tests.support.images import huge_png
-from tests.support.models import model_module
+from tuwen import pixels
 from tuwen_build.checkpoints import Preprocessing
 from tuwen_build.verification.reference import reference_pixels
 from tuwen_repository.samples import awkward_images, sample
 
-pixels = model_module("image_preprocessing", "pixels")
 ImageError, ImageLimits, Preprocessor = pixels.ImageError, pixels.ImageLimits, pixels.Preprocessor
 
 
@@ -184,7 +183,7 @@ class TestDisplayRules:
 
     def test_plain_photographs_stay_the_same(self) -> None:
         data = sample("coffee.jpg").read_bytes()
-        shown = Preprocessor(64, rules="display").pixel_values(data)
+        shown = Preprocessor(64, image_rules="display").pixel_values(data)
         np.testing.assert_array_equal(shown, Preprocessor(64).pixel_values(data))
 
     def test_applies_the_orientation_of_the_camera(self) -> None:
@@ -194,20 +193,20 @@ class TestDisplayRules:
         image.paste(255, (0, 0, 64, 32))
         data = encode(image, exif=exif)
         assert Preprocessor(64).pixel_values(data)[0, 0, 0] == 255
-        assert Preprocessor(64, rules="display").pixel_values(data)[0, 0, 0] == 0
+        assert Preprocessor(64, image_rules="display").pixel_values(data)[0, 0, 0] == 0
 
     def test_shows_transparency_as_white(self) -> None:
         data = encode(Image.new("RGBA", (8, 8), (10, 20, 30, 0)))
-        assert Preprocessor(8, rules="display").pixel_values(data).min() == 255
+        assert Preprocessor(8, image_rules="display").pixel_values(data).min() == 255
 
     def test_scales_sixteen_bits(self) -> None:
         data = encode(Image.frombytes("I;16", (8, 8), b"\x00\x80" * 64))
         assert (Preprocessor(8).pixel_values(data) == 255).all()
-        assert (Preprocessor(8, rules="display").pixel_values(data) == 128).all()
+        assert (Preprocessor(8, image_rules="display").pixel_values(data) == 128).all()
 
     def test_rejects_unknown_choices(self) -> None:
         with pytest.raises(ValueError, match="'reference' or 'display'"):
-            Preprocessor(8, rules="guess")
+            Preprocessor(8, image_rules="guess")
 
 
 class TestScaledJpegs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tuwen import (
     InvalidArgumentError,
     InvalidItemsError,
     TextTruncatedWarning,
+    pixels,
 )
 from tuwen._routes import Routes
 from tuwen.testing import FakeTransport
@@ -166,11 +168,6 @@ def test_pixels_are_sent_to_a_model_whose_answer_tells_the_space(make: Make) -> 
     ("resize", "rules", "decoding"), [("squash", "reference", "scaled"), ("crop", "display", "full")]
 )
 def test_pixels_follow_the_rules_of_the_card(resize: str, rules: str, decoding: str) -> None:
-    from dataclasses import replace
-
-    from tests.support.models import model_module
-
-    pixels = model_module("image_preprocessing", "pixels")
     card = replace(FakeTransport().card, image_size=64, resize=resize, image_rules=rules, jpeg_decoding=decoding)
     route = Routes("client").to("image", card)
     expected = pixels.Preprocessor(64, resize, rules, jpeg_decoding=decoding).pixel_values(PHOTOS[0].read_bytes())

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tuwen import EmbeddingSpaceError, InvalidArgumentError, _table_files
-from tuwen_files import EmbeddingTable
+from tuwen import EmbeddingSpaceError, InvalidArgumentError
+from tuwen_files import EmbeddingTable, _table_files
 from tuwen_files._table_writer import TableWriter
 
 SUFFIXES = pytest.mark.parametrize("suffix", [".npz", ".parquet"])
@@ -163,7 +163,7 @@ with TableWriter(Path({str(tmp_path / "v.npz")!r}), "a", 4) as writer:
 
 def test_without_pyarrow_the_remedy_is_named(tmp_path: Path) -> None:
     code = (
-        "import sys; sys.modules['pyarrow'] = None; import numpy as np; from tuwen import EmbeddingTable\n"
+        "import sys; sys.modules['pyarrow'] = None; import numpy as np; from tuwen_files import EmbeddingTable\n"
         f"EmbeddingTable([], np.zeros((0, 4), np.float32), 'a').save({str(tmp_path / 'v.parquet')!r})"
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)

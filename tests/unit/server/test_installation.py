@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tuwen_server.errors import InstallationError
 
 from tuwen_server import _installation
 from tuwen_server._installation import PACKAGES, Installation, ensure_installed, install_server
+from tuwen_server.errors import InstallationError
 
 
 class Pip:

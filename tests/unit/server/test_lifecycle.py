@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tuwen_server.errors import ServerStartError
 
 from tests.support.command import wait_until
 from tests.support.stand_in import HurriedClock, StandIn, group_members, segments
 from tuwen_server import EmbeddedServer
 from tuwen_server._local_http import answers
+from tuwen_server.errors import ServerStartError
 
 MakeServer = Callable[..., EmbeddedServer]
 ADDRESS_IN_USE = {"exit_code": 1, "log": ["E0000 main.cc:1] failed to start HTTP service: Address already in use"]}

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tuwen_repository.errors import DamagedRepositoryError, NotARepositoryError
-from tuwen_server.errors import PortTakenError, ServerStartError, SharedMemoryError
 
 from tests.support.command import tuwen
 from tests.support.stand_in import StandIn
+from tuwen_repository.errors import DamagedRepositoryError, NotARepositoryError
 from tuwen_server import EmbeddedServer
+from tuwen_server.errors import PortTakenError, ServerStartError, SharedMemoryError
 
 MakeServer = Callable[..., EmbeddedServer]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tuwen_server.errors import UnsupportedPlatformError
 
 from tests.support.stand_in import StandIn
 from tuwen_repository.tf32 import TF32_SETTINGS
 from tuwen_server import _installation
 from tuwen_server._runtime import find_runtime
+from tuwen_server.errors import UnsupportedPlatformError
 from tuwen_server.malloc import ALLOCATOR_SETTINGS
 from tuwen_server.openmp import OPENMP_SETTINGS
 

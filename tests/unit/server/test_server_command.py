@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tuwen_server.errors import InstallationError
 
 from tests.support.command import tuwen
 from tests.support.stand_in import StandIn
@@ -14,6 +13,7 @@ from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._target import served
 from tuwen_server import _installation
 from tuwen_server._installation import Installation
+from tuwen_server.errors import InstallationError
 
 
 class Installer:

@@ -6,10 +6,10 @@ import socket
 from dataclasses import replace
 
 import pytest
-from tuwen_server.errors import PortTakenError
 
 from tuwen import InvalidArgumentError
 from tuwen_server import ServerOptions
+from tuwen_server.errors import PortTakenError
 
 KEY = "a-key-for-the-test"
 

@@ -10,12 +10,12 @@ from itertools import pairwise
 from threading import Thread
 
 import pytest
-from tuwen_server.errors import ServeError
 
 from tests.support.command import wait_until
 from tests.support.stand_in import HurriedClock, StandIn, group_members, segments
 from tuwen_server import EmbeddedServer, supervise
 from tuwen_server._local_http import answers
+from tuwen_server.errors import ServeError
 
 MakeServer = Callable[..., EmbeddedServer]
 

@@ -6,10 +6,10 @@ from collections import deque
 from typing import Any, cast
 
 import pytest
-from tuwen_server.errors import ServeError, SharedMemoryError
 
 from tests.support.stand_in import HurriedClock
 from tuwen_server import supervise
+from tuwen_server.errors import ServeError, SharedMemoryError
 
 FULL = SharedMemoryError("/dev/shm is full")
 

@@ -1,0 +1,3 @@
+"""The comparison of a built repository with the reference: images, texts and int8 kernels."""
+
+__all__: list[str] = []

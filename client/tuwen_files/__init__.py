@@ -1,0 +1,10 @@
+"""Files around embeddings: folders of images, lines of text, and tables of vectors (``.npz``, ``.jsonl``, Parquet).
+
+``image_files`` finds images, ``text_files`` reads lines of text. The embedding table is exported here.
+"""
+
+from tuwen_files._embedding_table import EmbeddingTable
+from tuwen_files._table_files import check_key, check_suffix
+from tuwen_files._table_writer import TableWriter
+
+__all__ = ["EmbeddingTable", "TableWriter", "check_key", "check_suffix"]

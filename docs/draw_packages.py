@@ -1,0 +1,89 @@
+"""Draw which package imports which, from the imports in the source, into ``architecture.md``.
+
+::
+
+    python docs/draw_packages.py           # rewrite the picture
+    python docs/draw_packages.py --check   # exit with 1 if the picture is out of date
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+__all__ = ["drawing", "imports", "page_with"]
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "architecture.md"
+BEGIN, END = "<!-- packages -->", "<!-- end of packages -->"
+SOURCES = ("client", "build", "loadtest")
+SUBJECTS: Mapping[str, str] = {
+    "tuwen": "the SDK",
+    "tuwen_build": "a checkpoint becomes a repository",
+    "tuwen_cli": "the command line",
+    "tuwen_files": "image folders, text files, tables of vectors",
+    "tuwen_lab": "data sets, training, evaluation, demo",
+    "tuwen_loadtest": "load tests and benchmarks",
+    "tuwen_repository": "the format of a repository",
+    "tuwen_search": "collections and the search page",
+    "tuwen_server": "a repository becomes a server",
+}
+
+
+def packages() -> dict[str, Path]:
+    """Return the folder of every package of the project, by name."""
+    found = (path.parent for source in SOURCES for path in (ROOT / source).glob("*/__init__.py"))
+    return {folder.name: folder for folder in sorted(found, key=lambda folder: folder.name)}
+
+
+def imports() -> dict[str, set[str]]:
+    """Return for every package the packages that it imports, at the top of a module or inside a function."""
+    known = packages()
+    return {
+        name: {imported for path in folder.rglob("*.py") for imported in _imported(path)} & set(known) - {name}
+        for name, folder in known.items()
+    }
+
+
+def drawing(arrows: Mapping[str, set[str]]) -> str:
+    """Return a Mermaid flow chart. An arrow is left out where a longer way of arrows leads to the same package."""
+    lines = ["```mermaid", "flowchart TD"]
+    lines += [f'    {name}["<b>{name}</b><br>{SUBJECTS[name]}"]' for name in arrows]
+    for name, targets in arrows.items():
+        indirect = {further for target in targets for further in _reached(arrows, target)}
+        lines += [f"    {name} --> {target}" for target in sorted(targets - indirect)]
+    return "\n".join([*lines, "```"])
+
+
+def page_with(text: str, picture: str) -> str:
+    """Return the text of the page with the picture between its two markers."""
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}\n{picture}\n{END}{rest.partition(END)[2]}"
+
+
+def _reached(arrows: Mapping[str, set[str]], name: str) -> set[str]:
+    return {further for target in arrows[name] for further in {target, *_reached(arrows, target)}}
+
+
+def _imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+
+
+def main() -> int:
+    """Rewrite the page, or compare it with ``--check``."""
+    text = PAGE.read_text(encoding="utf-8")
+    new = page_with(text, drawing(imports()))
+    if "--check" in sys.argv[1:]:
+        return int(new != text)
+    PAGE.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
