@@ -8,12 +8,11 @@ from tuwen import Client
 from tuwen.ray_data import Embedder
 from tuwen.testing import FakeTransport
 
-arrow = pytest.importorskip("pyarrow")
-
 
 def test_a_batch_of_its_own_output_gets_each_column_once() -> None:
     embed = Embedder("localhost:1", column="text", kind="text", fingerprint="0" * 32)
     embed._clip = Client(transport=FakeTransport(embedding_dimension=8))
+    arrow = pytest.importorskip("pyarrow")
     first = embed(arrow.table({"text": ["猫", None, "狗"], "id": [1, 2, 3]}))
     again = embed(first)
     assert again.column_names == first.column_names == ["text", "id", "embedding", "error", "fingerprint"]
