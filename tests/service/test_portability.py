@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tuwen import ModelCard
+from tuwen_build.export.assembly import sdk_modules
 from tuwen_build.export.configs import render_config, templates
 from tuwen_repository.configs import config_path, read_config
 
@@ -25,7 +26,7 @@ def test_the_configs_are_the_templates_rendered_for_the_model_card(repository: P
 
 
 def test_the_code_of_the_python_models_is_that_of_the_templates(repository: Path) -> None:
-    sources = {path.name: path.read_bytes() for path in templates().glob("shared/*.py")}
+    sources = {path.name: path.read_bytes() for path in (*templates().glob("shared/*.py"), *sdk_modules())}
     files = list(repository.rglob("*.py"))
     assert files
     for path in files:

@@ -35,12 +35,11 @@ __all__ = [
     "export_vision",
     "model_card",
     "pixel_rules",
+    "sdk_modules",
     "write_python_models",
 ]
 
 _PYTHON_MODELS = ("image_preprocessing", "text_tokenization")
-_SHARED_WITH_THE_SDK = ("pixels.py", "_structure.py")
-"""The modules of the SDK that `image_preprocessing` runs too, so that both preprocess images with one code."""
 
 
 def assemble(
@@ -165,6 +164,12 @@ def export_text(folder: Path, encoder: torch.nn.Module, context_length: int) -> 
     export(encoder, (ids, ids), _model_file(folder, "text_encoder"))
 
 
+def sdk_modules() -> list[Path]:
+    """Return the modules of the SDK that `image_preprocessing` runs too: one code preprocesses images on both sides."""
+    sdk = Path(pixels.__file__).parent
+    return [sdk / "pixels.py", sdk / "_structure.py"]
+
+
 def write_python_models(folder: Path, checkpoint: Checkpoint, options: BuildOptions) -> None:
     """Write the code of the Python models into a repository, and the settings and vocabulary that the code reads."""
     for model in _PYTHON_MODELS:
@@ -172,9 +177,8 @@ def write_python_models(folder: Path, checkpoint: Checkpoint, options: BuildOpti
         version.mkdir(parents=True, exist_ok=True)
         for path in (*templates().glob(f"{model}/1/*.py"), *templates().glob("shared/*.py")):
             shutil.copy(path, version)
-    sdk = Path(pixels.__file__).parent
-    for name in _SHARED_WITH_THE_SDK:
-        shutil.copy(sdk / name, folder / "image_preprocessing" / "1")
+    for path in sdk_modules():
+        shutil.copy(path, folder / "image_preprocessing" / "1")
     images, texts = (folder / model / "1" for model in _PYTHON_MODELS)
     rules = pixel_rules(checkpoint, options).pixel_rules()
     (images / "preprocessing.json").write_text(json.dumps(rules, indent=2), encoding="utf-8")
