@@ -101,6 +101,7 @@ lint: .venv/.dev ## Check style, types, and which package imports which.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/python client/unasync.py --check
 	PYTHONPATH=client $(BIN)/basedpyright --pythonpath $(BIN)/python --verifytypes tuwen --ignoreexternal
 	$(BIN)/lint-imports --no-logo
 

@@ -37,11 +37,11 @@ from tuwen._errors import (
 from tuwen._fetching import HttpFetcher
 from tuwen._images import ImageInput
 from tuwen._profile import Profile
-from tuwen._requests import TextTruncatedWarning
+from tuwen._requests import KeyedImage, KeyedText
+from tuwen._responses import EmbeddedItem, ItemOutcome, RefusedItem, TextTruncatedWarning
 from tuwen._retries import RetryPolicy
 from tuwen._routes import Preprocess
 from tuwen._scores import Similarity
-from tuwen._streams import EmbeddedItem, ItemOutcome, KeyedImage, KeyedText, RefusedItem
 from tuwen.statistics import ModelStatistics, Statistics
 from tuwen.zero_shot import Classification, Templates
 

@@ -2,53 +2,54 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 import warnings
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Container, Coroutine, Hashable, Iterable
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterable, Container, Hashable, Iterable
 from contextlib import aclosing
+from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen import _calls, _clock
-from tuwen._async_streams import Sent, cancelled, in_order
+from tuwen._async_feed import AsyncFeed
+from tuwen._async_pipeline import AsyncPipeline
 from tuwen._base import BaseClient
 from tuwen._card import ModelCard
 from tuwen._connection import AsyncHeaders, Tls
 from tuwen._deadline import Deadline
-from tuwen._errors import ClientClosedError, ServerError
+from tuwen._errors import InvalidArgumentError
 from tuwen._fetching import HttpFetcher
 from tuwen._forks import forks
 from tuwen._grpc_aio import AsyncGrpcTransport
 from tuwen._images import ImageInput
-from tuwen._items import check_stream
-from tuwen._pace import Pace
-from tuwen._profile import Profile
-from tuwen._requests import EmbeddingBatch, InferResponse, naming, parse
+from tuwen._items import as_list, check_some, check_stream
+from tuwen._pace import call_pace
+from tuwen._profile import Building, Profile, profile_of
+from tuwen._requests import Chunker, EmbeddingBatch, KeyedImage, KeyedText, Part, batch_of, key_of, parts
+from tuwen._responses import ItemOutcome, Parsed, TextTruncatedWarning, assemble, outcomes, recalled
 from tuwen._retries import RetryBudget, RetryPolicy
 from tuwen._routes import Kind, Preprocess, Priority
-from tuwen._scores import Similarity
-from tuwen._streams import Chunk, Chunker, ItemOutcome, KeyedImage, KeyedText
+from tuwen._scores import Similarity, similarity
 from tuwen._transport import AsyncTransport
 from tuwen.progress import progress_bar
-from tuwen.statistics import Statistics
-from tuwen.zero_shot import Classification, Templates
+from tuwen.statistics import Statistics, difference
+from tuwen.zero_shot import Classification, Templates, check_labels, label_embeddings, label_texts, template_texts
 
 __all__ = ["AsyncClient"]
 
-Result = TypeVar("Result")
-_Pending = asyncio.Task[InferResponse]
+_STATISTICS_READS = 20  # a server counts a request shortly after it has answered it
 
 
 class AsyncClient(BaseClient):
-    """The twin of `tuwen.Client` for asyncio: the same methods, awaited.
+    """Embeddings and similarities from a server that runs a tuwen repository.
 
-    Safe to share between tasks of one event loop, that of its first call; a call from another one raises
-    `EventLoopError`. Use it as an asynchronous context manager, or await `close`. Files are read, and PIL images
-    encoded, in a thread, so that the loop never waits for them. Cancelling a call cancels its requests.
+    The methods of `tuwen.Client`, awaited. Safe to share between tasks of one event loop, that of its first call; a
+    call from another one raises `EventLoopError`. Use it as an asynchronous context manager, or await `close`. Files
+    are read, and PIL images encoded, in a thread, so that the loop never waits for them. Cancelling a call cancels its
+    requests.
 
     Args:
         url: ``host:port`` of the server's gRPC endpoint.
@@ -66,6 +67,8 @@ class AsyncClient(BaseClient):
             the server's. Either way it is held for the client's life.
         tracing: make an OpenTelemetry span of every call and pass its context on, so that the server's spans join the
             application's trace (extra ``tracing``). A stream makes no span; its requests carry the one it is read in.
+        remembered_texts: how many of the texts that calls asked for last keep their embeddings in this client, so that
+            a text that comes again needs no request; 0: no text is remembered. Streams and `profile` always ask.
         transport: another way to a server, such as ``tuwen.testing.AsyncFakeTransport`` in tests.
 
     Raises:
@@ -104,31 +107,80 @@ class AsyncClient(BaseClient):
         self._transport = transport or AsyncGrpcTransport(url, tls=tls, headers=headers, tracing=self._tracing)
 
     async def embed_images(self, images: Iterable[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
-        """Embed images into float32 (n, D), one unit vector each; see `Client.embed_images`."""
-        deadline = self._deadline(timeout)
-        return await self._run(_calls.embed("image", images, self._routes.within(deadline), self._texts), deadline)
+        """Embed images.
+
+        Args:
+            images: an iterable of paths, ``data:`` URLs, encoded bytes, binary files, PIL images or uint8 arrays
+                (H, W), (H, W, 3) or (H, W, 4), mixed freely; or one uint8 array (n, H, W, 3).
+            timeout: seconds for the whole call.
+
+        Returns:
+            float32 (n, D), one unit vector an image, in their order.
+
+        Raises:
+            InvalidItemsError: images were refused; lists every one with its index and the reason.
+            InvalidArgumentError: a single image, not an iterable, or an element of a type that is no image.
+            ServerError: the server, or the way to it, failed.
+        """
+        with self._call("embed"):
+            return await self._embed("image", images, self._deadline(timeout))
 
     async def embed_texts(self, texts: Iterable[str], *, timeout: float | None = None) -> NDArray[np.float32]:
-        """Embed texts into float32 (n, D), one unit vector each; see `Client.embed_texts`."""
-        return await self._run(_calls.embed("text", texts, self._routes, self._texts), self._deadline(timeout))
+        """Embed texts. Those longer than the model's context length are cut, with a `TextTruncatedWarning`.
+
+        Args:
+            texts: an iterable of any Unicode strings, such as a list or a pandas Series.
+            timeout: seconds for the whole call.
+
+        Returns:
+            float32 (n, D), one unit vector a text, in their order.
+
+        Raises:
+            InvalidItemsError: texts were refused (too many bytes); lists every one.
+            InvalidArgumentError: a single string, not an iterable, or an element that is not a string.
+            ServerError: the server, or the way to it, failed.
+        """
+        with self._call("embed"):
+            return await self._embed("text", texts, self._deadline(timeout))
 
     async def try_embed_images(
         self, images: Iterable[ImageInput], *, timeout: float | None = None
     ) -> list[ItemOutcome]:
-        """Embed images, and get an outcome for each; see `Client.try_embed_images`."""
-        deadline = self._deadline(timeout)
-        return await self._run(_calls.attempt("image", images, self._routes.within(deadline), self._texts), deadline)
+        """Embed images, and get an outcome for each instead of an error for all.
+
+        Returns:
+            one `ItemOutcome` an image, in their order; ``ok`` tells those with an embedding.
+
+        Raises:
+            InvalidArgumentError, ServerError: as `embed_images`.
+        """
+        with self._call("attempt"):
+            return await self._attempt("image", images, self._deadline(timeout))
 
     async def try_embed_texts(self, texts: Iterable[str], *, timeout: float | None = None) -> list[ItemOutcome]:
-        """Embed texts, and get an outcome for each; see `Client.try_embed_texts`."""
-        return await self._run(_calls.attempt("text", texts, self._routes, self._texts), self._deadline(timeout))
+        """Embed texts, and get an outcome for each; as `try_embed_images`. ``truncated`` tells those that were cut."""
+        with self._call("attempt"):
+            return await self._attempt("text", texts, self._deadline(timeout))
 
     async def similarity(
         self, *, images: Iterable[ImageInput], texts: Iterable[str], timeout: float | None = None
     ) -> Similarity:
-        """Compare every image with every text; see `Client.similarity`."""
-        deadline = self._deadline(timeout)
-        return await self._run(_calls.compare(images, texts, self._routes.within(deadline), self._texts), deadline)
+        """Compare every image with every text.
+
+        Returns:
+            cosines, logits and probabilities, each float32 (number of images, number of texts).
+
+        Raises:
+            InvalidArgumentError: no images or no texts.
+            InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
+        """
+        with self._call("compare"):
+            deadline = self._deadline(timeout)
+            images, texts = check_some("similarity", "image", images), check_some("similarity", "text", texts)
+            image_embeddings = await self._embed("image", images, deadline)
+            text_embeddings = await self._embed("text", texts, deadline)
+            card = await self._known_card(deadline)
+            return similarity(image_embeddings, text_embeddings, card.logit_scale)
 
     async def classify(
         self,
@@ -138,12 +190,37 @@ class AsyncClient(BaseClient):
         templates: Templates = "zh",
         timeout: float | None = None,
     ) -> Classification:
-        """Tell which of the labels each image shows; see `Client.classify`."""
-        deadline = self._deadline(timeout)
-        routes = self._routes.within(deadline)
-        return await self._run(
-            _calls.classify(images, labels, templates, routes, cache=self._labels, known_texts=self._texts), deadline
-        )
+        """Tell which of the labels each image shows, without training (zero-shot).
+
+        Every label is put into every template; the mean of those texts' vectors, normalised, is the label's.
+        The vectors of labels are remembered, so that a second call with the same labels and templates only sends
+        images.
+
+        Args:
+            images: as for `embed_images`.
+            labels: what the images may show, such as ``["猫", "狗"]``.
+            templates: ``zh`` or ``en`` (twelve texts each), ``none`` (the label alone), or your own texts with
+                ``{}`` where the label goes.
+            timeout: seconds for the whole call.
+
+        Raises:
+            InvalidArgumentError: no images, no labels, a label twice, or a template without ``{}``.
+            InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
+        """
+        with self._call("classify"):
+            deadline = self._deadline(timeout)
+            checked, texts = check_labels(labels), template_texts(templates)
+            images = check_some("classify", "image", images)
+            known = self._labels.known(checked, texts)
+            if missing := [label for label in checked if label not in known]:
+                vectors = await self._embed("text", label_texts(missing, texts), deadline)
+                found = dict(zip(missing, label_embeddings(vectors, len(texts)), strict=True))
+                self._labels.remember(found, texts)
+                known |= found
+            image_embeddings = await self._embed("image", images, deadline)
+            card = await self._known_card(deadline)
+            label_vectors = np.stack([known[label] for label in checked])
+            return Classification(checked, similarity(image_embeddings, label_vectors, card.logit_scale))
 
     def stream_images(
         self,
@@ -154,7 +231,27 @@ class AsyncClient(BaseClient):
         progress: bool = False,
         timeout: float | None = None,
     ) -> AsyncGenerator[ItemOutcome, None]:
-        """Embed any number of images, of an iterable or an asynchronous one; see `Client.stream_images`."""
+        """Embed any number of images, in memory that does not grow with them.
+
+        The next images are taken as results are: a slow consumer slows the stream down. A refused image is an
+        outcome like any other. A server that goes away is waited for until `timeout`; closing the iterator
+        cancels what is on its way.
+
+        Args:
+            images: an iterable of images as for `embed_images`, or of ``(key, image)``; may be asynchronous.
+            window: the most images on their way at once.
+            skip: keys to leave out, to resume a run that was interrupted.
+            progress: show a bar on standard error, if that is a terminal.
+            timeout: seconds for each request, retries included.
+
+        Yields:
+            a `ItemOutcome` for every image that was not skipped, in their order.
+
+        Raises:
+            InvalidArgumentError: a single image or not an iterable, at once; an element of a type that is no image,
+                when the stream comes to it, with its position.
+            ServerError: the server, or the way to it, failed for longer than `timeout`.
+        """
         check_stream("image", images, asynchronous=True)
         return self._stream("image", images, window=window, skip=skip, progress=progress, timeout=timeout)
 
@@ -167,27 +264,70 @@ class AsyncClient(BaseClient):
         progress: bool = False,
         timeout: float | None = None,
     ) -> AsyncGenerator[ItemOutcome, None]:
-        """Embed any number of texts, of an iterable or an asynchronous one; see `Client.stream_texts`."""
+        """Embed any number of texts; as `stream_images`, with texts or ``(key, text)``."""
         check_stream("text", texts, asynchronous=True)
         return self._stream("text", texts, window=window, skip=skip, progress=progress, timeout=timeout)
 
     async def model_card(self, *, timeout: float | None = None) -> ModelCard:
-        """What the server's vectors are, read once; see `Client.model_card`."""
-        return await self._run(_calls.read_card(), self._deadline(timeout))
+        """What the server's vectors are: checkpoint, fingerprint, dimension and so on. Read once, then remembered.
+
+        Raises:
+            ServerError: the server, or the way to it, failed, or serves no repository of tuwen's.
+        """
+        with self._call("read_card"):
+            return await self._known_card(self._deadline(timeout))
 
     async def statistics(self, *, timeout: float | None = None) -> Statistics:
-        """What the server has counted, model by model; see `Client.statistics`."""
-        return await self._run(_calls.read_statistics(), self._deadline(timeout))
+        """What the server has counted, model by model: requests, failures, batch sizes, times.
+
+        Raises:
+            ServerError: the server, or the way to it, failed.
+        """
+        with self._call("read_statistics"):
+            return await self._pipeline(self._deadline(timeout)).ask(self._transport.statistics)
 
     async def profile(
         self, *, images: Iterable[ImageInput] = (), texts: Iterable[str] = (), timeout: float | None = None
     ) -> Profile:
-        """Embed these and tell where the time went; see `Client.profile`."""
-        deadline = self._deadline(timeout)
-        return await self._run(_calls.profile(images, texts, self._routes.within(deadline)), deadline)
+        """Embed these, one request after the other, and tell where the time went.
+
+        Raises:
+            InvalidArgumentError: neither images nor texts.
+            InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
+        """
+        with self._call("profile"):
+            deadline = self._deadline(timeout)
+            kinds: list[tuple[Kind, list[Any]]] = [
+                ("image", as_list("image", images)),
+                ("text", as_list("text", texts)),
+            ]
+            count = sum(len(items) for _, items in kinds)
+            if not count:
+                raise InvalidArgumentError("profile needs images or texts")
+            card, pipeline = await self._known_card(deadline), self._pipeline(deadline)
+            before, start = await pipeline.ask(self._transport.statistics), time.perf_counter()
+            waiting, sent = 0.0, Counter[str]()
+            for kind, items in kinds:
+                route = self._routes.to(kind, card, deadline=deadline)
+                building, asked = Building(route), time.perf_counter()
+                wanted = parts(kind, items, call_pace(kind, card).size)
+                feed = AsyncFeed(
+                    wanted, building.batch_of, threads=self._routes.readers if route.reads(items) else None
+                )
+                async with aclosing(pipeline.answers(feed, card)) as answers:
+                    found = [parsed async for _, parsed in answers]
+                waiting += time.perf_counter() - asked - building.seconds
+                assemble(kind, len(items), card.embedding_dimension, found)
+                sent += building.requests
+            total = time.perf_counter() - start
+            for _ in range(_STATISTICS_READS):
+                counted = difference(await pipeline.ask(self._transport.statistics), before)
+                if all(model in counted and counted[model].requests >= number for model, number in sent.items()):
+                    break
+            return profile_of(count, sent, total, waiting, counted)
 
     async def is_ready(self, *, timeout: float = 2.0) -> bool:
-        """Whether the server answers and has loaded all its models; see `Client.is_ready`."""
+        """Whether the server answers and has loaded all its models. Never raises for a server that is not there."""
         with forks.call():
             return await self._transport.is_ready(Deadline(timeout).remaining())
 
@@ -195,9 +335,9 @@ class AsyncClient(BaseClient):
         """Close the connection. Idempotent."""
         if forks.broken:  # what would be closed is the parent's
             return
-        self._texts.forget()
         await self._transport.close()
         self._routes.close()
+        self._texts.forget()
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -207,52 +347,42 @@ class AsyncClient(BaseClient):
     ) -> None:
         await self.close()
 
-    async def _run(self, call: _calls.Call[Result], deadline: Deadline) -> Result:
-        """Do what a call asks for until it returns."""
-        answer: object = None
-        with forks.call(), self._tracing.span(call, self._url):
-            try:
-                while True:
-                    effect = call.send(answer)
-                    if isinstance(effect, _calls.Infer):
-                        answer = await self._infer(effect, deadline)
-                    elif isinstance(effect, _calls.ReadCard):
-                        answer = self._card or await self._read_card(deadline)
-                    elif isinstance(effect, _calls.ReadStatistics):
-                        answer = await self._ask(self._transport.statistics, deadline)
-                    else:
-                        warnings.warn(effect.warning, stacklevel=3)
-            except StopIteration as done:
-                result: Result = done.value
-                return result
+    async def _embed(self, kind: Kind, items: object, deadline: Deadline) -> NDArray[np.float32]:
+        """Return unit vectors, float32 (n, D). Those of known texts come from the cache."""
+        listed = as_list(kind, items)
+        card = await self._known_card(deadline)
+        found = await self._parsed(kind, listed, card, deadline)
+        embeddings, truncated = assemble(kind, len(listed), card.embedding_dimension, found)
+        if truncated:
+            shown = ", ".join(map(str, truncated[:10])) + (", ..." if len(truncated) > 10 else "")
+            message = f"{len(truncated)} of {len(listed)} texts were cut to the model's context length: {shown}"
+            warnings.warn(message, TextTruncatedWarning, stacklevel=3)  # at the line that called the public method
+        return embeddings
 
-    async def _read_card(self, deadline: Deadline) -> ModelCard:
-        return self._accept(await self._ask(self._transport.model_card, deadline))
+    async def _attempt(self, kind: Kind, items: object, deadline: Deadline) -> list[ItemOutcome]:
+        """Return an outcome for each item, in order."""
+        listed = as_list(kind, items)
+        found = await self._parsed(kind, listed, await self._known_card(deadline), deadline)
+        by_index = {
+            outcome.index: outcome
+            for parsed in found
+            for outcome in outcomes(((index, key_of(listed[index], index)) for index in parsed.items), parsed)
+        }
+        return [by_index[index] for index in range(len(listed))]
 
-    async def _ask(self, question: Callable[[float], Coroutine[Any, Any, Result]], deadline: Deadline) -> Result:
-        return await self._retrying(lambda: question(deadline.remaining()), deadline, self._retry_budget)
-
-    async def _infer(self, wanted: _calls.Infer, deadline: Deadline) -> _calls.Answers:
-        """What the responses hold, in order. A batch is let go when its response has been read."""
-        pace, budget = wanted.pace, self._retry_budget
-        waiting: deque[tuple[EmbeddingBatch, _Pending | None]] = deque()
-        answers: _calls.Answers = []
-
-        async def finish() -> None:
-            batch, pending = waiting[0]
-            answers.append(wanted.read(batch, await pending if pending is not None else None))
-            waiting.popleft()
-
-        try:
-            while (batch := await self._next(wanted)) is not None:
-                while waiting and (pace is None or len(waiting) >= pace.requests):
-                    await finish()
-                waiting.append((batch, self._sent(batch, deadline, budget, pace, len(waiting))))
-            while waiting:
-                await finish()
-        finally:
-            await cancelled(pending for _, pending in waiting)
-        return answers
+    async def _parsed(self, kind: Kind, items: list[Any], card: ModelCard, deadline: Deadline) -> list[Parsed]:
+        """Return what became of the items of a call; texts that the client remembers are not sent."""
+        known = self._texts.known(items) if kind == "text" else {}
+        route, pace = self._routes.to(kind, card, deadline=deadline), call_pace(kind, card)
+        wanted = parts(kind, items, pace.size, known)
+        threads = self._routes.readers if route.reads(items) else None
+        feed = AsyncFeed(wanted, partial(batch_of, route), threads=threads)
+        pipeline = self._pipeline(deadline)
+        async with aclosing(pipeline.answers(feed, card, pace=pace if len(wanted) > 1 else None)) as answers:
+            found = [parsed async for _, parsed in answers]
+        if kind == "text":
+            self._texts.remember(items, found)
+        return [*found, recalled(items, known)] if known else found
 
     async def _stream(
         self,
@@ -266,71 +396,24 @@ class AsyncClient(BaseClient):
     ) -> AsyncGenerator[ItemOutcome, None]:
         card = await self.model_card(timeout=timeout)
         chunker = Chunker(kind, window=window, max_batch_size=card.max_batch_size, skip=skip)
-        budget = RetryBudget(self._patience)
+        pipeline = AsyncPipeline(self._transport, RetryBudget(self._patience), lambda: self._deadline(timeout))
 
-        async def send(chunk: Chunk, ahead: int) -> Sent[EmbeddingBatch, InferResponse]:
-            deadline = self._deadline(timeout)
-            route = self._routes.in_bulk().within(deadline).to(kind, card)
-            batch = await self._in_thread(chunk.batch, route) if kind == "image" else chunk.batch(route)
-            # What was fetched from the web has used up time of its own: a slow host ends no stream.
-            return batch, self._sent(batch, self._deadline(timeout), budget, chunker.pace, ahead)
+        def build(part: Part) -> EmbeddingBatch:
+            return batch_of(self._routes.to(kind, card, deadline=self._deadline(timeout), bulk=True), part)
 
+        threads = self._routes.readers if kind == "image" else None
+        feed = AsyncFeed(items, build, chunker=chunker, threads=threads)
         with forks.call(), progress_bar(items, shown=progress) as bar:
-            answers = in_order(items, chunker, window, send)
-            async with aclosing(answers):
-                async for chunk, batch, response in answers:
-                    for outcome in chunk.outcomes(parse(batch, response, card)):
+            async with aclosing(pipeline.answers(feed, card, pace=chunker.pace, patient=True)) as answers:
+                async for part, parsed in answers:
+                    keys = ((index, key) for (index,), key in zip(part.positions, part.keys, strict=True))
+                    for outcome in outcomes(keys, parsed):
                         bar.update()
                         yield outcome
 
-    def _sent(
-        self, batch: EmbeddingBatch, deadline: Deadline, budget: RetryBudget, pace: Pace | None, ahead: int
-    ) -> _Pending | None:
-        if not batch.positions:  # a batch of unreadable files only has nothing to send
-            return None
+    async def _known_card(self, deadline: Deadline) -> ModelCard:
+        """Return the card, which is read once."""
+        return self._card or self._accept(await self._pipeline(deadline).ask(self._transport.model_card))
 
-        async def infer() -> InferResponse:
-            start = _clock.now()
-            response = await self._infer_one(batch, deadline, budget)
-            if pace is not None:
-                pace.answered(len(batch.positions), _clock.now() - start, ahead + 1)
-            return response
-
-        return asyncio.create_task(infer())
-
-    async def _infer_one(self, batch: EmbeddingBatch, deadline: Deadline, budget: RetryBudget) -> InferResponse:
-        with naming(batch, self._fingerprint):
-            return await self._retrying(
-                lambda: self._transport.infer(batch.request, deadline.remaining()), deadline, budget
-            )
-
-    async def _retrying(
-        self, attempt: Callable[[], Coroutine[Any, Any, Result]], deadline: Deadline, budget: RetryBudget
-    ) -> Result:
-        attempts = budget.request()
-        while True:
-            try:
-                value = await attempt()
-            except ServerError as error:
-                pause = attempts.pause(error, deadline.left())
-                if pause is None:
-                    raise
-            else:
-                budget.succeeded()
-                return value
-            await _clock.async_pause(pause)
-
-    async def _next(self, wanted: _calls.Infer) -> EmbeddingBatch | None:
-        if wanted.reads_files:
-            return await self._in_thread(next, wanted.batches, None)
-        return next(wanted.batches, None)
-
-    async def _in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        work = asyncio.get_running_loop().run_in_executor(self._routes.readers(), lambda: function(*arguments))
-        try:
-            return await work
-        except asyncio.CancelledError:
-            # `close` cancels what waits for a thread; cancelling the caller's task cancels this future as well
-            if self._routes.closed and work.cancelled():
-                raise ClientClosedError from None
-            raise
+    def _pipeline(self, deadline: Deadline) -> AsyncPipeline:
+        return AsyncPipeline(self._transport, self._retry_budget, lambda: deadline)

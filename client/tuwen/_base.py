@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tuwen._cache import TextCache
 from tuwen._card import ModelCard
@@ -56,6 +58,16 @@ class BaseClient:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._url!r}, timeout={self._timeout:g})"
+
+    @contextmanager
+    def _call(self, name: str) -> Iterator[None]:
+        """Around what a call does; `name` is that of its span.
+
+        Raises:
+            ForkError: this process was forked while calls were in flight.
+        """
+        with forks.call(), self._tracing.span(name, self._url):
+            yield
 
     def _deadline(self, timeout: float | None) -> Deadline:
         """Return the deadline of a call, or of a request of a stream, that begins now.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Mapping
-from typing import Generic, TypeVar
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tuwen._responses import Parsed
 
 __all__ = ["Cache", "TextCache"]
 
@@ -73,9 +75,16 @@ class TextCache:
         """Forget every text."""
         self._cache.forget()
 
-    def remember(self, text: str, embedding: NDArray[np.float32], *, truncated: bool) -> None:
-        """Keep a copy of an embedding; it cannot be written to."""
-        if len(text) <= _LONGEST_TEXT:
-            kept = embedding.copy()
-            kept.flags.writeable = False
-            self._cache.remember({text: (kept, truncated)})
+    def remember(self, texts: Sequence[Any], found: Iterable[Parsed]) -> None:
+        """Keep copies of the embeddings of texts that were not refused; they cannot be written to.
+
+        Args:
+            texts: all texts of a call.
+            found: what became of them.
+        """
+        for parsed in found:
+            for position, embedding in zip(parsed.positions, parsed.embeddings, strict=True):
+                if position not in parsed.failures and len(texts[position]) <= _LONGEST_TEXT:
+                    kept = embedding.copy()
+                    kept.flags.writeable = False
+                    self._cache.remember({texts[position]: (kept, position in parsed.truncated)})

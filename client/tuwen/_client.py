@@ -1,41 +1,47 @@
+# Written by client/unasync.py from _async_client.py: change that file and run `python client/unasync.py`.
 """The synchronous client."""
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections import deque
-from collections.abc import Callable, Container, Generator, Hashable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Container, Generator, Hashable, Iterable
+from contextlib import closing
+from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen import _calls, _clock
 from tuwen._base import BaseClient
 from tuwen._card import ModelCard
 from tuwen._connection import Headers, Tls
 from tuwen._deadline import Deadline
-from tuwen._errors import ServerError
+from tuwen._errors import InvalidArgumentError
+from tuwen._feed import Feed
 from tuwen._fetching import HttpFetcher
 from tuwen._forks import forks
 from tuwen._grpc import GrpcTransport
 from tuwen._images import ImageInput
-from tuwen._items import check_stream
-from tuwen._profile import Profile
-from tuwen._requests import EmbeddingBatch, InferResponse, naming, parse
+from tuwen._items import as_list, check_some, check_stream
+from tuwen._pace import call_pace
+from tuwen._pipeline import Pipeline
+from tuwen._profile import Building, Profile, profile_of
+from tuwen._requests import Chunker, EmbeddingBatch, KeyedImage, KeyedText, Part, batch_of, key_of, parts
+from tuwen._responses import ItemOutcome, Parsed, TextTruncatedWarning, assemble, outcomes, recalled
 from tuwen._retries import RetryBudget, RetryPolicy
 from tuwen._routes import Kind, Preprocess, Priority
-from tuwen._scores import Similarity
-from tuwen._streams import Chunk, Chunker, ItemOutcome, KeyedImage, KeyedText
-from tuwen._transport import PendingResponse, Transport
+from tuwen._scores import Similarity, similarity
+from tuwen._transport import Transport
 from tuwen.progress import progress_bar
-from tuwen.statistics import Statistics
-from tuwen.zero_shot import Classification, Templates
+from tuwen.statistics import Statistics, difference
+from tuwen.zero_shot import Classification, Templates, check_labels, label_embeddings, label_texts, template_texts
 
 __all__ = ["Client"]
 
-Result = TypeVar("Result")
+_STATISTICS_READS = 20  # a server counts a request shortly after it has answered it
 
 
 class Client(BaseClient):
@@ -114,8 +120,8 @@ class Client(BaseClient):
             InvalidArgumentError: a single image, not an iterable, or an element of a type that is no image.
             ServerError: the server, or the way to it, failed.
         """
-        deadline = self._deadline(timeout)
-        return self._run(_calls.embed("image", images, self._routes.within(deadline), self._texts), deadline)
+        with self._call("embed"):
+            return self._embed("image", images, self._deadline(timeout))
 
     def embed_texts(self, texts: Iterable[str], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed texts. Those longer than the model's context length are cut, with a `TextTruncatedWarning`.
@@ -132,7 +138,8 @@ class Client(BaseClient):
             InvalidArgumentError: a single string, not an iterable, or an element that is not a string.
             ServerError: the server, or the way to it, failed.
         """
-        return self._run(_calls.embed("text", texts, self._routes, self._texts), self._deadline(timeout))
+        with self._call("embed"):
+            return self._embed("text", texts, self._deadline(timeout))
 
     def try_embed_images(self, images: Iterable[ImageInput], *, timeout: float | None = None) -> list[ItemOutcome]:
         """Embed images, and get an outcome for each instead of an error for all.
@@ -143,12 +150,13 @@ class Client(BaseClient):
         Raises:
             InvalidArgumentError, ServerError: as `embed_images`.
         """
-        deadline = self._deadline(timeout)
-        return self._run(_calls.attempt("image", images, self._routes.within(deadline), self._texts), deadline)
+        with self._call("attempt"):
+            return self._attempt("image", images, self._deadline(timeout))
 
     def try_embed_texts(self, texts: Iterable[str], *, timeout: float | None = None) -> list[ItemOutcome]:
         """Embed texts, and get an outcome for each; as `try_embed_images`. ``truncated`` tells those that were cut."""
-        return self._run(_calls.attempt("text", texts, self._routes, self._texts), self._deadline(timeout))
+        with self._call("attempt"):
+            return self._attempt("text", texts, self._deadline(timeout))
 
     def similarity(
         self, *, images: Iterable[ImageInput], texts: Iterable[str], timeout: float | None = None
@@ -162,8 +170,13 @@ class Client(BaseClient):
             InvalidArgumentError: no images or no texts.
             InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
         """
-        deadline = self._deadline(timeout)
-        return self._run(_calls.compare(images, texts, self._routes.within(deadline), self._texts), deadline)
+        with self._call("compare"):
+            deadline = self._deadline(timeout)
+            images, texts = check_some("similarity", "image", images), check_some("similarity", "text", texts)
+            image_embeddings = self._embed("image", images, deadline)
+            text_embeddings = self._embed("text", texts, deadline)
+            card = self._known_card(deadline)
+            return similarity(image_embeddings, text_embeddings, card.logit_scale)
 
     def classify(
         self,
@@ -190,11 +203,20 @@ class Client(BaseClient):
             InvalidArgumentError: no images, no labels, a label twice, or a template without ``{}``.
             InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
         """
-        deadline = self._deadline(timeout)
-        routes = self._routes.within(deadline)
-        return self._run(
-            _calls.classify(images, labels, templates, routes, cache=self._labels, known_texts=self._texts), deadline
-        )
+        with self._call("classify"):
+            deadline = self._deadline(timeout)
+            checked, texts = check_labels(labels), template_texts(templates)
+            images = check_some("classify", "image", images)
+            known = self._labels.known(checked, texts)
+            if missing := [label for label in checked if label not in known]:
+                vectors = self._embed("text", label_texts(missing, texts), deadline)
+                found = dict(zip(missing, label_embeddings(vectors, len(texts)), strict=True))
+                self._labels.remember(found, texts)
+                known |= found
+            image_embeddings = self._embed("image", images, deadline)
+            card = self._known_card(deadline)
+            label_vectors = np.stack([known[label] for label in checked])
+            return Classification(checked, similarity(image_embeddings, label_vectors, card.logit_scale))
 
     def stream_images(
         self,
@@ -248,7 +270,8 @@ class Client(BaseClient):
         Raises:
             ServerError: the server, or the way to it, failed, or serves no repository of tuwen's.
         """
-        return self._run(_calls.read_card(), self._deadline(timeout))
+        with self._call("read_card"):
+            return self._known_card(self._deadline(timeout))
 
     def statistics(self, *, timeout: float | None = None) -> Statistics:
         """What the server has counted, model by model: requests, failures, batch sizes, times.
@@ -256,7 +279,8 @@ class Client(BaseClient):
         Raises:
             ServerError: the server, or the way to it, failed.
         """
-        return self._run(_calls.read_statistics(), self._deadline(timeout))
+        with self._call("read_statistics"):
+            return self._pipeline(self._deadline(timeout)).ask(self._transport.statistics)
 
     def profile(
         self, *, images: Iterable[ImageInput] = (), texts: Iterable[str] = (), timeout: float | None = None
@@ -267,8 +291,34 @@ class Client(BaseClient):
             InvalidArgumentError: neither images nor texts.
             InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
         """
-        deadline = self._deadline(timeout)
-        return self._run(_calls.profile(images, texts, self._routes.within(deadline)), deadline)
+        with self._call("profile"):
+            deadline = self._deadline(timeout)
+            kinds: list[tuple[Kind, list[Any]]] = [
+                ("image", as_list("image", images)),
+                ("text", as_list("text", texts)),
+            ]
+            count = sum(len(items) for _, items in kinds)
+            if not count:
+                raise InvalidArgumentError("profile needs images or texts")
+            card, pipeline = self._known_card(deadline), self._pipeline(deadline)
+            before, start = pipeline.ask(self._transport.statistics), time.perf_counter()
+            waiting, sent = 0.0, Counter[str]()
+            for kind, items in kinds:
+                route = self._routes.to(kind, card, deadline=deadline)
+                building, asked = Building(route), time.perf_counter()
+                wanted = parts(kind, items, call_pace(kind, card).size)
+                feed = Feed(wanted, building.batch_of, threads=self._routes.readers if route.reads(items) else None)
+                with closing(pipeline.answers(feed, card)) as answers:
+                    found = [parsed for _, parsed in answers]
+                waiting += time.perf_counter() - asked - building.seconds
+                assemble(kind, len(items), card.embedding_dimension, found)
+                sent += building.requests
+            total = time.perf_counter() - start
+            for _ in range(_STATISTICS_READS):
+                counted = difference(pipeline.ask(self._transport.statistics), before)
+                if all(model in counted and counted[model].requests >= number for model, number in sent.items()):
+                    break
+            return profile_of(count, sent, total, waiting, counted)
 
     def is_ready(self, *, timeout: float = 2.0) -> bool:
         """Whether the server answers and has loaded all its models. Never raises for a server that is not there."""
@@ -291,33 +341,42 @@ class Client(BaseClient):
     ) -> None:
         self.close()
 
-    def _run(self, call: _calls.Call[Result], deadline: Deadline) -> Result:
-        """Do what a call asks for until it returns."""
-        answer: object = None
-        with forks.call(), self._tracing.span(call, self._url):
-            try:
-                while True:
-                    effect = call.send(answer)
-                    if isinstance(effect, _calls.Infer):
-                        answer = self._infer(effect, deadline)
-                    elif isinstance(effect, _calls.ReadCard):
-                        answer = self._card or self._read_card(deadline)
-                    elif isinstance(effect, _calls.ReadStatistics):
-                        answer = self._ask(self._transport.statistics, deadline)
-                    else:
-                        warnings.warn(effect.warning, stacklevel=3)
-            except StopIteration as done:
-                result: Result = done.value
-                return result
+    def _embed(self, kind: Kind, items: object, deadline: Deadline) -> NDArray[np.float32]:
+        """Return unit vectors, float32 (n, D). Those of known texts come from the cache."""
+        listed = as_list(kind, items)
+        card = self._known_card(deadline)
+        found = self._parsed(kind, listed, card, deadline)
+        embeddings, truncated = assemble(kind, len(listed), card.embedding_dimension, found)
+        if truncated:
+            shown = ", ".join(map(str, truncated[:10])) + (", ..." if len(truncated) > 10 else "")
+            message = f"{len(truncated)} of {len(listed)} texts were cut to the model's context length: {shown}"
+            warnings.warn(message, TextTruncatedWarning, stacklevel=3)  # at the line that called the public method
+        return embeddings
 
-    def _read_card(self, deadline: Deadline) -> ModelCard:
-        return self._accept(self._ask(self._transport.model_card, deadline))
+    def _attempt(self, kind: Kind, items: object, deadline: Deadline) -> list[ItemOutcome]:
+        """Return an outcome for each item, in order."""
+        listed = as_list(kind, items)
+        found = self._parsed(kind, listed, self._known_card(deadline), deadline)
+        by_index = {
+            outcome.index: outcome
+            for parsed in found
+            for outcome in outcomes(((index, key_of(listed[index], index)) for index in parsed.items), parsed)
+        }
+        return [by_index[index] for index in range(len(listed))]
 
-    def _ask(self, question: Callable[[float], Result], deadline: Deadline) -> Result:
-        def ask() -> Result:
-            return question(deadline.remaining())
-
-        return self._retrying(ask, ask, deadline, self._retry_budget)
+    def _parsed(self, kind: Kind, items: list[Any], card: ModelCard, deadline: Deadline) -> list[Parsed]:
+        """Return what became of the items of a call; texts that the client remembers are not sent."""
+        known = self._texts.known(items) if kind == "text" else {}
+        route, pace = self._routes.to(kind, card, deadline=deadline), call_pace(kind, card)
+        wanted = parts(kind, items, pace.size, known)
+        threads = self._routes.readers if route.reads(items) else None
+        feed = Feed(wanted, partial(batch_of, route), threads=threads)
+        pipeline = self._pipeline(deadline)
+        with closing(pipeline.answers(feed, card, pace=pace if len(wanted) > 1 else None)) as answers:
+            found = [parsed for _, parsed in answers]
+        if kind == "text":
+            self._texts.remember(items, found)
+        return [*found, recalled(items, known)] if known else found
 
     def _stream(
         self,
@@ -331,126 +390,24 @@ class Client(BaseClient):
     ) -> Generator[ItemOutcome, None, None]:
         card = self.model_card(timeout=timeout)
         chunker = Chunker(kind, window=window, max_batch_size=card.max_batch_size, skip=skip)
-        pace = chunker.pace
-        waiting: deque[tuple[Chunk, EmbeddingBatch, PendingResponse | None, int]] = deque()
-        budget = RetryBudget(self._patience)
+        pipeline = Pipeline(self._transport, RetryBudget(self._patience), lambda: self._deadline(timeout))
 
-        def send(chunk: Chunk) -> tuple[Chunk, EmbeddingBatch, PendingResponse | None, int]:
-            deadline = self._deadline(timeout)
-            batch = chunk.batch(self._routes.in_bulk().within(deadline).to(kind, card))
-            # What was fetched from the web has used up time of its own: a slow host ends no stream.
-            return chunk, batch, self._sent(batch, self._deadline(timeout)), len(waiting)
+        def build(part: Part) -> EmbeddingBatch:
+            return batch_of(self._routes.to(kind, card, deadline=self._deadline(timeout), bulk=True), part)
 
-        def finished() -> Iterator[ItemOutcome]:
-            chunk, batch, pending, ahead = waiting[0]
-            # Retries begin when the result is wanted: a slow consumer must not use up their time.
-            response = self._received(batch, pending, self._deadline(timeout), budget)
-            waiting.popleft()
-            if pending is not None:
-                pace.answered(len(chunk.keys), pending.seconds(), ahead + 1)
-            for outcome in chunk.outcomes(parse(batch, response, card)):
-                bar.update()
-                yield outcome
-
-        # An error of the source, or of an item that cannot be sent, is raised after the outcomes of what was sent.
-        failure: Exception | None = None
+        threads = self._routes.readers if kind == "image" else None
+        feed = Feed(items, build, chunker=chunker, threads=threads)
         with forks.call(), progress_bar(items, shown=progress) as bar:
-            try:
-                source = iter(items)
-                while failure is None:
-                    # Before a chunk is begun, because answers change the size of the next one.
-                    while not chunker.has_begun and len(waiting) >= pace.requests:
-                        yield from finished()
-                    try:
-                        for chunk in chunker.add(next(source)):
-                            waiting.append(send(chunk))
-                    except StopIteration:
-                        break
-                    except Exception as error:
-                        failure = error
-                try:
-                    for chunk in chunker.rest():
-                        waiting.append(send(chunk))
-                except Exception as error:
-                    failure = failure or error
-                while waiting:
-                    yield from finished()
-                if failure is not None:
-                    raise failure
-            finally:
-                failure = None  # whose traceback holds this frame
-                _cancel(pending for _, _, pending, _ in waiting)
+            with closing(pipeline.answers(feed, card, pace=chunker.pace, patient=True)) as answers:
+                for part, parsed in answers:
+                    keys = ((index, key) for (index,), key in zip(part.positions, part.keys, strict=True))
+                    for outcome in outcomes(keys, parsed):
+                        bar.update()
+                        yield outcome
 
-    def _infer(self, wanted: _calls.Infer, deadline: Deadline) -> _calls.Answers:
-        """What the responses hold, in order. A batch is let go when its response has been read."""
-        if wanted.pace is None:
-            return [wanted.read(batch, self._infer_one(batch, deadline)) for batch in wanted.batches]
-        answers: _calls.Answers = []
-        pace = wanted.pace
-        waiting: deque[tuple[EmbeddingBatch, PendingResponse | None, int]] = deque()
+    def _known_card(self, deadline: Deadline) -> ModelCard:
+        """Return the card, which is read once."""
+        return self._card or self._accept(self._pipeline(deadline).ask(self._transport.model_card))
 
-        def finish() -> None:
-            batch, pending, ahead = waiting[0]
-            answers.append(wanted.read(batch, self._received(batch, pending, deadline, self._retry_budget)))
-            waiting.popleft()
-            if pending is not None:
-                pace.answered(len(batch.positions), pending.seconds(), ahead + 1)
-
-        try:
-            for batch in wanted.batches:
-                while len(waiting) >= pace.requests:
-                    finish()
-                waiting.append((batch, self._sent(batch, deadline), len(waiting)))
-            while waiting:
-                finish()
-        finally:
-            _cancel(pending for _, pending, _ in waiting)
-        return answers
-
-    def _infer_one(self, batch: EmbeddingBatch, deadline: Deadline) -> InferResponse | None:
-        if not batch.positions:
-            return None
-        return self._finished(batch, self._attempt(batch, deadline), deadline, self._retry_budget)
-
-    def _attempt(self, batch: EmbeddingBatch, deadline: Deadline) -> Callable[[], InferResponse]:
-        return lambda: self._transport.infer(batch.request, deadline.remaining())
-
-    def _sent(self, batch: EmbeddingBatch, deadline: Deadline) -> PendingResponse | None:
-        if not batch.positions:  # a batch of unreadable files only has nothing to send
-            return None
-        with naming(batch, self._fingerprint):
-            return self._transport.send(batch.request, deadline.remaining())
-
-    def _received(
-        self, batch: EmbeddingBatch, pending: PendingResponse | None, deadline: Deadline, budget: RetryBudget
-    ) -> InferResponse | None:
-        return None if pending is None else self._finished(batch, pending.result, deadline, budget)
-
-    def _finished(
-        self, batch: EmbeddingBatch, first: Callable[[], InferResponse], deadline: Deadline, budget: RetryBudget
-    ) -> InferResponse:
-        with naming(batch, self._fingerprint):
-            return self._retrying(first, self._attempt(batch, deadline), deadline, budget)
-
-    def _retrying(
-        self, first: Callable[[], Result], again: Callable[[], Result], deadline: Deadline, budget: RetryBudget
-    ) -> Result:
-        attempts, result = budget.request(), first
-        while True:
-            try:
-                value = result()
-            except ServerError as error:
-                pause = attempts.pause(error, deadline.left())
-                if pause is None:
-                    raise
-            else:
-                budget.succeeded()
-                return value
-            _clock.pause(pause)
-            result = again
-
-
-def _cancel(unfinished: Iterable[PendingResponse | None]) -> None:
-    for pending in unfinished:
-        if pending is not None and not forks.broken:  # else it is the parent's
-            pending.cancel()
+    def _pipeline(self, deadline: Deadline) -> Pipeline:
+        return Pipeline(self._transport, self._retry_budget, lambda: deadline)

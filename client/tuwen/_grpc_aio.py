@@ -16,6 +16,7 @@ from tuwen._errors import ClientClosedError, DeadlineExceededError, EventLoopErr
 from tuwen._grpc import CARD_MODEL, card_of, decode_response, encode_request, server_error, statistics_of
 from tuwen._requests import InferRequest, InferResponse
 from tuwen._tracing import NoTracing, Tracing
+from tuwen._transport import AsyncPendingResponse
 from tuwen.statistics import Statistics
 
 __all__ = ["AsyncGrpcTransport"]
@@ -55,6 +56,10 @@ class AsyncGrpcTransport:
             return decode_response(await self._call("ModelInfer", message, timeout))
         except grpc.RpcError as error:
             raise server_error(error, request.model, request.request_id) from error
+
+    def send(self, request: InferRequest, timeout: float) -> AsyncPendingResponse:
+        """See `AsyncTransport.send`."""
+        return AsyncPendingResponse(self.infer(request, timeout))
 
     async def model_card(self, timeout: float) -> ModelCard:
         """See `AsyncTransport.model_card`."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tuwen._card import ModelCard
 from tuwen._routes import Kind
 
-__all__ = ["ITEMS_PER_REQUEST", "Pace"]
+__all__ = ["ITEMS_PER_REQUEST", "Pace", "call_pace"]
 
 ITEMS_PER_REQUEST: Mapping[Kind, int] = {"image": 8, "text": 32}
 """The most items of one request. Triton joins requests into batches, so that larger requests gain nothing."""
 
 _CALL_REQUESTS = 4  # of a call, until answers have come: as many as fill a batch of images
+_FULL_REQUESTS = 8  # of a call, on their way at most: 64 images or 256 texts, as in a stream's window
 _FEWEST_REQUESTS = 2  # one that is computed, and one that waits for its turn
 _WORTHWHILE = 1.2  # requests grow while twice the items go this much faster, item by item
 _UNNOTICED = 0.05  # seconds: a round trip as short as this bothers nobody
@@ -82,3 +84,9 @@ class Pace:
     def _bounded(self, requests: int) -> int:
         """As many requests as fit into the window, two at least unless the window is too small for them."""
         return max(1, min(max(requests, _FEWEST_REQUESTS), self._window // self.size))
+
+
+def call_pace(kind: Kind, card: ModelCard) -> Pace:
+    """Return the pace of a call."""
+    window = _FULL_REQUESTS * ITEMS_PER_REQUEST[kind]
+    return Pace(kind, window=window, max_batch_size=card.max_batch_size, measured=False)

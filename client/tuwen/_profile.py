@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
+from tuwen._requests import EmbeddingBatch, Part, batch_of
+from tuwen._routes import Route
 from tuwen.statistics import ModelStatistics, Statistics
 
-__all__ = ["Profile", "profile_of"]
+__all__ = ["Building", "Profile", "profile_of"]
 
 # What a request to a model passes through.
 _STEPS: Mapping[str, tuple[str, ...]] = {
@@ -98,3 +102,26 @@ def profile_of(items: int, sent: Mapping[str, int], total: float, waiting: float
         encoder=encoder,
         other=served - inside,
     )
+
+
+class Building:
+    """The making of requests, and what it takes.
+
+    Attributes:
+        seconds: that it has taken so far.
+        requests: how many were made, by the model that they are for.
+    """
+
+    def __init__(self, route: Route) -> None:
+        self._route = route
+        self.seconds = 0.0
+        self.requests: Counter[str] = Counter()
+
+    def batch_of(self, part: Part) -> EmbeddingBatch:
+        """Return the request for a part; see `tuwen._requests.batch_of`."""
+        start = time.perf_counter()
+        batch = batch_of(self._route, part)
+        self.seconds += time.perf_counter() - start
+        if batch.positions:
+            self.requests[batch.request.model] += 1
+        return batch

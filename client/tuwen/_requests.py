@@ -1,59 +1,46 @@
-"""From items to requests and from responses to results: the one builder and the one parser of the SDK.
+"""From items to requests: the one builder of the SDK.
 
-Nothing here touches a network, so the synchronous client, the asynchronous one and the fakes all share it.
+Nothing here touches a network, so both clients and the fakes share it.
 """
 
 from __future__ import annotations
 
+import os
 import uuid
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen._card import ModelCard
-from tuwen._errors import (
-    EmbeddingSpaceError,
-    InferenceError,
-    InputShapeError,
-    InvalidArgumentError,
-    InvalidItemsError,
-    ItemFailure,
-    ServerError,
-)
+from tuwen._decoded_images import snapshot
+from tuwen._errors import EmbeddingSpaceError, InputShapeError, InvalidArgumentError, ItemFailure, ServerError
 from tuwen._images import ImageInput, UnreadableItemError
+from tuwen._pace import Pace
 from tuwen._routes import Kind, Route
 
 __all__ = [
-    "NAMED_EMBEDDING",
+    "Chunker",
     "EmbeddingBatch",
     "InferRequest",
     "InferResponse",
-    "Parsed",
+    "KeyedImage",
+    "KeyedText",
     "Part",
     "Tensor",
-    "TextTruncatedWarning",
-    "assemble",
     "batch_of",
+    "key_of",
     "naming",
-    "parse",
     "parts",
 ]
 
 Tensor: TypeAlias = "NDArray[np.float32] | NDArray[np.bool_] | tuple[bytes, ...]"
-
-Part: TypeAlias = list[tuple[tuple[int, ...], Any]]
-"""Items of one request, each with its positions in the call or stream."""
-
-NAMED_EMBEDDING = "embedding."
-"""How the output's name begins whose rest is the fingerprint, in a model that has no output ``fingerprint``."""
-
-
-class TextTruncatedWarning(UserWarning):
-    """Texts longer than the context length were cut; the message says which."""
+KeyedImage: TypeAlias = tuple[Hashable, ImageInput]
+"""An image with the key that its outcome carries."""
+KeyedText: TypeAlias = tuple[Hashable, str]
+"""A text with the key that its outcome carries."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +72,23 @@ class InferResponse:
 
 
 @dataclass(frozen=True)
+class Part:
+    """The items of one request.
+
+    Attributes:
+        positions: for every item, where it stands in the call or stream: once, or more often.
+        items: the items themselves.
+        keys: of the items of a stream; empty in a call.
+    """
+
+    positions: tuple[tuple[int, ...], ...]
+    items: tuple[Any, ...]
+    keys: tuple[Hashable, ...] = ()
+
+
+@dataclass(frozen=True)
 class EmbeddingBatch:
-    """A slice of a call's items: the request for those that could be read, and the failures of the others.
+    """A part of a call's or a stream's items: the request for those that could be read, and the failures of the others.
 
     Attributes:
         positions: for every item of the request, where it stands in the call: once, or more often.
@@ -102,23 +104,65 @@ class EmbeddingBatch:
         return tuple(sorted(position for positions in self.positions for position in positions))
 
 
-@dataclass(frozen=True)
-class Parsed:
-    """What became of the items of a batch, each at its position in the call.
+class Chunker:
+    """Gathers the items of a stream into parts of the size that the pace asks for.
+
+    Args:
+        window: the most items on their way at once.
+        skip: keys of items to leave out, such as those that an earlier run has done.
 
     Attributes:
-        embeddings: float32 (D,) each; those of refused items mean nothing.
+        pace: how large parts are, and how many are sent at once.
+
+    Raises:
+        InvalidArgumentError: the window has no room.
     """
 
-    embeddings: Mapping[int, NDArray[np.float32]]
-    failures: Mapping[int, ItemFailure]
-    truncated: frozenset[int]
+    def __init__(self, kind: Kind, *, window: int, max_batch_size: int, skip: Container[Hashable]) -> None:
+        if window < 1:
+            raise InvalidArgumentError(f"a window holds at least one item, not {window}")
+        self.pace = Pace(kind, window=window, max_batch_size=max_batch_size, measured=True)
+        self._skip = skip
+        self._count = 0
+        self._gathered: list[tuple[tuple[int], Any, Hashable]] = []
+
+    def add(self, item: Any) -> Part | None:
+        """Take the next item of the stream, and return the part that it completes.
+
+        Raises:
+            InvalidArgumentError: the item is a tuple that is not of a key and an item.
+        """
+        if isinstance(item, tuple):
+            if len(item) != 2:
+                raise InvalidArgumentError(
+                    f"item {self._count}: a tuple in a stream is (key, item), not of {len(item)}"
+                )
+            key, value = item
+        else:
+            key, value = key_of(item, self._count), item
+        if key not in self._skip:
+            self._gathered.append(((self._count,), snapshot(value), key))
+        self._count += 1
+        return self.rest() if len(self._gathered) >= self.pace.size else None
+
+    def rest(self) -> Part | None:
+        """Return the items that were gathered since the last part; None: there are none."""
+        if not self._gathered:
+            return None
+        positions, items, keys = zip(*self._gathered, strict=True)
+        self._gathered = []
+        return Part(positions, items, keys)
+
+
+def key_of(item: Any, index: int) -> Hashable:
+    """Return the item itself if it is a path or a text, else its position."""
+    return cast("Hashable", item) if isinstance(item, (str, os.PathLike)) else index
 
 
 def parts(
     kind: Kind, items: Sequence[ImageInput] | Sequence[str], size: int, known: Container[str] = frozenset()
 ) -> list[Part]:
-    """A call's items as the requests will hold them.
+    """Return a call's items as the requests will hold them.
 
     Args:
         kind: of the items. A text that is there more than once is sent once.
@@ -126,21 +170,22 @@ def parts(
         size: the most items of one request.
         known: texts that are not sent.
     """
-    wanted: Part
+    positions: list[tuple[int, ...]]
     if kind == "text":
         found: dict[Any, list[int]] = {}
         for index, text in enumerate(items):
             if isinstance(text, str) and text in known:
                 continue
             found.setdefault(text if isinstance(text, str) else (index,), []).append(index)
-        wanted = [(tuple(positions), items[positions[0]]) for positions in found.values()]
+        positions = [tuple(same) for same in found.values()]
     else:
-        wanted = [((index,), item) for index, item in enumerate(items)]
-    return [wanted[start : start + size] for start in range(0, len(wanted), size)]
+        positions = [(index,) for index in range(len(items))]
+    slices = (positions[start : start + size] for start in range(0, len(positions), size))
+    return [Part(tuple(held), tuple(items[first] for first, *_ in held)) for held in slices]
 
 
-def batch_of(route: Route, items: Part) -> EmbeddingBatch:
-    """One request; reads files and encodes images.
+def batch_of(route: Route, part: Part) -> EmbeddingBatch:
+    """Return the request for a part; reads files and encodes images.
 
     Raises:
         InvalidArgumentError: an item is of no type that can be embedded; names its position.
@@ -148,7 +193,7 @@ def batch_of(route: Route, items: Part) -> EmbeddingBatch:
     payloads: list[bytes] = []
     sent: list[tuple[int, ...]] = []
     failures: list[ItemFailure] = []
-    for (positions, _), payload in zip(items, route.payloads([item for _, item in items]), strict=True):
+    for positions, payload in zip(part.positions, route.payloads(part.items), strict=True):
         if isinstance(payload, InvalidArgumentError):
             raise InvalidArgumentError(f"{route.kind} {positions[0]}: {payload}") from payload
         if isinstance(payload, UnreadableItemError):
@@ -161,7 +206,7 @@ def batch_of(route: Route, items: Part) -> EmbeddingBatch:
 
 
 @contextmanager
-def naming(batch: EmbeddingBatch, fingerprint: str | None) -> Iterator[None]:
+def naming(batch: EmbeddingBatch, fingerprint: str) -> Iterator[None]:
     """Around what is done for a batch: an error of the server names its items.
 
     Args:
@@ -175,75 +220,7 @@ def naming(batch: EmbeddingBatch, fingerprint: str | None) -> Iterator[None]:
         yield
     except InputShapeError as error:
         where = f"the vectors of a server with another image size ({error})"
-        raise EmbeddingSpaceError(str(fingerprint), "", where) from error
+        raise EmbeddingSpaceError(fingerprint, "", where) from error
     except ServerError as error:
         error.items = batch.items
         raise
-
-
-def parse(batch: EmbeddingBatch, response: InferResponse | None, card: ModelCard) -> Parsed:
-    """What became of the items of a batch; no response, where all of them failed before they were sent.
-
-    Raises:
-        InferenceError: the response does not have the outputs or shapes that the repository promises, or does not
-            tell its embedding space.
-        EmbeddingSpaceError: its vectors are of another space than the card's.
-    """
-    failures = {failure.index: failure for failure in batch.failures}
-    if response is None:
-        return Parsed({}, failures, frozenset())
-    request, outputs = batch.request, _with_fingerprint(response.outputs)
-    expected = request.outputs or ("embedding", "fingerprint")
-    lengths = {name: len(outputs[name]) for name in expected if name in outputs}
-    embedding = outputs.get("embedding")
-    if not isinstance(embedding, np.ndarray) or lengths != dict.fromkeys(expected, len(batch.positions)):
-        raise InferenceError(
-            f"unexpected outputs for {len(batch.positions)} items: {lengths}",
-            model=request.model,
-            request_id=request.request_id,
-            items=batch.items,
-        )
-    for found in set(_strings(outputs, "fingerprint")) - {card.fingerprint}:
-        raise EmbeddingSpaceError(card.fingerprint, found)
-    vectors: dict[int, NDArray[np.float32]] = {}
-    for positions, row in zip(batch.positions, embedding.astype(np.float32, copy=False), strict=True):
-        vectors |= dict.fromkeys(positions, row)
-    for positions, status in zip(batch.positions, _strings(outputs, "status"), strict=False):
-        if status:
-            reason, _, message = status.partition(": ")
-            failures |= {position: ItemFailure(position, reason, message) for position in positions}
-    flags = np.ravel(np.asarray(outputs.get("truncated", ()), dtype=np.bool_))
-    cut = {position for positions, flag in zip(batch.positions, flags, strict=False) if flag for position in positions}
-    return Parsed(vectors, failures, frozenset(cut))
-
-
-def assemble(kind: Kind, total: int, dimension: int, parsed: Iterable[Parsed]) -> tuple[NDArray[np.float32], list[int]]:
-    """The embeddings of a whole call, float32 (total, dimension), in the order of its items; the truncated ones.
-
-    Raises:
-        InvalidItemsError: items were refused; lists every one.
-    """
-    embeddings = np.empty((total, dimension), dtype=np.float32)
-    failures: dict[int, ItemFailure] = {}
-    truncated: set[int] = set()
-    for batch in parsed:
-        for position, row in batch.embeddings.items():
-            embeddings[position] = row
-        failures |= batch.failures
-        truncated |= batch.truncated
-    if failures:
-        raise InvalidItemsError(kind, tuple(failures[position] for position in sorted(failures)), total)
-    return embeddings, sorted(truncated)
-
-
-def _with_fingerprint(outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return the outputs with the fingerprint as one of them, also where the name of the embedding carries it."""
-    for name, tensor in outputs.items():
-        if name.startswith(NAMED_EMBEDDING):
-            fingerprint = name.removeprefix(NAMED_EMBEDDING).encode()
-            return {"embedding": tensor, "fingerprint": (fingerprint,) * len(tensor)}
-    return outputs
-
-
-def _strings(outputs: Mapping[str, Tensor], name: str) -> list[str]:
-    return [value.decode("utf-8", "replace") for value in outputs.get(name, ()) if isinstance(value, bytes)]

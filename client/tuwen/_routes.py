@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from tuwen._card import ModelCard
@@ -16,7 +16,7 @@ from tuwen._fetching import HttpFetcher, is_web_url
 from tuwen._images import UnreadableItemError, encoded_bytes, pixel_values
 from tuwen.pixels import ImageError, Preprocessor
 
-__all__ = ["Kind", "Payload", "Preprocess", "Priority", "Route", "Routes"]
+__all__ = ["Kind", "Payload", "Preprocess", "Priority", "Route", "Routes", "Threads"]
 
 Kind = Literal["image", "text"]
 Preprocess = Literal["server", "client"]
@@ -58,6 +58,10 @@ class Route:
     bulk: bool = False
     fetched: Callable[[Sequence[Any]], Sequence[Any]] = lambda items: items
 
+    def reads(self, items: Iterable[Any]) -> bool:
+        """Return whether `payloads` of these items reads files, or works for long."""
+        return self.pool is not None or (self.kind == "image" and not all(isinstance(item, bytes) for item in items))
+
     def payloads(self, items: Sequence[Any]) -> list[Payload]:
         """What is sent for each item; files are read, and where that is this client's work, fetched and decoded."""
         items = self.fetched(items)
@@ -65,7 +69,7 @@ class Route:
             return [self._payload(item) for item in items]
         try:
             return list(self.pool.map(self._payload, items))
-        except (CancelledError, RuntimeError) as error:  # `_Threads.close` ended the pool meanwhile
+        except (CancelledError, RuntimeError) as error:  # `Threads.close` ended the pool meanwhile
             raise ClientClosedError from error
 
     def _payload(self, item: Any) -> Payload:
@@ -77,7 +81,7 @@ class Route:
             return error
 
 
-class _Threads:
+class Threads:
     """A pool that is made when it is first wanted. Pillow releases the interpreter lock, so threads are enough.
 
     Raises:
@@ -122,16 +126,15 @@ class Routes:
     Attributes:
         preprocess: who turns images into pixel values; ``client``: the pixels go straight to the vision encoder.
         fetcher: fetches images at web addresses; None: they are refused.
-        deadline: until when fetches may take.
         priority: ``bulk``: the server takes these requests when no others wait.
+        readers: the threads that make requests for an event loop. A slow file or host holds none of the application's.
     """
 
     preprocess: Preprocess = "server"
     fetcher: HttpFetcher | None = None
-    deadline: Deadline | None = None
     priority: Priority = "interactive"
-    _threads: _Threads = field(default_factory=lambda: _Threads(_THREADS, "tuwen-images"))
-    _readers: _Threads = field(default_factory=lambda: _Threads(_READERS, "tuwen-requests"))
+    readers: Threads = field(default_factory=lambda: Threads(_READERS, "tuwen-requests"))
+    _threads: Threads = field(default_factory=lambda: Threads(_THREADS, "tuwen-images"))
 
     def __post_init__(self) -> None:
         if self.preprocess not in ("server", "client"):
@@ -139,21 +142,22 @@ class Routes:
         if self.priority not in ("interactive", "bulk"):
             raise InvalidArgumentError(f"priority is 'interactive' or 'bulk', not {self.priority!r}")
 
-    def within(self, deadline: Deadline) -> Routes:
-        """The same ways for one call."""
-        return replace(self, deadline=deadline)
+    def to(self, kind: Kind, card: ModelCard, *, deadline: Deadline | None = None, bulk: bool = False) -> Route:
+        """Return the way of this kind of items to a server with this card.
 
-    def in_bulk(self) -> Routes:
-        """The same ways for work that nobody waits for."""
-        return replace(self, priority="bulk")
-
-    def to(self, kind: Kind, card: ModelCard) -> Route:
-        """The way of this kind of items to a server with this card."""
-        return replace(self._to(kind, card), bulk=self.priority == "bulk")
-
-    def _to(self, kind: Kind, card: ModelCard) -> Route:
+        Args:
+            kind: of the items.
+            card: of the server.
+            deadline: until when fetches may take; None: as long as the fetcher allows.
+            bulk: nobody waits for these items, whatever the priority of the client is.
+        """
+        bulk = bulk or self.priority == "bulk"
         if kind == "text":
-            return Route(kind, "text_embedding", kind, _OUTPUTS[kind], _utf8)
+            return Route(kind, "text_embedding", kind, _OUTPUTS[kind], _utf8, bulk=bulk)
+
+        def fetched(images: Sequence[Any]) -> Sequence[Any]:
+            return self._fetched(images, deadline)
+
         preprocessor = Preprocessor(**card.pixel_rules())
         if self.preprocess == "server":
 
@@ -161,7 +165,7 @@ class Routes:
                 return encoded_bytes(image, preprocessor)
 
             pool = self._threads.pool() if self.fetcher else None
-            return Route(kind, "image_embedding", kind, _OUTPUTS[kind], encoded, pool=pool, fetched=self._fetched)
+            return Route(kind, "image_embedding", kind, _OUTPUTS[kind], encoded, pool=pool, bulk=bulk, fetched=fetched)
 
         def pixels(image: Any) -> bytes:
             try:
@@ -172,34 +176,21 @@ class Routes:
         shape = (3, card.image_size, card.image_size)
         # The name of the model's output tells the embedding space, so the request cannot name the output.
         pool = self._threads.pool()
-        return Route(kind, "pixel_embedding", "pixel_values", (), pixels, shape, pool=pool, fetched=self._fetched)
+        return Route(kind, "pixel_embedding", "pixel_values", (), pixels, shape, pool, bulk, fetched)
 
     def close(self) -> None:
         """End the threads."""
         self._threads.close()
-        self._readers.close()
+        self.readers.close()
 
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._readers.closed
-
-    def readers(self) -> ThreadPoolExecutor:
-        """Return the threads that make requests for an event loop. A slow file or host holds none of the application's.
-
-        Raises:
-            ClientClosedError: after `close`.
-        """
-        return self._readers.pool()
-
-    def _fetched(self, images: Sequence[Any]) -> Sequence[Any]:
+    def _fetched(self, images: Sequence[Any], deadline: Deadline | None) -> Sequence[Any]:
         """Return the images with the bytes, or the reason why there are none, in the place of each web address."""
         if self.fetcher is None:
             return images
         urls = list(dict.fromkeys(image for image in images if isinstance(image, str) and is_web_url(image)))
         if not urls:
             return images
-        left = self.deadline.left() if self.deadline else None
+        left = deadline.left() if deadline else None
         found = dict(zip(urls, self.fetcher.fetch_all(urls, left), strict=True))
         return [found.get(image, image) if isinstance(image, str) else image for image in images]
 

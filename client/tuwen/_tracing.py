@@ -18,7 +18,7 @@ __all__ = ["NoTracing", "OpenTelemetry", "Tracing"]
 class Tracing(Protocol):
     """What a client tells of its calls."""
 
-    def span(self, call: object, url: str) -> AbstractContextManager[None]:
+    def span(self, call: str, url: str) -> AbstractContextManager[None]:
         """Around a call."""
 
     def headers(self) -> Mapping[str, str]:
@@ -28,7 +28,7 @@ class Tracing(Protocol):
 class NoTracing:
     """Nothing."""
 
-    def span(self, call: object, url: str) -> AbstractContextManager[None]:  # noqa: ARG002 - a Tracing
+    def span(self, call: str, url: str) -> AbstractContextManager[None]:  # noqa: ARG002 - a Tracing
         """Around a call."""
         return nullcontext()
 
@@ -54,11 +54,10 @@ class OpenTelemetry:
         self._kind = trace.SpanKind.CLIENT
 
     @contextmanager
-    def span(self, call: object, url: str) -> Iterator[None]:
-        """Around a call, a generator; notes the error that it ends with."""
-        name = getattr(call, "__name__", "call")
+    def span(self, call: str, url: str) -> Iterator[None]:
+        """Around a call; notes the error that it ends with."""
         attributes = {"server.address": url, "rpc.system": "grpc"}
-        with self._tracer.start_as_current_span(f"tuwen.{name}", kind=self._kind, attributes=attributes):
+        with self._tracer.start_as_current_span(f"tuwen.{call}", kind=self._kind, attributes=attributes):
             yield
 
     def headers(self) -> Mapping[str, str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
+from tuwen import _clock
 from tuwen._card import ModelCard
 from tuwen._requests import InferRequest, InferResponse
 from tuwen.statistics import Statistics
 
-__all__ = ["AsyncTransport", "PendingResponse", "Transport"]
+__all__ = ["AsyncPendingResponse", "AsyncTransport", "PendingResponse", "Transport"]
 
 
 class PendingResponse(Protocol):
@@ -62,11 +65,49 @@ class Transport(Protocol):
         """Close the connection; what is pending fails."""
 
 
+class AsyncPendingResponse:
+    """A response on its way to a task of its own.
+
+    Args:
+        response: what waits for it, such as the coroutine of `AsyncTransport.infer`; begins at the next turn of the
+            event loop.
+    """
+
+    def __init__(self, response: Coroutine[Any, Any, InferResponse]) -> None:
+        self._sent = self._arrived = _clock.now()
+        self._task = asyncio.create_task(response)
+        self._task.add_done_callback(self._arrive)
+
+    async def result(self) -> InferResponse:
+        """As `PendingResponse.result`. Cancelling the task that waits here cancels the request."""
+        return await self._task
+
+    def seconds(self) -> float:
+        """As `PendingResponse.seconds`."""
+        return self._arrived - self._sent
+
+    def cancel(self) -> None:
+        """As `PendingResponse.cancel`."""
+        self._task.cancel()
+
+    async def ended(self) -> None:
+        """Wait until the response has arrived, or the request has failed or was cancelled; raises none of that."""
+        await asyncio.wait([self._task])
+        if not self._task.cancelled():
+            self._task.exception()  # nobody may ask for it any more
+
+    def _arrive(self, _: asyncio.Task[InferResponse]) -> None:
+        self._arrived = _clock.now()
+
+
 class AsyncTransport(Protocol):
     """A way to a server for the tasks of one event loop. Cancelling a task cancels what it waits for."""
 
     async def infer(self, request: InferRequest, timeout: float) -> InferResponse:
         """As `Transport.infer`."""
+
+    def send(self, request: InferRequest, timeout: float) -> AsyncPendingResponse:
+        """As `Transport.send`."""
 
     async def model_card(self, timeout: float) -> ModelCard:
         """As `Transport.model_card`."""

@@ -16,7 +16,9 @@ from PIL import UnidentifiedImageError
 
 from tuwen._card import ModelCard
 from tuwen._errors import ClientClosedError, InputShapeError, ServerError
-from tuwen._requests import NAMED_EMBEDDING, InferRequest, InferResponse, Tensor
+from tuwen._requests import InferRequest, InferResponse, Tensor
+from tuwen._responses import NAMED_EMBEDDING
+from tuwen._transport import AsyncPendingResponse
 from tuwen.pixels import ImageError, open_image
 from tuwen.statistics import ModelStatistics, Statistics
 
@@ -151,6 +153,10 @@ class AsyncFakeTransport:
     async def infer(self, request: InferRequest, timeout: float) -> InferResponse:
         """See `AsyncTransport.infer`."""
         return self.fake.send(request, timeout).result()
+
+    def send(self, request: InferRequest, timeout: float) -> AsyncPendingResponse:
+        """See `AsyncTransport.send`."""
+        return AsyncPendingResponse(self.infer(request, timeout))
 
     async def model_card(self, timeout: float) -> ModelCard:
         """See `AsyncTransport.model_card`."""

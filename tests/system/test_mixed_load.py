@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from tests.support.images import huge_png
 from tuwen import Client, InvalidItemsError
 from tuwen._grpc import GrpcTransport
-from tuwen._requests import assemble, batch_of, parse
+from tuwen._requests import Part, batch_of
+from tuwen._responses import assemble, parse
 from tuwen._routes import Routes
 from tuwen_repository.samples import PHOTOGRAPHS, sample
 from tuwen_server import EmbeddedServer
@@ -50,7 +51,7 @@ def test_bad_items_are_named_and_cost_good_items_of_other_calls_nothing(server: 
             kind = choice.choice(["image", "text", *BAD_ITEMS])
             model, items = BAD_ITEMS.get(kind) or (kind, GOOD_ITEMS[kind])
             index = choice.randrange(len(items))
-            batch = batch_of(Routes().to(model, card), [((0,), items[index])])
+            batch = batch_of(Routes().to(model, card), Part(((0,),), (items[index],)))
             calls.append((kind, index, batch, transport.send(batch.request, timeout=PATIENCE)))
         outcomes: Counter[str] = Counter()
         for kind, index, batch, pending in calls:

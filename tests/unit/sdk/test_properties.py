@@ -26,11 +26,11 @@ def is_text(value: str) -> bool:
 @given(TEXTS, st.integers(1, 64))
 def test_every_item_is_in_one_request_once(texts: list[str], max_batch_size: int) -> None:
     found = parts("text", texts, max_batch_size)
-    positions = [position for part in found for held, _ in part for position in held]
+    positions = [position for part in found for held in part.positions for position in held]
     assert sorted(positions) == list(range(len(texts)))
     for part in found:
-        assert 1 <= len(part) <= max_batch_size
-        for held, value in part:
+        assert 1 <= len(part.items) <= max_batch_size
+        for held, value in zip(part.positions, part.items, strict=True):
             assert all(texts[position] == value for position in held)
 
 

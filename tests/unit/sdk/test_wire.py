@@ -22,7 +22,8 @@ from tuwen import (
 )
 from tuwen._errors import InputShapeError
 from tuwen._grpc import decode_response, encode_request, server_error
-from tuwen._requests import EmbeddingBatch, InferRequest, InferResponse, parse
+from tuwen._requests import EmbeddingBatch, InferRequest, InferResponse
+from tuwen._responses import parse
 from tuwen.testing import FakeTransport
 
 REQUEST = InferRequest("image_embedding", "image", (b"", b"abc", b"\x00" * 300), ("embedding", "status"))

@@ -1,0 +1,206 @@
+"""From responses to results: the one parser of the SDK. Embeddings stay arrays from the response to the result."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen._card import ModelCard
+from tuwen._errors import EmbeddingSpaceError, InferenceError, InvalidItemsError, ItemFailure
+from tuwen._requests import EmbeddingBatch, InferResponse, Tensor
+from tuwen._routes import Kind
+
+__all__ = [
+    "NAMED_EMBEDDING",
+    "EmbeddedItem",
+    "ItemOutcome",
+    "Parsed",
+    "RefusedItem",
+    "TextTruncatedWarning",
+    "assemble",
+    "outcomes",
+    "parse",
+    "recalled",
+]
+
+NAMED_EMBEDDING = "embedding."
+"""How the output's name begins whose rest is the fingerprint, in a model that has no output ``fingerprint``."""
+
+
+class TextTruncatedWarning(UserWarning):
+    """Texts longer than the context length were cut; the message says which."""
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedItem:
+    """The outcome of an item that was embedded. Compared by identity, as it holds an array.
+
+    Attributes:
+        index: its position in the call or stream, from 0, skipped items counted.
+        key: the one it came with; else the item itself if it is a path or a text; else its index.
+        embedding: float32 (D,), a unit vector that cannot be written to.
+        truncated: a text that was cut to the model's context length.
+        error: None.
+        ok: True.
+    """
+
+    index: int
+    key: Hashable
+    embedding: NDArray[np.float32]
+    truncated: bool = False
+    error: None = field(default=None, init=False)
+    ok: Literal[True] = field(default=True, init=False)
+
+
+@dataclass(frozen=True, eq=False)
+class RefusedItem:
+    """The outcome of an item that was refused. Compared by identity, as `EmbeddedItem`.
+
+    Attributes:
+        index, key: as those of `EmbeddedItem`.
+        error: why it was refused.
+        truncated: a text that was cut to the model's context length.
+        embedding: None.
+        ok: False.
+    """
+
+    index: int
+    key: Hashable
+    error: ItemFailure
+    truncated: bool = False
+    embedding: None = field(default=None, init=False)
+    ok: Literal[False] = field(default=False, init=False)
+
+
+ItemOutcome: TypeAlias = EmbeddedItem | RefusedItem
+"""What became of one item of a call or stream. ``ok`` tells the two apart, for type checkers as well."""
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What became of the items of a batch.
+
+    Attributes:
+        positions: for every row of the embeddings, where its item stands in the call or stream.
+        embeddings: float32 (n, D), read-only; rows of refused items mean nothing.
+        failures: the refused items by their positions, also those that were not sent.
+        truncated: the positions of the texts that were cut.
+    """
+
+    positions: tuple[int, ...]
+    embeddings: NDArray[np.float32]
+    failures: Mapping[int, ItemFailure]
+    truncated: frozenset[int]
+
+    @property
+    def items(self) -> set[int]:
+        """The positions of all items of the batch."""
+        return {*self.positions, *self.failures}
+
+
+def parse(batch: EmbeddingBatch, response: InferResponse | None, card: ModelCard) -> Parsed:
+    """Return what became of the items of a batch.
+
+    Args:
+        batch: the items, and the request that was sent for them.
+        response: None: no item could be sent.
+        card: of the server, when the client first asked for it.
+
+    Raises:
+        InferenceError: the response does not have the outputs or shapes that the repository promises, or does not
+            tell its embedding space.
+        EmbeddingSpaceError: its vectors are of another space than the card's.
+    """
+    failures = {failure.index: failure for failure in batch.failures}
+    if response is None:
+        return Parsed((), np.empty((0, card.embedding_dimension), dtype=np.float32), failures, frozenset())
+    request, outputs = batch.request, _with_fingerprint(response.outputs)
+    expected = request.outputs or ("embedding", "fingerprint")
+    lengths = {name: len(outputs[name]) for name in expected if name in outputs}
+    embedding = outputs.get("embedding")
+    if not isinstance(embedding, np.ndarray) or lengths != dict.fromkeys(expected, len(batch.positions)):
+        raise InferenceError(
+            f"unexpected outputs for {len(batch.positions)} items: {lengths}",
+            model=request.model,
+            request_id=request.request_id,
+            items=batch.items,
+        )
+    for found in set(_strings(outputs, "fingerprint")) - {card.fingerprint}:
+        raise EmbeddingSpaceError(card.fingerprint, found)
+    for positions, status in zip(batch.positions, _strings(outputs, "status"), strict=False):
+        if status:
+            reason, _, message = status.partition(": ")
+            failures |= {position: ItemFailure(position, reason, message) for position in positions}
+    flags = np.ravel(np.asarray(outputs.get("truncated", ()), dtype=np.bool_))
+    cut = {position for positions, flag in zip(batch.positions, flags, strict=False) if flag for position in positions}
+    flat = tuple(position for positions in batch.positions for position in positions)
+    rows = embedding.astype(np.float32, copy=False)
+    if len(flat) > len(rows):  # a text that is there more than once
+        rows = np.repeat(rows, [len(positions) for positions in batch.positions], axis=0)
+    return Parsed(flat, _read_only(rows), failures, frozenset(cut))
+
+
+def recalled(items: Sequence[Any], known: Mapping[str, tuple[NDArray[np.float32], bool]]) -> Parsed:
+    """Return what is remembered of the texts of a call.
+
+    Args:
+        items: all texts of the call.
+        known: of at least one of them, the embedding, float32 (D,), and whether the text was truncated.
+    """
+    positions = tuple(index for index, text in enumerate(items) if isinstance(text, str) and text in known)
+    embeddings = np.stack([known[items[position]][0] for position in positions])
+    truncated = frozenset(position for position in positions if known[items[position]][1])
+    return Parsed(positions, _read_only(embeddings), {}, truncated)
+
+
+def assemble(kind: Kind, total: int, dimension: int, parsed: Iterable[Parsed]) -> tuple[NDArray[np.float32], list[int]]:
+    """Return the embeddings of a whole call, float32 (total, dimension), in the order of its items; the truncated ones.
+
+    Raises:
+        InvalidItemsError: items were refused; lists every one.
+    """
+    embeddings = np.empty((total, dimension), dtype=np.float32)
+    failures: dict[int, ItemFailure] = {}
+    truncated: set[int] = set()
+    for batch in parsed:
+        if batch.positions:
+            embeddings[list(batch.positions)] = batch.embeddings
+        failures |= batch.failures
+        truncated |= batch.truncated
+    if failures:
+        raise InvalidItemsError(kind, tuple(failures[position] for position in sorted(failures)), total)
+    return embeddings, sorted(truncated)
+
+
+def outcomes(keys: Iterable[tuple[int, Hashable]], parsed: Parsed) -> Iterator[ItemOutcome]:
+    """Yield what became of items, given their positions and keys."""
+    rows = dict(zip(parsed.positions, parsed.embeddings, strict=True))
+    for index, key in keys:
+        truncated = index in parsed.truncated
+        if error := parsed.failures.get(index):
+            yield RefusedItem(index, key, error, truncated)
+        else:
+            yield EmbeddedItem(index, key, rows[index], truncated)
+
+
+def _read_only(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    view = rows.view()
+    view.flags.writeable = False
+    return view
+
+
+def _with_fingerprint(outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return the outputs with the fingerprint as one of them, also where the name of the embedding carries it."""
+    for name, tensor in outputs.items():
+        if name.startswith(NAMED_EMBEDDING):
+            fingerprint = name.removeprefix(NAMED_EMBEDDING).encode()
+            return {"embedding": tensor, "fingerprint": (fingerprint,) * len(tensor)}
+    return outputs
+
+
+def _strings(outputs: Mapping[str, Tensor], name: str) -> list[str]:
+    return [value.decode("utf-8", "replace") for value in outputs.get(name, ()) if isinstance(value, bytes)]

@@ -1,0 +1,106 @@
+"""Write the synchronous modules of the SDK from the asynchronous ones: one text for the behaviour of both clients.
+
+::
+
+    python client/unasync.py           # write them
+    python client/unasync.py --check   # fail if one differs from what would be written
+
+Names are replaced by their synchronous twins, and ``async`` and ``await`` are dropped. Sentences that are true for one
+client alone are listed in `SENTENCES`. Ruff sorts the imports and formats what was written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+__all__ = ["main", "synchronous"]
+
+PACKAGE = Path(__file__).parent / "tuwen"
+MODULES: Mapping[str, str] = {"_async_client.py": "_client.py", "_async_pipeline.py": "_pipeline.py"}
+
+# Patterns of the asynchronous text, and what stands in their place; applied in this order.
+PATTERNS: Sequence[tuple[str, str]] = (
+    (r" \| AsyncIterable\[[^\n]*\](?=,?\n)", ""),  # the source of a stream
+    (r"\bAsyncGenerator\[([^\n]*), None\]", r"Generator[\1, None, None]"),
+    (r"\bAwaitable\[(\w+)\]", r"\1"),
+    (r"\bAsyncGenerator\b", "Generator"),
+    (r"\bAsyncIterable\b", "Iterable"),
+    (r"\bAsync(?=[A-Z])", ""),
+    (r"\b_async_(?=\w)", "_"),
+    (r"\b_grpc_aio\b", "_grpc"),
+    (r"\basync_pause\b", "pause"),
+    (r"\baclosing\b", "closing"),
+    (r"\b__a(?=enter__|exit__)", "__"),
+    (r"\basynchronous=True\b", "asynchronous=False"),
+    (r"\b(async|await) ", ""),
+)
+# Sentences of the asynchronous text, each there once, and their synchronous twins.
+SENTENCES: Mapping[str, Mapping[str, str]] = {
+    "_async_client.py": {
+        '"""The asynchronous client."""': '"""The synchronous client."""',
+        """\
+    The methods of `tuwen.Client`, awaited. Safe to share between tasks of one event loop, that of its first call; a
+    call from another one raises `EventLoopError`. Use it as an asynchronous context manager, or await `close`. Files
+    are read, and PIL images encoded, in a thread, so that the loop never waits for them. Cancelling a call cancels its
+    requests.
+""": """\
+    Safe to share between threads. Use it as a context manager, or call `close`.
+""",
+        "images: an iterable of images as for `embed_images`, or of ``(key, image)``; may be asynchronous.": (
+            "images: an iterable of images as for `embed_images`, or of ``(key, image)``."
+        ),
+    },
+}
+HEADER = "# Written by client/unasync.py from {}: change that file and run `python client/unasync.py`.\n"
+
+
+def synchronous(name: str) -> str:
+    """Return the synchronous twin of an asynchronous module of the SDK.
+
+    Args:
+        name: of the asynchronous module's file.
+
+    Raises:
+        ValueError: a sentence that is to be replaced is not there.
+        subprocess.CalledProcessError: ruff cannot read the result.
+    """
+    text = (PACKAGE / name).read_text(encoding="utf-8")
+    for sentence, twin in SENTENCES.get(name, {}).items():
+        if text.count(sentence) != 1:
+            raise ValueError(f"{name}: expected this text once, found it {text.count(sentence)} times: {sentence}")
+        text = text.replace(sentence, twin)
+    for pattern, twin in PATTERNS:
+        text = re.sub(pattern, twin, text)
+    target = str(Path(__file__).parent / "tuwen" / MODULES[name])  # decides by which settings ruff works
+    text = _ruff("check", "--quiet", "--select=F401,I", "--fix-only", "--stdin-filename", target, "-", text=text)
+    return HEADER.format(name) + _ruff("format", "--quiet", "--stdin-filename", target, "-", text=text)
+
+
+def main() -> None:
+    """Write the synchronous modules, or check them."""
+    parser = argparse.ArgumentParser(description="Write the synchronous modules of the SDK from the asynchronous ones.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if a module is not up to date")
+    check = parser.parse_args().check
+    outdated = []
+    for name, twin in MODULES.items():
+        written, path = synchronous(name), PACKAGE / twin
+        if not path.exists() or path.read_text(encoding="utf-8") != written:
+            outdated.append(twin)
+            if not check:
+                path.write_text(written, encoding="utf-8")
+    if check and outdated:
+        sys.exit(f"not up to date: {', '.join(outdated)}; run: python client/unasync.py")
+
+
+def _ruff(*arguments: str, text: str) -> str:
+    command = [sys.executable, "-m", "ruff", *arguments]
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=True, encoding="utf-8").stdout
+
+
+if __name__ == "__main__":
+    main()
