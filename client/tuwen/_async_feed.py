@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from typing import Any, cast
 
-from tuwen._errors import ClientClosedError
 from tuwen._requests import Chunker, EmbeddingBatch, Part
 from tuwen._routes import Threads
 from tuwen._transport import AsyncPendingResponse
@@ -43,17 +42,17 @@ class AsyncFeed:
     ) -> None:
         self._build = build
         self._threads = threads
-        self._parts = _Gathered(items, chunker) if chunker else _Listed(cast("Iterable[Part]", items))
+        self._source = _Source(items, chunker) if chunker else None
+        self._parts: Iterator[Part] = iter(()) if chunker else iter(cast("Iterable[Part]", items))
 
     async def has_next(self, first: AsyncPendingResponse | None) -> bool:
         """Wait for the next part or for the first response; return whether the part is there, or the source has ended.
 
-        A source may wait for the outcomes of its earlier items.
-
-        Args:
-            first: the response to the request that was sent first; None: nothing was sent for it.
+        A source may wait for the outcomes of its earlier items. If `first` is None, its outcomes are there.
         """
-        return await self._parts.is_ready_before(first)
+        if self._source is None:
+            return True
+        return self._source.is_ready if first is None else await self._source.wait(first)
 
     async def next(self) -> tuple[Part, EmbeddingBatch] | None:
         """Return the next part and its request; None after the last one.
@@ -62,72 +61,51 @@ class AsyncFeed:
             ClientClosedError: the client was closed meanwhile.
             Exception: what the source or `build` raises. The items before an error of the source come first.
         """
-        part = await self._parts.next()
+        part = await self._source.next() if self._source else next(self._parts, None)
         if part is None:
             return None
-        if self._threads is None:
-            return part, self._build(part)
-        work = asyncio.get_running_loop().run_in_executor(self._threads.pool(), self._build, part)
-        try:
-            return part, await work
-        except asyncio.CancelledError:
-            # `Threads.close` cancels what waits for a thread; cancelling the caller's task cancels this future as well
-            if self._threads.closed and work.cancelled():
-                raise ClientClosedError from None
-            raise
+        return part, await self._threads.run(self._build, part) if self._threads else self._build(part)
 
     async def close(self) -> None:
         """End the reading of the source."""
-        await self._parts.close()
+        if self._source is not None:
+            await self._source.close()
 
 
-class _Listed:
-    """The parts of a call."""
-
-    def __init__(self, parts: Iterable[Part]) -> None:
-        self._parts = iter(parts)
-
-    async def is_ready_before(self, _: AsyncPendingResponse | None) -> bool:
-        return True
-
-    async def next(self) -> Part | None:
-        return next(self._parts, None)
-
-    async def close(self) -> None:
-        return
-
-
-class _Gathered:
-    """The parts that a task gathers from the source of a stream."""
+class _Source:
+    """A task that gathers the items of a stream into parts."""
 
     def __init__(self, items: Iterable[Any] | AsyncIterable[Any], chunker: Chunker) -> None:
         self._items = items
         self._chunker = chunker
-        self._part: Part | None = None
-        self._ready = asyncio.Event()  # a part waits to be taken, or the source has ended
+        self._part: Part | None = None  # waits to be taken
+        self._ended = False
+        self._changed = asyncio.Event()
         # Cleared while a part waits to be taken: the size of the next part depends on the answers until then.
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._reader = asyncio.create_task(self._read())
 
-    async def is_ready_before(self, first: AsyncPendingResponse | None) -> bool:
-        if first is not None and not self._ready.is_set():
-            waiting = [asyncio.create_task(self._ready.wait()), asyncio.create_task(first.ended())]
-            try:
-                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in waiting:
-                    task.cancel()
-        return self._ready.is_set()
+    @property
+    def is_ready(self) -> bool:
+        """Whether a part waits to be taken, or the source has ended."""
+        return self._part is not None or self._ended
+
+    async def wait(self, response: AsyncPendingResponse | None = None) -> bool:
+        """Wait until the source is ready or, if that is sooner, a response has arrived; return `is_ready`."""
+        if response is not None:
+            response.when_done(self._changed.set)
+        while not self.is_ready and not (response and response.done()):
+            self._changed.clear()
+            await self._changed.wait()
+        return self.is_ready
 
     async def next(self) -> Part | None:
-        await self._ready.wait()
+        await self.wait()
         part, self._part = self._part, None
         if part is None:
             await self._reader  # raises what the source raised
-        elif not self._reader.done():
-            self._ready.clear()
-            self._wanted.set()
+        self._wanted.set()
         return part
 
     async def close(self) -> None:
@@ -150,13 +128,14 @@ class _Gathered:
             if timer is not None:
                 timer.cancel()
             self._hand_over(self._chunker.rest())
-            self._ready.set()
+            self._ended = True
+            self._changed.set()
 
     def _hand_over(self, part: Part | None) -> None:
         if part is not None:
             self._part = part
             self._wanted.clear()
-            self._ready.set()
+            self._changed.set()
 
 
 async def _each(items: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from tuwen._card import ModelCard
 from tuwen._deadline import Deadline
@@ -28,6 +29,8 @@ _OUTPUTS: Mapping[Kind, tuple[str, ...]] = {
     "image": ("embedding", "status", "fingerprint"),
     "text": ("embedding", "status", "fingerprint", "truncated"),
 }
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 _THREADS = 8
 _READERS = 32  # most of them wait for a file or a web address
 
@@ -95,11 +98,6 @@ class Threads:
         self._process = 0
         self._closed = False
 
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
-
     def pool(self) -> ThreadPoolExecutor:
         """Return the pool of this process."""
         with self._lock:
@@ -109,6 +107,20 @@ class Threads:
                 self._pool = ThreadPoolExecutor(self._count, thread_name_prefix=self._name)
                 self._process = os.getpid()
             return self._pool
+
+    async def run(self, function: Callable[[Argument], Result], argument: Argument) -> Result:
+        """Call a function in a thread, while the event loop runs on.
+
+        Raises:
+            ClientClosedError: after `close`, which also cancels what waits for a thread.
+        """
+        work = asyncio.get_running_loop().run_in_executor(self.pool(), function, argument)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if self._closed and work.cancelled():  # cancelling the caller's task cancels this future as well
+                raise ClientClosedError from None
+            raise
 
     def close(self) -> None:
         """End the pool; what waits in it is cancelled."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from tuwen import _clock
@@ -86,12 +86,20 @@ class AsyncPendingResponse:
         """As `PendingResponse.seconds`."""
         return self._arrived - self._sent
 
+    def done(self) -> bool:
+        """Whether the response has arrived, or the request has failed or was cancelled."""
+        return self._task.done()
+
+    def when_done(self, callback: Callable[[], object]) -> None:
+        """Call a function, soon after `done` has become true."""
+        self._task.add_done_callback(lambda _: callback())
+
     def cancel(self) -> None:
         """As `PendingResponse.cancel`."""
         self._task.cancel()
 
     async def ended(self) -> None:
-        """Wait until the response has arrived, or the request has failed or was cancelled; raises none of that."""
+        """Wait until `done` is true; raises no error of the request."""
         await asyncio.wait([self._task])
         if not self._task.cancelled():
             self._task.exception()  # nobody may ask for it any more
