@@ -30,6 +30,7 @@ A string is a path unless it starts with ``data:``, or with ``http://`` or ``htt
 pixels, transparency, palette and EXIF orientation, in any mode of Pillow's; of an animation, the frame that it shows.
 """
 
+_PIECE = 1 << 20  # bytes
 _MAX_BYTES = (1 << 31) - 1  # of a message of gRPC, whose lengths are signed integers of 32 bits
 
 
@@ -115,8 +116,14 @@ def _from_data_url(url: str) -> bytes:
 def _from_path(path: str | os.PathLike[str], max_bytes: int) -> bytes:
     try:
         with Path(path).open("rb") as file:
-            _check_size(os.fstat(file.fileno()).st_size, max_bytes)
-            data = file.read(max_bytes + 1)  # the size of a pipe or a device is not known before
+            size = os.fstat(file.fileno()).st_size
+            _check_size(size, max_bytes)
+            pieces = [file.read(size + 1)]  # the size that is asked for is allocated, so never the limit at once
+            read = len(pieces[0])
+            while size < read <= max_bytes and pieces[-1]:  # a pipe or a device, which does not tell its size
+                pieces.append(file.read(min(_PIECE, max_bytes + 1 - read)))
+                read += len(pieces[-1])
+            data = b"".join(pieces)
     except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
         reason = getattr(error, "strerror", None) or error
         raise UnreadableItemError(f"cannot read {os.fspath(path)[:200]!r}: {reason}") from error
