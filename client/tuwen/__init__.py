@@ -36,14 +36,12 @@ from tuwen._errors import (
 )
 from tuwen._fetching import HttpFetcher
 from tuwen._images import ImageInput
-from tuwen._profile import Profile
+from tuwen._pacing import RetryPolicy
 from tuwen._requests import KeyedImage, KeyedText
 from tuwen._responses import EmbeddedItem, ItemOutcome, RefusedItem, TextTruncatedWarning
-from tuwen._retries import RetryPolicy
 from tuwen._routes import Preprocess
-from tuwen._scores import Similarity
-from tuwen.statistics import ModelStatistics, Statistics
-from tuwen.zero_shot import Classification, Templates
+from tuwen.statistics import ModelStatistics, Profile, Statistics
+from tuwen.zero_shot import Classification, Similarity, Templates
 
 __version__: str
 """The version of the installed distribution, such as ``0.1.0``; from its metadata."""

@@ -16,28 +16,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen._base import BaseClient
+from tuwen._calls import forks
 from tuwen._card import ModelCard
+from tuwen._clock import Deadline
 from tuwen._connection import Headers, Tls
-from tuwen._deadline import Deadline
 from tuwen._errors import InvalidArgumentError
 from tuwen._feed import Feed
 from tuwen._fetching import HttpFetcher
-from tuwen._forks import forks
 from tuwen._grpc import GrpcTransport
 from tuwen._images import ImageInput
-from tuwen._items import as_list, check_some, check_stream
-from tuwen._pace import call_pace
+from tuwen._pacing import RetryBudget, RetryPolicy, call_pace
 from tuwen._pipeline import Pipeline
-from tuwen._profile import Building, Profile, profile_of
-from tuwen._requests import Chunker, EmbeddingBatch, KeyedImage, KeyedText, Part, batch_of, key_of, parts
+from tuwen._requests import (
+    Chunker,
+    EmbeddingBatch,
+    KeyedImage,
+    KeyedText,
+    Part,
+    as_list,
+    batch_of,
+    check_some,
+    check_stream,
+    key_of,
+    parts,
+)
 from tuwen._responses import ItemOutcome, Parsed, TextTruncatedWarning, assemble, outcomes, recalled
-from tuwen._retries import RetryBudget, RetryPolicy
 from tuwen._routes import Kind, Preprocess, Priority
-from tuwen._scores import Similarity, similarity
 from tuwen._transport import Transport
 from tuwen.progress import progress_bar
-from tuwen.statistics import Statistics, difference
-from tuwen.zero_shot import Classification, Templates, check_labels, label_embeddings, label_texts, template_texts
+from tuwen.statistics import Building, Profile, Statistics, difference, profile_of
+from tuwen.zero_shot import (
+    Classification,
+    Similarity,
+    Templates,
+    check_labels,
+    label_embeddings,
+    label_texts,
+    similarity,
+    template_texts,
+)
 
 __all__ = ["Client"]
 

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from numbers import Real
 
-__all__ = ["async_pause", "now", "pause", "wall"]
+from tuwen._errors import DeadlineExceededError, InvalidArgumentError
+
+__all__ = [
+    "Deadline",
+    "async_pause",
+    "now",
+    "pause",
+    "wall",
+]
 
 
 def now() -> float:
@@ -26,3 +36,37 @@ def pause(seconds: float) -> None:
 async def async_pause(seconds: float) -> None:
     """Wait in this task; the event loop runs on."""
     await asyncio.sleep(seconds)
+
+
+# Seconds in a year. gRPC and Triton count in small units, which sys.maxsize seconds ("no limit") would overflow.
+_LONGEST = 365 * 86_400.0
+
+
+class Deadline:
+    """Counts down from the moment it is made. A timeout of more than a year is a year.
+
+    Raises:
+        InvalidArgumentError: the timeout is not a positive, finite number of seconds.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        given: object = timeout
+        if not isinstance(given, Real) or not 0 < timeout < math.inf:
+            raise InvalidArgumentError(f"a timeout is a positive number of seconds, not {timeout!r}")
+        self._timeout = float(min(timeout, _LONGEST))
+        self._end = now() + self._timeout
+
+    def left(self) -> float:
+        """Seconds left; none, or fewer, when it has passed."""
+        return self._end - now()
+
+    def remaining(self) -> float:
+        """Seconds left.
+
+        Raises:
+            DeadlineExceededError: none are.
+        """
+        left = self.left()
+        if left <= 0:
+            raise DeadlineExceededError(f"the call took longer than its timeout of {self._timeout:g} seconds")
+        return left

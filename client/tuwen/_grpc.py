@@ -18,9 +18,9 @@ import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tuwen import _clock
+from tuwen._calls import NoTracing, Tracing
 from tuwen._card import ModelCard
-from tuwen._connection import Headers, Metadata, Tls, channel_options, channel_target, checked_headers
-from tuwen._connection_errors import connection_error
+from tuwen._connection import Headers, Metadata, Tls, channel_options, channel_target, checked_headers, connection_error
 from tuwen._errors import (
     AccessDeniedError,
     ClientClosedError,
@@ -34,7 +34,6 @@ from tuwen._errors import (
     ServerUnavailableError,
 )
 from tuwen._requests import InferRequest, InferResponse, Tensor
-from tuwen._tracing import NoTracing, Tracing
 from tuwen.statistics import ModelStatistics, Statistics
 
 __all__ = [

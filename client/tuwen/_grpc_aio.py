@@ -10,12 +10,12 @@ import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tuwen import _clock
+from tuwen._calls import NoTracing, Tracing
 from tuwen._card import ModelCard
 from tuwen._connection import AsyncHeaders, Metadata, Tls, channel_options, channel_target, checked_headers
 from tuwen._errors import ClientClosedError, DeadlineExceededError, EventLoopError
 from tuwen._grpc import CARD_MODEL, card_of, decode_response, encode_request, server_error, statistics_of
 from tuwen._requests import InferRequest, InferResponse
-from tuwen._tracing import NoTracing, Tracing
 from tuwen._transport import AsyncPendingResponse
 from tuwen.statistics import Statistics
 

@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from tuwen import _clock
+from tuwen._calls import forks
 from tuwen._card import ModelCard
-from tuwen._deadline import Deadline
+from tuwen._clock import Deadline
 from tuwen._errors import ServerError
 from tuwen._feed import Feed, cancel_all
-from tuwen._forks import forks
-from tuwen._pace import Pace
+from tuwen._pacing import Pace, RetryBudget
 from tuwen._requests import EmbeddingBatch, InferResponse, Part, naming
 from tuwen._responses import Parsed, parse
-from tuwen._retries import RetryBudget
 from tuwen._transport import PendingResponse, Transport
 
 __all__ = ["Pipeline"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from tuwen._card import ModelCard
-from tuwen._deadline import Deadline
+from tuwen._clock import Deadline
 from tuwen._errors import ClientClosedError, InvalidArgumentError
 from tuwen._fetching import HttpFetcher, is_web_url
 from tuwen._images import UnreadableItemError, encoded_bytes, pixel_values

@@ -1,12 +1,17 @@
-"""What a server counts: Triton's statistics extension, model by model."""
+"""What a server counts, by Triton's statistics extension, and where the time of a call went."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeAlias
 
-__all__ = ["ModelStatistics", "Statistics", "difference"]
+from tuwen._requests import EmbeddingBatch, Part, batch_of
+from tuwen._routes import Route
+
+__all__ = ["Building", "ModelStatistics", "Profile", "Statistics", "difference", "profile_of"]
 
 
 @dataclass(frozen=True)
@@ -50,3 +55,117 @@ def _since(now: ModelStatistics, then: ModelStatistics) -> ModelStatistics:
     if now.requests < then.requests or now.failures < then.failures:
         return now
     return ModelStatistics(*(getattr(now, field.name) - getattr(then, field.name) for field in fields(now)))
+
+
+# What a request to a model passes through.
+_STEPS: Mapping[str, tuple[str, ...]] = {
+    "image_embedding": ("image_preprocessing", "vision_encoder"),
+    "text_embedding": ("text_tokenization", "text_encoder"),
+    "pixel_embedding": ("vision_encoder",),
+}
+_ENCODERS = ("vision_encoder", "text_encoder")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Where the time of a call went, in seconds; the parts add up to the whole.
+
+    The server's parts come from its own statistics. It keeps them for all its callers together, so that on a busy
+    server they are the averages of what everybody asked meanwhile.
+
+    Attributes:
+        items: images and texts.
+        requests: they were sent in, one after the other.
+        client: reading files, building requests, reading answers; with ``preprocess="client"`` decoding too.
+        network: gRPC and the way there and back.
+        queue: waiting for the steps of the server.
+        preprocessing: decoding and resizing images, tokenizing texts.
+        encoder: the neural networks.
+        other: between the steps, inside the server.
+    """
+
+    items: int
+    requests: int
+    client: float
+    network: float
+    queue: float
+    preprocessing: float
+    encoder: float
+    other: float
+
+    @property
+    def total(self) -> float:
+        """Seconds of the whole call."""
+        return sum(seconds for _, seconds in self.parts)
+
+    @property
+    def parts(self) -> Sequence[tuple[str, float]]:
+        """Names and seconds, in the order of the way of a request."""
+        return [(field.name, getattr(self, field.name)) for field in fields(self)[2:]]
+
+    def __str__(self) -> str:
+        lines = [f"{self.total * 1e3:10.2f} ms  for {self.items} items in {self.requests} requests"]
+        lines += [f"{seconds * 1e3:10.2f} ms  {seconds / self.total:4.0%}  {name}" for name, seconds in self.parts]
+        return "\n".join(lines)
+
+
+def profile_of(items: int, sent: Mapping[str, int], total: float, waiting: float, statistics: Statistics) -> Profile:
+    """The profile of a call.
+
+    Args:
+        items: how many were embedded.
+        sent: the number of requests by the model they were sent to.
+        total: seconds of the call.
+        waiting: seconds of it between sending a request and having its answer.
+        statistics: what the server counted meanwhile.
+    """
+    served = queue = preprocessing = encoder = 0.0
+    for model, requests in sent.items():
+        counted = statistics.get(model, ModelStatistics())
+        served += requests * counted.total_seconds / max(counted.requests, 1)
+        for name in _STEPS[model]:
+            step = statistics.get(name, ModelStatistics())
+            queue += requests * step.queue_seconds / max(step.requests, 1)
+            compute = requests * step.compute_seconds / max(step.requests, 1)
+            if name in _ENCODERS:
+                encoder += compute
+            else:
+                preprocessing += compute
+    inside = queue + preprocessing + encoder
+    served = min(max(served, inside), waiting)
+    if inside > served:  # averages over other callers may be longer than our own wait
+        queue, preprocessing, encoder = (part * served / inside for part in (queue, preprocessing, encoder))
+        inside = served
+    return Profile(
+        items=items,
+        requests=sum(sent.values()),
+        client=total - waiting,
+        network=waiting - served,
+        queue=queue,
+        preprocessing=preprocessing,
+        encoder=encoder,
+        other=served - inside,
+    )
+
+
+class Building:
+    """The making of requests, and what it takes.
+
+    Attributes:
+        seconds: that it has taken so far.
+        requests: how many were made, by the model that they are for.
+    """
+
+    def __init__(self, route: Route) -> None:
+        self._route = route
+        self.seconds = 0.0
+        self.requests: Counter[str] = Counter()
+
+    def batch_of(self, part: Part) -> EmbeddingBatch:
+        """Return the request for a part; see `tuwen._requests.batch_of`."""
+        start = time.perf_counter()
+        batch = batch_of(self._route, part)
+        self.seconds += time.perf_counter() - start
+        if batch.positions:
+            self.requests[batch.request.model] += 1
+        return batch

@@ -1,29 +1,54 @@
-"""Zero-shot classification: labels become texts by templates, texts become one vector a label."""
+"""Similarity and zero-shot classification: labels become texts by templates, texts become one vector a label."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen._cache import Cache
 from tuwen._errors import InvalidArgumentError
-from tuwen._items import as_list, check_some
-from tuwen._scores import Similarity
+from tuwen._requests import as_list, check_some
 
 __all__ = [
     "OWN_TEMPLATES",
     "Classification",
-    "LabelCache",
+    "Similarity",
     "Templates",
     "check_labels",
     "label_embeddings",
     "label_texts",
+    "similarity",
     "template_texts",
 ]
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """How well n images and m texts fit; every array is float32 (n, m). Compared by identity, as it holds arrays.
+
+    Attributes:
+        cosine: the cosine of the two embeddings, from -1 to 1. Comparable between calls; what an index stores
+            and what a threshold is set on.
+        logits: cosine times the model's logit scale (about 100).
+        probabilities: softmax of the logits over the texts, for each image. Only meaningful among the texts
+            of this call: with one text it is always 1.
+    """
+
+    cosine: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+
+
+def similarity(images: NDArray[np.float32], texts: NDArray[np.float32], logit_scale: float) -> Similarity:
+    """Compare unit vectors: images (n, D) and texts (m, D), as in section 3 of the CLIP paper (arXiv 2103.00020)."""
+    cosine = images @ texts.T
+    logits = np.float32(logit_scale) * cosine
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return Similarity(cosine, logits, exponentials / exponentials.sum(axis=1, keepdims=True))
+
 
 Templates: TypeAlias = Literal["zh", "en", "none"] | Sequence[str]
 """Texts with ``{}`` where the label goes: our own in Chinese or English, the label alone, or yours."""
@@ -78,22 +103,6 @@ class Classification:
     def best(self) -> tuple[str, ...]:
         """The most probable label of each image."""
         return tuple(self.labels[index] for index in self.scores.cosine.argmax(axis=1))
-
-
-class LabelCache:
-    """Remembers the vectors of the labels used last; safe to share between threads."""
-
-    def __init__(self, size: int = 4096) -> None:
-        self._cache: Cache[tuple[str, tuple[str, ...]], NDArray[np.float32]] = Cache(size)
-
-    def known(self, labels: tuple[str, ...], templates: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
-        """The vectors (D,) of those labels that are remembered under these templates."""
-        known = self._cache.known((label, templates) for label in labels)
-        return {label: vector for (label, _), vector in known.items()}
-
-    def remember(self, vectors: Mapping[str, NDArray[np.float32]], templates: tuple[str, ...]) -> None:
-        """Keep vectors, and forget those used longest ago when there are too many."""
-        self._cache.remember({(label, templates): vector for label, vector in vectors.items()})
 
 
 def check_labels(labels: Iterable[str]) -> tuple[str, ...]:

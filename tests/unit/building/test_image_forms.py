@@ -19,8 +19,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from tuwen import _decoded_images
-from tuwen._images import ImageInput, UnreadableItemError, encoded_bytes, pixel_values
+from tuwen._images import ImageInput, UnreadableItemError, encoded_bytes, pixel_values, snapshot
 from tuwen.pixels import ImageLimits, Preprocessor
 from tuwen_build.checkpoints import Preprocessing
 from tuwen_build.verification.reference import reference_pixels
@@ -325,4 +324,4 @@ def test_a_snapshot_is_the_frame_that_an_animation_shows() -> None:
             animation.seek(number)
             yield animation
 
-    assert [copy.getpixel((0, 0)) for copy in map(_decoded_images.snapshot, shown())] == [10, 20, 30]
+    assert [copy.getpixel((0, 0)) for copy in map(snapshot, shown())] == [10, 20, 30]

@@ -15,7 +15,7 @@ from opentelemetry import propagate
 from tests.support.blocking import Blocking
 from tests.support.grpc_server import GrpcServer
 from tuwen import AsyncClient, Client, EventLoopError, HttpFetcher, InvalidArgumentError, TuwenError
-from tuwen._deadline import Deadline
+from tuwen._clock import Deadline
 from tuwen._images import UnreadableItemError
 
 Make = Callable[..., AbstractContextManager[Any]]

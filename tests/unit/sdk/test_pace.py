@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tuwen._pace import Pace
+from tuwen._pacing import Pace
 from tuwen._routes import Kind
 
 

@@ -21,8 +21,8 @@ from tuwen import (
     ServerStoppingError,
     ServerUnavailableError,
 )
+from tuwen._pacing import RetryBudget
 from tuwen._requests import InferRequest
-from tuwen._retries import RetryBudget
 from tuwen.testing import FakeTransport
 
 QUICK = RetryPolicy(first_pause=0.001, longest_pause=0.002)
