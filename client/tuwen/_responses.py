@@ -168,7 +168,9 @@ def assemble(kind: Kind, total: int, dimension: int, parsed: Iterable[Parsed]) -
     truncated: set[int] = set()
     for batch in parsed:
         if batch.positions:
-            embeddings[list(batch.positions)] = batch.embeddings
+            first, count = batch.positions[0], len(batch.positions)
+            in_order = batch.positions == tuple(range(first, first + count))
+            embeddings[slice(first, first + count) if in_order else list(batch.positions)] = batch.embeddings
         failures |= batch.failures
         truncated |= batch.truncated
     if failures:

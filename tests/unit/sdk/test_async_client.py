@@ -113,6 +113,19 @@ def test_cancelling_a_call_cancels_its_requests() -> None:
     asyncio.run(scenario())
 
 
+def test_an_item_that_cannot_be_sent_ends_a_call_at_once_and_cancels_its_requests() -> None:
+    async def scenario() -> None:
+        transport = SlowTransport()
+        clip = AsyncClient(transport=transport)
+        texts: list[Any] = [str(number) for number in range(1000)]
+        texts[3 * 32] = 7  # in the last of the requests that the call begins with, while none is answered
+        with pytest.raises(InvalidArgumentError, match="text 96: a text is a str"):
+            await asyncio.wait_for(clip.embed_texts(texts), 10)
+        assert transport.on_the_way == 0
+
+    asyncio.run(scenario(), debug=True)
+
+
 def test_an_error_cancels_the_other_requests_and_is_the_only_one() -> None:
     async def scenario() -> None:
         transport = AsyncFakeTransport(FakeTransport(fail_with=InferenceError("broken")))

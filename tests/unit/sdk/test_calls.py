@@ -16,6 +16,7 @@ from tuwen import (
     InferenceError,
     InvalidArgumentError,
     InvalidItemsError,
+    ModelCard,
     TextTruncatedWarning,
     pixels,
 )
@@ -172,6 +173,25 @@ def test_pixels_follow_the_rules_of_the_card(resize: str, rules: str, decoding: 
     route = Routes("client").to("image", card)
     expected = pixels.Preprocessor(64, resize, rules, jpeg_decoding=decoding).pixel_values(PHOTOS[0].read_bytes())
     assert route.payloads([PHOTOS[0]]) == [expected.tobytes()]
+
+
+def test_the_model_card_is_read_once(make: Make) -> None:
+    class Counting(FakeTransport):
+        """Counts how often the card is read."""
+
+        cards = 0
+
+        def model_card(self, timeout: float) -> ModelCard:
+            self.cards += 1
+            return super().model_card(timeout)
+
+    fake = Counting()
+    with make(fake, preprocess="client") as clip:
+        for _ in range(3):
+            clip.embed_images(PHOTOS)
+        list(clip.stream_images(PHOTOS))
+        clip.similarity(images=PHOTOS, texts=["猫"])
+    assert fake.cards == 1
 
 
 def test_a_preprocess_that_is_none_is_refused() -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.blocking import Make
 from tests.support.clocks import ManualClock
 from tuwen import Client, InferenceError, InvalidArgumentError, ItemOutcome, RetryPolicy, ServerUnavailableError
 from tuwen._images import encoded_bytes
@@ -98,7 +99,7 @@ def test_a_server_that_comes_back_is_waited_for() -> None:
         assert [item.key for item in clip.stream_texts(texts(500))] == list(texts(500))
 
 
-def test_a_slow_consumer_does_not_use_up_the_time_of_retries(clock: ManualClock) -> None:
+def test_a_slow_consumer_does_not_use_up_the_time_of_retries(make: Make, clock: ManualClock) -> None:
     class Hiccup(FakeTransport):
         """Fails the second request once."""
 
@@ -106,7 +107,7 @@ def test_a_slow_consumer_does_not_use_up_the_time_of_retries(clock: ManualClock)
             self._fail_with = ServerUnavailableError("restarting") if len(self.requests) == 1 else None
             return super().send(request, timeout)
 
-    with Client(transport=Hiccup(), retries=QUICK) as clip:
+    with make(Hiccup(), retries=QUICK) as clip:
         stream = clip.stream_texts(texts(96), timeout=0.05)
         first = next(stream)
         clock.time += 3600
