@@ -1,7 +1,4 @@
-"""What waits differently for asyncio than for threads: the source of items, and requests that are given up.
-
-`tuwen._feed` is its twin. Everything between the two and the client is one text.
-"""
+"""What waits differently for asyncio than for threads, as in `tuwen._feed`: sources, and requests that are given up."""
 
 from __future__ import annotations
 
@@ -50,9 +47,7 @@ class AsyncFeed:
 
         A source may wait for the outcomes of its earlier items. If `first` is None, its outcomes are there.
         """
-        if self._source is None:
-            return True
-        return self._source.is_ready if first is None else await self._source.wait(first)
+        return self._source is None or (self._source.is_ready if first is None else await self._source.wait(first))
 
     async def next(self) -> tuple[Part, EmbeddingBatch] | None:
         """Return the next part and its request; None after the last one.

@@ -158,7 +158,7 @@ class Building:
 
     def __init__(self, route: Route) -> None:
         self._route = route
-        self.seconds = 0.0
+        self.seconds: float = 0.0
         self.requests: Counter[str] = Counter()
 
     def batch_of(self, part: Part) -> EmbeddingBatch:
