@@ -17,7 +17,7 @@ DEMO_TRAINING := --recipe artwork --optimizer muon --batch-size 192 --start-epoc
 	--start-learning-rate 4e-4 --frozen-learning-rate 4e-4 --learning-rate 4e-4 --kept-patches 0.5 --evaluate-every 8 --patience 0
 
 .DEFAULT_GOAL := help
-.PHONY: help bench gpu-check gpu-check-pack demo demo-checkpoint demo-scores check test test-all test-extras coverage test-faults fuzz serve page lint install clean
+.PHONY: help bench gpu-check gpu-check-pack verify-published demo demo-checkpoint demo-scores check test test-all test-extras coverage test-faults fuzz serve page lint install clean
 
 help: ## List the commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,6 +90,10 @@ demo-scores: data/emoji/sources.json
 bench: .venv/.dev ## Measure the service beside its peers: half an hour to an hour.
 	loadtest/tuwen_loadtest/bench/peers.sh
 	$(BIN)/python -m tuwen_loadtest.bench
+
+# OPTIONS may hold --data FOLDER, for recalls, and --picture FILE.
+verify-published: .venv/.serve ## Hold published checkpoints to their published numbers: needs the hub.
+	$(BIN)/python -m tuwen_lab.published $(OPTIONS)
 
 gpu-check: $(if $(wildcard .gpu-check),,.venv/.dev) ## Check an NVIDIA card: exactness, speed and memory of encoders and service.
 	loadtest/tuwen_loadtest/gpu_check/carry.sh run $(OPTIONS)

@@ -1,0 +1,8 @@
+"""Entry point of ``python -m tuwen_lab.published``."""
+
+import sys
+
+from tuwen_lab.published import main
+
+if __name__ == "__main__":
+    sys.exit(main())
