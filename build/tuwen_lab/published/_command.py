@@ -92,7 +92,8 @@ def _check_reachable(hub_id: str) -> None:
     try:
         HfApi().model_info(hub_id, timeout=_SECONDS)
     except RepositoryNotFoundError as error:
-        raise CheckpointError(f"{hub_id} is not on {constants.ENDPOINT}: {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{hub_id} is not on {constants.ENDPOINT}: {reason}") from error
     except Exception as error:  # the hub client raises its own errors, its HTTP library's and OSError's, by version
         try:
             snapshot_download(hub_id, local_files_only=True)
