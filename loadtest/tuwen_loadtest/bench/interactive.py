@@ -36,7 +36,7 @@ from tuwen_server import EmbeddedServer, ServerOptions
 from tuwen_server.signals import stop_on_signals
 from tuwen_server.traffic import Work, latency_quantile, photographs, queries
 
-__all__ = ["Beside", "Burst", "interactive_lines", "measure_interactive"]
+__all__ = ["Beside", "Burst", "in_turn", "interactive_lines", "measure_interactive"]
 
 _KINDS = ("texts", "images")
 _SIZES = (2, 4, 8, 16, 32, 64)
@@ -169,11 +169,21 @@ async def _bursts(ours: str, theirs: str, work: Work, seconds: float, sizes: Seq
             for number in itertools.count():
                 if number >= _ROUNDS and time.perf_counter() - begun > seconds * len(ways):
                     break
-                for way, ask in ways.items():
-                    latencies[way] += await asyncio.gather(*(_seconds(ask, kind) for _ in range(size)))
+                for way in in_turn(list(ways), number):
+                    latencies[way] += await asyncio.gather(*(_seconds(ways[way], kind) for _ in range(size)))
                     await asyncio.sleep(_PAUSE)
             found.append(Burst(kind, size, latencies))
     return found
+
+
+def in_turn(names: Sequence[str], number: int) -> Sequence[str]:
+    """Return the names in the order of a round: every name once, and each name follows every other name equally often.
+
+    Two ways of sending reach the same server. In a fixed order, the second of them would always find that server's
+    weights in the processor's cache, and the first one never would.
+    """
+    orders = list(itertools.permutations(names))
+    return orders[number % len(orders)]
 
 
 @asynccontextmanager

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import chain, pairwise
+
 import pytest
 
-from tuwen_loadtest.bench.interactive import Beside, Burst, interactive_lines
+from tuwen_loadtest.bench.interactive import Beside, Burst, in_turn, interactive_lines
 
 PLAIN = "`dynamic_batching { }`"
 
@@ -22,3 +25,12 @@ def test_a_person_beside_a_stream_is_compared_with_the_person_alone() -> None:
     beside = Beside("texts", "images", alone=0.02, beside=0.05, stream_alone=10.0, stream_beside=8.0)
     lines = list(interactive_lines([], [beside]))
     assert "| one of texts beside a stream of images | 20 | 50 | 2.5 | 10.0 | 8.0 |" in lines
+
+
+def test_each_way_follows_every_other_way_equally_often() -> None:
+    rounds = [in_turn(["SDK", "plain requests", PLAIN], number) for number in range(6)]
+    assert all(sorted(order) == sorted(rounds[0]) for order in rounds)
+    followers = Counter(chain.from_iterable(pairwise(order) for order in rounds))
+    assert len(followers) == 6
+    assert len(set(followers.values())) == 1
+    assert Counter(order[0] for order in rounds) == {"SDK": 2, "plain requests": 2, PLAIN: 2}
