@@ -31,6 +31,8 @@ def tune(
 ) -> None:
     """Find by trial how many instances and threads, and which queue delay, serve a repository best on this machine.
 
+    With 16 cores or more, the number of processes that decode images is tried too.
+
     Real Triton runs copies of the repository under real traffic. What was best is written into its configs, and every
     trial into tuning.json. Vectors and fingerprint stay the same.
     """
@@ -54,6 +56,7 @@ def _cells(trial: Trial) -> list[str]:
     settings = trial.settings
     return [
         f"{settings.instances} x {settings.threads or 'all'} threads",
+        f"{settings.preprocessing} before",
         f"{settings.delay_microseconds / 1e3:g} ms delay",
         f"{trial.rate:.1f} a second",
         f"batch {trial.batch:.1f}",
@@ -65,7 +68,7 @@ def _report(repository: Path, tuning: Tuning) -> None:
     rows = [
         [trial.kind, *_cells(trial), "chosen" if trial == tuning.chosen[trial.kind] else ""] for trial in tuning.trials
     ]
-    columns = ["", "encoder", "queue", "many callers", "", "one caller", ""]
+    columns = ["", "encoder", "preprocessing", "queue", "many callers", "", "one caller", ""]
     print_table(f"{repository} on {tuning.device}, {tuning.cores} cores", columns, rows)
     if tuning.longest_wait is not None:
         typer.echo(f"What waits longer than {tuning.longest_wait:g} s for its turn is refused.")

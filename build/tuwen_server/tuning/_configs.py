@@ -16,12 +16,13 @@ __all__ = ["apply", "is_for_cpus", "limit_waiting", "settings_of"]
 _THREADS = "INTRA_OP_THREAD_COUNT"
 
 
-def settings_of(repository: Path, model: str) -> Settings:
-    """How it is run now."""
-    config = read_config(config_path(repository, model))
+def settings_of(repository: Path, kind: str) -> Settings:
+    """Return how the models of a kind, ``images`` or ``texts``, are run now."""
+    config = read_config(config_path(repository, ENCODERS[kind]))
     threads = config.parameters[_THREADS].string_value if _THREADS in config.parameters else "0"
     delay = config.dynamic_batching.max_queue_delay_microseconds
-    return Settings(config.instance_group[0].count, int(threads), delay)
+    before = read_config(config_path(repository, PREPROCESSING[kind]))
+    return Settings(config.instance_group[0].count, int(threads), delay, before.instance_group[0].count)
 
 
 def is_for_cpus(repository: Path, model: str) -> bool:
@@ -29,8 +30,9 @@ def is_for_cpus(repository: Path, model: str) -> bool:
     return bool(read_config(config_path(repository, model)).instance_group[0].kind == ModelInstanceGroup.KIND_CPU)
 
 
-def apply(repository: Path, model: str, settings: Settings) -> None:
-    """Have it run so."""
+def apply(repository: Path, kind: str, settings: Settings) -> None:
+    """Write settings into the configurations of the models of a kind, ``images`` or ``texts``."""
+    model = ENCODERS[kind]
     config = read_config(config_path(repository, model))
     config.instance_group[0].count = settings.instances
     config.dynamic_batching.max_queue_delay_microseconds = settings.delay_microseconds
@@ -39,6 +41,11 @@ def apply(repository: Path, model: str, settings: Settings) -> None:
     elif _THREADS in config.parameters:
         del config.parameters[_THREADS]
     write_config(config, config_path(repository, model))
+    before = config_path(repository, PREPROCESSING[kind])
+    config = read_config(before)
+    if config.instance_group[0].count != settings.preprocessing:
+        config.instance_group[0].count = settings.preprocessing
+        write_config(config, before)
 
 
 def limit_waiting(repository: Path, longest: Mapping[str, float]) -> None:

@@ -39,7 +39,7 @@ class Trial:
 
 
 def run_trial(repository: Path, settings: Mapping[str, Settings], work: Work, seconds: float) -> Iterator[Trial]:
-    """Both kinds, one after the other.
+    """Run the kinds that have settings, one after the other.
 
     Args:
         repository: stays as it is, and was checked: its weights are not read once more for every trial.
@@ -49,20 +49,20 @@ def run_trial(repository: Path, settings: Mapping[str, Settings], work: Work, se
     """
     with guarded_folder() as folder:
         copy = Path(shutil.copytree(repository.absolute(), folder / "repository", copy_function=_link))
-        for kind, model in ENCODERS.items():
-            apply(copy, model, settings[kind])
+        for kind, chosen in settings.items():
+            apply(copy, kind, chosen)
         with (
             EmbeddedServer(copy, replace(ServerOptions.on_free_ports(), check_files=False)) as server,
             Client(server.grpc_url, timeout=_TIMEOUT) as clip,
         ):
-            for kind, model in ENCODERS.items():
+            for kind, chosen in settings.items():
                 ask = work.ask(kind, clip)
                 alone = saturate(ask, concurrency=1, seconds=seconds, warmup=seconds / 4)
                 before = clip.statistics()
                 busy = saturate(ask, concurrency=CALLERS[kind], seconds=seconds, warmup=seconds / 2)
                 after = clip.statistics()
-                batch = difference(after, before)[model].mean_batch_size
-                yield Trial(kind, settings[kind], busy.rate, batch, alone.quantile(0.5))
+                batch = difference(after, before)[ENCODERS[kind]].mean_batch_size
+                yield Trial(kind, chosen, busy.rate, batch, alone.quantile(0.5))
 
 
 def _link(source: str, target: str) -> None:

@@ -18,10 +18,10 @@ from tuwen_repository.manifest import Manifest
 from tuwen_server import PACKAGES
 from tuwen_server.traffic import Work, photographs, queries
 from tuwen_server.tuning._configs import apply, is_for_cpus, limit_waiting, settings_of
-from tuwen_server.tuning._settings import DELAYS, ENCODERS, Settings, layouts
+from tuwen_server.tuning._settings import DELAYS, ENCODERS, Settings, layouts, preprocessing_counts
 from tuwen_server.tuning._trial import Trial, run_trial
 
-__all__ = ["EVIDENCE", "Tuning", "TuningOptions", "best_of", "best_threads", "tune"]
+__all__ = ["EVIDENCE", "Tuning", "TuningOptions", "best_of", "best_threads", "enough_preprocessing", "tune"]
 
 EVIDENCE = "tuning.json"
 _EQUAL = 0.97  # of the best rate: less than that is no noise
@@ -74,8 +74,9 @@ def tune(
 ) -> Tuning:
     """Find how this machine runs a repository best, and have it run so.
 
-    First every split of the cores into instances and threads, then with the best split every queue delay. The
-    repository's configs get what was best, ``tuning.json`` tells of every trial, and vectors stay the same.
+    First every split of the cores into instances and threads, then with the best split every queue delay, then with the
+    best delay every number of processes that decode images, where the cores are enough for several. The repository's
+    configs get what was best, ``tuning.json`` tells of every trial, and vectors stay the same.
 
     Both encoders get the same number of threads. NVIDIA's C++ backend has one number for its whole process: it takes
     that of the model that it loads first and ignores the other one.
@@ -104,7 +105,10 @@ def tune(
             trials.append(trial)
             observe(trial)
 
-    now = {kind: settings_of(repository, model) for kind, model in ENCODERS.items()}
+    now = {kind: settings_of(repository, kind) for kind in ENCODERS}
+    counts = preprocessing_counts(cores)
+    if len(counts) > 1:
+        now["images"] = replace(now["images"], preprocessing=counts[0])
     for instances, count in layouts(cores, on_gpu=on_gpu):
         attempt({kind: replace(now[kind], instances=instances, threads=count) for kind in ENCODERS})
     threads = best_threads(trials)
@@ -114,8 +118,13 @@ def tune(
         if settings != split:
             attempt(settings)
     chosen = {kind: best_of(trials, kind, threads) for kind in ENCODERS}
-    for kind, model in ENCODERS.items():
-        apply(repository, model, chosen[kind].settings)
+    compared = [chosen["images"]]
+    for count in counts[1:]:
+        attempt({"images": replace(chosen["images"].settings, preprocessing=count)})
+        compared.append(trials[-1])
+    chosen["images"] = enough_preprocessing(compared)
+    for kind, trial in chosen.items():
+        apply(repository, kind, trial.settings)
     if options.longest_wait is not None:
         limit_waiting(repository, dict.fromkeys(ENCODERS, options.longest_wait))
     device = torch.cuda.get_device_name() if on_gpu else torch.cpu.get_capabilities().get("cpu_name", "CPU")
@@ -158,3 +167,15 @@ def best_of(trials: Sequence[Trial], kind: str, threads: int | None = None) -> T
     candidates = [trial for trial in trials if trial.kind == kind and threads in (None, trial.settings.threads)]
     peak = max(trial.rate for trial in candidates)
     return min((trial for trial in candidates if trial.rate >= _EQUAL * peak), key=lambda trial: trial.alone_seconds)
+
+
+def enough_preprocessing(trials: Sequence[Trial]) -> Trial:
+    """Return the trial with the fewest processes before the encoder among those that are as fast but for noise.
+
+    Args:
+        trials: trials of one kind that differ in `Settings.preprocessing` alone.
+    """
+    peak = max(trial.rate for trial in trials)
+    return min(
+        (trial for trial in trials if trial.rate >= _EQUAL * peak), key=lambda trial: trial.settings.preprocessing
+    )

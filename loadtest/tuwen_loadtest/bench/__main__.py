@@ -150,8 +150,8 @@ def _build_tiny(folder: Path) -> Path:
 
 def _settle(repository: Path, rates: Mapping[str, float], plan: Plan) -> None:
     """The encoders as everybody computes, and no wait that leads to nothing."""
-    for encoder in ENCODERS.values():
-        apply(repository, encoder, Settings(instances=1, threads=plan.threads, delay_microseconds=100))
+    for kind in ENCODERS:
+        apply(repository, kind, Settings(instances=1, threads=plan.threads, delay_microseconds=100))
     limit_waiting(repository, {kind: max(1.0, _PATIENCE * CALLERS[kind] / rate) for kind, rate in rates.items()})
 
 

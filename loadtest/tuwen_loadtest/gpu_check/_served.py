@@ -50,8 +50,8 @@ def measure_served(repository: Path, work: Work, *, instances: int, cores: int, 
         cores: the number of cores that decode.
         seconds: the length of each of the four measurements.
     """
-    for model in ENCODERS.values():
-        apply(repository, model, Settings(instances, 0, _DELAY))
+    for kind in ENCODERS:
+        apply(repository, kind, Settings(instances, 0, _DELAY))
     pixels, decode_seconds = decode_images(repository, work.images)
     before = _device_mib()
     with (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,8 +11,8 @@ from tests.support.command import tuwen
 from tests.support.stand_in import write_repository
 from tuwen_repository.configs import config_path, read_config
 from tuwen_server.tuning import Settings, Trial, _tuner, tune
-from tuwen_server.tuning._settings import layouts
-from tuwen_server.tuning._tuner import best_of, best_threads
+from tuwen_server.tuning._settings import layouts, preprocessing_counts
+from tuwen_server.tuning._tuner import best_of, best_threads, enough_preprocessing
 
 
 def test_splits_a_cpu_in_every_way_and_gives_a_gpu_one_instance() -> None:
@@ -65,6 +65,63 @@ class TestThreads:
         configs = [read_config(config_path(repository, model)) for model in ("vision_encoder", "text_encoder")]
         assert [config.parameters["INTRA_OP_THREAD_COUNT"].string_value for config in configs] == ["2", "2"]
         assert [config.instance_group[0].count for config in configs] == [1, 1]
+
+
+class TestPreprocessing:
+    """One process decodes several images at once, until its interpreter lock is the limit."""
+
+    @staticmethod
+    def measured(rates: Mapping[int, float], tried: list[tuple[str, int]]) -> Callable[..., Iterator[Trial]]:
+        """Return a stand-in for trials, in which images are as fast as their number of processes allows."""
+
+        def run(_: Path, settings: Mapping[str, Settings], *__: object) -> Iterator[Trial]:
+            for kind, of in settings.items():
+                tried.append((kind, of.preprocessing))
+                yield Trial(kind, of, rates[of.preprocessing] if kind == "images" else 100.0, 4.0, 0.01)
+
+        return run
+
+    @staticmethod
+    def tuned(folder: Path, monkeypatch: pytest.MonkeyPatch, cores: int, run: Callable[..., Iterator[Trial]]) -> Path:
+        monkeypatch.setattr(_tuner, "run_trial", run)
+        monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+        monkeypatch.setattr(_tuner, "photographs", lambda _: [])
+        monkeypatch.setattr(_tuner, "queries", lambda _: [])
+        repository = write_repository(folder / "repository")
+        tune(repository)
+        return repository
+
+    def test_each_process_has_eight_cores(self) -> None:
+        assert [preprocessing_counts(cores) for cores in (2, 15, 16, 32, 96)] == [
+            [1],
+            [1],
+            [1, 2],
+            [1, 2, 4],
+            [1, 2, 4, 8],
+        ]
+
+    def test_the_fastest_number_is_written_into_the_configs_of_images_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tried: list[tuple[str, int]] = []
+        rates = {1: 2500.0, 2: 4800.0, 4: 4850.0}
+        repository = self.tuned(tmp_path, monkeypatch, 32, self.measured(rates, tried))
+        assert tried[-2:] == [("images", 2), ("images", 4)]
+        counts = [
+            read_config(config_path(repository, model)).instance_group[0].count
+            for model in ("image_preprocessing", "text_tokenization")
+        ]
+        assert counts == [2, 1]
+
+    def test_on_few_cores_the_number_stays_as_it_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        tried: list[tuple[str, int]] = []
+        repository = self.tuned(tmp_path, monkeypatch, 2, self.measured({1: 10.0}, tried))
+        assert {count for _, count in tried} == {1}
+        assert read_config(config_path(repository, "image_preprocessing")).instance_group[0].count == 1
+
+    def test_of_equally_fast_numbers_the_smallest_is_enough(self) -> None:
+        trials = [Trial("images", Settings(1, 1, 100, count), rate, 4.0, 0.01) for count, rate in ((4, 100), (1, 98))]
+        assert enough_preprocessing(trials).settings.preprocessing == 1
 
 
 @pytest.mark.parametrize(
