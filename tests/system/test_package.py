@@ -32,6 +32,7 @@ def test_holds_all_packages_and_the_model_repository(wheel: Path) -> None:
         "tuwen_build/py.typed",
         "tuwen_repository/samples/texts.json",
         "tuwen_server/backends/pytorch/model.py",
+        "tuwen_server/backends/pytorch/backlog.py",
         "tuwen_server/backends/pytorch/row_cache.py",
         "tuwen_server/packages.txt",
         "tuwen_build/model_repository/image_preprocessing/1/model.py",

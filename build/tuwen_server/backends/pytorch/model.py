@@ -8,18 +8,17 @@ ignored; a value that cannot be read keeps the model from loading.
 """
 
 import json
-import time
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
 import torch
 import triton_python_backend_utils as pb_utils
-from cache_counters import CacheCounters  # Triton appends this folder to sys.path
+from backlog import Backlog  # Triton appends this folder to sys.path
+from cache_counters import CacheCounters
 from gpu import choose_device, full_batch, warn_of_slow_arithmetic
 from row_cache import RowCache
 
-_PAUSE = 0.05  # seconds between two batches from which on an instance counts as idle
 _TRUE, _FALSE = ("true", "on", "1"), ("false", "off", "0")
 # The C++ backend reads these too. They change nothing here, but a value that it refuses is refused here as well.
 _WITHOUT_EFFECT = (
@@ -95,45 +94,6 @@ class TritonPythonModel:
         with self._grad_mode(), self._execution():
             tensors = [torch.from_numpy(array).to(self._device) for array in inputs]
             return self._module(*tensors).cpu().numpy()
-
-
-class Backlog:
-    """Tells which requests have waited too long for their turn, where Triton's queues have no policy.
-
-    A request may wait for its own `timeout`, and for `longest` at most. Its age counts from the parameter `sent_at`, in
-    microseconds since 1970 by the client's clock. A request without the parameter is never refused. Because two clocks
-    may differ, the age is counted only as far back as this instance has been busy: an idle instance refuses nothing.
-
-    Args:
-        longest: microseconds; 0: no request is refused.
-        clock: seconds since 1970.
-    """
-
-    def __init__(self, longest, clock=time.time):
-        self._longest = longest
-        self._clock = clock
-        self._now = self._busy_since = self._ended = float("-inf")
-
-    def begin(self):
-        """Note the start of a batch."""
-        self._now = self._clock()
-        if self._now - self._ended > _PAUSE:
-            self._busy_since = self._now
-
-    def end(self):
-        """Note the end of a batch."""
-        self._ended = self._clock()
-
-    def refusal(self, request):
-        """Return why the request is refused; an empty string: the request is computed."""
-        sent_at = json.loads(request.parameters() or "{}").get("sent_at") if self._longest else None
-        if sent_at is None:
-            return ""
-        waited = self._now - max(int(sent_at) / 1e6, self._busy_since)
-        allowed = min(request.timeout() or self._longest, self._longest) / 1e6
-        if waited <= allowed:
-            return ""
-        return f"Request timeout expired: the request waited {waited:.1f} seconds, {allowed:.1f} were allowed"
 
 
 def _refused(message):

@@ -1,0 +1,85 @@
+"""The requests that wait for an encoder, where Triton's queues have no policy: which of them are refused."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+__all__ = ["Backlog", "Waiting"]
+
+_PAUSE = 0.05  # seconds between two batches from which on an instance counts as idle
+_SHED_TO = 0.5  # the share of its allowed wait that a request keeps while requests are shed
+
+
+class Waiting(Protocol):
+    """A request, as Triton's Python backend passes it."""
+
+    def parameters(self) -> str:
+        """Return the parameters of the request as JSON; an empty string: the request has none."""
+
+    def timeout(self) -> int:
+        """Return the microseconds that the client lets the request wait; 0: the client does not say."""
+
+
+class Backlog:
+    """Tells which requests have waited too long for their turn, where Triton's queues have no policy.
+
+    A request may wait for its own `timeout`, and for `longest` at most. Its age counts from the parameter `sent_at`, in
+    microseconds since 1970 by the client's clock. A request without the parameter is never refused. Because two clocks
+    may differ, the age is counted only as far back as this instance has been busy: an idle instance refuses nothing.
+
+    Under overload, the limit would cut through every batch: Triton forms a full one, part of it is too old, and the
+    rest is a small batch, during which the next requests become too old. So the first request that is too old starts
+    shedding: until a batch is computed, requests that are allowed no longer wait than that one keep half of it. The
+    batches after that are full, until requests are too old again. Where half of a wait is shorter than a batch takes,
+    nothing is shed.
+
+    Args:
+        longest: microseconds; 0: no request is refused.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, longest: int, clock: Callable[[], float] = time.time) -> None:
+        self._longest = longest
+        self._clock = clock
+        self._now = self._busy_since = self._ended = float("-inf")
+        self._took = 0.0  # seconds of the last batch with a computed request
+        self._kept = False  # whether the current batch has a computed request
+        self._exceeded = 0.0  # seconds: the longest allowed wait that was exceeded since then
+
+    def begin(self) -> None:
+        """Note the start of a batch."""
+        self._now = self._clock()
+        if self._now - self._ended > _PAUSE:
+            self._busy_since = self._now
+        if self._kept:
+            self._exceeded = 0.0
+        self._kept = False
+
+    def end(self) -> None:
+        """Note the end of a batch."""
+        self._ended = self._clock()
+        if self._kept:
+            self._took = self._ended - self._now
+
+    def refusal(self, request: Waiting) -> str:
+        """Return why the request is refused; an empty string: the request is computed."""
+        why = self._why(request)
+        self._kept = self._kept or not why
+        return why
+
+    def _why(self, request: Waiting) -> str:
+        sent_at = json.loads(request.parameters() or "{}").get("sent_at") if self._longest else None
+        if sent_at is None:
+            return ""
+        waited = self._now - max(int(sent_at) / 1e6, self._busy_since)
+        allowed = min(request.timeout() or self._longest, self._longest) / 1e6
+        if waited > allowed:
+            self._exceeded = max(self._exceeded, allowed)
+        elif allowed > self._exceeded or allowed * _SHED_TO < self._took or waited <= allowed * _SHED_TO:
+            return ""
+        else:
+            allowed *= _SHED_TO  # as long as older requests are refused
+        return f"Request timeout expired: the request waited {waited:.1f} seconds, {allowed:.1f} were allowed"
