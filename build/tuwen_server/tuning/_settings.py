@@ -11,7 +11,7 @@ ENCODERS: Mapping[str, str] = {"images": "vision_encoder", "texts": "text_encode
 PREPROCESSING: Mapping[str, str] = {"images": "image_preprocessing", "texts": "text_tokenization"}
 DELAYS = (100, 2_000, 10_000)  # microseconds; less than 100 has its price on tritonserver 2.51, see the configs
 _MOST_INSTANCES = 8
-_CORES_OF_A_DECODER = 8  # the interpreter lock ends one process of image_preprocessing at about ten cores
+_CORES_OF_A_DECODER = 8  # more than the interpreter lock lets one process use, about six
 
 
 @dataclass(frozen=True)
