@@ -17,7 +17,7 @@ DEMO_TRAINING := --recipe artwork --optimizer muon --batch-size 192 --start-epoc
 	--start-learning-rate 4e-4 --frozen-learning-rate 4e-4 --learning-rate 4e-4 --kept-patches 0.5 --evaluate-every 8 --patience 0
 
 .DEFAULT_GOAL := help
-.PHONY: help bench gpu-check gpu-check-pack verify-published demo demo-checkpoint demo-scores check test test-all test-extras coverage test-faults fuzz serve page lint install clean
+.PHONY: help bench docs gpu-check gpu-check-pack verify-published demo demo-checkpoint demo-scores check test test-all test-extras coverage test-faults fuzz serve page lint install clean
 
 help: ## List the commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,6 +101,17 @@ gpu-check: $(if $(wildcard .gpu-check),,.venv/.dev) ## Check an NVIDIA card: exa
 gpu-check-pack: .venv/.dev ## Collect in .gpu-check what `make gpu-check` needs on a machine without internet.
 	loadtest/tuwen_loadtest/gpu_check/carry.sh pack
 
+# Mermaid draws the diagrams in the reader's browser; the site serves its own copy.
+.cache/docs/mermaid.min.js:
+	mkdir -p $(@D)
+	cd $(@D) && npm pack --silent mermaid@11.9.0 >/dev/null && tar -xzf mermaid-11.9.0.tgz package/dist/mermaid.min.js
+	echo '0b3ed4374117363815daefdadfcc20ff704d7dd4513b55ed803abddcbd86a898  $(@D)/package/dist/mermaid.min.js' | sha256sum --check --quiet
+	mv $(@D)/package/dist/mermaid.min.js $@ && rm -r $(@D)/package $(@D)/mermaid-11.9.0.tgz
+
+docs: .venv/.docs .cache/docs/mermaid.min.js ## Build the documentation site in .cache/docs/site; needs npm the first time.
+	$(BIN)/python -m docs.staging
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 lint: .venv/.dev ## Check style, types, and which package imports which.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -118,6 +129,11 @@ environment:
 .venv/.serve: pyproject.toml constraints.txt build/tuwen_server/packages.txt | environment
 	$(INSTALL) -e '.[build,serve]'
 	@$(ENVIRONMENT) server
+	@touch $@
+
+# The SDK, the command line and the site's tools: no torch.
+.venv/.docs: pyproject.toml constraints.txt | environment
+	$(INSTALL) -e '.[docs]'
 	@touch $@
 
 .venv/.web: pyproject.toml constraints.txt build/tuwen_server/packages.txt | environment

@@ -133,7 +133,8 @@ class Collection(_Kept):
 
         Args:
             query: a text, or what `Query` can say.
-            limit, offset: a page of so many, after so many.
+            limit: the number of pictures to return.
+            offset: the number of better pictures to skip.
             where: an expression of Milvus over ``name``, ``source``, ``file_size``, ``width``, ``height``, ``sha256``
                 and ``metadata``, such as ``width > 1000 and metadata["year"] == 2024``.
             timeout: seconds for the embedding.

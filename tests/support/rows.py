@@ -1,4 +1,4 @@
-"""Checkpoints of every row of the README's table, at any size."""
+"""Checkpoints of every row of the table of checkpoints, at any size."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Row", "Source", "kept_source", "write"]
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the README's table.
+    """A row of the table of checkpoints.
 
     Attributes:
         layout: how the checkpoint is stored, which also says whose model it is.

@@ -1,4 +1,4 @@
-"""The rows of the README's table of checkpoints, as small as their layouts and variants allow."""
+"""The rows of the table of docs/reference/checkpoints.md, as small as their layouts and variants allow."""
 
 from __future__ import annotations
 

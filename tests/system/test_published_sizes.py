@@ -1,4 +1,4 @@
-"""Every row of the README's table at published widths: the built files give the vectors of the originals.
+"""Every row of the table of checkpoints at published widths: the built files give the vectors of the originals.
 
 All layers where a test machine has the time and memory, else two. Two of the rows go through the whole service.
 """

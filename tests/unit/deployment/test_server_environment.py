@@ -22,7 +22,7 @@ def test_the_image_sets_the_variables_of_tuwen_serve() -> None:
 
 
 def test_the_command_of_the_guide_sets_the_variables_of_tuwen_serve() -> None:
-    guide = (ROOT / "README.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "guides" / "deploy.md").read_text(encoding="utf-8")
     command = re.findall(r"docker run --rm --gpus all.*?```", guide, re.DOTALL)[0]
     assert SETTINGS.items() <= dict(re.findall(r"-e (\w+)=(\S+)", command)).items()
 

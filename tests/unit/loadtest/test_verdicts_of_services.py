@@ -133,7 +133,7 @@ def test_the_guide_shows_the_verdicts() -> None:
         rows.append(f"| {service.__name__.replace('_', ' ')} | {' | '.join(cells)} | {lost} |")
     table = "\n".join(rows)
     print(table)
-    assert table in (ROOT / "loadtest" / "README.md").read_text(encoding="utf-8")
+    assert table in (ROOT / "docs" / "guides" / "load-test.md").read_text(encoding="utf-8")
 
 
 def test_a_missing_answer_is_not_the_latency_of_the_answers() -> None:

@@ -35,6 +35,6 @@ def test_the_command_of_the_guide_runs_tests_that_exist() -> None:
     assert len(named) >= 7
     assert all((ROOT / name).exists() for name in named)
     assert os.access(script, os.X_OK)
-    guide = (ROOT / "docker" / "README.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "guides" / "deploy.md").read_text(encoding="utf-8")
     assert "bash /source/docker/backend_lane.sh" in guide
     assert "-e TUWEN_PYTORCH_BACKEND=/opt/tritonserver/backends/pytorch" in guide

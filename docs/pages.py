@@ -1,0 +1,89 @@
+"""Links, headings and code blocks of Markdown pages."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+__all__ = ["Block", "Link", "anchors", "blocks", "links", "replace_links", "resolved"]
+
+_FENCE = re.compile(r"^( *)(`{3,})(\w*)[^\n]*\n(.*?)^\1\2 *$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
+_HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
+_MARKUP = re.compile(r"[`*]|!?\[([^\]]*)\]\([^)]*\)")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced code block.
+
+    Attributes:
+        line: the number of the line with the opening fence, from 1.
+        language: the word after the fence, or an empty string.
+        text: the lines between the fences.
+    """
+
+    line: int
+    language: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link or a picture of a page."""
+
+    text: str
+    target: str
+    picture: bool
+
+    @property
+    def external(self) -> bool:
+        """Whether the target is an address of its own, such as ``https://...``."""
+        return bool(re.match(r"[a-z]+:", self.target))
+
+    def __str__(self) -> str:
+        return f"{'!' if self.picture else ''}[{self.text}]({self.target})"
+
+
+def blocks(text: str) -> Iterator[Block]:
+    """Return the fenced code blocks of a page, in order."""
+    for found in _FENCE.finditer(text):
+        yield Block(text.count("\n", 0, found.start()) + 1, found[3], found[4])
+
+
+def links(text: str) -> list[Link]:
+    """Return the links and pictures of a page outside its code blocks, in order."""
+    found: list[Link] = []
+    replace_links(text, lambda link: found.append(link) or str(link))
+    return found
+
+
+def replace_links(text: str, replacement: Callable[[Link], str]) -> str:
+    """Return the page with every link outside code blocks replaced by what the function returns for it."""
+
+    def replaced(prose: str) -> str:
+        return _LINK.sub(lambda found: replacement(Link(found[2], found[3], bool(found[1]))), prose)
+
+    parts, end = [], 0
+    for fence in _FENCE.finditer(text):
+        parts += [replaced(text[end : fence.start()]), fence[0]]
+        end = fence.end()
+    return "".join([*parts, replaced(text[end:])])
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and the site make them."""
+    found: dict[str, int] = {}
+    for heading in _HEADING.finditer(_FENCE.sub("", text)):
+        words = _MARKUP.sub(lambda markup: markup[1] or "", heading[1])
+        slug = re.sub(r"[^\w\- ]", "", words.lower()).strip().replace(" ", "-")
+        found[slug] = found.get(slug, -1) + 1
+    return {f"{slug}_{number}" if number else slug for slug, count in found.items() for number in range(count + 1)}
+
+
+def resolved(page: str, target: str) -> str:
+    """Return the path that a relative link of a page names, without its anchor; both from the repository's root."""
+    path = target.partition("#")[0]
+    return posixpath.normpath(posixpath.join(posixpath.dirname(page), path)) if path else page

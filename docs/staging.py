@@ -1,0 +1,115 @@
+"""Collect the pages of the site in ``.cache/docs/pages``, where MkDocs reads them.
+
+The site has the pages of this folder, the pages and pictures of the repository that these link to (under
+``repository/``), and the reference of the command line, which Typer writes. ``make docs`` runs this module, then MkDocs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+
+from docs.pages import Link, links, replace_links, resolved
+
+__all__ = ["command_line", "linked_pages", "main", "site_page"]
+
+_ROOT = Path(__file__).resolve().parents[1]
+_OUTPUT = _ROOT / ".cache" / "docs" / "pages"
+_MERMAID = _ROOT / ".cache" / "docs" / "mermaid.min.js"
+_PICTURES = {".png", ".svg"}
+_COPIED = {".css", *_PICTURES}
+
+
+def linked_pages(pages: Mapping[str, str], root: Path = _ROOT) -> dict[str, str | None]:
+    """Return the files outside ``docs/`` that the pages link to, directly or through each other.
+
+    Args:
+        pages: the text of each page of ``docs/``, by its path from the root.
+        root: the folder of the repository.
+
+    Returns:
+        for each path from the root the text of a Markdown page, or None for a picture.
+    """
+    found: dict[str, str | None] = {}
+    pending = dict(pages)
+    while pending:
+        page, text = pending.popitem()
+        for link in links(text):
+            path = resolved(page, link.target)
+            if link.external or path.startswith("docs/") or path in found or not (root / path).is_file():
+                continue
+            if path.endswith(".md"):
+                found[path] = pending[path] = (root / path).read_text(encoding="utf-8")
+            elif PurePosixPath(path).suffix in _PICTURES:
+                found[path] = None
+    return found
+
+
+def site_page(page: str, text: str, linked: Iterable[str]) -> str:
+    """Return the text of a page with its links as they are on the site.
+
+    A link to a file that the site does not have, such as a module or a folder, becomes plain text.
+    """
+    known = set(linked)
+
+    def replacement(link: Link) -> str:
+        path = resolved(page, link.target)
+        if link.external or link.target.startswith("#"):
+            return str(link)
+        if not path.startswith("docs/") and path not in known:
+            return link.text
+        _, mark, anchor = link.target.partition("#")
+        target = _relative(_place(page), _place(path)) + mark + anchor
+        return str(Link(link.text, target, link.picture))
+
+    return replace_links(text, replacement)
+
+
+def command_line() -> str:
+    """Return the reference of every command in Markdown, as Typer writes it."""
+    from typer.cli import get_docs_for_click  # noqa: PLC0415
+    from typer.main import get_command  # noqa: PLC0415
+
+    command = get_command(importlib.import_module("tuwen_cli.main")._app)
+    context = command.context_class(command, info_name="tuwen")
+    return get_docs_for_click(obj=command, ctx=context, name="tuwen", title="The command line")
+
+
+def _place(path: str) -> PurePosixPath:
+    """Return where the site has a file of the repository."""
+    return PurePosixPath(path.removeprefix("docs/") if path.startswith("docs/") else f"repository/{path}")
+
+
+def _relative(page: PurePosixPath, target: PurePosixPath) -> str:
+    common = 0
+    while common < len(page.parts) - 1 and page.parts[common] == target.parts[common]:
+        common += 1
+    return "/".join([*[".."] * (len(page.parts) - 1 - common), *target.parts[common:]])
+
+
+def main() -> None:
+    """Write the folder anew."""
+    files = [path for path in (_ROOT / "docs").rglob("*") if path.is_file()]
+    pages = {
+        path.relative_to(_ROOT).as_posix(): path.read_text(encoding="utf-8") for path in files if path.suffix == ".md"
+    }
+    linked = linked_pages(pages)
+    shutil.rmtree(_OUTPUT, ignore_errors=True)
+    copied = [path.relative_to(_ROOT).as_posix() for path in files if path.suffix in _COPIED]
+    copied += [path for path, text in linked.items() if text is None]
+    for path in copied:
+        target = _OUTPUT / _place(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(_ROOT / path, target)
+    for page, text in {**pages, **{path: text for path, text in linked.items() if text is not None}}.items():
+        target = _OUTPUT / _place(page)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(site_page(page, text, linked), encoding="utf-8")
+    (_OUTPUT / "reference" / "command-line.md").write_text(command_line(), encoding="utf-8")
+    shutil.copyfile(_MERMAID, _OUTPUT / "assets" / "mermaid.min.js")
+
+
+if __name__ == "__main__":
+    main()
