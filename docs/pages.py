@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Block", "Link", "anchors", "blocks", "links", "replace_links", "resolved"]
+__all__ = ["Block", "Link", "anchors", "blocks", "links", "replace_links", "resolved", "with_anchors"]
 
 _FENCE = re.compile(r"^( *)(`{3,})(\w*)[^\n]*\n(.*?)^\1\2 *$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
@@ -66,21 +66,35 @@ def replace_links(text: str, replacement: Callable[[Link], str]) -> str:
     def replaced(prose: str) -> str:
         return _LINK.sub(lambda found: replacement(Link(found[2], found[3], bool(found[1]))), prose)
 
+    return _outside_blocks(text, replaced)
+
+
+def anchors(text: str) -> list[str]:
+    """Return the anchor of each heading of a page in order, as GitHub and the site make them."""
+    return [_anchor(heading[1]) for heading in _HEADING.finditer(_FENCE.sub("", text))]
+
+
+def with_anchors(text: str, names: Sequence[str]) -> str:
+    """Return the page with an anchor named for each of its headings, in order, in MkDocs' notation."""
+    remaining = iter(names)
+
+    def named(prose: str) -> str:
+        return _HEADING.sub(lambda heading: f"{heading[0].rstrip()} {{: #{next(remaining)} }}", prose)
+
+    return _outside_blocks(text, named)
+
+
+def _anchor(heading: str) -> str:
+    words = _MARKUP.sub(lambda markup: markup[1] or "", heading)
+    return re.sub(r"[^\w\- ]", "", words.lower()).strip().replace(" ", "-")
+
+
+def _outside_blocks(text: str, change: Callable[[str], str]) -> str:
     parts, end = [], 0
     for fence in _FENCE.finditer(text):
-        parts += [replaced(text[end : fence.start()]), fence[0]]
+        parts += [change(text[end : fence.start()]), fence[0]]
         end = fence.end()
-    return "".join([*parts, replaced(text[end:])])
-
-
-def anchors(text: str) -> set[str]:
-    """Return the anchors of a page's headings, as GitHub and the site make them."""
-    found: dict[str, int] = {}
-    for heading in _HEADING.finditer(_FENCE.sub("", text)):
-        words = _MARKUP.sub(lambda markup: markup[1] or "", heading[1])
-        slug = re.sub(r"[^\w\- ]", "", words.lower()).strip().replace(" ", "-")
-        found[slug] = found.get(slug, -1) + 1
-    return {f"{slug}_{number}" if number else slug for slug, count in found.items() for number in range(count + 1)}
+    return "".join([*parts, change(text[end:])])
 
 
 def resolved(page: str, target: str) -> str:

@@ -1,7 +1,7 @@
 """Collect the pages of the site in ``.cache/docs/pages``, where MkDocs reads them.
 
 The site has the pages of this folder, the pages and pictures of the repository that these link to (under
-``repository/``), and the reference of the command line, which Typer writes. ``make docs`` runs this module, then MkDocs.
+``repository/``), and the reference of the command line, which Typer writes. ``make docs`` runs this module and MkDocs.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from docs.pages import Link, links, replace_links, resolved
+from docs.pages import Link, anchors, links, replace_links, resolved, with_anchors
 
-__all__ = ["command_line", "linked_pages", "main", "site_page"]
+__all__ = ["command_line", "linked_pages", "main", "site_page", "translated_page"]
 
 _ROOT = Path(__file__).resolve().parents[1]
 _OUTPUT = _ROOT / ".cache" / "docs" / "pages"
@@ -67,6 +67,18 @@ def site_page(page: str, text: str, linked: Iterable[str]) -> str:
     return replace_links(text, replacement)
 
 
+def translated_page(text: str, original: str) -> str:
+    """Return a translated page whose headings have the anchors of the original, so that links lead to both.
+
+    Raises:
+        ValueError: the pages do not have the same number of headings.
+    """
+    own, names = anchors(text), anchors(original)
+    if len(own) != len(names):
+        raise ValueError(f"expected {len(names)} headings as in the original, got {len(own)}: {own}")
+    return with_anchors(text, names)
+
+
 def command_line() -> str:
     """Return the reference of every command in Markdown, as Typer writes it."""
     from typer.cli import get_docs_for_click  # noqa: PLC0415
@@ -96,6 +108,8 @@ def main() -> None:
         path.relative_to(_ROOT).as_posix(): path.read_text(encoding="utf-8") for path in files if path.suffix == ".md"
     }
     linked = linked_pages(pages)
+    translations = {page: page.replace(".zh.md", ".md") for page in pages if page.endswith(".zh.md")}
+    pages |= {page: translated_page(pages[page], pages[original]) for page, original in translations.items()}
     shutil.rmtree(_OUTPUT, ignore_errors=True)
     copied = [path.relative_to(_ROOT).as_posix() for path in files if path.suffix in _COPIED]
     copied += [path for path, text in linked.items() if text is None]

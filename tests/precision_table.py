@@ -1,4 +1,4 @@
-"""Measures what docs/concepts/precision.md says of every precision: deviation from the float32 reference, and size on disk.
+"""Measure the tables of docs/concepts/precision.md: deviation from the float32 reference, and size on disk.
 
     python -m tests.precision_table              # every family, at published dimensions: half an hour on two cores
     python -m tests.precision_table RN50 H/14    # some rows

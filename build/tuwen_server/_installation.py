@@ -187,7 +187,7 @@ def _install(
         package = requirement.read_text(encoding="utf-8").split()[0]
         raise InstallationError(
             f"cannot install {package}: {' '.join(telling[-2:]) or f'pip ended with {done.returncode}'}\n"
-            "Without a network, take both packages from elsewhere (docs/get-started.md, 'Serve without a network') and run: "
+            "Without a network, fetch both packages elsewhere (see 'Serve without a network' in the docs) and run: "
             "tuwen server install --wheels FOLDER"
         )
 

@@ -1,11 +1,10 @@
-"""The Python blocks of the README and of the client's guide, run as they stand, in order, against the real server."""
+"""The Python blocks of every page, run as they stand, in order, against the real server."""
 
 from __future__ import annotations
 
 import ast
 import asyncio
 import inspect
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,18 @@ from typing import Any
 import pytest
 import trustme
 
+from docs.pages import blocks
 from tests.support.paths import ROOT
 from tuwen import TuwenError
 from tuwen_repository.samples import sample
 from tuwen_server import EmbeddedServer
 
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in [*ROOT.glob("README*.md"), *(ROOT / "docs").rglob("*.md")]
+    if any(block.language == "python" for block in blocks(path.read_text(encoding="utf-8")))
+)
+SDK_GUIDES = ["docs/guides/sdk.md", "docs/guides/sdk.zh.md"]
 
 
 @pytest.fixture
@@ -39,10 +44,10 @@ def namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]
 
 
 def run(page: str, namespace: dict[str, Any], server: EmbeddedServer) -> None:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    for block in BLOCK.finditer(text):
-        line = text.count("\n", 0, block.start()) + 1
-        source = "\n" * line + block[1].replace("localhost:8001", server.grpc_url)
+    for block in blocks((ROOT / page).read_text(encoding="utf-8")):
+        if block.language != "python":
+            continue
+        source = "\n" * block.line + block.text.replace("localhost:8001", server.grpc_url)
         code = compile(source, page, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         result = eval(code, namespace)
         if inspect.iscoroutine(result):
@@ -55,29 +60,32 @@ def close(namespace: dict[str, Any]) -> None:
             value.close()
 
 
-def test_the_blocks_of_the_readme_run(namespace: dict[str, Any], server: EmbeddedServer) -> None:
-    run("README.md", namespace, server)
-    assert namespace["images"].shape == (2, 64)
-    assert set(namespace["index"]) == {Path("photos/cat.jpg"), Path("photos/coffee.jpg")}
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in SDK_GUIDES])
+def test_the_blocks_of_a_page_run(page: str, namespace: dict[str, Any], server: EmbeddedServer) -> None:
+    run(page, namespace, server)
     close(namespace)
 
 
-def test_the_blocks_of_the_guide_run(namespace: dict[str, Any], server: EmbeddedServer) -> None:
-    run("client/README.md", namespace, server)
-    assert namespace["bad"] == {1: "unreadable"}
+def test_the_bulk_guide_embeds_every_picture(namespace: dict[str, Any], server: EmbeddedServer) -> None:
+    run("docs/guides/bulk.md", namespace, server)
     assert set(namespace["index"]) == {Path("photos/cat.jpg"), Path("photos/coffee.jpg")}
-    assert namespace["best"] in {"cat", "coffee"}
+
+
+def test_the_vectors_of_the_wire_protocol_are_unit_vectors(namespace: dict[str, Any], server: EmbeddedServer) -> None:
+    run("docs/reference/wire-protocol.md", namespace, server)
+    assert (namespace["embeddings"] ** 2).sum(axis=1) == pytest.approx([1, 1], abs=1e-4)
+
+
+@pytest.mark.parametrize("page", SDK_GUIDES)
+def test_the_blocks_of_the_guide_run(page: str, namespace: dict[str, Any], server: EmbeddedServer) -> None:
+    from fastapi.testclient import TestClient
+
+    run(page, namespace, server)
+    assert namespace["bad"] == {1: "unreadable"}
     namespace["test_nearest"]()
     namespace["test_a_server_that_restarts"]()
     with pytest.raises(TuwenError):
-        namespace["pods"].embed_texts(["猫"], timeout=1)  # the name is nobody's here
-    close(namespace)
-
-
-def test_the_service_of_the_guide_responds(namespace: dict[str, Any], server: EmbeddedServer) -> None:
-    from fastapi.testclient import TestClient
-
-    run("client/README.md", namespace, server)
+        namespace["pods"].embed_texts(["猫"], timeout=1)  # nobody has this name here
     with TestClient(namespace["app"]) as service:
         answer = service.post("/embed", content=sample("cat.jpg").read_bytes())
         assert answer.status_code == 200
