@@ -1,0 +1,123 @@
+"""The documentation site, built as `make docs` builds it and read in a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.support.paths import ROOT
+from tests.support.web_page import chromium
+
+pytestmark = [
+    pytest.mark.skipif(chromium() is None, reason="tests/environments.sh chromium installs the browser"),
+    pytest.mark.skipif(shutil.which("npm") is None, reason="npm fetches Mermaid"),
+]
+WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """Return the folder of the built site and its address."""
+    folder = tmp_path_factory.mktemp("site")
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    for command in (
+        ["make", ".cache/docs/mermaid.min.js"],
+        [sys.executable, "-m", "docs.staging"],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
+    ):
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield folder, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(params=WIDTHS)
+def page(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
+    width, height = WIDTHS[request.param]
+    context = browser.new_context(viewport={"width": width, "height": height})
+    yield context.new_page()
+    context.close()
+
+
+def test_every_page_fits_its_window_and_calls_no_other_host(site: tuple[Path, str], page: Page) -> None:
+    folder, address = site
+    hosts, missing, wide = set(), set(), []
+    page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+    page.on("response", lambda response: missing.add(response.url) if response.status >= 400 else None)
+    paths = sorted(path.parent.relative_to(folder).as_posix() for path in folder.rglob("index.html"))
+    assert len(paths) >= 60
+    for path in paths:
+        page.goto(f"{address}/{path}/", wait_until="load")
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            wide.append(path)
+    assert hosts - {""} == {urlsplit(address).netloc}  # a data: URL has no host
+    assert [url for url in missing if not url.endswith("/sitemap.xml")] == []  # the theme looks for more of these
+    assert wide == []
+
+
+@pytest.mark.parametrize(
+    ("start", "query", "title"),
+    [
+        ("", "fingerprint", "Embedding spaces"),
+        ("", "half-second", "Batching and overload"),
+        ("zh/", "指纹", "向量空间"),
+        ("zh/", "批处理", "批处理与过载"),
+        ("zh/", "阈值", "分数的含义"),
+    ],
+)
+def test_the_search_finds_a_page(site: tuple[Path, str], page: Page, start: str, query: str, title: str) -> None:
+    page.goto(f"{site[1]}/{start}")
+    if (page.viewport_size or {}).get("width") == WIDTHS["phone"][0]:
+        page.locator("label.md-header__button[for=__search]").click()
+    search = page.locator(".md-search__input")
+    search.focus()
+    search.type(query)
+    page.keyboard.press("End")  # Chinese characters arrive without a key, as the theme expects one
+    page.locator(".md-search-result__item h1").first.wait_for(timeout=60_000)
+    found = [
+        heading.replace("\u200b", "").strip()
+        for heading in page.locator(".md-search-result__item h1").all_inner_texts()
+    ]
+    assert title in found
+
+
+@pytest.mark.parametrize("path", ["architecture/", "concepts/batching/", "zh/concepts/batching/"])
+def test_diagrams_are_drawn(site: tuple[Path, str], page: Page, path: str) -> None:
+    page.goto(f"{site[1]}/{path}")
+    page.locator("div.mermaid").first.wait_for(timeout=60_000)  # the theme replaces the text by a drawing
+    assert page.locator("pre.mermaid").count() == 0
+
+
+def test_the_languages_lead_to_each_other(site: tuple[Path, str], page: Page) -> None:
+    page.goto(f"{site[1]}/guides/sdk/")
+    chinese = page.locator("a[hreflang=zh]").first.get_attribute("href")
+    assert chinese
+    page.goto(f"{page.url}{chinese}" if not chinese.startswith(("/", "http")) else f"{site[1]}{chinese}")
+    assert page.locator("h1").first.inner_text().startswith("Python 客户端")
