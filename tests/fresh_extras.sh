@@ -105,6 +105,11 @@ use_train() {
 }
 use_loadtest() { "$bin/tuwen" loadtest "$TUWEN_URL" --rate 5 --seconds 5 --warmup 1 --repetitions 1 --output "$work/report"; }
 use_bench() { "$bin/python" -m tuwen_loadtest.bench --help; }
+use_docs() {
+	command -v npm >/dev/null || { echo "no npm: skipped" && return; }
+	make --no-print-directory .cache/docs/mermaid.min.js && "$bin/python" -m docs.staging &&
+		NO_MKDOCS_2_WARNING=1 "$bin/mkdocs" build --strict --site-dir "$work/site"
+}
 use_deploy() { "$bin/check-jsonschema" --builtin-schema vendor.compose-spec docker/compose.yaml && "$bin/hadolint" docker/*.Dockerfile; }
 use_dev() { "$bin/python" -m pytest -q -p no:cacheprovider tests/unit/sdk; }
 use_all() { use_sdk && use_parquet && use_search && use_train && use_loadtest; }
