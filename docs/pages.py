@@ -7,11 +7,13 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Block", "Link", "anchors", "blocks", "links", "replace_links", "resolved", "with_anchors"]
+__all__ = ["Block", "Link", "anchors", "blocks", "joined_lines", "links", "replace_links", "resolved", "with_anchors"]
 
 _FENCE = re.compile(r"^( *)(`{3,})(\w*)[^\n]*\n(.*?)^\1\2 *$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
+_CHINESE = "[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
+_CHINESE_BREAK = re.compile(rf"(?<={_CHINESE})\n *(?={_CHINESE})")
 _MARKUP = re.compile(r"[`*]|!?\[([^\]]*)\]\([^)]*\)")
 
 
@@ -82,6 +84,11 @@ def with_anchors(text: str, names: Sequence[str]) -> str:
         return _HEADING.sub(lambda heading: f"{heading[0].rstrip()} {{: #{next(remaining)} }}", prose)
 
     return _outside_blocks(text, named)
+
+
+def joined_lines(text: str) -> str:
+    """Return the page without line breaks between Chinese characters, which a browser would show as spaces."""
+    return _outside_blocks(text, lambda prose: _CHINESE_BREAK.sub("", prose))
 
 
 def _anchor(heading: str) -> str:

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from docs.pages import Link, anchors, links, replace_links, resolved, with_anchors
+from docs.pages import Link, anchors, joined_lines, links, replace_links, resolved, with_anchors
 
 __all__ = ["command_line", "linked_pages", "main", "site_page", "translated_page"]
 
@@ -68,7 +68,7 @@ def site_page(page: str, text: str, linked: Iterable[str]) -> str:
 
 
 def translated_page(text: str, original: str) -> str:
-    """Return a translated page whose headings have the anchors of the original, so that links lead to both.
+    """Return a Chinese page whose headings have the anchors of the original, so that links lead to both.
 
     Raises:
         ValueError: the pages do not have the same number of headings.
@@ -76,7 +76,7 @@ def translated_page(text: str, original: str) -> str:
     own, names = anchors(text), anchors(original)
     if len(own) != len(names):
         raise ValueError(f"expected {len(names)} headings as in the original, got {len(own)}: {own}")
-    return with_anchors(text, names)
+    return with_anchors(joined_lines(text), names)
 
 
 def command_line() -> str:

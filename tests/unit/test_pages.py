@@ -14,7 +14,7 @@ import yaml
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from docs.pages import Block, anchors, blocks, links, resolved
+from docs.pages import Block, anchors, blocks, joined_lines, links, resolved
 from docs.staging import linked_pages, site_page, translated_page
 from tests.support.paths import ROOT
 
@@ -181,6 +181,11 @@ def test_a_translation_has_the_anchors_of_the_original() -> None:
     assert translated_page(translation, original) == "# 一 {: #one }\n## 二 {: #two-x }\n"
     with pytest.raises(ValueError, match="expected 2 headings"):
         translated_page("# 一\n", original)
+
+
+def test_a_line_break_between_chinese_characters_leaves_no_space() -> None:
+    page = "一行，\n二行\n- 列表\n  续行 a\n下行\n\n段落\n```\n代\n码\n```\n"
+    assert joined_lines(page) == "一行，二行\n- 列表续行 a\n下行\n\n段落\n```\n代\n码\n```\n"
 
 
 def test_every_translation_has_the_headings_of_its_original() -> None:
