@@ -22,7 +22,7 @@ from tests.support.checkpoints import TextSizes, VisionSizes, write_from_cn_clip
 from tests.support.originals import Originals, originals_of
 from tuwen_build.checkpoints import open_checkpoint
 from tuwen_build.explanation import explain
-from tuwen_build.export.encoders import PRECISIONS
+from tuwen_build.options import PRECISIONS
 from tuwen_build.repository import BuildOptions, ReadOptions, build_repository
 from tuwen_build.transformers_logging import quiet_transformers
 from tuwen_lab.demo import CHECKPOINT

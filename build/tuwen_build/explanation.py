@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from tuwen_build.checkpoints import Checkpoint
-from tuwen_build.export.encoders import PRECISIONS, Precision
+from tuwen_build.options import PRECISIONS, Precision
 
 __all__ = ["Explanation", "TowerSize", "explain"]
 

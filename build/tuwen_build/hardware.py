@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from tuwen_build.export.encoders import Precision
+from tuwen_build.options import Precision
 from tuwen_repository.int8_kernels import int8_obstacle
 
 __all__ = [

@@ -1,59 +1,115 @@
-"""What a user may choose about a build, validated once."""
+"""The options of a build. Light to import: the command line derives its parameters from these dataclasses."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from tuwen import InvalidArgumentError
-from tuwen_build.export.encoders import PRECISIONS, Precision
+from tuwen.option_fields import Option, check_values, documented
 
-__all__ = ["BuildOptions", "ImageRules", "JpegDecoding", "TextRules"]
+__all__ = [
+    "PRECISIONS",
+    "BuildOptions",
+    "BuildPrecision",
+    "ImageRules",
+    "JpegDecoding",
+    "Precision",
+    "ReadOptions",
+    "TextRules",
+]
 
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+BuildPrecision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 ImageRules = Literal["reference", "display"]
 JpegDecoding = Literal["full", "scaled"]
 TextRules = Literal["reference", "evaluation", "unmasked"]
-_JPEG_DECODING: tuple[str, ...] = get_args(JpegDecoding)
-_IMAGE_RULES: tuple[str, ...] = get_args(ImageRules)
-_TEXT_RULES: tuple[str, ...] = get_args(TextRules)
 
 
+@documented
 @dataclass(frozen=True)
 class BuildOptions:
-    """The choices of one build.
+    """The options of one build."""
 
-    Attributes:
-        precision: of the encoders' weights and arithmetic; embeddings are float32 on the wire in any case.
-        max_batch_size: the most items of one request, and of one batch that Triton forms.
-        context_length: the most tokens of a text; None takes what the family serves (52 for Chinese-CLIP, else 77).
-        image_rules: ``reference`` preprocesses like the model's own code; ``display`` sees an image as a
-            viewer shows it (EXIF orientation applied, transparency on white, 16-bit greys scaled).
-        jpeg_decoding: ``full``, or ``scaled``: faster for JPEGs of more than four times the encoder's side, whose
-            pixels then are nearly those of the reference.
-        text_rules: ``reference`` tokenizes like the model's own code. ``evaluation`` (Chinese-CLIP) first maps
-            curly double quotes to straight ones, as its training and evaluation scripts do. ``unmasked`` (Taiyi)
-            pads every text to the context length and attends to the padding, as its training did, and as its
-            model cards do with the padding of their batch.
-    """
-
-    precision: Precision = "fp32"
-    max_batch_size: int = 32
-    context_length: int | None = None
-    image_rules: ImageRules = "reference"
-    jpeg_decoding: JpegDecoding = "full"
-    text_rules: TextRules = "reference"
+    precision: Annotated[
+        BuildPrecision,
+        Option(
+            "Precision of the encoders' weights and arithmetic; embeddings are float32 in any case. `auto`: what this "
+            "machine, if it is the one that will serve, computes natively. `int8` is for CPUs with AVX-512 VNNI."
+        ),
+    ] = "fp32"
+    max_batch_size: Annotated[
+        int, Option("Maximum batch size, for one request and for Triton's dynamic batcher.", min=1, max=1024)
+    ] = 32
+    context_length: Annotated[
+        int | None,
+        Option("Maximum number of tokens per text. Default: the family's, 52 for Chinese-CLIP, else 77.", min=3),
+    ] = None
+    image_rules: Annotated[
+        ImageRules,
+        Option(
+            "`reference`: preprocess like the model's own code. `display`: as a viewer shows the image: EXIF "
+            "orientation applied, transparency on white, 16-bit greys scaled."
+        ),
+    ] = "reference"
+    jpeg_decoding: Annotated[
+        JpegDecoding,
+        Option(
+            "`scaled`: decode large JPEGs at a half, a quarter or an eighth of the resolution, but at least at twice "
+            "the encoder's size. This is faster, and the vectors are nearly the same."
+        ),
+    ] = "full"
+    text_rules: Annotated[
+        TextRules,
+        Option(
+            "`reference`: tokenize like the model's own code. `evaluation` (Chinese-CLIP): replace curly double quotes "
+            "by straight ones first, as in its training and evaluation. `unmasked` (Taiyi): pad every text to the "
+            "context length and attend to the padding, as in its training."
+        ),
+    ] = "reference"
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise InvalidArgumentError(f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}")
-        if not 1 <= self.max_batch_size <= 1024:
-            raise InvalidArgumentError(f"max batch size must be from 1 to 1024, not {self.max_batch_size}")
-        if self.context_length is not None and self.context_length < 3:
-            raise InvalidArgumentError(f"a context length of {self.context_length} leaves no room for text; 3 at least")
-        for what, rules, known in (
-            ("image rules", self.image_rules, _IMAGE_RULES),
-            ("JPEG decoding", self.jpeg_decoding, _JPEG_DECODING),
-            ("text rules", self.text_rules, _TEXT_RULES),
-        ):
-            if rules not in known:
-                raise InvalidArgumentError(f"{what} must be one of {', '.join(known)}, not {rules!r}")
+        check_values(self)
+
+    @property
+    def encoder_precision(self) -> Precision:
+        """The precision of the encoders.
+
+        Raises:
+            InvalidArgumentError: the precision is ``auto``, which `build_repository` replaces first.
+        """
+        if self.precision == "auto":
+            raise InvalidArgumentError(f"precision: expected one of {', '.join(PRECISIONS)}, got 'auto'")
+        return self.precision
+
+
+def _parse_heads(text: str) -> tuple[int, int]:
+    if not re.fullmatch(r"0*[1-9][0-9]*,0*[1-9][0-9]*", text):
+        raise InvalidArgumentError(f"expected two numbers, of the image and the text tower, as in 12,12; got {text!r}")
+    image, _, text_heads = text.partition(",")
+    return int(image), int(text_heads)
+
+
+@documented
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the files of some checkpoints do not tell."""
+
+    vision: Annotated[
+        str | None,
+        Option("For a text tower alone (Taiyi): the OpenAI CLIP checkpoint whose image tower belongs to it."),
+    ] = None
+    heads: Annotated[
+        tuple[int, int] | None,
+        Option(
+            "Attention heads of the image and the text tower, for native weights of no published width.",
+            metavar="IMAGE,TEXT",
+            parse=_parse_heads,
+        ),
+    ] = None
+    merge_adapter: Annotated[
+        bool,
+        Option("Merge the LoRA adapter in the checkpoint's folder into its base model, with peft (tuwen[peft])."),
+    ] = False

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from tuwen_build.checkpoints import ReadOptions, open_checkpoint
+from tuwen_build.checkpoints import open_checkpoint
 from tuwen_build.errors import BuildError
 from tuwen_build.export.assembly import assemble
-from tuwen_build.options import BuildOptions
+from tuwen_build.hardware import choose_precision
+from tuwen_build.options import BuildOptions, ReadOptions
 from tuwen_build.outputs import OutputFolder
 from tuwen_build.verification.verify import verify_images, verify_kernels, verify_texts
 from tuwen_repository.checksums import file_hashes, sha256_of
@@ -42,6 +44,8 @@ def build_repository(
         BuildError: one of its kinds in `tuwen_build.errors`; `output` is as it was.
     """
     options = options or BuildOptions()
+    if options.precision == "auto":
+        options = replace(options, precision=choose_precision().precision)
     if options.precision == "int8" and (obstacle := int8_obstacle()) is not None:
         raise BuildError(f"cannot build with precision int8: {obstacle}")
     with OutputFolder(output, MANIFEST, force).staged() as staged:
@@ -64,7 +68,7 @@ def build_repository(
             versions=library_versions(),
             sources={name: sha256_of(path) for name, path in checkpoint.origin.files.items()},
             files=file_hashes(staged),
-            gpu_environment=gpu_environment(options.precision),
+            gpu_environment=gpu_environment(options.encoder_precision),
         )
         manifest.write(staged)
     return manifest

@@ -4,8 +4,8 @@ from tuwen_server._embedded import EmbeddedServer
 from tuwen_server._installation import PACKAGES, ensure_installed, install_server
 from tuwen_server._leftovers import guarded_folder
 from tuwen_server._log import is_problem
-from tuwen_server._options import ServerOptions
 from tuwen_server._supervisor import supervise
+from tuwen_server.options import ServerOptions
 
 __all__ = [
     "PACKAGES",

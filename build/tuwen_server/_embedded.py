@@ -21,11 +21,11 @@ from tuwen_server._drain import ModelControl
 from tuwen_server._leftovers import Belongings, remove_leftovers
 from tuwen_server._local_http import answers
 from tuwen_server._log import LogFollower
-from tuwen_server._options import ServerOptions
 from tuwen_server._overlay import lay_over
 from tuwen_server._runtime import Runtime, find_runtime
 from tuwen_server._watch import Watch, accepts
 from tuwen_server.errors import ServerStartError, SharedMemoryError, UnsupportedPlatformError
+from tuwen_server.options import ServerOptions
 
 __all__ = ["EmbeddedServer"]
 

@@ -25,7 +25,7 @@ from tuwen.pixels import ImageError, Preprocessor, upright
 __all__ = ["ImageInput", "UnreadableItemError", "decoded", "encoded", "encoded_bytes", "pixel_values", "snapshot"]
 
 ImageInput: TypeAlias = (
-    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]"
+    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]
 )
 """An image: a path, a ``data:`` URL, encoded bytes (JPEG, PNG, ...), a file opened for binary reading, a PIL image, or
 a uint8 array (H, W), (H, W, 3) or (H, W, 4).

@@ -3,80 +3,30 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from tuwen_build.options import BuildOptions, ReadOptions
 from tuwen_cli.options import JsonOption, needs_extra, print_json
+from tuwen_cli.parameters import expand_options
 
 if TYPE_CHECKING:
-    from tuwen_build.checkpoints import ReadOptions
     from tuwen_repository.manifest import Manifest
 
 __all__ = ["build"]
 
 
+@expand_options
 def build(
     checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder or file, or a hub id such as owner/name.")],
+    *,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The repository folder to create.")] = None,
-    vision: Annotated[
-        str | None,
-        typer.Option(
-            help="For a text tower alone (Taiyi): the OpenAI CLIP checkpoint whose image tower belongs to it."
-        ),
-    ] = None,
-    heads: Annotated[
-        str | None,
-        typer.Option(
-            metavar="IMAGE,TEXT", help="Attention heads of both towers, for native weights of no published width."
-        ),
-    ] = None,
-    merge_adapter: Annotated[
-        bool,
-        typer.Option(
-            "--merge-adapter",
-            help="Merge the LoRA adapter in the checkpoint's folder into its base model, with peft (tuwen[peft]).",
-        ),
-    ] = False,
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16", "int8"],
-        typer.Option(
-            help="Of the encoders; vectors are float32 in any case. `auto`: what this machine, if it is the one that "
-            "will serve, computes natively. int8 is for CPUs with AVX-512 VNNI."
-        ),
-    ] = "fp32",
-    max_batch_size: Annotated[
-        int, typer.Option(min=1, max=1024, help="Most items of a request and of a batch that Triton forms.")
-    ] = 32,
-    context_length: Annotated[
-        int | None,
-        typer.Option(min=3, help="Most tokens of a text. Default: the family's, 52 for Chinese-CLIP, else 77."),
-    ] = None,
-    image_rules: Annotated[
-        Literal["reference", "display"],
-        typer.Option(
-            help="`reference`: the model's own preprocessing. `display`: as a viewer shows the image: EXIF "
-            "orientation applied, transparency on white, 16-bit greys scaled."
-        ),
-    ] = "reference",
-    jpeg_decoding: Annotated[
-        Literal["full", "scaled"],
-        typer.Option(
-            help="`scaled`: of large JPEGs only a half, a quarter or an eighth of the resolution is decoded, twice "
-            "what the encoder takes at least: faster, and nearly the same vectors."
-        ),
-    ] = "full",
-    text_rules: Annotated[
-        Literal["reference", "evaluation", "unmasked"],
-        typer.Option(
-            help="`reference`: the model's own tokenizer. `evaluation` (Chinese-CLIP): curly double quotes become "
-            "straight first, as in its training and evaluation. `unmasked` (Taiyi): pad every text to the context "
-            "length and attend to the padding, as in its training."
-        ),
-    ] = "reference",
+    read_options: ReadOptions,
+    options: BuildOptions,
     explain: Annotated[bool, typer.Option("--explain", help="Print what was recognised, and build nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier build.")] = False,
     as_json: JsonOption = False,
@@ -88,31 +38,22 @@ def build(
     """
     with needs_extra("build"):
         from tuwen_build.hardware import choose_precision, precision_warning
-        from tuwen_build.repository import BuildOptions, ReadOptions, build_repository
+        from tuwen_build.repository import build_repository
         from tuwen_build.transformers_logging import quiet_transformers
         from tuwen_server.malloc import keep_freed_memory
     quiet_transformers()
     keep_freed_memory()
-    read_options = ReadOptions(vision=vision, heads=_parse_heads(heads), merge_adapter=merge_adapter)
     if explain:
         _explain(checkpoint, read_options, as_json=as_json)
         return
     if output is None:
         raise typer.BadParameter("say where the repository goes, with --output FOLDER (or use --explain)")
-    if precision == "auto":
+    if options.precision == "auto":
         choice = choose_precision()
-        precision = choice.precision
-        typer.echo(f"precision {precision}: {choice.reason}", err=True)
-    elif (warning := precision_warning(precision)) is not None:
+        options = replace(options, precision=choice.precision)
+        typer.echo(f"precision {choice.precision}: {choice.reason}", err=True)
+    elif (warning := precision_warning(options.precision)) is not None:
         typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW, err=True)
-    options = BuildOptions(
-        precision=precision,
-        max_batch_size=max_batch_size,
-        context_length=context_length,
-        image_rules=image_rules,
-        jpeg_decoding=jpeg_decoding,
-        text_rules=text_rules,
-    )
     with _Steps() as steps:
         manifest = build_repository(checkpoint, output, options, read_options=read_options, force=force, progress=steps)
     if as_json:
@@ -120,15 +61,6 @@ def build(
         print_json({"output": str(output), **content})
     else:
         _report(output, manifest)
-
-
-def _parse_heads(heads: str | None) -> tuple[int, int] | None:
-    if heads is None:
-        return None
-    parts = heads.split(",")
-    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
-        raise typer.BadParameter(f"--heads takes two numbers, of the image and the text tower: 12,12; not {heads!r}")
-    return int(parts[0]), int(parts[1])
 
 
 def _explain(source: str, read_options: ReadOptions, *, as_json: bool) -> None:

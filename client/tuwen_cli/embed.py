@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from tuwen import InvalidArgumentError, ItemFailure, RefusedItem
+from tuwen import InvalidArgumentError, ItemFailure, Preprocess, RefusedItem
 from tuwen_cli.options import (
     JsonOption,
     ShowIgnoredOption,
@@ -46,7 +46,7 @@ def embed(
         Path | None, typer.Option("--output", "-o", help="A .npz or .parquet file to write (see tuwen[parquet]).")
     ] = None,
     preprocess: Annotated[
-        str, typer.Option(help="Who decodes and resizes images: server, or client to spare the server's CPUs.")
+        Preprocess, typer.Option(help="Who decodes and resizes images. `client` spares the server's CPUs.")
     ] = "server",
     show_ignored: ShowIgnoredOption = False,
     progress: Annotated[
@@ -67,8 +67,6 @@ def embed(
         raise typer.BadParameter("give image files or folders, or --text, or --texts-from, one of the three")
     if output is None and not as_json:
         raise typer.BadParameter("say where the vectors go: --output FILE, or --json to print them")
-    if preprocess not in ("server", "client"):
-        raise typer.BadParameter(f"--preprocess is server or client, not {preprocess}")
     if output is not None:
         try:
             check_suffix(output)
@@ -78,7 +76,7 @@ def embed(
     keys = _image_files(images, unreadable, show_ignored=show_ignored) if images else _texts(text, texts_from)
     if output is None and unreadable:
         raise InvalidArgumentError(f"{unreadable[0].key}: {unreadable[0].error and unreadable[0].error.message}")
-    with connect(url, timeout, preprocess="client" if preprocess == "client" else "server") as clip:
+    with connect(url, timeout, preprocess=preprocess) as clip:
         card = clip.model_card()
         if output is None:
             vectors = clip.embed_images(keys) if images else clip.embed_texts(keys)

@@ -10,6 +10,7 @@ import typer
 from tuwen_cli.options import JsonOption, ShowIgnoredOption, TimeoutOption, UrlOption, connect, print_json
 from tuwen_cli.search import StoreOption
 from tuwen_files.image_files import listed_kinds
+from tuwen_search import IndexType
 
 if TYPE_CHECKING:
     from tuwen_search import Report
@@ -29,9 +30,7 @@ def index(
     ],
     into: Annotated[str, typer.Option("--into", "-i", help="The collection; made if there is none.")],
     store: StoreOption = None,
-    index_type: Annotated[
-        str, typer.Option("--index", help="How a new collection is searched: auto, flat, hnsw or ivf_sq8.")
-    ] = "auto",
+    index_type: Annotated[IndexType, typer.Option("--index", help="Index type of a new collection.")] = "auto",
     keep_missing: Annotated[
         bool, typer.Option("--keep-missing", help="Leave in the collection what the source no longer has.")
     ] = False,
@@ -55,12 +54,10 @@ def index(
     """
     from tuwen_search import Collection
 
-    if index_type not in ("auto", "flat", "hnsw", "ivf_sq8"):
-        raise typer.BadParameter(f"--index is auto, flat, hnsw or ivf_sq8, not {index_type}")
     reports: list[Report] = []
     with (
         connect(url, timeout) as clip,
-        Collection.open(into, clip, store=store, create=True, index=index_type) as collection,  # type: ignore[arg-type]
+        Collection.open(into, clip, store=store, create=True, index=index_type) as collection,
     ):
         try:
             for source in sources:

@@ -18,6 +18,8 @@ from rich.table import Table
 import tuwen
 from tuwen import Client, MissingExtraError, Preprocess, Similarity, Tls
 from tuwen.addresses import headers_of
+from tuwen.option_fields import TIMEOUT, URL
+from tuwen_cli.parameters import typer_option
 
 __all__ = [
     "JsonOption",
@@ -36,10 +38,8 @@ __all__ = [
     "settings",
 ]
 
-UrlOption = Annotated[
-    str, typer.Option("--url", "-u", envvar="TUWEN_URL", help="host:port of the server's gRPC endpoint.")
-]
-TimeoutOption = Annotated[float, typer.Option(min=0.001, help="Seconds that the call may take.")]
+UrlOption = Annotated[str, typer_option(URL)]
+TimeoutOption = Annotated[float, typer_option(TIMEOUT)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 ShowIgnoredOption = Annotated[
     bool, typer.Option("--show-ignored", help="Name every file that is no image, instead of counting them by suffix.")

@@ -9,31 +9,23 @@ import typer
 
 from tuwen import InvalidArgumentError
 from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, connect, print_json, print_table
+from tuwen_cli.parameters import expand_options, typer_option
+from tuwen_search import Query
+from tuwen_search.store import STORE
 
 if TYPE_CHECKING:
     from tuwen_search import Results
 
 __all__ = ["StoreOption", "search"]
 
-StoreOption = Annotated[
-    str | None,
-    typer.Option(
-        envvar="TUWEN_STORE",
-        help="Where collections are: http://host:19530 of a Milvus server or cluster, or a file (Milvus Lite). "
-        "Without it, a file in the user's folder for data.",
-        show_default=False,
-    ),
-]
+StoreOption = Annotated[str | None, typer_option(STORE)]
 
 
+@expand_options
 def search(
     collection: Annotated[str, typer.Argument(help="One that `tuwen index` made.")],
-    text: Annotated[str, typer.Argument(help="What the pictures should show.", show_default=False)] = "",
-    image: Annotated[Path | None, typer.Option("--image", help="A picture that they should be like.")] = None,
-    without: Annotated[
-        list[str] | None, typer.Option("--without", help="What they should not show. Repeat for more.")
-    ] = None,
-    text_weight: Annotated[float, typer.Option(min=0, max=1, help="How much the text counts beside a picture.")] = 0.5,
+    query: Query,
+    *,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many on a page.")] = 10,
     page: Annotated[int, typer.Option(min=1, help="Which page.")] = 1,
     where: Annotated[str, typer.Option(help='A filter of Milvus, such as: width > 1000 and name like "cats/%"')] = "",
@@ -50,16 +42,17 @@ def search(
     A score is the cosine with the query. Between words and pictures, 0.2 to 0.5 is a good one; between pictures up to
     1. The other columns are the cosines with each part of the query.
     """
-    from tuwen_search import Collection, Query
+    from tuwen_search import Collection
     from tuwen_search.contact_sheet import contact_sheet
 
     if show is not None and show.suffix.lower() != ".png":
         raise typer.BadParameter(f"--show writes a .png file, not {show.name}")
-    query = Query(text, image=image, without=tuple(without or ()), text_weight=text_weight)
     with connect(url, timeout) as clip, Collection.open(collection, clip, store=store) as pictures:
         found = pictures.search(query, limit=limit, offset=(page - 1) * limit, where=where)
     if show is not None:
-        title = " + ".join(part for part in (text, image.name if image else "") if part)
+        title = " + ".join(
+            part for part in (query.text, query.image.name if isinstance(query.image, Path) else "") if part
+        )
         try:
             contact_sheet(found.hits, " - ".join((title, *query.without))).save(show)
         except OSError as error:

@@ -8,84 +8,33 @@ from typing import Annotated
 import typer
 
 from tuwen_cli.options import JsonOption, needs_extra, print_json
+from tuwen_cli.parameters import expand_options
 from tuwen_cli.server import ensure_server
+from tuwen_server import ServerOptions
 
 __all__ = ["serve"]
 
 
+@expand_options
 def serve(
     repository: Annotated[Path, typer.Argument(help="A folder that `tuwen build` made.")],
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(help="After --, arguments of tritonserver, such as --trace-config=mode=opentelemetry."),
-    ] = None,
+    options: ServerOptions,
     *,
-    host: Annotated[
-        str,
-        typer.Option(help="Address for gRPC and metrics. The server has no password: open it to others with care."),
-    ] = "127.0.0.1",
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="For clients. 0 takes a free port.")] = 8001,
-    http_port: Annotated[int, typer.Option(min=0, max=65535, help="For health checks. 0 takes a free port.")] = 8000,
-    metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="For Prometheus. 0 takes a free port.")] = 8002,
-    http_inference: Annotated[
-        bool,
-        typer.Option(
-            "--http-inference",
-            help="Allow inference over HTTP, and HTTP on --host. Unsafe: one malformed HTTP request ends this server.",
-        ),
-    ] = False,
-    queue_policies: Annotated[
-        bool,
-        typer.Option(
-            "--queue-policies",
-            help="Keep the queue policies and priorities of the built repository. Triton 2.51 then lets requests that "
-            "arrive at once wait up to half a second for nothing.",
-        ),
-    ] = False,
-    ready_timeout: Annotated[float, typer.Option(min=1, help="Seconds until all models must be loaded.")] = 300.0,
-    drain_timeout: Annotated[int, typer.Option(min=0, help="Seconds for requests in flight when stopping.")] = 30,
     restarts: Annotated[
         int, typer.Option(min=0, help="How often within ten minutes a server that died is started again.")
     ] = 5,
-    cache_mib: Annotated[int, typer.Option(min=0, help="Memory for vectors of the latest texts. 0: none.")] = 64,
-    key: Annotated[
-        str | None,
-        typer.Option(
-            envvar="TUWEN_SERVER_KEY",
-            show_envvar=True,
-            help="What requests carry (triton-grpc-protocol-tuwen) that load models, register shared memory, or change "
-            "tracing and logging. Without one nobody may.",
-        ),
-    ] = None,
-    check: Annotated[bool, typer.Option(help="See first whether every file is what was built.")] = True,
-    log_file: Annotated[Path | None, typer.Option(help="Append tritonserver's log to this file.")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show all of tritonserver's log.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Serve a repository with NVIDIA's tritonserver, without a container. Ctrl-C, SIGTERM and SIGHUP drain it."""
     with needs_extra("serve"):
-        from tuwen_server import EmbeddedServer, ServerOptions, is_problem, supervise
+        from tuwen_server import EmbeddedServer, is_problem, supervise
 
     def show(line: str) -> None:
         if verbose or is_problem(line):
             typer.echo(line, err=True)
 
-    options = ServerOptions(
-        host=host,
-        http_port=http_port,
-        grpc_port=grpc_port,
-        metrics_port=metrics_port,
-        ready_timeout=ready_timeout,
-        drain_timeout=drain_timeout,
-        cache_mib=cache_mib,
-        key=key,
-        check_files=check,
-        http_inference=http_inference,
-        queue_policies=queue_policies,
-        log_file=log_file,
-        arguments=tuple(arguments or ()),
-    )
-    for warning in _warnings(exposed=options.exposed, http_inference=http_inference):
+    for warning in _warnings(exposed=options.exposed, http_inference=options.http_inference):
         typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW, err=True)
     ensure_server()
     typer.echo(f"loading {repository}", err=True)

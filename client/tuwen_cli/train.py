@@ -6,13 +6,15 @@ import signal
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tuwen_cli.options import JsonOption, SkipBadRowsOption, needs_extra, print_json, say_skipped_rows
+from tuwen_cli.parameters import expand_options
+from tuwen_lab.options import TrainingOptions
 
 if TYPE_CHECKING:
     from tuwen_lab.training import Evaluation, Stage
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 
+@expand_options
 def train(
     data: Annotated[
         Path, typer.Argument(help="A folder with train_imgs.tsv and train_texts.jsonl; valid_... too, if any.")
     ],
+    *,
     output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint folder to create.")],
     checkpoint: Annotated[
         str | None,
@@ -32,39 +36,7 @@ def train(
     architecture: Annotated[
         Path | None, typer.Option(help="For random weights: a config.json. Default: the demo checkpoint's.")
     ] = None,
-    recipe: Annotated[
-        Literal["photographs", "artwork"],
-        typer.Option(help="How pictures and texts are varied. `artwork`: strongly; texts are names and keywords."),
-    ] = "photographs",
-    start_epochs: Annotated[float, typer.Option(min=0, help="From random weights: epochs that make towers.")] = 32,
-    frozen_epochs: Annotated[float, typer.Option(min=0, help="First stage: the image tower stays as it is.")] = 1,
-    epochs: Annotated[float, typer.Option(min=0, help="Second stage: both towers learn.")] = 3,
-    start_learning_rate: Annotated[float, typer.Option(help="Its learning rate.")] = 4e-4,
-    frozen_learning_rate: Annotated[float, typer.Option(help="The first stage's.")] = 1e-4,
-    learning_rate: Annotated[float, typer.Option(help="The second stage's.")] = 2e-5,
-    kept_patches: Annotated[
-        float, typer.Option(help="Share of a picture's patches that is looked at where the image tower learns.")
-    ] = 1.0,
-    batch_size: Annotated[int, typer.Option(min=2, help="Pictures, with a text each, that a step compares.")] = 128,
-    accumulate: Annotated[int, typer.Option(min=1, help="Parts of a step, for less memory.")] = 1,
-    warmup_steps: Annotated[int, typer.Option(min=0, help="At the beginning of every stage.")] = 100,
-    optimizer: Annotated[
-        Literal["adamw", "muon"], typer.Option(help="adamw: as in cn_clip. muon: fewer steps from random weights.")
-    ] = "adamw",
-    weight_decay: Annotated[float, typer.Option(min=0, help="Of matrices.")] = 0.1,
-    average: Annotated[float, typer.Option(help="Memory of the weights' moving average; 0: off.")] = 0.999,
-    context_length: Annotated[int, typer.Option(min=3, help="Most tokens of a text.")] = 52,
-    precision: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="Of the arithmetic. auto: bf16 where it is native.")
-    ] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
-    evaluate_every: Annotated[float, typer.Option(help="Epochs between two looks at the validation split.")] = 1,
-    patience: Annotated[
-        int, typer.Option(min=0, help="Looks without better recall that end the second stage; 0: never.")
-    ] = 5,
-    cache_mib: Annotated[int, typer.Option(min=0, help="Memory for decoded pictures.")] = 2048,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that decode.")] = 4,
-    seed: Annotated[int, typer.Option(help="Equal seeds give the same batches.")] = 0,
+    options: TrainingOptions,
     skip_bad_rows: SkipBadRowsOption = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier output.")] = False,
@@ -79,35 +51,10 @@ def train(
         import matplotlib  # noqa: F401 - needed in the end: better missed now
 
         from tuwen_build.transformers_logging import quiet_transformers
-        from tuwen_lab.training import TrainingOptions
         from tuwen_lab.training import train as run
         from tuwen_server.malloc import keep_freed_memory
     quiet_transformers()
     keep_freed_memory()
-    options = TrainingOptions(
-        recipe=recipe,
-        start_epochs=start_epochs,
-        frozen_epochs=frozen_epochs,
-        epochs=epochs,
-        start_learning_rate=start_learning_rate,
-        frozen_learning_rate=frozen_learning_rate,
-        learning_rate=learning_rate,
-        kept_patches=kept_patches,
-        batch_size=batch_size,
-        accumulate=accumulate,
-        optimizer=optimizer,
-        warmup_steps=warmup_steps,
-        weight_decay=weight_decay,
-        average=average,
-        context_length=context_length,
-        precision=precision,
-        device=device,
-        evaluate_every=evaluate_every,
-        patience=patience,
-        cache_mib=cache_mib,
-        workers=workers,
-        seed=seed,
-    )
     try:
         with _Bar() as bar:
             summary = run(

@@ -10,7 +10,9 @@ import typer
 from rich.console import Console
 
 from tuwen_cli.options import JsonOption, needs_extra, print_json, print_table
+from tuwen_cli.parameters import expand_options
 from tuwen_cli.server import ensure_server
+from tuwen_server.options import TuningOptions
 
 if TYPE_CHECKING:
     from tuwen_server.tuning import Trial, Tuning
@@ -18,15 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["tune"]
 
 
+@expand_options
 def tune(
     repository: Annotated[Path, typer.Argument(help="A folder that `tuwen build` made, and that nobody serves now.")],
-    seconds: Annotated[float, typer.Option(help="Of each measurement; there are four in a trial.")] = 5.0,
-    longest_wait: Annotated[
-        float | None,
-        typer.Option(
-            help="Seconds that a request may wait for its turn at a model before it is refused. Default: as it is."
-        ),
-    ] = None,
+    options: TuningOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Find by trial how many instances and threads, and which queue delay, serve a repository best on this machine.
@@ -37,7 +34,6 @@ def tune(
     trial into tuning.json. Vectors and fingerprint stay the same.
     """
     with needs_extra("serve"):
-        from tuwen_server.tuning import TuningOptions
         from tuwen_server.tuning import tune as run
     ensure_server()
     console = Console(stderr=True)
@@ -45,7 +41,7 @@ def tune(
     def observe(trial: Trial) -> None:
         console.print("  ".join([f"{trial.kind:<6}", *_cells(trial)]), highlight=False)
 
-    tuning = run(repository, TuningOptions(seconds=seconds, longest_wait=longest_wait), observe=observe)
+    tuning = run(repository, options, observe=observe)
     if as_json:
         print_json({"repository": str(repository), **asdict(tuning)})
     else:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import ImageInput
+from tuwen.option_fields import Option, check_values, documented
 from tuwen_search.errors import QueryError
 from tuwen_search.filters import checked_id
 from tuwen_search.records import Picture
@@ -17,37 +19,40 @@ from tuwen_search.records import Picture
 __all__ = ["Hit", "Part", "Query", "Results", "combined", "explained", "parts_of"]
 
 
+@documented
 @dataclass(frozen=True)
 class Query:
     """A text, a picture, a picture of the collection, or several of them; and what is not wanted.
-
-    Attributes:
-        text: what the pictures should show.
-        image: a picture that they should be like, of any kind that `tuwen.Client.embed_images` takes.
-        like: the ID of a picture of the collection that they should be like, 32 hexadecimal digits.
-        without: texts of what they should not show.
-        text_weight: how much the text counts beside a picture, from 0 to 1.
-        without_weight: how much each text of `without` counts against.
 
     Raises:
         QueryError: nothing is looked for, a text is both wanted and not wanted, an ID cannot be one, or a weight makes
             no sense.
     """
 
-    text: str = ""
-    image: ImageInput | None = field(default=None, kw_only=True)
-    like: str | None = field(default=None, kw_only=True)
-    without: Sequence[str] = field(default=(), kw_only=True)
-    text_weight: float = field(default=0.5, kw_only=True)
-    without_weight: float = field(default=0.5, kw_only=True)
+    text: Annotated[str, Option("What the pictures should show.", positional=True, show_default=False)] = ""
+    image: Annotated[
+        ImageInput | None, Option("Picture that the results should resemble.", metavar="<path>", parse=Path)
+    ] = field(default=None, kw_only=True)
+    like: Annotated[
+        str | None,
+        Option("ID of a picture of the collection that the results should resemble, 32 hexadecimal digits."),
+    ] = field(default=None, kw_only=True)
+    without: Annotated[Sequence[str], Option("What the pictures should not show. Repeat for more.")] = field(
+        default=(), kw_only=True
+    )
+    text_weight: Annotated[float, Option("Weight of the text beside a picture.", min=0, max=1)] = field(
+        default=0.5, kw_only=True
+    )
+    without_weight: Annotated[float, Option("Weight of each text that the pictures should not show.", min=0)] = field(
+        default=0.5, kw_only=True
+    )
 
     def __post_init__(self) -> None:
         if isinstance(self.without, str):
             raise QueryError("without is a list of texts")
         if not self.text.strip() and self.image is None and self.like is None:
             raise QueryError("give a text, a picture, or both")
-        if not 0 <= self.text_weight <= 1 or not 0 <= self.without_weight < math.inf:
-            raise QueryError("the text's weight is from 0 to 1, and that of what is not wanted at least 0")
+        check_values(self, QueryError)
         if self.like is not None:
             checked_id(self.like)
         if not all(text.strip() for text in self.without):

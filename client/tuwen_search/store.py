@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import MissingExtraError
+from tuwen.option_fields import Option
 from tuwen_search.errors import CollectionNotFoundError, QueryError, SearchError, StoreError
 from tuwen_search.filters import any_of, checked_id, compared
 from tuwen_search.records import Picture, short_hash
@@ -23,7 +24,7 @@ from tuwen_search.rows import NUMBERS, RECORD, TEXTS, picture_of, row_of, vector
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-__all__ = ["IndexType", "MilvusStore", "Space", "default_store"]
+__all__ = ["STORE", "IndexType", "MilvusStore", "Space", "default_store"]
 
 IndexType = Literal["auto", "flat", "hnsw", "ivf_sq8"]
 """``flat`` compares with every vector and is exact; ``hnsw`` walks a graph, fast in memory; ``ivf_sq8`` looks into some
@@ -41,6 +42,14 @@ _ROWS_AT_ONCE = 1_000
 _users: Counter[str] = Counter()  # how many stores of this process have a file open
 _NOT_FOUND = 100  # the error code of Milvus
 _CARD = {attribute: f"tuwen.{attribute}" for attribute in ("fingerprint", "checkpoint", "dimension", "index")}
+
+
+STORE = Option(
+    "Where collections are: http://host:19530 of a Milvus server or cluster, or a file (Milvus Lite). Default: a file "
+    "in the user's folder for data.",
+    envvar="TUWEN_STORE",
+)
+"""The option of every command that opens a collection."""
 
 
 def default_store() -> str:

@@ -6,8 +6,8 @@ Around it: `_site` is the server, `_session` runs Locust and watches both, `_sum
 `_thirds` say what the samples come to, `_report` shows it, and `load_test` does all of it. `scenarios` makes trouble
 meanwhile.
 
-Only `users`, `shapes`, `listeners`, `_options` and the locustfile import Locust, which patches the standard library
-when it is imported.
+Only `users`, `shapes`, `listeners`, `_locust_options` and the locustfile import Locust, which patches the standard
+library when it is imported.
 """
 
 __all__: list[str] = []

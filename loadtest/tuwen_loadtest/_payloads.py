@@ -5,9 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -15,39 +13,15 @@ import numpy as np
 from tuwen import InvalidArgumentError
 from tuwen_files.image_files import IMAGE_SUFFIXES, image_files
 from tuwen_files.text_files import read_lines
+from tuwen_loadtest.options import PayloadOptions
 from tuwen_server.traffic import distinct_query, photographs
 
-__all__ = ["PayloadOptions", "Payloads", "payloads_of"]
+__all__ = ["Payloads", "payloads_of"]
 
 # sizes, and how many of 32 photographs have them
 _SIZES = {(480, 640): 8, (640, 480): 8, (800, 800): 8, (1280, 960): 5, (1920, 1080): 2, (4032, 3024): 1}
 _DISTINCT_QUERIES = 1_000_000  # so many that a server's cache never holds them all, as in life
 _WORKER_SEEDS = 1_000_003  # between the seeds of two workers, further than the seeds of repetitions reach
-
-
-@dataclass(frozen=True)
-class PayloadOptions:
-    """What is sent.
-
-    Attributes:
-        images: a folder of pictures, searched for them to the bottom; None: made photographs of mixed sizes.
-        queries: a UTF-8 file with a query in each line, the most frequent first; None: made ones. Every seed asks the
-            queries of a file, so later repetitions find more of them in the server's cache than the first one.
-        skew: the exponent s of Zipf's law, by which the query of rank r is asked 1 / r ** s as often as the first.
-            About 1 in search logs; 0: all alike, so that no cache helps.
-        seed: equal seeds send the same things; other seeds ask other made queries, none of which is in the cache yet.
-        worker: number of the process among those that share a load: they ask the same queries in different orders.
-    """
-
-    images: Path | None = None
-    queries: Path | None = None
-    skew: float = 1.0
-    seed: int = 0
-    worker: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.skew < inf:
-            raise InvalidArgumentError(f"the skew must be finite and not negative, but is {self.skew}")
 
 
 class Payloads:

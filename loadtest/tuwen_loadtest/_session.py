@@ -18,14 +18,14 @@ from tuwen import ModelStatistics, TuwenError
 from tuwen.statistics import Statistics, difference
 from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._parent import PARENT
-from tuwen_loadtest._payloads import PayloadOptions
 from tuwen_loadtest._samples import Sample, read_samples
 from tuwen_loadtest._target import Site
 from tuwen_loadtest._watch import Reading, watch
+from tuwen_loadtest.options import PayloadOptions, RequestKind, Shape
 
 __all__ = ["KINDS", "LoadTestError", "Plan", "Run", "run"]
 
-KINDS: Mapping[str, str] = {
+KINDS: Mapping[RequestKind, str] = {
     "text": "TextSearch",
     "image": "ImageEmbedding",
     "similarity": "Similarity",
@@ -52,7 +52,7 @@ class Plan:
         connection: the server, and what opens it.
         open_loop: `users` are requests a second, at random times; else callers at the same time.
         users: how many.
-        shape: over time, of `SHAPES`.
+        shape: of the load over time.
         seconds: how long, warm-up included.
         deadline: of a call, in seconds.
         kinds: what is asked; empty: Locust's mix of text, image and similarity.
@@ -63,10 +63,10 @@ class Plan:
     connection: Connection
     open_loop: bool
     users: int
-    shape: str
+    shape: Shape
     seconds: float
     deadline: float
-    kinds: Sequence[str]
+    kinds: Sequence[RequestKind]
     payloads: PayloadOptions
     attempts: int = 1
 

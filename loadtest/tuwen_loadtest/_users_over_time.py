@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["SHAPES", "STEPS", "users_at"]
+__all__ = ["STEPS", "users_at"]
 
-SHAPES = ("steady", "ramp", "spike")
 STEPS = 8
 """Of a ramp."""
 

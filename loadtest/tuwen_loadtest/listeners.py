@@ -12,7 +12,7 @@ from locust.env import Environment
 from locust.runners import WorkerRunner
 
 from tuwen import InvalidArgumentError
-from tuwen_loadtest._options import add_options, options_of
+from tuwen_loadtest._locust_options import add_options, options_of
 from tuwen_loadtest._parent import end_with_parent
 from tuwen_loadtest._payloads import payloads_of
 from tuwen_loadtest._samples import Sample, write_samples

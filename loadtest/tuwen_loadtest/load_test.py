@@ -8,20 +8,17 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import inf
 
-from tuwen import InvalidArgumentError
 from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._curve import Curve, curve_of
 from tuwen_loadtest._machine import processor, versions
-from tuwen_loadtest._payloads import PayloadOptions
 from tuwen_loadtest._phases import Thirds, thirds_of
 from tuwen_loadtest._report import Report, write_report
-from tuwen_loadtest._session import KINDS, LoadTestError, Plan, Run, run
-from tuwen_loadtest._slo import Objective, good_seconds, parse_slo
+from tuwen_loadtest._session import LoadTestError, Plan, Run, run
+from tuwen_loadtest._slo import good_seconds, parse_slo
 from tuwen_loadtest._target import Site, served
-from tuwen_loadtest._users_over_time import SHAPES
 from tuwen_loadtest._verdict import Finding, Verdict, judge
+from tuwen_loadtest.options import LoadTestOptions, PayloadOptions
 from tuwen_loadtest.scenarios import SCENARIOS, Scenario
 
 __all__ = [
@@ -35,74 +32,12 @@ __all__ = [
     "write_report",
 ]
 
-_SECONDS, _SCENARIO_SECONDS, _REPETITIONS = 60.0, 180.0, 3
 _PROBE_CALLERS = 32
 _PROBE_SECONDS, _RAMP_SECONDS = 10.0, 64.0
 _BEYOND = 1.5  # times the capacity: how far a ramp goes
 _LATE = 0.01  # seconds that a request may be sent late before the load generator is to blame
 _BUSY = 0.9  # cores, of which gevent uses one
 _LIBRARIES = ("tuwen", "locust", "grpcio", "tritonclient", "numpy")
-
-
-@dataclass(frozen=True)
-class LoadTestOptions:
-    """The choices of a load test.
-
-    Attributes:
-        rate: requests a second, at random times. Without it and without `users` the capacity is looked for, by a ramp
-            of rates to one and a half times what 32 callers get.
-        users: callers at the same time, instead of a rate.
-        scenario: trouble to be made, of `SCENARIOS`; its load is a share of the capacity.
-        capacity: requests a second, for a scenario; looked for when it is not known.
-        shape: of the rate or the users over time.
-        seconds: of a repetition, of which the first `warmup` do not count; 60, of a scenario 180 by default.
-        repetitions: how often; 3 times, a scenario once by default.
-        kinds: what is asked, of ``text``, ``image``, ``similarity`` and ``bulk``; empty: a mix of the first three.
-        objectives: what is to be met.
-        deadline: of a call, in seconds.
-        payloads: what is sent.
-    """
-
-    rate: float | None = None
-    users: int | None = None
-    scenario: str | None = None
-    capacity: float | None = None
-    shape: str = "steady"
-    seconds: float | None = None
-    warmup: float = 5.0
-    repetitions: int | None = None
-    kinds: Sequence[str] = ()
-    objectives: Sequence[Objective] = ()
-    deadline: float = 30.0
-    payloads: PayloadOptions = field(default_factory=PayloadOptions)
-
-    def __post_init__(self) -> None:
-        given = [name for name in ("rate", "users", "scenario") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise InvalidArgumentError(f"a load is a rate, a number of users or a scenario, not {' and '.join(given)}")
-        if self.scenario is not None and self.scenario not in SCENARIOS:
-            raise InvalidArgumentError(f"no scenario is called {self.scenario!r}; known are {', '.join(SCENARIOS)}")
-        for name in ("rate", "users", "capacity", "deadline", "repetitions", "seconds"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < inf:
-                raise InvalidArgumentError(f"{name} must be more than 0 and finite, not {value}")
-        calm = self.duration / (1 if self.scenario is None else 3)
-        if not 0 <= self.warmup < calm:
-            raise InvalidArgumentError(f"of {calm:g} seconds {self.warmup:g} cannot be warm-up")
-        if self.shape not in SHAPES:
-            raise InvalidArgumentError(f"the shape must be one of {', '.join(SHAPES)}, not {self.shape!r}")
-        if unknown := [kind for kind in self.kinds if kind not in KINDS]:
-            raise InvalidArgumentError(f"nothing is called {unknown[0]!r}; ask {', '.join(KINDS)}")
-
-    @property
-    def duration(self) -> float:
-        """Seconds of a repetition."""
-        return self.seconds or (_SECONDS if self.scenario is None else _SCENARIO_SECONDS)
-
-    @property
-    def times(self) -> int:
-        """Repetitions."""
-        return self.repetitions or (_REPETITIONS if self.scenario is None else 1)
 
 
 def load_test(

@@ -7,7 +7,7 @@ from typing import Any
 from locust import LoadTestShape
 from locust.runners import MasterRunner
 
-from tuwen_loadtest._options import options_of
+from tuwen_loadtest._locust_options import options_of
 from tuwen_loadtest._users_over_time import users_at
 
 __all__ = ["Shape"]

@@ -22,7 +22,7 @@ from locust import User, constant, task
 from locust.user.task import LOCUST_STATE_STOPPING
 
 from tuwen import Client, DeadlineExceededError, OverloadedError, TuwenError
-from tuwen_loadtest._options import LoadOptions, options_of
+from tuwen_loadtest._locust_options import LoadOptions, options_of
 from tuwen_loadtest._payloads import Payloads, payloads_of
 from tuwen_loadtest._samples import Outcome, Sample
 

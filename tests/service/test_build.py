@@ -14,8 +14,9 @@ from tests.support.repositories import Built
 from tuwen_build.checkpoints import open_checkpoint
 from tuwen_build.errors import BuildError, CheckpointError, OutputExistsError
 from tuwen_build.export.assembly import model_card
-from tuwen_build.export.encoders import Precision, text_encoder, vision_encoder
+from tuwen_build.export.encoders import text_encoder, vision_encoder
 from tuwen_build.export.torchscript import device_constants
+from tuwen_build.options import Precision
 from tuwen_build.repository import BuildOptions, build_repository
 from tuwen_build.verification.verify import bound
 from tuwen_repository.checksums import sha256_of

@@ -74,7 +74,7 @@ def test_explain_builds_nothing(checkpoint: Path, tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (("--explain", "--vision", "openai/clip-vit-base-patch32"), 1, "needs no --vision: its files tell"),
-        (("--explain", "--heads", "12"), 2, "--heads takes two numbers"),
+        (("--explain", "--heads", "12"), 2, "'--heads': expected two numbers"),
         ((), 2, "with --output FOLDER"),
         (("-o", "out", "--text-rules", "unmasked"), 1, "text rules of chinese-clip are reference or evaluation"),
     ],

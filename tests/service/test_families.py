@@ -23,8 +23,7 @@ from tests.support.served_files import ServedFiles
 from tests.support.small_rows import SMALL_ROWS
 from tests.support.taiyi import embed_with_model_card
 from tuwen_build.checkpoints._architecture import inferred
-from tuwen_build.export.encoders import Precision
-from tuwen_build.options import BuildOptions
+from tuwen_build.options import BuildOptions, Precision
 from tuwen_build.verification.verify import bound
 from tuwen_repository.manifest import Manifest
 from tuwen_repository.samples import PHOTOGRAPHS, awkward_images, awkward_texts

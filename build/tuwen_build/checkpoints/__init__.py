@@ -15,7 +15,6 @@ from tuwen_build.checkpoints._checkpoint import (
     Origin,
     Preprocessing,
     Reader,
-    ReadOptions,
     Reference,
     Tokenization,
 )
@@ -28,6 +27,7 @@ from tuwen_build.checkpoints._source import locate
 from tuwen_build.checkpoints._taiyi import TaiyiReader
 from tuwen_build.checkpoints._tokenizers import reference_tokenizer
 from tuwen_build.errors import CheckpointError
+from tuwen_build.options import ReadOptions
 
 __all__ = [
     "MEAN",

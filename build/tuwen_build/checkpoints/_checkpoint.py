@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from tuwen_build.options import ReadOptions
+
 __all__ = [
     "Checkpoint",
     "ImageProcessor",
     "Origin",
     "Preprocessing",
-    "ReadOptions",
     "Reader",
     "Reference",
     "Tokenization",
@@ -137,21 +138,6 @@ class Checkpoint:
     embedding_dimension: int
     depth: int
     logit_scale: float
-
-
-@dataclass(frozen=True)
-class ReadOptions:
-    """What the files of some checkpoints do not tell.
-
-    Attributes:
-        vision: the OpenAI CLIP checkpoint whose image tower belongs to a text tower alone (Taiyi).
-        heads: attention heads of the image and the text tower, for native weights of no published width.
-        merge_adapter: merge the adapter of peft that the checkpoint holds into its base model.
-    """
-
-    vision: str | None = None
-    heads: tuple[int, int] | None = None
-    merge_adapter: bool = False
 
 
 class Reader(Protocol):

@@ -13,7 +13,6 @@ from tuwen_build.checkpoints._checkpoint import (
     ImageProcessor,
     Origin,
     Preprocessing,
-    ReadOptions,
     Tokenization,
 )
 from tuwen_build.checkpoints._descriptions import bert_in_words, vision_transformer_in_words
@@ -22,6 +21,7 @@ from tuwen_build.checkpoints._numbers import exponential_of
 from tuwen_build.checkpoints._preprocessor import read_preprocessing
 from tuwen_build.checkpoints._pretrained import features_reference, load_pretrained, model_type, weight_files
 from tuwen_build.checkpoints._tokenizers import chinese_clip_tokenization
+from tuwen_build.options import ReadOptions
 from tuwen_build.towers import TextTower, VisionTransformerTower
 
 __all__ = ["ChineseClip", "ChineseClipReader", "chinese_clip_checkpoint", "read_chinese_clip"]

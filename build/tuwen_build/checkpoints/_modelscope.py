@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from tuwen_build.checkpoints._architecture import described
-from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin, ReadOptions
+from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin
 from tuwen_build.checkpoints._json import load_json
 from tuwen_build.checkpoints._native import native_checkpoint
 from tuwen_build.checkpoints._native_names import native_weights, rounded_to_half
 from tuwen_build.checkpoints._weights import load_pickled_weights
 from tuwen_build.errors import CheckpointError
+from tuwen_build.options import ReadOptions
 
 __all__ = ["ModelScopeReader"]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import ChineseCLIPConfig, ChineseCLIPModel
 
 from tuwen_build.checkpoints._architecture import Architecture, ResNetShape, VisionTransformerShape, inferred
-from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin, Preprocessing, ReadOptions
+from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin, Preprocessing
 from tuwen_build.checkpoints._chinese_clip import chinese_clip_checkpoint
 from tuwen_build.checkpoints._image_processor import published_image_processor
 from tuwen_build.checkpoints._native_names import native_weights, transformers_weights
@@ -21,6 +21,7 @@ from tuwen_build.checkpoints._preprocessor import MEAN, STD
 from tuwen_build.checkpoints._tokenizers import chinese_clip_tokenization
 from tuwen_build.checkpoints._weights import load_pickled_weights, load_strictly
 from tuwen_build.errors import CheckpointError
+from tuwen_build.options import ReadOptions
 from tuwen_repository.samples import vocabulary
 
 __all__ = ["NativeReader", "native_checkpoint"]

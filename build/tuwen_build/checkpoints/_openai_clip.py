@@ -7,13 +7,14 @@ from pathlib import Path
 from torch import nn
 from transformers import CLIPModel
 
-from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin, ReadOptions
+from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin
 from tuwen_build.checkpoints._descriptions import transformer_in_words, vision_transformer_in_words
 from tuwen_build.checkpoints._image_processor import saved_image_processor
 from tuwen_build.checkpoints._numbers import exponential_of
 from tuwen_build.checkpoints._preprocessor import read_preprocessing
 from tuwen_build.checkpoints._pretrained import features_reference, load_pretrained, model_type, weight_files
 from tuwen_build.checkpoints._tokenizers import clip_tokenization
+from tuwen_build.options import ReadOptions
 from tuwen_build.towers import TextTower, VisionTransformerTower
 
 __all__ = ["OpenAiClipReader"]

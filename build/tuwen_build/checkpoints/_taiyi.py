@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 from transformers import BertForSequenceClassification, BertModel
 
-from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin, ReadOptions
+from tuwen_build.checkpoints._checkpoint import Checkpoint, Origin
 from tuwen_build.checkpoints._descriptions import bert_in_words
 from tuwen_build.checkpoints._openai_clip import OpenAiClipReader
 from tuwen_build.checkpoints._pretrained import load_pretrained, model_type, weight_files, weight_names
 from tuwen_build.checkpoints._source import locate
 from tuwen_build.checkpoints._tokenizers import reference_tokenizer, taiyi_tokenization
 from tuwen_build.errors import CheckpointError
+from tuwen_build.options import ReadOptions
 from tuwen_build.towers import TextTower
 
 __all__ = ["TaiyiReader"]

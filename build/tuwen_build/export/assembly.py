@@ -65,10 +65,10 @@ def assemble(
     write_python_models(folder, checkpoint, options)
 
     progress("exporting the vision encoder")
-    vision = vision_encoder(checkpoint, options.precision)
+    vision = vision_encoder(checkpoint, options.encoder_precision)
     export_vision(folder, vision, checkpoint.preprocessing.image_size)
     progress("exporting the text encoder")
-    text = text_encoder(checkpoint, options.precision)
+    text = text_encoder(checkpoint, options.encoder_precision)
     export_text(folder, text, context_length(checkpoint, options))
 
     progress("naming the embedding space")
@@ -138,7 +138,7 @@ def embedding_space(checkpoint: Checkpoint, options: BuildOptions) -> EmbeddingS
     tokenization = checkpoint.tokenization
     return EmbeddingSpace(
         **pixel_rules(checkpoint, options).pixel_rules(),
-        precision=options.precision,
+        precision=options.encoder_precision,
         context_length=context_length(checkpoint, options),
         text_rules=options.text_rules,
         tokenizer=[tokenization.kind, dict(tokenization.settings)],

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import copy
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from tuwen_build.checkpoints import Checkpoint
 from tuwen_build.export.quantization import quantized
+from tuwen_build.options import Precision
 from tuwen_build.towers import use_packed_attention
 from tuwen_build.towers._activation_fusion import fold_quick_gelu
 from tuwen_build.towers._projections import join_projections
 
-__all__ = ["PRECISIONS", "Precision", "TextEncoder", "VisionEncoder", "text_encoder", "vision_encoder"]
+__all__ = ["TextEncoder", "VisionEncoder", "text_encoder", "vision_encoder"]
 
-Precision = Literal["fp32", "bf16", "fp16", "int8"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 # of weights and activations; under int8, of those outside the linear layers
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.float32}
 

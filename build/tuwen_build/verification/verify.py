@@ -24,8 +24,8 @@ from torch import Tensor
 
 from tuwen_build.checkpoints import Checkpoint, Tokenization
 from tuwen_build.errors import VerificationError
-from tuwen_build.export.encoders import Precision, text_encoder, vision_encoder
-from tuwen_build.options import BuildOptions
+from tuwen_build.export.encoders import text_encoder, vision_encoder
+from tuwen_build.options import BuildOptions, Precision
 from tuwen_build.verification.reference import normalised, processor_probes, reference_pixels
 from tuwen_build.verification.template_modules import staged_module
 from tuwen_repository.deviation import Deviation
@@ -197,7 +197,7 @@ class _Comparison:
     ) -> None:
         self._what = what
         self._exported = _load_encoder(staged / what.replace(" ", "_"))
-        self._bound = bound(options.precision, checkpoint.depth)
+        self._bound = bound(options.encoder_precision, checkpoint.depth)
         make = vision_encoder if what == "vision encoder" else text_encoder
         original = make(checkpoint, "fp32") if options.precision != "fp32" else None
         self._original = original and torch.inference_mode()(original)

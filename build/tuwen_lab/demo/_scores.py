@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tuwen import Client
-from tuwen_build.export.encoders import Precision
-from tuwen_build.options import BuildOptions
+from tuwen_build.options import BuildOptions, Precision
 from tuwen_build.repository import build_repository
 from tuwen_build.transformers_logging import quiet_transformers
 from tuwen_lab.datasets import RetrievalSplit

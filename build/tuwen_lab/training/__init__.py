@@ -1,11 +1,11 @@
 """Training of Chinese-CLIP, in its two stages and from scratch: `tuwen train`.
 
 Data flows one way: `_pictures` and `_captions` of a split, varied by `_augmentation`, become `_batches`; a `_step`
-puts them through the towers of `_model` and the `_loss`; `_trainer` runs the stages of `_options`, looks at the
+puts them through the towers of `_model` and the `_loss`; `_trainer` runs the stages of the options, looks at the
 `_validation` split, and keeps the `_state`.
 """
 
-from tuwen_lab.training._options import Recipe, Stage, TrainingOptions, TrainingPrecision
+from tuwen_lab.options import Recipe, Stage, TrainingOptions, TrainingPrecision
 from tuwen_lab.training._state import Evaluation
 from tuwen_lab.training._trainer import Observer, TrainingSummary, train
 

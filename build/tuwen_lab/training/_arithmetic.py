@@ -10,7 +10,7 @@ import torch
 
 from tuwen import InvalidArgumentError
 from tuwen_build.hardware import cpu_has_bf16_tiles
-from tuwen_lab.training._options import TrainingPrecision
+from tuwen_lab.options import TrainingPrecision
 
 __all__ = ["Arithmetic", "choose_arithmetic"]
 

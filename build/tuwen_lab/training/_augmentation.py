@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tuwen_lab.training._options import Recipe
+from tuwen_lab.options import Recipe
 
 __all__ = ["augment", "on_white"]
 

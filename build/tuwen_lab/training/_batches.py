@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tuwen_lab.options import Recipe
 from tuwen_lab.training._augmentation import augment, on_white
 from tuwen_lab.training._captions import Captions
-from tuwen_lab.training._options import Recipe
 from tuwen_lab.training._pictures import Pictures
 
 __all__ = ["Batch", "Batches", "pad"]

@@ -13,7 +13,7 @@ from torch import Tensor
 from tuwen import InvalidArgumentError
 from tuwen_lab.datasets import RetrievalSplit
 from tuwen_lab.evaluation import evaluation_text
-from tuwen_lab.training._options import Recipe
+from tuwen_lab.options import Recipe
 
 __all__ = ["Caption", "Captions"]
 

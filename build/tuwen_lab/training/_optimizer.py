@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from tuwen_lab.training._options import OptimizerName
+from tuwen_lab.options import OptimizerName
 
 __all__ = ["Optimizer", "averaged", "learning_rate_at"]
 

@@ -9,10 +9,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from tuwen_lab.options import Stage
 from tuwen_lab.training._batches import Batch
 from tuwen_lab.training._loss import Proxies, contrastive_loss
 from tuwen_lab.training._model import TwoTowers
-from tuwen_lab.training._options import Stage
 
 __all__ = ["Stepper"]
 

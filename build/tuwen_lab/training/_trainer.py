@@ -18,13 +18,13 @@ from tuwen_build.checkpoints import ChineseClip, reference_tokenizer
 from tuwen_build.errors import OutputExistsError
 from tuwen_build.outputs import OutputFolder
 from tuwen_lab.datasets import RetrievalSplit
+from tuwen_lab.options import Stage, TrainingOptions
 from tuwen_lab.training._arithmetic import Arithmetic, choose_arithmetic
 from tuwen_lab.training._batches import Batches
 from tuwen_lab.training._captions import Captions
 from tuwen_lab.training._loss import Proxies, clamp_logit_scale
 from tuwen_lab.training._model import TwoTowers
 from tuwen_lab.training._optimizer import Optimizer, averaged, learning_rate_at
-from tuwen_lab.training._options import Stage, TrainingOptions
 from tuwen_lab.training._pictures import Pictures
 from tuwen_lab.training._plots import plot_history
 from tuwen_lab.training._start import copy_descriptions, open_start, write_new_checkpoint

@@ -1,9 +1,10 @@
 """How a repository is run best on this machine, found by trying: `tuwen tune`."""
 
+from tuwen_server.options import TuningOptions
 from tuwen_server.tuning._configs import apply, limit_waiting
 from tuwen_server.tuning._settings import ENCODERS, Settings
 from tuwen_server.tuning._trial import Trial
-from tuwen_server.tuning._tuner import Tuning, TuningOptions, tune
+from tuwen_server.tuning._tuner import Tuning, tune
 
 __all__ = [
     "ENCODERS",

@@ -7,45 +7,26 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from math import inf, prod
+from math import prod
 from pathlib import Path
 
 import torch
 
-from tuwen import InvalidArgumentError
 from tuwen_repository.checksums import sha256_of
 from tuwen_repository.manifest import Manifest
 from tuwen_server import PACKAGES
+from tuwen_server.options import TuningOptions
 from tuwen_server.traffic import Work, photographs, queries
 from tuwen_server.tuning._configs import apply, is_for_cpus, limit_waiting, settings_of
 from tuwen_server.tuning._settings import DELAYS, ENCODERS, Settings, layouts, preprocessing_counts
 from tuwen_server.tuning._trial import Trial, run_trial
 
-__all__ = ["EVIDENCE", "Tuning", "TuningOptions", "best_of", "best_threads", "enough_preprocessing", "tune"]
+__all__ = ["EVIDENCE", "Tuning", "best_of", "best_threads", "enough_preprocessing", "tune"]
 
 EVIDENCE = "tuning.json"
 _EQUAL = 0.97  # of the best rate: less than that is no noise
 _LIBRARIES = ("tuwen", "torch")
 _SERVER = "nvidia-pytriton"
-
-
-@dataclass(frozen=True)
-class TuningOptions:
-    """The choices of a tuning.
-
-    Attributes:
-        seconds: of each measurement; there are four in a trial.
-        longest_wait: seconds; what waits longer for its turn is refused. None: the queues stay as they are.
-    """
-
-    seconds: float = 5.0
-    longest_wait: float | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.seconds < inf:
-            raise InvalidArgumentError(f"seconds must be more than 0 and finite, not {self.seconds}")
-        if self.longest_wait is not None and not 0 < self.longest_wait < inf:
-            raise InvalidArgumentError(f"the longest wait must be more than 0 and finite, not {self.longest_wait}")
 
 
 @dataclass(frozen=True)

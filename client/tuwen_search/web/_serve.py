@@ -7,55 +7,60 @@ import re
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 from tuwen import AsyncClient, InvalidArgumentError, MissingExtraError, Tls
+from tuwen.option_fields import TIMEOUT, URL, Option, check_values, documented
 from tuwen_search.collection import AsyncCollection
+from tuwen_search.store import STORE
 from tuwen_search.web._words import Language
 
 __all__ = ["WebOptions", "serve"]
 
 
+@documented
 @dataclass(frozen=True)
 class WebOptions:
     """How the page is served.
 
-    Attributes:
-        collection: that is searched.
-        store: where it is; None: `tuwen_search.default_store`.
-        url: of the embedding server.
-        tls, headers: to reach it, as for `tuwen.Client`.
-        host, port: where the page listens. Loopback by default: it has no password.
-        allowed_hosts: names under which browsers reach the page, such as that of a proxy. IP addresses, ``localhost``
-            and `host` are allowed anyway; all other names are refused, since anyone can make one resolve here.
-        language: of the page, until a visitor chooses.
-        folders: whose pictures are shown in full size; of others the thumbnail is.
-        upload_mib: how large a picture to search with may be.
-        examples: texts that visitors are offered.
-        timeout: seconds for each call of the embedding server.
-
-    Raises:
-        InvalidArgumentError: a number or a folder that makes no sense.
+    ``tls`` and ``headers`` reach the embedding server, as for `tuwen.Client`.
     """
 
-    collection: str
-    store: str | None = field(default=None, repr=False)  # its address may hold a password
-    url: str = "localhost:8001"
+    collection: Annotated[str, Option("Collection that `tuwen index` made.", positional=True)]
+    folders: Annotated[
+        tuple[Path, ...],
+        Option(
+            "Folder whose pictures are shown in full size instead of as thumbnails. Repeat for more.",
+            flags=("--pictures",),
+        ),
+    ] = ()
+    host: Annotated[str, Option("Address to listen on. The page has no password: open it to others with care.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, Option("Port to listen on.", min=1, max=65535)] = 8080
+    # All other names are refused, since anyone can make one resolve to this machine.
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        Option(
+            "Name under which browsers reach the page, such as that of a proxy. IP addresses, localhost and the "
+            "address of --host are always allowed. Repeat for more.",
+            flags=("--allowed-host",),
+        ),
+    ] = ()
+    language: Annotated[Language, Option("Language of the page, until a visitor chooses.")] = "zh"
+    # The embedding server takes 32 MiB.
+    upload_mib: Annotated[int, Option("Maximum size in MiB of a picture to search with.", min=1, max=32)] = 16
+    examples: Annotated[
+        tuple[str, ...], Option("Text that visitors are offered. Repeat for more.", flags=("--example",))
+    ] = ()
+    store: Annotated[str | None, STORE] = field(default=None, repr=False)  # its address may hold a password
+    url: Annotated[str, URL] = "localhost:8001"
+    timeout: Annotated[float, TIMEOUT] = 20.0
     tls: Tls | None = None
     headers: dict[str, str] | None = field(default=None, repr=False)
-    host: str = "127.0.0.1"
-    port: int = 8080
-    allowed_hosts: tuple[str, ...] = ()
-    language: Language = "zh"
-    folders: tuple[Path, ...] = ()
-    upload_mib: int = 16
-    examples: tuple[str, ...] = ()
-    timeout: float = 20.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.port <= 65_535:
-            raise InvalidArgumentError(f"a port is from 1 to 65535, not {self.port}")
-        if not 1 <= self.upload_mib <= 32:
-            raise InvalidArgumentError(f"pictures have 1 to 32 MiB, as for the embedding server, not {self.upload_mib}")
+        check_values(self)
         for folder in self.folders:
             if not folder.is_dir():
                 raise InvalidArgumentError(f"there is no folder {folder}")

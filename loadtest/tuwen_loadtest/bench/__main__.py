@@ -13,9 +13,8 @@ import torch
 from rich.console import Console
 from transformers import BertTokenizer, ChineseCLIPImageProcessorPil, ChineseCLIPProcessor
 
-from tuwen_build.export.encoders import Precision
 from tuwen_build.hardware import choose_precision
-from tuwen_build.options import BuildOptions
+from tuwen_build.options import BuildOptions, Precision
 from tuwen_build.repository import build_repository
 from tuwen_build.seeded import BASE_PATCH16, TINY, write_seeded_checkpoint
 from tuwen_build.transformers_logging import quiet_transformers

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import torch
 
-from tuwen_build.export.encoders import Precision
 from tuwen_build.hardware import gpu_without_cuda
-from tuwen_build.options import BuildOptions
+from tuwen_build.options import BuildOptions, Precision
 from tuwen_build.repository import build_repository
 from tuwen_build.seeded import BASE_PATCH16, LARGE_PATCH14, TINY, write_seeded_checkpoint
 from tuwen_build.transformers_logging import quiet_transformers

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tuwen_build.export.encoders import Precision
+from tuwen_build.options import Precision
 from tuwen_build.verification.verify import bound
 from tuwen_loadtest.gpu_check._results import Exactness
 from tuwen_repository.manifest import Manifest

@@ -5,6 +5,7 @@ Each runs a third of the time without it, a third with it, and a third afterward
 
 from collections.abc import Mapping
 
+from tuwen_loadtest.options import ScenarioName
 from tuwen_loadtest.scenarios._bad_clients import BAD_CLIENTS
 from tuwen_loadtest.scenarios._overload import OVERLOAD
 from tuwen_loadtest.scenarios._restart import RESTART
@@ -12,7 +13,7 @@ from tuwen_loadtest.scenarios._scenario import Scenario
 
 __all__ = ["SCENARIOS", "Scenario"]
 
-SCENARIOS: Mapping[str, Scenario] = {
+SCENARIOS: Mapping[ScenarioName, Scenario] = {
     "overload": OVERLOAD,
     "restart": RESTART,
     "bad-clients": BAD_CLIENTS,

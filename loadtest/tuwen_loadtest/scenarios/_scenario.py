@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tuwen_loadtest._phases import Thirds
 from tuwen_loadtest._target import Site
 from tuwen_loadtest._verdict import Finding
+from tuwen_loadtest.options import Shape
 
 __all__ = ["Scenario"]
 
@@ -29,6 +30,6 @@ class Scenario:
     findings: Callable[[Thirds, float], Sequence[Finding]]
     trouble: Callable[[Site, float, float], None] | None = None
     servers: int = 1
-    shape: str = "steady"
+    shape: Shape = "steady"
     load: float = 0.5
     attempts: int = 1

@@ -30,12 +30,12 @@ class TestOptions:
     @pytest.mark.parametrize(
         ("choice", "message"),
         [
-            ({"precision": "fp8"}, "precision must be one of fp32, bf16, fp16, int8"),
-            ({"max_batch_size": 0}, "max batch size"),
-            ({"context_length": 2}, "leaves no room"),
-            ({"image_rules": "x"}, "image rules"),
-            ({"jpeg_decoding": "x"}, "JPEG decoding"),
-            ({"text_rules": "x"}, "text rules"),
+            ({"precision": "fp8"}, "precision: expected one of auto, fp32, bf16, fp16, int8"),
+            ({"max_batch_size": 0}, "max_batch_size: expected a number from 1 to 1,024"),
+            ({"context_length": 2}, "context_length: expected a number of at least 3"),
+            ({"image_rules": "x"}, "image_rules: expected one of"),
+            ({"jpeg_decoding": "x"}, "jpeg_decoding: expected one of"),
+            ({"text_rules": "x"}, "text_rules: expected one of"),
         ],
     )
     def test_rejects_unknown_choices(self, choice: dict[str, object], message: str) -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tuwen_build import hardware
-from tuwen_build.export.encoders import Precision
 from tuwen_build.hardware import bf16_speedup, choose_precision, precision_warning
+from tuwen_build.options import Precision
 
 
 @pytest.fixture

@@ -128,10 +128,10 @@ class TestPreprocessing:
     ("options", "message"),
     [
         ((), "is not a built repository"),
-        (("--seconds", "0"), "seconds must be more than 0"),
-        (("--seconds", "inf"), "seconds must be more than 0 and finite"),
-        (("--longest-wait", "nan"), "the longest wait must be more than 0 and finite"),
-        (("--longest-wait", "-1"), "the longest wait must be more than 0"),
+        (("--seconds", "0"), "seconds: expected a finite number above 0, got 0"),
+        (("--seconds", "inf"), "seconds: expected a finite number above 0, got inf"),
+        (("--longest-wait", "nan"), "longest_wait: expected a finite number above 0, got nan"),
+        (("--longest-wait", "-1"), "longest_wait: expected a finite number above 0, got -1"),
     ],
 )
 def test_says_what_cannot_be_tuned(tmp_path: Path, options: tuple[str, ...], message: str) -> None:

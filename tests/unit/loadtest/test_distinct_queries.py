@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tuwen_loadtest._payloads import PayloadOptions, Payloads
+from tuwen_loadtest._payloads import Payloads
+from tuwen_loadtest.options import PayloadOptions
 from tuwen_repository.samples import sample
 from tuwen_server.traffic import distinct_query
 from tuwen_server.traffic._payloads import _WORDS

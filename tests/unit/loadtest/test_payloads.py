@@ -11,9 +11,9 @@ from PIL import Image
 
 from tuwen import InvalidArgumentError, Tls
 from tuwen_loadtest._connection import Connection
-from tuwen_loadtest._payloads import PayloadOptions, Payloads
+from tuwen_loadtest._payloads import Payloads
 from tuwen_loadtest._users_over_time import users_at
-from tuwen_loadtest.load_test import LoadTestOptions
+from tuwen_loadtest.options import LoadTestOptions, PayloadOptions
 from tuwen_repository.samples import sample
 
 
@@ -67,9 +67,9 @@ class TestPayloads:
         ):
             with pytest.raises(InvalidArgumentError, match=message):
                 Payloads(options)
-        with pytest.raises(InvalidArgumentError, match="must be finite and not negative"):
+        with pytest.raises(InvalidArgumentError, match="skew: expected a finite number of at least 0"):
             PayloadOptions(skew=-1)
-        with pytest.raises(InvalidArgumentError, match="must be finite and not negative"):
+        with pytest.raises(InvalidArgumentError, match="skew: expected a finite number of at least 0"):
             PayloadOptions(skew=float("nan"))
 
 
@@ -87,18 +87,18 @@ def test_each_shape_has_its_users_over_time(shape: str, wanted: list[int]) -> No
 
 def test_rejects_options_that_contradict_each_other() -> None:
     for options, message in (
-        ({"rate": 1.0, "users": 1}, "not rate and users"),
-        ({"rate": 1.0, "scenario": "overload"}, "not rate and scenario"),
-        ({"scenario": "war"}, "no scenario is called 'war'; known are overload, restart, bad-clients"),
-        ({"scenario": "overload", "seconds": 12.0}, "of 4 seconds 5 cannot be warm-up"),
-        ({"rate": 0.0}, "rate must be more than 0"),
-        ({"rate": float("inf")}, "rate must be more than 0 and finite"),
-        ({"seconds": float("inf")}, "seconds must be more than 0 and finite"),
-        ({"seconds": float("nan")}, "seconds must be more than 0 and finite"),
-        ({"repetitions": 0}, "repetitions must be more than 0"),
-        ({"seconds": 5.0, "warmup": 5.0}, "of 5 seconds 5 cannot be warm-up"),
-        ({"shape": "round"}, "must be one of steady, ramp, spike"),
-        ({"kinds": ["video"]}, "nothing is called 'video'; ask text, image"),
+        ({"rate": 1.0, "users": 1}, "got rate and users"),
+        ({"rate": 1.0, "scenario": "overload"}, "got rate and scenario"),
+        ({"scenario": "war"}, "scenario: expected one of overload, restart, bad-clients, got 'war'"),
+        ({"scenario": "overload", "seconds": 12.0}, "warmup: expected less than the 4 seconds"),
+        ({"rate": 0.0}, "rate: expected a finite number above 0"),
+        ({"rate": float("inf")}, "rate: expected a finite number above 0, got inf"),
+        ({"seconds": float("inf")}, "seconds: expected a finite number above 0"),
+        ({"seconds": float("nan")}, "seconds: expected a finite number above 0"),
+        ({"repetitions": 0}, "repetitions: expected a number of at least 1"),
+        ({"seconds": 5.0, "warmup": 5.0}, "warmup: expected less than the 5 seconds"),
+        ({"shape": "round"}, "shape: expected one of steady, ramp, spike"),
+        ({"kinds": ["video"]}, "kinds: expected one of text, image, similarity, bulk, got 'video'"),
     ):
         with pytest.raises(InvalidArgumentError, match=message):
             LoadTestOptions(**options)

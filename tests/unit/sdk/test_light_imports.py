@@ -10,7 +10,10 @@ import pytest
 
 from tests.support.paths import ROOT
 
-HEAVY = ("torch", "transformers", "tokenizers", "tritonserver", "pytriton", "pymilvus", "nicegui", "pyarrow", "ray")
+HEAVY = (
+    *("torch", "transformers", "tokenizers", "tritonserver", "pytriton", "pymilvus", "nicegui", "pyarrow", "ray"),
+    *("locust", "gevent", "matplotlib"),
+)
 
 # Each step prints which heavy packages are loaded once it is done.
 PROGRAM = f"""

@@ -149,8 +149,8 @@ def test_what_is_wanted_and_not_wanted_cannot_be_the_same() -> None:
         ({}, "give a text"),
         ({"text": "猫", "without": "狗"}, "a list of texts"),
         ({"text": "猫", "without": [" "]}, "is empty"),
-        ({"text": "猫", "text_weight": 2}, "from 0 to 1"),
-        ({"text": "猫", "without_weight": -1}, "at least 0"),
+        ({"text": "猫", "text_weight": 2}, "text_weight: expected a finite number from 0 to 1"),
+        ({"text": "猫", "without_weight": -1}, "without_weight: expected a finite number of at least 0"),
     ],
 )
 def test_queries_that_make_no_sense(arguments: dict[str, object], said: str) -> None:

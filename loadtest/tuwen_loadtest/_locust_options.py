@@ -12,14 +12,15 @@ from typing import Any
 from locust.env import Environment
 
 from tuwen import InvalidArgumentError
+from tuwen.option_fields import OptionField, option_fields
 from tuwen_loadtest._connection import Connection
-from tuwen_loadtest._payloads import PayloadOptions
 from tuwen_loadtest._slo import Objective, parse_slo
-from tuwen_loadtest._users_over_time import SHAPES
+from tuwen_loadtest.options import LoadTestOptions, PayloadOptions, Shape
 
 __all__ = ["LoadOptions", "add_options", "options_of"]
 
 _URL = "localhost:8001"
+_SHARED = ("images", "queries", "skew", "seed", "shape", "objectives", "deadline", "warmup")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class LoadOptions:
     Attributes:
         connection: the server, and what opens it.
         open_loop: requests come at random times (Poisson) and do not wait for answers.
-        shape: one of `SHAPES`.
+        shape: of the load over time.
         deadline: of a call, in seconds.
         attempts: how often it is tried.
         payloads: what is sent.
@@ -40,7 +41,7 @@ class LoadOptions:
 
     connection: Connection
     open_loop: bool
-    shape: str
+    shape: Shape
     deadline: float
     attempts: int
     payloads: PayloadOptions
@@ -65,16 +66,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="closed: a user asks again when it has its answer; poisson: a user is one request a second, at random "
         "times, however long answers take",
     )
-    group.add_argument("--shape", choices=SHAPES, default="steady", help="users over time")
-    group.add_argument("--deadline", type=float, default=30.0, help="seconds that a call may take", metavar="SECONDS")
+    for field in (*option_fields(PayloadOptions), *option_fields(LoadTestOptions)):
+        if field.name in _SHARED:
+            _add(group, field)
     group.add_argument("--attempts", type=int, default=1, help="of a refused or failed request (default: no retries)")
-    group.add_argument("--images", help="a folder of pictures to send (default: made photographs)", metavar="FOLDER")
-    group.add_argument("--queries", help="a file of queries, the most frequent first (default: made)", metavar="FILE")
-    group.add_argument("--skew", type=float, default=1.0, help="of the queries: Zipf's exponent; 0: all alike")
-    group.add_argument("--seed", type=int, default=0, help="equal seeds send the same things")
     group.add_argument("--samples", help="an .npz file for every single answer", metavar="FILE")
-    group.add_argument("--slo", help="objectives, such as 'p99<200ms,errors<0.1%%': missed ones make the exit code 1")
-    group.add_argument("--warmup", type=float, default=5.0, help="seconds that do not count", metavar="SECONDS")
+
+
+def _add(group: Any, field: OptionField) -> None:
+    """Add an option that `tuwen loadtest` has too, with the same default and help."""
+    settings: dict[str, Any] = {"choices": field.choices} if field.choices else {"metavar": field.name.upper()}
+    if isinstance(field.default, int | float):
+        settings["type"] = type(field.default)
+    flags = field.option.flags or (f"--{field.name}",)
+    default = None if field.item_type is not None else field.default
+    group.add_argument(*flags, default=default, help=field.option.help.replace("%", "%%"), **settings)
 
 
 def options_of(environment: Environment) -> LoadOptions:

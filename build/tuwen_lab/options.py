@@ -1,0 +1,137 @@
+"""The options of a training, and the stages that follow from them. Light to import: the command line reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from tuwen import InvalidArgumentError
+from tuwen.option_fields import Option, check_values, documented
+
+__all__ = ["OptimizerName", "Recipe", "Stage", "TrainingOptions", "TrainingPrecision"]
+
+OptimizerName = Literal["adamw", "muon"]
+Recipe = Literal["photographs", "artwork"]
+TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pass of the learning rate from its warm-up to nearly zero.
+
+    Attributes:
+        name: ``start``, ``frozen`` or ``whole``.
+        epochs: over the pictures; need not be whole.
+        learning_rate: at the end of the warm-up.
+        frozen_images: the image tower stays as it is ("locked-image tuning", Zhai et al. 2022).
+        proxies: groups of pictures have vectors of their own, which both towers are drawn to.
+        contrastive: pictures and texts of a batch are compared.
+        kept_patches: the share of an image's patches that is looked at.
+    """
+
+    name: str
+    epochs: float
+    learning_rate: float
+    frozen_images: bool = False
+    proxies: bool = False
+    contrastive: bool = True
+    kept_patches: float = 1.0
+
+
+@documented
+@dataclass(frozen=True)
+class TrainingOptions:
+    """The options of one training.
+
+    The two stages are those of Chinese-CLIP (Yang et al. 2022, section 3.2): first the text tower alone learns to
+    match the frozen image tower, then both learn. A training from scratch has no image tower worth freezing:
+    ``start`` makes one before.
+    """
+
+    recipe: Annotated[
+        Recipe,
+        Option(
+            "How pictures and texts are varied. `photographs`: a little, as in cn_clip. `artwork`: strongly, for texts "
+            "that are names and keywords."
+        ),
+    ] = "photographs"
+    start_epochs: Annotated[
+        float, Option("Epochs of the stage that makes towers from random weights; only without a checkpoint.", min=0)
+    ] = 32
+    frozen_epochs: Annotated[float, Option("Epochs of the first stage, with the image tower frozen.", min=0)] = 1
+    epochs: Annotated[float, Option("Epochs of the second stage, in which both towers learn.", min=0)] = 3
+    start_learning_rate: Annotated[
+        float, Option("Learning rate of the stage that makes towers from random weights.", above=0)
+    ] = 4e-4
+    frozen_learning_rate: Annotated[float, Option("Learning rate of the first stage.", above=0)] = 1e-4
+    learning_rate: Annotated[float, Option("Learning rate of the second stage.", above=0)] = 2e-5
+    # FLIP (Li et al. 2023): faster, and no two looks at a picture are the same. Evaluation looks at all patches.
+    kept_patches: Annotated[
+        float, Option("Share of an image's patches that the image tower sees while it learns.", above=0, max=1)
+    ] = 1.0
+    batch_size: Annotated[int, Option("Number of pictures, with one text each, that one step compares.", min=2)] = 128
+    accumulate: Annotated[
+        int,
+        Option(
+            "Number of parts in which a step goes through the towers. More parts need less memory; the result of the "
+            "step is the same.",
+            min=1,
+        ),
+    ] = 1
+    optimizer: Annotated[OptimizerName, Option("`adamw`: as in cn_clip. `muon`: fewer steps from random weights.")] = (
+        "adamw"
+    )
+    warmup_steps: Annotated[int, Option("Number of warm-up steps at the beginning of every stage.", min=0)] = 100
+    weight_decay: Annotated[
+        float, Option("Weight decay of matrices; biases, norms and the logit scale have none.", min=0)
+    ] = 0.1
+    average: Annotated[
+        float,
+        Option(
+            "Decay of the exponential moving average of the weights (EMA), which is evaluated and saved; 0 turns it "
+            "off.",
+            min=0,
+            below=1,
+        ),
+    ] = 0.999
+    context_length: Annotated[int, Option("Maximum number of tokens per text.", min=3)] = 52
+    precision: Annotated[
+        TrainingPrecision,
+        Option("Precision of the arithmetic; weights and their updates are float32. `auto`: bf16 where it is native."),
+    ] = "auto"
+    device: Annotated[str, Option("`auto`, `cpu`, `cuda` or `cuda:1`.")] = "auto"
+    evaluate_every: Annotated[
+        float, Option("Epochs between two evaluations on the validation split; every stage ends with one.", above=0)
+    ] = 1
+    patience: Annotated[
+        int, Option("Evaluations without better recall that end the second stage early; 0: never.", min=0)
+    ] = 5
+    cache_mib: Annotated[
+        int, Option("Memory in MiB for decoded pictures; larger data sets are decoded as they are read.", min=0)
+    ] = 2048
+    workers: Annotated[int, Option("Number of threads that decode.", min=1)] = 4
+    seed: Annotated[int, Option("Seed of the random numbers. Equal seeds give the same batches.")] = 0
+
+    def __post_init__(self) -> None:
+        check_values(self)
+        if self.accumulate > self.batch_size:
+            raise InvalidArgumentError(
+                f"accumulate: expected at most the batch size of {self.batch_size}, got {self.accumulate}"
+            )
+
+    def stages(self, *, from_scratch: bool) -> tuple[Stage, ...]:
+        """What is trained, one after the other."""
+        start = Stage(
+            "start",
+            self.start_epochs,
+            self.start_learning_rate,
+            proxies=True,
+            contrastive=False,
+            kept_patches=self.kept_patches,
+        )
+        frozen = Stage(
+            "frozen", self.frozen_epochs, self.frozen_learning_rate, frozen_images=True, proxies=from_scratch
+        )
+        whole = Stage("whole", self.epochs, self.learning_rate, proxies=from_scratch, kept_patches=self.kept_patches)
+        stages = (start, frozen, whole) if from_scratch else (frozen, whole)
+        return tuple(stage for stage in stages if stage.epochs > 0)
