@@ -22,7 +22,7 @@ __all__ = [
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
-BuildPrecision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+BuildPrecision = Literal["auto", Precision]
 ImageRules = Literal["reference", "display"]
 JpegDecoding = Literal["full", "scaled"]
 TextRules = Literal["reference", "evaluation", "unmasked"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import io
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from PIL import Image
@@ -12,8 +13,10 @@ from PIL import Image
 from tuwen import InvalidArgumentError, Tls
 from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._payloads import Payloads
+from tuwen_loadtest._session import KINDS
 from tuwen_loadtest._users_over_time import users_at
-from tuwen_loadtest.options import LoadTestOptions, PayloadOptions
+from tuwen_loadtest.options import LoadTestOptions, PayloadOptions, RequestKind, ScenarioName, Shape
+from tuwen_loadtest.scenarios import SCENARIOS
 from tuwen_repository.samples import sample
 
 
@@ -83,6 +86,12 @@ class TestPayloads:
 )
 def test_each_shape_has_its_users_over_time(shape: str, wanted: list[int]) -> None:
     assert [users_at(shape, 80, progress) for progress in (0.0, 0.2, 0.5, 0.8, 0.99)] == wanted
+
+
+def test_every_choice_of_the_options_is_implemented() -> None:
+    assert get_args(RequestKind) == tuple(KINDS)
+    assert get_args(ScenarioName) == tuple(SCENARIOS)
+    assert len({tuple(users_at(shape, 80, place / 8) for place in range(8)) for shape in get_args(Shape)}) == 3
 
 
 def test_rejects_options_that_contradict_each_other() -> None:
