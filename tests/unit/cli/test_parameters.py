@@ -146,7 +146,7 @@ def test_wrong_usage_names_the_option(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     assert run(Sample, *(["x"] if given else []), *given) == (2, None)
-    assert message in capsys.readouterr().err
+    assert message.lower() in capsys.readouterr().err.lower()
 
 
 def test_the_dataclass_checks_what_the_command_line_cannot() -> None:
