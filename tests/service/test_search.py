@@ -113,7 +113,7 @@ def test_prints_wrong_use_in_one_line(server: EmbeddedServer, indexed: Indexed, 
     assert "cannot be used" in tuwen("search", "pictures", "猫", "--where", "x ==", *where, code=1).stderr
     assert "there is no" in tuwen("index", str(tmp_path / "x"), "--into", "pictures", *where, code=1).stderr
     assert "letters, digits and _" in tuwen("index", str(tmp_path), "--into", "a b", *where, code=1).stderr
-    assert "--index is" in tuwen("index", str(tmp_path), "--into", "x", "--index", "y", *where, code=2).stderr
+    assert "'--index'" in tuwen("index", str(tmp_path), "--into", "x", "--index", "y", *where, code=2).stderr
 
 
 def test_names_the_cause_when_another_process_has_the_store_open(server: EmbeddedServer, tmp_path: Path) -> None:
