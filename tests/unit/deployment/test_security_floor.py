@@ -75,7 +75,7 @@ def test_every_row_says_what_a_reader_needs() -> None:
 
 
 def test_the_security_page_is_written_from_the_file(script: ModuleType) -> None:
-    page = (DOCKER / "SECURITY.md").read_text(encoding="utf-8")
+    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
     assert script.with_section(page, script.section(FLOOR)) == page
 
 
