@@ -26,15 +26,16 @@ demo: .venv/.serve ## Build the demo's checkpoint, serve it, and search its gall
 	$(BIN)/python -m tuwen_lab.demo
 
 # Linting and type checking use one core, so they run beside the tests.
-check: .venv/.dev ## Check style, types, and the tests that need no server: under 90 seconds.
+check: .venv/.light ## Check style, types, and the tests that need no server; installs no torch, Ray, Helm or browser.
+	tests/environments.sh actionlint
 	@$(MAKE) --no-print-directory --jobs 2 lint fast-tests
 
 .PHONY: fast-tests
-fast-tests: .venv/.dev
+fast-tests: .venv/.light
 	$(PYTEST) $(PARALLEL) -m "unit or contract" $(FAST)
 
 test: .venv/.dev ## Everything that a change must pass: under 7 minutes once the environment is there.
-	tests/environments.sh originals prometheus
+	tests/environments.sh actionlint originals prometheus
 	@$(MAKE) --no-print-directory --jobs 2 lint tests
 
 .PHONY: tests
@@ -43,7 +44,7 @@ tests: .venv/.dev
 
 # System tests that carry the marker `alone` need the whole machine, so they run one after another at the end.
 test-all: .venv/.dev ## `make test` with coverage, and the long tests: load, soaks, browsers, fresh environments. Under an hour.
-	tests/environments.sh originals prometheus checkov milvus chromium
+	tests/environments.sh actionlint originals prometheus checkov milvus chromium
 	@$(MAKE) --no-print-directory lint coverage
 	$(PYTEST) $(PARALLEL) -m "system and not alone" $(FAST) tests/system; \
 	parallel=$$?; $(BIN)/python -m pytest -m "system and alone" tests/system && exit $$parallel
@@ -53,7 +54,7 @@ test-extras: .venv/.serve ## Install each extra without constraints, alone and t
 
 # The artefact cache starts empty, because a repository that is taken from the cache runs no code of the build.
 coverage: .venv/.dev ## Run the tests of `make test` and print the branch coverage of client, build and model_repository.
-	tests/environments.sh originals prometheus
+	tests/environments.sh actionlint originals prometheus
 	rm -rf .cache/tests/coverage
 	$(PYTEST) $(PARALLEL) -m "not system" --artefacts .cache/tests/coverage $(PACKAGES) --cov-report term $(FAST) tests/service
 
@@ -112,10 +113,14 @@ docs: .venv/.docs .cache/docs/mermaid.min.js ## Build the documentation site in 
 	$(BIN)/python -m docs.staging
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-lint: .venv/.dev ## Check style, types, and which package imports which.
+# Without torch and the other libraries of the full environment, mypy takes their types for Any.
+MYPY_LIGHT := --ignore-missing-imports --allow-subclassing-any --allow-untyped-decorators --no-warn-unused-ignores \
+	--no-warn-return-any --cache-dir .mypy_cache/light
+
+lint: .venv/.light ## Check style, types, and which package imports which.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	$(BIN)/mypy $(if $(wildcard .venv/.dev),,$(MYPY_LIGHT))
 	$(BIN)/python client/unasync.py --check
 	PYTHONPATH=client $(BIN)/basedpyright --pythonpath $(BIN)/python --verifytypes tuwen --ignoreexternal
 	$(BIN)/lint-imports --no-logo
@@ -141,10 +146,14 @@ environment:
 	@$(ENVIRONMENT) server
 	@touch $@
 
+.venv/.light: pyproject.toml constraints.txt | environment
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[check]'
+	@touch $@
+
 .venv/.dev: pyproject.toml constraints.txt build/tuwen_server/packages.txt | environment
 	$(INSTALL) -e '.[build,serve,dataset,evaluate,parquet,loadtest,dev]'
 	@$(ENVIRONMENT) server
-	@touch $@ .venv/.serve
+	@touch $@ .venv/.serve .venv/.light
 
 clean: ## Remove every environment and cache.
 	rm -rf .venv .cache .coverage .coverage.*

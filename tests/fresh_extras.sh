@@ -110,7 +110,14 @@ use_docs() {
 	make --no-print-directory .cache/docs/mermaid.min.js && "$bin/python" -m docs.staging &&
 		NO_MKDOCS_2_WARNING=1 "$bin/mkdocs" build --strict --site-dir "$work/site"
 }
-use_deploy() { "$bin/check-jsonschema" --builtin-schema vendor.compose-spec docker/compose.yaml && "$bin/hadolint" docker/*.Dockerfile; }
+use_deploy() { "$bin/python" -c 'import envoy, helm_python, kubernetes_validate'; }
+use_test() { "$bin/python" -m pytest -q -p no:cacheprovider "$root/tests/unit/sdk"; }
+use_release() { "$bin/twine" check --strict "$wheel" && "$bin/check-wheel-contents" "$wheel" && "$bin/cyclonedx-py" --version; }
+use_check() {
+	"$bin/check-jsonschema" --builtin-schema vendor.compose-spec "$root/docker/compose.yaml" &&
+		"$bin/hadolint" "$root"/docker/*.Dockerfile && "$bin/zizmor" --offline --pedantic "$root/.github" &&
+		"$bin/python" "$root/docs/public_api.py" --check && (cd "$root" && "$bin/ruff" check)
+}
 use_dev() { "$bin/python" -m pytest -q -p no:cacheprovider tests/unit/sdk; }
 use_all() { use_sdk && use_parquet && use_search && use_train && use_loadtest; }
 

@@ -88,9 +88,19 @@ def files_hash(files: Iterable[Path], relative_to: Path | None = None) -> str:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Return the versions of Python, the processor and the libraries that decide about the content of an artefact."""
-    found = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    """Return the versions of Python, the processor and the libraries that decide about the content of an artefact.
+
+    A library that is not installed has the version "none".
+    """
+    found = {name: _version(name) for name in _LIBRARIES}
     return {**found, "python": platform.python_version(), "processor": _processor()}
+
+
+def _version(library: str) -> str:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
 
 
 def _processor() -> str:

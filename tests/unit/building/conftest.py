@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.artefacts import Artefacts
-from tests.support.repositories import SHORT_VOCABULARY, minimal_checkpoint
 
 
 @pytest.fixture(scope="session")
@@ -16,4 +15,6 @@ def short_checkpoint(artefacts: Artefacts) -> Path:
 
     Do not change its files.
     """
+    from tests.support.repositories import SHORT_VOCABULARY, minimal_checkpoint
+
     return minimal_checkpoint(artefacts, vocabulary=SHORT_VOCABULARY)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
-import select
 import struct
 import sys
-import termios
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,9 +198,15 @@ def test_memory_does_not_grow_with_the_stream() -> None:
     assert late < early + 100_000  # the 1,750 outcomes in between take several times as much
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 def test_progress_is_shown_on_a_terminal_only(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    import fcntl
+    import pty
+    import select
+    import termios
+
     def stream() -> None:
         with Client(transport=FakeTransport()) as clip:
             assert len(list(clip.stream_texts(["a"] * 70, progress=True))) == 70

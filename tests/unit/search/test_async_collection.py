@@ -23,6 +23,7 @@ def client() -> AsyncClient:
 
 
 def test_opening_that_is_cancelled_leaves_no_store_open(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("pymilvus")
     begun, go_on, closed = threading.Event(), threading.Event(), []
     opened, close = collection._opened, MilvusStore.close
 

@@ -1,0 +1,80 @@
+"""Tests in the light environment of `make check`, which has no torch, Ray, Helm or browser.
+
+A test that needs a library of the full environment is skipped in the light one. In the full environment a missing
+library is an error, so that nothing is skipped there by mistake.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+__all__ = ["FULL_LIBRARIES", "LIGHT", "light_header", "missing_library", "without_library"]
+
+LIGHT = importlib.util.find_spec("torch") is None
+"""Whether the tests run in the light environment: it is the one without torch."""
+
+FULL_LIBRARIES = frozenset(
+    {
+        "gevent",
+        "helm_python",
+        "locust",
+        "matplotlib",
+        "milvus_lite",
+        "nicegui",
+        "peft",
+        "playwright",
+        "prometheus_client",
+        "pyarrow",
+        "pymilvus",
+        "ray",
+        "resvg_py",
+        "safetensors",
+        "torch",
+        "transformers",
+    }
+)
+"""The modules that only the full environment has."""
+
+_MISSING = re.compile(r"No module named '(\w+)")
+
+
+def light_header() -> str:
+    """Return the line that pytest prints first in the light environment."""
+    return "light environment: tests that need torch or another library of `make install` are skipped"
+
+
+def missing_library(error: BaseException) -> str | None:
+    """Return the library of the full environment whose import failed, or None if the error has another cause.
+
+    The import may have failed in a program that the test started: then its message is part of the error's text.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, (ModuleNotFoundError, AssertionError)):
+            return _last_library(str(cause))
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def without_library(report: pytest.CollectReport, path: Path) -> pytest.CollectReport:
+    """Return the report of a collection as skipped, if it failed because a library of the full environment is missing.
+
+    Args:
+        report: what pytest found in a module or folder.
+        path: the module or folder.
+    """
+    library = _last_library(str(report.longrepr)) if report.outcome == "failed" else None
+    if library is None:
+        return report
+    reason = f"Skipped: needs {library}, which the light environment lacks"
+    return pytest.CollectReport(report.nodeid, "skipped", (str(path), 0, reason), [], sections=report.sections)
+
+
+def _last_library(text: str) -> str | None:
+    """Return the module that the last failed import in a text looked for, if only the full environment has it."""
+    found = _MISSING.findall(text)
+    return found[-1] if found and found[-1] in FULL_LIBRARIES else None
