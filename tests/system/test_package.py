@@ -1,8 +1,9 @@
-"""The wheel: it holds everything that a build needs, and installs nothing but the SDK unless an extra is chosen."""
+"""The wheel and the sdist: they hold everything, and install nothing but the SDK unless an extra is chosen."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import venv
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.artefacts import Artefacts
-from tests.support.paths import ROOT
+from tests.support.paths import ENVIRONMENTS, ROOT
 from tests.support.wheel import project_wheel
 from tuwen_repository.samples import sample
 from tuwen_server import EmbeddedServer
@@ -83,3 +84,62 @@ def test_serving_needs_nothing_of_what_building_does() -> None:
     """An image of the server has torch for its encoders, but neither transformers nor what a build needs."""
     code = "import sys; sys.modules['transformers'] = sys.modules['torch'] = None; import tuwen_server"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture(scope="module")
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The sdist, and the wheel that is built from it, as a release publishes them."""
+    folder = tmp_path_factory.mktemp("dist")
+    subprocess.run([release_tool("python"), "-m", "build", "--outdir", folder, ROOT], check=True, timeout=600)
+    return sorted(folder.iterdir())
+
+
+def release_tool(name: str) -> Path:
+    tool = ENVIRONMENTS / "release" / "bin" / name
+    if not tool.exists():
+        pytest.skip("the tools of a release are missing; install them with: tests/environments.sh release")
+    return tool
+
+
+def test_the_checks_of_a_release_find_nothing(distributions: list[Path]) -> None:
+    assert [path.suffix for path in distributions] == [".whl", ".gz"]
+    for command in (
+        [release_tool("twine"), "check", "--strict", *distributions],
+        [release_tool("check-wheel-contents"), "--config", ROOT / "pyproject.toml", distributions[0]],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_sdist_makes_the_same_wheel_as_the_sources(distributions: list[Path], wheel: Path) -> None:
+    def contents(path: Path) -> dict[str, int]:
+        return {
+            entry.filename: entry.CRC for entry in zipfile.ZipFile(path).infolist() if "dist-info" not in entry.filename
+        }
+
+    assert contents(distributions[0]) == contents(wheel)
+
+
+@pytest.mark.parametrize("minor", [10, 13])
+def test_the_sdk_works_on_the_oldest_and_the_newest_python(
+    distributions: list[Path], server: EmbeddedServer, tmp_path: Path, minor: int
+) -> None:
+    """Install the newest releases that the base install allows, and use them on the fake and on the real server."""
+    python = shutil.which(f"python3.{minor}")
+    if (
+        python is None
+        or subprocess.run([python, "-c", "import ensurepip"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip(f"this machine has no Python 3.{minor} with ensurepip")
+    subprocess.run([python, "-m", "venv", tmp_path / "venv"], check=True, timeout=300)
+    bin_folder = tmp_path / "venv" / "bin"
+    pip = [bin_folder / "python", "-m", "pip", "install", "--quiet", distributions[0]]
+    subprocess.run(pip, check=True, timeout=600)
+    subprocess.run([bin_folder / "python", "-m", "pip", "check"], check=True, timeout=60)
+    program = [bin_folder / "python", ROOT / "tests" / "sdk_program.py"]
+    for command in (program, [*program, server.grpc_url], [bin_folder / "tuwen", "status", "--url", server.grpc_url]):
+        environment = {"PATH": str(bin_folder)}
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
