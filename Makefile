@@ -8,6 +8,8 @@ WORKERS ?= logical
 BIN := .venv/bin
 # One thread for each test process: the processes already use every core.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+# In the full environment, a test whose library is missing fails. In the light one it is skipped.
+COMPLETE := $(PYTEST) --every-library
 PARALLEL := --numprocesses $(WORKERS) --maxprocesses 4 --dist worksteal
 ENVIRONMENT := PYTHON='$(PYTHON)' PIP_ARGS='$(PIP_ARGS)' TORCH_INDEX='$(TORCH_INDEX)' build/environment.sh
 INSTALL = $(BIN)/python -m pip install --quiet $(PIP_ARGS) $$($(ENVIRONMENT) index) -c constraints.txt
@@ -40,14 +42,14 @@ test: .venv/.dev ## Everything that a change must pass: under 7 minutes once the
 
 .PHONY: tests
 tests: .venv/.dev
-	$(PYTEST) $(PARALLEL) -m "not system" $(FAST) tests/service
+	$(COMPLETE) $(PARALLEL) -m "not system" $(FAST) tests/service
 
 # System tests that carry the marker `alone` need the whole machine, so they run one after another at the end.
 test-all: .venv/.dev ## `make test` with coverage, and the long tests: load, soaks, browsers, fresh environments. Under an hour.
 	tests/environments.sh actionlint originals prometheus checkov milvus chromium release
 	@$(MAKE) --no-print-directory lint coverage
-	$(PYTEST) $(PARALLEL) -m "system and not alone" $(FAST) tests/system; \
-	parallel=$$?; $(BIN)/python -m pytest -m "system and alone" tests/system && exit $$parallel
+	$(COMPLETE) $(PARALLEL) -m "system and not alone" $(FAST) tests/system; \
+	parallel=$$?; $(BIN)/python -m pytest --every-library -m "system and alone" tests/system && exit $$parallel
 
 test-extras: .venv/.serve ## Install each extra without constraints, alone and together, and use it: nightly.
 	PIP_ARGS='$(PIP_ARGS)' tests/fresh_extras.sh
@@ -56,7 +58,7 @@ test-extras: .venv/.serve ## Install each extra without constraints, alone and t
 coverage: .venv/.dev ## Run the tests of `make test` and print the branch coverage of client, build and model_repository.
 	tests/environments.sh actionlint originals prometheus
 	rm -rf .cache/tests/coverage
-	$(PYTEST) $(PARALLEL) -m "not system" --artefacts .cache/tests/coverage $(PACKAGES) --cov-report term $(FAST) tests/service
+	$(COMPLETE) $(PARALLEL) -m "not system" --artefacts .cache/tests/coverage $(PACKAGES) --cov-report term $(FAST) tests/service
 
 test-faults: .venv/.dev ## Run every attack on a real server in full: about twenty minutes.
 	$(BIN)/python -m tests.faults

@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.artefacts import Artefacts
 from tests.support.backend_lane import lane_header, runs_in_lane
-from tests.support.light_lane import LIGHT, light_header, missing_library, without_library
+from tests.support.light_lane import light_header, missing_library, without_library
 from tests.support.paths import CACHE
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=CACHE / "artefacts",
         help="folder in which checkpoints and built repositories are kept between runs",
     )
+    parser.addoption(
+        "--every-library",
+        action="store_true",
+        help="fail, instead of skipping a test, where a library of the full environment is missing",
+    )
 
 
 @pytest.hookimpl(trylast=True)
@@ -55,18 +60,18 @@ def pytest_configure(config: pytest.Config) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def pytest_report_header() -> list[str]:
-    """Say once which PyTorch backend the servers of the tests run and which tests a light environment skips."""
-    return [lane_header(os.environ), *([light_header()] if LIGHT else [])]
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say once which PyTorch backend the servers run and which libraries are missing, so that no lane is silent."""
+    return [lane_header(os.environ), *light_header(every_library=config.getoption("every_library"))]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Skip a module that imports a library of the full environment, if this is the light one."""
+    """Skip a module that imports a missing library of the full environment, unless every library must be there."""
     report = yield
-    return without_library(report, collector.path) if LIGHT else report
+    return report if collector.config.getoption("every_library") else without_library(report, collector.path)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -104,9 +109,9 @@ def _with_known_trouble_named(item: pytest.Item) -> Generator[None, object, obje
     try:
         return (yield)
     except Exception as error:
-        library = missing_library(error) if LIGHT else None
-        if library is not None:
-            pytest.skip(f"needs {library}, which the light environment lacks")
+        library = missing_library(error)
+        if library is not None and not item.config.getoption("every_library"):
+            pytest.skip(f"needs {library}, which this environment lacks")
         if item.get_closest_marker("unit") is not None or item.get_closest_marker("provokes_trouble") is not None:
             raise
         from tests.support.servers import KnownServerTroubleError, known_trouble

@@ -1,7 +1,7 @@
 """Tests in the light environment of `make check`, which has no torch, Ray, Helm or browser.
 
-A test that needs a library of the full environment is skipped in the light one. In the full environment a missing
-library is an error, so that nothing is skipped there by mistake.
+A test that needs a library of the full environment is skipped where that library is missing. `make test` passes
+``--every-library``, which makes a missing library an error, so that nothing is skipped there by mistake.
 """
 
 from __future__ import annotations
@@ -12,10 +12,7 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["FULL_LIBRARIES", "LIGHT", "light_header", "missing_library", "without_library"]
-
-LIGHT = importlib.util.find_spec("torch") is None
-"""Whether the tests run in the light environment: it is the one without torch."""
+__all__ = ["FULL_LIBRARIES", "light_header", "missing_library", "without_library"]
 
 FULL_LIBRARIES = frozenset(
     {
@@ -42,9 +39,10 @@ FULL_LIBRARIES = frozenset(
 _MISSING = re.compile(r"No module named '(\w+)")
 
 
-def light_header() -> str:
-    """Return the line that pytest prints first in the light environment."""
-    return "light environment: tests that need torch or another library of `make install` are skipped"
+def light_header(*, every_library: bool) -> list[str]:
+    """Return the line that names the missing libraries, or nothing if every library is there or must be there."""
+    missing = [] if every_library else sorted(name for name in FULL_LIBRARIES if importlib.util.find_spec(name) is None)
+    return [f"tests are skipped if they need {', '.join(missing)}; `make test` runs them"] if missing else []
 
 
 def missing_library(error: BaseException) -> str | None:
@@ -70,7 +68,7 @@ def without_library(report: pytest.CollectReport, path: Path) -> pytest.CollectR
     library = _last_library(str(report.longrepr)) if report.outcome == "failed" else None
     if library is None:
         return report
-    reason = f"Skipped: needs {library}, which the light environment lacks"
+    reason = f"Skipped: needs {library}, which this environment lacks"
     return pytest.CollectReport(report.nodeid, "skipped", (str(path), 0, reason), [], sections=report.sections)
 
 

@@ -1,4 +1,4 @@
-"""In the light environment a test is skipped if it needs a library of the full one, and for no other reason."""
+"""Where a library of the full environment is missing, a test that needs it is skipped, and no other test is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.light_lane import missing_library, without_library
+from tests.support.light_lane import FULL_LIBRARIES, light_header, missing_library, without_library
 
 PATH = Path("tests/unit/lab/test_training.py")
 
@@ -39,7 +39,7 @@ def test_finds_the_import_behind_another_error() -> None:
 def test_skips_a_module_that_imports_a_library_of_the_full_environment() -> None:
     report = without_library(failed("E   ModuleNotFoundError: No module named 'torch'"), PATH)
     assert report.outcome == "skipped"
-    assert report.longrepr == (str(PATH), 0, "Skipped: needs torch, which the light environment lacks")
+    assert report.longrepr == (str(PATH), 0, "Skipped: needs torch, which this environment lacks")
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,15 @@ def test_skips_a_module_that_imports_a_library_of_the_full_environment() -> None
 def test_keeps_any_other_failure(text: str) -> None:
     report = failed(text)
     assert without_library(report, PATH) is report
+
+
+def test_the_header_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    present = FULL_LIBRARIES - {"ray", "torch"}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name in present else None)
+    assert light_header(every_library=False) == ["tests are skipped if they need ray, torch; `make test` runs them"]
+    assert light_header(every_library=True) == []
+
+
+def test_the_header_is_empty_where_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
+    assert light_header(every_library=False) == []
