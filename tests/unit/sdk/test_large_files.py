@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -67,19 +68,17 @@ def test_the_rest_of_a_file_counts(tmp_path: Path) -> None:
             encoded_bytes(file, max_bytes=1_000)
 
 
-def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
-    assert len(encoded_bytes(sparse(tmp_path / "small", 1_000))) == 1_000
+
     assert encoded_bytes("/dev/null") == b""
-
-
-def test_a_file_that_does_not_tell_its_size_is_read_to_its_end(tmp_path: Path) -> None:
+    assert encoded_bytes(tmp_path / "pipe") == bytes(3_000_000)
+    assert len(encoded_bytes(sparse(tmp_path / "small", 1_000))) == 1_000
     os.mkfifo(tmp_path / "pipe")
     writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(bytes(3_000_000)))
-    writer.start()
-    assert encoded_bytes(tmp_path / "pipe") == bytes(3_000_000)
     writer.join()
-
-
+    writer.start()
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no /dev/zero")
+def test_a_file_that_does_not_tell_its_size_is_read_to_its_end(tmp_path: Path) -> None:
+def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
 def test_a_device_without_an_end_is_read_up_to_the_limit() -> None:
     with pytest.raises(UnreadableItemError, match="1000001 bytes, the limit is 1000000"):
         encoded_bytes("/dev/zero", max_bytes=1_000_000)

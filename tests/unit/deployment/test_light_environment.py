@@ -1,0 +1,57 @@
+"""`make check` installs the light environment alone: nothing in it needs torch, Ray, Helm or a browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.light_lane import FULL_LIBRARIES
+from tests.support.paths import ROOT
+
+DISTRIBUTIONS = FULL_LIBRARIES - {"helm_python", "milvus_lite"} | {"helm-python-sdk", "milvus-lite"}
+
+
+def packages(extra: str, extras: dict[str, list[str]]) -> set[str]:
+    """Return the names of the packages that an extra installs, with those of the extras that it includes."""
+    found = set()
+    for requirement in extras[extra]:
+        name, _, included = requirement.partition("[")
+        if name == "tuwen":
+            for inner in included.partition("]")[0].split(","):
+                found |= packages(inner, extras)
+        else:
+            found.add(re.split(r"[<>=;\[ ]", requirement)[0].lower().replace("_", "-"))
+    return found
+
+
+def installed(target: str, folder: Path) -> list[str]:
+    """Return what the commands of a target would install in a project without an environment."""
+    shutil.copy(ROOT / "Makefile", folder)
+    for name in ("pyproject.toml", "constraints.txt", "build/tuwen_server/packages.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    command = ["make", "--dry-run", target]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return sorted(set(re.findall(r"-e '(\S+)'", done.stdout)))
+
+
+def test_the_extra_check_needs_no_library_of_the_full_environment() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 cannot read TOML")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    light = packages("check", extras)
+    assert {"pytest", "ruff", "mypy", "zizmor", "griffelib"} <= light
+    assert light & DISTRIBUTIONS == set()
+    assert {"ray", "playwright", "helm-python-sdk"} <= packages("dev", extras)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="this machine has no make")
+@pytest.mark.parametrize(
+    ("target", "extras"), [("check", [".[check]"]), ("lint", [".[check]"]), ("serve", [".[build,serve]"])]
+)
+def test_a_target_installs_what_it_needs(tmp_path: Path, target: str, extras: list[str]) -> None:
+    assert installed(target, tmp_path) == extras
