@@ -18,6 +18,7 @@ from tuwen._images import UnreadableItemError, encoded_bytes, pixel_values
 from tuwen.pixels import ImageLimits, Preprocessor
 from tuwen.testing import FakeTransport
 
+no_devices = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither device files nor FIFOs")
 MESSAGE_LIMIT = (1 << 31) - 1
 SERVER_LIMIT = ImageLimits().max_bytes
 
@@ -68,17 +69,22 @@ def test_the_rest_of_a_file_counts(tmp_path: Path) -> None:
             encoded_bytes(file, max_bytes=1_000)
 
 
-
-    assert encoded_bytes("/dev/null") == b""
-    assert encoded_bytes(tmp_path / "pipe") == bytes(3_000_000)
+@no_devices
+def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
     assert len(encoded_bytes(sparse(tmp_path / "small", 1_000))) == 1_000
+    assert encoded_bytes("/dev/null") == b""
+
+
+@no_devices
+def test_a_file_that_does_not_tell_its_size_is_read_to_its_end(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(bytes(3_000_000)))
-    writer.join()
     writer.start()
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no /dev/zero")
-def test_a_file_that_does_not_tell_its_size_is_read_to_its_end(tmp_path: Path) -> None:
-def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
+    assert encoded_bytes(tmp_path / "pipe") == bytes(3_000_000)
+    writer.join()
+
+
+@no_devices
 def test_a_device_without_an_end_is_read_up_to_the_limit() -> None:
     with pytest.raises(UnreadableItemError, match="1000001 bytes, the limit is 1000000"):
         encoded_bytes("/dev/zero", max_bytes=1_000_000)
