@@ -412,7 +412,8 @@ class AsyncClient(BaseClient):
         timeout: float | None,
     ) -> AsyncGenerator[ItemOutcome, None]:
         card = await self.model_card(timeout=timeout)
-        chunker = Chunker(kind, window=window, max_batch_size=card.max_batch_size, skip=skip)
+        limit, check = card.max_batch_size, self._routes.check
+        chunker = Chunker(kind, window=window, max_batch_size=limit, skip=skip, check=check)
         pipeline = AsyncPipeline(self._transport, RetryBudget(self._patience), lambda: self._deadline(timeout))
 
         def build(part: Part) -> EmbeddingBatch:

@@ -406,7 +406,8 @@ class Client(BaseClient):
         timeout: float | None,
     ) -> Generator[ItemOutcome, None, None]:
         card = self.model_card(timeout=timeout)
-        chunker = Chunker(kind, window=window, max_batch_size=card.max_batch_size, skip=skip)
+        limit, check = card.max_batch_size, self._routes.check
+        chunker = Chunker(kind, window=window, max_batch_size=limit, skip=skip, check=check)
         pipeline = Pipeline(self._transport, RetryBudget(self._patience), lambda: self._deadline(timeout))
 
         def build(part: Part) -> EmbeddingBatch:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from tuwen._errors import InvalidArgumentError, MissingExtraError
 from tuwen._images import UnreadableItemError
 
-__all__ = ["HttpFetcher", "is_web_url"]
+__all__ = ["HttpFetcher"]
 
 _LONGEST = 86_400.0  # seconds
 _GRACE = 1.0  # seconds for the loop of the fetches to report that the time is over
@@ -102,11 +102,6 @@ class HttpFetcher:
             if pattern in names or (pattern.startswith("*.") and any(name.endswith(pattern[1:]) for name in names)):
                 return True
         return False
-
-
-def is_web_url(text: str) -> bool:
-    """Whether a string is an http or https address."""
-    return text[:8].lower().startswith(("http://", "https://"))
 
 
 def _ascii(pattern: str) -> str:

@@ -22,7 +22,17 @@ from PIL import Image
 from tuwen._errors import InvalidArgumentError
 from tuwen.pixels import ImageError, Preprocessor, upright
 
-__all__ = ["ImageInput", "UnreadableItemError", "decoded", "encoded", "encoded_bytes", "pixel_values", "snapshot"]
+__all__ = [
+    "ImageInput",
+    "UnreadableItemError",
+    "check_image",
+    "decoded",
+    "encoded",
+    "encoded_bytes",
+    "is_web_url",
+    "pixel_values",
+    "snapshot",
+]
 
 ImageInput: TypeAlias = (
     str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]
@@ -51,6 +61,39 @@ class UnreadableItemError(Exception):
         self.reason = reason
 
 
+def is_web_url(text: str) -> bool:
+    """Return whether a string is an http or https address."""
+    return text[:8].lower().startswith(("http://", "https://"))
+
+
+def check_image(image: object, *, is_fetched: bool = False) -> None:
+    """Reject what is not an image by its type, without reading a file.
+
+    Args:
+        image: in any form.
+        is_fetched: accept a web address.
+
+    Raises:
+        InvalidArgumentError: not a type or an array shape that is an image.
+    """
+    if isinstance(image, np.ndarray):
+        _check_array(image)
+    elif isinstance(image, str):
+        if is_web_url(image) and not is_fetched:
+            raise InvalidArgumentError(
+                "nothing is fetched from the web unless the client has a fetcher=HttpFetcher(allow=[...])"
+            )
+    elif isinstance(image, io.TextIOBase):
+        raise InvalidArgumentError(
+            f"a file of an image is opened in binary mode ('rb'); this one is {type(image).__name__}"
+        )
+    elif not isinstance(image, (bytes, bytearray, memoryview, os.PathLike, Image.Image)) and not hasattr(image, "read"):
+        raise InvalidArgumentError(
+            "an image is a path, a data: URL, encoded bytes, a binary file, a PIL image or a uint8 array, "
+            f"not {type(image).__name__}"
+        )
+
+
 def encoded_bytes(image: ImageInput, preprocessor: Preprocessor | None = None, *, max_bytes: int = _MAX_BYTES) -> bytes:
     """Return the image as an encoded file.
 
@@ -64,6 +107,7 @@ def encoded_bytes(image: ImageInput, preprocessor: Preprocessor | None = None, *
         InvalidArgumentError: not a type or an array shape that is an image.
         UnreadableItemError: the file cannot be read, or is too large.
     """
+    check_image(image)
     if isinstance(image, (Image.Image, np.ndarray)):
         return _from_pixels(image, preprocessor)
     if isinstance(image, (bytes, bytearray, memoryview)):
@@ -71,18 +115,9 @@ def encoded_bytes(image: ImageInput, preprocessor: Preprocessor | None = None, *
         return bytes(image)
     if isinstance(image, str) and image[:5].lower() == "data:":
         return _from_data_url(image)
-    if isinstance(image, str) and image.lower().startswith(("http://", "https://")):
-        raise InvalidArgumentError(
-            "nothing is fetched from the web unless the client has a fetcher=HttpFetcher(allow=[...])"
-        )
     if isinstance(image, (str, os.PathLike)):
         return _from_path(image, max_bytes)
-    if hasattr(image, "read"):
-        return _from_file(image, max_bytes)
-    raise InvalidArgumentError(
-        "an image is a path, a data: URL, encoded bytes, a binary file, a PIL image or a uint8 array, "
-        f"not {type(image).__name__}"
-    )
+    return _from_file(image, max_bytes)
 
 
 def pixel_values(image: ImageInput | bytes, preprocessor: Preprocessor) -> bytes:
@@ -282,12 +317,16 @@ def _survives_a_file(image: Image.Image) -> bool:
     return isinstance(highest, int) and highest < colours
 
 
-def _from_array(array: NDArray[Any]) -> Image.Image:
+def _check_array(array: NDArray[Any]) -> None:
     if array.dtype != np.uint8:
         raise InvalidArgumentError(f"an image array is uint8 from 0 to 255, not {array.dtype}")
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[:, :, 0]
-    channels_last = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    channels_last = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if not channels_last or 0 in array.shape:
         raise InvalidArgumentError(f"an image array is (H, W), (H, W, 3) or (H, W, 4), not {array.shape}")
+
+
+def _from_array(array: NDArray[Any]) -> Image.Image:
+    _check_array(array)
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
     return Image.fromarray(np.ascontiguousarray(array))

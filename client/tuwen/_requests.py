@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import AsyncIterable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, cast
@@ -113,6 +113,7 @@ class Chunker:
     Args:
         window: the most items on their way at once.
         skip: keys of items to leave out, such as those that an earlier run has done.
+        check: rejects an item of a wrong type, so that the items before it can still be sent.
 
     Attributes:
         pace: how large parts are, and how many are sent at once.
@@ -121,11 +122,21 @@ class Chunker:
         InvalidArgumentError: the window has no room.
     """
 
-    def __init__(self, kind: Kind, *, window: int, max_batch_size: int, skip: Container[Hashable]) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        *,
+        window: int,
+        max_batch_size: int,
+        skip: Container[Hashable],
+        check: Callable[[Kind, object], None],
+    ) -> None:
         if window < 1:
             raise InvalidArgumentError(f"a window holds at least one item, not {window}")
         self.pace = Pace(kind, window=window, max_batch_size=max_batch_size, measured=True)
+        self._kind = kind
         self._skip = skip
+        self._check = check
         self._count = 0
         self._gathered: list[tuple[tuple[int], Any, Hashable]] = []
 
@@ -133,7 +144,8 @@ class Chunker:
         """Take the next item of the stream, and return the part that it completes.
 
         Raises:
-            InvalidArgumentError: the item is a tuple that is not of a key and an item.
+            InvalidArgumentError: the item is of no type that can be embedded, or a tuple that is not of a key and an
+                item; names its position in the stream.
         """
         if isinstance(item, tuple):
             if len(item) != 2:
@@ -144,6 +156,10 @@ class Chunker:
         else:
             key, value = key_of(item, self._count), item
         if key not in self._skip:
+            try:
+                self._check(self._kind, value)
+            except InvalidArgumentError as error:
+                raise InvalidArgumentError(f"{self._kind} {self._count}: {error}") from error
             self._gathered.append(((self._count,), snapshot(value), key))
         self._count += 1
         return self.rest() if len(self._gathered) >= self.pace.size else None

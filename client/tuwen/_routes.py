@@ -13,8 +13,8 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from tuwen._card import ModelCard
 from tuwen._clock import Deadline
 from tuwen._errors import ClientClosedError, InvalidArgumentError
-from tuwen._fetching import HttpFetcher, is_web_url
-from tuwen._images import UnreadableItemError, encoded_bytes, pixel_values
+from tuwen._fetching import HttpFetcher
+from tuwen._images import UnreadableItemError, check_image, encoded_bytes, is_web_url, pixel_values
 from tuwen.pixels import ImageError, Preprocessor
 
 __all__ = ["Kind", "Payload", "Preprocess", "Priority", "Route", "Routes", "Threads"]
@@ -154,6 +154,17 @@ class Routes:
         if self.priority not in ("interactive", "bulk"):
             raise InvalidArgumentError(f"priority is 'interactive' or 'bulk', not {self.priority!r}")
 
+    def check(self, kind: Kind, item: object) -> None:
+        """Reject an item by its type, without reading a file.
+
+        Raises:
+            InvalidArgumentError: the item is of no type that can be embedded.
+        """
+        if kind == "text":
+            _check_text(item)
+        else:
+            check_image(item, is_fetched=self.fetcher is not None)
+
     def to(self, kind: Kind, card: ModelCard, *, deadline: Deadline | None = None, bulk: bool = False) -> Route:
         """Return the way of this kind of items to a server with this card.
 
@@ -207,9 +218,13 @@ class Routes:
         return [found.get(image, image) if isinstance(image, str) else image for image in images]
 
 
-def _utf8(text: Any) -> bytes:
+def _check_text(text: object) -> None:
     if not isinstance(text, str):
         raise InvalidArgumentError(f"a text is a str, not {type(text).__name__}")
+
+
+def _utf8(text: str) -> bytes:
+    _check_text(text)
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:

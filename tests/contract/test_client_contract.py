@@ -26,6 +26,7 @@ from tuwen import (
     DeadlineExceededError,
     EmbeddedItem,
     EmbeddingSpaceError,
+    InvalidArgumentError,
     InvalidItemsError,
     ItemOutcome,
     RefusedItem,
@@ -245,6 +246,30 @@ def test_a_stream_gives_what_was_sent_before_its_source_raised(clip: Client) -> 
         for item in clip.stream_texts(source()):
             keys.append(item.key)
     assert keys == [f"第{number}张" for number in range(60)]
+
+
+@pytest.mark.parametrize("count", [1, 40, 100])
+@pytest.mark.parametrize(
+    ("kind", "wrong", "message"),
+    [
+        ("text", 3, "a text is a str, not int"),
+        ("image", 3, "an image is a path, a data: URL, .*, not int"),
+        ("image", np.zeros((2, 2)), "an image array is uint8 from 0 to 255, not float64"),
+        ("image", "http://example.com/cat.png", "nothing is fetched from the web"),
+        ("image", io.StringIO("cat"), "a file of an image is opened in binary mode"),
+    ],
+    ids=["text", "number", "array", "address", "text file"],
+)
+def test_a_stream_gives_what_came_before_an_item_of_a_wrong_type(
+    clip: Client, kind: str, wrong: Any, message: str, count: int
+) -> None:
+    good: list[Any] = [PHOTOS[0]] * count if kind == "image" else [f"第{number}张" for number in range(count)]
+    stream: Any = clip.stream_images if kind == "image" else clip.stream_texts
+    indices = []
+    with pytest.raises(InvalidArgumentError, match=f"^{kind} {count}: {message}"):  # noqa: PT012 - the loop raises
+        for item in stream([*good, wrong, good[0]]):
+            indices.append(item.index)
+    assert indices == list(range(count))
 
 
 def test_an_outcome_has_an_embedding_or_an_error(clip: Client) -> None:

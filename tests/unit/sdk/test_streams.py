@@ -152,8 +152,7 @@ def test_what_was_sent_before_an_item_that_cannot_be_sent_is_given() -> None:
     items: list[Any] = [*texts(40), 3, "x"]
     with Client(transport=FakeTransport()) as clip:
         keys = keys_until(InvalidArgumentError, clip.stream_texts(items), "text 40: a text is a str")
-    assert keys
-    assert keys == items[: len(keys)]
+    assert keys == items[:40]
 
 
 def test_closing_a_stream_ends_it() -> None:
