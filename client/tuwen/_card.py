@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 
 from tuwen._errors import InferenceError
-from tuwen.pixels import PixelRules
+from tuwen.pixels import ImageLimits, PixelRules
 
 __all__ = ["EmbeddingSpace", "ModelCard"]
 
@@ -50,6 +50,7 @@ class ModelCard(PixelRules):
         logit_scale: what a cosine is multiplied with to become a logit.
         precision: of the encoders' arithmetic (``fp32``, ``bf16``, ``fp16`` or ``int8``); vectors are float32.
         max_batch_size: the maximum number of items per request; the SDK splits larger calls.
+        max_image_bytes: the maximum size of an encoded image. The SDK refuses a larger file without reading it.
     """
 
     family: str
@@ -60,20 +61,31 @@ class ModelCard(PixelRules):
     logit_scale: float
     precision: str
     max_batch_size: int
+    max_image_bytes: int = ImageLimits.max_bytes
 
     def to_parameters(self) -> dict[str, str]:
-        """The card as the ``parameters`` of an ensemble's config; the batch size has a field of its own there."""
-        return {name: str(value) for name, value in asdict(self).items() if name != "max_batch_size"}
+        """Return the card as the ``parameters`` of an ensemble's config.
+
+        The limits are not among them: the batch size has a field of its own in the config, and the size of an image is
+        a parameter of ``image_preprocessing``.
+        """
+        limits = ("max_batch_size", "max_image_bytes")
+        return {name: str(value) for name, value in asdict(self).items() if name not in limits}
 
     @classmethod
-    def from_parameters(cls, parameters: Mapping[str, str], max_batch_size: int) -> ModelCard:
+    def from_parameters(
+        cls, parameters: Mapping[str, str], max_batch_size: int, max_image_bytes: int = ImageLimits.max_bytes
+    ) -> ModelCard:
         """Read the card from the ``parameters`` of an ensemble's config.
 
         Raises:
             InferenceError: the repository carries no card.
         """
         convert = {"str": str, "int": int, "float": float}
-        values: dict[str, str | int | float] = {"max_batch_size": max_batch_size}
+        values: dict[str, str | int | float] = {
+            "max_batch_size": max_batch_size,
+            "max_image_bytes": max_image_bytes,
+        }
         try:
             for field in fields(cls):
                 if field.name not in values:

@@ -34,10 +34,12 @@ from tuwen._errors import (
     ServerUnavailableError,
 )
 from tuwen._requests import InferRequest, InferResponse, Tensor
+from tuwen.pixels import ImageLimits
 from tuwen.statistics import ModelStatistics, Statistics
 
 __all__ = [
     "CARD_MODEL",
+    "LIMITS_MODEL",
     "GrpcTransport",
     "card_of",
     "decode_response",
@@ -47,6 +49,7 @@ __all__ = [
 ]
 
 CARD_MODEL = "image_embedding"
+LIMITS_MODEL = "image_preprocessing"  # its config states the maximum size of an image
 _CLOSE_SECONDS = 2.0
 _STOPPING = ("Server is stopping", "has stopped accepting", "server is shutting down")  # Triton 2.51, and from 25.05
 _NO_PROCESS = "is not healthy"  # a model's Python process died, or a late answer had it taken for dead
@@ -99,13 +102,9 @@ class GrpcTransport:
 
     def model_card(self, timeout: float) -> ModelCard:
         """See `Transport.model_card`."""
-        query, metadata = service_pb2.ModelConfigRequest(name=CARD_MODEL), self._metadata()
-        with _closed_channels():
-            try:
-                response = self._stub.ModelConfig(query, timeout=timeout, metadata=metadata)
-            except grpc.RpcError as error:
-                raise server_error(error, model=CARD_MODEL) from error
-        return card_of(response)
+        end = _clock.now() + timeout
+        card = self._config(CARD_MODEL, timeout)
+        return card_of(card, self._config(LIMITS_MODEL, end - _clock.now()))
 
     def statistics(self, timeout: float) -> Statistics:
         """See `Transport.statistics`."""
@@ -133,6 +132,14 @@ class GrpcTransport:
         closing = threading.Thread(target=self._channel.close, daemon=True)
         closing.start()
         closing.join(_CLOSE_SECONDS)
+
+    def _config(self, model: str, timeout: float) -> Any:
+        query, metadata = service_pb2.ModelConfigRequest(name=model), self._metadata()
+        with _closed_channels():
+            try:
+                return self._stub.ModelConfig(query, timeout=timeout, metadata=metadata)
+            except grpc.RpcError as error:
+                raise server_error(error, model=model) from error
 
     def _metadata(self) -> Metadata:
         headers = self._headers() if callable(self._headers) else self._headers
@@ -234,14 +241,20 @@ def _outputs(message: Any) -> dict[str, Tensor]:
     return outputs
 
 
-def card_of(message: Any) -> ModelCard:
-    """The card in a `ModelConfigResponse`.
+def card_of(ensemble: Any, preprocessing: Any) -> ModelCard:
+    """Return the card that two messages `ModelConfigResponse` hold.
+
+    Args:
+        ensemble: the config of the ensemble that carries the card.
+        preprocessing: the config of the model that limits the size of an image.
 
     Raises:
-        InferenceError: the repository carries none.
+        InferenceError: the repository carries no card.
     """
-    parameters = {name: value.string_value for name, value in message.config.parameters.items()}
-    return ModelCard.from_parameters(parameters, message.config.max_batch_size)
+    card = {name: value.string_value for name, value in ensemble.config.parameters.items()}
+    limit = preprocessing.config.parameters.get("MAX_IMAGE_BYTES")
+    max_bytes = int(limit.string_value) if limit else ImageLimits.max_bytes
+    return ModelCard.from_parameters(card, ensemble.config.max_batch_size, max_bytes)
 
 
 def statistics_of(message: Any) -> Statistics:

@@ -14,7 +14,15 @@ from tuwen._calls import NoTracing, Tracing
 from tuwen._card import ModelCard
 from tuwen._connection import AsyncHeaders, Metadata, Tls, channel_options, channel_target, checked_headers
 from tuwen._errors import ClientClosedError, DeadlineExceededError, EventLoopError
-from tuwen._grpc import CARD_MODEL, card_of, decode_response, encode_request, server_error, statistics_of
+from tuwen._grpc import (
+    CARD_MODEL,
+    LIMITS_MODEL,
+    card_of,
+    decode_response,
+    encode_request,
+    server_error,
+    statistics_of,
+)
 from tuwen._requests import InferRequest, InferResponse
 from tuwen._transport import AsyncPendingResponse
 from tuwen.statistics import Statistics
@@ -63,11 +71,9 @@ class AsyncGrpcTransport:
 
     async def model_card(self, timeout: float) -> ModelCard:
         """See `AsyncTransport.model_card`."""
-        try:
-            query = service_pb2.ModelConfigRequest(name=CARD_MODEL)
-            return card_of(await self._call("ModelConfig", query, timeout))
-        except grpc.RpcError as error:
-            raise server_error(error, CARD_MODEL) from error
+        end = _clock.now() + timeout
+        card = await self._config(CARD_MODEL, timeout)
+        return card_of(card, await self._config(LIMITS_MODEL, end - _clock.now()))
 
     async def statistics(self, timeout: float) -> Statistics:
         """See `AsyncTransport.statistics`."""
@@ -109,6 +115,12 @@ class AsyncGrpcTransport:
                 "one AsyncClient in each event loop (inside the coroutine that asyncio.run gets), or use tuwen.Client"
             )
         return self._opened_stub
+
+    async def _config(self, model: str, timeout: float) -> Any:
+        try:
+            return await self._call("ModelConfig", service_pb2.ModelConfigRequest(name=model), timeout)
+        except grpc.RpcError as error:
+            raise server_error(error, model) from error
 
     async def _call(self, method: str, message: Any, timeout: float) -> Any:
         """Send a request, whose headers are awaited within its timeout, and return the response.

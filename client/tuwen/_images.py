@@ -94,27 +94,31 @@ def check_image(image: object, *, is_fetched: bool = False) -> None:
         )
 
 
-def encoded_bytes(image: ImageInput, preprocessor: Preprocessor | None = None, *, max_bytes: int = _MAX_BYTES) -> bytes:
+def encoded_bytes(image: ImageInput, preprocessor: Preprocessor | None = None) -> bytes:
     """Return the image as an encoded file.
+
+    A file that is larger than the limit of the preprocessor is refused without being read.
 
     Args:
         image: in any form.
         preprocessor: that of the server, whose rules and limits a PIL image is encoded for: see `encoded`.
-            None: reference rules, no limits, and modes that PNG or TIFF can hold.
-        max_bytes: a larger file is refused without being read; by default what a gRPC message can hold.
+            None: reference rules, modes that PNG or TIFF can hold, and as many bytes as a gRPC message can hold.
 
     Raises:
         InvalidArgumentError: not a type or an array shape that is an image.
         UnreadableItemError: the file cannot be read, or is too large.
     """
     check_image(image)
+    max_bytes = min(preprocessor.limits.max_bytes, _MAX_BYTES) if preprocessor else _MAX_BYTES
     if isinstance(image, (Image.Image, np.ndarray)):
         return _from_pixels(image, preprocessor)
     if isinstance(image, (bytes, bytearray, memoryview)):
         _check_size(memoryview(image).nbytes, max_bytes)
         return bytes(image)
     if isinstance(image, str) and image[:5].lower() == "data:":
-        return _from_data_url(image)
+        data = _from_data_url(image)
+        _check_size(len(data), max_bytes)
+        return data
     if isinstance(image, (str, os.PathLike)):
         return _from_path(image, max_bytes)
     return _from_file(image, max_bytes)
@@ -130,8 +134,7 @@ def pixel_values(image: ImageInput | bytes, preprocessor: Preprocessor) -> bytes
     if isinstance(image, (Image.Image, np.ndarray)):
         square = preprocessor.square(_loaded(image, preprocessor))
         return np.asarray(square).transpose(2, 0, 1).tobytes()
-    data = encoded_bytes(image, preprocessor, max_bytes=preprocessor.limits.max_bytes)
-    return preprocessor.pixel_values(data).tobytes()
+    return preprocessor.pixel_values(encoded_bytes(image, preprocessor)).tobytes()
 
 
 def _from_data_url(url: str) -> bytes:

@@ -15,7 +15,7 @@ from tuwen._clock import Deadline
 from tuwen._errors import ClientClosedError, InvalidArgumentError
 from tuwen._fetching import HttpFetcher
 from tuwen._images import UnreadableItemError, check_image, encoded_bytes, is_web_url, pixel_values
-from tuwen.pixels import ImageError, Preprocessor
+from tuwen.pixels import ImageError, ImageLimits, Preprocessor
 
 __all__ = ["Kind", "Payload", "Preprocess", "Priority", "Route", "Routes", "Threads"]
 
@@ -181,7 +181,8 @@ class Routes:
         def fetched(images: Sequence[Any]) -> Sequence[Any]:
             return self._fetched(images, deadline)
 
-        preprocessor = Preprocessor(**card.pixel_rules())
+        limits = ImageLimits(max_bytes=card.max_image_bytes)
+        preprocessor = Preprocessor(**card.pixel_rules(), limits=limits)
         if self.preprocess == "server":
 
             def encoded(image: Any) -> bytes:

@@ -30,6 +30,7 @@ class GrpcServer(service_pb2_grpc.GRPCInferenceServiceServicer):
         url: where it listens.
         calls: the metadata of every ModelInfer, in order.
         peers: the address from which every ModelInfer came, in order.
+        fake: what answers.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class GrpcServer(service_pb2_grpc.GRPCInferenceServiceServicer):
     ) -> None:
         self.calls: list[dict[str, str]] = []
         self.peers: list[str] = []
-        self._fake = FakeTransport()
+        self.fake = FakeTransport()
         self._key = key
         self._before_answer = before_answer
         self._server = grpc.server(ThreadPoolExecutor(workers))
@@ -65,7 +66,10 @@ class GrpcServer(service_pb2_grpc.GRPCInferenceServiceServicer):
 
     def ModelConfig(self, request: Any, context: Any) -> Any:  # noqa: N802
         response = service_pb2.ModelConfigResponse()
-        card = self._fake.model_card(1)
+        card = self.fake.card
+        if request.name == "image_preprocessing":
+            response.config.parameters["MAX_IMAGE_BYTES"].string_value = str(card.max_image_bytes)
+            return response
         response.config.max_batch_size = card.max_batch_size
         for name, value in card.to_parameters().items():
             response.config.parameters[name].string_value = value
@@ -87,7 +91,7 @@ class GrpcServer(service_pb2_grpc.GRPCInferenceServiceServicer):
             items.append(raw[position + 4 : position + 4 + length])
             position += 4 + length
         wanted = tuple(output.name for output in request.outputs)
-        answer = self._fake.send(
+        answer = self.fake.send(
             InferRequest(request.model_name, request.inputs[0].name, tuple(items), wanted), 1
         ).result()
         response = service_pb2.ModelInferResponse(model_name=request.model_name, id=request.id)

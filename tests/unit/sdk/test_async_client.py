@@ -304,7 +304,7 @@ class TestStreams:
             async with AsyncClient(transport=AsyncFakeTransport()) as clip:
                 with pytest.raises(InvalidArgumentError, match="text 40: a text is a str"):
                     await _collect(clip.stream_texts(items), keys)
-            assert keys == [str(number) for number in range(32)]
+            assert keys == [str(number) for number in range(40)]
 
         asyncio.run(scenario(), debug=True)
 

@@ -7,20 +7,23 @@ import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.blocking import Make
-from tuwen import ItemOutcome
+from tests.support.blocking import Blocking, Make
+from tests.support.grpc_server import GrpcServer
+from tuwen import AsyncClient, Client, ItemOutcome
 from tuwen._images import UnreadableItemError, encoded_bytes, pixel_values
 from tuwen.pixels import ImageLimits, Preprocessor
 from tuwen.testing import FakeTransport
 
 no_devices = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither device files nor FIFOs")
-MESSAGE_LIMIT = (1 << 31) - 1
-SERVER_LIMIT = ImageLimits().max_bytes
+LIMITS = (ImageLimits().max_bytes, 100_000_000)
+"""Bytes: what a server takes unless its configuration says otherwise, and what another one takes."""
+SMALL = Preprocessor(8, limits=ImageLimits(max_bytes=1_000))
 
 
 @pytest.fixture(autouse=True)
@@ -45,14 +48,17 @@ def refused(outcome: ItemOutcome) -> tuple[str, str]:
     return outcome.error.reason, outcome.error.message
 
 
-@pytest.mark.parametrize(("preprocess", "limit"), [("server", MESSAGE_LIMIT), ("client", SERVER_LIMIT)])
+@pytest.mark.parametrize("preprocess", ["server", "client"])
+@pytest.mark.parametrize("limit", LIMITS)
 @pytest.mark.parametrize("form", [Path, str, lambda path: path.open("rb")], ids=["Path", "str", "file"])
 def test_a_file_is_refused_by_its_size(
     make: Make, tmp_path: Path, preprocess: str, limit: int, form: Callable[[Path], Any]
 ) -> None:
+    fake = FakeTransport()
+    fake.card = replace(fake.card, max_image_bytes=limit)
     large = form(sparse(tmp_path / "large.tiff", limit + 1))
     expected = ("too_many_bytes", f"{limit + 1} bytes, the limit is {limit}")
-    with make(FakeTransport(), preprocess=preprocess) as clip:
+    with make(fake, preprocess=preprocess) as clip:
         [called] = clip.try_embed_images([large])
         [streamed] = clip.stream_images([large])
     if hasattr(large, "close"):
@@ -60,13 +66,28 @@ def test_a_file_is_refused_by_its_size(
     assert refused(called) == refused(streamed) == expected
 
 
+@pytest.mark.parametrize("limit", LIMITS)
+def test_the_limit_is_that_of_the_server(limit: int) -> None:
+    with GrpcServer() as server:
+        server.fake.card = replace(server.fake.card, max_image_bytes=limit)
+        with Client(server.url) as clip, Blocking(lambda: AsyncClient(server.url)) as other:
+            assert clip.model_card() == other.model_card() == server.fake.card
+
+
+def test_no_image_is_larger_than_a_message(tmp_path: Path) -> None:
+    generous = Preprocessor(8, limits=ImageLimits(max_bytes=1 << 40))
+    for preprocessor in (None, generous):
+        with pytest.raises(UnreadableItemError, match="2147483648 bytes, the limit is 2147483647"):
+            encoded_bytes(sparse(tmp_path / "huge.tiff", 1 << 31), preprocessor)
+
+
 def test_the_rest_of_a_file_counts(tmp_path: Path) -> None:
     with sparse(tmp_path / "archive", 3_000_000).open("rb") as file:
         file.seek(2_999_000)
-        assert len(encoded_bytes(file, max_bytes=1_000)) == 1_000
+        assert len(encoded_bytes(file, SMALL)) == 1_000
         file.seek(2_998_999)
         with pytest.raises(UnreadableItemError, match="1001 bytes, the limit is 1000"):
-            encoded_bytes(file, max_bytes=1_000)
+            encoded_bytes(file, SMALL)
 
 
 @no_devices
@@ -87,14 +108,18 @@ def test_a_file_that_does_not_tell_its_size_is_read_to_its_end(tmp_path: Path) -
 @no_devices
 def test_a_device_without_an_end_is_read_up_to_the_limit() -> None:
     with pytest.raises(UnreadableItemError, match="1000001 bytes, the limit is 1000000"):
-        encoded_bytes("/dev/zero", max_bytes=1_000_000)
-    small = Preprocessor(8, limits=ImageLimits(max_bytes=1_000))
+        encoded_bytes("/dev/zero", Preprocessor(8, limits=ImageLimits(max_bytes=1_000_000)))
     with pytest.raises(UnreadableItemError, match="1001 bytes, the limit is 1000"):
-        pixel_values("/dev/zero", small)
+        pixel_values("/dev/zero", SMALL)
 
 
 @pytest.mark.parametrize("form", [bytes, bytearray, memoryview])
 def test_bytes_are_counted(form: Callable[[bytes], Any]) -> None:
     with pytest.raises(UnreadableItemError, match="1001 bytes, the limit is 1000"):
-        encoded_bytes(form(bytes(1_001)), max_bytes=1_000)
-    assert encoded_bytes(form(bytes(1_000)), max_bytes=1_000) == bytes(1_000)
+        encoded_bytes(form(bytes(1_001)), SMALL)
+    assert encoded_bytes(form(bytes(1_000)), SMALL) == bytes(1_000)
+
+
+def test_the_bytes_of_a_data_url_are_counted() -> None:
+    with pytest.raises(UnreadableItemError, match="1001 bytes, the limit is 1000"):
+        encoded_bytes("data:image/png," + "x" * 1_001, SMALL)
