@@ -175,8 +175,9 @@ def _text(data: bytes) -> tuple[str, int | None]:
     mutate well.
     """
     if data[:1] == bytes([_REPEATED]) and len(data) > 2:
-        text = data[2:].decode("utf-8", "ignore") * (1 << data[1] % 19)
-        return text.encode()[:_MOST_TEXT_BYTES].decode("utf-8", "ignore"), data[1] // 19 % 3
+        part = data[2:].decode("utf-8", "ignore").encode()
+        often = min(1 << data[1] % 19, _MOST_TEXT_BYTES // max(len(part), 1) + 1)  # the whole would take 300 MiB
+        return (part * often)[:_MOST_TEXT_BYTES].decode("utf-8", "ignore"), data[1] // 19 % 3
     return data.decode("utf-8", "ignore"), None
 
 
