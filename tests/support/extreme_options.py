@@ -1,0 +1,178 @@
+"""Extreme values for every parameter of every command: a command must end with success or with one sentence.
+
+The parameters are those that the command line itself lists, so a new option is tested without a change here. A new
+command needs an entry in `COMMANDS`: arguments with which it gets as far as it can without a server.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import pytest
+import typer
+
+from tests.support.collections import picture
+from tests.support.command import tuwen_here
+from tests.support.shapes import write_shapes
+from tests.support.stand_in import StandIn, write_repository
+from tuwen import MissingExtraError
+from tuwen._grpc import GrpcTransport
+from tuwen.testing import FakeTransport
+from tuwen_cli.main import _app
+from tuwen_server._installation import Installation
+
+__all__ = ["COMMANDS", "PARAMETERS", "Parameter", "check_values", "is_slow", "material", "name_of", "place"]
+
+VALUES = (
+    *("0", "-1", "1e-320", "9" * 30, "1e400", "nan", "inf", "-inf"),
+    *("", " ", "猫🐈", "a=b:c,d", "x" * 300, "missing/file", "folder", "file"),
+)
+"""Given to each parameter: numbers, texts, and the names of a file that is missing, of a folder, and of a file."""
+
+STORE = ("--store", "store.db")
+
+COMMANDS: dict[str, tuple[str, ...]] = {
+    "build": ("missing-checkpoint", "--output", "built"),
+    "serve": ("repository", "--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"),
+    "status": ("--over", "0"),
+    "embed": ("cat.png", "--text", "猫", "--output", "vectors.npz"),
+    "similarity": ("--image", "cat.png", "--text", "猫"),
+    "classify": ("cat.png", "--label", "猫", "--label", "狗"),
+    "index": ("pictures", "--into", "shop", *STORE),
+    "search": ("shop", "猫", *STORE),
+    "web": ("shop", *STORE),
+    "tune": ("missing-repository",),
+    "loadtest": ("127.0.0.1:1", "--users", "2", "--output", "report"),
+    "train": ("shapes", "--output", "trained", "--checkpoint", "missing-checkpoint"),
+    "server install": ("--if-missing",),
+    "collections list": STORE,
+    "collections show": ("shop", *STORE),
+    "collections drop": ("nothing", "--yes", *STORE),
+    "collections forget": ("shop", "nothing", *STORE),
+    "collections move": ("shop", "--from", "here", "--to", "there", *STORE),
+    "dataset emoji": ("emoji",),
+    "evaluate retrieval": ("shapes", "--split", "valid"),
+    "evaluate zero-shot": ("classes",),
+}
+
+
+class Parameter(NamedTuple):
+    """A parameter of a command, as a user names it."""
+
+    command: str
+    name: str
+    is_option: bool
+
+
+def parameters() -> Iterator[Parameter]:
+    """Yield the parameters of all commands that take a value. The group's own have an empty command."""
+
+    def walk(command: Any, path: tuple[str, ...]) -> Iterator[Parameter]:
+        for parameter in command.params:
+            if parameter.param_type_name == "argument":
+                yield Parameter(" ".join(path), parameter.name, is_option=False)
+            elif not getattr(parameter, "is_flag", False):
+                yield Parameter(" ".join(path), parameter.opts[0], is_option=True)
+        for name, inner in getattr(command, "commands", {}).items():
+            yield from walk(inner, (*path, name))
+
+    yield from walk(typer.main.get_command(_app), ())
+
+
+PARAMETERS = tuple(parameters())
+
+
+def is_slow(parameter: Parameter) -> bool:
+    """Return whether a run takes longer than a blink: it opens a store, or draws a picture."""
+    return "--store" in COMMANDS.get(parameter.command, ()) or parameter.name == "--confusion"
+
+
+def name_of(parameter: Parameter) -> str:
+    """Return the parameter as the ID of a test."""
+    return f"{parameter.command} {parameter.name}".strip().replace(" ", "-")
+
+
+def arguments_with(parameter: Parameter, value: str) -> list[str]:
+    """Return the command line of a command in which one parameter has a value."""
+    if not parameter.command:
+        return [parameter.name, value, "status", "--over", "0"]
+    command, base = parameter.command.split(), list(COMMANDS[parameter.command])
+    if parameter.is_option:
+        while parameter.name in base:
+            place = base.index(parameter.name)
+            del base[place : place + 2]
+        return [*command, *base, parameter.name, value]
+    first = next((place for place, word in enumerate(base) if word.startswith("-")), len(base))
+    names = [one.name for one in PARAMETERS if one.command == parameter.command and not one.is_option]
+    given = base[:first] + [value] * (names.index(parameter.name) >= first)
+    if names.index(parameter.name) < first:
+        given[names.index(parameter.name)] = value
+    return [*command, *given, *base[first:]]
+
+
+def outcome(arguments: list[str]) -> str | None:
+    """Run a command and return what is wrong with its end; None if it ended as commands should."""
+    try:
+        done = tuwen_here(*arguments, code=None)
+    except Exception as error:
+        return f"raised {type(error).__module__}.{type(error).__name__}: {error}"
+    if done.returncode not in (0, 1, 2):
+        return f"ended with {done.returncode}"
+    if done.returncode == 2 and "Usage:" not in done.stderr:
+        return f"ended with 2, but without the usage: {done.stderr}"
+    if done.returncode == 1 and "tuwen: " not in done.stderr and "not ready" not in done.stdout:
+        return f"ended with 1, but without a sentence: {done.stderr}"
+    return None
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with everything that the commands read."""
+    folder = tmp_path_factory.mktemp("material")
+    for name in ("pictures", "classes/猫", "classes/狗", "folder"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "cat.png").write_bytes(picture(100))
+    (folder / "cat.png").write_bytes(picture(100))
+    (folder / "file").write_bytes(b"\x00\xff no text")
+    write_shapes(folder / "shapes")
+    write_repository(folder / "repository")
+    return folder
+
+
+@pytest.fixture
+def place(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder of the commands: a copy of the material. Nothing answers, and nothing is installed."""
+    folder = Path(shutil.copytree(material, tmp_path / "place"))
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("TUWEN_SERVER_FOLDER", str(tmp_path / "installed"))
+    stand_in = StandIn(Installation.default(), tmp_path / "stand-in")
+    stand_in.behave(exit_code=3)
+    monkeypatch.setenv("PATH", str(folder / "folder"))  # no npm, so that nothing is fetched
+    monkeypatch.setattr("tuwen._client.GrpcTransport", fake_transport)
+    monkeypatch.setattr("tuwen_search.web.serve", lambda _: None)
+    monkeypatch.setattr("tuwen_loadtest._session.subprocess.run", refuse_to_run)
+    return folder
+
+
+def fake_transport(*arguments: Any, **options: Any) -> FakeTransport:
+    """Check the arguments as the real transport does, and answer without a server."""
+    GrpcTransport(*arguments, **options).close()
+    return FakeTransport(embedding_dimension=16)
+
+
+def refuse_to_run(*_: object, **__: object) -> NoReturn:
+    raise MissingExtraError("this test starts no other program and fetches nothing")
+
+
+def check_values(parameter: Parameter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the parameter every value, and fail with the list of those after which the command did not end well."""
+    if parameter.command == "build":  # its module takes seconds to import
+        for name in ("list_repo_files", "snapshot_download", "_download_from_modelscope"):
+            monkeypatch.setattr(f"tuwen_build.checkpoints._source.{name}", refuse_to_run)
+    found = {value: outcome(arguments_with(parameter, value)) for value in VALUES}
+    wrong = {value[:40]: what for value, what in found.items() if what is not None}
+    assert not wrong, json.dumps(wrong, indent=1, ensure_ascii=False)

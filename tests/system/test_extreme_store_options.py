@@ -1,0 +1,29 @@
+"""Every parameter of a command that opens a store gets extreme values. The others are in `tests/service`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.extreme_options import (
+    PARAMETERS,
+    Parameter,
+    check_values,
+    is_slow,
+    material,
+    name_of,
+    place,
+)
+
+__all__ = ["material", "place"]
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="the embedded server runs on Linux only")
+@pytest.mark.parametrize("parameter", filter(is_slow, PARAMETERS), ids=name_of)
+@pytest.mark.filterwarnings("ignore::tuwen.TextTruncatedWarning")
+def test_an_extreme_value_ends_in_success_or_in_a_sentence(
+    place: Path, parameter: Parameter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert place == Path.cwd()
+    check_values(parameter, monkeypatch)
