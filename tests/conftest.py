@@ -46,6 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail, instead of skipping a test, where a library of the full environment is missing",
     )
+    parser.addoption("--pictures", type=int, default=80, help="number of pictures in the test of lost sources")
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,16 +1,35 @@
-"""An image that must not lie in a folder of samples."""
+"""Images that must not lie in a folder of samples: small files that claim much work."""
 
 from __future__ import annotations
 
+import io
+import struct
 import zlib
 
-__all__ = ["huge_png"]
+from PIL import Image
+
+__all__ = ["huge_png", "jpeg_of_scans", "tiff_of_frames"]
 
 
 def huge_png() -> bytes:
     """Return a PNG file of 69 bytes whose header claims 2.5 billion pixels."""
     size = (50_000).to_bytes(4, "big") * 2 + b"\x08\x02\x00\x00\x00"
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", size) + _chunk(b"IDAT", b"")
+
+
+def jpeg_of_scans(number: int) -> bytes:
+    """Return a progressive JPEG whose last scan is repeated. Decoders go over all pixels for each scan."""
+    file = io.BytesIO()
+    Image.new("L", (64, 64)).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    last = data.rindex(b"\xff\xda")
+    return data[:last] + data[last:-2] * number + data[-2:]
+
+
+def tiff_of_frames(number: int) -> bytes:
+    """Return a TIFF of a chain of directories, which Pillow walks again for every frame."""
+    directories = [struct.pack("<HHHIII", 1, 256, 3, 1, 4, 8 + 18 * (index + 1)) for index in range(number)]
+    return b"II*\0" + struct.pack("<I", 8) + b"".join(directories)
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

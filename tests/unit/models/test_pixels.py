@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import GifImagePlugin, Image, PngImagePlugin, TiffImagePlugin
 
-from tests.support.images import huge_png
+from tests.support.images import huge_png, jpeg_of_scans, tiff_of_frames
 from tuwen import pixels
 from tuwen_build.checkpoints import Preprocessing
 from tuwen_build.verification.reference import reference_pixels
@@ -114,17 +114,6 @@ def gif_of_empty_comments(number: int) -> bytes:
     data = encode(Image.new("L", (4, 4)), "GIF")
     start = 13 + (3 << ((data[10] & 7) + 1))
     return data[:start] + b"!\xfe\x01x\x00" * number + data[start:]
-
-
-def jpeg_of_scans(number: int) -> bytes:
-    data = encode(Image.new("L", (64, 64)), "JPEG", progressive=True)
-    last = data.rindex(b"\xff\xda")
-    return data[:last] + data[last:-2] * number + data[-2:]
-
-
-def tiff_of_frames(number: int) -> bytes:
-    directories = [struct.pack("<HHHIII", 1, 256, 3, 1, 4, 8 + 18 * (index + 1)) for index in range(number)]
-    return b"II*\0" + struct.pack("<I", 8) + b"".join(directories)
 
 
 def tiff_of_strips(number: int) -> bytes:
