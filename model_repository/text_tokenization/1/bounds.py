@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable
 from itertools import islice
 
-__all__ = ["first_characters", "first_words", "marks_in_order", "words_apart_from"]
+__all__ = ["first_characters", "first_lines", "first_words", "marks_in_order", "words_apart_from"]
 
 _SHORT_TEXT = 500  # characters; work that grows with the square is nothing here
 
@@ -51,6 +51,12 @@ def first_characters(text: str, number: int) -> str:
         return text
     found = re.match(rf"(?:\s*\S){{0,{number}}}", text)
     return found.group() if found else text
+
+
+def first_lines(text: str, number: int) -> str:
+    """Return the first lines of a text that hold more than spaces, tabs and carriage returns."""
+    lines = (line for line in text.split("\n") if line.strip(" \t\r"))
+    return "\n".join(islice(lines, number))
 
 
 def _in_order(run: re.Match[str]) -> str:

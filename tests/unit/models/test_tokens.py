@@ -143,6 +143,21 @@ class TestBounds:
         np.testing.assert_array_equal(whole.input_ids, unbounded.input_ids)
         assert whole.truncated.tolist() == unbounded.truncated.tolist() == [True]
 
+    @pytest.mark.parametrize("line", ["\n", "\x12\n", " \t\r\n", "\x85\n"])
+    def test_byte_pairs_mend_the_first_lines_of_a_long_text(
+        self, byte_vocabulary: tuple[dict[str, int], list[str]], monkeypatch: pytest.MonkeyPatch, line: str
+    ) -> None:
+        given: list[str] = []
+        monkeypatch.setattr(byte_pairs.ftfy, "fix_text", lambda text: given.append(text) or text)
+        byte_pairs.ClipBytePairs(*byte_vocabulary).token_ids(["cat" + line * 100_000 + "dog"], 51)
+        assert given[0].startswith("cat")
+        assert given[0].count("\n") < 1_024
+
+    def test_blank_lines_do_not_change_the_tokens(self, byte_vocabulary: tuple[dict[str, int], list[str]]) -> None:
+        rules = byte_pairs.ClipBytePairs(*byte_vocabulary)
+        [spread, dense] = rules.token_ids(["cat" + "\n \t\r\n" * 5_000 + "\x85dog", "cat\n\x85dog"], 51)
+        assert spread == dense
+
     def test_byte_pairs_mend_the_beginning_of_a_long_text(
         self, byte_vocabulary: tuple[dict[str, int], list[str]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
