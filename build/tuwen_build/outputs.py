@@ -14,6 +14,10 @@ from tuwen_build.errors import BuildError, OutputExistsError
 __all__ = ["OutputFolder"]
 
 
+class _NotPutBackError(Exception):
+    """An earlier output could not be put back in its place."""
+
+
 @dataclass(frozen=True)
 class OutputFolder:
     """A folder that a command makes, recognised by a file that only this command writes.
@@ -37,7 +41,8 @@ class OutputFolder:
         Raises:
             OutputExistsError: the output is a file, a symbolic link or a mount point; or it is not empty and has no
                 marker; or it has the marker and `force` is off; or another process changed it during the block.
-            BuildError: the output cannot be written; an earlier output is as it was.
+            BuildError: the output cannot be written; an earlier output is as it was. If it could not be put back, it
+                is kept under the name that the message tells.
         """
         before = self.check()
         try:
@@ -45,6 +50,7 @@ class OutputFolder:
             scratch = Path(tempfile.mkdtemp(prefix=f".{self._output.name}.making-", dir=self._output.parent))
         except OSError as error:
             raise BuildError(f"cannot write to '{self._output.parent}': {error.strerror or error}") from error
+        replaced, is_kept = scratch / "replaced", False
         try:
             staged = scratch / self._output.name
             staged.mkdir()
@@ -54,11 +60,18 @@ class OutputFolder:
                     f"'{self._output}' was changed by another process in the meantime and was not replaced; "
                     "choose another output"
                 )
-            self._swap(staged, scratch / "replaced")
+            self._swap(staged, replaced)
+        except _NotPutBackError as error:
+            is_kept = True
+            raise BuildError(
+                f"cannot write '{self._output}' ({error}), and the earlier output could not be put back: it is in "
+                f"'{replaced}'; move it from there"
+            ) from error
         except OSError as error:
             raise BuildError(f"cannot write '{self._output}': {error.strerror or error}") from error
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            if not is_kept:
+                shutil.rmtree(scratch, ignore_errors=True)
 
     def check(self) -> tuple[int, int] | None:
         """Return what identifies the earlier output (inode and time of change of its marker), or None.
@@ -99,7 +112,10 @@ class OutputFolder:
             self._output.rename(replaced)
         try:
             staged.rename(self._output)
-        except OSError:
+        except OSError as error:
             if earlier:
-                replaced.rename(self._output)
+                try:
+                    replaced.rename(self._output)
+                except OSError:
+                    raise _NotPutBackError(error.strerror or error) from error
             raise

@@ -135,6 +135,26 @@ def test_the_earlier_output_is_put_back_if_the_new_one_cannot_take_its_place(
     assert content(output) == "old"
 
 
+def test_an_earlier_output_that_cannot_be_put_back_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = write(tmp_path / "out", "old")
+    rename = Path.rename
+
+    def fail_at_the_output(self: Path, target: Path) -> Path:
+        if target == output:  # as if another process had made a folder there
+            raise OSError(39, "Directory not empty")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_at_the_output)
+    with (
+        pytest.raises(
+            BuildError, match=r"Directory not empty\), and the earlier output .* is in '(.*)'; move"
+        ) as raised,
+        OutputFolder(output, MARKER, force=True).staged() as staged,
+    ):
+        write(staged, "new")
+    assert content(Path(str(raised.value).split("'")[3])) == "old"
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(BuildError, match="cannot write to"), OutputFolder(tmp_path / "file" / "out", MARKER).staged():
