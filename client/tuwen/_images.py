@@ -12,7 +12,7 @@ import io
 import os
 import threading
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
@@ -34,8 +34,9 @@ __all__ = [
     "snapshot",
 ]
 
+# `pyright --verifytypes` knows the type of this union in quotes alone; the command line needs a union, not its text.
 ImageInput: TypeAlias = (
-    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]
+    "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]"
 )
 """An image: a path, a ``data:`` URL, encoded bytes (JPEG, PNG, ...), a file opened for binary reading, a PIL image, or
 a uint8 array (H, W), (H, W, 3) or (H, W, 4).
@@ -44,6 +45,9 @@ A string is a path unless it starts with ``data:``, or with ``http://`` or ``htt
 `HttpFetcher` takes. A file is read from where it stands to its end, once. A PIL image has the vector of a file with its
 pixels, transparency, palette and EXIF orientation, in any mode of Pillow's; of an animation, the frame that it shows.
 """
+
+if not TYPE_CHECKING:
+    ImageInput = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]
 
 _PIECE = 1 << 20  # bytes
 _MAX_BYTES = (1 << 31) - 1  # of a message of gRPC, whose lengths are signed integers of 32 bits
