@@ -119,6 +119,7 @@ class AsyncPipeline:
         if batch.positions:
             with naming(batch, card.fingerprint):
                 response = await self._retried(pending.result if pending else attempt, attempt, deadline)
+                self._budget.succeeded()  # a card that was read tells nothing of the queues, and earns no retry
         in_flight.popleft()
         if pace is not None and pending is not None:
             pace.answered(len(batch.positions), pending.seconds(), sent.ahead + 1)
@@ -136,7 +137,6 @@ class AsyncPipeline:
                 if pause is None:
                     raise
             else:
-                self._budget.succeeded()
                 return result
             await _clock.async_pause(pause)
             attempt = again

@@ -120,6 +120,7 @@ class Pipeline:
         if batch.positions:
             with naming(batch, card.fingerprint):
                 response = self._retried(pending.result if pending else attempt, attempt, deadline)
+                self._budget.succeeded()  # a card that was read tells nothing of the queues, and earns no retry
         in_flight.popleft()
         if pace is not None and pending is not None:
             pace.answered(len(batch.positions), pending.seconds(), sent.ahead + 1)
@@ -135,7 +136,6 @@ class Pipeline:
                 if pause is None:
                     raise
             else:
-                self._budget.succeeded()
                 return result
             _clock.pause(pause)
             attempt = again

@@ -95,6 +95,19 @@ def test_a_full_server_is_not_stormed(make: Make) -> None:
     assert len(fake.requests) == 110
 
 
+def test_only_answered_items_earn_retries(make: Make) -> None:
+    """Statistics are answered while queues are full, and many clients may read them."""
+    fake = FakeTransport(fail_with=OverloadedError("full"))
+    policy = RetryPolicy(first_pause=0, longest_pause=0, overload_budget=1)
+    with make(fake, retries=policy) as clip:
+        for _ in range(2):
+            with pytest.raises(OverloadedError):
+                clip.embed_texts(["猫"])
+            for _ in range(20):
+                clip.statistics()
+    assert len(fake.requests) == 3  # two calls and one retry
+
+
 def test_a_pause_never_outlasts_the_call(make: Make, clock: ManualClock) -> None:
     fake = FakeTransport(fail_with=ServerUnavailableError("gone"))
     patient = RetryPolicy(attempts=1000, first_pause=1, longest_pause=60)
