@@ -20,7 +20,7 @@ __all__ = ["material", "place"]
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="the embedded server runs on Linux only")
-@pytest.mark.parametrize("parameter", filter(is_slow, PARAMETERS), ids=name_of)
+@pytest.mark.parametrize("parameter", tuple(filter(is_slow, PARAMETERS)), ids=name_of)
 @pytest.mark.filterwarnings("ignore::tuwen.TextTruncatedWarning")
 def test_an_extreme_value_ends_in_success_or_in_a_sentence(
     place: Path, parameter: Parameter, monkeypatch: pytest.MonkeyPatch
