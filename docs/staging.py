@@ -90,7 +90,7 @@ def command_line() -> str:
 
 
 def _place(path: str) -> PurePosixPath:
-    """Return where the site has a file of the repository."""
+    """Return the path on the site of a file of the repository."""
     return PurePosixPath(path.removeprefix("docs/") if path.startswith("docs/") else f"repository/{path}")
 
 

@@ -388,7 +388,7 @@ class AsyncClient(BaseClient):
         return [by_index[index] for index in range(len(listed))]
 
     async def _parsed(self, kind: Kind, items: list[Any], card: ModelCard, deadline: Deadline) -> list[Parsed]:
-        """Return what became of the items of a call; texts that the client remembers are not sent."""
+        """Return the embedding or the failure of every item of a call. Texts that the client remembers are not sent."""
         known = self._texts.known(items) if kind == "text" else {}
         route, pace = self._routes.to(kind, card, deadline=deadline), call_pace(kind, card)
         wanted = parts(kind, items, pace.size, known)

@@ -58,7 +58,7 @@ class AsyncPipeline:
     async def answers(
         self, feed: AsyncFeed, card: ModelCard, *, pace: Pace | None = None, patient: bool = False
     ) -> AsyncGenerator[tuple[Part, Parsed], None]:
-        """Yield what became of the parts of a feed, in order. A request is let go when its response has been read.
+        """Yield each part of a feed with its embeddings and failures, in order. A request is freed after its response.
 
         Args:
             feed: makes the requests, and is closed at the end.

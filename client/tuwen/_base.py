@@ -165,7 +165,7 @@ class TextCache:
 
         Args:
             texts: all texts of a call.
-            found: what became of them.
+            found: the embeddings and failures of the texts.
         """
         for parsed in found:
             for position, embedding in zip(parsed.positions, parsed.embeddings, strict=True):

@@ -103,7 +103,7 @@ class Parsed:
 
 
 def parse(batch: EmbeddingBatch, response: InferResponse | None, card: ModelCard) -> Parsed:
-    """Return what became of the items of a batch.
+    """Return the embedding or the failure of every item of a batch.
 
     Args:
         batch: the items, and the request that was sent for them.
@@ -179,7 +179,7 @@ def assemble(kind: Kind, total: int, dimension: int, parsed: Iterable[Parsed]) -
 
 
 def outcomes(keys: Iterable[tuple[int, Hashable]], parsed: Parsed) -> Iterator[ItemOutcome]:
-    """Yield what became of items, given their positions and keys."""
+    """Yield the outcome of every item, given the positions and keys of the items."""
     rows = dict(zip(parsed.positions, parsed.embeddings, strict=True))
     for index, key in keys:
         truncated = index in parsed.truncated

@@ -21,7 +21,7 @@ def serve(
     options: ServerOptions,
     *,
     restarts: Annotated[
-        int, typer.Option(min=0, help="How often within ten minutes a server that died is started again.")
+        int, typer.Option(min=0, help="Maximum number of restarts within ten minutes after the server died.")
     ] = 5,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show all of tritonserver's log.")] = False,
     as_json: JsonOption = False,

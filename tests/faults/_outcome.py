@@ -15,7 +15,7 @@ class Outcome:
     Attributes:
         tried: what, in a few words.
         times: how often.
-        happened: what became of it.
+        happened: the outcome of the attack.
         wrong: everything that should not have happened.
     """
 

@@ -37,7 +37,7 @@ def tuwen(*arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[
 
 
 def tuwen_here(*arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-    """Run a command in this process, as `tuwen` does, even one that starts Locust if nothing stops it before."""
+    """Run a command of `tuwen` in this process. A command that starts Locust must fail before that."""
     from tuwen_cli import main
 
     stdout, stderr = _output(), _output()

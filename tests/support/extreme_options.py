@@ -145,7 +145,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder of the commands: a copy of the material. Nothing answers, and nothing is installed."""
+    """Return the folder in which commands run, a copy of the material. No server answers; no package is installed."""
     folder = Path(shutil.copytree(material, tmp_path / "place"))
     monkeypatch.chdir(folder)
     monkeypatch.setenv("TUWEN_SERVER_FOLDER", str(tmp_path / "installed"))

@@ -15,8 +15,8 @@ from tests.support.paths import ROOT
 PACKAGES = sorted(
     path.parent for source in ("client", "build", "loadtest") for path in ROOT.glob(f"{source}/*/__init__.py")
 )
-# The SDK's own needs; every other package that it imports is an extra, imported inside a function, as
-# is the module `_http`.
+# The SDK's own needs; every other package that it imports is an extra, imported inside a function.
+# The module `_http` itself is imported inside a function, so that its import of httpx may stand at the top.
 SDK_NEEDS = {"PIL", "google", "grpc", "numpy", "tqdm", "tritonclient"}
 
 

@@ -123,7 +123,7 @@ def _merged(model: Any, folder: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # peft only warns of missing weights, which are refused below
             adapted = PeftModel.from_pretrained(model, str(folder), local_files_only=True)
-            # Without embeddings: peft would ask the hub whether the base model's vocabulary has changed.
+            # Leave the embeddings out, because peft would ask the hub whether the base model's vocabulary has changed.
             expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
         given = _adapter_names(folder)
     except Exception as error:  # peft raises its own errors, torch's and those of its configuration

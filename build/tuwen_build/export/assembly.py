@@ -137,7 +137,7 @@ def embedding_space(checkpoint: Checkpoint, options: BuildOptions) -> EmbeddingS
     """Return the rules of the embedding space that a checkpoint and the options of a build define."""
     tokenization = checkpoint.tokenization
     return EmbeddingSpace(
-        **pixel_rules(checkpoint, options).pixel_rules(),
+        **vars(pixel_rules(checkpoint, options)),
         precision=options.encoder_precision,
         context_length=context_length(checkpoint, options),
         text_rules=options.text_rules,
@@ -180,7 +180,7 @@ def write_python_models(folder: Path, checkpoint: Checkpoint, options: BuildOpti
     for path in sdk_modules():
         shutil.copy(path, folder / "image_preprocessing" / "1")
     images, texts = (folder / model / "1" for model in _PYTHON_MODELS)
-    rules = pixel_rules(checkpoint, options).pixel_rules()
+    rules = vars(pixel_rules(checkpoint, options))
     (images / "preprocessing.json").write_text(json.dumps(rules, indent=2), encoding="utf-8")
     (texts / "tokenizer.json").write_text(
         json.dumps(_tokenizer_settings(checkpoint, options), indent=2), encoding="utf-8"

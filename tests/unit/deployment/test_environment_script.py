@@ -1,4 +1,4 @@
-"""`build/environment.sh`: which Python makes .venv, what is said about one that does not fit, and PyTorch's index."""
+"""`build/environment.sh` chooses the Python for .venv and the index of PyTorch, and says why a Python is refused."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class TestBounds:
     def test_words_without_spaces_between_them_are_cut_off_too(
         self, lowercase: bool | None, piece: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """256 KiB of punctuation were as many tokens, and took 360 MiB."""
+        """Each character became a token, so that a text of 256 KiB took 360 MiB of memory."""
         if lowercase is None:
             rules = wordpiece.ChineseClipWordPiece(VOCABULARY)
         else:

@@ -1,4 +1,4 @@
-"""The requests that wait for an encoder, where Triton's queues have no policy: which of them are refused."""
+"""The refusal of requests that waited too long for an encoder, for servers whose queues have no policy."""
 
 from __future__ import annotations
 
