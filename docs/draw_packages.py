@@ -26,6 +26,7 @@ SUBJECTS: Mapping[str, str] = {
     "tuwen_files": "image folders, text files, tables of vectors",
     "tuwen_lab": "data sets, training, evaluation, demo",
     "tuwen_loadtest": "load tests and benchmarks",
+    "tuwen_options": "options of commands",
     "tuwen_repository": "the format of a repository",
     "tuwen_search": "collections and the search page",
     "tuwen_server": "a repository becomes a server",

@@ -89,7 +89,7 @@ use_web() {
 	return "$done"
 }
 use_ray() {
-	"$bin/python" - "$picture" "$work/rows" <<-'END' && "$bin/python" -m tuwen.ray_data "$work/rows" "$work/embedded" --url "$TUWEN_URL"
+	"$bin/python" - "$picture" "$work/rows" <<-'END' && "$bin/python" -m tuwen_files.ray_data "$work/rows" "$work/embedded" --url "$TUWEN_URL"
 		import pathlib, pyarrow, pyarrow.parquet, sys
 		rows = [{"image": {"bytes": pathlib.Path(sys.argv[1]).read_bytes(), "path": None}}] * 20
 		pathlib.Path(sys.argv[2]).mkdir()

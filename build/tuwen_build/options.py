@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 from tuwen import InvalidArgumentError
-from tuwen.option_fields import Option, check_values, documented
+from tuwen_options import Option, check_values, documented
 
 __all__ = [
     "PRECISIONS",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from tuwen import InvalidArgumentError
-from tuwen.option_fields import Option, check_values, documented
+from tuwen_options import Option, check_values, documented
 
 __all__ = ["OptimizerName", "Recipe", "Stage", "TrainingOptions", "TrainingPrecision"]
 

@@ -12,7 +12,8 @@ import json
 import secrets
 from http.client import HTTPException
 
-from tuwen_server._clock import Clock, SystemClock
+from tuwen import clock as system_clock
+from tuwen.clock import Clock
 from tuwen_server._local_http import post
 
 __all__ = ["ModelControl"]
@@ -39,7 +40,7 @@ class ModelControl:
 
     def __init__(self, key: str | None = None, *, http_inference: bool = False, clock: Clock | None = None) -> None:
         self._key = key or secrets.token_hex(16)
-        self._clock = clock or SystemClock()
+        self._clock = clock or system_clock
         self._over_http = _PROTOCOLS if http_inference else f"{_PROTOCOLS},{_ALL_OF_HTTP}"
 
     def arguments(self) -> list[str]:
@@ -63,15 +64,15 @@ class ModelControl:
         Returns:
             Why requests may have been lost, as a sentence for the log; None if all were answered.
         """
-        deadline = self._clock.monotonic() + timeout
+        deadline = self._clock.now() + timeout
         repository = f"{http_url}/v2/repository"
         try:
             for name in _ENSEMBLES:
                 self._post(f"{repository}/models/{name}/unload")
-            while self._clock.monotonic() < deadline:
+            while self._clock.now() < deadline:
                 if not _busy(self._post(f"{repository}/index")):
                     return None
-                self._clock.sleep(_POLL_SECONDS)
+                self._clock.pause(_POLL_SECONDS)
         except (OSError, HTTPException, ValueError) as error:
             return f"requests in flight were not waited for, because the server could not be drained: {error}"
         return f"requests were still in flight after the drain timeout of {timeout:.0f} s"

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from tuwen.addresses import bracketed
+from tuwen import clock as system_clock
+from tuwen.clock import Clock
+from tuwen.connection import bracketed
 from tuwen_repository.configs import read_config
 from tuwen_repository.int8_kernels import int8_obstacle
 from tuwen_repository.manifest import Manifest
-from tuwen_server._clock import Clock, SystemClock
 from tuwen_server._drain import ModelControl
 from tuwen_server._leftovers import Belongings, remove_leftovers
 from tuwen_server._local_http import answers
@@ -69,7 +70,7 @@ class EmbeddedServer:
         self._requested = options or ServerOptions()
         self._options = self._requested
         self._on_log_line = on_log_line
-        self._clock = clock or SystemClock()
+        self._clock = clock or system_clock
         self._process: subprocess.Popen[str] | None = None
         self._watch: Watch | None = None
         self._log: LogFollower | None = None
@@ -218,9 +219,9 @@ class EmbeddedServer:
         else:
             self._tell("error: the server was not ready, so requests in flight were not waited for")
         process.send_signal(signal.SIGTERM)
-        deadline = self._clock.monotonic() + self._options.drain_timeout + _EXIT_SECONDS
-        while process.poll() is None and self._clock.monotonic() < deadline:
-            self._clock.sleep(_POLL_SECONDS)
+        deadline = self._clock.now() + self._options.drain_timeout + _EXIT_SECONDS
+        while process.poll() is None and self._clock.now() < deadline:
+            self._clock.pause(_POLL_SECONDS)
         if process.poll() is None:
             self._tell(f"error: tritonserver had not ended {_EXIT_SECONDS} s after the drain timeout, and is killed")
 
@@ -280,7 +281,7 @@ class EmbeddedServer:
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None  # noqa: S101 - just launched
-        deadline = self._clock.monotonic() + self._options.ready_timeout
+        deadline = self._clock.now() + self._options.ready_timeout
         # An HTTP answer alone may come from another server, which took the port between our choice and our start; then
         # ours is about to end. Triton listens for gRPC before it listens for HTTP.
         while not (answers(f"{self.http_url}/v2/health/ready") and accepts(self.grpc_url)):
@@ -288,12 +289,12 @@ class EmbeddedServer:
                 assert self._log is not None  # noqa: S101 - follows the process
                 self._log.close()
                 raise ServerStartError(f"tritonserver ended with code {code}:\n{self._telling_lines()}")
-            if self._clock.monotonic() > deadline:
+            if self._clock.now() > deadline:
                 raise ServerStartError(
                     f"tritonserver was not ready after {self._options.ready_timeout:.0f} seconds:\n"
                     f"{self._telling_lines()}"
                 )
-            self._clock.sleep(_POLL_SECONDS)
+            self._clock.pause(_POLL_SECONDS)
 
 
 def _http_address(host: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from tuwen_server._clock import Clock, SystemClock
+from tuwen import clock as system_clock
+from tuwen.clock import Clock
 from tuwen_server._embedded import EmbeddedServer
 from tuwen_server.errors import ServeError
 
@@ -32,24 +33,24 @@ def supervise(server: EmbeddedServer, *, restarts: int, say: Callable[[str], Non
         ServeError: it needed one too many.
         KeyboardInterrupt: as it came.
     """
-    clock = clock or SystemClock()
+    clock = clock or system_clock
     recent: deque[float] = deque()
     while True:
-        clock.sleep(_POLL_SECONDS)
+        clock.pause(_POLL_SECONDS)
         trouble, pause = server.trouble(), _FIRST_PAUSE
         while trouble is not None:
-            _count(recent, clock.monotonic(), restarts, trouble)
+            _count(recent, clock.now(), restarts, trouble)
             say(f"{trouble}\nstarting again")
-            start = clock.monotonic()
+            start = clock.now()
             try:
                 server.restart()
             except ServeError as error:
                 trouble = str(error)
-                clock.sleep(pause)
+                clock.pause(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 trouble = None
-                say(f"ready again after {clock.monotonic() - start:.1f} s")
+                say(f"ready again after {clock.now() - start:.1f} s")
 
 
 def _count(recent: deque[float], now: float, restarts: int, trouble: str) -> None:

@@ -10,7 +10,8 @@ import re
 import socket
 from pathlib import Path
 
-from tuwen_server._clock import Clock, SystemClock
+from tuwen import clock as system_clock
+from tuwen.clock import Clock
 from tuwen_server._local_http import answers
 
 __all__ = ["Watch", "accepts"]
@@ -32,18 +33,18 @@ class Watch:
     """
 
     def __init__(self, pid: int, url: str, silence: float, clock: Clock | None = None) -> None:
-        self._clock = clock or SystemClock()
+        self._clock = clock or system_clock
         self._ready = f"{url}/v2/health/ready"
         self._silence = silence
         self._models = {stub: _model(stub) for stub in _children(pid) if _state(stub) != "Z"}
-        self._answered = self._asked = self._clock.monotonic()
+        self._answered = self._asked = self._clock.now()
 
     def trouble(self) -> str | None:
         """What is wrong and will not mend itself; None: nothing."""
         for stub, model in self._models.items():
             if _state(stub) in ("", "Z", "X"):
                 return f"the Python process of {model} died"
-        now = self._clock.monotonic()
+        now = self._clock.now()
         if now - self._asked >= _POLL_SECONDS:
             self._asked = now
             if answers(self._ready):

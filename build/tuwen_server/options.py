@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Annotated
 
 from tuwen import InvalidArgumentError
-from tuwen.addresses import bracketed, is_loopback
-from tuwen.option_fields import Option, check_values, documented
+from tuwen.connection import bracketed, is_loopback
+from tuwen_options import Option, check_values, documented
 from tuwen_server.errors import PortTakenError
 
 __all__ = ["ServerOptions", "TuningOptions"]

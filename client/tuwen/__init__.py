@@ -13,7 +13,6 @@
 from tuwen._async_client import AsyncClient
 from tuwen._card import EmbeddingSpace, ModelCard
 from tuwen._client import Client
-from tuwen._connection import Tls
 from tuwen._errors import (
     AccessDeniedError,
     AddressError,
@@ -40,6 +39,7 @@ from tuwen._pacing import RetryPolicy
 from tuwen._requests import KeyedImage, KeyedText
 from tuwen._responses import EmbeddedItem, ItemOutcome, RefusedItem, TextTruncatedWarning
 from tuwen._routes import Preprocess
+from tuwen.connection import Tls
 from tuwen.statistics import ModelStatistics, Profile, Statistics
 from tuwen.zero_shot import Classification, Similarity, Templates
 

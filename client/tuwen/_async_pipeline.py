@@ -1,33 +1,219 @@
-"""The way of requests to a server and of responses back: a window, their order, retries and deadlines.
+"""The way from items to their embeddings: a window of requests, their order, retries, deadlines, and texts remembered.
 
 A call and a stream are the same here: a call collects what a stream gives one by one.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import threading
+import time
+import warnings
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Container, Hashable, Iterable, Sized
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
-from tuwen import _clock
-from tuwen._async_feed import AsyncFeed, cancel_all
-from tuwen._calls import forks
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from tuwen import clock
 from tuwen._card import ModelCard
-from tuwen._clock import Deadline
-from tuwen._errors import ServerError
-from tuwen._pacing import Pace, RetryBudget
-from tuwen._requests import EmbeddingBatch, InferResponse, Part, naming
-from tuwen._responses import Parsed, parse
-from tuwen._transport import AsyncPendingResponse, AsyncTransport
+from tuwen._errors import EmbeddingSpaceError, ServerError
+from tuwen._feed import AsyncFeed, async_cancel_all
+from tuwen._pacing import Pace, RetryBudget, RetryPolicy, call_pace, patient
+from tuwen._requests import Chunker, EmbeddingBatch, Part, as_list, batch_of, key_of, naming, parts
+from tuwen._responses import (
+    ItemOutcome,
+    Parsed,
+    TextCache,
+    TextTruncatedWarning,
+    assemble,
+    outcomes,
+    parse,
+    recalled,
+)
+from tuwen._routes import Kind, Route, Routes
+from tuwen._transport import AsyncPendingResponse, AsyncTransport, InferResponse, forks
+from tuwen.clock import Deadline
+from tuwen.statistics import Profile, difference, profile_of
 
 __all__ = ["AsyncPipeline"]
 
 Result = TypeVar("Result")
 
+_STATISTICS_READS = 20  # a server counts a request shortly after it has answered it
+
 
 class AsyncPipeline:
-    """Sends the requests of one call or stream.
+    """The way of one client's items to a server and back.
+
+    Args:
+        transport: the way to the server.
+        routes: from items to models.
+        retries: how often a request is tried.
+        expected_fingerprint: the embedding space of all vectors; None takes the space of the first model card.
+        remembered_texts: the maximum number of texts whose embeddings are kept for later calls.
+    """
+
+    def __init__(
+        self,
+        transport: AsyncTransport,
+        routes: Routes,
+        retries: RetryPolicy,
+        *,
+        expected_fingerprint: str | None,
+        remembered_texts: int,
+    ) -> None:
+        self._transport = transport
+        self._routes = routes
+        self._budget, self._patience = RetryBudget(retries), patient(retries)
+        self._fingerprint = expected_fingerprint
+        self._card: ModelCard | None = None
+        self._accepting = threading.Lock()
+        self._texts = TextCache(remembered_texts)
+
+    async def card(self, deadline: Deadline) -> ModelCard:
+        """Return the model card, which is read once and then remembered.
+
+        Raises:
+            EmbeddingSpaceError: the card is of another embedding space than the expected one.
+            ServerError: the server, or the way to it, failed.
+        """
+        if self._card is None:
+            card = await self.ask(self._transport.model_card, deadline)
+            with self._accepting:
+                if self._fingerprint not in (None, card.fingerprint):
+                    raise EmbeddingSpaceError(str(self._fingerprint), card.fingerprint)
+                self._fingerprint, self._card = card.fingerprint, card
+        return self._card
+
+    async def embed(self, kind: Kind, items: object, deadline: Deadline) -> NDArray[np.float32]:
+        """Return unit vectors, float32 (n, D), of all items of a call, in order."""
+        listed = as_list(kind, items)
+        card = await self.card(deadline)
+        found = await self._parsed(kind, listed, card, deadline)
+        embeddings, truncated = assemble(kind, len(listed), card.embedding_dimension, found)
+        if truncated:
+            shown = ", ".join(map(str, truncated[:10])) + (", ..." if len(truncated) > 10 else "")
+            message = f"{len(truncated)} of {len(listed)} texts were cut to the model's context length: {shown}"
+            warnings.warn(message, TextTruncatedWarning, stacklevel=3)  # at the line that called the public method
+        return embeddings
+
+    async def attempt(self, kind: Kind, items: object, deadline: Deadline) -> list[ItemOutcome]:
+        """Return an outcome for each item of a call, in order."""
+        listed = as_list(kind, items)
+        found = await self._parsed(kind, listed, await self.card(deadline), deadline)
+        by_index = {
+            outcome.index: outcome
+            for parsed in found
+            for outcome in outcomes(((index, key_of(listed[index], index)) for index in parsed.items), parsed)
+        }
+        return [by_index[index] for index in range(len(listed))]
+
+    async def stream(
+        self,
+        kind: Kind,
+        items: Iterable[Any] | AsyncIterable[Any],
+        deadline: Callable[[], Deadline],
+        *,
+        window: int,
+        skip: Container[Hashable],
+        progress: bool,
+    ) -> AsyncGenerator[ItemOutcome, None]:
+        """Yield an outcome for each item of a stream that is not skipped, in order.
+
+        Args:
+            kind: of the items.
+            items: the source.
+            deadline: returns the deadline of a request that begins now.
+            window: the maximum number of items in flight.
+            skip: keys to leave out.
+            progress: show a bar on standard error, if that is a terminal.
+        """
+        card = await self.card(deadline())
+        limit, check = card.max_batch_size, self._routes.check
+        chunker = Chunker(kind, window=window, max_batch_size=limit, skip=skip, check=check)
+
+        def build(part: Part) -> EmbeddingBatch:
+            return batch_of(self._routes.to(kind, card, deadline=deadline(), bulk=True), part)
+
+        feed = AsyncFeed(items, build, chunker=chunker, threads=self._routes.readers if kind == "image" else None)
+        sending = _Window(self._transport, RetryBudget(self._patience), deadline)
+        total = len(items) if isinstance(items, Sized) else None
+        hidden = None if progress else True  # None: hidden unless standard error is a terminal
+        with forks.call(), tqdm(total=total, unit=" items", disable=hidden, smoothing=0.05) as bar:
+            async with aclosing(sending.answers(feed, card, pace=chunker.pace, patient=True)) as answers:
+                async for part, parsed in answers:
+                    keys = ((index, key) for (index,), key in zip(part.positions, part.keys, strict=True))
+                    for outcome in outcomes(keys, parsed):
+                        bar.update()
+                        yield outcome
+
+    async def profile(self, images: list[Any], texts: list[Any], deadline: Deadline) -> Profile:
+        """Embed items, one request after the other, and return where the time went."""
+        card = await self.card(deadline)
+        before, start = await self.ask(self._transport.statistics, deadline), time.perf_counter()
+        waiting, sent = 0.0, Counter[str]()
+        kinds: tuple[tuple[Kind, list[Any]], ...] = (("image", images), ("text", texts))
+        for kind, items in kinds:
+            route = self._routes.to(kind, card, deadline=deadline)
+            building, asked = _Building(route), time.perf_counter()
+            wanted = parts(kind, items, call_pace(kind, card).size)
+            feed = AsyncFeed(wanted, building.batch_of, threads=self._routes.readers if route.reads(items) else None)
+            async with aclosing(self._window(deadline).answers(feed, card)) as answers:
+                found = [parsed async for _, parsed in answers]
+            waiting += time.perf_counter() - asked - building.seconds
+            assemble(kind, len(items), card.embedding_dimension, found)
+            sent += building.requests
+        total = time.perf_counter() - start
+        for _ in range(_STATISTICS_READS):
+            counted = difference(await self.ask(self._transport.statistics, deadline), before)
+            if all(model in counted and counted[model].requests >= number for model, number in sent.items()):
+                break
+        return profile_of(len(images) + len(texts), sent, total, waiting, counted)
+
+    async def ask(self, question: Callable[[float], Awaitable[Result]], deadline: Deadline) -> Result:
+        """Return the answer to a question, a method of the transport that takes the seconds remaining.
+
+        Raises:
+            ServerError: the question failed, and its retries too.
+        """
+
+        def attempt() -> Awaitable[Result]:
+            return question(deadline.remaining())
+
+        return await self._window(deadline).retried(attempt, attempt, deadline)
+
+    async def close(self) -> None:
+        """Close the connection, end the threads and forget the texts."""
+        await self._transport.close()
+        self._routes.close()
+        self._texts.forget()
+
+    async def _parsed(self, kind: Kind, items: list[Any], card: ModelCard, deadline: Deadline) -> list[Parsed]:
+        """Return the embedding or the failure of every item of a call. Texts that the client remembers are not sent."""
+        known = self._texts.known(items) if kind == "text" else {}
+        route, pace = self._routes.to(kind, card, deadline=deadline), call_pace(kind, card)
+        wanted = parts(kind, items, pace.size, known)
+        threads = self._routes.readers if route.reads(items) else None
+        feed = AsyncFeed(wanted, partial(batch_of, route), threads=threads)
+        window = self._window(deadline)
+        async with aclosing(window.answers(feed, card, pace=pace if len(wanted) > 1 else None)) as answers:
+            found = [parsed async for _, parsed in answers]
+        if kind == "text":
+            self._texts.remember(items, found)
+        return [*found, recalled(items, known)] if known else found
+
+    def _window(self, deadline: Deadline) -> _Window:
+        """Return the window of one call."""
+        return _Window(self._transport, self._budget, lambda: deadline)
+
+
+class _Window:
+    """The requests of one call or stream that are in flight.
 
     Args:
         transport: the way to the server.
@@ -41,19 +227,6 @@ class AsyncPipeline:
         self._transport = transport
         self._budget = budget
         self._deadline = deadline
-
-    async def ask(self, question: Callable[[float], Awaitable[Result]]) -> Result:
-        """Return the answer to a question, a method of the transport that takes the seconds remaining.
-
-        Raises:
-            ServerError: the question failed, and its retries too.
-        """
-        deadline = self._deadline()
-
-        def attempt() -> Awaitable[Result]:
-            return question(deadline.remaining())
-
-        return await self._retried(attempt, attempt, deadline)
 
     async def answers(
         self, feed: AsyncFeed, card: ModelCard, *, pace: Pace | None = None, patient: bool = False
@@ -98,7 +271,7 @@ class AsyncPipeline:
             failure = None  # whose traceback holds this frame
             await feed.close()
             if not forks.broken:  # else they are the parent's
-                await cancel_all(sent.pending for sent in in_flight if sent.pending is not None)
+                await async_cancel_all(sent.pending for sent in in_flight if sent.pending is not None)
 
     def _sent(self, part: Part, batch: EmbeddingBatch, ahead: int, card: ModelCard, *, alone: bool) -> _Sent:
         """Send a request, unless nothing happens before its response is wanted, or it holds no item."""
@@ -118,16 +291,21 @@ class AsyncPipeline:
         response: InferResponse | None = None
         if batch.positions:
             with naming(batch, card.fingerprint):
-                response = await self._retried(pending.result if pending else attempt, attempt, deadline)
+                response = await self.retried(pending.result if pending else attempt, attempt, deadline)
                 self._budget.succeeded()  # a card that was read tells nothing of the queues, and earns no retry
         in_flight.popleft()
         if pace is not None and pending is not None:
             pace.answered(len(batch.positions), pending.seconds(), sent.ahead + 1)
         return sent.part, parse(batch, response, card)
 
-    async def _retried(
+    async def retried(
         self, first: Callable[[], Awaitable[Result]], again: Callable[[], Awaitable[Result]], deadline: Deadline
     ) -> Result:
+        """Return the result of the first attempt, or of one of the next attempts.
+
+        Raises:
+            ServerError: an attempt failed, and trying again cannot help or has no time left.
+        """
         attempts, attempt = self._budget.request(), first
         while True:
             try:
@@ -138,7 +316,7 @@ class AsyncPipeline:
                     raise
             else:
                 return result
-            await _clock.async_pause(pause)
+            await clock.async_pause(pause)
             attempt = again
 
 
@@ -155,3 +333,26 @@ class _Sent:
     batch: EmbeddingBatch
     pending: AsyncPendingResponse | None
     ahead: int
+
+
+class _Building:
+    """The making of requests, and what it takes.
+
+    Attributes:
+        seconds: that it has taken so far.
+        requests: how many were made, by the model that they are for.
+    """
+
+    def __init__(self, route: Route) -> None:
+        self._route = route
+        self.seconds: float = 0.0
+        self.requests: Counter[str] = Counter()
+
+    def batch_of(self, part: Part) -> EmbeddingBatch:
+        """Return the request for a part; see `tuwen._requests.batch_of`."""
+        start = time.perf_counter()
+        batch = batch_of(self._route, part)
+        self.seconds += time.perf_counter() - start
+        if batch.positions:
+            self.requests[batch.request.model] += 1
+        return batch

@@ -3,50 +3,31 @@
 
 from __future__ import annotations
 
-import time
-import warnings
-from collections import Counter
-from collections.abc import Container, Generator, Hashable, Iterable
-from contextlib import closing
+from collections.abc import Container, Generator, Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen._base import BaseClient
-from tuwen._calls import forks
 from tuwen._card import ModelCard
-from tuwen._clock import Deadline
-from tuwen._connection import Headers, Tls
 from tuwen._errors import InvalidArgumentError
-from tuwen._feed import Feed
 from tuwen._fetching import HttpFetcher
 from tuwen._grpc import GrpcTransport
 from tuwen._images import ImageInput
-from tuwen._pacing import RetryBudget, RetryPolicy, call_pace
+from tuwen._pacing import RetryPolicy
 from tuwen._pipeline import Pipeline
-from tuwen._requests import (
-    Chunker,
-    EmbeddingBatch,
-    KeyedImage,
-    KeyedText,
-    Part,
-    as_list,
-    batch_of,
-    check_some,
-    check_stream,
-    key_of,
-    parts,
-)
-from tuwen._responses import ItemOutcome, Parsed, TextTruncatedWarning, assemble, outcomes, recalled
-from tuwen._routes import Kind, Preprocess, Priority
-from tuwen._transport import Transport
-from tuwen.progress import progress_bar
-from tuwen.statistics import Building, Profile, Statistics, difference, profile_of
+from tuwen._requests import KeyedImage, KeyedText, as_list, check_some, check_stream
+from tuwen._responses import ItemOutcome
+from tuwen._routes import Preprocess, Priority, Routes
+from tuwen._transport import Transport, forks
+from tuwen.clock import Deadline
+from tuwen.connection import Headers, NoTracing, OpenTelemetry, Tls, Tracing
+from tuwen.statistics import Profile, Statistics
 from tuwen.zero_shot import (
     Classification,
+    LabelCache,
     Similarity,
     Templates,
     check_labels,
@@ -58,10 +39,8 @@ from tuwen.zero_shot import (
 
 __all__ = ["Client"]
 
-_STATISTICS_READS = 20  # a server counts a request shortly after it has answered it
 
-
-class Client(BaseClient):
+class Client:
     """Embeddings and similarities from a server that runs a tuwen repository.
 
     Safe to share between threads. Use it as a context manager, or call `close`.
@@ -108,18 +87,25 @@ class Client(BaseClient):
         remembered_texts: int = 4096,
         transport: Transport | None = None,
     ) -> None:
-        super().__init__(
-            url,
-            timeout=timeout,
-            retries=retries,
-            preprocess=preprocess,
-            priority=priority,
-            fetcher=fetcher,
+        Deadline(timeout)
+        if remembered_texts < 0:
+            raise InvalidArgumentError(f"remembered_texts is 0 or more, not {remembered_texts}")
+        self._url = url
+        self._timeout = timeout
+        routes = Routes(preprocess, fetcher, priority=priority)
+        self._tracing: Tracing = OpenTelemetry() if tracing else NoTracing()
+        self._labels = LabelCache()
+        self._transport = transport or GrpcTransport(url, tls=tls, headers=headers, tracing=self._tracing)
+        self._pipeline = Pipeline(
+            self._transport,
+            routes,
+            retries or RetryPolicy(),
             expected_fingerprint=expected_fingerprint,
-            tracing=tracing,
             remembered_texts=remembered_texts,
         )
-        self._transport = transport or GrpcTransport(url, tls=tls, headers=headers, tracing=self._tracing)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._url!r}, timeout={self._timeout:g})"
 
     def embed_images(self, images: Iterable[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed images.
@@ -138,7 +124,7 @@ class Client(BaseClient):
             ServerError: the server, or the way to it, failed.
         """
         with self._call("embed"):
-            return self._embed("image", images, self._deadline(timeout))
+            return self._pipeline.embed("image", images, self._deadline(timeout))
 
     def embed_texts(self, texts: Iterable[str], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed texts. Those longer than the model's context length are cut, with a `TextTruncatedWarning`.
@@ -156,7 +142,7 @@ class Client(BaseClient):
             ServerError: the server, or the way to it, failed.
         """
         with self._call("embed"):
-            return self._embed("text", texts, self._deadline(timeout))
+            return self._pipeline.embed("text", texts, self._deadline(timeout))
 
     def try_embed_images(self, images: Iterable[ImageInput], *, timeout: float | None = None) -> list[ItemOutcome]:
         """Embed images, and get an outcome for each instead of an error for all.
@@ -168,12 +154,12 @@ class Client(BaseClient):
             InvalidArgumentError, ServerError: as `embed_images`.
         """
         with self._call("attempt"):
-            return self._attempt("image", images, self._deadline(timeout))
+            return self._pipeline.attempt("image", images, self._deadline(timeout))
 
     def try_embed_texts(self, texts: Iterable[str], *, timeout: float | None = None) -> list[ItemOutcome]:
         """Embed texts, and get an outcome for each; as `try_embed_images`. ``truncated`` tells those that were cut."""
         with self._call("attempt"):
-            return self._attempt("text", texts, self._deadline(timeout))
+            return self._pipeline.attempt("text", texts, self._deadline(timeout))
 
     def similarity(
         self, *, images: Iterable[ImageInput], texts: Iterable[str], timeout: float | None = None
@@ -190,9 +176,9 @@ class Client(BaseClient):
         with self._call("compare"):
             deadline = self._deadline(timeout)
             images, texts = check_some("similarity", "image", images), check_some("similarity", "text", texts)
-            image_embeddings = self._embed("image", images, deadline)
-            text_embeddings = self._embed("text", texts, deadline)
-            card = self._known_card(deadline)
+            image_embeddings = self._pipeline.embed("image", images, deadline)
+            text_embeddings = self._pipeline.embed("text", texts, deadline)
+            card = self._pipeline.card(deadline)
             return similarity(image_embeddings, text_embeddings, card.logit_scale)
 
     def classify(
@@ -226,12 +212,12 @@ class Client(BaseClient):
             images = check_some("classify", "image", images)
             known = self._labels.known(checked, texts)
             if missing := [label for label in checked if label not in known]:
-                vectors = self._embed("text", label_texts(missing, texts), deadline)
+                vectors = self._pipeline.embed("text", label_texts(missing, texts), deadline)
                 found = dict(zip(missing, label_embeddings(vectors, len(texts)), strict=True))
                 self._labels.remember(found, texts)
                 known |= found
-            image_embeddings = self._embed("image", images, deadline)
-            card = self._known_card(deadline)
+            image_embeddings = self._pipeline.embed("image", images, deadline)
+            card = self._pipeline.card(deadline)
             label_vectors = np.stack([known[label] for label in checked])
             return Classification(checked, similarity(image_embeddings, label_vectors, card.logit_scale))
 
@@ -266,7 +252,8 @@ class Client(BaseClient):
             ServerError: the server, or the way to it, failed for longer than `timeout`.
         """
         check_stream("image", images, asynchronous=False)
-        return self._stream("image", images, window=window, skip=skip, progress=progress, timeout=timeout)
+        deadline = partial(self._deadline, timeout)
+        return self._pipeline.stream("image", images, deadline, window=window, skip=skip, progress=progress)
 
     def stream_texts(
         self,
@@ -279,7 +266,8 @@ class Client(BaseClient):
     ) -> Generator[ItemOutcome, None, None]:
         """Embed any number of texts; as `stream_images`, with texts or ``(key, text)``."""
         check_stream("text", texts, asynchronous=False)
-        return self._stream("text", texts, window=window, skip=skip, progress=progress, timeout=timeout)
+        deadline = partial(self._deadline, timeout)
+        return self._pipeline.stream("text", texts, deadline, window=window, skip=skip, progress=progress)
 
     def model_card(self, *, timeout: float | None = None) -> ModelCard:
         """What the server's vectors are: checkpoint, fingerprint, dimension and so on. Read once, then remembered.
@@ -288,7 +276,7 @@ class Client(BaseClient):
             ServerError: the server, or the way to it, failed, or serves no repository of tuwen's.
         """
         with self._call("read_card"):
-            return self._known_card(self._deadline(timeout))
+            return self._pipeline.card(self._deadline(timeout))
 
     def statistics(self, *, timeout: float | None = None) -> Statistics:
         """What the server has counted, model by model: requests, failures, batch sizes, times.
@@ -297,7 +285,7 @@ class Client(BaseClient):
             ServerError: the server, or the way to it, failed.
         """
         with self._call("read_statistics"):
-            return self._pipeline(self._deadline(timeout)).ask(self._transport.statistics)
+            return self._pipeline.ask(self._transport.statistics, self._deadline(timeout))
 
     def profile(
         self, *, images: Iterable[ImageInput] = (), texts: Iterable[str] = (), timeout: float | None = None
@@ -310,32 +298,10 @@ class Client(BaseClient):
         """
         with self._call("profile"):
             deadline = self._deadline(timeout)
-            kinds: list[tuple[Kind, list[Any]]] = [
-                ("image", as_list("image", images)),
-                ("text", as_list("text", texts)),
-            ]
-            count = sum(len(items) for _, items in kinds)
-            if not count:
+            listed = as_list("image", images), as_list("text", texts)
+            if not any(listed):
                 raise InvalidArgumentError("profile needs images or texts")
-            card, pipeline = self._known_card(deadline), self._pipeline(deadline)
-            before, start = pipeline.ask(self._transport.statistics), time.perf_counter()
-            waiting, sent = 0.0, Counter[str]()
-            for kind, items in kinds:
-                route = self._routes.to(kind, card, deadline=deadline)
-                building, asked = Building(route), time.perf_counter()
-                wanted = parts(kind, items, call_pace(kind, card).size)
-                feed = Feed(wanted, building.batch_of, threads=self._routes.readers if route.reads(items) else None)
-                with closing(pipeline.answers(feed, card)) as answers:
-                    found = [parsed for _, parsed in answers]
-                waiting += time.perf_counter() - asked - building.seconds
-                assemble(kind, len(items), card.embedding_dimension, found)
-                sent += building.requests
-            total = time.perf_counter() - start
-            for _ in range(_STATISTICS_READS):
-                counted = difference(pipeline.ask(self._transport.statistics), before)
-                if all(model in counted and counted[model].requests >= number for model, number in sent.items()):
-                    break
-            return profile_of(count, sent, total, waiting, counted)
+            return self._pipeline.profile(*listed, deadline)
 
     def is_ready(self, *, timeout: float = 2.0) -> bool:
         """Whether the server answers and has loaded all its models. Never raises for a server that is not there."""
@@ -346,9 +312,7 @@ class Client(BaseClient):
         """Close the connection. Idempotent."""
         if forks.broken:  # what would be closed is the parent's
             return
-        self._transport.close()
-        self._routes.close()
-        self._texts.forget()
+        self._pipeline.close()
 
     def __enter__(self) -> Client:
         return self
@@ -358,74 +322,21 @@ class Client(BaseClient):
     ) -> None:
         self.close()
 
-    def _embed(self, kind: Kind, items: object, deadline: Deadline) -> NDArray[np.float32]:
-        """Return unit vectors, float32 (n, D). Those of known texts come from the cache."""
-        listed = as_list(kind, items)
-        card = self._known_card(deadline)
-        found = self._parsed(kind, listed, card, deadline)
-        embeddings, truncated = assemble(kind, len(listed), card.embedding_dimension, found)
-        if truncated:
-            shown = ", ".join(map(str, truncated[:10])) + (", ..." if len(truncated) > 10 else "")
-            message = f"{len(truncated)} of {len(listed)} texts were cut to the model's context length: {shown}"
-            warnings.warn(message, TextTruncatedWarning, stacklevel=3)  # at the line that called the public method
-        return embeddings
+    @contextmanager
+    def _call(self, name: str) -> Iterator[None]:
+        """Around what a call does; `name` is that of its span.
 
-    def _attempt(self, kind: Kind, items: object, deadline: Deadline) -> list[ItemOutcome]:
-        """Return an outcome for each item, in order."""
-        listed = as_list(kind, items)
-        found = self._parsed(kind, listed, self._known_card(deadline), deadline)
-        by_index = {
-            outcome.index: outcome
-            for parsed in found
-            for outcome in outcomes(((index, key_of(listed[index], index)) for index in parsed.items), parsed)
-        }
-        return [by_index[index] for index in range(len(listed))]
+        Raises:
+            ForkError: this process was forked while calls were in flight.
+        """
+        with forks.call(), self._tracing.span(name, self._url):
+            yield
 
-    def _parsed(self, kind: Kind, items: list[Any], card: ModelCard, deadline: Deadline) -> list[Parsed]:
-        """Return the embedding or the failure of every item of a call. Texts that the client remembers are not sent."""
-        known = self._texts.known(items) if kind == "text" else {}
-        route, pace = self._routes.to(kind, card, deadline=deadline), call_pace(kind, card)
-        wanted = parts(kind, items, pace.size, known)
-        threads = self._routes.readers if route.reads(items) else None
-        feed = Feed(wanted, partial(batch_of, route), threads=threads)
-        pipeline = self._pipeline(deadline)
-        with closing(pipeline.answers(feed, card, pace=pace if len(wanted) > 1 else None)) as answers:
-            found = [parsed for _, parsed in answers]
-        if kind == "text":
-            self._texts.remember(items, found)
-        return [*found, recalled(items, known)] if known else found
+    def _deadline(self, timeout: float | None) -> Deadline:
+        """Return the deadline of a call, or of a request of a stream, that begins now.
 
-    def _stream(
-        self,
-        kind: Kind,
-        items: Iterable[Any],
-        *,
-        window: int,
-        skip: Container[Hashable],
-        progress: bool,
-        timeout: float | None,
-    ) -> Generator[ItemOutcome, None, None]:
-        card = self.model_card(timeout=timeout)
-        limit, check = card.max_batch_size, self._routes.check
-        chunker = Chunker(kind, window=window, max_batch_size=limit, skip=skip, check=check)
-        pipeline = Pipeline(self._transport, RetryBudget(self._patience), lambda: self._deadline(timeout))
-
-        def build(part: Part) -> EmbeddingBatch:
-            return batch_of(self._routes.to(kind, card, deadline=self._deadline(timeout), bulk=True), part)
-
-        threads = self._routes.readers if kind == "image" else None
-        feed = Feed(items, build, chunker=chunker, threads=threads)
-        with forks.call(), progress_bar(items, shown=progress) as bar:
-            with closing(pipeline.answers(feed, card, pace=chunker.pace, patient=True)) as answers:
-                for part, parsed in answers:
-                    keys = ((index, key) for (index,), key in zip(part.positions, part.keys, strict=True))
-                    for outcome in outcomes(keys, parsed):
-                        bar.update()
-                        yield outcome
-
-    def _known_card(self, deadline: Deadline) -> ModelCard:
-        """Return the card, which is read once."""
-        return self._card or self._accept(self._pipeline(deadline).ask(self._transport.model_card))
-
-    def _pipeline(self, deadline: Deadline) -> Pipeline:
-        return Pipeline(self._transport, self._retry_budget, lambda: deadline)
+        Raises:
+            ForkError: this process was forked while calls were in flight.
+        """
+        forks.check()
+        return Deadline(self._timeout if timeout is None else timeout)

@@ -1,18 +1,23 @@
-"""What waits differently for threads than for asyncio: the source of items, and requests that are given up.
+"""The feeds of requests: what waits differently for asyncio than for threads, for sources and for cancelled requests.
 
-`tuwen._async_feed` is its twin. Everything between the two and the client is one text.
+Everything between a feed and the client is one text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from typing import Any, cast
 
 from tuwen._requests import Chunker, EmbeddingBatch, Part
 from tuwen._routes import Threads
-from tuwen._transport import PendingResponse
+from tuwen._transport import AsyncPendingResponse, PendingResponse
 
-__all__ = ["Feed", "cancel_all"]
+__all__ = ["AsyncFeed", "Feed", "async_cancel_all", "cancel_all"]
+
+# Seconds. What a source gave before it paused for longer is sent, so that nobody waits for a request to fill.
+_LINGER = 0.02
+_TURN = 64  # items of a source between two turns for the other tasks of the event loop
 
 
 class Feed:
@@ -71,3 +76,137 @@ def cancel_all(responses: Iterable[PendingResponse]) -> None:
     """Give up on responses that are on their way."""
     for response in responses:
         response.cancel()
+
+
+class AsyncFeed:
+    """The requests of a call or stream, each of which is made when there is room for it.
+
+    The source of a stream is iterated by one task from beginning to end, which gathers one part ahead.
+
+    Args:
+        items: the parts of a call, or the items of a stream.
+        build: makes the request of a part; may read files.
+        chunker: gathers the items of a stream into parts; None: they are parts.
+        threads: make the requests, so that the event loop runs on; None: `build` takes no time.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[Any] | AsyncIterable[Any],
+        build: Callable[[Part], EmbeddingBatch],
+        *,
+        chunker: Chunker | None = None,
+        threads: Threads | None = None,
+    ) -> None:
+        self._build = build
+        self._threads = threads
+        self._source = _Source(items, chunker) if chunker else None
+        self._parts: Iterator[Part] = iter(()) if chunker else iter(cast("Iterable[Part]", items))
+
+    async def has_next(self, first: AsyncPendingResponse | None) -> bool:
+        """Wait for the next part or for the first response; return whether the part is there, or the source has ended.
+
+        A source may wait for the outcomes of its earlier items. If `first` is None, its outcomes are there.
+        """
+        return self._source is None or (self._source.is_ready if first is None else await self._source.wait(first))
+
+    async def next(self) -> tuple[Part, EmbeddingBatch] | None:
+        """Return the next part and its request; None after the last one.
+
+        Raises:
+            ClientClosedError: the client was closed meanwhile.
+            Exception: what the source or `build` raises. The items before an error of the source come first.
+        """
+        part = await self._source.next() if self._source else next(self._parts, None)
+        if part is None:
+            return None
+        return part, await self._threads.run(self._build, part) if self._threads else self._build(part)
+
+    async def close(self) -> None:
+        """End the reading of the source."""
+        if self._source is not None:
+            await self._source.close()
+
+
+class _Source:
+    """A task that gathers the items of a stream into parts."""
+
+    def __init__(self, items: Iterable[Any] | AsyncIterable[Any], chunker: Chunker) -> None:
+        self._items = items
+        self._chunker = chunker
+        self._part: Part | None = None  # waits to be taken
+        self._ended = False
+        self._changed = asyncio.Event()
+        # Cleared while a part waits to be taken: the size of the next part depends on the answers until then.
+        self._wanted = asyncio.Event()
+        self._wanted.set()
+        self._reader = asyncio.create_task(self._read())
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a part waits to be taken, or the source has ended."""
+        return self._part is not None or self._ended
+
+    async def wait(self, response: AsyncPendingResponse | None = None) -> bool:
+        """Wait until the source is ready or, if that is sooner, a response has arrived; return `is_ready`."""
+        if response is not None:
+            response.when_done(self._changed.set)
+        while not self.is_ready and not (response and response.done()):
+            self._changed.clear()
+            await self._changed.wait()
+        return self.is_ready
+
+    async def next(self) -> Part | None:
+        await self.wait()
+        part, self._part = self._part, None
+        if part is None:
+            await self._reader  # raises what the source raised
+        self._wanted.set()
+        return part
+
+    async def close(self) -> None:
+        self._reader.cancel()
+        await asyncio.gather(self._reader, return_exceptions=True)
+
+    async def _read(self) -> None:
+        loop, timer, count = asyncio.get_running_loop(), None, 0
+        try:
+            async for item in _each(self._items):
+                count += 1
+                if count % _TURN == 0:  # nothing below waits while items are skipped
+                    await asyncio.sleep(0)
+                await self._wanted.wait()
+                self._hand_over(self._chunker.add(item))
+                if timer is not None:
+                    timer.cancel()
+                timer = loop.call_later(_LINGER, lambda: self._hand_over(self._chunker.rest()))
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self._hand_over(self._chunker.rest())
+            self._ended = True
+            self._changed.set()
+
+    def _hand_over(self, part: Part | None) -> None:
+        if part is not None:
+            self._part = part
+            self._wanted.clear()
+            self._changed.set()
+
+
+async def _each(items: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:
+    if isinstance(items, AsyncIterable):
+        async for item in items:
+            yield item
+    else:
+        for item in items:
+            yield item
+
+
+async def async_cancel_all(responses: Iterable[AsyncPendingResponse]) -> None:
+    """Give up on responses that are on their way, and wait until their requests have ended."""
+    unfinished = list(responses)
+    for response in unfinished:
+        response.cancel()
+    for response in unfinished:
+        await response.ended()

@@ -6,30 +6,26 @@ Nothing here touches a network, so both clients and the fakes share it.
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import AsyncIterable, Callable, Container, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from tuwen._errors import EmbeddingSpaceError, InputShapeError, InvalidArgumentError, ItemFailure, ServerError
 from tuwen._images import ImageInput, UnreadableItemError, snapshot
 from tuwen._pacing import Pace
 from tuwen._routes import Kind, Route
+from tuwen._transport import InferRequest
 
 __all__ = [
     "Chunker",
     "EmbeddingBatch",
-    "InferRequest",
-    "InferResponse",
     "KeyedImage",
     "KeyedText",
     "Part",
-    "Tensor",
     "as_list",
     "batch_of",
     "check_some",
@@ -39,39 +35,10 @@ __all__ = [
     "parts",
 ]
 
-Tensor: TypeAlias = "NDArray[np.float32] | NDArray[np.bool_] | tuple[bytes, ...]"
 KeyedImage: TypeAlias = tuple[Hashable, ImageInput]
 """An image with the key that its outcome carries."""
 KeyedText: TypeAlias = tuple[Hashable, str]
 """A text with the key that its outcome carries."""
-
-
-@dataclass(frozen=True)
-class InferRequest:
-    """One request to one model.
-
-    Attributes:
-        items: the values of its one input.
-        outputs: the names of the outputs that are requested; empty: all outputs of the model.
-        item_shape: of each item, a uint8 tensor; empty: the items are strings, a TYPE_STRING tensor (n, 1).
-        bulk: lets requests that are not go before it.
-        request_id: shows in the server's log and in errors.
-    """
-
-    model: str
-    input_name: str
-    items: tuple[bytes, ...]
-    outputs: tuple[str, ...]
-    item_shape: tuple[int, ...] = ()
-    bulk: bool = False
-    request_id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
-
-
-@dataclass(frozen=True)
-class InferResponse:
-    """The outputs by name; TYPE_STRING ones as a tuple of bytes, the others as arrays (n, ...)."""
-
-    outputs: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,33 @@
-"""From responses to results: the one parser of the SDK. Embeddings stay arrays from the response to the result."""
+"""From responses to results: the one parser of the SDK, and the results that a client remembers.
+
+Embeddings stay arrays from the response to the result.
+"""
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuwen._card import ModelCard
 from tuwen._errors import EmbeddingSpaceError, InferenceError, InvalidItemsError, ItemFailure
-from tuwen._requests import EmbeddingBatch, InferResponse, Tensor
+from tuwen._requests import EmbeddingBatch
 from tuwen._routes import Kind
+from tuwen._transport import InferResponse, Tensor
 
 __all__ = [
     "NAMED_EMBEDDING",
+    "Cache",
     "EmbeddedItem",
     "ItemOutcome",
     "Parsed",
     "RefusedItem",
+    "TextCache",
     "TextTruncatedWarning",
     "assemble",
     "outcomes",
@@ -29,6 +37,10 @@ __all__ = [
 
 NAMED_EMBEDDING = "embedding."
 """How the output's name begins whose rest is the fingerprint, in a model that has no output ``fingerprint``."""
+
+_LONGEST_TEXT = 512  # characters; longer texts seldom come again, and would fill the memory
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
 
 
 class TextTruncatedWarning(UserWarning):
@@ -206,3 +218,73 @@ def _with_fingerprint(outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 def _strings(outputs: Mapping[str, Tensor], name: str) -> list[str]:
     return [value.decode("utf-8", "replace") for value in outputs.get(name, ()) if isinstance(value, bytes)]
+
+
+class Cache(Generic[Key, Value]):
+    """Keeps the values that were used last; safe to share between threads.
+
+    Args:
+        size: the most values that are kept; 0: nothing is kept.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._values: OrderedDict[Key, Value] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def known(self, keys: Iterable[Key]) -> dict[Key, Value]:
+        """Return the kept values by key; a key without a kept value is left out."""
+        found = {}
+        with self._lock:
+            for key in keys:
+                if key in self._values:
+                    self._values.move_to_end(key)
+                    found[key] = self._values[key]
+        return found
+
+    def remember(self, values: Mapping[Key, Value]) -> None:
+        """Keep values, and forget those that were used longest ago when there are too many."""
+        with self._lock:
+            for key, value in values.items():
+                self._values[key] = value
+                self._values.move_to_end(key)
+            while len(self._values) > self._size:
+                self._values.popitem(last=False)
+
+    def forget(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._values.clear()
+
+
+class TextCache:
+    """The embeddings of the texts that a client asked for last.
+
+    Args:
+        size: the most texts that are kept; 0: no text is kept.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._cache: Cache[str, tuple[NDArray[np.float32], bool]] = Cache(size)
+
+    def known(self, texts: Iterable[object]) -> dict[str, tuple[NDArray[np.float32], bool]]:
+        """Return the embedding, float32 (D,), of each known text, and whether the text was truncated."""
+        return self._cache.known(text for text in texts if isinstance(text, str))
+
+    def forget(self) -> None:
+        """Forget every text."""
+        self._cache.forget()
+
+    def remember(self, texts: Sequence[Any], found: Iterable[Parsed]) -> None:
+        """Keep copies of the embeddings of texts that were not refused; they cannot be written to.
+
+        Args:
+            texts: all texts of a call.
+            found: the embeddings and failures of the texts.
+        """
+        for parsed in found:
+            for position, embedding in zip(parsed.positions, parsed.embeddings, strict=True):
+                if position not in parsed.failures and len(texts[position]) <= _LONGEST_TEXT:
+                    kept = embedding.copy()
+                    kept.flags.writeable = False
+                    self._cache.remember({texts[position]: (kept, position in parsed.truncated)})

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from tuwen._card import ModelCard
-from tuwen._clock import Deadline
 from tuwen._errors import ClientClosedError, InvalidArgumentError
 from tuwen._fetching import HttpFetcher
 from tuwen._images import UnreadableItemError, check_image, encoded_bytes, is_web_url, pixel_values
+from tuwen.clock import Deadline
 from tuwen.pixels import ImageError, ImageLimits, Preprocessor
 
 __all__ = ["Kind", "Payload", "Preprocess", "Priority", "Route", "Routes", "Threads"]

@@ -3,15 +3,63 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+import os
+import uuid
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
 
-from tuwen import _clock
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen import clock
 from tuwen._card import ModelCard
-from tuwen._requests import InferRequest, InferResponse
+from tuwen._errors import ForkError
 from tuwen.statistics import Statistics
 
-__all__ = ["AsyncPendingResponse", "AsyncTransport", "PendingResponse", "Transport"]
+__all__ = [
+    "AsyncPendingResponse",
+    "AsyncTransport",
+    "Forks",
+    "InferRequest",
+    "InferResponse",
+    "PendingResponse",
+    "Tensor",
+    "Transport",
+    "forks",
+]
+
+
+Tensor: TypeAlias = "NDArray[np.float32] | NDArray[np.bool_] | tuple[bytes, ...]"
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """One request to one model.
+
+    Attributes:
+        items: the values of its one input.
+        outputs: the names of the outputs that are requested; empty: all outputs of the model.
+        item_shape: of each item, a uint8 tensor; empty: the items are strings, a TYPE_STRING tensor (n, 1).
+        bulk: lets requests that are not go before it.
+        request_id: shows in the server's log and in errors.
+    """
+
+    model: str
+    input_name: str
+    items: tuple[bytes, ...]
+    outputs: tuple[str, ...]
+    item_shape: tuple[int, ...] = ()
+    bulk: bool = False
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+
+
+@dataclass(frozen=True)
+class InferResponse:
+    """The outputs by name; TYPE_STRING ones as a tuple of bytes, the others as arrays (n, ...)."""
+
+    outputs: Mapping[str, Tensor]
 
 
 class PendingResponse(Protocol):
@@ -74,7 +122,7 @@ class AsyncPendingResponse:
     """
 
     def __init__(self, response: Coroutine[Any, Any, InferResponse]) -> None:
-        self._sent = self._arrived = _clock.now()
+        self._sent = self._arrived = clock.now()
         self._task = asyncio.create_task(response)
         self._task.add_done_callback(self._arrive)
 
@@ -105,7 +153,7 @@ class AsyncPendingResponse:
             self._task.exception()  # nobody may ask for it any more
 
     def _arrive(self, _: asyncio.Task[InferResponse]) -> None:
-        self._arrived = _clock.now()
+        self._arrived = clock.now()
 
 
 class AsyncTransport(Protocol):
@@ -128,3 +176,56 @@ class AsyncTransport(Protocol):
 
     async def close(self) -> None:
         """As `Transport.close`."""
+
+
+class Forks:
+    """The calls of this process, and whether it was forked while its parent had calls in flight.
+
+    gRPC survives a fork only when no other thread uses it at that moment; otherwise the child can hang.
+
+    Attributes:
+        broken: whether this process was forked while calls were in flight.
+    """
+
+    def __init__(self) -> None:
+        self.broken = False
+        # A set, because adding and discarding are atomic: a lock could itself be held at the moment of a fork.
+        self._calls: set[object] = set()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._begin_child)
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Count a call, or a stream, as in flight while the block lasts.
+
+        Raises:
+            ForkError: as `check`.
+        """
+        self.check()
+        call = object()
+        self._calls.add(call)
+        try:
+            yield
+        finally:
+            self._calls.discard(call)
+
+    def check(self) -> None:
+        """Refuse calls that could hang.
+
+        Raises:
+            ForkError: this process was forked while calls were in flight.
+        """
+        if self.broken:
+            raise ForkError(
+                f"process {os.getpid()} was forked while its parent had calls in flight, and gRPC can hang after that; "
+                "fork before the first call or between calls, or start processes with multiprocessing's 'spawn' or "
+                "'forkserver' method"
+            )
+
+    def _begin_child(self) -> None:
+        self.broken = self.broken or bool(self._calls)
+        self._calls.clear()
+
+
+forks = Forks()
+"""Those of this process."""

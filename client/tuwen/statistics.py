@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeAlias
 
-from tuwen._requests import EmbeddingBatch, Part, batch_of
-from tuwen._routes import Route
-
-__all__ = ["Building", "ModelStatistics", "Profile", "Statistics", "difference", "profile_of"]
+__all__ = ["ModelStatistics", "Profile", "Statistics", "difference", "profile_of"]
 
 
 @dataclass(frozen=True)
@@ -146,26 +141,3 @@ def profile_of(items: int, sent: Mapping[str, int], total: float, waiting: float
         encoder=encoder,
         other=served - inside,
     )
-
-
-class Building:
-    """The making of requests, and what it takes.
-
-    Attributes:
-        seconds: that it has taken so far.
-        requests: how many were made, by the model that they are for.
-    """
-
-    def __init__(self, route: Route) -> None:
-        self._route = route
-        self.seconds: float = 0.0
-        self.requests: Counter[str] = Counter()
-
-    def batch_of(self, part: Part) -> EmbeddingBatch:
-        """Return the request for a part; see `tuwen._requests.batch_of`."""
-        start = time.perf_counter()
-        batch = batch_of(self._route, part)
-        self.seconds += time.perf_counter() - start
-        if batch.positions:
-            self.requests[batch.request.model] += 1
-        return batch

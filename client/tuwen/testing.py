@@ -16,9 +16,8 @@ from PIL import UnidentifiedImageError
 
 from tuwen._card import ModelCard
 from tuwen._errors import ClientClosedError, InputShapeError, ServerError
-from tuwen._requests import InferRequest, InferResponse, Tensor
 from tuwen._responses import NAMED_EMBEDDING
-from tuwen._transport import AsyncPendingResponse
+from tuwen._transport import AsyncPendingResponse, InferRequest, InferResponse, Tensor
 from tuwen.pixels import ImageError, open_image
 from tuwen.statistics import ModelStatistics, Statistics
 

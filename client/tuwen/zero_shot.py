@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from tuwen._errors import InvalidArgumentError
 from tuwen._requests import as_list, check_some
+from tuwen._responses import Cache
 
 __all__ = [
     "OWN_TEMPLATES",
     "Classification",
+    "LabelCache",
     "Similarity",
     "Templates",
     "check_labels",
@@ -156,3 +158,19 @@ def label_embeddings(texts: NDArray[np.float32], templates: int) -> NDArray[np.f
     mean = texts.reshape(-1, templates, texts.shape[1]).mean(axis=1)
     unit: NDArray[np.float32] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
     return unit
+
+
+class LabelCache:
+    """Remembers the vectors of the labels used last; safe to share between threads."""
+
+    def __init__(self, size: int = 4096) -> None:
+        self._cache: Cache[tuple[str, tuple[str, ...]], NDArray[np.float32]] = Cache(size)
+
+    def known(self, labels: tuple[str, ...], templates: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
+        """The vectors (D,) of those labels that are remembered under these templates."""
+        known = self._cache.known((label, templates) for label in labels)
+        return {label: vector for (label, _), vector in known.items()}
+
+    def remember(self, vectors: Mapping[str, NDArray[np.float32]], templates: tuple[str, ...]) -> None:
+        """Keep vectors, and forget those used longest ago when there are too many."""
+        self._cache.remember({(label, templates): vector for label, vector in vectors.items()})

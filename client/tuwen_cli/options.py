@@ -17,9 +17,9 @@ from rich.table import Table
 
 import tuwen
 from tuwen import Client, MissingExtraError, Preprocess, Similarity, Tls
-from tuwen.addresses import headers_of
-from tuwen.option_fields import TIMEOUT, URL
+from tuwen.connection import headers_of
 from tuwen_cli.parameters import typer_option
+from tuwen_options import TIMEOUT, URL
 
 __all__ = [
     "JsonOption",

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import typer
 
 from tuwen import InvalidArgumentError
-from tuwen.option_fields import REQUIRED, Option, OptionField, option_fields
+from tuwen_options import REQUIRED, Option, OptionField, option_fields
 
 __all__ = ["expand_options", "typer_option"]
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import typer
 
-from tuwen.addresses import bracketed
+from tuwen.connection import bracketed
 from tuwen_cli.options import connect, settings
 from tuwen_cli.parameters import expand_options
 from tuwen_search import Collection

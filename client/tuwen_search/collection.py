@@ -12,9 +12,9 @@ from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from tuwen import AsyncClient, Client, EmbeddingSpaceError, ImageInput, ModelCard
-from tuwen.progress import progress_bar
 from tuwen_search.errors import CollectionNotFoundError, QueryError
 from tuwen_search.indexing import Indexing, Report
 from tuwen_search.query import Hit, Part, Query, Results, combined, explained, parts_of
@@ -181,9 +181,10 @@ class Collection(_Kept):
         """
         source = source if isinstance(source, Source) else open_source(Path(source))
         work = Indexing(self._store, self.name, source, keep_missing=keep_missing, confirm_removal=confirm_removal)
-        total = range(work.count()) if progress and source.quick else None
+        total = work.count() if progress and source.quick else None
+        hidden = None if progress else True  # None: hidden unless standard error is a terminal
         try:
-            with progress_bar(total, shown=progress) as bar:
+            with tqdm(total=total, unit=" items", disable=hidden, smoothing=0.05) as bar:
                 for outcome in self._client.stream_images(work.wanted()):
                     work.take(outcome)
                     bar.update()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import ImageInput
-from tuwen.option_fields import Option, check_values, documented
+from tuwen_options import Option, check_values, documented
 from tuwen_search.errors import QueryError
 from tuwen_search.filters import checked_id
 from tuwen_search.records import Picture

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import MissingExtraError
-from tuwen.option_fields import Option
+from tuwen_options import Option
 from tuwen_search.errors import CollectionNotFoundError, QueryError, SearchError, StoreError
 from tuwen_search.filters import any_of, checked_id, compared
 from tuwen_search.records import Picture, short_hash

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tuwen import Client, RetryPolicy, Tls
-from tuwen.addresses import headers_of
+from tuwen.connection import headers_of
 
 __all__ = ["Connection"]
 

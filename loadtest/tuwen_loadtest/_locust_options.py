@@ -12,10 +12,10 @@ from typing import Any
 from locust.env import Environment
 
 from tuwen import InvalidArgumentError
-from tuwen.option_fields import OptionField, option_fields
 from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._slo import Objective, parse_slo
 from tuwen_loadtest.options import LoadTestOptions, PayloadOptions, Shape
+from tuwen_options import OptionField, option_fields
 
 __all__ = ["LoadOptions", "add_options", "options_of"]
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from prometheus_client.parser import text_string_to_metric_families
 
 from tuwen import InvalidArgumentError
-from tuwen.addresses import is_loopback
+from tuwen.connection import is_loopback
 
 __all__ = ["Reading", "watch"]
 

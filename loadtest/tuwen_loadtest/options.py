@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from tuwen import InvalidArgumentError
-from tuwen.option_fields import Option, check_values, documented
 from tuwen_loadtest._slo import Objective, parse_slo
+from tuwen_options import Option, check_values, documented
 
 __all__ = ["LoadTestOptions", "PayloadOptions", "RequestKind", "ScenarioName", "Shape"]
 

@@ -15,8 +15,8 @@ import grpc
 import httpx
 
 from tuwen import HttpFetcher
-from tuwen._connection import Metadata
 from tuwen._http import CheckedTransport, Fetches
+from tuwen.connection import Metadata
 from tuwen_search.web._guard import Guard
 
 __all__ = ["FakeWeb", "GrpcHeaders", "answer_of_the_page"]

@@ -214,7 +214,7 @@ def _filters() -> Target:
 def _urls() -> Target:
     from tests.faults._web import FakeWeb
     from tuwen import InvalidArgumentError
-    from tuwen._connection import channel_options, channel_target
+    from tuwen.connection import channel_options, channel_target
     from tuwen_search.store import _without_secrets
 
     web = FakeWeb()
@@ -243,8 +243,7 @@ def _urls() -> Target:
 def _headers() -> Target:
     from tests.faults._web import FakeWeb, GrpcHeaders, answer_of_the_page
     from tuwen import InvalidArgumentError
-    from tuwen._connection import checked_headers
-    from tuwen.addresses import headers_of
+    from tuwen.connection import checked_headers, headers_of
 
     web, grpc_headers = FakeWeb(), GrpcHeaders()
 

@@ -19,8 +19,8 @@ from tests.support.gates import OPTIONS, Gate, with_gates
 from tests.support.servers import RecordedServer
 from tuwen import AsyncClient, Client, DeadlineExceededError, OverloadedError, RetryPolicy
 from tuwen._grpc import GrpcTransport
-from tuwen._requests import InferRequest
 from tuwen._routes import Priority
+from tuwen._transport import InferRequest
 from tuwen.statistics import ModelStatistics
 from tuwen_server.traffic import photographs
 

@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from tuwen._requests import InferRequest
+from tuwen._transport import InferRequest
 from tuwen.testing import FakeTransport
 
 __all__ = ["GrpcServer"]

@@ -105,32 +105,32 @@ class StandIn:
 
 
 class HurriedClock:
-    """A clock that runs fast: `sleep` lets all of its time pass, but waits for at most 5 ms.
+    """A clock that runs fast: `pause` lets all of its time pass, but waits for at most 5 ms.
 
     A timeout of 10 s that is polled every 0.1 s is thus over after half a second, while another process still gets
     the time to do its part between two looks at it.
 
     Attributes:
-        now: what `monotonic` returns.
-        pauses: every time that somebody slept for.
-        on_sleep: called at each sleep, if given.
+        time: what the clock shows, in seconds.
+        pauses: the length of every pause, in order.
+        on_pause: called at each pause, if given.
     """
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.time = 0.0
         self.pauses: list[float] = []
-        self.on_sleep: Callable[[], object] | None = None
+        self.on_pause: Callable[[], object] | None = None
 
-    def monotonic(self) -> float:
-        """Return the time that all sleeps make together."""
-        return self.now
+    def now(self) -> float:
+        """Return the time that all pauses make together."""
+        return self.time
 
-    def sleep(self, seconds: float) -> None:
+    def pause(self, seconds: float) -> None:
         """Let the time pass."""
         self.pauses.append(seconds)
-        self.now += seconds
-        if self.on_sleep:
-            self.on_sleep()
+        self.time += seconds
+        if self.on_pause:
+            self.on_pause()
         time.sleep(min(seconds, 0.005))
 
 

@@ -21,7 +21,7 @@ pytest.importorskip("ray", reason="has no wheel for this Python")
 
 def run(*arguments: str, code: int = 0) -> str:
     environment = {**os.environ, "RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-    command = [sys.executable, "-m", "tuwen.ray_data", *arguments]
+    command = [sys.executable, "-m", "tuwen_files.ray_data", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from tuwen import Client
-from tuwen.addresses import bracketed
+from tuwen.connection import bracketed
 from tuwen_lab.demo import GALLERY
 from tuwen_search import Collection
 from tuwen_search.web import WebOptions, serve

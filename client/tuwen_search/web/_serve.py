@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from tuwen import AsyncClient, InvalidArgumentError, MissingExtraError, Tls
-from tuwen.option_fields import TIMEOUT, URL, Option, check_values, documented
+from tuwen_options import TIMEOUT, URL, Option, check_values, documented
 from tuwen_search.collection import AsyncCollection
 from tuwen_search.store import STORE
 from tuwen_search.web._words import Language

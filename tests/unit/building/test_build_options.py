@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tuwen import InvalidArgumentError
-from tuwen.option_fields import option_fields
 from tuwen_build import repository
 from tuwen_build.hardware import PrecisionChoice
 from tuwen_build.options import PRECISIONS, BuildOptions, ReadOptions
+from tuwen_options import option_fields
 
 
 class StoppedError(Exception):

@@ -13,12 +13,12 @@ import typer
 
 from tests.support.command import tuwen_here
 from tuwen import InvalidArgumentError
-from tuwen.option_fields import REQUIRED, Option, check_values, option_fields
 from tuwen_build.options import BuildOptions, ReadOptions
 from tuwen_cli.main import _app
 from tuwen_cli.parameters import expand_options
 from tuwen_lab.options import TrainingOptions
 from tuwen_loadtest.options import LoadTestOptions, PayloadOptions
+from tuwen_options import REQUIRED, Option, check_values, option_fields
 from tuwen_search import Query
 from tuwen_search.web import WebOptions
 from tuwen_server.options import ServerOptions, TuningOptions

@@ -17,7 +17,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
     """The clock of the SDK's deadlines and pauses, for this test."""
     manual = ManualClock()
     for name in ("now", "pause", "async_pause"):
-        monkeypatch.setattr(f"tuwen._clock.{name}", getattr(manual, name))
+        monkeypatch.setattr(f"tuwen.clock.{name}", getattr(manual, name))
     return manual
 
 

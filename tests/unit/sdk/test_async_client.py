@@ -24,7 +24,7 @@ from tuwen import (
     ServerUnavailableError,
     _images,
 )
-from tuwen._requests import InferRequest, InferResponse
+from tuwen._transport import InferRequest, InferResponse
 from tuwen.testing import AsyncFakeTransport, FakeTransport
 
 
@@ -230,7 +230,7 @@ class TestStreams:
 
     def test_the_window_bounds_what_is_on_its_way_and_closing_cancels_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         # Answers that take no time: requests become as large as they may be, and as many as the window holds.
-        monkeypatch.setattr("tuwen._clock.now", lambda: 0.0)
+        monkeypatch.setattr("tuwen.clock.now", lambda: 0.0)
 
         async def scenario() -> None:
             transport = SlowTransport()

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.support.blocking import Make
-from tuwen._requests import InferRequest
+from tuwen._transport import InferRequest
 from tuwen.testing import FakeTransport
 
 IN_FLIGHT = 8 + 2  # requests of a call, with the one that is being built and the one whose response is being read

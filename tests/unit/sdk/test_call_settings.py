@@ -15,8 +15,8 @@ from opentelemetry import propagate
 from tests.support.blocking import Blocking
 from tests.support.grpc_server import GrpcServer
 from tuwen import AsyncClient, Client, EventLoopError, HttpFetcher, InvalidArgumentError, TuwenError
-from tuwen._clock import Deadline
 from tuwen._images import UnreadableItemError
+from tuwen.clock import Deadline
 
 Make = Callable[..., AbstractContextManager[Any]]
 

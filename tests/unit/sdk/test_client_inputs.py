@@ -41,7 +41,7 @@ def test_closing_a_client_while_it_decodes_is_an_error_of_ours(monkeypatch: pyte
         clip.embed_images([np.zeros((9, 9, 3), np.uint8)] * 64)
     with pytest.raises(ClientClosedError):
         clip.embed_images([np.zeros((9, 9, 3), np.uint8)] * 2)
-    assert clip._routes._threads._pool is None  # nothing is left that nobody would end
+    assert clip._pipeline._routes._threads._pool is None  # nothing is left that nobody would end
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 3), (5, 7, 4)])

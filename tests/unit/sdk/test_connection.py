@@ -23,7 +23,7 @@ from tuwen import (
     ServerUnavailableError,
     Tls,
 )
-from tuwen._connection import channel_options
+from tuwen.connection import channel_options
 from tuwen_repository.samples import sample
 
 Make = Callable[..., AbstractContextManager[Any]]

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.blocking import Make
 from tuwen import Client, ForkError
-from tuwen._requests import InferRequest
+from tuwen._transport import InferRequest
 from tuwen.testing import FakeTransport
 
 pytestmark = [

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tuwen import Client, InvalidArgumentError, InvalidItemsError
-from tuwen._connection import checked_headers
-from tuwen._grpc import encode_request
-from tuwen._requests import InferRequest, parts
+from tuwen._messages import encode_request
+from tuwen._requests import parts
+from tuwen._transport import InferRequest
+from tuwen.connection import checked_headers
 from tuwen.testing import FakeTransport
 
 TEXTS = st.lists(st.text(st.characters(), max_size=20), max_size=40)

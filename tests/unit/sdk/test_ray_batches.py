@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tuwen import Client
-from tuwen.ray_data import Embedder
 from tuwen.testing import FakeTransport
+from tuwen_files.ray_data import Embedder
 
 
 def test_a_batch_of_its_own_output_gets_each_column_once() -> None:

@@ -13,9 +13,9 @@ import pytest
 
 from tests.support.blocking import Blocking
 from tuwen import AsyncClient, Client
-from tuwen._grpc import encode_request
-from tuwen._requests import InferRequest, InferResponse
+from tuwen._messages import encode_request
 from tuwen._routes import Priority
+from tuwen._transport import InferRequest, InferResponse
 from tuwen.testing import AsyncFakeTransport, FakeTransport
 
 

@@ -22,7 +22,7 @@ from tuwen import (
     ServerUnavailableError,
 )
 from tuwen._pacing import RetryBudget
-from tuwen._requests import InferRequest
+from tuwen._transport import InferRequest
 from tuwen.testing import FakeTransport
 
 QUICK = RetryPolicy(first_pause=0.001, longest_pause=0.002)

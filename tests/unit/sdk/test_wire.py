@@ -21,9 +21,10 @@ from tuwen import (
     ServerUnavailableError,
 )
 from tuwen._errors import InputShapeError
-from tuwen._grpc import decode_response, encode_request, server_error
-from tuwen._requests import EmbeddingBatch, InferRequest, InferResponse
+from tuwen._messages import decode_response, encode_request, server_error
+from tuwen._requests import EmbeddingBatch
 from tuwen._responses import parse
+from tuwen._transport import InferRequest, InferResponse
 from tuwen.testing import FakeTransport
 
 REQUEST = InferRequest("image_embedding", "image", (b"", b"abc", b"\x00" * 300), ("embedding", "status"))

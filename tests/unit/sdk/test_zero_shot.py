@@ -10,10 +10,9 @@ import pytest
 from PIL import Image
 
 from tuwen import Client, InvalidArgumentError
-from tuwen._base import LabelCache
 from tuwen._images import encoded_bytes
 from tuwen.testing import FakeTransport
-from tuwen.zero_shot import template_texts
+from tuwen.zero_shot import LabelCache, template_texts
 
 IMAGE = encoded_bytes(Image.new("RGB", (4, 4)))
 

@@ -62,6 +62,6 @@ def make_server(
         return made[-1]
 
     yield make
-    clock.on_sleep = None
+    clock.on_pause = None
     for server in made:
         server.stop()

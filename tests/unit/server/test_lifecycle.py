@@ -30,7 +30,7 @@ class TestStart:
             if len(clock.pauses) == 3:
                 stand_in.behave(ready=True)
 
-        clock.on_sleep = after_three_looks
+        clock.on_pause = after_three_looks
         server = make_server()
         server.start()
         assert len(clock.pauses) >= 3
@@ -79,12 +79,12 @@ class TestStart:
 
         def let_the_time_pass() -> None:
             if any("Started GRPCInferenceService" in line for line in lines):
-                clock.now += 40
+                clock.time += 40
 
-        clock.on_sleep = let_the_time_pass
+        clock.on_pause = let_the_time_pass
         with pytest.raises(ServerStartError, match="tritonserver was not ready after 1200 seconds:\n.*loading: text_"):
             make_server(ready_timeout=1200, on_log_line=lines.append).start()
-        assert clock.now > 1200
+        assert clock.time > 1200
         assert group_members(stand_in.pids()[0]) == []
         assert segments(stand_in.starts()[0]) == []
 
@@ -201,16 +201,16 @@ class TestStop:
         stand_in.behave(ignores_sigterm=True, segments=1)
         server = make_server(drain_timeout=600)
         server.start()
-        before = clock.now
+        before = clock.time
 
         def let_the_time_pass() -> None:
             if "SIGTERM" in stand_in.events():
-                clock.now += 40
+                clock.time += 40
 
-        clock.on_sleep = let_the_time_pass
+        clock.on_pause = let_the_time_pass
         server.stop()
         assert stand_in.events() == ["started", "SIGTERM"]
-        assert clock.now - before >= 610  # the drain timeout and ten seconds
+        assert clock.time - before >= 610  # the drain timeout and ten seconds
         assert group_members(stand_in.pids()[0]) == []
         assert segments(stand_in.starts()[0]) == []
 
@@ -224,7 +224,7 @@ class TestStop:
         def interrupt() -> None:
             raise KeyboardInterrupt
 
-        clock.on_sleep = interrupt
+        clock.on_pause = interrupt
         with pytest.raises(KeyboardInterrupt):
             server.stop()
         assert group_members(stand_in.pids()[0]) == []
@@ -238,10 +238,10 @@ class TestStop:
 
         def interrupt() -> None:
             if stand_in.events():
-                clock.on_sleep = None
+                clock.on_pause = None
                 raise KeyboardInterrupt
 
-        clock.on_sleep = interrupt
+        clock.on_pause = interrupt
         with pytest.raises(KeyboardInterrupt):
             make_server().start()
         assert group_members(stand_in.pids()[0]) == []

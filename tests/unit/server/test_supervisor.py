@@ -58,9 +58,9 @@ def test_restarts_of_more_than_ten_minutes_ago_do_not_count(clock: HurriedClock)
     patient = Patient(FULL, FULL, FULL, None)
 
     def a_long_time_passes() -> None:
-        clock.now += 601
+        clock.time += 601
 
-    clock.on_sleep = a_long_time_passes
+    clock.on_pause = a_long_time_passes
     with pytest.raises(KeyboardInterrupt):
         supervise(cast("Any", patient), restarts=1, say=lambda _: None, clock=clock)
     assert not patient.restarts

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from tuwen import InvalidArgumentError, TuwenError
-from tuwen.option_fields import REQUIRED, Option, check_values, documented, option_fields
+from tuwen_options import REQUIRED, Option, check_values, documented, option_fields
 
 
 @documented

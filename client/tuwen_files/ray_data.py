@@ -2,7 +2,7 @@
 
 ::
 
-    python -m tuwen.ray_data s3://shop/photos/ s3://shop/vectors/ --url dns:///clip.search.svc:8001 --workers 16
+    python -m tuwen_files.ray_data s3://shop/photos/ s3://shop/vectors/ --url dns:///clip.search.svc:8001 --workers 16
 
 Ray reads and writes, restarts what fails, and goes on with the shards of other machines; the workers only wait for the
 service, which all of them share. Needs the extra ``ray``.
@@ -15,8 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from tuwen._client import Client
-from tuwen._errors import InvalidArgumentError, MissingExtraError, TuwenError
+from tuwen import Client, InvalidArgumentError, MissingExtraError, TuwenError
 
 if TYPE_CHECKING:
     import pyarrow
@@ -122,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tuwen.ray_data", description=main.__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tuwen_files.ray_data", description=main.__doc__)
     parser.add_argument("source", help="a folder, file or bucket")
     parser.add_argument("output", help="a folder or bucket")
     parser.add_argument("--files", action="store_true", help="the source holds images, not Parquet files")
@@ -139,7 +138,7 @@ def _run() -> None:
     try:
         main()
     except TuwenError as error:
-        sys.exit(f"tuwen.ray_data: {error}")
+        sys.exit(f"tuwen_files.ray_data: {error}")
 
 
 if __name__ == "__main__":

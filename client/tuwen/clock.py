@@ -1,4 +1,7 @@
-"""The clock of deadlines and pauses, in one place, so that tests can replace it with one that they move."""
+"""The clock of deadlines and pauses, in one place, so that tests can replace it with a clock that they move.
+
+The functions of this module are a `Clock`.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,21 @@ import asyncio
 import math
 import time
 from numbers import Real
+from typing import Protocol
 
 from tuwen._errors import DeadlineExceededError, InvalidArgumentError
 
-__all__ = [
-    "Deadline",
-    "async_pause",
-    "now",
-    "pause",
-    "wall",
-]
+__all__ = ["Clock", "Deadline", "async_pause", "now", "pause", "wall"]
+
+
+class Clock(Protocol):
+    """A clock that never goes back, and a way to wait."""
+
+    def now(self) -> float:
+        """Return a time in seconds; only differences mean anything."""
+
+    def pause(self, seconds: float) -> None:
+        """Wait in this thread."""
 
 
 def now() -> float:

@@ -1,29 +1,44 @@
-"""How to reach a server: its address, encryption, what every request carries to be let in, and why it failed."""
+"""How to reach a server: its address, encryption, the headers and the trace of requests, and why connecting failed."""
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import grpc
+from tuwen._errors import (
+    AccessDeniedError,
+    AddressError,
+    InvalidArgumentError,
+    MissingExtraError,
+    ServerError,
+    ServerUnavailableError,
+)
 
-from tuwen._errors import AccessDeniedError, AddressError, InvalidArgumentError, ServerError, ServerUnavailableError
-from tuwen.addresses import is_loopback
+if TYPE_CHECKING:
+    import grpc
 
 __all__ = [
     "AsyncHeaders",
     "Headers",
     "Metadata",
+    "NoTracing",
+    "OpenTelemetry",
     "Tls",
+    "Tracing",
+    "bracketed",
     "channel_options",
     "channel_target",
     "checked_headers",
     "connection_error",
+    "headers_of",
+    "is_loopback",
 ]
 
 Headers: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]]
@@ -87,11 +102,65 @@ class Tls:
         Raises:
             InvalidArgumentError: a file cannot be read.
         """
+        import grpc  # noqa: PLC0415 - who only reads an address loads no gRPC
+
         return grpc.ssl_channel_credentials(*(_read(path) for path in (self.ca, self.key, self.certificate)))
 
     def options(self) -> list[tuple[str, str | int]]:
         """Channel options."""
         return [("grpc.ssl_target_name_override", self.server_name)] if self.server_name else []
+
+
+class Tracing(Protocol):
+    """What a client tells of its calls."""
+
+    def span(self, call: str, url: str) -> AbstractContextManager[None]:
+        """Around a call."""
+
+    def headers(self) -> Mapping[str, str]:
+        """What a request carries of the span that it is sent in."""
+
+
+class NoTracing:
+    """Nothing."""
+
+    def span(self, call: str, url: str) -> AbstractContextManager[None]:  # noqa: ARG002 - a Tracing
+        """Around a call."""
+        return nullcontext()
+
+    def headers(self) -> Mapping[str, str]:
+        """None."""
+        return {}
+
+
+class OpenTelemetry:
+    """Spans for whatever tracer provider the application has set; without one they cost next to nothing.
+
+    Raises:
+        MissingExtraError: OpenTelemetry's API is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            from opentelemetry import propagate, trace  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            raise MissingExtraError(f"tracing needs an extra ({error}): pip install 'tuwen[tracing]'") from error
+        self._inject = propagate.inject
+        self._tracer = trace.get_tracer("tuwen")
+        self._kind = trace.SpanKind.CLIENT
+
+    @contextmanager
+    def span(self, call: str, url: str) -> Iterator[None]:
+        """Around a call; notes the error that it ends with."""
+        attributes = {"server.address": url, "rpc.system": "grpc"}
+        with self._tracer.start_as_current_span(f"tuwen.{call}", kind=self._kind, attributes=attributes):
+            yield
+
+    def headers(self) -> Mapping[str, str]:
+        """``traceparent``, and ``tracestate`` if there is one."""
+        carrier: dict[str, str] = {}
+        self._inject(carrier)
+        return carrier
 
 
 def checked_headers(headers: Mapping[str, str]) -> Metadata:
@@ -119,6 +188,37 @@ def checked_headers(headers: Mapping[str, str]) -> Metadata:
             raise InvalidArgumentError(f"the header {name!r} is given twice, in capital and small letters")
         found[name.lower()] = value
     return tuple(found.items())
+
+
+def headers_of(lines: Iterable[str]) -> dict[str, str]:
+    """Headers that were written as ``name: value``; empty lines are nothing.
+
+    Raises:
+        InvalidArgumentError: a line has no colon. It is not shown: it may be a secret.
+    """
+    found = {}
+    for line in filter(str.strip, lines):
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise InvalidArgumentError("a header is 'name: value'; one of them, or of TUWEN_HEADERS, has no colon")
+        found[name.strip().lower()] = value.strip()
+    return found
+
+
+def bracketed(host: str) -> str:
+    """Return a host as it stands before a port: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address, an IPv6 address with or without brackets, is this machine's loopback."""
+    name = host.removeprefix("[").removesuffix("]").lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 def channel_target(url: str) -> str:

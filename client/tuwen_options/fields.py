@@ -22,7 +22,7 @@ from functools import cache
 from math import inf
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from tuwen._errors import InvalidArgumentError, TuwenError
+from tuwen import InvalidArgumentError, TuwenError
 
 __all__ = ["REQUIRED", "TIMEOUT", "URL", "Option", "OptionField", "check_values", "documented", "option_fields"]
 

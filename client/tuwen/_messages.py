@@ -1,0 +1,169 @@
+"""Requests and responses as messages of KServe's v2 inference protocol, as Triton speaks it over gRPC."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+from tritonclient.grpc import service_pb2
+
+from tuwen import clock
+from tuwen._card import ModelCard
+from tuwen._errors import (
+    AccessDeniedError,
+    DeadlineExceededError,
+    InferenceError,
+    InputShapeError,
+    ModelNotFoundError,
+    OverloadedError,
+    ServerError,
+    ServerStoppingError,
+    ServerUnavailableError,
+)
+from tuwen._transport import InferRequest, InferResponse, Tensor
+from tuwen.connection import connection_error
+from tuwen.pixels import ImageLimits
+from tuwen.statistics import ModelStatistics, Statistics
+
+__all__ = ["card_of", "decode_response", "encode_request", "server_error", "statistics_of"]
+
+_STOPPING = ("Server is stopping", "has stopped accepting", "server is shutting down")  # Triton 2.51, and from 25.05
+_NO_PROCESS = "is not healthy"  # a model's Python process died, or a late answer had it taken for dead
+_NO_ROOM = "Failed to increase the shared memory pool"  # /dev/shm is full, as it may not be a moment later
+_OTHER_SHAPE = "unexpected shape for input"  # pixels of another size than the server's model takes
+_QUEUE_SHARE = 0.5  # of a request's time
+_BULK_PRIORITY = 2  # of the two levels in the models' config.pbtxt; requests are of the first unless they say so
+
+
+def encode_request(request: InferRequest, timeout: float) -> Any:
+    """A `ModelInferRequest` with one input in raw bytes: uint8 tensors one after the other, or strings, each after its
+    length (uint32, little-endian)."""
+    message = service_pb2.ModelInferRequest(model_name=request.model, id=request.request_id)
+    count = len(request.items)
+    if request.item_shape:
+        message.inputs.add(name=request.input_name, datatype="UINT8", shape=[count, *request.item_shape])
+        message.raw_input_contents.append(b"".join(request.items))
+    else:
+        message.inputs.add(name=request.input_name, datatype="BYTES", shape=[count, 1])
+        message.raw_input_contents.append(
+            b"".join(part for item in request.items for part in (struct.pack("<I", len(item)), item))
+        )
+    for name in request.outputs:
+        message.outputs.add(name=name)
+    message.parameters["per_item_status"].bool_param = True
+    if request.bulk:
+        message.parameters["priority"].uint64_param = _BULK_PRIORITY
+    # How long the request may wait in a queue of the server, in microseconds; a cancelled call alone would not leave
+    # it. Queues are served in order, so that under overload all that is computed has waited almost that long: were it
+    # the whole timeout, every answer would come too late.
+    message.parameters["timeout"].int64_param = max(1, int(timeout * _QUEUE_SHARE * 1e6))
+    # For encoders without a queue policy, which see only at their turn how long a request has waited: microseconds
+    # since 1970.
+    message.parameters["sent_at"].int64_param = int(clock.wall() * 1e6)
+    return message
+
+
+def decode_response(message: Any) -> InferResponse:
+    """The outputs of a `ModelInferResponse`.
+
+    Raises:
+        InferenceError: an output is of a type that the SDK does not know, or not as long as its shape says.
+    """
+    try:
+        return InferResponse(_outputs(message))
+    except (ValueError, struct.error) as error:
+        raise InferenceError(f"malformed response: {error}", model=message.model_name) from error
+
+
+def _outputs(message: Any) -> dict[str, Tensor]:
+    outputs: dict[str, Tensor] = {}
+    for output, raw in zip(message.outputs, message.raw_output_contents, strict=True):
+        shape = tuple(output.shape)
+        if output.datatype == "BYTES":
+            outputs[output.name] = _strings(raw)
+        elif output.datatype == "FP32":
+            outputs[output.name] = np.frombuffer(raw, dtype="<f4").reshape(shape)
+        elif output.datatype == "BOOL":
+            outputs[output.name] = np.frombuffer(raw, dtype=np.bool_).reshape(shape)
+        else:
+            raise InferenceError(f"output {output.name} is {output.datatype}", model=message.model_name)
+    return outputs
+
+
+def card_of(ensemble: Any, preprocessing: Any) -> ModelCard:
+    """Return the card that two messages `ModelConfigResponse` hold.
+
+    Args:
+        ensemble: the config of the ensemble that carries the card.
+        preprocessing: the config of the model that limits the size of an image.
+
+    Raises:
+        InferenceError: the repository carries no card.
+    """
+    card = {name: value.string_value for name, value in ensemble.config.parameters.items()}
+    limit = preprocessing.config.parameters.get("MAX_IMAGE_BYTES")
+    max_bytes = int(limit.string_value) if limit else ImageLimits.max_bytes
+    return ModelCard.from_parameters(card, ensemble.config.max_batch_size, max_bytes)
+
+
+def statistics_of(message: Any) -> Statistics:
+    """The counters of a `ModelStatisticsResponse`; times there are in nanoseconds."""
+
+    def read(model: Any) -> ModelStatistics:
+        inference = model.inference_stats
+        compute = (inference.compute_input, inference.compute_infer, inference.compute_output)
+        return ModelStatistics(
+            requests=inference.success.count,
+            failures=inference.fail.count,
+            items=model.inference_count,
+            executions=model.execution_count,
+            total_seconds=inference.success.ns / 1e9,
+            queue_seconds=inference.queue.ns / 1e9,
+            compute_seconds=sum(step.ns for step in compute) / 1e9,
+        )
+
+    return {model.name: read(model) for model in message.model_stats}
+
+
+def server_error(error: Any, model: str | None = None, request_id: str = "") -> ServerError:
+    """The error of this SDK that a gRPC status stands for. Triton's statuses are coarse, so the message counts too."""
+    code, message = error.code().name, error.details() or ""
+    if found := connection_error(message):
+        kind, message = found
+        return kind(message, model=model, code=code, request_id=request_id)
+    kind = InputShapeError if code == "INVALID_ARGUMENT" and _OTHER_SHAPE in message else InferenceError
+    if code == "UNAVAILABLE":
+        kind = ServerUnavailableError
+        if "Exceeds maximum queue size" in message or "Request timeout expired" in message:
+            kind = OverloadedError
+        elif "protocol is restricted" in message:
+            kind = AccessDeniedError
+        elif any(said in message for said in _STOPPING):
+            kind = ServerStoppingError
+    elif code == "NOT_FOUND":
+        # Triton says so of a model that it is just unloading, while it stops.
+        kind = ServerStoppingError if "no available versions" in message else ModelNotFoundError
+        if kind is ModelNotFoundError and model == "pixel_embedding":
+            message += "; build the repository again with this version of tuwen, or use preprocess='server'"
+    elif code == "DEADLINE_EXCEEDED":
+        kind = DeadlineExceededError
+    elif code == "CANCELLED":  # not by us, who no longer ask then: Triton, while it stops (from 25.05)
+        kind = ServerStoppingError
+    elif code == "RESOURCE_EXHAUSTED" or (code == "INTERNAL" and _NO_ROOM in message):
+        kind = OverloadedError
+    elif code == "INTERNAL" and _NO_PROCESS in message:
+        kind = ServerUnavailableError
+    elif code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+        kind = AccessDeniedError
+    return kind(message or code, model=model, code=code, request_id=request_id)
+
+
+def _strings(raw: bytes) -> tuple[bytes, ...]:
+    values, position = [], 0
+    while position < len(raw):
+        (length,) = struct.unpack_from("<I", raw, position)
+        position += 4
+        values.append(raw[position : position + length])
+        position += length
+    return tuple(values)
