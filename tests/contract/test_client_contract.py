@@ -302,7 +302,7 @@ def test_a_large_file_is_refused_by_its_size(clip: Client, tmp_path: Path) -> No
 def test_pixels_of_another_size_than_the_servers_are_of_another_space(clip: Client) -> None:
     card = clip.model_card()
     other = replace(card, image_size=2 * card.image_size)  # as of another server behind the same name
-    inner = getattr(clip, "_client", clip)
-    inner._card, inner._routes = other, Routes("client")
+    pipeline = getattr(clip, "_client", clip)._pipeline
+    pipeline._card, pipeline._routes = other, Routes("client")
     with pytest.raises(EmbeddingSpaceError, match="another image size"):
         clip.embed_images([PHOTOS[0]])
