@@ -23,6 +23,7 @@ SUBJECTS: Mapping[str, str] = {
     "tuwen": "the SDK",
     "tuwen_build": "a checkpoint becomes a repository",
     "tuwen_cli": "the command line",
+    "tuwen_edge": "the HTTP edge",
     "tuwen_files": "image folders, text files, tables of vectors",
     "tuwen_lab": "data sets, training, evaluation, demo",
     "tuwen_loadtest": "load tests and benchmarks",

@@ -25,9 +25,11 @@ PAGE = ROOT / "docs" / "public_api.txt"
 SOURCES = tuple(ROOT / name for name in ("client", "build", "loadtest"))
 MODULES = (
     "tuwen",
+    "tuwen.quantization",
     "tuwen_files.ray_data",
     "tuwen.testing",
     "tuwen_build.repository",
+    "tuwen_edge",
     "tuwen_files",
     "tuwen_search",
     "tuwen_server",

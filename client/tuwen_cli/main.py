@@ -12,6 +12,7 @@ from tuwen_cli import (
     classify,
     collections,
     dataset,
+    edge,
     embed,
     evaluate,
     index,
@@ -49,6 +50,8 @@ _app.command("classify")(classify.classify)
 _app.command("index")(index.index)
 _app.command("search")(search.search)
 _app.command("web")(web.web)
+_app.command("edge")(edge.edge)
+_app.command("edge-key")(edge.edge_key)
 _app.command("tune")(tune.tune)
 _app.command("loadtest")(loadtest.loadtest)
 _app.command("train")(train.train)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tuwen_cli.edge import warn_of_open_edge
 from tuwen_cli.options import JsonOption, needs_extra, print_json
-from tuwen_cli.parameters import expand_options
+from tuwen_cli.parameters import expand_options, typer_option
 from tuwen_cli.server import ensure_server
+from tuwen_edge import EdgeOptions
+from tuwen_edge.options import KEYS
 from tuwen_server import ServerOptions
 
 __all__ = ["serve"]
@@ -23,6 +28,16 @@ def serve(
     restarts: Annotated[
         int, typer.Option(min=0, help="Maximum number of restarts within ten minutes after the server died.")
     ] = 5,
+    http_api: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port for OpenAI's, Cohere's and other interfaces over HTTP; see `tuwen edge`. 0 takes a free port. "
+            "Default: none.",
+        ),
+    ] = None,
+    http_keys: Annotated[Path | None, typer_option(replace(KEYS, flags=("--http-keys",)))] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show all of tritonserver's log.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -39,17 +54,29 @@ def serve(
     ensure_server()
     typer.echo(f"loading {repository}", err=True)
     # A second signal ends everything at once.
-    with EmbeddedServer(repository, options, on_log_line=show) as server:
+    with EmbeddedServer(repository, options, on_log_line=show) as server, ExitStack() as beside:
         try:
             urls = {"grpc": server.grpc_url, "http": server.http_url, "metrics": server.metrics_url}
+            if http_api is not None:
+                edge_options = EdgeOptions(url=server.grpc_url, host=options.host, port=http_api, keys=http_keys)
+                urls["http_api"] = _start_edge(edge_options, beside)
             if as_json:
                 print_json({"ready": True, "pid": server.pid, **urls})
             else:
-                typer.echo(f"ready: gRPC {urls['grpc']}, HTTP {urls['http']}, metrics {urls['metrics']}")
+                edge = f", HTTP API {urls['http_api']}" if "http_api" in urls else ""
+                typer.echo(f"ready: gRPC {urls['grpc']}, HTTP {urls['http']}, metrics {urls['metrics']}{edge}")
             supervise(server, restarts=restarts, say=lambda line: typer.echo(line, err=True))
         except KeyboardInterrupt:
             typer.echo("stopping: letting requests in flight finish", err=True)
     typer.echo("stopped", err=True)
+
+
+def _start_edge(options: EdgeOptions, beside: ExitStack) -> str:
+    """Start the HTTP edge in a thread, until `beside` ends, and return its address."""
+    from tuwen_edge import EdgeThread
+
+    warn_of_open_edge(options)
+    return beside.enter_context(EdgeThread(options)).address
 
 
 def _warnings(*, exposed: bool, http_inference: bool) -> list[str]:

@@ -11,6 +11,7 @@ PACKAGES = (
     "tuwen",
     "tuwen_build",
     "tuwen_cli",
+    "tuwen_edge",
     "tuwen_files",
     "tuwen_lab",
     "tuwen_repository",

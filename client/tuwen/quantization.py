@@ -1,0 +1,57 @@
+"""Smaller forms of embeddings: one byte or one bit for each component.
+
+A search with bytes needs a quarter of the memory of float32, a search with bits a thirty-second. Both lose recall;
+compare them on your own data before you index with them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen._errors import InvalidArgumentError
+
+__all__ = ["Quantization", "quantize"]
+
+Quantization: TypeAlias = Literal["int8", "uint8", "binary", "ubinary"]
+"""A form of embeddings: ``int8`` and ``uint8`` hold a byte per component, ``binary`` and ``ubinary`` a bit."""
+
+
+def quantize(vectors: NDArray[np.float32], form: Quantization) -> NDArray[np.int8] | NDArray[np.uint8]:
+    """Return embeddings in a smaller form.
+
+    Args:
+        vectors: float32 (n, D) or (D,).
+        form: ``int8`` scales each vector so that its largest component becomes 127 or -127, and rounds. Compare such
+            vectors by their cosine, which no scale changes; their dot products are of no use. ``uint8`` is ``int8``
+            plus 128. ``ubinary`` keeps the sign of each component, eight to a byte, the first in the highest bit;
+            ``binary`` is ``ubinary`` minus 128, as embedding services give it. Compare both by Hamming distance.
+
+    Returns:
+        (n, D) for a byte per component, (n, D / 8) for bits, rounded up; without n for one vector.
+
+    Raises:
+        InvalidArgumentError: an unknown form, or vectors that are not finite numbers.
+    """
+    if form not in get_args(Quantization):
+        raise InvalidArgumentError(f"form: expected one of {', '.join(get_args(Quantization))}, got {form!r}")
+    array = np.asarray(vectors, dtype=np.float32)
+    if not np.isfinite(array).all():
+        raise InvalidArgumentError("vectors: expected finite numbers, got infinity or NaN")
+    if form in ("binary", "ubinary"):
+        bits: NDArray[np.uint8] = np.packbits(array > 0, axis=-1)
+        return bits if form == "ubinary" else _signed(bits)
+    largest = np.abs(array).max(axis=-1, keepdims=True, initial=0)
+    scale: NDArray[Any] = np.divide(127, largest, out=np.zeros_like(largest), where=largest > 0)
+    signed: NDArray[np.int8] = np.rint(array * scale).clip(-127, 127).astype(np.int8)
+    return signed if form == "int8" else _unsigned(signed)
+
+
+def _signed(values: NDArray[np.uint8]) -> NDArray[np.int8]:
+    return (values.astype(np.int16) - 128).astype(np.int8)
+
+
+def _unsigned(values: NDArray[np.int8]) -> NDArray[np.uint8]:
+    return (values.astype(np.int16) + 128).astype(np.uint8)

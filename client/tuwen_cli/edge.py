@@ -1,0 +1,62 @@
+"""`tuwen edge`: embeddings over HTTP, in the interfaces that other tools speak; `tuwen edge-key`: a key for it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tuwen_cli.options import settings
+from tuwen_cli.parameters import expand_options
+from tuwen_edge import EdgeOptions
+
+__all__ = ["edge", "edge_key", "warn_of_open_edge"]
+
+
+@expand_options
+def edge(options: EdgeOptions) -> None:
+    """Answer HTTP requests of OpenAI's, Cohere's, Jina's, Weaviate's and MT-Photos' clients.
+
+    The embedding server may start later. Ctrl-C and SIGTERM let requests in flight finish.
+    """
+    from tuwen_edge import run_edge
+
+    tls, headers = settings()
+    warn_of_open_edge(options)
+    with suppress(KeyboardInterrupt):
+        run_edge(
+            replace(options, tls=tls, headers=headers),
+            say=lambda address: typer.echo(f"{address}/v1/embeddings answers for {options.url}", err=True),
+        )
+    typer.echo("stopped", err=True)
+
+
+def edge_key(
+    name: Annotated[str, typer.Argument(help="Name of the key, which the log shows.")],
+    file: Annotated[
+        Path | None, typer.Option(help="Append the hash to this file, instead of printing it after the key.")
+    ] = None,
+) -> None:
+    """Make an API key for `tuwen edge --keys`. The file holds its hash; the key itself is shown once."""
+    from tuwen_edge.keys import new_key
+
+    key, line = new_key(name)
+    if file is None:
+        typer.echo(f"{key}\n{line}")
+        return
+    with file.open("a", encoding="utf-8") as opened:
+        opened.write(f"{line}\n")
+    typer.echo(key)
+
+
+def warn_of_open_edge(options: EdgeOptions) -> None:
+    """Print a warning if other machines may use the edge without a key."""
+    if options.exposed and options.keys is None:
+        typer.secho(
+            "warning: other machines may use the HTTP edge without a key; --keys asks for one",
+            fg=typer.colors.YELLOW,
+            err=True,
+        )

@@ -1,0 +1,174 @@
+"""Cohere's ``/v2/embed``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, Field
+
+from tuwen_edge.encodings import EncodingFormat, encoded_vectors
+from tuwen_edge.errors import EdgeError
+from tuwen_edge.items import Item, image_item
+from tuwen_edge.operations import Answer, Call, Dialect, Operation, Strict
+
+__all__ = ["OPERATIONS"]
+
+
+class CohereError(BaseModel):
+    """The body of an error."""
+
+    id: str
+    message: str
+
+
+def _error_body(error: EdgeError, request_id: str) -> Mapping[str, Any]:
+    return {"id": request_id, "message": error.message}
+
+
+COHERE = Dialect("Cohere", CohereError, _error_body)
+
+
+class ImageUrl(Strict):
+    """An image: a ``data:`` URL, or a web address of an allowed host."""
+
+    url: str
+    detail: str | None = None
+
+
+class TextContent(Strict):
+    """A text."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImageContent(Strict):
+    """An image."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+Content: TypeAlias = Annotated[TextContent | ImageContent, Field(discriminator="type")]
+
+
+class EmbedInput(Strict):
+    """One item. The model embeds a text or an image, not both in one vector."""
+
+    content: Annotated[list[Content], Field(min_length=1, max_length=1)]
+
+
+class EmbedRequest(Strict):
+    """A request of Cohere's clients: texts, images, or mixed inputs.
+
+    Attributes:
+        embedding_types: the forms of the answer. Default: ``float``.
+        truncate: ``END`` cuts long texts; ``NONE`` refuses them.
+        output_dimension: the length of the vectors, which is that of the model.
+        input_type, max_tokens, priority: accepted from clients that send them; no vector depends on them.
+    """
+
+    model: str
+    input_type: str | None = None
+    texts: Annotated[list[str], Field(min_length=1)] | None = None
+    images: Annotated[list[str], Field(min_length=1)] | None = None
+    inputs: Annotated[list[EmbedInput], Field(min_length=1)] | None = None
+    embedding_types: Annotated[list[EncodingFormat], Field(min_length=1)] | None = None
+    truncate: Literal["END", "NONE"] = "END"
+    output_dimension: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    priority: Annotated[int, Field(ge=0, le=999)] | None = None
+
+
+class EmbeddingsByType(BaseModel):
+    """The embeddings of all items, in each form that was asked for."""
+
+    float_: list[list[float]] | None = Field(None, alias="float")
+    base64: list[str] | None = None
+    int8: list[list[int]] | None = None
+    uint8: list[list[int]] | None = None
+    binary: list[list[int]] | None = None
+    ubinary: list[list[int]] | None = None
+
+
+class ApiVersion(BaseModel):
+    """The version of the interface."""
+
+    version: str
+
+
+class BilledUnits(BaseModel):
+    """About how many tokens the texts have, and the number of images."""
+
+    input_tokens: float
+    images: float
+
+
+class Meta(BaseModel):
+    """What the answer is counted as, and which texts were cut."""
+
+    api_version: ApiVersion
+    billed_units: BilledUnits
+    warnings: list[str] = []
+
+
+class EmbedAnswer(BaseModel):
+    """The embeddings of a request."""
+
+    id: str
+    response_type: Literal["embeddings_by_type"]
+    embeddings: EmbeddingsByType
+    texts: list[str]
+    meta: Meta
+
+
+async def _embed(call: Call, request: EmbedRequest) -> Answer:
+    card = await call.core.check_model(request.model)
+    if request.output_dimension not in (None, card.embedding_dimension):
+        raise EdgeError(
+            422,
+            f"output_dimension: the vectors of this model have {card.embedding_dimension} components and cannot be "
+            f"shortened, got {request.output_dimension}. Leave it out.",
+            code="invalid_value",
+            param="output_dimension",
+        )
+    items = _items(request)
+    embedded = await call.core.embed(items, cut=request.truncate == "END")
+    call.embedded(items, embedded.truncated)
+    cut = [f"text {index} is longer than the context length; its end was ignored" for index in embedded.truncated]
+    types = dict.fromkeys(request.embedding_types or ("float",))
+    return {
+        "id": call.request_id,
+        "response_type": "embeddings_by_type",
+        "embeddings": {form: encoded_vectors(embedded.vectors, form) for form in types},
+        "texts": [item.value for item in items if item.kind == "text"],
+        "meta": {
+            "api_version": {"version": "2"},
+            "billed_units": {"input_tokens": embedded.tokens, "images": embedded.images},
+            "warnings": cut,
+        },
+    }
+
+
+def _items(request: EmbedRequest) -> list[Item]:
+    given = [name for name in ("texts", "images", "inputs") if getattr(request, name) is not None]
+    if len(given) != 1:
+        shown = " and ".join(given) or "none of them"
+        raise EdgeError(422, f"expected one of texts, images and inputs, got {shown}", code="invalid_value")
+    if request.texts is not None:
+        return [Item("text", text) for text in request.texts]
+    if request.images is not None:
+        return [image_item(image) for image in request.images]
+    contents = [content for one in request.inputs or () for content in one.content]
+    return [
+        Item("text", content.text) if isinstance(content, TextContent) else image_item(content.image_url.url)
+        for content in contents
+    ]
+
+
+OPERATIONS = (
+    Operation(
+        "/v2/embed", "POST", COHERE, "Embed, as Cohere's clients ask.", EmbedAnswer, _embed, request=EmbedRequest
+    ),
+)

@@ -1,0 +1,42 @@
+"""Health: whether requests can be answered, and with which model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from tuwen_edge.dialects.openai import OPENAI
+from tuwen_edge.errors import EdgeError
+from tuwen_edge.operations import Answer, Call, Operation
+
+__all__ = ["OPERATIONS"]
+
+
+class HealthAnswer(BaseModel):
+    """The edge and its server can answer requests."""
+
+    status: Literal["ready"]
+    model: str
+    fingerprint: str
+
+
+async def _health(call: Call) -> Answer:
+    if not await call.core.is_ready():
+        raise EdgeError(503, "The embedding server is not ready.", code="server_unavailable", retry_after=2)
+    card = await call.core.card()
+    return {"status": "ready", "model": call.core.name(card), "fingerprint": card.fingerprint}
+
+
+OPERATIONS = (
+    Operation(
+        "/health",
+        "GET",
+        OPENAI,
+        "Tell whether requests can be answered.",
+        HealthAnswer,
+        _health,
+        needs_key=False,
+        statuses=(500, 502, 503, 504),
+    ),
+)

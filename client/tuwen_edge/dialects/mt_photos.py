@@ -1,0 +1,140 @@
+"""The recognition service of MT-Photos: pictures and texts, one at a time, with the header ``api-key``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from tuwen_edge.errors import EdgeError
+from tuwen_edge.forms import Form
+from tuwen_edge.items import Item
+from tuwen_edge.operations import Answer, Call, Dialect, Operation, Strict
+
+__all__ = ["OPERATIONS"]
+
+
+class PhotosError(BaseModel):
+    """The body of an error."""
+
+    detail: str
+
+
+def _error_body(error: EdgeError, request_id: str) -> Mapping[str, Any]:  # noqa: ARG001 - of a Dialect
+    return {"detail": error.message}
+
+
+MT_PHOTOS = Dialect("MT-Photos", PhotosError, _error_body)
+
+
+class TextRequest(Strict):
+    """A text."""
+
+    text: str
+
+
+class PictureForm(BaseModel):
+    """A picture as a file."""
+
+    file: Annotated[bytes, Field(description="The encoded picture.")]
+
+
+class Picture(Strict):
+    """A picture that came as a form."""
+
+    file: bytes
+
+
+class VectorAnswer(BaseModel):
+    """A vector, its components as strings.
+
+    Attributes:
+        result: the vector; empty if the item was refused.
+        results: the same, as the documentation of MT-Photos names it.
+        msg: why the item was refused.
+    """
+
+    result: list[str]
+    results: list[str]
+    msg: str | None = None
+
+
+async def _embedded(call: Call, item: Item) -> Answer:
+    """Answer in the words of MT-Photos, whose service tells of a refused item with status 200 and an empty result."""
+    try:
+        embedded = await call.core.embed([item])
+    except EdgeError as error:
+        if not error.items:
+            raise
+        return {"result": [], "results": [], "msg": error.message}
+    call.embedded([item], embedded.truncated)
+    numbers = [f"{value:.16f}" for value in embedded.vectors[0].tolist()]
+    return {"result": numbers, "results": numbers}
+
+
+async def _text(call: Call, request: TextRequest) -> Answer:
+    return await _embedded(call, Item("text", request.text))
+
+
+async def _picture(call: Call, request: Picture) -> Answer:
+    return await _embedded(call, Item("image", request.file))
+
+
+def _of_form(form: Form) -> Picture:
+    parts = form.fields({"file": False}).get("file")
+    if not parts:
+        raise EdgeError(400, "The form has no field 'file'.", code="invalid_form", param="file")
+    return Picture(file=parts[0].data)
+
+
+class CheckAnswer(BaseModel):
+    """The service is there, and the key is right."""
+
+    result: Literal["pass"]
+
+
+async def _check(call: Call) -> Answer:
+    await call.core.card()
+    return {"result": "pass"}
+
+
+class RestartAnswer(BaseModel):
+    """The service holds no memory that a restart would free."""
+
+    result: Literal["unsupported"]
+
+
+async def _restart(call: Call) -> Answer:  # noqa: ARG001 - of an Operation
+    return {"result": "unsupported"}
+
+
+_CHECKING = (401, 500, 502, 503, 504)
+OPERATIONS = (
+    Operation(
+        "/clip/txt", "POST", MT_PHOTOS, "Embed a text, as MT-Photos asks.", VectorAnswer, _text, request=TextRequest
+    ),
+    Operation(
+        "/clip/img",
+        "POST",
+        MT_PHOTOS,
+        "Embed a picture, as MT-Photos asks.",
+        VectorAnswer,
+        _picture,
+        of_form=_of_form,
+        form=PictureForm,
+    ),
+    Operation("/check", "POST", MT_PHOTOS, "Check the key.", CheckAnswer, _check, statuses=_CHECKING),
+    Operation(
+        "/restart", "POST", MT_PHOTOS, "Do nothing; MT-Photos asks for it.", RestartAnswer, _restart, statuses=_CHECKING
+    ),
+    Operation(
+        "/restart_v2",
+        "POST",
+        MT_PHOTOS,
+        "Do nothing; MT-Photos asks for it.",
+        RestartAnswer,
+        _restart,
+        statuses=_CHECKING,
+    ),
+)

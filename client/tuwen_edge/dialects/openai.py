@@ -1,0 +1,273 @@
+"""OpenAI's embeddings and models, with the objects of Jina, the ``modality`` of Infinity, and forms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, Field, field_validator
+
+from tuwen_edge.encodings import EncodingFormat, encoded_vectors
+from tuwen_edge.errors import EdgeError, ErrorType
+from tuwen_edge.forms import Form
+from tuwen_edge.items import Item, image_item, item_of_string
+from tuwen_edge.operations import Answer, Call, Dialect, Operation, Strict
+
+__all__ = [
+    "OPENAI",
+    "OPERATIONS",
+    "EmbeddingsRequest",
+    "ImageObject",
+    "TextObject",
+    "TextOrImage",
+    "Usage",
+    "item_of",
+]
+
+
+class RefusedItemObject(BaseModel):
+    """A refused item.
+
+    Attributes:
+        index: the position in the request, from 0.
+        reason: one word for programs, such as ``corrupt``.
+        message: one line for people.
+    """
+
+    index: int
+    reason: str
+    message: str
+
+
+class ErrorObject(BaseModel):
+    """An error, as OpenAI's clients read it, with every refused item."""
+
+    message: str
+    type: ErrorType
+    param: str | None
+    code: str | None
+    items: list[RefusedItemObject] = []
+
+
+class OpenAIError(BaseModel):
+    """The body of an error."""
+
+    error: ErrorObject
+
+
+def _error_body(error: EdgeError, request_id: str) -> Mapping[str, Any]:  # noqa: ARG001 - of a Dialect
+    items = [{"index": item.index, "reason": item.reason, "message": item.message} for item in error.items]
+    found = {"message": error.message, "type": error.type, "param": error.param, "code": error.code, "items": items}
+    return {"error": found}
+
+
+OPENAI = Dialect("OpenAI", OpenAIError, _error_body)
+
+
+class TextObject(Strict):
+    """A text, as Jina's clients send it."""
+
+    text: str
+
+
+class ImageObject(Strict):
+    """An image, as Jina's clients send it: base64, a ``data:`` URL, or a web address of an allowed host."""
+
+    image: str
+
+
+TextOrImage: TypeAlias = str | TextObject | ImageObject
+"""A text or an image. A string that begins with ``data:image/`` is an image, any other string is a text."""
+
+Modality: TypeAlias = Literal["text", "image"]
+
+
+def item_of(value: TextOrImage, modality: Modality | None = None) -> Item:
+    """Return the item of a value of a request.
+
+    Args:
+        value: a string, or an object.
+        modality: what strings are; None: see `TextOrImage`.
+    """
+    if isinstance(value, TextObject):
+        return Item("text", value.text)
+    if isinstance(value, ImageObject):
+        return image_item(value.image)
+    if modality == "image":
+        return image_item(value)
+    return Item("text", value) if modality == "text" else item_of_string(value)
+
+
+class Usage(BaseModel):
+    """About how many tokens the texts have: see `tuwen_edge.items.estimate_tokens`. Images have none."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsRequest(Strict):
+    """A request for embeddings.
+
+    Attributes:
+        input: one item, or several, mixed in any order.
+        model: the name of the model, with or without ``@`` and its fingerprint. Default: the model that is served.
+        encoding_format: how vectors are written.
+        dimensions: the length of the vectors, which is that of the model.
+        modality: what the strings of ``input`` are; as Infinity's clients send it.
+        truncate: ``END`` cuts long texts, and the header ``tuwen-truncated`` lists them; ``NONE`` refuses them.
+        user, input_type, task: accepted from clients that send them; no vector depends on them.
+    """
+
+    input: TextOrImage | Annotated[list[TextOrImage], Field(min_length=1)]
+    model: str | None = None
+    encoding_format: EncodingFormat = "float"
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    modality: Modality | None = None
+    truncate: Literal["END", "NONE"] = "END"
+    user: str | None = None
+    input_type: str | None = None
+    task: str | None = None
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _check_tokens(cls, value: object) -> object:
+        first = value[0] if isinstance(value, list) and value else value
+        first = first[0] if isinstance(first, list) and first else first
+        if isinstance(first, int) and not isinstance(first, bool):
+            raise ValueError(
+                "numbers of tokens are not accepted, because they belong to the tokenizer of another model; send "
+                "texts (langchain-openai: check_embedding_ctx_length=False)"
+            )
+        return value
+
+
+class EmbeddingsForm(BaseModel):
+    """A request for embeddings as a form: each part ``input`` is a text, or an image as a file."""
+
+    input: list[bytes] = Field(min_length=1)
+    model: str | None = None
+    encoding_format: EncodingFormat = "float"
+    dimensions: int | None = None
+    truncate: Literal["END", "NONE"] = "END"
+
+
+class EmbeddingObject(BaseModel):
+    """One embedding: numbers, or base64."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class EmbeddingsAnswer(BaseModel):
+    """The embeddings of a request, in the order of its items."""
+
+    object: Literal["list"]
+    data: list[EmbeddingObject]
+    model: str
+    usage: Usage
+
+
+class RawItems(EmbeddingsRequest):
+    """A request that came as a form, whose items are already read."""
+
+    items: list[Item] = Field(default_factory=list, exclude=True)
+
+
+def _of_form(form: Form) -> RawItems:
+    fields = form.fields(
+        {"input": True, "model": False, "encoding_format": False, "dimensions": False, "truncate": False}
+    )
+    values: dict[str, Any] = {name: parts[0].text() for name, parts in fields.items() if name != "input"}
+    if "dimensions" in values:
+        number = values["dimensions"]
+        values["dimensions"] = int(number) if number.isascii() and number.isdigit() and len(number) < 10 else number
+    parts = fields.get("input", [])
+    if not parts:
+        raise EdgeError(400, "The form has no field 'input'.", code="invalid_form", param="input")
+    items = [Item("image", part.data) if part.is_file else item_of_string(part.text()) for part in parts]
+    return RawItems(input="form", items=items, **values)
+
+
+async def _embeddings(call: Call, request: EmbeddingsRequest) -> Answer:
+    card = await call.core.check_model(request.model)
+    if request.dimensions not in (None, card.embedding_dimension):
+        raise EdgeError(
+            422,
+            f"dimensions: the vectors of this model have {card.embedding_dimension} components and cannot be "
+            f"shortened, got {request.dimensions}. Leave it out.",
+            code="invalid_value",
+            param="dimensions",
+        )
+    if isinstance(request, RawItems):
+        items = request.items
+    else:
+        values = request.input if isinstance(request.input, list) else [request.input]
+        call.core.check_count(len(values))
+        items = [item_of(value, request.modality) for value in values]
+    embedded = await call.core.embed(items, cut=request.truncate == "END")
+    call.embedded(items, embedded.truncated)
+    vectors = encoded_vectors(embedded.vectors, request.encoding_format)
+    return {
+        "object": "list",
+        "data": [{"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)],
+        "model": embedded.model,
+        "usage": {"prompt_tokens": embedded.tokens, "total_tokens": embedded.tokens},
+    }
+
+
+class ModelObject(BaseModel):
+    """A name of the model."""
+
+    id: str
+    object: Literal["model"]
+    created: int
+    owned_by: str
+
+
+class ModelsAnswer(BaseModel):
+    """The names under which callers may ask for the model."""
+
+    object: Literal["list"]
+    data: list[ModelObject]
+
+
+def _model(name: str, created: int) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": created, "owned_by": "tuwen"}
+
+
+async def _models(call: Call) -> Answer:
+    names = call.core.names(await call.core.card())
+    return {"object": "list", "data": [_model(name, call.core.started) for name in names]}
+
+
+async def _one_model(call: Call) -> Answer:
+    name = call.path_parameters["model"]
+    await call.core.check_model(name)
+    return _model(name, call.core.started)
+
+
+_READING = (401, 404, 500, 502, 503, 504)
+OPERATIONS = (
+    Operation(
+        "/v1/embeddings",
+        "POST",
+        OPENAI,
+        "Embed texts and images, mixed in any order.",
+        EmbeddingsAnswer,
+        _embeddings,
+        request=EmbeddingsRequest,
+        of_form=_of_form,
+        form=EmbeddingsForm,
+    ),
+    Operation("/v1/models", "GET", OPENAI, "List the names of the model.", ModelsAnswer, _models, statuses=_READING),
+    Operation(
+        "/v1/models/{model}",
+        "GET",
+        OPENAI,
+        "Describe one name of the model.",
+        ModelObject,
+        _one_model,
+        statuses=_READING,
+    ),
+)

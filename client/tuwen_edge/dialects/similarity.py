@@ -1,0 +1,72 @@
+"""Our own interface for similarities: every image with every text."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from tuwen_edge.dialects.openai import OPENAI, ImageObject, TextObject, Usage
+from tuwen_edge.items import Item, image_item
+from tuwen_edge.operations import Answer, Call, Operation, Strict
+
+__all__ = ["OPERATIONS"]
+
+
+class SimilarityRequest(Strict):
+    """Images and texts.
+
+    Attributes:
+        images: base64, ``data:`` URLs, or web addresses of allowed hosts.
+        texts: what the images are compared with.
+    """
+
+    images: Annotated[list[str | ImageObject], Field(min_length=1)]
+    texts: Annotated[list[str | TextObject], Field(min_length=1)]
+    model: str | None = None
+
+
+class SimilarityAnswer(BaseModel):
+    """A row for each image, with a value for each text.
+
+    Attributes:
+        cosine: from -1 to 1; comparable between requests.
+        logits: the cosine times the model's logit scale.
+        probabilities: the softmax of the logits over the texts of this request.
+    """
+
+    model: str
+    cosine: list[list[float]]
+    logits: list[list[float]]
+    probabilities: list[list[float]]
+    usage: Usage
+
+
+async def _similarity(call: Call, request: SimilarityRequest) -> Answer:
+    await call.core.check_model(request.model)
+    images = [image_item(value if isinstance(value, str) else value.image) for value in request.images]
+    texts = [Item("text", value if isinstance(value, str) else value.text) for value in request.texts]
+    items = [*images, *texts]
+    embedded = await call.core.embed(items)
+    call.embedded(items, embedded.truncated)
+    scores = await call.core.compare(embedded, len(images))
+    return {
+        "model": embedded.model,
+        "cosine": scores.cosine,
+        "logits": scores.logits,
+        "probabilities": scores.probabilities,
+        "usage": {"prompt_tokens": embedded.tokens, "total_tokens": embedded.tokens},
+    }
+
+
+OPERATIONS = (
+    Operation(
+        "/v1/similarity",
+        "POST",
+        OPENAI,
+        "Compare every image with every text.",
+        SimilarityAnswer,
+        _similarity,
+        request=SimilarityRequest,
+    ),
+)

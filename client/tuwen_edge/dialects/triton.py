@@ -1,0 +1,92 @@
+"""Triton's inference over HTTP, as far as LiteLLM's provider ``triton/`` uses it to embed texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from tuwen_edge.errors import EdgeError
+from tuwen_edge.items import item_of_string
+from tuwen_edge.operations import Answer, Call, Dialect, Operation, Strict
+
+__all__ = ["OPERATIONS"]
+
+
+class TritonError(BaseModel):
+    """The body of an error."""
+
+    error: str
+
+
+def _error_body(error: EdgeError, request_id: str) -> Mapping[str, Any]:  # noqa: ARG001 - of a Dialect
+    return {"error": error.message}
+
+
+TRITON = Dialect("Triton", TritonError, _error_body)
+
+
+class InputTensor(Strict):
+    """The one input: strings. A string that begins with ``data:image/`` is an image."""
+
+    name: Literal["input_text"]
+    shape: list[Annotated[int, Field(ge=1)]]
+    datatype: Literal["BYTES"]
+    data: Annotated[list[str], Field(min_length=1)]
+
+
+class InferRequest(Strict):
+    """A request of LiteLLM."""
+
+    inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=1)]
+    id: str | None = None
+
+
+class OutputTensor(BaseModel):
+    """The embeddings, one after the other."""
+
+    name: Literal["embedding"]
+    datatype: Literal["FP32"]
+    shape: list[int]
+    data: list[float]
+
+
+class InferAnswer(BaseModel):
+    """The answer to an inference."""
+
+    model_name: str
+    model_version: str
+    id: str
+    outputs: list[OutputTensor]
+
+
+async def _infer(call: Call, request: InferRequest) -> Answer:
+    name = call.path_parameters["model"]
+    if name != "text_embedding":
+        await call.core.check_model(name)
+    [tensor] = request.inputs
+    items = [item_of_string(value) for value in tensor.data]
+    embedded = await call.core.embed(items)
+    call.embedded(items, embedded.truncated)
+    output = {
+        "name": "embedding",
+        "datatype": "FP32",
+        "shape": list(embedded.vectors.shape),
+        "data": embedded.vectors.reshape(-1),
+    }
+    answer_id = request.id if request.id is not None else call.request_id
+    return {"model_name": name, "model_version": "1", "id": answer_id, "outputs": [output]}
+
+
+OPERATIONS = (
+    Operation(
+        "/v2/models/{model}/infer",
+        "POST",
+        TRITON,
+        "Embed texts, as LiteLLM's provider triton/ asks.",
+        InferAnswer,
+        _infer,
+        request=InferRequest,
+    ),
+)

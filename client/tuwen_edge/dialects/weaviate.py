@@ -1,0 +1,131 @@
+"""The inference service of Weaviate's module multi2vec-clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from tuwen_edge.errors import EdgeError
+from tuwen_edge.items import Item, image_item
+from tuwen_edge.operations import Answer, Call, Dialect, Operation, Strict
+
+__all__ = ["OPERATIONS"]
+
+
+class WeaviateError(BaseModel):
+    """The body of an error."""
+
+    error: str
+
+
+def _error_body(error: EdgeError, request_id: str) -> Mapping[str, Any]:  # noqa: ARG001 - of a Dialect
+    return {"error": error.message}
+
+
+WEAVIATE = Dialect("Weaviate multi2vec-clip", WeaviateError, _error_body)
+
+
+class VectorizeRequest(Strict):
+    """Texts, and images in base64."""
+
+    texts: list[str] | None = None
+    images: list[str] | None = None
+
+
+class VectorizeAnswer(BaseModel):
+    """A vector for each text and each image."""
+
+    textVectors: list[list[float]]  # noqa: N815 - Weaviate's names
+    imageVectors: list[list[float]]  # noqa: N815
+
+
+async def _vectorize(call: Call, request: VectorizeRequest) -> Answer:
+    texts = [Item("text", text) for text in request.texts or ()]
+    items = [*texts, *(image_item(image) for image in request.images or ())]
+    if not items:
+        return {"textVectors": [], "imageVectors": []}
+    embedded = await call.core.embed(items)
+    call.embedded(items, embedded.truncated)
+    vectors = list(embedded.vectors)
+    return {"textVectors": vectors[: len(texts)], "imageVectors": vectors[len(texts) :]}
+
+
+class MetaAnswer(BaseModel):
+    """What the vectors are of."""
+
+    model: str
+    fingerprint: str
+    family: str
+    embedding_dimension: int
+    context_length: int
+    image_size: int
+
+
+async def _meta(call: Call) -> Answer:
+    card = await call.core.card()
+    return {
+        "model": call.core.name(card),
+        "fingerprint": card.fingerprint,
+        "family": card.family,
+        "embedding_dimension": card.embedding_dimension,
+        "context_length": card.context_length,
+        "image_size": card.image_size,
+    }
+
+
+async def _ready(call: Call) -> Answer:
+    if not await call.core.is_ready():
+        raise EdgeError(503, "The embedding server is not ready.", code="server_unavailable", retry_after=2)
+    return None
+
+
+async def _live(call: Call) -> Answer:
+    if call.core.is_changed:
+        raise EdgeError(503, "The embedding server has another model now; restart this edge.", code="model_changed")
+    return None
+
+
+OPERATIONS = (
+    Operation(
+        "/vectorize",
+        "POST",
+        WEAVIATE,
+        "Embed, as Weaviate's module multi2vec-clip asks.",
+        VectorizeAnswer,
+        _vectorize,
+        request=VectorizeRequest,
+    ),
+    Operation(
+        "/meta",
+        "GET",
+        WEAVIATE,
+        "Describe the model to Weaviate.",
+        MetaAnswer,
+        _meta,
+        statuses=(401, 500, 502, 503, 504),
+    ),
+    Operation(
+        "/.well-known/ready",
+        "GET",
+        WEAVIATE,
+        "Tell whether requests can be answered.",
+        None,
+        _ready,
+        needs_key=False,
+        statuses=(500, 503),
+        success=204,
+    ),
+    Operation(
+        "/.well-known/live",
+        "GET",
+        WEAVIATE,
+        "Tell whether the edge need not be restarted.",
+        None,
+        _live,
+        needs_key=False,
+        statuses=(500, 503),
+        success=204,
+    ),
+)

@@ -1,0 +1,170 @@
+"""What surrounds every request: its id, the host, the trace, headers for browsers, metrics and the log."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import time
+import uuid
+from collections.abc import Callable, Collection
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tuwen_edge.dialects.openai import OPENAI
+from tuwen_edge.errors import EdgeError
+from tuwen_edge.handlers import error_response
+from tuwen_edge.log import RequestLog
+from tuwen_edge.metrics import Metrics
+from tuwen_edge.traces import Traces
+
+__all__ = ["Gateway", "Hosts", "RequestState"]
+
+_REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
+_DISCONNECTED = 499  # as nginx counts callers that went away
+
+
+@dataclass
+class RequestState:
+    """What is known of a request, for metrics and the log.
+
+    Attributes:
+        id: of the caller, or made up.
+        route: the path of the operation.
+        status: of the answer.
+        key: the name of the key that the caller used.
+        code: of the error, if there is one.
+        items: the number of embedded items.
+        bytes: of the body.
+        is_disconnected: whether the caller went away.
+    """
+
+    id: str
+    route: str = "other"
+    status: int = 0
+    key: str = ""
+    code: str = ""
+    items: int = 0
+    bytes: int = 0
+    is_disconnected: bool = False
+
+
+class Hosts:
+    """The names under which the edge answers.
+
+    A web site whose name is made to resolve to this machine (DNS rebinding) could use the edge with its visitor's
+    browser. Such a request carries the name of that site as its host.
+
+    Args:
+        names: further names; ``*`` allows every name.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        self._names = {"localhost", *(name.lower() for name in names)}
+
+    def allow(self, host: str) -> bool:
+        """Whether a request for this host is answered. IP addresses always are."""
+        if "*" in self._names:
+            return True
+        name = host.lower()
+        if name.rpartition(":")[2].isdigit() and not name.endswith("]"):
+            name = name.rpartition(":")[0]
+        if name.rstrip(".") in self._names:
+            return True
+        try:
+            ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            return False
+        return True
+
+
+class Gateway:
+    """Wraps the routes of the edge. An ASGI application.
+
+    Args:
+        app: the routes.
+        hosts: the names under which the edge answers.
+        fingerprint: returns the embedding space, once it is known.
+        traces: joins the traces of callers; None: nothing is traced.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: Hosts,
+        fingerprint: Callable[[], str],
+        metrics: Metrics,
+        log: RequestLog,
+        traces: Traces | None,
+    ) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._fingerprint = fingerprint
+        self._metrics = metrics
+        self._log = log
+        self._traces = traces
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        started = time.perf_counter()
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        state = RequestState(given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
+        scope.setdefault("state", {})["request"] = state
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                state.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *self._headers(state)]
+            await send(message)
+
+        self._metrics.begin()
+        trace_id = ""
+        try:
+            route = scope["path"] if self._traces is not None else ""
+            with self._traces.request(headers, scope["method"], route) if self._traces else nullcontext("") as trace_id:
+                await self._guarded(scope, headers, state, receive, sent)
+        finally:
+            seconds = time.perf_counter() - started
+            status = _DISCONNECTED if state.is_disconnected else state.status or 500
+            self._metrics.end(state.route, status, seconds, state.bytes)
+            self._log.answered(self._fields(scope, state, status, seconds, trace_id))
+
+    async def _guarded(self, scope: Scope, headers: Headers, state: RequestState, receive: Receive, send: Send) -> None:
+        hosts = headers.getlist("host")
+        if len(hosts) == 1 and self._hosts.allow(hosts[0]):
+            await self._app(scope, receive, send)
+            return
+        state.code = "unknown_host"
+        message = "The service does not answer under this host name; its operator can allow it with --allowed-host."
+        response = error_response(OPENAI, EdgeError(400, message, code=state.code), state.id)
+        response.headers["connection"] = "close"
+        await response(scope, receive, send)
+
+    def _headers(self, state: RequestState) -> list[tuple[bytes, bytes]]:
+        found = [(b"x-request-id", state.id.encode()), (b"x-content-type-options", b"nosniff")]
+        fingerprint = self._fingerprint()
+        return [*found, (b"tuwen-fingerprint", fingerprint.encode())] if fingerprint else found
+
+    def _fields(self, scope: Scope, state: RequestState, status: int, seconds: float, trace_id: str) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "request_id": state.id,
+            "method": scope["method"],
+            "route": state.route,
+            "status": status,
+            "ms": round(seconds * 1e3, 2),
+            "items": state.items,
+            "bytes": state.bytes,
+        }
+        optional = {"key": state.key, "code": state.code, "trace_id": trace_id}
+        return fields | {name: value for name, value in optional.items() if value}

@@ -1,0 +1,72 @@
+"""What Prometheus is told: requests, durations, items and refusals, by route."""
+
+from __future__ import annotations
+
+from collections import Counter as Counts
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from tuwen_edge.errors import EdgeError
+from tuwen_edge.items import Item
+
+__all__ = ["Metrics"]
+
+_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+
+
+class Metrics:
+    """The metrics of one edge.
+
+    Attributes:
+        media_type: of the text that `exposed` returns.
+    """
+
+    media_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        self._requests = Counter("tuwen_edge_requests", "Answered requests.", ("route", "status"), registry=registry)
+        self._seconds = Histogram(
+            "tuwen_edge_request_seconds",
+            "Time from the first header to the end of the answer.",
+            ("route",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._items = Counter("tuwen_edge_items", "Embedded items.", ("kind",), registry=registry)
+        self._refused = Counter("tuwen_edge_refused_items", "Refused items.", ("reason",), registry=registry)
+        self._in_flight = Gauge("tuwen_edge_requests_in_flight", "Requests without an answer.", registry=registry)
+        self._bytes = Counter("tuwen_edge_body_bytes", "Bytes of bodies that were read.", registry=registry)
+
+    def begin(self) -> None:
+        """Count a request as in flight."""
+        self._in_flight.inc()
+
+    def end(self, route: str, status: int, seconds: float, body_bytes: int) -> None:
+        """Count an answered request.
+
+        Args:
+            route: the path of the operation; never the path that a caller made up.
+            status: of the answer; 499: the caller went away.
+            seconds: the duration.
+            body_bytes: of the request.
+        """
+        self._in_flight.dec()
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+        self._bytes.inc(body_bytes)
+
+    def embedded(self, items: list[Item]) -> None:
+        """Count embedded items."""
+        for kind, count in Counts(item.kind for item in items).items():
+            self._items.labels(kind).inc(count)
+
+    def refused(self, error: EdgeError) -> None:
+        """Count the refused items of an error."""
+        for reason, count in Counts(failure.reason for failure in error.items).items():
+            self._refused.labels(reason).inc(count)
+
+    def exposed(self) -> bytes:
+        """Return the text that Prometheus reads."""
+        return generate_latest(self._registry)

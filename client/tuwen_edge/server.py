@@ -1,0 +1,138 @@
+"""The edge as a process, or as a thread beside an embedded server."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+import uvicorn
+
+from tuwen import InvalidArgumentError
+from tuwen.addresses import bracketed
+from tuwen_edge._protocol import guarded_protocol
+from tuwen_edge.app import create_app
+from tuwen_edge.log import configure_logging
+from tuwen_edge.options import EdgeOptions
+
+if sys.platform != "win32":
+    import resource
+
+__all__ = ["EdgeThread", "run_edge"]
+
+_START_SECONDS = 30.0
+_BACKLOG = 2048
+_SPARE_FILES = 128
+
+
+def run_edge(options: EdgeOptions, *, say: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM, then let requests in flight finish.
+
+    Args:
+        options: of the edge.
+        say: is told the address once the edge listens.
+
+    Raises:
+        InvalidArgumentError: the port is in use, or a setting makes no sense.
+        MissingExtraError: an extra is missing.
+        KeyboardInterrupt: after the signal, once the requests in flight have finished.
+    """
+    with _listener(options) as listener:
+        server = _server(options)
+        say(_address(options, listener))
+        server.run(sockets=[listener])
+
+
+class EdgeThread:
+    """The edge in a thread of this process. A context manager: at the end of the block, requests in flight finish.
+
+    Args:
+        options: of the edge. The port is taken at once, so that an edge that cannot start is noticed early.
+
+    Attributes:
+        address: such as ``http://127.0.0.1:8080``.
+
+    Raises:
+        InvalidArgumentError: the port is in use, or a setting makes no sense.
+        MissingExtraError: an extra is missing.
+    """
+
+    def __init__(self, options: EdgeOptions) -> None:
+        self._listener = _listener(options)
+        try:
+            self._server = _server(options)
+        except BaseException:
+            self._listener.close()
+            raise
+        self.address = _address(options, self._listener)
+        self._thread = threading.Thread(target=self._run, name="tuwen-edge", daemon=True)
+
+    def __enter__(self) -> EdgeThread:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Let requests in flight finish, and end the thread. Idempotent."""
+        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._thread.join((self._server.config.timeout_graceful_shutdown or 0) + _START_SECONDS)
+        self._listener.close()
+
+    def _run(self) -> None:
+        self._server.run(sockets=[self._listener])
+
+
+def _server(options: EdgeOptions) -> uvicorn.Server:
+    configure_logging()
+    _allow_files(options.max_connections + _SPARE_FILES)
+    config = uvicorn.Config(
+        create_app(options),
+        http=guarded_protocol(options.max_connections),
+        ws="none",
+        loop="auto",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=options.drain_timeout,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+    )
+    return uvicorn.Server(config)
+
+
+def _allow_files(count: int) -> None:
+    """Raise the limit of open files of this process, as far as the system allows."""
+    if sys.platform != "win32":
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _listener(options: EdgeOptions) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((options.host, options.port))
+    except (OSError, UnicodeError) as error:  # a UnicodeError: the host is too long for a name
+        listener.close()
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidArgumentError(
+            f"cannot listen on {bracketed(options.host)}:{options.port}: {reason}; choose another port with --port"
+        ) from None
+    return listener
+
+
+def _address(options: EdgeOptions, listener: socket.socket) -> str:
+    return f"http://{bracketed(options.host)}:{listener.getsockname()[1]}"
