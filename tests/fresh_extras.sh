@@ -75,6 +75,21 @@ use_parquet() {
 	"$bin/tuwen" embed "$gallery" --output "$work/vectors.parquet" &&
 		"$bin/python" -c 'import pyarrow.parquet as p, sys; assert p.read_table(sys.argv[1]).num_rows > 9' "$work/vectors.parquet"
 }
+use_edge() { # a vector over HTTP
+	"$bin/tuwen" edge "$TUWEN_URL" --port 18103 &
+	local own=$! done=1
+	for _ in $(seq 30); do
+		"$bin/python" - <<-'END' 2>/dev/null && done=0 && break
+			import httpx
+			answer = httpx.post("http://127.0.0.1:18103/v1/embeddings", json={"input": "太阳"}, timeout=10)
+			assert len(answer.raise_for_status().json()["data"]) == 1
+		END
+		sleep 1
+	done
+	kill "$own"
+	wait "$own"
+	return "$done"
+}
 use_search() { "$bin/tuwen" index "$gallery" --into gallery && "$bin/tuwen" search gallery 太阳 --limit 3; }
 use_web() {
 	"$bin/tuwen" index "$gallery" --into gallery || return

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ from tuwen_edge.items import Item, estimate_tokens
 
 __all__ = ["Core", "Embedded"]
 
+First = TypeVar("First")
+Second = TypeVar("Second")
 _NOT_FETCHED = (
     "web addresses are not fetched by this service; send the image as base64, or let its operator allow the host"
 )
@@ -196,9 +199,7 @@ class Core:
         except TuwenError as error:
             raise edge_error(error) from error
         self.check_count(len(wanted))
-        embedded, of_labels = await asyncio.gather(
-            self.embed(items), self.embed([Item("text", text) for text in wanted])
-        )
+        embedded, of_labels = await _both(self.embed(items), self.embed([Item("text", text) for text in wanted]))
         card = await self.card()
         vectors = label_embeddings(of_labels.vectors, len(texts))
         return embedded, similarity(embedded.vectors, vectors, card.logit_scale)
@@ -231,7 +232,7 @@ class Core:
                 return await self._client.try_embed_texts([str(item.value) for item in items])
             if not texts:
                 return await self._client.try_embed_images([item.value for item in items])
-            of_images, of_texts = await asyncio.gather(
+            of_images, of_texts = await _both(
                 self._client.try_embed_images([items[index].value for index in images]),
                 self._client.try_embed_texts([str(items[index].value) for index in texts]),
             )
@@ -250,3 +251,15 @@ def _placed(outcomes: Sequence[ItemOutcome], positions: Sequence[int]) -> list[I
             failure = ItemFailure(index, outcome.error.reason, outcome.error.message)
             placed.append(RefusedItem(index, index, failure, outcome.truncated))
     return placed
+
+
+async def _both(first: Coroutine[Any, Any, First], second: Coroutine[Any, Any, Second]) -> tuple[First, Second]:
+    """Return the results of two calls that run at the same time. If one fails, the other is cancelled and ends."""
+    tasks = asyncio.ensure_future(first), asyncio.ensure_future(second)
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

@@ -121,7 +121,7 @@ class Handler:
             if media_type == "multipart/form-data" and operation.of_form is not None:
                 form = await read_form(body.pieces(), content_type, self._shared.form_limits)
                 return operation.of_form(form)
-            if operation.request is not None and media_type == "application/json":
+            if operation.request is not None and media_type in ("application/json", ""):  # LiteLLM sends none to Triton
                 content = await body.read()
                 request: BaseModel = await self._in_thread(
                     len(content) > _LARGE, operation.request.model_validate_json, content

@@ -56,7 +56,9 @@ def configure_logging(stream: IO[str] | None = None) -> None:
     """Let the loggers of the edge and of uvicorn write JSON to a stream; None: standard error."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
-    for name, level in (("tuwen_edge", logging.INFO), ("uvicorn.error", logging.ERROR)):
+    # Bad forms are no news for an operator: they are counted as answers of status 400.
+    levels = {"tuwen_edge": logging.INFO, "uvicorn.error": logging.ERROR, "python_multipart": logging.CRITICAL}
+    for name, level in levels.items():
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
         logger.setLevel(level)

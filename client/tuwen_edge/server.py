@@ -10,7 +10,7 @@ from types import TracebackType
 
 import uvicorn
 
-from tuwen import InvalidArgumentError
+from tuwen import AsyncClient, InvalidArgumentError
 from tuwen.addresses import bracketed
 from tuwen_edge._protocol import guarded_protocol
 from tuwen_edge.app import create_app
@@ -22,6 +22,7 @@ if sys.platform != "win32":
 
 __all__ = ["EdgeThread", "run_edge"]
 
+_POLL_SECONDS = 0.02
 _START_SECONDS = 30.0
 _BACKLOG = 2048
 _SPARE_FILES = 128
@@ -50,6 +51,7 @@ class EdgeThread:
 
     Args:
         options: of the edge. The port is taken at once, so that an edge that cannot start is noticed early.
+        client: of the embedding server; None: one that the options describe.
 
     Attributes:
         address: such as ``http://127.0.0.1:8080``.
@@ -59,10 +61,10 @@ class EdgeThread:
         MissingExtraError: an extra is missing.
     """
 
-    def __init__(self, options: EdgeOptions) -> None:
+    def __init__(self, options: EdgeOptions, client: AsyncClient | None = None) -> None:
         self._listener = _listener(options)
         try:
-            self._server = _server(options)
+            self._server = _server(options, client)
         except BaseException:
             self._listener.close()
             raise
@@ -71,6 +73,8 @@ class EdgeThread:
 
     def __enter__(self) -> EdgeThread:
         self._thread.start()
+        while not self._server.started and self._thread.is_alive():
+            self._thread.join(_POLL_SECONDS)
         return self
 
     def __exit__(
@@ -89,11 +93,11 @@ class EdgeThread:
         self._server.run(sockets=[self._listener])
 
 
-def _server(options: EdgeOptions) -> uvicorn.Server:
+def _server(options: EdgeOptions, client: AsyncClient | None = None) -> uvicorn.Server:
     configure_logging()
     _allow_files(options.max_connections + _SPARE_FILES)
     config = uvicorn.Config(
-        create_app(options),
+        create_app(options, client),
         http=guarded_protocol(options.max_connections),
         ws="none",
         loop="auto",
@@ -125,6 +129,7 @@ def _listener(options: EdgeOptions) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((options.host, options.port))
+        listener.listen(_BACKLOG)
     except (OSError, UnicodeError) as error:  # a UnicodeError: the host is too long for a name
         listener.close()
         reason = getattr(error, "strerror", None) or error

@@ -45,6 +45,8 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "index": ("pictures", "--into", "shop", *STORE),
     "search": ("shop", "猫", *STORE),
     "web": ("shop", *STORE),
+    "edge": ("127.0.0.1:1", "--port", "0"),
+    "edge-key": ("me", "--file", "keys"),
     "tune": ("missing-repository",),
     "loadtest": ("127.0.0.1:1", "--users", "2", "--output", "report"),
     "train": ("shapes", "--output", "trained", "--checkpoint", "missing-checkpoint"),
@@ -154,6 +156,7 @@ def place(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     monkeypatch.setenv("PATH", str(folder / "folder"))  # no npm, so that nothing is fetched
     monkeypatch.setattr("tuwen._client.GrpcTransport", fake_transport)
     monkeypatch.setattr("tuwen_search.web.serve", lambda _: None)
+    monkeypatch.setattr("tuwen_edge.server.uvicorn.Server.run", lambda *_, **__: None)
     monkeypatch.setattr("tuwen_loadtest._session.subprocess.run", refuse_to_run)
     return folder
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from tuwen_edge.encodings import EncodingFormat, encoded_vectors
 from tuwen_edge.errors import EdgeError
 from tuwen_edge.items import Item, image_item
+from tuwen_edge.numbers import Positive, whole
 from tuwen_edge.operations import Answer, Call, Dialect, Operation, Strict
 
 __all__ = ["OPERATIONS"]
@@ -76,9 +77,9 @@ class EmbedRequest(Strict):
     inputs: Annotated[list[EmbedInput], Field(min_length=1)] | None = None
     embedding_types: Annotated[list[EncodingFormat], Field(min_length=1)] | None = None
     truncate: Literal["END", "NONE"] = "END"
-    output_dimension: Annotated[int, Field(ge=1)] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    priority: Annotated[int, Field(ge=0, le=999)] | None = None
+    output_dimension: Positive | None = None
+    max_tokens: Positive | None = None
+    priority: Annotated[int, Field(ge=0, le=999), BeforeValidator(whole)] | None = None
 
 
 class EmbeddingsByType(BaseModel):

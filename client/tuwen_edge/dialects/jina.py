@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from tuwen import Templates
 from tuwen_edge.dialects.openai import OPENAI, ImageObject, TextObject, TextOrImage, Usage, item_of
+from tuwen_edge.numbers import Positive
 from tuwen_edge.operations import Answer, Call, Operation, Strict
 
 __all__ = ["OPERATIONS"]
@@ -28,7 +29,7 @@ class RerankRequest(Strict):
     query: TextOrImage
     documents: Annotated[list[TextOrImage], Field(min_length=1)]
     model: str | None = None
-    top_n: Annotated[int, Field(ge=1)] | None = None
+    top_n: Positive | None = None
     return_documents: bool = True
 
 

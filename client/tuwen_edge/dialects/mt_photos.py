@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from tuwen_edge.errors import EdgeError
 from tuwen_edge.forms import Form
@@ -36,6 +36,8 @@ class TextRequest(Strict):
 
 class PictureForm(BaseModel):
     """A picture as a file."""
+
+    model_config = ConfigDict(extra="forbid")
 
     file: Annotated[bytes, Field(description="The encoded picture.")]
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from tuwen_edge.encodings import EncodingFormat, encoded_vectors
 from tuwen_edge.errors import EdgeError, ErrorType
 from tuwen_edge.forms import Form
 from tuwen_edge.items import Item, image_item, item_of_string
+from tuwen_edge.numbers import Positive
 from tuwen_edge.operations import Answer, Call, Dialect, Operation, Strict
 
 __all__ = [
@@ -121,7 +123,7 @@ class EmbeddingsRequest(Strict):
     input: TextOrImage | Annotated[list[TextOrImage], Field(min_length=1)]
     model: str | None = None
     encoding_format: EncodingFormat = "float"
-    dimensions: Annotated[int, Field(ge=1)] | None = None
+    dimensions: Positive | None = None
     modality: Modality | None = None
     truncate: Literal["END", "NONE"] = "END"
     user: str | None = None
@@ -144,10 +146,12 @@ class EmbeddingsRequest(Strict):
 class EmbeddingsForm(BaseModel):
     """A request for embeddings as a form: each part ``input`` is a text, or an image as a file."""
 
+    model_config = ConfigDict(extra="forbid")
+
     input: list[bytes] = Field(min_length=1)
-    model: str | None = None
+    model: str | SkipJsonSchema[None] = None
     encoding_format: EncodingFormat = "float"
-    dimensions: int | None = None
+    dimensions: Annotated[int, Field(ge=1)] | SkipJsonSchema[None] = None
     truncate: Literal["END", "NONE"] = "END"
 
 
@@ -181,7 +185,7 @@ def _of_form(form: Form) -> RawItems:
     values: dict[str, Any] = {name: parts[0].text() for name, parts in fields.items() if name != "input"}
     if "dimensions" in values:
         number = values["dimensions"]
-        values["dimensions"] = int(number) if number.isascii() and number.isdigit() and len(number) < 10 else number
+        values["dimensions"] = int(number) if number.isascii() and number.isdigit() and len(number) < 20 else number
     parts = fields.get("input", [])
     if not parts:
         raise EdgeError(400, "The form has no field 'input'.", code="invalid_form", param="input")

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from tuwen_edge.errors import EdgeError
 from tuwen_edge.items import item_of_string
+from tuwen_edge.numbers import Positive
 from tuwen_edge.operations import Answer, Call, Dialect, Operation, Strict
 
 __all__ = ["OPERATIONS"]
@@ -28,12 +29,15 @@ TRITON = Dialect("Triton", TritonError, _error_body)
 
 
 class InputTensor(Strict):
-    """The one input: strings. A string that begins with ``data:image/`` is an image."""
+    """The one input: strings. A string that begins with ``data:image/`` is an image.
+
+    LiteLLM sends a single text as it is, with its number of characters as the shape, so the shape is not compared.
+    """
 
     name: Literal["input_text"]
-    shape: list[Annotated[int, Field(ge=1)]]
+    shape: list[Positive]
     datatype: Literal["BYTES"]
-    data: Annotated[list[str], Field(min_length=1)]
+    data: Annotated[list[str], Field(min_length=1)] | str
 
 
 class InferRequest(Strict):
@@ -66,7 +70,7 @@ async def _infer(call: Call, request: InferRequest) -> Answer:
     if name != "text_embedding":
         await call.core.check_model(name)
     [tensor] = request.inputs
-    items = [item_of_string(value) for value in tensor.data]
+    items = [item_of_string(value) for value in ([tensor.data] if isinstance(tensor.data, str) else tensor.data)]
     embedded = await call.core.embed(items)
     call.embedded(items, embedded.truncated)
     output = {

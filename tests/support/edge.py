@@ -1,0 +1,82 @@
+"""The HTTP edge for tests: in memory, or in a thread behind a real socket, on the fake transport."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+import httpx
+from PIL import Image
+
+from tuwen import AsyncClient
+from tuwen.testing import AsyncFakeTransport, FakeTransport
+from tuwen_edge import EdgeOptions, EdgeThread, create_app
+
+__all__ = ["EdgeInMemory", "base64_of", "data_url", "edge_in_a_thread", "png"]
+
+
+class EdgeInMemory:
+    """The edge on a fake server, asked without a socket. A context manager."""
+
+    def __init__(self, fake: FakeTransport | None = None, **settings: Any) -> None:
+        self.fake = fake or FakeTransport()
+        options = EdgeOptions(**{"access_log": False} | settings)
+        self._client = client = AsyncClient(transport=AsyncFakeTransport(self.fake), tracing=options.tracing)
+        self._loop = asyncio.new_event_loop()
+        transport = httpx.ASGITransport(create_app(options, client))
+        self._http = httpx.AsyncClient(transport=transport, base_url="http://localhost")
+
+    def __enter__(self) -> EdgeInMemory:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._loop.run_until_complete(self._http.aclose())
+        self._loop.run_until_complete(self._client.close())
+        self._loop.run_until_complete(self._loop.shutdown_default_executor())
+        self._loop.close()
+
+    def get(self, path: str, **settings: Any) -> httpx.Response:
+        """Send a GET request."""
+        return self._loop.run_until_complete(self._http.get(path, **settings))
+
+    def post(self, path: str, body: Any = None, **settings: Any) -> httpx.Response:
+        """Send a POST request with a body of JSON, or with what `settings` give to httpx."""
+        if body is not None:
+            settings["json"] = body
+        return self._loop.run_until_complete(self._http.post(path, **settings))
+
+    def request(self, method: str, path: str, **settings: Any) -> httpx.Response:
+        """Send a request."""
+        return self._loop.run_until_complete(self._http.request(method, path, **settings))
+
+
+@contextmanager
+def edge_in_a_thread(fake: FakeTransport | None = None, **settings: Any) -> Iterator[str]:
+    """Provide the address of an edge on a fake server, behind a real socket."""
+    options = EdgeOptions(**{"access_log": False, "port": 0, "drain_timeout": 5} | settings)
+    with EdgeThread(options, AsyncClient(transport=AsyncFakeTransport(fake or FakeTransport()))) as edge:
+        yield edge.address
+
+
+def png(colour: str = "red", size: tuple[int, int] = (8, 8)) -> bytes:
+    """Return a picture of one colour."""
+    file = io.BytesIO()
+    Image.new("RGB", size, colour).save(file, "PNG")
+    return file.getvalue()
+
+
+def base64_of(data: bytes) -> str:
+    """Return bytes in base64."""
+    return base64.b64encode(data).decode()
+
+
+def data_url(data: bytes) -> str:
+    """Return a ``data:`` URL of a picture."""
+    return f"data:image/png;base64,{base64_of(data)}"
