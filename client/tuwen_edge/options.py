@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 from tuwen import InvalidArgumentError, Tls
-from tuwen.addresses import is_loopback
-from tuwen.option_fields import TIMEOUT, Option, check_values, documented
+from tuwen.connection import is_loopback
+from tuwen_options import TIMEOUT, Option, check_values, documented
 
 __all__ = ["KEYS", "EdgeOptions"]
 

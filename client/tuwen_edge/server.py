@@ -11,7 +11,7 @@ from types import TracebackType
 import uvicorn
 
 from tuwen import AsyncClient, InvalidArgumentError
-from tuwen.addresses import bracketed
+from tuwen.connection import bracketed
 from tuwen_edge._protocol import guarded_protocol
 from tuwen_edge.app import create_app
 from tuwen_edge.log import configure_logging
