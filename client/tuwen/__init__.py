@@ -11,7 +11,6 @@
 """
 
 from tuwen._async_client import AsyncClient
-from tuwen._card import EmbeddingSpace, ModelCard
 from tuwen._client import Client
 from tuwen._errors import (
     AccessDeniedError,
@@ -24,7 +23,6 @@ from tuwen._errors import (
     InferenceError,
     InvalidArgumentError,
     InvalidItemsError,
-    ItemFailure,
     MissingExtraError,
     ModelNotFoundError,
     OverloadedError,
@@ -39,7 +37,9 @@ from tuwen._pacing import RetryPolicy
 from tuwen._requests import KeyedImage, KeyedText
 from tuwen._responses import EmbeddedItem, ItemOutcome, RefusedItem, TextTruncatedWarning
 from tuwen._routes import Preprocess
+from tuwen._transport import ModelCard
 from tuwen.connection import Tls
+from tuwen.failures import ItemFailure
 from tuwen.statistics import ModelStatistics, Profile, Statistics
 from tuwen.zero_shot import Classification, Similarity, Templates
 
@@ -55,7 +55,6 @@ __all__ = [
     "ClientClosedError",
     "DeadlineExceededError",
     "EmbeddedItem",
-    "EmbeddingSpace",
     "EmbeddingSpaceError",
     "EventLoopError",
     "ForkError",

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen._async_pipeline import AsyncPipeline
-from tuwen._card import ModelCard
 from tuwen._errors import InvalidArgumentError
 from tuwen._fetching import HttpFetcher
 from tuwen._grpc import AsyncGrpcTransport
@@ -20,7 +19,7 @@ from tuwen._pacing import RetryPolicy
 from tuwen._requests import KeyedImage, KeyedText, as_list, check_some, check_stream
 from tuwen._responses import ItemOutcome
 from tuwen._routes import Preprocess, Priority, Routes
-from tuwen._transport import AsyncTransport, forks
+from tuwen._transport import AsyncTransport, ModelCard, forks
 from tuwen.clock import Deadline
 from tuwen.connection import AsyncHeaders, NoTracing, OpenTelemetry, Tls, Tracing
 from tuwen.statistics import Profile, Statistics

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from tuwen import clock
-from tuwen._card import ModelCard
 from tuwen._errors import EmbeddingSpaceError, ServerError
 from tuwen._feed import AsyncFeed, async_cancel_all
 from tuwen._pacing import Pace, RetryBudget, RetryPolicy, call_pace, patient
@@ -36,7 +35,7 @@ from tuwen._responses import (
     recalled,
 )
 from tuwen._routes import Kind, Route, Routes
-from tuwen._transport import AsyncPendingResponse, AsyncTransport, InferResponse, forks
+from tuwen._transport import AsyncPendingResponse, AsyncTransport, InferResponse, ModelCard, forks
 from tuwen.clock import Deadline
 from tuwen.statistics import Profile, difference, profile_of
 

@@ -11,7 +11,6 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen._card import ModelCard
 from tuwen._errors import InvalidArgumentError
 from tuwen._fetching import HttpFetcher
 from tuwen._grpc import GrpcTransport
@@ -21,7 +20,7 @@ from tuwen._pipeline import Pipeline
 from tuwen._requests import KeyedImage, KeyedText, as_list, check_some, check_stream
 from tuwen._responses import ItemOutcome
 from tuwen._routes import Preprocess, Priority, Routes
-from tuwen._transport import Transport, forks
+from tuwen._transport import ModelCard, Transport, forks
 from tuwen.clock import Deadline
 from tuwen.connection import Headers, NoTracing, OpenTelemetry, Tls, Tracing
 from tuwen.statistics import Profile, Statistics

@@ -27,7 +27,7 @@ The packages that build, serve and search add branches of their own; see their m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tuwen.failures import ItemFailure
 
 __all__ = [
     "AccessDeniedError",
@@ -41,7 +41,6 @@ __all__ = [
     "InputShapeError",
     "InvalidArgumentError",
     "InvalidItemsError",
-    "ItemFailure",
     "MissingExtraError",
     "ModelNotFoundError",
     "OverloadedError",
@@ -79,24 +78,6 @@ class ForkError(TuwenError, RuntimeError):
     Fork before the first call or between calls, or start processes with the method ``spawn`` or ``forkserver`` of
     multiprocessing.
     """
-
-
-@dataclass(frozen=True)
-class ItemFailure:
-    """One refused item.
-
-    Attributes:
-        index: its position in the sequence that was passed in.
-        reason: one word for programs, such as ``corrupt`` or ``too_many_pixels``.
-        message: one line for people.
-    """
-
-    index: int
-    reason: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"item {self.index}: {self.reason}: {self.message}"
 
 
 class InvalidItemsError(TuwenError, ValueError):

@@ -10,7 +10,7 @@ from math import inf
 from urllib.parse import urlsplit
 
 from tuwen._errors import InvalidArgumentError, MissingExtraError
-from tuwen._images import UnreadableItemError
+from tuwen.failures import ItemError
 
 __all__ = ["HttpFetcher"]
 
@@ -63,15 +63,15 @@ class HttpFetcher:
             left: seconds that the call has left.
 
         Raises:
-            UnreadableItemError: the host is not allowed, does not answer in time, answers with an error or with
+            ItemError: the host is not allowed, does not answer in time, answers with an error or with
                 too many bytes. Names the host, never the path, the query or a password, which may be secrets.
         """
         [found] = self.fetch_all([url], left)
-        if isinstance(found, UnreadableItemError):
+        if isinstance(found, ItemError):
             raise found
         return found
 
-    def fetch_all(self, urls: Sequence[str], left: float | None = None) -> list[bytes | UnreadableItemError]:
+    def fetch_all(self, urls: Sequence[str], left: float | None = None) -> list[bytes | ItemError]:
         """Return the bytes at each address, or the reason why there are none, in order; fetched side by side.
 
         Args:
@@ -111,16 +111,16 @@ def _ascii(pattern: str) -> str:
         return pattern.lower()
 
 
-def _result(url: str, future: concurrent.futures.Future[bytes]) -> bytes | UnreadableItemError:
+def _result(url: str, future: concurrent.futures.Future[bytes]) -> bytes | ItemError:
     if not future.done():  # the loop of the fetches is busy elsewhere
         future.cancel()
-        return UnreadableItemError(f"{_shown(url)}: no answer in time", "not_fetched")
+        return ItemError("not_fetched", f"{_shown(url)}: no answer in time")
     try:
         return future.result()
-    except UnreadableItemError as error:
+    except ItemError as error:
         return error
     except (Exception, concurrent.futures.CancelledError) as error:  # whatever a library raises at a hostile answer
-        return UnreadableItemError(f"{_shown(url)}: cannot fetch: {type(error).__name__}", "not_fetched")
+        return ItemError("not_fetched", f"{_shown(url)}: cannot fetch: {type(error).__name__}")
 
 
 def _shown(url: str) -> str:

@@ -17,10 +17,9 @@ import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tuwen import clock
-from tuwen._card import ModelCard
 from tuwen._errors import ClientClosedError, DeadlineExceededError, EventLoopError, ServerUnavailableError
 from tuwen._messages import card_of, decode_response, encode_request, server_error, statistics_of
-from tuwen._transport import AsyncPendingResponse, InferRequest, InferResponse
+from tuwen._transport import AsyncPendingResponse, InferRequest, InferResponse, ModelCard
 from tuwen.connection import (
     AsyncHeaders,
     Headers,

@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias
 
 import httpx
 
-from tuwen._images import UnreadableItemError
+from tuwen.failures import ItemError
 
 __all__ = ["CheckedTransport", "Fetches", "Rules", "fetches"]
 
@@ -53,7 +53,7 @@ class Fetches:
         threading.Thread(target=self._loop.run_forever, name="tuwen-fetches", daemon=True).start()
 
     def start(self, rules: Rules, url: str, seconds: float) -> concurrent.futures.Future[bytes]:
-        """Begin a fetch that ends within so many seconds; its error is an `UnreadableItemError`."""
+        """Begin a fetch that ends within so many seconds; its error is an `ItemError`."""
         return asyncio.run_coroutine_threadsafe(self._bounded(rules, url, seconds), self._loop)
 
     async def _bounded(self, rules: Rules, url: str, seconds: float) -> bytes:
@@ -61,7 +61,7 @@ class Fetches:
         try:
             return await asyncio.wait_for(self._fetch(rules, url, place), seconds)
         except asyncio.TimeoutError as error:
-            raise UnreadableItemError(f"{place[0]}: no answer in time", "not_fetched") from error
+            raise ItemError("not_fetched", f"{place[0]}: no answer in time") from error
 
     async def _fetch(self, rules: Rules, url: str, place: list[str]) -> bytes:
         target = _parsed(url)
@@ -109,7 +109,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         """See httpx. Tries the addresses one after the other.
 
         Raises:
-            UnreadableItemError: an address is not allowed.
+            ItemError: an address is not allowed.
             httpx.TransportError: no address can be reached.
         """
         url = request.url
@@ -198,9 +198,9 @@ def _parsed(url: str, base: httpx.URL | None = None) -> httpx.URL:
         target = target.copy_with(username=None, password=None, fragment=None)
         host = target.host  # decodes an internationalized name, and raises for one that cannot be decoded
     except (httpx.InvalidURL, ValueError) as error:
-        raise UnreadableItemError("not a web address", "not_fetched") from error
+        raise ItemError("not_fetched", "not a web address") from error
     if target.scheme not in ("http", "https") or not host:
-        raise UnreadableItemError("not an http or https address with a host", "not_fetched")
+        raise ItemError("not_fetched", "not an http or https address with a host")
     return target
 
 
@@ -225,8 +225,8 @@ def _reason(error: BaseException) -> str:
     return type(error).__name__
 
 
-def _refusal(place: list[str], message: str) -> UnreadableItemError:
-    return UnreadableItemError(f"{place[0]}: {message}", "not_fetched")
+def _refusal(place: list[str], message: str) -> ItemError:
+    return ItemError("not_fetched", f"{place[0]}: {message}")
 
 
 _lock = threading.Lock()

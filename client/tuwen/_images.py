@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tuwen._errors import InvalidArgumentError
-from tuwen.pixels import ImageError, Preprocessor, upright
+from tuwen.failures import ItemError
+from tuwen.pixels import Preprocessor, upright
 
 __all__ = [
     "ImageInput",
-    "UnreadableItemError",
     "check_image",
     "decoded",
     "encoded",
@@ -51,18 +51,6 @@ if not TYPE_CHECKING:
 
 _PIECE = 1 << 20  # bytes
 _MAX_BYTES = (1 << 31) - 1  # of a message of gRPC, whose lengths are signed integers of 32 bits
-
-
-class UnreadableItemError(Exception):
-    """A file that cannot be read, an image or a text that cannot be encoded; becomes the failure of its item.
-
-    Attributes:
-        reason: one word for programs.
-    """
-
-    def __init__(self, message: str, reason: str = "unreadable") -> None:
-        super().__init__(message)
-        self.reason = reason
 
 
 def is_web_url(text: str) -> bool:
@@ -110,7 +98,7 @@ def encoded_bytes(image: ImageInput, preprocessor: Preprocessor | None = None) -
 
     Raises:
         InvalidArgumentError: not a type or an array shape that is an image.
-        UnreadableItemError: the file cannot be read, or is too large.
+        ItemError: the file cannot be read, or is too large.
     """
     check_image(image)
     max_bytes = min(preprocessor.limits.max_bytes, _MAX_BYTES) if preprocessor else _MAX_BYTES
@@ -132,8 +120,7 @@ def pixel_values(image: ImageInput | bytes, preprocessor: Preprocessor) -> bytes
     """Return the pixel values of an image, uint8 (3, S, S), as bytes. Pixels that are decoded already are not encoded.
 
     Raises:
-        InvalidArgumentError, UnreadableItemError: as `encoded_bytes`.
-        ImageError: the image is refused, as the server would refuse it.
+        InvalidArgumentError, ItemError: as `encoded_bytes`; or the image is refused, as the server would refuse it.
     """
     if isinstance(image, (Image.Image, np.ndarray)):
         square = preprocessor.square(_loaded(image, preprocessor))
@@ -145,11 +132,11 @@ def _from_data_url(url: str) -> bytes:
     """The bytes of a ``data:`` URL (RFC 2397), in base64 or percent-encoded."""
     head, comma, body = url.partition(",")
     if not comma:
-        raise UnreadableItemError("a data: URL has a comma before its data")
+        raise ItemError("unreadable", "a data: URL has a comma before its data")
     try:
         data = unquote_to_bytes(body)
     except UnicodeEncodeError as error:
-        raise UnreadableItemError(f"the data: URL has half a surrogate pair at position {error.start}") from error
+        raise ItemError("unreadable", f"the data: URL has half a surrogate pair at position {error.start}") from error
     if not head.lower().endswith(";base64"):
         return data
     try:
@@ -157,7 +144,7 @@ def _from_data_url(url: str) -> bytes:
         text = data.translate(bytes.maketrans(b"-_", b"+/"), b" \t\r\n").rstrip(b"=")
         return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
     except binascii.Error as error:
-        raise UnreadableItemError(f"the data: URL is not valid base64: {error}") from error
+        raise ItemError("unreadable", f"the data: URL is not valid base64: {error}") from error
 
 
 def _from_path(path: str | os.PathLike[str], max_bytes: int) -> bytes:
@@ -173,7 +160,7 @@ def _from_path(path: str | os.PathLike[str], max_bytes: int) -> bytes:
             data = b"".join(pieces)
     except (OSError, ValueError) as error:  # a path with a NUL is a ValueError
         reason = getattr(error, "strerror", None) or error
-        raise UnreadableItemError(f"cannot read {os.fspath(path)[:200]!r}: {reason}") from error
+        raise ItemError("unreadable", f"cannot read {os.fspath(path)[:200]!r}: {reason}") from error
     _check_size(len(data), max_bytes)
     return data
 
@@ -183,7 +170,7 @@ def _from_file(file: BinaryIO, max_bytes: int) -> bytes:
         _check_size(_size_left(file), max_bytes)
         data = file.read()
     except (OSError, ValueError) as error:  # ValueError: it is closed
-        raise UnreadableItemError(f"cannot read the file: {error}") from error
+        raise ItemError("unreadable", f"cannot read the file: {error}") from error
     if not isinstance(data, bytes):
         raise InvalidArgumentError(
             f"a file of an image is opened in binary mode ('rb'); this one gives {type(data).__name__}"
@@ -203,18 +190,16 @@ def _size_left(file: BinaryIO) -> int:
 def _check_size(size: int, max_bytes: int) -> None:
     """Refuse an image by its size, in the words of the server."""
     if size > max_bytes:
-        raise UnreadableItemError(f"{size} bytes, the limit is {max_bytes}", "too_many_bytes")
+        raise ItemError("too_many_bytes", f"{size} bytes, the limit is {max_bytes}")
 
 
 def _from_pixels(image: Image.Image | NDArray[np.uint8], preprocessor: Preprocessor | None) -> bytes:
     try:
         return encoded(_loaded(image, preprocessor), preprocessor)
-    except ImageError as error:
-        raise UnreadableItemError(str(error).removeprefix(f"{error.reason}: "), error.reason) from error
-    except (UnreadableItemError, InvalidArgumentError):
+    except (ItemError, InvalidArgumentError):
         raise
     except Exception as error:  # whatever an encoder of Pillow raises
-        raise UnreadableItemError(f"cannot encode the PIL image: {error}") from error
+        raise ItemError("unreadable", f"cannot encode the PIL image: {error}") from error
 
 
 def _loaded(image: Image.Image | NDArray[np.uint8], preprocessor: Preprocessor | None) -> Image.Image:
@@ -223,7 +208,7 @@ def _loaded(image: Image.Image | NDArray[np.uint8], preprocessor: Preprocessor |
     except InvalidArgumentError:
         raise
     except Exception as error:  # a lazily opened file fails here, with whatever its decoder raises
-        raise UnreadableItemError(f"cannot load the PIL image: {error}") from error
+        raise ItemError("unreadable", f"cannot load the PIL image: {error}") from error
 
 
 # Modes that come out of a file as they went in. Pillow writes more: I;16B to PNG, and RGBX to TIFF, are read as others.
@@ -279,7 +264,7 @@ def encoded(image: Image.Image, preprocessor: Preprocessor | None) -> bytes:
     converted to RGB here by `preprocessor`, as the server would do it; the PNG of that square has the same vector.
 
     Raises:
-        ImageError: the image has too many pixels, or cannot be converted to RGB.
+        ItemError: the image has too many pixels, or cannot be converted to RGB.
         Exception: of whatever type Pillow's encoders raise.
     """
     if preprocessor is None or _survives_a_file(image):

@@ -9,7 +9,6 @@ import numpy as np
 from tritonclient.grpc import service_pb2
 
 from tuwen import clock
-from tuwen._card import ModelCard
 from tuwen._errors import (
     AccessDeniedError,
     DeadlineExceededError,
@@ -21,7 +20,7 @@ from tuwen._errors import (
     ServerStoppingError,
     ServerUnavailableError,
 )
-from tuwen._transport import InferRequest, InferResponse, Tensor
+from tuwen._transport import InferRequest, InferResponse, ModelCard, Tensor
 from tuwen.connection import connection_error
 from tuwen.pixels import ImageLimits
 from tuwen.statistics import ModelStatistics, Statistics

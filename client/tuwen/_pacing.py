@@ -8,9 +8,9 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from tuwen._card import ModelCard
 from tuwen._errors import InvalidArgumentError, OverloadedError, ServerError, ServerStoppingError
 from tuwen._routes import Kind
+from tuwen._transport import ModelCard
 
 __all__ = ["ITEMS_PER_REQUEST", "Pace", "RetryBudget", "RetryPolicy", "call_pace", "patient"]
 

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from tuwen import clock
-from tuwen._card import ModelCard
 from tuwen._errors import EmbeddingSpaceError, ServerError
 from tuwen._feed import Feed, cancel_all
 from tuwen._pacing import Pace, RetryBudget, RetryPolicy, call_pace, patient
@@ -37,7 +36,7 @@ from tuwen._responses import (
     recalled,
 )
 from tuwen._routes import Kind, Route, Routes
-from tuwen._transport import InferResponse, PendingResponse, Transport, forks
+from tuwen._transport import InferResponse, ModelCard, PendingResponse, Transport, forks
 from tuwen.clock import Deadline
 from tuwen.statistics import Profile, difference, profile_of
 

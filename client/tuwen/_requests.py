@@ -14,11 +14,12 @@ from typing import Any, Literal, TypeAlias, cast
 import numpy as np
 from PIL import Image
 
-from tuwen._errors import EmbeddingSpaceError, InputShapeError, InvalidArgumentError, ItemFailure, ServerError
-from tuwen._images import ImageInput, UnreadableItemError, snapshot
+from tuwen._errors import EmbeddingSpaceError, InputShapeError, InvalidArgumentError, ServerError
+from tuwen._images import ImageInput, snapshot
 from tuwen._pacing import Pace
 from tuwen._routes import Kind, Route
 from tuwen._transport import InferRequest
+from tuwen.failures import ItemError, ItemFailure
 
 __all__ = [
     "Chunker",
@@ -182,8 +183,8 @@ def batch_of(route: Route, part: Part) -> EmbeddingBatch:
     for positions, payload in zip(part.positions, route.payloads(part.items), strict=True):
         if isinstance(payload, InvalidArgumentError):
             raise InvalidArgumentError(f"{route.kind} {positions[0]}: {payload}") from payload
-        if isinstance(payload, UnreadableItemError):
-            failures += [ItemFailure(position, payload.reason, str(payload)) for position in positions]
+        if isinstance(payload, ItemError):
+            failures += [payload.at(position) for position in positions]
         else:
             payloads.append(payload)
             sent.append(positions)

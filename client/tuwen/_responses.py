@@ -14,11 +14,11 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen._card import ModelCard
-from tuwen._errors import EmbeddingSpaceError, InferenceError, InvalidItemsError, ItemFailure
+from tuwen._errors import EmbeddingSpaceError, InferenceError, InvalidItemsError
 from tuwen._requests import EmbeddingBatch
 from tuwen._routes import Kind
-from tuwen._transport import InferResponse, Tensor
+from tuwen._transport import InferResponse, ModelCard, Tensor
+from tuwen.failures import ItemFailure
 
 __all__ = [
     "NAMED_EMBEDDING",
@@ -145,8 +145,7 @@ def parse(batch: EmbeddingBatch, response: InferResponse | None, card: ModelCard
         raise EmbeddingSpaceError(card.fingerprint, found)
     for positions, status in zip(batch.positions, _strings(outputs, "status"), strict=False):
         if status:
-            reason, _, message = status.partition(": ")
-            failures |= {position: ItemFailure(position, reason, message) for position in positions}
+            failures |= {position: ItemFailure.from_status(position, status) for position in positions}
     flags = np.ravel(np.asarray(outputs.get("truncated", ()), dtype=np.bool_))
     cut = {position for positions, flag in zip(batch.positions, flags, strict=False) if flag for position in positions}
     flat = tuple(position for positions in batch.positions for position in positions)

@@ -10,19 +10,20 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
-from tuwen._card import ModelCard
 from tuwen._errors import ClientClosedError, InvalidArgumentError
 from tuwen._fetching import HttpFetcher
-from tuwen._images import UnreadableItemError, check_image, encoded_bytes, is_web_url, pixel_values
+from tuwen._images import check_image, encoded_bytes, is_web_url, pixel_values
+from tuwen._transport import ModelCard
 from tuwen.clock import Deadline
-from tuwen.pixels import ImageError, ImageLimits, Preprocessor
+from tuwen.failures import ItemError
+from tuwen.pixels import ImageLimits, Preprocessor
 
 __all__ = ["Kind", "Payload", "Preprocess", "Priority", "Route", "Routes", "Threads"]
 
 Kind = Literal["image", "text"]
 Preprocess = Literal["server", "client"]
 Priority = Literal["interactive", "bulk"]
-Payload: TypeAlias = bytes | UnreadableItemError | InvalidArgumentError
+Payload: TypeAlias = bytes | ItemError | InvalidArgumentError
 """What is sent for an item, or why nothing can be."""
 
 _OUTPUTS: Mapping[Kind, tuple[str, ...]] = {
@@ -48,7 +49,7 @@ class Route:
         to_payload: what is sent for an item; raises as `Payload` lists.
         pool: threads that do it for several items at once; None: one after the other.
         bulk: whether its requests let others go before them.
-        fetched: gives the bytes, or an `UnreadableItemError`, in the place of each web address.
+        fetched: gives the bytes, or an `ItemError`, in the place of each web address.
     """
 
     kind: Kind
@@ -76,11 +77,11 @@ class Route:
             raise ClientClosedError from error
 
     def _payload(self, item: Any) -> Payload:
-        if isinstance(item, UnreadableItemError):
+        if isinstance(item, ItemError):
             return item
         try:
             return self.to_payload(item)
-        except (UnreadableItemError, InvalidArgumentError) as error:
+        except (ItemError, InvalidArgumentError) as error:
             return error
 
 
@@ -192,10 +193,7 @@ class Routes:
             return Route(kind, "image_embedding", kind, _OUTPUTS[kind], encoded, pool=pool, bulk=bulk, fetched=fetched)
 
         def pixels(image: Any) -> bytes:
-            try:
-                return pixel_values(image, preprocessor)
-            except ImageError as error:
-                raise UnreadableItemError(str(error).removeprefix(f"{error.reason}: "), error.reason) from error
+            return pixel_values(image, preprocessor)
 
         shape = (3, card.image_size, card.image_size)
         # The name of the model's output tells the embedding space, so the request cannot name the output.
@@ -229,4 +227,4 @@ def _utf8(text: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise UnreadableItemError(f"half a surrogate pair at position {error.start}", "not_utf8") from error
+        raise ItemError("not_utf8", f"half a surrogate pair at position {error.start}") from error

@@ -1,4 +1,4 @@
-"""The seam between the SDK and the network, once for threads and once for asyncio; fakes fit it too."""
+"""The seam between the SDK and the network: what passes through it, and the ways through it, fakes included."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import os
 import uuid
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import clock
-from tuwen._card import ModelCard
-from tuwen._errors import ForkError
+from tuwen._errors import ForkError, InferenceError
+from tuwen.pixels import ImageLimits, PixelRules
 from tuwen.statistics import Statistics
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Forks",
     "InferRequest",
     "InferResponse",
+    "ModelCard",
     "PendingResponse",
     "Tensor",
     "Transport",
@@ -60,6 +61,66 @@ class InferResponse:
     """The outputs by name; TYPE_STRING ones as a tuple of bytes, the others as arrays (n, ...)."""
 
     outputs: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard(PixelRules):
+    """The model behind a server, as ``tuwen build`` wrote it into the repository, with the rules for its images.
+
+    Attributes:
+        family: ``chinese-clip``, ``openai-clip`` or ``taiyi-clip``.
+        checkpoint: the hub id, folder or file that it was built from.
+        fingerprint: the name of the embedding space: only vectors with the same one may be compared.
+        embedding_dimension: D, the length of a vector.
+        context_length: the maximum number of tokens per text, special tokens included; longer texts are cut.
+        logit_scale: what a cosine is multiplied with to become a logit.
+        precision: of the encoders' arithmetic (``fp32``, ``bf16``, ``fp16`` or ``int8``); vectors are float32.
+        max_batch_size: the maximum number of items per request; the SDK splits larger calls.
+        max_image_bytes: the maximum size of an encoded image. The SDK refuses a larger file without reading it.
+    """
+
+    family: str
+    checkpoint: str
+    fingerprint: str
+    embedding_dimension: int
+    context_length: int
+    logit_scale: float
+    precision: str
+    max_batch_size: int
+    max_image_bytes: int = ImageLimits.max_bytes
+
+    def to_parameters(self) -> dict[str, str]:
+        """Return the card as the ``parameters`` of an ensemble's config.
+
+        The limits are not among them: the batch size has a field of its own in the config, and the size of an image is
+        a parameter of ``image_preprocessing``.
+        """
+        limits = ("max_batch_size", "max_image_bytes")
+        return {name: str(value) for name, value in asdict(self).items() if name not in limits}
+
+    @classmethod
+    def from_parameters(
+        cls, parameters: Mapping[str, str], max_batch_size: int, max_image_bytes: int = ImageLimits.max_bytes
+    ) -> ModelCard:
+        """Read the card from the ``parameters`` of an ensemble's config.
+
+        Raises:
+            InferenceError: the repository carries no card.
+        """
+        convert = {"str": str, "int": int, "float": float}
+        values: dict[str, str | int | float] = {
+            "max_batch_size": max_batch_size,
+            "max_image_bytes": max_image_bytes,
+        }
+        try:
+            for field in fields(cls):
+                if field.name not in values:
+                    values[field.name] = convert[str(field.type)](parameters[field.name])
+        except (KeyError, ValueError) as error:
+            raise InferenceError(
+                f"the server's model card is missing or broken ({error}); was its repository made by `tuwen build`?"
+            ) from error
+        return cls(**values)  # type: ignore[arg-type]  # converted by each field's own type above
 
 
 class PendingResponse(Protocol):

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ._structure import gif_parts, is_heic, jpeg_parts, png_chunks, tiff_parts
+from .failures import ItemError
 
 __all__ = [
-    "ImageError",
     "ImageLimits",
     "PixelRules",
     "Preprocessor",
@@ -53,19 +53,6 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-class ImageError(ValueError):
-    """An image that cannot be embedded.
-
-    Attributes:
-        reason: one word for programs and metrics: ``empty``, ``too_many_bytes``, ``unsupported_format``,
-            ``too_many_pixels``, ``too_many_frames``, ``too_many_parts``, ``too_many_scans`` or ``corrupt``.
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(f"{reason}: {message}")
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -140,7 +127,7 @@ class Preprocessor(PixelRules):
         """The pixel values of one encoded image, uint8 (3, S, S), of its first frame.
 
         Raises:
-            ImageError: the image is refused or cannot be decoded.
+            ItemError: the image is refused or cannot be decoded.
         """
         self._check_size(data)
         check_structure(data, self.limits)
@@ -158,7 +145,7 @@ class Preprocessor(PixelRules):
         A PNG file of the square has the pixel values of the image itself: a square of that size is not resized again.
 
         Raises:
-            ImageError: the image has too many pixels, or its mode cannot be converted to RGB.
+            ItemError: the image has too many pixels, or its mode cannot be converted to RGB.
         """
         with _bad_images():
             self._check_header(image)
@@ -181,7 +168,7 @@ class Preprocessor(PixelRules):
         side, (width, height) = self.image_size, size
         longer = side * max(size) // min(size)
         if side * longer > self.limits.max_pixels:
-            raise ImageError(
+            raise ItemError(
                 "too_many_pixels", f"{width}x{height} is so narrow that it would be resized to {side}x{longer} pixels"
             )
         return (side, longer) if width <= height else (longer, side)
@@ -194,19 +181,19 @@ class Preprocessor(PixelRules):
 
     def _check_size(self, data: bytes) -> None:
         if not data:
-            raise ImageError("empty", "no bytes")
+            raise ItemError("empty", "no bytes")
         if len(data) > self.limits.max_bytes:
-            raise ImageError("too_many_bytes", f"{len(data)} bytes, the limit is {self.limits.max_bytes}")
+            raise ItemError("too_many_bytes", f"{len(data)} bytes, the limit is {self.limits.max_bytes}")
 
     def _check_header(self, image: Image.Image) -> None:
         width, height = image.size
         if width * height > self.limits.max_pixels:
-            raise ImageError("too_many_pixels", f"{width}x{height} pixels, the limit is {self.limits.max_pixels}")
+            raise ItemError("too_many_pixels", f"{width}x{height} pixels, the limit is {self.limits.max_pixels}")
         if image.format in _COUNTED_FORMATS:  # Pillow would walk through the whole file, in Python
             return
         frames = getattr(image, "n_frames", 1)
         if frames > self.limits.max_frames:
-            raise ImageError("too_many_frames", f"{frames} frames, the limit is {self.limits.max_frames}")
+            raise ItemError("too_many_frames", f"{frames} frames, the limit is {self.limits.max_frames}")
 
 
 def open_image(data: bytes) -> Image.Image:
@@ -216,7 +203,7 @@ def open_image(data: bytes) -> Image.Image:
     in the file's EXIF data no longer counts, under any image rules.
 
     Raises:
-        ImageError: the image is HEIC, and pillow-heif is not installed.
+        ItemError: the image is HEIC, and pillow-heif is not installed.
         Exception: the image has another format, or a broken header; of whatever type Pillow's parsers raise.
     """
     if not is_heic(data):
@@ -224,7 +211,7 @@ def open_image(data: bytes) -> Image.Image:
     try:
         from pillow_heif import HeifImageFile  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise ImageError(
+        raise ItemError(
             "unsupported_format", f"HEIC needs pillow-heif where images are decoded ({error}): {_INSTALL_HEIF}"
         ) from None
     # Called directly, because Pillow's registry of decoders belongs to the application.
@@ -236,7 +223,7 @@ def check_structure(data: bytes, limits: ImageLimits) -> None:
     """Reject an image whose parts, frames or scans would take long, before Pillow opens the image.
 
     Raises:
-        ImageError: ``too_many_parts``, ``too_many_frames`` or ``too_many_scans``.
+        ItemError: ``too_many_parts``, ``too_many_frames`` or ``too_many_scans``.
     """
     parts, frames, scans = 0, 1, 1
     most = limits.max_parts
@@ -250,11 +237,11 @@ def check_structure(data: bytes, limits: ImageLimits) -> None:
     elif data.startswith((b"II", b"MM")):
         parts, frames = tiff_parts(data, limits.max_frames)
     if parts > most:
-        raise ImageError("too_many_parts", f"the file has more than {most} parts, which is the limit")
+        raise ItemError("too_many_parts", f"the file has more than {most} parts, which is the limit")
     if frames > limits.max_frames:
-        raise ImageError("too_many_frames", f"more than {limits.max_frames} frames, which is the limit")
+        raise ItemError("too_many_frames", f"more than {limits.max_frames} frames, which is the limit")
     if scans > limits.max_scans:
-        raise ImageError("too_many_scans", f"{scans} scans, the limit is {limits.max_scans}")
+        raise ItemError("too_many_scans", f"{scans} scans, the limit is {limits.max_scans}")
 
 
 def load_preprocessor(folder: Path, limits: ImageLimits) -> Preprocessor:
@@ -296,21 +283,21 @@ def _convertible(image: Image.Image) -> Image.Image:
 
 @contextmanager
 def _bad_images() -> Iterator[None]:
-    """Turn every exception into an `ImageError`.
+    """Turn every exception into an `ItemError`.
 
     Pillow raises whatever its decoders meet in a broken file (OSError, SyntaxError, struct.error, ValueError, ...), so
     here, and only here, every exception means "this image is bad".
     """
     try:
         yield
-    except ImageError:
+    except ItemError:
         raise
     except UnidentifiedImageError:
-        raise ImageError("unsupported_format", f"not an image in one of {', '.join(_FORMATS)}, HEIC") from None
+        raise ItemError("unsupported_format", f"not an image in one of {', '.join(_FORMATS)}, HEIC") from None
     except Image.DecompressionBombError as error:
-        raise ImageError("too_many_pixels", str(error)) from None
+        raise ItemError("too_many_pixels", str(error)) from None
     except Exception as error:
-        raise ImageError("corrupt", f"cannot decode: {error or type(error).__name__}") from None
+        raise ItemError("corrupt", f"cannot decode: {error or type(error).__name__}") from None
 
 
 @functools.cache

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
-from tuwen._card import ModelCard
 from tuwen._errors import ClientClosedError, InputShapeError, ServerError
 from tuwen._responses import NAMED_EMBEDDING
-from tuwen._transport import AsyncPendingResponse, InferRequest, InferResponse, Tensor
-from tuwen.pixels import ImageError, open_image
+from tuwen._transport import AsyncPendingResponse, InferRequest, InferResponse, ModelCard, Tensor
+from tuwen.failures import ItemError
+from tuwen.pixels import open_image
 from tuwen.statistics import ModelStatistics, Statistics
 
 __all__ = ["AsyncFakeTransport", "FakeTransport"]
@@ -108,11 +108,12 @@ class FakeTransport:
             raise ClientClosedError
 
     def _answer(self, request: InferRequest) -> InferResponse:
-        status = _image_status if request.input_name == "image" else _text_status
+        error_of = _image_error if request.input_name == "image" else _text_error
+        errors = map(error_of, request.items)
         room = self.card.context_length - 2
         outputs: dict[str, Tensor] = {
             "embedding": np.stack([self._vector(item) for item in request.items]),
-            "status": tuple(status(item).encode() for item in request.items),
+            "status": tuple(error.at(index).status.encode() if error else b"" for index, error in enumerate(errors)),
             "fingerprint": (self.card.fingerprint.encode(),) * len(request.items),
             "truncated": np.array([[len(item.decode("utf-8", "replace")) > room] for item in request.items]),
         }
@@ -191,20 +192,22 @@ class _Answered:
         return
 
 
-def _image_status(data: bytes) -> str:
+def _image_error(data: bytes) -> ItemError | None:
     if not data:
-        return "empty: no bytes"
+        return ItemError("empty", "no bytes")
     try:
         with open_image(data) as image:
             image.load()
-    except ImageError as error:
-        return str(error)
+    except ItemError as error:
+        return error
     except UnidentifiedImageError:
-        return "unsupported_format: not an image"
+        return ItemError("unsupported_format", "not an image")
     except Exception as error:  # whatever Pillow's decoders raise
-        return f"corrupt: cannot decode: {error}"
-    return ""
+        return ItemError("corrupt", f"cannot decode: {error}")
+    return None
 
 
-def _text_status(data: bytes) -> str:
-    return f"too_many_bytes: {len(data)} bytes, the limit is {_MAX_TEXT_BYTES}" if len(data) > _MAX_TEXT_BYTES else ""
+def _text_error(data: bytes) -> ItemError | None:
+    if len(data) > _MAX_TEXT_BYTES:
+        return ItemError("too_many_bytes", f"{len(data)} bytes, the limit is {_MAX_TEXT_BYTES}")
+    return None

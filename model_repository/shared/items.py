@@ -5,7 +5,7 @@ import json
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-__all__ = ["refusal", "strings", "wants_status"]
+__all__ = ["failures_of", "refusal", "statuses", "strings", "wants_status"]
 
 
 def wants_status(request):
@@ -13,10 +13,23 @@ def wants_status(request):
     return json.loads(request.parameters() or "{}").get("per_item_status") in (True, "true")
 
 
-def refusal(kind, statuses):
+def failures_of(errors):
+    """Return the failures of a request's items; each error is an `ItemError`, or None for a good item."""
+    return [error.at(index) for index, error in enumerate(errors) if error is not None]
+
+
+def statuses(failures, count):
+    """Return the output ``status`` of a request of `count` items."""
+    found = [""] * count
+    for failure in failures:
+        found[failure.index] = failure.status
+    return strings(found)
+
+
+def refusal(kind, failures, count):
     """INVALID_ARGUMENT for a caller that does not read statuses, naming every bad item by its index."""
-    bad = [f"{kind} {index}: {status}" for index, status in enumerate(statuses) if status]
-    message = f"{len(bad)} of {len(statuses)} {kind}s refused: {'; '.join(bad)}"
+    bad = "; ".join(f"{kind} {failure.index}: {failure.status}" for failure in failures)
+    message = f"{len(failures)} of {count} {kind}s refused: {bad}"
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INVALID_ARG))
 
 

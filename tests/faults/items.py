@@ -54,7 +54,7 @@ class Oracle:
 
     def __init__(self, repository: Path) -> None:
 
-        self._error = pixels.ImageError
+        self._error = pixels.ItemError
         self._preprocessor = pixels.load_preprocessor(repository / "image_preprocessing" / "1", pixels.ImageLimits())
         with staged_module(repository / "text_tokenization" / "1", "tokens") as tokens:
             self._tokenizer = tokens.load_tokenizer(repository / "text_tokenization" / "1")

@@ -23,7 +23,8 @@ from PIL import Image
 from tests.support.models import model_module
 from tests.support.repositories import write_short_clip_vocabulary
 from tuwen import pixels
-from tuwen._images import UnreadableItemError, encoded_bytes
+from tuwen._images import encoded_bytes
+from tuwen.failures import ItemError
 from tuwen.pixels import Preprocessor
 from tuwen_repository.samples import vocabulary
 from tuwen_search.errors import QueryError
@@ -60,7 +61,7 @@ def _pixels() -> Target:
         for way in ways:
             try:
                 found = way.pixel_values(data)
-            except core.ImageError as error:
+            except ItemError as error:
                 assert error.reason in _REASONS, error.reason
             else:
                 assert found.shape == (3, 32, 32)
@@ -230,11 +231,11 @@ def _urls() -> Target:
         text = data.decode("utf-8", "surrogateescape").replace("hunter2", "")
         hidden = f"root:hunter2@{text}/hunter2?hunter2#hunter2"
         for url in (f"http://{text}", f"https://{hidden}", text):
-            refused(web.fetch, url, UnreadableItemError)
-            refused(web.fetch_redirect_to, url, UnreadableItemError)
+            refused(web.fetch, url, ItemError)
+            refused(web.fetch_redirect_to, url, ItemError)
         for target in (text, f"root:hunter2@{text}", f"dns:///root:hunter2@{text}"):
             refused(lambda target: channel_options(channel_target(target)), target, InvalidArgumentError)
-        refused(encoded_bytes, f"data:{text}", UnreadableItemError)
+        refused(encoded_bytes, f"data:{text}", ItemError)
         assert "hunter2" not in _without_secrets(f"http://root:hunter2@{text}")
 
     return check
@@ -263,7 +264,7 @@ def _headers() -> Target:
             assert "colon" in str(error)
         answer_of_the_page([(b"host", value)])
         answer_of_the_page([(b"host", b"localhost"), (name.lower(), value), (b"content-length", value)])
-        with contextlib.suppress(UnreadableItemError):
+        with contextlib.suppress(ItemError):
             web.fetch_with_headers([(name, value)])
 
     return check

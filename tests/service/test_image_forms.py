@@ -16,6 +16,8 @@ from tests.support.blocking import Blocking
 from tests.support.repositories import Built
 from tests.support.servers import SharedServers
 from tuwen import AsyncClient, Client, ImageInput
+from tuwen.failures import ItemError
+from tuwen.pixels import ImageLimits, Preprocessor
 from tuwen_build.options import BuildOptions
 from tuwen_repository.samples import sample
 
@@ -94,3 +96,14 @@ def test_every_mode_of_pillow_has_a_vector(clip: Client) -> None:
         Image.frombytes("LAB", small.size, small.tobytes()),
     ]
     assert all(outcome.ok for outcome in clip.try_embed_images(images))
+
+
+def test_a_refused_image_has_the_failure_of_the_decoder_on_either_side(clip: Client) -> None:
+    preprocessor = Preprocessor(**clip.model_card().pixel_rules(), limits=ImageLimits())
+    bad = [b"no image", sample("cat.jpg").read_bytes()[:5_000], b"\xff\xd8" + b"\xff\xe0\0\2" * 20_001]
+    expected = []
+    for index, data in enumerate(bad):
+        with pytest.raises(ItemError) as caught:
+            preprocessor.pixel_values(data)
+        expected.append(caught.value.at(index))
+    assert [outcome.error for outcome in clip.try_embed_images(bad)] == expected

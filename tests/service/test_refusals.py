@@ -84,8 +84,11 @@ def good_clip(clip_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
 def own_templates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of model_repository and of the SDK's modules that a test may break, and that the build uses."""
     copied = shutil.copytree(templates(), tmp_path / "model_repository")
-    modules = [Path(shutil.copy(path, copied / "image_preprocessing" / "1")) for path in assembly_module.sdk_modules()]
-    monkeypatch.setattr(assembly_module, "sdk_modules", lambda: modules)
+    modules = {
+        model: [Path(shutil.copy(path, copied / model / "1")) for path in assembly_module.sdk_modules(model)]
+        for model in ("image_preprocessing", "text_tokenization")
+    }
+    monkeypatch.setattr(assembly_module, "sdk_modules", modules.__getitem__)
     monkeypatch.setattr(assembly_module, "templates", lambda: copied)
     return copied
 

@@ -216,8 +216,7 @@ def test_every_reason_of_a_refused_item_is_explained() -> None:
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "client" / "tuwen").glob("*.py"))
     sources += text_of("model_repository/text_tokenization/1/tokens.py")
     sources += text_of("model_repository/text_tokenization/1/model.py")
-    reasons = set(re.findall(r'(?:ImageError|_refuse)\(\s*"(\w+)"', sources))
-    reasons |= set(re.findall(r'UnreadableItemError\([^\n]*, "(\w+)"\)', sources)) | {"unreadable"}
+    reasons = set(re.findall(r'(?:ItemError|_refusal)\(\s*"(\w+)"', sources))
     assert len(reasons) >= 10
     assert reasons <= first_cells("docs/reference/errors.md")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tuwen import EmbeddingSpace, ModelCard, pixels
+from tuwen import ModelCard, pixels
 from tuwen.pixels import PixelRules
 from tuwen_build.checkpoints import Checkpoint
 from tuwen_build.errors import BuildError
@@ -25,6 +25,7 @@ from tuwen_build.export.fingerprint import arithmetic, fingerprint
 from tuwen_build.export.torchscript import export
 from tuwen_build.options import BuildOptions
 from tuwen_repository.configs import config_path, write_config
+from tuwen_repository.embedding_space import EmbeddingSpace
 
 __all__ = [
     "assemble",
@@ -164,10 +165,12 @@ def export_text(folder: Path, encoder: torch.nn.Module, context_length: int) -> 
     export(encoder, (ids, ids), _model_file(folder, "text_encoder"))
 
 
-def sdk_modules() -> list[Path]:
-    """Return the modules of the SDK that `image_preprocessing` runs too: one code preprocesses images on both sides."""
-    sdk = Path(pixels.__file__).parent
-    return [sdk / "pixels.py", sdk / "_structure.py"]
+def sdk_modules(model: str) -> list[Path]:
+    """Return the modules of the SDK that a Python model runs too: both sides share one code."""
+    names = ["failures.py"]
+    if model == "image_preprocessing":
+        names += ["pixels.py", "_structure.py"]
+    return [Path(pixels.__file__).with_name(name) for name in names]
 
 
 def write_python_models(folder: Path, checkpoint: Checkpoint, options: BuildOptions) -> None:
@@ -175,10 +178,8 @@ def write_python_models(folder: Path, checkpoint: Checkpoint, options: BuildOpti
     for model in _PYTHON_MODELS:
         version = folder / model / "1"
         version.mkdir(parents=True, exist_ok=True)
-        for path in (*templates().glob(f"{model}/1/*.py"), *templates().glob("shared/*.py")):
+        for path in (*templates().glob(f"{model}/1/*.py"), *templates().glob("shared/*.py"), *sdk_modules(model)):
             shutil.copy(path, version)
-    for path in sdk_modules():
-        shutil.copy(path, folder / "image_preprocessing" / "1")
     images, texts = (folder / model / "1" for model in _PYTHON_MODELS)
     rules = vars(pixel_rules(checkpoint, options))
     (images / "preprocessing.json").write_text(json.dumps(rules, indent=2), encoding="utf-8")

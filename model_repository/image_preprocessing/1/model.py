@@ -19,9 +19,10 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 import triton_python_backend_utils as pb_utils  # noqa: E402
 
-from .items import refusal, strings, wants_status  # noqa: E402
+from .failures import ItemError  # noqa: E402
+from .items import failures_of, refusal, statuses, strings, wants_status  # noqa: E402
 from .metrics import Counter, Histogram  # noqa: E402
-from .pixels import ImageError, ImageLimits, load_preprocessor, usable_cores  # noqa: E402
+from .pixels import ImageLimits, load_preprocessor, usable_cores  # noqa: E402
 
 try:
     from pillow_heif import options as heif_options
@@ -64,27 +65,26 @@ class TritonPythonModel:
         started = time.perf_counter()
         try:
             pixels = self._preprocessor.pixel_values(data)
-        except ImageError as error:
-            return error, time.perf_counter() - started
-        return pixels, time.perf_counter() - started
+        except ItemError as error:
+            return None, error, time.perf_counter() - started
+        return pixels, None, time.perf_counter() - started
 
     def _respond(self, request, outcomes):
         side = self._preprocessor.image_size
         pixel_values = np.zeros((len(outcomes), 3, side, side), dtype=np.uint8)
-        statuses = [""] * len(outcomes)
-        for index, (outcome, seconds) in enumerate(outcomes):
+        for index, (pixels, _, seconds) in enumerate(outcomes):
             self._seconds.observe(seconds)
-            if isinstance(outcome, ImageError):
-                self._failures.increment(outcome.reason)
-                statuses[index] = str(outcome)
-            else:
-                pixel_values[index] = outcome
-        if any(statuses) and not wants_status(request):
-            return refusal("image", statuses)
+            if pixels is not None:
+                pixel_values[index] = pixels
+        failures = failures_of(error for _, error, _ in outcomes)
+        for failure in failures:
+            self._failures.increment(failure.reason)
+        if failures and not wants_status(request):
+            return refusal("image", failures, len(outcomes))
         return pb_utils.InferenceResponse(
             [
                 pb_utils.Tensor("pixel_values", pixel_values),
-                pb_utils.Tensor("status", strings(statuses)),
-                pb_utils.Tensor("fingerprint", strings([self._fingerprint] * len(statuses))),
+                pb_utils.Tensor("status", statuses(failures, len(outcomes))),
+                pb_utils.Tensor("fingerprint", strings([self._fingerprint] * len(outcomes))),
             ]
         )

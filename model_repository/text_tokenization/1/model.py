@@ -6,7 +6,8 @@ from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
 
-from .items import refusal, strings, wants_status
+from .failures import ItemError
+from .items import failures_of, refusal, statuses, strings, wants_status
 from .metrics import Counter
 from .tokens import load_tokenizer
 
@@ -22,37 +23,35 @@ class TritonPythonModel:
 
     def execute(self, requests):
         batches = [pb_utils.get_input_tensor_by_name(request, "text").as_numpy()[:, 0] for request in requests]
-        texts, statuses = zip(*map(self._decode, chain.from_iterable(batches)))
+        texts, errors = zip(*map(self._decode, chain.from_iterable(batches)))
         tokens = self._tokenizer.encode(list(texts))
         if tokens.truncated.any():
             self._truncated.increment(by=int(tokens.truncated.sum()))
         ends = list(accumulate(map(len, batches)))
         slices = [slice(start, end) for start, end in zip([0, *ends], ends)]
-        return [self._respond(request, tokens, statuses, rows) for request, rows in zip(requests, slices)]
+        return [self._respond(request, tokens, errors[rows], rows) for request, rows in zip(requests, slices)]
 
-    def _respond(self, request, tokens, statuses, rows):
-        statuses = statuses[rows]
-        if any(statuses) and not wants_status(request):
-            return refusal("text", statuses)
+    def _respond(self, request, tokens, errors, rows):
+        failures = failures_of(errors)
+        for failure in failures:
+            self._failures.increment(failure.reason)
+        if failures and not wants_status(request):
+            return refusal("text", failures, len(errors))
         return pb_utils.InferenceResponse(
             [
                 pb_utils.Tensor("input_ids", tokens.input_ids[rows]),
                 pb_utils.Tensor("attention_mask", tokens.attention_mask[rows]),
                 pb_utils.Tensor("truncated", tokens.truncated[rows].reshape(-1, 1)),
-                pb_utils.Tensor("status", strings(statuses)),
-                pb_utils.Tensor("fingerprint", strings([self._fingerprint] * len(statuses))),
+                pb_utils.Tensor("status", statuses(failures, len(errors))),
+                pb_utils.Tensor("fingerprint", strings([self._fingerprint] * len(errors))),
             ]
         )
 
     def _decode(self, data):
-        """The text, or an empty one and why it was refused."""
+        """The text and None, or an empty text and why it was refused."""
         if len(data) > self._max_bytes:
-            return self._refuse("too_many_bytes", f"{len(data)} bytes, the limit is {self._max_bytes}")
+            return "", ItemError("too_many_bytes", f"{len(data)} bytes, the limit is {self._max_bytes}")
         try:
-            return data.decode("utf-8"), ""
+            return data.decode("utf-8"), None
         except UnicodeDecodeError as error:
-            return self._refuse("not_utf8", f"byte {error.start} is not UTF-8")
-
-    def _refuse(self, reason, message):
-        self._failures.increment(reason)
-        return "", f"{reason}: {message}"
+            return "", ItemError("not_utf8", f"byte {error.start} is not UTF-8")

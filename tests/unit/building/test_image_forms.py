@@ -19,7 +19,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from tuwen._images import ImageInput, UnreadableItemError, encoded_bytes, pixel_values, snapshot
+from tuwen._images import ImageInput, encoded_bytes, pixel_values, snapshot
+from tuwen.failures import ItemError
 from tuwen.pixels import ImageLimits, Preprocessor
 from tuwen_build.checkpoints import Preprocessing
 from tuwen_build.verification.reference import reference_pixels
@@ -291,7 +292,7 @@ def test_pixels_that_make_too_large_a_file_are_sent_as_a_square(image: Any) -> N
 
 def test_a_pil_image_of_too_many_pixels_has_a_reason() -> None:
     narrow = Preprocessor(SIDE, limits=ImageLimits(max_pixels=100))
-    with pytest.raises(UnreadableItemError, match="61x40 pixels, the limit is 100") as caught:
+    with pytest.raises(ItemError, match="61x40 pixels, the limit is 100") as caught:
         encoded_bytes(picture("HSV"), narrow)
     assert caught.value.reason == "too_many_pixels"
 
@@ -311,7 +312,7 @@ def test_a_lazily_opened_image_may_be_used_by_many_threads(function: Any) -> Non
 def test_a_broken_pil_image_is_unreadable() -> None:
     data = encode(picture("RGB").resize((400, 400)), "PNG")
     for function in (served, own):
-        with pytest.raises(UnreadableItemError, match="cannot load the PIL image: "):
+        with pytest.raises(ItemError, match="cannot load the PIL image: "):
             function(opened(data[: len(data) // 2]), PREPROCESSORS[0])
 
 

@@ -16,7 +16,8 @@ from PIL import Image
 
 from tuwen._images import ImageInput, encoded_bytes, pixel_values
 from tuwen._structure import is_heic
-from tuwen.pixels import ImageError, ImageLimits, Preprocessor, open_image
+from tuwen.failures import ItemError
+from tuwen.pixels import ImageLimits, Preprocessor, open_image
 from tuwen_files.image_files import HEAD_BYTES, is_image
 from tuwen_repository.samples import sample
 
@@ -109,8 +110,8 @@ def test_scaled_jpeg_decoding_does_not_take_an_embedded_thumbnail() -> None:
     np.testing.assert_array_equal(scaled.pixel_values(data), Preprocessor(SIDE).pixel_values(data))
 
 
-def refusal(data: bytes, **limits: int) -> ImageError:
-    with pytest.raises(ImageError) as caught:
+def refusal(data: bytes, **limits: int) -> ItemError:
+    with pytest.raises(ItemError) as caught:
         Preprocessor(SIDE, limits=ImageLimits(**limits)).pixel_values(data)
     return caught.value
 
@@ -132,7 +133,7 @@ def test_without_pillow_heif_the_refusal_names_the_extra(monkeypatch: pytest.Mon
     assert error.reason == "unsupported_format"
     assert "HEIC needs pillow-heif" in str(error)
     assert "pip install 'tuwen[heif]'" in str(error)
-    with pytest.raises(ImageError, match=r"tuwen\[heif\]"):
+    with pytest.raises(ItemError, match=r"tuwen\[heif\]"):
         pixel_values(data, PREPROCESSORS[0])
 
 

@@ -17,6 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.faults.images import good_images
+from tuwen.failures import ItemError
+from tuwen.pixels import ImageLimits, Preprocessor
 from tuwen_build.checkpoints import open_checkpoint
 from tuwen_build.export.assembly import write_python_models
 from tuwen_build.export.configs import templates
@@ -125,3 +127,15 @@ def test_every_text_is_answered_as_if_it_were_alone(models: dict[str, Any], requ
 @given(requests=requests_of(IMAGES))
 def test_every_image_is_answered_as_if_it_were_alone(models: dict[str, Any], requests: list[Request]) -> None:
     assert_each_is_answered_as_if_alone(models["image"], "image", requests)
+
+
+def test_the_status_of_a_refused_item_is_its_failure(models: dict[str, Any]) -> None:
+    with pytest.raises(ItemError) as caught:
+        Preprocessor(224, limits=ImageLimits()).pixel_values(b"no image")
+    refused = {"image": (b"no image", caught.value), "text": (b"\xff", ItemError("not_utf8", "byte 0 is not UTF-8"))}
+    for kind, (item, error) in refused.items():
+        good = good_images(1)[0] if kind == "image" else b"a"
+        [response] = models[kind].execute([Request([good, item], wants_status=True)])
+        assert response.outputs["status"].ravel().tolist() == [b"", error.at(1).status.encode()]
+        [response] = models[kind].execute([Request([good, item], wants_status=False)])
+        assert response.error.message == f"1 of 2 {kind}s refused: {kind} 1: {error.at(1).status}"

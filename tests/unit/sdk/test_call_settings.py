@@ -15,8 +15,8 @@ from opentelemetry import propagate
 from tests.support.blocking import Blocking
 from tests.support.grpc_server import GrpcServer
 from tuwen import AsyncClient, Client, EventLoopError, HttpFetcher, InvalidArgumentError, TuwenError
-from tuwen._images import UnreadableItemError
 from tuwen.clock import Deadline
+from tuwen.failures import ItemError
 
 Make = Callable[..., AbstractContextManager[Any]]
 
@@ -52,7 +52,7 @@ class TestTimeouts:
     def test_a_fetcher_takes_it_too(self) -> None:
         """A socket raises OverflowError for a timeout of more than 24 days."""
         fetcher = HttpFetcher(["127.0.0.1:1"], timeout=sys.maxsize)
-        with pytest.raises(UnreadableItemError, match="cannot fetch: "):
+        with pytest.raises(ItemError, match="cannot fetch: "):
             fetcher.fetch("http://127.0.0.1:1/cat.jpg")
 
     @pytest.mark.parametrize("timeout", ["30", object(), 1j])

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.blocking import Make
 from tuwen import AsyncClient, HttpFetcher, InvalidArgumentError, _http
-from tuwen._images import UnreadableItemError
+from tuwen.failures import ItemError
 from tuwen.testing import AsyncFakeTransport, FakeTransport
 from tuwen_repository.samples import PHOTOGRAPHS, sample
 
@@ -133,7 +133,7 @@ def test_an_image_of_an_allowed_host_is_fetched(host: str, path: str) -> None:
     ],
 )
 def test_whatever_else_is_an_unreadable_image(host: str, path: str, message: str) -> None:
-    with pytest.raises(UnreadableItemError, match=message) as caught:
+    with pytest.raises(ItemError, match=message) as caught:
         HttpFetcher([host], max_bytes=200_000).fetch(f"http://{host}{path}")
     assert caught.value.reason == "not_fetched"
 
@@ -143,7 +143,7 @@ def test_whatever_else_is_an_unreadable_image(host: str, path: str, message: str
 def test_a_server_that_drips_is_left_when_the_time_is_over(
     host: str, path: str, timeout: float, left: float | None
 ) -> None:
-    with pytest.raises(UnreadableItemError, match="no answer in time"):
+    with pytest.raises(ItemError, match="no answer in time"):
         HttpFetcher([host], timeout=timeout).fetch(f"http://{host}{path}", left)
 
 
@@ -198,7 +198,7 @@ def test_hosts_are_allowed_by_name(allow: str, url: str, allowed: bool) -> None:
     ],
 )
 def test_a_secret_in_an_address_is_in_no_error(host: str, url: str) -> None:
-    with pytest.raises(UnreadableItemError) as caught:
+    with pytest.raises(ItemError) as caught:
         HttpFetcher([host]).fetch(url.replace("HOST", host))
     assert "hunter2" not in str(caught.value)
 
@@ -224,7 +224,7 @@ def resolving(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
 )
 def test_a_name_with_a_private_address_is_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     resolving(monkeypatch, "8.8.8.8", address)
-    with pytest.raises(UnreadableItemError, match="address of a private network"):
+    with pytest.raises(ItemError, match="address of a private network"):
         HttpFetcher(["img.example.com"]).fetch("http://img.example.com/a.jpg")
 
 
@@ -245,7 +245,7 @@ def test_a_lookup_that_hangs_is_left_when_the_time_is_over(monkeypatch: pytest.M
 
     monkeypatch.setattr(_http.socket, "getaddrinfo", look_up)
     try:
-        with pytest.raises(UnreadableItemError, match="http://img.example.com: no answer in time"):
+        with pytest.raises(ItemError, match="http://img.example.com: no answer in time"):
             HttpFetcher(["img.example.com"], timeout=0.05).fetch("http://img.example.com/a.jpg")
     finally:
         never.set()
@@ -308,5 +308,5 @@ def test_a_host_that_hangs_holds_no_thread_of_the_application(host: str) -> None
 
 
 def test_a_name_that_idna_cannot_decode_is_refused_as_an_address() -> None:
-    with pytest.raises(UnreadableItemError, match="^not a web address$"):
+    with pytest.raises(ItemError, match="^not a web address$"):
         HttpFetcher(["*.cdn.example.com"]).fetch("http://xn--fsq--.cdn.example.com/hunter2")

@@ -16,7 +16,8 @@ import pytest
 from tests.support.blocking import Blocking, Make
 from tests.support.grpc_server import GrpcServer
 from tuwen import AsyncClient, Client, ItemOutcome
-from tuwen._images import UnreadableItemError, encoded_bytes, pixel_values
+from tuwen._images import encoded_bytes, pixel_values
+from tuwen.failures import ItemError
 from tuwen.pixels import ImageLimits, Preprocessor
 from tuwen.testing import FakeTransport
 
@@ -77,7 +78,7 @@ def test_the_limit_is_that_of_the_server(limit: int) -> None:
 def test_no_image_is_larger_than_a_message(tmp_path: Path) -> None:
     generous = Preprocessor(8, limits=ImageLimits(max_bytes=1 << 40))
     for preprocessor in (None, generous):
-        with pytest.raises(UnreadableItemError, match="2147483648 bytes, the limit is 2147483647"):
+        with pytest.raises(ItemError, match="2147483648 bytes, the limit is 2147483647"):
             encoded_bytes(sparse(tmp_path / "huge.tiff", 1 << 31), preprocessor)
 
 
@@ -86,7 +87,7 @@ def test_the_rest_of_a_file_counts(tmp_path: Path) -> None:
         file.seek(2_999_000)
         assert len(encoded_bytes(file, SMALL)) == 1_000
         file.seek(2_998_999)
-        with pytest.raises(UnreadableItemError, match="1001 bytes, the limit is 1000"):
+        with pytest.raises(ItemError, match="1001 bytes, the limit is 1000"):
             encoded_bytes(file, SMALL)
 
 
@@ -107,19 +108,19 @@ def test_a_file_that_does_not_tell_its_size_is_read_to_its_end(tmp_path: Path) -
 
 @no_devices
 def test_a_device_without_an_end_is_read_up_to_the_limit() -> None:
-    with pytest.raises(UnreadableItemError, match="1000001 bytes, the limit is 1000000"):
+    with pytest.raises(ItemError, match="1000001 bytes, the limit is 1000000"):
         encoded_bytes("/dev/zero", Preprocessor(8, limits=ImageLimits(max_bytes=1_000_000)))
-    with pytest.raises(UnreadableItemError, match="1001 bytes, the limit is 1000"):
+    with pytest.raises(ItemError, match="1001 bytes, the limit is 1000"):
         pixel_values("/dev/zero", SMALL)
 
 
 @pytest.mark.parametrize("form", [bytes, bytearray, memoryview])
 def test_bytes_are_counted(form: Callable[[bytes], Any]) -> None:
-    with pytest.raises(UnreadableItemError, match="1001 bytes, the limit is 1000"):
+    with pytest.raises(ItemError, match="1001 bytes, the limit is 1000"):
         encoded_bytes(form(bytes(1_001)), SMALL)
     assert encoded_bytes(form(bytes(1_000)), SMALL) == bytes(1_000)
 
 
 def test_the_bytes_of_a_data_url_are_counted() -> None:
-    with pytest.raises(UnreadableItemError, match="1001 bytes, the limit is 1000"):
+    with pytest.raises(ItemError, match="1001 bytes, the limit is 1000"):
         encoded_bytes("data:image/png," + "x" * 1_001, SMALL)

@@ -1,0 +1,36 @@
+"""The embedding space of a repository: what decides its vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from tuwen.pixels import PixelRules
+
+__all__ = ["EmbeddingSpace"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingSpace(PixelRules):
+    """The rules that an embedding depends on, beside the weights and the vocabulary.
+
+    The fingerprint of an embedding space is a hash of these rules, the weights and the vocabulary.
+
+    Attributes:
+        precision: the arithmetic of the encoders: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
+        context_length: the maximum number of tokens per text, special tokens included.
+        text_rules: ``reference``, ``evaluation`` or ``unmasked``; see ``BuildOptions`` in ``tuwen_build``.
+        tokenizer: the kind of the tokenizer and its settings.
+        vision_arithmetic, text_arithmetic: the numbers of heads, activations and epsilons of the two towers.
+    """
+
+    precision: str
+    context_length: int
+    text_rules: str
+    tokenizer: Sequence[object]
+    vision_arithmetic: Sequence[Mapping[str, object]]
+    text_arithmetic: Sequence[Mapping[str, object]]
+
+    def rules(self) -> dict[str, object]:
+        """Return every rule by name, ready for JSON."""
+        return asdict(self)
