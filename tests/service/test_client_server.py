@@ -115,7 +115,7 @@ def test_the_client_refuses_the_images_that_the_server_refuses(client: Client, p
 
 def test_pixels_of_another_size_than_the_servers_are_of_another_space(pixels: Client) -> None:
     card = pixels.model_card()
-    pixels._card = replace(card, image_size=2 * card.image_size)  # as of another server behind the same name
+    pixels._pipeline._card = replace(card, image_size=2 * card.image_size)  # as of another server behind the same name
     with pytest.raises(EmbeddingSpaceError, match="another image size"):
         pixels.embed_images([sample(PHOTOGRAPHS[0])])
 
