@@ -50,7 +50,7 @@ def imports() -> dict[str, set[str]]:
 
 
 def drawing(arrows: Mapping[str, set[str]]) -> str:
-    """Return a Mermaid flow chart. An arrow is left out where a longer way of arrows leads to the same package."""
+    """Return a Mermaid flow chart. An arrow is left out if a longer path of arrows leads to the same package."""
     lines = ["```mermaid", "flowchart TD"]
     lines += [f'    {name}["<b>{name}</b><br>{SUBJECTS[name]}"]' for name in arrows]
     for name, targets in arrows.items():
@@ -78,7 +78,7 @@ def _imported(path: Path) -> Iterator[str]:
 
 
 def main() -> int:
-    """Rewrite the page, or compare it with ``--check``."""
+    """Rewrite the page. With ``--check``, compare it instead."""
     text = PAGE.read_text(encoding="utf-8")
     new = page_with(text, drawing(imports()))
     if "--check" in sys.argv[1:]:

@@ -108,7 +108,7 @@ def _parameter(parameter: griffe.Parameter) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Rewrite the file, or compare it with ``--check``."""
+    """Rewrite the file. With ``--check``, compare it instead."""
     new = public_names()
     if "--check" not in (sys.argv[1:] if arguments is None else arguments):
         PAGE.write_text("".join(f"{line}\n" for line in new), encoding="utf-8")

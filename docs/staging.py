@@ -102,7 +102,7 @@ def _relative(page: PurePosixPath, target: PurePosixPath) -> str:
 
 
 def main() -> None:
-    """Write the folder anew."""
+    """Write the folder again."""
     files = [path for path in (_ROOT / "docs").rglob("*") if path.is_file()]
     pages = {
         path.relative_to(_ROOT).as_posix(): path.read_text(encoding="utf-8") for path in files if path.suffix == ".md"

@@ -41,7 +41,7 @@ Row = tuple[str, int, Times, Times]
 
 
 def text() -> str:
-    """A text that no cache knows."""
+    """Return a text that is in no cache."""
     return f"第{next(_numbers)}张图片"
 
 
@@ -62,7 +62,7 @@ def seconds(calls: int, concurrency: int, call: Call) -> Times:
 
 
 async def async_seconds(calls: int, concurrency: int, call: AsyncCall) -> Times:
-    """The same by tasks."""
+    """Measure concurrent calls of tasks in an event loop."""
     limit = asyncio.Semaphore(concurrency)
 
     async def one() -> None:
@@ -75,7 +75,7 @@ async def async_seconds(calls: int, concurrency: int, call: AsyncCall) -> Times:
 
 
 def medians(rounds: list[list[Times]]) -> tuple[Times, Times]:
-    """By hand, and by the SDK. The first round warms up."""
+    """Return the median times of calls by hand and by the SDK. The first round warms up."""
     hand, sdk = (
         [statistics.median(column) for column in zip(*times, strict=True)] for times in zip(*rounds[1:], strict=True)
     )

@@ -44,7 +44,7 @@ Vectors = NDArray[np.float32]
 
 
 def images(folder: Path) -> list[ImageInput]:
-    """One image in every form."""
+    """Return one image in every form that the SDK takes."""
     path = folder / "red.png"
     red = Image.new("RGB", (8, 8), "red")
     red.save(path)

@@ -5,10 +5,10 @@
     BuildError
     ├── CheckpointError          the checkpoint is missing, incomplete or not of a known family
     ├── ExportError              an encoder cannot be exported so that it runs on every device
-    ├── VerificationError        what was exported differs from the reference; says by how much
-    └── OutputExistsError        the output folder is there already: --force replaces it
+    ├── VerificationError        an exported model differs from the reference; the message says by how much
+    └── OutputExistsError        the output folder exists already: --force replaces it
 
-No retry can help: each message names the file or the option to change.
+A retry cannot help. Each message names the file or the option to change.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class ExportError(BuildError):
 
 
 class VerificationError(BuildError):
-    """What was exported differs from the reference."""
+    """An exported model differs from the reference."""
 
 
 class OutputExistsError(BuildError):
-    """The output folder is there already."""
+    """The output folder exists already."""

@@ -1,4 +1,4 @@
-"""What a checkpoint is, without building it."""
+"""The description of a checkpoint that `tuwen build --explain` prints, without building it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from tuwen_build.options import PRECISIONS, Precision
 
 __all__ = ["Explanation", "TowerSize", "explain"]
 
-_BYTES: dict[Precision, int] = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 4}  # int8: of all but linear layers
+_BYTES: dict[Precision, int] = {
+    "fp32": 4,
+    "bf16": 2,
+    "fp16": 2,
+    "int8": 4,
+}  # int8: the type of all layers that are not linear
 
 
 @dataclass(frozen=True)
 class TowerSize:
-    """A tower in words and numbers.
+    """The architecture and size of a tower.
 
     Attributes:
         architecture: such as ``ViT, patch 16, 768 wide, 12 layers, 12 heads, quick_gelu``.
-        parameters: how many there are.
-        bytes: of its weights, by precision.
+        parameters: the number of parameters.
+        bytes: the size of its weights, by precision.
     """
 
     architecture: str
@@ -31,7 +36,7 @@ class TowerSize:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What was recognised, and the rules that a build would follow."""
+    """The recognised checkpoint, and the rules that a build would follow."""
 
     family: str
     layout: str

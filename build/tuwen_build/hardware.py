@@ -1,4 +1,4 @@
-"""What the machine at hand computes fast."""
+"""The precisions that this machine computes fast."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _WORTH_ROUNDING = 1.2
 _BF16_CAPABILITY = (8, 0)  # Ampere
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 _ROUNDS = 3
-_ROWS, _WIDTH, _INNER = 8 * 197, 768, 3072  # eight pictures in the widest layer of a ViT-B/16
+_ROWS, _WIDTH, _INNER = 8 * 197, 768, 3072  # the widest layer of a ViT-B/16, with eight images
 
 
 @dataclass(frozen=True)
 class PrecisionChoice:
-    """A precision, and why this one: a clause for people."""
+    """A precision, and a clause for people that says why it was chosen."""
 
     precision: Precision
     reason: str
 
 
 def choose_precision() -> PrecisionChoice:
-    """The fastest precision on this machine that any use may have.
+    """Return the fastest precision on this machine that costs no recall.
 
-    int8 is never chosen: what it costs in recall is for the user to decide.
+    int8 is never chosen, because it costs recall; users must choose it themselves.
     """
     if torch.cuda.is_available():
         name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
@@ -52,29 +52,29 @@ def choose_precision() -> PrecisionChoice:
 
 
 def gpu_without_cuda() -> str | None:
-    """Return a clause that says that PyTorch cannot use this machine's NVIDIA GPU; None: it can, or there is no GPU."""
+    """Return why PyTorch cannot use this machine's NVIDIA GPU; None if it can, or if there is no GPU."""
     if torch.cuda.is_available() or not _NVIDIA_DRIVER.exists():
         return None
     why = "was built without CUDA" if torch.version.cuda is None else "finds no device that it can use"
-    return f"PyTorch {torch.__version__} {why}, so the NVIDIA GPU of this machine stays unused"
+    return f"PyTorch {torch.__version__} {why}, so this machine's NVIDIA GPU is not used"
 
 
 def precision_warning(precision: Precision) -> str | None:
-    """Return why a precision is a bad choice if this machine's GPU is the one that will serve; None: it is none."""
+    """Return why a precision is a bad choice for serving on this machine's GPU; None if it is a good choice."""
     if not torch.cuda.is_available():
         return gpu_without_cuda()
     name = torch.cuda.get_device_name()
     if precision == "bf16" and torch.cuda.get_device_capability() < _BF16_CAPABILITY:
         return f"{name} has no bf16 arithmetic, which GPUs have from Ampere on; on this GPU, fp16 is faster"
     if precision == "int8":
-        return f"int8 encoders run on the CPU, and {name} stays unused; on a GPU, use fp16 or bf16"
+        return f"int8 encoders run on the CPU and do not use {name}; on a GPU, use fp16 or bf16"
     return None
 
 
 def _choose_for_cpu() -> PrecisionChoice:
     if not cpu_has_bf16_tiles() and not torch.cpu._is_avx512_bf16_supported():
         return PrecisionChoice("fp32", f"this CPU has no bf16 arithmetic{_int8_advice()}")
-    # A unit for bf16 need not be fast: Intel's AVX-512 BF16 without AMX takes 1.7 times as long as fp32.
+    # Support for bf16 may be slow: Intel's AVX-512 BF16 without AMX takes 1.7 times as long as fp32.
     factor = bf16_speedup()
     if factor >= _WORTH_ROUNDING:
         return PrecisionChoice("bf16", f"this CPU multiplies bf16 matrices {factor:.1f} times as fast as fp32")
@@ -86,10 +86,13 @@ def _int8_advice() -> str:
 
 
 def bf16_speedup() -> float:
-    """How many times as fast as fp32 this CPU does an encoder's largest matrix product in bf16, in under a second."""
+    """Return how many times as fast as fp32 this CPU multiplies an encoder's largest matrices in bf16.
+
+    The measurement takes less than a second.
+    """
     best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
     with torch.inference_mode():
-        for number in range(1 + _ROUNDS):  # in turns, and the first warms up
+        for number in range(1 + _ROUNDS):  # alternate; the first round warms up
             for dtype in (torch.float32, torch.bfloat16):
                 rows = torch.ones(_ROWS, _WIDTH, dtype=dtype)
                 weight = torch.ones(_INNER, _WIDTH, dtype=dtype)
@@ -101,5 +104,5 @@ def bf16_speedup() -> float:
 
 
 def cpu_has_bf16_tiles() -> bool:
-    """AMX, without which bf16 training is no faster than fp32 on a CPU."""
+    """Return whether the CPU has AMX. Without it, bf16 training on a CPU is not faster than fp32."""
     return bool(torch.cpu._is_amx_tile_supported())

@@ -36,8 +36,8 @@ class BuildOptions:
     precision: Annotated[
         BuildPrecision,
         Option(
-            "Precision of the encoders' weights and arithmetic; embeddings are float32 in any case. `auto`: what this "
-            "machine, if it is the one that will serve, computes natively. `int8` is for CPUs with AVX-512 VNNI."
+            "Precision of the encoders' weights and arithmetic; embeddings are always float32. `auto`: the fastest "
+            "precision of the machine that builds. `int8` is for CPUs with AVX-512 VNNI and loses some recall."
         ),
     ] = "fp32"
     max_batch_size: Annotated[
@@ -95,7 +95,7 @@ def _parse_heads(text: str) -> tuple[int, int]:
 @documented
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the files of some checkpoints do not tell."""
+    """Facts about a checkpoint that its files may lack."""
 
     vision: Annotated[
         str | None,

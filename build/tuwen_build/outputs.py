@@ -1,4 +1,4 @@
-"""An output folder that appears complete or not at all, and never at the cost of somebody else's files."""
+"""An output folder that appears complete or not at all, and never replaces files of other programs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _NotPutBackError(Exception):
 
 @dataclass(frozen=True)
 class OutputFolder:
-    """A folder that a command makes, recognised by a file that only this command writes.
+    """An output folder of a command, recognised by a file that only this command writes.
 
     Attributes:
         path: the folder.
@@ -34,15 +34,15 @@ class OutputFolder:
 
     @contextmanager
     def staged(self) -> Iterator[Path]:
-        """Provide an empty folder beside the output, and let it take the output's place if the block ends well.
+        """Provide an empty folder beside the output. It takes the output's place if the block ends without an error.
 
         The output is checked before the block and again after it, because a block may take hours.
 
         Raises:
             OutputExistsError: the output is a file, a symbolic link or a mount point; or it is not empty and has no
                 marker; or it has the marker and `force` is off; or another process changed it during the block.
-            BuildError: the output cannot be written; an earlier output is as it was. If it could not be put back, it
-                is kept under the name that the message tells.
+            BuildError: the output cannot be written. An earlier output is unchanged. If it could not be put back, the
+                message names the folder that holds it.
         """
         before = self.check()
         try:
@@ -74,7 +74,7 @@ class OutputFolder:
                 shutil.rmtree(scratch, ignore_errors=True)
 
     def check(self) -> tuple[int, int] | None:
-        """Return what identifies the earlier output (inode and time of change of its marker), or None.
+        """Return the identity of the earlier output (inode and time of change of its marker), or None.
 
         Raises:
             OutputExistsError: the output may not be replaced.
@@ -93,8 +93,8 @@ class OutputFolder:
         marker = output / self.marker
         if not marker.is_file():
             raise OutputExistsError(
-                f"'{output}' is not empty and holds no earlier output of this command ({self.marker} is missing); "
-                "it was left alone, choose another output"
+                f"'{output}' is not empty and is not an earlier output of this command ({self.marker} is missing); "
+                "it was not changed, choose another output"
             )
         if not self.force:
             raise OutputExistsError(f"'{output}' holds an earlier output; --force replaces it")

@@ -1,4 +1,4 @@
-"""A checkpoint becomes a verified Triton model repository, or nothing at all."""
+"""Building a verified Triton model repository from a checkpoint. Nothing is written if the verification fails."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def build_repository(
     force: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Manifest:
-    """Build a Triton model repository from a checkpoint and prove it equal to the reference.
+    """Build a Triton model repository from a checkpoint, and compare it with the reference.
 
     Args:
         source: a checkpoint folder or file, or a hub id.
         output: the folder to create; it appears complete or not at all.
         options: precision, batch size and so on.
-        read_options: what the checkpoint's files do not tell.
+        read_options: facts that the checkpoint's files lack.
         force: replace an earlier build in `output`.
         progress: called with the name of each step as it begins.
 
     Raises:
-        BuildError: one of its kinds in `tuwen_build.errors`; `output` is as it was.
+        BuildError: a subclass in `tuwen_build.errors` says what failed. `output` is unchanged.
     """
     options = options or BuildOptions()
     if options.precision == "auto":

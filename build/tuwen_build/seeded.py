@@ -1,6 +1,6 @@
-"""A Chinese-CLIP checkpoint of any size with seeded random weights: real layout, no meaning.
+"""A Chinese-CLIP checkpoint of any size with seeded random weights, in the real layout but untrained.
 
-It stands in where real weights cannot be had: in tests and benchmarks.
+Tests and benchmarks use it instead of real weights.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from tuwen_repository.samples import vocabulary
 __all__ = ["BASE_PATCH16", "HUGE_PATCH14", "LARGE_PATCH14", "TINY", "perturb", "save_seeded", "write_seeded_checkpoint"]
 
 # The published dimensions of OFA-Sys/chinese-clip-vit-base-patch16 (cn_clip/clip/model_configs/ViT-B-16.json
-# and RoBERTa-wwm-ext-base-chinese.json); what is not named is the default of transformers' classes.
+# and RoBERTa-wwm-ext-base-chinese.json); the other values are the defaults of transformers' classes.
 BASE_PATCH16: dict[str, Any] = {
     "projection_dim": 512,
     "vision_config": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "patch_size": 16},
     "text_config": {"vocab_size": 21128, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12},
 }
-# Of OFA-Sys/chinese-clip-vit-large-patch14 and -huge-patch14 (ViT-L-14.json, ViT-H-14.json, RoBERTa-wwm-ext-large).
+# The dimensions of OFA-Sys/chinese-clip-vit-large-patch14 and -huge-patch14 (ViT-L-14.json, ViT-H-14.json,
+# RoBERTa-wwm-ext-large).
 LARGE_PATCH14: dict[str, Any] = {
     "projection_dim": 768,
     "vision_config": {
@@ -78,8 +79,8 @@ def write_seeded_checkpoint(folder: Path, dimensions: dict[str, Any] = TINY, *, 
     """Write an untrained checkpoint in the Hugging Face Chinese-CLIP layout.
 
     Args:
-        folder: created if need be.
-        dimensions: as `ChineseCLIPConfig` takes them.
+        folder: the folder to write. It is created if necessary.
+        dimensions: the arguments of `ChineseCLIPConfig`.
         seed: equal seeds give equal weights.
 
     Returns:
@@ -91,7 +92,7 @@ def write_seeded_checkpoint(folder: Path, dimensions: dict[str, Any] = TINY, *, 
 
 
 def save_seeded(model_class: Any, config: Any, folder: Path, *, seed: int = 0) -> None:
-    """Save a model of transformers with seeded random weights into a folder, created if need be."""
+    """Save a model of transformers with seeded random weights into a folder, which is created if necessary."""
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -102,11 +103,11 @@ def save_seeded(model_class: Any, config: Any, folder: Path, *, seed: int = 0) -
 
 @torch.no_grad()
 def perturb(model: nn.Module) -> None:
-    """Give every weight of a CLIP model random values under which no layer is trivially right.
+    """Give every weight of a CLIP model random values with which an error in any layer changes the output.
 
-    At their initial zeros and ones a forgotten bias or a swapped norm would not show. Matrices preserve variance,
-    with attention sharper than that: at transformers' initial 0.02 the output would depend on little else than the
-    class token.
+    With the initial zeros and ones, a forgotten bias or swapped norms would not change the output. Matrices preserve
+    variance, and attention is sharper than that. With transformers' initial deviation of 0.02, the output would depend
+    on little but the class token.
     """
     for name, parameter in model.named_parameters():
         if parameter.ndim == 1:
@@ -124,5 +125,5 @@ def perturb(model: nn.Module) -> None:
             for name in ("running_mean", "running_var"):
                 statistic = module.get_buffer(name)
                 statistic.add_(torch.rand_like(statistic) * 0.5)
-            if module.weight.mean() < 0.5:  # CLIP starts the last norm of a residual branch at zero
+            if module.weight.mean() < 0.5:  # CLIP initialises the last norm of a residual branch with zero
                 module.weight.add_(0.3)

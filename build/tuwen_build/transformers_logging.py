@@ -1,4 +1,4 @@
-"""Silence for commands that show progress of their own."""
+"""Turning off the output of transformers in commands that show their own progress."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ __all__ = ["quiet_transformers"]
 
 
 def quiet_transformers() -> None:
-    """Turn off the progress bars and advice of transformers, for the whole process: a program's choice to make."""
+    """Turn off the progress bars and warnings of transformers for the whole process. Only programs should call this."""
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The options of a training, and the stages that follow from them. Light to import: the command line reads them."""
+"""The options of a training, and its stages. Light to import: the command line reads these dataclasses."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True)
 class Stage:
-    """One pass of the learning rate from its warm-up to nearly zero.
+    """A stage of a training: the learning rate rises during the warm-up and then falls to nearly zero.
 
     Attributes:
         name: ``start``, ``frozen`` or ``whole``.
-        epochs: over the pictures; need not be whole.
-        learning_rate: at the end of the warm-up.
-        frozen_images: the image tower stays as it is ("locked-image tuning", Zhai et al. 2022).
-        proxies: groups of pictures have vectors of their own, which both towers are drawn to.
-        contrastive: pictures and texts of a batch are compared.
-        kept_patches: the share of an image's patches that is looked at.
+        epochs: the number of epochs over the pictures, which may be fractional.
+        learning_rate: the learning rate at the end of the warm-up.
+        frozen_images: whether the image tower is frozen ("locked-image tuning", Zhai et al. 2022).
+        proxies: whether the loss compares both towers' vectors with a learned vector for each group of pictures.
+        contrastive: whether the loss compares the pictures and texts of a batch.
+        kept_patches: the share of an image's patches that the image tower sees.
     """
 
     name: str
@@ -43,29 +43,29 @@ class Stage:
 class TrainingOptions:
     """The options of one training.
 
-    The two stages are those of Chinese-CLIP (Yang et al. 2022, section 3.2): first the text tower alone learns to
-    match the frozen image tower, then both learn. A training from scratch has no image tower worth freezing:
-    ``start`` makes one before.
+    The two stages are those of Chinese-CLIP (Yang et al. 2022, section 3.2). First the text tower learns to match the
+    frozen image tower, then both learn. A training from random weights begins with the stage ``start``, which trains
+    both towers until the image tower can be frozen.
     """
 
     recipe: Annotated[
         Recipe,
         Option(
-            "How pictures and texts are varied. `photographs`: a little, as in cn_clip. `artwork`: strongly, for texts "
+            "Augmentation of pictures and texts. `photographs`: weak, as in cn_clip. `artwork`: strong, for texts "
             "that are names and keywords."
         ),
     ] = "photographs"
     start_epochs: Annotated[
-        float, Option("Epochs of the stage that makes towers from random weights; only without a checkpoint.", min=0)
+        float, Option("Epochs of the stage that trains random weights; only without a checkpoint.", min=0)
     ] = 32
     frozen_epochs: Annotated[float, Option("Epochs of the first stage, with the image tower frozen.", min=0)] = 1
     epochs: Annotated[float, Option("Epochs of the second stage, in which both towers learn.", min=0)] = 3
-    start_learning_rate: Annotated[
-        float, Option("Learning rate of the stage that makes towers from random weights.", above=0)
-    ] = 4e-4
+    start_learning_rate: Annotated[float, Option("Learning rate of the stage that trains random weights.", above=0)] = (
+        4e-4
+    )
     frozen_learning_rate: Annotated[float, Option("Learning rate of the first stage.", above=0)] = 1e-4
     learning_rate: Annotated[float, Option("Learning rate of the second stage.", above=0)] = 2e-5
-    # FLIP (Li et al. 2023): faster, and no two looks at a picture are the same. Evaluation looks at all patches.
+    # FLIP (Li et al. 2023): faster, and each view of a picture differs. The evaluation uses all patches.
     kept_patches: Annotated[
         float, Option("Share of an image's patches that the image tower sees while it learns.", above=0, max=1)
     ] = 1.0
@@ -120,7 +120,7 @@ class TrainingOptions:
             )
 
     def stages(self, *, from_scratch: bool) -> tuple[Stage, ...]:
-        """What is trained, one after the other."""
+        """The stages of the training in their order."""
         start = Stage(
             "start",
             self.start_epochs,

@@ -9,7 +9,7 @@ __all__ = ["file_hashes", "sha256_of"]
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal digits."""
+    """Return the sha256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while chunk := file.read(1 << 20):

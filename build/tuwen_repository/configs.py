@@ -1,4 +1,4 @@
-"""``config.pbtxt`` in a file, through Triton's own protobuf."""
+"""Reading and writing ``config.pbtxt`` with Triton's own protobuf."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _HEADER = "# Written by `tuwen build`; the commented original is model_repositor
 
 
 def config_path(repository: Path, model: str) -> Path:
-    """Where a repository has a model's."""
+    """Return the path of a model's configuration in a repository."""
     return repository / model / "config.pbtxt"
 
 
 def read_config(path: Path) -> ModelConfig:
-    """A model's configuration.
+    """Read a model's configuration.
 
     Raises:
-        text_format.ParseError: the file holds no such thing.
+        text_format.ParseError: the file is not a configuration.
     """
     return text_format.Parse(path.read_text(encoding="utf-8"), ModelConfig())
 
 
 def write_config(config: ModelConfig, path: Path) -> None:
-    """A configuration into a file of its own: another name of the same file keeps what it had."""
+    """Write a configuration into a new file. A hard link to the old file keeps the old content."""
     path.unlink(missing_ok=True)
     path.write_text(_HEADER + text_format.MessageToString(config, as_utf8=True), encoding="utf-8")

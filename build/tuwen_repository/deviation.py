@@ -1,4 +1,4 @@
-"""How far a build is from the reference."""
+"""The difference between a build and the reference."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["Deviation"]
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far unit vectors are from the reference's.
+    """The difference between unit vectors and those of the reference.
 
     Attributes:
         max_abs: the largest difference of one component.
         distance: the largest Euclidean distance of two vectors.
         min_cosine: the smallest cosine of two vectors.
-        compared: how many vectors were compared.
+        compared: the number of compared vectors.
     """
 
     max_abs: float

@@ -4,9 +4,9 @@
 
     RepositoryError
     ├── NotARepositoryError      the folder is not a repository that `tuwen build` made
-    └── DamagedRepositoryError   files of it are missing, or not those that were built; names them
+    └── DamagedRepositoryError   files are missing or differ from the built files; the message names them
 
-No retry can help: build the repository again, or name another folder.
+A retry cannot help: build the repository again, or name another folder.
 """
 
 from __future__ import annotations
@@ -25,4 +25,4 @@ class NotARepositoryError(RepositoryError):
 
 
 class DamagedRepositoryError(RepositoryError):
-    """Files of the repository are missing, or not those that were built."""
+    """Files of the repository are missing or differ from the built files."""

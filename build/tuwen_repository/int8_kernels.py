@@ -1,4 +1,4 @@
-"""Checks whether the int8 kernels of this machine's CPU are fast and exact. Torch is imported by the checks alone."""
+"""Checking whether the int8 kernels of this machine's CPU are fast and exact. Only the checks import torch."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from pathlib import Path
 __all__ = ["OVERRIDE", "int8_obstacle", "int8_products_are_exact"]
 
 OVERRIDE = "TUWEN_SLOW_INT8"
-"""The environment variable that allows int8 on CPUs where it is slow, when it is 1."""
+"""The environment variable that allows int8 on slow CPUs if its value is 1."""
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _FLAG = "avx512_vnni"
-# Under a limit below AVX512_CORE_VNNI, oneDNN adds pairs of products in 16 bits, which saturate.
+# With a limit below AVX512_CORE_VNNI, oneDNN adds pairs of products in 16 bits, which saturate.
 _UNLIMITED, _EXACT = ("", "ALL", "DEFAULT"), ("AVX512_CORE_", "AVX10")
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 
 def int8_obstacle(flags: Collection[str] | None = None, environment: Mapping[str, str] | None = None) -> str | None:
-    """Return why int8 must not be computed here, as a clause with what to do; None if it may be.
+    """Return why int8 must not be used here, and what to do, as a clause; None if int8 may be used.
 
     torch multiplies int8 matrices by oneDNN only on CPUs with AVX-512 VNNI. Elsewhere it runs a scalar loop, which
     takes minutes for an image of a ViT-B/16.
 
     Args:
-        flags: the features of the CPU, by default those that Linux reports; other systems report none.
-        environment: the variables that limit oneDNN, by default those of this process.
+        flags: the features of the CPU. Default: those that Linux reports; other systems do not report any.
+        environment: the variables that limit oneDNN. Default: those of this process.
     """
     flags = _cpu_flags() if flags is None else flags
     environment = os.environ if environment is None else environment
@@ -37,14 +37,14 @@ def int8_obstacle(flags: Collection[str] | None = None, environment: Mapping[str
             return f"{name}={limit} selects kernels whose int8 sums saturate; unset it, or use fp32 or bf16"
     if _FLAG not in flags and environment.get(OVERRIDE) != "1":
         return (
-            "this CPU lacks AVX-512 VNNI, without which torch takes minutes for an image in int8; use fp32 or bf16, or "
+            "this CPU lacks AVX-512 VNNI, so torch would take minutes for an image in int8; use fp32 or bf16, or "
             f"set {OVERRIDE}=1 to go on"
         )
     return None
 
 
 def int8_products_are_exact() -> bool:
-    """Return whether torch adds the largest products of int8 values without saturation on this CPU."""
+    """Return whether torch adds the largest products of int8 values on this CPU without saturation."""
     import torch  # noqa: PLC0415 - the server imports this module without torch
 
     rows, width, columns = 32, 64, 16

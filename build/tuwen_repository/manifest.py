@@ -1,4 +1,4 @@
-"""``manifest.json``: what a repository was built from, with what, and how far it is from the reference."""
+"""``manifest.json``: the sources, versions and files of a built repository, and its difference from the reference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tuwen_repository.errors import DamagedRepositoryError, NotARepositoryError
 __all__ = ["MANIFEST", "Manifest", "library_versions"]
 
 MANIFEST = "manifest.json"
-_OF_THE_SYSTEM = ("__pycache__", "lost+found")  # Python and file systems make these folders by themselves
+_OF_THE_SYSTEM = ("__pycache__", "lost+found")  # Python and file systems create these folders
 _LIBRARIES = ("tuwen", "torch", "transformers", "tokenizers", "pillow", "numpy", "safetensors", "tritonclient")
 
 
@@ -27,12 +27,12 @@ class Manifest(ModelCard):
 
     Attributes:
         text_rules: the rules of the tokenization.
-        image_deviation, text_deviation: measured when the repository was built, against the float32 reference.
-        versions: the versions of the libraries that shaped the build, by name.
-        sources: sha256 of the checkpoint's files, by name.
-        files: sha256 of the repository's files, by path.
-        gpu_environment: the environment variables that a server needs on a GPU, so that it computes the vectors that
-            were verified. `tuwen serve`, the images and the chart set them. Empty in manifests of earlier versions.
+        image_deviation, text_deviation: the difference from the float32 reference, measured during the build.
+        versions: the versions of the libraries that the build used, by name.
+        sources: the sha256 of the checkpoint's files, by name.
+        files: the sha256 of the repository's files, by path.
+        gpu_environment: the environment variables with which a server on a GPU computes the verified vectors. `tuwen
+            serve`, the images and the chart set them. Empty in manifests of earlier versions.
     """
 
     text_rules: str
@@ -53,7 +53,7 @@ class Manifest(ModelCard):
         """Read ``manifest.json``.
 
         Raises:
-            NotARepositoryError: it is missing or not one.
+            NotARepositoryError: the file is missing or is not a manifest.
         """
         path = folder / MANIFEST
         try:
@@ -65,21 +65,20 @@ class Manifest(ModelCard):
             return cls(**content)
         except OSError:
             raise NotARepositoryError(
-                f"{folder} is not a built repository: it has no {MANIFEST}. Build one with: "
+                f"{folder} is not a built repository: {MANIFEST} is missing. Build one with: "
                 f"tuwen build CHECKPOINT --output {folder}"
             ) from None
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise NotARepositoryError(f"{path} is not the manifest of a build: {error}") from error
 
     def check(self, folder: Path) -> None:
-        """Check that the files are those that were built, but for the configs, which are the operator's to edit.
+        """Check that the files equal the built files. Configs are not checked, because operators may edit them.
 
-        A weight that a bad copy changed would give vectors that are wrong and look right, and so would the version
-        folder of another build, which Triton prefers to the version that was built. The folders ``__pycache__`` and
-        ``lost+found`` are allowed.
+        A damaged weight would give vectors that are wrong but look right. So would an additional version folder, if
+        Triton prefers it to the built version. The folders ``__pycache__`` and ``lost+found`` are allowed.
 
         Raises:
-            DamagedRepositoryError: files are missing, changed or not part of the build; names them.
+            DamagedRepositoryError: files are missing, changed or not part of the build. The message names them.
         """
         damaged = []
         for name, digest in self.files.items():
@@ -87,7 +86,7 @@ class Manifest(ModelCard):
             if not path.is_file():
                 damaged.append(f"{name} is missing")
             elif path.name != "config.pbtxt" and sha256_of(path) != digest:
-                damaged.append(f"{name} is not what was built")
+                damaged.append(f"{name} differs from the built file")
         added = [f"{name} was added" for name in _unlisted(folder, {MANIFEST, *self.files})]
         if damaged:
             raise DamagedRepositoryError(
@@ -96,20 +95,20 @@ class Manifest(ModelCard):
             )
         if added:
             raise DamagedRepositoryError(
-                f"{folder} holds what its build did not write: {'; '.join(added)}. Move it elsewhere, or build the "
-                "repository anew with tuwen build --force"
+                f"{folder} holds files that its build did not write: {'; '.join(added)}. Move it elsewhere, or build "
+                "the repository anew with tuwen build --force"
             )
 
 
 def _unlisted(folder: Path, listed: Collection[str]) -> list[str]:
-    """Return the files of a repository that are not listed, and the folders of such files.
+    """Return the files of a repository that the manifest does not list, and the folders of such files.
 
     Empty folders are left out: ensembles have an empty version folder.
     """
     parents = {parent for name in listed for parent in PurePosixPath(name).parents}
     found = []
     for parent in sorted(parents):
-        if (folder / parent).is_dir():  # listed files that are missing are told of elsewhere
+        if (folder / parent).is_dir():  # missing files are reported separately
             for path in sorted((folder / parent).iterdir()):
                 name = parent / path.name
                 known = name in parents or str(name) in listed or path.name in _OF_THE_SYSTEM
@@ -119,5 +118,5 @@ def _unlisted(folder: Path, listed: Collection[str]) -> list[str]:
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of everything that shaped the build."""
+    """Return the versions of everything that can change the result of a build."""
     return {name: metadata.version(name) for name in _LIBRARIES}

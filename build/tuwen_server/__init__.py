@@ -1,4 +1,4 @@
-"""The embedded server: NVIDIA's own tritonserver from PyPI, with TorchScript served by a Python-based backend."""
+"""The embedded server: NVIDIA's tritonserver from PyPI, with a Python-based backend for TorchScript."""
 
 from tuwen_server._embedded import EmbeddedServer
 from tuwen_server._installation import PACKAGES, ensure_installed, install_server

@@ -1,9 +1,9 @@
-"""Let requests in flight finish before tritonserver is told to stop.
+"""Draining: requests in flight finish before tritonserver is told to stop.
 
-At SIGTERM Triton stops the schedulers of all models at once, so a request that is between the two steps of an
-ensemble fails ("scheduler ... has stopped accepting new inference requests", Triton 2.51). An ensemble that is
-unloaded, on the other hand, turns new requests away and finishes those it has, while its steps stay loaded.
-Unloading needs model control, which here only the holder of a key has.
+At SIGTERM, Triton stops the schedulers of all models at once. A request that is between the two steps of an ensemble
+then fails ("scheduler ... has stopped accepting new inference requests", Triton 2.51). An ensemble that is unloaded
+rejects new requests and finishes the accepted ones, while its steps stay loaded. Unloading needs the right of model
+control, which only the holder of the key has.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ __all__ = ["ModelControl"]
 _ENSEMBLES = ("image_embedding", "pixel_embedding", "text_embedding")
 _NAME = "tuwen"  # as in the Helm chart: requests carry the key as `triton-grpc-protocol-tuwen`, over HTTP as `tuwen`
 _PROTOCOLS = "model-repository,shared-memory,trace,logging"
-_ALL_OF_HTTP = "inference,metadata,model-config,statistics"  # but for health
+_ALL_OF_HTTP = "inference,metadata,model-config,statistics"  # health checks stay open to all
 _POLL_SECONDS = 0.05
 _CALL_SECONDS = 5.0
 
 
 class ModelControl:
-    """The right to unload models of one server, guarded by a key; and the other rights that not everybody should have.
+    """The privileged rights on one server, guarded by a key: unloading models, shared memory, tracing and logging.
 
-    Client shared memory among them: whoever may register a region may have the server read and write it.
+    Shared memory is privileged because a caller who registers a region can make the server read and write it.
 
     Args:
-        key: of the operator, to use those rights, too; None: nobody but this object knows it.
-        http_inference: whether others may ask for inference and metadata over HTTP. If not, HTTP tells others nothing
-            but whether the server is healthy: Triton answers 403 before it reads the body of a request.
-        clock: measures the timeout of draining; tests replace it.
+        key: the operator's key. If it is None, a random key is made that only this object knows.
+        http_inference: whether requests without the key may use inference and metadata over HTTP. If not, only health
+            checks are allowed: Triton answers 403 before it reads the body of a request.
+        clock: measures the timeout of draining. Tests replace it.
     """
 
     def __init__(self, key: str | None = None, *, http_inference: bool = False, clock: Clock | None = None) -> None:
@@ -44,7 +44,7 @@ class ModelControl:
         self._over_http = _PROTOCOLS if http_inference else f"{_PROTOCOLS},{_ALL_OF_HTTP}"
 
     def arguments(self) -> list[str]:
-        """The arguments of tritonserver that grant the rights to the key's holder, and to nobody else."""
+        """Return the arguments of tritonserver that grant the rights to the holder of the key alone."""
         return [
             "--model-control-mode=explicit",
             "--load-model=*",
@@ -53,16 +53,16 @@ class ModelControl:
         ]
 
     def drain(self, http_url: str, timeout: float) -> str | None:
-        """Unload the ensembles and wait until their requests are answered, or the timeout is over.
+        """Unload the ensembles, and wait until their requests are answered or the timeout is over.
 
-        The calls go over HTTP, which Triton never encrypts: a server whose gRPC port wants TLS is drained alike.
+        The calls go over HTTP, which Triton never encrypts, so that a server with TLS for gRPC is drained too.
 
         Args:
             http_url: the address of Triton's HTTP API on this machine.
-            timeout: the seconds that requests in flight get.
+            timeout: the maximum time in seconds for requests in flight.
 
         Returns:
-            Why requests may have been lost, as a sentence for the log; None if all were answered.
+            A sentence for the log that says why requests may have been lost; None if all were answered.
         """
         deadline = self._clock.now() + timeout
         repository = f"{http_url}/v2/repository"
@@ -89,5 +89,5 @@ def _busy(index: bytes) -> bool:
     """
     models = json.loads(index)
     if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
-        raise ValueError(f"expected a list of models as repository index, got {index[:100]!r}")
+        raise ValueError(f"expected a list of models as the repository index, got {index[:100]!r}")
     return any(model.get("name") in _ENSEMBLES and model.get("state") in ("READY", "UNLOADING") for model in models)

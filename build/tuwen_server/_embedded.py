@@ -1,4 +1,4 @@
-"""One tritonserver process: started, waited for, drained, and cleaned up after."""
+"""One tritonserver process: start, readiness, draining and cleaning up."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ __all__ = ["EmbeddedServer"]
 
 _SHARED_MEMORY = Path("/dev/shm")
 _MIB = 1 << 20
-_SEGMENT_MIB = 8  # for each Python process at the start; it grows by as much when a batch needs it
+_SEGMENT_MIB = 8  # the initial size for each Python process; it grows by the same size when a batch needs more
 _ROOM_TO_GROW_MIB = 64
 _PORT_ATTEMPTS = 3
 _POLL_SECONDS = 0.1
-_EXIT_SECONDS = 10  # for a server to unload its models after the drain timeout; then its processes are killed
+_EXIT_SECONDS = 10  # time to unload models after the drain timeout; then the processes are killed
 
 
 class EmbeddedServer:
@@ -50,12 +50,12 @@ class EmbeddedServer:
 
     Args:
         repository: a folder that `tuwen build` made.
-        options: where it listens and how long it may take.
+        options: addresses, ports and timeouts.
         on_log_line: called with every line of tritonserver's log, from another thread.
-        clock: paces starting, watching and stopping; tests replace it.
+        clock: the clock for starting, watching and stopping. Tests replace it.
 
     Raises (on entering):
-        ServeError: one of its kinds in `tuwen_build.errors`.
+        ServeError: a subclass in `tuwen_server.errors` says what failed.
     """
 
     def __init__(
@@ -105,20 +105,20 @@ class EmbeddedServer:
         return self
 
     def start(self) -> None:
-        """Start, and wait until it is ready; again after `stop`, too.
+        """Start tritonserver, and wait until it is ready. A stopped server can be started again.
 
         Raises:
-            NotARepositoryError: the folder is none.
-            DamagedRepositoryError: its files are not those that were built.
-            ServerStartError: it did not become ready; with what its log says.
-            SharedMemoryError: there is too little of it.
+            NotARepositoryError: the folder is not a repository that `tuwen build` made.
+            DamagedRepositoryError: files of the repository differ from the built files.
+            ServerStartError: the server did not become ready. The message quotes its log.
+            SharedMemoryError: /dev/shm is too small.
             UnsupportedPlatformError: the embedded server, or int8, does not run well on this machine.
         """
         manifest = Manifest.read(self._repository)
         if self._requested.check_files:
             manifest.check(self._repository)
         if manifest.precision == "int8" and (obstacle := int8_obstacle()) is not None:
-            raise UnsupportedPlatformError(f"cannot serve {self._repository}, whose precision is int8: {obstacle}")
+            raise UnsupportedPlatformError(f"cannot serve {self._repository} with precision int8: {obstacle}")
         runtime = find_runtime()
         _check_shared_memory(self._repository)
         for attempt in range(1, _PORT_ATTEMPTS + 1):
@@ -129,7 +129,7 @@ class EmbeddedServer:
                 self._watch = Watch(self.pid, self.http_url, self._options.silence, self._clock)
             except ServerStartError as error:
                 self.stop()
-                # Between choosing a free port and listening on it, another process may have taken it.
+                # Another process may have taken a free port before tritonserver listened on it.
                 taken = "Address already in use" in str(error) or "failed to bind" in str(error).lower()
                 if not (taken and 0 in self._requested.ports.values()) or attempt == _PORT_ATTEMPTS:
                     raise
@@ -145,11 +145,11 @@ class EmbeddedServer:
         self.stop()
 
     def poll(self) -> int | None:
-        """The exit code of a server that has ended, None while it runs."""
+        """Return the exit code of a server that has ended, None while it runs."""
         return None if self._process is None else self._process.poll()
 
     def trouble(self) -> str | None:
-        """What is wrong with the running server and will not mend itself, with what its log says; None: nothing."""
+        """Return the permanent fault of the running server, with lines of its log; None if it is healthy."""
         if self._watch is None:
             return None
         code = self.poll()
@@ -157,12 +157,12 @@ class EmbeddedServer:
         return trouble and f"{trouble}:\n{self._telling_lines()}".rstrip(":\n")
 
     def restart(self) -> None:
-        """End what is left of it, and start anew on the same ports.
+        """End the remaining processes, and start the server again on the same ports.
 
         Raises:
-            ServeError: as `start`.
+            ServeError: the server did not start, as in `start`.
         """
-        self._end_process()  # it is not well: nothing is waited for
+        self._end_process()  # the server is unhealthy, so there is nothing to drain
         self.stop()
         self._requested = self._options
         self.start()
@@ -173,7 +173,7 @@ class EmbeddedServer:
     def stop(self) -> None:
         """Let requests in flight finish, end every process, remove every shared-memory segment. Idempotent.
 
-        The cleaning up is done even when the draining is interrupted, as by a second Ctrl-C.
+        Processes and segments are removed even if a second Ctrl-C interrupts the draining.
         """
         try:
             self._drain()
@@ -183,7 +183,7 @@ class EmbeddedServer:
             self._close_log()
 
     def _end_process(self) -> None:
-        """End what is left of the server's process group: itself, and stubs that outlived it."""
+        """End the remaining processes of the server's process group: tritonserver and its stubs."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -223,7 +223,7 @@ class EmbeddedServer:
         while process.poll() is None and self._clock.now() < deadline:
             self._clock.pause(_POLL_SECONDS)
         if process.poll() is None:
-            self._tell(f"error: tritonserver had not ended {_EXIT_SECONDS} s after the drain timeout, and is killed")
+            self._tell(f"error: tritonserver was still running {_EXIT_SECONDS} s after the drain timeout and is killed")
 
     def _launch(self, runtime: Runtime) -> None:
         try:
@@ -240,8 +240,8 @@ class EmbeddedServer:
             )
         except OSError as error:
             where = error.filename2 or error.filename or tempfile.gettempdir()
-            why = error.strerror or error  # copying a folder fails with a list of errors
-            raise ServerStartError(f"cannot write {where}: {why}; TMPDIR names another place") from error
+            why = error.strerror or error  # shutil raises a list of errors for a folder
+            raise ServerStartError(f"cannot write {where}: {why}; set TMPDIR to another folder") from error
         belongings.guard()
         self._process = subprocess.Popen(
             [str(runtime.binary), *self._arguments(served, belongings)],
@@ -252,7 +252,7 @@ class EmbeddedServer:
             text=True,
             encoding="utf-8",
             errors="replace",
-            start_new_session=True,  # a group of its own: Ctrl-C reaches us, who drain it, not the server
+            start_new_session=True,  # Ctrl-C must reach this process, which drains, and not the server
         )
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         self._log = LogFollower(self._process.stdout, self._options.log_file, self._on_log_line)
@@ -275,15 +275,15 @@ class EmbeddedServer:
             f"--backend-config=python,shm-region-prefix-name={belongings.prefix}",
             f"--backend-config=python,shm-default-byte-size={segment}",
             f"--backend-config=python,shm-growth-byte-size={segment}",
-            "--backend-config=python,stub-timeout-seconds=120",  # importing torch on a slow disk
+            "--backend-config=python,stub-timeout-seconds=120",  # importing torch from a slow disk takes long
             *options.arguments,
         ]
 
     def _wait_until_ready(self) -> None:
         assert self._process is not None  # noqa: S101 - just launched
         deadline = self._clock.now() + self._options.ready_timeout
-        # An HTTP answer alone may come from another server, which took the port between our choice and our start; then
-        # ours is about to end. Triton listens for gRPC before it listens for HTTP.
+        # An HTTP answer alone may come from another server that took the port before ours started. So gRPC is checked
+        # too: Triton listens for gRPC before it listens for HTTP, and ends if a port is taken.
         while not (answers(f"{self.http_url}/v2/health/ready") and accepts(self.grpc_url)):
             if (code := self._process.poll()) is not None:
                 assert self._log is not None  # noqa: S101 - follows the process
@@ -298,12 +298,12 @@ class EmbeddedServer:
 
 
 def _http_address(host: str) -> str:
-    """Return a host as the HTTP library of tritonserver (libevhtp) takes it, which marks IPv6 addresses."""
+    """Return a host in the notation of tritonserver's HTTP library (libevhtp), which marks IPv6 addresses."""
     return f"ipv6:{host}" if ":" in host else host
 
 
 def _check_shared_memory(repository: Path) -> None:
-    """Every instance of a Python model, and of an encoder under our backend, has a segment in /dev/shm."""
+    """Check that /dev/shm has space for the segment of every Python process: models, and encoders under our backend."""
     processes = 0
     for path in repository.glob("*/config.pbtxt"):
         config = read_config(path)
@@ -313,6 +313,6 @@ def _check_shared_memory(repository: Path) -> None:
     free = shutil.disk_usage(_SHARED_MEMORY).free // _MIB
     if free < needed:
         raise SharedMemoryError(
-            f"/dev/shm has {free} MiB free, the server's {processes} Python processes need {needed}; enlarge it "
-            "(docker run --shm-size=1g; in Kubernetes an emptyDir with medium: Memory at /dev/shm)"
+            f"/dev/shm has {free} MiB free, but the server's {processes} Python processes need {needed} MiB; enlarge "
+            "it (docker run --shm-size=1g; in Kubernetes an emptyDir with medium: Memory at /dev/shm)"
         )

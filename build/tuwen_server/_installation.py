@@ -27,11 +27,11 @@ PACKAGES: Mapping[str, str] = {"nvidia-pytriton": "0.7.0", "numpy": "1.26.4"}
 
 _FOLDER_VARIABLE = "TUWEN_SERVER_FOLDER"
 _TRITON = "2.51"
-_OLDEST_GLIBC = (2, 35)  # the wheel is tagged manylinux_2_35
+_OLDEST_GLIBC = (2, 35)  # the wheel's tag is manylinux_2_35
 _PYTHONS = ((3, 10), (3, 13))  # the oldest that tuwen supports and the newest that the wheel has a stub for
 _NEWEST_WITH_NUMPY = (3, 12)  # numpy 1.26.4 has no wheel for a newer Python, so pip compiles it
 _PINS = Path(__file__).with_name("packages.txt")
-# Settings that would send pip's files elsewhere, or hold numpy to another version than the pinned one.
+# Settings that would change pip's target folder or the version of numpy.
 _PIP_SETTINGS = ("PIP_CONSTRAINT", "PIP_PREFIX", "PIP_ROOT", "PIP_TARGET", "PIP_USER", "UV_CONSTRAINT", "UV_OVERRIDE")
 
 
@@ -47,7 +47,7 @@ class Installation:
 
     @classmethod
     def default(cls) -> Installation:
-        """Return the installation for this Python: below TUWEN_SERVER_FOLDER, else below the user's cache."""
+        """Return the installation for this Python, below TUWEN_SERVER_FOLDER or else below the user's cache."""
         chosen = os.environ.get(_FOLDER_VARIABLE)
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
         root = Path(chosen).expanduser() if chosen else cache / "tuwen" / "server"
@@ -78,7 +78,8 @@ def check_platform() -> None:
     """Check that the embedded server runs on this machine and with this Python.
 
     Raises:
-        UnsupportedPlatformError: another system, processor, C library or Python is needed; says which.
+        UnsupportedPlatformError: the server needs another system, processor, C library or Python. The message says
+            which.
     """
     system, machine = platform.system(), platform.machine()
     if (system, machine) != ("Linux", "x86_64"):
@@ -106,7 +107,7 @@ def ensure_installed(wheels: Path | None = None, *, say: Callable[[str], None]) 
 
     Args:
         wheels: as for `install_server`.
-        say: receives one sentence before something is downloaded.
+        say: called with one sentence before a download.
 
     Raises:
         UnsupportedPlatformError: the server does not run on this machine.
@@ -125,12 +126,12 @@ def install_server(
     say: Callable[[str], None],
     run: Callable[..., subprocess.CompletedProcess[str]] = subprocess.run,
 ) -> Installation:
-    """Install the embedded server for this Python, in place of an installation that is there.
+    """Install the embedded server for this Python. An earlier installation is replaced.
 
     Args:
-        wheels: a folder with the two packages; nothing is taken from the network then.
-        say: receives one sentence before something is downloaded.
-        run: starts pip; tests replace it.
+        wheels: a folder with both packages. If it is given, the network is not used.
+        say: called with one sentence before a download.
+        run: starts pip. Tests replace it.
 
     Returns:
         The complete installation.

@@ -1,7 +1,7 @@
 """The private virtual environment of the embedded server's Python processes.
 
-The Python backend of Triton 2.51 aborts at the first string under numpy 2, while packages outside have left numpy 1. So
-the backend's processes see one numpy, 1.26.4, in front of all other packages of the environment that runs tuwen.
+With numpy 2, the Python backend of Triton 2.51 aborts at the first string, while other packages need numpy 2. So the
+backend's processes find numpy 1.26.4 before the packages of the environment that runs tuwen.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def package_folders() -> list[Path]:
 
 
 def make_interpreter(folder: Path, first: Path, others: Iterable[Path]) -> Path:
-    """Create a virtual environment without pip that borrows all of its packages.
+    """Create a virtual environment without pip that takes all packages from other folders.
 
     Args:
         folder: where to create the environment.
-        first: a folder of packages that win over packages of the same name elsewhere.
+        first: a folder of packages that take precedence over packages of the same name.
         others: further folders of packages, whose .pth files are read too.
 
     Returns:
@@ -44,7 +44,8 @@ def make_interpreter(folder: Path, first: Path, others: Iterable[Path]) -> Path:
     schemes = {"base": str(folder), "platbase": str(folder)}
     scheme = "venv" if sys.version_info >= (3, 11) else "posix_prefix"  # Debian installs elsewhere by default
     packages = Path(sysconfig.get_path("purelib", scheme, vars=schemes))
-    # A line of code, because the .pth files in a folder that is merely named are not read: editable installs need them.
+    # A line of code, because editable installs need their .pth files, which Python skips in a folder that is only
+    # listed.
     lines = [str(first), *(f"import site; site.addsitedir({str(other)!r})" for other in others)]
     (packages / _PATHS).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder / "bin"

@@ -1,7 +1,8 @@
-"""What a server keeps outside its process, and how it is removed when the process that started the server dies.
+"""Removing the temporary folder and the shared-memory segments of a server whose owner dies.
 
-This file is also a program, the guard: a killed process cannot clean up, so each server has a guard, which waits for
-the death of the process that started the server. It imports the standard library alone, so that it starts at once.
+The owner is the process that started the server. A killed process cannot clean up, so each server has a guard: a
+process that waits for the owner's death. This file is the guard's program too. It imports the standard library alone,
+so that it starts fast.
 """
 
 from __future__ import annotations
@@ -29,18 +30,18 @@ _OWNER = ".owner"
 _PREFIX = re.compile(r"tuwen-\d+-[0-9a-f]{8}-")
 _END_SECONDS = 5.0
 _POLL_SECONDS = 0.05
-_PARENT_SECONDS = 1.0  # between two looks whether the parent lives; its pipe mostly tells at once
+_PARENT_SECONDS = 1.0  # seconds between two checks of the owner; usually the end of its pipe is noticed at once
 _DONE = b"."
 
 
 class Belongings:
     """The temporary folder and the shared-memory segments of one server.
 
-    The file ``.owner`` in the folder names the prefix of the segments, and is locked as long as the owner lives.
+    The file ``.owner`` in the folder holds the prefix of the segments. The owner locks it as long as it lives.
     """
 
     def __init__(self) -> None:
-        """Make the folder.
+        """Create the folder.
 
         Raises:
             OSError: the folder for temporary files cannot be written.
@@ -55,7 +56,7 @@ class Belongings:
         draft.rename(self.folder / _OWNER)
 
     def guard(self) -> None:
-        """Start the process that removes everything when this process dies.
+        """Start the guard, which removes everything when this process dies.
 
         Raises:
             OSError: the process cannot be started.
@@ -65,14 +66,14 @@ class Belongings:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C and a closed terminal do not end it
+            start_new_session=True,  # Ctrl-C and a closed terminal must not end the guard
         )
 
     def remove(self) -> list[str]:
         """Remove the folder and the segments of a server that has ended, and end the guard.
 
         Returns:
-            The reasons why something could not be removed, for the log.
+            Sentences for the log about everything that could not be removed.
         """
         failures = _remove(self.folder, self.prefix)
         if self._guard is not None and self._guard.stdin is not None:
@@ -106,28 +107,31 @@ def guarded_folder() -> Iterator[Path]:
 
 
 def remove_leftovers() -> list[str]:
-    """Remove what dead owners and their guards left behind in the folder for temporary files.
+    """Remove the files that dead owners and dead guards left in the folder for temporary files.
 
     Returns:
-        What was found and why something could not be removed, for the log.
+        Sentences for the log about everything that was found or could not be removed.
     """
     found = []
     for folder in Path(tempfile.gettempdir()).glob("tuwen-server-*"):
         prefix = _prefix_of_the_dead(folder)
         if prefix:
-            found.append(f"removing {folder}, which a server left whose owner died")
+            found.append(f"removing {folder}, left by a server whose owner died")
             _end_processes(folder, prefix)
             found += _remove(folder, prefix)
     return found
 
 
 def _prefix_of_the_dead(folder: Path) -> str | None:
-    """Return the prefix of the segments if the owner of the folder is dead, else None. Folders of others are alive."""
+    """Return the prefix of the segments if the owner of the folder is dead, else None.
+
+    The folders of other users count as alive.
+    """
     try:
         if folder.is_symlink() or folder.stat().st_uid != os.getuid():
             return None
         descriptor = os.open(folder / _OWNER, os.O_RDWR | os.O_NOFOLLOW)
-    except OSError:  # no owner is named, or it has just been removed
+    except OSError:  # not a folder of a server, or removed in the meantime
         return None
     try:
         _lock(descriptor)
@@ -169,7 +173,7 @@ def _end_processes(folder: Path, prefix: str) -> None:
             try:
                 os.kill(process, signal.SIGKILL)
             except ProcessLookupError:
-                continue  # it ended meanwhile
+                continue  # it has ended in the meantime
         time.sleep(_POLL_SECONDS)
 
 
@@ -180,7 +184,7 @@ def _processes(folder: Path, prefix: str) -> list[int]:
     for status in _PROC.glob("[0-9]*/cmdline"):
         try:
             command = status.read_bytes()
-        except OSError:  # it has ended meanwhile
+        except OSError:  # it has ended in the meantime
             continue
         if argument in command or command.startswith(program):
             found.append(int(status.parent.name))
@@ -188,8 +192,8 @@ def _processes(folder: Path, prefix: str) -> list[int]:
 
 
 def _watch(folder: Path, prefix: str, parent: int) -> None:
-    """Wait until the parent dies, then remove what it left; or until it says that it has done so itself."""
-    while os.getppid() == parent:  # a child that the parent forked can keep the pipe open beyond its death
+    """Wait until the owner dies and remove its files, or until the owner reports that it has removed them."""
+    while os.getppid() == parent:  # a forked child of the owner can keep the pipe open after the owner's death
         if select.select([0], [], [], _PARENT_SECONDS)[0]:
             if os.read(0, 1) == _DONE:
                 return

@@ -1,4 +1,4 @@
-"""HTTP requests to our own server on this machine. They never go through a proxy."""
+"""HTTP requests to the embedded server on this machine. They never go through a proxy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def post(url: str, headers: Mapping[str, str], timeout: float) -> bytes:
     """Send an empty JSON object and return the body of the response.
 
     Args:
-        url: an address of our own server.
+        url: an address of the embedded server.
         headers: the headers of the request, besides its content type.
         timeout: seconds to wait for the connection and for each part of the response.
 

@@ -1,4 +1,4 @@
-"""tritonserver's log: kept, passed on, and searched for the lines that tell why it failed."""
+"""tritonserver's log: written to a file, passed to a callback, and searched for the cause of a failure."""
 
 from __future__ import annotations
 
@@ -14,30 +14,33 @@ __all__ = ["LogFollower", "is_problem"]
 _KEPT_LINES = 2_000
 _SHOWN_LINES = 15
 _ERROR = re.compile(r"^E\d{4} |^error: |Signal \((?!15\))|loading shared libraries")
-# What tritonserver 2.51 reports as an error on every machine without a GPU.
+# Messages that tritonserver 2.51 logs as errors on every machine without a GPU.
 _NO_GPU = re.compile(r"CudaDriverHelper has not been initialized|unable to create stream for|CUDA memory pool disabled")
 # A warning of our `pytorch` backend, which operators should see.
 _WARNING = re.compile(r'^W\d{4} [^\]]*\] "?tuwen: ')
-# "E1121 08:37:22.160553 3982 model_lifecycle.cc:642] " in front of a message, and a traceback behind it
+# "E1121 08:37:22.160553 3982 model_lifecycle.cc:642] " before a message, and a traceback after it
 _PREFIX = re.compile(r"^E\d{4} \S+ +\d+ [\w.]+:\d+\] ")
 _TRACEBACK = re.compile(r"\\n\\nAt:\\n.*")
 
 
 def is_problem(line: str) -> bool:
-    """Whether a line of the log is an error or a warning of ours; the complaints of a machine without a GPU are not."""
+    """Return whether a line of the log is an error, or a warning of our backend.
+
+    The errors that every machine without a GPU reports do not count.
+    """
     return bool(_ERROR.search(line) or _WARNING.search(line)) and not _NO_GPU.search(line)
 
 
 class LogFollower:
-    """Reads the server's output in a thread of its own until the server closes it.
+    """A reader of the server's output, in its own thread, until the server closes the output.
 
-    A file that cannot be written, on a full disk, lacks lines, and so does a callback that fails, such as one that
-    writes to a closed pipe. The server goes on: with nobody reading its output it would soon wait for ever.
+    If the file cannot be written (full disk) or the callback fails (closed pipe), their lines are lost. The output is
+    still read, because the server would block on a full pipe.
 
     Args:
         stream: the server's output.
-        file: where every line is written, if anywhere.
-        on_line: called with every line, if given, and told when lines begin to be lost.
+        file: the file for every line, or None.
+        on_line: called with every line, and with a message when lines begin to be lost; or None.
     """
 
     def __init__(self, stream: IO[str], file: Path | None, on_line: Callable[[str], None] | None) -> None:
@@ -52,17 +55,17 @@ class LogFollower:
     def close(self) -> None:
         """Wait for the rest of the output of a server that has ended."""
         self._thread.join(timeout=5)
-        if not self._thread.is_alive():  # closing under a thread that still reads would wait for ever
+        if not self._thread.is_alive():  # closing the stream while a thread reads it would block for ever
             self._stream.close()
 
     def telling_lines(self) -> str:
-        """The lines that say what went wrong: the errors without their tracebacks, or else the last lines."""
+        """Return the lines that explain a failure: errors without their tracebacks, or else the last lines."""
         lines = list(self._lines)
         errors = [_TRACEBACK.sub("", _PREFIX.sub("", line)).strip('"') for line in lines if is_problem(line)]
         return "\n".join(list(dict.fromkeys(errors))[-_SHOWN_LINES:] or lines[-_SHOWN_LINES:])
 
     def add(self, line: str) -> None:
-        """Add a line of our own to the log, such as an error while the server is stopped."""
+        """Add a line of tuwen to the log, such as an error while the server stops."""
         self._pass_on(line, f"{line}\n")
 
     def _follow(self) -> None:
@@ -73,11 +76,11 @@ class LogFollower:
         self._lines.append(line)
         was_shown, self._shown = self._shown, self._show(line)
         if was_shown and not self._shown:
-            self._keep("error: the log callback failed, and lacks lines from now on")
+            self._keep("error: the log callback failed; it may miss lines from now on")
         if self._file:
             was_written, self._writes = self._writes, self._written(raw)
             if was_written and not self._writes:
-                lost = f"error: {self._file} cannot be written, and lacks lines from now on"
+                lost = f"error: cannot write {self._file}; it may miss lines from now on"
                 self._lines.append(lost)
                 self._show(lost)
 
@@ -87,19 +90,19 @@ class LogFollower:
             self._written(f"{line}\n")
 
     def _show(self, line: str) -> bool:
-        """Call the callback, and return whether it took the line."""
+        """Call the callback, and return whether it succeeded."""
         if self._on_line is None:
             return True
         try:
             self._on_line(line)
-        except Exception:  # whatever it raises: if the reading ended, tritonserver would block in a full pipe
+        except Exception:  # any error: without a reader, tritonserver would block on a full pipe
             return False
         return True
 
     def _written(self, line: str) -> bool:
         assert self._file is not None  # noqa: S101 - asked by the caller
         try:
-            # opened for each line, of which there are few: so a file that was rotated away or deleted is made anew
+            # Opened for each line, because lines are few, so that a rotated or deleted file is created again.
             with self._file.open("ab", buffering=0) as sink:
                 sink.write(line.encode())
         except OSError:

@@ -1,4 +1,4 @@
-"""The repository as the embedded server gets it: the built files, under configurations that suit Triton 2.51."""
+"""The repository that the embedded server loads: the built files, with configurations that suit Triton 2.51."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from tuwen_repository.configs import config_path, read_config, write_config
 __all__ = ["CACHE_BYTES", "MAX_WAITING", "lay_over"]
 
 CACHE_BYTES = "CACHE_BYTES"
-"""The parameter that gives an instance of a model under our `pytorch` backend a cache of so many bytes."""
+"""The parameter with the size in bytes of the cache of one instance, under our `pytorch` backend."""
 
 MAX_WAITING = "MAX_WAITING_MICROSECONDS"
-"""The parameter that tells our `pytorch` backend how long a request may have waited for its turn."""
+"""The parameter with the maximum time in the queue, under our `pytorch` backend."""
 
-_CACHED = "text_encoder"  # people send the same texts again; nobody sends the same pixels again
+_CACHED = "text_encoder"  # texts are often sent again; the same pixels rarely are
 _MIB = 1 << 20
-_BUILT_DELAY = 100  # microseconds, as in model_repository/: it makes up for a part of what the policies cost
+_BUILT_DELAY = 100  # microseconds, as in model_repository/: it offsets a part of the policies' cost
 
 
 def lay_over(repository: Path, folder: Path, *, queue_policies: bool, cache_mib: int) -> Path:
-    """Make a repository of links to the files of a built one, under configurations for the embedded server.
+    """Create a repository of links to the files of a built repository, with configurations for the embedded server.
 
-    With a queue policy or priorities, the batcher of Triton 2.51 is not told that an instance of a model became free.
-    It looks again when the next request comes, or after 500 ms (mended by triton-inference-server/core#509, July 2026).
-    Our `pytorch` backend refuses requests that waited too long instead of the queue.
+    With a queue policy or priorities, Triton 2.51 does not wake its batcher when an instance of a model becomes free.
+    The batcher wakes at the next request, or after 500 ms (fixed by triton-inference-server/core#509, July 2026).
+    Instead of the queue, our `pytorch` backend rejects requests that waited too long.
 
-    The cache of texts is that of our backend, because Triton's response cache (2.51 to 26.05) keeps a failed request as
-    a success without outputs, and its key is a hash of 64 bits without the shapes of the inputs.
+    The cache of texts belongs to our backend too. Triton's response cache (2.51 to 26.05) stores a failed request as a
+    success without outputs, and its key is a 64-bit hash without the shapes of the inputs.
 
     Args:
-        repository: what `tuwen build` made; stays as it is.
-        folder: where the new folder is made.
-        queue_policies: keep the queue policies and priorities.
-        cache_mib: memory for the vectors of texts, shared by the instances of the text encoder; 0: nothing is kept.
+        repository: a folder that `tuwen build` made. It is not changed.
+        folder: the parent of the new folder.
+        queue_policies: whether to keep the queue policies and priorities.
+        cache_mib: memory for the vectors of texts, shared by the instances of the text encoder; 0 turns the cache off.
 
     Returns:
         The new folder.
@@ -50,7 +50,7 @@ def lay_over(repository: Path, folder: Path, *, queue_policies: bool, cache_mib:
             if entry != config:
                 (overlay / path.name / entry.name).symlink_to(entry)
         adapted = read_config(config)
-        adapted.ClearField("response_cache")  # repositories of earlier versions ask for it
+        adapted.ClearField("response_cache")  # repositories of earlier versions turn it on
         _leave_out_full_warmups(adapted)
         if not queue_policies:
             _leave_out_queue_policy(adapted)
@@ -62,7 +62,7 @@ def lay_over(repository: Path, folder: Path, *, queue_policies: bool, cache_mib:
 
 
 def _leave_out_full_warmups(config: ModelConfig) -> None:
-    """Leave out the warm-ups with more than one item: our backend computes a full batch itself, and only on a GPU."""
+    """Remove the warm-ups with more than one item. Our backend computes a full batch itself, and only on a GPU."""
     if config.backend == "pytorch":
         small = [warmup for warmup in config.model_warmup if warmup.batch_size <= 1]
         del config.model_warmup[:]

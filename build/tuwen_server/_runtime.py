@@ -1,7 +1,7 @@
-"""NVIDIA's tritonserver, as `tuwen server install` installed it: where it is and what it needs to run.
+"""Finding the tritonserver that `tuwen server install` installed, and preparing its backends and environment.
 
-Only the binary, its libraries and the Python backend of the wheel `nvidia-pytriton` are used, never its Python API.
-The encoders run under our `pytorch` backend, or under NVIDIA's where TUWEN_PYTORCH_BACKEND names its folder.
+Of the wheel `nvidia-pytriton`, only the binary, its libraries and the Python backend are used, never the Python API.
+The encoders run under our `pytorch` backend. If TUWEN_PYTORCH_BACKEND names its folder, NVIDIA's backend is used.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PYTORCH_BACKEND = "TUWEN_PYTORCH_BACKEND"
 
 _OUR_PYTORCH_BACKEND = Path(__file__).parent / "backends" / "pytorch"
 _LIBTRITON_PYTORCH = "libtriton_pytorch.so"
-_INTERPRETER = "interpreter"  # beside the backends' folders; Triton looks into those of its models' backends alone
+_INTERPRETER = "interpreter"  # beside the backends' folders; Triton only reads folders of backends that its models use
 
 _LAUNCHER = """#!/bin/sh
 cd {folder} && exec "$PWD/{name}" "$@"
@@ -73,10 +73,10 @@ class Runtime:
         }
 
     def assemble_backends(self, folder: Path) -> None:
-        """Lay out a backend directory: the wheel's `python` with this Python's stub, `pytorch`, the interpreter.
+        """Fill a backend directory: the wheel's `python` with this Python's stub, `pytorch`, and the interpreter.
 
-        A stub looks for modules in its working directory first. It is started in a folder without modules, because a
-        `model.py` in the folder from which somebody serves a repository would run in the place of ours.
+        A stub looks for modules in its working directory first. So it starts in a folder without modules: otherwise a
+        `model.py` in the user's working directory would run instead of ours.
 
         Raises:
             OSError: the folder cannot be written.
@@ -94,7 +94,7 @@ class Runtime:
         if self.pytorch == _OUR_PYTORCH_BACKEND:
             shutil.copytree(self.pytorch, folder / "pytorch", ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            (folder / "pytorch").symlink_to(self.pytorch)  # gigabytes with the libraries that it is linked to
+            (folder / "pytorch").symlink_to(self.pytorch)  # a link, because the libraries it needs take gigabytes
         make_interpreter(folder / _INTERPRETER, self.packages, package_folders())
 
 
@@ -102,8 +102,9 @@ def find_runtime() -> Runtime:
     """Return the embedded tritonserver for this Python.
 
     Raises:
-        UnsupportedPlatformError: wrong system, processor, glibc or Python, no libpython, the server is not
-            installed, or TUWEN_PYTORCH_BACKEND names a folder without the backend; the message says what to do.
+        UnsupportedPlatformError: the system, processor, glibc or Python is not supported; libpython is missing; the
+            server is not installed; or TUWEN_PYTORCH_BACKEND names a folder without the backend. The message says what
+            to do.
     """
     check_platform()
     installation = Installation.default()
@@ -140,7 +141,7 @@ def _stub(wheel: Path) -> Path:
 
 
 def _libpython_folder() -> Path:
-    """The folder with this interpreter's shared library, which the stub is linked to."""
+    """Return the folder of this interpreter's shared library, which the stub needs."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     name = f"libpython{version}.so.1.0"
     candidates = [
@@ -152,6 +153,6 @@ def _libpython_folder() -> Path:
         if (folder / name).exists():
             return folder
     raise UnsupportedPlatformError(
-        f"{name} is missing, which Triton's Python models are run with; on Debian and Ubuntu: "
+        f"Triton's Python models need {name}, which is missing; on Debian and Ubuntu: "
         f"sudo apt install libpython{version} (or use a Python built with --enable-shared)"
     )

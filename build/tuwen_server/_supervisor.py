@@ -1,4 +1,4 @@
-"""Start a server again that has died, but not for ever."""
+"""Restarting a server that fails, a limited number of times."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 30.0
 
 
 def supervise(server: EmbeddedServer, *, restarts: int, say: Callable[[str], None], clock: Clock | None = None) -> None:
-    """Watch a running server until an interrupt, and start it again on the same ports when something is wrong.
+    """Watch a running server until an interrupt, and restart it on the same ports when it fails.
 
-    One that does not start, for want of memory or disk or because its files are just being replaced, is tried again
-    after a pause of 2, 4, 8... seconds.
+    A start can fail for lack of memory or disk, or while the files are being replaced. It is then tried again after a
+    pause of 2, 4, 8... seconds.
 
     Args:
-        server: it runs.
-        restarts: the most tries within ten minutes; what needs more has a cause that a restart does not mend.
-        say: is told what happens.
-        clock: paces the looks at the server, the pauses and the ten minutes; tests replace it.
+        server: a running server.
+        restarts: the maximum number of restarts within ten minutes. A fault that needs more has another cause.
+        say: called with a sentence about each event.
+        clock: the clock for checks, pauses and the ten minutes. Tests replace it.
 
     Raises:
-        ServeError: it needed one too many.
-        KeyboardInterrupt: as it came.
+        ServeError: the server failed once more after the last allowed restart.
+        KeyboardInterrupt: passed on unchanged.
     """
     clock = clock or system_clock
     recent: deque[float] = deque()
@@ -54,10 +54,10 @@ def supervise(server: EmbeddedServer, *, restarts: int, say: Callable[[str], Non
 
 
 def _count(recent: deque[float], now: float, restarts: int, trouble: str) -> None:
-    """One restart more, unless there were too many lately."""
+    """Count a restart, or raise if there were too many in the last ten minutes."""
     while recent and now - recent[0] > _WINDOW_SECONDS:
         recent.popleft()
     if len(recent) >= restarts:
-        again = f" ({restarts} restarts within ten minutes have not mended it)" if restarts else ""
+        again = f" ({restarts} restarts within ten minutes did not help)" if restarts else ""
         raise ServeError(f"{trouble}{again}")
     recent.append(now)

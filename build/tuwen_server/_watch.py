@@ -1,7 +1,7 @@
-"""Whether a running tritonserver is still well, which Triton 2.51 does not say itself.
+"""Checking whether a running tritonserver is healthy.
 
-It calls itself ready for ever when the Python process of a model has died, and fails every request (core #473 mends it,
-in 26.04). So we look at the processes.
+Triton 2.51 still reports ready after the Python process of a model has died, and fails every request (fixed by core
+#473, in 26.04). So the processes are checked.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ __all__ = ["Watch", "accepts"]
 _PROC = Path("/proc")
 _STUB = "triton_python_backend_stub"
 _INSTANCE = re.compile(rb"(?:^|\0)(\w+?)_\d+_\d+\0")
-_POLL_SECONDS = 5.0  # between two questions over HTTP
+_POLL_SECONDS = 5.0  # seconds between two health checks over HTTP
 
 
 class Watch:
-    """Of one server from when it was ready.
+    """The health checks of one server, from the moment that it became ready.
 
     Args:
-        pid: of tritonserver.
-        url: of its HTTP API.
-        silence: seconds without an answer after which it is given up.
-        clock: measures the silence; tests replace it.
+        pid: the process id of tritonserver.
+        url: the address of its HTTP API.
+        silence: seconds without an answer after which the server counts as failed.
+        clock: measures the silence. Tests replace it.
     """
 
     def __init__(self, pid: int, url: str, silence: float, clock: Clock | None = None) -> None:
@@ -40,7 +40,7 @@ class Watch:
         self._answered = self._asked = self._clock.now()
 
     def trouble(self) -> str | None:
-        """What is wrong and will not mend itself; None: nothing."""
+        """Return the permanent fault of the server; None if it is healthy."""
         for stub, model in self._models.items():
             if _state(stub) in ("", "Z", "X"):
                 return f"the Python process of {model} died"
@@ -55,7 +55,7 @@ class Watch:
 
 
 def accepts(address: str, timeout: float = 2.0) -> bool:
-    """Return whether somebody accepts connections at ``host:port`` before the timeout, in seconds."""
+    """Return whether a server accepts connections at ``host:port`` before the timeout, in seconds."""
     host, _, port = address.rpartition(":")
     try:
         with socket.create_connection((host.strip("[]"), int(port)), timeout):
@@ -65,22 +65,22 @@ def accepts(address: str, timeout: float = 2.0) -> bool:
 
 
 def _children(parent: int) -> list[int]:
-    """The Python processes that a tritonserver has started."""
+    """Return the Python processes that a tritonserver has started."""
     found = []
     for folder in _PROC.glob("[0-9]*"):
         try:
             status = (folder / "stat").read_text(encoding="utf-8", errors="replace")
             command = (folder / "cmdline").read_bytes().split(b"\0")[0]
-        except OSError:  # it has ended meanwhile
+        except OSError:  # it has ended in the meantime
             continue
-        # after the name, which is in brackets and may hold anything: the state and the parent
+        # The name in brackets may hold any character. After it come the state and the parent.
         if int(status.rpartition(")")[2].split()[1]) == parent and command.endswith(_STUB.encode()):
             found.append(int(folder.name))
     return found
 
 
 def _state(pid: int) -> str:
-    """One letter, `Z` for a process that has ended and was not waited for; empty: there is none."""
+    """Return the letter of a process's state, `Z` for a zombie; empty if there is no such process."""
     try:
         status = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -89,9 +89,9 @@ def _state(pid: int) -> str:
 
 
 def _model(stub: int) -> str:
-    """The model that it computes: among its arguments is its instance, such as ``text_encoder_0_0``."""
+    """Return the model of a process, from the instance among its arguments, such as ``text_encoder_0_0``."""
     try:
         found = _INSTANCE.search((_PROC / str(stub) / "cmdline").read_bytes())
-    except OSError:  # it has just died, of which `trouble` will tell
+    except OSError:  # it has just died, which `trouble` will report
         found = None
     return found[1].decode() if found else "a model"

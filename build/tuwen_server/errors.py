@@ -3,11 +3,11 @@
 ::
 
     ServeError
-    ├── UnsupportedPlatformError not Linux on x86-64 with glibc 2.35, or no libpython: says what to install
-    ├── InstallationError        the embedded server could not be installed; says what is missing
-    ├── PortTakenError           another process listens there
+    ├── UnsupportedPlatformError not Linux on x86-64 with glibc 2.35, or no libpython; the message says what to install
+    ├── InstallationError        the embedded server could not be installed; the message says why
+    ├── PortTakenError           another process listens on a port
     ├── SharedMemoryError        /dev/shm is too small for the Python models
-    └── ServerStartError         tritonserver ended or was not ready in time; carries the log's telling lines
+    └── ServerStartError         tritonserver ended or was not ready in time; the message quotes its log
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ServeError(TuwenError):
 
 
 class UnsupportedPlatformError(ServeError):
-    """The embedded server does not run on this machine as it is."""
+    """The embedded server does not run on this machine, or needs something that is not installed."""
 
 
 class InstallationError(ServeError):

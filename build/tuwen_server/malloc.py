@@ -1,7 +1,7 @@
-"""Freed memory is kept for the next batch.
+"""Settings of glibc's malloc that keep freed memory for the next batch.
 
-glibc hands buffers of 32 MiB and more back to the system as soon as they are freed, and takes a page fault for each
-4 KiB of the next one, which for batches of images is a good part of the time. With a higher threshold (man mallopt:
+glibc returns buffers of 32 MiB and more to the system as soon as they are freed. The next buffer then costs a page
+fault for each 4 KiB, which takes much of the time of a batch of images. With a higher threshold (man mallopt:
 M_MMAP_THRESHOLD, M_TRIM_THRESHOLD) a process keeps up to 1 GiB.
 """
 
@@ -16,11 +16,11 @@ _KEPT = 1 << 30  # bytes
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 ALLOCATOR_SETTINGS = {"MALLOC_MMAP_THRESHOLD_": str(_KEPT), "MALLOC_TRIM_THRESHOLD_": str(_KEPT)}
-"""Environment variables for processes that are still to be started."""
+"""Environment variables for new processes."""
 
 
 def keep_freed_memory() -> None:
-    """The same for this process, where its C library is glibc."""
+    """Apply the settings to this process, if its C library is glibc."""
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)
         for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):

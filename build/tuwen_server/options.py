@@ -50,7 +50,7 @@ class ServerOptions:
     http_inference: Annotated[
         bool,
         Option(
-            "Allow inference and metadata over HTTP, and let HTTP listen on the address of gRPC instead of loopback. "
+            "Allow inference and metadata over HTTP, and listen for HTTP on the address of gRPC instead of loopback. "
             "Unsafe: one malformed HTTP request ends this server."
         ),
     ] = False
@@ -83,13 +83,13 @@ class ServerOptions:
         str | None,
         Option(
             "Secret that a request must carry (triton-grpc-protocol-tuwen) to load models, register shared memory, or "
-            "change tracing and logging. Without a key nobody may.",
+            "change tracing and logging. Without a key, such requests are rejected.",
             envvar="TUWEN_SERVER_KEY",
         ),
     ] = field(default=None, repr=False)
     check_files: Annotated[
         bool,
-        Option("First check whether every file is what was built.", flags=("--check/--no-check",)),
+        Option("Check before the start that every file equals the built file.", flags=("--check/--no-check",)),
     ] = True
     log_file: Annotated[Path | None, Option("Append tritonserver's log to this file.")] = None
     arguments: Annotated[
@@ -119,7 +119,7 @@ class ServerOptions:
 
     @classmethod
     def on_free_ports(cls) -> ServerOptions:
-        """Options for a server beside others, as in tests."""
+        """Return options for a server on free ports, for example in tests."""
         return cls(http_port=0, grpc_port=0, metrics_port=0)
 
     @property
@@ -148,7 +148,7 @@ class ServerOptions:
         return not is_loopback(self.host)
 
     def with_ports_resolved(self) -> ServerOptions:
-        """These options with a free port for every 0, and the given ones checked.
+        """Return these options with a free port instead of every 0. Other ports are checked.
 
         Raises:
             PortTakenError: a given port is in use.
@@ -184,7 +184,7 @@ class TuningOptions:
     longest_wait: Annotated[
         float | None,
         Option(
-            "Maximum time in seconds that a request may wait for its turn at a model before it is refused. Default: "
+            "Maximum time in seconds that a request may wait in the queue of a model before it is rejected. Default: "
             "the queues stay as they are.",
             above=0,
         ),

@@ -18,8 +18,8 @@ def stop_on_signals() -> Iterator[None]:
 
     A server is then drained, and temporary files are removed, before the command ends.
 
-    A signal that is ignored, as SIGHUP is under nohup, stays ignored. Outside the main thread, to which Python delivers
-    signals, nothing changes.
+    An ignored signal, such as SIGHUP under nohup, stays ignored. Outside the main thread, the function does nothing,
+    because Python delivers signals to the main thread.
     """
     before = {}
     for name in _ENDING if threading.current_thread() is threading.main_thread() else ():

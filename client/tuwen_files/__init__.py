@@ -1,6 +1,6 @@
-"""Files around embeddings: folders of images, lines of text, and tables of vectors (``.npz``, ``.jsonl``, Parquet).
+"""Input and output files: folders of images, lines of text, and tables of vectors (``.npz``, ``.jsonl``, Parquet).
 
-``image_files`` finds images, ``text_files`` reads lines of text. The embedding table is exported here.
+``image_files`` finds images, ``text_files`` reads lines of text. This package exports the embedding table.
 """
 
 from tuwen_files._embedding_table import EmbeddingTable

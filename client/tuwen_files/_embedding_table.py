@@ -1,4 +1,4 @@
-"""Saved vectors: with their keys, and with the name of the space that they are of, so that two are never mixed."""
+"""Saved vectors with their keys, and with the fingerprint of their embedding space, so that spaces are never mixed."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class EmbeddingTable:
     Attributes:
         keys: n names, such as paths or texts.
         embeddings: float32 (n, D), unit vectors; other floating-point types are converted.
-        fingerprint: of the model card that they were made under.
+        fingerprint: the fingerprint of the vectors' embedding space, from the model card.
 
     Raises:
-        InvalidArgumentError: the keys and the vectors do not fit, or there is no fingerprint.
+        InvalidArgumentError: the numbers of keys and vectors differ, or the fingerprint is empty.
     """
 
     keys: Sequence[str]
@@ -37,30 +37,31 @@ class EmbeddingTable:
         object.__setattr__(self, "embeddings", np.asarray(self.embeddings, dtype=np.float32))
         if self.embeddings.ndim != 2 or len(self.keys) != len(self.embeddings):
             raise InvalidArgumentError(
-                f"{len(self.keys)} keys do not fit embeddings of shape {self.embeddings.shape}; it is (n, D)"
+                f"expected embeddings of shape ({len(self.keys)}, D) for {len(self.keys)} keys, got "
+                f"{self.embeddings.shape}"
             )
         if not self.fingerprint:
-            raise InvalidArgumentError("a table carries the fingerprint of its embedding space")
+            raise InvalidArgumentError("expected the fingerprint of the embedding space, got an empty string")
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a ``.npz`` or ``.parquet`` file (the latter needs ``tuwen[parquet]``), whole or not at all.
+        """Write a ``.npz`` or ``.parquet`` file, completely or not at all. Parquet needs ``tuwen[parquet]``.
 
         Raises:
-            InvalidArgumentError: another suffix, or the file cannot be written.
+            InvalidArgumentError: the file has another suffix or cannot be written.
             MissingExtraError: pyarrow is not installed.
         """
         _table_files.write(Path(path), self.fingerprint, self.embeddings.shape[1], [(self.keys, self.embeddings)])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, expected_fingerprint: str | None = None) -> EmbeddingTable:
-        """Read what `save` or ``tuwen embed`` wrote.
+        """Read a table that `save` or ``tuwen embed`` wrote.
 
         Raises:
-            EmbeddingSpaceError: its vectors are of another space than expected.
-            InvalidArgumentError: the file is missing or no such table.
+            EmbeddingSpaceError: the vectors belong to another space than expected.
+            InvalidArgumentError: the file is missing or is not a table.
             MissingExtraError: pyarrow is not installed.
         """
         table = cls(*_table_files.read(Path(path)))
@@ -69,11 +70,11 @@ class EmbeddingTable:
         return table
 
     def joined(self, other: EmbeddingTable) -> EmbeddingTable:
-        """The vectors of both.
+        """Return a table with the rows of both tables.
 
         Raises:
-            EmbeddingSpaceError: they are of two spaces.
-            InvalidArgumentError: their vectors have different dimensions.
+            EmbeddingSpaceError: the tables belong to different spaces.
+            InvalidArgumentError: the vectors have different dimensions.
         """
         self._check(other)
         return EmbeddingTable(
@@ -81,11 +82,11 @@ class EmbeddingTable:
         )
 
     def cosine(self, other: EmbeddingTable) -> NDArray[np.float32]:
-        """Every vector of this table with every one of the other, float32 (n, m).
+        """Return the cosine of every vector of this table with every vector of the other table, float32 (n, m).
 
         Raises:
-            EmbeddingSpaceError: they are of two spaces.
-            InvalidArgumentError: their vectors have different dimensions.
+            EmbeddingSpaceError: the tables belong to different spaces.
+            InvalidArgumentError: the vectors have different dimensions.
         """
         self._check(other)
         return self.embeddings @ other.embeddings.T

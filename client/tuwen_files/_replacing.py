@@ -1,4 +1,4 @@
-"""Files that are replaced whole or not at all, and the lock of a folder that one process writes."""
+"""Replacing files completely or not at all, and locking a folder for one writer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tuwen import InvalidArgumentError
 
 try:
     import fcntl
-except ImportError:  # Windows has no such locks
+except ImportError:  # Windows lacks fcntl
     fcntl = None  # type: ignore[assignment]
 
 __all__ = ["locked_folder", "release", "replacing"]
@@ -21,10 +21,10 @@ __all__ = ["locked_folder", "release", "replacing"]
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Provide a scratch file beside a file, which takes the file's place on disk when the block ends well.
+    """Provide a scratch file beside a file. It replaces the file if the block ends without an error.
 
-    The scratch file has a name of its own and is locked as long as the block lasts, so several writers of one path do
-    not touch each other's. Scratch files that a killed process left are removed.
+    Each scratch file has a unique name and is locked during the block, so several writers of one path do not disturb
+    each other. Scratch files of killed processes are removed.
 
     Raises:
         InvalidArgumentError: the file cannot be written.
@@ -48,12 +48,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def locked_folder(folder: Path) -> int:
-    """Make a folder and lock it; return the descriptor that `release` takes.
+    """Create a folder, lock it, and return the descriptor for `release`.
 
-    The lock ends with the process, however the process ends.
+    The lock ends with the process, even if the process is killed.
 
     Raises:
-        InvalidArgumentError: the folder cannot be made, or another writer holds the lock.
+        InvalidArgumentError: the folder cannot be created, or another writer holds the lock.
     """
     while True:
         try:
@@ -73,11 +73,11 @@ def locked_folder(folder: Path) -> int:
             )
         if _is_still(descriptor, folder):
             return descriptor
-        os.close(descriptor)  # the folder of a writer that has finished and removed it
+        os.close(descriptor)  # another writer has finished and removed the folder
 
 
 def release(descriptor: int) -> None:
-    """Give back a lock."""
+    """Release a lock."""
     if descriptor >= 0:
         os.close(descriptor)
 
@@ -88,7 +88,7 @@ def _new_scratch(path: Path) -> tuple[Path, int]:
         descriptor = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         if _lock(descriptor) and _is_still(descriptor, scratch):
             return scratch, descriptor
-        os.close(descriptor)  # another writer took the file for an abandoned one before it was locked
+        os.close(descriptor)  # another writer removed the file as abandoned before it was locked
 
 
 def _remove_abandoned(path: Path) -> None:
@@ -105,7 +105,7 @@ def _remove_abandoned(path: Path) -> None:
 
 
 def _lock(descriptor: int) -> bool:
-    """Return whether nobody else holds the lock. Where the file system has no locks, nobody does."""
+    """Return whether the lock was taken. On a file system without locks, it always is."""
     if fcntl is None:
         return True
     try:

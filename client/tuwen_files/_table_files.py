@@ -1,4 +1,4 @@
-"""The two files that vectors are saved in: NumPy's ``.npz`` and Apache Parquet."""
+"""Reading and writing tables of vectors as NumPy's ``.npz`` and as Apache Parquet."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ from tuwen_files._replacing import replacing
 __all__ = ["Rows", "check_key", "check_suffix", "pieces", "read", "write"]
 
 Rows: TypeAlias = tuple[Sequence[str], NDArray[np.float32]]
-"""Keys and embeddings (n, D)."""
+"""Some rows of a table: keys, and embeddings (n, D)."""
 
 _PARQUET = Path("vectors.parquet")
 _FINGERPRINT = b"tuwen.fingerprint"
 
 
 def check_suffix(path: Path) -> None:
-    """Refuse what no table can be written to, before the work is done.
+    """Reject the path of an output that cannot be written, before the work begins.
 
     Raises:
-        InvalidArgumentError: another suffix than ``.npz`` and ``.parquet``.
-        MissingExtraError: a Parquet file, and pyarrow is not installed.
+        InvalidArgumentError: the suffix is neither ``.npz`` nor ``.parquet``.
+        MissingExtraError: the suffix is ``.parquet``, and pyarrow is not installed.
     """
     if path.suffix == ".parquet":
         _pyarrow()
     elif path.suffix != ".npz":
-        raise InvalidArgumentError(f"{path}: vectors are saved in a .npz or a .parquet file")
+        raise InvalidArgumentError(f"expected a .npz or .parquet file for the vectors, got '{path}'")
 
 
 def check_key(path: Path, key: str) -> None:
-    """Refuse a key that the file cannot hold, such as the name of a file that is not UTF-8 in Parquet.
+    """Reject a key that the file cannot hold, such as a file name that is not UTF-8 in Parquet.
 
     Raises:
-        InvalidArgumentError: names the key.
+        InvalidArgumentError: the file cannot hold the key.
     """
     if path.suffix == ".parquet":
         try:
             key.encode("utf-8")
         except UnicodeEncodeError as error:
             raise InvalidArgumentError(
-                f"Parquet holds keys in UTF-8 only, and {key!r} is not; rename the file, or write a .npz file"
+                f"Parquet cannot hold the key {key!r}, which is not UTF-8; rename the file, or write a .npz file"
             ) from error
 
 
 def write(path: Path, fingerprint: str, dimension: int, rows: Iterable[Rows]) -> None:
-    """Write a file, whole or not at all. Parquet takes one piece after the other; ``.npz`` needs all in memory.
+    """Write a file completely or not at all. Parquet is written piece by piece; ``.npz`` needs all rows in memory.
 
     Raises:
-        InvalidArgumentError: another suffix, a key that Parquet cannot hold, or the file cannot be written.
-        MissingExtraError: a Parquet file, and pyarrow is not installed.
+        InvalidArgumentError: the file has another suffix or cannot be written, or Parquet cannot hold a key.
+        MissingExtraError: the suffix is ``.parquet``, and pyarrow is not installed.
     """
     check_suffix(path)
     with replacing(path) as scratch:
@@ -67,10 +67,10 @@ def write(path: Path, fingerprint: str, dimension: int, rows: Iterable[Rows]) ->
 
 
 def read(path: Path) -> tuple[Sequence[str], NDArray[np.float32], str]:
-    """Keys, embeddings and fingerprint of a file.
+    """Return the keys, the embeddings and the fingerprint of a file.
 
     Raises:
-        InvalidArgumentError: missing, or not what `write` writes.
+        InvalidArgumentError: the file is missing or is not a table.
     """
     fingerprint, rows = pieces(path)
     keys: list[str] = []
@@ -82,10 +82,10 @@ def read(path: Path) -> tuple[Sequence[str], NDArray[np.float32], str]:
 
 
 def pieces(path: Path) -> tuple[str, Iterator[Rows]]:
-    """The fingerprint of a file, and its rows piece by piece, at least one.
+    """Return the fingerprint of a file, and its rows in at least one piece.
 
     Raises:
-        InvalidArgumentError: missing, or not what `write` writes.
+        InvalidArgumentError: the file is missing or is not a table.
     """
     check_suffix(path)
     try:
@@ -98,7 +98,7 @@ def pieces(path: Path) -> tuple[str, Iterator[Rows]]:
 
 @contextmanager
 def _damage(path: Path, *kinds: type[Exception]) -> Iterator[None]:
-    """Turn what reading damaged rows raises into an `InvalidArgumentError`."""
+    """Turn the errors of damaged files into an `InvalidArgumentError`."""
     try:
         yield
     except kinds as error:
@@ -123,7 +123,7 @@ def _write_npz(path: Path, fingerprint: str, dimension: int, rows: Iterable[Rows
 
 
 def _read_npz(path: Path) -> tuple[str, Iterator[Rows]]:
-    with path.open("rb") as raw:  # np.load would leave a file open that is none of its own
+    with path.open("rb") as raw:  # np.load would not close a file that it did not open
         file = np.load(raw, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise ValueError("a single array")
@@ -134,7 +134,7 @@ def _read_npz(path: Path) -> tuple[str, Iterator[Rows]]:
 
 
 def _keys(file: Any) -> list[str]:
-    """Return the keys: bytes in UTF-8 one after the other, with the end of each. Older files have a fixed width."""
+    """Return the keys from their joined UTF-8 bytes and the end of each key. Older files have keys of a fixed width."""
     if "keys" in file:
         found: list[str] = file["keys"].tolist()
         return found
@@ -161,7 +161,7 @@ def _write_parquet(path: Path, fingerprint: str, dimension: int, rows: Iterable[
 
 def _read_parquet(path: Path) -> tuple[str, Iterator[Rows]]:
     pyarrow, parquet = _pyarrow()
-    path.stat()  # a missing file is an OSError with a short reason; pyarrow's has a long one
+    path.stat()  # stat raises an OSError with a shorter reason than pyarrow's
     try:
         file = parquet.ParquetFile(path)
         schema = file.schema_arrow

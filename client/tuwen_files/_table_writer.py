@@ -1,4 +1,4 @@
-"""A table that is written while it is made, so that a run that is interrupted loses little and can go on."""
+"""A table that is written in parts, so that an interrupted run loses little and can resume."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _ROWS_A_PART = 4096
 
 
 class TableWriter:
-    """Collects vectors in parts beside the output file, and joins them into it at the end.
+    """A writer that collects vectors in parts beside the output file, and joins them into the file at the end.
 
-    What an earlier run left, finished or not, is kept: its keys are in `done`, and the new vectors come after its.
-    A context manager: on the way out it writes what it has, and without an error it finishes the file.
-    One writer at a time: from its making to its end a writer holds a lock.
+    The rows of an earlier run, finished or not, are kept: `done` holds their keys, and new rows follow them. As a
+    context manager, the writer saves its rows on exit. If there was no error, it also finishes the file. From creation
+    to exit it holds a lock, so that there is one writer at a time.
 
     Args:
         path: a ``.npz`` or ``.parquet`` file.
-        fingerprint: the space of the vectors.
-        dimension: D.
+        fingerprint: the fingerprint of the vectors' embedding space.
+        dimension: the dimension of the vectors.
 
     Attributes:
         done: the keys that need no more work.
 
     Raises:
         EmbeddingSpaceError: the file or its parts hold vectors of another space.
-        InvalidArgumentError: the file has another suffix, is no table or cannot be written; or another process is
+        InvalidArgumentError: the file has another suffix, is not a table or cannot be written; or another process is
             writing it.
         MissingExtraError: pyarrow is not installed.
     """
@@ -87,7 +87,7 @@ class TableWriter:
             self._unlock()
 
     def _remove_folder(self, *, with_parts: bool) -> None:
-        """Remove the folder of the parts; one with parts in it only on request."""
+        """Remove the folder of the parts. A folder that holds parts is only removed on request."""
         if with_parts or not any(self._folder.iterdir()):
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -99,7 +99,7 @@ class TableWriter:
             self._keys, self._embeddings = [], []
 
     def _all(self) -> Iterator[Rows]:
-        seen: set[str] = set()  # a run that ended between the last write and the removal of the parts left both
+        seen: set[str] = set()  # an earlier run ended after it wrote the file and before it removed the parts
         for file in self._files():
             for keys, embeddings in self._rows(file):
                 new = [index for index, key in enumerate(keys) if key not in seen]
@@ -109,9 +109,7 @@ class TableWriter:
     def _rows(self, file: Path) -> Iterator[Rows]:
         fingerprint, rows = pieces(file)
         if fingerprint != self._fingerprint:
-            raise EmbeddingSpaceError(
-                self._fingerprint, fingerprint, f"the vectors that {file} holds already (choose another output)"
-            )
+            raise EmbeddingSpaceError(self._fingerprint, fingerprint, f"the vectors in {file} (choose another output)")
         return rows
 
     def _files(self) -> list[Path]:

@@ -1,4 +1,4 @@
-"""One walk over folders of images, for every command that reads one."""
+"""Finding the images in a folder, for every command that reads folders."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ _APPLE_DOUBLE = b"\0\x05\x16\x07"  # what macOS writes beside `a.jpg` as `._a.jp
 _SHOWN = 8
 
 LeftOut = Callable[[Path, str], None]
-"""Takes a file that is left out, and its kind by `kind_of_file`."""
+"""A callback for a skipped file and its kind, from `kind_of_file`."""
 
 Unreadable = Callable[[Path, OSError], None]
-"""Takes a folder or file that could not be looked at, and the error."""
+"""A callback for a folder or file that could not be examined, and the error."""
 
 
 def image_files(
     folder: Path, *, left_out: LeftOut | None = None, unreadable: Unreadable | None = None
 ) -> Iterator[Path]:
-    """Yield the image files in a folder at any depth, sorted: those of a folder before those of its subfolders.
+    """Yield the image files in a folder at any depth, sorted, the files of a folder before those of its subfolders.
 
-    An image file is a regular file, or a link to one, whose name ends like an image's, or that has no suffix and begins
-    like an image. Folders, FIFOs, sockets and devices are not read. Links to folders are not followed, so the walk
+    An image file is a regular file, or a link to one. It has the suffix of an image, or it has no suffix and begins
+    like an image. Folders, FIFOs, sockets and devices are not read. Links to folders are not followed, so that the walk
     stays in the folder and ends.
 
     Args:
         folder: the folder.
-        left_out: is called with each file that is left out.
-        unreadable: is called with each subfolder that cannot be listed and each file that cannot be looked at, such as
-            a link to a file that is missing. The walk goes on without it. What is removed during the walk is skipped.
+        left_out: called with each file that is skipped because it is not an image.
+        unreadable: called with each subfolder that cannot be listed and each file that cannot be examined, such as a
+            link to a missing file. The walk continues. Files that are removed during the walk are skipped.
 
     Raises:
-        InvalidArgumentError: a subfolder or file cannot be looked at, and there is no `unreadable`.
+        InvalidArgumentError: a subfolder or file cannot be examined, and `unreadable` is None.
     """
     report = unreadable or _refuse
 
     def not_listed(error: OSError) -> None:
         path = Path(os.fsdecode(error.filename or folder))
-        if path == folder or os.path.lexists(path):  # else it was removed during the walk
+        if path == folder or os.path.lexists(path):  # otherwise it was removed during the walk
             report(path, error)
 
     for parent, subfolders, files in os.walk(folder, onerror=not_listed):
@@ -81,7 +81,7 @@ def is_image(name: str, head: Callable[[], bytes]) -> bool:
 
     Args:
         name: the file's name.
-        head: returns the first 16 bytes of the file; called only if the name does not decide.
+        head: returns the first 16 bytes of the file. It is only called for a name without a suffix.
     """
     base, suffix = Path(name).name, Path(name).suffix.lower()
     if suffix in IMAGE_SUFFIXES:
@@ -99,13 +99,13 @@ def _head(path: Path) -> bytes:
 
 
 def kind_of_file(name: str, *, regular: bool = True) -> str:
-    """Return what files that are left out are counted by: the suffix in lower case."""
+    """Return the kind by which skipped files are counted: the suffix in lower case."""
     suffix = Path(name).suffix.lower().encode("utf-8", "backslashreplace").decode() or "without suffix"
-    return suffix if regular else f"{suffix} (no regular file)"
+    return suffix if regular else f"{suffix} (not a regular file)"
 
 
 def listed_kinds(left_out: Mapping[str, int]) -> str:
-    """Return the counts in words, the most frequent kinds first: ``12 .txt, 3 .mov``; empty if there are none."""
+    """Return the counts as text, the most frequent kinds first: ``12 .txt, 3 .mov``; empty without counts."""
     most = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
     kinds = [f"{count:,} {kind}" for kind, count in most[:_SHOWN]]
     rest = sum(count for _, count in most[_SHOWN:])

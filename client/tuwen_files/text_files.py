@@ -1,4 +1,4 @@
-"""One way to read text files that people write: UTF-8 with or without a byte order mark, any line ends."""
+"""Reading text files in UTF-8, with or without a byte order mark, with any line endings."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ _OTHER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
 def read_lines(source: Path | BinaryIO) -> list[str]:
-    """Return the lines of a text file that are not blank, without white space around them.
+    """Return the non-blank lines of a text file, without white space around them.
 
     Args:
         source: a path, or a binary stream such as ``sys.stdin.buffer``.
 
     Raises:
-        InvalidArgumentError: the file cannot be read, or is not UTF-8; names the file, the line and the remedy.
+        InvalidArgumentError: the file cannot be read, or is not UTF-8. The message names the file and the line.
     """
     return [text for _, line in numbered_lines(source) if (text := line.strip())]
 
 
 def numbered_lines(source: Path | BinaryIO) -> Iterator[tuple[int, str]]:
-    r"""Yield the number of each line, from 1, and the line without its end.
+    r"""Yield the number of each line, from 1, and the line without its line ending.
 
-    Lines end with ``\n`` or ``\r\n``. Other characters that Unicode counts as line ends (U+2028, U+0085, form feed)
-    are part of a line, because they occur within texts. A byte order mark at the start is not part of the first line.
+    Lines end with ``\n`` or ``\r\n``. Other line ends of Unicode (U+2028, U+0085, form feed) are part of a line,
+    because they occur within texts. A byte order mark at the start is not part of the first line.
 
     Raises:
-        InvalidArgumentError: as `read_lines`.
+        InvalidArgumentError: as for `read_lines`.
     """
     if isinstance(source, Path):
         try:

@@ -85,7 +85,7 @@ def _requirements(image: _Image) -> list[str]:
 
 
 def _resolved(image: _Image, machine: str, requirements: list[str], *options: str) -> dict[str, tuple[str, str]]:
-    """The version and the hash by name."""
+    """Return the version and the hash by name."""
     if not requirements:
         return {}
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"]

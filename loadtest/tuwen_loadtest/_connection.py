@@ -53,7 +53,7 @@ class Connection:
         return variables
 
     def client(self, timeout: float, attempts: int = 1) -> Client:
-        """A client, without retries unless told so: a refusal is what is to be counted."""
+        """Return a client, without retries unless told so: a refusal is what is to be counted."""
         retries = RetryPolicy(attempts=attempts)
         return Client(
             self.url, timeout=timeout, tls=self.tls, headers=self.headers, retries=retries, remembered_texts=0

@@ -13,7 +13,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def processor() -> str:
-    """The name of the processor."""
+    """Return the name of the processor."""
     return ", ".join(sorted(set(_values("model name")))) or platform.processor() or platform.machine()
 
 

@@ -41,7 +41,7 @@ class Payloads:
         self._weights = np.cumsum(1 / ranks**options.skew)
 
     def image(self) -> bytes:
-        """One encoded picture."""
+        """Return one encoded picture."""
         return next(self._images)
 
     def query(self) -> str:

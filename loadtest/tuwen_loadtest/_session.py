@@ -71,7 +71,7 @@ class Plan:
     attempts: int = 1
 
     def command(self, samples: Path) -> list[str]:
-        """The command line that runs it."""
+        """Return the command line that runs it."""
         payloads = self.payloads
         options = {
             "--host": self.connection.url,

@@ -48,7 +48,7 @@ class Objective:
     text: str
 
     def is_met(self, value: float) -> bool:
-        """Whether a value is within the bound; what could not be measured (nan) is not."""
+        """Return whether a value is within the bound; what could not be measured (nan) is not."""
         return _OPERATORS[self.comparison](value, self.bound)
 
 

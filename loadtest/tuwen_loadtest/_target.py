@@ -57,7 +57,7 @@ class Site:
 def served(
     target: Connection, say: Callable[[str], None], *, count: int = 1, metrics: str | None = None
 ) -> Iterator[Site]:
-    """Where the target is, for as long as the test.
+    """Provide where the target is, for as long as the test.
 
     Args:
         target: a server, or in place of its address the folder of a repository.

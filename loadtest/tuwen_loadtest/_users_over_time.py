@@ -11,7 +11,7 @@ STEPS = 8
 
 
 def users_at(shape: str, users: int, progress: float) -> int:
-    """How many of all users a shape wants after a share of the time.
+    """Return how many of all users a shape wants after a share of the time.
 
     ``steady``: all; ``ramp``: an eighth more in each eighth of the time; ``spike``: a quarter, but in the middle third
     all.

@@ -45,7 +45,7 @@ class Verdict:
 
 
 def judge(samples: Sequence[Sample], objectives: Sequence[Objective], *, warmup: float) -> Verdict:
-    """The verdict on `samples`, of which those due in the first `warmup` seconds do not count."""
+    """Return the verdict on `samples`, of which those due in the first `warmup` seconds do not count."""
     first = min((sample.due for sample in samples), default=0.0)
     start, end = first + warmup, max((sample.due for sample in samples), default=0.0) + 1e-9
     if end <= start:

@@ -120,7 +120,7 @@ class _Test:
         )
 
     def _wanted(self) -> Plan:
-        """The load that was asked for; a ramp when none was."""
+        """Return the load that was asked for; a ramp when none was."""
         if self.options.users is not None:
             return replace(self._plan(), open_loop=False, users=self.options.users)
         if self.options.rate is not None:
@@ -142,7 +142,7 @@ class _Test:
         return _whole(_BEYOND * found.summary.throughput)
 
     def _repeat(self, plan: Plan, trouble: Callable[[], None] | None = None) -> list[tuple[Run, Verdict]]:
-        """Every repetition, and what is to be said of it."""
+        """Return every repetition, and what is to be said of it."""
         options, times, runs = self.options, self.options.times, []
         for repetition in range(times):
             self.say(f"repetition {repetition + 1} of {times}: {plan.seconds:g} s, {_load(plan)}")

@@ -22,7 +22,7 @@ class Shape(LoadTestShape):
     use_common_options = True
 
     def tick(self) -> tuple[int, float] | None:
-        """The users wanted now, and how many of them to start a second."""
+        """Return the users wanted now, and how many of them to start a second."""
         runner: Any = self.runner
         locusts_own = runner.environment.parsed_options
         users, seconds = locusts_own.num_users or 1, locusts_own.run_time

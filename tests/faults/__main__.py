@@ -79,7 +79,7 @@ def _attacks(folder: Path, options: argparse.Namespace, say: Callable[[str], Non
 
 
 def _built(folder: Path, seed: int) -> Path:
-    """The repository of a small model."""
+    """Return the repository of a small model."""
     checkpoint = write_seeded_checkpoint(folder / "checkpoint", seed=seed)
     build_repository(str(checkpoint), folder / "repository")
     return folder / "repository"

@@ -71,7 +71,7 @@ class Endless:
         self._last, self._longest = dict.fromkeys(self._given, now), dict.fromkeys(self._given, 0.0)
 
     def outage(self) -> float:
-        """The longest time since `calm` that a stream went without an answer, in seconds."""
+        """Return the longest time without an answer of a stream since `calm`, in seconds."""
         now = time.monotonic()
         return max(max(self._longest[name], now - last) for name, last in self._last.items())
 

@@ -25,7 +25,7 @@ _BLOCK = bytes(4096)
 
 
 def rooms_of_its_own() -> bool:
-    """Whether this user may give a process its own /dev/shm, which takes the right to mount."""
+    """Return whether this user may give a process its own /dev/shm, which needs the right to mount."""
     done = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, check=False)
     return done.returncode == 0
 
@@ -93,12 +93,12 @@ class Served:
         assert code == 0, self.said()
 
     def said(self) -> str:
-        """The end of what it wrote for people."""
+        """Return the last lines of the server's log."""
         self._errors.seek(0)
         return self._errors.read()[-2_000:]
 
     def tritonserver(self) -> psutil.Process:
-        """The process, which may have been started lately."""
+        """Return the process, and wait for it if it has just been started."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             for child in psutil.Process(self._process.pid).children():
@@ -108,7 +108,7 @@ class Served:
         raise TimeoutError(f"no tritonserver runs: {self.said()}")
 
     def stub(self, model: str) -> psutil.Process:
-        """The Python process of a model."""
+        """Return the Python process of a model."""
         [found] = [child for child in self.tritonserver().children() if f"{model}_0_0" in child.cmdline()]
         return found
 

@@ -22,7 +22,7 @@ def use_of(pid: int | None = None) -> dict[str, float]:
 
 
 def middle_and_end(seen: Sequence[float]) -> tuple[float, float]:
-    """The medians of the middle third and of the last."""
+    """Return the medians of the middle third and of the last third."""
     third = max(1, len(seen) // 3)
     middle = seen[-2 * third : -third] or seen
     return float(np.median(middle)), float(np.median(seen[-third:]))

@@ -83,7 +83,7 @@ class _OwnFetches(Fetches):
 
 
 def _carried(pair: tuple[bytes, bytes]) -> bool:
-    """Whether HTTP/1.1 carries a header: h11 refuses all others."""
+    """Return whether HTTP/1.1 can carry a header: h11 rejects other headers."""
     name, value = pair
     return bool(re.fullmatch(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+", name)) and not re.search(rb"[\x00\n\r\f\v]", value)
 

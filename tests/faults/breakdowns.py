@@ -123,7 +123,7 @@ def attack_from_beneath(
 def attack_by_replacing(
     repository: Path, other: Path, folder: Path, *, say: Callable[[str], None] = lambda _: None
 ) -> list[Outcome]:
-    """A served repository gives way to one of another model; no answer may mix the two.
+    """Replace a served repository by one of another model. No answer may mix the two.
 
     Args:
         repository: what is served, out of a copy.

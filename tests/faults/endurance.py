@@ -95,7 +95,7 @@ def pending(server: EmbeddedServer) -> dict[str, float]:
 
 
 def soak(server: EmbeddedServer, *, seconds: float, say: Callable[[str], None] = lambda _: None) -> list[Outcome]:
-    """All that a client can do, over and over: calls, streams, some given up, refusals, deadlines, new clients."""
+    """Send every kind of call for some time: calls, streams, cancelled streams, refusals, deadlines, new clients."""
     numbers, pictures = itertools.count(), good_images(64, seed=9)
     server_use: list[dict[str, float]] = []
     own_use: list[dict[str, float]] = []

@@ -72,7 +72,7 @@ def _originals() -> list[bytes]:
 
 
 def _flipped(choose: random.Random) -> bytes:
-    """A few bits of a valid file are others."""
+    """Return a valid file with a few flipped bits."""
     data = bytearray(choose.choice(_originals()))
     for _ in range(choose.choice((1, 1, 2, 4, 16, 64))):
         data[choose.randrange(len(data))] ^= 1 << choose.randrange(8)
@@ -102,7 +102,7 @@ def _spliced(choose: random.Random) -> bytes:
 
 
 def _noise(choose: random.Random) -> bytes:
-    """Random bytes, after the first of a format or not."""
+    """Return random bytes, with or without the first bytes of a format."""
     head = choose.choice((b"", *(data[:12] for data in _originals()[: len(_FORMATS)])))
     return head + choose.randbytes(choose.choice((1, 16, 300, 4000)))
 
@@ -130,7 +130,7 @@ def _zeros(megabytes: int) -> bytes:
 
 
 def _bomb(choose: random.Random) -> bytes:
-    """A small file of a picture that would fill the memory."""
+    """Return a small file whose decoded picture would fill the memory."""
     side = choose.choice((9_000, 30_000, 65_535))
     kind = choose.randrange(5)
     if kind == 0:
@@ -177,7 +177,7 @@ def _frames(choose: random.Random) -> bytes:
 
 
 def _metadata(choose: random.Random) -> bytes:
-    """A good picture with a profile and EXIF of noise: viewers show it."""
+    """Return a good picture with a colour profile and EXIF of random bytes, which viewers show."""
     picture = _picture(np.random.default_rng(choose.randrange(1 << 30)), 30, 20)
     options: dict[str, Any] = {"icc_profile": choose.randbytes(choose.choice((10, 128, 5000)))}
     if choose.random() < 0.7:
@@ -188,7 +188,7 @@ def _metadata(choose: random.Random) -> bytes:
 
 
 def _polyglot(choose: random.Random) -> bytes:
-    """A good picture that is something else as well."""
+    """Return a good picture that is also a valid file of another format."""
     picture = choose.choice(_originals())
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:

@@ -130,7 +130,7 @@ def attack_with_items(
 
 
 def _enormous(server: EmbeddedServer) -> Outcome:
-    """A hundred megabytes each: a real picture with so much behind it, a bitmap, and nothing but noise."""
+    """Send items of 100 MB: a picture followed by zeros, a bitmap, and random bytes."""
     picture, numbers = good_images(1)[0], np.random.default_rng(0)
     bitmap = io.BytesIO()
     Image.fromarray(numbers.integers(0, 256, (5_000, 7_000, 3), dtype=np.uint8)).save(bitmap, "BMP")

@@ -71,7 +71,7 @@ def _controls(choose: random.Random) -> str:
 
 
 def _combining(choose: random.Random) -> str:
-    """A letter under a tower of marks."""
+    """Return a letter with many combining marks."""
     tower = (chr(choose.randrange(0x300, 0x370)) for _ in range(choose.choice((1, 50, 1000))))
     return choose.choice("aé猫각") + "".join(tower)
 
@@ -87,7 +87,7 @@ def _emoji(choose: random.Random) -> str:
 
 
 def _repeated(choose: random.Random) -> str:
-    """One piece, again and again."""
+    """Return one piece, repeated many times."""
     piece = choose.choice(("a", "猫", "-", "'", '"', "é", "…", "1", "\n", "aA", "😀", ".", "ﷺ"))
     return piece * choose.choice((1, 51, 52, 53, 500, 5_000))
 

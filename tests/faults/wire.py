@@ -45,7 +45,7 @@ def _strings(*values: bytes) -> bytes:
 
 
 def _requests(choose: random.Random) -> Iterator[tuple[str, Any]]:
-    """One of each, for ever."""
+    """Yield malformed requests and what is wrong with each, one of each kind in turn, endlessly."""
     while True:
         model, name = choose.choice((("image_embedding", "image"), ("text_embedding", "text")))
         good = _strings("一只猫".encode())

@@ -16,7 +16,7 @@ _LAYER = {
 
 
 def native_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A Chinese-CLIP checkpoint as cn_clip names it; without ``bert.*``, what OpenAI's CLIP shares with it."""
+    """Return a Chinese-CLIP checkpoint under cn_clip's names. Without ``bert.*``, they are those of OpenAI's CLIP."""
     native = {
         "logit_scale": weights["logit_scale"],
         "text_projection": weights["text_projection.weight"].T,
@@ -36,7 +36,7 @@ def native_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def transformer_names(weights: dict[str, torch.Tensor], ours: str, theirs: str) -> dict[str, torch.Tensor]:
-    """The layers of a transformer of OpenAI's kind."""
+    """Return the layers of a transformer of OpenAI's kind."""
     native = {}
     layers = {name.split(".")[3] for name in weights if name.startswith(f"{ours}.encoder.layers.")}
     for layer in layers:

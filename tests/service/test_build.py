@@ -132,7 +132,7 @@ class TestOutput:
 
     def test_a_folder_of_something_else_is_never_replaced(self, minimal_checkpoint: Path, tmp_path: Path) -> None:
         (tmp_path / "thesis.txt").write_text("years of work")
-        with pytest.raises(OutputExistsError, match="left alone"):
+        with pytest.raises(OutputExistsError, match="not changed"):
             build_repository(str(minimal_checkpoint), tmp_path, force=True)
         assert (tmp_path / "thesis.txt").read_text() == "years of work"
 

@@ -86,5 +86,5 @@ def test_says_which_option_does_not_fit(checkpoint: Path, arguments: tuple[str, 
 def test_a_taiyi_text_tower_asks_for_its_image_tower(tmp_path: Path) -> None:
     folder = write_taiyi(tmp_path / "taiyi", TextSizes(96, 1, 4))
     finished = tuwen("build", str(folder), "-o", str(tmp_path / "out"), code=1)
-    assert "Which CLIP has the image tower that it was trained with?" in finished.stderr
+    assert "Name the CLIP checkpoint whose image tower it was trained with" in finished.stderr
     assert not (tmp_path / "out").exists()

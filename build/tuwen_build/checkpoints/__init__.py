@@ -1,6 +1,7 @@
-"""Checkpoints of every family, read into one shape.
+"""Checkpoints of every family, read into one dataclass.
 
-A family in a layout is one module with one `Reader`; adding one is a file here, a line in ``READERS`` and a test.
+Each pair of a family and a layout on disk has one module with one `Reader`. To add a pair, add a module here, list its
+reader in ``READERS``, and write a test.
 """
 
 from __future__ import annotations
@@ -61,9 +62,9 @@ def open_checkpoint(source: str, options: ReadOptions | None = None) -> Checkpoi
     """Read a checkpoint: a folder, a file, or a hub id such as ``OFA-Sys/chinese-clip-vit-base-patch16``.
 
     Raises:
-        CheckpointError: it is missing, incomplete, or of no family that this build knows; or it holds an adapter that
-            cannot be merged, or that nobody asked to merge.
-        MissingExtraError: an adapter is to be merged, and peft is not installed.
+        CheckpointError: the checkpoint is missing, incomplete, or not of a known family; or it holds an adapter that
+            cannot be merged, or that the options do not ask to merge.
+        MissingExtraError: an adapter must be merged, and peft is not installed.
     """
     options = options or ReadOptions()
     if not options.merge_adapter:
@@ -82,9 +83,7 @@ def _open(path: Path, source: str, options: ReadOptions) -> Checkpoint:
             _check_options(reader, source, options)
             return reader.read(path, source, options)
     known = "\n  ".join(reader.layout for reader in READERS)
-    raise CheckpointError(
-        f"{source} is no checkpoint that this build knows. It holds: {_contents(path)}. Known:\n  {known}"
-    )
+    raise CheckpointError(f"{source} is not a known kind of checkpoint. It holds: {_contents(path)}. Known:\n  {known}")
 
 
 def _check_options(reader: Reader, source: str, options: ReadOptions) -> None:

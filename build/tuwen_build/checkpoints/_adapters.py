@@ -31,8 +31,8 @@ class MergedCheckpoint:
     """A checkpoint in the layout of Hugging Face, with an adapter merged into its weights.
 
     Attributes:
-        folder: holds the merged checkpoint.
-        files: the files of the base model and of the adapter, by the name that the manifest gives them.
+        folder: the folder of the merged checkpoint.
+        files: the files of the base model and of the adapter, by their names in the manifest.
     """
 
     folder: Path
@@ -41,7 +41,7 @@ class MergedCheckpoint:
 
 @contextmanager
 def merged_checkpoint(source: str) -> Iterator[MergedCheckpoint]:
-    """Merge an adapter into a temporary copy of its base model, which is removed on exit.
+    """Provide a temporary copy of a base model with an adapter merged into it. The copy is removed on exit.
 
     The base model is the checkpoint beside the adapter, or else the one that ``adapter_config.json`` names. Vocabulary
     and preprocessor files beside the adapter replace those of the base model.
@@ -50,8 +50,8 @@ def merged_checkpoint(source: str) -> Iterator[MergedCheckpoint]:
         source: a folder or hub id that holds an adapter.
 
     Raises:
-        CheckpointError: there is no adapter, its base model is missing or of no family that transformers loads, or the
-            adapter's weights do not fit the base model.
+        CheckpointError: there is no adapter, its base model is missing or not of a family that transformers loads, or
+            the adapter's weights do not fit the base model.
         MissingExtraError: peft is not installed.
     """
     folder = locate(source, adapter=True)
@@ -65,7 +65,7 @@ def merged_checkpoint(source: str) -> Iterator[MergedCheckpoint]:
     with TemporaryDirectory(prefix="tuwen-adapter-") as name:
         plain, merged = Path(name, "base"), Path(name, "merged")
         plain.mkdir()
-        for path in base.iterdir():  # without the adapter, which transformers would load by itself
+        for path in base.iterdir():  # leave the adapter out, because transformers would load it by itself
             if path.is_file() and path.name not in ADAPTER_FILES:
                 (plain / path.name).symlink_to(path.resolve())
         model = _merged(_load_base(plain, base), folder)
@@ -78,7 +78,7 @@ def merged_checkpoint(source: str) -> Iterator[MergedCheckpoint]:
 
 
 def _is_description(path: Path) -> bool:
-    """Return whether a file holds the vocabulary or the rules of inputs, and not the weights or their shape."""
+    """Return whether a file describes inputs (vocabulary, tokenizer, preprocessing) rather than weights."""
     other = path.name in (*ADAPTER_FILES, "config.json") or path.name.endswith(".index.json")
     return path.is_file() and path.suffix in (".json", ".txt") and not other
 
@@ -88,8 +88,8 @@ def _base_of(folder: Path) -> Path:
     named = adapter_base(folder)
     if named is None:
         raise CheckpointError(
-            f"{folder / ADAPTER_FILES[0]} names no base model (base_model_name_or_path); put the adapter's files into "
-            "the folder of its base model"
+            f"{folder / ADAPTER_FILES[0]} does not name a base model (base_model_name_or_path); put the adapter's "
+            "files into the folder of its base model"
         )
     beside = folder / named
     try:

@@ -14,8 +14,8 @@ from tuwen_build.errors import CheckpointError
 
 __all__ = ["Architecture", "BertShape", "ResNetShape", "VisionTransformerShape", "described", "inferred"]
 
-# Widths fix the number of attention heads in every published model (cn_clip/clip/model_configs), which the
-# tensors do not tell: by the width of a vision transformer, the stem of a ResNet, a BERT.
+# The tensors do not show the number of attention heads. In every published model (cn_clip/clip/model_configs) it
+# follows from the width: of the vision transformer, of the ResNet's stem, or of BERT.
 _VISION_HEADS = {768: 12, 1024: 16, 1280: 16}
 _RESNET_HEADS = {64: 32}
 _BERT_HEADS = {768: 12, 1024: 16}
@@ -34,7 +34,7 @@ class VisionTransformerShape:
 
 @dataclass(frozen=True)
 class ResNetShape:
-    """CLIP's ResNet: bottlenecks per layer, channels after the stem, heads of the attention pooling."""
+    """A ResNet of CLIP: bottlenecks per layer, channels after the stem, heads of the attention pooling."""
 
     image_size: int
     blocks: tuple[int, ...]
@@ -58,7 +58,7 @@ class BertShape:
 
 @dataclass(frozen=True)
 class Architecture:
-    """Both towers and the dimension they meet in."""
+    """The shapes of both towers and the dimension of their common embedding space."""
 
     embedding_dimension: int
     vision: VisionTransformerShape | ResNetShape
@@ -66,34 +66,34 @@ class Architecture:
 
 
 def inferred(weights: Mapping[str, Tensor], origin: object, heads: tuple[int, int] | None = None) -> Architecture:
-    """The architecture that fits the tensors; only the numbers of heads are looked up, by width.
+    """Return the architecture that fits the tensors. The numbers of attention heads are looked up by width.
 
     Args:
-        weights: by their native names.
-        origin: the file, for messages.
-        heads: of the image and the text tower, where no published model has these widths.
+        weights: the tensors by their native names.
+        origin: the file, for error messages.
+        heads: the attention heads of the image and the text tower. Needed if no published model has these widths.
 
     Raises:
-        CheckpointError: the names are not Chinese-CLIP's, or nothing tells the number of heads.
+        CheckpointError: the names are not Chinese-CLIP's, or the number of heads is unknown.
     """
     for name in ("visual.conv1.weight", "text_projection", "bert.embeddings.word_embeddings.weight", "logit_scale"):
         if name not in weights:
             shown = ", ".join(sorted(weights)[:3])
             raise CheckpointError(
-                f"{origin} is no native Chinese-CLIP checkpoint: it lacks {name}; it holds {shown}, ..."
+                f"{origin} is not a native Chinese-CLIP checkpoint: it lacks {name}; it holds {shown}, ..."
             )
     try:
         vision = _vision(weights, heads and heads[0], origin)
         text = _bert(weights, heads and heads[1], origin)
     except (KeyError, IndexError) as error:
-        raise CheckpointError(f"{origin} is not whole: it lacks {error.args[0]}") from error
+        raise CheckpointError(f"{origin} is incomplete: it lacks {error.args[0]}") from error
     return Architecture(weights["text_projection"].shape[1], vision, text)
 
 
 def described(
     vision: Mapping[str, Any], text: Mapping[str, Any], weights: Mapping[str, Tensor], origin: object
 ) -> Architecture:
-    """The architecture of two JSON files in cn_clip's schema, confirmed by the tensors.
+    """Return the architecture in two JSON files of cn_clip's schema, after comparing it with the tensors.
 
     Raises:
         CheckpointError: a key is missing, or the files and the tensors belong to different models.
@@ -171,16 +171,16 @@ def _bert(weights: Mapping[str, Tensor], heads: int | None, origin: object) -> B
 
 
 def _count(weights: Mapping[str, Tensor], prefix: str) -> int:
-    """How many numbered modules there are."""
+    """Return the number of numbered modules, such as ``layers.0``, ``layers.1``."""
     return len({name.removeprefix(prefix).partition(".")[0] for name in weights if name.startswith(prefix)})
 
 
 def _grid(positions: Tensor, origin: object) -> int:
-    """The side of the grid that the position embeddings cover, beside the class token."""
+    """Return the side of the grid that the position embeddings cover, without the class token."""
     side = math.isqrt(positions.shape[0] - 1)
     if side * side != positions.shape[0] - 1:
         raise CheckpointError(
-            f"{origin}: {positions.shape[0]} position embeddings are no square grid and a class token"
+            f"{origin}: {positions.shape[0]} position embeddings do not form a square grid plus a class token"
         )
     return side
 

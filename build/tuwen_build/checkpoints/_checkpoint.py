@@ -1,4 +1,4 @@
-"""What every family's reader hands to the build: two towers, their reference, and the rules of their inputs."""
+"""The interface between a family's reader and the build: two towers, their reference, and the rules of their inputs."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ __all__ = [
 
 
 class ImageProcessor(Protocol):
-    """The image processor of the checkpoint's own library, configured by the checkpoint's own files.
+    """The image processor of transformers, configured by the checkpoint's own files.
 
     Attributes:
-        mean, std: per channel, of pixels scaled to [0, 1].
+        mean, std: statistics for each channel, of pixels scaled to [0, 1].
     """
 
     mean: tuple[float, float, float]
@@ -41,13 +41,13 @@ class ImageProcessor(Protocol):
 
 @dataclass(frozen=True)
 class Reference:
-    """The family's own implementation, which the exported encoders are held to; it is never exported itself.
+    """The family's own implementation, with which the build compares the exported encoders. It is never exported.
 
     Attributes:
-        embed_images: normalised float32 pixels (n, 3, S, S) to un-normalised embeddings (n, D).
-        embed_texts: int64 ids and mask (n, L) to un-normalised embeddings (n, D).
-        tokenize: a text and a context length to the family's own ids, truncated, without padding.
-        image_processor: judges our reading of the preprocessing files, and normalises for `embed_images`.
+        embed_images: maps normalised float32 pixels (n, 3, S, S) to un-normalised embeddings (n, D).
+        embed_texts: maps int64 ids and mask (n, L) to un-normalised embeddings (n, D).
+        tokenize: maps a text and a context length to the family's own ids, truncated, without padding.
+        image_processor: checks how the build reads the preprocessing files, and normalises for `embed_images`.
     """
 
     embed_images: Callable[[Tensor], Tensor]
@@ -58,12 +58,12 @@ class Reference:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes the vision tower's input.
+    """The rules that turn an image into the vision tower's input.
 
     Attributes:
         image_size: the side of the square input, in pixels.
-        resize: ``squash`` to the square, or ``crop`` its centre once the shortest edge fits.
-        mean, std: per channel, of pixels scaled to [0, 1].
+        resize: ``squash`` stretches the image to the square; ``crop`` fits the shortest edge and crops the centre.
+        mean, std: statistics for each channel, of pixels scaled to [0, 1].
     """
 
     image_size: int
@@ -74,17 +74,18 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Tokenization:
-    """How a text becomes the text tower's input.
+    """The rules that turn a text into the text tower's input.
 
     Attributes:
         kind: the rules, one of those in ``text_tokenization/1/tokens.py``.
         files: the files of the checkpoint that hold the vocabulary, by name.
-        assets: what the server's tokenizer reads, by file name (``vocab.txt``): equal bytes for equal vocabularies.
-        vocabulary_size: how many tokens there are.
-        default_context_length: what the family serves (52 for Chinese-CLIP), special tokens included.
-        max_context_length: what the position embeddings allow.
-        settings: what else the rules take, such as ``lowercase``.
-        text_rules: the choices of `BuildOptions.text_rules` that make sense for the family.
+        assets: the files that the server's tokenizer reads, by name (``vocab.txt``). Equal vocabularies have equal
+            bytes.
+        vocabulary_size: the number of tokens.
+        default_context_length: the family's default (52 for Chinese-CLIP), special tokens included.
+        max_context_length: the maximum that the position embeddings allow.
+        settings: further settings of the rules, such as ``lowercase``.
+        text_rules: the values of `BuildOptions.text_rules` that the family supports.
     """
 
     kind: Literal["chinese_clip_wordpiece", "bert_wordpiece", "clip_bpe"]
@@ -99,12 +100,12 @@ class Tokenization:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a checkpoint came from.
+    """The source of a checkpoint.
 
     Attributes:
         source: the hub id, folder or file that it was read from.
-        layout: how it lay on disk, in words.
-        files: the files that were read, by the name that the manifest gives them.
+        layout: a description of its layout on disk.
+        files: the files that were read, by their names in the manifest.
     """
 
     source: str
@@ -118,12 +119,12 @@ class Checkpoint:
 
     Attributes:
         family: ``chinese-clip``, ``openai-clip`` or ``taiyi-clip``.
-        vision: normalised pixels (n, 3, S, S) to embeddings (n, D), not yet unit vectors.
-        text: int64 ids and mask (n, L) to embeddings (n, D), not yet unit vectors.
-        vision_architecture, text_architecture: in words, for people.
-        depth: the most transformer layers in one tower; rounding errors grow with its square root. Two
+        vision: maps normalised pixels (n, 3, S, S) to embeddings (n, D), not yet unit vectors.
+        text: maps int64 ids and mask (n, L) to embeddings (n, D), not yet unit vectors.
+        vision_architecture, text_architecture: descriptions of the towers for people.
+        depth: the number of transformer layers in the deeper tower. Rounding errors grow with its square root. Two
             convolutions count as one layer.
-        logit_scale: what cosines are multiplied with to become logits; the exponential of the float32 weight.
+        logit_scale: the factor that turns cosines into logits; the exponential of the float32 weight.
     """
 
     family: str
@@ -141,22 +142,22 @@ class Checkpoint:
 
 
 class Reader(Protocol):
-    """One family in one layout on disk. A new family is a module with one of these, listed in ``READERS``.
+    """A reader of one family in one layout on disk. ``READERS`` lists all readers.
 
     Attributes:
-        layout: in words, for the message about a checkpoint that nobody recognises.
-        options: the `ReadOptions` it takes, by name.
+        layout: a description of the layout, for the error about a checkpoint that no reader recognises.
+        options: the names of the `ReadOptions` that the reader takes.
     """
 
     layout: str
     options: frozenset[str]
 
     def recognises(self, path: Path) -> bool:
-        """Whether a file or folder looks like this layout, from its file names and ``config.json`` alone."""
+        """Return whether a file or folder looks like this layout, from its file names and ``config.json`` alone."""
 
     def read(self, path: Path, source: str, options: ReadOptions) -> Checkpoint:
         """Load the checkpoint.
 
         Raises:
-            CheckpointError: a file is missing or does not hold what the layout promises.
+            CheckpointError: a file is missing, or its content does not fit the layout.
         """

@@ -29,7 +29,7 @@ __all__ = ["ChineseClip", "ChineseClipReader", "chinese_clip_checkpoint", "read_
 
 @dataclass(frozen=True)
 class ChineseClip:
-    """The model itself in float32 and eval mode, for what goes on with it as transformers has it."""
+    """The transformers model in float32 and eval mode, for the build and for training."""
 
     model: Any
     preprocessing: Preprocessing
@@ -37,10 +37,10 @@ class ChineseClip:
 
 
 def read_chinese_clip(path: Path) -> ChineseClip:
-    """A folder in the layout of Hugging Face.
+    """Read a folder in the layout of Hugging Face.
 
     Raises:
-        CheckpointError: a file is missing or does not hold what the layout promises.
+        CheckpointError: a file is missing, or its content does not fit the layout.
     """
     model = load_pretrained(ChineseCLIPModel, path, unused=("pooler.dense.weight", "pooler.dense.bias"))
     config: Any = model.config
@@ -53,7 +53,7 @@ def read_chinese_clip(path: Path) -> ChineseClip:
 
 
 class ChineseClipReader:
-    """Reads any size of Chinese-CLIP with a ViT (RN50 has no Hugging Face class)."""
+    """The reader of Chinese-CLIP with a ViT of any size (transformers has no class for RN50)."""
 
     layout = "Chinese-CLIP, Hugging Face layout: config.json with model_type chinese_clip"
     options: frozenset[str] = frozenset()
@@ -75,7 +75,7 @@ def chinese_clip_checkpoint(
     tokenization: Tokenization,
     image_processor: ImageProcessor,
 ) -> Checkpoint:
-    """A checkpoint around transformers' `ChineseCLIPModel`, whose own feature methods are its reference."""
+    """Return a checkpoint around transformers' `ChineseCLIPModel`, whose feature methods are the reference."""
     config = model.config
     return Checkpoint(
         family="chinese-clip",

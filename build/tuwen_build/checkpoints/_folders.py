@@ -1,4 +1,4 @@
-"""Folders and files that are not yet a checkpoint: what they are, and where or how to get the checkpoint."""
+"""Folders and files that are not yet a checkpoint: pointers of Git LFS, adapters, folders of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_mo
 
 
 def check_no_pointer(path: Path) -> None:
-    """Refuse a file that Git LFS has not fetched yet.
+    """Reject a file that Git LFS has not fetched yet.
 
     Raises:
-        CheckpointError: the file is a pointer; says how to fetch what it points to.
+        CheckpointError: the file is a pointer. The message says how to fetch the real file.
     """
     with path.open("rb") as file:
         if file.read(len(_POINTER)) == _POINTER:
@@ -28,17 +28,17 @@ def check_no_pointer(path: Path) -> None:
 
 
 def check_no_adapter(folder: Path) -> None:
-    """Refuse a folder with a LoRA adapter, whose weights must be merged into those of its base.
+    """Reject a folder with a LoRA adapter, whose weights must be merged into its base model.
 
     Raises:
-        CheckpointError: there is an adapter; says how to merge it.
+        CheckpointError: the folder holds an adapter. The message says how to merge it.
     """
     present = adapter_files(folder)
     if not present:
         return
     base = adapter_base(folder) or "that the adapter was trained on"
     raise CheckpointError(
-        f"{folder} holds a LoRA adapter ({present[0]}), which is only applied to its base model on demand. Build "
+        f"{folder} holds a LoRA adapter ({present[0]}), which must be merged into its base model first. Build "
         "with --merge-adapter (pip install 'tuwen[peft]'), or merge it with peft yourself: "
         f"PeftModel.from_pretrained(base, {str(folder)!r}).merge_and_unload().save_pretrained('merged'), "
         f"where base is the model {base}; copy the base's tokenizer and preprocessor files to 'merged', and use that"
@@ -60,12 +60,13 @@ def adapter_base(folder: Path) -> str | None:
 
 
 def model_folder(path: Path) -> Path:
-    """Return the folder of the CLIP model in a folder of sentence-transformers; any other path as it is.
+    """Return the folder of the CLIP model in a folder of sentence-transformers. Any other path is returned unchanged.
 
-    sentence-transformers lists its modules in ``modules.json``; ``Normalize`` makes unit vectors, as every build does.
+    sentence-transformers lists its modules in ``modules.json``. Its module ``Normalize`` makes unit vectors, as every
+    build does.
 
     Raises:
-        CheckpointError: other modules take part in its vectors.
+        CheckpointError: the folder lists other modules that change its vectors.
     """
     if not path.is_dir() or (path / "config.json").is_file():
         return path
@@ -76,7 +77,7 @@ def model_folder(path: Path) -> Path:
     try:
         modules = [(str(module["type"]), str(module["path"])) for module in json.loads(listing.read_bytes())]
     except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{listing} is no list of modules of sentence-transformers: {error!r}") from error
+        raise CheckpointError(f"{listing} is not a list of modules of sentence-transformers: {error!r}") from error
     kinds = [kind.rpartition(".")[2] for kind, _ in modules]
     if kinds[:1] != ["CLIPModel"] or any(kind != "Normalize" for kind in kinds[1:]):
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""The image processor that transformers makes of a checkpoint's files, with which the build compares its own rules.
+"""The image processor that transformers makes from a checkpoint's files. The build compares its own rules with it.
 
 Nothing here uses `read_preprocessing`: transformers reads the folder's files itself.
 """
@@ -16,7 +16,7 @@ from tuwen_build.checkpoints._checkpoint import ImageProcessor
 from tuwen_build.checkpoints._weights import first_line
 from tuwen_build.errors import CheckpointError
 
-try:  # the name of Pillow's variant since transformers made torchvision the default
+try:  # Pillow's variant, renamed when transformers made torchvision the default
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil as _Processor
 except ImportError:
     from transformers import CLIPImageProcessor as _Processor  # type: ignore[assignment]
@@ -33,11 +33,11 @@ def saved_image_processor(folder: Path, image_size: int, resize: Literal["squash
     processor_class: Any = _Processor
     try:
         settings, _ = processor_class.get_image_processor_dict(str(folder), local_files_only=True)
-    except OSError:  # no file has any settings
+    except OSError:  # no file holds settings
         return published_image_processor(image_size, resize)
     try:
         return _PillowProcessor(processor_class.from_dict(settings))
-    except Exception as error:  # its validators raise errors of several libraries
+    except Exception as error:  # the validators raise errors of several libraries
         raise CheckpointError(f"{folder}: transformers cannot load the image processor: {first_line(error)}") from error
 
 

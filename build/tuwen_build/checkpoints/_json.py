@@ -1,4 +1,4 @@
-"""JSON files, with an error that names the file."""
+"""JSON files. Errors name the file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["load_json"]
 
 
 def load_json(path: Path) -> dict[str, Any]:
-    """A JSON object."""
+    """Read a JSON object from a file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:

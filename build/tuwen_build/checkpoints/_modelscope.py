@@ -20,7 +20,7 @@ _WEIGHTS = "pytorch_model.bin"
 
 
 class ModelScopeReader:
-    """Reads what ModelScope's own pipeline computes with: weights that were rounded to float16 on loading."""
+    """The reader of ModelScope's layout. It rounds weights to float16, as ModelScope's own pipeline does on loading."""
 
     layout = "Chinese-CLIP, ModelScope: vision_model_config.json, text_model_config.json, pytorch_model.bin, vocab.txt"
     options: frozenset[str] = frozenset()

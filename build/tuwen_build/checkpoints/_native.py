@@ -1,4 +1,4 @@
-"""Chinese-CLIP's own format: one ``clip_cn_*.pt``, whose architecture its tensors tell."""
+"""Chinese-CLIP's own format: one ``clip_cn_*.pt``. The shapes of its tensors show the architecture."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SUFFIXES = (".pt", ".pth")
 
 
 class NativeReader:
-    """Reads a weights file, or a folder with one; RN50's repository on the hub is such a folder."""
+    """The reader of a weights file, or of a folder with one, such as RN50's repository on the hub."""
 
     layout = "Chinese-CLIP, native: a clip_cn_*.pt file, or a folder with one"
     options = frozenset({"heads"})
@@ -43,7 +43,7 @@ class NativeReader:
         weights = native_weights(load_pickled_weights(file))
         architecture = inferred(weights, file, options.heads)
         beside = file.parent / "vocab.txt"
-        # The file holds no vocabulary; cn_clip ships one for every size, and so do we.
+        # The file holds no vocabulary. cn_clip ships one vocabulary for all sizes, and so does this package.
         vocabulary_file = beside if beside.is_file() else vocabulary()
         return native_checkpoint(
             weights, architecture, Origin(source, "native layout", {file.name: file}), vocabulary_file
@@ -53,10 +53,12 @@ class NativeReader:
 def native_checkpoint(
     weights: Mapping[str, Tensor], architecture: Architecture, origin: Origin, vocabulary_file: Path
 ) -> Checkpoint:
-    """A checkpoint from native weights: a vision transformer becomes transformers' model, a ResNet our own tower.
+    """Return a checkpoint from native weights.
+
+    A vision transformer becomes transformers' model, a ResNet becomes our own tower.
 
     Raises:
-        CheckpointError: a weight is missing, left over, of another shape, NaN or infinite.
+        CheckpointError: a weight is missing, unexpected, of another shape, NaN or infinite.
     """
     check_finite(weights, origin.source)
     preprocessing = Preprocessing(architecture.vision.image_size, "squash", MEAN, STD)
@@ -98,5 +100,5 @@ def _weight_files(folder: Path) -> list[Path]:
 def _only(files: list[Path], source: str) -> Path:
     if len(files) > 1:
         names = ", ".join(path.name for path in files)
-        raise CheckpointError(f"{source}: which of its files is meant: {names}? Give the path of one")
+        raise CheckpointError(f"{source}: the folder holds several weights files: {names}; give the path of one")
     return files[0]

@@ -1,4 +1,4 @@
-"""The names of Chinese-CLIP's own code, and those that transformers gives the same weights."""
+"""The names of weights in Chinese-CLIP's own code, and the names of the same weights in transformers."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ _RENAMED = (
     (r"^visual\.transformer\.resblocks\.(\d+)\.attn\.", r"vision_model.encoder.layers.\1.self_attn."),
 )
 _TRANSPOSED = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
-# What cn_clip's convert_weights leaves in float32: layer and batch norms and embeddings of the image tower, and
-# the logit scale. The whole of BERT is rounded.
+# cn_clip's convert_weights leaves these in float32: layer norms, batch norms and embeddings of the image tower, and
+# the logit scale. It rounds all of BERT.
 _KEPT_IN_FLOAT32 = re.compile(
     r"(^logit_scale|^visual\..*(\bln_\w+|\bbn\d|downsample\.1|positional_embedding|class_embedding)\b)"
 )
 
 
 def native_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under the names of a model without FlashAttention, without what inference does not use.
+    """Return the weights that inference uses, under the names of a model without FlashAttention.
 
-    ModelScope's files hold BERT's pooler, which no embedding passes through, and batch norms count their batches.
-    With FlashAttention (cn_clip/clip/model.py, convert_state_dict) query, key and value are one tensor in BERT too.
+    Two kinds of weights are left out: BERT's pooler, which ModelScope's files hold, and the batch counters of batch
+    norms. With FlashAttention (cn_clip/clip/model.py, convert_state_dict) query, key and value are one tensor in BERT
+    too; the tensor is split.
     """
     result: dict[str, Tensor] = {}
     for name, tensor in weights.items():
@@ -50,9 +51,9 @@ def native_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def transformers_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Native weights of a model with a vision transformer, as `ChineseCLIPModel` names them.
+    """Return native weights of a model with a vision transformer, under the names of `ChineseCLIPModel`.
 
-    What has no place there keeps its name, for a strict load to refuse.
+    A weight that `ChineseCLIPModel` does not have keeps its name, so that a strict load rejects it.
     """
     result: dict[str, Tensor] = {}
     for name, tensor in weights.items():
@@ -68,7 +69,7 @@ def transformers_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def rounded_to_half(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Native weights as a model of ModelScope has them in memory, also on a CPU: most were float16 once."""
+    """Return native weights rounded to float16 and back where ModelScope's pipeline rounds them, also on a CPU."""
     return {
         name: tensor if _KEPT_IN_FLOAT32.search(name) else tensor.to(torch.float16).to(torch.float32)
         for name, tensor in weights.items()

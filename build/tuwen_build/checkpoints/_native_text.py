@@ -10,7 +10,7 @@ __all__ = ["text_settings"]
 
 
 def text_settings(text: BertShape) -> dict[str, Any]:
-    """The arguments of `ChineseCLIPTextConfig`."""
+    """Return the arguments of `ChineseCLIPTextConfig`."""
     return {
         "vocab_size": text.vocabulary_size,
         "max_position_embeddings": text.positions,

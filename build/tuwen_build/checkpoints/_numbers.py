@@ -1,4 +1,4 @@
-"""Numbers of a checkpoint that no vector or probability can be computed with."""
+"""Checks for numbers in a checkpoint that would spoil every vector or probability."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["check_finite", "exponential_of"]
 
 
 def check_finite(weights: Mapping[str, Tensor], origin: object) -> None:
-    """Refuse weights with NaN or infinity: a single such number spoils every vector.
+    """Reject weights with NaN or infinity, because one such number spoils every vector.
 
     Args:
-        weights: by name.
-        origin: the file or folder, for the message.
+        weights: the tensors by name.
+        origin: the file or folder, for the error message.
 
     Raises:
-        CheckpointError: names the first tensor, and says how many of its numbers are not finite.
+        CheckpointError: a tensor holds such numbers. The message names the tensor and counts them.
     """
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
@@ -33,10 +33,10 @@ def check_finite(weights: Mapping[str, Tensor], origin: object) -> None:
 
 
 def exponential_of(logit_scale: Tensor, origin: object) -> float:
-    """Return what cosines are multiplied with to become logits, the exponential of the weight ``logit_scale``.
+    """Return the factor that turns cosines into logits: the exponential of the weight ``logit_scale``.
 
     Raises:
-        CheckpointError: the weight is not one number, not finite, or its exponential is no float32.
+        CheckpointError: the weight is not one number, not finite, or its exponential is too large for float32.
     """
     if logit_scale.numel() != 1:
         raise CheckpointError(f"{origin}: logit_scale has shape {tuple(logit_scale.shape)}; expected one number")
@@ -44,7 +44,7 @@ def exponential_of(logit_scale: Tensor, origin: object) -> float:
     largest = math.log(torch.finfo(torch.float32).max)
     if not value <= largest or math.isinf(value):
         raise CheckpointError(
-            f"{origin}: logit_scale is {value:g}, whose exponential is not a float32; expected at most {largest:.1f}. "
-            "Training keeps it below 4.6052, so that cosines are multiplied with 100 at most"
+            f"{origin}: logit_scale is {value:g}, whose exponential is too large for float32; expected at most "
+            f"{largest:.1f}. Training keeps it below 4.6052, so that the factor of the cosines is at most 100"
         )
     return math.exp(value)

@@ -21,7 +21,7 @@ __all__ = ["OpenAiClipReader"]
 
 
 class OpenAiClipReader:
-    """Reads any size of CLIP with a ViT (its ResNets have no Hugging Face class)."""
+    """The reader of OpenAI CLIP with a ViT of any size (transformers has no class for its ResNets)."""
 
     layout = (
         "OpenAI CLIP, Hugging Face layout: config.json with model_type clip, "

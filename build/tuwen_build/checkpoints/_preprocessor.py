@@ -1,8 +1,8 @@
-"""Preprocessing rules, read from the file in which a checkpoint's image processor was saved.
+"""Preprocessing rules, read from the file of a checkpoint's image processor.
 
-transformers 5 nests the processor in ``processor_config.json`` (under ``image_processor``); an image processor that was
-saved alone, and every version up to 4.57, writes ``preprocessor_config.json``. transformers reads the nested one first
-(``ImageProcessingMixin.get_image_processor_dict``). A key that is missing has the default of `CLIPImageProcessor`,
+transformers 5 writes the settings into ``processor_config.json``, under ``image_processor``. Versions up to 4.57, and
+an image processor that is saved alone, write ``preprocessor_config.json``. transformers reads the nested settings
+first (``ImageProcessingMixin.get_image_processor_dict``). A missing key has the default of `CLIPImageProcessor`,
 which `ChineseCLIPImageProcessor` shares.
 """
 
@@ -50,14 +50,14 @@ _FIXED = {
     "use_square_size": "write the size as height and width instead",
     "data_format": "the encoder takes channels first",
 }
-_MAY_BE_NULL = {"default_to_square", "do_pad", "use_square_size", "data_format"}  # others fail in transformers
+_MAY_BE_NULL = {"default_to_square", "do_pad", "use_square_size", "data_format"}  # other types fail in transformers
 _TYPES = tuple(
     f"{family}CLIP{kind}"
     for family in ("", "Chinese")
     for kind in ("ImageProcessor", "ImageProcessorFast", "ImageProcessorPil", "FeatureExtractor")
 )
 _TYPE_KEYS = ("image_processor_type", "feature_extractor_type")
-# Written by some version of transformers, without an effect on pixels: names, devices, batching, how a file was loaded.
+# Keys that some version of transformers writes and that do not change pixels: names, devices, batching, loading.
 _WITHOUT_EFFECT = {
     "_name_or_path", "_processor_class", "_valid_processor_keys", "cache_dir", "device", "disable_grouping", "dtype",
     "image_seq_length", "is_local", "local_files_only", "model_input_names", "name_or_path", "pad_size",
@@ -69,19 +69,21 @@ def read_preprocessing(folder: Path, image_size: int, resize: Literal["squash", 
     """Read the preprocessing of a folder in the layout of Hugging Face.
 
     Args:
-        folder: with ``processor_config.json`` or ``preprocessor_config.json``; without them, the family's own rules.
-        image_size: the side of the vision encoder's input in pixels, as ``config.json`` says.
+        folder: the folder with ``processor_config.json`` or ``preprocessor_config.json``. If it has neither file, the
+            family's default rules are returned.
+        image_size: the side of the vision encoder's input in pixels, from ``config.json``.
         resize: how the family resizes.
 
     Raises:
-        CheckpointError: the file asks for a rule that the server does not follow; names file, key and value.
+        CheckpointError: the file asks for a rule that the server does not implement. The message names file, key and
+            value.
     """
     settings = _find(folder)
     if settings is None:
         return Preprocessing(image_size, resize, MEAN, STD)
     settings.check_names()
     keys = [key for key in _DEFAULTS if key not in ("image_mean", "image_std")]
-    for key in sorted(keys, key=settings.lacks):  # what the file says is named before what it leaves out
+    for key in sorted(keys, key=settings.lacks):  # errors about present keys come before errors about missing ones
         _check(settings, key, image_size, resize)
     if not settings.value("do_normalize"):
         return Preprocessing(image_size, resize, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -103,10 +105,10 @@ class _Settings:
         return _DEFAULTS[key] if self.lacks(key) else self.given[key]
 
     def said(self, key: str) -> str:
-        """Return the beginning of an error message: the value of a key, and whether the file holds the key."""
+        """Return the first words of an error message: the value of a key, or that the file lacks the key."""
         value = json.dumps(self.value(key))
         if self.lacks(key):
-            return f"{self.path} does not say {key}, for which transformers takes {value}"
+            return f"{self.path} lacks {key}, and the default of transformers is {value}"
         return f"{self.path} says {key} {value}"
 
     def refuse(self, key: str, expected: str) -> CheckpointError:
@@ -114,7 +116,7 @@ class _Settings:
         return CheckpointError(f"{self.said(key)}; expected {expected}")
 
     def check_names(self) -> None:
-        """Refuse another kind of image processor, and keys whose effect is unknown."""
+        """Reject other kinds of image processor, and keys whose effect is unknown."""
         for key in _TYPE_KEYS:
             if self.given.get(key) is not None and self.given[key] not in _TYPES:
                 value = json.dumps(self.given[key])
@@ -140,7 +142,7 @@ class _Settings:
 
 
 def _find(folder: Path) -> _Settings | None:
-    """Return the settings that transformers would read, or None if no file holds any."""
+    """Return the settings that transformers would read, or None if no file holds settings."""
     path = folder / "processor_config.json"
     if path.is_file():
         nested = load_json(path).get("image_processor")
@@ -153,7 +155,7 @@ def _find(folder: Path) -> _Settings | None:
 
 
 def _check(settings: _Settings, key: str, image_size: int, resize: Literal["squash", "crop"]) -> None:
-    """Refuse a value that asks for other rules than those of the server."""
+    """Reject a value that asks for rules that the server does not implement."""
     value, default = settings.value(key), _DEFAULTS[key]
     if isinstance(default, bool) and not isinstance(value, bool):
         raise settings.refuse(key, "true or false")
@@ -176,7 +178,7 @@ def _check(settings: _Settings, key: str, image_size: int, resize: Literal["squa
 
 
 def _check_size(settings: _Settings, key: str, expected: dict[str, int], *, square: bool) -> None:
-    """Refuse a size, in any form that transformers accepts, other than the expected one (``get_size_dict``)."""
+    """Reject a size that differs from the expected one, in any form that transformers accepts (``get_size_dict``)."""
     value: Any = settings.value(key)
     if isinstance(value, dict):
         size = {name: number for name, number in value.items() if number is not None}
@@ -191,7 +193,7 @@ def _check_size(settings: _Settings, key: str, expected: dict[str, int], *, squa
     if len(sides) == 1:
         raise CheckpointError(
             f"{settings.path}: {key} is {json.dumps(sides.pop())} pixels, config.json says image_size {image_size}"
-            + (f" (the file leaves {key} out, and transformers takes its default)" if settings.lacks(key) else "")
+            + (f" (the file lacks {key}, so this is the default of transformers)" if settings.lacks(key) else "")
         )
     raise settings.refuse(key, f"{json.dumps(expected)}, since config.json says image_size {image_size}")
 

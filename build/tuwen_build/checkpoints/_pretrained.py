@@ -1,4 +1,4 @@
-"""A model of transformers from a folder, with every weight found, and nothing left over."""
+"""Loading a transformers model from a folder, strictly: no weight may be missing or unexpected."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ __all__ = ["features_reference", "load_pretrained", "model_type", "weight_files"
 
 
 def load_pretrained(model_class: Any, folder: Path, *, unused: tuple[str, ...] = ()) -> Any:
-    """The model in float32 and eval mode.
+    """Return the model in float32 and eval mode.
 
-    transformers fills missing weights with random numbers and only warns; here that is an error, and so are
-    weights for which the model has no place (unless their name ends in one of `unused`): both mean that
-    ``config.json`` belongs to another checkpoint.
+    transformers fills missing weights with random numbers and only warns. Here, a missing weight is an error. An
+    unexpected weight is an error too, unless its name ends in one of `unused`. Both mean that ``config.json`` belongs
+    to another checkpoint.
     """
     check_no_lora(weight_names(folder), folder)
     _check_config(folder / "config.json")
@@ -58,7 +58,7 @@ def _config(model_class: Any, folder: Path) -> Any:
 
 
 def _check_config(path: Path) -> None:
-    """Refuse settings of how transformers computes and returns, under which its modules cannot be exported."""
+    """Reject settings of transformers with which its modules cannot be exported."""
     config = load_json(path)
     sections = {name: config[name] for name in ("text_config", "vision_config") if isinstance(config.get(name), dict)}
     if config.get("return_dict") is False:
@@ -75,7 +75,7 @@ def _check_config(path: Path) -> None:
 
 
 def features_reference(model: Any, tokenization: Tokenization, image_processor: ImageProcessor) -> Reference:
-    """The reference of a CLIP model of transformers: its own feature methods, which make their own masks."""
+    """Return the reference of a CLIP model of transformers: its feature methods, which build their own masks."""
 
     @torch.inference_mode()
     def embed_images(pixel_values: Tensor) -> Tensor:
@@ -89,12 +89,12 @@ def features_reference(model: Any, tokenization: Tokenization, image_processor: 
 
 
 def _projected(output: Any) -> Tensor:
-    """Since transformers 5 the feature methods return an object that holds the projected vector."""
+    """Return the projected vector. Since transformers 5, feature methods return an object that holds the vector."""
     return output if isinstance(output, Tensor) else output.pooler_output
 
 
 def weight_files(folder: Path) -> Mapping[str, Path]:
-    """The files that `load_pretrained` reads, by name.
+    """Return the files that `load_pretrained` reads, by name.
 
     Raises:
         CheckpointError: there are no weights.
@@ -106,10 +106,10 @@ def weight_files(folder: Path) -> Mapping[str, Path]:
 
 
 def weight_names(folder: Path) -> set[str]:
-    """The names of all tensors.
+    """Return the names of all tensors.
 
     Raises:
-        CheckpointError: there are no weights, or a file of them is truncated, broken or would run code.
+        CheckpointError: there are no weights, or a weights file is truncated, damaged or would run code.
     """
     return set(without_prefixes(dict.fromkeys(_names_in_files(folder)), folder))
 
@@ -123,14 +123,14 @@ def _names_in_files(folder: Path) -> set[str]:
                 with safe_open(path, framework="pt") as file:
                     names.update(file.keys())
             except Exception as error:  # safetensors raises its own error, which is no subclass of a public one
-                raise CheckpointError(f"{path} is truncated, or no safetensors file: {first_line(error)}") from error
+                raise CheckpointError(f"{path} is truncated or not a safetensors file: {first_line(error)}") from error
         elif path.suffix == ".bin":
             names.update(load_pickled_weights(path))
     return names
 
 
 def _unwrapped_weights(folder: Path) -> dict[str, Tensor] | None:
-    """Return the weights under their plain names; None for safetensors files that transformers can read as they are."""
+    """Return the weights without prefixes of wrappers, or None if transformers can read the safetensors files."""
     names = _names_in_files(folder)
     paths = list(weight_files(folder).values())[1:]  # the first is config.json
     if paths[0].suffix == ".bin":
@@ -141,7 +141,7 @@ def _unwrapped_weights(folder: Path) -> dict[str, Tensor] | None:
 
 
 def model_type(path: Path) -> str | None:
-    """``model_type`` of a folder's ``config.json``; older files only name an architecture."""
+    """Return ``model_type`` of a folder's ``config.json``, or the type of the architecture that older files name."""
     if not (path / "config.json").is_file():
         return None
     config = load_json(path / "config.json")

@@ -1,6 +1,7 @@
-"""CLIP's ResNet once more, as OpenAI wrote it down: batch norms apart, torch's own multi-head attention.
+"""A second implementation of CLIP's ResNet, as OpenAI wrote it, to compare the exported tower with.
 
-Functions over the raw weights, sharing nothing with the tower that is exported.
+It keeps batch norms separate and uses torch's own multi-head attention. The functions take the raw weights and share no
+code with the exported tower.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ __all__ = ["resnet_reference"]
 
 
 def resnet_reference(weights: Mapping[str, Tensor], heads: int) -> Callable[[Tensor], Tensor]:
-    """Normalised pixels (n, 3, S, S) to un-normalised embeddings (n, D)."""
+    """Compute un-normalised embeddings (n, D) of normalised pixels (n, 3, S, S)."""
 
     def convolved(hidden: Tensor, place: str, convolution: str, norm: str, stride: int = 1) -> Tensor:
         kernel = weights[f"{place}{convolution}.weight"]

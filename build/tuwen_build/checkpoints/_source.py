@@ -1,4 +1,4 @@
-"""From what a user types to a file or folder on disk."""
+"""Finding the file or folder of a checkpoint from a path or a hub id."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from tuwen_build.errors import CheckpointError
 __all__ = ["locate"]
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_MODELSCOPE_OWNERS = ("damo", "iic")  # Alibaba's names on ModelScope, which nobody has on Hugging Face
+_MODELSCOPE_OWNERS = ("damo", "iic")  # Alibaba's names on ModelScope, which do not exist on Hugging Face
 # Weights beside one of these mean nothing without it, unless they are a native .pt, which some repositories hold too.
 _DESCRIPTIONS = ("config.json", "vision_model_config.json")
 _ALWAYS = ["*.json", "*.txt"]
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt")  # the first kind that is there is fetched
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt")  # the first kind that exists is fetched
 
 
 def locate(source: str, *, adapter: bool = False) -> Path:
-    """Return a local file or folder; for a hub id its folder in the hub's cache (``damo/...`` from ModelScope).
+    """Return the local file or folder of a checkpoint.
 
-    Of a folder of sentence-transformers, the folder of the model in it.
+    For a hub id, this is its folder in the hub's cache (``damo/...`` comes from ModelScope). For a folder of
+    sentence-transformers, it is the folder of the model in it.
 
     Args:
         source: a path or a hub id.
-        adapter: the folder may hold an adapter.
+        adapter: whether the folder may hold an adapter.
 
     Raises:
-        CheckpointError: neither a path nor a hub id, the hub cannot be reached and its cache holds nothing, or the
-            folder holds an adapter, or modules of sentence-transformers that are not supported.
+        CheckpointError: the source is neither a path nor a hub id; or the hub cannot be reached and its cache is empty;
+            or the folder holds an adapter, or unsupported modules of sentence-transformers.
     """
     folder = model_folder(_located(source))
     if not adapter:
@@ -56,7 +57,7 @@ def _located(source: str) -> Path:
 def _download(hub_id: str) -> Path:
     try:
         names = list_repo_files(hub_id)
-    except Exception:  # offline: whatever the cache holds has to do
+    except Exception:  # offline: use what the cache holds
         patterns = [*_ALWAYS, *_WEIGHTS]
     else:
         present = (kind for kind in _WEIGHTS if any(Path(name).match(kind) for name in names))

@@ -1,7 +1,7 @@
 """Taiyi-CLIP: a Chinese text tower that was trained against the frozen image tower of an OpenAI CLIP.
 
-The recipe is that of the model cards (IDEA-CCNL on the Hugging Face hub): ``BertModel(ids)[1]``, BERT's tanh pooler
-without a projection, for 102M-ViT-L; ``BertForSequenceClassification(ids).logits`` for its siblings.
+The model cards (IDEA-CCNL on the Hugging Face hub) define the embedding. For 102M-ViT-L it is ``BertModel(ids)[1]``,
+BERT's tanh pooler without a projection. For the other models it is ``BertForSequenceClassification(ids).logits``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TRAINED_WITH = {512: "openai/clip-vit-base-patch32", 768: "openai/clip-vit-larg
 
 
 class TaiyiReader:
-    """Reads a Taiyi text tower, and the image tower and logit scale of the CLIP checkpoint named beside it."""
+    """The reader of a Taiyi text tower. The CLIP checkpoint in the options adds image tower and logit scale."""
 
     layout = (
         "Taiyi-CLIP: config.json with model_type bert, vocab.txt or tokenizer.json, "
@@ -69,7 +69,7 @@ class TaiyiReader:
 
 
 def _load_text_model(folder: Path) -> tuple[Any, nn.Module, int]:
-    """BERT, what projects its pooled output, and the dimension of the embeddings."""
+    """Return BERT, the projection of its pooled output, and the dimension of the embeddings."""
     if any(name.startswith("classifier.") for name in weight_names(folder)):
         classifier = load_pretrained(BertForSequenceClassification, folder)
         return classifier.bert.eval(), classifier.classifier, classifier.classifier.out_features
@@ -81,8 +81,8 @@ def _image_checkpoint(source: str, dimension: int, vision: str | None) -> Checkp
     if vision is None:
         suggestion = _TRAINED_WITH.get(dimension, "openai/clip-vit-large-patch14")
         raise CheckpointError(
-            f"{source} is a text tower alone (Taiyi-CLIP). Which CLIP has the image tower that it was trained with? "
-            f"Name its hub id or folder with --vision, such as --vision {suggestion}"
+            f"{source} is a text tower alone (Taiyi-CLIP). Name the CLIP checkpoint whose image tower it was "
+            f"trained with: a hub id or a folder, such as --vision {suggestion}"
         )
     path, reader = locate(vision), OpenAiClipReader()
     if not reader.recognises(path):

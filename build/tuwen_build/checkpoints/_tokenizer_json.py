@@ -1,6 +1,6 @@
-"""The vocabulary in ``tokenizer.json``, which is all that transformers 5 saves of a tokenizer.
+"""The vocabulary in ``tokenizer.json``, the only file that transformers 5 saves for a tokenizer.
 
-The file also describes how texts are split. It is read only if that is what the server's tokenizers implement.
+The file also describes how texts are split. It is rejected if the server's tokenizers split texts in another way.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CLIP_NORMALIZERS: tuple[dict[str, tuple[Any, ...]], ...] = (
     {"type": ("Lowercase",)},
 )
 _CLIP_PRE_TOKENIZERS: tuple[dict[str, tuple[Any, ...]], ...] = (
-    {  # transformers 5 adds the special tokens, which the server takes for text
+    {  # transformers 5 adds these special tokens; the server treats them as text
         "type": ("Split",),
         "pattern": ({"Regex": _CLIP_WORDS}, {"Regex": rf"<\|startoftext\|>|<\|endoftext\|>|{_CLIP_WORDS}"}),
         "behavior": ("Removed",),
@@ -53,7 +53,7 @@ def read_wordpiece(path: Path, *, lowercase: bool, word_lengths: tuple[int, ...]
         word_lengths: the limits of ``max_input_chars_per_word`` that the server's tokenizer implements.
 
     Raises:
-        CheckpointError: the file describes another tokenizer; names the part that differs.
+        CheckpointError: the file describes another tokenizer. The message names the part that differs.
     """
     content = load_json(path)
     accents = (None, lowercase)  # null follows lowercase
@@ -80,7 +80,7 @@ def read_byte_pairs(path: Path) -> tuple[dict[str, int], list[str]]:
     """Return the vocabulary of a CLIP tokenizer, and its merges as lines of ``merges.txt``, in order of priority.
 
     Raises:
-        CheckpointError: the file describes another tokenizer; names the part that differs.
+        CheckpointError: the file describes another tokenizer. The message names the part that differs.
     """
     content = load_json(path)
     _expect_sequence(path, content, "normalizer", "normalizers", _CLIP_NORMALIZERS)
@@ -128,7 +128,7 @@ def _expect_sequence(
 
 
 def _expect(path: Path, place: str, got: Any, expected: Mapping[str, tuple[Any, ...]]) -> None:
-    """Refuse a part of the file that differs from what the server's tokenizer does."""
+    """Reject a part of the file that differs from the server's tokenizer."""
     if not isinstance(got, dict):
         raise CheckpointError(f"{path}: {place} is {_shortened(got)}; expected {expected['type'][0]}")
     for key, allowed in expected.items():

@@ -1,4 +1,4 @@
-"""Tokenization rules of each kind, and transformers' own tokenizers to hold them to."""
+"""Tokenization rules of each kind, and the tokenizers of transformers to compare them with."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def chinese_clip_tokenization(vocabulary: Path, vocabulary_size: int, positions:
     """Return the rules of WordPiece as in cn_clip.
 
     Args:
-        vocabulary: ``vocab.txt``; if there is none, the ``tokenizer.json`` beside it.
+        vocabulary: ``vocab.txt``. If it does not exist, the ``tokenizer.json`` beside it is read.
         vocabulary_size: the number of tokens that the weights have.
         positions: the number of tokens that the position embeddings allow.
 
     Raises:
-        CheckpointError: there is no vocabulary, or it is another tokenizer's.
+        CheckpointError: the vocabulary is missing, or belongs to another tokenizer.
     """
     # transformers' own tokenizer says 100; the server follows cn_clip, which takes words of 200 characters.
     files, tokens = _wordpiece(vocabulary, vocabulary_size, lowercase=True, word_lengths=(100, 200))
@@ -52,8 +52,8 @@ def taiyi_tokenization(folder: Path, vocabulary_size: int, positions: int) -> To
     """Return the rules of WordPiece as in transformers' `BertTokenizer`, which Taiyi's model cards use.
 
     Raises:
-        CheckpointError: there is no vocabulary, it is another tokenizer's, or ``tokenizer_config.json`` asks for rules
-            that the server does not follow.
+        CheckpointError: the vocabulary is missing or belongs to another tokenizer, or ``tokenizer_config.json`` asks
+            for rules that the server does not implement.
     """
     lowercase = _reads_lowercase(folder / "tokenizer_config.json")
     files, tokens = _wordpiece(folder / "vocab.txt", vocabulary_size, lowercase=lowercase, word_lengths=(100,))
@@ -73,7 +73,7 @@ def clip_tokenization(folder: Path, vocabulary_size: int, positions: int) -> Tok
     """Return the rules of byte-pair encoding as in OpenAI's own code.
 
     Raises:
-        CheckpointError: there is no vocabulary, or it is another tokenizer's.
+        CheckpointError: the vocabulary is missing, or belongs to another tokenizer.
     """
     files = {name: folder / name for name in ("vocab.json", "merges.txt")}
     saved = folder / _TOKENIZER_JSON
@@ -107,12 +107,12 @@ def clip_tokenization(folder: Path, vocabulary_size: int, positions: int) -> Tok
 
 
 def reference_tokenizer(rules: Tokenization) -> Callable[[str, int], list[int]]:
-    """transformers' tokenizer: a text and a context length to ids, truncated, without padding."""
+    """Return a function of transformers' tokenizer: text and context length to ids, truncated, without padding."""
     tokenizer_class: Any = CLIPTokenizer if rules.kind == "clip_bpe" else BertTokenizer
     tokenizer = tokenizer_class.from_pretrained(str(next(iter(rules.files.values())).parent))
 
     def tokenize(text: str, context_length: int) -> list[int]:
-        # split_special_tokens: what a user types is text, even when it looks like a special token
+        # split_special_tokens: text from users is text, even if it looks like a special token
         encoded = tokenizer(text, truncation=True, max_length=context_length, split_special_tokens=True)
         return list(encoded["input_ids"])
 
@@ -139,7 +139,7 @@ def _wordpiece(
 
 
 def _reads_lowercase(path: Path) -> bool:
-    """Return ``do_lower_case`` of a ``tokenizer_config.json``, and refuse rules beside it that nothing here follows."""
+    """Return ``do_lower_case`` of a ``tokenizer_config.json``, and reject rules that the server does not implement."""
     settings = load_json(path) if path.is_file() else {}
     lowercase = bool(settings.get("do_lower_case", True))
     supported = {"tokenize_chinese_chars": (True,), "strip_accents": (None, lowercase)}

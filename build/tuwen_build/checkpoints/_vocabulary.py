@@ -1,4 +1,4 @@
-"""Vocabularies in one form, whichever file held them and however its lines end.
+"""Vocabularies in one canonical form, whichever file they came from and whatever its line endings.
 
 The fingerprint of an embedding space hashes this form. It is byte for byte the form of the published files:
 ``vocab.txt`` and ``merges.txt`` with LF at the end of each line, the last one included; ``vocab.json`` without spaces.
@@ -45,8 +45,8 @@ def as_json(vocabulary: Mapping[str, int]) -> bytes:
 def as_published(tokens: list[str]) -> list[str]:
     """Return the tokens of ``tokenizer.json`` as the published ``vocab.txt`` spells them, if they are the same.
 
-    The `tokenizers` library strips white space when it reads ``vocab.txt``, of which the published file has two tokens.
-    The server strips it too, so both spellings give the same ids and must give the same fingerprint.
+    Two tokens of the published file hold white space, which the `tokenizers` library strips when it reads
+    ``vocab.txt``. The server strips it too, so both spellings give the same ids and must give the same fingerprint.
     """
     published = vocabulary_lines(published_vocabulary())
     return published if tokens == [token.strip() for token in published] else tokens

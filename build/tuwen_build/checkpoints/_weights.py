@@ -1,4 +1,4 @@
-"""Tensors out of pickled files, without running a line of what is in them."""
+"""Tensors from pickled files, loaded without running code from the file."""
 
 from __future__ import annotations
 
@@ -20,33 +20,34 @@ __all__ = ["check_loading_report", "check_no_lora", "first_line", "load_pickled_
 
 
 def load_pickled_weights(path: Path) -> dict[str, Tensor]:
-    """Return the state dict of a ``.pt`` or ``.bin`` file, in float32, without the prefixes that wrappers leave.
+    """Return the state dict of a ``.pt`` or ``.bin`` file, in float32, without the prefixes of wrappers.
 
     Raises:
-        CheckpointError: it is truncated, no checkpoint, a Git LFS pointer, holds several models, or would run code.
+        CheckpointError: the file is truncated, not a checkpoint, a Git LFS pointer, holds several models, or would run
+            code.
     """
     check_no_pointer(path)
     _refuse_torchscript(path)
     try:
-        # weights_only: a pickle can name any function to be called; this loads nothing but tensors.
+        # weights_only: a pickle can call any function; this setting loads tensors alone.
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} is not a file of weights alone, and is not loaded: {_what_it_would_run(error)}"
+            f"{path} was not loaded, because it holds more than weights: {_what_it_would_run(error)}"
         ) from error
-    except Exception as error:  # torch raises RuntimeError, EOFError, ValueError, ... by what is broken
-        raise CheckpointError(f"{path} is truncated, or no PyTorch checkpoint: {first_line(error)}") from error
+    except Exception as error:  # torch raises RuntimeError, EOFError, ValueError and others
+        raise CheckpointError(f"{path} is truncated or not a PyTorch checkpoint: {first_line(error)}") from error
     weights = without_prefixes(state_dict_of(content, path), path)
     check_no_lora(weights, path)
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
 
 
 def check_loading_report(path: Path, report: Mapping[str, Any], *, unused: tuple[str, ...] = ()) -> None:
-    """Refuse what transformers only warns of: weights that it filled with random numbers, or left out.
+    """Reject weights that are missing, unexpected or of another shape. transformers only warns of them.
 
     Args:
-        report: what ``from_pretrained(..., output_loading_info=True)`` gave.
-        unused: endings of names that the files may hold and the model does not need.
+        report: the report of ``from_pretrained(..., output_loading_info=True)``.
+        unused: endings of the names of unexpected weights that are allowed.
     """
     unused = (*unused, "position_ids")  # a buffer that older versions saved
     problems = {
@@ -61,10 +62,10 @@ def check_loading_report(path: Path, report: Mapping[str, Any], *, unused: tuple
 
 
 def check_no_lora(names: Iterable[str], path: Path) -> None:
-    """Refuse weights that hold a LoRA adapter beside those of the model.
+    """Reject weights that hold a LoRA adapter beside those of the model.
 
     Raises:
-        CheckpointError: names some of them, and says how to merge them.
+        CheckpointError: there is an adapter. The message names some of its weights, and says how to merge them.
     """
     if adapters := [name for name in names if ".lora_" in name]:
         raise CheckpointError(
@@ -74,23 +75,23 @@ def check_no_lora(names: Iterable[str], path: Path) -> None:
 
 
 def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Load every weight into its place, except for the buffers that transformers makes itself.
+    """Load every weight into a model. Only buffers that transformers creates itself may be missing.
 
     Raises:
-        CheckpointError: a weight is missing, left over or of another shape.
+        CheckpointError: a weight is missing, unexpected or of another shape.
     """
     try:
         report = module.load_state_dict(weights, strict=False)
     except RuntimeError as error:  # shapes
-        raise CheckpointError(f"{source}: the weights do not fit together: {error}") from error
+        raise CheckpointError(f"{source}: the shapes of the weights do not fit: {error}") from error
     missing = [name for name in report.missing_keys if not name.endswith(("position_ids", "token_type_ids"))]
     for kind, names in (("missing", missing), ("unexpected", report.unexpected_keys)):
         if names:
-            raise CheckpointError(f"{source} is not whole, or not Chinese-CLIP: {kind} weights: {some(names)}")
+            raise CheckpointError(f"{source} is incomplete or not Chinese-CLIP: {kind} weights: {some(names)}")
 
 
 def some(names: Iterable[str]) -> str:
-    """The first few of many names."""
+    """Return the first few of many names, and the number of the rest."""
     ordered = sorted(names)
     return ", ".join(ordered[:5]) + (f" and {len(ordered) - 5} more" if len(ordered) > 5 else "")
 
@@ -100,16 +101,16 @@ def _refuse_torchscript(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
                 raise CheckpointError(
-                    f"{path} is a TorchScript program, not weights (OpenAI's own downloads are); take the same model "
+                    f"{path} is a TorchScript program, not weights (like OpenAI's own downloads); take the same model "
                     "in the Hugging Face layout, such as openai/clip-vit-base-patch32"
                 )
 
 
 def _what_it_would_run(error: pickle.UnpicklingError) -> str:
     name = re.search(r"GLOBAL (\S+)", str(error))
-    return f"it names {name[1]} to be run or filled in" if name else "its pickle is broken"
+    return f"its pickle refers to {name[1]}" if name else "its pickle is broken"
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong, without the advice that libraries add."""
+    """Return the first line of an error message, without the advice that libraries add."""
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,4 +1,4 @@
-"""The weights of a model inside what training programs save around them."""
+"""Finding the weights of a model in the containers that training programs save."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ T = TypeVar("T")
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "module")
 # DistributedDataParallel; torch.compile; ModelScope after fine-tuning; Lightning modules with the model as an attribute
 _PREFIXES = ("module.", "_orig_mod.", "clip_model.", "model.", "clip.", "net.")
-# torch.compile, FSDP and activation checkpointing put these before the names of any submodule.
+# torch.compile, FSDP and activation checkpointing add these prefixes to the name of any submodule.
 _INFIXES = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
-_ANCHORS = ("visual.conv1.weight", "logit_scale")  # names that every CLIP has once
+_ANCHORS = ("visual.conv1.weight", "logit_scale")  # names that every CLIP checkpoint has once
 
 
 def state_dict_of(content: object, path: Path) -> dict[str, Tensor]:
     """Return the tensors by name in the content of a file, at the top or in one of the usual containers.
 
     Raises:
-        CheckpointError: there are none, or several containers hold some.
+        CheckpointError: there are no tensors, or several containers hold tensors.
     """
     tensors = _tensors(content)
     while isinstance(content, Mapping):
@@ -43,17 +43,17 @@ def state_dict_of(content: object, path: Path) -> dict[str, Tensor]:
     if tensors:
         return tensors
     others = [repr(name) for name, value in content.items() if _tensors(value)] if isinstance(content, Mapping) else []
-    hint = f"; tensors lie in {', '.join(others)}: save those alone" if others else ""
+    hint = f"; there are tensors in {', '.join(others)}: save these alone" if others else ""
     raise CheckpointError(
         f"{path} holds no state dict: neither tensors by name nor one of {', '.join(_CONTAINERS)} with them{hint}"
     )
 
 
 def without_prefixes(weights: Mapping[str, T], path: Path) -> dict[str, T]:
-    """Return weights, or anything by their names, without the prefixes that wrappers put before every name.
+    """Return a mapping by the names of weights, without the prefixes that wrappers add to every name.
 
     Raises:
-        CheckpointError: a model lies beside other tensors or another model, or a name occurs with and without prefix.
+        CheckpointError: the file holds a model beside other tensors, several models, or a name with and without prefix.
     """
     names = {name: name for name in weights}
     for infix in _INFIXES:
@@ -67,11 +67,11 @@ def without_prefixes(weights: Mapping[str, T], path: Path) -> dict[str, T]:
 
 
 def _without_own_prefix(names: dict[str, str], path: Path) -> dict[str, str]:
-    """Remove a prefix that no known wrapper uses, such as an attribute's name, if a CLIP and all else lies under it.
+    """Remove an unknown prefix, such as an attribute's name, if all tensors have it and they form one CLIP.
 
     Args:
-        names: the names to shorten, by those of the file.
-        path: the file, for messages.
+        names: the names to shorten, by the names in the file.
+        path: the file, for error messages.
     """
     present = set(names.values())
     stems = sorted(name.removesuffix(_ANCHORS[0]) for name in present if name.endswith(f".{_ANCHORS[0]}"))
@@ -94,7 +94,7 @@ def _tensors(content: object) -> dict[str, Tensor]:
 
 
 def _holds_tensors(content: object) -> bool:
-    """Return whether tensors lie in a container, or in a container in it."""
+    """Return whether a container holds tensors, directly or in a container inside it."""
     if not isinstance(content, Mapping):
         return False
     return bool(_tensors(content)) or any(_holds_tensors(content.get(name)) for name in _CONTAINERS)

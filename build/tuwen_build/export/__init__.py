@@ -1,3 +1,3 @@
-"""The files of a repository, made from a checkpoint: encoders in TorchScript, configs, assets and the fingerprint."""
+"""Writing the files of a repository: encoders in TorchScript, configs, assets and the fingerprint."""
 
 __all__: list[str] = []

@@ -87,12 +87,12 @@ def check_options(checkpoint: Checkpoint, options: BuildOptions) -> None:
     """Check that a checkpoint allows the options of a build.
 
     Raises:
-        BuildError: states what the checkpoint allows.
+        BuildError: an option is not allowed. The message lists what the checkpoint allows.
     """
     context_length(checkpoint, options)
     known = checkpoint.tokenization.text_rules
     if options.text_rules not in known:
-        raise BuildError(f"text rules of {checkpoint.family} are {' or '.join(known)}, not {options.text_rules}")
+        raise BuildError(f"text_rules: expected {' or '.join(known)} for {checkpoint.family}, got {options.text_rules}")
 
 
 def context_length(checkpoint: Checkpoint, options: BuildOptions) -> int:
@@ -149,7 +149,7 @@ def embedding_space(checkpoint: Checkpoint, options: BuildOptions) -> EmbeddingS
 
 
 def pixel_rules(checkpoint: Checkpoint, options: BuildOptions) -> PixelRules:
-    """Return the rules for images: each from the options of the build, or else from the checkpoint."""
+    """Return the rules for images. Options of the build take precedence over the checkpoint's rules."""
     chosen = {**vars(checkpoint.preprocessing), **vars(options)}
     return PixelRules(**{field.name: chosen[field.name] for field in fields(PixelRules)})
 
@@ -166,7 +166,7 @@ def export_text(folder: Path, encoder: torch.nn.Module, context_length: int) -> 
 
 
 def sdk_modules(model: str) -> list[Path]:
-    """Return the modules of the SDK that a Python model runs too: both sides share one code."""
+    """Return the modules of the SDK that a Python model uses, so that client and server share this code."""
     names = ["failures.py"]
     if model == "image_preprocessing":
         names += ["pixels.py", "_structure.py"]

@@ -1,4 +1,4 @@
-"""The configs of a built repository, from those in ``model_repository/``."""
+"""Rendering the configs of a built repository from the templates in ``model_repository/``."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from tuwen_repository.configs import read_config
 __all__ = ["WARMUP_FILE", "needs_full_warmup", "render_config", "templates"]
 
 WARMUP_FILE = "ones"
-"""The file in the folder ``warmup`` of the text encoder: the ids, and the mask, of a text of full length."""
+"""The file in the text encoder's folder ``warmup``. It serves as ids and as mask of a text of full length."""
 
-_NAMED_OUTPUT = "embedding."  # followed by the fingerprint; `tuwen` reads it from there
+_NAMED_OUTPUT = "embedding."  # the fingerprint follows; the SDK reads it from the output's name
 
 
 def templates() -> Path:
-    """The folder `model_repository`: in an installed package, else at the root of the source."""
+    """Return the folder `model_repository`, from the installed package or the root of the source tree."""
     packaged = Path(__file__).parents[1] / "model_repository"
     return packaged if packaged.is_dir() else Path(__file__).parents[3] / "model_repository"
 
 
 def render_config(template: Path, card: ModelCard) -> ModelConfig:
-    """One configuration: the template with this checkpoint's shapes, warm-ups and model card.
+    """Return one configuration: the template with this checkpoint's shapes, warm-ups and model card.
 
-    The ensembles carry the whole card, other models what they have a parameter for.
+    The ensembles carry the whole card. Other models carry the values for which their template has a parameter.
     """
     config = read_config(template)
     config.max_batch_size = card.max_batch_size
@@ -37,10 +37,10 @@ def render_config(template: Path, card: ModelCard) -> ModelConfig:
         elif tensor.name in ("embedding", _NAMED_OUTPUT):
             tensor.dims[:] = [card.embedding_dimension]
         elif tensor.name in ("input_ids", "attention_mask"):
-            # Fixed, so that Triton refuses other lengths, 0 among them, with INVALID_ARGUMENT. Triton's response cache,
-            # should an operator turn it on, has a key without shapes: (2, L / 2) would share the entry of (1, L).
+            # A fixed length makes Triton reject other lengths, 0 included, with INVALID_ARGUMENT. It also protects
+            # Triton's response cache, whose key has no shapes: (2, L / 2) would share the entry of (1, L).
             tensor.dims[:] = [card.context_length]
-    if card.precision == "int8" and config.backend == "pytorch":  # there are no such kernels for these shapes on a GPU
+    if card.precision == "int8" and config.backend == "pytorch":  # on a GPU these kernels do not exist for these shapes
         config.instance_group[0].kind = ModelInstanceGroup.KIND_CPU
     _render_warmups(config, card)
     _render_named_outputs(config, card)
@@ -51,10 +51,10 @@ def render_config(template: Path, card: ModelCard) -> ModelConfig:
 
 
 def needs_full_warmup(card: ModelCard) -> bool:
-    """Whether the encoders compute a full batch before they are ready.
+    """Return whether the encoders must compute a full batch before they are ready.
 
-    On a GPU, the first full batch loads CUDA's libraries, chooses kernels and takes memory. Only fp16 is for GPUs
-    alone: a CPU would need up to minutes for a full batch of a large model.
+    On a GPU, the first full batch loads CUDA's libraries, chooses kernels and allocates memory. Only fp16 is known to
+    run on a GPU. A CPU may need minutes for a full batch of a large model.
     """
     return card.precision == "fp16"
 
@@ -84,5 +84,5 @@ def _add_full_warmup(config: Any, card: ModelCard) -> None:
     full.CopyFrom(config.model_warmup[0])
     full.name, full.batch_size, full.count = "full_batch", card.max_batch_size, 1
     for name, tensor in full.inputs.items():
-        if name != "pixel_values":  # a text of zeros is one token
+        if name != "pixel_values":  # a text of zeros counts as one token
             tensor.input_data_file = WARMUP_FILE

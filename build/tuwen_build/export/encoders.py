@@ -1,4 +1,4 @@
-"""The modules that are exported: a tower between the wire's types (uint8, int64) and unit vectors in float32."""
+"""The modules to export. Each wraps a tower: uint8 or int64 inputs from the wire, float32 unit vectors as output."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tuwen_build.towers._projections import join_projections
 
 __all__ = ["TextEncoder", "VisionEncoder", "text_encoder", "vision_encoder"]
 
-# of weights and activations; under int8, of those outside the linear layers
+# the type of weights and activations; for int8, outside the linear layers
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "int8": torch.float32}
 
 
 class VisionEncoder(nn.Module):
-    """uint8 pixel values (n, 3, S, S) to unit vectors, float32 (n, D).
+    """The vision encoder: uint8 pixel values (n, 3, S, S) to float32 unit vectors (n, D).
 
     Rescaling and normalisation are exact in float32 (torchvision's ToTensor and Normalize: x / 255, then
-    (x - mean) / std); the tower runs in its own precision; the norm is taken in float32.
+    (x - mean) / std). The tower runs in its own precision. The norm is computed in float32.
     """
 
     mean: Tensor
@@ -45,7 +45,7 @@ class VisionEncoder(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """int64 token ids and attention mask (n, L) to unit vectors, float32 (n, D)."""
+    """The text encoder: int64 token ids and attention mask (n, L) to float32 unit vectors (n, D)."""
 
     def __init__(self, tower: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -56,15 +56,15 @@ class TextEncoder(nn.Module):
 
 
 def vision_encoder(checkpoint: Checkpoint, precision: Precision) -> VisionEncoder:
-    """The vision encoder of a checkpoint, in eval mode."""
+    """Return the vision encoder of a checkpoint, in eval mode."""
     rules = checkpoint.preprocessing
-    tower = copy.deepcopy(checkpoint.vision)  # conversions work in place, and the reference shares these weights
+    tower = copy.deepcopy(checkpoint.vision)  # conversions work in place, and the reference needs the original weights
     join_projections(tower)
     return VisionEncoder(_converted(tower, precision), rules.mean, rules.std, _DTYPES[precision]).eval()
 
 
 def text_encoder(checkpoint: Checkpoint, precision: Precision) -> TextEncoder:
-    """The text encoder of a checkpoint, in eval mode."""
+    """Return the text encoder of a checkpoint, in eval mode."""
     tower = copy.deepcopy(checkpoint.text)
     use_packed_attention(tower)
     return TextEncoder(_converted(tower, precision), _DTYPES[precision]).eval()
@@ -76,7 +76,7 @@ def _converted(tower: nn.Module, precision: Precision) -> nn.Module:
 
 
 def _unit(embedding: Tensor) -> Tensor:
-    """The L2 norm, as cn_clip's callers take it: no epsilon, so that the reference is met exactly."""
+    """Return vectors divided by their L2 norm. There is no epsilon, as in the code that calls cn_clip."""
     embedding = embedding.to(torch.float32)
     norm: Tensor = torch.linalg.vector_norm(embedding, dim=-1, keepdim=True)
     return embedding / norm

@@ -1,4 +1,4 @@
-"""The name of an embedding space: two repositories share it exactly when their vectors may be compared."""
+"""The fingerprint of an embedding space. Vectors of two repositories may be compared only if it is the same."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _SETTINGS = ("num_attention_heads", "hidden_act", "layer_norm_eps")
 
 
 def fingerprint(encoders: Mapping[str, nn.Module], rules: Mapping[str, object], vocabulary: Iterable[bytes]) -> str:
-    """A hash of all that defines the space: weights in their precision, preprocessing, tokenizer.
+    """Return a hash of everything that defines the space: weights in their precision, preprocessing, tokenizer.
 
     Args:
-        encoders: by name; every parameter and buffer counts, with its name, type, shape and bytes.
-        rules: what else decides a vector: preprocessing, tokenization, context length, precision.
+        encoders: the encoders by name. The name, type, shape and bytes of every parameter and buffer are hashed.
+        rules: the other settings that change vectors: preprocessing, tokenization, context length, precision.
         vocabulary: the contents of the tokenizer's files.
 
     Returns:
@@ -36,11 +36,10 @@ def fingerprint(encoders: Mapping[str, nn.Module], rules: Mapping[str, object], 
 
 
 def arithmetic(tower: nn.Module) -> list[dict[str, object]]:
-    """Return what a tower computes with besides its weights: attention heads, activation functions and epsilons.
+    """Return the settings of a tower that are not weights: attention heads, activation functions and epsilons.
 
     Args:
-        tower: a tower as it was read from a checkpoint, whose modules carry a configuration of transformers, or the
-            number of their heads.
+        tower: a tower from a checkpoint. Its modules have a configuration of transformers or the number of heads.
 
     Returns:
         The different settings, in the order of the tower's modules.

@@ -1,9 +1,9 @@
 """int8 on the CPU: linear layers with int8 weights and activations.
 
-Weights have one scale for each output channel, activations one for each row, that is for each token, found as
-it comes by: the arithmetic of torchao's ``Int8DynamicActivationInt8WeightConfig``, as plain operators, because
-torchao's tensor subclasses and TorchScript exclude each other. torch's own ``quantize_dynamic`` does trace, but takes
-one scale for the whole batch: an item's vector would depend on what else happens to be in its batch.
+Weights have one scale for each output channel. Activations have one scale for each row, that is for each token,
+computed at run time. The arithmetic is that of torchao's ``Int8DynamicActivationInt8WeightConfig``, in plain operators,
+because TorchScript cannot hold torchao's tensor subclasses. torch's own ``quantize_dynamic`` can be traced, but uses
+one scale for the whole batch, so that an item's vector would depend on the other items of its batch.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 __all__ = ["Int8FeedForward", "Int8Linear", "quantized"]
 
-_Layer: TypeAlias = tuple[Tensor, Tensor, Tensor]  # a named one cannot be traced
-"""int8 weights (in, out), and by output (1, out) their float32 scale, (out,) the bias."""
+_Layer: TypeAlias = tuple[Tensor, Tensor, Tensor]  # a NamedTuple cannot be traced
+"""A linear layer: int8 weights (in, out), their float32 scales by output (1, out), and the bias (out,)."""
 
 
 class Int8Linear(nn.Module):
-    """A linear layer (..., in) to (..., out), float32 outside and int8 inside."""
+    """A linear layer, (..., in) to (..., out), with float32 inputs and outputs and int8 arithmetic."""
 
     weight: Tensor
     scale: Tensor
@@ -40,12 +40,12 @@ class Int8Linear(nn.Module):
         return outputs.reshape(*inputs.shape[:-1], -1)
 
     def layer(self) -> _Layer:
-        """What scripted functions know of it."""
+        """The tensors that scripted functions take."""
         return self.weight, self.scale, self.bias
 
 
 class Int8FeedForward(nn.Module):
-    """A feed-forward block with SiLU, (..., width) to (..., width): two int8 layers at once."""
+    """A feed-forward block with SiLU, (..., width) to (..., width), which computes two int8 layers together."""
 
     def __init__(self, block: Any) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Int8FeedForward(nn.Module):
 
 
 def quantized(tower: nn.Module) -> nn.Module:
-    """Replace the linear layers of a tower, in place; convolutions, norms and embeddings stay float32."""
+    """Replace the linear layers of a tower in place. Convolutions, norms and embeddings stay float32."""
     for name, module in list(tower.named_children()):
         if isinstance(module, nn.Linear):
             setattr(tower, name, Int8Linear(module))
@@ -69,7 +69,7 @@ def quantized(tower: nn.Module) -> nn.Module:
 
 
 def _linear(rows: Tensor, layer: _Layer) -> Tensor:
-    """Rows (n, in) to (n, out), by 256 of them, so that what is between the steps stays in the processor's cache."""
+    """Return rows (n, out) of rows (n, in), in blocks of 256, so that intermediate values stay in the CPU's cache."""
     outputs = rows.new_empty([rows.shape[0], layer[0].shape[1]])
     scratch = rows.new_empty([min(256, rows.shape[0]), rows.shape[1]])
     for start in range(0, rows.shape[0], 256):
@@ -79,7 +79,7 @@ def _linear(rows: Tensor, layer: _Layer) -> Tensor:
 
 
 def _feed_forward(rows: Tensor, before: _Layer, after: _Layer) -> Tensor:
-    """Rows (n, in) to (n, out) through both layers, by 256 of them all the way."""
+    """Return rows (n, out) of rows (n, in) after both layers, in blocks of 256."""
     outputs = rows.new_empty([rows.shape[0], after[0].shape[1]])
     scratch = rows.new_empty([min(256, rows.shape[0]), rows.shape[1]])
     inner = rows.new_empty([min(256, rows.shape[0]), before[0].shape[1]])
@@ -93,7 +93,7 @@ def _feed_forward(rows: Tensor, before: _Layer, after: _Layer) -> Tensor:
 
 
 def _product(rows: Tensor, layer: _Layer, outputs: Tensor, scratch: Tensor) -> None:
-    """Rows (n, in) into outputs (n, out); scratch (n, in) is overwritten, and may be the rows."""
+    """Write the product of rows (n, in) into outputs (n, out). Overwrites scratch (n, in), which may be the rows."""
     weight, scale, bias = layer
     its_scale = _scale_of_rows(rows)
     integers = torch.mul(rows, its_scale.reciprocal(), out=scratch).round_().to(torch.int8)
@@ -103,11 +103,11 @@ def _product(rows: Tensor, layer: _Layer, outputs: Tensor, scratch: Tensor) -> N
 
 
 def _scale_of_rows(rows: Tensor) -> Tensor:
-    """What each row is divided by, (n, 1): its largest magnitude becomes 127."""
+    """Return the divisor of each row, (n, 1), which scales the largest magnitude to 127."""
     largest = torch.maximum(rows.amax(dim=1, keepdim=True), rows.amin(dim=1, keepdim=True).neg())
     return largest.div(127.0).clamp(min=1.2e-38)  # the smallest normal number, for rows of zeros
 
 
-# A trace would take the number of slabs for a constant.
+# Scripted, because a trace would make the number of blocks a constant.
 _scripted_linear = torch.jit.script_if_tracing(_linear)  # type: ignore[no-untyped-call]
 _scripted_feed_forward = torch.jit.script_if_tracing(_feed_forward)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""An encoder to a TorchScript file that runs on every device, with any batch size and text length."""
+"""Exporting an encoder to a TorchScript file that runs on every device, with any batch size and text length."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def export(encoder: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
     """Trace an encoder and save it.
 
     Args:
-        encoder: a module in eval mode, which Triton's C++ backend runs as it was saved.
-        example: inputs for the trace, with a batch larger than 1: a size of 1 is taken for a broadcast.
-        path: where ``model.pt`` goes.
+        encoder: a module in eval mode. Triton's C++ backend runs it as it was saved.
+        example: inputs for the trace. The batch must be larger than 1, because the tracer broadcasts a size of 1.
+        path: the path of ``model.pt``.
 
     Raises:
         ExportError: the module is in training mode, or the graph holds a device constant.
@@ -33,7 +33,9 @@ def export(encoder: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
         # verification, which runs other shapes, proves harmless.
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
-        warnings.simplefilter("ignore", FutureWarning)  # transformers about its own attributes, which the tracer reads
+        warnings.simplefilter(
+            "ignore", FutureWarning
+        )  # transformers warns about its own attributes, which the tracer reads
         traced = torch.jit.trace(encoder, example, check_trace=False)  # type: ignore[no-untyped-call]
         if constants := device_constants(traced):
             raise ExportError(
@@ -48,14 +50,14 @@ def export(encoder: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
 def _keep_sizes_as_numbers(traced: torch.jit.ScriptModule) -> None:
     """Remove the steps of a trace that turn a size into a tensor and back.
 
-    A trace has a hundred of them in a text encoder of twelve layers. Triton runs the graph as it was saved, without the
+    The trace of a text encoder with twelve layers has a hundred. Triton runs the graph as it was saved, without the
     optimizations that would remove them.
     """
     for module in traced.modules():
         compiled: Any = module._c
         if compiled._has_method("forward"):  # other modules only hold weights
             graph = compiled._get_method("forward").graph
-            # Without the simplifications that depend on shapes: those would keep the shapes of the example.
+            # Simplifications that depend on shapes are left out: they would fix the shapes of the example.
             torch._C._jit_pass_peephole(graph, disable_shape_peepholes=True)
             torch._C._jit_pass_dce(graph)
 
@@ -63,13 +65,13 @@ def _keep_sizes_as_numbers(traced: torch.jit.ScriptModule) -> None:
 def _strip_source_locations(path: Path) -> None:
     """Remove the debug records from a TorchScript file.
 
-    They hold the paths and source lines of the machine that built the file, and the C++ backend sends them to callers
-    in its error messages.
+    The records hold paths and source lines of the build machine. The C++ backend would send them to callers in its
+    error messages.
     """
     reader = torch._C.PyTorchFileReader(str(path))
     stripped = path.with_suffix(".stripped")
     writer = torch._C.PyTorchFileWriter(str(stripped))
-    # The writer makes these records itself.
+    # PyTorchFileWriter writes these records itself.
     own = {"version", "byteorder", ".data/version", ".data/serialization_id"}
     for name in reader.get_all_records():
         if not name.endswith(".debug_pkl") and name not in own:
@@ -80,10 +82,10 @@ def _strip_source_locations(path: Path) -> None:
 
 
 def device_constants(traced: torch.jit.ScriptModule) -> list[str]:
-    """The nodes of a traced graph that name a device, each as one line with its place in the source.
+    """Return the nodes of a traced graph that name a device, each as one line with its place in the source.
 
-    ``torch.zeros(..., device=x.device)``, ``torch.arange`` and ``.to(device=...)`` become constants when
-    traced, and ``torch.jit.load(map_location=...)`` does not change them.
+    Tracing turns ``torch.zeros(..., device=x.device)``, ``torch.arange`` and ``.to(device=...)`` into constants.
+    ``torch.jit.load(map_location=...)`` does not change them.
     """
     graph: Any = traced.inlined_graph
     return [

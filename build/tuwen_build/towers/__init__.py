@@ -1,4 +1,4 @@
-"""The networks that are exported, put together so that they trace on any device.
+"""The networks to export, built so that a trace runs on any device.
 
 A vision tower takes normalised pixels (n, 3, S, S); a text tower takes int64 ids and attention mask (n, L).
 Both give embeddings (n, D) that are not yet unit vectors.

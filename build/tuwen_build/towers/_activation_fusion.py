@@ -1,7 +1,7 @@
 """QuickGELU in one pass over the activations instead of three.
 
-x * sigmoid(1.702 x) is silu(1.702 x) / 1.702: the linear layer before it takes the factor, the one after it gives it
-back, and between them stays torch's own silu.
+QuickGELU(x) = x * sigmoid(1.702 x) = silu(1.702 x) / 1.702. The linear layer before the activation is multiplied by
+1.702, the linear layer after it is divided by 1.702, and torch's own silu remains between them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FACTOR = 1.702
 
 @torch.no_grad()
 def fold_quick_gelu(tower: nn.Module) -> None:
-    """Rewrite every feed-forward block of a tower that uses QuickGELU, in place; what it computes stays the same."""
+    """Rewrite every feed-forward block with QuickGELU of a tower in place, without a change of its results."""
     for block in list(tower.modules()):
         if isinstance(getattr(block, "activation_fn", None), QuickGELUActivation):
             before, after = block.get_submodule("fc1"), block.get_submodule("fc2")

@@ -1,4 +1,4 @@
-"""Query, key and value by one matrix product instead of three, which read the same input."""
+"""One matrix product for query, key and value instead of three products with the same input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PROJECTIONS = ("q_proj", "k_proj", "v_proj")
 
 
 class JoinedAttention(nn.Module):
-    """CLIP's self-attention, in place of transformers': hidden states (n, L, W) to (n, L, W)."""
+    """CLIP's self-attention, which replaces transformers' module: hidden states (n, L, W) to (n, L, W)."""
 
     def __init__(self, attention: Any) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class JoinedAttention(nn.Module):
         self,
         hidden_states: Tensor,
         attention_mask: Tensor | None = None,
-        **options: Any,  # of transformers, for whatever attends
+        **options: Any,  # the configuration of transformers, which attention functions read
     ) -> tuple[Tensor, Tensor | None]:
         projected = self.projections(hidden_states).unflatten(-1, (3, -1, self._head_width))
         query, key, value = (part.transpose(1, 2) for part in projected.unbind(2))
@@ -40,9 +40,9 @@ class JoinedAttention(nn.Module):
 
 
 def join_projections(tower: nn.Module) -> None:
-    """Replace every self-attention of a tower of CLIP's transformer, in place; what it computes stays the same.
+    """Replace every self-attention of a CLIP transformer in place, without a change of its results.
 
-    It pays where rows are many, as a picture's are; a single short text would take longer.
+    This is faster for many rows, such as those of an image. A single short text would take longer.
     """
     for name, module in list(tower.named_children()):
         if all(hasattr(module, projection) for projection in ("config", *_PROJECTIONS)):
@@ -54,7 +54,9 @@ def join_projections(tower: nn.Module) -> None:
 @torch.no_grad()
 def _joined(projections: list[Any]) -> nn.Linear:
     width = sum(linear.out_features for linear in projections)
-    joined = nn.Linear(projections[0].in_features, width, device="meta")  # nothing is drawn that goes at once
+    joined = nn.Linear(
+        projections[0].in_features, width, device="meta"
+    )  # do not initialise weights that are replaced at once
     joined.weight = nn.Parameter(torch.cat([linear.weight for linear in projections]))
     joined.bias = nn.Parameter(torch.cat([linear.bias for linear in projections]))
     return joined

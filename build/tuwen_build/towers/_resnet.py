@@ -1,8 +1,8 @@
 """CLIP's ResNet (Radford et al. 2021, arXiv:2103.00020, section 2.4), for which transformers has no class.
 
-It departs from the classic ResNet in three places: a stem of three convolutions with average pooling, average
+It differs from the classic ResNet in three places: a stem of three convolutions with average pooling, average
 pooling before every strided convolution (which then needs no stride), and attention pooling at the end. Batch norms
-are folded into their convolutions, in double precision: two operations become one, and lower precisions round once.
+are folded into their convolutions in double precision. This saves an operation, and lower precisions round only once.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _BATCH_NORM_EPSILON = 1e-5  # torch's default, which the original keeps
 
 
 class ResNetTower(nn.Module):
-    """Normalised pixels (n, 3, S, S) to embeddings (n, D).
+    """The image tower of CLIP's ResNet: normalised pixels (n, 3, S, S) to embeddings (n, D).
 
     Args:
-        weights: by the names of the original, without ``visual.``: ``conv1.weight``, ``bn1.running_mean``,
+        weights: the tensors by their original names, without ``visual.``: ``conv1.weight``, ``bn1.running_mean``,
             ``layer1.0.conv1.weight``, ..., ``attnpool.c_proj.bias``.
-        blocks: the bottlenecks of each of the four layers (3, 4, 6, 3 for RN50).
+        blocks: the number of bottlenecks in each of the four layers (3, 4, 6, 3 for RN50).
         width: the channels after the stem (64 for RN50).
-        heads: of the attention pooling (32 for RN50).
+        heads: the attention heads of the attention pooling (32 for RN50).
 
     Raises:
-        RuntimeError: a weight is missing, left over or of another shape.
+        RuntimeError: a weight is missing, unexpected or of another shape.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], blocks: tuple[int, ...], width: int, heads: int) -> None:
@@ -80,7 +80,7 @@ class _Bottleneck(nn.Module):
 
 
 class _AttentionPooling(nn.Module):
-    """One query, the mean of all positions, attends to itself and them."""
+    """Attention pooling with one query, the mean of all positions. It attends to itself and to all positions."""
 
     def __init__(self, positions: int, width: int, heads: int, embedding_dimension: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class _AttentionPooling(nn.Module):
 
 
 def _folded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights with every batch norm folded into the convolution before it."""
+    """Return the weights with every batch norm folded into the convolution before it."""
     norms = {name.removesuffix(".running_mean") for name in weights if name.endswith(".running_mean")}
     folded = {name: weight for name, weight in weights.items() if name.rpartition(".")[0] not in norms}
     for norm in norms:

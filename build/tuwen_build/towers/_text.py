@@ -1,11 +1,11 @@
-"""Text towers around the modules of transformers, computing on tokens alone and never on padding.
+"""Text towers around the modules of transformers that do not compute on padding.
 
-Nearly all work of a text tower is in its linear layers, which treat every token by itself. So the tokens of a batch
-are packed into one row, without the padding between them, and only attention sees the texts side by side, cut to the
-longest. Eight queries of 6 to 22 tokens then cost what their tokens cost, whatever length they were sent with.
+Nearly all work of a text tower is in its linear layers, which process every token separately. So the tokens of a batch
+are packed into one row, without the padding between them. Only attention sees the texts side by side, cut to the
+longest. The cost of a batch then depends on its tokens, not on the padded length.
 
-A GPU computes a few rows in the time in which it reads the weights, so padding costs nothing there, but packing has to
-wait until the host knows how many tokens there are. Small batches are therefore not packed on a GPU.
+A GPU computes a few rows in the time in which it reads the weights, so padding costs nothing there. Packing, however,
+must wait until the host knows the number of tokens. Small batches are therefore not packed on a GPU.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ UNPACKED_ROWS = 256
 
 
 class Packing(NamedTuple):
-    """Where the tokens of n texts, padded to length L, stand in one row of T.
+    """The positions of the tokens of n texts, padded to length L, in one row of T tokens.
 
     Attributes:
-        places: int64 (T,), of each token in the row: its place among the n * L padded ones. Empty if the row holds the
-            padded texts as they are: T is n * L then.
-        slots: int64 (n, L), of each padded place: its token in the row; for padding, the last token before it.
+        places: int64 (T,), the index of each token of the row among the n * L padded tokens. It is empty if the row
+            holds the padded texts unchanged, so that T is n * L.
+        slots: int64 (n, L), the index in the row of each padded token; for padding, that of the last token before it.
     """
 
     places: Tensor
@@ -38,18 +38,18 @@ class Packing(NamedTuple):
 
 
 class TextTower(nn.Module):
-    """int64 ids and attention mask (n, L) to embeddings (n, D).
+    """A text tower: int64 ids and attention mask (n, L) to embeddings (n, D).
 
-    An attention mask is ones, then zeros; without any one, the first token is attended to all the same.
-    Whoever can reach a server can send any ids and masks: what no vocabulary holds becomes an id that it does, and what
-    is beyond the last position is cut off. An index out of range would end a GPU's process.
-    To be run after `use_packed_attention`.
+    An attention mask holds ones, then zeros. If it holds zeros alone, the first token is still attended to.
+    Callers can send any ids and masks, and an index out of range would end a process on a GPU. So ids outside the
+    vocabulary are clamped to it, and tokens beyond the last position are cut off.
+    Call `use_packed_attention` before running the tower.
 
     Args:
-        text_model: one of transformers, with `embeddings` and `encoder`.
-        head: from the hidden state of the token that stands for the text to its embedding.
-        causal_length: for CLIP's causal attention, the context length; a text's last token then stands for it (its
-            end token, since only padding follows it), and else its first.
+        text_model: a text model of transformers, with `embeddings` and `encoder`.
+        head: maps the hidden state of the token that represents the text to its embedding.
+        causal_length: the context length, for CLIP's causal attention. The last token (the end token, which only
+            padding follows) then represents the text. Without it, the first token does.
     """
 
     causal: Tensor | None
@@ -59,10 +59,10 @@ class TextTower(nn.Module):
         self.embeddings = text_model.embeddings
         self.encoder = text_model.encoder
         self.head = head
-        tables = dict(text_model.embeddings.named_children())  # as BERT calls them, or CLIP
+        tables = dict(text_model.embeddings.named_children())  # the names in BERT and in CLIP
         self._tokens = (tables.get("word_embeddings") or tables["token_embedding"]).num_embeddings
         self._positions = (tables.get("position_embeddings") or tables["position_embedding"]).num_embeddings
-        # An integer matrix and a slice: transformers' own masks would bake the device of the trace into the graph.
+        # An integer matrix and a slice, because transformers' own masks would fix the device of the trace in the graph.
         lower = None if causal_length is None else torch.ones(causal_length, causal_length, dtype=torch.int64).tril()
         self.register_buffer("causal", lower)
 
@@ -78,7 +78,7 @@ class TextTower(nn.Module):
 
 
 def use_packed_attention(tower: nn.Module) -> None:
-    """Have the transformers modules of a text tower attend within each text of a packed row, in place."""
+    """Change the transformers modules of a text tower in place so that attention stays within each text of a row."""
     for module in tower.modules():
         config: Any = getattr(module, "config", None)
         if config is not None:
@@ -96,7 +96,7 @@ def _packed_attention(
     scaling: float,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attention over packed tokens, (1, heads, T, width), to (1, T, heads, width)."""
+    """Compute attention over packed tokens: (1, heads, T, width) to (1, T, heads, width)."""
     places, slots = packing
     query, key, value = (_side_by_side(packed, places, slots) for packed in (query, key, value))
     attended = nn.functional.scaled_dot_product_attention(query, key, value, attention_mask, scale=scaling)
@@ -105,8 +105,8 @@ def _packed_attention(
 
 AttentionInterface.register(_PACKED, _packed_attention)
 
-# The functions below are scripted, since a trace would take for constants what depends on the mask and the device.
-# Each step of a script costs less than the same step of a trace, which turns every size into a tensor and back.
+# The functions below are scripted. A trace would make constants of values that depend on the mask and the device.
+# A step of a script also costs less than the same step of a trace, which turns every size into a tensor and back.
 
 
 def _cut_texts(input_ids: Tensor, attention_mask: Tensor, tokens: int, positions: int) -> tuple[Tensor, Tensor]:
@@ -130,7 +130,7 @@ def _pack_tokens(attended: Tensor, unpacked: int = UNPACKED_ROWS) -> tuple[Tenso
 
 
 def _additive(attended: Tensor, causal: Tensor | None, like: Tensor, lowest: float) -> Tensor:
-    """0 where a token attends, and the lowest number where it does not: (n, 1, 1 or L, L)."""
+    """Return the additive mask (n, 1, 1 or L, L): 0 where a token attends, else the lowest number."""
     mask = attended.unsqueeze(1).unsqueeze(2)
     if causal is not None:
         length = attended.size(1)
@@ -139,13 +139,13 @@ def _additive(attended: Tensor, causal: Tensor | None, like: Tensor, lowest: flo
 
 
 def _join_tokens(padded: Tensor, places: Tensor) -> Tensor:
-    """Tokens side by side, (n, L, ...), to one row (1, T, ...)."""
+    """Pack tokens (n, L, ...) into one row (1, T, ...)."""
     row = padded.flatten(0, 1)
     return (row if places.numel() == 0 else row.index_select(0, places)).unsqueeze(0)
 
 
 def _separate_tokens(row: Tensor, places: Tensor, slots: Tensor) -> Tensor:
-    """Heads of a row of tokens, (1, heads, T, width), to (n, heads, L, width)."""
+    """Unpack the heads of a row of tokens, (1, heads, T, width), to (n, heads, L, width)."""
     tokens = row.squeeze(0).transpose(0, 1)
     if places.numel() > 0:
         tokens = tokens.index_select(0, slots.flatten())

@@ -1,4 +1,4 @@
-"""The families' preprocessing, written down apart from the code that serves, to compare that code with."""
+"""A second implementation of the families' preprocessing, to compare the code of the server with."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["normalised", "processor_probes", "reference_pixels"]
 
 
 def reference_pixels(data: bytes, rules: Preprocessing) -> NDArray[np.uint8]:
-    """An encoded image as uint8 (3, S, S).
+    """Return an encoded image as uint8 (3, S, S).
 
-    Squashed as by cn_clip's image_transform (cn_clip/clip/utils.py), or cropped as by OpenAI's _transform
-    (clip/clip.py), up to ToTensor; on a PIL image torchvision's Resize is PIL's own, and both convert to RGB after it.
+    The image is squashed as by cn_clip's image_transform (cn_clip/clip/utils.py), or cropped as by OpenAI's _transform
+    (clip/clip.py), up to ToTensor. On a PIL image, torchvision's Resize calls PIL. Both convert to RGB after it.
     """
     side = rules.image_size
     with Image.open(io.BytesIO(data)) as image:
@@ -32,19 +32,19 @@ def reference_pixels(data: bytes, rules: Preprocessing) -> NDArray[np.uint8]:
 
 
 def _shortest_edge(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """torchvision.transforms.functional._compute_resized_output_size: the longer edge is rounded down."""
+    """Return the resized sides, rounding as torchvision does (``_compute_resized_output_size``): down."""
     width, height = size
     return (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
 
 
 def _centre(image: Image.Image, side: int) -> Image.Image:
-    """torchvision.transforms.functional.center_crop: halves round to even."""
+    """Crop the centre, rounding as torchvision does (``center_crop``): halves to even."""
     left, top = (int(round((edge - side) / 2.0)) for edge in image.size)  # noqa: RUF046 - as it stands there
     return image.crop((left, top, left + side, top + side))
 
 
 def normalised(pixels: Tensor, rules: Preprocessing | ImageProcessor) -> Tensor:
-    """Return uint8 pixels (n, 3, S, S) as the reference model takes them, float32: ToTensor and Normalize."""
+    """Return uint8 pixels (n, 3, S, S) as float32 inputs of the reference model, as by ToTensor and Normalize."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (rules.mean, rules.std))
     return (pixels.to(torch.float32) / 255.0 - mean) / std
 
@@ -52,8 +52,8 @@ def normalised(pixels: Tensor, rules: Preprocessing | ImageProcessor) -> Tensor:
 def processor_probes() -> dict[str, bytes]:
     """Return RGB images in PNG on which transformers' image processors agree with the families' own preprocessing.
 
-    The originals convert to RGB after the resize, and torchvision crops at the nearest even pixel where transformers
-    rounds down. Sides of 3 to 1 leave an even number of pixels to crop at any image size, so both rules take the same.
+    The original code converts to RGB after the resize. It also rounds the crop's offset to even, where transformers
+    rounds down. Images with sides of 3 to 1 leave an even number of pixels to crop, so that both rules agree.
     """
     probes = {}
     for name in PHOTOGRAPHS:

@@ -1,4 +1,4 @@
-"""The pure modules of the Python models, which are no package outside Triton."""
+"""Importing the modules of the Python models, which do not form a package outside Triton."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PACKAGE = "tuwen_staged"
 
 @contextmanager
 def staged_module(folder: Path, name: str) -> Iterator[ModuleType]:
-    """A file of a version folder as a module, in a package with what it imports beside itself.
+    """Provide a file of a version folder as a module, in a package with the modules that it imports.
 
-    Some modules import others when asked, so what is to be loaded is loaded inside the block: as long as it lasts,
-    imports find their package, and leave no bytecode in the folder.
+    Some modules import others late. Such imports find the package only inside the block. They leave no bytecode in the
+    folder.
     """
     package = ModuleType(_PACKAGE)
     package.__path__ = [str(folder)]

@@ -1,7 +1,6 @@
-"""The build refuses to lie: what was written is compared with the reference, from bytes and strings to vectors.
+"""Comparing the files of a repository with the reference, from bytes and strings to vectors.
 
-Everything is loaded back from the staged repository, as the server will load it: the very files pixels.py,
-tokens.py and model.pt.
+The files pixels.py, tokens.py and model.pt are loaded from the staged repository, as the server will load them.
 """
 
 from __future__ import annotations
@@ -37,28 +36,29 @@ __all__ = ["Bound", "bound", "verify_images", "verify_kernels", "verify_texts"]
 FP32_MAX_ABS = 1e-5
 _UNIT_ROUNDOFF = {"bf16": 2.0**-8, "fp16": 2.0**-11, "int8": 2.0**-7}
 _BATCH_SIZES = (1, 2, 3, 7)
-_FIXTURE_LENGTH = 510  # texts.json keeps this many ids of a text
+_FIXTURE_LENGTH = 510  # texts.json holds this number of ids for each text
 _JPEG = b"\xff\xd8\xff"
 _STRAIGHT_QUOTES = str.maketrans("“”", '""')
 
 
 @dataclass(frozen=True)
 class Bound:
-    """How far unit vectors may be from the reference's: the largest component, or the Euclidean distance."""
+    """The allowed difference between unit vectors and the reference: per component, or as Euclidean distance."""
 
     max_abs: float
     distance: float
 
 
 def bound(precision: Precision, depth: int) -> Bound:
-    """The bound that a build of this precision is held to.
+    """Return the allowed difference of a build with this precision.
 
-    fp32: 1e-5 on every component; only the order of additions differs. bf16 and fp16: each of a tower's
-    2 x depth residual branches, and its input and projection, is rounded to a relative error of at most the
-    unit roundoff u (2^-8 and 2^-11). int8: a row's step is 1/127 of its largest value, some four times its root
-    mean square, and rounding errs by 0.29 steps in root mean square, so u is about 2^-7. LayerNorm keeps the
-    hidden state's scale, so the errors add up like a random walk: a distance of about u * sqrt(2 * depth + 2)
-    on the unit sphere. Four times that is allowed, for the tail and for what a softmax makes of it.
+    fp32: 1e-5 on every component, because only the order of additions differs.
+
+    bf16 and fp16: each of the 2 * depth residual branches of a tower, its input and its projection are rounded with a
+    relative error of at most the unit roundoff u (2^-8 and 2^-11). int8: a row's step is 1/127 of its largest value,
+    which is about four times the root mean square; rounding errs by 0.29 steps, so u is about 2^-7. LayerNorm keeps
+    the hidden state's scale, so the errors add up like a random walk, to a distance of about u * sqrt(2 * depth + 2).
+    The bound is four times this distance, for rare large errors and for errors that a softmax amplifies.
     """
     if precision == "fp32":
         return Bound(max_abs=FP32_MAX_ABS, distance=math.inf)
@@ -67,25 +67,25 @@ def bound(precision: Precision, depth: int) -> Bound:
 
 
 def verify_kernels(options: BuildOptions) -> None:
-    """Check the largest products that int8 encoders can meet, which the samples of a build need not contain.
+    """Check that int8 kernels compute the largest possible products. The samples of a build may not contain them.
 
     Raises:
         VerificationError: the kernels of this CPU saturate.
     """
     if options.precision == "int8" and not int8_products_are_exact():
         raise VerificationError(
-            "torch's int8 kernel on this CPU saturates, so vectors would silently be wrong; use fp32 or bf16"
+            "torch's int8 kernel on this CPU saturates, so vectors would be wrong; use fp32 or bf16"
         )
 
 
 def verify_images(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -> Deviation:
-    """Compare preprocessing and the vision encoder with the reference, over every awkward image.
+    """Compare preprocessing and the vision encoder with the reference, on images of every awkward kind.
 
-    Preprocessing is held bit for bit to the family's own rules, and to the image processor that transformers makes of
-    the checkpoint's files, whose statistics also normalise what the reference model sees.
+    Preprocessing must equal the family's own rules bit for bit. It must also equal the image processor that
+    transformers makes from the checkpoint's files, which normalises the inputs of the reference model too.
 
     Raises:
-        VerificationError: they differ; says where and by how much.
+        VerificationError: they differ. The message says where and by how much.
     """
     folder = staged / "image_preprocessing" / "1"
     with staged_module(folder, "pixels") as module:
@@ -93,11 +93,13 @@ def verify_images(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -
     rules, processor = checkpoint.preprocessing, checkpoint.reference.image_processor
     served = {}
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")  # about odd files, which these are on purpose
+        warnings.filterwarnings("ignore", module="PIL")  # Pillow warns about odd files, and these are odd on purpose
         for name, data in awkward_images().items():
             served[name] = preprocessor.pixel_values(data)
             scaled = options.jpeg_decoding == "scaled" and data.startswith(_JPEG)
-            if not scaled and (options.image_rules == "reference" or name in PHOTOGRAPHS):  # else the rules part ways
+            if not scaled and (
+                options.image_rules == "reference" or name in PHOTOGRAPHS
+            ):  # on other images the rules differ
                 _check_pixels(name, served[name], reference_pixels(data, rules))
     _check_image_processor(preprocessor, checkpoint)
     batch = torch.from_numpy(np.stack(list(served.values())))
@@ -109,10 +111,10 @@ def verify_images(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -
 
 
 def verify_texts(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -> Deviation:
-    """Compare the tokenizer (id for id) and the text encoder with the reference, over awkward texts in mixed batches.
+    """Compare the tokenizer (id for id) and the text encoder with the reference, on awkward texts in mixed batches.
 
     Raises:
-        VerificationError: they differ; says where and by how much.
+        VerificationError: they differ. The message says where and by how much.
     """
     folder = staged / "text_tokenization" / "1"
     with staged_module(folder, "tokens") as module:
@@ -120,7 +122,10 @@ def verify_texts(staged: Path, checkpoint: Checkpoint, options: BuildOptions) ->
     _verify_tokens(tokenizer, checkpoint, options)
     comparison = _Comparison("text encoder", staged, checkpoint, options)
     tokens = tokenizer.encode([entry.text for entry in awkward_texts()])
-    for length in (tokenizer.context_length, tokenizer.context_length // 2):  # as served, and as a client may pad
+    for length in (
+        tokenizer.context_length,
+        tokenizer.context_length // 2,
+    ):  # the server's padding, and other padding that clients may send
         fitting = tokens.attention_mask.sum(axis=1) <= length
         ids, mask = (torch.from_numpy(rows[fitting, :length]) for rows in (tokens.input_ids, tokens.attention_mask))
         for start, stop in _slices(len(ids), options.max_batch_size):
@@ -130,7 +135,7 @@ def verify_texts(staged: Path, checkpoint: Checkpoint, options: BuildOptions) ->
 
 
 def _verify_tokens(tokenizer: Any, checkpoint: Checkpoint, options: BuildOptions) -> None:
-    """`tokenizer` is the staged `TextTokenizer`, whose module mypy cannot see."""
+    """Compare token ids. `tokenizer` is the staged `TextTokenizer`, whose module mypy cannot see."""
     for text, owner, expected in _expected_tokens(tokenizer, checkpoint, options):
         tokens = tokenizer.encode([text])
         got = tokens.input_ids[0][tokens.attention_mask[0] == 1].tolist()
@@ -143,10 +148,10 @@ def _verify_tokens(tokenizer: Any, checkpoint: Checkpoint, options: BuildOptions
 def _expected_tokens(
     tokenizer: Any, checkpoint: Checkpoint, options: BuildOptions
 ) -> Iterator[tuple[str, str, list[int]]]:
-    """Texts, whose tokens they are compared with, and those tokens.
+    """Yield texts, the name of a reference tokenizer, and its tokens.
 
-    The checkpoint's own tokenizer judges the texts on which every implementation agrees; the original's ids, where
-    they are known for this vocabulary, judge all.
+    The checkpoint's own tokenizer is the reference for texts on which all implementations agree. If the ids of the
+    original code are known for this vocabulary, they are the reference for all texts.
     """
     rules = checkpoint.tokenization
     room = tokenizer.context_length - 2
@@ -165,7 +170,7 @@ def _expected_tokens(
 
 
 def _vocabulary_hash(rules: Tokenization) -> str:
-    """As `KnownVocabulary.sha256`: the same for every way to write a vocabulary down."""
+    """Return the hash of a vocabulary's canonical form, as in `KnownVocabulary.sha256`."""
     if rules.kind == "clip_bpe":
         vocabulary: dict[str, int] = json.loads(rules.assets["vocab.json"])
         tokens = sorted(vocabulary, key=vocabulary.__getitem__)
@@ -182,10 +187,10 @@ def _first_difference(got: list[int], expected: list[int]) -> str:
 
 
 class _Comparison:
-    """An exported encoder, and for a lower precision its float32 original too, against the reference.
+    """The comparison of an exported encoder with the reference.
 
-    The bound of a lower precision is wide enough to hide a wrong activation or a wrong mean; the original, the
-    same module before it was converted, is held to the bound of float32, where neither can hide.
+    The bound of a lower precision is wide enough to hide a wrong activation or a wrong mean. So the float32 module
+    before the conversion is compared too, with the narrow bound of float32.
     """
 
     def __init__(
@@ -205,14 +210,14 @@ class _Comparison:
         self._original_pairs: list[tuple[Tensor, Tensor]] = []
 
     def add(self, inputs: tuple[Tensor, ...], expected: Tensor) -> None:
-        """Run a batch; `expected` need not be normalised."""
+        """Run a batch and compare the result. `expected` need not be normalised."""
         expected = torch.nn.functional.normalize(expected.double(), dim=-1)
         self._exported_pairs.append((self._exported(*inputs).double(), expected))
         if self._original is not None:
             self._original_pairs.append((self._original(*inputs).double(), expected))
 
     def judge(self) -> Deviation:
-        """How far the exported encoder is from the reference."""
+        """Return how far the exported encoder is from the reference."""
         if self._original_pairs:
             _judge(f"{self._what}'s float32 original", self._original_pairs, bound("fp32", 0))
         return _judge(f"exported {self._what}", self._exported_pairs, self._bound)
@@ -261,7 +266,7 @@ def _check_image_processor(preprocessor: Any, checkpoint: Checkpoint) -> None:
 
 
 def _slices(count: int, largest: int) -> list[tuple[int, int]]:
-    """Cover `count` items with batches of every size in turn."""
+    """Yield slices that cover `count` items, with batches of every size in turn."""
     slices: list[tuple[int, int]] = []
     start = 0
     while start < count:
@@ -273,11 +278,11 @@ def _slices(count: int, largest: int) -> list[tuple[int, int]]:
 
 def _load_encoder(folder: Path) -> Callable[..., Tensor]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # see export.py
+        warnings.simplefilter("ignore", DeprecationWarning)  # see export/torchscript.py
         encoder = torch.jit.load(str(folder / "1" / "model.pt"), map_location="cpu")  # type: ignore[no-untyped-call]
 
     def run(*inputs: Tensor) -> Tensor:
-        # without optimized execution, as the configs tell Triton to run it
+        # without optimized execution, as in the configs for Triton
         with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             return encoder(*inputs)  # type: ignore[no-any-return]
 

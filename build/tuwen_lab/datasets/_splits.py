@@ -1,4 +1,4 @@
-"""Datasets as they lie on disk: Chinese-CLIP's retrieval splits, and folders of classes."""
+"""Reading datasets from disk: Chinese-CLIP's retrieval splits, and folders of classes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STANDARD_BASE64 = bytes.maketrans(b"-_", b"+/")  # from the URL-safe alphabet
 
 @dataclass(frozen=True)
 class ImagePlace:
-    """Where an image stands in ``{split}_imgs.tsv``: `length` bytes from `offset`, in that line."""
+    """The position of an image in ``{split}_imgs.tsv``: its line, and `length` bytes from `offset`."""
 
     image_id: int
     offset: int
@@ -32,18 +32,19 @@ class ImagePlace:
 
 @dataclass(frozen=True)
 class RetrievalSplit:
-    """``{split}_imgs.tsv`` and ``{split}_texts.jsonl`` of MUGE, Flickr30K-CN, COCO-CN and one's own data.
+    """A split of MUGE, Flickr30K-CN, COCO-CN or other data: ``{split}_imgs.tsv`` and ``{split}_texts.jsonl``.
 
-    A line of the first is an id, a tab and the image in base64 (standard or URL-safe); a line of the second
-    ``{"text_id": 1, "text": "...", "image_ids": [7]}``. See "Preparing the dataset" in Chinese-CLIP's README.
+    A line of the first file is an id, a tab and the image in base64 (standard or URL-safe). A line of the second file
+    is ``{"text_id": 1, "text": "...", "image_ids": [7]}``. See "Preparing the dataset" in Chinese-CLIP's README.
 
     Attributes:
-        skip_bad_rows: leave out malformed lines, images whose id was there before, and texts none of
-            whose images is left. `skipped` names them.
-        skip_silent_images: with `skip_bad_rows`, leave out images that no text fits, too, for training.
+        skip_bad_rows: skip malformed lines, images with a repeated id, and texts without any readable image.
+            `skipped` lists them.
+        skip_silent_images: with `skip_bad_rows`, also skip images without a text, for training.
 
     Raises:
-        InvalidArgumentError: a file is missing; later, without `skip_bad_rows`, a line of it is malformed.
+        InvalidArgumentError: a file is missing. Methods also raise it for a malformed line, unless `skip_bad_rows` is
+            on.
     """
 
     folder: Path
@@ -60,23 +61,23 @@ class RetrievalSplit:
 
     @property
     def images_file(self) -> Path:
-        """The images."""
+        """The file of the images."""
         return self.folder / f"{self.split}_imgs.tsv"
 
     @property
     def texts_file(self) -> Path:
-        """The texts, and which images they fit."""
+        """The file of the texts, with the ids of the images that they fit."""
         return self.folder / f"{self.split}_texts.jsonl"
 
     def images(self) -> Iterator[tuple[int, bytes]]:
-        """Ids and encoded images, one after the other."""
+        """Yield the id and the encoded bytes of each image."""
         with self.images_file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if not self.skip_bad_rows or number in self._good_lines:
                     yield self._image_id(line, number), self.decode_image(line, number)
 
     def image_places(self) -> list[ImagePlace]:
-        """Where every image stands in its file, for reading in any order."""
+        """Return the position of every image in its file, for reading in any order."""
         places, offset = [], 0
         silent = self._silent
         with self.images_file.open("rb") as lines:
@@ -88,7 +89,7 @@ class RetrievalSplit:
 
     @property
     def skipped(self) -> list[str]:
-        """One line for each row that was left out: its file, its line and the reason; empty without `skip_bad_rows`."""
+        """A sentence for each skipped row, with file, line and reason. Empty without `skip_bad_rows`."""
         if not self.skip_bad_rows:
             return []
         silent = [
@@ -99,7 +100,7 @@ class RetrievalSplit:
 
     @cached_property
     def _silent(self) -> set[int]:
-        """Return the lines of the images to leave out because no text fits them."""
+        """Return the lines of the images to skip because they have no text."""
         if not (self.skip_bad_rows and self.skip_silent_images):
             return set()
         told = {image for record in self._records for image in record["image_ids"]}
@@ -111,7 +112,7 @@ class RetrievalSplit:
 
     @cached_property
     def _checked_images(self) -> tuple[dict[int, int], list[str]]:
-        """Return the ids of the images by their lines, and why the other lines are left out."""
+        """Return the ids of the images by their lines, and the reasons why other lines are skipped."""
         ids: dict[int, int] = {}
         known: set[int] = set()
         skipped = []
@@ -124,14 +125,14 @@ class RetrievalSplit:
                     skipped.append(str(error))
                     continue
                 if image_id in known:
-                    skipped.append(f"{self.images_file}, line {number}: the id {image_id} was there before")
+                    skipped.append(f"{self.images_file}, line {number}: the id {image_id} is repeated")
                     continue
                 known.add(image_id)
                 ids[number] = image_id
         return ids, skipped
 
     def decode_image(self, line: bytes, number: int) -> bytes:
-        """The encoded image in a line; the line's number is for the error message."""
+        """Return the encoded image of a line. The line's number is for the error message."""
         content = line.partition(b"\t")[2].strip().translate(_STANDARD_BASE64)
         try:
             return base64.b64decode(content, validate=True)
@@ -153,7 +154,7 @@ class RetrievalSplit:
 
     @cached_property
     def _checked_records(self) -> tuple[list[dict[str, Any]], list[str]]:
-        """Return the records of the texts, and why other lines are left out.
+        """Return the records of the texts, and the reasons why other lines are skipped.
 
         Raises:
             InvalidArgumentError: a line is malformed, and bad rows are not skipped.
@@ -176,21 +177,21 @@ class RetrievalSplit:
                 left = [image for image in record["image_ids"] if image in images]
                 if not left:
                     named = ", ".join(map(str, record["image_ids"][:3]))
-                    skipped.append(f"{place}, field 'image_ids': no image of it can be read: {named}")
+                    skipped.append(f"{place}, field 'image_ids': cannot read any of its images: {named}")
                     continue
                 record["image_ids"] = left
             records.append(record)
         return records, skipped
 
     def texts(self) -> list[tuple[int, str]]:
-        """Ids and texts."""
+        """Yield the id and the text of each record."""
         return [(record["text_id"], record["text"]) for record in self._records]
 
     def truths(self) -> dict[int, list[int]]:
-        """For every text the ids of its images.
+        """Return the ids of the images of every text.
 
         Raises:
-            InvalidArgumentError: the split has no ``image_ids``, as those whose answers are kept secret.
+            InvalidArgumentError: the split has no ``image_ids``, because its answers are not public.
         """
         truths = {record["text_id"]: record["image_ids"] for record in self._records}
         if not any(truths.values()):
@@ -204,7 +205,7 @@ def _text_record(line: str, place: str) -> dict[str, Any]:
     Numbers may be written as strings, as spreadsheets and databases export them.
 
     Raises:
-        InvalidArgumentError: names the place, the field, and what was expected.
+        InvalidArgumentError: a field is wrong. The message names the line, the field and the expected type.
     """
     try:
         record = json.loads(line)
@@ -235,14 +236,14 @@ def _integer(value: object, place: str) -> int:
 
 @dataclass(frozen=True)
 class ClassFolder:
-    """A folder of images for each class, as ELEVATER's datasets and ImageNet come.
+    """A dataset with one folder of images for each class, the layout of ELEVATER's datasets and of ImageNet.
 
     Attributes:
-        folder: what holds the class folders; their sorted names are the order of the classes.
-        labels_file: a label in each line, in that order (``label_cn.txt``); None: the folders' names are the labels.
+        folder: the folder that holds the class folders. The classes are ordered by the folders' names.
+        labels_file: a file with the label of each class on a line (``label_cn.txt``). Default: the folders' names.
 
     Raises:
-        InvalidArgumentError: no classes, no images, or another number of labels than of classes.
+        InvalidArgumentError: there are no classes or no images, or the numbers of labels and classes differ.
     """
 
     folder: Path
@@ -250,7 +251,7 @@ class ClassFolder:
 
     def __post_init__(self) -> None:
         if not self.classes:
-            raise InvalidArgumentError(f"{self.folder} holds no folders of classes")
+            raise InvalidArgumentError(f"expected a folder for each class in {self.folder}, but it holds no folders")
         if len(self.labels) != len(self.classes):
             raise InvalidArgumentError(
                 f"{self.labels_file} has {len(self.labels)} labels for {len(self.classes)} classes in {self.folder}"
@@ -265,20 +266,20 @@ class ClassFolder:
 
     @cached_property
     def labels(self) -> list[str]:
-        """What the classes are called."""
+        """The labels of the classes."""
         if self.labels_file is None:
             return self.classes
         return read_lines(self.labels_file)
 
     def images(self) -> list[tuple[int, Path]]:
-        """Every image with the position of its class.
+        """Return every image with the index of its class.
 
         Raises:
-            InvalidArgumentError: there are none.
+            InvalidArgumentError: there are no images.
         """
         images = [
             (index, path) for index, name in enumerate(self.classes) for path in sorted(image_files(self.folder / name))
         ]
         if not images:
-            raise InvalidArgumentError(f"the classes in {self.folder} hold no images")
+            raise InvalidArgumentError(f"the class folders in {self.folder} hold no images")
         return images

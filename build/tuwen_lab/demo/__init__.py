@@ -1,6 +1,6 @@
-"""``make demo``: our own checkpoint, built, served, and asked.
+"""``make demo``: build and serve the demo checkpoint, and search with it.
 
-The checkpoint and the gallery lie in ``build/demo`` of the source; ``make demo-checkpoint`` makes both anew.
+The checkpoint and the gallery lie in ``build/demo`` of the source. ``make demo-checkpoint`` makes both again.
 """
 
 from pathlib import Path

@@ -1,7 +1,6 @@
-"""A checkpoint becomes a repository, real Triton serves it, and the SDK asks it for pictures by Chinese words.
+"""Build a repository from the demo checkpoint, serve it with Triton, and search pictures by Chinese words.
 
-With ``--serve`` the repository is built and left to ``tuwen serve``; with ``--page`` people search the gallery in a
-browser.
+``--serve`` builds the repository and runs ``tuwen serve``. ``--page`` serves a page on which people search the gallery.
 """
 
 from __future__ import annotations
@@ -40,10 +39,11 @@ _console = Console()
 
 
 def main() -> None:
-    """Run the demo, or with ``--serve`` or ``--page`` build its repository and serve that."""
+    """Run the demo. With ``--serve`` or ``--page``, build its repository and serve the repository or the page."""
     if not CHECKPOINT.is_dir():
         sys.exit(
-            "demo: the checkpoint and the gallery lie in the source, in build/demo; an installed tuwen has neither"
+            "demo: build/demo with the checkpoint and the gallery is missing; run the demo from a checkout of the "
+            "source"
         )
     quiet_transformers()
     try:
@@ -87,11 +87,11 @@ def _serve_and_ask(checkpoint: Checkpoint) -> None:
             _console.print(f"embedding space {card.fingerprint}, {card.embedding_dimension} dimensions")
             _console.rule("3. Compare: one picture and several texts")
             _compare(clip, GALLERY / "猫脸.png")
-            _console.rule("4. Search: words, in a gallery of artwork that the model has never seen")
+            _console.rule("4. Search a gallery of artwork that the model has never seen")
             _search(clip)
             photographs = [sample(name) for name in PHOTOGRAPHS]
             images, texts = clip.embed_images(photographs), clip.embed_texts(list(_TEXTS))
-    _console.rule("5. Prove: the served vectors against the reference implementation")
+    _console.rule("5. Verify: compare the served vectors with the reference implementation")
     _print_difference("images", images, _reference_images(checkpoint, photographs))
     _print_difference("texts", texts, _reference_texts(checkpoint, list(_TEXTS)))
     _console.print("The server has stopped.")
@@ -126,16 +126,18 @@ def _search(clip: Client) -> None:
 
 
 def _here(path: Path) -> str:
-    """A path as short as it can be said."""
+    """Return a path relative to the working directory if it lies in it, else unchanged."""
     return os.path.relpath(path)
 
 
 def _print_difference(kind: str, served: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
-    _console.print(f"{kind}: largest difference of a component {np.abs(served - reference).max():.1e} (allowed: 1e-5)")
+    _console.print(
+        f"{kind}: largest difference in one component {np.abs(served - reference).max():.1e} (allowed: 1e-5)"
+    )
 
 
 def _reference_images(checkpoint: Checkpoint, paths: list[Path]) -> NDArray[np.float32]:
-    """transformers, on pixels that Pillow resized: none of the code that serves."""
+    """Embed images with transformers, on pixels that Pillow resized, without any code of the server."""
     rules = checkpoint.preprocessing
     pixels = np.stack([reference_pixels(path.read_bytes(), rules) for path in paths])
     processor = checkpoint.reference.image_processor
@@ -143,7 +145,7 @@ def _reference_images(checkpoint: Checkpoint, paths: list[Path]) -> NDArray[np.f
 
 
 def _reference_texts(checkpoint: Checkpoint, texts: list[str]) -> NDArray[np.float32]:
-    """transformers' tokenizer and model, one text at a time."""
+    """Embed texts one at a time with transformers' tokenizer and model."""
     rows = []
     for text in texts:
         ids = torch.tensor([checkpoint.reference.tokenize(text, checkpoint.tokenization.default_context_length)])

@@ -1,6 +1,6 @@
-"""The demo's gallery: some pictures of the held-out maker, named by what they show.
+"""The demo's gallery: some pictures of the held-out maker, named after the things that they show.
 
-``python -m tuwen_lab.demo._gallery DATASET`` writes it anew from what `tuwen dataset emoji` made.
+``python -m tuwen_lab.demo._gallery DATASET`` writes it again from the output of `tuwen dataset emoji`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def write_gallery(dataset: Path, output: Path) -> int:
     """Write a PNG for every one of `THINGS` that the test split shows.
 
     Returns:
-        How many there are.
+        The number of pictures.
     """
     split = RetrievalSplit(dataset, "test")
     truths, labels = split.truths(), dict(split.texts())

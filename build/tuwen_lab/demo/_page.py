@@ -1,4 +1,4 @@
-"""The demo's gallery on the page of `tuwen web`."""
+"""Serving the demo's gallery on the page of `tuwen web`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _EXAMPLES = ("企鹅", "红色的水果", "下雨", "交通工具")
 
 
 def serve_page(repository: Path, store: Path) -> None:
-    """Index the gallery with a built repository, anew, and serve the page until an interrupt.
+    """Index the gallery again with a built repository, and serve the page until an interrupt.
 
     Raises:
-        TuwenError: a part of it cannot be started; the message says what to do.
+        TuwenError: the server, the collection or the page cannot be started. The message says what to do.
     """
     shutil.rmtree(store, ignore_errors=True)
     with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:

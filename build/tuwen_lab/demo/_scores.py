@@ -1,6 +1,6 @@
-"""What the demo's checkpoint finds among artwork that it has never seen, as served at every precision.
+"""The recall of the demo's checkpoint on artwork that it has never seen, served in every precision.
 
-``python -m tuwen_lab.demo._scores DATASET`` prints the table of the card, from what `tuwen dataset emoji` made.
+``python -m tuwen_lab.demo._scores DATASET`` prints the table of the card, from the output of `tuwen dataset emoji`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 
 
 def main() -> None:
-    """Print a row for every split and precision; in brackets what is lost to fp32, in points."""
+    """Print a row for every split and precision, with the difference from fp32 in points in brackets."""
     quiet_transformers()
     with stop_on_signals():
         found = {precision: _served(precision, Path(sys.argv[1])) for precision in _PRECISIONS}
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _served(precision: Precision, dataset: Path) -> dict[str, RetrievalReport]:
-    """What a server with a repository of one precision finds in the splits."""
+    """Return the retrieval reports of the splits, from a server with a repository of one precision."""
     with guarded_folder() as folder:
         repository = folder / "repository"
         build_repository(str(CHECKPOINT), repository, BuildOptions(precision=precision, image_rules="display"))

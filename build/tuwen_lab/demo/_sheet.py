@@ -1,4 +1,4 @@
-"""What a search found, as one SVG: pictures inside, Chinese in the viewer's own font."""
+"""The results of searches as one SVG with embedded pictures. Chinese text uses the viewer's font."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STYLE = "font-family:'Noto Sans CJK SC','PingFang SC','Microsoft YaHei',sans-se
 
 
 def write_sheet(path: Path, rows: Sequence[tuple[str, Sequence[tuple[Path, float]]]]) -> None:
-    """Two queries side by side, each with its best pictures and their cosines.
+    """Write two queries side by side, each with its best pictures and their cosines.
 
     Args:
         path: the SVG to write.

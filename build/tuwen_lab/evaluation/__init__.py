@@ -1,6 +1,6 @@
-"""Is a served checkpoint still the model that its paper describes: retrieval and zero-shot classification, measured.
+"""Measuring the retrieval and the zero-shot classification of a served checkpoint, to compare it with its paper.
 
-Runs on the SDK alone: neither torch nor transformers is needed.
+This package needs the SDK alone, without torch and transformers.
 """
 
 from tuwen_lab.evaluation._features import embed_split, evaluation_text, read_features

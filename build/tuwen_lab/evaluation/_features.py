@@ -1,4 +1,4 @@
-"""Vectors of a dataset: from a server, or from the feature files of Chinese-CLIP's ``extract_features.py``."""
+"""The vectors of a dataset, from a server or from the feature files of Chinese-CLIP's ``extract_features.py``."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["embed_split", "evaluation_text", "read_features"]
 
 
 def embed_split(clip: Client, split: RetrievalSplit, *, progress: bool = False) -> tuple[Features, Features]:
-    """The vectors of a split's images and texts.
+    """Return the vectors of a split's images and texts.
 
     Raises:
-        InvalidArgumentError: the server refuses an item: a dataset is evaluated whole or not at all.
-        ServerError: the server, or the way to it, failed.
+        InvalidArgumentError: the server rejects an item. A dataset is only evaluated if all its items are embedded.
+        ServerError: the server or the connection failed.
     """
     family = clip.model_card().family
     images = _features(clip.stream_images(split.images(), progress=progress), "image")
@@ -30,9 +30,9 @@ def embed_split(clip: Client, split: RetrievalSplit, *, progress: bool = False) 
 
 
 def evaluation_text(text: str, family: str) -> str:
-    """A text as Chinese-CLIP's evaluation prepares it (``_preprocess_text`` in ``cn_clip/eval/data.py``).
+    """Return a text as Chinese-CLIP's evaluation prepares it (``_preprocess_text`` in ``cn_clip/eval/data.py``).
 
-    Other families' evaluations have no such rule.
+    The evaluations of other families do not change texts.
     """
     if family != "chinese-clip":
         return text
@@ -40,10 +40,10 @@ def evaluation_text(text: str, family: str) -> str:
 
 
 def read_features(path: Path, kind: str) -> Features:
-    """A feature file: ``{"image_id": 7, "feature": [...]}``, or ``text_id``, in each line.
+    """Read a feature file. Each line is ``{"image_id": 7, "feature": [...]}``, or has ``text_id`` instead.
 
     Raises:
-        InvalidArgumentError: the file is missing, or a line of it has no integer id or no list of numbers.
+        InvalidArgumentError: the file is missing, or a line lacks an integer id or a list of numbers.
     """
     ids, vectors = [], []
     for number, line in numbered_lines(path):
@@ -69,7 +69,7 @@ def _features(outcomes: Iterable[ItemOutcome], kind: str) -> Features:
     for outcome in outcomes:
         if outcome.embedding is None:
             reason = outcome.error and outcome.error.message
-            raise InvalidArgumentError(f"{kind} {outcome.key} of the dataset is refused: {reason}")
+            raise InvalidArgumentError(f"the server rejected {kind} {outcome.key} of the dataset: {reason}")
         ids.append(int(str(outcome.key)))
         vectors.append(outcome.embedding)
     if not vectors:

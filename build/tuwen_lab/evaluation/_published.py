@@ -1,4 +1,4 @@
-"""Recalls that the makers of Chinese-CLIP publish for their checkpoints without fine-tuning (their ``Results.md``)."""
+"""The published recalls of Chinese-CLIP's checkpoints without fine-tuning (``Results.md`` of Chinese-CLIP)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["PUBLISHED", "PublishedRecall", "published_recall"]
 
 @dataclass(frozen=True)
 class PublishedRecall:
-    """R@1, R@5 and R@10 in percent; MUGE's other direction is not published."""
+    """The published R@1, R@5 and R@10 in percent. For MUGE, only text to image is published."""
 
     text_to_image: tuple[float, float, float]
     image_to_text: tuple[float, float, float] | None = None
 
 
-# MUGE: the valid split; the others: the test splits.
+# The valid split of MUGE, and the test splits of the other datasets.
 PUBLISHED: dict[str, dict[str, PublishedRecall]] = {
     "RN50": {
         "muge": PublishedRecall((42.6, 68.6, 77.9)),
@@ -46,5 +46,5 @@ PUBLISHED: dict[str, dict[str, PublishedRecall]] = {
 
 
 def published_recall(architecture: str, benchmark: str) -> PublishedRecall | None:
-    """What is published, if anything."""
+    """Return the published recall, or None."""
     return PUBLISHED.get(architecture, {}).get(benchmark)

@@ -1,4 +1,4 @@
-"""Recall at k, as Chinese-CLIP's scripts in ``cn_clip/eval`` compute it (evaluation.py, make_topk_predictions.py)."""
+"""Recall at k, computed as in Chinese-CLIP's scripts (evaluation.py, make_topk_predictions.py in ``cn_clip/eval``)."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tuwen import InvalidArgumentError
 __all__ = ["Features", "Recall", "RetrievalReport", "recall", "retrieval_report", "top_candidates"]
 
 _K = 10
-_ROWS = 256  # queries scored at once; 256 against 100,000 candidates are 100 MB
+_ROWS = 256  # queries scored at once; the scores of 256 queries and 100,000 candidates take 100 MB
 
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """Vectors with the ids of what they are of.
+    """Vectors with the ids of their images or texts.
 
     Attributes:
-        ids: n different ones, in the order of the file: of candidates that score alike, the first wins.
+        ids: n different ids in the order of the file. Of candidates with equal scores, the first wins.
         vectors: float32 (n, D).
 
     Raises:
-        InvalidArgumentError: an id is there twice, or the numbers differ.
+        InvalidArgumentError: an id is repeated, or the numbers of ids and vectors differ.
     """
 
     ids: Sequence[int]
@@ -33,20 +33,22 @@ class Features:
 
     def __post_init__(self) -> None:
         if len(self.ids) != len(self.vectors):
-            raise InvalidArgumentError(f"{len(self.ids)} ids do not fit {len(self.vectors)} vectors")
+            raise InvalidArgumentError(
+                f"expected as many ids as vectors, got {len(self.ids)} ids and {len(self.vectors)} vectors"
+            )
         if len(set(self.ids)) < len(self.ids):
             seen: set[int] = set()
             twice = next(item for item in self.ids if item in seen or seen.add(item))  # type: ignore[func-returns-value]
-            raise InvalidArgumentError(f"the id {twice} is there twice")
+            raise InvalidArgumentError(f"expected different ids, got {twice} twice")
 
 
 @dataclass(frozen=True)
 class Recall:
-    """How often something right is among the first k, in percent of the queries.
+    """The share of queries with a correct candidate among the first k, in percent.
 
     Attributes:
-        r1, r5, r10: of queries that have any truth among the first 1, 5, 10.
-        queries: how many there were.
+        r1, r5, r10: the recall among the first 1, 5 and 10 candidates.
+        queries: the number of queries.
     """
 
     r1: float
@@ -56,13 +58,13 @@ class Recall:
 
     @property
     def mean(self) -> float:
-        """The mean of the three, "MR" in the papers."""
+        """The mean of the three, called "MR" in papers."""
         return (self.r1 + self.r5 + self.r10) / 3.0
 
 
 @dataclass(frozen=True)
 class RetrievalReport:
-    """Both directions of one split."""
+    """The recall of one split in both directions."""
 
     text_to_image: Recall
     image_to_text: Recall
@@ -71,18 +73,18 @@ class RetrievalReport:
 
 
 def top_candidates(queries: NDArray[np.float32], candidates: NDArray[np.float32], count: int = _K) -> NDArray[np.intp]:
-    """The positions of the best candidates of each query, (n, count), the best first.
+    """Return the indices of the best candidates of each query, (n, count), the best first.
 
-    The score is the inner product in float32. Of equal scores the first in the file is better: the rule of Python's
-    stable ``sorted``, which the original uses.
+    The score is the inner product in float32. Of equal scores, the first in the file wins, as with Python's stable
+    ``sorted`` in Chinese-CLIP's script.
     """
     count = min(count, len(candidates))
-    # Equal vectors must score alike, and matrix products round by the place in the matrix: each is scored once.
+    # Matrix products round differently by position, but equal vectors must have equal scores: each is scored once.
     different, place = np.unique(candidates, axis=0, return_inverse=True)
     best = np.empty((len(queries), count), dtype=np.intp)
     for start in range(0, len(queries), _ROWS):
         scores = (queries[start : start + _ROWS] @ different.T)[:, place.reshape(-1)]
-        # A full sort of every row is what takes time; only what is at least as good as the last place matters.
+        # Sorting whole rows would be slow, so only candidates at least as good as the last place are sorted.
         bounds = -np.partition(-scores, count - 1, axis=1)[:, count - 1]
         for row, (line, bound) in enumerate(zip(scores, bounds, strict=True)):
             among = np.flatnonzero(line >= bound)
@@ -91,7 +93,7 @@ def top_candidates(queries: NDArray[np.float32], candidates: NDArray[np.float32]
 
 
 def recall(queries: Features, candidates: Features, truths: Mapping[int, Collection[int]]) -> Recall:
-    """Recall of the queries that have truths. A truth that is no candidate is never found, as in the original.
+    """Compute the recall of the queries that have truths. A truth that is not a candidate counts as not found.
 
     Raises:
         InvalidArgumentError: there are no queries or no candidates, or a query with truths has no vector.
@@ -100,7 +102,7 @@ def recall(queries: Features, candidates: Features, truths: Mapping[int, Collect
     if missing := [item for item in truths if item not in position]:
         raise InvalidArgumentError(f"{len(missing)} queries have no vector: {missing[:5]}")
     if not truths or not len(candidates.ids):
-        raise InvalidArgumentError("recall needs queries with truths, and candidates")
+        raise InvalidArgumentError("expected queries with truths and at least one candidate, got none of one kind")
     rows = [position[item] for item in truths]
     ids = np.asarray(candidates.ids)
     found = ids[top_candidates(queries.vectors[rows], candidates.vectors)]
@@ -115,11 +117,11 @@ def recall(queries: Features, candidates: Features, truths: Mapping[int, Collect
 
 
 def retrieval_report(images: Features, texts: Features, truths: Mapping[int, Sequence[int]]) -> RetrievalReport:
-    """Text to image, and image to text.
+    """Compute the recall from text to image and from image to text.
 
     Args:
-        truths: for every text its images. The other direction inverts them (transform_ir_annotation_to_tr.py): an
-            image that no text names is no query.
+        truths: the images of every text. The other direction inverts the mapping (transform_ir_annotation_to_tr.py),
+            so an image without a text is not a query.
     """
     inverted: dict[int, list[int]] = {}
     for text, wanted in truths.items():

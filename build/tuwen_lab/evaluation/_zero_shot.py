@@ -1,4 +1,4 @@
-"""Zero-shot classification, as Chinese-CLIP's ``cn_clip/eval/zeroshot_evaluation.py`` measures it."""
+"""Zero-shot classification, measured as in Chinese-CLIP's ``cn_clip/eval/zeroshot_evaluation.py``."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["ZeroShotReport", "evaluate_zero_shot", "zero_shot_report"]
 
 @dataclass(frozen=True, eq=False)
 class ZeroShotReport:
-    """How often the right label is the best, or among the best five.
+    """The accuracy of a zero-shot classification.
 
     Attributes:
-        top1, top5: in percent of the images.
-        mean_per_class: the mean of the classes' own top1, in percent: what counts where classes differ in size.
+        top1, top5: the share of images whose correct label is the best, or among the best five, in percent.
+        mean_per_class: the mean of the top1 of each class, in percent, for classes of different sizes.
         labels: the m labels.
-        confusion: int (m, m): how often an image of the class of the row was given the label of the column.
+        confusion: int (m, m), the number of images of the row's class that were given the column's label.
     """
 
     top1: float
@@ -35,7 +35,7 @@ class ZeroShotReport:
 
     @property
     def images(self) -> int:
-        """How many images were classified."""
+        """The number of classified images."""
         return int(self.confusion.sum())
 
 
@@ -45,8 +45,8 @@ def evaluate_zero_shot(
     """Classify every image of a dataset by its labels.
 
     Raises:
-        InvalidArgumentError: templates that are none, or an image is refused.
-        ServerError: the server, or the way to it, failed.
+        InvalidArgumentError: the templates are invalid, or the server rejects an image.
+        ServerError: the server or the connection failed.
     """
     family = clip.model_card().family
     texts = template_texts(templates)
@@ -57,7 +57,7 @@ def evaluate_zero_shot(
     for outcome in clip.stream_images(((item, path) for item, (_, path) in enumerate(images)), progress=progress):
         number, path = images[outcome.index]
         if outcome.embedding is None:
-            raise InvalidArgumentError(f"{path} is refused: {outcome.error and outcome.error.message}")
+            raise InvalidArgumentError(f"the server rejected {path}: {outcome.error and outcome.error.message}")
         vectors.append(outcome.embedding)
         classes.append(number)
     return zero_shot_report(np.stack(vectors), classes, labels, dataset.labels)
@@ -66,13 +66,13 @@ def evaluate_zero_shot(
 def zero_shot_report(
     images: NDArray[np.float32], classes: Sequence[int], labels: NDArray[np.float32], names: Sequence[str]
 ) -> ZeroShotReport:
-    """The report on vectors.
+    """Compute the report from vectors.
 
     Args:
         images: float32 (n, D).
-        classes: the right label of each, as a position.
-        labels: float32 (m, D), the mean of a label's texts, normalised.
-        names: of the labels.
+        classes: the index of the correct label of each image.
+        labels: float32 (m, D), the normalised mean of each label's texts.
+        names: the labels.
     """
     right = np.asarray(classes)
     order = np.argsort(-(images @ labels.T), axis=1, kind="stable")

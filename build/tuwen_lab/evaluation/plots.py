@@ -1,4 +1,4 @@
-"""Pictures of what was measured. Needs matplotlib (``tuwen[evaluate]``)."""
+"""Plots of measurements. Needs matplotlib (``tuwen[evaluate]``)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _CHINESE_FONTS = (
     "SimHei",
     "PingFang SC",
 )
-_NAMED = 40  # with more classes, names would overlap
+_NAMED = 40  # the names of more classes would overlap
 
 
 def plot_confusion(report: ZeroShotReport, path: Path) -> None:
-    """The confusion matrix, each row in percent of its class.
+    """Plot a confusion matrix, each row in percent of its class.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -50,7 +50,7 @@ def plot_confusion(report: ZeroShotReport, path: Path) -> None:
         axes.set_xlabel("label given")
         axes.set_ylabel("class")
         axes.set_title(f"top-1 {report.top1:.1f} %, top-5 {report.top5:.1f} %, {report.images} images")
-        figure.colorbar(image, label="% of the class")
+        figure.colorbar(image, label="percent of the class")
         try:
             figure.savefig(path, dpi=120)
         except (OSError, ValueError) as error:

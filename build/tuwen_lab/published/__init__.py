@@ -1,4 +1,4 @@
-"""Published checkpoints, fetched from the hub, built, served, and held to the numbers that their makers publish.
+"""Verifying published checkpoints: fetch them from the hub, build, serve, and compare them with published numbers.
 
 ``python -m tuwen_lab.published`` is the command (``make verify-published``). It needs a machine that reaches the hub.
 """

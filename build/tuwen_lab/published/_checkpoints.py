@@ -36,7 +36,7 @@ class PublishedCheckpoint:
     example: PublishedExample | None = None
 
 
-# The model card of the base model, which is also the example in the documentation of transformers.
+# The example of the base model's card, and of the documentation of transformers.
 _POKEMON = PublishedExample(
     pictures=(
         "https://clip-cn-beijing.oss-cn-beijing.aliyuncs.com/pokemon.jpeg",

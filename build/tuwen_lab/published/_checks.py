@@ -15,7 +15,7 @@ from tuwen_lab.published._checkpoints import PublishedExample
 
 __all__ = ["Check", "HubUnreachableError", "check_example", "check_recalls", "fetch_picture", "splits_at_hand"]
 
-# The published probabilities have five digits; another order of the same sums changes the fifth.
+# The published probabilities have five digits. Summing in another order can change the fifth digit.
 PROBABILITY_TOLERANCE = 1e-4
 # Recalls are published with one decimal, from fp16 on a GPU. In COCO-CN, 0.5 points are five of 1,053 queries.
 RECALL_TOLERANCE = 0.5
@@ -39,7 +39,7 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        """Whether the difference is within the tolerance. Not a number never holds."""
+        """Whether the difference is within the tolerance; false for NaN."""
         return abs(self.served - self.published) <= self.tolerance
 
     def __str__(self) -> str:

@@ -34,7 +34,7 @@ _SECONDS = 10.0
 
 
 def main(arguments: Sequence[str] | None = None, checkpoints: Sequence[PublishedCheckpoint] = CHECKPOINTS) -> int:
-    """Verify each checkpoint that has an example, or a data set at hand, and print every comparison.
+    """Verify each checkpoint that has an example or an available data set, and print every comparison.
 
     Returns:
         0 if every number holds, 1 if one differs, 3 if the hub cannot be reached.
@@ -73,7 +73,7 @@ def _verify_all(checkpoints: Sequence[PublishedCheckpoint], data: Path | None, p
     for checkpoint in checkpoints:
         splits = splits_at_hand(data, checkpoint.architecture)
         if checkpoint.example is None and not splits:
-            _say(f"{checkpoint.hub_id}: skipped, because no data set with published recalls is at hand (--data)")
+            _say(f"{checkpoint.hub_id}: skipped, because no data set with published recalls is available (--data)")
             continue
         _check_reachable(checkpoint.hub_id)
         checks += _verify(checkpoint, splits, picture)
@@ -83,7 +83,7 @@ def _verify_all(checkpoints: Sequence[PublishedCheckpoint], data: Path | None, p
 
 
 def _check_reachable(hub_id: str) -> None:
-    """Return if the hub answers, or if its cache holds an earlier download of the checkpoint.
+    """Check that the hub answers, or that its cache holds an earlier download of the checkpoint.
 
     Raises:
         CheckpointError: the hub answers that it does not have the checkpoint.
@@ -99,7 +99,7 @@ def _check_reachable(hub_id: str) -> None:
             snapshot_download(hub_id, local_files_only=True)
         except Exception:
             raise HubUnreachableError(f"cannot reach {constants.ENDPOINT} for {hub_id} ({error})") from error
-        _say(f"{hub_id}: the hub does not answer ({error}), so its cache is used")
+        _say(f"{hub_id}: the hub does not answer ({error}), so the cached download is used")
 
 
 def _verify(checkpoint: PublishedCheckpoint, splits: dict[str, RetrievalSplit], picture: Path | None) -> list[Check]:

@@ -1,4 +1,4 @@
-"""Where and how precisely is computed."""
+"""The device and the precision of a training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Arithmetic", "choose_arithmetic"]
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """A device and a precision that it is good at.
+    """A device and a precision that suits it.
 
     Attributes:
         device: the device.
@@ -29,7 +29,7 @@ class Arithmetic:
 
     @property
     def autocast(self) -> Callable[[], AbstractContextManager[object]]:
-        """What the towers run under."""
+        """The autocast context of the towers."""
         if self.precision == "fp32":
             return nullcontext
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
@@ -37,26 +37,26 @@ class Arithmetic:
 
     @property
     def attention(self) -> str:
-        """The implementation of attention that transformers is to use.
+        """The implementation of attention for transformers.
 
-        torch's fused attention for CPUs takes five times as long backward in bf16 as the plain one (2.13).
+        On CPUs in bf16, the backward pass of torch's fused attention takes five times as long as the plain one (2.13).
         """
         return "eager" if self.device.type == "cpu" and self.precision == "bf16" else "sdpa"
 
 
 def choose_arithmetic(device: str, precision: TrainingPrecision) -> Arithmetic:
-    """What is asked for; of ``auto`` the best that is there.
+    """Return the requested device and precision. ``auto`` selects the best of this machine.
 
     Raises:
-        InvalidArgumentError: torch knows no such device, or the device cannot do it.
+        InvalidArgumentError: torch does not know the device, or the device does not support the precision.
     """
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         chosen = torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise InvalidArgumentError(f"no device {name!r} here: {str(error).splitlines()[0]}") from error
+        raise InvalidArgumentError(f"device {name!r} is not available: {str(error).splitlines()[0]}") from error
     if precision == "fp16" and chosen.type != "cuda":
-        raise InvalidArgumentError("fp16 training needs a GPU; a CPU has bf16 or fp32")
+        raise InvalidArgumentError("fp16 training needs a GPU; on a CPU, use bf16 or fp32")
     if precision == "auto":
         native = (
             torch.cuda.is_bf16_supported(including_emulation=False) if chosen.type == "cuda" else cpu_has_bf16_tiles()

@@ -1,7 +1,7 @@
-"""Pictures are varied a batch at a time, in tensors: thousands a second on one core.
+"""Augmentation of pictures by batch, in tensors, which varies thousands of pictures per second on one core.
 
-``photographs`` follows cn_clip (a crop of 90 % or more, colours a little); ``artwork`` also turns, outlines and places
-pictures on backgrounds, because what is to be learned is the thing and not the maker's style.
+``photographs`` follows cn_clip (a crop of at least 90 %, slight changes of colour). ``artwork`` also rotates pictures,
+draws outlines and changes backgrounds, so that the model learns the things and not the makers' styles.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LUMINANCE = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class _Strength:
-    """How far pictures are varied; shares are probabilities."""
+    """The strength of the augmentation. Shares are probabilities."""
 
     turn: float  # degrees
     shear: float  # degrees
@@ -45,26 +45,26 @@ _STRENGTHS: dict[Recipe, _Strength] = {
 
 
 def on_white(pictures: Tensor) -> Tensor:
-    """float32 (n, 3, S, S) from 0 to 1, of uint8 (n, 4, S, S): as a viewer shows them."""
+    """Return pictures, uint8 (n, 4, S, S), on a white background, as float32 (n, 3, S, S) from 0 to 1."""
     scaled = pictures.float() / 255
     return scaled[:, :3] * scaled[:, 3:] + (1 - scaled[:, 3:])
 
 
 def augment(pictures: Tensor, recipe: Recipe, may_flip: Tensor, random: torch.Generator) -> Tensor:
-    """Every picture in another way each time.
+    """Return randomly varied pictures.
 
     Args:
         pictures: uint8 (n, 4, S, S).
-        recipe: how far.
-        may_flip: bool (n,): whether left and right mean nothing.
-        random: where the variation comes from.
+        recipe: the strength of the variation.
+        may_flip: bool (n,), whether a mirror image has the same meaning.
+        random: the random number generator.
 
     Returns:
         float32 (n, 3, S, S), from 0 to 1.
     """
     strength = _STRENGTHS[recipe]
     varied = pictures.float() / 255
-    varied[:, :3] *= varied[:, 3:]  # colours times opacity, so that edges mix right
+    varied[:, :3] *= varied[:, 3:]  # colours times opacity, so that edges blend correctly
     varied = _moved(varied, strength, may_flip, random)
     opacity = varied[:, 3:]
     colours = varied[:, :3] / opacity.clamp(min=1 / 255)
@@ -83,17 +83,17 @@ def augment(pictures: Tensor, recipe: Recipe, may_flip: Tensor, random: torch.Ge
 
 
 def _some(pictures: Tensor, share: float, random: torch.Generator) -> Tensor:
-    """The places of a random share of the pictures."""
+    """Return the indices of a random share of the pictures."""
     return (torch.rand(len(pictures), generator=random) < share).nonzero().flatten()
 
 
 def _uniform(like: Tensor, low: float, high: float, random: torch.Generator, channels: int = 1) -> Tensor:
-    """A number for each picture (and channel), shaped to go with pictures."""
+    """Return a random number for each picture (and channel), in a shape that broadcasts to pictures."""
     return torch.rand(len(like), channels, 1, 1, generator=random) * (high - low) + low
 
 
 def _moved(pictures: Tensor, strength: _Strength, may_flip: Tensor, random: torch.Generator) -> Tensor:
-    """Turned, sheared, zoomed, shifted and flipped, in one resampling."""
+    """Rotate, shear, zoom, shift and flip pictures in one resampling."""
     count = len(pictures)
 
     def symmetric(bound: float) -> Tensor:
@@ -117,7 +117,7 @@ def _moved(pictures: Tensor, strength: _Strength, may_flip: Tensor, random: torc
 
 
 def _coloured(colours: Tensor, strength: _Strength, random: torch.Generator) -> Tensor:
-    """Brightness, contrast, gains of the channels and saturation; some go grey."""
+    """Change brightness, contrast, gains of the channels and saturation. Some pictures become grey."""
     change = strength.colour
     grey = (colours * torch.tensor(_LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
     saturation = _uniform(colours, 1 - 1.5 * change, 1 + change, random)
@@ -130,7 +130,7 @@ def _coloured(colours: Tensor, strength: _Strength, random: torch.Generator) -> 
 
 
 def _outlined(colours: Tensor, opacity: Tensor, some: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Some drawn with dark lines, as many makers do: around the shape, and where its colours change."""
+    """Draw dark lines around the shapes and colour edges of some pictures, in the style of many makers."""
     inside = opacity[some]
     grey = (colours[some] * inside).sum(1, keepdim=True)
     peaks, valleys = functional.max_pool2d(grey, 3, 1, 1), -functional.max_pool2d(-grey, 3, 1, 1)
@@ -138,7 +138,7 @@ def _outlined(colours: Tensor, opacity: Tensor, some: Tensor, random: torch.Gene
     shape = functional.max_pool2d(inside, 3, 1, 1)
     ring = (shape + functional.max_pool2d(-inside, 3, 1, 1)).clamp(0, 1)
     line = torch.maximum(changes, ring)
-    paler = colours[some].lerp(torch.ones(()), _uniform(grey, -0.5, 1, random).clamp(min=0))  # down to lines alone
+    paler = colours[some].lerp(torch.ones(()), _uniform(grey, -0.5, 1, random).clamp(min=0))  # 0: lines alone
     colours, opacity = colours.clone(), opacity.clone()
     colours[some] = paler * (1 - line) + _uniform(grey, 0, 0.15, random) * line
     opacity[some] = shape
@@ -146,7 +146,7 @@ def _outlined(colours: Tensor, opacity: Tensor, some: Tensor, random: torch.Gene
 
 
 def _backgrounds(colours: Tensor, share: float, random: torch.Generator) -> Tensor:
-    """White for most of them, else black, plain, a gradient, or noise."""
+    """Return backgrounds: mostly white, some black, of one colour, with a gradient, or with noise."""
     count, _, side, _ = colours.shape
     kind = torch.rand(count, generator=random) / share if share else torch.ones(count)
     result = torch.ones_like(colours)
@@ -164,7 +164,7 @@ def _backgrounds(colours: Tensor, share: float, random: torch.Generator) -> Tens
 
 
 def _erased(pictures: Tensor, random: torch.Generator) -> Tensor:
-    """With a rectangle of one colour over each (Zhong et al. 2020)."""
+    """Cover a rectangle of each picture with one colour (random erasing, Zhong et al. 2020)."""
     side = pictures.shape[-1]
     places = torch.arange(side).view(1, 1, 1, side) / side
     left, top = (_uniform(pictures, 0, 0.8, random) for _ in range(2))

@@ -1,4 +1,4 @@
-"""Batches: which pictures with which texts, the same for a seed and a step whenever they are asked for."""
+"""The batches of pictures and texts. A seed and a step always give the same batch."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tuwen_lab.training._pictures import Pictures
 
 __all__ = ["Batch", "Batches", "pad"]
 
-_ORIENTED = frozenset("左右字键号码时钟顺逆")  # a picture of these means something else in a mirror
+_ORIENTED = frozenset("左右字键号码时钟顺逆")  # a mirror image of these has another meaning
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What one step compares.
+    """The pictures and captions of one step.
 
     Attributes:
         pixels: float32 (n, 3, S, S) from 0 to 1.
         input_ids, attention_mask: int64 (n, L), a caption for each picture.
-        fits: bool (n, n): which caption is true of which picture.
+        fits: bool (n, n), whether a caption (column) is true of a picture (row).
         groups: int64 (n,), the pictures' groups.
-        caption_groups: float32 (n, G): the groups that a caption is true of, evenly.
+        caption_groups: float32 (n, G), equal shares for the groups of which a caption is true.
     """
 
     pixels: Tensor
@@ -41,18 +41,18 @@ class Batch:
     caption_groups: Tensor
 
     def part(self, rows: slice) -> Batch:
-        """Some of the pictures and captions; `fits` is left whole, since it compares all with all."""
+        """Return some of the pictures and captions. `fits` stays complete, because it compares all pairs."""
         tensors = (self.pixels, self.input_ids, self.attention_mask)
         pixels, input_ids, attention_mask = (tensor[rows] for tensor in tensors)
         return Batch(pixels, input_ids, attention_mask, self.fits, self.groups[rows], self.caption_groups[rows])
 
     def to(self, device: torch.device) -> Batch:
-        """The same on another device."""
+        """Return the batch on another device."""
         return Batch(*[tensor.to(device, non_blocking=True) for tensor in vars(self).values()])
 
 
 class Batches:
-    """Makes the batch of any step; the next one is made while a step computes."""
+    """A source of the batch of any step. The next batch is prepared while a step computes."""
 
     def __init__(
         self,
@@ -65,17 +65,17 @@ class Batches:
         seed: int,
         easing: float = 0,
     ) -> None:
-        """Join pictures and captions.
+        """Combine pictures and captions.
 
         Args:
-            pictures: of the split.
-            captions: of the same.
-            tokenize: a text to token ids.
-            size: of a batch.
-            recipe: how both are varied.
-            seed: of all that is random.
-            easing: over this many epochs at first a growing share of the pictures is varied. A tower of random weights
-                that sees nothing but strongly varied artwork ends at one vector for everything.
+            pictures: the pictures of the split.
+            captions: the captions of the split.
+            tokenize: maps a text to token ids.
+            size: the batch size.
+            recipe: the augmentation of both.
+            seed: the seed of all random numbers.
+            easing: the number of first epochs in which the share of varied pictures grows. If a tower of random weights
+                sees only strongly varied artwork, all its vectors become equal.
         """
         self._pictures, self._captions, self._tokenize = pictures, captions, tokenize
         self._size, self._recipe, self._seed = min(size, len(pictures)), recipe, seed
@@ -86,11 +86,11 @@ class Batches:
 
     @property
     def an_epoch(self) -> int:
-        """Steps that show every picture once; a rest that fills no batch waits for the next epoch."""
+        """The number of full batches in an epoch. The remaining pictures come in the next epoch."""
         return len(self._pictures) // self._size
 
     def between(self, first: int, last: int) -> Iterator[Batch]:
-        """The batches of the steps from `first` up to, but not, `last`."""
+        """Yield the batches of the steps from `first` to `last`, without `last`."""
         with ThreadPoolExecutor(1) as ahead:
             following = ahead.submit(self.batch, first) if first < last else None
             for step in range(first, last):
@@ -100,7 +100,7 @@ class Batches:
                 yield ready
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step."""
+        """Return the batch of a step."""
         epoch, position = divmod(step, self.an_epoch)
         rows = self._order(epoch)[position * self._size : (position + 1) * self._size].tolist()
         random = np.random.default_rng([self._seed, 2, step])
@@ -122,7 +122,7 @@ class Batches:
         )
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        """Of all pictures; of a large dataset it takes too long to be made anew for every step."""
+        """Return the order of all pictures in an epoch. It is cached, because shuffling a large dataset takes long."""
         if self._shuffled is None or self._shuffled[0] != epoch:
             order = np.random.default_rng([self._seed, 1, epoch]).permutation(len(self._pictures))
             self._shuffled = (epoch, order)
@@ -137,7 +137,7 @@ class Batches:
 
 
 def pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Token ids and their mask, int64 (n, L); 0 is BERT's padding."""
+    """Return padded token ids and their mask, int64 (n, L). BERT's padding is 0."""
     input_ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.int64)
     for row, ids in zip(input_ids, rows, strict=True):
         row[: len(ids)] = torch.tensor(ids)

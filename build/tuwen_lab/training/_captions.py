@@ -1,4 +1,4 @@
-"""The texts of a split: which fit a picture, and how they are said in training."""
+"""The captions of a split: which texts fit a picture, and how training phrases them."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _TEMPLATED, _JOINED = 0.4, 0.25  # shares of the captions
 
 @dataclass(frozen=True)
 class Caption:
-    """What is said of a picture.
+    """A caption of a picture.
 
     Attributes:
         text: the words.
-        parts: the rows of the texts in it: it fits the pictures that all of them fit.
+        parts: the indices of the texts in the caption. The caption fits the pictures that all these texts fit.
     """
 
     text: str
@@ -48,18 +48,18 @@ class Caption:
 class Captions:
     """The texts of the pictures of a split.
 
-    Pictures with the same texts are one group: of the same thing, as far as the data tells.
+    Pictures with the same texts form a group, because the data does not distinguish them.
 
     Attributes:
-        group_of: for every picture its group.
-        groups: how many there are.
+        group_of: the group of every picture.
+        groups: the number of groups.
     """
 
     def __init__(self, split: RetrievalSplit, image_ids: Sequence[int]) -> None:
         """Read which text fits which picture.
 
         Raises:
-            InvalidArgumentError: a picture has no text, or is there twice.
+            InvalidArgumentError: a picture has no text, or its id is repeated.
         """
         row_of = {image: row for row, image in enumerate(image_ids)}
         if len(row_of) < len(image_ids):
@@ -68,9 +68,9 @@ class Captions:
         truths = split.truths()
         self._texts: list[str] = []
         fitting: list[set[int]] = [set() for _ in image_ids]
-        index_of: dict[str, int] = {}  # equal texts under two ids are one text, true of the pictures of both
+        index_of: dict[str, int] = {}  # equal texts with two ids count as one text
         for number, raw in split.texts():
-            text = evaluation_text(raw, "chinese-clip")  # cn_clip/training/data.py prepares texts alike
+            text = evaluation_text(raw, "chinese-clip")  # as in cn_clip/training/data.py
             index = index_of.setdefault(text, len(self._texts))
             if index == len(self._texts):
                 self._texts.append(text)
@@ -92,14 +92,14 @@ class Captions:
         for shared, group in members.items():
             for row in shared:
                 self._groups_with[row].add(group)
-        self._choices: list[tuple[list[int], NDArray[np.float64]]] = []  # a picture's texts, and their chances
+        self._choices: list[tuple[list[int], NDArray[np.float64]]] = []  # a picture's texts, and their probabilities
         for shared in self._fitting:
             rows = sorted(shared)
-            weights = 1 / np.sqrt(counts[rows])  # a text that fits many pictures says less about each of them
+            weights = 1 / np.sqrt(counts[rows])  # a text that fits many pictures describes each of them less
             self._choices.append((rows, weights / weights.sum()))
 
     def sample(self, rows: Sequence[int], recipe: Recipe, random: np.random.Generator) -> list[Caption]:
-        """One caption for each picture."""
+        """Return one caption for each picture."""
         return [self._caption(row, recipe, random) for row in rows]
 
     def _caption(self, row: int, recipe: Recipe, random: np.random.Generator) -> Caption:
@@ -114,15 +114,15 @@ class Captions:
         return Caption(text, frozenset(parts))
 
     def words(self, row: int) -> str:
-        """All texts of a picture, to look for words in."""
+        """Return all texts of a picture, joined, for a search for words."""
         return " ".join(self._texts[text] for text in self._fitting[row])
 
     def fits(self, captions: Sequence[Caption], rows: Sequence[int]) -> Tensor:
-        """bool (pictures, captions): which caption is true of which picture, beside the one it was made for."""
+        """Return whether each caption is true of each picture, bool (pictures, captions)."""
         return torch.tensor([[caption.parts <= self._fitting[row] for caption in captions] for row in rows])
 
     def fitting_groups(self, captions: Sequence[Caption]) -> Tensor:
-        """float32 (captions, groups): each row spread evenly over the groups that the caption is true of."""
+        """Return equal shares for the groups of which each caption is true, float32 (captions, groups)."""
         targets = torch.zeros(len(captions), self.groups)
         for target, caption in zip(targets, captions, strict=True):
             groups = set.intersection(*[self._groups_with[part] for part in caption.parts])

@@ -1,4 +1,4 @@
-"""The two towers as training sees them: some patches of a picture, and towers from nothing."""
+"""The two towers in training: with a random share of patches, and new models with random weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transformers import ChineseCLIPConfig, ChineseCLIPModel
 
 __all__ = ["DEMO_ARCHITECTURE", "TwoTowers", "new_model"]
 
-# As large as goes into 12 MB in half precision: half of the parameters are the vocabulary's.
+# The largest model in 12 MB of half precision. Half of the parameters belong to the vocabulary.
 DEMO_ARCHITECTURE: dict[str, Any] = {
     "projection_dim": 256,
     "logit_scale_init_value": 3.4,  # 30: few steps are no time to learn it
@@ -36,15 +36,15 @@ DEMO_ARCHITECTURE: dict[str, Any] = {
     },
 }
 
-# Directions of less variance than this are mostly edges of noise, and are not brought up to the others.
+# Directions with less variance than this are mostly noise and are not scaled up.
 _QUIET = 0.3
 
 
 class TwoTowers(nn.Module):
-    """transformers' `ChineseCLIPModel`, giving unit vectors.
+    """transformers' `ChineseCLIPModel` with unit vectors as outputs.
 
     Attributes:
-        clip: the model; saved, it is the checkpoint.
+        clip: the model, which is saved as the checkpoint.
     """
 
     def __init__(self, clip: ChineseCLIPModel) -> None:
@@ -52,7 +52,7 @@ class TwoTowers(nn.Module):
         self.clip = clip
 
     def images(self, pixel_values: Tensor, kept_patches: float = 1.0) -> Tensor:
-        """float32 (n, D) of normalised pixels (n, 3, S, S), looking at a random share of the patches (FLIP)."""
+        """Return the vectors (n, D) of normalised pixels (n, 3, S, S), from a random share of the patches (FLIP)."""
         tower: Any = self.clip.vision_model
         states = tower.embeddings(pixel_values)
         if kept_patches < 1:
@@ -66,28 +66,28 @@ class TwoTowers(nn.Module):
         return functional.normalize(projected.float(), dim=-1)
 
     def texts(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """float32 (m, D) of token ids (m, L)."""
+        """Return the vectors, float32 (m, D), of token ids (m, L)."""
         tower: Any = self.clip.text_model
         encoded = tower(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state[:, 0]
         return functional.normalize(self.clip.text_projection(encoded).float(), dim=-1)
 
     def freeze_images(self, frozen: bool) -> None:
-        """Whether the image tower learns."""
+        """Freeze or unfreeze the image tower."""
         for module in (self.clip.vision_model, self.clip.visual_projection):
             module.requires_grad_(not frozen)
 
 
 @torch.no_grad()
 def new_model(architecture: dict[str, Any], pixel_values: Tensor) -> ChineseCLIPModel:
-    """A model with random weights, whose image tower begins where pictures suggest.
+    """Return a model with random weights and an image tower that is initialised from pictures.
 
-    Its patch filters are the whitened principal components of the pictures' patches, and its positions the
-    two-dimensional sines and cosines of MoCo v3 (Chen et al. 2021): random filters take thousands of steps to get
-    there.
+    Its patch filters are the whitened principal components of the pictures' patches. Its position embeddings are the
+    two-dimensional sines and cosines of MoCo v3 (Chen et al. 2021). Random filters would need thousands of steps to
+    learn the same.
 
     Args:
-        architecture: as `ChineseCLIPConfig` takes it.
-        pixel_values: normalised pictures, float32 (n, 3, S, S), a few hundred.
+        architecture: the arguments of `ChineseCLIPConfig`.
+        pixel_values: a few hundred normalised pictures, float32 (n, 3, S, S).
     """
     model = ChineseCLIPModel(ChineseCLIPConfig(**architecture))
     for name, parameter in model.named_parameters():
@@ -110,13 +110,13 @@ def new_model(architecture: dict[str, Any], pixel_values: Tensor) -> ChineseCLIP
     filters[:count] = whitened.T.reshape(count, *filters.shape[1:])
     side = pixel_values.shape[-1] // patch
     embeddings.position_embedding.weight[0] = 0
-    embeddings.position_embedding.weight[1:] = _sines(side, width) * 0.3  # quieter than the patches
+    embeddings.position_embedding.weight[1:] = _sines(side, width) * 0.3  # smaller than the patches' values
     embeddings.class_embedding.zero_()
     return model
 
 
 def _sines(side: int, width: int) -> Tensor:
-    """Positions of a square grid, row by row: (side * side, width)."""
+    """Return the position embeddings of a square grid, row by row: (side * side, width)."""
     quarter = width // 4
     frequencies = torch.exp(-math.log(10_000.0) * torch.arange(quarter) / quarter)
     row, column = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")

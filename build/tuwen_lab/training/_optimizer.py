@@ -1,4 +1,4 @@
-"""Weights are updated by AdamW, as in cn_clip/training/main.py, or by Muon, and averaged over the last steps."""
+"""The optimizers: AdamW, as in cn_clip/training/main.py, or Muon; and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tuwen_lab.options import OptimizerName
 
 __all__ = ["Optimizer", "averaged", "learning_rate_at"]
 
-_MUON_FACTOR = 8.0  # its rate over AdamW's; found on the emoji data
+_MUON_FACTOR = 8.0  # ratio of Muon's learning rate to AdamW's, found on the emoji data
 
 
 class Optimizer:
-    """Updates everything that learns; biases, norms and scales do not decay.
+    """The optimizer of all trained weights. Biases, norms and scales have no weight decay.
 
     cn_clip picks the weights without decay by their names. Its rule misses BERT's LayerNorm weights and the image
     tower's class embedding, which decay there and not here. All other weights are in the same group as in cn_clip.
 
-    Muon (Jordan et al. 2024) makes the updates of the layers' matrices orthogonal, and learns from random weights in
-    about half the steps. Embeddings, projections and all that is no matrix stay with AdamW.
+    Muon (Jordan et al. 2024) makes the updates of the layers' matrices orthogonal. From random weights, it needs about
+    half the steps. Embeddings, projections and all weights that are not matrices are updated by AdamW.
     """
 
     def __init__(self, modules: Sequence[nn.Module], name: OptimizerName, weight_decay: float) -> None:
@@ -44,7 +44,7 @@ class Optimizer:
             self._parts.append((muon, _MUON_FACTOR))
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Reset the gradients."""
         for part, _ in self._parts:
             part.zero_grad(set_to_none=True)
 
@@ -57,17 +57,17 @@ class Optimizer:
         scaler.update()
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """What `load_state_dict` takes."""
+        """Return the state for `load_state_dict`."""
         return [part.state_dict() for part, _ in self._parts]
 
     def load_state_dict(self, states: list[dict[str, Any]]) -> None:
-        """Go on from there."""
+        """Restore a state of `state_dict`."""
         for (part, _), state in zip(self._parts, states, strict=True):
             part.load_state_dict(state)
 
 
 def learning_rate_at(step: int, steps: int, warmup: int, peak: float) -> float:
-    """Linear warm-up, then half a cosine down to nearly zero (cn_clip/training/scheduler.py)."""
+    """Return the learning rate: a linear warm-up, then half a cosine to nearly zero (cn_clip/training/scheduler.py)."""
     warmup = min(warmup, steps // 2)
     if step < warmup:
         return peak * (step + 1) / warmup
@@ -75,7 +75,7 @@ def learning_rate_at(step: int, steps: int, warmup: int, peak: float) -> float:
 
 
 def averaged(model: nn.Module, decay: float) -> AveragedModel:
-    """The exponential moving average of a model's weights, with a short memory at first."""
+    """Return a model that averages weights exponentially, with a smaller decay in the first steps."""
 
     def average(mean: Tensor, current: Tensor, steps: Tensor | int) -> Tensor:
         memory = min(decay, (1 + int(steps)) / (10 + int(steps)))

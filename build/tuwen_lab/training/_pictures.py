@@ -1,4 +1,4 @@
-"""The pictures of a split, decoded when they are asked for and kept if they fit."""
+"""The pictures of a split, decoded on demand and cached if they fit into the given memory."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ __all__ = ["Pictures"]
 
 
 class Pictures:
-    """Random access to ``{split}_imgs.tsv``, squashed to squares as Chinese-CLIP does.
+    """Random access to the pictures of ``{split}_imgs.tsv``, squashed to squares as in Chinese-CLIP.
 
-    Transparency is kept: what is behind a picture is a matter of augmentation.
+    Transparency is kept, because the augmentation chooses the background.
 
     Attributes:
-        ids: of the pictures, in the order of the file.
+        ids: the ids of the pictures in the order of the file.
     """
 
     def __init__(self, split: RetrievalSplit, side: int, *, cache_mib: int, workers: int) -> None:
-        """Read where the pictures are.
+        """Read the positions of the pictures in the file.
 
         Args:
-            split: the data.
-            side: of the squares, in pixels.
-            cache_mib: if all squares fit into this, they are kept.
-            workers: threads that decode.
+            split: the split to read.
+            side: the side of the squares in pixels.
+            cache_mib: the memory for decoded squares. If all squares fit, they are cached.
+            workers: the number of threads that decode.
         """
         self._split = split
         self._side = side
@@ -59,10 +59,10 @@ class Pictures:
         os.close(self._file)
 
     def batch(self, rows: Sequence[int]) -> Tensor:
-        """uint8 (n, 4, S, S): red, green, blue and opacity.
+        """Return pictures as uint8 (n, 4, S, S): red, green, blue and opacity.
 
         Raises:
-            InvalidArgumentError: one of them is no picture.
+            InvalidArgumentError: a picture cannot be decoded.
         """
         return torch.stack(list(self._pool.map(self._picture, rows)))
 
@@ -76,7 +76,7 @@ class Pictures:
                 square = image.convert("RGBA").resize((self._side, self._side), Image.Resampling.BICUBIC)
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             where = f"{self._split.images_file}, line {place.line}, image {place.image_id}"
-            reason = "no picture of a known format" if isinstance(error, UnidentifiedImageError) else error
+            reason = "not a picture of a known format" if isinstance(error, UnidentifiedImageError) else error
             raise InvalidArgumentError(f"{where}: {reason}") from error
         picture = torch.from_numpy(np.asarray(square).transpose(2, 0, 1).copy())
         if self._kept is not None:

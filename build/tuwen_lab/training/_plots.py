@@ -1,4 +1,4 @@
-"""A picture of a training: loss and recall over its steps."""
+"""The plot of a training: loss and recall over its steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["plot_history"]
 
 
 def plot_history(history: History, path: Path) -> None:
-    """The loss above, recall on the validation split below, stages apart by lines.
+    """Plot the loss above and the recall on the validation split below. Vertical lines separate the stages.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -32,7 +32,7 @@ def plot_history(history: History, path: Path) -> None:
     below.grid(alpha=0.3)
     if steps:
         below.legend()
-    for place, (name, first) in enumerate(history.stages):  # each a line lower: a stage may be short
+    for place, (name, first) in enumerate(history.stages):  # each label one line lower, because a stage may be short
         for axes in (above, below):
             axes.axvline(first, color="grey", linewidth=0.8, linestyle=":")
         beside = {"xytext": (3, -12 * (place + 1)), "textcoords": "offset points"}

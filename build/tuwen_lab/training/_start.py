@@ -1,4 +1,4 @@
-"""Where a training starts: a checkpoint's folder, or a new one of random weights."""
+"""The start of a training: the folder of a checkpoint, or a new checkpoint with random weights."""
 
 from __future__ import annotations
 
@@ -28,35 +28,35 @@ _DESCRIPTIONS = (
     "tokenizer_config.json",
     "special_tokens_map.json",
 )
-_LOOKED_AT = 512  # pictures whose patches make the first filters
+_LOOKED_AT = 512  # the number of pictures whose patches initialise the filters
 
 
 def open_start(source: str) -> tuple[Path, ChineseClip]:
-    """A Chinese-CLIP checkpoint in the layout of Hugging Face, from which training can go on.
+    """Load a Chinese-CLIP checkpoint in the layout of Hugging Face as the start of a training.
 
     Raises:
-        CheckpointError: it is none.
+        CheckpointError: the source is not such a checkpoint.
     """
     path = locate(source)
     if not ChineseClipReader().recognises(path):
         raise CheckpointError(
-            f"{source} is not Chinese-CLIP in the layout of Hugging Face, from which training starts, such as "
+            f"{source} is not a Chinese-CLIP checkpoint in the layout of Hugging Face, which training needs, such as "
             "OFA-Sys/chinese-clip-vit-base-patch16"
         )
     return path, read_chinese_clip(path)
 
 
 def write_new_checkpoint(folder: Path, data: RetrievalSplit, architecture: Path | None, *, seed: int) -> None:
-    """A checkpoint of random weights and of filters that suit the pictures.
+    """Write a checkpoint with random weights and with filters that are computed from the pictures.
 
     Args:
-        folder: created.
-        data: whose pictures are looked at.
-        architecture: a ``config.json`` of Chinese-CLIP; None: that of the demo checkpoint.
+        folder: the folder to create.
+        data: the split whose pictures initialise the filters.
+        architecture: a ``config.json`` of Chinese-CLIP. Default: that of the demo checkpoint.
         seed: equal seeds give equal weights.
 
     Raises:
-        InvalidArgumentError: the file is no such config.
+        InvalidArgumentError: the file is not such a config.
     """
     sizes = _read_architecture(architecture)
     side = sizes["vision_config"].get("image_size", 224)
@@ -86,7 +86,7 @@ def write_new_checkpoint(folder: Path, data: RetrievalSplit, architecture: Path 
 
 
 def copy_descriptions(source: Path, output: Path) -> None:
-    """What a checkpoint holds beside config and weights."""
+    """Copy the files of a checkpoint other than config and weights: vocabulary, tokenizer and preprocessing."""
     for name in _DESCRIPTIONS:
         if (source / name).is_file():
             shutil.copy(source / name, output / name)
@@ -99,7 +99,7 @@ def _read_architecture(path: Path | None) -> dict[str, Any]:
         sizes = json.loads(path.read_text(encoding="utf-8-sig"))
         wanted = {name: sizes[name] for name in ("projection_dim", "vision_config", "text_config")}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidArgumentError(f"{path} is no config.json of Chinese-CLIP: {error!r}") from error
+        raise InvalidArgumentError(f"{path} is not a config.json of Chinese-CLIP: {error!r}") from error
     if wanted["text_config"].get("vocab_size") != DEMO_ARCHITECTURE["text_config"]["vocab_size"]:
-        raise InvalidArgumentError(f"{path}: a new model has the vocabulary of Chinese-CLIP, vocab_size 21128")
+        raise InvalidArgumentError(f"{path}: expected vocab_size 21128, the vocabulary of Chinese-CLIP")
     return wanted

@@ -1,4 +1,4 @@
-"""What is kept of a training while it runs, so that it can go on after an interruption."""
+"""The saved state of a running training, from which an interrupted training resumes."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A look at the validation split.
+    """An evaluation on the validation split.
 
     Attributes:
-        step: of the whole training, after which it was.
+        step: the step of the whole training after which it took place.
         text_to_image, image_to_text: R@1, R@5 and R@10, in percent.
     """
 
@@ -35,18 +35,18 @@ class Evaluation:
 
     @property
     def mean(self) -> float:
-        """The mean of all six, which decides what is best."""
+        """The mean of all six recalls, by which the best weights are chosen."""
         return sum(self.text_to_image + self.image_to_text) / 6
 
 
 @dataclass
 class History:
-    """What was measured.
+    """The measurements of a training.
 
     Attributes:
-        losses: (step, mean loss since the last entry).
-        evaluations: in the order of their steps.
-        stages: (name, first step).
+        losses: pairs of a step and the mean loss since the previous pair.
+        evaluations: the evaluations in the order of their steps.
+        stages: pairs of a stage's name and its first step.
     """
 
     losses: list[tuple[int, float]] = field(default_factory=list)
@@ -56,14 +56,14 @@ class History:
 
 @dataclass
 class Progress:
-    """Where a training is.
+    """The progress of a training.
 
     Attributes:
-        stage: position of the stage.
-        step: steps of it that are done.
-        done: steps of the stages before.
-        since_best: looks in a row without a better recall.
-        history: what was measured.
+        stage: the index of the current stage.
+        step: the number of finished steps of the stage.
+        done: the number of steps of the stages before.
+        since_best: the number of evaluations since the best recall.
+        history: the measurements.
     """
 
     stage: int = 0
@@ -74,14 +74,14 @@ class Progress:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Progress:
-        """The reverse of `dataclasses.asdict`."""
+        """Return the reverse of `dataclasses.asdict`."""
         history = content["history"]
         evaluations = [Evaluation(**look) for look in history["evaluations"]]
         return cls(**{**content, "history": History(**{**history, "evaluations": evaluations})})
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Replace the file in one go: an interruption, be it of the machine, leaves the old file whole."""
+    """Replace the file in one step. If the process or the machine fails meanwhile, the old file remains."""
     part = path.with_suffix(".part")
     with part.open("wb") as file:
         torch.save(state, file)
@@ -91,17 +91,18 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_state(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """What `save_state` wrote.
+    """Read a state that `save_state` wrote.
 
     Raises:
-        InvalidArgumentError: the file is broken, or of a training with other settings.
+        InvalidArgumentError: the file is damaged, or belongs to a training with other settings.
     """
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises its own, pickle's and zipfile's
-        raise InvalidArgumentError(f"{path} is no state of a training: {error}") from error
+        raise InvalidArgumentError(f"{path} is not the state of a training: {error}") from error
     if changed := sorted(name for name, value in settings.items() if state["settings"].get(name) != value):
         raise InvalidArgumentError(
-            f"{path} is of a training with other settings: {', '.join(changed)}; give the same, or leave out --resume"
+            f"{path} belongs to a training with other settings: {', '.join(changed)}; use the same settings, or leave "
+            "out --resume"
         )
     return state

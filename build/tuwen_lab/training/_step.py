@@ -1,4 +1,4 @@
-"""One step of learning, in as many parts as memory needs."""
+"""One training step, computed in several parts to save memory."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["Stepper"]
 
 
 class Stepper:
-    """Leaves the gradients of a batch in the parameters.
+    """The computation of the gradients of a batch.
 
-    A batch in parts is embedded twice: once whole without gradients, to compare every part with all others, and part
-    by part with them (GradCache, Gao et al. 2021). The gradients are those of the whole batch at once.
+    A batch in parts is embedded twice: first completely without gradients, so that every part can be compared with all
+    others, then part by part with gradients (GradCache, Gao et al. 2021). The gradients equal those of the whole batch.
     """
 
     def __init__(
@@ -36,13 +36,13 @@ class Stepper:
         self._autocast, self._parts = autocast, parts
 
     def backward(self, batch: Batch, stage: Stage, scaled: Callable[[Tensor], Tensor] = lambda loss: loss) -> float:
-        """Compute the loss, and the gradients of what `scaled` makes of it.
+        """Compute the loss, and the gradients of the loss that `scaled` returns.
 
         Returns:
             The loss.
         """
         count = len(batch.groups)
-        parts = min(self._parts, count)  # a small dataset has fewer pictures than a step has parts
+        parts = min(self._parts, count)  # a small dataset may have fewer pictures than parts
         if parts == 1:
             images, texts = self._embed(batch, stage)
             loss = self._loss(batch, stage, images, texts)

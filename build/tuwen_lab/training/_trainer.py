@@ -1,4 +1,4 @@
-"""The stages of a training, from a starting checkpoint to a finished one."""
+"""Running the stages of a training, from the starting checkpoint to the finished one."""
 
 from __future__ import annotations
 
@@ -46,29 +46,29 @@ _EASING = 0.75  # of the stage that makes towers
 
 
 class Observer(Protocol):
-    """Is told how a training goes."""
+    """The callbacks of a training."""
 
     def begin(self, stage: Stage, steps: int, done: int) -> None:
-        """A stage begins, or goes on after `done` of its steps."""
+        """Handle the begin of a stage, or its resumption after `done` of its steps."""
 
     def step(self, loss: float) -> None:
-        """A step is done. A KeyboardInterrupt from here comes between two steps, so that none is done twice."""
+        """Handle the end of a step. A KeyboardInterrupt may only come from here, so that no step is repeated."""
 
     def evaluated(self, evaluation: Evaluation, best: bool) -> None:
-        """The validation split was looked at."""
+        """Handle an evaluation on the validation split."""
 
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """What came out.
+    """The result of a training.
 
     Attributes:
         output: the checkpoint's folder.
-        steps: how many were done.
-        best: the look at the validation split whose weights were saved; None without such a split.
-        stopped_early: recall had stopped growing.
-        parameters: of the model.
-        skipped: one line for each row of the data that was left out.
+        steps: the number of steps.
+        best: the evaluation whose weights were saved; None without a validation split.
+        stopped_early: whether the training ended early because recall had stopped growing.
+        parameters: the number of parameters of the model.
+        skipped: a sentence for each skipped row of the data.
     """
 
     output: Path
@@ -91,37 +91,41 @@ def train(
     skip_bad_rows: bool = False,
     observer: Observer,
 ) -> TrainingSummary:
-    """Train on ``train_imgs.tsv`` and ``train_texts.jsonl`` of a folder, looking at ``valid_...`` if it is there.
+    """Train on ``train_imgs.tsv`` and ``train_texts.jsonl`` of a folder, and evaluate on ``valid_...`` if it exists.
 
-    While it runs, what is needed to go on is kept in ``{output}.training``.
+    During the training, ``{output}.training`` holds the state from which it can resume.
 
     Args:
-        data: the folder.
+        data: the folder of the data.
         output: the checkpoint's folder, in the layout of Hugging Face, with ``training.json`` and ``training.png``.
-        options: the choices.
-        checkpoint: where to start from: Chinese-CLIP in the layout of Hugging Face; None: from random weights.
-        architecture: for random weights, a ``config.json``; None: that of the demo checkpoint.
-        resume: go on with an interrupted training with the same settings.
+        options: the options of the training.
+        checkpoint: Chinese-CLIP in the layout of Hugging Face to start from. Default: random weights.
+        architecture: a ``config.json`` for random weights. Default: that of the demo checkpoint.
+        resume: resume an interrupted training with the same settings.
         force: replace an earlier output.
-        skip_bad_rows: leave out malformed rows, and pictures that no text fits.
-        observer: is told how it goes.
+        skip_bad_rows: skip malformed rows, and pictures without a text.
+        observer: the callbacks.
 
     Raises:
-        InvalidArgumentError: a row is malformed, or the settings do not fit.
-        CheckpointError: training cannot start from that checkpoint.
-        OutputExistsError: the output, or what is left of an interrupted training, is there already.
+        InvalidArgumentError: a row is malformed, or the settings contradict each other.
+        CheckpointError: training cannot start from the checkpoint.
+        OutputExistsError: the output, or the state of an interrupted training, exists already.
     """
     if checkpoint is not None and architecture is not None:
-        raise InvalidArgumentError("an architecture is for random weights; a checkpoint has its own")
+        raise InvalidArgumentError(
+            "expected either a checkpoint or an architecture, got both: a checkpoint has its own architecture"
+        )
     split = _split(data, "train", skip_bad_rows)
     result = OutputFolder(output, REPORT, force)
-    result.check()  # before hours of work, and once more after them
+    result.check()  # checked before hours of work, and again after them
     workplace = output.with_name(output.name + ".training")
     state = workplace / "state.pt"
     if resume and not state.is_file():
         raise InvalidArgumentError(f"nothing to resume: {state} is missing")
     if state.is_file() and not (resume or force):
-        raise OutputExistsError(f"{workplace} holds an interrupted training: --resume goes on, --force begins anew")
+        raise OutputExistsError(
+            f"{workplace} holds an interrupted training: --resume continues it, --force starts again"
+        )
     if not resume:
         _clear(workplace)
     workplace.mkdir(parents=True, exist_ok=True)
@@ -146,23 +150,23 @@ def _split(data: Path, name: str, skip_bad_rows: bool) -> RetrievalSplit:
 
 
 def _clear(workplace: Path) -> None:
-    """Remove the folder of an interrupted training; a folder that holds anything else is left alone.
+    """Remove the folder of an interrupted training. A folder with other files is not changed.
 
     Raises:
-        OutputExistsError: the folder holds files that no training writes.
+        OutputExistsError: the folder holds files that a training does not write.
     """
     foreign = {path.name for path in workplace.iterdir()} - _WORKPLACE if workplace.is_dir() else set()
     if foreign or (workplace.exists() and not workplace.is_dir()) or workplace.is_symlink():
         named = f" (it holds '{min(foreign)}')" if foreign else ""
         raise OutputExistsError(
-            f"'{workplace}' is needed for the training's progress and is not an interrupted training{named}; "
-            "it was left alone, choose another output"
+            f"'{workplace}' is needed for the training's state, but is not an interrupted training{named}; "
+            "it was not changed, choose another output"
         )
     shutil.rmtree(workplace, ignore_errors=True)
 
 
 class _Run:
-    """All that changes while training, and the loop that changes it."""
+    """The changing state of a training, and its loop."""
 
     def __init__(
         self,
@@ -240,7 +244,7 @@ class _Run:
         return max(1, round(stage.epochs * self._batches.an_epoch))
 
     def run(self, state_file: Path, observer: Observer) -> None:
-        """All stages, from where the progress is."""
+        """Run all remaining stages."""
         progress = self._progress
         while progress.stage < len(self._stages):
             stage = self._stages[progress.stage]
@@ -328,7 +332,7 @@ class _Run:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go back to what `_state` told."""
+        """Restore a saved state."""
         self._progress = Progress.from_dict(state["progress"])
         self._towers.load_state_dict(state["towers"])
         self._mean_towers.load_state_dict(state["mean"])

@@ -1,4 +1,4 @@
-"""Recall on a validation split, as `tuwen evaluate` counts it."""
+"""Recall on a validation split, computed as in `tuwen evaluate`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _AT_ONCE = 128
 
 
 class Validation:
-    """A split whose recall is looked at."""
+    """The validation split."""
 
     def __init__(self, split: RetrievalSplit, pictures: Pictures, tokenize: Callable[[str], Sequence[int]]) -> None:
         self._pictures = pictures
@@ -29,7 +29,7 @@ class Validation:
 
     @torch.no_grad()
     def report(self, towers: TwoTowers, normalise: Callable[[Tensor], Tensor], device: torch.device) -> RetrievalReport:
-        """Embed the split in float32, and count."""
+        """Embed the split in float32, and compute its recall."""
         training = towers.training
         towers.eval()
         images, texts = [], []

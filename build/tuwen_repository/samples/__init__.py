@@ -1,4 +1,4 @@
-"""Real pictures and texts, and every awkward form they come in: what builds are verified with."""
+"""The samples that verify builds: real images and texts, in every awkward form."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _DRAWING = "horse.png"
 
 @dataclass(frozen=True)
 class SampleText:
-    """A text and what the originals of the tokenizers make of it.
+    """A text, and its ids in the original tokenizers.
 
     Attributes:
-        everyday: the kinds of tokenizer for which there is no trap in it: transformers agrees with the original.
-        token_ids: by kind of tokenizer, the ids of its original without start and end, the first 510 of them.
+        everyday: the kinds of tokenizer for which transformers and the original code give the same ids.
+        token_ids: by kind of tokenizer, the first 510 ids of the original code, without start and end token.
     """
 
     name: str
@@ -45,11 +45,11 @@ class SampleText:
 
 @dataclass(frozen=True)
 class KnownVocabulary:
-    """The vocabulary that the ids of a kind of tokenizer belong to.
+    """The vocabulary of the known ids of a kind of tokenizer.
 
     Attributes:
-        made_by: the original that gave the ids, such as ``cn_clip``.
-        sha256: of the tokens in the order of their ids, one a line.
+        made_by: the original code that gave the ids, such as ``cn_clip``.
+        sha256: the hash of the tokens in the order of their ids, one token a line.
     """
 
     made_by: str
@@ -57,22 +57,22 @@ class KnownVocabulary:
 
 
 def sample(name: str) -> Path:
-    """The path of a sample file, such as ``cat.jpg``."""
+    """Return the path of a sample file, such as ``cat.jpg``."""
     return Path(str(resources.files(__package__).joinpath(name)))
 
 
 def vocabulary() -> Path:
-    """The 21128-token vocabulary of Chinese-CLIP (that of BERT-Base, Chinese)."""
+    """Return the 21128-token vocabulary of Chinese-CLIP (that of BERT-Base, Chinese)."""
     return sample("vocab.txt")
 
 
 def known_vocabularies() -> dict[str, KnownVocabulary]:
-    """By kind of tokenizer, the vocabulary that the ids of `awkward_texts` belong to."""
+    """Return the vocabulary of the ids in `awkward_texts`, by kind of tokenizer."""
     return {kind: KnownVocabulary(**known) for kind, known in _texts()["vocabularies"].items()}
 
 
 def awkward_texts() -> list[SampleText]:
-    """Texts of every sort that users send; ``tests/reference/sample_texts.py`` wrote them and their ids."""
+    """Return texts of every kind that users send. ``tests/reference/sample_texts.py`` wrote them and their ids."""
     return [
         SampleText(
             entry["name"],
@@ -90,7 +90,7 @@ def _texts() -> Any:
 
 @functools.cache
 def awkward_images() -> dict[str, bytes]:
-    """Encoded images by name: photographs and a drawing in every mode, format and shape that users send."""
+    """Return encoded images by name: photographs and a drawing in every mode, format and shape that users send."""
     images = {name: sample(name).read_bytes() for name in (*PHOTOGRAPHS, _DRAWING)}
     with Image.open(sample("cat.jpg")) as photograph, Image.open(sample(_DRAWING)) as drawing:
         images |= _modes(photograph, drawing)
@@ -148,7 +148,8 @@ def _shapes(photograph: Image.Image) -> dict[str, bytes]:
         "8000x20.jpg": _encode(photograph.resize((8000, 20)), "JPEG"),
         "20x3000.png": _encode(photograph.resize((20, 3000)), "PNG"),
         "224x224.png": _encode(photograph.resize((224, 224)), "PNG"),
-        # Of 64, 224 and 336 pixels these leave every remainder of 4 to be cropped: halves must round to even.
+        # Cropping these to 64, 224 or 336 pixels leaves every remainder of 4, so that a wrong rounding of halves is
+        # found.
         **{f"{width}x200.png": _encode(photograph.resize((width, 200)), "PNG") for width in (301, 304, 307, 310)},
     }
 

@@ -1,4 +1,4 @@
-"""Asks a service: as fast as it answers, or at times that do not wait for its answers."""
+"""Closed-loop load (each caller waits for its answer) and open-loop load (requests at times of their own)."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _ROUNDS = 4
 _EXTENSION = 120.0  # seconds
 
 Ask = Callable[[], object]
-"""Sends one request and waits for its answer; every time with another item."""
+"""A function that sends one request, each time with another item, and waits for its answer."""
 AsyncAsk = Callable[[], Awaitable[object]]
-"""The same for an event loop."""
+"""An `Ask` for an event loop."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """The answers to a load, and the requests that got none.
+    """The successful answers, refusals and failures of a load.
 
     Attributes:
-        seconds: how long these answers took, by the line through how many there were at each time; infinite if all of
-            them came after the measured time.
-        latencies: seconds until each good answer; at a given rate, from the moment that its request was due.
+        seconds: the time of these answers, from the slope of a line through their number over time; infinite if all
+            came after the measured time.
+        latencies: seconds until each successful answer. In an open loop, they count from the request's scheduled start.
         refused: seconds until each refusal.
-        failed: number of requests that ended otherwise.
+        failed: the number of requests that ended in another way.
     """
 
     seconds: float
@@ -46,7 +46,7 @@ class Answers:
 
     @property
     def rate(self) -> float:
-        """Good answers a second."""
+        """Return the successful answers per second."""
         return len(self.latencies) / self.seconds
 
     def quantile(self, share: float) -> float:
@@ -60,18 +60,17 @@ class Answers:
 def saturate(
     ask: Ask, *, concurrency: int, seconds: float, warmup: float, clock: Callable[[], float] = time.perf_counter
 ) -> Answers:
-    """So many callers, each of whom asks again as soon as it has its answer.
+    """Measure a closed loop: each caller sends its next request as soon as it has an answer or a refusal.
 
-    The first `warmup` seconds do not count. Who is refused asks again, too. Answers come in bursts, as batches end,
-    and the rate is that from burst to burst, wherever in them the time begins and ends; so it takes longer if need be,
-    until everyone had a few.
+    The first `warmup` seconds do not count. Answers come in bursts, at the end of each batch, and the rate is measured
+    from burst to burst. The measurement is extended until every caller has a few answers.
 
     Args:
         ask: sends one request.
         concurrency: the number of callers.
-        seconds: the length of the measurement.
-        warmup: seconds before it.
-        clock: tells the time in seconds; tests pass their own.
+        seconds: the duration of the measurement.
+        warmup: seconds before the measurement.
+        clock: returns the time in seconds. Tests pass their own.
     """
     start = clock() + warmup
     latencies: list[float] = []
@@ -100,8 +99,8 @@ def saturate(
 def _rate(times: Sequence[float], begin: float, end: float) -> float:
     """Return the answers a second from `begin` to `end`; `times` are sorted.
 
-    Answers come in bursts, so the rate is that of the line through them. The silence at the end counts as time without
-    answers, as far as it is longer than every pause before.
+    Answers come in bursts, so the rate is the slope of a line through them. A pause at the end counts only as far as it
+    is longer than every pause before.
     """
     if not times:
         return 0.0
@@ -111,7 +110,7 @@ def _rate(times: Sequence[float], begin: float, end: float) -> float:
 
 
 def _duration(times: Sequence[float]) -> float:
-    """How long so many answers take, by the line through how many there were at each time; 0: cannot be said."""
+    """Return the time of this many answers, from the slope of a line through their number over time; 0 if unknown."""
     if len(set(times)) < 2:
         return 0.0
     rate = float(np.polyfit(np.sort(times) - min(times), np.arange(len(times)), 1)[0])
@@ -119,13 +118,12 @@ def _duration(times: Sequence[float]) -> float:
 
 
 async def send_at(rate: float, ask: AsyncAsk, *, seconds: float, warmup: float = 0.0, seed: int = 0) -> Answers:
-    """Requests at random times (Poisson) that do not depend on the answers, as those of many users.
+    """Measure an open loop: requests start at random times (Poisson), independent of the answers, as of many users.
 
-    A latency counts from the moment that its request was due, so every request that is due during a stall is slow. Each
-    request that is due between `warmup` and `seconds` counts, however late it ends: without those that end late, a
-    service that falls silent would look fast. Only answers that come within this time count for the rate. One event
-    loop sends all requests, by its own clock: a thread for each request in flight would take the processor from a
-    service on the same machine.
+    A latency counts from the scheduled start of its request, so every request that is scheduled during a stall is slow.
+    Each request that is scheduled between `warmup` and `seconds` counts, however late it ends. Otherwise, a service
+    that stops answering would look fast. Only answers within this time count for the rate. One event loop sends all
+    requests, because a thread for each request in flight would take CPU time from a service on the same machine.
     """
     clock = asyncio.get_running_loop().time
     good: list[float] = []

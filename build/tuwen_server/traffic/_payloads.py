@@ -1,4 +1,4 @@
-"""The work: photographs and Chinese queries, the same for a seed, and the calls that send them."""
+"""The payloads of a measurement: photographs and Chinese queries. The same seed gives the same payloads."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tuwen_server.traffic._load import Ask, AsyncAsk
 
 __all__ = ["CALLERS", "Work", "distinct_query", "photographs", "queries"]
 
-# Of texts enough that a full batch of 32 waits while another is computed; of images, which take longer, half of that.
+# With 64 texts, a full batch of 32 waits while another is computed. Images take longer, so half is enough.
 CALLERS = {"images": 32, "texts": 64}
-"""How many call at once when a service is to be busy."""
+"""The number of concurrent callers that keep a service busy, by kind."""
 _PHOTOGRAPHS = ("cat.jpg", "coffee.jpg", "astronaut.jpg", "rocket.jpg")
 _WORDS = """
 红色 蓝色 白色 黑色 复古 简约 可爱 高级感 大码 宽松 夏季 冬季 儿童 男士 女士 学生 户外 家用 车载 便携
@@ -25,17 +25,17 @@ _WORDS = """
 猫 狗 海边 日落 雪山 森林 城市夜景 老街 咖啡馆 早餐 生日蛋糕 火锅 樱花 古镇 婚礼 合影 手绘 插画
 """.split()  # noqa: SIM905 - a list of words reads as words
 _SHORTEST, _LONGEST = 4, 20
-_WORD_COUNTS = (4, 5, 6)  # of a distinct query: about ten characters, as `queries` has them in the mean
+_WORD_COUNTS = (4, 5, 6)  # words of a distinct query: about ten characters, the mean of `queries`
 _RANKS_OF_A_COUNT = 333_334  # a third of a million queries for each seed and number of words
 _SCATTER = 2_654_435_761  # a prime, so that multiplying by it permutes the numbers below any power of the words
 
 
 class Work:
-    """What is embedded, one item a call.
+    """The items of a measurement, one item for each call.
 
     Attributes:
-        images: encoded photographs. They come again, since nobody remembers images.
-        texts: queries, none of which is sent twice: client and server would remember its vector.
+        images: encoded photographs. They are sent repeatedly, because images are not cached.
+        texts: queries. Each is sent once, because client and server cache the vectors of texts.
     """
 
     def __init__(self, images: Sequence[bytes], texts: Sequence[str]) -> None:
@@ -43,28 +43,28 @@ class Work:
         self._images, self._texts = itertools.cycle(images), iter(texts)
 
     def next_image(self) -> bytes:
-        """A photograph."""
+        """Return the next photograph."""
         return next(self._images)
 
     def next_text(self) -> str:
-        """A new query."""
+        """Return a new query."""
         return next(self._texts)
 
     def ask(self, kind: str, clip: Client) -> Ask:
-        """One call with one of the ``images`` or ``texts``."""
+        """Return a function that sends one item of a kind, ``images`` or ``texts``."""
         if kind == "images":
             return lambda: clip.embed_images([self.next_image()])
         return lambda: clip.embed_texts([self.next_text()])
 
     def async_ask(self, kind: str, clip: AsyncClient) -> AsyncAsk:
-        """The same for an event loop."""
+        """Return a function that sends one item of a kind, ``images`` or ``texts``, in an event loop."""
         if kind == "images":
             return lambda: clip.embed_images([self.next_image()])
         return lambda: clip.embed_texts([self.next_text()])
 
 
 def photographs(count: int, *, size: tuple[int, int] = (640, 480), seed: int = 0) -> list[bytes]:
-    """JPEGs, each another part of one of our sample photographs, as a phone or a shop would send them."""
+    """Return different JPEGs, cropped from the sample photographs, in the sizes that phones and shops send."""
     choose = random.Random(seed)  # noqa: S311 - no secret
     width, height = size
     result = []
@@ -81,7 +81,7 @@ def photographs(count: int, *, size: tuple[int, int] = (640, 480), seed: int = 0
 
 
 def queries(count: int, *, seed: int = 0) -> list[str]:
-    """Different search queries of 4 to 20 characters."""
+    """Return different search queries of 4 to 20 characters."""
     choose = random.Random(seed)  # noqa: S311 - no secret
     found: dict[str, None] = {}
     while len(found) < count:
@@ -94,8 +94,8 @@ def queries(count: int, *, seed: int = 0) -> list[str]:
 def distinct_query(rank: int, *, seed: int = 0) -> str:
     """Return the search query of a rank. Up to a million ranks of one seed give different queries.
 
-    Other seeds give other queries: those of 28 seeds in a row are disjoint, and beyond them queries of four words may
-    repeat. No word is the beginning of another one, so different sequences of words are different texts.
+    The queries of 28 consecutive seeds are disjoint. With more seeds, queries of four words may repeat. No word is the
+    beginning of another word, so different sequences of words are different texts.
     """
     count = _WORD_COUNTS[rank % len(_WORD_COUNTS)]
     number = (seed * _RANKS_OF_A_COUNT + rank // len(_WORD_COUNTS)) * _SCATTER % len(_WORDS) ** count

@@ -1,4 +1,4 @@
-"""Percentiles of latencies in which a request that got no answer counts as infinitely late."""
+"""Percentiles of latencies. A request without an answer counts as infinitely late."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 __all__ = ["latency_quantile"]
 
-_ROUNDING = 1e-9  # 0.99 * 100 may come out as 99.00000000000001, which is not the 100th value
+_ROUNDING = 1e-9  # 0.99 * 100 may be computed as 99.00000000000001, which must not select the 100th value
 
 
 def latency_quantile(latencies: Sequence[float], share: float, *, unanswered: int = 0) -> float:

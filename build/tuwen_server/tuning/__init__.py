@@ -1,4 +1,4 @@
-"""How a repository is run best on this machine, found by trying: `tuwen tune`."""
+"""Measuring which settings run a repository best on this machine: `tuwen tune`."""
 
 from tuwen_server.options import TuningOptions
 from tuwen_server.tuning._configs import apply, limit_waiting

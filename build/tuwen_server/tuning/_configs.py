@@ -1,4 +1,4 @@
-"""The part of a ``config.pbtxt`` that tuning changes."""
+"""Reading and changing the settings of a ``config.pbtxt`` that tuning chooses."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tuwen_server.tuning._settings import ENCODERS, PREPROCESSING, Settings
 
 __all__ = ["apply", "is_for_cpus", "limit_waiting", "settings_of"]
 
-# Read by Triton's C++ backend and by ours. In the C++ backend the first model to load sets it for the whole process.
+# Triton's C++ backend and ours read this parameter. In the C++ backend, the first loaded model sets it for all models.
 _THREADS = "INTRA_OP_THREAD_COUNT"
 
 
 def settings_of(repository: Path, kind: str) -> Settings:
-    """Return how the models of a kind, ``images`` or ``texts``, are run now."""
+    """Return the current settings of the models of a kind, ``images`` or ``texts``."""
     config = read_config(config_path(repository, ENCODERS[kind]))
     threads = config.parameters[_THREADS].string_value if _THREADS in config.parameters else "0"
     delay = config.dynamic_batching.max_queue_delay_microseconds
@@ -26,7 +26,7 @@ def settings_of(repository: Path, kind: str) -> Settings:
 
 
 def is_for_cpus(repository: Path, model: str) -> bool:
-    """Whether the build bound it to the CPU, as int8 is."""
+    """Return whether the build bound the models of a kind to the CPU, as for int8."""
     return bool(read_config(config_path(repository, model)).instance_group[0].kind == ModelInstanceGroup.KIND_CPU)
 
 
@@ -49,13 +49,14 @@ def apply(repository: Path, kind: str, settings: Settings) -> None:
 
 
 def limit_waiting(repository: Path, longest: Mapping[str, float]) -> None:
-    """Refuse what waited longer for its turn at a model, given seconds for each kind.
+    """Limit the seconds that a request may wait in the queue of a model.
 
-    Not by the length of the queues: Triton 2.51 lets a model idle for up to half a second while its queue is full.
+    The length of the queues is not limited, because Triton 2.51 may leave a model idle for half a second while its
+    queue is full.
     """
     for kind, seconds in longest.items():
         for model in (PREPROCESSING[kind], ENCODERS[kind]):
             config = read_config(config_path(repository, model))
-            if config.dynamic_batching.HasField("default_queue_policy"):  # the tokenization has none
+            if config.dynamic_batching.HasField("default_queue_policy"):  # the tokenization has no queue
                 config.dynamic_batching.default_queue_policy.default_timeout_microseconds = round(seconds * 1e6)
                 write_config(config, config_path(repository, model))

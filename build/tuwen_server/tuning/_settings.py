@@ -1,4 +1,4 @@
-"""What is tried: instances and threads of an encoder, its queue delay, and instances of the model before it."""
+"""The settings that tuning tries, of an encoder and of the preprocessing model before it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ __all__ = ["DELAYS", "ENCODERS", "PREPROCESSING", "Settings", "layouts", "prepro
 
 ENCODERS: Mapping[str, str] = {"images": "vision_encoder", "texts": "text_encoder"}
 PREPROCESSING: Mapping[str, str] = {"images": "image_preprocessing", "texts": "text_tokenization"}
-DELAYS = (100, 2_000, 10_000)  # microseconds; less than 100 has its price on tritonserver 2.51, see the configs
+DELAYS = (100, 2_000, 10_000)  # microseconds; less than 100 costs throughput on tritonserver 2.51, see the configs
 _MOST_INSTANCES = 8
-_CORES_OF_A_DECODER = 8  # more than the interpreter lock lets one process use, about six
+_CORES_OF_A_DECODER = 8  # because of the interpreter lock, one process uses about six cores
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How an encoder and the model before it are run.
+    """The settings of an encoder and of the preprocessing model before it.
 
     Attributes:
-        instances: copies that compute at the same time.
-        threads: of each on the CPU; 0: as many as torch takes, and on a GPU, where it does not matter.
+        instances: the number of instances that compute at the same time.
+        threads: the threads of each instance on the CPU. 0 means torch's default; on a GPU it has no effect.
         delay_microseconds: how long a request waits for others while an instance is free.
-        preprocessing: instances of the model that decodes the images or tokenizes the texts. Each is a process.
+        preprocessing: the instances of the model that decodes images or tokenizes texts. Each is a process.
     """
 
     instances: int
@@ -32,10 +32,10 @@ class Settings:
 
 
 def layouts(cores: int, *, on_gpu: bool) -> Sequence[tuple[int, int]]:
-    """Instances and threads of each: all of a CPU's cores in every split, or one instance on a GPU.
+    """Return pairs of instances and threads: every split of a CPU's cores, or one instance on a GPU.
 
-    Several instances on a GPU are not tried: here each is a process with a CUDA context of its own, and in NVIDIA's
-    container all instances share one, so measurements here would not hold there.
+    Several instances on a GPU are not tried. Here, each instance is a process with its own CUDA context; in NVIDIA's
+    container, all instances share one process. Measurements here would not apply there.
     """
     if on_gpu:
         return [(1, 0)]
@@ -44,8 +44,8 @@ def layouts(cores: int, *, on_gpu: bool) -> Sequence[tuple[int, int]]:
 
 
 def preprocessing_counts(cores: int) -> Sequence[int]:
-    """Return the numbers of instances of `image_preprocessing` that are tried: each has eight cores at least.
+    """Return the numbers of instances of `image_preprocessing` to try. Each instance has at least eight cores.
 
-    A process decodes several images at once, so a second one gains something only beyond its interpreter lock.
+    One process decodes several images at once, so a second process only helps where the interpreter lock limits it.
     """
     return [count for count in (1, 2, 4, 8) if count == 1 or count * _CORES_OF_A_DECODER <= cores]

@@ -1,4 +1,4 @@
-"""One trial: real Triton runs a copy of the repository with other settings, under real traffic."""
+"""One trial: Triton serves a copy of the repository with other settings, under load."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _TIMEOUT = 120.0
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of some settings.
+    """The measurements of one trial.
 
     Attributes:
         kind: ``images`` or ``texts``.
-        settings: of its encoder.
-        rate: items a second with many callers.
-        batch: items of a batch, then.
-        alone_seconds: the median time of a call while nobody else calls.
+        settings: the settings of its encoder.
+        rate: items per second with many callers.
+        batch: the mean batch size with many callers.
+        alone_seconds: the median time of a call without other callers.
     """
 
     kind: str
@@ -39,13 +39,13 @@ class Trial:
 
 
 def run_trial(repository: Path, settings: Mapping[str, Settings], work: Work, seconds: float) -> Iterator[Trial]:
-    """Run the kinds that have settings, one after the other.
+    """Measure each kind that has settings, one after the other.
 
     Args:
-        repository: stays as it is, and was checked: its weights are not read once more for every trial.
-        settings: by kind.
-        work: what is sent.
-        seconds: of each measurement.
+        repository: a repository whose files were checked; a trial does not check them again. It is not changed.
+        settings: the settings by kind.
+        work: the items to send.
+        seconds: the duration of each measurement.
     """
     with guarded_folder() as folder:
         copy = Path(shutil.copytree(repository.absolute(), folder / "repository", copy_function=_link))
@@ -66,5 +66,5 @@ def run_trial(repository: Path, settings: Mapping[str, Settings], work: Work, se
 
 
 def _link(source: str, target: str) -> None:
-    """Link the file instead of copying it, because weights are large. Configurations are replaced, not changed."""
+    """Link a file instead of copying it, because weights are large. Configurations are replaced, not changed."""
     Path(target).symlink_to(source)

@@ -1,4 +1,4 @@
-"""Tries settings, keeps the best, and writes them into the repository with the evidence."""
+"""Trying settings, and writing the best into the repository together with the measurements."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from tuwen_server.tuning._trial import Trial, run_trial
 __all__ = ["EVIDENCE", "Tuning", "best_of", "best_threads", "enough_preprocessing", "tune"]
 
 EVIDENCE = "tuning.json"
-_EQUAL = 0.97  # of the best rate: less than that is no noise
+_EQUAL = 0.97  # share of the best rate; smaller differences count as noise
 _LIBRARIES = ("tuwen", "torch")
 _SERVER = "nvidia-pytriton"
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What was found.
+    """The result of a tuning.
 
     Attributes:
-        device: what the encoders ran on.
-        cores: that this process may use.
-        trials: all of them.
-        chosen: the best, by kind.
-        longest_wait: for a turn, in seconds, where one was given.
-        versions: of what was measured.
+        device: the device of the encoders.
+        cores: the number of cores that this process may use.
+        trials: all trials.
+        chosen: the best trial, by kind.
+        longest_wait: the maximum time in a queue, in seconds, if the options set one.
+        versions: the versions of the measured software.
     """
 
     device: str
@@ -53,24 +53,24 @@ class Tuning:
 def tune(
     repository: Path, options: TuningOptions | None = None, *, observe: Callable[[Trial], None] = lambda _: None
 ) -> Tuning:
-    """Find how this machine runs a repository best, and have it run so.
+    """Find the settings with which this machine runs a repository best, and write them into its configs.
 
-    First every split of the cores into instances and threads, then with the best split every queue delay, then with the
-    best delay every number of processes that decode images, where the cores are enough for several. The repository's
-    configs get what was best, ``tuning.json`` tells of every trial, and vectors stay the same.
+    The trials cover every split of the cores into instances and threads; then, with the best split, every queue delay;
+    then, with the best delay, every number of processes that decode images, if there are enough cores. ``tuning.json``
+    records all trials. Vectors do not change.
 
-    Both encoders get the same number of threads. NVIDIA's C++ backend has one number for its whole process: it takes
-    that of the model that it loads first and ignores the other one.
+    Both encoders get the same number of threads. NVIDIA's C++ backend has one number for its whole process: that of the
+    model that it loads first.
 
     Args:
-        repository: a folder that `tuwen build` made; nothing else may change it meanwhile.
-        options: how long and how strictly.
-        observe: is told of each trial.
+        repository: a folder that `tuwen build` made. Nothing else may change it during the tuning.
+        options: the duration of the trials and the limit on waiting.
+        observe: called with each trial.
 
     Raises:
-        NotARepositoryError: it is none.
-        DamagedRepositoryError: its files are not those that were built.
-        ServeError: the server cannot run it.
+        NotARepositoryError: the folder is not a repository that `tuwen build` made.
+        DamagedRepositoryError: files of the repository differ from the built files.
+        ServeError: the server cannot run the repository.
     """
     options = options or TuningOptions()
     repository = repository.expanduser().absolute()
@@ -121,8 +121,9 @@ def tune(
 def best_threads(trials: Sequence[Trial]) -> int:
     """Return the number of threads with which images and texts together are fastest.
 
-    A number of threads scores the product of the shares of their best rates that images and texts reach with it. Of
-    the numbers that score as high but for noise, the one with the shortest times of lone calls is returned.
+    The score of a number of threads is the product of two shares: the rates of images and of texts, each divided by its
+    best rate. Of all numbers whose score equals the best within the noise, the one with the fastest lone calls is
+    returned.
 
     Args:
         trials: trials of both kinds with each number of threads.
@@ -138,7 +139,7 @@ def best_threads(trials: Sequence[Trial]) -> int:
 
 
 def best_of(trials: Sequence[Trial], kind: str, threads: int | None = None) -> Trial:
-    """Return the trial that is fastest under load; of those that are as fast but for noise, the one fastest alone.
+    """Return the trial that is fastest under load. Of trials that are equal within the noise, the fastest alone wins.
 
     Args:
         trials: trials of any kind.
@@ -151,7 +152,7 @@ def best_of(trials: Sequence[Trial], kind: str, threads: int | None = None) -> T
 
 
 def enough_preprocessing(trials: Sequence[Trial]) -> Trial:
-    """Return the trial with the fewest processes before the encoder among those that are as fast but for noise.
+    """Return the trial with the fewest preprocessing processes among those that are equal within the noise.
 
     Args:
         trials: trials of one kind that differ in `Settings.preprocessing` alone.

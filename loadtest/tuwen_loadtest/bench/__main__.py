@@ -80,7 +80,7 @@ def _build(checkpoint: Path) -> Mapping[str, Path]:
 
 
 def _precisions() -> Sequence[Precision]:
-    """All that this machine computes fast; bf16 on a CPU without units for it would take twice the time of the rest."""
+    """Return the precisions that this machine computes fast. A CPU without units for bf16 skips bf16."""
     if torch.cuda.is_available():
         return "fp32", "bf16", "fp16"
     choice = choose_precision()

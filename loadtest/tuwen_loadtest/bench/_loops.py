@@ -46,7 +46,7 @@ def timed(embed: Loop, items: Sequence[Any], batch: int, seconds: float) -> dict
 
 
 def encoder(repository: Path, work: dict[str, list[Any]]) -> Tasks:
-    """The exported encoders on ready tensors: what no service of this precision can surpass.
+    """Return the exported encoders on ready tensors: what no service of this precision can surpass.
 
     Texts have as many tokens as the work's queries, Chinese characters all of them, with a start and an end.
     """
@@ -65,13 +65,13 @@ def encoder(repository: Path, work: dict[str, list[Any]]) -> Tasks:
 
 
 def _loaded(path: Path) -> Loop:
-    """An encoder, from the host's memory to the host's memory."""
+    """Return an encoder, from the host's memory to the host's memory."""
     module = torch.jit.load(str(path), map_location=_DEVICE)
     return lambda *tensors: module(*(tensor.to(_DEVICE) for tensor in tensors)).cpu()
 
 
 def transformers_loop(checkpoint: Path, work: dict[str, list[Any]]) -> Tasks:
-    """The model's own classes, as its card shows them."""
+    """Return the model's own classes, as its card shows them."""
     from transformers import ChineseCLIPModel, ChineseCLIPProcessor
 
     model = ChineseCLIPModel.from_pretrained(checkpoint).to(_DEVICE).eval()

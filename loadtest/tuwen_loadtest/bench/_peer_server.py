@@ -30,7 +30,7 @@ class Embedding(litserve.LitAPI):
         self.processor = ChineseCLIPProcessor.from_pretrained(sys.argv[1])
 
     def encode_response(self, output: Any) -> dict[str, list[float]]:
-        """One vector."""
+        """Return one vector."""
         return {"embedding": output.tolist()}
 
     def unbatch(self, output: Any) -> list[Any]:
@@ -46,7 +46,7 @@ class Images(Embedding):
     """``POST /image`` with ``{"image": base64}``."""
 
     def decode_request(self, request: dict[str, str]) -> Image.Image:
-        """One picture."""
+        """Return one picture."""
         return Image.open(io.BytesIO(base64.b64decode(request["image"]))).convert("RGB")
 
     def predict(self, batch: list[Image.Image]) -> Any:
@@ -60,7 +60,7 @@ class Texts(Embedding):
     """``POST /text`` with ``{"text": ...}``."""
 
     def decode_request(self, request: dict[str, str]) -> str:
-        """One text."""
+        """Return one text."""
         return request["text"]
 
     def predict(self, batch: list[str]) -> Any:

@@ -160,7 +160,7 @@ def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
 
 
 def _spread(values: Sequence[float], form: str) -> str:
-    """The median, and from the lowest to the highest where there are several."""
+    """Return the median, and from the lowest to the highest where there are several."""
     if len(values) == 1:
         return format(values[0], form)
     return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"

@@ -177,7 +177,7 @@ class Results:
         ]
 
     def best_peer(self, task: str) -> Sequence[float]:
-        """The fastest peer as it comes, by the median, in each round."""
+        """Return the fastest peer as it comes, by the median, in each round."""
         return max((peer[task] for peer in self.peers.values() if task in peer), key=median)
 
     def write(self, path: Path) -> None:

@@ -38,7 +38,7 @@ class Ours:
 
 
 def curves(encoder: Loop, plan: Plan) -> Mapping[str, Mapping[int, Timing]]:
-    """The encoder alone: images and texts by batch size, and a batch of eight by length in tokens."""
+    """Return the encoder alone: images and texts by batch size, and a batch of eight by length in tokens."""
     seconds = plan.seconds / 4
     return {
         **{kind: {size: encoder.measure(kind, batch=size, seconds=seconds) for size in _SIZES} for kind in KINDS},

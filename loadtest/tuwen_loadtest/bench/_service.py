@@ -37,7 +37,7 @@ class Service:
         self._server, self._clip, self._work, self.start = server, clip, work, start
 
     def alone(self, kind: str, *, seconds: float) -> Lone:
-        """One caller."""
+        """Return one caller."""
         ask = self._work.ask(kind, self._clip)
         saturate(ask, concurrency=1, seconds=seconds / 4, warmup=0)
         before = self._clip.statistics()

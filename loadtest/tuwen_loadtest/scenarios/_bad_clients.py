@@ -52,7 +52,7 @@ def _make_trouble(site: Site, seconds: float, capacity: float) -> None:
 
 
 def _findings(thirds: Thirds, capacity: float) -> Sequence[Finding]:  # noqa: ARG001 - whatever it is
-    """The others do not notice."""
+    """Return the others do not notice."""
     found = thirds.trouble
     slower = found.latencies["p99"] / thirds.before.latencies["p99"]
     return [

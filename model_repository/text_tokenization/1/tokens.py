@@ -78,7 +78,7 @@ class TextTokenizer:
 
 
 def load_tokenizer(folder: Path) -> TextTokenizer:
-    """The tokenizer that the build step wrote: ``tokenizer.json`` says which rules and how, beside their vocabulary."""
+    """Return the tokenizer that ``tokenizer.json`` and the vocabulary beside it describe."""
     settings = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     return TextTokenizer(
         _load_rules(folder, settings["kind"], settings["rules"]),

@@ -124,5 +124,5 @@ def _old_punctuation() -> list[tuple[int, int]]:
 
 
 def _character_class(ranges: list[tuple[int, int]]) -> str:
-    """A regular expression that matches one character of the ranges."""
+    """Return a regular expression that matches one character of the ranges."""
     return "[" + "".join(rf"\x{{{first:X}}}-\x{{{last:X}}}" for first, last in ranges) + "]"

@@ -152,7 +152,7 @@ class TestRefusals:
         change(adapter, base_model_name_or_path="/nowhere/base model")
         assert "belongs to the base model /nowhere/base model: " in self.refusal(adapter)
         change(adapter, base_model_name_or_path=None)
-        assert "names no base model (base_model_name_or_path)" in self.refusal(adapter)
+        assert "does not name a base model (base_model_name_or_path)" in self.refusal(adapter)
 
     def test_weights_for_another_model_are_named(self, adapter: Path) -> None:
         rename(adapter, "vision_model.encoder.layers.0", "vision_model.encoder.layers.9")

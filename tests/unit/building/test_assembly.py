@@ -47,7 +47,7 @@ class TestOptions:
             check_options(open_checkpoint(str(short_checkpoint)), BuildOptions(context_length=65))
 
     def test_rejects_text_rules_of_another_family(self, short_checkpoint: Path) -> None:
-        with pytest.raises(BuildError, match="text rules of chinese-clip are reference or evaluation, not unmasked"):
+        with pytest.raises(BuildError, match="expected reference or evaluation for chinese-clip, got unmasked"):
             check_options(open_checkpoint(str(short_checkpoint)), BuildOptions(text_rules="unmasked"))
 
     @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_a_machine_without_a_gpu_gets_no_warning(machine: pytest.MonkeyPatch, tm
         ),
         ("bf16", (8, 0), None),
         ("fp16", (7, 5), None),
-        ("int8", (9, 0), "int8 encoders run on the CPU, and Some GPU stays unused; on a GPU, use fp16 or bf16"),
+        ("int8", (9, 0), "int8 encoders run on the CPU and do not use Some GPU; on a GPU, use fp16 or bf16"),
     ],
 )
 def test_warns_of_a_precision_that_does_not_suit_the_gpu(

@@ -58,7 +58,7 @@ pytestmark = [
 
 @functools.cache
 def picture(mode: str) -> Image.Image:
-    """A picture of coarse noise, which tells every turn and every colour space from the others."""
+    """Return a picture of coarse noise, which looks different in every orientation and colour space."""
     coarse = np.random.default_rng(3).integers(0, 256, (8, 13, 4), dtype=np.uint8)
     rgba = Image.fromarray(coarse).resize(SIZE, Image.Resampling.BILINEAR)
     if mode in ("I", "F") or mode.startswith("I;16"):
@@ -96,12 +96,12 @@ def loaded(data: bytes) -> Image.Image:
 
 
 def served(image: ImageInput, preprocessor: Preprocessor) -> NDArray[np.uint8]:
-    """The pixel values of an image that the SDK encodes and the server preprocesses."""
+    """Return the pixel values of an image that the SDK encodes and the server preprocesses."""
     return preprocessor.pixel_values(encoded_bytes(image, preprocessor))
 
 
 def own(image: ImageInput, preprocessor: Preprocessor) -> NDArray[np.uint8]:
-    """The pixel values of an image with ``preprocess="client"``."""
+    """Return the pixel values of an image with ``preprocess="client"``."""
     return np.frombuffer(pixel_values(image, preprocessor), dtype=np.uint8).reshape(3, SIDE, SIDE)
 
 

@@ -64,7 +64,7 @@ def test_a_build_is_refused_before_anything_is_read(tmp_path: Path) -> None:
 def test_serving_is_refused(tmp_path: Path) -> None:
     repository = write_repository(tmp_path / "repository")
     replace(Manifest.read(repository), precision="int8").write(repository)
-    with pytest.raises(UnsupportedPlatformError, match="whose precision is int8: this CPU lacks AVX-512 VNNI"):
+    with pytest.raises(UnsupportedPlatformError, match="with precision int8: this CPU lacks AVX-512 VNNI"):
         EmbeddedServer(repository).start()
 
 

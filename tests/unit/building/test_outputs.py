@@ -69,7 +69,7 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
 
 def test_a_folder_without_the_marker_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work", encoding="utf-8")
-    with pytest.raises(OutputExistsError, match="was left alone"), OutputFolder(tmp_path, MARKER, force=True).staged():
+    with pytest.raises(OutputExistsError, match="was not changed"), OutputFolder(tmp_path, MARKER, force=True).staged():
         pytest.fail("the block must not begin")
     assert (tmp_path / "thesis.txt").read_text(encoding="utf-8") == "years of work"
 
@@ -110,7 +110,7 @@ def test_an_output_that_another_process_replaced_during_the_block_is_not_replace
 
 
 def test_files_that_appear_during_the_block_in_an_empty_folder_are_kept(tmp_path: Path) -> None:
-    with pytest.raises(OutputExistsError, match="left alone"), OutputFolder(tmp_path, MARKER).staged():
+    with pytest.raises(OutputExistsError, match="not changed"), OutputFolder(tmp_path, MARKER).staged():
         (tmp_path / "thesis.txt").touch()
     assert (tmp_path / "thesis.txt").exists()
 

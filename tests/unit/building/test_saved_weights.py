@@ -89,7 +89,7 @@ class TestNative:
         ("wrap", "message"),
         [
             (lambda w: {"state_dict": w, "model": w}, "weights in 'state_dict' and in 'model'. Which are meant"),
-            (lambda w: {"net": w, "ema": w}, "no state dict: .*; tensors lie in 'net', 'ema': save those alone"),
+            (lambda w: {"net": w, "ema": w}, "no state dict: .*; there are tensors in 'net', 'ema': save these alone"),
             (
                 lambda w: {**prefixed("model.", w), "criterion.weight": torch.ones(2)},
                 "tensors, such as criterion.weight",
@@ -126,7 +126,7 @@ class TestNative:
 
     def test_a_logit_scale_beyond_float32_is_refused(self, native: Weights, tmp_path: Path) -> None:
         torch.save({**native, "logit_scale": torch.tensor(800.0)}, tmp_path / "last.pt")
-        with pytest.raises(CheckpointError, match=r"logit_scale is 800, whose exponential is not a float32"):
+        with pytest.raises(CheckpointError, match=r"logit_scale is 800, whose exponential is too large for float32"):
             open_checkpoint(str(tmp_path / "last.pt"), HEADS)
 
     def test_a_git_lfs_pointer_is_called_one(self, tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ class TestSentenceTransformers:
 
     def test_a_broken_list_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "modules.json").write_text('{"type": 1}')
-        with pytest.raises(CheckpointError, match=r"modules\.json is no list of modules"):
+        with pytest.raises(CheckpointError, match=r"modules\.json is not a list of modules"):
             open_checkpoint(str(tmp_path))
 
     def test_the_models_folder_is_fetched(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,8 +76,8 @@ class TestSkipping:
         assert len(rows.skipped) == len(images + texts)
         for reason, place in zip(rows.skipped, images + texts, strict=True):
             assert place in reason
-        assert "the id 7 was there before" in rows.skipped[3]
-        assert "no image of it can be read: 404" in rows.skipped[-1]
+        assert "the id 7 is repeated" in rows.skipped[3]
+        assert "cannot read any of its images: 404" in rows.skipped[-1]
 
     def test_images_without_a_text_are_left_out_for_training(self, tmp_path: Path) -> None:
         rows = self.rows(tmp_path, skip_silent_images=True)

@@ -60,7 +60,7 @@ def test_what_cannot_be_measured_is_refused(truths: Truths) -> None:
 
 
 def test_an_id_twice_is_refused() -> None:
-    with pytest.raises(InvalidArgumentError, match="the id 2 is there twice"):
+    with pytest.raises(InvalidArgumentError, match="expected different ids, got 2 twice"):
         Features([1, 2, 2], unit(3))
 
 
@@ -117,7 +117,7 @@ class TestSplit:
 
     def test_a_dataset_is_evaluated_whole_or_not_at_all(self, split: Path) -> None:
         (split / "test_imgs.tsv").write_text("3\tAAAA\n", encoding="ascii")
-        with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="image 3 .* refused"):
+        with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="rejected image 3 "):
             embed_split(clip, RetrievalSplit(split))
 
 

@@ -37,7 +37,7 @@ def test_a_folder_that_is_no_training_is_refused_with_force(tmp_path: Path) -> N
 
 def test_the_data_set_itself_is_refused_as_output(tmp_path: Path) -> None:
     data = write_shapes(tmp_path / "data")
-    refuse(data, data, "left alone")
+    refuse(data, data, "not changed")
     assert (data / "train_imgs.tsv").exists()
 
 

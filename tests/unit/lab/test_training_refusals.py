@@ -56,7 +56,7 @@ def test_refuses_options_that_make_no_sense(settings: dict[str, object], message
 
 
 def test_refuses_devices_and_precisions_that_are_missing() -> None:
-    with pytest.raises(InvalidArgumentError, match="no device 'quantum'"):
+    with pytest.raises(InvalidArgumentError, match="device 'quantum' is not available"):
         choose_arithmetic("quantum", "auto")
     with pytest.raises(InvalidArgumentError, match="needs a GPU"):
         choose_arithmetic("cpu", "fp16")
@@ -70,7 +70,7 @@ def test_refuses_pictures_that_have_no_text_or_come_twice_or_are_broken(shapes: 
     for content, message in (
         ([*lines, lines[0]], "the image 0 twice"),
         ([*lines, lines[0].replace("0", "999", 1)], "1 of 49 images .* have no text, such as .999"),
-        ([broken, *lines[1:]], "line 1, image 0: no picture of a known format"),
+        ([broken, *lines[1:]], "line 1, image 0: not a picture of a known format"),
         (["0 no tab\n"], "line 1: no tab"),
     ):
         (tmp_path / "train_imgs.tsv").write_text("".join(content), encoding="ascii")

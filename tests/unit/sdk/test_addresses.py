@@ -73,7 +73,7 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> tuple[grpc.ServerCr
 
 
 def failure(make: Make, url: str, method: str = "model_card", **options: Any) -> ServerError:
-    """The error of a call that must not be tried again."""
+    """Return the error of a call, which must not be retried."""
     arguments = (["猫"],) if method == "embed_texts" else ()
     with make(url, **options) as clip, pytest.raises(ServerError) as caught:
         getattr(clip, method)(*arguments)

@@ -52,7 +52,7 @@ def test_the_twins_take_and_give_the_same(name: str) -> None:
 
 
 def _as_sync(signature: inspect.Signature) -> inspect.Signature:
-    """A stream takes an asynchronous iterable as well, and gives an asynchronous generator."""
+    """Return an asynchronous signature as the synchronous one: streams take iterables and return generators."""
     parameters = [
         value.replace(annotation=re.sub(r" \| AsyncIterable\[.*\]$", "", value.annotation))
         if isinstance(value.annotation, str)

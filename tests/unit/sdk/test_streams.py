@@ -126,7 +126,7 @@ def test_an_error_that_no_retry_can_mend_ends_the_stream() -> None:
 
 
 def keys_until(error: type[Exception], stream: Iterator[ItemOutcome], match: str) -> list[object]:
-    """The keys of what a stream gives before it raises."""
+    """Return the keys of the outcomes that a stream yields before it raises."""
     keys: list[object] = []
 
     def read() -> None:

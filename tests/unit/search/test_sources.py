@@ -83,7 +83,7 @@ class TestFolders:
         names, unseen, ignored = seen(tmp_path)
         assert names == ["a.PNG", "link.png", "album.jpg/in.png", "b/c.webp"]
         assert unseen == []
-        assert ignored == {".mov": 2, "without suffix": 1, ".txt": 1, ".jpg (no regular file)": 1}
+        assert ignored == {".mov": 2, "without suffix": 1, ".txt": 1, ".jpg (not a regular file)": 1}
 
     def test_pictures_are_known_by_content_where_they_have_no_suffix(self, tmp_path: Path) -> None:
         encoded = {}
@@ -103,7 +103,7 @@ class TestFolders:
         names, unseen, ignored = seen(tmp_path)
         assert names == ["GIF", "JPEG", "PNG", "TIFF", "WEBP", "a.jfif", "avif", "b.JPE", "heic"]
         assert unseen == []
-        assert ignored == {"without suffix": 1, ".nef": 1, ".jfif": 1, "without suffix (no regular file)": 1}
+        assert ignored == {"without suffix": 1, ".nef": 1, ".jfif": 1, "without suffix (not a regular file)": 1}
         with tarfile.open(tmp_path / "all.tar", "w") as tar:
             for name in ("PNG", "notes", "a.jfif", "._a.jfif"):
                 tar.add(tmp_path / name, arcname=name)

@@ -49,7 +49,7 @@ def test_removes_the_folder_the_segments_and_the_processes_of_a_dead_owner(scrat
     assert process.returncode == -9
     assert not folder.exists()
     assert not segment.exists()
-    assert lines == [f"removing {folder}, which a server left whose owner died"]
+    assert lines == [f"removing {folder}, left by a server whose owner died"]
 
 
 def test_leaves_the_belongings_of_a_living_owner(scratch: Path) -> None:

@@ -45,7 +45,7 @@ def test_files_that_a_bad_copy_damaged(make_server: MakeServer, stand_in: StandI
     (repository / "text_tokenization" / "1" / "vocab.txt").unlink()
     with pytest.raises(DamagedRepositoryError) as caught:
         make_server().start()
-    assert "vision_encoder/1/model.pt is not what was built" in str(caught.value)
+    assert "vision_encoder/1/model.pt differs from the built file" in str(caught.value)
     assert "text_tokenization/1/vocab.txt is missing" in str(caught.value)
     assert stand_in.events() == []
 
@@ -74,7 +74,7 @@ def test_too_little_shared_memory_for_the_processes_of_the_models(
     make_server: MakeServer, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(64 << 20, 0, 64 << 20))  # type: ignore[attr-defined]
-    message = "64 MiB free, the server's 4 Python processes need 96; .*--shm-size"
+    message = "64 MiB free, but the server's 4 Python processes need 96 MiB; .*--shm-size"
     with pytest.raises(SharedMemoryError, match=message):
         make_server().start()
     assert stand_in.events() == []
@@ -84,6 +84,6 @@ def test_no_room_for_temporary_files(
     make_server: MakeServer, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/dev/null/nowhere")
-    with pytest.raises(ServerStartError, match=r"cannot write /dev/null/nowhere.*TMPDIR names another place"):
+    with pytest.raises(ServerStartError, match=r"cannot write /dev/null/nowhere.*set TMPDIR to another folder"):
         make_server().start()
     assert stand_in.events() == []

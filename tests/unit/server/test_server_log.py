@@ -24,8 +24,8 @@ def test_a_full_disk_costs_lines_of_the_file_and_nothing_else() -> None:
     seen: list[str] = []
     follower = LogFollower(io.StringIO("one\ntwo\n"), Path("/dev/full"), seen.append)
     follower.close()
-    assert seen == ["one", "error: /dev/full cannot be written, and lacks lines from now on", "two"]
-    assert "lacks lines" in follower.telling_lines()
+    assert seen == ["one", "error: cannot write /dev/full; it may miss lines from now on", "two"]
+    assert "may miss lines" in follower.telling_lines()
 
 
 def test_a_callback_that_fails_costs_lines_of_the_callback_and_nothing_else(tmp_path: Path) -> None:
@@ -38,9 +38,9 @@ def test_a_callback_that_fails_costs_lines_of_the_callback_and_nothing_else(tmp_
     follower = LogFollower(io.StringIO("one\ntwo\nthree\n"), tmp_path / "log", write_to_a_closed_pipe)
     follower.close()
     assert seen == ["one", "two", "three"]
-    lost = "error: the log callback failed, and lacks lines from now on"
+    lost = "error: the log callback failed; it may miss lines from now on"
     assert sorted((tmp_path / "log").read_text(encoding="utf-8").splitlines()) == sorted(["one", lost, "two", "three"])
-    assert "lacks lines" in follower.telling_lines()
+    assert "may miss lines" in follower.telling_lines()
 
 
 def test_a_line_of_our_own_goes_to_the_file_and_to_the_callback(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_server_that_dies_too_often_is_given_up(
     with pytest.raises(ServeError) as caught:
         supervise(server, restarts=2, say=say, clock=clock)
     assert "tritonserver ended by itself with code -9" in str(caught.value)
-    assert "(2 restarts within ten minutes have not mended it)" in str(caught.value)
+    assert "(2 restarts within ten minutes did not help)" in str(caught.value)
     assert len(stand_in.starts()) == 3
 
 

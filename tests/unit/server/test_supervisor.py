@@ -45,7 +45,7 @@ def test_the_pauses_between_failed_starts_double_up_to_half_a_minute(clock: Hurr
 
 
 def test_after_too_many_tries_the_last_trouble_is_told(clock: HurriedClock) -> None:
-    with pytest.raises(ServeError, match=r"/dev/shm is full \(2 restarts within ten minutes have not mended it\)"):
+    with pytest.raises(ServeError, match=r"/dev/shm is full \(2 restarts within ten minutes did not help\)"):
         supervise(cast("Any", Patient(FULL, FULL)), restarts=2, say=lambda _: None, clock=clock)
 
 

@@ -1,6 +1,6 @@
-"""An image-text dataset of emoji artwork with Chinese names, from packages whose licences allow it.
+"""An image-text dataset of emoji artwork with Chinese names, from packages whose licences allow this use.
 
-It is what the demo checkpoint learns from: several makers' artwork for training, others' wholly held out.
+The demo checkpoint is trained on it. Each maker's artwork is either used for training or held out completely.
 """
 
 from tuwen_lab.datasets.emoji._classes import EmojiClass, Names, read_classes, read_names

@@ -1,4 +1,4 @@
-"""The pictures of a source, as PNG with a transparent ground. Needs resvg_py (``tuwen[dataset]``)."""
+"""The pictures of a source, as PNG with a transparent background. Needs resvg_py (``tuwen[dataset]``)."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from tuwen_lab.datasets.emoji._classes import Names, normalized
 __all__ = ["names_of", "pictures"]
 
 _DRAWN_AT_ONCE = 32
-_INK = "#202020"  # what icons drawn in the colour of the text around them are drawn in
+_INK = "#202020"  # for icons that take the colour of the surrounding text
 
 
 def names_of(folder: Path) -> dict[str, str]:
-    """The table of an icon set: code points to names; empty where it has none."""
+    """Return the table of an icon set from code points to names; empty if it has no table."""
     path = folder / "chars.json"
     table: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return table
 
 
 def pictures(folder: Path, names: Names, side: int) -> Iterator[tuple[str, bytes]]:
-    """Codes of emoji with their pictures, PNG (side, side), each code once.
+    """Yield the code of each emoji once, with its picture as PNG (side, side).
 
     Args:
         folder: an unpacked package: an icon set of SVG bodies, or a folder of pictures named by code points.
-        names: the meaning of icons' names.
-        side: in pixels.
+        names: maps icons' names to codes.
+        side: the side of the pictures in pixels.
 
     Raises:
         BuildError: the package is neither.
@@ -65,7 +65,7 @@ def _icons(folder: Path, names: Names, side: int) -> Iterator[tuple[str, bytes]]
     if len(drawings) <= _DRAWN_AT_ONCE:
         yield from ((code, _drawn(svg, side)) for code, svg in drawings.items())
         return
-    # Processes, since drawing holds the interpreter lock; spawned, since forking beside threads is not safe.
+    # Processes, because drawing holds the interpreter lock. Spawned, because forking beside threads is not safe.
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         drawn = pool.map(_drawn, drawings.values(), [side] * len(drawings), chunksize=_DRAWN_AT_ONCE)
         yield from zip(drawings, drawn, strict=True)
@@ -84,7 +84,7 @@ def _files(folder: Path, side: int) -> Iterator[tuple[str, bytes]]:
 
 
 def _square(data: bytes, side: int) -> bytes:
-    """The picture in the middle of a square, as large as fits."""
+    """Return the picture in the middle of a square, as large as possible."""
     with Image.open(io.BytesIO(data)) as image:
         picture = image.convert("RGBA")
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)

@@ -1,4 +1,4 @@
-"""What the pictures show: emoji with Chinese labels and keywords, and the English names that icon sets use for them."""
+"""The classes of the pictures: emoji with Chinese labels and keywords, and the English names in icon sets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tuwen_build.errors import BuildError
 
 __all__ = ["EmojiClass", "Names", "normalized", "read_classes", "read_names"]
 
-_COMPONENTS, _FLAGS = 2, 9  # emojibase's groups: skin tones and hair; flags, whose names are those of countries
+_COMPONENTS, _FLAGS = 2, 9  # emojibase's groups: skin tones and hair; flags, whose names are names of countries
 
 
 @dataclass(frozen=True)
@@ -32,30 +32,30 @@ class EmojiClass:
 
 
 class Names:
-    """From the English name of an icon to the code of an emoji."""
+    """A mapping from the English name of an icon to the code of an emoji."""
 
     def __init__(self) -> None:
         self._codes: dict[str, str] = {}
 
     def add(self, name: str, code: str) -> None:
-        """Learn a name; the first meaning of a name stays."""
+        """Add a name. The first meaning of a name is kept."""
         for form in (_slug(name), _slug(name).replace("-", "")):
             self._codes.setdefault(form, normalized(code))
 
     def code(self, name: str) -> str | None:
-        """What an icon of this name shows, if it is known; FxEmoji's names have no hyphens."""
+        """Return the code of the emoji that an icon of this name shows, if known. FxEmoji's names have no hyphens."""
         slug = _slug(name)
         return self._codes.get(slug) or self._codes.get(slug.replace("-", ""))
 
 
 def read_classes(labels: Path) -> list[EmojiClass]:
-    """Every emoji with a Chinese name, but flags, components and those that only repeat another for a gender.
+    """Return every emoji with a Chinese name, except flags, components, and variants of another emoji by gender.
 
     Args:
         labels: the unpacked package `LABELS`.
 
     Raises:
-        BuildError: the package is not as expected.
+        BuildError: the package has another structure than expected.
     """
     classes = []
     for record in _read(labels / "zh" / "data.json"):
@@ -71,11 +71,11 @@ def read_classes(labels: Path) -> list[EmojiClass]:
 
 
 def read_names(labels: Path, tables: Iterable[dict[str, str]]) -> Names:
-    """The names of icons: from the sets' own tables, then CLDR's English names, then short codes.
+    """Return the names of icons: from the sets' own tables, then CLDR's English names, then short codes.
 
     Args:
         labels: the unpacked package `LABELS`.
-        tables: code points to names, as icon sets publish them.
+        tables: maps code points to names, as icon sets publish them.
     """
     names = Names()
     for table in tables:
@@ -91,7 +91,7 @@ def read_names(labels: Path, tables: Iterable[dict[str, str]]) -> Names:
 
 
 def normalized(code: str) -> str:
-    """Code points in lower case without the variation selector, which the packages write or leave out."""
+    """Return code points in lower case without the variation selector, which only some packages write."""
     return "-".join(part for part in code.lower().split("-") if part != "fe0f")
 
 

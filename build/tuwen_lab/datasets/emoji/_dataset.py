@@ -1,4 +1,4 @@
-"""Pictures and phrases into the files that Chinese-CLIP's scripts and `tuwen train` read."""
+"""Writing pictures and phrases into the files that Chinese-CLIP's scripts and `tuwen train` read."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tuwen_lab.datasets.emoji._packages import LABELS, SOURCES, Source, fetch
 
 __all__ = ["DatasetSummary", "build_emoji_dataset"]
 
-_IMAGES_A_SOURCE = 10_000  # image ids: source * this + class, so that an id tells both
+_IMAGES_A_SOURCE = 10_000  # image id = source * this + class
 
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """What was written.
+    """The counts of a written dataset.
 
     Attributes:
-        classes: emoji with a Chinese name.
-        pictures: by source.
-        texts: by split.
+        classes: the number of emoji with a Chinese name.
+        pictures: the number of pictures by source.
+        texts: the number of texts by split.
     """
 
     classes: int
@@ -43,18 +43,18 @@ def build_emoji_dataset(
 ) -> DatasetSummary:
     """Write ``{split}_imgs.tsv`` and ``{split}_texts.jsonl`` for every split, and ``sources.json``.
 
-    The texts of the training split are labels and keywords, each with all pictures that it fits, of every maker;
-    those of the others are labels alone.
+    The texts of the training split are labels and keywords, each with all pictures that it fits, from every maker. The
+    texts of the other splits are labels alone.
 
     Args:
         output: the folder to write into.
-        cache: where fetched packages are kept.
-        side: of the pictures, in pixels.
+        cache: the folder for fetched packages.
+        side: the side of the pictures in pixels.
         sources: the artwork.
         progress: called with the name of each source as it begins.
 
     Raises:
-        BuildError: a package cannot be fetched or is not as expected, or the folder cannot be written.
+        BuildError: a package cannot be fetched or has another structure, or the folder cannot be written.
         ImportError: resvg_py is not installed.
     """
     labels = fetch(LABELS, cache)
@@ -94,7 +94,7 @@ def build_emoji_dataset(
 
 
 def _write_texts(output: Path, split: str, classes: Sequence[EmojiClass], shown: Mapping[int, Sequence[int]]) -> int:
-    """One line for each different phrase, with every picture that it fits."""
+    """Write one line for each different phrase, with every picture that it fits."""
     fits: dict[str, list[int]] = {}
     for index, images in sorted(shown.items()):
         emoji = classes[index]

@@ -1,4 +1,4 @@
-"""Where the pictures and the words come from: npm packages of fixed versions, with their licences."""
+"""The sources of the pictures and words: npm packages of fixed versions, with their licences."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Package:
 
     @property
     def spec(self) -> str:
-        """As npm takes it."""
+        """The package and its version in npm's notation."""
         return f"{self.name}@{self.version}"
 
 
@@ -34,9 +34,9 @@ class Source:
     """One maker's artwork.
 
     Attributes:
-        split: where its pictures go; a maker is wholly in one split.
-        licence: SPDX, of the artwork itself.
-        attribution: whom to name.
+        split: the split of its pictures. All pictures of a maker are in one split.
+        licence: the SPDX identifier of the artwork's licence.
+        attribution: the name to credit.
     """
 
     package: Package
@@ -46,7 +46,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        """Short, for files and people."""
+        """A short name for files and messages."""
         return self.package.name.rpartition("/")[2]
 
 
@@ -71,10 +71,10 @@ SOURCES = (
 
 
 def fetch(package: Package, cache: Path) -> Path:
-    """The folder of an unpacked package, fetched with ``npm pack`` where the cache does not hold it.
+    """Return the folder of an unpacked package. If the cache lacks it, ``npm pack`` fetches it.
 
     Raises:
-        BuildError: npm is missing or fails, or the archive is no package.
+        BuildError: npm is missing or fails, or the archive is not a package.
     """
     folder = cache / f"{package.name.replace('/', '-').lstrip('@')}-{package.version}"
     if folder.is_dir():
@@ -96,5 +96,5 @@ def fetch(package: Package, cache: Path) -> Path:
                 archive.extractall(unpacked, filter="data")
             (unpacked / "package").rename(folder)
         except (tarfile.TarError, OSError, StopIteration) as error:
-            raise BuildError(f"what npm fetched for {package.spec} is no package: {error}") from error
+            raise BuildError(f"npm fetched an archive for {package.spec} that is not a package: {error}") from error
     return folder

@@ -1,4 +1,4 @@
-"""The refusal of requests that waited too long for an encoder, for servers whose queues have no policy."""
+"""Rejecting requests that waited too long for an encoder, for servers whose queues have no policy."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from typing import Protocol
 
 __all__ = ["Backlog", "Waiting"]
 
-_PAUSE = 0.05  # seconds between two batches from which on an instance counts as idle
+_PAUSE = 0.05  # an instance counts as idle after a pause of this many seconds between two batches
 _SHED_TO = 0.5  # the share of its allowed wait that a request keeps while requests are shed
 
 
 class Waiting(Protocol):
-    """A request, as Triton's Python backend passes it."""
+    """A request in the form of Triton's Python backend."""
 
     def parameters(self) -> str:
-        """Return the parameters of the request as JSON; an empty string: the request has none."""
+        """Return the parameters of the request as JSON; empty if it has no parameters."""
 
     def timeout(self) -> int:
-        """Return the microseconds that the client lets the request wait; 0: the client does not say."""
+        """Return the request's own limit for waiting, in microseconds; 0 if it has no limit."""
 
 
 class Backlog:
-    """Tells which requests have waited too long for their turn, where Triton's queues have no policy.
+    """The limit on the waiting time of requests, where Triton's queues have no policy.
 
     A request may wait for its own `timeout`, and for `longest` at most. Its age counts from the parameter `sent_at`, in
-    microseconds since 1970 by the client's clock. A request without the parameter is never refused. Because two clocks
-    may differ, the age is counted only as far back as this instance has been busy: an idle instance refuses nothing.
+    microseconds since 1970 by the client's clock. A request without the parameter is never rejected. Because two clocks
+    may differ, the age counts only from the time at which this instance became busy: an idle instance rejects nothing.
 
-    Under overload, the limit would cut through every batch: Triton forms a full one, part of it is too old, and the
-    rest is a small batch, during which the next requests become too old. So the first request that is too old starts
-    shedding: until a batch is computed, requests that are allowed no longer wait than that one keep half of it. The
-    batches after that are full, until requests are too old again. Where half of a wait is shorter than a batch takes,
-    nothing is shed.
+    Under overload, a fixed limit would make batches small: Triton forms a full batch, a part of it is too old, and
+    while the rest is computed the next requests become too old. So the first request that is too old starts shedding.
+    Until the next batch is computed, requests whose limit is not longer than that request's limit may wait only half as
+    long. The batches after that are full, until requests are too old again. If half of a limit is shorter than the time
+    of a batch, nothing is shed.
 
     Args:
-        longest: microseconds; 0: no request is refused.
-        clock: seconds since 1970.
+        longest: the maximum wait in microseconds; 0 turns the limit off.
+        clock: returns seconds since 1970.
     """
 
     def __init__(self, longest: int, clock: Callable[[], float] = time.time) -> None:
@@ -65,7 +65,7 @@ class Backlog:
             self._took = self._ended - self._now
 
     def refusal(self, request: Waiting) -> str:
-        """Return why the request is refused; an empty string: the request is computed."""
+        """Return why the request is rejected; empty if it must be computed."""
         why = self._why(request)
         self._kept = self._kept or not why
         return why
@@ -81,5 +81,5 @@ class Backlog:
         elif allowed > self._exceeded or allowed * _SHED_TO < self._took or waited <= allowed * _SHED_TO:
             return ""
         else:
-            allowed *= _SHED_TO  # as long as older requests are refused
+            allowed *= _SHED_TO  # while older requests are rejected
         return f"Request timeout expired: the request waited {waited:.1f} seconds, {allowed:.1f} were allowed"

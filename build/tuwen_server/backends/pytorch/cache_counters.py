@@ -9,15 +9,18 @@ _MISSES = ("tuwen_text_cache_misses_total", "Texts whose vector had to be comput
 
 
 class CacheCounters:
-    """Counts hits and misses, all instances of the model together. Silent on a server that runs without metrics."""
+    """The counters of hits and misses, summed over all instances of the model. A server without metrics has none."""
 
     def __init__(self):
         try:
-            self._families = [_family(*_HITS), _family(*_MISSES)]  # a metric ends with its family
+            self._families = [
+                _family(*_HITS),
+                _family(*_MISSES),
+            ]  # kept: a metric is deleted with its family
         except pb_utils.TritonModelException:  # the server was started with --allow-metrics=false
             self._families = []
         self._metrics = [family.Metric(labels={}) for family in self._families]
-        self(0, 0)  # a counter that has not moved yet shows as 0, not as missing
+        self(0, 0)  # show 0 before the first count, instead of no counter
 
     def __call__(self, hits, misses):
         for metric, number in zip(self._metrics, (hits, misses)):

@@ -1,4 +1,4 @@
-"""What an encoder needs to know of the GPU that Triton chose for it."""
+"""The device of an encoder, and the warnings about it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DTYPES = {"TYPE_UINT8": np.uint8, "TYPE_INT64": np.int64}
 
 
 def choose_device(args: Mapping[str, str]) -> torch.device:
-    """Return the device of an instance: the GPU that Triton chose, or the CPU where PyTorch cannot use a GPU."""
+    """Return the device of an instance: the GPU that Triton chose, or the CPU if PyTorch cannot use a GPU."""
     if args["model_instance_kind"] != "GPU":
         return torch.device("cpu")
     if not torch.cuda.is_available():
@@ -30,7 +30,7 @@ def choose_device(args: Mapping[str, str]) -> torch.device:
 
 
 def warn_of_slow_arithmetic(module: torch.nn.Module, device: torch.device) -> None:
-    """Write a warning if a module computes in bf16 on a GPU that has no arithmetic for it."""
+    """Write a warning if a module computes in bf16 on a GPU without bf16 arithmetic."""
     if device.type != "cuda" or torch.cuda.get_device_capability(device) >= _BF16_CAPABILITY:
         return
     if any(parameter.dtype == torch.bfloat16 for parameter in module.parameters()):
@@ -41,7 +41,7 @@ def warn_of_slow_arithmetic(module: torch.nn.Module, device: torch.device) -> No
 
 
 def full_batch(config: Mapping[str, Any], names: Sequence[str]) -> list[NDArray[Any]]:
-    """Return the inputs of the largest batch of a model, in the order of the names. All are ones: each token counts."""
+    """Return the inputs of the largest batch of a model, in the order of the names. They hold ones, so no padding."""
     tensors = {tensor["name"]: tensor for tensor in config["input"]}
     return [
         np.ones((config["max_batch_size"], *map(int, tensors[name]["dims"])), dtype=_DTYPES[tensors[name]["data_type"]])
@@ -50,5 +50,5 @@ def full_batch(config: Mapping[str, Any], names: Sequence[str]) -> list[NDArray[
 
 
 def _warn(message: str) -> None:
-    """Write a warning that `tuwen serve` shows, by its first word."""
+    """Write a warning. `tuwen serve` recognises it by its first word and shows it."""
     pb_utils.Logger.log_warn(f"tuwen: {message}")

@@ -1,10 +1,10 @@
-"""Triton's `pytorch` backend for the embedded server: TorchScript from Python, as a Python-based backend.
+"""Triton's `pytorch` backend for the embedded server: a Python-based backend that runs TorchScript.
 
-NVIDIA's container has the C++ backend, libtriton_pytorch.so; the PyPI wheel of tritonserver has none. Triton
-then looks for ``backends/pytorch/model.py`` and runs it for every model with ``backend: "pytorch"``, so the same
-repository loads in both. This one reads the parameters that the C++ backend reads (pytorch_backend,
-src/pt/model_state.cc, ParseParameters) as far as they mean something here. Parameters that neither backend knows are
-ignored; a value that cannot be read keeps the model from loading.
+NVIDIA's container has the C++ backend, libtriton_pytorch.so. The PyPI wheel of tritonserver lacks it. Triton then looks
+for ``backends/pytorch/model.py`` and runs it for every model with ``backend: "pytorch"``, so that the same repository
+loads in both. This backend reads the same parameters as the C++ backend (pytorch_backend, src/pt/model_state.cc,
+ParseParameters) if they have a meaning here. Unknown parameters are ignored. A model with an unreadable value does not
+load.
 """
 
 import json
@@ -20,7 +20,7 @@ from gpu import choose_device, full_batch, warn_of_slow_arithmetic
 from row_cache import RowCache
 
 _TRUE, _FALSE = ("true", "on", "1"), ("false", "off", "0")
-# The C++ backend reads these too. They change nothing here, but a value that it refuses is refused here as well.
+# Parameters of the C++ backend that have no effect here. A value that the C++ backend rejects is rejected here too.
 _WITHOUT_EFFECT = (
     "ENABLE_CACHE_CLEANING",
     "ENABLE_JIT_EXECUTOR",
@@ -39,7 +39,7 @@ class TritonPythonModel:
         if (threads := _integer(parameters, "INTRA_OP_THREAD_COUNT")) > 0:
             torch.set_num_threads(threads)
         if (threads := _integer(parameters, "INTER_OP_THREAD_COUNT")) > 0:
-            with suppress(RuntimeError):  # another model of this process has set it: the first one wins
+            with suppress(RuntimeError):  # another model of this process has set it; the first value stays
                 torch.set_num_interop_threads(threads)
         torch.backends.cudnn.enabled = not _flag(parameters, "DISABLE_CUDNN", False)
         self._grad_mode = torch.inference_mode if _flag(parameters, "INFERENCE_MODE", True) else torch.no_grad
@@ -55,7 +55,7 @@ class TritonPythonModel:
         self._module = torch.jit.load(str(path), map_location=self._device)
         self._inputs = _input_order(args["model_name"], self._module, [tensor["name"] for tensor in config["input"]])
         warn_of_slow_arithmetic(self._module, self._device)
-        if self._device.type == "cuda":  # or the first callers would wait for CUDA's libraries and memory
+        if self._device.type == "cuda":  # otherwise the first callers would wait for CUDA's libraries and memory
             self._run(full_batch(config, self._inputs))
 
     def execute(self, requests):
@@ -75,10 +75,10 @@ class TritonPythonModel:
         try:
             embeddings = self._embeddings([np.concatenate(tensors) for tensors in zip(*batches)])
         except Exception as error:
-            if len(requests) > 1:  # alone, a request fails only by its own fault, and needs less memory
+            if len(requests) > 1:  # a request alone fails only by its own fault, and needs less memory
                 return [answer for request in requests for answer in self._answers([request])]
             pb_utils.Logger.log_error(str(error))
-            # The last line of TorchScript's traceback says what is wrong; the other lines hold paths of this machine.
+            # The last line of TorchScript's traceback names the error. The other lines hold paths of this machine.
             last_line = str(error).strip().rpartition("\n")[2]
             return [_failure(f"PyTorch execute failure: {last_line}")]
         ends = np.cumsum([len(batch[0]) for batch in batches])[:-1]
@@ -101,7 +101,7 @@ def _refused(message):
 
 
 def _failure(message):
-    """A response with an error object of its own.
+    """Return a response with its own error object.
 
     Triton 2.51 frees the error of each response. If two responses share one error object, the server reads freed
     memory and ends with signal 6 or 11.
@@ -129,7 +129,8 @@ def _integer(parameters, name):
 def _input_order(model, module, names):
     """Return the names of the inputs in the order of the arguments of `forward`.
 
-    As the C++ backend does it: by name if every name is that of an argument, else in the order of the configuration.
+    As in the C++ backend, inputs are matched by name if every name is an argument's name. Otherwise, the order of the
+    configuration counts.
     """
     arguments = [argument.name for argument in module.forward.schema.arguments[1:]]  # without self
     if len(arguments) != len(names):

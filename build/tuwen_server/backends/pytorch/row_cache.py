@@ -1,4 +1,4 @@
-"""The cache of an encoder: for each row of its inputs, the row that the encoder made of them."""
+"""The cache of an encoder: the output row for each row of its inputs."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ Array: TypeAlias = NDArray[Any]
 Compute: TypeAlias = Callable[[list[Array]], Array]
 _Key: TypeAlias = tuple[bytes, ...] | int
 
-_OVERHEAD = 450  # bytes of the Python objects around the data of one entry
+_OVERHEAD = 450  # bytes of the Python objects of one entry, besides its data
 
 
 class RowCache:
-    """The rows that were computed last, by the bytes of the rows of all inputs.
+    """The most recent output rows, by the bytes of the input rows.
 
-    A key holds the bytes themselves, not a hash, so two inputs never share an entry. Only what was computed is kept: a
-    failure leaves no entry. Rows that hold nothing but zeros are neither kept nor joined nor counted, because Triton's
-    warm-up sends them, and a warm-up has to compute all that it sends.
+    A key holds the bytes themselves, not a hash, so two inputs never share an entry. A failed computation leaves no
+    entry. Rows of zeros are always computed, and neither stored nor counted, because Triton's warm-up sends them.
 
     Args:
-        size: memory for the entries, in bytes. The entries that were unused for longest make room for new ones.
-        count: called for each answered batch with the number of rows that need no computing and of rows that do.
+        size: memory for the entries, in bytes. The least recently used entries are removed first.
+        count: called for each batch with the number of hits and of misses.
     """
 
     def __init__(self, size: int, count: Callable[[int, int], None]) -> None:
@@ -36,11 +35,11 @@ class RowCache:
         self._entries: OrderedDict[_Key, Array] = OrderedDict()
 
     def rows(self, inputs: Sequence[Array], compute: Compute) -> Array:
-        """Return the rows of a batch, and compute those that are unknown. Equal rows are computed once.
+        """Return the output rows of a batch. Unknown rows are computed, equal rows only once.
 
         Args:
             inputs: one array for each input, (n, ...) each.
-            compute: gets the unknown rows of the inputs, m at most n, and returns (m, ...).
+            compute: called with the unknown input rows, m of n, and returns (m, ...).
 
         Returns:
             A new array (n, ...).
@@ -70,7 +69,7 @@ class RowCache:
     def _keep(self, key: _Key, row: Array) -> None:
         if not isinstance(key, tuple):
             return
-        self._entries[key] = row.copy()  # a view would keep its whole batch in memory
+        self._entries[key] = row.copy()  # copied, because a view would keep its whole batch in memory
         self._free -= _cost(key, row)
         while self._free < 0:
             self._free += _cost(*self._entries.popitem(last=False))
@@ -79,7 +78,7 @@ class RowCache:
 def _keys(inputs: Sequence[Array]) -> list[_Key]:
     """Return a key for each row of a batch: the bytes of the row.
 
-    A row of zeros gets its index as key, which is never stored: Triton's warm-up sends such rows to be computed.
+    A row of zeros gets its index as key, which is never stored, because Triton's warm-up must compute such rows.
     """
     rows = zip(*inputs, strict=True)
     return [tuple(part.tobytes() for part in row) if any(map(np.any, row)) else n for n, row in enumerate(rows)]
