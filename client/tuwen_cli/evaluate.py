@@ -134,7 +134,7 @@ def zero_shot(
 
 @contextmanager
 def _client(repository: Path | None, url: str, timeout: float) -> Iterator[Client]:
-    """A client of the server at an address, or of one that is started for the run."""
+    """Provide a client of the server at an address, or of one that is started for the run."""
     if repository is None:
         with connect(url, timeout) as clip:
             yield clip

@@ -95,7 +95,7 @@ def settings() -> tuple[Tls | None, dict[str, str]]:
 
 
 def connect(url: str, timeout: float, *, preprocess: Preprocess = "server") -> Client:
-    """A client with the settings that stand before the command."""
+    """Return a client with the settings that stand before the command."""
     tls, headers = settings()
     return Client(url, timeout=timeout, tls=tls, headers=headers, preprocess=preprocess)
 

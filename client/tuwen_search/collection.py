@@ -107,7 +107,7 @@ class Collection(_Kept):
         create: bool = False,
         index: IndexType = "auto",
     ) -> Collection:
-        """A collection whose vectors are of the same model as the client's server.
+        """Return a collection whose vectors are of the same model as the client's server.
 
         Args:
             name: letters, digits and ``_``.
@@ -129,7 +129,7 @@ class Collection(_Kept):
     def search(
         self, query: Query | str, *, limit: int = 10, offset: int = 0, where: str = "", timeout: float | None = None
     ) -> Results:
-        """The pictures that fit best.
+        """Return the pictures that fit best.
 
         Args:
             query: a text, or what `Query` can say.
@@ -202,7 +202,7 @@ class Collection(_Kept):
         return self._get(picture_id)
 
     def count(self) -> int:
-        """How many pictures it holds."""
+        """Return how many pictures it holds."""
         return self._count()
 
     def duplicates(self) -> list[list[str]]:

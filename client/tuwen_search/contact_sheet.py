@@ -21,7 +21,7 @@ _PAPER, _INK, _PALE = "#ffffff", "#1c1c1e", "#8a8a8e"
 
 
 def contact_sheet(hits: Sequence[Hit], title: str) -> Image.Image:
-    """The thumbnails of what was found, the best first, with score and name beneath; the title is on top.
+    """Return the thumbnails of what was found, the best first, with score and name beneath; the title is on top.
 
     Chinese is written where the system has a font for it; elsewhere only what is ASCII.
     """
@@ -65,7 +65,7 @@ class _Pen:
 
 
 def _chinese_font() -> str | None:
-    """A font file of the system that has Chinese characters."""
+    """Return a font file of the system that has Chinese characters."""
     if shutil.which("fc-match") is None:
         return None
     command = ["fc-match", "--format", "%{file}\n%{lang}", "sans:lang=zh-cn"]

@@ -144,7 +144,7 @@ def _unused(name: str, prefix: str, taken: set[str]) -> str:
 
 
 def combined(parts: Sequence[Part]) -> NDArray[np.float32]:
-    """The weighted sum of the parts, float32 (D,), a unit vector.
+    """Return the weighted sum of the parts, float32 (D,), a unit vector.
 
     Raises:
         QueryError: they cancel each other out.

@@ -63,7 +63,7 @@ def short_hash(text: str) -> str:
 
 
 def picture_id(source: str, name: str) -> str:
-    """The ID of a picture."""
+    """Return the ID of a picture."""
     return short_hash(f"{source}\0{name}")
 
 
@@ -90,7 +90,7 @@ def _text(text: str) -> str:
 
 
 def describe(data: bytes, *, source: str, name: str, version: str, metadata: Mapping[str, Any]) -> Picture:
-    """All that is kept about a picture. One that cannot be decoded here has no size and no thumbnail."""
+    """Return all that is kept about a picture. One that cannot be decoded here has no size and no thumbnail."""
     width, height, thumbnail = _seen(data)
     return Picture(
         id=picture_id(source, name),

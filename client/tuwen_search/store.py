@@ -213,7 +213,7 @@ class MilvusStore:
                 self._milvus.delete(name, filter=part, timeout=self._timeout)
 
     def count(self, name: str) -> int:
-        """How many pictures there are."""
+        """Return how many pictures there are."""
         with self._calling(f"count {name}"):
             [row] = self._milvus.query(name, filter="", output_fields=["count(*)"], timeout=self._timeout)
         return int(row["count(*)"])
@@ -256,7 +256,7 @@ class MilvusStore:
     def nearest(
         self, name: str, vector: NDArray[np.float32], *, index: IndexType, limit: int, offset: int = 0, where: str = ""
     ) -> list[tuple[Picture, float, NDArray[np.float32]]]:
-        """The pictures whose vectors have the largest inner product with this one, the best first.
+        """Return the pictures whose vectors have the largest inner product with this one, the best first.
 
         Args:
             index: of the collection's space.
@@ -327,7 +327,7 @@ def _check_name(name: str) -> None:
 
 
 def _without_secrets(url: str) -> str:
-    """An address that may be shown."""
+    """Return an address that may be shown."""
     scheme, separator, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}" if separator else url
 

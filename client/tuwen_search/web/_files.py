@@ -22,7 +22,7 @@ MEDIA_TYPES = {
 
 
 def file_of(picture: Picture, roots: Sequence[Path]) -> Path | None:
-    """The file of a picture, if it lies in one of the folders, links followed, and a browser can show it.
+    """Return the file of a picture, if it lies in one of the folders, links followed, and a browser can show it.
 
     Args:
         picture: whose source and name may hold anything.
