@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tuwen_server.tuning._control import RemoteControl
 
 from tests.support.command import tuwen
 from tests.support.servers import RecordedServer
@@ -16,6 +18,7 @@ from tuwen_repository.checksums import sha256_of
 from tuwen_repository.configs import config_path, read_config
 from tuwen_repository.manifest import Manifest
 from tuwen_repository.samples import sample
+from tuwen_server import ServerOptions
 from tuwen_server.tuning._settings import ENCODERS
 
 pytestmark = pytest.mark.alone
@@ -67,3 +70,25 @@ def test_vectors_stay_the_same_and_no_trial_is_left_behind(tuned: Path, client: 
     ):
         image = sample("cat.jpg")
         np.testing.assert_allclose(clip.embed_images([image]), client.embed_images([image]), atol=1e-5)
+
+
+def test_a_server_that_runs_keeps_running_with_the_best_settings(repository: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(repository, tmp_path / "repository")
+    key = "a-key-of-sixteen-characters"
+    with RecordedServer(copied, replace(ServerOptions.on_free_ports(), key=key)) as server:
+        said = tuwen("tune", str(copied), "--url", server.grpc_url, "--seconds", "0.4", code=1).stderr
+        assert "set TUWEN_SERVER_KEY" in said
+        shown = tuwen(
+            "tune", str(copied), "--url", server.grpc_url, "--seconds", "0.4", env={"TUWEN_SERVER_KEY": key}
+        ).stdout
+        assert shown.count("chosen") == 2
+        assert server.trouble() is None
+        with Client(server.grpc_url, timeout=60) as clip:
+            assert clip.embed_texts(["一只猫"]).shape == (1, clip.model_card().embedding_dim)
+        control = RemoteControl(server.grpc_url, key=key)
+        running = {model: control.config(model).instance_group[0].count for model in ENCODERS.values()}
+        control.close()
+    evidence = json.loads((copied / "tuning.json").read_text(encoding="utf-8"))
+    assert running == {model: evidence["chosen"][kind]["settings"]["instances"] for kind, model in ENCODERS.items()}
+    assert evidence["cores"] is None
+    Manifest.read(copied).check(copied)
