@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import uuid
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -105,7 +106,7 @@ class ModelCard(PixelRules):
         """Read the card from the ``parameters`` of an ensemble's config.
 
         Raises:
-            InferenceError: the repository carries no card.
+            InferenceError: the repository carries no card, or a card whose logit scale is not finite.
         """
         convert = {"str": str, "int": int, "float": float}
         values: dict[str, str | int | float] = {
@@ -116,6 +117,8 @@ class ModelCard(PixelRules):
             for field in fields(cls):
                 if field.name not in values:
                     values[field.name] = convert[str(field.type)](parameters[field.name])
+            if not math.isfinite(float(values["logit_scale"])):
+                raise ValueError(f"logit_scale is {values['logit_scale']}")
         except (KeyError, ValueError) as error:
             raise InferenceError(
                 f"the server's model card is missing or broken ({error}); was its repository made by `tuwen build`?"

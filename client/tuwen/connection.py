@@ -228,7 +228,7 @@ def channel_target(url: str) -> str:
         InvalidArgumentError: not ``host:port``, nor a target such as ``dns:///host:port``. Never shows a user name or
             a password of the address.
     """
-    target = url.removeprefix("grpc://")
+    target = url.strip().removeprefix("grpc://")
     shown = repr(target.rpartition("@")[2])
     scheme, separator, _ = target.partition("://")
     if separator and scheme.lower() in ("http", "https"):
@@ -236,6 +236,8 @@ def channel_target(url: str) -> str:
             f"{shown}: the SDK speaks gRPC; give host:port without {scheme}://, such as localhost:8001 (Triton's gRPC "
             "port; 8000 is HTTP)"
         )
+    if separator and f"{scheme.lower()}:" not in ("dns:", *_OTHER_TARGETS):
+        raise InvalidArgumentError(f"{shown} begins with {scheme}://; give host:port alone, such as localhost:8001")
     if "@" in target:
         raise InvalidArgumentError(f"{shown}: an address has no user name or password; send them as headers")
     if target.startswith(_OTHER_TARGETS):
@@ -315,8 +317,8 @@ _REASONS: Sequence[tuple[tuple[str, ...], type[ServerError], str]] = (
     (
         ("Socket closed", "Connection reset"),
         ServerUnavailableError,
-        "the server closed the new connection; if it uses TLS, pass tls=Tls(...) (--tls), with a certificate if it "
-        "asks for one",
+        "the server closed the new connection; check that this is its gRPC port (Triton's is usually 8001, and 8000 "
+        "is HTTP), and if it uses TLS, pass tls=Tls(...) (--tls), with a certificate if it asks for one",
     ),
 )
 # What a message begins with if no connection could be made. A connection that broke during a call has none of these.

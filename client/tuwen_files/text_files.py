@@ -59,4 +59,9 @@ def _decoded(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
                 f"{name}, line {number}: byte {error.start + 1} is not UTF-8; save the file as UTF-8 "
                 "(on Chinese Windows it may be GBK)"
             ) from error
+        if 2 * text.count("\0") >= max(len(text) - 1, 2):
+            raise InvalidArgumentError(
+                f"{name}, line {number}: every second character is NUL, as in UTF-16; expected UTF-8: save the file "
+                "as UTF-8"
+            )
         yield number, text.removesuffix("\n").removesuffix("\r")

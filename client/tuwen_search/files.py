@@ -12,7 +12,7 @@ from typing import Any
 
 from tuwen_search.entries import Found
 
-__all__ = ["found_file"]
+__all__ = ["found_file", "kind_of_node"]
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -32,6 +32,11 @@ def found_file(path: Path, name: str, metadata: Mapping[str, Any] | None = None)
     except (OSError, ValueError):  # a path with a NUL is a ValueError
         version = "missing"  # reading raises the error that names the cause
     return Found(name, version, lambda: _bytes_of(path), metadata or {})
+
+
+def kind_of_node(path: Path) -> str:
+    """Return what is at a path that is no regular file: a folder, a FIFO, a socket or a device."""
+    return _KINDS.get(stat.S_IFMT(path.stat().st_mode), "something else")
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -12,7 +12,7 @@ from tuwen_files.text_files import read_lines
 from tuwen_search.archives import is_archive, pictures_of_archive
 from tuwen_search.entries import Entry, Found, Ignored, Unseen
 from tuwen_search.errors import SourceError
-from tuwen_search.files import found_file
+from tuwen_search.files import found_file, kind_of_node
 from tuwen_search.tables import pictures_of_table
 
 __all__ = ["Found", "Ignored", "Source", "Unseen", "open_source"]
@@ -50,8 +50,10 @@ def open_source(path: Path) -> Source:
         raise SourceError(f"cannot read '{path}': {error}") from error
     if path.is_dir():
         return Source(str(path), lambda: _folder(path), quick=True, is_path=True)
-    if not path.is_file():
+    if not path.exists():
         raise SourceError(f"there is no {path}")
+    if not path.is_file():
+        raise SourceError(f"cannot read '{path}': expected a folder or a regular file, got {kind_of_node(path)}")
     if is_archive(path):
         return Source(str(path), lambda: pictures_of_archive(path), is_path=True)
     if path.suffix.lower() == ".parquet":

@@ -78,10 +78,16 @@ def _row(row: dict[str, Any], image: str, key: str | None, number: int, folder: 
     """Return the picture of one row. Bytes are taken before a path, as Hugging Face's datasets do."""
     value = row.pop(image)
     data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
-    if isinstance(data, str):
+    if isinstance(data, str) or image in _PATH_COLUMNS:
         data, path = None, data
     if data is None and path:
-        picture = folder / str(path)
+        picture = folder / (os.fsdecode(path) if isinstance(path, bytes) else str(path))
         return found_file(picture, str(picture), filterable(row))
-    name = str(row[key]) if key and key in row else str(number)
-    return held(name, data, filterable(row))
+    return held(_name(row.get(key)) or str(number) if key else str(number), data, filterable(row))
+
+
+def _name(value: Any) -> str:
+    """Return the text of a key; empty for null and NaN, by which nothing can be known."""
+    if value is None or value != value:  # noqa: PLR0124 - only NaN differs from itself
+        return ""
+    return os.fsdecode(value) if isinstance(value, bytes) else str(value)

@@ -14,9 +14,10 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
-__all__ = ["main", "perf_analyzer_input"]
+from tuwen import TuwenError
+from tuwen_files.image_files import IMAGE_SUFFIXES, image_files
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
+__all__ = ["main", "perf_analyzer_input"]
 
 
 def perf_analyzer_input(images: Iterable[bytes]) -> str:
@@ -41,12 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path("images.json"), help="the file (default: images.json)")
     parser.add_argument("--limit", type=int, default=1000, help="maximum number of pictures (default: 1000)")
     options = parser.parse_args(arguments)
-    found = sorted(path for path in options.folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
-    images = [path.read_bytes() for path in islice(found, options.limit)]
+    try:
+        images = [path.read_bytes() for path in islice(sorted(image_files(options.folder)), options.limit)]
+    except TuwenError as error:
+        parser.error(str(error))
     if not images:
-        parser.error(
-            f"expected pictures in '{options.folder}', found no file that ends in {', '.join(sorted(_SUFFIXES))}"
-        )
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        parser.error(f"expected pictures in '{options.folder}', found no file that ends in {suffixes}")
     options.output.write_text(perf_analyzer_input(images), encoding="ascii")
     sys.stdout.write(f"{options.output}: {len(images)} pictures\n")
 

@@ -16,7 +16,7 @@ def load_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         check_no_pointer(path)
         raise CheckpointError(f"{path} is not JSON: {error}") from error
     if not isinstance(content, dict):

@@ -45,8 +45,10 @@ def _located(source: str) -> Path:
     described = any((path.parent / name).is_file() for name in _DESCRIPTIONS)
     if path.is_file() and described and path.suffix != ".pt":
         raise CheckpointError(f"{source} is one file of a checkpoint; give its folder, {path.parent}")
-    if path.exists():
+    if path.is_file() or path.is_dir():
         return path
+    if path.exists():
+        raise CheckpointError(f"{source} is a FIFO, a socket or a device; expected a folder or a file")
     if not _HUB_ID.fullmatch(source):
         raise CheckpointError(f"{source}: no such file or folder, and not a hub id of the form owner/name")
     if source.partition("/")[0] in _MODELSCOPE_OWNERS:

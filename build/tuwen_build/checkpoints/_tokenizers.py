@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,7 @@ def clip_tokenization(folder: Path, vocabulary_size: int, positions: int) -> Tok
     else:
         for path in files.values():
             _check_present(path)
+            _check_no_mark(path)
         vocabulary = load_json(files["vocab.json"])
         assets = {
             "vocab.json": files["vocab.json"].read_bytes(),
@@ -148,6 +150,16 @@ def _reads_lowercase(path: Path) -> bool:
             choices = " or ".join(map(json.dumps, allowed))
             raise CheckpointError(f"{path} says {key} {json.dumps(settings[key])}; supported: {choices}")
     return lowercase
+
+
+def _check_no_mark(path: Path) -> None:
+    """Refuse a file that begins with a byte order mark, with which transformers reads another vocabulary."""
+    with path.open("rb") as file:
+        if file.read(len(BOM_UTF8)) == BOM_UTF8:
+            raise CheckpointError(
+                f"{path} begins with a byte order mark, which transformers takes for text; save the file as UTF-8 "
+                "without the mark"
+            )
 
 
 def _check_present(path: Path) -> None:

@@ -26,7 +26,7 @@ def vocabulary_lines(path: Path) -> list[str]:
     check_no_pointer(path)
     try:
         # Universal newlines, and no splitlines(): BERT's vocabulary has U+2028 as a token.
-        return path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+        return path.read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
     except UnicodeDecodeError as error:
         raise CheckpointError(f"{path} is not UTF-8 text: {error}") from error
 

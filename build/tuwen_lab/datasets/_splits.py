@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,9 +13,11 @@ from typing import Any
 from tuwen import InvalidArgumentError
 from tuwen_files.image_files import image_files
 from tuwen_files.text_files import numbered_lines, read_lines
+from tuwen_lab.datasets._rows import text_record
 
 __all__ = ["ClassFolder", "ImagePlace", "RetrievalSplit"]
 
+_UTF8_MARK = b"\xef\xbb\xbf"
 _STANDARD_BASE64 = bytes.maketrans(b"-_", b"+/")  # from the URL-safe alphabet
 
 
@@ -71,21 +72,47 @@ class RetrievalSplit:
 
     def images(self) -> Iterator[tuple[int, bytes]]:
         """Yield the id and the encoded bytes of each image."""
-        with self.images_file.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if not self.skip_bad_rows or number in self._good_lines:
-                    yield self._image_id(line, number), self.decode_image(line, number)
+        for number, image_id, _, line in self._image_rows():
+            yield image_id, self.decode_image(line, number)
 
     def image_places(self) -> list[ImagePlace]:
         """Return the position of every image in its file, for reading in any order."""
-        places, offset = [], 0
         silent = self._silent
+        return [
+            ImagePlace(image_id, offset, len(line), number)
+            for number, image_id, offset, line in self._image_rows()
+            if number not in silent
+        ]
+
+    def _image_rows(self) -> Iterator[tuple[int, int, int, bytes]]:
+        """Yield the line's number, the id, the line's offset and the line of each image, without bad rows if asked.
+
+        Raises:
+            InvalidArgumentError: a line has no id, or a repeated id, and bad rows are not skipped.
+        """
+        known: set[int] = set()
+        for number, offset, line in self._image_lines():
+            if self.skip_bad_rows:
+                if number in self._good_lines:
+                    yield number, self._good_lines[number], offset, line
+                continue
+            image_id = self._image_id(line, number)
+            if image_id in known:
+                raise InvalidArgumentError(self._known_before(image_id, number))
+            known.add(image_id)
+            yield number, image_id, offset, line
+
+    def _image_lines(self) -> Iterator[tuple[int, int, bytes]]:
+        """Yield the number, the offset and the content of each line of the images that is not blank."""
+        offset = 0
         with self.images_file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
-                if (not self.skip_bad_rows or number in self._good_lines) and number not in silent:
-                    places.append(ImagePlace(self._image_id(line, number), offset, len(line), number))
+                if line.strip():
+                    yield number, offset, line
                 offset += len(line)
-        return places
+
+    def _known_before(self, image_id: int, number: int) -> str:
+        return f"{self.images_file}, line {number}: the id {image_id} is repeated"
 
     @property
     def skipped(self) -> list[str]:
@@ -116,19 +143,18 @@ class RetrievalSplit:
         ids: dict[int, int] = {}
         known: set[int] = set()
         skipped = []
-        with self.images_file.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                try:
-                    image_id = self._image_id(line, number)
-                    self.decode_image(line, number)
-                except InvalidArgumentError as error:
-                    skipped.append(str(error))
-                    continue
-                if image_id in known:
-                    skipped.append(f"{self.images_file}, line {number}: the id {image_id} is repeated")
-                    continue
-                known.add(image_id)
-                ids[number] = image_id
+        for number, _, line in self._image_lines():
+            try:
+                image_id = self._image_id(line, number)
+                self.decode_image(line, number)
+            except InvalidArgumentError as error:
+                skipped.append(str(error))
+                continue
+            if image_id in known:
+                skipped.append(self._known_before(image_id, number))
+                continue
+            known.add(image_id)
+            ids[number] = image_id
         return ids, skipped
 
     def decode_image(self, line: bytes, number: int) -> bytes:
@@ -140,13 +166,16 @@ class RetrievalSplit:
             raise InvalidArgumentError(f"{self.images_file}, line {number}: {error}") from error
 
     def _image_id(self, line: bytes, number: int) -> int:
-        name, tab, _ = line.partition(b"\t")
+        name, tab, _ = line.removeprefix(_UTF8_MARK if number == 1 else b"").partition(b"\t")
         try:
             if not tab:
-                raise ValueError("no tab")
+                raise ValueError("there is no tab")
             return int(name)
         except ValueError as error:
-            raise InvalidArgumentError(f"{self.images_file}, line {number}: {error}") from error
+            raise InvalidArgumentError(
+                f"{self.images_file}, line {number}: expected an integer, a tab and an image in base64, "
+                f"got {line[:20]!r}; save the file as UTF-8 or ASCII"
+            ) from error
 
     @property
     def _records(self) -> list[dict[str, Any]]:
@@ -161,27 +190,45 @@ class RetrievalSplit:
         """
         records: list[dict[str, Any]] = []
         skipped: list[str] = []
-        images = set(self._good_lines.values()) if self.skip_bad_rows else set()
+        known: set[int] = set()
         for number, line in numbered_lines(self.texts_file):
             if not line.strip():
                 continue
             place = f"'{self.texts_file}', line {number}"
             try:
-                record = _text_record(line, place)
+                record = text_record(line, place)
+                if record["text_id"] in known:
+                    raise InvalidArgumentError(f"{place}, field 'text_id': the id {record['text_id']} is repeated")
+                if record["image_ids"]:
+                    record["image_ids"] = self._present(record["image_ids"], place)
             except InvalidArgumentError as error:
                 if not self.skip_bad_rows:
                     raise
                 skipped.append(str(error))
                 continue
-            if self.skip_bad_rows and record["image_ids"]:
-                left = [image for image in record["image_ids"] if image in images]
-                if not left:
-                    named = ", ".join(map(str, record["image_ids"][:3]))
-                    skipped.append(f"{place}, field 'image_ids': cannot read any of its images: {named}")
-                    continue
-                record["image_ids"] = left
+            known.add(record["text_id"])
             records.append(record)
         return records, skipped
+
+    def _present(self, image_ids: list[int], place: str) -> list[int]:
+        """Return the ids of images that the images file holds.
+
+        Raises:
+            InvalidArgumentError: the file holds none of them, or bad rows are not skipped and it lacks one.
+        """
+        left = [image for image in image_ids if image in self._image_ids]
+        if self.skip_bad_rows and not left:
+            raise InvalidArgumentError(
+                f"{place}, field 'image_ids': cannot read any of its images: {', '.join(map(str, image_ids[:3]))}"
+            )
+        if not self.skip_bad_rows and len(left) < len(image_ids):
+            lacking = next(image for image in image_ids if image not in self._image_ids)
+            raise InvalidArgumentError(f"{place}, field 'image_ids': '{self.images_file}' has no image {lacking}")
+        return left
+
+    @cached_property
+    def _image_ids(self) -> set[int]:
+        return {image_id for _, image_id, _, _ in self._image_rows()}
 
     def texts(self) -> list[tuple[int, str]]:
         """Yield the id and the text of each record."""
@@ -197,41 +244,6 @@ class RetrievalSplit:
         if not any(truths.values()):
             raise InvalidArgumentError(f"{self.texts_file} has no image_ids: the answers of this split are not public")
         return truths
-
-
-def _text_record(line: str, place: str) -> dict[str, Any]:
-    """Return the validated record of a text: ``text_id`` (int), ``text`` (str) and ``image_ids`` (list of int).
-
-    Numbers may be written as strings, as spreadsheets and databases export them.
-
-    Raises:
-        InvalidArgumentError: a field is wrong. The message names the line, the field and the expected type.
-    """
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise InvalidArgumentError(f"{place}: not JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise InvalidArgumentError(f"{place}: expected an object with text_id and text, got {type(record).__name__}")
-    text = record.get("text")
-    if not isinstance(text, str):
-        raise InvalidArgumentError(f"{place}, field 'text': expected a string, got {json.dumps(text)}")
-    image_ids = record.get("image_ids")
-    if image_ids is not None and not isinstance(image_ids, list):
-        raise InvalidArgumentError(f"{place}, field 'image_ids': expected a list, got {json.dumps(image_ids)}")
-    return {
-        "text_id": _integer(record.get("text_id"), f"{place}, field 'text_id'"),
-        "text": text,
-        "image_ids": [_integer(value, f"{place}, field 'image_ids'") for value in image_ids or []],
-    }
-
-
-def _integer(value: object, place: str) -> int:
-    if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
-        return int(value)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidArgumentError(f"{place}: expected an integer, got {json.dumps(value)}")
-    return value
 
 
 @dataclass(frozen=True)

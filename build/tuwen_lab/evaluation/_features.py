@@ -10,6 +10,7 @@ import numpy as np
 
 from tuwen import Client, InvalidArgumentError, ItemOutcome
 from tuwen_files.text_files import numbered_lines
+from tuwen_lab.datasets._rows import integer
 from tuwen_lab.datasets._splits import RetrievalSplit
 from tuwen_lab.evaluation._retrieval import Features
 
@@ -43,7 +44,7 @@ def read_features(path: Path, kind: str) -> Features:
     """Read a feature file. Each line is ``{"image_id": 7, "feature": [...]}``, or has ``text_id`` instead.
 
     Raises:
-        InvalidArgumentError: the file is missing, or a line lacks an integer id or a list of numbers.
+        InvalidArgumentError: the file is missing, or a line lacks an integer id or a list of finite numbers.
     """
     ids, vectors = [], []
     for number, line in numbered_lines(path):
@@ -51,9 +52,12 @@ def read_features(path: Path, kind: str) -> Features:
             continue
         try:
             record = json.loads(line)
-            ids.append(int(record[f"{kind}_id"]))
-            vectors.append(np.array(record["feature"], dtype=np.float32))
-        except (ValueError, TypeError, KeyError) as error:
+            ids.append(integer(record[f"{kind}_id"], f"field '{kind}_id'"))
+            with np.errstate(over="ignore"):  # a number too large for float32 becomes infinity, which is refused
+                vectors.append(np.array(record["feature"], dtype=np.float32))
+            if not np.isfinite(vectors[-1]).all():
+                raise ValueError("the feature holds NaN or infinity")
+        except (ValueError, TypeError, KeyError, RecursionError, InvalidArgumentError) as error:
             raise InvalidArgumentError(
                 f'\'{path}\', line {number}: expected {{"{kind}_id": 7, "feature": [...]}} ({error!r})'
             ) from error

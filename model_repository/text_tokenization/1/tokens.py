@@ -100,7 +100,7 @@ def _load_rules(folder: Path, kind: str, settings: dict[str, bool]) -> Rules:
     if kind == "clip_bpe":
         from .byte_pairs import ClipBytePairs
 
-        merges = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+        merges = (folder / "merges.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
         return ClipBytePairs(json.loads((folder / "vocab.json").read_text(encoding="utf-8")), merges)
     raise ValueError(f"{folder / 'tokenizer.json'}: unknown tokenizer kind {kind!r}")
 

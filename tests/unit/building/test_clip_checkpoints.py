@@ -78,6 +78,12 @@ class TestOpenAi:
         assert (vectors - torch.nn.functional.normalize(expected)).abs().max() < 1e-5
 
     @pytest.mark.parametrize("file", ["vocab.json", "merges.txt"])
+    def test_rejects_a_vocabulary_with_a_byte_order_mark(self, clip: Path, file: str) -> None:
+        (clip / file).write_bytes(b"\xef\xbb\xbf" + (clip / file).read_bytes())
+        with pytest.raises(CheckpointError, match=f"{file} begins with a byte order mark"):
+            open_checkpoint(str(clip))
+
+    @pytest.mark.parametrize("file", ["vocab.json", "merges.txt"])
     def test_rejects_a_folder_without_a_needed_file(self, clip: Path, file: str) -> None:
         (clip / file).unlink()
         with pytest.raises(CheckpointError, match=f"{file} is missing"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -32,6 +33,19 @@ def test_rejects_a_folder_of_another_kind_and_lists_its_files(tmp_path: Path) ->
     (tmp_path / "config.json").write_text('{"model_type": "siglip"}')
     with pytest.raises(CheckpointError, match=r"not a known kind of checkpoint\. It holds: config\.json"):
         open_checkpoint(str(tmp_path))
+
+
+def test_rejects_a_fifo_without_waiting_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match="is a FIFO, a socket or a device; expected a folder or a file"):
+        open_checkpoint(str(tmp_path / "model.pt"))
+
+
+def test_a_byte_order_mark_is_no_part_of_a_vocabulary(copied: Path, short_checkpoint: Path) -> None:
+    (copied / "vocab.txt").write_bytes(b"\xef\xbb\xbf" + (copied / "vocab.txt").read_bytes())
+    marked, plain = open_checkpoint(str(copied)), open_checkpoint(str(short_checkpoint))
+    assert marked.tokenization.assets == plain.tokenization.assets
+    assert marked.reference.tokenize("猫", 8) == plain.reference.tokenize("猫", 8)
 
 
 def test_rejects_a_file_and_names_its_folder(short_checkpoint: Path) -> None:

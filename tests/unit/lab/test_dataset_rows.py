@@ -41,7 +41,11 @@ def test_ids_may_be_written_as_strings(tmp_path: Path) -> None:
         (b'{"text_id": 2, "text": "a", "image_ids": 7}', "field 'image_ids': expected a list, got 7"),
         (b'{"text_id": 2, "text": "a", "image_ids": [null]}', "field 'image_ids': expected an integer, got null"),
         (b"[1]", "expected an object with text_id and text, got list"),
+        (b'{"text_id": 2, "text": "a", "image_ids": [7, 8]}', "field 'image_ids': "),
+        (b'{"text_id": 2, "text": "a", "image_ids": [8]}', "test_imgs.tsv' has no image 8"),
+        (b'{"text_id": 1, "text": "b"}', "field 'text_id': the id 1 is repeated"),
         (b"{", "not JSON"),
+        (b"[" * 200_000, "not JSON"),
         ('{"text_id": 2, "text": "自行车"}'.encode("gbk"), "is not UTF-8"),
     ],
 )
@@ -51,6 +55,32 @@ def test_a_bad_row_is_named_by_file_line_and_field(tmp_path: Path, row: bytes, m
         rows.texts()
     assert f"'{tmp_path / 'test_texts.jsonl'}', line 2" in str(caught.value)
     assert message in str(caught.value)
+
+
+class TestImages:
+    def rows(self, folder: Path, images: bytes) -> RetrievalSplit:
+        split(folder, b'{"text_id": 1, "text": "a", "image_ids": [7]}\n')
+        (folder / "test_imgs.tsv").write_bytes(images)
+        return RetrievalSplit(folder)
+
+    def test_a_byte_order_mark_and_blank_lines_are_skipped(self, tmp_path: Path) -> None:
+        rows = self.rows(tmp_path, b"\xef\xbb\xbf7\tAA==\r\n\n8\tAQ==\n\n")
+        assert list(rows.images()) == [(7, b"\0"), (8, b"\1")]
+        content = (tmp_path / "test_imgs.tsv").read_bytes()
+        lines = [content[place.offset : place.offset + place.length] for place in rows.image_places()]
+        assert [rows.decode_image(line, 1) for line in lines] == [b"\0", b"\1"]
+
+    @pytest.mark.parametrize("images", ["7\tAA==\n".encode("utf-16"), b"7 AA==\n", b"x\tAA==\n"])
+    def test_a_line_without_an_id_says_what_was_expected(self, tmp_path: Path, images: bytes) -> None:
+        rows = self.rows(tmp_path, images)
+        with pytest.raises(InvalidArgumentError, match=r"test_imgs.tsv, line 1: expected an integer, a tab"):
+            rows.image_places()
+
+    @pytest.mark.parametrize("reader", ["images", "image_places"])
+    def test_an_id_twice_is_named_by_its_line(self, tmp_path: Path, reader: str) -> None:
+        rows = self.rows(tmp_path, b"7\tAA==\n8\tAA==\n7\tAQ==\n")
+        with pytest.raises(InvalidArgumentError, match=r"test_imgs.tsv, line 3: the id 7 is repeated"):
+            list(getattr(rows, reader)())
 
 
 class TestSkipping:
@@ -78,6 +108,12 @@ class TestSkipping:
             assert place in reason
         assert "the id 7 is repeated" in rows.skipped[3]
         assert "cannot read any of its images: 404" in rows.skipped[-1]
+
+    def test_a_text_whose_id_was_there_before_is_left_out(self, tmp_path: Path) -> None:
+        rows = self.rows(tmp_path)
+        (tmp_path / "test_texts.jsonl").write_bytes(b'{"text_id": 1, "text": "a"}\n{"text_id": 1, "text": "b"}\n')
+        assert rows.texts() == [(1, "a")]
+        assert "line 2, field 'text_id': the id 1 is repeated" in rows.skipped[-1]
 
     def test_images_without_a_text_are_left_out_for_training(self, tmp_path: Path) -> None:
         rows = self.rows(tmp_path, skip_silent_images=True)

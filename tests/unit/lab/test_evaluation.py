@@ -163,6 +163,23 @@ def test_published_means_are_the_papers() -> None:
         assert sum(PUBLISHED[name]["muge"].text_to_image) / 3 == pytest.approx(mean, abs=0.051)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"image_id": 1.9, "feature": [1, 2]}',
+        '{"image_id": true, "feature": [1, 2]}',
+        '{"image_id": 1, "feature": [1, NaN]}',
+        '{"image_id": 1, "feature": [1, null]}',
+        '{"image_id": 1, "feature": [1, 1e39]}',
+    ],
+)
+def test_feature_files_hold_integer_ids_and_finite_numbers(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "features.jsonl"
+    file.write_text(f'{{"image_id": 2, "feature": [1, 2]}}\n{line}\n', encoding="utf-8")
+    with pytest.raises(InvalidArgumentError, match=r"features.jsonl', line 2: expected"):
+        read_features(file, "image")
+
+
 def test_feature_files_hold_vectors_of_one_dimension(tmp_path: Path) -> None:
     file = tmp_path / "features.jsonl"
     for lines, got in (

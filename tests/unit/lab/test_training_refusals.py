@@ -68,10 +68,10 @@ def test_refuses_pictures_that_have_no_text_or_come_twice_or_are_broken(shapes: 
     (tmp_path / "train_texts.jsonl").write_text(texts, encoding="utf-8")
     broken = f"0\t{base64.b64encode(b'no picture').decode()}\n"
     for content, message in (
-        ([*lines, lines[0]], "the image 0 twice"),
+        ([*lines, lines[0]], "line 49: the id 0 is repeated"),
         ([*lines, lines[0].replace("0", "999", 1)], "1 of 49 images .* have no text, such as .999"),
         ([broken, *lines[1:]], "line 1, image 0: not a picture of a known format"),
-        (["0 no tab\n"], "line 1: no tab"),
+        (["0 no tab\n"], "line 1: expected an integer, a tab and an image in base64"),
     ):
         (tmp_path / "train_imgs.tsv").write_text("".join(content), encoding="ascii")
         with pytest.raises(InvalidArgumentError, match=message):

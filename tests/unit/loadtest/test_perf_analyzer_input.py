@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,17 @@ def test_no_more_pictures_than_the_limit_are_written(tmp_path: Path) -> None:
     output = tmp_path / "images.json"
     main([str(tmp_path), "--output", str(output), "--limit", "2"])
     assert len(json.loads(output.read_text("ascii"))["data"]) == 2
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("this system has no FIFOs")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "album.jpg").mkdir()
+    (tmp_path / "album.jpg" / "a.jfif").write_bytes(b"picture")
+    output = tmp_path / "images.json"
+    main([str(tmp_path), "--output", str(output)])
+    assert len(json.loads(output.read_text("ascii"))["data"]) == 1
 
 
 def test_rejects_a_folder_without_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

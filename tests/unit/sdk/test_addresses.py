@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -87,6 +88,26 @@ def test_a_port_of_http_is_named_and_not_tried_again(make: Make, http_port: int,
     assert "does not speak gRPC but plain HTTP; Triton's gRPC port is usually 8001" in str(error)
 
 
+def test_a_port_that_closes_each_connection_may_be_one_of_http(make: Make) -> None:
+    """Triton's HTTP port does so, instead of an answer in HTTP."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def close_each() -> None:
+            with suppress(OSError):
+                while True:
+                    connection = server.accept()[0]
+                    connection.recv(1024)
+                    connection.close()
+
+        thread = Thread(target=close_each)
+        thread.start()
+        error = failure(make, f"127.0.0.1:{server.getsockname()[1]}", retries=ONCE)
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert type(error) is ServerUnavailableError
+    assert "check that this is its gRPC port (Triton's is usually 8001, and 8000 is HTTP)" in str(error)
+
+
 @pytest.mark.parametrize("command", [("status",), ("embed", "-t", "猫", "--json")])
 def test_every_command_names_a_port_of_http(http_port: int, command: tuple[str, ...]) -> None:
     finished = tuwen(*command, "-u", f"127.0.0.1:{http_port}", code=1)
@@ -148,6 +169,7 @@ def test_a_certificate_of_another_host_is_not_tried_again(make: Make, authoritie
         ("localhost:0", "expected a port from 1 to 65535"),
         ("localhost:99999", "expected a port from 1 to 65535"),
         ("http://localhost:8000", "8000 is HTTP"),
+        ("tcp://localhost:8001", "begins with tcp://; give host:port alone"),
         ("https://user:s3cret@localhost:8000", "8000 is HTTP"),
         ("user:s3cret@localhost:8001", "no user name or password"),
     ],
@@ -161,7 +183,7 @@ def test_an_address_that_cannot_be_right_is_refused_at_once(url: str, why: str) 
 
 @pytest.mark.parametrize(
     "url",
-    ["localhost:8001", "[::1]:8001", "grpc://h:1", "dns:///h:8001", "dns://8.8.8.8/h:8001", "dns:h:1", "unix:/tmp/x",
+    [" localhost:8001\n", "[::1]:8001", "grpc://h:1", "dns:///h:8001", "dns://8.8.8.8/h:8001", "dns:h:1", "unix:/tmp/x",
      "unix:///tmp/x", "ipv4:127.0.0.1:1,127.0.0.1:2"],
 )  # fmt: skip
 def test_every_form_of_a_target_is_taken(url: str) -> None:

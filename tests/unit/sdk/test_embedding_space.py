@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.blocking import Make
-from tuwen import EmbeddingSpaceError, ModelCard
+from tuwen import EmbeddingSpaceError, InferenceError, ModelCard
 from tuwen.testing import FakeTransport
 
 IMAGE = np.zeros((4, 4, 3), dtype=np.uint8)
@@ -22,6 +22,15 @@ def upgraded(fake: FakeTransport) -> FakeTransport:
 def test_the_expected_space_is_let_in(make: Make) -> None:
     with make(FakeTransport(), expected_fingerprint="0" * 32) as clip:
         assert clip.embed_texts(["猫"]).shape == (1, 512)
+
+
+@pytest.mark.parametrize("scale", ["nan", "inf", "-inf", "1e999"])
+def test_a_card_whose_logit_scale_is_not_finite_is_refused(scale: str) -> None:
+    """Every probability would be NaN."""
+    card = FakeTransport().card
+    assert ModelCard.from_parameters(card.to_parameters(), 32) == replace(card, max_batch_size=32)
+    with pytest.raises(InferenceError, match="model card is missing or broken .logit_scale is"):
+        ModelCard.from_parameters({**card.to_parameters(), "logit_scale": scale}, 32)
 
 
 @pytest.mark.parametrize("preprocess", ["server", "client"])

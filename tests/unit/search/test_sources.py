@@ -207,6 +207,12 @@ class TestNames:
         assert errors[0] == "expected a regular file, got a FIFO"
         assert errors[1] == "expected a regular file, got a folder"
 
+    @pytest.mark.parametrize("name", ["pictures", "pictures.tar", "pictures.parquet"])
+    def test_a_source_that_is_a_fifo_is_named(self, tmp_path: Path, name: str) -> None:
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(SourceError, match="expected a folder or a regular file, got a FIFO"):
+            open_source(tmp_path / name)
+
     def test_a_circle_of_links_is_an_error_of_one_line(self, tmp_path: Path) -> None:
         (tmp_path / "circle").symlink_to(tmp_path / "circle")
         with pytest.raises(SourceError, match="circle"):
@@ -396,6 +402,27 @@ class TestTables:
         assert isinstance(second, Found)
         with pytest.raises(OSError, match="expected bytes, got none"):
             second.read()
+
+    def test_a_path_may_be_bytes(self, tmp_path: Path) -> None:
+        (tmp_path / "a.png").write_bytes(picture(1))
+        [found] = self.rows(tmp_path, path=[b"a.png"])
+        assert isinstance(found, Found)
+        assert (found.name, found.read()) == (str(tmp_path / "a.png"), picture(1))
+
+    @pytest.mark.parametrize(
+        ("keys", "names"),
+        [
+            ([None, "b", None], ["0", "b", "2"]),
+            ([float("nan"), 2.5, None], ["0", "2.5", "2"]),
+            ([b"a", "猫".encode(), None], ["a", "猫", "2"]),
+            ([7, 8, None], ["7", "8", "2"]),
+        ],
+    )
+    def test_a_row_without_a_key_has_its_number_as_its_name(
+        self, tmp_path: Path, keys: list[object], names: list[str]
+    ) -> None:
+        found = self.rows(tmp_path, image=[picture(shade) for shade in range(3)], id=keys)
+        assert [entry.name for entry in found if isinstance(entry, Found)] == names
 
     def test_a_missing_file_is_an_error_of_its_row(self, tmp_path: Path) -> None:
         [row] = self.rows(tmp_path, path=["gone.png"])
