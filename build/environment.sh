@@ -2,7 +2,8 @@
 # Prepare .venv in the current folder. `make` runs this script.
 #
 # usage: build/environment.sh create    create .venv with a Python that can serve, or check the .venv that is there
-#        build/environment.sh index     print pip's argument for the index that PyTorch comes from
+#        build/environment.sh index [PYTHON]    print pip's argument for the index that PyTorch comes from, for the
+#                                  environment of PYTHON (default: .venv/bin/python)
 #        build/environment.sh server    install the embedded server, where it runs, if it is missing
 #
 # PYTHON names the interpreter, PIP_ARGS holds the arguments of pip, and TORCH_INDEX names another index of PyTorch.
@@ -92,12 +93,12 @@ check_existing() {
 }
 
 index() {
-	local url=${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}
+	local python=${1:-.venv/bin/python} url=${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}
 	[ "$(uname -s)" = Linux ] || return 0 # elsewhere PyTorch's wheels carry no CUDA
 	[[ ${PIP_ARGS:-} != *index* ]] || return 0
 	{ [ ! -e /dev/nvidiactl ] && ! command -v nvidia-smi >/dev/null; } || return 0
-	! .venv/bin/python -c 'import sys, importlib.util; sys.exit(importlib.util.find_spec("torch") is None)' || return 0
-	if timeout 2 .venv/bin/python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1])' "$url/torch/" >/dev/null 2>&1; then
+	! "$python" -c 'import sys, importlib.util; sys.exit(importlib.util.find_spec("torch") is None)' || return 0
+	if timeout 2 "$python" -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1])' "$url/torch/" >/dev/null 2>&1; then
 		echo "no NVIDIA card found: PyTorch comes from its CPU index" >&2
 		echo "--extra-index-url $url"
 	else
@@ -114,6 +115,6 @@ server() {
 }
 
 case "${1:-}" in
-create | index | server) "$1" ;;
+create | index | server) "$@" ;;
 *) fail "usage: build/environment.sh create | index | server" ;;
 esac

@@ -60,11 +60,17 @@ class Machine:
         self.add("cc")
         self.add("c++")
 
-    def run(self, command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(self, command: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run the script."""
         environment = {"PATH": str(self.path), **variables}
         return subprocess.run(
-            [SCRIPT, command], cwd=self.work, env=environment, capture_output=True, text=True, timeout=60, check=False
+            [SCRIPT, command, *arguments],
+            cwd=self.work,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     def python(self) -> str:
@@ -223,6 +229,11 @@ class TestTorchIndex:
         done = machine.run("index", TORCH_INDEX=torch_index)
         assert done.stdout == f"--extra-index-url {torch_index}\n"
         assert done.stderr == "no NVIDIA card found: PyTorch comes from its CPU index\n"
+
+    def test_is_for_the_environment_that_is_named(self, machine: Machine, torch_index: str) -> None:
+        (machine.work / ".venv" / "bin" / "python").rename(machine.work / "other")
+        done = machine.run("index", "./other", TORCH_INDEX=torch_index)
+        assert done.stdout == f"--extra-index-url {torch_index}\n"
 
     def test_is_pip_s_own_where_the_cpu_index_does_not_answer(self, machine: Machine) -> None:
         done = machine.run("index", TORCH_INDEX="http://127.0.0.1:9")
