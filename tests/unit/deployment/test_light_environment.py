@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,13 @@ def packages(extra: str, extras: dict[str, list[str]]) -> set[str]:
     return found
 
 
+def imported_names(node: ast.AST) -> list[str]:
+    """Return the names of the modules that a statement imports."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+
+
 def installed(target: str, folder: Path) -> list[str]:
     """Return what the commands of a target would install in a project without an environment."""
     shutil.copy(ROOT / "Makefile", folder)
@@ -47,6 +56,27 @@ def test_the_extra_check_needs_no_library_of_the_full_environment() -> None:
     assert {"pytest", "ruff", "mypy", "zizmor", "griffelib"} <= light
     assert light & DISTRIBUTIONS == set()
     assert {"ray", "playwright", "helm-python-sdk"} <= packages("dev", extras)
+
+
+def test_the_extra_test_has_what_the_tests_of_the_sdk_import() -> None:
+    """On Windows and macOS, and on a Python that is new, these tests run with this extra alone."""
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 cannot read TOML")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {**project["optional-dependencies"], "": project["dependencies"]}
+    distributions = {"PIL": "pillow", "grpc": "tritonclient", "opentelemetry": "opentelemetry-sdk"}
+    imported = {
+        name.partition(".")[0]
+        for path in (ROOT / "tests" / "unit" / "sdk").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in imported_names(node)
+    }
+    others = {
+        name for name in imported if name not in sys.stdlib_module_names and not name.startswith(("tuwen", "tests"))
+    }
+    optional = {"pyarrow"}  # its tests ask for it with `importorskip`
+    assert {distributions.get(name, name) for name in others - optional} <= packages("test", extras) | packages(
+        "", extras
+    )
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="this machine has no make")
