@@ -1,4 +1,4 @@
-"""`tuwen build`: a checkpoint to a verified model repository."""
+"""`tuwen build`: build a verified model repository from a checkpoint."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ def build(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The repository folder to create.")] = None,
     read_options: ReadOptions,
     options: BuildOptions,
-    explain: Annotated[bool, typer.Option("--explain", help="Print what was recognised, and build nothing.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Describe the recognised checkpoint without building it.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier build.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Build a Triton model repository from a checkpoint, and prove it equal to the reference.
+    """Build a Triton model repository from a checkpoint, and compare it with the reference.
 
     Nothing is written unless the exported encoders, the tokenizer and the preprocessing match the reference
     implementation.
@@ -47,7 +49,7 @@ def build(
         _explain(checkpoint, read_options, as_json=as_json)
         return
     if output is None:
-        raise typer.BadParameter("say where the repository goes, with --output FOLDER (or use --explain)")
+        raise typer.BadParameter("expected --output FOLDER for the repository, or --explain")
     if options.precision == "auto":
         choice = choose_precision()
         options = replace(options, precision=choice.precision)
@@ -99,7 +101,7 @@ def _report(output: Path, manifest: Manifest) -> None:
 
 
 class _Steps:
-    """Shows the step at work, with a spinner on a terminal, and how long each took."""
+    """The display of the current step (a spinner on a terminal) and of the duration of each step."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)

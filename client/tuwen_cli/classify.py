@@ -1,4 +1,4 @@
-"""`tuwen classify`: what pictures show, among labels that need no training."""
+"""`tuwen classify`: assign labels to pictures, without training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ __all__ = ["classify"]
 
 def classify(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
-    label: Annotated[list[str], typer.Option("--label", "-l", help="What they may show. Repeat for more.")],
+    label: Annotated[
+        list[str], typer.Option("--label", "-l", help="A label that the pictures may show. Repeat for more.")
+    ],
     template: Annotated[
         list[str] | None,
         typer.Option(
@@ -28,7 +30,7 @@ def classify(
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell which of the labels each picture shows (zero-shot), with the probability among the labels given."""
+    """Print the probabilities of the labels for each picture (zero-shot classification)."""
     with connect(url, timeout) as clip:
         result = clip.classify(images, label, templates=_templates(template))
     scores = result.scores

@@ -80,11 +80,11 @@ def show(collection: _Collection, store: StoreOption = None, as_json: JsonOption
 @collections.command("drop")
 def drop(
     collection: _Collection,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove a collection with all its vectors. The files of its pictures stay as they are."""
+    """Remove a collection with all its vectors. The picture files are not changed."""
     with _opened(store) as opened:
         opened.space(collection)
         opened.load(collection)
@@ -105,7 +105,7 @@ def forget(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove all pictures of one source from a collection. The files stay as they are."""
+    """Remove all pictures of one source from a collection. The files are not changed."""
     from tuwen_search.maintenance import forget_source
 
     with _opened(store) as opened:
@@ -124,9 +124,9 @@ def move(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Give pictures the path that their files have now, without embedding them anew.
+    """Change the paths of pictures after their files were moved, without embedding them again.
 
-    Run the same command again to finish a move that was interrupted.
+    Run the same command again to finish an interrupted move.
     """
     from tuwen_search.maintenance import move_sources
 

@@ -1,4 +1,4 @@
-"""`tuwen dataset`: image-text data to train and to evaluate on."""
+"""`tuwen dataset`: make image-text data for training and evaluation."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from tuwen_cli.options import JsonOption, needs_extra, print_json, print_table
 
 __all__ = ["dataset"]
 
-dataset = typer.Typer(no_args_is_help=True, help="Make image-text data to train and to evaluate on.")
+dataset = typer.Typer(no_args_is_help=True, help="Make image-text data for training and evaluation.")
 
 
 @dataset.callback()
 def _dataset() -> None:
-    """Keeps `emoji` a command of its own while it is the only one."""
+    """Keep `emoji` a subcommand although it is the only one."""
 
 
 @dataset.command("emoji")
 def emoji(
     output: Annotated[Path, typer.Argument(help="The folder to write the splits into.")],
-    cache: Annotated[Path, typer.Option(help="Where fetched packages are kept.")] = Path(".cache/npm"),
+    cache: Annotated[Path, typer.Option(help="Cache folder for fetched packages.")] = Path(".cache/npm"),
     side: Annotated[int, typer.Option(min=16, max=1024, help="Side of the pictures, in pixels.")] = 128,
     as_json: JsonOption = False,
 ) -> None:
-    """Emoji artwork of many makers with Chinese names and keywords, in the formats of Chinese-CLIP.
+    """Make a data set of emoji artwork with Chinese names and keywords, in the formats of Chinese-CLIP.
 
-    Some makers' pictures are for training, one's for validation, two others' are held out for tests. Pictures and
-    names come from npm packages of fixed versions, fetched with npm; `sources.json` records versions and licences.
+    The pictures of one maker are for validation, those of two makers for tests, and all others for training. Pictures
+    and names come from npm packages of fixed versions. `sources.json` records versions and licences.
     """
     with needs_extra("dataset"):
         import resvg_py  # noqa: F401 - needed in the end: better missed now

@@ -1,4 +1,4 @@
-"""`tuwen embed`: images or texts to a file of vectors."""
+"""`tuwen embed`: embed images or texts into a file of vectors."""
 
 from __future__ import annotations
 
@@ -50,23 +50,22 @@ def embed(
     ] = "server",
     show_ignored: ShowIgnoredOption = False,
     progress: Annotated[
-        bool, typer.Option("--progress/--no-progress", help="A bar on standard error, if that is a terminal.")
+        bool, typer.Option("--progress/--no-progress", help="Show a progress bar if standard error is a terminal.")
     ] = True,
     url: UrlOption = "localhost:8001",
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Embed images **or** texts, any number.
+    """Embed any number of images **or** texts.
 
-    Writes `--output`: keys, vectors, and the fingerprint of their embedding space. A run that was interrupted, or a
-    folder that has grown since, is gone on with by the same command. Refused items are listed in
-    `OUTPUT.refused.jsonl`, cost the others nothing, and set the exit code 1. Without `--output`, `--json` prints the
-    vectors.
+    `--output` receives keys, vectors, and the fingerprint of their embedding space. Run the same command again to
+    resume, or to add files that are new since the last run. `OUTPUT.refused.jsonl` lists rejected items. The other
+    items are embedded, and the exit code is 1. Without `--output`, `--json` prints the vectors.
     """
     if sum(map(bool, (images, text, texts_from))) != 1:
-        raise typer.BadParameter("give image files or folders, or --text, or --texts-from, one of the three")
+        raise typer.BadParameter("expected one of image files or folders, --text, and --texts-from")
     if output is None and not as_json:
-        raise typer.BadParameter("say where the vectors go: --output FILE, or --json to print them")
+        raise typer.BadParameter("expected --output FILE for the vectors, or --json to print them")
     if output is not None:
         try:
             check_suffix(output)
@@ -103,7 +102,7 @@ def embed(
 
 
 def _fits(output: Path, key: str, refused: list[RefusedItem]) -> bool:
-    """Return whether the output can hold a key; if not, add the item to the refused ones."""
+    """Return whether the output can hold a key. If not, add the item to the rejected items."""
     try:
         check_key(output, key)
     except InvalidArgumentError as error:
@@ -114,14 +113,14 @@ def _fits(output: Path, key: str, refused: list[RefusedItem]) -> bool:
 
 @contextmanager
 def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C is heeded between two results, so that it breaks nothing in the middle; a second one ends at once."""
+    """Delay Ctrl-C until the current result is written. A second Ctrl-C ends the command at once."""
     asked = False
 
     def ask(*_: object) -> None:
         nonlocal asked
         asked = True
         signal.signal(signal.SIGINT, before)
-        typer.echo("stopping; the same command goes on from here", err=True)
+        typer.echo("stopping; run the same command again to resume", err=True)
 
     before = signal.signal(signal.SIGINT, ask)
     try:
@@ -187,5 +186,5 @@ def _image_files(paths: list[Path], unreadable: list[RefusedItem], *, show_ignor
         else:
             files.append(str(path))
     if left_out:
-        typer.echo(f"files that are no images: {listed_kinds(left_out)}", err=True)
+        typer.echo(f"skipped files that are not images: {listed_kinds(left_out)}", err=True)
     return files

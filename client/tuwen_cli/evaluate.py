@@ -1,4 +1,4 @@
-"""`tuwen evaluate`: is a served checkpoint still the model that its paper describes."""
+"""`tuwen evaluate`: measure a served checkpoint on benchmarks, to compare it with its paper."""
 
 from __future__ import annotations
 
@@ -31,20 +31,22 @@ __all__ = ["evaluate"]
 RepositoryOption = Annotated[
     Path | None, typer.Option(help="A built repository to serve for the run, instead of a server that is running.")
 ]
-evaluate = typer.Typer(no_args_is_help=True, help="Measure retrieval or zero-shot classification as the papers do.")
+evaluate = typer.Typer(no_args_is_help=True, help="Measure retrieval or zero-shot classification as in the papers.")
 
 
 @evaluate.command("retrieval")
 def retrieval(
     folder: Annotated[Path, typer.Argument(help="A folder with SPLIT_imgs.tsv and SPLIT_texts.jsonl.")],
-    split: Annotated[str, typer.Option(help="Which of the folder's splits: test, valid, ...")] = "test",
+    split: Annotated[str, typer.Option(help="Name of the split, such as test or valid.")] = "test",
     image_features: Annotated[
-        Path | None, typer.Option(help="Feature files of Chinese-CLIP's scripts, instead of a server.")
+        Path | None, typer.Option(help="Image features of Chinese-CLIP's scripts, instead of a server.")
     ] = None,
-    text_features: Annotated[Path | None, typer.Option(help="The same for texts.")] = None,
+    text_features: Annotated[
+        Path | None, typer.Option(help="Text features of Chinese-CLIP's scripts, instead of a server.")
+    ] = None,
     compare: Annotated[
         str | None,
-        typer.Option(help="Published numbers beside ours: ARCHITECTURE:BENCHMARK, such as ViT-B-16:flickr30k-cn."),
+        typer.Option(help="Show published numbers too: ARCHITECTURE:BENCHMARK, such as ViT-B-16:flickr30k-cn."),
     ] = None,
     skip_bad_rows: SkipBadRowsOption = False,
     repository: RepositoryOption = None,
@@ -52,9 +54,9 @@ def retrieval(
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Recall of texts to images and back, in the formats and by the rules of Chinese-CLIP: MUGE, Flickr30K-CN, COCO-CN.
+    """Measure the recall of text to image and back, in Chinese-CLIP's formats: MUGE, Flickr30K-CN, COCO-CN.
 
-    R@k is the share of queries with any right answer among the first k.
+    R@k is the share of queries with a correct answer among the first k.
     """
     from tuwen_lab.datasets import RetrievalSplit
     from tuwen_lab.evaluation import embed_split, read_features, retrieval_report
@@ -99,19 +101,20 @@ def retrieval(
 def zero_shot(
     folder: Annotated[Path, typer.Argument(help="A folder that holds a folder of images for each class.")],
     labels: Annotated[
-        Path | None, typer.Option(help="What the sorted classes are called, one a line. Default: their folders' names.")
+        Path | None,
+        typer.Option(help="File with the labels of the sorted folders, one a line. Default: the folders' names."),
     ] = None,
-    templates: Annotated[str, typer.Option(help="zh, en or none: our own texts around a label.")] = "zh",
+    templates: Annotated[str, typer.Option(help="Built-in texts around a label: zh, en or none.")] = "zh",
     template_file: Annotated[
-        Path | None, typer.Option(help="Your own, one a line, with {} where the label goes.")
+        Path | None, typer.Option(help="File with texts of your own, one on each line, with {} in place of the label.")
     ] = None,
-    confusion: Annotated[Path | None, typer.Option(help="A picture to draw the confusion matrix into.")] = None,
+    confusion: Annotated[Path | None, typer.Option(help="Image file for a plot of the confusion matrix.")] = None,
     repository: RepositoryOption = None,
     url: UrlOption = "localhost:8001",
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Accuracy of the best label, and of the best five, over a folder of classes."""
+    """Measure the accuracy of the best label and of the best five labels, on a folder of classes."""
     from tuwen_lab.datasets import ClassFolder
     from tuwen_lab.evaluation import evaluate_zero_shot
 
@@ -134,7 +137,7 @@ def zero_shot(
 
 @contextmanager
 def _client(repository: Path | None, url: str, timeout: float) -> Iterator[Client]:
-    """Provide a client of the server at an address, or of one that is started for the run."""
+    """Provide a client of the server at an address, or of a server that is started for the run."""
     if repository is None:
         with connect(url, timeout) as clip:
             yield clip

@@ -1,4 +1,4 @@
-"""`tuwen index`: pictures into a collection that can be searched."""
+"""`tuwen index`: embed pictures into a collection for search."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ def index(
             ".tgz, .tar.zst)."
         ),
     ],
-    into: Annotated[str, typer.Option("--into", "-i", help="The collection; made if there is none.")],
+    into: Annotated[str, typer.Option("--into", "-i", help="The collection. It is created if it does not exist.")],
     store: StoreOption = None,
     index_type: Annotated[IndexType, typer.Option("--index", help="Index type of a new collection.")] = "auto",
     keep_missing: Annotated[
-        bool, typer.Option("--keep-missing", help="Leave in the collection what the source no longer has.")
+        bool, typer.Option("--keep-missing", help="Keep pictures whose files are missing in the source.")
     ] = False,
     confirm_removal: Annotated[
         bool,
-        typer.Option("--confirm-removal", help="Remove the pictures of a source that now holds none at all."),
+        typer.Option("--confirm-removal", help="Remove the pictures of a source that no longer holds any picture."),
     ] = False,
     show_ignored: ShowIgnoredOption = False,
     progress: Annotated[
-        bool, typer.Option("--progress/--no-progress", help="A bar on standard error, if that is a terminal.")
+        bool, typer.Option("--progress/--no-progress", help="Show a progress bar if standard error is a terminal.")
     ] = True,
     url: UrlOption = "localhost:8001",
     timeout: TimeoutOption = 120.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring a collection up to folders of pictures: embed what is new or changed, take out what is gone.
+    """Update a collection from folders of pictures: embed new and changed files, and remove missing ones.
 
-    Run the same command again to continue a run that was interrupted. A broken picture is left out and listed, costs
-    the others nothing, and sets the exit code 1. So does what could not be looked at, such as a subfolder without
-    permission or the rest of a damaged archive: its pictures stay in the collection.
+    Run the same command again to resume an interrupted run. A broken picture is skipped and listed, and the exit code
+    is 1. The exit code is also 1 if something cannot be read, such as a subfolder without permission or the rest of a
+    damaged archive. Pictures from there stay in the collection.
     """
     from tuwen_search import Collection
 
@@ -68,7 +68,7 @@ def index(
                 if not as_json:
                     _say(report, show_ignored=show_ignored)
         except KeyboardInterrupt:
-            typer.echo("stopped; what was done stays, and the same command goes on from here", err=True)
+            typer.echo("stopped; finished work is kept; run the same command again to resume", err=True)
             raise
         duplicates, count = collection.duplicates(), collection.count()
     failures = [failure for report in reports for failure in report.failures]
@@ -79,7 +79,7 @@ def index(
         for group in duplicates[:_SHOWN]:
             typer.echo(f"the same picture: {', '.join(group)}")
         if len(duplicates) > _SHOWN:
-            typer.echo(f"... and {len(duplicates) - _SHOWN} more that are there several times")
+            typer.echo(f"... and {len(duplicates) - _SHOWN} more pictures that occur several times")
         typer.echo(f"{into} holds {count:,} pictures; try: tuwen search {into} 一只猫")
     if failures:
         raise typer.Exit(1)
@@ -98,7 +98,7 @@ def _say(report: Report, *, show_ignored: bool) -> None:
         f"{report.removed:,} removed, {len(report.failures):,} left out, in {report.seconds:.1f} s"
     )
     if report.ignored:
-        typer.echo(f"  files that are no pictures: {listed_kinds(report.ignored)}", err=True)
+        typer.echo(f"  skipped files that are not pictures: {listed_kinds(report.ignored)}", err=True)
         for name in report.ignored_names if show_ignored else ():
             typer.echo(f"    {name.encode('utf-8', 'backslashreplace').decode()}", err=True)
     for failure in report.failures[:_SHOWN]:

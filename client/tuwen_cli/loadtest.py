@@ -1,4 +1,4 @@
-"""`tuwen loadtest`: what a deployment holds, and whether that is what was promised."""
+"""`tuwen loadtest`: measure the capacity of a deployment, and check service level objectives."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def loadtest(
     payloads: PayloadOptions,
     metrics: Annotated[
         str | None,
-        typer.Option(help="The server's metrics, such as http://host:8002/metrics, for what its machine and GPUs do."),
+        typer.Option(help="Address of the server's metrics, such as http://host:8002/metrics."),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder for report.html and report.json.")] = Path(
         "loadtest-report"
     ),
     as_json: JsonOption = False,
 ) -> None:
-    """Ask a server as people would, with Locust, and report what it holds.
+    """Load a server with requests like those of users, and report its capacity and latencies.
 
-    Latencies count from the moment when a request was due, so that a stall is felt by all that came meanwhile.
+    Latencies count from the scheduled start of a request, so a stall slows every request that was due during it.
     """
     with needs_extra("loadtest"):
         from tuwen_loadtest.load_test import Connection, load_test, write_report

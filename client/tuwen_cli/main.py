@@ -1,4 +1,4 @@
-"""The entry point: the list of commands, and what becomes of errors."""
+"""The entry point: the list of commands, and the handling of errors."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ _app.add_typer(evaluate.evaluate, name="evaluate")
 
 
 def main() -> None:
-    """Run a command. Exit codes: 0 done, 1 an error of ours in one line, 2 wrong usage, 130 interrupted.
+    """Run a command. Exit codes: 0 success, 1 an error of tuwen in one line, 2 wrong usage, 130 interrupted.
 
-    SIGTERM and SIGHUP interrupt every command, so that none leaves temporary files or a process behind.
+    SIGTERM and SIGHUP interrupt every command, so that no temporary file and no process remains.
     """
     try:
         with stop_on_signals():

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how they print."""
+"""Options that several commands share, and functions that print results."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ UrlOption = Annotated[str, typer_option(URL)]
 TimeoutOption = Annotated[float, typer_option(TIMEOUT)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 ShowIgnoredOption = Annotated[
-    bool, typer.Option("--show-ignored", help="Name every file that is no image, instead of counting them by suffix.")
+    bool,
+    typer.Option("--show-ignored", help="List every skipped file, instead of counting them by suffix."),
 ]
 SkipBadRowsOption = Annotated[
     bool, typer.Option("--skip-bad-rows", help="Leave out invalid rows of the data set, and report how many.")
@@ -64,7 +65,7 @@ def connection(
         Path | None, typer.Option(envvar="TUWEN_CA", help="Encrypt, trusting the authorities in this PEM file.")
     ] = None,
     certificate: Annotated[
-        Path | None, typer.Option(envvar="TUWEN_CERTIFICATE", help="Our own certificate, for mutual TLS (PEM).")
+        Path | None, typer.Option(envvar="TUWEN_CERTIFICATE", help="The client's certificate, for mutual TLS (PEM).")
     ] = None,
     key: Annotated[Path | None, typer.Option(envvar="TUWEN_KEY", help="The key of --certificate (PEM).")] = None,
     header: Annotated[
@@ -95,17 +96,17 @@ def settings() -> tuple[Tls | None, dict[str, str]]:
 
 
 def connect(url: str, timeout: float, *, preprocess: Preprocess = "server") -> Client:
-    """Return a client with the settings that stand before the command."""
+    """Return a client with the options before the command."""
     tls, headers = settings()
     return Client(url, timeout=timeout, tls=tls, headers=headers, preprocess=preprocess)
 
 
 @contextmanager
 def needs_extra(name: str) -> Iterator[None]:
-    """Around the imports of a command, which is named like its extra.
+    """Guard the imports of a command whose extra has the same name.
 
     Raises:
-        MissingExtraError: an import failed; says what to install.
+        MissingExtraError: an import failed. The message says what to install.
     """
     try:
         yield
@@ -114,7 +115,7 @@ def needs_extra(name: str) -> Iterator[None]:
 
 
 def print_json(content: dict[str, Any]) -> None:
-    """One JSON object on standard output, Chinese as it is."""
+    """Print a JSON object, without escapes for Chinese."""
     typer.echo(printable(json.dumps(content, ensure_ascii=False)))
 
 
@@ -124,15 +125,15 @@ def printable(text: str) -> str:
 
 
 def say_skipped_rows(skipped: list[str]) -> None:
-    """Print how many rows of a data set were left out, and the first ones, on standard error."""
+    """Print the number of skipped rows of a data set, and the first rows, on standard error."""
     for reason in skipped[:_ROWS_SHOWN]:
         typer.secho(reason, fg=typer.colors.YELLOW, err=True)
     if skipped:
-        typer.secho(f"{len(skipped):,} bad rows were left out", fg=typer.colors.YELLOW, err=True)
+        typer.secho(f"{len(skipped):,} bad rows were skipped", fg=typer.colors.YELLOW, err=True)
 
 
 def print_scores(images: list[Path], column: str, names: list[str], scores: Similarity) -> None:
-    """A table for each image: what it was compared with, the best first."""
+    """Print a table of scores for each image, the best first."""
     for path, cosines, probabilities in zip(images, scores.cosine, scores.probabilities, strict=True):
         order = np.argsort(-probabilities, kind="stable")
         rows = [[names[index], f"{cosines[index]:.4f}", f"{probabilities[index]:.1%}"] for index in order]
@@ -140,7 +141,7 @@ def print_scores(images: list[Path], column: str, names: list[str], scores: Simi
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A table on standard output; wide characters are measured as wide. Never wrapped when piped."""
+    """Print a table. Chinese characters count as two columns. Lines are not wrapped in a pipe."""
     if title:
         typer.echo(title)
     table = Table()

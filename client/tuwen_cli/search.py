@@ -1,4 +1,4 @@
-"""`tuwen search`: pictures of a collection, found by words, by a picture, or by both."""
+"""`tuwen search`: find pictures of a collection by words, by a picture, or by both."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ StoreOption = Annotated[str | None, typer_option(STORE)]
 
 @expand_options
 def search(
-    collection: Annotated[str, typer.Argument(help="One that `tuwen index` made.")],
+    collection: Annotated[str, typer.Argument(help="Collection that `tuwen index` made.")],
     query: Query,
     *,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many on a page.")] = 10,
-    page: Annotated[int, typer.Option(min=1, help="Which page.")] = 1,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Number of pictures on a page.")] = 10,
+    page: Annotated[int, typer.Option(min=1, help="Number of the page.")] = 1,
     where: Annotated[str, typer.Option(help='A filter of Milvus, such as: width > 1000 and name like "cats/%"')] = "",
     show: Annotated[
-        Path | None, typer.Option(help="Draw what was found as a contact sheet, a .png file.", show_default=False)
+        Path | None, typer.Option(help="Write the results as a contact sheet into this .png file.", show_default=False)
     ] = None,
     store: StoreOption = None,
     url: UrlOption = "localhost:8001",
@@ -60,7 +60,7 @@ def search(
     if as_json:
         _print_json(collection, found)
     elif not found.hits:
-        typer.echo("nothing was found")
+        typer.echo("no pictures were found")
     else:
         names = list(found.hits[0].parts)
         rows = []

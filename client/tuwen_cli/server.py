@@ -27,7 +27,7 @@ def install(
         typer.Option(help="Install from the wheels in this folder, without the network."),
     ] = None,
     missing: Annotated[
-        bool, typer.Option("--if-missing", help="Do nothing if the server is installed for this Python already.")
+        bool, typer.Option("--if-missing", help="Do nothing if the server is already installed for this Python.")
     ] = False,
 ) -> None:
     """Install NVIDIA's tritonserver and the numpy of its Python models, with pip and by hash.

@@ -1,4 +1,4 @@
-"""`tuwen similarity`: which text fits which image."""
+"""`tuwen similarity`: compare images with texts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def similarity(
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare every image with every text: cosine, and probability among the texts given."""
+    """Compare every image with every text, and print cosines and probabilities among the given texts."""
     with connect(url, timeout) as clip:
         scores = clip.similarity(images=image, texts=text)
     if as_json:

@@ -1,4 +1,4 @@
-"""`tuwen status`: is the server there, what does it serve, and how busy is it."""
+"""`tuwen status`: show whether a server is ready, its model card, and its load."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ __all__ = ["status"]
 def status(
     url: UrlOption = "localhost:8001",
     timeout: TimeoutOption = 5.0,
-    over: Annotated[float, typer.Option(min=0.0, max=86_400.0, help="Seconds over which throughput is counted.")] = 1.0,
+    over: Annotated[
+        float, typer.Option(min=0.0, max=86_400.0, help="Seconds over which throughput is measured.")
+    ] = 1.0,
     as_json: JsonOption = False,
 ) -> None:
     """Show whether a server is ready, its model card, and what each of its models does.
@@ -54,7 +56,7 @@ def status(
             columns = ["model", *[name.replace("_", " ") for name in next(iter(models.values()))]]
             print_table("", columns, [[name, *map(_cell, row.values())] for name, row in models.items()])
         else:
-            typer.echo("the server tells no statistics without a key")
+            typer.echo("the server does not show statistics without its key")
     if not ready:
         raise typer.Exit(1)
 
@@ -69,7 +71,7 @@ def _reason(clip: Client) -> str:
 
 
 def _counted(clip: Client, over: float) -> tuple[Statistics, Statistics]:
-    """Since the models were loaded, and over the next seconds."""
+    """Return the statistics since the models were loaded, and those of the next seconds."""
     try:
         before = clip.statistics()
         time.sleep(over)

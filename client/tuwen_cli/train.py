@@ -1,4 +1,4 @@
-"""`tuwen train`: a checkpoint from images and texts."""
+"""`tuwen train`: train a checkpoint on images and texts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["train"]
 @expand_options
 def train(
     data: Annotated[
-        Path, typer.Argument(help="A folder with train_imgs.tsv and train_texts.jsonl; valid_... too, if any.")
+        Path, typer.Argument(help="A folder with train_imgs.tsv and train_texts.jsonl, and optionally valid_....")
     ],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint folder to create.")],
@@ -34,18 +34,18 @@ def train(
         typer.Option(help="Chinese-CLIP in the layout of Hugging Face to start from. Default: from random weights."),
     ] = None,
     architecture: Annotated[
-        Path | None, typer.Option(help="For random weights: a config.json. Default: the demo checkpoint's.")
+        Path | None, typer.Option(help="A config.json for random weights. Default: that of the demo checkpoint.")
     ] = None,
     options: TrainingOptions,
     skip_bad_rows: SkipBadRowsOption = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted training.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier output.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train Chinese-CLIP in its two stages: first the text tower, with the image tower frozen, then both.
 
-    From random weights a stage before makes the towers. The output is a checkpoint in the layout of Hugging Face that
-    `tuwen build` takes, with training.json and training.png. Ctrl-C keeps what is needed for --resume.
+    From random weights, a stage before these two trains both towers. The output is a checkpoint in the layout of
+    Hugging Face for `tuwen build`, with training.json and training.png. After Ctrl-C, --resume continues the training.
     """
     with needs_extra("train"):
         import matplotlib  # noqa: F401 - needed in the end: better missed now
@@ -69,7 +69,7 @@ def train(
                 observer=bar,
             )
     except KeyboardInterrupt:
-        typer.echo("interrupted; the same command with --resume goes on", err=True)
+        typer.echo("interrupted; run the same command with --resume to continue", err=True)
         raise
     say_skipped_rows(list(summary.skipped))
     if as_json:
@@ -90,7 +90,7 @@ def _in_words(evaluation: Evaluation) -> str:
 
 
 class _Bar:
-    """A bar for each stage, and a line for each look at the validation split."""
+    """The display of a training: a bar for each stage, and a line for each evaluation."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -117,22 +117,22 @@ class _Bar:
         signal.signal(signal.SIGINT, self._handler)
 
     def _interrupt(self, *_: object) -> None:
-        """Let the step end, so that it is done once; a second Ctrl-C does not wait."""
+        """Delay Ctrl-C until the step ends, so that no step is repeated. A second Ctrl-C ends the command at once."""
         self._interrupted = True
         signal.signal(signal.SIGINT, self._handler)
 
     def begin(self, stage: Stage, steps: int, done: int) -> None:
-        """A stage begins, or goes on."""
+        """Show the bar of a stage."""
         self._task = self._progress.add_task(stage.name, total=steps, completed=done, loss=0.0)
 
     def step(self, loss: float) -> None:
-        """A step is done."""
+        """Advance the bar."""
         if self._interrupted:
             raise KeyboardInterrupt
         self._progress.update(self._task, advance=1, loss=loss)
 
     def evaluated(self, evaluation: Evaluation, best: bool) -> None:
-        """The validation split was looked at."""
+        """Print an evaluation."""
         minutes = (time.monotonic() - self._started) / 60
         mark = "  best" if best else ""
         self._console.print(

@@ -1,4 +1,4 @@
-"""`tuwen tune`: how a repository is run best on this machine."""
+"""`tuwen tune`: find the best settings of a repository on this machine."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ __all__ = ["tune"]
 
 @expand_options
 def tune(
-    repository: Annotated[Path, typer.Argument(help="A folder that `tuwen build` made, and that nobody serves now.")],
+    repository: Annotated[Path, typer.Argument(help="A folder that `tuwen build` made and that is not being served.")],
     options: TuningOptions,
     as_json: JsonOption = False,
 ) -> None:
-    """Find by trial how many instances and threads, and which queue delay, serve a repository best on this machine.
+    """Find the numbers of instances and threads and the queue delay that suit a repository best on this machine.
 
     With 16 cores or more, the number of processes that decode images is tried too.
 
-    Real Triton runs copies of the repository under real traffic. What was best is written into its configs, and every
-    trial into tuning.json. Vectors and fingerprint stay the same.
+    Triton serves copies of the repository under load. The best settings are written into its configs, and all trials
+    into tuning.json. Vectors and fingerprint stay the same.
     """
     with needs_extra("serve"):
         from tuwen_server.tuning import tune as run

@@ -1,4 +1,4 @@
-"""`tuwen web`: a page on which people find pictures of a collection."""
+"""`tuwen web`: serve a page on which people search the pictures of a collection."""
 
 from __future__ import annotations
 

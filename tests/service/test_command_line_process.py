@@ -47,5 +47,5 @@ def test_ctrl_c_ends_with_exit_code_130(server: EmbeddedServer, tmp_path: Path) 
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "stopping; the same command goes on from here" in errors
+    assert "stopping; run the same command again to resume" in errors
     assert "Traceback" not in errors

@@ -96,7 +96,7 @@ def test_keeps_what_it_has_when_interrupted(
     with monkeypatch.context() as patched:
         patched.setattr(TableWriter, "add", interrupt_after_the_first_part)
         stopped = tuwen(*command, code=130)
-    assert "stopping; the same command goes on from here" in stopped.stderr
+    assert "stopping; run the same command again to resume" in stopped.stderr
     assert not output.exists()
     finished = json.loads(tuwen(*command, "--json").stdout)
     assert 64 <= finished["already_there"] < 600

@@ -48,7 +48,7 @@ def test_only_regular_files_are_embedded(server: RecordedServer, folder: Path, t
     (folder / "notes.txt").write_text("", encoding="utf-8")
     options = ("--output", str(tmp_path / "v.npz"), "--url", server.grpc_url, "--no-progress")
     done = tuwen("embed", str(folder), *options)
-    assert "files that are no images: 1 .jpg (not a regular file), 1 .txt" in done.stderr
+    assert "files that are not images: 1 .jpg (not a regular file), 1 .txt" in done.stderr
     keys = EmbeddingTable.load(tmp_path / "v.npz").keys
     assert sorted(keys) == [str(folder / name) for name in ("a.png", "album.jpg/c.png", "sub/b.png")]
 

@@ -65,7 +65,7 @@ def indexed(servers: SharedServers, repository: Path, tmp_path_factory: pytest.T
 
 
 def test_the_same_command_continues_an_interrupted_run(indexed: Indexed) -> None:
-    assert "the same command goes on from here" in indexed.said
+    assert "run the same command again to resume" in indexed.said
     assert indexed.report["pictures"] == COUNT - 2
     [report] = indexed.report["sources"]
     assert report["unchanged"] == 299  # of the 300 taken before the interruption, one is broken

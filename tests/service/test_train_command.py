@@ -66,7 +66,7 @@ def test_continues_after_ctrl_c(shapes: Path, trained: Path, monkeypatch: pytest
     with monkeypatch.context() as patched:
         patched.setattr(_Bar, "step", interrupt_at_30)
         stopped = tuwen(*command, code=130)
-    assert "the same command with --resume goes on" in stopped.stderr
+    assert "run the same command with --resume" in stopped.stderr
     assert not output.exists()
     assert "with other settings: seed" in tuwen(*command, "--resume", "--seed=1", code=1).stderr
     assert "holds an interrupted training" in tuwen(*command, code=1).stderr
@@ -86,5 +86,5 @@ def test_trains_without_the_bad_rows_and_counts_them(tmp_path: Path) -> None:
     command = from_random_weights(data, tmp_path / "out", start_epochs=1, frozen_epochs=0, epochs=0)
     assert "line 49" in tuwen(*command, code=1).stderr
     done = tuwen(*command, "--skip-bad-rows", "--force")
-    assert "2 bad rows were left out" in done.stderr
+    assert "2 bad rows were skipped" in done.stderr
     assert json.loads((tmp_path / "out" / "training.json").read_text("utf-8"))["skipped_rows"] == 2

@@ -69,7 +69,7 @@ def embedded(url: str) -> int:
 def test_every_picture_is_indexed_once_although_the_program_is_killed(indexed: Indexed) -> None:
     assert indexed.codes == [-signal.SIGKILL, 130]
     assert "Traceback" not in indexed.said
-    assert "the same command goes on from here" in indexed.said
+    assert "run the same command again to resume" in indexed.said
     assert indexed.report["pictures"] == COUNT - 2
     [report] = indexed.report["sources"]
     assert report["unchanged"] > 1_000

@@ -143,5 +143,5 @@ class TestSkipping:
         arguments = ("evaluate", "retrieval", str(tmp_path), *features)
         assert "line 2" in tuwen(*arguments, code=1).stderr
         done = tuwen(*arguments, "--skip-bad-rows", "--json")
-        assert "7 bad rows were left out" in done.stderr
+        assert "7 bad rows were skipped" in done.stderr
         assert json.loads(done.stdout)["skipped_rows"] == 7
