@@ -75,8 +75,8 @@ def test_explain_builds_nothing(checkpoint: Path, tmp_path: Path) -> None:
     [
         (("--explain", "--vision", "openai/clip-vit-base-patch32"), 1, "needs no --vision: its files tell"),
         (("--explain", "--heads", "12"), 2, "'--heads': expected two numbers"),
-        ((), 2, "with --output FOLDER"),
-        (("-o", "out", "--text-rules", "unmasked"), 1, "text rules of chinese-clip are reference or evaluation"),
+        ((), 2, "expected --output FOLDER"),
+        (("-o", "out", "--text-rules", "unmasked"), 1, "text_rules: expected reference or evaluation for chinese-clip"),
     ],
 )
 def test_says_which_option_does_not_fit(checkpoint: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
