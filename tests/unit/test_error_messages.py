@@ -1,0 +1,36 @@
+"""The page of error messages: every error class has an example, and the page lists every message of the sources."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
+
+from docs.error_examples import EXAMPLES, Example
+from docs.error_table import error_classes, error_sites, main, raised
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.error)
+def test_every_example_raises_its_error(example: Example) -> None:
+    error = raised(example)
+    assert type(error).__name__ == example.error, f"{type(error).__name__}: {error}"
+    assert str(error)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.error)
+def test_the_page_and_the_error_agree_on_retries(example: Example) -> None:
+    """Errors of a server know whether the same request may succeed later."""
+    retryable = getattr(raised(example), "retryable", None)
+    assert retryable is None or retryable == example.retry
+
+
+def test_every_error_that_the_sources_make_has_an_example() -> None:
+    made = {site.error for site in error_sites()}
+    bases = {base for names in error_classes().values() for base in names}
+    shown = [example.error for example in EXAMPLES]
+    assert sorted(set(shown)) == sorted(shown)
+    assert (set(error_classes()) - bases) | made == set(shown)
+
+
+def test_the_page_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check"]) == 0, capsys.readouterr().out
