@@ -85,6 +85,7 @@ class Core:
         self._aliases = frozenset(aliases)
         self._max_items = max_items
         self._fetches = fetches
+        self._card: ModelCard | None = None
         self.started = int(time.time())
         self.is_changed = False
         self.fingerprint = ""
@@ -95,15 +96,16 @@ class Core:
         Raises:
             EdgeError: the server cannot tell it.
         """
-        try:
-            card = await self._client.model_card()
-        except TuwenError as error:
-            raise self._noted(error) from error
-        self.fingerprint = card.fingerprint
-        return card
+        if self._card is None:
+            try:
+                self._card = await self._client.model_card()
+            except TuwenError as error:
+                raise self._noted(error) from error
+            self.fingerprint = self._card.fingerprint
+        return self._card
 
     def names(self, card: ModelCard) -> list[str]:
-        """Return the names of the model, first the one with the fingerprint, which answers carry."""
+        """Return the names of the model, first the one with the fingerprint."""
         name = self.name(card)
         return [f"{name}@{card.fingerprint}", name, *sorted(self._aliases - {"*", name})]
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import time
-import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -86,6 +86,7 @@ class Gateway:
 
     Args:
         app: the routes.
+        direct: applications for methods and paths, which are asked before the routes.
         hosts: the names under which the edge answers.
         fingerprint: returns the embedding space, once it is known.
         traces: joins the traces of callers; None: nothing is traced.
@@ -95,6 +96,7 @@ class Gateway:
         self,
         app: ASGIApp,
         *,
+        direct: Mapping[tuple[str, str], ASGIApp],
         hosts: Hosts,
         fingerprint: Callable[[], str],
         metrics: Metrics,
@@ -102,6 +104,7 @@ class Gateway:
         traces: Traces | None,
     ) -> None:
         self._app = app
+        self._direct = direct
         self._hosts = hosts
         self._fingerprint = fingerprint
         self._metrics = metrics
@@ -119,7 +122,7 @@ class Gateway:
         started = time.perf_counter()
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
-        state = RequestState(given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex)
+        state = RequestState(given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex())
         scope.setdefault("state", {})["request"] = state
 
         async def sent(message: Message) -> None:
@@ -138,12 +141,14 @@ class Gateway:
             seconds = time.perf_counter() - started
             status = _DISCONNECTED if state.is_disconnected else state.status or 500
             self._metrics.end(state.route, status, seconds, state.bytes)
-            self._log.answered(self._fields(scope, state, status, seconds, trace_id))
+            if self._log.is_on:
+                self._log.answered(self._fields(scope, state, status, seconds, trace_id))
 
     async def _guarded(self, scope: Scope, headers: Headers, state: RequestState, receive: Receive, send: Send) -> None:
         hosts = headers.getlist("host")
         if len(hosts) == 1 and self._hosts.allow(hosts[0]):
-            await self._app(scope, receive, send)
+            app = self._direct.get((scope["method"], scope["path"]), self._app)
+            await app(scope, receive, send)
             return
         state.code = "unknown_host"
         message = "The service does not answer under this host name; its operator can allow it with --allowed-host."

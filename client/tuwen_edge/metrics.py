@@ -34,7 +34,9 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self._items = Counter("tuwen_edge_items", "Embedded items.", ("kind",), registry=registry)
+        items = Counter("tuwen_edge_items", "Embedded items.", ("kind",), registry=registry)
+        self._images, self._texts = items.labels("image"), items.labels("text")
+        self._known: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._refused = Counter("tuwen_edge_refused_items", "Refused items.", ("reason",), registry=registry)
         self._in_flight = Gauge("tuwen_edge_requests_in_flight", "Requests without an answer.", registry=registry)
         self._bytes = Counter("tuwen_edge_body_bytes", "Bytes of bodies that were read.", registry=registry)
@@ -53,14 +55,20 @@ class Metrics:
             body_bytes: of the request.
         """
         self._in_flight.dec()
-        self._requests.labels(route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        if (route, status) not in self._known:  # a look-up of labels costs as much as all the counting
+            self._known[route, status] = self._requests.labels(route, str(status)), self._seconds.labels(route)
+        requests, durations = self._known[route, status]
+        requests.inc()
+        durations.observe(seconds)
         self._bytes.inc(body_bytes)
 
     def embedded(self, items: list[Item]) -> None:
         """Count embedded items."""
-        for kind, count in Counts(item.kind for item in items).items():
-            self._items.labels(kind).inc(count)
+        images = sum(item.kind == "image" for item in items)
+        if images:
+            self._images.inc(images)
+        if images < len(items):
+            self._texts.inc(len(items) - images)
 
     def refused(self, error: EdgeError) -> None:
         """Count the refused items of an error."""

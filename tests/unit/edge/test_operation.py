@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
-from collections.abc import Iterator
 
 import pytest
 from opentelemetry import trace
@@ -18,21 +16,6 @@ from tuwen_edge.dialects import OPERATIONS
 from tuwen_edge.items import Item, estimate_tokens, image_item, item_of_string
 from tuwen_edge.log import JsonFormatter
 from tuwen_edge.openapi import description
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    """What the edge writes to its log."""
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonFormatter())
-    logger = logging.getLogger("tuwen_edge")
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    yield stream
-    logger.removeHandler(handler)
-    logger.setLevel(level)
 
 
 def test_the_description_lists_every_operation_with_its_models(edge: EdgeInMemory) -> None:
@@ -96,11 +79,12 @@ def test_metrics_count_requests_items_and_refusals(edge: EdgeInMemory) -> None:
     assert "made" not in text
 
 
-def test_the_log_has_a_line_of_json_for_each_request_and_no_payload(log: io.StringIO) -> None:
+def test_the_log_has_a_line_of_json_for_each_request_and_no_payload(capsys: pytest.CaptureFixture[str]) -> None:
     with EdgeInMemory(access_log=True) as edge:
         edge.post("/v1/embeddings", {"input": ["a secret"]}, headers={"x-request-id": "abc-1"})
         edge.post("/v1/embeddings", {"input": [{"image": "secret"}]})
-    first, second = map(json.loads, log.getvalue().splitlines())
+    written = capsys.readouterr().err
+    first, second = map(json.loads, written.splitlines())
     assert first | {"time": "", "ms": 0} == {
         "time": "",
         "level": "info",
@@ -114,12 +98,24 @@ def test_the_log_has_a_line_of_json_for_each_request_and_no_payload(log: io.Stri
         "bytes": 22,
     }
     assert (second["status"], second["code"]) == (422, "unsupported_format")
-    assert "secret" not in log.getvalue()
+    assert "secret" not in written
 
 
-def test_the_log_can_be_turned_off(log: io.StringIO, edge: EdgeInMemory) -> None:
+def test_the_log_tells_the_place_of_a_fault_and_not_its_text() -> None:
+    try:
+        raise ValueError("a secret")
+    except ValueError as error:
+        found = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("tuwen_edge", logging.ERROR, "", 0, "the edge failed", (), found)
+    line = json.loads(JsonFormatter().format(record))
+    assert (line["level"], line["message"], line["error"]) == ("error", "the edge failed", "ValueError")
+    assert "test_operation.py" in line["at"][0]
+    assert "secret" not in json.dumps(line)
+
+
+def test_the_log_can_be_turned_off(capsys: pytest.CaptureFixture[str], edge: EdgeInMemory) -> None:
     edge.post("/v1/embeddings", {"input": "a"})
-    assert log.getvalue() == ""
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("given", ["abc-1", "x" * 65, "two words", ""])
@@ -129,7 +125,7 @@ def test_a_request_has_the_id_of_its_caller_if_it_fits(edge: EdgeInMemory, given
     assert found
 
 
-def test_joins_the_trace_of_the_caller(log: io.StringIO) -> None:
+def test_joins_the_trace_of_the_caller(capsys: pytest.CaptureFixture[str]) -> None:
     trace_id = "4bf92f3577b34da6a3ce929d0e0e4736"
     seen: list[str] = []
 
@@ -142,7 +138,7 @@ def test_joins_the_trace_of_the_caller(log: io.StringIO) -> None:
         headers = {"traceparent": f"00-{trace_id}-00f067aa0ba902b7-01"}
         edge.post("/v1/embeddings", {"input": "a"}, headers=headers)
     assert seen == [trace_id]
-    assert json.loads(log.getvalue())["trace_id"] == trace_id
+    assert json.loads(capsys.readouterr().err)["trace_id"] == trace_id
 
 
 def test_health_follows_the_server(edge: EdgeInMemory) -> None:
