@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Install the programs that tests compare with or are judged by, and that pip cannot install beside the project.
 #
-# usage: tests/environments.sh actionlint | originals | checkov | milvus | prometheus | chromium | release ...
+# usage: tests/environments.sh actionlint | originals | checkov | milvus | prometheus | chromium | release | http_clients |
+#        api_checks ...
 #
 # Each environment is a folder below .cache/tests/environments. A file `.complete` in it holds the hash of the recipe,
 # so an environment whose recipe or Python has changed is made anew.
@@ -31,6 +32,19 @@ actionlint() {
 release() {
 	"$python" -m venv "$1"
 	"$1/bin/python" -m pip install --quiet -c constraints.txt build check-wheel-contents cyclonedx-bom twine
+}
+
+# Clients of other services, which the HTTP edge must answer unchanged. They bring dozens of packages.
+http_clients() {
+	"$python" -m venv "$1"
+	"$1/bin/python" -m pip install --quiet openai==3.57.0 cohere==7.3.1 litellm==1.110.2 langchain-openai==1.7.4 \
+		llama-index-embeddings-openai==0.7.0
+}
+
+# What judges and attacks the description of the HTTP edge.
+api_checks() {
+	"$python" -m venv "$1"
+	"$1/bin/python" -m pip install --quiet openapi-spec-validator==0.9.0 schemathesis==4.32.5
 }
 
 # checkov asks for old versions of packages that the project uses.

@@ -106,6 +106,9 @@ class EdgeOptions:
     def __post_init__(self) -> None:
         check_values(self)
         object.__setattr__(self, "host", self.host.removeprefix("[").removesuffix("]"))
+        for name in ("aliases", "allowed_hosts", "fetch_hosts", "allowed_origins"):
+            if not all(getattr(self, name)):
+                raise InvalidArgumentError(f"{name}: expected names, got an empty text")
         if self.max_memory_mib < self.max_body_mib:
             raise InvalidArgumentError(
                 f"max_memory_mib: expected at least max_body_mib ({self.max_body_mib}), got {self.max_memory_mib}"

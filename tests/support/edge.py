@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import os
+import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 import httpx
 from PIL import Image
 
+from tests.support.command import TUWEN
 from tuwen import AsyncClient
 from tuwen.testing import AsyncFakeTransport, FakeTransport
 from tuwen_edge import EdgeOptions, EdgeThread, create_app
 
-__all__ = ["EdgeInMemory", "base64_of", "data_url", "edge_in_a_thread", "png"]
+__all__ = ["EdgeInMemory", "EdgeProcess", "base64_of", "data_url", "edge_in_a_thread", "edge_process", "png"]
 
 
 class EdgeInMemory:
@@ -80,3 +85,50 @@ def base64_of(data: bytes) -> str:
 def data_url(data: bytes) -> str:
     """Return a ``data:`` URL of a picture."""
     return f"data:image/png;base64,{base64_of(data)}"
+
+
+@dataclass
+class EdgeProcess:
+    """An edge that runs as a process.
+
+    Attributes:
+        process: the process.
+        address: such as ``http://127.0.0.1:8080``.
+        lines: what it wrote to standard error so far; complete once it has ended.
+    """
+
+    process: subprocess.Popen[str]
+    address: str
+    lines: list[str]
+
+
+@contextmanager
+def edge_process(url: str, *arguments: str) -> Iterator[EdgeProcess]:
+    """Run `tuwen edge` on a free port in front of a server, and end it after the block."""
+    command = [TUWEN, "edge", url, "--port", "0", *arguments]
+    environment = {"PYTHONUNBUFFERED": "1", **os.environ}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stderr is not None
+    lines: list[str] = []
+    try:
+        for line in process.stderr:
+            lines.append(line.rstrip("\n"))
+            if line.startswith("http://"):
+                break
+        assert lines and lines[-1].startswith("http://"), "\n".join(lines)
+        address = lines[-1].partition("/v1/")[0]
+        reader = threading.Thread(
+            target=lambda: lines.extend(line.rstrip("\n") for line in process.stderr or ()), daemon=True
+        )
+        reader.start()
+        try:
+            yield EdgeProcess(process, address, lines)
+        finally:
+            process.terminate()
+            process.wait(60)
+            reader.join(20)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(20)
+        process.stderr.close()
