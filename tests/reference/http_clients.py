@@ -2,9 +2,9 @@
 
 `tests/service/test_edge_clients.py` runs this in the environment of `tests/environments.sh http_clients`::
 
-    python http_clients.py ADDRESS KEY PICTURE
+    python http_clients.py ADDRESS KEY OPEN-ADDRESS PICTURE
 
-It prints what each client returned, as one JSON object.
+OPEN-ADDRESS is an edge that needs no key. It prints what each client returned, as one JSON object.
 """
 
 from __future__ import annotations
@@ -72,16 +72,15 @@ def ask_cohere(url: str, key: str, picture: str) -> dict[str, Any]:
     }
 
 
-def ask_litellm(url: str, key: str, picture: str) -> dict[str, Any]:
+def ask_litellm(url: str, key: str, open_url: str, picture: str) -> dict[str, Any]:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it asks another host for prices
     import litellm
 
     litellm.suppress_debug_info = True
     settings = {"api_base": f"{url}/v1", "api_key": key, "encoding_format": "float"}
     openai = litellm.embedding(model="openai/tiny", input=[*TEXTS, picture], **settings)
-    path = f"{url}/v2/models/text_embedding/infer"
-    headers = {"Authorization": f"Bearer {key}"}
-    triton = litellm.embedding(model="triton/text_embedding", input=TEXTS, api_base=path, extra_headers=headers)
+    path = f"{open_url}/v2/models/text_embedding/infer"  # this provider sends no headers, so no key either
+    triton = litellm.embedding(model="triton/text_embedding", input=TEXTS, api_base=path)
     return {
         "litellm": [one["embedding"] for one in openai.data],
         "litellm_triton": [one["embedding"] for one in triton.data],
@@ -104,10 +103,10 @@ def ask_frameworks(url: str, key: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    url, key = sys.argv[1:3]
-    picture = f"data:image/png;base64,{base64.b64encode(Path(sys.argv[3]).read_bytes()).decode()}"
-    found = ask_openai(url, key, picture) | ask_cohere(url, key, picture) | ask_litellm(url, key, picture)
-    print(json.dumps(found | ask_frameworks(url, key)))
+    url, key, open_url, path = sys.argv[1:]
+    picture = f"data:image/png;base64,{base64.b64encode(Path(path).read_bytes()).decode()}"
+    found = ask_openai(url, key, picture) | ask_cohere(url, key, picture) | ask_frameworks(url, key)
+    print(json.dumps(found | ask_litellm(url, key, open_url, picture)))
 
 
 if __name__ == "__main__":

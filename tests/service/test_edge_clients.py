@@ -28,10 +28,11 @@ def found(servers: SharedServers, repository: Path, tmp_path_factory: pytest.Tem
     assert PYTHON.exists(), "run `tests/environments.sh http_clients` first"
     keys = tmp_path_factory.mktemp("edge") / "keys"
     key = tuwen_here("edge-key", "test", "--file", str(keys)).stdout.strip()
-    arguments = ("--model-name", "tiny", "--keys", str(keys))
-    with edge_process(servers.on(repository).grpc_url, *arguments) as edge:
+    url = servers.on(repository).grpc_url
+    with edge_process(url, "--model-name", "tiny", "--keys", str(keys)) as edge, edge_process(url) as without_keys:
+        program = ROOT / "tests" / "reference" / "http_clients.py"
         finished = subprocess.run(
-            [PYTHON, ROOT / "tests" / "reference" / "http_clients.py", edge.address, key, PICTURE],
+            [PYTHON, program, edge.address, key, without_keys.address, PICTURE],
             capture_output=True,
             text=True,
             timeout=300,

@@ -115,8 +115,8 @@ def edge_process(url: str, *arguments: str) -> Iterator[EdgeProcess]:
             lines.append(line.rstrip("\n"))
             if line.startswith("http://"):
                 break
-        assert lines and lines[-1].startswith("http://"), "\n".join(lines)
-        address = lines[-1].partition("/v1/")[0]
+        address = "".join(lines[-1:]).partition("/v1/")[0]
+        assert address.startswith("http://"), "\n".join(lines)
         reader = threading.Thread(
             target=lambda: lines.extend(line.rstrip("\n") for line in process.stderr or ()), daemon=True
         )

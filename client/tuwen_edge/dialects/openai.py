@@ -143,15 +143,20 @@ class EmbeddingsRequest(Strict):
         return value
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    """Leave the default out of a schema: a field of a form is there or not, and never null."""
+    del schema["default"]
+
+
 class EmbeddingsForm(BaseModel):
     """A request for embeddings as a form: each part ``input`` is a text, or an image as a file."""
 
     model_config = ConfigDict(extra="forbid")
 
     input: list[bytes] = Field(min_length=1)
-    model: str | SkipJsonSchema[None] = None
+    model: str | SkipJsonSchema[None] = Field(None, json_schema_extra=_without_default)
     encoding_format: EncodingFormat = "float"
-    dimensions: Annotated[int, Field(ge=1)] | SkipJsonSchema[None] = None
+    dimensions: Annotated[int, Field(ge=1)] | SkipJsonSchema[None] = Field(None, json_schema_extra=_without_default)
     truncate: Literal["END", "NONE"] = "END"
 
 
