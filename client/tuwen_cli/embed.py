@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from tqdm import tqdm
 
-from tuwen import InvalidArgumentError, ItemFailure, Preprocess, RefusedItem
+from tuwen import Client, InvalidArgumentError, Preprocess, RefusedItem
+from tuwen_cli.counts import counted
 from tuwen_cli.options import (
     JsonOption,
     ShowIgnoredOption,
@@ -23,7 +27,7 @@ from tuwen_cli.options import (
     print_json,
     printable,
 )
-from tuwen_files import TableWriter, check_key, check_suffix
+from tuwen_files import TableUpdate, TableWriter, UpdateReport, check_key, check_suffix
 from tuwen_files.image_files import IMAGE_SUFFIXES, image_files, listed_kinds
 from tuwen_files.text_files import numbered_lines
 
@@ -48,6 +52,12 @@ def embed(
     preprocess: Annotated[
         Preprocess, typer.Option(help="Who decodes and resizes images. `client` spares the server's CPUs.")
     ] = "server",
+    keep_removed: Annotated[
+        bool, typer.Option("--keep-removed", help="Keep the vectors of files that are no longer in their folder.")
+    ] = False,
+    confirm_removal: Annotated[
+        bool, typer.Option("--confirm-removal", help="Remove the vectors of a folder that now holds no images at all.")
+    ] = False,
     show_ignored: ShowIgnoredOption = False,
     progress: Annotated[
         bool, typer.Option("--progress/--no-progress", help="Show a progress bar if standard error is a terminal.")
@@ -58,9 +68,10 @@ def embed(
 ) -> None:
     """Embed any number of images **or** texts.
 
-    `--output` receives keys, vectors, and the fingerprint of their embedding space. Run the same command again to
-    resume, or to add files that are new since the last run. `OUTPUT.refused.jsonl` lists rejected items. The other
-    items are embedded, and the exit code is 1. Without `--output`, `--json` prints the vectors.
+    Writes `--output`: keys, vectors, and the fingerprint of their embedding space. Run the same command again to resume
+    an interrupted run, or to bring the file up to its folders: new and changed images are embedded, and vectors of
+    missing images are removed. `OUTPUT.refused.jsonl` lists rejected items. The other items are embedded, and the
+    exit code is 1. Without `--output`, `--json` prints the vectors.
     """
     if sum(map(bool, (images, text, texts_from))) != 1:
         raise typer.BadParameter("expected one of image files or folders, --text, and --texts-from")
@@ -71,10 +82,11 @@ def embed(
             check_suffix(output)
         except InvalidArgumentError as error:
             raise typer.BadParameter(str(error)) from error
-    unreadable: list[RefusedItem] = []
-    keys = _image_files(images, unreadable, show_ignored=show_ignored) if images else _texts(text, texts_from)
-    if output is None and unreadable:
-        raise InvalidArgumentError(f"{unreadable[0].key}: {unreadable[0].error and unreadable[0].error.message}")
+    found = _image_files(images or [], show_ignored=show_ignored, may_be_empty=confirm_removal)
+    keys = found.files if images else _texts(text, texts_from)
+    if output is None and found.unreadable:
+        path, reason = next(iter(found.unreadable.items()))
+        raise InvalidArgumentError(f"{path}: {reason}")
     with connect(url, timeout, preprocess=preprocess) as clip:
         card = clip.model_card()
         if output is None:
@@ -82,38 +94,87 @@ def embed(
             items = [{"key": key, "embedding": vector.tolist()} for key, vector in zip(keys, vectors, strict=True)]
             print_json({"fingerprint": card.fingerprint, "dimension": card.embedding_dimension, "items": items})
             return
-        refused: list[RefusedItem] = []
-        cut = 0
-        with TableWriter(output, card.fingerprint, card.embedding_dimension) as table, _interruptible() as interrupted:
-            wanted = [key for key in dict.fromkeys(keys) if key not in table.done and _fits(output, key, unreadable)]
-            known = len(table.done & set(keys))
-            stream = clip.stream_images if images else clip.stream_texts
-            for outcome in stream(wanted, progress=progress, timeout=timeout):
-                if outcome.embedding is None:
-                    refused.append(outcome)
-                else:
-                    table.add(str(outcome.key), outcome.embedding)
-                cut += outcome.truncated
-                if interrupted():
-                    raise KeyboardInterrupt
+        start = time.monotonic()
+        with (
+            TableWriter(output, card.fingerprint, card.embedding_dimension) as table,
+            _interruptible() as stop_if_asked,
+        ):
+            if images:
+                report = _add_images(clip, table, output, found, keep_removed, progress, stop_if_asked)
+            else:
+                report = _add_texts(clip, table, output, keys, progress, stop_if_asked)
+    _report(output, report, time.monotonic() - start, as_json=as_json)
+
+
+def _add_images(
+    clip: Client,
+    table: TableWriter,
+    output: Path,
+    found: _Images,
+    keep_removed: bool,
+    progress: bool,
+    stop_if_asked: Callable[[], None],
+) -> UpdateReport:
+    update = TableUpdate(
+        table,
+        [key for key in found.files if _reason_not_kept(output, key) is None],
+        folders=found.folders,
+        unseen=list(found.unreadable),
+        keep_removed=keep_removed,
+        max_bytes=clip.model_card().max_image_bytes,
+    )
+    for path, reason in found.unreadable.items():
+        update.refuse(path, "unreadable", reason)
+    for key in dict.fromkeys(found.files):
+        if why := _reason_not_kept(output, key):
+            update.refuse(key, "not_utf8", why)
+    total = update.count() if progress else None
+    hidden = None if progress else True  # None: hidden unless standard error is a terminal
+    with tqdm(total=total, unit=" items", disable=hidden, smoothing=0.05) as bar:
+        for outcome in clip.stream_images(update.wanted()):
+            update.take(outcome)
+            bar.update()
+            stop_if_asked()
+    update.finish()
+    return update.report
+
+
+def _add_texts(
+    clip: Client, table: TableWriter, output: Path, texts: list[str], progress: bool, stop_if_asked: Callable[[], None]
+) -> UpdateReport:
+    report = UpdateReport(unchanged=len(table.done & set(texts)))
+    cut = 0
+    wanted = [key for key in dict.fromkeys(texts) if key not in table.done]
+    kept = [key for key in wanted if _reason_not_kept(output, key) is None]
+    for outcome in clip.stream_texts(kept, progress=progress):
+        if outcome.embedding is None:
+            report.failures.append(outcome)
+        else:
+            table.add(str(outcome.key), outcome.embedding)
+            report.added += 1
+        cut += outcome.truncated
+        stop_if_asked()
     if cut:
-        typer.secho(f"{cut} texts were cut to {card.context_length} tokens", fg=typer.colors.YELLOW, err=True)
-    _report(output, len(wanted) - len(refused), known, [*unreadable, *refused], as_json=as_json)
+        length = clip.model_card().context_length
+        typer.secho(f"{cut} texts were cut to {length} tokens", fg=typer.colors.YELLOW, err=True)
+    return report
 
 
-def _fits(output: Path, key: str, refused: list[RefusedItem]) -> bool:
-    """Return whether the output can hold a key. If not, add the item to the rejected items."""
+def _reason_not_kept(output: Path, key: str) -> str | None:
+    """Return why the output cannot hold a key; None if it can."""
     try:
         check_key(output, key)
     except InvalidArgumentError as error:
-        refused.append(RefusedItem(-1, key, ItemFailure(-1, "not_utf8", str(error))))
-        return False
-    return True
+        return str(error)
+    return None
 
 
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Delay Ctrl-C until the current result is written. A second Ctrl-C ends the command at once."""
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """Provide a function that raises KeyboardInterrupt after Ctrl-C, to be called between two results.
+
+    A second Ctrl-C ends the command at once.
+    """
     asked = False
 
     def ask(*_: object) -> None:
@@ -122,28 +183,34 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
         typer.echo("stopping; run the same command again to resume", err=True)
 
+    def stop_if_asked() -> None:
+        if asked:
+            raise KeyboardInterrupt
+
     before = signal.signal(signal.SIGINT, ask)
     try:
-        yield lambda: asked
+        yield stop_if_asked
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def _report(output: Path, written: int, known: int, refused: list[RefusedItem], *, as_json: bool) -> None:
+def _report(output: Path, report: UpdateReport, seconds: float, *, as_json: bool) -> None:
     listing = output.with_name(output.name + ".refused.jsonl")
     listing.unlink(missing_ok=True)
+    refused = report.failures
     if refused:
         lines = "".join(json.dumps(_described(item), ensure_ascii=False) + "\n" for item in refused)
         listing.write_bytes(lines.encode("utf-8", "backslashreplace"))  # JSON reads what this writes for half a pair
         for item in refused[:_REFUSED_SHOWN]:
-            line = f"{item.key}: {item.error and item.error.message}"
+            line = f"{item.key}: {item.error.message}"
             typer.secho(printable(line), fg=typer.colors.YELLOW, err=True)
         typer.secho(f"{len(refused)} refused, listed in {listing}", fg=typer.colors.RED, err=True)
+    counts = {**vars(report), "failed": len(refused)}
+    del counts["failures"]
     if as_json:
-        print_json({"output": str(output), "written": written, "already_there": known, "refused": len(refused)})
+        print_json({"output": str(output), **counts, "seconds": seconds})
     else:
-        already = f"; {known} were there already" if known else ""
-        typer.echo(f"{written} vectors written to {output}{already}")
+        typer.echo(f"{output}: {counted(**counts)}, in {seconds:.1f} s")
     if refused:
         raise typer.Exit(1)
 
@@ -158,33 +225,50 @@ def _texts(given: list[str] | None, file: Path | None) -> list[str]:
     return [line for _, line in numbered_lines(sys.stdin.buffer if str(file) == "-" else file) if line]
 
 
-def _image_files(paths: list[Path], unreadable: list[RefusedItem], *, show_ignored: bool) -> list[str]:
-    """Return the given files, and in place of a folder the images in it, in a stable order.
+@dataclass
+class _Images:
+    """The image files that the command line names.
 
-    Files and subfolders that cannot be looked at are added to `unreadable`. The others that a folder holds are counted
-    on standard error, and named if `show_ignored` asks for that.
+    Attributes:
+        files: their paths, in a stable order.
+        folders: the folders that were searched.
+        unreadable: what could not be looked at, and why.
     """
-    files: list[str] = []
+
+    files: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+
+def _image_files(paths: list[Path], *, show_ignored: bool, may_be_empty: bool) -> _Images:
+    """Return the given files, and in place of a folder the images in it.
+
+    The other files of a folder are counted on standard error, and named if `show_ignored` asks for that.
+    """
+    found = _Images()
     left_out: Counter[str] = Counter()
 
     def leave_out(path: Path, kind: str) -> None:
         left_out[kind] += 1
         if show_ignored:
-            typer.echo(f"no image: {str(path).encode('utf-8', 'backslashreplace').decode()}", err=True)
+            typer.echo(f"not an image: {str(path).encode('utf-8', 'backslashreplace').decode()}", err=True)
 
     def refuse(path: Path, error: OSError) -> None:
-        message = f"cannot read it: {error.strerror or error}"
-        unreadable.append(RefusedItem(-1, str(path), ItemFailure(-1, "unreadable", message)))
+        found.unreadable[str(path)] = f"cannot read it: {error.strerror or error}"
 
     for path in paths:
-        if path.is_dir():
-            found = sorted(map(str, image_files(path, left_out=leave_out, unreadable=refuse)))
-            if not found and not unreadable:
-                others = f"; it holds {listed_kinds(left_out)}" if left_out else ""
-                raise typer.BadParameter(f"{path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}){others}")
-            files += found
-        else:
-            files.append(str(path))
+        if not path.is_dir():
+            found.files.append(str(path))
+            continue
+        files = sorted(map(str, image_files(path, left_out=leave_out, unreadable=refuse)))
+        if not files and not found.unreadable and not may_be_empty:
+            others = f"; it holds {listed_kinds(left_out)}" if left_out else ""
+            raise typer.BadParameter(
+                f"{path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}){others}. If its disk is not mounted, "
+                "mount it; if the images are gone for good, run again with --confirm-removal"
+            )
+        found.files += files
+        found.folders.append(str(path))
     if left_out:
         typer.echo(f"skipped files that are not images: {listed_kinds(left_out)}", err=True)
-    return files
+    return found

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuwen_cli.counts import counted
 from tuwen_cli.options import JsonOption, ShowIgnoredOption, TimeoutOption, UrlOption, connect, print_json
 from tuwen_cli.search import StoreOption
 from tuwen_files.image_files import listed_kinds
@@ -31,8 +32,8 @@ def index(
     into: Annotated[str, typer.Option("--into", "-i", help="The collection. It is created if it does not exist.")],
     store: StoreOption = None,
     index_type: Annotated[IndexType, typer.Option("--index", help="Index type of a new collection.")] = "auto",
-    keep_missing: Annotated[
-        bool, typer.Option("--keep-missing", help="Keep pictures whose files are missing in the source.")
+    keep_removed: Annotated[
+        bool, typer.Option("--keep-removed", help="Keep pictures that the source no longer has.")
     ] = False,
     confirm_removal: Annotated[
         bool,
@@ -62,7 +63,7 @@ def index(
         try:
             for source in sources:
                 report = collection.add(
-                    source, progress=progress, keep_missing=keep_missing, confirm_removal=confirm_removal
+                    source, progress=progress, keep_removed=keep_removed, confirm_removal=confirm_removal
                 )
                 reports.append(report)
                 if not as_json:
@@ -86,17 +87,26 @@ def index(
 
 
 def _described(report: Report, *, show_ignored: bool) -> dict[str, object]:
-    described = {**vars(report), "failures": [vars(failure) for failure in report.failures]}
+    described = {
+        **vars(report),
+        "failed": len(report.failures),
+        "failures": [vars(failure) for failure in report.failures],
+    }
     if not show_ignored:
         del described["ignored_names"]
     return described
 
 
 def _say(report: Report, *, show_ignored: bool) -> None:
-    typer.echo(
-        f"{report.source}: {report.added:,} added, {report.changed:,} changed, {report.unchanged:,} as before, "
-        f"{report.removed:,} removed, {len(report.failures):,} left out, in {report.seconds:.1f} s"
+    counts = counted(
+        added=report.added,
+        changed=report.changed,
+        updated=report.updated,
+        unchanged=report.unchanged,
+        removed=report.removed,
+        failed=len(report.failures),
     )
+    typer.echo(f"{report.source}: {counts}, in {report.seconds:.1f} s")
     if report.ignored:
         typer.echo(f"  skipped files that are not pictures: {listed_kinds(report.ignored)}", err=True)
         for name in report.ignored_names if show_ignored else ():

@@ -1,10 +1,12 @@
 """Input and output files: folders of images, lines of text, and tables of vectors (``.npz``, ``.jsonl``, Parquet).
 
-``image_files`` finds images, ``text_files`` reads lines of text. This package exports the embedding table.
+``image_files`` finds images, ``text_files`` reads lines of text, and ``file_versions`` tells which files changed. The
+embedding table is exported here.
 """
 
 from tuwen_files._embedding_table import EmbeddingTable
 from tuwen_files._table_files import check_key, check_suffix
+from tuwen_files._table_update import TableUpdate, UpdateReport
 from tuwen_files._table_writer import TableWriter
 
-__all__ = ["EmbeddingTable", "TableWriter", "check_key", "check_suffix"]
+__all__ = ["EmbeddingTable", "TableUpdate", "TableWriter", "UpdateReport", "check_key", "check_suffix"]

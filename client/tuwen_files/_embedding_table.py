@@ -53,7 +53,8 @@ class EmbeddingTable:
             InvalidArgumentError: the file has another suffix or cannot be written.
             MissingExtraError: pyarrow is not installed.
         """
-        _table_files.write(Path(path), self.fingerprint, self.embeddings.shape[1], [(self.keys, self.embeddings)])
+        rows = _table_files.Rows(self.keys, self.embeddings, [""] * len(self.keys))
+        _table_files.write(Path(path), self.fingerprint, self.embeddings.shape[1], [rows])
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, expected_fingerprint: str | None = None) -> EmbeddingTable:

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,20 @@ from tuwen_files._replacing import replacing
 
 __all__ = ["Rows", "check_key", "check_suffix", "pieces", "read", "write"]
 
-Rows: TypeAlias = tuple[Sequence[str], NDArray[np.float32]]
-"""Some rows of a table: keys, and embeddings (n, D)."""
+
+class Rows(NamedTuple):
+    """Some rows of a table.
+
+    Attributes:
+        keys: n names.
+        embeddings: float32 (n, D).
+        versions: n versions of the files under the keys, as in `tuwen_files.file_versions`; empty texts if unknown.
+    """
+
+    keys: Sequence[str]
+    embeddings: NDArray[np.float32]
+    versions: Sequence[str]
+
 
 _PARQUET = Path("vectors.parquet")
 _FINGERPRINT = b"tuwen.fingerprint"
@@ -75,7 +87,7 @@ def read(path: Path) -> tuple[Sequence[str], NDArray[np.float32], str]:
     fingerprint, rows = pieces(path)
     keys: list[str] = []
     embeddings: list[NDArray[np.float32]] = []
-    for names, vectors in rows:
+    for names, vectors, _ in rows:
         keys += names
         embeddings.append(vectors)
     return keys, embeddings[0] if len(embeddings) == 1 else np.concatenate(embeddings), fingerprint
@@ -107,19 +119,29 @@ def _damage(path: Path, *kinds: type[Exception]) -> Iterator[None]:
 
 def _write_npz(path: Path, fingerprint: str, dimension: int, rows: Iterable[Rows]) -> None:
     keys: list[str] = []
+    versions: list[str] = []
     embeddings = [np.empty((0, dimension), dtype=np.float32)]
-    for names, vectors in rows:
+    for names, vectors, known in rows:
         keys += names
+        versions += known
         embeddings.append(vectors.astype(np.float32, copy=False))
-    encoded = [key.encode("utf-8", "surrogatepass") for key in keys]
     with path.open("wb") as file:  # np.savez would add a suffix to a name
         np.savez(
             file,
-            key_bytes=np.frombuffer(b"".join(encoded), dtype=np.uint8),
-            key_ends=np.cumsum([len(key) for key in encoded], dtype=np.int64),
+            **_texts("key", keys),
+            **_texts("version", versions),
             embeddings=np.concatenate(embeddings),
             fingerprint=np.array(fingerprint),
         )
+
+
+def _texts(name: str, texts: Sequence[str]) -> dict[str, Any]:
+    """Return texts of any length as two arrays: bytes in UTF-8 one after the other, and the end of each."""
+    encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+    return {
+        f"{name}_bytes": np.frombuffer(b"".join(encoded), dtype=np.uint8),
+        f"{name}_ends": np.cumsum([len(text) for text in encoded], dtype=np.int64),
+    }
 
 
 def _read_npz(path: Path) -> tuple[str, Iterator[Rows]]:
@@ -127,36 +149,37 @@ def _read_npz(path: Path) -> tuple[str, Iterator[Rows]]:
         file = np.load(raw, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise ValueError("a single array")
-        keys = _keys(file)
+        keys = file["keys"].tolist() if "keys" in file else _read_texts(file, "key")
+        versions = _read_texts(file, "version") if "version_ends" in file else [""] * len(keys)
         embeddings: NDArray[np.float32] = file["embeddings"].astype(np.float32, copy=False)
         fingerprint = str(file["fingerprint"])
-    return fingerprint, iter([(keys, embeddings)])
+    return fingerprint, iter([Rows(keys, embeddings, versions)])
 
 
-def _keys(file: Any) -> list[str]:
-    """Return the keys from their joined UTF-8 bytes and the end of each key. Older files have keys of a fixed width."""
-    if "keys" in file:
-        found: list[str] = file["keys"].tolist()
-        return found
-    joined, ends = file["key_bytes"].tobytes(), file["key_ends"].tolist()
+def _read_texts(file: Any, name: str) -> list[str]:
+    """Return what `_texts` made. Older files have keys of a fixed width."""
+    joined, ends = file[f"{name}_bytes"].tobytes(), file[f"{name}_ends"].tolist()
     if [0, *ends] != sorted([0, *ends]) or (ends[-1] if ends else 0) != len(joined):
-        raise ValueError("the ends of its keys do not fit their bytes")
+        raise ValueError(f"the ends of its {name}s do not fit their bytes")
     return [joined[start:end].decode("utf-8", "surrogatepass") for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _write_parquet(path: Path, fingerprint: str, dimension: int, rows: Iterable[Rows]) -> None:
     pyarrow, parquet = _pyarrow()
-    fields = [("key", pyarrow.string()), ("embedding", pyarrow.list_(pyarrow.float32(), dimension))]
+    fields = [
+        ("key", pyarrow.string()),
+        ("embedding", pyarrow.list_(pyarrow.float32(), dimension)),
+        ("version", pyarrow.string()),
+    ]
     schema = pyarrow.schema(fields, metadata={_FINGERPRINT: fingerprint.encode()})
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        for names, vectors in rows:
+        for names, vectors, versions in rows:
             for name in names:
                 check_key(_PARQUET, name)
             flat = pyarrow.array(vectors.astype(np.float32, copy=False).reshape(-1))
             column = pyarrow.FixedSizeListArray.from_arrays(flat, dimension)
-            writer.write_table(
-                pyarrow.Table.from_arrays([pyarrow.array(names, pyarrow.string()), column], schema=schema)
-            )
+            columns = [pyarrow.array(names, pyarrow.string()), column, pyarrow.array(versions, pyarrow.string())]
+            writer.write_table(pyarrow.Table.from_arrays(columns, schema=schema))
 
 
 def _read_parquet(path: Path) -> tuple[str, Iterator[Rows]]:
@@ -167,16 +190,19 @@ def _read_parquet(path: Path) -> tuple[str, Iterator[Rows]]:
         schema = file.schema_arrow
         fingerprint = (schema.metadata or {})[_FINGERPRINT].decode()
         dimension = int(schema.field("embedding").type.list_size)
+        wanted = [name for name in ("key", "embedding", "version") if name in schema.names]
     except (pyarrow.ArrowException, AttributeError) as error:
         raise ValueError(error) from error
 
     def rows() -> Iterator[Rows]:
-        yield [], np.empty((0, dimension), dtype=np.float32)
+        yield Rows([], np.empty((0, dimension), dtype=np.float32), [])
         with file, _damage(path, OSError, ValueError, pyarrow.ArrowException):
             for group in range(file.num_row_groups):
-                table = file.read_row_group(group, columns=["key", "embedding"])
+                table = file.read_row_group(group, columns=wanted)
                 vectors = table.column("embedding").combine_chunks().flatten().to_numpy(zero_copy_only=False)
-                yield table.column("key").to_pylist(), vectors.reshape(-1, dimension)
+                keys = table.column("key").to_pylist()
+                versions = table.column("version").to_pylist() if "version" in wanted else [""] * len(keys)
+                yield Rows(keys, vectors.reshape(-1, dimension), versions)
 
     return fingerprint, rows()
 

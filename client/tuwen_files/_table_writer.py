@@ -1,10 +1,11 @@
-"""A table that is written in parts, so that an interrupted run loses little and can resume."""
+"""A table of vectors that is written while it is made, so that an interrupted run loses little and can be resumed."""
 
 from __future__ import annotations
 
 import shutil
 import weakref
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from types import TracebackType
 
@@ -21,11 +22,11 @@ _ROWS_A_PART = 4096
 
 
 class TableWriter:
-    """A writer that collects vectors in parts beside the output file, and joins them into the file at the end.
+    """A writer that collects vectors in parts beside the output file, and joins the parts into the file at the end.
 
-    The rows of an earlier run, finished or not, are kept: `done` holds their keys, and new rows follow them. As a
-    context manager, the writer saves its rows on exit. If there was no error, it also finishes the file. From creation
-    to exit it holds a lock, so that there is one writer at a time.
+    The rows of earlier runs, finished or not, are kept: their keys are in `versions`. New rows come after them, and a
+    row with a known key replaces the earlier row. A context manager: on the way out it writes what it has, and without
+    an error it finishes the file. A writer holds a lock, so that one process writes a file at a time.
 
     Args:
         path: a ``.npz`` or ``.parquet`` file.
@@ -33,7 +34,7 @@ class TableWriter:
         dimension: the dimension of the vectors.
 
     Attributes:
-        done: the keys that need no more work.
+        versions: the keys of all rows, and the version under which each was added; empty if it has none.
 
     Raises:
         EmbeddingSpaceError: the file or its parts hold vectors of another space.
@@ -50,18 +51,30 @@ class TableWriter:
         self._folder = path.with_name(path.name + ".parts")
         self._keys: list[str] = []
         self._embeddings: list[NDArray[np.float32]] = []
-        self.done: set[str] = set()
+        self._new_versions: list[str] = []
+        self._kept_versions: dict[str, str] = {}
+        self._removed: set[str] = set()
+        self.versions: dict[str, str] = {}
         self._unlock = weakref.finalize(self, release, locked_folder(self._folder))
         try:
             for file in self._files():
-                self.done.update(key for names, _ in self._rows(file) for key in names)
+                for keys, _, versions in self._rows(file):
+                    self.versions.update(zip(keys, versions, strict=True))
         except BaseException:
             self._remove_folder(with_parts=False)
             self._unlock()
             raise
 
-    def add(self, key: str, embedding: NDArray[np.float32]) -> None:
-        """Add one vector (D,).
+    @property
+    def done(self) -> Set[str]:
+        """Return the keys of all rows."""
+        return self.versions.keys()
+
+    def add(self, key: str, embedding: NDArray[np.float32], version: str = "") -> None:
+        """Add one vector (D,), in place of an earlier vector under the same key.
+
+        Args:
+            version: the version of the file that the vector was made of, as in `tuwen_files.file_versions`.
 
         Raises:
             InvalidArgumentError: the file cannot hold the key, or a part cannot be written.
@@ -69,8 +82,19 @@ class TableWriter:
         check_key(self._path, key)
         self._keys.append(key)
         self._embeddings.append(embedding)
+        self._new_versions.append(version)
+        self._removed.discard(key)
+        self._kept_versions.pop(key, None)
         if len(self._keys) == _ROWS_A_PART:
             self._write_part()
+
+    def keep(self, key: str, version: str) -> None:
+        """Keep the vector of a key under another version of its file, whose content is the same."""
+        self.versions[key] = self._kept_versions[key] = version
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove rows when the file is finished; a run that is interrupted removes nothing."""
+        self._removed.update(keys)
 
     def __enter__(self) -> TableWriter:
         return self
@@ -80,11 +104,15 @@ class TableWriter:
     ) -> None:
         try:
             self._write_part()
-            if kind is None:
+            if kind is None and self._has_news():
                 write(self._path, self._fingerprint, self._dimension, self._all())
             self._remove_folder(with_parts=kind is None)
         finally:
             self._unlock()
+
+    def _has_news(self) -> bool:
+        removed = not self._removed.isdisjoint(self.versions)
+        return bool(self._parts() or self._kept_versions or removed or not self._path.exists())
 
     def _remove_folder(self, *, with_parts: bool) -> None:
         """Remove the folder of the parts. A folder that holds parts is only removed on request."""
@@ -94,17 +122,23 @@ class TableWriter:
     def _write_part(self) -> None:
         if self._keys:
             part = self._folder / f"{self._next_number():06d}.npz"
-            write(part, self._fingerprint, self._dimension, [(self._keys, np.stack(self._embeddings))])
-            self.done.update(self._keys)
-            self._keys, self._embeddings = [], []
+            rows = Rows(self._keys, np.stack(self._embeddings), self._new_versions)
+            write(part, self._fingerprint, self._dimension, [rows])
+            self.versions.update(zip(self._keys, self._new_versions, strict=True))
+            self._keys, self._embeddings, self._new_versions = [], [], []
 
     def _all(self) -> Iterator[Rows]:
-        seen: set[str] = set()  # an earlier run ended after it wrote the file and before it removed the parts
+        """Yield the last row of each key that is not removed."""
+        rest = Counter(key for file in self._files() for keys, _, _ in self._rows(file) for key in keys)
         for file in self._files():
-            for keys, embeddings in self._rows(file):
-                new = [index for index, key in enumerate(keys) if key not in seen]
-                seen.update(keys)
-                yield [keys[index] for index in new], embeddings[new]
+            for keys, embeddings, versions in self._rows(file):
+                last = []
+                for index, key in enumerate(keys):
+                    rest[key] -= 1
+                    if not rest[key] and key not in self._removed:
+                        last.append(index)
+                kept = [self._kept_versions.get(keys[index], versions[index]) for index in last]
+                yield Rows([keys[index] for index in last], embeddings[last], kept)
 
     def _rows(self, file: Path) -> Iterator[Rows]:
         fingerprint, rows = pieces(file)

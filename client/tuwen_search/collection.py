@@ -158,7 +158,7 @@ class Collection(_Kept):
         source: Path | str | Source,
         *,
         progress: bool = False,
-        keep_missing: bool = False,
+        keep_removed: bool = False,
         confirm_removal: bool = False,
     ) -> Report:
         """Bring the collection up to a source: embed what is new or changed, take out what is gone.
@@ -171,7 +171,7 @@ class Collection(_Kept):
             source: a folder, a text file that lists pictures, a ``.parquet`` file, a tar archive (``.tar``,
                 ``.tar.gz``, ``.tgz``, ``.tar.zst``), or a `Source`. All paths of one folder or file are one source.
             progress: show a bar on standard error, if that is a terminal.
-            keep_missing: leave in what the source no longer has.
+            keep_removed: leave in what the source no longer has.
             confirm_removal: if the source has no pictures any more, remove all that it had. Without this, such a
                 source is a failure, because a disk that is not mounted looks the same.
 
@@ -180,7 +180,7 @@ class Collection(_Kept):
             StoreError, ServerError: the store or the embedding server failed; what was done so far stays.
         """
         source = source if isinstance(source, Source) else open_source(Path(source))
-        work = Indexing(self._store, self.name, source, keep_missing=keep_missing, confirm_removal=confirm_removal)
+        work = Indexing(self._store, self.name, source, keep_removed=keep_removed, confirm_removal=confirm_removal)
         total = work.count() if progress and source.quick else None
         hidden = None if progress else True  # None: hidden unless standard error is a terminal
         try:
@@ -265,11 +265,11 @@ class AsyncCollection(_Kept):
         return await asyncio.to_thread(self._found, parts, limit, offset, where, time.perf_counter() - start)
 
     async def add(
-        self, source: Path | str | Source, *, keep_missing: bool = False, confirm_removal: bool = False
+        self, source: Path | str | Source, *, keep_removed: bool = False, confirm_removal: bool = False
     ) -> Report:
         """See `Collection.add`."""
         source = source if isinstance(source, Source) else await asyncio.to_thread(open_source, Path(source))
-        options = {"keep_missing": keep_missing, "confirm_removal": confirm_removal}
+        options = {"keep_removed": keep_removed, "confirm_removal": confirm_removal}
         work = await asyncio.to_thread(Indexing, self._store, self.name, source, **options)
         wanted, reading = work.wanted(), threading.Lock()
 

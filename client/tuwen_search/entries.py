@@ -25,12 +25,15 @@ class Found:
         version: changes whenever the picture may have; at most 64 bytes.
         read: its bytes, before the next one is asked for; raises OSError.
         metadata: what else the source tells; at most 64 KiB as JSON.
+        content_version: the part of `version` that changes with the picture's bytes; `version` begins with it. If it is
+            known to the collection, the picture is not read, and gets its new metadata only. Empty: read it.
     """
 
     name: str
     version: str
     read: Callable[[], bytes]
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    content_version: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,14 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import ItemOutcome
+from tuwen_files.file_versions import content_checksum
 from tuwen_search.entries import Found, NoBytesError, Unseen
 from tuwen_search.errors import SourceError
 from tuwen_search.records import Picture, describe, picture_id, plain_metadata
@@ -47,6 +49,7 @@ class Report:
     Attributes:
         source: the source's name in the collection.
         added, changed, unchanged, removed: numbers of pictures.
+        updated: the number of pictures that have new metadata, and keep their vectors.
         failures: pictures that were left out, and parts of the source that could not be looked at.
         ignored: numbers of files that are no pictures, by suffix.
         ignored_names: the names of these files within the source.
@@ -58,10 +61,34 @@ class Report:
     changed: int = 0
     unchanged: int = 0
     removed: int = 0
+    updated: int = 0
     failures: list[Failure] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=Counter)
     ignored_names: list[str] = field(default_factory=list)
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What the collection knows about a picture's version.
+
+    Attributes:
+        version: the version under which it was added.
+        sha256: the checksum of its bytes.
+    """
+
+    version: str
+    sha256: str
+
+    def has_content(self, content_version: str) -> bool:
+        """Return whether the bytes are certainly those of this content version."""
+        return bool(content_version) and (
+            self.version == content_version or self.version.startswith(f"{content_version}-")
+        )
+
+    def is_of(self, found: Found) -> bool:
+        """Return whether a picture need not be read."""
+        return self.version == found.version or self.has_content(found.content_version)
 
 
 class Indexing:
@@ -73,7 +100,7 @@ class Indexing:
     has been seen without it, or if it has changed into something that cannot be embedded.
 
     Args:
-        keep_missing: what the source no longer has stays in the collection.
+        keep_removed: what the source no longer has stays in the collection.
         confirm_removal: a source that had pictures and now has none loses them all. Without it this is a failure,
             because a disk that is not mounted looks the same.
 
@@ -87,20 +114,22 @@ class Indexing:
         collection: str,
         source: Source,
         *,
-        keep_missing: bool = False,
+        keep_removed: bool = False,
         confirm_removal: bool = False,
     ) -> None:
         if reason := why_not_kept({}, source=source.name):
             raise SourceError(f"a source cannot be kept: {reason}")
         self._store, self._collection, self._source = store, collection, source
-        self._keep_missing, self._confirm_removal = keep_missing, confirm_removal
+        self._keep_removed, self._confirm_removal = keep_removed, confirm_removal
         self._name, *self._other_names = _names_in(store, collection, source)
-        rows = store.every(collection, ["name", "version"], source=self._name)
-        self._known: dict[str, str] = {row["name"]: row["version"] for row in rows}
+        rows = store.every(collection, ["name", "version", "sha256"], source=self._name)
+        self._known = {row["name"]: _Known(row["version"], row["sha256"]) for row in rows}
         self._seen: set[str] = set()
         self._unseen: list[Unseen] = []
         self._broken: set[str] = set()
+        self._unread: set[str] = set()
         self._described: dict[str, Future[Picture]] = {}
+        self._renewed: dict[str, tuple[str, dict[str, Any]]] = {}
         self._ready: list[tuple[Picture, NDArray[np.float32]]] = []
         self._pool = ThreadPoolExecutor(2, thread_name_prefix="tuwen-thumbnails")
         self._start = time.monotonic()
@@ -123,7 +152,8 @@ class Indexing:
             self._fail(found.name, "twice", "the source has this name twice; the first is taken")
             return
         self._seen.add(found.name)
-        if self._known.get(found.name) == found.version:
+        known = self._known.get(found.name)
+        if known and known.version == found.version:
             self.report.unchanged += 1
             return
         metadata = plain_metadata(found.metadata)
@@ -131,14 +161,12 @@ class Indexing:
             self._broken.add(found.name)
             self._fail(found.name, "unfit", reason)
             return
-        try:
-            data = found.read()
-        except NoBytesError as error:
-            self._broken.add(found.name)
-            self._fail(found.name, "no_bytes", str(error))
+        data = None if known and known.has_content(found.content_version) else self._content(found)
+        if known and (data is None or known.sha256 == content_checksum(data)):
+            if found.name not in self._unread:
+                self._renew(found, metadata)
             return
-        except OSError as error:
-            self._fail(found.name, "unreadable", error.strerror or str(error))
+        if data is None:
             return
         self._described[found.name] = self._pool.submit(
             describe,
@@ -150,10 +178,28 @@ class Indexing:
         )
         yield found.name, data
 
+    def _content(self, found: Found) -> bytes | None:
+        """Return the bytes of a picture; None, and a failure in the report, if they cannot be read."""
+        try:
+            return found.read()
+        except NoBytesError as error:
+            self._broken.add(found.name)
+            self._fail(found.name, "no_bytes", str(error))
+        except OSError as error:
+            self._fail(found.name, "unreadable", error.strerror or str(error))
+        self._unread.add(found.name)
+        return None
+
+    def _renew(self, found: Found, metadata: dict[str, Any]) -> None:
+        """Note the new version and metadata of a picture whose bytes are as before."""
+        self._renewed[found.name] = found.version, metadata
+        if len(self._renewed) == _ROWS_AT_ONCE:
+            self._write_renewed()
+
     def count(self) -> int:
-        """Return how many `wanted` will give, for a source whose pictures are found without being read."""
-        versions = {entry.name: entry.version for entry in self._source.pictures() if isinstance(entry, Found)}
-        return sum(self._known.get(name) != version for name, version in versions.items())
+        """Return how many pictures may have changed, for a source whose pictures are found without being read."""
+        found = {entry.name: entry for entry in self._source.pictures() if isinstance(entry, Found)}
+        return sum(not (name in self._known and self._known[name].is_of(entry)) for name, entry in found.items())
 
     def take(self, outcome: ItemOutcome) -> None:
         """Take the outcome of one picture that `wanted` gave."""
@@ -175,7 +221,7 @@ class Indexing:
     def finish(self) -> None:
         """Remove what the source no longer has, or has broken. Call this after the end of the source."""
         gone = {(self._name, name) for name in self._known.keys() & self._broken}
-        if not self._keep_missing:
+        if not self._keep_removed:
             missing = {
                 name
                 for name in self._known.keys() - self._seen
@@ -209,7 +255,9 @@ class Indexing:
         self._pool.shutdown(cancel_futures=True)
         if self._ready:
             self._write()
-        if self.report.added or self.report.changed or self.report.removed:
+        if self._renewed:
+            self._write_renewed()
+        if self.report.added or self.report.changed or self.report.removed or self.report.updated:
             self._store.flush(self._collection)
         self.report.seconds = time.monotonic() - self._start
 
@@ -217,6 +265,21 @@ class Indexing:
         pictures, vectors = zip(*self._ready, strict=True)
         self._store.put(self._collection, pictures, vectors)
         self._ready = []
+
+    def _write_renewed(self) -> None:
+        """Write new versions and metadata beside the vectors that the collection has."""
+        ids = {picture_id(self._name, name): name for name in self._renewed}
+        pictures, vectors = [], []
+        for key, (picture, vector) in self._store.get(self._collection, list(ids)).items():
+            version, metadata = self._renewed[ids[key]]
+            if metadata == dict(picture.metadata):
+                self.report.unchanged += 1
+            else:
+                self.report.updated += 1
+            pictures.append(replace(picture, version=version, metadata=metadata))
+            vectors.append(vector)
+        self._store.put(self._collection, pictures, vectors)
+        self._renewed = {}
 
     def _fail(self, name: str, reason: str, message: str) -> None:
         printable = name.encode("utf-8", "backslashreplace").decode()  # a file's name may be any bytes

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuwen import InvalidArgumentError
+from tuwen_files.file_versions import kind_of_node
 from tuwen_files.image_files import IMAGE_SUFFIXES, image_files
 from tuwen_files.text_files import read_lines
 from tuwen_search.archives import is_archive, pictures_of_archive
 from tuwen_search.entries import Entry, Found, Ignored, Unseen
 from tuwen_search.errors import SourceError
-from tuwen_search.files import found_file, kind_of_node
+from tuwen_search.files import found_file
 from tuwen_search.tables import pictures_of_table
 
 __all__ = ["Found", "Ignored", "Source", "Unseen", "open_source"]

@@ -64,7 +64,7 @@ def test_a_second_run_touches_only_what_is_new_changed_or_gone(opened: Open, tmp
     assert set(found(pictures.search("猫"))) == {"a.png", "b.png", "d.png"}
     assert found(pictures.search(Query(image=picture(200)), limit=1)) == ["b.png"]
     (tmp_path / "a.png").unlink()
-    assert pictures.add(tmp_path, keep_missing=True).removed == 0
+    assert pictures.add(tmp_path, keep_removed=True).removed == 0
     assert pictures.count() == 3
 
 

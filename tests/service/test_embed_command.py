@@ -24,7 +24,7 @@ CAT, COFFEE = str(sample("cat.jpg")), str(sample("coffee.jpg"))
 def test_embeds_a_folder(server: EmbeddedServer, client: Client, tmp_path: Path) -> None:
     folder = str(Path(CAT).parent)
     output = tmp_path / "vectors.npz"
-    assert "5 vectors written" in tuwen("embed", folder, "-o", str(output), "-u", server.grpc_url).stdout
+    assert "5 added" in tuwen("embed", folder, "-o", str(output), "-u", server.grpc_url).stdout
     saved = EmbeddingTable.load(output)
     assert [Path(key).name for key in saved.keys] == [
         "astronaut.jpg",
@@ -43,18 +43,18 @@ def test_adds_only_new_items_when_run_again(server: EmbeddedServer, tmp_path: Pa
     shutil.copytree(Path(CAT).parent, photos, ignore=lambda _, names: [name for name in names if "cat" not in name])
     output = tmp_path / "vectors.parquet"
     arguments = ("embed", str(photos), "-o", str(output), "-u", server.grpc_url, "--preprocess", preprocess)
-    assert "1 vectors written" in tuwen(*arguments).stdout
+    assert "1 added" in tuwen(*arguments).stdout
     shutil.copy(COFFEE, photos)
     (photos / "broken.png").write_bytes(b"no image")
     finished = tuwen(*arguments, "--json", code=1)
     summary = json.loads(finished.stdout)
-    assert (summary["written"], summary["already_there"], summary["refused"]) == (1, 1, 1)
+    assert (summary["added"], summary["unchanged"], summary["failed"]) == (1, 1, 1)
     assert "broken.png: not an image" in finished.stderr
     listing = output.with_name("vectors.parquet.refused.jsonl")
     (refused,) = [json.loads(line) for line in listing.read_text(encoding="utf-8").splitlines()]
     assert (Path(refused["key"]).name, refused["reason"]) == ("broken.png", "unsupported_format")
     shutil.copy(COFFEE, photos / "broken.png")
-    assert "1 vectors written" in tuwen(*arguments).stdout
+    assert "1 added" in tuwen(*arguments).stdout
     assert not listing.exists()
     with Client(server.grpc_url) as clip:
         table = EmbeddingTable.load(output, expected_fingerprint=clip.model_card().fingerprint)
@@ -70,7 +70,7 @@ def test_lists_a_name_that_parquet_cannot_hold_and_goes_on(server: EmbeddedServe
     for suffix, code in ((".parquet", 1), (".npz", 0)):
         output = tmp_path / f"vectors{suffix}"
         finished = tuwen("embed", str(photos), "-o", str(output), "-u", server.grpc_url, code=code)
-        assert f"{2 - code} vectors written" in finished.stdout
+        assert f"{2 - code} added" in finished.stdout
         assert len(EmbeddingTable.load(output)) == 2 - code
     listing = tmp_path / "vectors.parquet.refused.jsonl"
     (refused,) = [json.loads(line) for line in listing.read_text(encoding="utf-8").splitlines()]
@@ -88,8 +88,8 @@ def test_keeps_what_it_has_when_interrupted(
     monkeypatch.setattr("tuwen_files._table_writer._ROWS_A_PART", 64)
     add = TableWriter.add
 
-    def interrupt_after_the_first_part(writer: TableWriter, key: str, embedding: np.ndarray) -> None:
-        add(writer, key, embedding)
+    def interrupt_after_the_first_part(writer: TableWriter, key: str, embedding: np.ndarray, version: str = "") -> None:
+        add(writer, key, embedding, version)
         if (parts / "000000.npz").exists():
             signal.raise_signal(signal.SIGINT)
 
@@ -99,8 +99,8 @@ def test_keeps_what_it_has_when_interrupted(
     assert "stopping; run the same command again to resume" in stopped.stderr
     assert not output.exists()
     finished = json.loads(tuwen(*command, "--json").stdout)
-    assert 64 <= finished["already_there"] < 600
-    assert finished["already_there"] + finished["written"] == 600
+    assert 64 <= finished["unchanged"] < 600
+    assert finished["unchanged"] + finished["added"] == 600
     assert not parts.exists()
     assert list(EmbeddingTable.load(output).keys) == keys
 

@@ -57,7 +57,7 @@ def test_embedding_goes_on_beside_a_link_to_nowhere(server: RecordedServer, fold
     (folder / "gone.png").symlink_to(folder / "nowhere.png")
     options = ("--output", str(tmp_path / "v.npz"), "--url", server.grpc_url, "--no-progress")
     done = tuwen("embed", str(folder), *options, code=1)
-    assert "3 vectors written" in done.stdout
+    assert "3 added" in done.stdout
     assert f"{folder / 'gone.png'}: cannot read it: No such file or directory" in done.stderr
     listing = (tmp_path / "v.npz.refused.jsonl").read_text(encoding="utf-8")
     assert json.loads(listing)["reason"] == "unreadable"
@@ -67,7 +67,7 @@ def test_one_folder_is_one_source(index: Run, folder: Path, tmp_path: Path) -> N
     (tmp_path / "link").symlink_to(folder)
     assert "3 added" in index(folder).stdout
     for path in (tmp_path / "link", f"{folder}/sub/..", f"{folder}/"):
-        assert "0 added, 0 changed, 3 as before" in index(path).stdout
+        assert "0 added, 0 changed, 3 unchanged" in index(path).stdout
 
 
 def test_the_path_that_a_search_shows_exists(index: Run, server: RecordedServer, folder: Path, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_damaged_archive_is_one_line_and_keeps_what_was_read(index: Run, tmp_p
     }
     path.write_bytes(broken[damage])
     done = index(path, code=1)
-    assert "0 removed, 1 left out" in done.stdout
+    assert "0 removed, 1 failed" in done.stdout
     assert "c holds 5 pictures" in done.stdout
     [line] = [line for line in done.stderr.splitlines() if "damaged" in line]
     assert f"'{path}' is damaged after its member" in line

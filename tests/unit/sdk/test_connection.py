@@ -186,7 +186,7 @@ class TestCommandLine:
         with GrpcServer() as server:
             shown = self.run(*command, "-u", server.url)
             named = self.run(*command, "-u", server.url, "--show-ignored")
-        assert "1 vectors written" in shown
+        assert "1 added" in shown
         assert "files that are not images: 1 .mov, 1 .txt" in shown
         assert str(tmp_path / "photos" / "b.mov") in named
         assert str(tmp_path / "photos" / "b.mov") not in shown

@@ -93,7 +93,7 @@ class TestEmptied:
         assert (report.removed, failed(report)) == (0, [(str(library), "emptied")])
         assert "2" in report.failures[0].message
         assert "--confirm-removal" in report.failures[0].message
-        assert collection.add(library, keep_missing=True).failures == []
+        assert collection.add(library, keep_removed=True).failures == []
         assert collection.count() == 2
         report = collection.add(library, confirm_removal=True)
         assert (report.removed, report.failures) == (2, [])

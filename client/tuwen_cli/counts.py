@@ -1,0 +1,18 @@
+"""The line that `tuwen embed` and `tuwen index` print about a run, in the same words."""
+
+from __future__ import annotations
+
+__all__ = ["counted"]
+
+
+def counted(*, added: int, changed: int, unchanged: int, removed: int, failed: int, updated: int = 0) -> str:
+    """Return the numbers of one run as text: ``3 added, 1 changed, 20 unchanged, 2 removed, 0 failed``.
+
+    Args:
+        updated: the number of pictures with new metadata and their old vectors; left out if there are none.
+    """
+    with_metadata = f", {updated:,} with new metadata" if updated else ""
+    return (
+        f"{added:,} added, {changed:,} changed{with_metadata}, {unchanged:,} unchanged, {removed:,} removed, "
+        f"{failed:,} failed"
+    )

@@ -1,0 +1,145 @@
+"""One run that brings a table of vectors up to files: new and changed ones are embedded, missing ones are removed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tuwen import ItemFailure, ItemOutcome, RefusedItem
+from tuwen_files._table_writer import TableWriter
+from tuwen_files.file_versions import content_checksum, file_stamp, read_regular_file, same_stamp
+
+__all__ = ["TableUpdate", "UpdateReport"]
+
+_READ_BY_THE_CLIENT = "unreadable"
+
+
+@dataclass
+class UpdateReport:
+    """The result of bringing a table up to files.
+
+    Attributes:
+        added, changed, unchanged, removed: numbers of rows.
+        failures: files that were refused, or that could not be read.
+    """
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    failures: list[RefusedItem] = field(default_factory=list)
+
+
+class TableUpdate:
+    """One run over some files. The caller embeds what `wanted` yields, hands every outcome to `take`, and finishes.
+
+    A file whose size and time are those of its row is unchanged, and is not read. Any other file is read: if its
+    checksum is that of its row, it is unchanged, and the row keeps its vector. The row of a file that is missing from
+    its folder is removed, and so is the row of a file that has changed into something that cannot be embedded.
+
+    Args:
+        writer: the table.
+        files: the paths of the files, which are their keys.
+        folders: the folders that were searched for the files. Rows under other paths stay.
+        unseen: paths that could not be looked at. Rows at and below them stay.
+        keep_removed: keep the rows of missing files.
+        max_bytes: the server's limit; a larger file is not read here.
+    """
+
+    def __init__(
+        self,
+        writer: TableWriter,
+        files: Sequence[str],
+        *,
+        folders: Sequence[str] = (),
+        unseen: Sequence[str] = (),
+        keep_removed: bool = False,
+        max_bytes: int,
+    ) -> None:
+        self._writer, self._files = writer, dict.fromkeys(files)
+        self._folders = folders
+        self._unseen = unseen
+        self._keep_removed, self._max_bytes = keep_removed, max_bytes
+        self._known = dict(writer.versions)
+        self._versions: dict[str, str] = {}
+        self.report = UpdateReport()
+
+    def count(self) -> int:
+        """Return how many files differ from their rows in size or time."""
+        return sum(not same_stamp(self._known.get(file, ""), _stamp(file)) for file in self._files)
+
+    def wanted(self) -> Iterator[tuple[str, bytes | str]]:
+        """Yield the key and the content of each file that is new or changed, or its path if it cannot be read here."""
+        for file in self._files:
+            stamp, known = _stamp(file), self._known.get(file)
+            if known is not None and same_stamp(known, stamp):
+                self.report.unchanged += 1
+                continue
+            data: bytes | str = file  # the client says what is wrong with the file
+            if stamp and int(stamp.partition("-")[0]) <= self._max_bytes:
+                try:
+                    data = read_regular_file(Path(file))
+                except OSError:
+                    data = file
+            if isinstance(data, bytes):
+                checksum = content_checksum(data)
+                if known and known.partition(":")[2] == checksum:
+                    self._writer.keep(file, f"{stamp}:{checksum}")
+                    self.report.unchanged += 1
+                    continue
+                self._versions[file] = f"{stamp}:{checksum}"
+            yield file, data
+
+    def take(self, outcome: ItemOutcome) -> None:
+        """Take the outcome of one file that `wanted` yielded."""
+        key = str(outcome.key)
+        version = self._versions.pop(key, "")
+        if outcome.embedding is None:
+            self.report.failures.append(outcome)
+            if key in self._known and outcome.error.reason != _READ_BY_THE_CLIENT:
+                self._writer.remove([key])
+                self.report.removed += 1
+            return
+        self._writer.add(key, outcome.embedding, version)
+        if key in self._known:
+            self.report.changed += 1
+        else:
+            self.report.added += 1
+
+    def refuse(self, key: str, reason: str, message: str) -> None:
+        """Count a file that is not embedded, such as one in a folder that cannot be listed."""
+        self.report.failures.append(RefusedItem(-1, key, ItemFailure(-1, reason, message)))
+
+    def missing(self) -> list[str]:
+        """Return the keys of rows whose files are no longer in their folder."""
+        return [
+            key
+            for key in self._known
+            if key not in self._files
+            and any(_is_below(key, folder) for folder in self._folders)
+            and not any(_is_below(key, path) for path in self._unseen)
+        ]
+
+    def finish(self) -> None:
+        """Remove the rows of missing files. Call this after the last outcome."""
+        if not self._keep_removed:
+            gone = self.missing()
+            self._writer.remove(gone)
+            self.report.removed += len(gone)
+
+
+def _stamp(file: str) -> str:
+    try:
+        return file_stamp(Path(file))
+    except OSError:
+        return ""
+
+
+def _is_below(key: str, folder: str) -> bool:
+    """Return whether a key is a path at or below a folder, both as they were given on the command line."""
+    folder = str(Path(folder))
+    if folder == os.curdir:
+        return not os.path.isabs(key) and Path(key).parts[:1] != (os.pardir,)
+    return key == folder or key.startswith(os.path.join(folder, ""))
