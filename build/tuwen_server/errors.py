@@ -7,6 +7,7 @@
     ├── InstallationError        the embedded server could not be installed; the message says why
     ├── PortTakenError           another process listens on a port
     ├── SharedMemoryError        /dev/shm is too small for the Python models
+    ├── ModelControlError        a running server refuses to load models, or could not load one
     └── ServerStartError         tritonserver ended or was not ready in time; the message quotes its log
 """
 
@@ -16,6 +17,7 @@ from tuwen import TuwenError
 
 __all__ = [
     "InstallationError",
+    "ModelControlError",
     "PortTakenError",
     "ServeError",
     "ServerStartError",
@@ -42,6 +44,10 @@ class PortTakenError(ServeError):
 
 class SharedMemoryError(ServeError):
     """/dev/shm is too small for the Python models."""
+
+
+class ModelControlError(ServeError):
+    """A running server refuses to load models, or could not load one."""
 
 
 class ServerStartError(ServeError):

@@ -180,6 +180,18 @@ class ServerOptions:
 class TuningOptions:
     """The options of a tuning."""
 
+    url: Annotated[
+        str | None,
+        Option(
+            "host:port of a server that runs the repository with --model-control-mode=explicit, such as NVIDIA's "
+            "container on a GPU. Its models are loaded anew for each trial. Default: this machine starts servers.",
+            flags=("--url", "-u"),
+        ),
+    ] = None
+    key: Annotated[
+        str | None,
+        Option("Key of the restricted protocols of the server at --url.", envvar="TUWEN_SERVER_KEY"),
+    ] = field(default=None, repr=False)
     seconds: Annotated[float, Option("Duration of each measurement; a trial has four of them.", above=0)] = 5.0
     longest_wait: Annotated[
         float | None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from tuwen_cli.options import JsonOption, needs_extra, print_json, print_table
+from tuwen_cli.options import JsonOption, needs_extra, print_json, print_table, settings
 from tuwen_cli.parameters import expand_options
 from tuwen_cli.server import ensure_server
 from tuwen_server.options import TuningOptions
@@ -22,7 +22,7 @@ __all__ = ["tune"]
 
 @expand_options
 def tune(
-    repository: Annotated[Path, typer.Argument(help="A folder that `tuwen build` made and that is not being served.")],
+    repository: Annotated[Path, typer.Argument(help="A folder that `tuwen build` made.")],
     options: TuningOptions,
     as_json: JsonOption = False,
 ) -> None:
@@ -30,18 +30,21 @@ def tune(
 
     With 16 cores or more, the number of processes that decode images is tried too.
 
-    Triton serves copies of the repository under load. The best settings are written into its configs, and all trials
-    into tuning.json. Vectors and fingerprint stay the same.
+    Real Triton runs copies of the repository under real traffic. The best settings are written into its configs, and
+    every trial into tuning.json. Vectors and fingerprint stay the same. With `--url`, the trials run on a server that
+    already runs the repository; nobody else should use that server meanwhile.
     """
     with needs_extra("serve"):
         from tuwen_server.tuning import tune as run
-    ensure_server()
+    if options.url is None:
+        ensure_server()
+    tls, headers = settings()
     console = Console(stderr=True)
 
     def observe(trial: Trial) -> None:
         console.print("  ".join([f"{trial.kind:<6}", *_cells(trial)]), highlight=False)
 
-    tuning = run(repository, options, observe=observe)
+    tuning = run(repository, options, tls=tls, headers=headers, observe=observe)
     if as_json:
         print_json({"repository": str(repository), **asdict(tuning)})
     else:
@@ -49,11 +52,11 @@ def tune(
 
 
 def _cells(trial: Trial) -> list[str]:
-    settings = trial.settings
+    tried = trial.settings
     return [
-        f"{settings.instances} x {settings.threads or 'all'} threads",
-        f"{settings.preprocessing} before",
-        f"{settings.delay_microseconds / 1e3:g} ms delay",
+        f"{tried.instances} x {tried.threads or 'all'} threads",
+        f"{tried.preprocessing} before",
+        f"{tried.delay_microseconds / 1e3:g} ms delay",
         f"{trial.rate:.1f} a second",
         f"batch {trial.batch:.1f}",
         f"{trial.alone_seconds * 1e3:.1f} ms alone",
@@ -65,6 +68,7 @@ def _report(repository: Path, tuning: Tuning) -> None:
         [trial.kind, *_cells(trial), "chosen" if trial == tuning.chosen[trial.kind] else ""] for trial in tuning.trials
     ]
     columns = ["", "encoder", "preprocessing", "queue", "many callers", "", "one caller", ""]
-    print_table(f"{repository} on {tuning.device}, {tuning.cores} cores", columns, rows)
+    cores = "" if tuning.cores is None else f", {tuning.cores} cores"
+    print_table(f"{repository} on {tuning.device}{cores}", columns, rows)
     if tuning.longest_wait is not None:
         typer.echo(f"What waits longer than {tuning.longest_wait:g} s for its turn is refused.")

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["DELAYS", "ENCODERS", "PREPROCESSING", "Settings", "layouts", "preprocessing_counts"]
+__all__ = [
+    "DELAYS",
+    "ENCODERS",
+    "INSTANCES",
+    "PREPROCESSING",
+    "PROCESSES",
+    "Settings",
+    "layouts",
+    "preprocessing_counts",
+]
 
 ENCODERS: Mapping[str, str] = {"images": "vision_encoder", "texts": "text_encoder"}
 PREPROCESSING: Mapping[str, str] = {"images": "image_preprocessing", "texts": "text_tokenization"}
-DELAYS = (100, 2_000, 10_000)  # microseconds; less than 100 costs throughput on tritonserver 2.51, see the configs
+DELAYS = (100, 2_000, 10_000)  # microseconds; less than 100 has its price on tritonserver 2.51, see the configs
+INSTANCES = (1, 2, 4)
+"""The numbers of instances of an encoder that are tried on a server that already runs, until one gains nothing."""
+PROCESSES = (1, 2, 4, 8)
+"""The numbers of instances of `image_preprocessing` that are tried there, until one gains nothing."""
 _MOST_INSTANCES = 8
 _CORES_OF_A_DECODER = 8  # because of the interpreter lock, one process uses about six cores
 
@@ -32,10 +45,10 @@ class Settings:
 
 
 def layouts(cores: int, *, on_gpu: bool) -> Sequence[tuple[int, int]]:
-    """Return pairs of instances and threads: every split of a CPU's cores, or one instance on a GPU.
+    """Return the numbers of instances and of threads of each: every split of a CPU's cores, or one instance on a GPU.
 
-    Several instances on a GPU are not tried. Here, each instance is a process with its own CUDA context; in NVIDIA's
-    container, all instances share one process. Measurements here would not apply there.
+    The embedded server gives each instance on a GPU a process with a CUDA context of its own. In NVIDIA's container
+    all instances share one context, so such measurements would not hold there: `INSTANCES` are tried on the container.
     """
     if on_gpu:
         return [(1, 0)]
@@ -48,4 +61,4 @@ def preprocessing_counts(cores: int) -> Sequence[int]:
 
     One process decodes several images at once, so a second process only helps where the interpreter lock limits it.
     """
-    return [count for count in (1, 2, 4, 8) if count == 1 or count * _CORES_OF_A_DECODER <= cores]
+    return [count for count in PROCESSES if count == 1 or count * _CORES_OF_A_DECODER <= cores]

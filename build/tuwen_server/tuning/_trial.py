@@ -1,22 +1,16 @@
-"""One trial: Triton serves a copy of the repository with other settings, under load."""
+"""One trial: a server runs a repository with other settings, under real traffic."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
-from tuwen import Client
 from tuwen.statistics import difference
-from tuwen_server import EmbeddedServer, ServerOptions, guarded_folder
 from tuwen_server.traffic import CALLERS, Work, saturate
-from tuwen_server.tuning._configs import apply
+from tuwen_server.tuning._servers import TrialServer
 from tuwen_server.tuning._settings import ENCODERS, Settings
 
 __all__ = ["Trial", "run_trial"]
-
-_TIMEOUT = 120.0
 
 
 @dataclass(frozen=True)
@@ -25,10 +19,10 @@ class Trial:
 
     Attributes:
         kind: ``images`` or ``texts``.
-        settings: the settings of its encoder.
-        rate: items per second with many callers.
-        batch: the mean batch size with many callers.
-        alone_seconds: the median time of a call without other callers.
+        settings: the settings of the encoder and of the model before it.
+        rate: items a second with many callers.
+        batch: the mean number of items in a batch with many callers.
+        alone_seconds: the median time of a call while nobody else calls.
     """
 
     kind: str
@@ -38,33 +32,21 @@ class Trial:
     alone_seconds: float
 
 
-def run_trial(repository: Path, settings: Mapping[str, Settings], work: Work, seconds: float) -> Iterator[Trial]:
-    """Measure each kind that has settings, one after the other.
+def run_trial(server: TrialServer, settings: Mapping[str, Settings], work: Work, seconds: float) -> Iterator[Trial]:
+    """Measure the kinds that have settings, one after the other.
 
     Args:
-        repository: a repository whose files were checked; a trial does not check them again. It is not changed.
-        settings: the settings by kind.
-        work: the items to send.
+        server: runs the repository with the settings.
+        settings: the settings of each kind.
+        work: the items that are sent.
         seconds: the duration of each measurement.
     """
-    with guarded_folder() as folder:
-        copy = Path(shutil.copytree(repository.absolute(), folder / "repository", copy_function=_link))
+    with server.running(settings) as clip:
         for kind, chosen in settings.items():
-            apply(copy, kind, chosen)
-        with (
-            EmbeddedServer(copy, replace(ServerOptions.on_free_ports(), check_files=False)) as server,
-            Client(server.grpc_url, timeout=_TIMEOUT) as clip,
-        ):
-            for kind, chosen in settings.items():
-                ask = work.ask(kind, clip)
-                alone = saturate(ask, concurrency=1, seconds=seconds, warmup=seconds / 4)
-                before = clip.statistics()
-                busy = saturate(ask, concurrency=CALLERS[kind], seconds=seconds, warmup=seconds / 2)
-                after = clip.statistics()
-                batch = difference(after, before)[ENCODERS[kind]].mean_batch_size
-                yield Trial(kind, chosen, busy.rate, batch, alone.quantile(0.5))
-
-
-def _link(source: str, target: str) -> None:
-    """Link a file instead of copying it, because weights are large. Configurations are replaced, not changed."""
-    Path(target).symlink_to(source)
+            ask = work.ask(kind, clip)
+            alone = saturate(ask, concurrency=1, seconds=seconds, warmup=seconds / 4)
+            before = clip.statistics()
+            busy = saturate(ask, concurrency=CALLERS[kind], seconds=seconds, warmup=seconds / 2)
+            after = clip.statistics()
+            batch = difference(after, before)[ENCODERS[kind]].mean_batch_size
+            yield Trial(kind, chosen, busy.rate, batch, alone.quantile(0.5))

@@ -6,13 +6,18 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from tritonclient.grpc import InferenceServerClient
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+from tritonclient.utils import InferenceServerException
 
 from tests.support.command import tuwen
 from tests.support.stand_in import write_repository
 from tuwen_repository.configs import config_path, read_config
+from tuwen_server.errors import ModelControlError
 from tuwen_server.tuning import Settings, Trial, _tuner, tune
+from tuwen_server.tuning._control import RemoteControl
+from tuwen_server.tuning._search import best_of, best_threads, fewest_instances, search_server
 from tuwen_server.tuning._settings import layouts, preprocessing_counts
-from tuwen_server.tuning._tuner import best_of, best_threads, enough_preprocessing
 
 
 def test_splits_a_cpu_in_every_way_and_gives_a_gpu_one_instance() -> None:
@@ -121,12 +126,74 @@ class TestPreprocessing:
 
     def test_of_equally_fast_numbers_the_smallest_is_enough(self) -> None:
         trials = [Trial("images", Settings(1, 1, 100, count), rate, 4.0, 0.01) for count, rate in ((4, 100), (1, 98))]
-        assert enough_preprocessing(trials).settings.preprocessing == 1
+        assert fewest_instances(trials).settings.preprocessing == 1
+
+
+class TestServerThatRuns:
+    """A server with an unknown number of cores, such as NVIDIA's container on a GPU."""
+
+    NOW: Mapping[str, Settings] = {"images": Settings(1, 2, 100), "texts": Settings(1, 2, 100)}
+
+    @staticmethod
+    def attempt(
+        rate: Callable[[str, Settings], float], tried: list[Mapping[str, Settings]]
+    ) -> Callable[[Mapping[str, Settings]], Mapping[str, Trial]]:
+        def run(settings: Mapping[str, Settings]) -> Mapping[str, Trial]:
+            tried.append(settings)
+            return {kind: Trial(kind, of, rate(kind, of), 4.0, 0.01) for kind, of in settings.items()}
+
+        return run
+
+    def test_one_instance_stays_where_a_second_one_gains_nothing(self) -> None:
+        tried: list[Mapping[str, Settings]] = []
+        chosen = search_server(self.attempt(lambda *_: 100.0, tried), self.NOW)
+        assert {kind: trial.settings.instances for kind, trial in chosen.items()} == {"images": 1, "texts": 1}
+        assert max(settings["images"].instances for settings in tried) == 2
+
+    def test_instances_and_processes_are_doubled_as_long_as_they_gain(self) -> None:
+        def rate(kind: str, of: Settings) -> float:
+            return min(1000.0 * of.instances, 2000.0) + 100.0 * min(of.preprocessing, 4) * (kind == "images")
+
+        tried: list[Mapping[str, Settings]] = []
+        chosen = search_server(self.attempt(rate, tried), self.NOW)
+        assert {kind: trial.settings.instances for kind, trial in chosen.items()} == {"images": 2, "texts": 2}
+        assert chosen["images"].settings.preprocessing == 4
+        assert [settings["images"].preprocessing for settings in tried[-3:]] == [2, 4, 8]
+
+    def test_the_threads_stay_as_they_are(self) -> None:
+        tried: list[Mapping[str, Settings]] = []
+        search_server(self.attempt(lambda _, of: of.instances * 100.0, tried), self.NOW)
+        assert {of.threads for settings in tried for of in settings.values()} == {2}
+
+
+class TestControl:
+    """The loading of models on a server that somebody else started."""
+
+    @pytest.mark.parametrize(
+        ("refusal", "advice"),
+        [
+            ("explicit model load / unload is not allowed if polling is enabled", "--model-control-mode=explicit"),
+            ("This protocol is restricted, expecting header 'triton-grpc-protocol-tuwen'", "set TUWEN_SERVER_KEY"),
+            ("failed to load 'vision_encoder', CUDA out of memory", "read the server's log"),
+        ],
+    )
+    def test_a_refusal_names_the_server_the_model_and_the_remedy(
+        self, monkeypatch: pytest.MonkeyPatch, refusal: str, advice: str
+    ) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise InferenceServerException(refusal)
+
+        monkeypatch.setattr(InferenceServerClient, "load_model", refuse)
+        control = RemoteControl("localhost:1")
+        with pytest.raises(ModelControlError, match=f"localhost:1 could not load vision_encoder.*{advice}"):
+            control.load("vision_encoder", ModelConfig())
+        control.close()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--url", "localhost:1"), "is not a built repository"),
         ((), "is not a built repository"),
         (("--seconds", "0"), "seconds: expected a finite number above 0, got 0"),
         (("--seconds", "inf"), "seconds: expected a finite number above 0, got inf"),

@@ -1,0 +1,143 @@
+"""The servers that run trials: a new server on a copy of the repository for each trial, or one that already runs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from tuwen import Client, Tls
+from tuwen_repository.manifest import Manifest
+from tuwen_server import EmbeddedServer, ServerOptions, guarded_folder
+from tuwen_server.tuning._configs import MODELS, apply, change, settings_in
+from tuwen_server.tuning._control import RemoteControl
+from tuwen_server.tuning._settings import ENCODERS, PREPROCESSING, Settings
+
+__all__ = ["NewServers", "RunningServer", "TrialServer"]
+
+_TIMEOUT = 120.0
+
+
+class TrialServer(Protocol):
+    """Runs a repository with the settings of a trial."""
+
+    def running(self, settings: Mapping[str, Settings]) -> AbstractContextManager[Client]:
+        """Return a client of a server that runs the repository with these settings of each kind."""
+
+
+class NewServers:
+    """Starts an embedded server on a copy of the repository for each trial.
+
+    Args:
+        repository: a built repository; it stays as it is. Its files were checked before: not for every trial again.
+    """
+
+    def __init__(self, repository: Path) -> None:
+        self._repository = repository.absolute()
+
+    @contextmanager
+    def running(self, settings: Mapping[str, Settings]) -> Iterator[Client]:
+        """See `TrialServer.running`."""
+        with guarded_folder() as folder:
+            copy = Path(shutil.copytree(self._repository, folder / "repository", copy_function=_link))
+            for kind, chosen in settings.items():
+                apply(copy, kind, chosen)
+            with (
+                EmbeddedServer(copy, replace(ServerOptions.on_free_ports(), check_files=False)) as server,
+                Client(server.grpc_url, timeout=_TIMEOUT) as clip,
+            ):
+                yield clip
+
+
+class RunningServer:
+    """Changes the models of a server that already runs the repository, such as NVIDIA's container on a GPU.
+
+    The server must run with ``--model-control-mode=explicit``. It loads the models of a trial beside the earlier ones,
+    so it needs memory for both. Nobody else should use the server during the trials.
+
+    Args:
+        url: ``host:port`` of the server's gRPC endpoint.
+        repository: the built repository that the server runs.
+        key: the key of the server's restricted protocols; None: the server has none.
+        tls: encryption.
+        headers: sent with every request.
+
+    Raises (on entering):
+        EmbeddingSpaceError: the server runs another repository.
+        ServerError: the server cannot be reached, or refuses to load models.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        repository: Path,
+        *,
+        key: str | None = None,
+        tls: Tls | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._client = Client(
+            url,
+            timeout=_TIMEOUT,
+            tls=tls,
+            headers=headers,
+            expected_fingerprint=Manifest.read(repository).fingerprint,
+        )
+        self._control = RemoteControl(url, key=key, tls=tls, headers=headers)
+        self._at_start: dict[str, ModelConfig] = {}
+        self._kept = False
+
+    def __enter__(self) -> RunningServer:
+        self._client.embed_texts(["一只猫"])  # the response carries the fingerprint
+        self._at_start = {model: self._control.config(model) for model in MODELS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            if not self._kept:
+                self._load(self._at_start)
+        finally:
+            self._client.close()
+            self._control.close()
+
+    def settings(self) -> Mapping[str, Settings]:
+        """Return the settings of each kind that the server had at the start."""
+        at_start = self._at_start
+        return {kind: settings_in(at_start[ENCODERS[kind]], at_start[PREPROCESSING[kind]]) for kind in ENCODERS}
+
+    @contextmanager
+    def running(self, settings: Mapping[str, Settings]) -> Iterator[Client]:
+        """See `TrialServer.running`."""
+        self._load(self._changed(settings))
+        yield self._client
+
+    def keep(self, settings: Mapping[str, Settings]) -> None:
+        """Let the server run with these settings from now on, instead of its settings at the start."""
+        self._load(self._changed(settings))
+        self._kept = True
+
+    def _changed(self, settings: Mapping[str, Settings]) -> dict[str, ModelConfig]:
+        configs = {}
+        for model, config in self._at_start.items():
+            changed = ModelConfig()
+            changed.CopyFrom(config)
+            kind, is_encoder = MODELS[model]
+            if kind in settings:
+                change(changed, settings[kind], is_encoder=is_encoder)
+            configs[model] = changed
+        return configs
+
+    def _load(self, configs: Mapping[str, ModelConfig]) -> None:
+        for model, config in configs.items():
+            if self._control.config(model) != config:
+                self._control.load(model, config)
+
+
+def _link(source: str, target: str) -> None:
+    """Link the file instead of copying it, because weights are large. Configurations are replaced, not changed."""
+    Path(target).symlink_to(source)
