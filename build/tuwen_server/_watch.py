@@ -19,7 +19,9 @@ __all__ = ["Watch", "accepts"]
 _PROC = Path("/proc")
 _STUB = "triton_python_backend_stub"
 _INSTANCE = re.compile(rb"(?:^|\0)(\w+?)_\d+_\d+\0")
-_POLL_SECONDS = 5.0  # seconds between two health checks over HTTP
+_OVER = ("", "Z", "X")  # the states of a process that has ended
+_UNLOADING_SECONDS = 1.0  # between the end of a model's process and the moment when tritonserver waits for it
+_POLL_SECONDS = 5.0  # between two questions over HTTP
 
 
 class Watch:
@@ -36,21 +38,44 @@ class Watch:
         self._clock = clock or system_clock
         self._ready = f"{url}/v2/health/ready"
         self._silence = silence
-        self._models = {stub: _model(stub) for stub in _children(pid) if _state(stub) != "Z"}
+        self._pid = pid
+        self._models: dict[int, str] = {}
+        self._ended: dict[int, float] = {}  # when each process was first seen as a zombie
         self._answered = self._asked = self._clock.now()
+        self._look_for_models()
 
     def trouble(self) -> str | None:
-        """Return the permanent fault of the server; None if it is healthy."""
-        for stub, model in self._models.items():
-            if _state(stub) in ("", "Z", "X"):
-                return f"the Python process of {model} died"
+        """What is wrong and will not mend itself; None: nothing."""
         now = self._clock.now()
+        if (model := self._dead_model(now)) is not None:
+            return f"the Python process of {model} died"
         if now - self._asked >= _POLL_SECONDS:
             self._asked = now
+            self._look_for_models()  # somebody may have loaded a model meanwhile
             if answers(self._ready):
                 self._answered = now
             elif now - self._answered >= self._silence:
                 return f"tritonserver has not answered for {now - self._answered:.0f} seconds"
+        return None
+
+    def _look_for_models(self) -> None:
+        for stub in _children(self._pid):
+            if stub not in self._models and _state(stub) not in _OVER:
+                self._models[stub] = _model(stub)
+
+    def _dead_model(self, now: float) -> str | None:
+        """Return the model whose process died; None: no process did.
+
+        tritonserver waits for the process of a model that it unloads. It never waits for a process that died, which
+        stays a zombie.
+        """
+        for stub, model in list(self._models.items()):
+            state = _state(stub)
+            if not state:
+                del self._models[stub]
+                self._ended.pop(stub, None)
+            elif state in _OVER and now - self._ended.setdefault(stub, now) >= _UNLOADING_SECONDS:
+                return model
         return None
 
 

@@ -28,6 +28,7 @@ _DEFAULTS: dict[str, Any] = {
     "log": [],
     "lose": None,
     "ready": True,
+    "replace": None,
     "segments": 0,
     "starts": [],
     "stubs": ["text_tokenization_0_0", "text_encoder_0_0"],
@@ -72,6 +73,7 @@ class StandIn:
                 ignores_sigterm: SIGTERM does not end it.
                 log: lines that it writes to its log first.
                 lose: the instance whose process it kills.
+                replace: the instance of a model that it loads anew; its new process is called INSTANCE_anew_0_0.
                 ready: False: it says that it is not ready.
                 segments: the number of shared-memory segments that it makes and leaves.
                 starts: a list of such behaviours, for the first start, the second start, and so on.

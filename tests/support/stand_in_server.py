@@ -112,6 +112,12 @@ class Server:
                     return 0
             if now["lose"] in self._children:  # like tritonserver, never wait for the child that died
                 self._children.pop(now["lose"]).kill()
+            if now["replace"] in self._children:  # like tritonserver when a model is loaded anew
+                old = self._children.pop(now["replace"])
+                self._start_stub(now["replace"] + "_anew_0_0")
+                old.kill()
+                old.wait()
+                record("replaced")
             for listener in select.select(listeners, [], [], _LOOP_SECONDS)[0]:
                 connection = listener.accept()[0]
                 if listener is listeners[0]:

@@ -11,7 +11,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
 
 from tuwen import Tls
-from tuwen.addresses import is_loopback
+from tuwen.connection import is_loopback
 from tuwen_server.errors import ModelControlError
 
 __all__ = ["RemoteControl"]

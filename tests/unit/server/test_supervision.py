@@ -64,6 +64,21 @@ def test_a_model_whose_process_died_is_started_again(
     assert stand_in.events() == ["started", "started"]  # the one that is not well is killed at once
 
 
+def test_a_model_that_was_loaded_anew_is_no_trouble_until_its_new_process_dies(
+    make_server: MakeServer, stand_in: StandIn, clock: HurriedClock
+) -> None:
+    server = make_server()
+    server.start()
+    stand_in.behave(replace="text_encoder_0_0")
+    wait_until(lambda: "replaced" in stand_in.events())
+    for _ in range(3):
+        assert server.trouble() is None
+        clock.time += 6
+    stand_in.behave(lose="text_encoder_0_0_anew_0_0")
+    wait_until(lambda: (clock.pause(2), server.trouble())[1] is not None)
+    assert "the Python process of text_encoder_0_0_anew died" in str(server.trouble())
+
+
 def test_trouble_comes_with_the_errors_of_the_log(make_server: MakeServer, stand_in: StandIn) -> None:
     stand_in.behave(log=["E0101 01:02:03.000 17 stub.cc:1] out of memory"])
     server = make_server()
