@@ -19,6 +19,7 @@ from tuwen_repository.configs import config_path, read_config
 from tuwen_repository.manifest import Manifest
 from tuwen_repository.samples import sample
 from tuwen_server import ServerOptions
+from tuwen_server.tuning._control import RemoteControl
 from tuwen_server.tuning._settings import ENCODERS
 
 pytestmark = pytest.mark.alone
@@ -72,16 +73,16 @@ def test_vectors_stay_the_same_and_no_trial_is_left_behind(tuned: Path, client: 
         np.testing.assert_allclose(clip.embed_images([image]), client.embed_images([image]), atol=1e-5)
 
 
-def test_a_server_that_runs_keeps_running_with_the_best_settings(repository: Path, tmp_path: Path) -> None:
+def test_a_server_that_runs_keeps_running_with_the_best_settings(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copied = shutil.copytree(repository, tmp_path / "repository")
     key = "a-key-of-sixteen-characters"
     with RecordedServer(copied, replace(ServerOptions.on_free_ports(), key=key)) as server:
-        said = tuwen("tune", str(copied), "--url", server.grpc_url, "--seconds", "0.4", code=1).stderr
-        assert "set TUWEN_SERVER_KEY" in said
-        shown = tuwen(
-            "tune", str(copied), "--url", server.grpc_url, "--seconds", "0.4", env={"TUWEN_SERVER_KEY": key}
-        ).stdout
-        assert shown.count("chosen") == 2
+        command = ("tune", str(copied), "--url", server.grpc_url, "--seconds", "0.4")
+        assert "set TUWEN_SERVER_KEY" in tuwen(*command, code=1).stderr
+        monkeypatch.setenv("TUWEN_SERVER_KEY", key)
+        assert tuwen(*command).stdout.count("chosen") == 2
         assert server.trouble() is None
         with Client(server.grpc_url, timeout=60) as clip:
             assert clip.embed_texts(["一只猫"]).shape == (1, clip.model_card().embedding_dim)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -94,6 +94,7 @@ def tune(
         return measured
 
     libraries = {name: version(name) for name in _LIBRARIES}
+    unchanged: Collection[str] = ()
     if options.url is None:
         servers = NewServers(repository)
         cores = len(os.sched_getaffinity(0))
@@ -104,16 +105,19 @@ def tune(
         tuning = Tuning(device, cores, trials, chosen, options.longest_wait, {**libraries, _SERVER: PACKAGES[_SERVER]})
     else:
         with RunningServer(options.url, repository, key=options.key, tls=tls, headers=headers) as running:
-            chosen = search_server(lambda settings: attempt(running, settings), running.settings())
+            now = running.settings()
+            chosen = search_server(lambda settings: attempt(running, settings), now)
             running.keep({kind: trial.settings for kind, trial in chosen.items()})
+        unchanged = {kind for kind, trial in chosen.items() if trial.settings == now[kind]}
         tuning = Tuning(options.url, None, trials, chosen, options.longest_wait, libraries)
-    _write(tuning, repository, manifest)
+    _write(tuning, repository, manifest, unchanged)
     return tuning
 
 
-def _write(tuning: Tuning, repository: Path, manifest: Manifest) -> None:
+def _write(tuning: Tuning, repository: Path, manifest: Manifest, unchanged: Collection[str]) -> None:
     for kind, trial in tuning.chosen.items():
-        apply(repository, kind, trial.settings)
+        if kind not in unchanged:  # `tuwen serve` runs with a shorter queue delay than the configs say
+            apply(repository, kind, trial.settings)
     if tuning.longest_wait is not None:
         limit_waiting(repository, dict.fromkeys(ENCODERS, tuning.longest_wait))
     (repository / EVIDENCE).write_text(json.dumps(asdict(tuning), indent=2) + "\n", encoding="utf-8")
