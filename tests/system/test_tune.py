@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tuwen_server.tuning._control import RemoteControl
 
 from tests.support.command import tuwen
 from tests.support.servers import RecordedServer
@@ -85,7 +84,7 @@ def test_a_server_that_runs_keeps_running_with_the_best_settings(
         assert tuwen(*command).stdout.count("chosen") == 2
         assert server.trouble() is None
         with Client(server.grpc_url, timeout=60) as clip:
-            assert clip.embed_texts(["一只猫"]).shape == (1, clip.model_card().embedding_dim)
+            assert clip.embed_texts(["一只猫"]).shape == (1, clip.model_card().embedding_dimension)
         control = RemoteControl(server.grpc_url, key=key)
         running = {model: control.config(model).instance_group[0].count for model in ENCODERS.values()}
         control.close()
