@@ -3,6 +3,8 @@
 Run it with ``python -m tests.client_overhead``. The server is the real one with a tiny model, so that the client's
 share of a call is as large as it gets; rounds of both alternate, and the medians are compared. Time on the clock
 depends on how the server happens to batch; the client's own CPU time does not.
+
+``--against CHECKOUT`` measures the SDK of another checkout in the same run, on the same server, in turns with this one.
 """
 
 from __future__ import annotations
@@ -10,12 +12,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import json
+import os
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,12 +31,9 @@ import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 
 from tuwen import AsyncClient, Client
-from tuwen_build.repository import build_repository
-from tuwen_build.seeded import write_seeded_checkpoint
-from tuwen_repository.samples import sample
-from tuwen_server import EmbeddedServer, ServerOptions
 
-PHOTO = sample("cat.jpg").read_bytes()
+ROOT = Path(__file__).parents[1]
+PHOTO = (ROOT / "build" / "tuwen_repository" / "samples" / "cat.jpg").read_bytes()
 _numbers = itertools.count()
 
 Call = Callable[[], object]
@@ -121,23 +125,89 @@ async def measure_async(url: str, calls: int, rounds: int) -> list[Row]:
     return rows
 
 
-def main() -> None:
-    """Measure and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--calls", type=int, default=200, help="of each kind in a round")
-    parser.add_argument("--rounds", type=int, default=15)
-    options = parser.parse_args()
+def measured(url: str, calls: int, rounds: int) -> list[Row]:
+    """Return all rows of one SDK: the one that this process imports."""
+    return [*measure(url, calls, rounds), *asyncio.run(measure_async(url, calls, rounds))]
+
+
+def compared(url: str, checkouts: Sequence[Path], calls: int, rounds: int, turns: int) -> list[list[Row]]:
+    """Measure the SDKs of checkouts in turns, each in processes of its own; return the rows of each checkout."""
+    found: list[list[list[Row]]] = [[] for _ in checkouts]
+    command = [sys.executable, __file__, "--url", url, "--calls", str(calls), "--rounds", str(rounds), "--json"]
+    for _ in range(turns):
+        for rows, checkout in zip(found, checkouts, strict=True):
+            environment = {**os.environ, "PYTHONPATH": str(checkout / "client")}
+            rows.append(json.loads(subprocess.check_output(command, env=environment)))
+    return [[over_turns(same) for same in zip(*rows, strict=True)] for rows in found]
+
+
+def over_turns(rows: Sequence[Row]) -> Row:
+    """Return the medians of one row over all turns."""
+    hand, sdk = (
+        [statistics.median(column) for column in zip(*times, strict=True)]
+        for times in list(zip(*rows, strict=True))[2:]
+    )
+    return rows[0][0], rows[0][1], (hand[0], hand[1]), (sdk[0], sdk[1])
+
+
+def ratios(row: Row) -> tuple[float, float]:
+    """Return the SDK's time on the clock, and of its CPU, each as a multiple of the code written by hand."""
+    _, _, hand, sdk = row
+    return sdk[0] / hand[0], sdk[1] / hand[1]
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    print("| one item a call | concurrency | by hand, ms | SDK, ms | ratio | ratio of client CPU |")
+    print("|---|---|---|---|---|---|")
+    for name, concurrency, hand, sdk in rows:
+        wall, busy = ratios((name, concurrency, hand, sdk))
+        print(f"| {name} | {concurrency} | {hand[0] * 1e3:.2f} | {sdk[0] * 1e3:.2f} | {wall:.2f} | {busy:.2f} |")
+
+
+def print_comparison(others: Sequence[Row], ours: Sequence[Row]) -> None:
+    print("| one item a call | concurrency | ratio, other | ratio, this | client CPU, other | client CPU, this |")
+    print("|---|---|---|---|---|---|")
+    for other, own in zip(others, ours, strict=True):
+        (wall, busy), (own_wall, own_busy) = ratios(other), ratios(own)
+        print(f"| {own[0]} | {own[1]} | {wall:.2f} | {own_wall:.2f} | {busy:.2f} | {own_busy:.2f} |")
+
+
+@contextmanager
+def served(url: str | None) -> Iterator[str]:
+    """Provide the address of a server: the given one, or a new one with a tiny model."""
+    if url is not None:
+        yield url
+        return
+    from tuwen_build.repository import build_repository
+    from tuwen_build.seeded import write_seeded_checkpoint
+    from tuwen_server import EmbeddedServer, ServerOptions
+
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = write_seeded_checkpoint(Path(folder) / "checkpoint")
         build_repository(str(checkpoint), Path(folder) / "repository")
         with EmbeddedServer(Path(folder) / "repository", ServerOptions.on_free_ports()) as server:
-            rows = list(measure(server.grpc_url, options.calls, options.rounds))
-            rows += asyncio.run(measure_async(server.grpc_url, options.calls, options.rounds))
-    print("| one item a call | concurrency | by hand, ms | SDK, ms | ratio | ratio of client CPU |")
-    print("|---|---|---|---|---|---|")
-    for name, concurrency, hand, sdk in rows:
-        wall, busy = (ours / theirs for ours, theirs in zip(sdk, hand, strict=True))
-        print(f"| {name} | {concurrency} | {hand[0] * 1e3:.2f} | {sdk[0] * 1e3:.2f} | {wall:.2f} | {busy:.2f} |")
+            yield server.grpc_url
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--calls", type=int, default=200, help="calls of each kind in a round (default: 200)")
+    parser.add_argument("--rounds", type=int, default=15, help="rounds, in each turn (default: 15)")
+    parser.add_argument("--url", help="a server that runs already (default: a new one with a tiny model)")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another checkout, whose SDK is measured too")
+    parser.add_argument("--turns", type=int, default=3, help="with --against: turns of each SDK (default: 3)")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    options = parser.parse_args()
+    with served(options.url) as url:
+        if options.against:
+            checkouts = (options.against.resolve(), ROOT)
+            print_comparison(*compared(url, checkouts, options.calls, options.rounds, options.turns))
+        elif options.json:
+            print(json.dumps(measured(url, options.calls, options.rounds)))
+            return
+        else:
+            print_rows(measured(url, options.calls, options.rounds))
     versions = ", ".join(f"{package} {version(package)}" for package in ("tuwen", "tritonclient", "grpcio"))
     print(f"\n{versions}, Python {platform.python_version()}, {platform.machine()}; medians of {options.rounds} rounds")
 
