@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 
 from tuwen.pixels import PixelRules
 
 __all__ = ["EmbeddingSpace"]
+
+_ALWAYS_HASHED = ("resize", "image_rules", "jpeg_decoding")  # have defaults, and are part of every fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,5 +34,10 @@ class EmbeddingSpace(PixelRules):
     text_arithmetic: Sequence[Mapping[str, object]]
 
     def rules(self) -> dict[str, object]:
-        """Return every rule by name, ready for JSON."""
-        return asdict(self)
+        """Return the rules that the fingerprint is a hash of, by name, ready for JSON.
+
+        A rule that a later version adds counts only if it differs from its default, so that the fingerprints of
+        models without it stay as they are.
+        """
+        defaults = {field.name: field.default for field in fields(self) if field.name not in _ALWAYS_HASHED}
+        return {name: value for name, value in asdict(self).items() if defaults.get(name, MISSING) != value}

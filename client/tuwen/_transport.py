@@ -8,7 +8,7 @@ import os
 import uuid
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -97,7 +97,8 @@ class ModelCard(PixelRules):
         a parameter of ``image_preprocessing``.
         """
         limits = ("max_batch_size", "max_image_bytes")
-        return {name: str(value) for name, value in asdict(self).items() if name not in limits}
+        values = {name: value for name, value in asdict(self).items() if name not in limits}
+        return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}
 
     @classmethod
     def from_parameters(
@@ -105,17 +106,16 @@ class ModelCard(PixelRules):
     ) -> ModelCard:
         """Read the card from the ``parameters`` of an ensemble's config.
 
+        A rule that the repository's version did not know has its default.
+
         Raises:
             InferenceError: the repository carries no card, or a card whose logit scale is not finite.
         """
-        convert = {"str": str, "int": int, "float": float}
-        values: dict[str, str | int | float] = {
-            "max_batch_size": max_batch_size,
-            "max_image_bytes": max_image_bytes,
-        }
+        convert: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "float": float, "bool": "true".__eq__}
+        values: dict[str, Any] = {"max_batch_size": max_batch_size, "max_image_bytes": max_image_bytes}
         try:
             for field in fields(cls):
-                if field.name not in values:
+                if field.name in parameters or (field.default is MISSING and field.name not in values):
                     values[field.name] = convert[str(field.type)](parameters[field.name])
             if not math.isfinite(float(values["logit_scale"])):
                 raise ValueError(f"logit_scale is {values['logit_scale']}")
@@ -123,7 +123,7 @@ class ModelCard(PixelRules):
             raise InferenceError(
                 f"the server's model card is missing or broken ({error}); was its repository made by `tuwen build`?"
             ) from error
-        return cls(**values)  # type: ignore[arg-type]  # converted by each field's own type above
+        return cls(**values)
 
 
 class PendingResponse(Protocol):
