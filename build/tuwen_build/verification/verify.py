@@ -116,7 +116,7 @@ def _nothing(_name: str, _data: bytes) -> bool:
     return False
 
 
-# For each added rule, whether it leaves the pixels of an image as they are. A rule that is not listed changes all images.
+# For each added rule, whether it leaves the pixels of an image as they are. Rules not listed change every image.
 _LEAVES_AS_IT_IS: Mapping[str, Callable[[str, bytes], bool]] = {
     "image_rules": lambda name, _: name in PHOTOGRAPHS,
     "jpeg_decoding": lambda _, data: not data.startswith(_JPEG),
