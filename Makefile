@@ -69,7 +69,7 @@ fuzz: .venv/.dev ## Look for inputs that break, delay or fill the code that read
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt atheris
 	$(BIN)/python -m tests.faults.fuzz $(SECONDS)
 
-serve: .venv/.serve ## Serve the demo's repository.
+serve: .venv/.serve ## Serve the demo's repository, over gRPC and HTTP.
 	$(BIN)/python -m tuwen_lab.demo --serve
 
 page: .venv/.web ## Serve the demo's repository and its search page.
@@ -134,7 +134,7 @@ environment:
 	@$(ENVIRONMENT) create
 
 .venv/.serve: pyproject.toml constraints.txt build/tuwen_server/packages.txt | environment
-	$(INSTALL) -e '.[build,serve]'
+	$(INSTALL) -e '.[build,edge,serve]'
 	@$(ENVIRONMENT) server
 	@touch $@
 
@@ -144,7 +144,7 @@ environment:
 	@touch $@
 
 .venv/.web: pyproject.toml constraints.txt build/tuwen_server/packages.txt | environment
-	$(INSTALL) -e '.[build,serve,web]'
+	$(INSTALL) -e '.[build,edge,serve,web]'
 	@$(ENVIRONMENT) server
 	@touch $@
 

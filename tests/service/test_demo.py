@@ -53,6 +53,14 @@ def test_answers_every_word_and_proves_its_vectors(shown: str) -> None:
     assert max(differences) < 1e-5
 
 
+def test_ends_with_a_line_of_curl_whose_twin_was_answered(shown: str) -> None:
+    line = shown.strip().splitlines()[-1]
+    assert line.startswith("curl http://127.0.0.1:8080/v1/embeddings ")
+    asked, answer = re.findall(r"^\$ (curl .*)\n(.*)", shown, re.MULTILINE)[0]
+    assert re.sub(r":\d+/", ":8080/", asked) == line
+    assert answer.startswith('{"object":"list"') or "curl is not installed" in answer
+
+
 def test_recognises_a_cat(shown: str) -> None:
     probabilities = {text: float(number) for text, number in re.findall(r"│ (\S+) +│ +[\d.-]+ │ +([\d.]+)% │", shown)}
     assert len(probabilities) == 6

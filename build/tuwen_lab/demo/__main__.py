@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,10 +24,12 @@ from tuwen_build.options import BuildOptions
 from tuwen_build.repository import build_repository
 from tuwen_build.transformers_logging import quiet_transformers
 from tuwen_build.verification.reference import normalised, reference_pixels
+from tuwen_edge import EdgeOptions, EdgeThread
 from tuwen_lab.demo import CHECKPOINT, EVERYDAY_WORDS, GALLERY
 from tuwen_lab.demo._sheet import write_sheet
 from tuwen_repository.samples import PHOTOGRAPHS, sample
 from tuwen_server import EmbeddedServer, ServerOptions
+from tuwen_server.errors import ServeError
 from tuwen_server.signals import stop_on_signals
 
 __all__ = ["main"]
@@ -34,6 +39,7 @@ _REPOSITORY = _WORKSPACE / "repository"
 _SHEET = _WORKSPACE / "search.svg"
 _TEXTS = ("一只猫", "一只狗", "老虎", "一辆汽车", "一个苹果", "月亮")
 _SHOWN = 5
+_HTTP_PORT = 8080
 
 _console = Console()
 
@@ -59,7 +65,7 @@ def _run() -> None:
     _build()
     if "--serve" in sys.argv[1:]:
         tuwen = Path(sys.executable).parent / "tuwen"
-        os.execv(tuwen, [str(tuwen), "serve", str(_REPOSITORY)])  # noqa: S606 - our own command, no shell
+        os.execv(tuwen, [str(tuwen), "serve", str(_REPOSITORY), "--http-api", str(_HTTP_PORT)])  # noqa: S606 - our own command, no shell
     if "--page" in sys.argv[1:]:
         from tuwen_lab.demo._page import serve_page  # noqa: PLC0415 - takes an extra
 
@@ -91,10 +97,33 @@ def _serve_and_ask(checkpoint: Checkpoint) -> None:
             _search(clip)
             photographs = [sample(name) for name in PHOTOGRAPHS]
             images, texts = clip.embed_images(photographs), clip.embed_texts(list(_TEXTS))
-    _console.rule("5. Verify: compare the served vectors with the reference implementation")
+        _console.rule("5. Ask over HTTP, as OpenAI's clients do")
+        _ask_over_http(server.grpc_url)
+    _console.rule("6. Verify: compare the served vectors with the reference implementation")
     _print_difference("images", images, _reference_images(checkpoint, photographs))
     _print_difference("texts", texts, _reference_texts(checkpoint, list(_TEXTS)))
-    _console.print("The server has stopped.")
+    _console.print("The server has stopped. `make serve` starts it again, and in another terminal this line answers:")
+    _console.print(_curl(f"http://127.0.0.1:{_HTTP_PORT}"), soft_wrap=True, markup=False, highlight=False)
+
+
+def _ask_over_http(url: str) -> None:
+    """Print a line that asks for an embedding, and what it answers."""
+    with EdgeThread(EdgeOptions(url=url, port=0, access_log=False)) as edge:
+        line = _curl(edge.address)
+        _console.print(f"$ {line}", soft_wrap=True, markup=False, highlight=False)
+        if shutil.which("curl") is None:
+            _console.print("curl is not installed here")
+            return
+        command = [*shlex.split(line), "--silent", "--show-error", "--fail-with-body", "--max-time", "30"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        if answer.returncode:
+            raise ServeError(f"curl ended with code {answer.returncode}: {answer.stderr}{answer.stdout}")
+        _console.print(f"{answer.stdout[:100]}...", soft_wrap=True, markup=False, highlight=False)
+
+
+def _curl(address: str) -> str:
+    body = '{"input": ["一只猫"]}'
+    return f"curl {address}/v1/embeddings -H 'Content-Type: application/json' -d '{body}'"
 
 
 def _compare(clip: Client, picture: Path) -> None:
