@@ -94,7 +94,9 @@ def _vision_settings(vision: VisionTransformerShape) -> dict[str, Any]:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES) if folder.is_dir() else []
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES and path.is_file())
 
 
 def _only(files: list[Path], source: str) -> Path:

@@ -99,7 +99,8 @@ def weight_files(folder: Path) -> Mapping[str, Path]:
     Raises:
         CheckpointError: there are no weights.
     """
-    weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    found = (folder.glob(pattern) for pattern in ("*.safetensors", "pytorch_model*.bin"))
+    weights = next(filter(None, (sorted(filter(Path.is_file, paths)) for paths in found)), None)
     if not weights:
         raise CheckpointError(f"{folder}: no weights: neither *.safetensors nor pytorch_model*.bin")
     return {path.name: path for path in (folder / "config.json", *weights)}

@@ -19,7 +19,9 @@ _CONTAINERS = ("state_dict", "model_state_dict", "model", "module")
 _PREFIXES = ("module.", "_orig_mod.", "clip_model.", "model.", "clip.", "net.")
 # torch.compile, FSDP and activation checkpointing add these prefixes to the name of any submodule.
 _INFIXES = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
-_ANCHORS = ("visual.conv1.weight", "logit_scale")  # names that every CLIP checkpoint has once
+# Names that every CLIP has once: the first layer of images in the native layouts and in that of transformers, and:
+_FIRST_LAYERS = ("visual.conv1.weight", "vision_model.embeddings.patch_embedding.weight")
+_SCALE = "logit_scale"
 
 
 def state_dict_of(content: object, path: Path) -> dict[str, Tensor]:
@@ -74,8 +76,10 @@ def _without_own_prefix(names: dict[str, str], path: Path) -> dict[str, str]:
         path: the file, for error messages.
     """
     present = set(names.values())
-    stems = sorted(name.removesuffix(_ANCHORS[0]) for name in present if name.endswith(f".{_ANCHORS[0]}"))
-    models = [stem for stem in stems if stem + _ANCHORS[1] in present]
+    stems = sorted(
+        name.removesuffix(first) for first in _FIRST_LAYERS for name in present if name.endswith(f".{first}")
+    )
+    models = [stem for stem in stems if stem + _SCALE in present]
     if not models:
         return names
     others = sorted(name for name in present if not name.startswith(models[0]))

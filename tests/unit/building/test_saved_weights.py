@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -136,7 +137,10 @@ class TestNative:
 
 
 class TestHuggingFace:
-    @pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod.", "model."])
+    @pytest.mark.parametrize(
+        "prefix",
+        ["_orig_mod.", "module.", "module._orig_mod.", "_orig_mod.module.", "model.", "student.", "ema_model.module."],
+    )
     @pytest.mark.parametrize("pickled", [False, True])
     def test_a_wrapped_model_is_read(self, folder: Path, checkpoint: Path, prefix: str, pickled: bool) -> None:
         rewrite(folder, lambda weights: prefixed(prefix, weights))
@@ -144,6 +148,28 @@ class TestHuggingFace:
             weights = load_file(folder / "model.safetensors")
             (folder / "model.safetensors").unlink()
             torch.save({"state_dict": weights}, folder / "pytorch_model.bin")
+        assert_same(open_checkpoint(str(folder)), open_checkpoint(str(checkpoint)))
+
+    @pytest.mark.parametrize(
+        ("wrap", "message"),
+        [
+            (
+                lambda w: {**prefixed("student.", w), **prefixed("teacher.", w)},
+                r"a CLIP under the prefix 'student\.' and one under 'teacher\.'",
+            ),
+            (
+                lambda w: {**prefixed("student.", w), "loss.weight": torch.ones(2)},
+                "1 other tensors, such as loss.weight",
+            ),
+        ],
+    )
+    def test_what_is_ambiguous_is_named(self, folder: Path, wrap: Callable[[Weights], Weights], message: str) -> None:
+        rewrite(folder, wrap)
+        with pytest.raises(CheckpointError, match=message):
+            open_checkpoint(str(folder))
+
+    def test_only_regular_files_hold_weights(self, folder: Path, checkpoint: Path) -> None:
+        os.mkfifo(folder / "extra.safetensors")
         assert_same(open_checkpoint(str(folder)), open_checkpoint(str(checkpoint)))
 
     def test_the_names_of_norms_in_old_pickles_are_read(self, folder: Path, checkpoint: Path) -> None:
