@@ -94,7 +94,10 @@ class Tls:
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):
-            raise InvalidArgumentError("mutual TLS takes a certificate and its key; only one was given")
+            given = "certificate" if self.key is None else "key"
+            raise InvalidArgumentError(
+                f"mutual TLS takes a certificate and its key, got the {given} alone (--{given}, TUWEN_{given.upper()})"
+            )
 
     def credentials(self) -> grpc.ChannelCredentials:
         """What gRPC takes.

@@ -53,7 +53,7 @@ def image_files(
 
     def not_listed(error: OSError) -> None:
         path = Path(os.fsdecode(error.filename or folder))
-        if path == folder or os.path.lexists(path):  # otherwise it was removed during the walk
+        if path == folder or not _was_removed(path, error):
             report(path, error)
 
     for parent, subfolders, files in os.walk(folder, onerror=not_listed):
@@ -66,7 +66,7 @@ def image_files(
                     regular = stat.S_ISREG(path.stat().st_mode)
                     image = regular and is_image(file, lambda path=path: _head(path))  # type: ignore[misc]
                 except OSError as error:
-                    if os.path.lexists(path):
+                    if not _was_removed(path, error):
                         report(path, error)
                     continue
                 if image:
@@ -74,6 +74,13 @@ def image_files(
                     continue
             if left_out is not None:
                 left_out(path, kind_of_file(file, regular=regular))
+
+
+def _was_removed(path: Path, error: OSError) -> bool:
+    """Return whether a path was removed during the walk. What may not be examined, such as a file in a folder whose
+    names can be listed and no more, is still there.
+    """
+    return isinstance(error, (FileNotFoundError, NotADirectoryError)) and not os.path.lexists(path)
 
 
 def is_image(name: str, head: Callable[[], bytes]) -> bool:

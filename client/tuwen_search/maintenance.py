@@ -173,12 +173,14 @@ def _state(name: str) -> State:
     if not os.path.isabs(name):
         return "no path"
     try:
-        if os.path.isdir(name):
-            with os.scandir(name) as entries:
-                return "there" if next(entries, None) else "empty"
-    except OSError:  # a folder that cannot be listed is there
+        with os.scandir(name) as entries:
+            return "there" if next(entries, None) else "empty"
+    except FileNotFoundError:
+        return "gone"
+    except NotADirectoryError:  # a file, or nothing below a file
+        return "there" if os.path.lexists(name) else "gone"
+    except OSError:  # a folder that cannot be listed
         return "there"
-    return "there" if os.path.exists(name) else "gone"
 
 
 def _not_found(source: str, collection: str, counts: Counter[str]) -> SourceError:

@@ -154,12 +154,15 @@ class TestHuggingFace:
         ("wrap", "message"),
         [
             (
-                lambda w: {**prefixed("student.", w), **prefixed("teacher.", w)},
+                lambda w: {
+                    **prefixed("student.", w),
+                    **prefixed("teacher.", {name: tensor.clone() for name, tensor in w.items()}),
+                },
                 r"a CLIP under the prefix 'student\.' and one under 'teacher\.'",
             ),
             (
                 lambda w: {**prefixed("student.", w), "loss.weight": torch.ones(2)},
-                "1 other tensors, such as loss.weight",
+                "1 other tensors, such as loss",
             ),
         ],
     )

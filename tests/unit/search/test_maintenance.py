@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,23 @@ class TestSources:
         for path in (disk / "photos").iterdir():
             path.unlink()
         assert sources_of(store, NAME)[1].state == "empty"
+
+    def test_what_may_not_be_examined_is_there(
+        self, collection: Collection, store: MilvusStore, disk: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        collection.add(disk / "photos")
+
+        def refuse(path: object) -> None:
+            raise PermissionError(13, "Permission denied", path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        assert [source.state for source in sources_of(store, NAME)] == ["there"]
+        monkeypatch.undo()
+        (disk / "photos").rename(disk / "elsewhere")
+        (disk / "photos").touch()
+        assert [source.state for source in sources_of(store, NAME)] == ["there"]
+        (disk / "photos").unlink()
+        assert [source.state for source in sources_of(store, NAME)] == ["gone"]
 
     def test_a_missing_collection_is_named(self, store: MilvusStore) -> None:
         with pytest.raises(CollectionNotFoundError, match="nothing_here"):

@@ -11,6 +11,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -141,6 +142,20 @@ class TestFolders:
         with pytest.raises(InvalidArgumentError, match="cannot read '.*sub': Permission denied"):
             list(image_files(tmp_path))
 
+    def test_a_folder_whose_files_cannot_be_examined_is_unseen(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Permission to list a folder without permission to search it gives the names of its files and no more."""
+        for name in ("a.png", "sub/b.png", "sub/inner/c.png"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(picture(1))
+        for function in ("stat", "lstat", "scandir"):
+            forbid_below(monkeypatch, function, tmp_path / "sub")
+        names, unseen, _ = seen(tmp_path)
+        assert names == ["a.png"]
+        assert all(any(part.may_hold(name) for part in unseen) for name in ("sub/b.png", "sub/inner/c.png"))
+        assert {part.reason for part in unseen} == {"unreadable"}
+
     def test_what_is_removed_during_the_walk_is_skipped(self, tmp_path: Path) -> None:
         for name in ("a.png", "b.png", "sub/c.png"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -175,6 +190,17 @@ def forbid(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         return real(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
+
+
+def forbid_below(monkeypatch: pytest.MonkeyPatch, function: str, folder: Path) -> None:
+    real = getattr(os, function)
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> Any:
+        if folder in Path(os.fspath(path)).parents:
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, function, refuse)
 
 
 class TestNames:
