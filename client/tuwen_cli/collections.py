@@ -21,6 +21,7 @@ collections = typer.Typer(
     help="List, show and drop collections, and move or forget their sources. No command needs a server of tuwen.",
 )
 
+_VALUES_SHOWN = 5
 _Collection = Annotated[str, typer.Argument(help="The collection, as `tuwen index --into` named it.")]
 
 
@@ -75,6 +76,35 @@ def show(collection: _Collection, store: StoreOption = None, as_json: JsonOption
             f"or tuwen collections forget {collection} SOURCE",
             err=True,
         )
+
+
+@collections.command("fields")
+def fields(
+    collection: _Collection,
+    where: Annotated[str, typer.Option(help="A filter, as for `tuwen search`: count these pictures only.")] = "",
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the metadata that filters can use, with the most frequent values and the ranges of numbers."""
+    from tuwen_search.facets import facets_of
+
+    with _opened(store) as opened:
+        opened.space(collection)
+        opened.load(collection)
+        facets = facets_of(opened, collection, where=where)
+    if as_json:
+        print_json({"collection": collection, "fields": [vars(facet) for facet in facets]})
+    elif not facets:
+        typer.echo(f"{collection} has no metadata; index a table with columns beside its paths, such as a .csv file")
+    else:
+        rows = []
+        for facet in facets:
+            common = ", ".join(f"{value} ({count:,})" for value, count in facet.values[:_VALUES_SHOWN])
+            ranged = facet.smallest is not None and len(facet.values) > _VALUES_SHOWN
+            rows.append(
+                [facet.field, f"{facet.pictures:,}", f"{facet.smallest:g} to {facet.largest:g}" if ranged else common]
+            )
+        print_table("", ["field", "pictures", "values"], rows)
 
 
 @collections.command("drop")

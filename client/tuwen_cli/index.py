@@ -25,8 +25,8 @@ def index(
     sources: Annotated[
         list[Path],
         typer.Argument(
-            help="Folders, text files that list pictures, .parquet files, or tar archives (.tar, .tar.gz, "
-            ".tgz, .tar.zst)."
+            help="Folders, text files that list pictures, tables with a column of paths (.parquet, .csv, .tsv, "
+            ".jsonl), or tar archives (.tar, .tar.gz, .tgz, .tar.zst)."
         ),
     ],
     into: Annotated[str, typer.Option("--into", "-i", help="The collection. It is created if it does not exist.")],
@@ -54,14 +54,16 @@ def index(
     damaged archive. Pictures from there stay in the collection.
     """
     from tuwen_search import Collection
+    from tuwen_search.sources import open_source
 
+    opened = [open_source(source) for source in sources]  # a wrong path creates no collection
     reports: list[Report] = []
     with (
         connect(url, timeout) as clip,
         Collection.open(into, clip, store=store, create=True, index=index_type) as collection,
     ):
         try:
-            for source in sources:
+            for source in opened:
                 report = collection.add(
                     source, progress=progress, keep_removed=keep_removed, confirm_removal=confirm_removal
                 )
@@ -72,7 +74,9 @@ def index(
             typer.echo("stopped; finished work is kept; run the same command again to resume", err=True)
             raise
         duplicates, count = collection.duplicates(), collection.count()
-    failures = [failure for report in reports for failure in report.failures]
+        failures = [failure for report in reports for failure in report.failures]
+        if failures and not count and not as_json:
+            raise typer.Exit(1)  # no picture could be embedded: a new collection is removed again
     if as_json:
         described = [_described(report, show_ignored=show_ignored) for report in reports]
         print_json({"collection": into, "pictures": count, "sources": described, "duplicates": duplicates})

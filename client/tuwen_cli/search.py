@@ -28,7 +28,7 @@ def search(
     *,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Number of pictures on a page.")] = 10,
     page: Annotated[int, typer.Option(min=1, help="Number of the page.")] = 1,
-    where: Annotated[str, typer.Option(help='A filter of Milvus, such as: width > 1000 and name like "cats/%"')] = "",
+    where: Annotated[str, typer.Option(help='A filter, such as: price < 100 and name like "cats/%"')] = "",
     show: Annotated[
         Path | None, typer.Option(help="Write the results as a contact sheet into this .png file.", show_default=False)
     ] = None,

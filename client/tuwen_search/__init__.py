@@ -17,6 +17,7 @@ puts them together, `maintenance` moves and forgets sources, `sheet` shows what 
 
 from tuwen_search.collection import AsyncCollection, Collection, Results
 from tuwen_search.errors import CollectionNotFoundError, QueryError, SearchError, StoreError
+from tuwen_search.facets import Facet
 from tuwen_search.indexing import Report
 from tuwen_search.query import Hit, Query
 from tuwen_search.records import Picture
@@ -26,6 +27,7 @@ __all__ = [
     "AsyncCollection",
     "Collection",
     "CollectionNotFoundError",
+    "Facet",
     "Hit",
     "IndexType",
     "Picture",

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from tuwen import AsyncClient, Client, EmbeddingSpaceError, ImageInput, ModelCard
 from tuwen_search.errors import CollectionNotFoundError, QueryError
+from tuwen_search.facets import Facet, check_names, facets_of
 from tuwen_search.indexing import Indexing, Report
 from tuwen_search.query import Hit, Part, Query, Results, combined, explained, parts_of
 from tuwen_search.records import Picture
@@ -28,13 +29,15 @@ __all__ = ["AsyncCollection", "Collection", "Results"]
 class _Kept:
     """What both kinds of collection do with the store."""
 
-    def __init__(self, name: str, store: MilvusStore, space: Space, *, owned: bool) -> None:
-        self.name, self.space, self._store, self._owned = name, space, store, owned
+    def __init__(self, name: str, store: MilvusStore, space: Space, *, owned: bool, created: bool = False) -> None:
+        self.name, self.space, self._store, self._owned, self._created = name, space, store, owned, created
 
     def _found(self, parts: Sequence[Part], limit: int, offset: int, where: str, embedded: float) -> Results:
         start = time.perf_counter()
         vector = combined(parts)
         rows = self._store.nearest(self.name, vector, index=self.space.index, limit=limit, offset=offset, where=where)
+        if not rows and not offset:  # a misspelt name of metadata selects nothing
+            check_names(self._store, self.name, where)
         hits = tuple(Hit(picture, score, explained(parts, its)) for picture, score, its in rows)
         return Results(hits, embedded, time.perf_counter() - start)
 
@@ -57,6 +60,14 @@ class _Kept:
         found = self._store.get(self.name, [picture_id])
         return found[picture_id][0] if found else None
 
+    def _discard_if_new(self) -> None:
+        """Remove the collection if it was created here and is still empty."""
+        if self._created and not self._store.count(self.name):
+            self._store.drop(self.name)
+
+    def _facets(self, where: str) -> list[Facet]:
+        return facets_of(self._store, self.name, where=where)
+
     def _duplicates(self) -> list[list[str]]:
         groups: dict[str, list[str]] = {}
         for row in self._store.every(self.name, ["sha256", "source", "name"]):
@@ -66,6 +77,7 @@ class _Kept:
 
 def _opened(name: str, card: ModelCard, store: str | MilvusStore | None, create: bool, index: IndexType) -> _Kept:
     place = store if isinstance(store, MilvusStore) else MilvusStore(store)
+    created = False
     try:
         try:
             space = place.space(name)
@@ -73,7 +85,7 @@ def _opened(name: str, card: ModelCard, store: str | MilvusStore | None, create:
             if not create:
                 raise
             place.create(name, Space(card.fingerprint, card.checkpoint, card.embedding_dimension, index))
-            space = place.space(name)
+            space, created = place.space(name), True
         if space.fingerprint != card.fingerprint:
             where = f"collection {name} was made with {space.checkpoint}; the server's vectors, by {card.checkpoint},"
             raise EmbeddingSpaceError(space.fingerprint, card.fingerprint, where)
@@ -82,7 +94,7 @@ def _opened(name: str, card: ModelCard, store: str | MilvusStore | None, create:
         if place is not store:
             place.close()
         raise
-    return _Kept(name, place, space, owned=place is not store)
+    return _Kept(name, place, space, owned=place is not store, created=created)
 
 
 class Collection(_Kept):
@@ -94,7 +106,7 @@ class Collection(_Kept):
     """
 
     def __init__(self, kept: _Kept, client: Client) -> None:
-        super().__init__(kept.name, kept._store, kept.space, owned=kept._owned)
+        super().__init__(kept.name, kept._store, kept.space, owned=kept._owned, created=kept._created)
         self._client = client
 
     @classmethod
@@ -136,7 +148,7 @@ class Collection(_Kept):
             limit: the number of pictures to return.
             offset: the number of better pictures to skip.
             where: an expression of Milvus over ``name``, ``source``, ``file_size``, ``width``, ``height``, ``sha256``
-                and ``metadata``, such as ``width > 1000 and metadata["year"] == 2024``.
+                and the names of metadata, such as ``width > 1000 and year == 2024``.
             timeout: seconds for the embedding.
 
         Raises:
@@ -168,8 +180,9 @@ class Collection(_Kept):
         pictures stay in the collection.
 
         Args:
-            source: a folder, a text file that lists pictures, a ``.parquet`` file, a tar archive (``.tar``,
-                ``.tar.gz``, ``.tgz``, ``.tar.zst``), or a `Source`. All paths of one folder or file are one source.
+            source: a folder, a text file that lists pictures, a table (``.parquet``, ``.csv``, ``.tsv``, ``.jsonl``), a
+                tar archive (``.tar``, ``.tar.gz``, ``.tgz``, ``.tar.zst``), or a `Source`. All paths of one folder or
+                file are one source.
             progress: show a bar on standard error, if that is a terminal.
             keep_removed: leave in what the source no longer has.
             confirm_removal: if the source has no pictures any more, remove all that it had. Without this, such a
@@ -205,6 +218,17 @@ class Collection(_Kept):
         """Return how many pictures it holds."""
         return self._count()
 
+    def facets(self, where: str = "") -> list[Facet]:
+        """Return the fields of the pictures' metadata, with their values counted; reads the metadata of all pictures.
+
+        Args:
+            where: a filter, as for `search`.
+
+        Raises:
+            QueryError: the filter cannot be read.
+        """
+        return self._facets(where)
+
     def duplicates(self) -> list[list[str]]:
         """Paths of pictures that are the same, byte for byte, a list for each."""
         return self._duplicates()
@@ -219,14 +243,18 @@ class Collection(_Kept):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            if error is not None:  # a failed run leaves no empty collection
+                self._discard_if_new()
+        finally:
+            self.close()
 
 
 class AsyncCollection(_Kept):
     """`Collection` for programs with an event loop; the store is asked in threads."""
 
     def __init__(self, kept: _Kept, client: AsyncClient) -> None:
-        super().__init__(kept.name, kept._store, kept.space, owned=kept._owned)
+        super().__init__(kept.name, kept._store, kept.space, owned=kept._owned, created=kept._created)
         self._client = client
 
     @classmethod
@@ -302,6 +330,10 @@ class AsyncCollection(_Kept):
         """See `Collection.count`."""
         return await asyncio.to_thread(self._count)
 
+    async def facets(self, where: str = "") -> list[Facet]:
+        """See `Collection.facets`."""
+        return await asyncio.to_thread(self._facets, where)
+
     async def duplicates(self) -> list[list[str]]:
         """See `Collection.duplicates`."""
         return await asyncio.to_thread(self._duplicates)
@@ -316,7 +348,11 @@ class AsyncCollection(_Kept):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        try:
+            if error is not None:
+                await asyncio.to_thread(self._discard_if_new)
+        finally:
+            await self.close()
 
 
 _NONE = np.empty((0, 0), np.float32)

@@ -1,7 +1,7 @@
 """Milvus filters. Every value that goes into one is written here, so that no value can become part of the expression.
 
-Only `literal` puts quotes around a text. The filter that a user writes (``where``) is an expression and is passed on
-unchanged; it never becomes part of another filter.
+Only `literal` puts quotes around a text. The filter that a user writes (``where``) is an expression. `expanded` writes
+out names of metadata in it, and the rest is passed on unchanged. It never becomes part of another filter.
 """
 
 from __future__ import annotations
@@ -12,12 +12,36 @@ from typing import Literal
 
 from tuwen_search.errors import QueryError
 
-__all__ = ["any_of", "checked_id", "compared", "literal"]
+__all__ = ["any_of", "checked_id", "compared", "expanded", "literal", "metadata_names"]
 
 _ID = re.compile("[0-9a-f]{32}")
 _FIELD = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 # The escapes that a Milvus server and Milvus Lite both know. A text may hold all other characters as they are.
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
+
+_WORDS = re.compile(
+    r"""(?P<skip>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\d[\w.]*)|(?P<name>[^\W\d]\w*)(?P<call>\s*[(\[])?"""
+)
+_FIELDS = frozenset(
+    ["id", "source", "source_id", "name", "version", "sha256", "file_size", "width", "height", "metadata"]
+)
+_OPERATORS = frozenset({"and", "or", "not", "in", "like", "is", "null", "true", "false", "exists"})
+
+
+def expanded(where: str) -> str:
+    """Return a user's filter with the names of metadata written out: ``price < 9`` is ``metadata["price"] < 9``."""
+
+    return _WORDS.sub(lambda found: f"metadata[{literal(found['name'])}]" if _of_metadata(found) else found[0], where)
+
+
+def metadata_names(where: str) -> list[str]:
+    """Return the names of metadata that a user's filter has without brackets."""
+    return [found["name"] for found in _WORDS.finditer(where) if _of_metadata(found)]
+
+
+def _of_metadata(found: re.Match[str]) -> bool:
+    name = found["name"]
+    return bool(name) and not (name in _FIELDS or name.lower() in _OPERATORS or (found["call"] or "").strip())
 
 
 def literal(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Where pictures come from: a folder, a list of files, a Parquet file, or a tar archive as webdataset writes it."""
+"""Where pictures come from: a folder, a list of files, a table, or a tar archive as webdataset writes it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tuwen_search.entries import Entry, Found, Ignored, Unseen
 from tuwen_search.errors import SourceError
 from tuwen_search.files import found_file
 from tuwen_search.tables import pictures_of_table
+from tuwen_search.text_tables import is_text_table, looks_like_a_table, pictures_of_text_table
 
 __all__ = ["Found", "Ignored", "Source", "Unseen", "open_source"]
 
@@ -38,8 +39,9 @@ class Source:
 
 
 def open_source(path: Path) -> Source:
-    """Return the source at a path: a folder, a tar archive, a ``.parquet``, or a text file with a path in each line.
+    """Return the source at a path: a folder, a tar archive, a table, or a text file with a path in each line.
 
+    A table is a ``.parquet``, ``.csv``, ``.tsv`` or ``.jsonl`` file with a column of paths, or Parquet with images.
     The path is resolved, so ``photos``, ``../photos`` and a link to it are one source.
 
     Raises:
@@ -59,6 +61,8 @@ def open_source(path: Path) -> Source:
         return Source(str(path), lambda: pictures_of_archive(path), is_path=True)
     if path.suffix.lower() == ".parquet":
         return Source(str(path), lambda: pictures_of_table(path), is_path=True)
+    if is_text_table(path):
+        return Source(str(path), lambda: pictures_of_text_table(path), quick=True, is_path=True)
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise SourceError(f"{path} is a picture; give its folder, or a text file that lists pictures")
     return Source(str(path), lambda: _listed(path), quick=True, is_path=True)
@@ -97,5 +101,10 @@ def _listed(path: Path) -> Iterator[Entry]:
         lines = read_lines(path)
     except InvalidArgumentError as error:
         raise SourceError(f"{error}; a list has the path of a picture in each line") from error
+    if lines and looks_like_a_table(lines[0]) and not (path.parent / lines[0]).exists():
+        raise SourceError(
+            f"'{path}' looks like a table, and not like a list with one path in each line: its first line is "
+            f"'{lines[0][:80]}'. Rename it to end in .csv, .tsv or .jsonl"
+        )
     for picture in dict.fromkeys(path.parent / line for line in lines):
         yield found_file(picture, str(picture))

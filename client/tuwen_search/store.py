@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tuwen import MissingExtraError
 from tuwen_options import Option
 from tuwen_search.errors import CollectionNotFoundError, QueryError, SearchError, StoreError
-from tuwen_search.filters import any_of, checked_id, compared
+from tuwen_search.filters import any_of, checked_id, compared, expanded
 from tuwen_search.records import Picture, short_hash
 from tuwen_search.rows import NUMBERS, RECORD, TEXTS, picture_of, row_of, vector_of
 
@@ -235,15 +235,21 @@ class MilvusStore:
         return {row["id"]: (picture_of(row["id"], row), vector_of(row)) for row in rows}
 
     def every(
-        self, name: str, fields: Sequence[str], *, source: str | None = None, other_than: str | None = None
+        self,
+        name: str,
+        fields: Sequence[str],
+        *,
+        source: str | None = None,
+        other_than: str | None = None,
+        where: str = "",
     ) -> Iterator[dict[str, Any]]:
-        """Yield some fields of each picture: of one source, of all other sources, or of all."""
-        wanted = ""
+        """Yield some fields of each picture: of one source, of all other sources, of a filter, or of all."""
+        wanted = where
         if source is not None:
             wanted = compared("source_id", "==", short_hash(source))
         elif other_than is not None:
             wanted = compared("source_id", "!=", short_hash(other_than))
-        with self._calling(f"read {name}"):
+        with self._filtering(where), self._calling(f"read {name}"):
             rows = self._milvus.query_iterator(
                 name, batch_size=_ROWS_AT_ONCE, filter=wanted, output_fields=["id", *fields], timeout=self._timeout
             )
@@ -271,21 +277,16 @@ class MilvusStore:
         searched = dict(_INDEXES[index][1])
         if index == "hnsw":
             searched["ef"] = max(searched["ef"], limit + offset)
-        try:
-            with self._calling(f"search {name}"):
-                [hits] = self._milvus.search(
-                    name,
-                    [vector.tolist()],
-                    filter=where,
-                    limit=limit,
-                    search_params={"params": searched, "offset": offset},
-                    output_fields=[*RECORD, "vector"],
-                    timeout=self._timeout,
-                )
-        except StoreError as error:
-            if where and _about_filter(str(error)):
-                raise QueryError(f"the filter {where!r} cannot be used: {error}") from error
-            raise
+        with self._filtering(where), self._calling(f"search {name}"):
+            [hits] = self._milvus.search(
+                name,
+                [vector.tolist()],
+                filter=expanded(where),
+                limit=limit,
+                search_params={"params": searched, "offset": offset},
+                output_fields=[*RECORD, "vector"],
+                timeout=self._timeout,
+            )
         return [
             (picture_of(hit["id"], hit["entity"]), float(hit["distance"]), vector_of(hit["entity"])) for hit in hits
         ]
@@ -300,6 +301,16 @@ class MilvusStore:
             raise self._error(f"describe {name}", error) from error
         properties: dict[str, str] = dict(described.get("properties") or {})
         return properties if _CARD["fingerprint"] in properties else {}
+
+    @contextlib.contextmanager
+    def _filtering(self, where: str) -> Iterator[None]:
+        """Turn an error of Milvus about the user's filter into a `QueryError`."""
+        try:
+            yield
+        except StoreError as error:
+            if where and _about_filter(str(error)):
+                raise QueryError(f"the filter {where!r} cannot be used: {error}") from error
+            raise
 
     @contextlib.contextmanager
     def _calling(self, what: str) -> Iterator[None]:
@@ -333,4 +344,4 @@ def _without_secrets(url: str) -> str:
 
 
 def _about_filter(message: str) -> bool:
-    return any(word in message for word in ("expression", "parse", "field", "filter"))
+    return any(word in message for word in ("expression", "parse", "field", "filter", "at column"))

@@ -11,12 +11,12 @@ from tuwen import MissingExtraError
 from tuwen_search.entries import Entry, Found, Ignored, Unseen, filterable, held, one_line
 from tuwen_search.errors import SourceError
 from tuwen_search.files import found_file
+from tuwen_search.text_tables import PATH_COLUMNS
 
 __all__ = ["pictures_of_table"]
 
 _BATCH_ROWS = 64
 _IMAGE_COLUMNS = ("image", "jpg", "png", "bytes", "data")
-_PATH_COLUMNS = ("image_path", "file_path", "filepath", "path", "file_name", "filename")
 _KEY_COLUMNS = ("key", "id", "name", "path", "filename", "url")
 
 
@@ -44,11 +44,11 @@ def pictures_of_table(path: Path) -> Iterator[Entry]:
     except damage as error:
         raise SourceError(f"cannot read '{path}': not a Parquet file, or damaged ({one_line(error)})") from error
     with table:
-        image = next((name for name in (*_IMAGE_COLUMNS, *_PATH_COLUMNS) if name in columns), None)
+        image = next((name for name in (*_IMAGE_COLUMNS, *PATH_COLUMNS) if name in columns), None)
         if image is None:
             raise SourceError(
                 f"'{path}' has no column of images: expected one of {', '.join(_IMAGE_COLUMNS)}, or of paths: "
-                f"{', '.join(_PATH_COLUMNS)}; got {', '.join(columns)}"
+                f"{', '.join(PATH_COLUMNS)}; got {', '.join(columns)}"
             )
         key = next((name for name in _KEY_COLUMNS if name in columns and name != image), None)
         number = 0
@@ -78,7 +78,7 @@ def _row(row: dict[str, Any], image: str, key: str | None, number: int, folder: 
     """Return the picture of one row. Bytes are taken before a path, as Hugging Face's datasets do."""
     value = row.pop(image)
     data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
-    if isinstance(data, str) or image in _PATH_COLUMNS:
+    if isinstance(data, str) or image in PATH_COLUMNS:
         data, path = None, data
     if data is None and path:
         picture = folder / (os.fsdecode(path) if isinstance(path, bytes) else str(path))
