@@ -26,9 +26,15 @@ class NameServer:
         self._socket.bind(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._serve)
 
+    @property
+    def port(self) -> int:
+        """The UDP port of the server."""
+        found: int = self._socket.getsockname()[1]
+        return found
+
     def target(self, name: str, port: int) -> str:
         """Return the gRPC target that resolves a name with this server."""
-        return f"dns://127.0.0.1:{self._socket.getsockname()[1]}/{name}:{port}"
+        return f"dns://127.0.0.1:{self.port}/{name}:{port}"
 
     def __enter__(self) -> NameServer:
         self._thread.start()
