@@ -33,11 +33,54 @@ capabilities:
 
 {{- define "tuwen.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: 10001
-runAsGroup: 10001
-fsGroup: 10001
+{{- with .Values.securityContext }}
+{{- range $key := list "runAsUser" "runAsGroup" "fsGroup" }}
+{{- $value := get $.Values.securityContext $key }}
+{{- if ne (toString $value) "<nil>" }}
+{{ $key }}: {{ $value | int64 }}
+{{- end }}
+{{- end }}
+{{- with omit . "runAsUser" "runAsGroup" "fsGroup" "runAsNonRoot" "seccompProfile" }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
+{{- end }}
+
+{{- /* A quantity of memory in MiB. */ -}}
+{{- define "tuwen.mebibytes" -}}
+{{- $text := toString . }}
+{{- $number := regexFind "^[0-9.]+" $text | float64 }}
+{{- $unit := regexFind "[A-Za-z]*$" $text }}
+{{- $factors := dict "" (divf 1.0 1048576) "k" (divf 1000.0 1048576) "Ki" (divf 1.0 1024) "M" (divf 1000000.0 1048576) "Mi" 1.0 "G" (divf 1000000000.0 1048576) "Gi" 1024.0 "T" (divf 1000000000000.0 1048576) "Ti" 1048576.0 }}
+{{- mulf $number (get $factors $unit) | floor | int64 }}
+{{- end }}
+
+{{- /* Refuses values that exclude each other, which a schema of single values cannot see. */ -}}
+{{- define "tuwen.check" -}}
+{{- with .Values }}
+{{- if and (ne .autoscaling.engine "none") (gt (int .autoscaling.minReplicas) (int .autoscaling.maxReplicas)) }}
+{{- fail (printf "autoscaling.minReplicas (%v) is above autoscaling.maxReplicas (%v)" .autoscaling.minReplicas .autoscaling.maxReplicas) }}
+{{- end }}
+{{- if and (ne .autoscaling.engine "keda") (lt (int .autoscaling.minReplicas) 1) }}
+{{- fail "autoscaling.minReplicas: 0 takes autoscaling.engine: keda" }}
+{{- end }}
+{{- if and (has (toString .rollout.maxSurge) (list "0" "0%")) (has (toString .rollout.maxUnavailable) (list "0" "0%")) }}
+{{- fail "rollout.maxSurge and rollout.maxUnavailable are both 0: no pod could ever be replaced" }}
+{{- end }}
+{{- if ge (int64 .server.sharedMemoryMiB) (int64 (include "tuwen.mebibytes" .resources.limits.memory)) }}
+{{- fail (printf "server.sharedMemoryMiB (%v) counts as memory of the pod: resources.limits.memory (%v) must be larger" .server.sharedMemoryMiB .resources.limits.memory) }}
+{{- end }}
+{{- if and .envoy.apiKeys .envoy.jwt.issuer }}
+{{- fail "envoy.apiKeys and envoy.jwt.issuer exclude each other" }}
+{{- end }}
+{{- if and .networkPolicy.enabled (not .networkPolicy.egress) }}
+{{- if or .tracing.enabled (eq .models.source "download") (and .envoy.enabled .envoy.jwt.jwksUrl) }}
+{{- fail "networkPolicy.egress must name where models.download, tracing and envoy.jwt.jwksUrl may connect to" }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "tuwen.envoySelector" -}}
