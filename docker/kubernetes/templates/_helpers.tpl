@@ -66,6 +66,9 @@ seccompProfile:
 {{- if and (ne .autoscaling.engine "keda") (lt (int .autoscaling.minReplicas) 1) }}
 {{- fail "autoscaling.minReplicas: 0 takes autoscaling.engine: keda" }}
 {{- end }}
+{{- if and (lt (int .autoscaling.minReplicas) 1) (not (and .envoy.enabled .monitoring.serviceMonitor)) }}
+{{- fail "autoscaling.minReplicas: 0 takes envoy.enabled and monitoring.serviceMonitor: without a pod, only Envoy's metrics show that somebody calls" }}
+{{- end }}
 {{- if and (has (toString .rollout.maxSurge) (list "0" "0%")) (has (toString .rollout.maxUnavailable) (list "0" "0%")) }}
 {{- fail "rollout.maxSurge and rollout.maxUnavailable are both 0: no pod could ever be replaced" }}
 {{- end }}
