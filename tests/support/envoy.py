@@ -122,7 +122,8 @@ class Edge:
                 "port_value: 9901": f"port_value: {free.metrics_port}",
                 f"{SERVER_NAME}, port_value: 8001": f"{SERVER_NAME}, port_value: {fleet.port}",
                 "/etc/envoy/": f"{mounted}/",
-                "/tls": str(secret),
+                "/tls/": f"{secret}/",
+                "path: /tls}": f"path: {secret}}}",
             }.items():
                 text = text.replace(old, new)  # noqa: PLW2901 - each replacement works on the last one's result
             (mounted / name).write_text(text, encoding="utf-8")

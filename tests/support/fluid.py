@@ -29,8 +29,8 @@ class Scaler:
     """The settings of the autoscaler.
 
     Attributes:
-        triggers: by threshold, the sum over the pods of what is compared with it, from the busy pods, the seconds of work
-            in the queue and the ready pods.
+        triggers: a threshold, and the sum over the pods of what is compared with it, from the busy pods, the seconds of
+            work in the queue and the ready pods.
         fewest: the minimum of replicas.
         most: the maximum of replicas.
         up: seconds of the window whose lowest recommendation counts for growth.

@@ -61,7 +61,7 @@ def test_the_operators_take_their_objects() -> None:
         for found in rendered(chosen).values():
             if model := models.get(found["kind"]):
                 seen.add(found["kind"])
-                found = copy.deepcopy(found)
+                found = copy.deepcopy(found)  # noqa: PLW2901 - what is changed below is shared
                 # KEDA's own schema has it from 2.17 on; that of the models is older.
                 assert (
                     found["spec"].get("fallback", {}).pop("behavior", "currentReplicasIfHigher")
@@ -293,7 +293,7 @@ def test_threads_follow_the_request_of_the_pod() -> None:
         one["name"]: one["valueFrom"] for one in container["env"] if "resourceFieldRef" in one.get("valueFrom", {})
     }
     reference = {"containerName": container["name"], "resource": "requests.cpu", "divisor": "1"}
-    assert found == dict.fromkeys(("DECODE_THREADS", "OMP_NUM_THREADS"), {"resourceFieldRef": reference})
+    assert found == {name: {"resourceFieldRef": reference} for name in ("DECODE_THREADS", "OMP_NUM_THREADS")}
 
 
 def test_a_rollout_has_time_for_pulling_and_loading() -> None:
