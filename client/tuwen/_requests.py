@@ -267,8 +267,16 @@ def _checked(kind: Wanted, items: object, verb: str) -> Iterable[Any]:
         if dimensions < 4:  # (H, W), or (H, W, C), or the bytes of a file; a batch is (N, H, W, C)
             raise _error(kind, items, advice)
     elif isinstance(dimensions, int) and dimensions != 1:  # such as a data frame, which gives the names of its columns
-        raise _error(kind, items, f"pass one column, a {kind} in each row")
+        raise _error(kind, items, _advice_by_dimensions(kind, items, dimensions, verb))
     return items
+
+
+def _advice_by_dimensions(kind: Wanted, items: object, dimensions: int, verb: str) -> str:
+    if dimensions == 0 and kind in ("image", "text"):
+        return f"for one {kind} call {verb}_{kind}s([{kind}.item()])"
+    if kind == "image" and not hasattr(items, "columns"):
+        return "pass a uint8 array of NumPy of shape (N, H, W, 3), or a list of arrays of shape (H, W, 3)"
+    return f"pass one column, {'an' if kind == 'image' else 'a'} {kind} in each row"
 
 
 def _error(kind: Wanted, items: object, advice: str) -> InvalidArgumentError:

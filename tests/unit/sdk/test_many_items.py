@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ def test_images_come_in_any_iterable(make: Make, name: str) -> None:
         (b"cat", "bytes; for one text call {}_texts([text])"),
         (3, "int; for one text call {}_texts([text])"),
         (None, "NoneType; for one text call {}_texts([text])"),
-        (np.array("一只猫"), "ndarray of shape (); pass one column, a text in each row"),
+        (np.array("一只猫"), "ndarray of shape (); for one text call {}_texts([text.item()])"),
         ({"a": "一只猫"}, "dict; pass its keys or its values"),
     ],
 )
@@ -101,6 +101,23 @@ def test_rejects_a_table_and_asks_for_a_column(make: Make) -> None:
     expected = r"got DataFrame of shape \(2, 1\); pass one column, a text in each row"
     with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match=expected):
         clip.embed_texts(series(TEXTS).to_frame())
+
+
+class Tensor:
+    """An array of another library, such as torch, that gives its first dimension one by one."""
+
+    ndim, shape = 4, (2, 6, 5, 3)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(PIXELS)
+
+
+def test_rejects_a_tensor_and_asks_for_arrays(make: Make) -> None:
+    expected = r"got Tensor of shape \(2, 6, 5, 3\); pass a uint8 array of NumPy of shape \(N, H, W, 3\)"
+    with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match=expected):
+        clip.embed_images(Tensor())
+    with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="pass one column, an image in each"):
+        clip.embed_images(series(IMAGES).to_frame())
 
 
 @pytest.mark.parametrize("method", ["embed", "try_embed", "stream"])
