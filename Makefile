@@ -1,10 +1,12 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`. `make help` lists all commands.
 # PYTHON names the interpreter (3.10 to 3.13), else build/environment.sh chooses one. PIP_ARGS goes to every pip install,
 # TORCH_INDEX names another index of PyTorch. WORKERS is the number of test processes.
+# CLIENT_PYTHON names the interpreter of the environments of `make test-extras`, such as python3.14.
 PYTHON ?=
 PIP_ARGS ?=
 TORCH_INDEX ?=
 WORKERS ?= logical
+CLIENT_PYTHON ?=
 BIN := .venv/bin
 # One thread for each test process: the processes already use every core.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
@@ -52,7 +54,7 @@ test-all: .venv/.dev ## `make test` with coverage, and the long tests: load, soa
 	parallel=$$?; $(BIN)/python -m pytest --every-library -m "system and alone" tests/system && exit $$parallel
 
 test-extras: .venv/.serve ## Install each extra without constraints, alone and together, and use it: nightly.
-	PIP_ARGS='$(PIP_ARGS)' tests/fresh_extras.sh
+	PIP_ARGS='$(PIP_ARGS)' CLIENT_PYTHON='$(CLIENT_PYTHON)' tests/fresh_extras.sh
 
 # The artefact cache starts empty, because a repository that is taken from the cache runs no code of the build.
 coverage: .venv/.dev ## Run the tests of `make test` and print the branch coverage of client, build and model_repository.

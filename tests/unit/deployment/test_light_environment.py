@@ -81,7 +81,7 @@ def test_the_extra_test_has_what_the_tests_of_the_sdk_import() -> None:
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="this machine has no make")
 @pytest.mark.parametrize(
-    ("target", "extras"), [("check", [".[check]"]), ("lint", [".[check]"]), ("serve", [".[build,serve]"])]
+    ("target", "extras"), [("check", [".[check]"]), ("lint", [".[check]"]), ("serve", [".[build,edge,serve]"])]
 )
 def test_a_target_installs_what_it_needs(tmp_path: Path, target: str, extras: list[str]) -> None:
     assert installed(target, tmp_path) == extras
