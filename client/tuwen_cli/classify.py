@@ -8,17 +8,23 @@ from typing import Annotated, cast
 import typer
 
 from tuwen import InvalidArgumentError
+from tuwen.thresholds import Threshold
 from tuwen.zero_shot import OWN_TEMPLATES, Templates
-from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, connect, print_json, print_scores
+from tuwen_cli.inputs import checked_texts, note_joined_labels, pictures_of
+from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, connect, print_json, print_scores, print_table
 
 __all__ = ["classify"]
 
 
 def classify(
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders searched for images.")],
     label: Annotated[
-        list[str], typer.Option("--label", "-l", help="A label that the pictures may show. Repeat for more.")
-    ],
+        list[str] | None, typer.Option("--label", "-l", help="A label that the pictures may show. Repeat for more.")
+    ] = None,
+    threshold: Annotated[
+        Path | None,
+        typer.Option(help="A file of `tuwen calibrate`, instead of labels: print yes or no.", show_default=False),
+    ] = None,
     template: Annotated[
         list[str] | None,
         typer.Option(
@@ -30,7 +36,28 @@ def classify(
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Print the probabilities of the labels for each picture (zero-shot classification)."""
+    """Print the probabilities of the labels for each picture (zero-shot classification).
+
+    Probabilities compare the given labels with each other. To decide whether a picture shows one thing, choose a
+    threshold with `tuwen calibrate` and pass its file as `--threshold`.
+    """
+    if bool(label) == (threshold is not None):
+        raise typer.BadParameter("expected --label, or --threshold FILE of `tuwen calibrate`, one of the two")
+    if threshold is not None:
+        if template:
+            raise typer.BadParameter("--template belongs to --label; a threshold has its own texts")
+        _judge(pictures_of(images), Threshold.load(threshold), url, timeout, as_json=as_json)
+        return
+    label = label or []
+    checked_texts("--label", label)
+    note_joined_labels(label)
+    if len(label) == 1:
+        note = (
+            "with one label the probability is always 100 % and means nothing: add labels for everything else, or "
+            "choose a threshold with `tuwen calibrate`"
+        )
+        typer.secho(note, fg=typer.colors.YELLOW, err=True)
+    images = pictures_of(images)
     with connect(url, timeout) as clip:
         result = clip.classify(images, label, templates=_templates(template))
     scores = result.scores
@@ -46,6 +73,21 @@ def classify(
         )
         return
     print_scores(images, "label", label, scores)
+
+
+def _judge(pictures: list[Path], threshold: Threshold, url: str, timeout: float, *, as_json: bool) -> None:
+    with connect(url, timeout) as clip:
+        scores = threshold.scores(clip, pictures).tolist()
+    accepted = [score >= threshold.cosine for score in scores]
+    if as_json:
+        told = {"images": [str(path) for path in pictures], "scores": scores, "accepted": accepted}
+        print_json({**told, "texts": threshold.texts, "threshold": threshold.cosine})
+        return
+    rows = [
+        [str(path), "yes" if yes else "no", f"{score:.4f}"]
+        for path, score, yes in zip(pictures, scores, accepted, strict=True)
+    ]
+    print_table("", ["picture", " / ".join(threshold.texts), f"score (yes from {threshold.cosine:.4f})"], rows)
 
 
 def _templates(chosen: list[str] | None) -> Templates:

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from tuwen import Client, InvalidArgumentError, Preprocess, RefusedItem
 from tuwen_cli.counts import counted
+from tuwen_cli.inputs import checked_texts
 from tuwen_cli.options import (
     JsonOption,
     ShowIgnoredOption,
@@ -75,6 +76,7 @@ def embed(
     """
     if sum(map(bool, (images, text, texts_from))) != 1:
         raise typer.BadParameter("expected one of image files or folders, --text, and --texts-from")
+    checked_texts("--text", text or [])
     if output is None and not as_json:
         raise typer.BadParameter("expected --output FILE for the vectors, or --json to print them")
     if output is not None:

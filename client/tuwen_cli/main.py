@@ -9,6 +9,7 @@ import typer
 from tuwen import TuwenError
 from tuwen_cli import (
     build,
+    calibrate,
     classify,
     collections,
     dataset,
@@ -47,6 +48,7 @@ _app.command("status")(status.status)
 _app.command("embed")(embed.embed)
 _app.command("similarity")(similarity.similarity)
 _app.command("classify")(classify.classify)
+_app.command("calibrate")(calibrate.calibrate)
 _app.command("index")(index.index)
 _app.command("search")(search.search)
 _app.command("web")(web.web)

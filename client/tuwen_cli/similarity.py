@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tuwen_cli.inputs import checked_texts
 from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, connect, print_json, print_scores
 
 __all__ = ["similarity"]
@@ -20,6 +21,7 @@ def similarity(
     as_json: JsonOption = False,
 ) -> None:
     """Compare every image with every text, and print cosines and probabilities among the given texts."""
+    checked_texts("--text", text)
     with connect(url, timeout) as clip:
         scores = clip.similarity(images=image, texts=text)
     if as_json:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tuwen import InvalidArgumentError
+from tuwen.thresholds import Calibration
 from tuwen_lab.evaluation._zero_shot import ZeroShotReport
 
-__all__ = ["plot_confusion"]
+__all__ = ["plot_calibration", "plot_confusion"]
 
 _CHINESE_FONTS = (
     "Noto Sans CJK SC",
@@ -19,6 +21,7 @@ _CHINESE_FONTS = (
     "SimHei",
     "PingFang SC",
 )
+_BINS = 40
 _NAMED = 40  # the names of more classes would overlap
 
 
@@ -55,3 +58,38 @@ def plot_confusion(report: ZeroShotReport, path: Path) -> None:
             figure.savefig(path, dpi=120)
         except (OSError, ValueError) as error:
             raise InvalidArgumentError(f"cannot write {path}: {error}") from error
+
+
+def plot_calibration(
+    positives: NDArray[np.float32], negatives: NDArray[np.float32], calibration: Calibration, path: Path
+) -> None:
+    """Plot the scores of judged pictures with the threshold, and recall and false positives at every threshold.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        InvalidArgumentError: the file cannot be written.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415 - an extra
+
+    figure = Figure(figsize=(8, 7), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    bins = np.linspace(min(positives.min(), negatives.min()), max(positives.max(), negatives.max()), _BINS)
+    for scores, name, color in ((negatives, "negative", "#8a8a8e"), (positives, "positive", "#0a7d4f")):
+        above.hist(scores, bins, density=True, alpha=0.6, color=color, label=f"{name} ({len(scores):,})")
+    above.set_ylabel("share of pictures")
+    thresholds = np.sort(np.concatenate([positives, negatives]))
+    for scores, name, color in (
+        (positives, "recall: positives accepted", "#0a7d4f"),
+        (negatives, "false positives: negatives accepted", "#8a8a8e"),
+    ):
+        accepted = 1 - np.searchsorted(np.sort(scores), thresholds) / len(scores)
+        below.plot(thresholds, accepted, color=color, label=name)
+    below.set_ylabel("share accepted")
+    below.set_xlabel("score (cosine with the texts)")
+    for axes in (above, below):
+        axes.axvline(calibration.cosine, color="#c0392b", label=f"threshold {calibration.cosine:.3f}")
+        axes.legend(loc="best")
+    try:
+        figure.savefig(path, dpi=120)
+    except (OSError, ValueError) as error:
+        raise InvalidArgumentError(f"cannot write '{path}': {error}") from error

@@ -1,0 +1,265 @@
+"""Thresholds that answer "does this picture show X?", chosen from judged pictures for a wanted recall or precision."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen._client import Client
+from tuwen._errors import EmbeddingSpaceError, InvalidArgumentError
+from tuwen._images import ImageInput
+
+__all__ = ["Calibration", "Interval", "Threshold", "calibrate", "text_vector", "wilson_interval"]
+
+_ASSURANCE = 0.8
+_FEWEST = 8
+_FOLDS = 5
+_Z = 1.96  # of 95 %
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A measured share with its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A cosine from which on pictures count as showing what some texts say.
+
+    Attributes:
+        texts: the texts; the score of a picture is its cosine with their mean vector.
+        cosine: the smallest score of a picture that is accepted.
+        fingerprint: the embedding space that the threshold belongs to.
+        checkpoint: the name of the model.
+    """
+
+    texts: tuple[str, ...]
+    cosine: float
+    fingerprint: str
+    checkpoint: str = ""
+
+    def scores(self, client: Client, images: Sequence[ImageInput]) -> NDArray[np.float32]:
+        """Return the score of each image, float32 (n,). An image is accepted if its score reaches `cosine`.
+
+        Raises:
+            EmbeddingSpaceError: the server has another model than the one that the threshold was calibrated with.
+            InvalidItemsError, ServerError: as `Client.embed_images`.
+        """
+        found = client.model_card().fingerprint
+        if found != self.fingerprint:
+            where = f"the threshold was calibrated with {self.checkpoint or 'another model'}; the server's vectors"
+            raise EmbeddingSpaceError(self.fingerprint, found, where)
+        vectors: NDArray[np.float32] = client.embed_images(images)
+        return vectors @ text_vector(client, self.texts)
+
+    def save(self, path: str | os.PathLike[str], **measured: Any) -> None:
+        """Write a JSON file that `load` reads, with what was measured beside it.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        content = {"tuwen_threshold": _FORMAT, **asdict(self), **measured}
+        scratch = Path(f"{os.fspath(path)}.writing")
+        try:
+            scratch.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Threshold:
+        """Read a file that `tuwen calibrate` or `save` wrote.
+
+        Raises:
+            InvalidArgumentError: the file is missing, or is not such a file.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if content.get("tuwen_threshold") != _FORMAT:
+                raise ValueError(f"expected tuwen_threshold {_FORMAT}, got {content.get('tuwen_threshold')!r}")
+            texts, cosine = tuple(map(str, content["texts"])), float(content["cosine"])
+            return cls(texts, cosine, str(content["fingerprint"]), str(content["checkpoint"]))
+        except OSError as error:
+            raise InvalidArgumentError(f"cannot read '{path}': {error.strerror or error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InvalidArgumentError(
+                f"cannot read '{path}': not a threshold of `tuwen calibrate` ({type(error).__name__}: {error})"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A chosen threshold, and how it does on pictures that it was not chosen from (cross-validated).
+
+    Attributes:
+        cosine: the threshold.
+        positives, negatives: the numbers of judged pictures.
+        base_rate: the share of positives among the pictures that will be judged.
+        recall: the share of positives that are accepted.
+        false_positive_rate: the share of negatives that are accepted.
+        precision: the share of positives among accepted pictures, at the base rate.
+        ranking: the probability that a positive scores higher than a negative, as the area under the ROC curve; 0.5 is
+            chance.
+    """
+
+    cosine: float
+    positives: int
+    negatives: int
+    base_rate: float
+    recall: Interval
+    false_positive_rate: Interval
+    precision: Interval
+    ranking: float
+
+
+def text_vector(client: Client, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Return the mean vector of some texts, float32 (D,), of length 1."""
+    mean = client.embed_texts(list(texts)).mean(axis=0, dtype=np.float64)
+    vector: NDArray[np.float32] = (mean / np.linalg.norm(mean)).astype(np.float32)
+    return vector
+
+
+def wilson_interval(hits: int, count: int) -> Interval:
+    """Return a share with its 95 % interval by Wilson's formula, which holds for few trials, too."""
+    if not count:
+        return Interval(math.nan, 0.0, 1.0)
+    share, square = hits / count, _Z * _Z
+    middle = (share + square / (2 * count)) / (1 + square / count)
+    reach = _Z * math.sqrt(share * (1 - share) / count + square / (4 * count * count)) / (1 + square / count)
+    return Interval(share, max(0.0, middle - reach), min(1.0, middle + reach))
+
+
+def calibrate(
+    positives: NDArray[np.floating[Any]],
+    negatives: NDArray[np.floating[Any]],
+    *,
+    recall: float | None = None,
+    precision: float | None = None,
+    base_rate: float | None = None,
+    seed: int = 0,
+) -> Calibration:
+    """Choose a threshold for a wanted recall or precision, and measure it on held-out pictures.
+
+    For a recall, the threshold is low enough that new pictures reach the recall with 80 % certainty. For a precision,
+    the threshold accepts as many positives as the precision allows at the base rate.
+
+    Args:
+        positives, negatives: the scores of judged pictures (n,), (m,).
+        recall: the wanted share of positives that are accepted; give this or `precision`.
+        precision: the wanted share of positives among accepted pictures.
+        base_rate: the share of positives among the pictures that will be judged; None: as among these pictures.
+        seed: decides how the pictures are split for the measurement.
+
+    Raises:
+        InvalidArgumentError: there are too few pictures for the wanted value, or no threshold reaches it.
+    """
+    wanted = recall if precision is None else precision
+    if wanted is None or (recall is not None and precision is not None):
+        raise InvalidArgumentError("expected a wanted recall or a wanted precision, one of the two")
+    if not 0 < wanted < 1:
+        raise InvalidArgumentError(f"expected a wanted value between 0 and 1, got {wanted:g}")
+    if base_rate is not None and not 0 < base_rate < 1:
+        raise InvalidArgumentError(f"expected a base rate between 0 and 1, got {base_rate:g}")
+    _check_counts(len(positives), len(negatives), recall)
+    share = base_rate if base_rate is not None else len(positives) / (len(positives) + len(negatives))
+    cosine = _choose(positives, negatives, recall, precision, share)
+    if cosine is None:
+        best = max(_precision(t, positives, negatives, share) for t in positives)
+        raise InvalidArgumentError(
+            f"no threshold reaches a precision of {wanted:g} at a base rate of {share:.1%}: the best is {best:.2f}. "
+            "Give texts that describe the pictures better, or more negatives"
+        )
+    accepted_positives = accepted_negatives = 0
+    random = np.random.default_rng(seed)
+    folds = min(_FOLDS, len(positives), len(negatives))
+    split = [np.arange(len(scores)) % folds for scores in (positives, negatives)]
+    for part in split:
+        random.shuffle(part)
+    for fold in range(folds):
+        kept, rest = positives[split[0] != fold], negatives[split[1] != fold]
+        chosen = _choose(kept, rest, recall, precision, share)
+        chosen = float(kept.max()) if chosen is None else chosen
+        accepted_positives += int((positives[split[0] == fold] >= chosen).sum())
+        accepted_negatives += int((negatives[split[1] == fold] >= chosen).sum())
+    found = wilson_interval(accepted_positives, len(positives))
+    wrong = wilson_interval(accepted_negatives, len(negatives))
+    exact = Interval(
+        _at_base_rate(found.value, wrong.value, share),
+        _at_base_rate(found.low, wrong.high, share),
+        _at_base_rate(found.high, wrong.low, share),
+    )
+    higher = (positives[:, None] > negatives).mean() + 0.5 * (positives[:, None] == negatives).mean()
+    return Calibration(cosine, len(positives), len(negatives), share, found, wrong, exact, float(higher))
+
+
+def _check_counts(positives: int, negatives: int, recall: float | None) -> None:
+    needed = _FEWEST if recall is None else max(_FEWEST, math.ceil(math.log(1 - _ASSURANCE) / math.log(recall)))
+    aim = f"a recall of {recall:g}" if recall is not None else "a precision"
+    if positives < needed:
+        raise InvalidArgumentError(
+            f"{aim} needs at least {needed:,} positive pictures, got {positives:,}; judge more pictures"
+            + (", or want a lower recall" if recall is not None else "")
+        )
+    if negatives < _FEWEST:
+        raise InvalidArgumentError(f"a threshold needs at least {_FEWEST} negative pictures, got {negatives}")
+
+
+def _choose(
+    positives: NDArray[np.floating[Any]],
+    negatives: NDArray[np.floating[Any]],
+    recall: float | None,
+    precision: float | None,
+    share: float,
+) -> float | None:
+    """Return the threshold for a recall or a precision; None if no threshold reaches the precision."""
+    ascending = np.sort(positives)
+    if recall is not None:
+        return float(ascending[max(1, _rejected(len(positives), recall)) - 1])
+    for threshold in ascending:
+        if _precision(threshold, positives, negatives, share) >= (precision or 0):
+            return float(threshold)
+    return None
+
+
+def _rejected(count: int, recall: float) -> int:
+    """Return the rank of the positive at which the threshold lies, from the lowest score, 1.
+
+    The share of all positives below the k-th of n has the distribution Beta(k, n + 1 - k). It is at most x with the
+    probability that of n trials with chance x at least k succeed.
+    """
+    certain, below, rank = 1.0, 1 - recall, 0
+    for successes in range(count):
+        certain -= math.comb(count, successes) * below**successes * recall ** (count - successes)
+        if certain < _ASSURANCE:
+            break
+        rank = successes + 1
+    return rank
+
+
+def _precision(
+    threshold: float, positives: NDArray[np.floating[Any]], negatives: NDArray[np.floating[Any]], share: float
+) -> float:
+    """Return the precision at a base rate, with one more accepted negative than were seen."""
+    wrong = (int((negatives >= threshold).sum()) + 1) / (len(negatives) + 1)
+    return _at_base_rate(float((positives >= threshold).mean()), wrong, share)
+
+
+def _at_base_rate(found: float, wrong: float, share: float) -> float:
+    accepted = share * found + (1 - share) * wrong
+    return share * found / accepted if accepted else 0.0
