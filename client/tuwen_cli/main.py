@@ -13,6 +13,7 @@ from tuwen_cli import (
     classify,
     collections,
     dataset,
+    duplicates,
     edge,
     embed,
     evaluate,
@@ -51,6 +52,7 @@ _app.command("classify")(classify.classify)
 _app.command("calibrate")(calibrate.calibrate)
 _app.command("index")(index.index)
 _app.command("search")(search.search)
+_app.command("duplicates")(duplicates.duplicates)
 _app.command("web")(web.web)
 _app.command("edge")(edge.edge)
 _app.command("edge-key")(edge.edge_key)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuwen import InvalidArgumentError
+from tuwen import EmbeddingSpaceError, InvalidArgumentError
+from tuwen.thresholds import Threshold
 from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, connect, print_json, print_table
 from tuwen_cli.parameters import expand_options, typer_option
 from tuwen_search import Query
@@ -29,6 +31,15 @@ def search(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Number of pictures on a page.")] = 10,
     page: Annotated[int, typer.Option(min=1, help="Number of the page.")] = 1,
     where: Annotated[str, typer.Option(help='A filter, such as: price < 100 and name like "cats/%"')] = "",
+    min_score: Annotated[
+        float | None,
+        typer.Option(help="Leave out pictures with a smaller score; say so if none fits.", show_default=False),
+    ] = None,
+    threshold: Annotated[
+        Path | None,
+        typer.Option(help="A file of `tuwen calibrate`, whose threshold is the --min-score.", show_default=False),
+    ] = None,
+    show_ids: Annotated[bool, typer.Option("--show-ids", help="Print the ID of each picture, for --like.")] = False,
     show: Annotated[
         Path | None, typer.Option(help="Write the results as a contact sheet into this .png file.", show_default=False)
     ] = None,
@@ -47,8 +58,21 @@ def search(
 
     if show is not None and show.suffix.lower() != ".png":
         raise typer.BadParameter(f"--show writes a .png file, not {show.name}")
+    if threshold is not None and min_score is not None:
+        raise typer.BadParameter("expected --min-score or --threshold, got both")
+    calibrated = Threshold.load(threshold) if threshold is not None else None
     with connect(url, timeout) as clip, Collection.open(collection, clip, store=store) as pictures:
+        if calibrated is not None:
+            if calibrated.fingerprint != pictures.space.fingerprint:
+                where_of = (
+                    f"the threshold was calibrated with {calibrated.checkpoint or 'another model'}; the collection"
+                )
+                raise EmbeddingSpaceError(calibrated.fingerprint, pictures.space.fingerprint, f"{where_of}'s vectors")
+            min_score = calibrated.cosine
         found = pictures.search(query, limit=limit, offset=(page - 1) * limit, where=where)
+    best = found.hits[0].score if found.hits else None
+    if min_score is not None:
+        found = replace(found, hits=tuple(hit for hit in found.hits if hit.score >= min_score))
     if show is not None:
         title = " + ".join(
             part for part in (query.text, query.image.name if isinstance(query.image, Path) else "") if part
@@ -60,14 +84,18 @@ def search(
     if as_json:
         _print_json(collection, found)
     elif not found.hits:
-        typer.echo("no pictures were found")
+        weak = best is not None and min_score is not None
+        typer.echo(
+            f"nothing fits: the best score is {best:.3f}, below {min_score:.3f}" if weak else "no pictures were found"
+        )
     else:
         names = list(found.hits[0].parts)
         rows = []
         for hit in found.hits:
             cosines = [f"{hit.parts[name]:.3f}" for name in names]
-            rows.append([str(Path(hit.picture.source, hit.picture.name)), f"{hit.score:.3f}", *cosines])
-        print_table("", ["picture", "score", *names], rows)
+            shown_id = [hit.picture.id] if show_ids else []
+            rows.append([str(Path(hit.picture.source, hit.picture.name)), f"{hit.score:.3f}", *cosines, *shown_id])
+        print_table("", ["picture", "score", *names, *(["id"] if show_ids else [])], rows)
         spent = f"{found.embedding_seconds * 1e3:.0f} ms to embed, {found.store_seconds * 1e3:.0f} ms to find"
         typer.echo(f"{spent}{f'; {show}' if show else ''}", err=True)
 

@@ -1,0 +1,87 @@
+"""Groups of pictures that show the same: copies, other sizes, other file formats, small edits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tuwen_search.errors import QueryError
+from tuwen_search.filters import expanded
+from tuwen_search.query import Hit
+from tuwen_search.store import MilvusStore
+
+__all__ = ["DuplicateGroup", "near_duplicates"]
+
+_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class DuplicateGroup:
+    """Pictures that are connected by cosines of at least the threshold.
+
+    Attributes:
+        hits: the pictures, the largest file first. The score of each is its cosine with the first one.
+        identical: whether all files have the same bytes.
+    """
+
+    hits: tuple[Hit, ...]
+    identical: bool
+
+
+def near_duplicates(
+    store: MilvusStore, collection: str, *, threshold: float = 0.97, where: str = ""
+) -> list[DuplicateGroup]:
+    """Return the groups of near-duplicates in a collection, the largest group first.
+
+    All vectors are held in memory, and every picture is compared with every other one.
+
+    Args:
+        threshold: the smallest cosine of two pictures that count as the same.
+        where: a filter, as for `Collection.search`: compare these pictures only.
+
+    Raises:
+        QueryError: the threshold is not a cosine, or the filter cannot be read.
+        CollectionNotFoundError, StoreError: the store has no such collection, or failed.
+    """
+    if not 0 < threshold <= 1:
+        raise QueryError(f"expected a threshold above 0 and at most 1, got {threshold:g}")
+    store.space(collection)
+    store.load(collection)
+    ids: list[str] = []
+    rows: list[NDArray[np.float32]] = []
+    for row in store.every(collection, ["vector"], where=expanded(where)):
+        ids.append(row["id"])
+        rows.append(np.asarray(row["vector"], np.float32))
+    groups = _connected(np.stack(rows), threshold) if rows else []
+    found = [_described(store, collection, [ids[index] for index in group]) for group in groups]
+    return sorted(found, key=lambda group: (-len(group.hits), group.hits[0].picture.name))
+
+
+def _described(store: MilvusStore, collection: str, ids: list[str]) -> DuplicateGroup:
+    pictures = sorted(
+        store.get(collection, ids).values(), key=lambda pair: (-pair[0].file_size, pair[0].source, pair[0].name)
+    )
+    first = pictures[0][1]
+    hits = tuple(Hit(picture, float(vector @ first), {}) for picture, vector in pictures)
+    return DuplicateGroup(hits, len({picture.sha256 for picture, _ in pictures}) == 1)
+
+
+def _connected(vectors: NDArray[np.float32], threshold: float) -> list[list[int]]:
+    """Return the groups of two or more vectors. Blocks of rows are compared, since all cosines need much memory."""
+    group_of = list(range(len(vectors)))
+
+    def root(index: int) -> int:
+        while group_of[index] != index:
+            group_of[index] = index = group_of[group_of[index]]
+        return index
+
+    for start in range(0, len(vectors), _BLOCK):
+        cosines = vectors[start : start + _BLOCK] @ vectors[start:].T
+        for row, column in np.argwhere(cosines >= threshold - 1e-6):
+            group_of[root(start + int(row))] = root(start + int(column))
+    members: dict[int, list[int]] = {}
+    for index in range(len(vectors)):
+        members.setdefault(root(index), []).append(index)
+    return [group for group in members.values() if len(group) > 1]
