@@ -11,8 +11,9 @@ import typer
 
 from tuwen.thresholds import Threshold, text_vector
 from tuwen.thresholds import calibrate as choose
+from tuwen_cli.connection import connect
 from tuwen_cli.inputs import checked_texts, pictures_of
-from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, connect, needs_extra, print_json, print_table
+from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, needs_extra, print_json, print_table
 
 __all__ = ["calibrate"]
 

@@ -10,8 +10,9 @@ import typer
 from tuwen import InvalidArgumentError
 from tuwen.thresholds import Threshold
 from tuwen.zero_shot import OWN_TEMPLATES, Templates
+from tuwen_cli.connection import connect
 from tuwen_cli.inputs import checked_texts, note_joined_labels, pictures_of
-from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, connect, print_json, print_scores, print_table
+from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, print_json, print_scores, print_table
 
 __all__ = ["classify"]
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tuwen_cli.options import settings
+from tuwen_cli.connection import settings
 from tuwen_cli.parameters import expand_options
 from tuwen_edge import EdgeOptions
 

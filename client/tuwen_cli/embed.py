@@ -17,17 +17,10 @@ import typer
 from tqdm import tqdm
 
 from tuwen import Client, InvalidArgumentError, Preprocess, RefusedItem
+from tuwen_cli.connection import connect
 from tuwen_cli.counts import counted
 from tuwen_cli.inputs import checked_texts
-from tuwen_cli.options import (
-    JsonOption,
-    ShowIgnoredOption,
-    TimeoutOption,
-    UrlOption,
-    connect,
-    print_json,
-    printable,
-)
+from tuwen_cli.options import JsonOption, ShowIgnoredOption, TimeoutOption, UrlOption, print_json, printable
 from tuwen_files import TableUpdate, TableWriter, UpdateReport, check_key, check_suffix
 from tuwen_files.image_files import IMAGE_SUFFIXES, image_files, listed_kinds
 from tuwen_files.text_files import numbered_lines

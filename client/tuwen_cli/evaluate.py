@@ -12,12 +12,12 @@ import typer
 
 from tuwen import Client
 from tuwen.zero_shot import OWN_TEMPLATES, Templates
+from tuwen_cli.connection import connect
 from tuwen_cli.options import (
     JsonOption,
     SkipBadRowsOption,
     TimeoutOption,
     UrlOption,
-    connect,
     needs_extra,
     print_json,
     print_table,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tuwen_cli.connection import connect
 from tuwen_cli.counts import counted
-from tuwen_cli.options import JsonOption, ShowIgnoredOption, TimeoutOption, UrlOption, connect, print_json
+from tuwen_cli.options import JsonOption, ShowIgnoredOption, TimeoutOption, UrlOption, print_json
 from tuwen_cli.search import StoreOption
 from tuwen_files.image_files import listed_kinds
 from tuwen_search import IndexType

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from tuwen_cli.options import JsonOption, needs_extra, settings
+from tuwen_cli.connection import settings
+from tuwen_cli.options import JsonOption, needs_extra
 from tuwen_cli.parameters import expand_options
 from tuwen_loadtest.options import LoadTestOptions, PayloadOptions
 

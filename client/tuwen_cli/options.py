@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,9 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-import tuwen
-from tuwen import Client, MissingExtraError, Preprocess, Similarity, Tls
-from tuwen.connection import headers_of
+from tuwen import MissingExtraError, Similarity
 from tuwen_cli.parameters import typer_option
 from tuwen_options import TIMEOUT, URL
 
@@ -27,15 +23,12 @@ __all__ = [
     "SkipBadRowsOption",
     "TimeoutOption",
     "UrlOption",
-    "connect",
-    "connection",
     "needs_extra",
     "print_json",
     "print_scores",
     "print_table",
     "printable",
     "say_skipped_rows",
-    "settings",
 ]
 
 UrlOption = Annotated[str, typer_option(URL)]
@@ -49,56 +42,6 @@ SkipBadRowsOption = Annotated[
     bool, typer.Option("--skip-bad-rows", help="Leave out invalid rows of the data set, and report how many.")
 ]
 _ROWS_SHOWN = 10
-
-_connection: ContextVar[Callable[[], tuple[Tls | None, dict[str, str]]]] = ContextVar("_connection")
-
-
-def _show_version(shown: bool) -> None:
-    if shown:
-        typer.echo(f"tuwen {tuwen.__version__}")
-        raise typer.Exit
-
-
-def connection(
-    tls: Annotated[bool, typer.Option("--tls", help="Encrypt, trusting the system's authorities.")] = False,
-    ca: Annotated[
-        Path | None, typer.Option(envvar="TUWEN_CA", help="Encrypt, trusting the authorities in this PEM file.")
-    ] = None,
-    certificate: Annotated[
-        Path | None, typer.Option(envvar="TUWEN_CERTIFICATE", help="The client's certificate, for mutual TLS (PEM).")
-    ] = None,
-    key: Annotated[Path | None, typer.Option(envvar="TUWEN_KEY", help="The key of --certificate (PEM).")] = None,
-    header: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="'name: value', sent with every request, such as a token. Repeat for more; TUWEN_HEADERS "
-            "in the environment holds one a line, and shows in no list of processes."
-        ),
-    ] = None,
-    version: Annotated[  # noqa: ARG001 - `_show_version` ends the command
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    """图文 tuwen: CLIP embeddings for Chinese images and text, on Triton."""
-    encrypted = tls or ca or certificate or key
-    lines = [*os.environ.get("TUWEN_HEADERS", "").splitlines(), *(header or [])]
-    # checked when a command connects: `tuwen serve` starts with any client's variables in the environment
-    _connection.set(lambda: (Tls(ca, certificate, key) if encrypted else None, headers_of(lines)))
-
-
-def settings() -> tuple[Tls | None, dict[str, str]]:
-    """Return the settings that stand before the command: encryption and headers.
-
-    Raises:
-        InvalidArgumentError: a certificate without its key, or a header without a colon.
-    """
-    return _connection.get()()
-
-
-def connect(url: str, timeout: float, *, preprocess: Preprocess = "server") -> Client:
-    """Return a client with the options before the command."""
-    tls, headers = settings()
-    return Client(url, timeout=timeout, tls=tls, headers=headers, preprocess=preprocess)
 
 
 @contextmanager

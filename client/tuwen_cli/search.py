@@ -10,7 +10,8 @@ import typer
 
 from tuwen import EmbeddingSpaceError, InvalidArgumentError
 from tuwen.thresholds import Threshold
-from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, connect, print_json, print_table
+from tuwen_cli.connection import connect
+from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, print_json, print_table
 from tuwen_cli.parameters import expand_options, typer_option
 from tuwen_search import Query
 from tuwen_search.store import STORE

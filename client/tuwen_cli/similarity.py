@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
+from tuwen_cli.connection import connect
 from tuwen_cli.inputs import checked_texts
-from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, connect, print_json, print_scores
+from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, print_json, print_scores
 
 __all__ = ["similarity"]
 

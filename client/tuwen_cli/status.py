@@ -10,7 +10,8 @@ import typer
 
 from tuwen import AccessDeniedError, Client, ModelCard, ServerError
 from tuwen.statistics import ModelStatistics, Statistics, difference
-from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, connect, print_json, print_table
+from tuwen_cli.connection import connect
+from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, print_json, print_table
 
 __all__ = ["status"]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import typer
 
 from tuwen.connection import bracketed
-from tuwen_cli.options import connect, settings
+from tuwen_cli.connection import connect, settings
 from tuwen_cli.parameters import expand_options
 from tuwen_search import Collection
 from tuwen_search.web import WebOptions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +14,7 @@ import typer
 from tests.support.command import tuwen_here
 from tuwen import InvalidArgumentError
 from tuwen_build.options import BuildOptions, ReadOptions
-from tuwen_cli.main import _app
+from tuwen_cli.commands import target_of
 from tuwen_cli.parameters import expand_options
 from tuwen_lab.options import TrainingOptions
 from tuwen_loadtest.options import LoadTestOptions, PayloadOptions
@@ -41,16 +41,9 @@ NOT_OFFERED = {
 }
 
 
-def callback(command: str) -> Callable[..., None]:
-    """Return the function that a command of the command line calls."""
-    found = {info.name: info.callback for info in _app.registered_commands}[command]
-    assert found is not None
-    return found
-
-
 @pytest.mark.parametrize(("command", "options"), OFFERED)
 def test_a_command_offers_every_option_with_the_same_default(command: str, options: type) -> None:
-    offered = inspect.signature(callback(command)).parameters
+    offered = inspect.signature(target_of(command)).parameters
     for field in option_fields(options):
         wanted: Any = inspect.Parameter.empty if field.default is REQUIRED else field.default
         if field.option.parse is not None and wanted == ():  # the user types one text for all items
@@ -60,7 +53,7 @@ def test_a_command_offers_every_option_with_the_same_default(command: str, optio
 
 @pytest.mark.parametrize(("command", "options"), OFFERED)
 def test_the_help_of_a_command_is_the_text_beside_the_field(command: str, options: type) -> None:
-    offered = inspect.signature(callback(command)).parameters
+    offered = inspect.signature(target_of(command)).parameters
     for field in option_fields(options):
         [described] = offered[field.name].annotation.__metadata__
         assert described.help == field.option.help

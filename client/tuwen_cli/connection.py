@@ -1,0 +1,79 @@
+"""The options that stand before the command: how to reach a server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    from tuwen import Client, Preprocess, Tls
+
+__all__ = ["connect", "connection", "settings"]
+
+Settings: TypeAlias = "tuple[Tls | None, dict[str, str]]"
+
+_connection: ContextVar[Callable[[], Settings]] = ContextVar("_connection")
+
+
+def _show_version(shown: bool) -> None:
+    if shown:
+        import tuwen
+
+        typer.echo(f"tuwen {tuwen.__version__}")
+        raise typer.Exit
+
+
+def connection(
+    tls: Annotated[bool, typer.Option("--tls", help="Encrypt, trusting the system's authorities.")] = False,
+    ca: Annotated[
+        Path | None, typer.Option(envvar="TUWEN_CA", help="Encrypt, trusting the authorities in this PEM file.")
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(envvar="TUWEN_CERTIFICATE", help="The client's certificate, for mutual TLS (PEM).")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(envvar="TUWEN_KEY", help="The key of --certificate (PEM).")] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="'name: value', sent with every request, such as a token. Repeat for more; TUWEN_HEADERS "
+            "in the environment holds one a line, and shows in no list of processes."
+        ),
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - `_show_version` ends the command
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """图文 tuwen: CLIP embeddings for Chinese images and text, on Triton."""
+    encrypted = tls or ca or certificate or key
+    lines = [*os.environ.get("TUWEN_HEADERS", "").splitlines(), *(header or [])]
+    # checked when a command connects: `tuwen serve` starts with any client's variables in the environment
+    _connection.set(lambda: _checked(lines, (ca, certificate, key) if encrypted else None))
+
+
+def settings() -> Settings:
+    """Return the settings that stand before the command: encryption and headers.
+
+    Raises:
+        InvalidArgumentError: a certificate without its key, or a header without a colon.
+    """
+    return _connection.get()()
+
+
+def connect(url: str, timeout: float, *, preprocess: Preprocess = "server") -> Client:
+    """Return a client with the options before the command."""
+    from tuwen import Client
+
+    tls, headers = settings()
+    return Client(url, timeout=timeout, tls=tls, headers=headers, preprocess=preprocess)
+
+
+def _checked(lines: list[str], files: tuple[Path | None, Path | None, Path | None] | None) -> Settings:
+    from tuwen import Tls
+    from tuwen.connection import headers_of
+
+    return Tls(*files) if files else None, headers_of(lines)
