@@ -1,4 +1,4 @@
-"""What ``locust -f loadtest/locustfile.py --host localhost:8001`` runs."""
+"""The entry point of ``locust -f loadtest/locustfile.py --host localhost:8001``."""
 
 from tuwen_loadtest.locustfile import (
     BulkEmbedding,

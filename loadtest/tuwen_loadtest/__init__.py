@@ -1,10 +1,10 @@
-"""Load tests that tell an operator the truth: Locust users over the SDK.
+"""Load tests with Locust users that call the SDK.
 
-Data flows one way. Inside Locust: `_payloads` makes what is sent, `users` send it and measure from the moment when a
-request was due, `shapes` says how many send, and `listeners` hands every single answer (`_samples`) to the master.
-Around it: `_site` is the server, `_session` runs Locust and watches both, `_summary`, `_slo`, `_verdict`, `_curve` and
-`_thirds` say what the samples come to, `_report` shows it, and `load_test` does all of it. `scenarios` makes trouble
-meanwhile.
+Data flows in one direction. Inside Locust, `_payloads` makes the items, `users` send them and measure from the
+scheduled start of each request, `shapes` sets the number of users, and `listeners` passes every sample (`_samples`) to
+the master. Around Locust, `_target` is the server, and `_session` runs Locust and watches both. `_summary`, `_slo`,
+`_verdict`, `_curve` and `_phases` evaluate the samples, and `_report` writes the report. `load_test` calls all of them,
+and `scenarios` injects faults.
 
 Only `users`, `shapes`, `listeners`, `_locust_options` and the locustfile import Locust, which patches the standard
 library when it is imported.

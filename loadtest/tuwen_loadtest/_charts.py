@@ -1,4 +1,4 @@
-"""The pictures of a report, as SVG."""
+"""The charts of a report, as SVG."""
 
 from __future__ import annotations
 

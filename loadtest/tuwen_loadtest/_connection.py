@@ -1,4 +1,4 @@
-"""How the load generator's processes reach a guarded server: by the command line's own environment variables.
+"""The connection settings of the load generator's processes, passed in the command line's environment variables.
 
 A secret on Locust's command line would show in every list of processes.
 """
@@ -19,12 +19,12 @@ _FILES = {"ca": "TUWEN_CA", "certificate": "TUWEN_CERTIFICATE", "key": "TUWEN_KE
 
 @dataclass(frozen=True)
 class Connection:
-    """A server, and what opens it.
+    """The address and the credentials of a server.
 
     Attributes:
-        url: its gRPC endpoint.
-        tls: encryption; None talks plainly.
-        headers: what every request carries. Never shown in `repr`.
+        url: the gRPC endpoint.
+        tls: the encryption settings; None means no encryption.
+        headers: the headers of every request. They are not shown in `repr`.
     """
 
     url: str
@@ -33,7 +33,9 @@ class Connection:
 
     @classmethod
     def from_environment(cls, url: str) -> Connection:
-        """With what stands in ``TUWEN_TLS``, ``TUWEN_CA``, ``TUWEN_CERTIFICATE``, ``TUWEN_KEY`` and ``TUWEN_HEADERS``.
+        """Return the connection in the variables of the command line.
+
+        These are ``TUWEN_TLS``, ``TUWEN_CA``, ``TUWEN_CERTIFICATE``, ``TUWEN_KEY`` and ``TUWEN_HEADERS``.
 
         Raises:
             InvalidArgumentError: a header has no colon.
@@ -53,7 +55,7 @@ class Connection:
         return variables
 
     def client(self, timeout: float, attempts: int = 1) -> Client:
-        """Return a client, without retries unless told so: a refusal is what is to be counted."""
+        """Return a client. By default it does not retry, so that refusals are counted."""
         retries = RetryPolicy(attempts=attempts)
         return Client(
             self.url, timeout=timeout, tls=self.tls, headers=self.headers, retries=retries, remembered_texts=0

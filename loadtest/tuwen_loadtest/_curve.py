@@ -1,4 +1,4 @@
-"""The curve of latency over throughput, from a ramp."""
+"""The curve of latency over throughput, measured with a ramp."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _SETTLING = 0.25  # of each step, in which the queue grows to its new length
 
 @dataclass(frozen=True)
 class Curve:
-    """What came of ascending rates.
+    """The measurements of ascending rates.
 
     Attributes:
-        steps: one for each rate.
-        capacity: the most answers a second over three steps in a row: where the curve turns upwards, its knee. Of
-            single steps the best would be the luckiest: a batch more or less is a good part of what one counts.
-        promised: the highest rate offered that met all objectives, as did those below it; 0: none did, nan: there are
-            no objectives.
+        steps: the summary of each rate.
+        capacity: the highest throughput over three consecutive steps, the knee of the curve. The best single step would
+            be a matter of luck, because one batch is a large part of a step.
+        promised: the highest offered rate at which all objectives were met, at it and at all lower rates; 0 if there is
+            no such rate, nan without objectives.
     """
 
     steps: Sequence[Summary]

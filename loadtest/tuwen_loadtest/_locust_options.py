@@ -1,4 +1,4 @@
-"""What a run was told on Locust's command line."""
+"""The options of a run on Locust's command line."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _SHARED = ("images", "queries", "skew", "seed", "shape", "objectives", "deadline
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """The choices of a load test.
+    """The options of a load test.
 
     Attributes:
-        connection: the server, and what opens it.
-        open_loop: requests come at random times (Poisson) and do not wait for answers.
-        shape: of the load over time.
-        deadline: of a call, in seconds.
-        attempts: how often it is tried.
-        payloads: what is sent.
-        samples: where every single answer is written, if anywhere.
-        objectives: what the exit code tells whether it was met.
-        warmup: seconds at the beginning that do not count for them.
+        connection: the address and the credentials of the server.
+        open_loop: whether requests come at random times (Poisson) and do not wait for answers.
+        shape: the shape of the load over time.
+        deadline: the deadline of a call in seconds.
+        attempts: the maximum number of attempts of a call.
+        payloads: the items to send.
+        samples: the file for every sample, or None.
+        objectives: the objectives that decide the exit code.
+        warmup: seconds at the beginning that the objectives ignore.
     """
 
     connection: Connection
@@ -51,26 +51,26 @@ class LoadOptions:
 
     def __post_init__(self) -> None:
         if not 0 < self.deadline < inf:
-            raise InvalidArgumentError(f"the deadline must be more than 0 seconds and finite, not {self.deadline}")
+            raise InvalidArgumentError(f"deadline: expected a finite number of seconds above 0, got {self.deadline}")
         if not 0 <= self.warmup < inf:
             raise InvalidArgumentError(f"the warm-up must be finite and not negative, but is {self.warmup} seconds")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Ours, beside Locust's own; they show in its web page, too."""
+    """Add the options of a load test to Locust's own. Locust's web page shows them too."""
     group: Any = parser.add_argument_group("tuwen")
     group.add_argument(
         "--arrivals",
         choices=("closed", "poisson"),
         default="closed",
-        help="closed: a user asks again when it has its answer; poisson: a user is one request a second, at random "
-        "times, however long answers take",
+        help="closed: each user waits for an answer before its next request; poisson: each user sends one request a "
+        "second on average, at random times",
     )
     for field in (*option_fields(PayloadOptions), *option_fields(LoadTestOptions)):
         if field.name in _SHARED:
             _add(group, field)
-    group.add_argument("--attempts", type=int, default=1, help="of a refused or failed request (default: no retries)")
-    group.add_argument("--samples", help="an .npz file for every single answer", metavar="FILE")
+    group.add_argument("--attempts", type=int, default=1, help="maximum number of attempts of a request (default: 1)")
+    group.add_argument("--samples", help="an .npz file for all samples", metavar="FILE")
 
 
 def _add(group: Any, field: OptionField) -> None:
@@ -84,10 +84,10 @@ def _add(group: Any, field: OptionField) -> None:
 
 
 def options_of(environment: Environment) -> LoadOptions:
-    """Those of a run; Locust's web page can change them from one to the next.
+    """Return the options of a run. Locust's web page can change them between runs.
 
     Raises:
-        InvalidArgumentError: they make no sense.
+        InvalidArgumentError: an option has an invalid value.
     """
     parsed: Any = environment.parsed_options
     # Workers that asked the same in the same order would find their answers in the server's cache.

@@ -1,4 +1,4 @@
-"""What a number was measured on."""
+"""The hardware and software of a measurement."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def processor() -> str:
 
 
 def cpu_flags() -> Set[str]:
-    """What Linux says that it can do, such as ``amx_tile``."""
+    """Return the CPU's features as Linux lists them, such as ``amx_tile``."""
     return set(next(_values("flags"), "").split())
 
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:
-    """Of Python and of these."""
+    """Return the versions of Python and of these packages."""
     return {"python": platform.python_version(), **{name: version(name) for name in libraries}}
 
 

@@ -1,4 +1,4 @@
-"""The end of a Locust process whose parent, `tuwen loadtest`, was killed and so could not end it."""
+"""Ending a Locust process whose parent, `tuwen loadtest`, was killed."""
 
 from __future__ import annotations
 

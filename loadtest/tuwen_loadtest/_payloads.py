@@ -1,4 +1,4 @@
-"""What users send: photographs as phones and shops have them, and queries of which few are asked often."""
+"""The payloads of users: photographs in the sizes of phones and shops, and queries of which some are frequent."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Payloads:
 
 @cache
 def payloads_of(options: PayloadOptions) -> Payloads:
-    """Those of this process: all its users draw from them."""
+    """Return the payloads of this process, which all its users share."""
     return Payloads(options)
 
 

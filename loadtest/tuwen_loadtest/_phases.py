@@ -1,4 +1,4 @@
-"""A scenario's time: calm, trouble, calm again."""
+"""The phases of a scenario: before, during and after the fault."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _GOOD_SHARE = 0.95
 
 @dataclass(frozen=True)
 class Thirds:
-    """What came of a run with trouble in its middle.
+    """The measurements of a run with a fault in its middle third.
 
     Attributes:
-        before, trouble, after: each.
-        begin, end: of the trouble, in Unix time.
-        recovery: seconds from its end, until for three seconds 95 % of the requests that were due had a good answer;
-            infinite: that never happened.
+        before, trouble, after: the summary of each phase.
+        begin, end: the begin and end of the fault, in Unix time.
+        recovery: seconds from the end of the fault to the first three seconds in which 95 % of the scheduled requests
+            had a good answer; infinite if there were none.
     """
 
     before: Summary
@@ -36,7 +36,7 @@ class Thirds:
 
 
 def thirds_of(samples: Sequence[Sample], trouble: tuple[float, float], *, warmup: float, good_seconds: float) -> Thirds:
-    """Around the trouble, of which the beginning and end are given in Unix time.
+    """Summarise the phases around a fault, whose begin and end are given in Unix time.
 
     Args:
         warmup: seconds at the beginning that do not count.

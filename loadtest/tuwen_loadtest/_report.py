@@ -1,4 +1,4 @@
-"""A load test as one HTML page with its pictures inside, and as JSON."""
+"""The report of a load test, as one HTML page with embedded charts, and as JSON."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ _MACHINE = (
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that a load test found.
+    """The results of a load test.
 
     Attributes:
-        title: what was done.
+        title: the title of the report.
         machine: hardware and versions, by name.
-        card: of the model.
-        findings: what was to be so, and whether it was.
-        doubts: why the numbers may say more of the load generator than of the server.
+        card: the model card.
+        findings: the expectations, and whether each was met.
+        doubts: reasons why the load generator may have distorted the numbers.
         runs: the repetitions, each with its verdict.
-        curves: of each repetition, for a ramp; else none.
-        thirds: of each repetition, for a scenario; else none.
+        curves: the curve of each repetition of a ramp; otherwise empty.
+        thirds: the phases of each repetition of a scenario; otherwise empty.
     """
 
     title: str
@@ -66,12 +66,12 @@ class Report:
 
     @property
     def missed(self) -> list[str]:
-        """What was not as it was to be."""
+        """The expectations that were not met."""
         return [finding.text for finding in self.findings if not finding.met]
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """``report.html`` and ``report.json``."""
+    """Write ``report.html`` and ``report.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.html").write_text("\n".join(_page(report)), encoding="utf-8")
     (folder / "report.json").write_text(json.dumps(_plain(report), ensure_ascii=False, indent=1), encoding="utf-8")
@@ -104,7 +104,7 @@ def _plain(report: Report) -> dict[str, Any]:
 
 
 def _as_json(value: Any) -> Any:
-    """JSON has neither nan nor infinity: a value that was not measured is null, an infinite one is ``"Infinity"``."""
+    """Return a value for JSON, which has neither nan (null) nor infinity (``"Infinity"``)."""
     if isinstance(value, dict):
         return {name: _as_json(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""Every single answer, kept for the report: percentiles of percentiles would be wrong."""
+"""The samples of a run, one for each request. They are all kept, because percentiles cannot be merged."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 __all__ = ["Outcome", "Sample", "read_samples", "write_samples"]
 
 Outcome = Literal["answered", "refused", "timed out", "failed", "unfinished"]
-"""How a request ended. ``unfinished``: the run ended first, after it had waited longer than the deadline of a call."""
+"""The outcome of a request. ``unfinished`` means that the run ended first, later than the deadline of a call."""
 
 
 class Sample(NamedTuple):
     """One request.
 
     Attributes:
-        kind: of what was asked, such as ``text``.
-        due: when it was to be sent, in seconds of Unix time.
-        lag: how much later than that it was sent, in seconds: what the load generator itself adds.
-        seconds: from when it was due to its end.
-        outcome: how it ended.
+        kind: the kind of the request, such as ``text``.
+        due: its scheduled start, in seconds of Unix time.
+        lag: the delay between the scheduled and the actual start, in seconds, which the load generator causes.
+        seconds: the time from the scheduled start to the end.
+        outcome: the outcome.
     """
 
     kind: str
@@ -33,7 +33,7 @@ class Sample(NamedTuple):
 
 
 def write_samples(samples: Iterable[Sample], path: Path) -> None:
-    """As a compressed ``.npz`` with a column for each attribute."""
+    """Write samples as a compressed ``.npz`` with a column for each attribute."""
     columns = list(zip(*samples, strict=True)) or [()] * len(Sample._fields)
     named = {name: np.asarray(column) for name, column in zip(Sample._fields, columns, strict=True)}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def write_samples(samples: Iterable[Sample], path: Path) -> None:
 
 
 def read_samples(path: Path) -> Sequence[Sample]:
-    """In the order in which they were due."""
+    """Read samples, in the order of their scheduled start."""
     with np.load(path) as columns:
         rows = zip(*(columns[name].tolist() for name in Sample._fields), strict=True)
     return sorted((Sample(*row) for row in rows), key=lambda sample: sample.due)

@@ -1,4 +1,4 @@
-"""A load test from beginning to end: Locust in a process of its own, repeated, with what the server did meanwhile."""
+"""Running Locust in its own process, and recording the server's statistics meanwhile."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ KINDS: Mapping[RequestKind, str] = {
     "similarity": "Similarity",
     "bulk": "BulkIndexing",
 }
-"""What can be asked, and the Locust user that asks it."""
+"""The kinds of requests, and the Locust user that sends each."""
 _LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 _START_TIMEOUT = 120.0
 _LOCUST_STARTS = 3.0  # seconds, about
 
 
 class LoadTestError(TuwenError):
-    """Locust could not run, or sent no request; carries its output.
+    """Locust could not run, or sent no request. The message quotes its output.
 
-    Running it again may help when the server was not there.
+    Running it again can help if the server was not reachable.
     """
 
 
@@ -49,15 +49,15 @@ class Plan:
     """One run of Locust.
 
     Attributes:
-        connection: the server, and what opens it.
-        open_loop: `users` are requests a second, at random times; else callers at the same time.
-        users: how many.
-        shape: of the load over time.
-        seconds: how long, warm-up included.
-        deadline: of a call, in seconds.
-        kinds: what is asked; empty: Locust's mix of text, image and similarity.
-        payloads: what is sent.
-        attempts: how often a request is tried.
+        connection: the address and the credentials of the server.
+        open_loop: whether `users` are requests a second at random times instead of concurrent callers.
+        users: the number of users.
+        shape: the shape of the load over time.
+        seconds: the duration, warm-up included.
+        deadline: the deadline of a call in seconds.
+        kinds: the kinds of requests. If empty, users mix text, image and similarity.
+        payloads: the items to send.
+        attempts: the maximum number of attempts of a request.
     """
 
     connection: Connection
@@ -71,7 +71,7 @@ class Plan:
     attempts: int = 1
 
     def command(self, samples: Path) -> list[str]:
-        """Return the command line that runs it."""
+        """Return the command line of Locust."""
         payloads = self.payloads
         options = {
             "--host": self.connection.url,
@@ -96,16 +96,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Run:
-    """What came of a plan.
+    """The measurements of a plan.
 
     Attributes:
-        plan: it.
-        samples: every single answer.
-        models: what the servers counted meanwhile, by model.
-        readings: their machines, second by second.
-        generator_cpu: cores that the load generator used, on average; nan where servers were restarted meanwhile.
-        server_cpu, server_memory_mib: cores and memory of the servers, likewise; nan, too, of a server elsewhere.
-        trouble: when somebody made trouble, from and to in Unix time.
+        plan: the plan.
+        samples: all samples.
+        models: the servers' statistics of the run, by model.
+        readings: the state of their machines, second by second.
+        generator_cpu: the mean number of cores that the load generator used; nan if servers were restarted.
+        server_cpu, server_memory_mib: the same for the servers, with their memory; nan for a server elsewhere.
+        trouble: begin and end of the fault, in Unix time.
     """
 
     plan: Plan
@@ -119,11 +119,11 @@ class Run:
 
 
 def run(plan: Plan, site: Site, trouble: Callable[[], None] | None = None) -> Run:
-    """Run a plan once, and make trouble after a third of its time.
+    """Run a plan once, and inject a fault after a third of its time.
 
     Raises:
         LoadTestError: Locust failed, or did not end.
-        TuwenError: the server is not there.
+        TuwenError: the server does not respond.
     """
     with watch(site.metrics) as readings, ThreadPoolExecutor(1) as pool:
         before, usage, used, began = site.statistics(plan.deadline), site.usage(), _children_cpu(), time.perf_counter()
@@ -187,6 +187,6 @@ def _together(servers: Sequence[Statistics]) -> Statistics:
 
 
 def _children_cpu() -> float:
-    """Of those that ended."""
+    """Return the CPU seconds of child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

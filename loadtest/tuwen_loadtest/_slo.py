@@ -26,14 +26,14 @@ METRICS: Mapping[str, Mapping[str, float]] = {
     **dict.fromkeys(("errors", "refused", "timeouts", "failures"), _SHARES),
     **dict.fromkeys(("throughput", "goodput"), _RATES),
 }
-"""What an objective can be of, with the units that it is stated in."""
+"""The metrics of objectives, with the units of each."""
 _OF_NEARLY_ALL = ("p95", "p99", "p99.9", "max")
 _OBJECTIVE = re.compile(r"\s*([a-z0-9.]+)\s*(<=|>=|<|>)\s*([0-9.]+)\s*([a-z%/]*)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Objective:
-    """One bound.
+    """A bound on one metric.
 
     Attributes:
         metric: one of `METRICS`.
@@ -48,7 +48,7 @@ class Objective:
     text: str
 
     def is_met(self, value: float) -> bool:
-        """Return whether a value is within the bound; what could not be measured (nan) is not."""
+        """Return whether a value is within the bound. A missing value (nan) is not."""
         return _OPERATORS[self.comparison](value, self.bound)
 
 
@@ -77,7 +77,9 @@ def good_seconds(objectives: Sequence[Objective]) -> float:
 def _parse(part: str) -> Objective:
     match = _OBJECTIVE.fullmatch(part)
     if not match:
-        raise InvalidArgumentError(f"{part!r} is no objective; write it like p99<200ms, errors<0.1% or goodput>50/s")
+        raise InvalidArgumentError(
+            f"{part!r} is not an objective; write it like p99<200ms, errors<0.1% or goodput>50/s"
+        )
     metric, comparison, number, unit = match.groups()
     units = METRICS.get(metric)
     if units is None:

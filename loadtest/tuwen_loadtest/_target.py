@@ -1,4 +1,4 @@
-"""The server that is tested: one elsewhere, or some that are started here for the test."""
+"""The target of a load test: a running server, or servers that are started for the test."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["Site", "served"]
 
 @dataclass(frozen=True)
 class Site:
-    """Where requests go.
+    """The target of the requests.
 
     Attributes:
-        name: as it was given: an address, or a folder.
-        connection: what they go to.
-        metrics: addresses of Prometheus pages, one for each server, where they are known.
-        servers: those that were started for the test.
+        name: the address or the folder that the user named.
+        connection: the address and the credentials of the server.
+        metrics: the known addresses of Prometheus pages, one for each server.
+        servers: the servers that were started for the test.
     """
 
     name: str
@@ -36,14 +36,14 @@ class Site:
     servers: Sequence[EmbeddedServer] = field(default=(), repr=False)
 
     def usage(self) -> Mapping[int, Usage]:
-        """By process, of the servers that were started here."""
+        """Return the resources of each server that was started for the test, by process id."""
         return {server.pid: usage_of(server.pid) for server in self.servers}
 
     def statistics(self, timeout: float) -> Sequence[Statistics]:
         """What each server counts; of many behind the name of a service elsewhere, the one that answers.
 
         Raises:
-            TuwenError: a server is not there.
+            TuwenError: a server does not respond.
         """
         urls = [server.grpc_url for server in self.servers] or [self.connection.url]
         found = []
@@ -57,12 +57,12 @@ class Site:
 def served(
     target: Connection, say: Callable[[str], None], *, count: int = 1, metrics: str | None = None
 ) -> Iterator[Site]:
-    """Provide where the target is, for as long as the test.
+    """Provide the target for the duration of the test.
 
     Args:
         target: a server, or in place of its address the folder of a repository.
-        say: is told what is going on.
-        count: how many servers there must be, all behind one target.
+        say: called with a sentence about each step.
+        count: the number of servers behind the target.
         metrics: the address of a server's metrics, such as ``http://host:8002/metrics``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a process and its children used."""
+"""The resources that a process and its children used."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Usage:
-    """Of a process and all its children.
+    """The resources of a process and all its children.
 
     Attributes:
-        cpu_seconds: since they began.
-        memory_mib: proportional: what several of them share counts once.
+        cpu_seconds: the CPU time since their start.
+        memory_mib: the proportional set size: memory that several processes share counts once.
     """
 
     cpu_seconds: float
@@ -26,7 +26,7 @@ class Usage:
 
 
 def usage_of(pid: int) -> Usage:
-    """What it has used until now."""
+    """Return the resources that a process has used."""
     root = psutil.Process(pid)
     seconds = memory = 0.0
     for process in (root, *root.children(recursive=True)):

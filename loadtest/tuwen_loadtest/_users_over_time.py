@@ -7,11 +7,11 @@ import math
 __all__ = ["STEPS", "users_at"]
 
 STEPS = 8
-"""Of a ramp."""
+"""The number of steps of a ramp."""
 
 
 def users_at(shape: str, users: int, progress: float) -> int:
-    """Return how many of all users a shape wants after a share of the time.
+    """Return the number of active users of a shape after a share of the time.
 
     ``steady``: all; ``ramp``: an eighth more in each eighth of the time; ``spike``: a quarter, but in the middle third
     all.

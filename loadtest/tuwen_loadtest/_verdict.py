@@ -1,4 +1,4 @@
-"""Whether a run met its objectives, and what it came to, in words."""
+"""The verdict on a run: its objectives, and a summary as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Finding", "Verdict", "judge"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that was to be so, and whether it was."""
+    """An expectation, and whether it was met."""
 
     text: str
     met: bool
@@ -26,12 +26,12 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of one run, its warm-up left out.
+    """The verdict on one run, without its warm-up.
 
     Attributes:
-        summary: of all requests.
-        objectives: and whether each was met.
-        text: what an operator reads: a line for each kind and for all together.
+        summary: the statistics of all requests.
+        objectives: the objectives, and whether each was met.
+        text: a line for each kind and a line for all requests.
     """
 
     summary: Summary
@@ -45,7 +45,7 @@ class Verdict:
 
 
 def judge(samples: Sequence[Sample], objectives: Sequence[Objective], *, warmup: float) -> Verdict:
-    """Return the verdict on `samples`, of which those due in the first `warmup` seconds do not count."""
+    """Return the verdict on `samples`, without those scheduled in the first `warmup` seconds."""
     first = min((sample.due for sample in samples), default=0.0)
     start, end = first + warmup, max((sample.due for sample in samples), default=0.0) + 1e-9
     if end <= start:

@@ -1,4 +1,4 @@
-"""The server's machine, second by second, as Triton's metrics tell it."""
+"""The state of the server's machine, second by second, from Triton's metrics."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Reading:
-    """Of all machines together.
+    """The state of all machines together at one time.
 
     Attributes:
         time: Unix time.
-        cpu: share of the processor that is busy, with everything that runs there; nan where Triton does not tell.
-        memory_mib: in use, likewise.
-        gpu: share of the time that the GPUs are busy, averaged; nan without one.
-        gpu_memory_mib: in use on them all; nan without one.
+        cpu: the busy share of the CPU, with all processes of the machine; nan if Triton does not report it.
+        memory_mib: the memory in use; nan if Triton does not report it.
+        gpu: the mean share of time in which the GPUs are busy; nan without a GPU.
+        gpu_memory_mib: the memory in use on all GPUs; nan without a GPU.
         cache_hits, cache_misses: number of texts whose vector was in the server's cache, or had to be computed, since
             the server started; nan where the server does not tell.
     """
@@ -48,17 +48,19 @@ class Reading:
 
 @contextmanager
 def watch(urls: Sequence[str], every: float = _EVERY) -> Iterator[list[Reading]]:
-    """Readings, that become more until the end. A server that does not answer leaves gaps: it may be restarting.
+    """Provide a list to which readings are added until the end of the block.
+
+    A server that does not answer, for example during a restart, leaves a gap.
 
     Args:
         urls: the addresses of Prometheus pages.
         every: the seconds between two readings.
 
     Raises:
-        InvalidArgumentError: an address is none.
+        InvalidArgumentError: an address is not a web address.
     """
     if strange := [url for url in urls if not url.startswith(("http://", "https://"))]:
-        raise InvalidArgumentError(f"metrics are at an address such as http://host:8002/metrics, not {strange[0]}")
+        raise InvalidArgumentError(f"metrics: expected an address such as http://host:8002/metrics, got {strange[0]}")
     readings: list[Reading] = []
     done = threading.Event()
 

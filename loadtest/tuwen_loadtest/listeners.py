@@ -1,4 +1,4 @@
-"""What is hooked into Locust: our options, the gathering of samples from all its processes, and the verdict."""
+"""The hooks into Locust: options, the collection of samples from all its processes, and the verdict."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _GRACE = 5.0  # seconds beyond the deadline of a call until it has ended for sur
 
 
 def attach() -> None:
-    """Once, where the locustfile is read."""
+    """Register the hooks. Called once, when Locust reads the locustfile."""
     hooks: Any = events
     hooks.init_command_line_parser.add_listener(_add_options)
     hooks.init.add_listener(_gather)
@@ -36,7 +36,7 @@ def _add_options(parser: argparse.ArgumentParser, **_: Any) -> None:
 
 
 def _check(environment: Environment) -> None:
-    """Before anything runs: Locust would only log what a user raises."""
+    """Check the options before users start, because Locust only logs the errors of users."""
     try:
         payloads_of(options_of(environment).payloads)
     except InvalidArgumentError as error:
@@ -65,7 +65,7 @@ def _wait_for_answers(environment: Environment) -> None:
 
 
 def _gather(environment: Environment, **_: Any) -> None:
-    """A worker hands its samples to the master every few seconds, with its statistics."""
+    """Send the samples of a worker to the master every few seconds, with its statistics."""
     if not isinstance(environment.runner, WorkerRunner):  # a worker is told its options later
         _check(environment)
         _choose_users(environment)

@@ -1,4 +1,4 @@
-"""A load test in one call: what `tuwen loadtest` does."""
+"""A complete load test in one call, for `tuwen loadtest`."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ def load_test(
     *,
     metrics: str | None = None,
 ) -> Report:
-    """Ask a server as people would, and report how it answered.
+    """Load a server with requests like those of users, and report its answers.
 
     Args:
-        target: where it is; a folder of a repository in place of the address is served for the test.
-        options: how it is asked.
-        say: is told of each step as it begins.
-        metrics: the address of its Prometheus metrics, for what its machine does.
+        target: the address of the server, or the folder of a repository to serve for the test.
+        options: the options of the load test.
+        say: called with a sentence when a step begins.
+        metrics: the address of the server's Prometheus metrics.
 
     Raises:
         LoadTestError: Locust could not run.
         InvalidArgumentError: the scenario takes a repository.
         ServeError: the repository cannot be served.
-        TuwenError: the server is not there.
+        TuwenError: the server does not respond.
     """
     scenario = SCENARIOS[options.scenario] if options.scenario else None
     with served(target, say, count=scenario.servers if scenario else 1, metrics=metrics) as site:
@@ -120,7 +120,7 @@ class _Test:
         )
 
     def _wanted(self) -> Plan:
-        """Return the load that was asked for; a ramp when none was."""
+        """Return the load in the options. The default is a ramp."""
         if self.options.users is not None:
             return replace(self._plan(), open_loop=False, users=self.options.users)
         if self.options.rate is not None:
@@ -142,7 +142,7 @@ class _Test:
         return _whole(_BEYOND * found.summary.throughput)
 
     def _repeat(self, plan: Plan, trouble: Callable[[], None] | None = None) -> list[tuple[Run, Verdict]]:
-        """Return every repetition, and what is to be said of it."""
+        """Return every repetition with its verdict."""
         options, times, runs = self.options, self.options.times, []
         for repetition in range(times):
             self.say(f"repetition {repetition + 1} of {times}: {plan.seconds:g} s, {_load(plan)}")
@@ -186,7 +186,7 @@ def _doubts(judged: Sequence[tuple[Run, Verdict]]) -> list[str]:
     elsewhere = "run it elsewhere, or as several workers"
     found = []
     if lag > _LATE:
-        found.append(f"a hundredth of the requests was sent {lag * 1e3:.0f} ms late or more; {elsewhere}")
+        found.append(f"the load generator sent 1 % of the requests {lag * 1e3:.0f} ms late or more; {elsewhere}")
     if cores > _BUSY:
         found.append(f"the load generator used {cores:.2f} cores and has only one; {elsewhere}")
     return found

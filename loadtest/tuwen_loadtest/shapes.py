@@ -16,13 +16,13 @@ __all__ = ["Shape"]
 class Shape(LoadTestShape):
     """``--shape``, from ``--users`` and ``--run-time``.
 
-    Without a time all users, for ever.
+    Without a run time, all users run endlessly.
     """
 
     use_common_options = True
 
     def tick(self) -> tuple[int, float] | None:
-        """Return the users wanted now, and how many of them to start a second."""
+        """Return the current number of users, and the number to start per second."""
         runner: Any = self.runner
         locusts_own = runner.environment.parsed_options
         users, seconds = locusts_own.num_users or 1, locusts_own.run_time

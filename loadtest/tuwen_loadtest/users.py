@@ -1,4 +1,4 @@
-"""Locust users over the SDK.
+"""Locust users that call the SDK.
 
 With ``--arrivals closed`` a user is a caller, who asks again when the answer is there: under a stall everyone waits,
 nobody asks, and the stall is one slow request in the statistics (coordinated omission). With ``--arrivals poisson`` a
@@ -41,8 +41,8 @@ class SdkUser(User):
     """One caller, or one stream of requests.
 
     Attributes:
-        mix: the kinds of what it asks, of `CALLS`, each with how often.
-        waits_for_answers: whether it is a caller even with Poisson arrivals.
+        mix: the kinds of its calls from `CALLS`, each with its weight.
+        waits_for_answers: whether it waits for answers even with Poisson arrivals.
     """
 
     abstract = True
@@ -51,7 +51,7 @@ class SdkUser(User):
     waits_for_answers = False
 
     def on_start(self) -> None:
-        """Take part in the process's channel."""
+        """Join the process's shared channel."""
         options = options_of(self.environment)
         self._open = options.open_loop and not self.waits_for_answers
         self._random = random.Random(f"{options.payloads.seed} {next(_numbers)}")  # noqa: S311 - no secret
@@ -73,7 +73,7 @@ class SdkUser(User):
 
     @task
     def ask(self) -> None:
-        """Send the next request, when it is due."""
+        """Send the next request at its scheduled time."""
         if not self._open:
             self._measure(time.perf_counter())
             return
@@ -120,19 +120,19 @@ class Visitor(SdkUser):
 
 
 class TextSearch(SdkUser):
-    """Embeds one query after the other."""
+    """A user that embeds one query after the other."""
 
     mix: ClassVar[Mapping[str, int]] = {"text": 1}
 
 
 class ImageEmbedding(SdkUser):
-    """Embeds one picture after the other."""
+    """A user that embeds one picture after the other."""
 
     mix: ClassVar[Mapping[str, int]] = {"image": 1}
 
 
 class Similarity(SdkUser):
-    """Compares a picture with a few texts."""
+    """A user that compares a picture with a few texts."""
 
     mix: ClassVar[Mapping[str, int]] = {"similarity": 1}
 
@@ -150,7 +150,7 @@ class BulkIndexing(SdkUser):
 
 
 class BulkEmbedding(SdkUser):
-    """Embeds pictures by the batch, with as many users or arrivals as the run asks for."""
+    """Users that embed batches of pictures, with the number of users or arrivals of the run."""
 
     mix: ClassVar[Mapping[str, int]] = {"bulk": 1}
 
@@ -177,7 +177,7 @@ CALLS: Mapping[str, Callable[[Client, Payloads], object]] = {
     "similarity": _compare,
     "bulk": _index,
 }
-"""What can be asked."""
+"""The calls by kind."""
 
 
 def _outcome(failure: BaseException | None) -> Outcome:

@@ -1,4 +1,4 @@
-"""``make bench``: the service and the alternatives, on the same work, in one run.
+"""``make bench``: measuring the service and the alternatives on the same work, in one run.
 
     _service        ours
     _loop           no service at all: the encoder alone, transformers, sentence-transformers (in `_loops`)
@@ -10,8 +10,7 @@
     _results        what was found
     _report         the tables, and `_plots` the pictures
 
-Every contestant computes with the same number of threads, one unless told otherwise, and nobody is bound to a core:
-what a service does beside computing may use the others. All of them run from the beginning to the end, and rest while
-another is measured. The peers run in an environment of their own, so that nothing of them is installed beside the
-service.
+Every contestant computes with the same number of threads, one by default. Threads are not bound to cores, so the other
+work of a service may use other cores. All contestants run during the whole benchmark, and are idle while another is
+measured. The peers run in their own environment, so that none of their packages is installed beside the service.
 """

@@ -1,4 +1,4 @@
-"""``python -m tuwen_loadtest.bench``: builds, measures everything on the same work, and writes a report."""
+"""The entry point of ``python -m tuwen_loadtest.bench``: build, measure everything on the same work, write a report."""
 
 from __future__ import annotations
 
@@ -141,21 +141,21 @@ def _measure(checkpoint: Path, repositories: Mapping[str, Path], work: Work, pla
 
 
 def _build_tiny(folder: Path) -> Path:
-    """Build the repository of a tiny model, whose computing takes no time to speak of, with default options."""
+    """Build the repository of a tiny model, whose computation takes almost no time, with default options."""
     repository = folder / "repository"
     build_repository(str(write_seeded_checkpoint(folder / "checkpoint", TINY)), repository, BuildOptions())
     return repository
 
 
 def _settle(repository: Path, rates: Mapping[str, float], plan: Plan) -> None:
-    """The encoders as everybody computes, and no wait that leads to nothing."""
+    """Give all contestants the same encoder settings, and turn off waits that have no use here."""
     for kind in ENCODERS:
         apply(repository, kind, Settings(instances=1, threads=plan.threads, delay_microseconds=100))
     limit_waiting(repository, {kind: max(1.0, _PATIENCE * CALLERS[kind] / rate) for kind, rate in rates.items()})
 
 
 def _complete_for_peers(checkpoint: Path, dimensions: dict[str, Any]) -> None:
-    """What transformers' processor reads beside the weights; our build takes the same defaults without it."""
+    """Write the file that transformers' processor reads. It holds the defaults that our build uses without the file."""
     side = dimensions["vision_config"].get("image_size", 224)
     images = ChineseCLIPImageProcessorPil(size={"height": side, "width": side}, do_center_crop=False)
     processor: Any = ChineseCLIPProcessor

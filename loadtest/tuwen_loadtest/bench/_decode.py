@@ -1,4 +1,4 @@
-"""From bytes to pixel values on one core: ours, plain Pillow, and the Hugging Face processor."""
+"""Measuring the way from bytes to pixel values on one core: tuwen, plain Pillow, and the Hugging Face processor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SIDE = 224
 
 
 def measure_decoding(seconds: float) -> Mapping[str, Mapping[str, float]]:
-    """Images a second, by way and size of the photographs."""
+    """Return images per second, by way and size of the photographs."""
     processor = ChineseCLIPImageProcessorPil(size={"height": _SIDE, "width": _SIDE}, do_center_crop=False)
     ways: dict[str, Callable[[bytes], object]] = {
         "tuwen": Preprocessor(_SIDE).pixel_values,

@@ -30,7 +30,7 @@ class LitServe:
         self._http, self._work = http, work
 
     def throughput(self, kind: str, *, seconds: float, warmup: float) -> float:
-        """Items a second under saturation."""
+        """Return items per second under saturation."""
         return saturate(self._ask(kind), concurrency=CALLERS[kind], seconds=seconds, warmup=warmup).rate
 
     def _ask(self, kind: str) -> Ask:
@@ -44,7 +44,7 @@ class LitServe:
 
 @contextmanager
 def litserve(checkpoint: Path, work: Work, threads: int) -> Iterator[LitServe]:
-    """From healthy to ended."""
+    """Provide a healthy LitServe server, and end it after the block."""
     port = ServerOptions.on_free_ports().with_ports_resolved().http_port
     url = f"http://127.0.0.1:{port}"
     command = [str(PEERS), str(_SCRIPT), str(checkpoint), str(port)]

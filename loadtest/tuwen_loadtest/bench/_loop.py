@@ -1,4 +1,4 @@
-"""A loop in a process of its own, that measures whenever it is asked to and rests meanwhile."""
+"""A loop in its own process, which measures on request and is idle otherwise."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _PATIENCE = 600.0  # seconds, beyond those that it is to measure
 
 
 class Loop:
-    """One of `_loops`; a context manager, that ends it.
+    """A running loop of `_loops`. As a context manager, it ends the loop on exit.
 
     Attributes:
         tasks: what it can measure.
     """
 
     def __init__(self, name: str, source: Path, work_file: Path, threads: int) -> None:
-        """Raises `SystemExit` with what it said where it cannot begin."""
+        """Start the loop. Raises `SystemExit` with the loop's output if it cannot start."""
         self._name = name
         python = str(PEERS) if name == "sentence-transformers" else sys.executable
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - ends with the loop
@@ -52,7 +52,7 @@ class Loop:
         self.tasks: list[str] = self._answer(_PATIENCE)
 
     def measure(self, task: str, *, seconds: float, batch: int = 8) -> Timing:
-        """Batch after batch, for so long."""
+        """Measure one batch after another for some seconds."""
         wanted = {"task": task, "batch": batch, "seconds": seconds}
         cast("IO[bytes]", self._process.stdin).write(json.dumps(wanted).encode() + b"\n")
         return Timing(**self._answer(seconds + _PATIENCE))
@@ -69,7 +69,7 @@ class Loop:
         return json.loads(line)
 
     def close(self) -> None:
-        """End it."""
+        """End the loop."""
         self._process.kill()
         self._process.communicate()
         self._errors.close()
@@ -84,11 +84,11 @@ class Loop:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """Of a contestant that computes with so many threads."""
+    """Return the environment of a contestant that computes with a number of threads."""
     return {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
 
 
 def write_work(work: Work, path: Path) -> None:
-    """The work as the loops read it."""
+    """Write the work into the file that the loops read."""
     images = [base64.b64encode(data).decode("ascii") for data in work.images]
     path.write_text(json.dumps({"images": images, "texts": list(work.texts)}, ensure_ascii=False), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What there is without a service: the encoder alone, and the loops that peers offer.
+"""The loops without a service: the encoder alone, and the loops of the peers.
 
 Run by `_loop` as ``python _loops.py LOOP SOURCE WORK``, in a process of its own and maybe in another environment, so
 that it imports nothing of tuwen. It prints its tasks once they can begin, and then, for every ``{"task", "batch",
@@ -32,7 +32,7 @@ _DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def timed(embed: Loop, items: Sequence[Any], batch: int, seconds: float) -> dict[str, float]:
-    """Items a second, of whole batches; the median of a batch, and by how much the first, a warm-up, took longer."""
+    """Return items per second, the median time of a batch, and the additional time of the first batch, a warm-up."""
     batches = [items[start : start + batch] for start in range(0, len(items) - batch + 1, batch)]
     start = time.perf_counter()
     embed(batches[0])
@@ -46,7 +46,7 @@ def timed(embed: Loop, items: Sequence[Any], batch: int, seconds: float) -> dict
 
 
 def encoder(repository: Path, work: dict[str, list[Any]]) -> Tasks:
-    """Return the exported encoders on ready tensors: what no service of this precision can surpass.
+    """Return the exported encoders on ready tensors, the upper bound for a service of this precision.
 
     Texts have as many tokens as the work's queries, Chinese characters all of them, with a start and an end.
     """
@@ -65,13 +65,13 @@ def encoder(repository: Path, work: dict[str, list[Any]]) -> Tasks:
 
 
 def _loaded(path: Path) -> Loop:
-    """Return an encoder, from the host's memory to the host's memory."""
+    """Return a function that runs an encoder with inputs and outputs in the host's memory."""
     module = torch.jit.load(str(path), map_location=_DEVICE)
     return lambda *tensors: module(*(tensor.to(_DEVICE) for tensor in tensors)).cpu()
 
 
 def transformers_loop(checkpoint: Path, work: dict[str, list[Any]]) -> Tasks:
-    """Return the model's own classes, as its card shows them."""
+    """Return the loop of the model's own classes, used as its card shows."""
     from transformers import ChineseCLIPModel, ChineseCLIPProcessor
 
     model = ChineseCLIPModel.from_pretrained(checkpoint).to(_DEVICE).eval()
@@ -94,7 +94,7 @@ def transformers_loop(checkpoint: Path, work: dict[str, list[Any]]) -> Tasks:
 
 
 def sentence_transformers_loop(checkpoint: Path, work: dict[str, list[Any]]) -> Tasks:
-    """``SentenceTransformer.encode``."""
+    """Return the loop of ``SentenceTransformer.encode``."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(checkpoint), device=_DEVICE)

@@ -30,15 +30,15 @@ class Embedding(litserve.LitAPI):
         self.processor = ChineseCLIPProcessor.from_pretrained(sys.argv[1])
 
     def encode_response(self, output: Any) -> dict[str, list[float]]:
-        """Return one vector."""
+        """Return one vector as a list."""
         return {"embedding": output.tolist()}
 
     def unbatch(self, output: Any) -> list[Any]:
-        """Rows."""
+        """Return the rows of a batch."""
         return list(output)
 
     def batch(self, inputs: list[Any]) -> list[Any]:
-        """As they come."""
+        """Return the items unchanged."""
         return inputs
 
 
@@ -50,7 +50,7 @@ class Images(Embedding):
         return Image.open(io.BytesIO(base64.b64decode(request["image"]))).convert("RGB")
 
     def predict(self, batch: list[Image.Image]) -> Any:
-        """Vectors of pictures."""
+        """Return the vectors of pictures."""
         with torch.inference_mode():
             inputs = self.processor(images=batch, return_tensors="pt").to(self.model.device)
             return self.model.get_image_features(**inputs).pooler_output.cpu()
@@ -64,7 +64,7 @@ class Texts(Embedding):
         return request["text"]
 
     def predict(self, batch: list[str]) -> Any:
-        """Vectors of texts, padded to the longest."""
+        """Return the vectors of texts, padded to the longest."""
         with torch.inference_mode():
             inputs = self.processor(text=batch, padding=True, return_tensors="pt").to(self.model.device)
             return self.model.get_text_features(**inputs).pooler_output.cpu()

@@ -1,4 +1,4 @@
-"""How long one caller waits while bulk jobs keep the service busy, with and without its priority over them."""
+"""Measuring how long one caller waits beside bulk jobs, with and without priority over them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run as Markdown, with its pictures beside it."""
+"""The report of a benchmark, as Markdown with plots."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONE = ("an item by the encoder", "by tuwen, p50", "p99", "added")
 
 
 def write_report(model: str, results: Results, folder: Path) -> None:
-    """``report.md``, ``results.json``, ``throughput.png``, ``load.png`` and ``cost.png``."""
+    """Write ``report.md``, ``results.json``, ``throughput.png``, ``load.png`` and ``cost.png``."""
     folder.mkdir(parents=True, exist_ok=True)
     results.write(folder / "results.json")
     (folder / "report.md").write_text("\n".join(_lines(model, results)) + "\n", encoding="utf-8")
@@ -155,12 +155,12 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    """Round by round."""
+    """Return the ratio of two values in each round."""
     return _spread([mine / other for mine, other in zip(ours, theirs, strict=True)], ".2f")
 
 
 def _spread(values: Sequence[float], form: str) -> str:
-    """Return the median, and from the lowest to the highest where there are several."""
+    """Return the median, and the range if there are several values."""
     if len(values) == 1:
         return format(values[0], form)
     return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"

@@ -1,4 +1,4 @@
-"""What a run found, as plain data: for the report, and for whoever compares runs."""
+"""The results of a benchmark as plain data, for the report and for comparisons of runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _SERVER = "nvidia-pytriton"
 
 @dataclass(frozen=True)
 class Timing:
-    """A loop's.
+    """The measurements of a loop.
 
     Attributes:
         rate: items a second.
@@ -56,7 +56,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Start:
-    """Of a service: seconds until it was ready, and its memory then."""
+    """The start of a service: seconds until it was ready, and its memory then."""
 
     seconds: float
     memory_mib: float
@@ -64,11 +64,11 @@ class Start:
 
 @dataclass(frozen=True)
 class Lone:
-    """A service with one caller.
+    """The measurements of a service with one caller.
 
     Attributes:
-        answers: all that it sent.
-        encoder_seconds: how long the encoder computed for each of them, in the mean, as the server counted.
+        answers: all answers.
+        encoder_seconds: the mean time that the encoder computed for each request, from the server's statistics.
     """
 
     answers: Answers
@@ -76,13 +76,13 @@ class Lone:
 
     @property
     def added(self) -> float:
-        """Seconds of a call that its encoder did not take, in the mean."""
+        """The mean seconds of a call outside its encoder."""
         return fmean(self.answers.latencies) - self.encoder_seconds
 
 
 @dataclass(frozen=True)
 class Saturated:
-    """A busy service: what it answered, items in a batch of its encoder, and all its CPU time for one item."""
+    """A saturated service: its answers, the mean batch size of its encoder, and its CPU time per item."""
 
     answers: Answers
     batch: float
@@ -91,7 +91,7 @@ class Saturated:
 
 @dataclass(frozen=True)
 class Step:
-    """What came of one offered rate, as a multiple of the throughput at saturation; `batch` as of `Saturated`."""
+    """The measurements of one offered rate, a multiple of the throughput at saturation."""
 
     load: float
     answers: Answers
@@ -100,7 +100,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Load:
-    """The same over all rounds: medians of the good answers a second and of the batch, and everything answered."""
+    """The measurements of an offered rate over all rounds: the medians of goodput and batch size, and all answers."""
 
     load: float
     rate: float
@@ -110,15 +110,15 @@ class Load:
 
 @dataclass(frozen=True)
 class Round:
-    """What one precision did with one kind of items, in one round.
+    """The measurements of one precision with one kind of items, in one round.
 
     Attributes:
         encoder: the encoder alone, in batches of its best size.
-        encoder_alone: the same, an item at a time.
+        encoder_alone: the encoder alone, one item at a time.
         alone: the service with one caller.
-        saturated: with many.
-        steps: at given rates.
-        cached: one caller, the same text again; none for images.
+        saturated: the service with many callers.
+        steps: the service at given rates.
+        cached: the service with one caller that repeats one text; None for images.
     """
 
     encoder: Timing
@@ -131,7 +131,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything.
+    """All results of a benchmark.
 
     Attributes:
         machine: hardware and versions.
@@ -160,11 +160,11 @@ class Results:
     beside_streams: Sequence[Beside] = ()
 
     def throughput(self, precision: str, kind: str) -> Sequence[float]:
-        """Of the service, in each round."""
+        """Return the throughput of the service in each round."""
         return [found.saturated.answers.rate for found in self.rounds[precision][kind]]
 
     def loads(self, precision: str, kind: str) -> Sequence[Load]:
-        """By offered rate, over all rounds."""
+        """Return the measurements of each offered rate, over all rounds."""
         rounds = [found.steps for found in self.rounds[precision][kind]]
         return [
             Load(
@@ -177,17 +177,17 @@ class Results:
         ]
 
     def best_peer(self, task: str) -> Sequence[float]:
-        """Return the fastest peer as it comes, by the median, in each round."""
+        """Return the throughput in each round of the peer with the best median."""
         return max((peer[task] for peer in self.peers.values() if task in peer), key=median)
 
     def write(self, path: Path) -> None:
-        """As JSON, with every single latency."""
+        """Write the results as JSON, with all latencies."""
         content: dict[str, Any] = asdict(self)
         path.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def pooled(rounds: Iterable[Answers]) -> Answers:
-    """Those of all rounds."""
+    """Return the answers of all rounds together."""
     found = list(rounds)
     return Answers(
         sum(answers.seconds for answers in found),
@@ -198,7 +198,7 @@ def pooled(rounds: Iterable[Answers]) -> Answers:
 
 
 def machine(threads: int) -> dict[str, str]:
-    """Hardware and versions."""
+    """Return hardware and versions."""
     flags = cpu_flags()
     units = [name for name, flag in (("AMX", "amx_tile"), ("AVX-512", "avx512f"), ("AVX2", "avx2")) if flag in flags]
     return {

@@ -1,4 +1,4 @@
-"""Everybody's turn, round after round: what is compared lies seconds apart, as a shared machine's speed drifts."""
+"""Measuring all contestants in rounds, so that compared numbers are seconds apart: a shared machine's speed drifts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WAVES = 8
 
 @dataclass(frozen=True)
 class Plan:
-    """How many rounds, how many seconds of each measurement, and with how many threads a contestant computes."""
+    """The number of rounds, the seconds of each measurement, and the threads of each contestant."""
 
     rounds: int
     seconds: float
@@ -30,7 +30,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Ours:
-    """One precision: its encoder alone, the batch size at which that is fastest, by kind, and the service."""
+    """Our contestant in one precision: the encoder alone, its fastest batch size by kind, and the service."""
 
     encoder: Loop
     batches: Mapping[str, int]
@@ -49,7 +49,7 @@ def curves(encoder: Loop, plan: Plan) -> Mapping[str, Mapping[int, Timing]]:
 def compare(
     ours: Mapping[str, Ours], loops: Mapping[str, Loop], server: LitServe | None, plan: Plan, say: Callable[[str], None]
 ) -> tuple[Mapping[str, Mapping[str, Sequence[Round]]], Mapping[str, Mapping[str, Sequence[float]]]]:
-    """What `Results` calls rounds, of ours by precision, and peers."""
+    """Measure our service in each precision and the peers, and return the `rounds` and `peers` of `Results`."""
     rounds: dict[str, dict[str, list[Round]]] = {precision: {kind: [] for kind in KINDS} for precision in ours}
     peers: dict[str, dict[str, list[float]]] = {name: {task: [] for task in loop.tasks} for name, loop in loops.items()}
     if server:
@@ -80,6 +80,6 @@ def _round(ours: Ours, kind: str, seconds: float) -> Round:
 
 
 def _steps(service: Service, kind: str, capacity: float, seconds: float) -> Sequence[Step]:
-    """Each long enough for its queue to fill, and then for a few of the largest batches."""
+    """Measure each offered rate, long enough for a full queue and a few of the largest batches."""
     longer = max(2 * seconds, _WAVES * CALLERS[kind] / capacity)
     return [service.offered(kind, load, capacity=capacity, seconds=longer) for load in _LOADS]

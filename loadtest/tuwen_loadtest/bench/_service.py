@@ -1,4 +1,4 @@
-"""Our own service, as a contestant."""
+"""The contestant tuwen: a running service."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Service:
         self._server, self._clip, self._work, self.start = server, clip, work, start
 
     def alone(self, kind: str, *, seconds: float) -> Lone:
-        """Return one caller."""
+        """Measure one caller."""
         ask = self._work.ask(kind, self._clip)
         saturate(ask, concurrency=1, seconds=seconds / 4, warmup=0)
         before = self._clip.statistics()
@@ -46,11 +46,11 @@ class Service:
         return Lone(answers, done.compute_seconds / done.requests)
 
     def cached(self, *, seconds: float) -> Answers:
-        """Measure one caller that sends the same text again, which the server has in its cache."""
+        """Measure one caller that repeats a text that is in the server's cache."""
         return saturate(lambda: self._clip.embed_texts(["一只猫"]), concurrency=1, seconds=seconds, warmup=seconds / 4)
 
     def saturated(self, kind: str, *, seconds: float, warmup: float) -> Saturated:
-        """As many callers as make it busy."""
+        """Measure as many callers as saturate the service."""
         before, used = self._clip.statistics(), usage_of(self._server.pid).cpu_seconds
         answers = saturate(self._work.ask(kind, self._clip), concurrency=CALLERS[kind], seconds=seconds, warmup=warmup)
         cpu = usage_of(self._server.pid).cpu_seconds - used
@@ -58,7 +58,7 @@ class Service:
         return Saturated(answers, done.mean_batch_size, cpu / max(1, done.items))
 
     def offered(self, kind: str, load: float, *, capacity: float, seconds: float) -> Step:
-        """So many times its capacity, whatever it answers."""
+        """Measure an offered rate, a multiple of the capacity, in an open loop."""
         return asyncio.run(self._offered(kind, load, capacity, seconds))
 
     async def _offered(self, kind: str, load: float, capacity: float, seconds: float) -> Step:
@@ -71,13 +71,13 @@ class Service:
         return Step(load, answers, done.mean_batch_size)
 
     def vectors(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Of all images and of 64 texts."""
+        """Return the vectors of all images and of 64 texts."""
         return self._clip.embed_images(list(self._work.images)), self._clip.embed_texts(list(self._work.texts[:64]))
 
 
 @contextmanager
 def service(repository: Path, work: Work) -> Iterator[Service]:
-    """From ready to ended."""
+    """Provide a ready service, and end it after the block."""
     begun = time.perf_counter()
     with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
         start = Start(time.perf_counter() - begun, usage_of(server.pid).memory_mib)

@@ -1,4 +1,4 @@
-"""What people feel: calls that arrive at once, and a person's calls beside a bulk stream.
+"""Measuring interactive use: bursts of calls, and a person's calls beside a bulk stream.
 
     python -m tuwen_loadtest.bench.interactive [--repository FOLDER] [--seconds 5]
 

@@ -28,7 +28,7 @@ _MIB = 1 << 20
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table, a line as soon as it is measured."""
+    """Print the table, each line as soon as it is measured."""
     parser = argparse.ArgumentParser(prog="python -m tuwen_loadtest.bench.startup", description=__doc__)
     parser.add_argument("sizes", nargs="*", help=f"of {', '.join(_SIZES)}; default: ViT-B/16 and ViT-L/14")
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16", "int8"])
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _start(repository: Path) -> tuple[float, float]:
-    """Seconds and MiB."""
+    """Return the seconds until the server is ready, and its memory in MiB."""
     begun = time.perf_counter()
     with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
         return time.perf_counter() - begun, usage_of(server.pid).memory_mib

@@ -1,4 +1,4 @@
-"""``make gpu-check``: what a machine's NVIDIA card computes, how exactly, and how fast the service is on it.
+"""``make gpu-check``: measuring the exactness and the speed of encoders and service on an NVIDIA card.
 
     _encoders       the exported encoders on the device: deviation from fp32 on the CPU, and speed by batch size
     _served         the embedded server with the card: from JPEG bytes, from pixels, one caller, memory, instances

@@ -94,7 +94,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str
 
 
 def _plot_encoders(results: Results, path: Path) -> None:
-    """Items a second of the encoders alone, by batch size."""
+    """Plot the items per second of the encoders alone, by batch size."""
     _, axes = plt.subplots(1, 2, figsize=(11, 4))
     for axis, kind in zip(axes, _KINDS, strict=True):
         for model, precision, found in _all(results):
@@ -107,7 +107,7 @@ def _plot_encoders(results: Results, path: Path) -> None:
 
 
 def _plot_service(results: Results, path: Path) -> None:
-    """Images a second of the service from JPEG bytes and from pixels, by the number of instances."""
+    """Plot the images per second of the service from JPEG bytes and from pixels, by the number of instances."""
     _, axes = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
     for axis, field, title in zip(axes, ("jpeg_rate", "pixel_rate"), ("JPEG bytes", "pixels"), strict=True):
         for model, precision, found in _all(results):

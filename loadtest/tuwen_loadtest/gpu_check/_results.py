@@ -1,4 +1,4 @@
-"""What a check found, as plain data."""
+"""The results of a check, as plain data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Exactness", "Found", "Results", "Served"]
 
 @dataclass(frozen=True)
 class Exactness:
-    """How far vectors of the device are from fp32 vectors of the CPU.
+    """The difference between vectors of the device and fp32 vectors of the CPU.
 
     Attributes:
         max_abs: the largest difference in a component.
@@ -52,7 +52,7 @@ class Served:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found of one model in one precision.
+    """The results of one model in one precision.
 
     Attributes:
         exactness: by kind, ``images`` or ``texts``.
@@ -67,7 +67,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Results:
-    """All that a check found.
+    """All results of a check.
 
     Attributes:
         device: the name of the card, or of the processor.

@@ -1,6 +1,6 @@
-"""What goes wrong in production, on purpose, in the middle of a load test.
+"""Scenarios: faults of production, injected in the middle of a load test.
 
-Each runs a third of the time without it, a third with it, and a third afterwards, and says whether the service held.
+Each scenario runs a third of the time before the fault, a third with it and a third after it, and checks the service.
 """
 
 from collections.abc import Mapping

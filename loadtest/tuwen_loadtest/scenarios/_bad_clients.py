@@ -1,4 +1,4 @@
-"""Clients on a slow line, and clients that vanish, beside everybody else."""
+"""A scenario with clients on slow connections and clients that disconnect, beside ordinary clients."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _make_trouble(site: Site, seconds: float, capacity: float) -> None:
 
 
 def _findings(thirds: Thirds, capacity: float) -> Sequence[Finding]:  # noqa: ARG001 - whatever it is
-    """Return the others do not notice."""
+    """Check that other clients lose no requests and are not slowed."""
     found = thirds.trouble
     slower = found.latencies["p99"] / thirds.before.latencies["p99"]
     return [

@@ -1,4 +1,4 @@
-"""Twice as many requests as the service can answer."""
+"""A scenario with twice as many requests as the service can answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RECOVERY = 10.0  # seconds
 
 
 def _findings(thirds: Thirds, capacity: float) -> Sequence[Finding]:
-    """Goodput stays, what is too much is refused, and all is well soon after."""
+    """Check that goodput stays, that excess requests are rejected, and that the service recovers quickly."""
     share, recovery = thirds.trouble.goodput / capacity, thirds.recovery
     return [
         Finding(f"good answers at twice the capacity: {share:.0%} of it (at least {_GOODPUT:.0%})", share >= _GOODPUT),

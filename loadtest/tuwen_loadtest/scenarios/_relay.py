@@ -1,4 +1,4 @@
-"""A wire between a client and a server that can be slow, or cut."""
+"""A relay between client and server that can slow or cut connections."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Sleep = Callable[[float], Awaitable[object]]
 
 
 class Relay:
-    """Forwards what comes to `url` in both directions; a context manager.
+    """A relay that forwards connections to `url` in both directions. A context manager.
 
     Args:
-        host, port: where to.
-        bytes_a_second: the speed of each direction; None: no limit.
+        host, port: the address of the server.
+        bytes_a_second: the limit of each direction; None for no limit.
         sleep: waits between the pieces of a slow wire; tests pass their own.
     """
 
@@ -39,11 +39,11 @@ class Relay:
 
     @property
     def url(self) -> str:
-        """Where clients go."""
+        """The address for clients."""
         return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def cut(self) -> None:
-        """As if the client's machine had lost its power and come back: the server sees a reset."""
+        """Reset all connections, as after a power failure of the client's machine."""
         for one in self._sockets:
             with suppress(OSError):
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

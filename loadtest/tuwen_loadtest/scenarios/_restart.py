@@ -1,4 +1,4 @@
-"""Every server behind one name is stopped and started, one after the other, as a rollout does."""
+"""A scenario in which all servers behind one name are restarted one after the other, as in a rollout."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _restart(site: Site, seconds: float, capacity: float) -> None:  # noqa: ARG0
 
 
 def _findings(thirds: Thirds, capacity: float) -> Sequence[Finding]:  # noqa: ARG001 - whatever it is
-    """Nobody notices."""
+    """Check that no requests are lost."""
     found = thirds.trouble
     text = f"requests lost during the restarts: {found.lost} of {found.requests} (none)"
     return [Finding(text, found.requests > 0 and found.lost == 0)]

@@ -1,4 +1,4 @@
-"""What every scenario is."""
+"""The description of a scenario."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Scenario"]
 
 @dataclass(frozen=True)
 class Scenario:
-    """Trouble, and what is expected of a service in it.
+    """A fault, and the expectations of a service during it.
 
     Attributes:
         findings: says of a run and of the capacity, in requests a second, whether the service held.

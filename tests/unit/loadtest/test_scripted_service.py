@@ -143,7 +143,7 @@ def test_a_service_that_breaks_down_fails_an_overload(judged: Callable[..., Repo
 def test_a_load_generator_that_is_late_or_busy_casts_doubt(judged: Callable[..., Report]) -> None:
     options: dict[str, Any] = {"rate": 30.0, "seconds": 20.0, "repetitions": 1}
     [late] = judged(Service(lag=0.02), **options).doubts
-    assert late.startswith("a hundredth of the requests was sent 20 ms late or more")
+    assert late.startswith("the load generator sent 1 % of the requests 20 ms late or more")
     [busy] = judged(Service(generator_cpu=0.95), **options).doubts
     assert busy.startswith("the load generator used 0.95 cores and has only one")
 
