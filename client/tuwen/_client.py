@@ -269,7 +269,7 @@ class Client:
         return self._pipeline.stream("text", texts, deadline, window=window, skip=skip, progress=progress)
 
     def model_card(self, *, timeout: float | None = None) -> ModelCard:
-        """What the server's vectors are: checkpoint, fingerprint, dimension and so on. Read once, then remembered.
+        """Return the model card: checkpoint, fingerprint, dimension and more. It is read once, then remembered.
 
         Raises:
             ServerError: the server, or the way to it, failed, or serves no repository of tuwen's.
@@ -278,7 +278,7 @@ class Client:
             return self._pipeline.card(self._deadline(timeout))
 
     def statistics(self, *, timeout: float | None = None) -> Statistics:
-        """What the server has counted, model by model: requests, failures, batch sizes, times.
+        """Return the server's statistics by model: requests, failures, batch sizes, times.
 
         Raises:
             ServerError: the server, or the way to it, failed.
@@ -289,7 +289,7 @@ class Client:
     def profile(
         self, *, images: Iterable[ImageInput] = (), texts: Iterable[str] = (), timeout: float | None = None
     ) -> Profile:
-        """Embed these, one request after the other, and tell where the time went.
+        """Embed items, one request after the other, and return where the time went.
 
         Raises:
             InvalidArgumentError: neither images nor texts.
@@ -303,7 +303,7 @@ class Client:
             return self._pipeline.profile(*listed, deadline)
 
     def is_ready(self, *, timeout: float = 2.0) -> bool:
-        """Whether the server answers and has loaded all its models. Never raises for a server that is not there."""
+        """Return whether the server responds and has loaded all its models. Returns false if there is no server."""
         with forks.call():
             return self._transport.is_ready(Deadline(timeout).remaining())
 
@@ -323,7 +323,7 @@ class Client:
 
     @contextmanager
     def _call(self, name: str) -> Iterator[None]:
-        """Around what a call does; `name` is that of its span.
+        """Provide the context of a call, whose span has this name.
 
         Raises:
             ForkError: this process was forked while calls were in flight.

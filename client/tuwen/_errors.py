@@ -97,15 +97,18 @@ class InvalidItemsError(TuwenError, ValueError):
         return f"{len(self.failures)} of {self.total} {self.kind}s refused: {'; '.join(map(str, self.failures))}"
 
 
-class EmbeddingSpaceError(TuwenError, ValueError):
-    """Vectors of two embedding spaces were about to be mixed; their cosines would mean nothing.
+_REMEDY = "start the server of that model, or embed everything again with one model"
 
-    A client stays with the space of the first answer it had. To go on with another one, embed everything that it is
-    compared with anew, and make a new client.
+
+class EmbeddingSpaceError(TuwenError, ValueError):
+    """Vectors of two embedding spaces would be compared, and their cosines would have no meaning.
+
+    A client keeps the space of its first answer. To use another model, embed everything again with it and make a new
+    client.
 
     Attributes:
-        expected, found: the fingerprints of the two; `found` is empty where the server refused to compute.
-        where: what was found to be of another space.
+        expected, found: the fingerprints of the two spaces. `found` is empty if the server refused to compute.
+        where: the vectors of the other space, for the message.
     """
 
     def __init__(self, expected: str, found: str, where: str = "the server's vectors") -> None:
@@ -116,12 +119,12 @@ class EmbeddingSpaceError(TuwenError, ValueError):
 
     def __str__(self) -> str:
         if not self.found:
-            return f"{self.where} are of another embedding space than {self.expected}: they cannot be compared"
-        return f"{self.where} are of the embedding space {self.found}, not of {self.expected}: they cannot be compared"
+            return f"{self.where} belong to another embedding space than {self.expected}; {_REMEDY}"
+        return f"{self.where} belong to the embedding space {self.found}, expected {self.expected}; {_REMEDY}"
 
 
 class ServerError(TuwenError):
-    """The server, or the way to it, failed.
+    """The server or the connection failed.
 
     Attributes:
         model: the Triton model that was called, if any.
@@ -153,7 +156,7 @@ class ServerError(TuwenError):
 
 
 class ServerUnavailableError(ServerError):
-    """Nobody answers, or the server is starting or stopping. A retry can help."""
+    """The server does not respond, or is starting or stopping. A retry can help."""
 
     retryable = True
 

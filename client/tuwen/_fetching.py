@@ -86,7 +86,7 @@ class HttpFetcher:
         return [_result(url, future) for url, future in zip(urls, pending, strict=True)]
 
     def allows(self, scheme: str, host: str, port: int | None) -> bool:
-        """Whether a host may be asked.
+        """Return whether a host may be asked.
 
         Args:
             scheme: ``http`` or ``https``.

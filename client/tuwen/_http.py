@@ -40,7 +40,7 @@ class Rules(Protocol):
         """Whether a name may resolve to an address of a private network."""
 
     def allows(self, scheme: str, host: str, port: int | None) -> bool:
-        """Whether a host may be asked."""
+        """Return whether a host may be asked."""
 
 
 class Fetches:
@@ -53,7 +53,7 @@ class Fetches:
         threading.Thread(target=self._loop.run_forever, name="tuwen-fetches", daemon=True).start()
 
     def start(self, rules: Rules, url: str, seconds: float) -> concurrent.futures.Future[bytes]:
-        """Begin a fetch that ends within so many seconds; its error is an `ItemError`."""
+        """Start a fetch with a time limit in seconds. Its error is an `ItemError`."""
         return asyncio.run_coroutine_threadsafe(self._bounded(rules, url, seconds), self._loop)
 
     async def _bounded(self, rules: Rules, url: str, seconds: float) -> bytes:

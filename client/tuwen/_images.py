@@ -129,7 +129,7 @@ def pixel_values(image: ImageInput | bytes, preprocessor: Preprocessor) -> bytes
 
 
 def _from_data_url(url: str) -> bytes:
-    """The bytes of a ``data:`` URL (RFC 2397), in base64 or percent-encoded."""
+    """Return the bytes of a ``data:`` URL (RFC 2397), in base64 or percent-encoded."""
     head, comma, body = url.partition(",")
     if not comma:
         raise ItemError("unreadable", "a data: URL has a comma before its data")
@@ -299,7 +299,7 @@ def _written(image: Image.Image) -> bytes:
 
 
 def _survives_a_file(image: Image.Image) -> bool:
-    """Whether a file gives back the image exactly. A PNG holds no pixel outside its palette, and one transparency."""
+    """Return whether a file keeps the image exactly: a PNG has one transparency, and no pixel outside its palette."""
     if image.mode != "P":
         return image.mode in _PNG_MODES or image.mode in _TIFF_MODES
     if image.palette is not None and image.palette.mode == "RGBA" and "transparency" in image.info:

@@ -64,7 +64,7 @@ def encode_request(request: InferRequest, timeout: float) -> Any:
 
 
 def decode_response(message: Any) -> InferResponse:
-    """The outputs of a `ModelInferResponse`.
+    """Return the outputs of a `ModelInferResponse`.
 
     Raises:
         InferenceError: an output is of a type that the SDK does not know, or not as long as its shape says.
@@ -107,7 +107,7 @@ def card_of(ensemble: Any, preprocessing: Any) -> ModelCard:
 
 
 def statistics_of(message: Any) -> Statistics:
-    """The counters of a `ModelStatisticsResponse`; times there are in nanoseconds."""
+    """Return the counters of a `ModelStatisticsResponse`; times there are in nanoseconds."""
 
     def read(model: Any) -> ModelStatistics:
         inference = model.inference_stats
@@ -126,7 +126,7 @@ def statistics_of(message: Any) -> Statistics:
 
 
 def server_error(error: Any, model: str | None = None, request_id: str = "") -> ServerError:
-    """The error of this SDK that a gRPC status stands for. Triton's statuses are coarse, so the message counts too."""
+    """Return the error of this SDK for a gRPC status. Triton's statuses are coarse, so the message counts too."""
     code, message = error.code().name, error.details() or ""
     if found := connection_error(message):
         kind, message = found

@@ -87,7 +87,7 @@ class Pace:
         self.requests = self._bounded(_FEWEST_REQUESTS)
 
     def _bounded(self, requests: int) -> int:
-        """As many requests as fit into the window, two at least unless the window is too small for them."""
+        """Return the number of requests that fit into the window: at least two, unless the window is too small."""
         return max(1, min(max(requests, _FEWEST_REQUESTS), self._window // self.size))
 
 
@@ -139,7 +139,7 @@ class RetryPolicy:
 
 
 def patient(policy: RetryPolicy) -> RetryPolicy:
-    """The policy of a stream: a request is tried until its timeout, since giving up would end the whole stream.
+    """Return the policy of a stream: a request is tried until its timeout, since giving up would end the whole stream.
 
     Its window bounds what it asks of a full server, and its pauses how often.
     """
@@ -170,7 +170,7 @@ class RetryBudget:
             return False
 
     def request(self) -> Attempts:
-        """For a new request."""
+        """Return the retry state of a new request."""
         return Attempts(self._policy, self)
 
 

@@ -152,10 +152,10 @@ def parts(
     """Return a call's items as the requests will hold them.
 
     Args:
-        kind: of the items. A text that is there more than once is sent once.
+        kind: the kind of the items. A repeated text is sent once.
         items: all items of the call.
-        size: the most items of one request.
-        known: texts that are not sent.
+        size: the maximum number of items in one request.
+        known: texts that are not sent, because their vectors are known.
     """
     positions: list[tuple[int, ...]]
     if kind == "text":
@@ -194,11 +194,11 @@ def batch_of(route: Route, part: Part) -> EmbeddingBatch:
 
 @contextmanager
 def naming(batch: EmbeddingBatch, fingerprint: str) -> Iterator[None]:
-    """Around what is done for a batch: an error of the server names its items.
+    """Provide a context in which errors of the server name the items of a batch.
 
     Args:
-        batch: whose request is sent.
-        fingerprint: of the client's embedding space.
+        batch: the batch of the request.
+        fingerprint: the fingerprint of the client's embedding space.
 
     Raises:
         EmbeddingSpaceError: the server's images have another size, so it is not the server of the client's model card.

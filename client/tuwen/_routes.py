@@ -67,7 +67,7 @@ class Route:
         return self.pool is not None or (self.kind == "image" and not all(isinstance(item, bytes) for item in items))
 
     def payloads(self, items: Sequence[Any]) -> list[Payload]:
-        """What is sent for each item; files are read, and where that is this client's work, fetched and decoded."""
+        """Return the bytes to send for each item: read files, and fetch and decode images if the client does that."""
         items = self.fetched(items)
         if self.pool is None or len(items) == 1:
             return [self._payload(item) for item in items]

@@ -137,7 +137,7 @@ class PendingResponse(Protocol):
         """
 
     def seconds(self) -> float:
-        """How long the response took to arrive, counted from sending the request; to be asked after `result`."""
+        """Return how long the response took to arrive, counted from sending the request; to be asked after `result`."""
 
     def cancel(self) -> None:
         """Give up on it; harmless when it has arrived."""
@@ -154,7 +154,7 @@ class Transport(Protocol):
         """
 
     def send(self, request: InferRequest, timeout: float) -> PendingResponse:
-        """The same without waiting for the response."""
+        """Return the same without waiting for the response."""
 
     def model_card(self, timeout: float) -> ModelCard:
         """Ask the server what it serves.
@@ -171,7 +171,7 @@ class Transport(Protocol):
         """
 
     def is_ready(self, timeout: float) -> bool:
-        """Whether the server answers and all its models are loaded."""
+        """Return whether the server answers and all its models are loaded."""
 
     def close(self) -> None:
         """Close the connection; what is pending fails."""
@@ -191,15 +191,15 @@ class AsyncPendingResponse:
         self._task.add_done_callback(self._arrive)
 
     async def result(self) -> InferResponse:
-        """As `PendingResponse.result`. Cancelling the task that waits here cancels the request."""
+        """See `PendingResponse.result`. Cancelling the task that waits here cancels the request."""
         return await self._task
 
     def seconds(self) -> float:
-        """As `PendingResponse.seconds`."""
+        """See `PendingResponse.seconds`."""
         return self._arrived - self._sent
 
     def done(self) -> bool:
-        """Whether the response has arrived, or the request has failed or was cancelled."""
+        """Return whether the response has arrived, or the request has failed or was cancelled."""
         return self._task.done()
 
     def when_done(self, callback: Callable[[], object]) -> None:
@@ -207,7 +207,7 @@ class AsyncPendingResponse:
         self._task.add_done_callback(lambda _: callback())
 
     def cancel(self) -> None:
-        """As `PendingResponse.cancel`."""
+        """See `PendingResponse.cancel`."""
         self._task.cancel()
 
     async def ended(self) -> None:
@@ -224,22 +224,22 @@ class AsyncTransport(Protocol):
     """A way to a server for the tasks of one event loop. Cancelling a task cancels what it waits for."""
 
     async def infer(self, request: InferRequest, timeout: float) -> InferResponse:
-        """As `Transport.infer`."""
+        """See `Transport.infer`."""
 
     def send(self, request: InferRequest, timeout: float) -> AsyncPendingResponse:
-        """As `Transport.send`."""
+        """See `Transport.send`."""
 
     async def model_card(self, timeout: float) -> ModelCard:
-        """As `Transport.model_card`."""
+        """See `Transport.model_card`."""
 
     async def statistics(self, timeout: float) -> Statistics:
-        """As `Transport.statistics`."""
+        """See `Transport.statistics`."""
 
     async def is_ready(self, timeout: float) -> bool:
-        """As `Transport.is_ready`."""
+        """See `Transport.is_ready`."""
 
     async def close(self) -> None:
-        """As `Transport.close`."""
+        """See `Transport.close`."""
 
 
 class Forks:

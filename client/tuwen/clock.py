@@ -65,11 +65,11 @@ class Deadline:
         self._end = now() + self._timeout
 
     def left(self) -> float:
-        """Seconds left; none, or fewer, when it has passed."""
+        """Return the seconds remaining; zero or negative once the deadline has passed."""
         return self._end - now()
 
     def remaining(self) -> float:
-        """Seconds left.
+        """Return the seconds remaining.
 
         Raises:
             DeadlineExceededError: none are.

@@ -100,7 +100,7 @@ class Tls:
             )
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """What gRPC takes.
+        """Return the credentials for gRPC.
 
         Raises:
             InvalidArgumentError: a file cannot be read.
@@ -110,7 +110,7 @@ class Tls:
         return grpc.ssl_channel_credentials(*(_read(path) for path in (self.ca, self.key, self.certificate)))
 
     def options(self) -> list[tuple[str, str | int]]:
-        """Channel options."""
+        """Return the channel options for gRPC."""
         return [("grpc.ssl_target_name_override", self.server_name)] if self.server_name else []
 
 
@@ -118,21 +118,21 @@ class Tracing(Protocol):
     """What a client tells of its calls."""
 
     def span(self, call: str, url: str) -> AbstractContextManager[None]:
-        """Around a call."""
+        """Provide the span of a call."""
 
     def headers(self) -> Mapping[str, str]:
-        """What a request carries of the span that it is sent in."""
+        """Return the trace headers of a request."""
 
 
 class NoTracing:
     """Nothing."""
 
     def span(self, call: str, url: str) -> AbstractContextManager[None]:  # noqa: ARG002 - a Tracing
-        """Around a call."""
+        """Provide the span of a call."""
         return nullcontext()
 
     def headers(self) -> Mapping[str, str]:
-        """None."""
+        """Return no headers."""
         return {}
 
 
@@ -154,13 +154,13 @@ class OpenTelemetry:
 
     @contextmanager
     def span(self, call: str, url: str) -> Iterator[None]:
-        """Around a call; notes the error that it ends with."""
+        """Provide the span of a call, which records the call's error."""
         attributes = {"server.address": url, "rpc.system": "grpc"}
         with self._tracer.start_as_current_span(f"tuwen.{call}", kind=self._kind, attributes=attributes):
             yield
 
     def headers(self) -> Mapping[str, str]:
-        """``traceparent``, and ``tracestate`` if there is one."""
+        """Return ``traceparent``, and ``tracestate`` if there is one."""
         carrier: dict[str, str] = {}
         self._inject(carrier)
         return carrier
@@ -194,7 +194,7 @@ def checked_headers(headers: Mapping[str, str]) -> Metadata:
 
 
 def headers_of(lines: Iterable[str]) -> dict[str, str]:
-    """Headers that were written as ``name: value``; empty lines are nothing.
+    """Return headers from lines of the form ``name: value``. Empty lines are ignored.
 
     Raises:
         InvalidArgumentError: a line has no colon. It is not shown: it may be a secret.

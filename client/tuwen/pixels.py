@@ -124,7 +124,7 @@ class Preprocessor(PixelRules):
             raise ValueError(f"JPEG decoding must be 'full' or 'scaled', not {self.jpeg_decoding!r}")
 
     def pixel_values(self, data: bytes) -> NDArray[np.uint8]:
-        """The pixel values of one encoded image, uint8 (3, S, S), of its first frame.
+        """Return the pixel values of one encoded image, uint8 (3, S, S), of its first frame.
 
         Raises:
             ItemError: the image is refused or cannot be decoded.
@@ -164,7 +164,7 @@ class Preprocessor(PixelRules):
         return _convertible(resized).convert("RGB")
 
     def _shortest_edge(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The size with the shortest edge as long as the square, as torchvision's Resize rounds it."""
+        """Return the size with the shortest edge as long as the square, as torchvision's Resize rounds it."""
         side, (width, height) = self.image_size, size
         longer = side * max(size) // min(size)
         if side * longer > self.limits.max_pixels:
@@ -174,7 +174,7 @@ class Preprocessor(PixelRules):
         return (side, longer) if width <= height else (longer, side)
 
     def _crop(self, image: Image.Image) -> Image.Image:
-        """The centre square, as torchvision's CenterCrop rounds it: halves to even."""
+        """Return the centre square, as torchvision's CenterCrop rounds it: halves to even."""
         side = self.image_size
         left, top = (round((edge - side) / 2) for edge in image.size)
         return image.crop((left, top, left + side, top + side))
@@ -245,13 +245,13 @@ def check_structure(data: bytes, limits: ImageLimits) -> None:
 
 
 def load_preprocessor(folder: Path, limits: ImageLimits) -> Preprocessor:
-    """The preprocessor that the build step described in ``preprocessing.json``."""
+    """Return the preprocessor that the build step described in ``preprocessing.json``."""
     settings = json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
     return Preprocessor(**settings, limits=limits)
 
 
 def usable_cores() -> int:
-    """The cores that this process may run on, which in a container is fewer than the machine has."""
+    """Return the cores that this process may run on, which in a container is fewer than the machine has."""
     return len(os.sched_getaffinity(0))
 
 
@@ -302,6 +302,6 @@ def _bad_images() -> Iterator[None]:
 
 @functools.cache
 def _available_formats() -> tuple[str, ...]:
-    """The allowed formats that this Pillow was built with (AVIF and WebP are optional)."""
+    """Return the allowed formats that this Pillow was built with (AVIF and WebP are optional)."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)

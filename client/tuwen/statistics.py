@@ -1,4 +1,4 @@
-"""What a server counts, by Triton's statistics extension, and where the time of a call went."""
+"""Statistics of a server, from Triton's statistics extension, and the profile of a call's time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Statistics: TypeAlias = Mapping[str, ModelStatistics]
 
 
 def difference(after: Statistics, before: Statistics) -> Statistics:
-    """What happened between two readings. A model that was loaded anew in between counts from its start."""
+    """Return the difference between two readings. A model that was loaded again in between counts from its start."""
     return {name: _since(now, before.get(name, ModelStatistics())) for name, now in after.items()}
 
 
@@ -90,7 +90,7 @@ class Profile:
 
     @property
     def total(self) -> float:
-        """Seconds of the whole call."""
+        """The seconds of the whole call."""
         return sum(seconds for _, seconds in self.parts)
 
     @property
@@ -105,7 +105,7 @@ class Profile:
 
 
 def profile_of(items: int, sent: Mapping[str, int], total: float, waiting: float, statistics: Statistics) -> Profile:
-    """The profile of a call.
+    """Return the profile of a call.
 
     Args:
         items: how many were embedded.

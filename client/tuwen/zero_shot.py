@@ -29,7 +29,7 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
-    """How well n images and m texts fit; every array is float32 (n, m). Compared by identity, as it holds arrays.
+    """The similarity of n images and m texts. Every array is float32 (n, m). Compared by identity.
 
     Attributes:
         cosine: the cosine of the two embeddings, from -1 to 1. Comparable between calls; what an index stores
@@ -108,7 +108,7 @@ class Classification:
 
 
 def check_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    """The labels, if they can be told apart.
+    """Return the labels, if they can be told apart.
 
     Raises:
         InvalidArgumentError: none, a single string, not strings, or the same twice.
@@ -125,7 +125,7 @@ def check_labels(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def template_texts(templates: Templates) -> tuple[str, ...]:
-    """The templates themselves.
+    """Return the templates themselves.
 
     Raises:
         InvalidArgumentError: an unknown name, none, or one without ``{}``.
@@ -146,7 +146,7 @@ def template_texts(templates: Templates) -> tuple[str, ...]:
 
 
 def label_texts(labels: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """Every label in every template, label by label: the order that `label_embeddings` takes their vectors in."""
+    """Return every label in every template, label by label, in the order for `label_embeddings`."""
     return [template.replace("{}", label) for label in labels for template in templates]
 
 
@@ -167,7 +167,7 @@ class LabelCache:
         self._cache: Cache[tuple[str, tuple[str, ...]], NDArray[np.float32]] = Cache(size)
 
     def known(self, labels: tuple[str, ...], templates: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
-        """The vectors (D,) of those labels that are remembered under these templates."""
+        """Return the vectors (D,) of those labels that are remembered under these templates."""
         known = self._cache.known((label, templates) for label in labels)
         return {label: vector for (label, _), vector in known.items()}
 

@@ -207,7 +207,7 @@ class Core:
         return embedded, similarity(embedded.vectors, vectors, card.logit_scale)
 
     async def is_ready(self) -> bool:
-        """Whether the server answers, and still has the embedding space that it had first."""
+        """Return whether the server answers, and still has the embedding space that it had first."""
         try:
             await self.card()
         except EdgeError:

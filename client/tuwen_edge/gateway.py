@@ -66,7 +66,7 @@ class Hosts:
         self._names = {"localhost", *(name.lower() for name in names)}
 
     def allow(self, host: str) -> bool:
-        """Whether a request for this host is answered. IP addresses always are."""
+        """Return whether a request for this host is answered. IP addresses always are."""
         if "*" in self._names:
             return True
         name = host.lower()

@@ -1,4 +1,4 @@
-"""Pictures found by words, by pictures, or by both: embeddings of tuwen's in a Milvus collection.
+"""Search for pictures by words, by pictures, or by both, with embeddings in a Milvus collection.
 
 ::
 
@@ -10,9 +10,9 @@
         for hit in pictures.search(Query("海边的日落", without=["人"])).hits:
             print(hit.score, hit.picture.name)
 
-Needs the extra ``search``. The rooms, in the order in which data flows: `sources` finds pictures, `records` makes of
-each what is kept, `indexing` decides which are new, `store` keeps them, `query` says what is looked for, `collection`
-puts them together, `maintenance` moves and forgets sources, `sheet` shows what was found.
+Needs the extra ``search``. The modules, in the order in which data flows: `sources` finds pictures, `records` describes
+each, `indexing` decides which are new, `store` stores them, `query` describes a search, `collection` combines them,
+`maintenance` moves and forgets sources, and `contact_sheet` draws results.
 """
 
 from tuwen_search.collection import AsyncCollection, Collection, Results

@@ -44,7 +44,7 @@ def pictures_of_archive(path: Path) -> Iterator[Entry]:
 
     Members that follow one another and differ in their suffix alone are one sample, as in webdataset: the ``.txt`` or
     ``.caption`` beside a picture is its metadata ``caption``, ``.cls`` is its ``class``, and ``.json`` adds its fields.
-    At a damaged place the archive ends with an `Unseen`: nobody knows what follows.
+    At a damaged place the archive ends with an `Unseen`, because the rest cannot be read.
 
     Raises:
         SourceError: the file is not a tar archive, or is damaged before its first member.
@@ -139,7 +139,7 @@ class _StrictTarInfo(tarfile.TarInfo):
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the mark that ends an archive
             raise
         except tarfile.EmptyHeaderError as error:  # type: ignore[attr-defined]
-            raise tarfile.ReadError(f"cut off at byte {archive.offset:,}: no mark of an end") from error
+            raise tarfile.ReadError(f"cut off at byte {archive.offset:,}: the end mark is missing") from error
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"header at byte {archive.offset:,}: {error}") from error
 

@@ -1,4 +1,4 @@
-"""A collection of pictures, and the model that understands them: by `tuwen.Client`, or by `tuwen.AsyncClient`."""
+"""A collection of pictures and the client that embeds for it: `tuwen.Client` or `tuwen.AsyncClient`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["AsyncCollection", "Collection", "Results"]
 
 
 class _Kept:
-    """What both kinds of collection do with the store."""
+    """The operations on the store that both kinds of collection share."""
 
     def __init__(self, name: str, store: MilvusStore, space: Space, *, owned: bool, created: bool = False) -> None:
         self.name, self.space, self._store, self._owned, self._created = name, space, store, owned, created
@@ -87,7 +87,7 @@ def _opened(name: str, card: ModelCard, store: str | MilvusStore | None, create:
             place.create(name, Space(card.fingerprint, card.checkpoint, card.embedding_dimension, index))
             space, created = place.space(name), True
         if space.fingerprint != card.fingerprint:
-            where = f"collection {name} was made with {space.checkpoint}; the server's vectors, by {card.checkpoint},"
+            where = f"'{name}' was made with {space.checkpoint}, and this server runs {card.checkpoint}: its vectors"
             raise EmbeddingSpaceError(space.fingerprint, card.fingerprint, where)
         place.load(name)
     except BaseException:
@@ -98,11 +98,11 @@ def _opened(name: str, card: ModelCard, store: str | MilvusStore | None, create:
 
 
 class Collection(_Kept):
-    """Pictures that can be found; a context manager. Made by `open`.
+    """A collection of pictures for search, returned by `open`. A context manager.
 
     Attributes:
-        name: of the collection.
-        space: what its vectors are.
+        name: the name of the collection.
+        space: the embedding space of its vectors.
     """
 
     def __init__(self, kept: _Kept, client: Client) -> None:
@@ -123,18 +123,18 @@ class Collection(_Kept):
 
         Args:
             name: letters, digits and ``_``.
-            client: stays open.
-            store: ``http://host:19530`` of a Milvus server, a file that ends in ``.db``, or a store that is open and
-                stays so; None: `default_store`.
-            create: make an empty one if there is none.
-            index: how a new one is searched.
+            client: a client, which the collection does not close.
+            store: ``http://host:19530`` of a Milvus server, a file that ends in ``.db``, or an open store, which the
+                collection does not close. Default: `default_store`.
+            create: create an empty collection if it does not exist.
+            index: the index type of a new collection.
 
         Raises:
-            CollectionNotFoundError: there is none, and none was to be made.
-            EmbeddingSpaceError: it was made with another model.
-            QueryError: a name or an address that makes no sense.
-            StoreError: the store does not answer, or its file is in use.
-            ServerError: the embedding server, or the way to it, failed.
+            CollectionNotFoundError: the collection does not exist, and `create` is off.
+            EmbeddingSpaceError: the collection was made with another model.
+            QueryError: the name or the address is invalid.
+            StoreError: the store does not respond, or its file is in use.
+            ServerError: the embedding server or the connection failed.
         """
         return cls(_opened(name, client.model_card(), store, create, index), client)
 
@@ -144,7 +144,7 @@ class Collection(_Kept):
         """Return the pictures that fit best.
 
         Args:
-            query: a text, or what `Query` can say.
+            query: a text or a `Query`.
             limit: the number of pictures to return.
             offset: the number of better pictures to skip.
             where: an expression of Milvus over ``name``, ``source``, ``file_size``, ``width``, ``height``, ``sha256``
@@ -152,8 +152,8 @@ class Collection(_Kept):
             timeout: seconds for the embedding.
 
         Raises:
-            QueryError: nothing is looked for, the filter cannot be read, or the page lies too far behind.
-            InvalidItemsError: the picture is none.
+            QueryError: the query is empty, the filter is invalid, or `offset` plus `limit` is too large.
+            InvalidItemsError: the picture of the query cannot be decoded.
             StoreError, ServerError: the store or the embedding server failed.
         """
         query = query if isinstance(query, Query) else Query(query)
@@ -173,7 +173,7 @@ class Collection(_Kept):
         keep_removed: bool = False,
         confirm_removal: bool = False,
     ) -> Report:
-        """Bring the collection up to a source: embed what is new or changed, take out what is gone.
+        """Update the collection from a source: embed new and changed pictures, and remove missing ones.
 
         A run that was interrupted is continued by the next one. A broken picture is left out and is a failure in the
         report. So is a part of the source that could not be looked at, such as the rest of a damaged archive; its
@@ -184,13 +184,13 @@ class Collection(_Kept):
                 tar archive (``.tar``, ``.tar.gz``, ``.tgz``, ``.tar.zst``), or a `Source`. All paths of one folder or
                 file are one source.
             progress: show a bar on standard error, if that is a terminal.
-            keep_removed: leave in what the source no longer has.
-            confirm_removal: if the source has no pictures any more, remove all that it had. Without this, such a
-                source is a failure, because a disk that is not mounted looks the same.
+            keep_removed: keep pictures that the source no longer has.
+            confirm_removal: if the source has no pictures any more, remove all its pictures. Without this option, such
+                a source is a failure, because a disk that is not mounted looks the same.
 
         Raises:
-            SourceError: nothing of the source can be read.
-            StoreError, ServerError: the store or the embedding server failed; what was done so far stays.
+            SourceError: the source cannot be read.
+            StoreError, ServerError: the store or the embedding server failed. Finished work is kept.
         """
         source = source if isinstance(source, Source) else open_source(Path(source))
         work = Indexing(self._store, self.name, source, keep_removed=keep_removed, confirm_removal=confirm_removal)
@@ -215,7 +215,7 @@ class Collection(_Kept):
         return self._get(picture_id)
 
     def count(self) -> int:
-        """Return how many pictures it holds."""
+        """Return the number of pictures."""
         return self._count()
 
     def facets(self, where: str = "") -> list[Facet]:
@@ -230,11 +230,11 @@ class Collection(_Kept):
         return self._facets(where)
 
     def duplicates(self) -> list[list[str]]:
-        """Paths of pictures that are the same, byte for byte, a list for each."""
+        """Return groups of paths whose files are equal byte for byte."""
         return self._duplicates()
 
     def close(self) -> None:
-        """Close the store, if it was opened here; the client stays open."""
+        """Close the store, unless it was passed to `open`. The client stays open."""
         self._close()
 
     def __enter__(self) -> Collection:
@@ -251,7 +251,7 @@ class Collection(_Kept):
 
 
 class AsyncCollection(_Kept):
-    """`Collection` for programs with an event loop; the store is asked in threads."""
+    """A `Collection` for programs with an event loop. Calls of the store run in threads."""
 
     def __init__(self, kept: _Kept, client: AsyncClient) -> None:
         super().__init__(kept.name, kept._store, kept.space, owned=kept._owned, created=kept._created)

@@ -1,4 +1,4 @@
-"""A contact sheet: what was found, as one picture."""
+"""A contact sheet: the results of a search as one picture."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _PAPER, _INK, _PALE = "#ffffff", "#1c1c1e", "#8a8a8e"
 
 
 def contact_sheet(hits: Sequence[Hit], title: str) -> Image.Image:
-    """Return the thumbnails of what was found, the best first, with score and name beneath; the title is on top.
+    """Return a picture of the results, the best first, with score and name below each and the title on top.
 
-    Chinese is written where the system has a font for it; elsewhere only what is ASCII.
+    Without a Chinese font on the system, only ASCII characters are drawn.
     """
     columns = min(_COLUMNS, max(1, len(hits)))
     rows = max(1, math.ceil(len(hits) / columns))
@@ -48,7 +48,7 @@ def contact_sheet(hits: Sequence[Hit], title: str) -> Image.Image:
 
 
 class _Pen:
-    """Writes one line, cut to a width."""
+    """A writer of single lines, which are cut to a width."""
 
     def __init__(self, draw: ImageDraw.ImageDraw) -> None:
         self._draw, self._file = draw, _chinese_font()

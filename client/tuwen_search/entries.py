@@ -1,4 +1,4 @@
-"""The entries of a source: pictures, parts that could not be looked at, and files that are no pictures."""
+"""The entries of a source: pictures, parts that could not be read, and files that are not pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NoBytesError(OSError):
 
 @dataclass(frozen=True)
 class Found:
-    """A picture that has been found and not been read.
+    """A picture that was found but not read yet.
 
     Attributes:
         name: its path within the source, its absolute path (of a list), or its key: at most 4,096 bytes in UTF-8.
@@ -38,7 +38,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Unseen:
-    """A part of a source that could not be looked at. Whatever it held stays in the collection.
+    """A part of a source that could not be read. Its pictures stay in the collection.
 
     Attributes:
         name: of the part, for people: a subfolder, a file or an archive.
@@ -59,10 +59,10 @@ class Unseen:
 
 @dataclass(frozen=True)
 class Ignored:
-    """Files of a source that are no pictures.
+    """Files of a source that are not pictures.
 
     Attributes:
-        kind: what such files are counted by, such as ``.txt``.
+        kind: the suffix by which such files are counted, such as ``.txt``.
         count: number of files.
         names: their names within the source, as far as they have any.
     """

@@ -5,10 +5,10 @@
     TuwenError
     ├── EmbeddingSpaceError          (of tuwen) the collection's vectors are of another model than the server's
     └── SearchError
-        ├── CollectionNotFoundError  there is none of this name
-        ├── QueryError (ValueError)  nothing is looked for, a filter that cannot be read, a page too far
+        ├── CollectionNotFoundError  the collection does not exist
+        ├── QueryError (ValueError)  an empty query, an invalid filter, or a page too far
         ├── SourceError              a folder, list, table or archive cannot be read
-        └── StoreError *             the vector store does not answer, is in use by another process, or failed
+        └── StoreError *             the vector store does not respond, is in use by another process, or failed
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ __all__ = ["CollectionNotFoundError", "QueryError", "SearchError", "SourceError"
 
 
 class SearchError(TuwenError):
-    """Something about a collection."""
+    """The base class of errors about collections."""
 
 
 class CollectionNotFoundError(SearchError):
-    """There is no collection of this name in the store."""
+    """The collection does not exist in the store."""
 
 
 class QueryError(SearchError, ValueError):
-    """What is looked for makes no sense."""
+    """The query is empty or invalid."""
 
 
 class SourceError(SearchError):
-    """Pictures cannot be read from where they should be."""
+    """A source of pictures cannot be read."""
 
 
 class StoreError(SearchError):
-    """The vector store failed; it may be well again later."""
+    """The vector store failed. A retry can help."""
 
     retryable = True

@@ -1,4 +1,4 @@
-"""Bring a collection up to a source: find what is new, changed or gone, and embed each picture once."""
+"""Updating a collection from a source: finding new, changed and missing pictures, and embedding each once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ROWS_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Failure:
-    """A picture that was left out, or a part of a source that could not be looked at.
+    """A picture that was skipped, or a part of a source that could not be read.
 
     Attributes:
         name: within its source.
@@ -44,16 +44,16 @@ class Failure:
 
 @dataclass
 class Report:
-    """The result of bringing a collection up to a source.
+    """The result of updating a collection from a source.
 
     Attributes:
         source: the source's name in the collection.
         added, changed, unchanged, removed: numbers of pictures.
         updated: the number of pictures that have new metadata, and keep their vectors.
-        failures: pictures that were left out, and parts of the source that could not be looked at.
-        ignored: numbers of files that are no pictures, by suffix.
+        failures: pictures that were skipped, and parts of the source that could not be read.
+        ignored: numbers of files that are not pictures, by suffix.
         ignored_names: the names of these files within the source.
-        seconds: how long it took.
+        seconds: the duration.
     """
 
     source: str
@@ -92,17 +92,17 @@ class _Known:
 
 
 class Indexing:
-    """One run over a source. Whoever runs it embeds what `wanted` gives, hands every outcome to `take`, and closes.
+    """One run over a source. The caller embeds the pictures of `wanted`, passes every outcome to `take`, and closes.
 
-    What was embedded is written every 256 pictures, and when it closes, be it early: the next run goes on from there.
+    Embedded pictures are written after every 256 and on closing, so that the next run resumes an interrupted one.
 
-    What could not be looked at is a failure and removes nothing: a picture is removed if the whole place where it was
-    has been seen without it, or if it has changed into something that cannot be embedded.
+    A part that cannot be read is a failure, and its pictures stay. A picture is removed if its whole part was read
+    without it, or if its file changed and cannot be embedded any more.
 
     Args:
-        keep_removed: what the source no longer has stays in the collection.
-        confirm_removal: a source that had pictures and now has none loses them all. Without it this is a failure,
-            because a disk that is not mounted looks the same.
+        keep_removed: keep pictures that the source no longer has.
+        confirm_removal: allow a source without pictures to remove all its pictures. Without this option, such a source
+            is a failure, because a disk that is not mounted looks the same.
 
     Raises:
         SourceError: the source's name is longer than the store can hold, or not UTF-8.
@@ -118,7 +118,7 @@ class Indexing:
         confirm_removal: bool = False,
     ) -> None:
         if reason := why_not_kept({}, source=source.name):
-            raise SourceError(f"a source cannot be kept: {reason}")
+            raise SourceError(f"cannot store the source: {reason}")
         self._store, self._collection, self._source = store, collection, source
         self._keep_removed, self._confirm_removal = keep_removed, confirm_removal
         self._name, *self._other_names = _names_in(store, collection, source)
@@ -197,7 +197,7 @@ class Indexing:
             self._write_renewed()
 
     def count(self) -> int:
-        """Return how many pictures may have changed, for a source whose pictures are found without being read."""
+        """Return the number of pictures that may have changed, for a source that is listed without reading."""
         found = {entry.name: entry for entry in self._source.pictures() if isinstance(entry, Found)}
         return sum(not (name in self._known and self._known[name].is_of(entry)) for name, entry in found.items())
 
@@ -219,7 +219,7 @@ class Indexing:
             self._write()
 
     def finish(self) -> None:
-        """Remove what the source no longer has, or has broken. Call this after the end of the source."""
+        """Remove pictures that the source no longer has or that are broken. Call this at the end of the source."""
         gone = {(self._name, name) for name in self._known.keys() & self._broken}
         if not self._keep_removed:
             missing = {
@@ -251,7 +251,7 @@ class Indexing:
         }
 
     def close(self) -> None:
-        """Write what is ready, also when the run ends early."""
+        """Write the embedded pictures, also if the run ends early."""
         self._pool.shutdown(cancel_futures=True)
         if self._ready:
             self._write()

@@ -101,14 +101,14 @@ def move_sources(store: MilvusStore, collection: str, old: str, new: str) -> Mov
     """
     target = os.path.realpath(Path(new).expanduser())
     if not os.path.exists(target):
-        raise SourceError(f"there is nothing at '{target}'; move the files there or mount their disk, then try again")
+        raise SourceError(f"'{target}' does not exist; move the files there or mount their disk, then try again")
     counts = _counts(store, collection)
     moving: list[tuple[str, str]] = []
     for spelling in _spellings(old):
         moving = [(spelling, name) for name in sorted(counts) if _is_below(name, spelling)]
         if moving:
             if spelling == target:
-                raise SourceError(f"'{old}' and '{new}' are the same path; name the path before and the path now")
+                raise SourceError(f"'{old}' and '{new}' are the same path; name the old and the new path")
             break
     else:
         raise _not_found(old, collection, counts)

@@ -1,4 +1,4 @@
-"""What is looked for, as one vector, and why a picture was found. Pure: vectors in, vectors and numbers out."""
+"""The vector of a query, and the reasons why a picture was found. Pure: vectors in, vectors and numbers out."""
 
 from __future__ import annotations
 
@@ -22,11 +22,10 @@ __all__ = ["Hit", "Part", "Query", "Results", "combined", "explained", "parts_of
 @documented
 @dataclass(frozen=True)
 class Query:
-    """A text, a picture, a picture of the collection, or several of them; and what is not wanted.
+    """A search for a text, a picture, a picture of the collection, or several of them, with exclusions.
 
     Raises:
-        QueryError: nothing is looked for, a text is both wanted and not wanted, an ID cannot be one, or a weight makes
-            no sense.
+        QueryError: the query is empty, a text is both wanted and excluded, an ID is malformed, or a weight is invalid.
     """
 
     text: Annotated[str, Option("What the pictures should show.", positional=True, show_default=False)] = ""
@@ -49,26 +48,26 @@ class Query:
 
     def __post_init__(self) -> None:
         if isinstance(self.without, str):
-            raise QueryError("without is a list of texts")
+            raise QueryError("without: expected a list of texts, got str")
         if not self.text.strip() and self.image is None and self.like is None:
-            raise QueryError("give a text, a picture, or both")
+            raise QueryError("expected a text, a picture, or both")
         check_values(self, QueryError)
         if self.like is not None:
             checked_id(self.like)
         if not all(text.strip() for text in self.without):
-            raise QueryError("what is not wanted is empty")
+            raise QueryError("without: expected texts, got an empty one")
         if self.text.strip() and self.text.strip() in map(str.strip, self.without):
-            raise QueryError(f"'{self.text.strip()}' is both wanted and not wanted; name another text to leave out")
+            raise QueryError(f"'{self.text.strip()}' is both wanted and excluded; exclude another text")
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """All that are to be embedded: the text if there is one, then those of `without`."""
+        """The texts to embed: the text of the query, if any, then those of `without`."""
         return ((self.text,) if self.text.strip() else ()) + tuple(self.without)
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One thing that is looked for, or not wanted. Compared by identity, as it holds an array.
+    """One wanted or excluded part of a query. Compared by identity, because it holds an array.
 
     Attributes:
         name: the text, or ``picture``; unique within its query. A text that equals an earlier name gets a prefix, such
@@ -100,12 +99,12 @@ class Hit:
 
 @dataclass(frozen=True)
 class Results:
-    """One page of what was found.
+    """One page of results.
 
     Attributes:
         hits: the best first.
-        embedding_seconds: how long it took to embed the query.
-        store_seconds: how long it took to find the pictures.
+        embedding_seconds: the time to embed the query.
+        store_seconds: the time to find the pictures.
     """
 
     hits: tuple[Hit, ...]
@@ -114,7 +113,7 @@ class Results:
 
 
 def parts_of(query: Query, texts: NDArray[np.float32], pictures: Sequence[NDArray[np.float32]]) -> list[Part]:
-    """What a query consists of.
+    """Return the parts of a query.
 
     Args:
         texts: float32 (n, D), the vectors of `Query.texts`.
@@ -147,12 +146,12 @@ def combined(parts: Sequence[Part]) -> NDArray[np.float32]:
     """Return the weighted sum of the parts, float32 (D,), a unit vector.
 
     Raises:
-        QueryError: they cancel each other out.
+        QueryError: the parts cancel each other out.
     """
     total: NDArray[np.float64] = np.sum([part.weight * part.vector for part in parts], axis=0, dtype=np.float64)
     norm = float(np.linalg.norm(total))
     if norm < 1e-6:
-        raise QueryError("what is wanted and what is not wanted are the same")
+        raise QueryError("the wanted and the excluded parts are the same; change one of them")
     vector: NDArray[np.float32] = (total / norm).astype(np.float32)
     return vector
 

@@ -1,4 +1,4 @@
-"""What is kept about a picture beside its vector. Pure: bytes in, a record out."""
+"""The record that is stored beside a picture's vector. Pure: bytes in, a record out."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Picture:
 
 
 def short_hash(text: str) -> str:
-    """32 hexadecimal digits that stand for a text, safe in any filter."""
+    """Return a hash of a text, 32 hexadecimal digits, which is safe in any filter."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
@@ -90,7 +90,7 @@ def _text(text: str) -> str:
 
 
 def describe(data: bytes, *, source: str, name: str, version: str, metadata: Mapping[str, Any]) -> Picture:
-    """Return all that is kept about a picture. One that cannot be decoded here has no size and no thumbnail."""
+    """Return the record of a picture. If the picture cannot be decoded here, size and thumbnail are missing."""
     width, height, thumbnail = _seen(data)
     return Picture(
         id=picture_id(source, name),
@@ -107,7 +107,7 @@ def describe(data: bytes, *, source: str, name: str, version: str, metadata: Map
 
 
 def _seen(data: bytes) -> tuple[int, int, bytes]:
-    """Width, height and thumbnail; the server says whether a picture is good, so that nothing is raised here."""
+    """Return width, height and thumbnail. Nothing is raised, because the server decides whether a picture is good."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, about odd files

@@ -1,4 +1,4 @@
-"""Where pictures come from: a folder, a list of files, a table, or a tar archive as webdataset writes it."""
+"""The sources of pictures: a folder, a list of files, a table, or a tar archive as webdataset writes it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Found", "Ignored", "Source", "Unseen", "open_source"]
 
 @dataclass(frozen=True)
 class Source:
-    """Pictures in a stable order.
+    """A source of pictures in a stable order.
 
     Attributes:
         name: names the source within a collection; the resolved path of a folder or file.
@@ -54,7 +54,7 @@ def open_source(path: Path) -> Source:
     if path.is_dir():
         return Source(str(path), lambda: _folder(path), quick=True, is_path=True)
     if not path.exists():
-        raise SourceError(f"there is no {path}")
+        raise SourceError(f"'{path}' does not exist")
     if not path.is_file():
         raise SourceError(f"cannot read '{path}': expected a folder or a regular file, got {kind_of_node(path)}")
     if is_archive(path):

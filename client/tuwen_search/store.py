@@ -1,4 +1,4 @@
-"""Where vectors and records are kept: Milvus, as one file (Milvus Lite), a server or a cluster, by the same calls."""
+"""The store of vectors and records: Milvus as one file (Milvus Lite), a server or a cluster, by the same calls."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _CARD = {attribute: f"tuwen.{attribute}" for attribute in ("fingerprint", "check
 
 
 STORE = Option(
-    "Where collections are: http://host:19530 of a Milvus server or cluster, or a file (Milvus Lite). Default: a file "
+    "Where collections are: http://host:19530 of a Milvus server, or a file (Milvus Lite). Default: a file "
     "in the user's folder for data.",
     envvar="TUWEN_STORE",
 )
@@ -53,20 +53,20 @@ STORE = Option(
 
 
 def default_store() -> str:
-    """TUWEN_STORE, or a file in the user's folder for data."""
+    """Return TUWEN_STORE, or a file in the user's folder for data."""
     home = os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
     return os.environ.get("TUWEN_STORE") or str(Path(home, "tuwen", "collections.db"))
 
 
 @dataclass(frozen=True)
 class Space:
-    """What a collection's vectors are.
+    """The embedding space and the index of a collection.
 
     Attributes:
-        fingerprint: of the embedding space.
-        checkpoint: that made it.
-        dimension: of each vector.
-        index: how it is searched; ``auto`` until it is made.
+        fingerprint: the fingerprint of the embedding space.
+        checkpoint: the checkpoint of the model.
+        dimension: the dimension of the vectors.
+        index: the index type; ``auto`` until the collection is created.
     """
 
     fingerprint: str
@@ -76,7 +76,7 @@ class Space:
 
 
 class MilvusStore:
-    """The collections in one place.
+    """The collections of one Milvus server or file.
 
     Attributes:
         url: of a server, without the password; or the absolute path of the file, links followed.
@@ -88,8 +88,8 @@ class MilvusStore:
         timeout: seconds for each call.
 
     Raises:
-        StoreError: nobody answers, or another process has the file open.
-        QueryError: it is neither an address nor a file that ends in ``.db``.
+        StoreError: the server does not respond, or another process has the file open.
+        QueryError: the URL is neither an address nor a file that ends in ``.db``.
         MissingExtraError: pymilvus is not installed.
     """
 
@@ -110,14 +110,16 @@ class MilvusStore:
             # Two names of one file, such as a link, are one store: the file can be opened only once.
             self.url = str(Path(self.url).expanduser().resolve())
             if not self.url.endswith(".db"):
-                raise QueryError(f"a store is http://host:port of a Milvus server, or a file named .db: not {self.url}")
+                raise QueryError(
+                    f"store: expected http://host:port of a Milvus server, or a file that ends in .db, got {self.url}"
+                )
             Path(self.url).parent.mkdir(parents=True, exist_ok=True)
         with self._calling("reach it"):
             self._milvus: MilvusClient = MilvusClient(given if self.remote else self.url, timeout=timeout)
         _users[self.url] += 1
 
     def close(self) -> None:
-        """Idempotent."""
+        """Close the connection or the file. Idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -130,16 +132,16 @@ class MilvusStore:
             server_manager_instance.release_server(self.url)
 
     def names(self) -> list[str]:
-        """Of all collections that are ours."""
+        """Return the names of all collections that tuwen made."""
         with self._calling("list collections"):
             names: list[str] = sorted(self._milvus.list_collections(timeout=self._timeout))
         return [name for name in names if self._properties(name)]
 
     def create(self, name: str, space: Space) -> None:
-        """An empty collection.
+        """Create an empty collection.
 
         Raises:
-            QueryError: the name is none that Milvus takes.
+            QueryError: Milvus does not accept the name.
             StoreError: see above.
         """
         from pymilvus import DataType  # noqa: PLC0415 - an extra
@@ -170,50 +172,52 @@ class MilvusStore:
             )
 
     def space(self, name: str) -> Space:
-        """What the vectors of a collection are.
+        """Return the embedding space and the index of a collection.
 
         Raises:
-            QueryError: the name is none that Milvus takes.
+            QueryError: Milvus does not accept the name.
             CollectionNotFoundError: there is none of this name, or it is not of tuwen's.
             StoreError: see above.
         """
         found = self._properties(name)
         if not found:
             known = ", ".join(self.names()) or "none"
-            raise CollectionNotFoundError(f"there is no collection {name} of tuwen's in {self.url}; there are: {known}")
+            raise CollectionNotFoundError(
+                f"'{name}' is not a collection of tuwen in {self.url}; known collections: {known}"
+            )
         fingerprint, checkpoint, dimension, index = (found[key] for key in _CARD.values())
         return Space(fingerprint, checkpoint, int(dimension), cast("IndexType", index))
 
     def drop(self, name: str) -> None:
-        """Remove a collection and all that is in it."""
+        """Remove a collection with all its pictures."""
         with self._calling(f"drop {name}"):
             self._milvus.drop_collection(name, timeout=self._timeout)
 
     def load(self, name: str) -> None:
-        """Into the store's memory, which a search needs."""
+        """Load a collection into the store's memory, as a search requires."""
         with self._calling(f"load {name}"):
             self._milvus.load_collection(name, timeout=self._timeout)
 
     def flush(self, name: str) -> None:
-        """Seal what was added, so that it is on disk and indexed."""
+        """Write added pictures to disk and into the index."""
         with self._calling(f"flush {name}"):
             self._milvus.flush(name, timeout=self._timeout)
 
     def put(self, name: str, pictures: Sequence[Picture], vectors: Sequence[NDArray[np.float32]]) -> None:
-        """Add pictures; of those with an ID that is there already, in place of what was there."""
+        """Add pictures. A picture with a known ID replaces the earlier one."""
         rows = [row_of(picture, vector) for picture, vector in zip(pictures, vectors, strict=True)]
         with self._calling(f"write to {name}"):
             self._milvus.upsert(name, rows, timeout=self._timeout)
 
     def remove(self, name: str, ids: Sequence[str]) -> None:
-        """Take pictures out."""
+        """Remove pictures."""
         for start in range(0, len(ids), _ROWS_AT_ONCE):
             with self._calling(f"clear {name}"):
                 part = any_of("id", map(checked_id, ids[start : start + _ROWS_AT_ONCE]))
                 self._milvus.delete(name, filter=part, timeout=self._timeout)
 
     def count(self, name: str) -> int:
-        """Return how many pictures there are."""
+        """Return the number of pictures."""
         with self._calling(f"count {name}"):
             [row] = self._milvus.query(name, filter="", output_fields=["count(*)"], timeout=self._timeout)
         return int(row["count(*)"])
@@ -273,7 +277,7 @@ class MilvusStore:
             StoreError: see above.
         """
         if limit < 1 or offset < 0 or limit + offset > _FARTHEST:
-            raise QueryError(f"a page has at least one picture and ends before the {_FARTHEST:,}th")
+            raise QueryError(f"expected a limit of at least 1, and offset + limit below {_FARTHEST:,}")
         searched = dict(_INDEXES[index][1])
         if index == "hnsw":
             searched["ef"] = max(searched["ef"], limit + offset)
@@ -323,8 +327,8 @@ class MilvusStore:
         message = " ".join(str(error.message).split())
         if "Open local milvus failed" in message:
             return StoreError(
-                f"cannot open {self.url}: another process has it open, or it is none; "
-                "for several processes run a Milvus server and give its http:// address"
+                f"cannot open '{self.url}': another process holds it, or it is not a Milvus Lite file; "
+                "for several processes, run a Milvus server and pass its http:// address"
             )
         if error.code == _NOT_FOUND:
             return CollectionNotFoundError(f"cannot {what}: {message}")
@@ -332,9 +336,11 @@ class MilvusStore:
 
 
 def _check_name(name: str) -> None:
-    """Milvus's own rule, which a file and a server say in different ways."""
+    """Check a name by Milvus's rule, because a file and a server report it differently."""
     if not name.isidentifier() or not name.isascii():
-        raise QueryError(f"a collection's name has letters, digits and _, and begins with no digit: not {name!r}")
+        raise QueryError(
+            f"expected a collection name of letters, digits and _ that does not begin with a digit, got {name!r}"
+        )
 
 
 def _without_secrets(url: str) -> str:

@@ -1,4 +1,4 @@
-"""One bad item is that item's problem: how the Python models answer for each item of a batch."""
+"""The responses of the Python models for each item of a batch, so that a bad item does not fail the others."""
 
 import json
 
@@ -9,7 +9,7 @@ __all__ = ["failures_of", "refusal", "statuses", "strings", "wants_status"]
 
 
 def wants_status(request):
-    """Whether the caller sent the request parameter `per_item_status`, and so reads the `status` output."""
+    """Return whether the caller sent the request parameter `per_item_status`, and so reads the `status` output."""
     return json.loads(request.parameters() or "{}").get("per_item_status") in (True, "true")
 
 
@@ -27,12 +27,12 @@ def statuses(failures, count):
 
 
 def refusal(kind, failures, count):
-    """INVALID_ARGUMENT for a caller that does not read statuses, naming every bad item by its index."""
+    """Return INVALID_ARGUMENT with the index of every bad item, for a caller that does not read statuses."""
     bad = "; ".join(f"{kind} {failure.index}: {failure.status}" for failure in failures)
     message = f"{len(failures)} of {count} {kind}s refused: {bad}"
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INVALID_ARG))
 
 
 def strings(values):
-    """A TYPE_STRING tensor (n, 1) of Python strings."""
+    """Return a TYPE_STRING tensor (n, 1) of Python strings."""
     return np.array([value.encode("utf-8") for value in values], dtype=object).reshape(-1, 1)

@@ -56,7 +56,7 @@ def test_pages_follow_each_other(opened: Open, tmp_path: Path) -> None:
 
 def test_refuses_another_model_by_name(opened: Open, tmp_path: Path) -> None:
     opened().add(write(tmp_path, a=1))
-    with pytest.raises(EmbeddingSpaceError, match="collection pictures was made with fake") as raised:
+    with pytest.raises(EmbeddingSpaceError, match="'pictures' was made with fake") as raised:
         opened(FakeTransport(embedding_dimension=32, fingerprint="1" * 32))
     assert (raised.value.expected, raised.value.found) == ("0" * 32, "1" * 32)
 
@@ -77,12 +77,12 @@ def test_refuses_queries_that_make_no_sense(opened: Open, tmp_path: Path) -> Non
     pictures = opened()
     pictures.add(write(tmp_path, a=1))
     for query, options, said in (
-        ("", {}, "give a text, a picture, or both"),
-        (" \n", {}, "give a text"),
+        ("", {}, "expected a text, a picture, or both"),
+        (" \n", {}, "expected a text"),
         ("猫", {"limit": 0}, "a page has at least one picture"),
-        ("猫", {"offset": 16_384}, "ends before the 16,384th"),
-        ("猫", {"where": "width >"}, "the filter 'width >' cannot be used"),
-        ("猫", {"where": "colour == 3"}, "the filter 'colour == 3' cannot be used"),
+        ("猫", {"offset": 16_384}, "limit below 16,384"),
+        ("猫", {"where": "width >"}, "invalid filter 'width >'"),
+        ("猫", {"where": "colour == 3"}, "invalid filter 'colour == 3'"),
         (Query(like="f" * 32), {}, "no picture"),
     ):
         with pytest.raises(QueryError, match=said):
@@ -94,7 +94,7 @@ def test_refuses_queries_that_make_no_sense(opened: Open, tmp_path: Path) -> Non
 
 
 def test_names_a_collection_that_does_not_exist(opened: Open, store: MilvusStore) -> None:
-    with pytest.raises(CollectionNotFoundError, match="there is no collection pictures"):
+    with pytest.raises(CollectionNotFoundError, match="'pictures' is not a collection"):
         opened(create=False)
     with Client(transport=FakeTransport()) as clip, pytest.raises(QueryError, match="letters, digits and _"):
         Collection.open("two words", clip, store=store, create=True)
@@ -102,7 +102,7 @@ def test_names_a_collection_that_does_not_exist(opened: Open, store: MilvusStore
 
 
 def test_refuses_a_file_with_another_suffix(tmp_path: Path) -> None:
-    with pytest.raises(QueryError, match=r"a file named \.db"):
+    with pytest.raises(QueryError, match=r"a file that ends in \.db"):
         MilvusStore(str(tmp_path / "collections.sqlite"))
 
 

@@ -1,4 +1,4 @@
-"""A page for people: pictures of a collection, found by words and by pictures, in a browser.
+"""A web page on which people search the pictures of a collection.
 
 It is read-only, works without any other host, and shows full-size pictures out of named folders alone. Needs the extra
 ``web``.

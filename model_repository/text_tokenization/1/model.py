@@ -48,7 +48,7 @@ class TritonPythonModel:
         )
 
     def _decode(self, data):
-        """The text and None, or an empty text and why it was refused."""
+        """Return the text and None, or an empty text and the reason why it is rejected."""
         if len(data) > self._max_bytes:
             return "", ItemError("too_many_bytes", f"{len(data)} bytes, the limit is {self._max_bytes}")
         try:

@@ -106,7 +106,7 @@ def _load_rules(folder: Path, kind: str, settings: dict[str, bool]) -> Rules:
 
 
 def _vocabulary(folder: Path) -> dict[str, int]:
-    """``vocab.txt``: one token a line, the line number being its id."""
+    """Read ``vocab.txt``, which has one token a line. The line number is the token's id."""
     lines = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
     if lines[-1] == "":
         lines.pop()

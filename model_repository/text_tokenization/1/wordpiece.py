@@ -94,7 +94,7 @@ class BertWordPiece:
 
 
 def _unicode_tables() -> tuple[dict[int, str], dict[int, None], list[tuple[int, int]]]:
-    """What to clean (to a space or to nothing), the accents to strip, and the punctuation, of this Python's Unicode."""
+    """Return the characters to clean, the accents to strip and the punctuation, from this Python's Unicode tables."""
     cleaned: dict[int, str] = {0xFFFD: ""}
     marks: dict[int, None] = {}
     punctuation = [(ord(character), ord(character)) for character in _ASCII_PUNCTUATION]

@@ -91,7 +91,7 @@ tuwen_text_cache_misses_total 12
 
     def test_rejects_an_address_without_a_scheme(self) -> None:
         with (
-            pytest.raises(InvalidArgumentError, match="such as http://host:8002/metrics, not clip:8002"),
+            pytest.raises(InvalidArgumentError, match="such as http://host:8002/metrics, got clip:8002"),
             watch(["clip:8002"]),
         ):
             pass

@@ -129,7 +129,7 @@ class TestMove:
 
     def test_refuses_what_cannot_be_meant(self, collection: Collection, store: MilvusStore, disk: Path) -> None:
         collection.add(disk / "photos")
-        with pytest.raises(SourceError, match="there is nothing at"):
+        with pytest.raises(SourceError, match="does not exist; move"):
             move_sources(store, NAME, str(disk), str(disk.with_name("missing")))
         with pytest.raises(SourceError, match="has no source"):
             move_sources(store, NAME, "/elsewhere", str(disk))
@@ -174,4 +174,4 @@ def test_the_command_lists_shows_moves_forgets_and_drops(tmp_path: Path, disk: P
     assert "2 pictures removed" in tuwen("collections", "forget", "shop", str(new / "photos"), *where).stdout
     assert "has no source" in tuwen("collections", "forget", "shop", "x", *where, code=1).stderr
     tuwen("collections", "drop", "shop", "--yes", *where)
-    assert "there is no collection shop" in tuwen("collections", "drop", "shop", "--yes", *where, code=1).stderr
+    assert "'shop' is not a collection" in tuwen("collections", "drop", "shop", "--yes", *where, code=1).stderr

@@ -146,9 +146,9 @@ def test_what_is_wanted_and_not_wanted_cannot_be_the_same() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({}, "give a text"),
+        ({}, "expected a text"),
         ({"text": "猫", "without": "狗"}, "a list of texts"),
-        ({"text": "猫", "without": [" "]}, "is empty"),
+        ({"text": "猫", "without": [" "]}, "got an empty one"),
         ({"text": "猫", "text_weight": 2}, "text_weight: expected a finite number from 0 to 1"),
         ({"text": "猫", "without_weight": -1}, "without_weight: expected a finite number of at least 0"),
     ],
@@ -192,5 +192,5 @@ def test_every_part_of_a_query_keeps_a_name_of_its_own(query: Query, pictures: i
 
 @pytest.mark.parametrize("without", [["猫"], ["狗", " 猫 "]])
 def test_rejects_a_text_that_is_both_wanted_and_not_wanted(without: list[str]) -> None:
-    with pytest.raises(QueryError, match="'猫' is both wanted and not wanted"):
+    with pytest.raises(QueryError, match="'猫' is both wanted and excluded"):
         Query("猫", without=without)
