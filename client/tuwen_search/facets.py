@@ -66,7 +66,7 @@ def check_names(store: MilvusStore, collection: str, where: str) -> None:
     if missing := sorted(wanted - known):
         there = ", ".join(sorted(known)[:_NAMES_SHOWN]) or "none"
         raise QueryError(
-            f"the filter {where!r} cannot be used: no picture has the metadata '{missing[0]}'; there are: {there}"
+            f"invalid filter {where!r}: no picture has the metadata '{missing[0]}'; known names: {there}"
         )
 
 

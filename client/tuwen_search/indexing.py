@@ -70,7 +70,7 @@ class Report:
 
 @dataclass(frozen=True)
 class _Known:
-    """What the collection knows about a picture's version.
+    """The version of a picture in the collection.
 
     Attributes:
         version: the version under which it was added.

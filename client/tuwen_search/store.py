@@ -313,7 +313,7 @@ class MilvusStore:
             yield
         except StoreError as error:
             if where and _about_filter(str(error)):
-                raise QueryError(f"the filter {where!r} cannot be used: {error}") from error
+                raise QueryError(f"invalid filter {where!r}: {error}") from error
             raise
 
     @contextlib.contextmanager

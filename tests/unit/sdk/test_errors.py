@@ -45,6 +45,7 @@ def test_what_they_say() -> None:
         "2 of 5 images refused: item 1: corrupt: cannot decode; item 3: empty: no bytes"
     )
     assert str(EmbeddingSpaceError("a", "b", "the vectors of old.npz")) == (
-        "the vectors of old.npz belong to the embedding space b, expected a; start the server of that model, or embed everything again with one model"
+        "the vectors of old.npz belong to the embedding space b, expected a; start the server of that model, or "
+        "embed everything again with one model"
     )
     assert str(ServerError("broken")) == "broken"
