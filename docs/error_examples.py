@@ -245,6 +245,16 @@ def _not_ready(_: Path) -> None:
     EmbeddedServer._wait_until_ready(server)
 
 
+def _no_control(_: Path) -> None:
+    from tritonclient.utils import InferenceServerException
+
+    from tuwen_server.tuning._control import RemoteControl
+
+    server: Any = SimpleNamespace(_url="gpu-node:8001")
+    with RemoteControl._typed(server, "load text_encoder"):
+        raise InferenceServerException("failed to load 'text_encoder'")
+
+
 def _hub(_: Path) -> None:
     from tuwen_lab.published._checks import fetch_picture
 
@@ -352,6 +362,9 @@ EXAMPLES = (
     Example("UnsupportedPlatformError", _platform, "Serve with NVIDIA's container, or install what is missing."),
     Example("InstallationError", _no_wheels, "Install what the message names, then run `tuwen server install`."),
     Example("PortTakenError", _port, "Choose another port, or 0 for a free one."),
+    Example(
+        "ModelControlError", _no_control, "Do what the message says: start the server with model control, or its key."
+    ),
     Example("SharedMemoryError", _shared_memory, "Enlarge /dev/shm."),
     Example("ServerStartError", _not_ready, "Correct the cause in the quoted lines of the log."),
     Example("LoadTestError", _locust, "Correct the cause in the output of Locust."),

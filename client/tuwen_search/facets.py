@@ -65,9 +65,7 @@ def check_names(store: MilvusStore, collection: str, where: str) -> None:
             return
     if missing := sorted(wanted - known):
         there = ", ".join(sorted(known)[:_NAMES_SHOWN]) or "none"
-        raise QueryError(
-            f"invalid filter {where!r}: no picture has the metadata '{missing[0]}'; known names: {there}"
-        )
+        raise QueryError(f"invalid filter {where!r}: no picture has the metadata '{missing[0]}'; known names: {there}")
 
 
 def _facet(name: str, counts: Counter[Value], most: int) -> Facet:
