@@ -18,7 +18,7 @@ import httpx
 from PIL import Image
 
 from tests.support.command import TUWEN
-from tuwen import AsyncClient
+from tuwen import AsyncClient, HttpFetcher
 from tuwen.testing import AsyncFakeTransport, FakeTransport
 from tuwen_edge import EdgeOptions, EdgeThread, create_app
 
@@ -66,7 +66,9 @@ class EdgeInMemory:
 def edge_in_a_thread(fake: FakeTransport | None = None, **settings: Any) -> Iterator[str]:
     """Provide the address of an edge on a fake server, behind a real socket."""
     options = EdgeOptions(**{"access_log": False, "port": 0, "drain_timeout": 5} | settings)
-    with EdgeThread(options, AsyncClient(transport=AsyncFakeTransport(fake or FakeTransport()))) as edge:
+    fetcher = HttpFetcher(allow=options.fetch_hosts) if options.fetch_hosts else None
+    client = AsyncClient(transport=AsyncFakeTransport(fake or FakeTransport()), fetcher=fetcher)
+    with EdgeThread(options, client) as edge:
         yield edge.address
 
 
