@@ -1,4 +1,4 @@
-"""Hostile callers of the HTTP edge: huge bodies, slow connections and slow bodies. Good requests go on, memory is flat."""
+"""Hostile callers of the HTTP edge: huge bodies, slow connections, slow bodies. Good requests go on in flat memory."""
 
 from __future__ import annotations
 
