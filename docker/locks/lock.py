@@ -71,6 +71,11 @@ _IMAGES = {
         python="3.11",
         extras=("loadtest", "parquet", "tracing"),
     ),
+    "edge": _Image(
+        "The HTTP edge, which speaks the interfaces of other services.",
+        python="3.11",
+        extras=("edge", "tracing"),
+    ),
 }
 
 
