@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ def test_everybody_has_a_turn_in_each_round_and_callers_share_the_numbers() -> N
         async def connect() -> tuple[Callable[[int], Awaitable[None]], Callable[[], Awaitable[None]]]:
             async def call(number: int) -> None:
                 asked[name].append(number)
+                await asyncio.sleep(0)
 
             async def end() -> None:
                 return
