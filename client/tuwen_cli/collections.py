@@ -1,4 +1,4 @@
-"""`tuwen collections`: list, show and drop collections, and move or forget their sources."""
+"""`tuwen collections`: list, show, rename, copy and drop collections, and move or forget their sources."""
 
 from __future__ import annotations
 
@@ -105,6 +105,46 @@ def fields(
                 [facet.field, f"{facet.pictures:,}", f"{facet.smallest:g} to {facet.largest:g}" if ranged else common]
             )
         print_table("", ["field", "pictures", "values"], rows)
+
+
+@collections.command("rename")
+def rename(
+    collection: _Collection,
+    new: Annotated[str, typer.Argument(help="The new name.")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a collection another name."""
+    with _opened(store) as opened:
+        opened.rename(collection, new)
+    if as_json:
+        print_json({"collection": collection, "renamed": new})
+    else:
+        typer.echo(f"{collection} is now {new}")
+
+
+@collections.command("copy")
+def copy(
+    collection: _Collection,
+    new: Annotated[str, typer.Argument(help="The name of the copy.")],
+    to: Annotated[
+        str | None,
+        typer.Option(help="Store of the copy, such as backup.db. Default: the same store.", show_default=False),
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a collection, under another name or into another store as a backup. Copy it back to restore it."""
+    with _opened(store) as opened:
+        if to is None:
+            count = opened.copy(collection, new)
+        else:
+            with _opened(to) as target:
+                count = opened.copy(collection, new, target)
+    if as_json:
+        print_json({"collection": collection, "copy": new, "pictures": count})
+    else:
+        typer.echo(f"{count:,} pictures copied from {collection} to {new}{f' in {to}' if to else ''}")
 
 
 @collections.command("drop")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -20,6 +22,7 @@ from tuwen_search.errors import CollectionNotFoundError, QueryError, SearchError
 from tuwen_search.filters import any_of, checked_id, compared, expanded
 from tuwen_search.records import Picture, short_hash
 from tuwen_search.rows import NUMBERS, RECORD, TEXTS, picture_of, row_of, vector_of
+from tuwen_search.sharing import answers, open_or_borrow, publish, withdraw
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -40,6 +43,7 @@ _TIMEOUT = 60.0
 _FARTHEST = 16_384  # of Milvus: no page may end behind it
 _ROWS_AT_ONCE = 1_000
 _users: Counter[str] = Counter()  # how many stores of this process have a file open
+_LOCKED = "Open local milvus failed"
 _NOT_FOUND = 100  # the error code of Milvus
 _CARD = {attribute: f"tuwen.{attribute}" for attribute in ("fingerprint", "checkpoint", "dimension", "index")}
 
@@ -114,9 +118,11 @@ class MilvusStore:
                     f"store: expected http://host:port of a Milvus server, or a file that ends in .db, got {self.url}"
                 )
             Path(self.url).parent.mkdir(parents=True, exist_ok=True)
+        self._loaded: set[str] = set()
+        self._owner = ""  # the address of the process that has the file open; empty if it is this one
+        self._reopening = threading.RLock()
         with self._calling("reach it"):
-            self._milvus: MilvusClient = MilvusClient(given if self.remote else self.url, timeout=timeout)
-        _users[self.url] += 1
+            self._milvus: MilvusClient = MilvusClient(given, timeout=timeout) if self.remote else self._open_file()
 
     def close(self) -> None:
         """Close the connection or the file. Idempotent."""
@@ -124,12 +130,44 @@ class MilvusStore:
             return
         self._closed = True
         self._milvus.close()
+        if self.remote or self._owner:
+            return
         _users[self.url] -= 1
-        if not self.remote and not _users[self.url]:
+        if not _users[self.url]:
+            withdraw(self.url)
             # pymilvus 3.0 leaves the file open, and locked, until the process ends
             from milvus_lite.server_manager import server_manager_instance  # noqa: PLC0415 - an extra
 
             server_manager_instance.release_server(self.url)
+
+    def _open_file(self) -> MilvusClient:
+        """Open the file, or connect to the process that has it open."""
+        from pymilvus import MilvusClient  # noqa: PLC0415 - an extra
+
+        def connect(place: str) -> MilvusClient:
+            return MilvusClient(place, timeout=self._timeout)
+
+        def locked(error: Exception) -> bool:
+            return _LOCKED in str(getattr(error, "message", error)) and os.path.exists(self.url)
+
+        opened, self._owner = open_or_borrow(self.url, lambda: connect(self.url), connect, locked=locked)
+        if not self._owner:
+            from milvus_lite.server_manager import server_manager_instance  # noqa: PLC0415 - an extra
+
+            _users[self.url] += 1
+            publish(self.url, server_manager_instance.start_and_get_uri(self.url) or "")
+        return opened
+
+    def _stay_connected(self) -> None:
+        """Open the file anew if the process that had it open has ended."""
+        if not self._owner or answers(self._owner):
+            return
+        with self._reopening:
+            if self._owner and not answers(self._owner):
+                self._milvus.close()
+                self._milvus = self._open_file()
+                for name in self._loaded:
+                    self._milvus.load_collection(name, timeout=self._timeout)
 
     def names(self) -> list[str]:
         """Return the names of all collections that tuwen made."""
@@ -193,10 +231,59 @@ class MilvusStore:
         with self._calling(f"drop {name}"):
             self._milvus.drop_collection(name, timeout=self._timeout)
 
+    def rename(self, name: str, new: str) -> None:
+        """Give a collection another name.
+
+        Raises:
+            CollectionNotFoundError: the store has no such collection.
+            QueryError: the new name is taken, or Milvus does not accept it.
+        """
+        self.space(name)
+        self._check_free(new)
+        with self._calling(f"rename {name}"):
+            self._milvus.rename_collection(name, new, timeout=self._timeout)
+        self._loaded.discard(name)
+
+    def copy(self, name: str, new: str, target: MilvusStore | None = None) -> int:
+        """Copy a collection under another name or into another store, and return the number of pictures.
+
+        A copy that fails leaves nothing behind.
+
+        Args:
+            target: the other store; None: this one.
+
+        Raises:
+            CollectionNotFoundError, QueryError: as `rename`.
+        """
+        place = target or self
+        space = self.space(name)
+        place._check_free(new)
+        self.load(name)
+        place.create(new, replace(space, index="auto" if place.remote != self.remote else space.index))
+        copied = 0
+        try:
+            rows = self.every(name, [])
+            while ids := [row["id"] for row in islice(rows, _ROWS_AT_ONCE // 4)]:
+                pictures, vectors = zip(*self.get(name, ids).values(), strict=True)
+                place.put(new, pictures, vectors)
+                copied += len(ids)
+            place.flush(new)
+        except BaseException:
+            place.drop(new)
+            raise
+        return copied
+
+    def _check_free(self, name: str) -> None:
+        if self._properties(name):
+            raise QueryError(
+                f"{self.url} has a collection {name} already; choose another name, or drop that collection"
+            )
+
     def load(self, name: str) -> None:
         """Load a collection into the store's memory, as a search requires."""
         with self._calling(f"load {name}"):
             self._milvus.load_collection(name, timeout=self._timeout)
+        self._loaded.add(name)
 
     def flush(self, name: str) -> None:
         """Write added pictures to disk and into the index."""
@@ -319,13 +406,14 @@ class MilvusStore:
     @contextlib.contextmanager
     def _calling(self, what: str) -> Iterator[None]:
         try:
+            self._stay_connected()
             yield
         except self._exception as error:
             raise self._error(what, error) from error
 
     def _error(self, what: str, error: Any) -> SearchError:
         message = " ".join(str(error.message).split())
-        if "Open local milvus failed" in message:
+        if _LOCKED in message:
             return StoreError(
                 f"cannot open '{self.url}': another process holds it, or it is not a Milvus Lite file; "
                 "for several processes, run a Milvus server and pass its http:// address"

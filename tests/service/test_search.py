@@ -116,8 +116,9 @@ def test_prints_wrong_use_in_one_line(server: EmbeddedServer, indexed: Indexed, 
     assert "'--index'" in tuwen("index", str(tmp_path), "--into", "x", "--index", "y", *where, code=2).stderr
 
 
-def test_names_the_cause_when_another_process_has_the_store_open(server: EmbeddedServer, tmp_path: Path) -> None:
+def test_names_the_cause_when_another_program_holds_the_store(server: EmbeddedServer, tmp_path: Path) -> None:
     store = str(tmp_path / "collections.db")
     with closing(MilvusStore(store)):
+        Path(f"{store}.address").unlink()  # as by a program that does not share the file
         refused = tuwen_process("search", "pictures", "猫", "--store", store, "--url", server.grpc_url, code=1)
-    assert "another process has it open" in refused.stderr
+    assert "another process holds it" in refused.stderr

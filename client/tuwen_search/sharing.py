@@ -1,0 +1,90 @@
+"""One file of Milvus Lite for several processes: the first one opens it, and serves the others over loopback.
+
+Milvus Lite locks its file, so that one process can open it. That process listens on a port of 127.0.0.1 anyway. It
+writes its address beside the file, and other processes connect there. When it ends, the next process that needs the
+store opens the file itself.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+__all__ = ["answers", "open_or_borrow", "publish", "withdraw"]
+
+_PATIENCE = 3.0
+_LOOK = 0.1
+_CONNECT = 1.0
+T = TypeVar("T")
+
+
+def open_or_borrow(
+    path: str, open_file: Callable[[], T], connect: Callable[[str], T], *, locked: Callable[[Exception], bool]
+) -> tuple[T, str]:
+    """Return a connection to a store, and the address of the process that owns its file; empty if it is this one.
+
+    Args:
+        path: the store's file.
+        open_file: opens the file in this process.
+        connect: connects to an address.
+        locked: returns whether an error of `open_file` says that another process has the file open.
+
+    Raises:
+        Exception: the error of `open_file`, if no process that has the file open can be reached.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return open_file(), ""
+        except Exception as error:
+            if not locked(error):
+                raise
+            address = _published(path)
+            if address and answers(address):
+                return connect(address), address
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(_LOOK)  # the owner has just opened the file, or is about to end
+
+
+def publish(path: str, address: str) -> None:
+    """Tell other processes of this user where the store is served."""
+    scratch = Path(f"{_file(path)}.{os.getpid()}")
+    with suppress(OSError):  # a folder that cannot be written: the store works for one process
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(address)
+        scratch.replace(_file(path))
+
+
+def withdraw(path: str) -> None:
+    """Tell other processes that the store is no longer served."""
+    with suppress(OSError):
+        os.unlink(_file(path))
+
+
+def answers(address: str) -> bool:
+    """Return whether a process listens at an address."""
+    parts = urlsplit(address)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 0), timeout=_CONNECT).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _published(path: str) -> str:
+    try:
+        return Path(_file(path)).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _file(path: str) -> str:
+    return f"{path}.address"
