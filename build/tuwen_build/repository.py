@@ -14,9 +14,9 @@ from tuwen_build.options import BuildOptions, ReadOptions
 from tuwen_build.outputs import OutputFolder
 from tuwen_build.verification.verify import verify_images, verify_kernels, verify_texts
 from tuwen_repository.checksums import file_hashes, sha256_of
+from tuwen_repository.environment import gpu_environment
 from tuwen_repository.int8_kernels import int8_obstacle
 from tuwen_repository.manifest import MANIFEST, Manifest, library_versions
-from tuwen_repository.tf32 import gpu_environment
 
 __all__ = ["BuildOptions", "ReadOptions", "build_repository"]
 

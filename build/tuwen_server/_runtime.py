@@ -14,12 +14,10 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuwen_repository.tf32 import TF32_SETTINGS
+from tuwen_repository.environment import ALLOCATOR_SETTINGS, OPENMP_SETTINGS, TF32_SETTINGS
 from tuwen_server._installation import Installation, check_platform
 from tuwen_server._interpreter import make_interpreter, package_folders
 from tuwen_server.errors import UnsupportedPlatformError
-from tuwen_server.malloc import ALLOCATOR_SETTINGS
-from tuwen_server.openmp import OPENMP_SETTINGS
 
 __all__ = ["PYTORCH_BACKEND", "Runtime", "find_runtime"]
 

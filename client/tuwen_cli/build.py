@@ -42,7 +42,7 @@ def build(
         from tuwen_build.hardware import choose_precision, precision_warning
         from tuwen_build.repository import build_repository
         from tuwen_build.transformers_logging import quiet_transformers
-        from tuwen_server.malloc import keep_freed_memory
+        from tuwen_repository.environment import keep_freed_memory
     quiet_transformers()
     keep_freed_memory()
     if explain:

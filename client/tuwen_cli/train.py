@@ -52,7 +52,7 @@ def train(
 
         from tuwen_build.transformers_logging import quiet_transformers
         from tuwen_lab.training import train as run
-        from tuwen_server.malloc import keep_freed_memory
+        from tuwen_repository.environment import keep_freed_memory
     quiet_transformers()
     keep_freed_memory()
     try:

@@ -21,12 +21,10 @@ from tests.support.command import TUWEN, started, wait_until
 from tests.support.servers import RecordedServer
 from tests.support.stand_in import group_members, segments
 from tuwen import Client, RetryPolicy, ServerUnavailableError
+from tuwen_repository.environment import ALLOCATOR_SETTINGS, OPENMP_SETTINGS, TF32_SETTINGS
 from tuwen_repository.samples import sample
-from tuwen_repository.tf32 import TF32_SETTINGS
 from tuwen_server import EmbeddedServer, ServerOptions
 from tuwen_server.errors import ServerStartError
-from tuwen_server.malloc import ALLOCATOR_SETTINGS
-from tuwen_server.openmp import OPENMP_SETTINGS
 
 ON_FREE_PORTS = ServerOptions.on_free_ports()
 SETTINGS = ALLOCATOR_SETTINGS | OPENMP_SETTINGS | TF32_SETTINGS

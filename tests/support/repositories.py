@@ -15,7 +15,7 @@ from tuwen_build.options import BuildOptions
 from tuwen_build.repository import build_repository
 from tuwen_build.seeded import write_seeded_checkpoint
 from tuwen_lab.demo import CHECKPOINT as DEMO_CHECKPOINT
-from tuwen_server.malloc import keep_freed_memory
+from tuwen_repository.environment import keep_freed_memory
 
 __all__ = [
     "SHORT_VOCABULARY",

@@ -99,7 +99,7 @@ def tune(
         servers = NewServers(repository)
         cores = len(os.sched_getaffinity(0))
         on_gpu = torch.cuda.is_available() and not is_for_cpus(repository, ENCODERS["images"])
-        now = {kind: settings_of(repository, kind) for kind in ENCODERS}
+        now: Mapping[str, Settings] = {kind: settings_of(repository, kind) for kind in ENCODERS}
         chosen = search_machine(lambda settings: attempt(servers, settings), now, cores=cores, on_gpu=on_gpu)
         device = torch.cuda.get_device_name() if on_gpu else torch.cpu.get_capabilities().get("cpu_name", "CPU")
         tuning = Tuning(device, cores, trials, chosen, options.longest_wait, {**libraries, _SERVER: PACKAGES[_SERVER]})

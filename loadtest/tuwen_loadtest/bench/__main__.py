@@ -28,8 +28,8 @@ from tuwen_loadtest.bench._rounds import Ours, Plan, compare, curves
 from tuwen_loadtest.bench._service import service
 from tuwen_loadtest.bench._waits import measure_waits
 from tuwen_loadtest.bench.interactive import measure_interactive
+from tuwen_repository.environment import keep_freed_memory
 from tuwen_server import guarded_folder
-from tuwen_server.malloc import keep_freed_memory
 from tuwen_server.signals import stop_on_signals
 from tuwen_server.traffic import CALLERS, Work, photographs, queries
 from tuwen_server.tuning import ENCODERS, Settings, apply, limit_waiting

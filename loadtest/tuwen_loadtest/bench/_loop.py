@@ -14,9 +14,7 @@ from types import TracebackType
 from typing import IO, Any, cast
 
 from tuwen_loadtest.bench._results import Timing
-from tuwen_repository.tf32 import TF32_SETTINGS
-from tuwen_server.malloc import ALLOCATOR_SETTINGS
-from tuwen_server.openmp import OPENMP_SETTINGS
+from tuwen_repository.environment import ALLOCATOR_SETTINGS, OPENMP_SETTINGS, TF32_SETTINGS
 from tuwen_server.traffic import Work
 
 __all__ = ["PEERS", "Loop", "environment", "write_work"]

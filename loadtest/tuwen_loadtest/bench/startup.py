@@ -16,8 +16,8 @@ from tuwen_build.repository import BuildOptions, build_repository
 from tuwen_build.seeded import BASE_PATCH16, HUGE_PATCH14, LARGE_PATCH14, TINY, write_seeded_checkpoint
 from tuwen_build.transformers_logging import quiet_transformers
 from tuwen_loadtest._usage import usage_of
+from tuwen_repository.environment import keep_freed_memory
 from tuwen_server import EmbeddedServer, ServerOptions, guarded_folder
-from tuwen_server.malloc import keep_freed_memory
 from tuwen_server.signals import stop_on_signals
 
 __all__ = ["main"]

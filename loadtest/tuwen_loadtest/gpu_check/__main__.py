@@ -21,7 +21,7 @@ from tuwen_loadtest.gpu_check._encoders import Encoders, exactness, sample_input
 from tuwen_loadtest.gpu_check._report import write_report
 from tuwen_loadtest.gpu_check._results import Found, Results
 from tuwen_loadtest.gpu_check._served import decode_images, measure_served
-from tuwen_repository.tf32 import TF32_SETTINGS
+from tuwen_repository.environment import TF32_SETTINGS
 from tuwen_server.traffic import Work, photographs, queries
 
 __all__ = ["check", "main"]

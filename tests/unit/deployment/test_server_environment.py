@@ -8,9 +8,7 @@ import pytest
 import yaml
 
 from tests.support.paths import ROOT
-from tuwen_repository.tf32 import TF32_SETTINGS, gpu_environment
-from tuwen_server.malloc import ALLOCATOR_SETTINGS
-from tuwen_server.openmp import OPENMP_SETTINGS
+from tuwen_repository.environment import ALLOCATOR_SETTINGS, OPENMP_SETTINGS, TF32_SETTINGS, gpu_environment
 
 SETTINGS = {**ALLOCATOR_SETTINGS, **OPENMP_SETTINGS, **TF32_SETTINGS}
 

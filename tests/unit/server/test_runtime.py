@@ -12,12 +12,10 @@ from typing import NamedTuple
 import pytest
 
 from tests.support.stand_in import StandIn
-from tuwen_repository.tf32 import TF32_SETTINGS
+from tuwen_repository.environment import ALLOCATOR_SETTINGS, OPENMP_SETTINGS, TF32_SETTINGS
 from tuwen_server import _installation
 from tuwen_server._runtime import find_runtime
 from tuwen_server.errors import UnsupportedPlatformError
-from tuwen_server.malloc import ALLOCATOR_SETTINGS
-from tuwen_server.openmp import OPENMP_SETTINGS
 
 BACKENDS = Path("/backends")
 

@@ -1,0 +1,46 @@
+"""The environment of processes that compute with a repository: how they keep memory, wait for threads, and round.
+
+Memory: glibc returns buffers of 32 MiB and more to the system as soon as they are freed. The next buffer then costs a
+page fault for each 4 KiB, which takes much of the time of a batch of images. With a higher threshold (man mallopt:
+M_MMAP_THRESHOLD, M_TRIM_THRESHOLD) a process keeps up to 1 GiB.
+
+Threads: a thread that has finished its part of a loop spins until the others have finished. libgomp's default is
+300,000 rounds (its manual, GOMP_SPINCOUNT), which takes milliseconds. Other processes (Triton's frontends, the Python
+models) then lack the core. Without any spinning, threads would sleep between two loops, and waking them takes longer
+than the loops of a small batch.
+
+Arithmetic: TF32 keeps 10 of the 23 bits of a factor's fraction. On GPUs from Ampere on, PyTorch does not use TF32 for
+float32 matrix products by default, but uses it for convolutions. The patch embedding of an image tower is a
+convolution, so its vectors would exceed the bound of fp32 builds, 1e-5. TF32 does not affect fp16, bf16 and int8.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from collections.abc import Mapping
+
+__all__ = ["ALLOCATOR_SETTINGS", "OPENMP_SETTINGS", "TF32_SETTINGS", "gpu_environment", "keep_freed_memory"]
+
+_KEPT = 1 << 30  # bytes
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+
+ALLOCATOR_SETTINGS = {"MALLOC_MMAP_THRESHOLD_": str(_KEPT), "MALLOC_TRIM_THRESHOLD_": str(_KEPT)}
+"""Environment variables for new processes."""
+OPENMP_SETTINGS = {"GOMP_SPINCOUNT": "10000"}
+"""Environment variables for new processes. OpenMP libraries other than libgomp ignore them."""
+TF32_SETTINGS: Mapping[str, str] = {"NVIDIA_TF32_OVERRIDE": "0"}
+"""Environment variables for new processes, which cuBLAS and cuDNN read."""
+
+
+def keep_freed_memory() -> None:
+    """Apply the settings of the allocator to this process, if its C library is glibc."""
+    if platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
+            library.mallopt(parameter, _KEPT)
+
+
+def gpu_environment(precision: str) -> dict[str, str]:
+    """Return the environment variables with which a GPU computes the verified vectors."""
+    return dict(TF32_SETTINGS) if precision == "fp32" else {}
