@@ -1,5 +1,6 @@
 # syntax=docker/dockerfile:1
-# The server for machines without a GPU, on a slim Python: `tuwen serve`. x86-64.
+# The server for development on machines without a GPU, on a slim Python: `tuwen serve`. x86-64. Its Triton has known
+# vulnerabilities (SECURITY.md); in production server.Dockerfile serves on a CPU too.
 #
 #   docker build -f docker/cpu.Dockerfile --build-arg TORCH_INDEX=... -t tuwen-cpu .
 #   docker run --rm --read-only --tmpfs /tmp --shm-size 1g -v ./repository:/models:ro -p 8001:8001 tuwen-cpu
@@ -11,12 +12,13 @@ ARG PYTHON=python:3.11-slim-bookworm
 FROM ${PYTHON} AS wheel
 WORKDIR /source
 COPY . .
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
+RUN pip install --no-cache-dir --no-deps --require-hashes --requirement docker/locks/wheel.txt \
+    && pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel .
 
 # hadolint ignore=DL3006
 FROM ${PYTHON} AS server
 LABEL org.opencontainers.image.title="tuwen-cpu" \
-      org.opencontainers.image.description="Chinese-CLIP and CLIP embeddings on Triton Inference Server, without a GPU" \
+      org.opencontainers.image.description="For development: Chinese-CLIP and CLIP embeddings on an old Triton Inference Server, without a GPU" \
       org.opencontainers.image.licenses="Apache-2.0"
 ARG TORCH_INDEX
 RUN --mount=type=bind,source=docker/locks/cpu.txt,target=/tmp/cpu.txt \

@@ -1,4 +1,4 @@
-"""Write the section of the root's SECURITY.md about NVIDIA's bulletins from ``security-floor.json``.
+"""Write the section of the root's SECURITY.md about NVIDIA's bulletins from ``client/tuwen_cli/security_floor.json``.
 
 Run ``python docker/security_floor.py`` after each change of the JSON file.
 """
@@ -13,6 +13,7 @@ __all__ = ["main", "section", "with_section"]
 
 _HERE = Path(__file__).resolve().parent
 _PAGE = _HERE.parent / "SECURITY.md"
+_FLOOR = _HERE.parent / "client" / "tuwen_cli" / "security_floor.json"
 _START, _END = "<!-- security-floor: begin -->", "<!-- security-floor: end -->"
 _BULLETINS = "https://github.com/NVIDIA/product-security/tree/main"
 
@@ -53,8 +54,8 @@ def with_section(page: str, text: str) -> str:
 
 
 def main() -> None:
-    """Write the table of ``security-floor.json`` into SECURITY.md."""
-    floor = json.loads((_HERE / "security-floor.json").read_text(encoding="utf-8"))
+    """Write the table of ``client/tuwen_cli/security_floor.json`` into SECURITY.md."""
+    floor = json.loads(_FLOOR.read_text(encoding="utf-8"))
     _PAGE.write_text(with_section(_PAGE.read_text(encoding="utf-8"), section(floor)), encoding="utf-8")
 
 

@@ -7,7 +7,7 @@
 #   docker build -f docker/server.Dockerfile -t clip:1 --target exported --build-context checkpoint=checkpoint .
 #
 # A repository must be built with a torch no newer than the server's: both images are of one month, and `exported` builds
-# it in the first for the second. security-floor.json has the oldest release that is safe, and why.
+# it in the first for the second. client/tuwen_cli/security_floor.json has the oldest release that is safe, and why.
 ARG TRITON=nvcr.io/nvidia/tritonserver:26.11-pyt-python-py3
 ARG PYTORCH=nvcr.io/nvidia/pytorch:26.11-py3
 ARG PYTHON=python:3.11-slim-bookworm
@@ -17,7 +17,8 @@ ARG PYTHON=python:3.11-slim-bookworm
 FROM ${PYTHON} AS wheel
 WORKDIR /source
 COPY . .
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
+RUN pip install --no-cache-dir --no-deps --require-hashes --requirement docker/locks/wheel.txt \
+    && pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel .
 
 # A folder with a checkpoint, where --build-context checkpoint=... names one.
 FROM scratch AS checkpoint

@@ -12,6 +12,7 @@ from tuwen import AccessDeniedError, Client, ModelCard, ServerError
 from tuwen.statistics import ModelStatistics, Statistics, difference
 from tuwen_cli.connection import connect
 from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, print_json, print_table
+from tuwen_cli.security_floor import outdated, running_version
 
 __all__ = ["status"]
 
@@ -33,17 +34,28 @@ def status(
     counted: Statistics = {}
     lately: Statistics = {}
     reason: str | None = None
+    version: str | None = None
     with connect(url, timeout) as clip:
         ready = clip.is_ready(timeout=timeout)
         if ready:
             card = clip.model_card()
             counted, lately = _counted(clip, over)
+            version = running_version(url, timeout)
         else:
             reason = _reason(clip)
+    warning = outdated(version or "")
     models = {name: _row(statistics, lately[name], over) for name, statistics in sorted(counted.items())}
     if as_json:
         print_json(
-            {"url": url, "ready": ready, "reason": reason, "model_card": card and asdict(card), "models": models}
+            {
+                "url": url,
+                "ready": ready,
+                "reason": reason,
+                "triton": version,
+                "security": warning,
+                "model_card": card and asdict(card),
+                "models": models,
+            }
         )
     elif card is None:
         typer.echo(f"{url} is not ready: {reason}")
@@ -52,7 +64,9 @@ def status(
             [name.replace("_", " "), f"{value:g}" if isinstance(value, float) else str(value)]
             for name, value in asdict(card).items()
         ]
-        print_table("", [url, "ready"], rows)
+        print_table("", [url, "ready"], [*rows, ["triton", version or "unknown"]])
+        if warning:
+            typer.echo(f"warning: {warning}", err=True)
         if models:
             columns = ["model", *[name.replace("_", " ") for name in next(iter(models.values()))]]
             print_table("", columns, [[name, *map(_cell, row.values())] for name, row in models.items()])

@@ -47,6 +47,11 @@ class _Image:
 
 
 _IMAGES = {
+    "wheel": _Image(
+        "What builds our wheel in the first step of every image.",
+        python="3.11",
+        whole=("hatchling",),
+    ),
     "server": _Image(
         "What our Python models import inside NVIDIA's image, beside its own numpy.",
         python="3.12",

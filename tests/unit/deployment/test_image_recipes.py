@@ -36,6 +36,25 @@ def test_an_image_installs_the_versions_that_are_tested(lock: Path) -> None:
         assert "--hash=sha256:" in pin
 
 
+@pytest.mark.parametrize("recipe", DOCKERFILES, ids=lambda path: path.name)
+def test_the_tools_that_build_the_wheel_are_locked(recipe: Path) -> None:
+    stage = recipe.read_text(encoding="utf-8").partition("AS wheel")[2].partition("\nFROM")[0].replace("\\\n", " ")
+    steps = [step.split() for step in re.findall(r"pip (?:install|wheel)[^&\n]*", stage)]
+    assert [step[1] for step in steps] == ["install", "wheel"]
+    assert {"--require-hashes", "docker/locks/wheel.txt"} <= set(steps[0])
+    assert "--no-build-isolation" in steps[1]
+    locked = (ROOT / "docker" / "locks" / "wheel.txt").read_text(encoding="utf-8")
+    assert re.search(r"^hatchling==", locked, re.MULTILINE)
+
+
+def test_compose_finds_the_torch_that_the_lock_names() -> None:
+    """The lock names a version of PyTorch's CPU index, which PyPI does not have."""
+    defaults = dict(re.findall(r"^(\w+)=(.*)$", COMPOSE.with_name(".env").read_text(encoding="utf-8"), re.MULTILINE))
+    assert ("+cpu" in (ROOT / "docker" / "locks" / "cpu.txt").read_text(encoding="utf-8")) <= (
+        defaults["TORCH_INDEX"] == "https://download.pytorch.org/whl/cpu"
+    )
+
+
 def test_the_compose_file_is_valid() -> None:
     judge = Path(sys.executable).with_name("check-jsonschema")
     command = [judge, "--builtin-schema", "vendor.compose-spec", COMPOSE]

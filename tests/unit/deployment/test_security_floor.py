@@ -11,9 +11,10 @@ from types import ModuleType
 import pytest
 
 from tests.support.paths import ROOT
+from tuwen_cli.security_floor import outdated
 
 DOCKER = ROOT / "docker"
-FLOOR = json.loads((DOCKER / "security-floor.json").read_text(encoding="utf-8"))
+FLOOR = json.loads((ROOT / "client" / "tuwen_cli" / "security_floor.json").read_text(encoding="utf-8"))
 PAGES = [
     *ROOT.glob("*.md"),
     *(
@@ -82,3 +83,19 @@ def test_the_security_page_is_written_from_the_file(script: ModuleType) -> None:
 def test_a_page_without_marks_is_refused(script: ModuleType) -> None:
     with pytest.raises(ValueError, match="expected the marks"):
         script.with_section("no marks", "text")
+
+
+@pytest.mark.parametrize(
+    ("version", "old"), [("2.51.0", True), ("2.72.9", True), ("2.73.0", False), ("2.75.0", False), ("3.0.0", False)]
+)
+def test_an_old_server_is_reported(version: str, old: bool) -> None:
+    warning = outdated(version)
+    assert (warning is not None) == old
+    if warning:
+        assert version in warning
+        assert FLOOR["floor"]["release"] in warning
+
+
+@pytest.mark.parametrize("version", ["", "unknown", "2"])
+def test_a_version_that_cannot_be_read_is_not_judged(version: str) -> None:
+    assert outdated(version) is None

@@ -1,0 +1,53 @@
+"""The oldest Triton that has the fix of every bulletin of NVIDIA, and whether a running server is older."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from tuwen_cli.connection import settings
+
+__all__ = ["outdated", "running_version"]
+
+
+def outdated(version: str) -> str | None:
+    """Return what is wrong with a version of Triton; None if it has every fix, or cannot be read.
+
+    Args:
+        version: as a server states it, such as ``2.75.0``.
+    """
+    known: dict[str, Any] = json.loads((files("tuwen_cli") / "security_floor.json").read_text(encoding="utf-8"))
+    floor = known["floor"]
+    if (mine := _parts(version)) is None or mine >= (_parts(floor["triton"]) or ()):
+        return None
+    return (
+        f"Triton {version} has known vulnerabilities: use release {floor['release']} (Triton {floor['triton']}) or "
+        "newer where others can reach the server"
+    )
+
+
+def running_version(url: str, timeout: float) -> str | None:
+    """Return the version that the server at an address states; None if it cannot be asked."""
+    import grpc
+    from tritonclient.grpc import InferenceServerClient
+    from tritonclient.utils import InferenceServerException
+
+    tls, headers = settings()
+    credentials = None
+    if tls is not None:
+        parts = (path and Path(path).read_bytes() for path in (tls.ca, tls.key, tls.certificate))
+        credentials = grpc.ssl_channel_credentials(*parts)
+    with InferenceServerClient(url, ssl=tls is not None, creds=credentials) as triton:
+        try:
+            found = triton.get_server_metadata(headers=dict(headers or {}), client_timeout=timeout)
+        except InferenceServerException:  # a proxy that lets only inference through
+            return None
+    return str(found.version)
+
+
+def _parts(version: str) -> tuple[int, int] | None:
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else None
