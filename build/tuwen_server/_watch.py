@@ -45,7 +45,7 @@ class Watch:
         self._look_for_models()
 
     def trouble(self) -> str | None:
-        """What is wrong and will not mend itself; None: nothing."""
+        """Return the permanent fault of the server; None if it is healthy."""
         now = self._clock.now()
         if (model := self._dead_model(now)) is not None:
             return f"the Python process of {model} died"

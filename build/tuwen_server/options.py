@@ -34,7 +34,7 @@ _OURS = {
 @documented
 @dataclass(frozen=True)
 class ServerOptions:
-    """How the embedded server listens, starts and stops.
+    """The addresses, ports, limits and checks of the embedded server.
 
     The server has no password, so it listens on loopback by default.
     """

@@ -21,7 +21,7 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class HttpFetcher:
-    """Lets a client take ``http://`` and ``https://`` addresses as images (extra ``fetch``).
+    """A fetcher with which a client takes ``http://`` and ``https://`` addresses as images (extra ``fetch``).
 
     Whoever chooses an address chooses what your machine connects to. So only hosts that you name are asked, redirects
     included, and no proxy or credential of the environment or of the address is used. A name that resolves to an

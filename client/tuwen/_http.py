@@ -25,7 +25,7 @@ Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
 
 class Rules(Protocol):
-    """What a fetch may do: `tuwen.HttpFetcher`."""
+    """The limits of a fetch; see `tuwen.HttpFetcher`."""
 
     @property
     def max_bytes(self) -> int:

@@ -1,4 +1,4 @@
-"""How much a client asks of a server at once, and how patiently it asks again: the one place that decides."""
+"""The limits of a client: the number of requests in flight, retries, and pauses between retries."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TOO_FEW, _TOO_MANY = 0.5, 1.0  # requests that wait in the server's queue
 
 
 class Pace:
-    """Keeps a server busy with as few waiting requests as that takes, so that others do not wait behind them.
+    """The pace of a call: as few requests in flight as keep the server busy, so that other callers wait less.
 
     The shortest round trip so far is that of a request that waits for nothing. From a longer one follows how many of
     the requests on their way are waiting. Their number is held between a half and one, as TCP Vegas does with packets
@@ -102,7 +102,7 @@ _SHORTEST_ATTEMPT = 0.01  # seconds; in less, a try would only turn the error in
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often a request is tried, and how long the pauses between are.
+    """The number of attempts of a request, and the pauses between them.
 
     Only errors whose ``retryable`` is true are tried again: nobody answers, the server is starting or stopping, its
     queue is full. Bad input, a refused key and a used-up timeout are not. The pause before attempt n + 1 is random,
@@ -149,7 +149,7 @@ def patient(policy: RetryPolicy) -> RetryPolicy:
 
 
 class RetryBudget:
-    """What a client has left of its policy; safe to share between threads."""
+    """The retry budget that all requests of one client share. It is safe to use from several threads."""
 
     def __init__(self, policy: RetryPolicy) -> None:
         self._policy = policy
@@ -175,7 +175,7 @@ class RetryBudget:
 
 
 class Attempts:
-    """Those of one request."""
+    """The retry state of one request."""
 
     def __init__(self, policy: RetryPolicy, budget: RetryBudget) -> None:
         self._policy, self._budget = policy, budget

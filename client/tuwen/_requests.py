@@ -1,4 +1,4 @@
-"""From items to requests: the checks of a call's items, their parts, and the one builder of the SDK.
+"""Turning items into requests: checking the items of a call, dividing them, and building requests.
 
 Nothing here touches a network, so both clients and the fakes share it.
 """

@@ -1,4 +1,4 @@
-"""From responses to results: the one parser of the SDK, and the results that a client remembers.
+"""Turning responses into results, and the cache of results of a client.
 
 Embeddings stay arrays from the response to the result.
 """
@@ -94,7 +94,7 @@ ItemOutcome: TypeAlias = EmbeddedItem | RefusedItem
 
 @dataclass(frozen=True)
 class Parsed:
-    """What became of the items of a batch.
+    """The outcomes of the items of a batch.
 
     Attributes:
         positions: for every row of the embeddings, where its item stands in the call or stream.
@@ -220,7 +220,7 @@ def _strings(outputs: Mapping[str, Tensor], name: str) -> list[str]:
 
 
 class Cache(Generic[Key, Value]):
-    """Keeps the values that were used last; safe to share between threads.
+    """A cache of the most recently used values. It is safe to use from several threads.
 
     Args:
         size: the most values that are kept; 0: nothing is kept.

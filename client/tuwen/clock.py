@@ -51,7 +51,7 @@ _LONGEST = 365 * 86_400.0
 
 
 class Deadline:
-    """Counts down from the moment it is made. A timeout of more than a year is a year.
+    """A deadline that counts from its creation. A timeout of more than a year counts as a year.
 
     Raises:
         InvalidArgumentError: the timeout is not a positive, finite number of seconds.

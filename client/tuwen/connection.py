@@ -1,4 +1,4 @@
-"""How to reach a server: its address, encryption, the headers and the trace of requests, and why connecting failed."""
+"""The connection to a server: address, encryption, headers and traces of requests, and connection errors."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Tls:
 
 
 class Tracing(Protocol):
-    """What a client tells of its calls."""
+    """The tracing of a client's calls."""
 
     def span(self, call: str, url: str) -> AbstractContextManager[None]:
         """Provide the span of a call."""

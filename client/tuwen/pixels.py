@@ -57,7 +57,7 @@ _TURNS = {
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What an image may ask of the server, checked before a pixel of it is decoded.
+    """The limits of an image, which are checked before any pixel is decoded.
 
     Attributes:
         max_bytes: of the encoded image.
@@ -104,7 +104,7 @@ class PixelRules:
 
 @dataclass(frozen=True)
 class Preprocessor(PixelRules):
-    """Turns encoded images into uint8 pixel values, by the rules of one embedding space.
+    """The preprocessing of one embedding space, from encoded images to uint8 pixel values.
 
     Attributes:
         limits: which images are refused.

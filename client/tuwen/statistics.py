@@ -11,7 +11,7 @@ __all__ = ["ModelStatistics", "Profile", "Statistics", "difference", "profile_of
 
 @dataclass(frozen=True)
 class ModelStatistics:
-    """What one model has done since it was loaded; see Triton's ``extension_statistics.md``.
+    """The counters of one model since it was loaded; see Triton's ``extension_statistics.md``.
 
     Attributes:
         requests: that were answered; of an ensemble, whole ones.
@@ -63,7 +63,7 @@ _ENCODERS = ("vision_encoder", "text_encoder")
 
 @dataclass(frozen=True)
 class Profile:
-    """Where the time of a call went, in seconds; the parts add up to the whole.
+    """The time of a call in seconds, divided into parts that add up to the whole.
 
     The server's parts come from its own statistics. It keeps them for all its callers together, so that on a busy
     server they are the averages of what everybody asked meanwhile.

@@ -90,7 +90,7 @@ OWN_TEMPLATES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, eq=False)
 class Classification:
-    """What n images show, among m labels. Compared by identity, as `Similarity`.
+    """The probabilities of m labels for n images. Compared by identity, as `Similarity`.
 
     Attributes:
         labels: the m labels, as they were passed.
@@ -151,7 +151,7 @@ def label_texts(labels: Sequence[str], templates: Sequence[str]) -> list[str]:
 
 
 def label_embeddings(texts: NDArray[np.float32], templates: int) -> NDArray[np.float32]:
-    """Unit vectors of labels, float32 (m, D), from those of their texts (m * templates, D), label by label.
+    """Return unit vectors of labels, float32 (m, D), from the vectors of their texts (m * templates, D).
 
     Chinese-CLIP's rule (cn_clip/eval/zeroshot_evaluation.py): the mean over the templates, normalised again.
     """

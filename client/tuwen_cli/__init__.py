@@ -1,4 +1,4 @@
-"""The command line `tuwen`: one module for each command, errors as one line, ``--json`` for programs."""
+"""The command line `tuwen`, with one module for each command. Errors take one line; ``--json`` serves programs."""
 
 from tuwen_cli.main import main
 

@@ -1,4 +1,4 @@
-"""Lets ``python -m tuwen_cli`` run the command line where no script ``tuwen`` is installed."""
+"""The entry point of ``python -m tuwen_cli``, for environments without the script ``tuwen``."""
 
 from tuwen_cli import main
 

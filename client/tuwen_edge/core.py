@@ -56,7 +56,7 @@ class Embedded:
 
 
 class Core:
-    """What the edge does with items.
+    """The embedding of items for all dialects of the edge.
 
     Args:
         client: of the embedding server.

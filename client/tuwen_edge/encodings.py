@@ -1,4 +1,4 @@
-"""How vectors are written into an answer: as numbers, as base64 or quantised."""
+"""The encodings of vectors in an answer: numbers, base64 or quantised."""
 
 from __future__ import annotations
 

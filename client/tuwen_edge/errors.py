@@ -1,4 +1,4 @@
-"""What can go wrong with a request, with its HTTP status, before a dialect gives the error its shape."""
+"""Errors of requests with their HTTP statuses, before a dialect formats them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, the host, the trace, headers for browsers, metrics and the log."""
+"""The handling around every request: request id, host check, trace, headers for browsers, metrics and log."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DISCONNECTED = 499  # as nginx counts callers that went away
 
 @dataclass
 class RequestState:
-    """What is known of a request, for metrics and the log.
+    """The facts about a request for metrics and the log.
 
     Attributes:
         id: of the caller, or made up.

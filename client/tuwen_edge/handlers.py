@@ -1,4 +1,4 @@
-"""From an operation to an answer: the key, the body, the work, and every error in the words of the dialect."""
+"""Handling an operation: checking the key, reading the body, computing, and formatting errors for the dialect."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _JSON = orjson.OPT_SERIALIZE_NUMPY
 
 
 class Shared:
-    """What all handlers of an edge share.
+    """The state that all handlers of an edge share.
 
     Args:
         core: embeds items.

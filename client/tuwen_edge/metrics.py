@@ -1,4 +1,4 @@
-"""What Prometheus is told: requests, durations, items and refusals, by route."""
+"""The Prometheus metrics of the edge: requests, durations, items and refusals, by route."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ KEYS = Option(
 @documented
 @dataclass(frozen=True)
 class EdgeOptions:
-    """How the HTTP edge listens, whom it answers, and what it takes.
+    """The addresses, access rules and limits of the HTTP edge.
 
     ``tls`` and ``headers`` reach the embedding server, as for `tuwen.Client`.
     """

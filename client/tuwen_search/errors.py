@@ -1,4 +1,4 @@
-"""What can go wrong with a collection: a branch of the tree in ``tuwen._errors``.
+"""Errors of collections, a branch of the tree in ``tuwen._errors``.
 
 ::
 

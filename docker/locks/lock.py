@@ -25,7 +25,7 @@ _NAME = re.compile(r"[\w-]+")
 
 @dataclass(frozen=True)
 class _Image:
-    """What an image holds.
+    """The packages of an image.
 
     Attributes:
         why: the first line of its lock.

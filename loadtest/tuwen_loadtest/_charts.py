@@ -22,7 +22,7 @@ __all__ = ["curve_picture", "timeline_picture"]
 
 
 def curve_picture(curves: Sequence[Curve]) -> str:
-    """What is answered and how fast, over what is offered; a line for each repetition."""
+    """Return a chart of throughput and latency over the offered rate, with a line for each repetition."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
     for place, curve in enumerate(curves):
         steps = curve.steps

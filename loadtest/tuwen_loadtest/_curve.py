@@ -35,7 +35,7 @@ class Curve:
 
 
 def curve_of(samples: Sequence[Sample], seconds: float, objectives: Sequence[Objective]) -> Curve:
-    """From the samples of a ramp that took so long."""
+    """Return the curve of a ramp from its samples and its duration."""
     start, length, good = min(sample.due for sample in samples), seconds / STEPS, good_seconds(objectives)
     steps = [
         summarise(samples, start + (step + _SETTLING) * length, start + (step + 1) * length, good_seconds=good)

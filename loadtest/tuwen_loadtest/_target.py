@@ -40,7 +40,7 @@ class Site:
         return {server.pid: usage_of(server.pid) for server in self.servers}
 
     def statistics(self, timeout: float) -> Sequence[Statistics]:
-        """What each server counts; of many behind the name of a service elsewhere, the one that answers.
+        """Return the statistics of each server. Behind one name of a remote service, one of its servers answers.
 
         Raises:
             TuwenError: a server does not respond.

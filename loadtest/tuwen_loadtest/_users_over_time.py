@@ -1,4 +1,4 @@
-"""How many users there are as time goes by; with Poisson arrivals, how many requests a second are offered."""
+"""The number of users over time. With Poisson arrivals, it is the offered rate in requests per second."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _RESTRICTED = "protocol is restricted"
 
 
 class RemoteControl:
-    """Reads and replaces the configuration of single models.
+    """A client that reads and replaces the configurations of single models.
 
     Args:
         url: ``host:port`` of the server's gRPC endpoint.

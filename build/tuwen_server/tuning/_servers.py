@@ -24,7 +24,7 @@ _TIMEOUT = 120.0
 
 
 class TrialServer(Protocol):
-    """Runs a repository with the settings of a trial."""
+    """A server that runs a repository with the settings of a trial."""
 
     def running(self, settings: Mapping[str, Settings]) -> AbstractContextManager[Client]:
         """Return a client of a server that runs the repository with these settings of each kind."""
@@ -55,7 +55,7 @@ class NewServers:
 
 
 class RunningServer:
-    """Changes the models of a server that already runs the repository, such as NVIDIA's container on a GPU.
+    """A running server whose models are changed for each trial, such as NVIDIA's container on a GPU.
 
     The server must run with ``--model-control-mode=explicit``. It loads the models of a trial beside the earlier ones,
     so it needs memory for both. Nobody else should use the server during the trials.

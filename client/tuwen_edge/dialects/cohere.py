@@ -107,7 +107,7 @@ class BilledUnits(BaseModel):
 
 
 class Meta(BaseModel):
-    """What the answer is counted as, and which texts were cut."""
+    """The billed units of an answer, and the texts that were cut."""
 
     api_version: ApiVersion
     billed_units: BilledUnits

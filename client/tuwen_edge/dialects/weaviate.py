@@ -53,7 +53,7 @@ async def _vectorize(call: Call, request: VectorizeRequest) -> Answer:
 
 
 class MetaAnswer(BaseModel):
-    """What the vectors are of."""
+    """The model of the vectors."""
 
     model: str
     fingerprint: str

@@ -1,4 +1,4 @@
-"""What keeps the page safe: the hosts it answers as, a limit on what is sent to it, and headers for the browser."""
+"""The protection of the page: allowed host names, a limit on request bodies, and headers for the browser."""
 
 from __future__ import annotations
 

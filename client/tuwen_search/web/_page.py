@@ -1,4 +1,4 @@
-"""One visitor's page: what they look for, what was found, and what the model makes of a picture."""
+"""The page of one visitor: the query, the results, and the details of a picture."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ body { --tile: #f4f4f6 } body.body--dark { --tile: #2a2a2e }
 
 @dataclass
 class Service:
-    """What all visitors share.
+    """State shared by all browser sessions.
 
     Attributes:
         client: of the embedding server.
@@ -125,7 +125,7 @@ class _Page:
         self._nothing.visible = self._more.visible = False
 
     async def search(self) -> None:
-        """From the beginning."""
+        """Search from the first page."""
         await self._show(0)
 
     async def _next(self) -> None:

@@ -21,7 +21,7 @@ __all__ = ["WebOptions", "serve"]
 @documented
 @dataclass(frozen=True)
 class WebOptions:
-    """How the page is served.
+    """The options of the search page.
 
     ``tls`` and ``headers`` reach the embedding server, as for `tuwen.Client`.
     """

@@ -1,4 +1,4 @@
-"""What the page says, in Chinese and in English."""
+"""The texts of the page in Chinese and in English."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Language = Literal["zh", "en"]
 
 @dataclass(frozen=True)
 class Words:
-    """One language; braces are filled in."""
+    """The texts of one language, with placeholders in braces."""
 
     other: str
     title: str

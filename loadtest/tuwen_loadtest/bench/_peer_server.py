@@ -22,7 +22,7 @@ _LARGEST_BATCH, _PATIENCE = 32, 0.005  # seconds
 
 
 class Embedding(litserve.LitAPI):
-    """What both kinds share: the model, and vectors as lists."""
+    """The base of both kinds: the model, and vectors as lists."""
 
     def setup(self, device: str) -> None:
         """Load the model in the worker."""

@@ -1,4 +1,4 @@
-"""How many calls wait for Triton's batcher.
+"""Counting the calls that wait for Triton's batcher.
 
 With a queue policy, the batcher of Triton 2.51 is not told that a model became free, and may look at its queue only
 half a second later. The tiny model computes any of these calls in a fraction of that, so that a call of over 400 ms is

@@ -14,7 +14,7 @@ __all__ = ["Rules", "TextTokenizer", "TokenizedTexts", "load_tokenizer"]
 
 
 class Rules(Protocol):
-    """How one family splits texts into tokens.
+    """The tokenization rules of one family.
 
     Attributes:
         start, end: the ids that a text is put between.
