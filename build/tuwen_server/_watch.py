@@ -20,6 +20,7 @@ _PROC = Path("/proc")
 _STUB = "triton_python_backend_stub"
 _INSTANCE = re.compile(rb"(?:^|\0)(\w+?)_\d+_\d+\0")
 _OVER = ("", "Z", "X")  # the states of a process that has ended
+_STOPPED = ("T", "t")  # the states of a process that a signal or a debugger stopped
 _UNLOADING_SECONDS = 1.0  # between the end of a model's process and the moment when tritonserver waits for it
 _POLL_SECONDS = 5.0  # between two questions over HTTP
 
@@ -41,6 +42,7 @@ class Watch:
         self._pid = pid
         self._models: dict[int, str] = {}
         self._ended: dict[int, float] = {}  # when each process was first seen as a zombie
+        self._stopped: dict[int, float] = {}  # when each process was first seen as stopped
         self._answered = self._asked = self._clock.now()
         self._look_for_models()
 
@@ -49,6 +51,8 @@ class Watch:
         now = self._clock.now()
         if (model := self._dead_model(now)) is not None:
             return f"the Python process of {model} died"
+        if (model := self._stopped_model(now)) is not None:
+            return f"the Python process of {model} has been stopped for {self._silence:.0f} seconds"
         if now - self._asked >= _POLL_SECONDS:
             self._asked = now
             self._look_for_models()  # somebody may have loaded a model meanwhile
@@ -56,6 +60,18 @@ class Watch:
                 self._answered = now
             elif now - self._answered >= self._silence:
                 return f"tritonserver has not answered for {now - self._answered:.0f} seconds"
+        return None
+
+    def _stopped_model(self, now: float) -> str | None:
+        """Return the model whose process has been stopped for longer than the silence; None: no process has.
+
+        tritonserver still calls itself ready, and every request to the model waits until its deadline.
+        """
+        for stub, model in self._models.items():
+            if _state(stub) not in _STOPPED:
+                self._stopped.pop(stub, None)
+            elif now - self._stopped.setdefault(stub, now) >= self._silence:
+                return model
         return None
 
     def _look_for_models(self) -> None:

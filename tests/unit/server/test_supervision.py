@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -32,6 +33,11 @@ def supervised(server: EmbeddedServer, clock: HurriedClock, restarts: int = 5) -
     with pytest.raises(KeyboardInterrupt):
         supervise(server, restarts=restarts, say=say, clock=clock)
     return said
+
+
+def state_of(pid: int) -> str:
+    """Return the letter of a process's state."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
 
 
 def test_a_server_that_is_well_has_no_trouble(make_server: MakeServer, clock: HurriedClock) -> None:
@@ -62,6 +68,27 @@ def test_a_model_whose_process_died_is_started_again(
     assert group_members(stand_in.pids()[0]) == []
     assert segments(stand_in.starts()[0]) == []
     assert stand_in.events() == ["started", "started"]  # the one that is not well is killed at once
+
+
+def test_a_model_whose_process_is_stopped_is_started_again(make_server: MakeServer, clock: HurriedClock) -> None:
+    server = make_server()
+    server.start()
+    [stub, *_] = [int(child) for child in Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()]
+    os.kill(stub, signal.SIGSTOP)
+    wait_until(lambda: state_of(stub) == "T")
+    assert server.trouble() is None  # a debugger may look at it for a moment
+    os.kill(stub, signal.SIGCONT)
+    wait_until(lambda: state_of(stub) != "T")
+    clock.time += 120
+    assert server.trouble() is None
+    os.kill(stub, signal.SIGSTOP)
+    wait_until(lambda: state_of(stub) == "T")
+    assert server.trouble() is None
+    clock.time += 120
+    assert "has been stopped for" in str(server.trouble())
+    said = supervised(server, clock)
+    assert "has been stopped for" in said[0]
+    assert server.trouble() is None
 
 
 def test_a_model_that_was_loaded_anew_is_no_trouble_until_its_new_process_dies(
