@@ -53,12 +53,12 @@ def loadtest(
 
     report = load_test(Connection(target, *settings()), replace(options, payloads=payloads), say, metrics=metrics)
     write_report(report, output)
-    typer.echo((output / "report.json").read_text(encoding="utf-8") if as_json else _in_words(report, output))
+    typer.echo((output / "report.json").read_text(encoding="utf-8") if as_json else _report_text(report, output))
     if report.missed:
         raise typer.Exit(1)
 
 
-def _in_words(report: Report, output: Path) -> str:
+def _report_text(report: Report, output: Path) -> str:
     lines = []
     for place, (_, verdict) in enumerate(report.runs):
         lines.append(f"repetition {place + 1}\n{verdict.text}")

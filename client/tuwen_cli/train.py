@@ -78,13 +78,13 @@ def train(
         return
     typer.echo(f"{output}: {summary.parameters / 1e6:.1f} M parameters, {summary.steps} steps")
     if summary.best:
-        typer.echo(f"  best at step {summary.best.step}: {_in_words(summary.best)}")
+        typer.echo(f"  best at step {summary.best.step}: {_recall_text(summary.best)}")
     if summary.stopped_early:
         typer.echo("  stopped early: recall no longer grew")
     typer.echo(f"Build a repository from it with: tuwen build {output} -o repository")
 
 
-def _in_words(evaluation: Evaluation) -> str:
+def _recall_text(evaluation: Evaluation) -> str:
     sides = (("text to image", evaluation.text_to_image), ("image to text", evaluation.image_to_text))
     return "; ".join(f"{name} R@1 {r1:.1f}, R@5 {r5:.1f}, R@10 {r10:.1f}" for name, (r1, r5, r10) in sides)
 
@@ -136,5 +136,7 @@ class _Bar:
         minutes = (time.monotonic() - self._started) / 60
         mark = "  best" if best else ""
         self._console.print(
-            f"step {evaluation.step}, {minutes:.1f} min: {_in_words(evaluation)}{mark}", highlight=False, soft_wrap=True
+            f"step {evaluation.step}, {minutes:.1f} min: {_recall_text(evaluation)}{mark}",
+            highlight=False,
+            soft_wrap=True,
         )
