@@ -90,7 +90,7 @@ class AsyncClient:
     ) -> None:
         Deadline(timeout)
         if remembered_texts < 0:
-            raise InvalidArgumentError(f"remembered_texts is 0 or more, not {remembered_texts}")
+            raise InvalidArgumentError(f"remembered_texts: expected 0 or more, got {remembered_texts}")
         self._url = url
         self._timeout = timeout
         routes = Routes(preprocess, fetcher, priority=priority)

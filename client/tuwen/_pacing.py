@@ -129,13 +129,13 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         if self.attempts < 1:
-            raise InvalidArgumentError(f"a request is tried at least once, not {self.attempts} times")
+            raise InvalidArgumentError(f"attempts: expected at least 1, got {self.attempts}")
         if not 0 <= self.first_pause <= self.longest_pause:
             raise InvalidArgumentError(
-                f"pauses grow from first_pause to longest_pause, not from {self.first_pause} to {self.longest_pause}"
+                f"expected first_pause to be at most longest_pause, got {self.first_pause} and {self.longest_pause}"
             )
         if self.overload_budget < 0:
-            raise InvalidArgumentError(f"an overload budget is 0 or more, not {self.overload_budget}")
+            raise InvalidArgumentError(f"overload_budget: expected 0 or more, got {self.overload_budget}")
 
 
 def patient(policy: RetryPolicy) -> RetryPolicy:

@@ -100,7 +100,7 @@ class Chunker:
         check: Callable[[Kind, object], None],
     ) -> None:
         if window < 1:
-            raise InvalidArgumentError(f"a window holds at least one item, not {window}")
+            raise InvalidArgumentError(f"window: expected at least 1, got {window}")
         self.pace = Pace(kind, window=window, max_batch_size=max_batch_size, measured=True)
         self._kind = kind
         self._skip = skip

@@ -151,9 +151,9 @@ class Routes:
 
     def __post_init__(self) -> None:
         if self.preprocess not in ("server", "client"):
-            raise InvalidArgumentError(f"preprocess is 'server' or 'client', not {self.preprocess!r}")
+            raise InvalidArgumentError(f"preprocess: expected 'server' or 'client', got {self.preprocess!r}")
         if self.priority not in ("interactive", "bulk"):
-            raise InvalidArgumentError(f"priority is 'interactive' or 'bulk', not {self.priority!r}")
+            raise InvalidArgumentError(f"priority: expected 'interactive' or 'bulk', got {self.priority!r}")
 
     def check(self, kind: Kind, item: object) -> None:
         """Reject an item by its type, without reading a file.

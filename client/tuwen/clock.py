@@ -60,7 +60,7 @@ class Deadline:
     def __init__(self, timeout: float) -> None:
         given: object = timeout
         if not isinstance(given, Real) or not 0 < timeout < math.inf:
-            raise InvalidArgumentError(f"a timeout is a positive number of seconds, not {timeout!r}")
+            raise InvalidArgumentError(f"timeout: expected a positive number of seconds, got {timeout!r}")
         self._timeout = float(min(timeout, _LONGEST))
         self._end = now() + self._timeout
 

@@ -108,7 +108,7 @@ def test_pages_and_filters_what_is_found(server: EmbeddedServer, indexed: Indexe
 
 def test_prints_wrong_use_in_one_line(server: EmbeddedServer, indexed: Indexed, tmp_path: Path) -> None:
     where = ("--store", indexed.store, "--url", server.grpc_url)
-    assert "there is no collection nothing" in tuwen("search", "nothing", "猫", *where, code=1).stderr
+    assert "'nothing' is not a collection" in tuwen("search", "nothing", "猫", *where, code=1).stderr
     assert "expected a text, a picture, or both" in tuwen("search", "pictures", *where, code=1).stderr
     assert "invalid filter" in tuwen("search", "pictures", "猫", "--where", "x ==", *where, code=1).stderr
     assert "there is no" in tuwen("index", str(tmp_path / "x"), "--into", "pictures", *where, code=1).stderr

@@ -76,7 +76,7 @@ def test_a_client_remembers_as_many_texts_as_it_is_told_to(make: Make) -> None:
             for text in ("猫", "狗", "猫"):
                 clip.embed_texts([text])
         assert sent(fake) == requests, size
-    with pytest.raises(InvalidArgumentError, match="remembered_texts is 0 or more, not -1"):
+    with pytest.raises(InvalidArgumentError, match="remembered_texts: expected 0 or more, got -1"):
         make(FakeTransport(), remembered_texts=-1)
 
 
@@ -195,7 +195,7 @@ def test_the_model_card_is_read_once(make: Make) -> None:
 
 
 def test_a_preprocess_that_is_none_is_refused() -> None:
-    with pytest.raises(InvalidArgumentError, match="preprocess is 'server' or 'client', not 'gpu'"):
+    with pytest.raises(InvalidArgumentError, match="preprocess: expected 'server' or 'client', got 'gpu'"):
         Client(transport=FakeTransport(), preprocess="gpu")  # type: ignore[arg-type]
 
 
