@@ -170,7 +170,7 @@ def test_what_is_no_item_is_named_by_its_position(item: object) -> None:
 
 
 def test_a_window_holds_something() -> None:
-    with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="at least one"):
+    with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="at least 1"):
         list(clip.stream_texts(texts(3), window=0))
 
 
