@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.command import tuwen_here, tuwen_process
+from tests.support.command import TUWEN, started, tuwen_here, tuwen_process
 from tests.support.edge import base64_of, edge_process
 from tests.support.servers import RecordedServer
 from tuwen import Client
@@ -132,3 +133,16 @@ def test_a_wrong_setting_is_one_sentence(tmp_path: Path) -> None:
     for arguments in (("--keys", str(tmp_path / "keys")), ("--host", "no such host"), ("--fetch-host", "")):
         finished = tuwen_process("edge", "127.0.0.1:1", "--port", "0", *arguments, code=1, timeout=60)
         assert finished.stderr.splitlines()[-1].startswith("tuwen: ")
+
+
+def test_serve_starts_and_stops_the_server_with_an_edge(repository: Path) -> None:
+    ports = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0", "--http-api", "0")
+    with started([TUWEN, "serve", repository, *ports, "--json"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        answer = httpx.post(f"{ready['http_api']}/v1/embeddings", json={"input": "一只猫"}, timeout=60)
+        with Client(ready["grpc"]) as client:
+            expected = client.embed_texts(["一只猫"])[0]
+        assert np.array_equal(np.float32(answer.json()["data"][0]["embedding"]), expected)
+        process.terminate()
+        assert process.wait(120) == 0
