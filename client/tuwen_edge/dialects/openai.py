@@ -190,7 +190,7 @@ def _of_form(form: Form) -> RawItems:
     values: dict[str, Any] = {name: parts[0].text() for name, parts in fields.items() if name != "input"}
     if "dimensions" in values:
         number = values["dimensions"]
-        values["dimensions"] = int(number) if number.isascii() and number.isdigit() and len(number) < 20 else number
+        values["dimensions"] = int(number) if number.isascii() and number.isdigit() and len(number) < 1000 else number
     parts = fields.get("input", [])
     if not parts:
         raise EdgeError(400, "The form has no field 'input'.", code="invalid_form", param="input")
