@@ -144,6 +144,7 @@ def panels_without_data(prometheus: Prometheus) -> set[str]:
     for panel in json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]:
         for target in panel["targets"]:
             expression = target["expr"].replace("$__rate_interval", "30s").replace("$instance", ".+")
+            expression = re.sub(r"\$(namespace|release)", ".*", expression)
             if "nv_gpu" not in expression and not prometheus.query(expression):
                 found.add(f"{panel['title']}: {expression}")
     return found
