@@ -54,7 +54,7 @@ static_resources:
                               retry_on: connect-failure,refused-stream,reset-before-request,retriable-headers
                               num_retries: 2
                               retriable_headers:
-                                {{- range list "Server is stopping" "has stopped accepting" "server is shutting down" }}
+                                {{- range list "Server is stopping" "has stopped accepting" "server is shutting down" "has no available versions" }}
                                 - {name: grpc-message, string_match: {contains: {{ . }}}}
                                 {{- end }}
                               retry_host_predicate:
