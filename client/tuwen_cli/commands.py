@@ -39,6 +39,7 @@ _TARGETS: Mapping[str, str] = {
     "tune": "tune.tune",
     "loadtest": "loadtest.loadtest",
     "train": "train.train",
+    "settings": "settings.settings",
     "collections": "collections.collections",
     "dataset": "dataset.dataset",
     "evaluate": "evaluate.evaluate",
