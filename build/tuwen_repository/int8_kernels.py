@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
+
+import numpy as np
 
 __all__ = ["OVERRIDE", "int8_obstacle", "int8_products_are_exact"]
 
@@ -61,6 +64,10 @@ def int8_products_are_exact() -> bool:
 
 @cache
 def _cpu_flags() -> frozenset[str]:
+    """Return the features that Linux lists, without VNNI if the CPU does not report it.
+
+    The two differ under an emulator such as qemu-user, which shows the host's /proc/cpuinfo.
+    """
     try:
         lines = _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -68,5 +75,12 @@ def _cpu_flags() -> frozenset[str]:
     for line in lines:
         name, _, values = line.partition(":")
         if name.strip() == "flags":
-            return frozenset(values.split())
+            return frozenset(values.split()) - (frozenset() if _cpu_reports_vnni() else {_FLAG})
     return frozenset()
+
+
+def _cpu_reports_vnni() -> bool:
+    """Return whether NumPy, which asks the CPU itself, finds VNNI; True if this NumPy does not tell."""
+    package = "numpy.core" if np.__version__.startswith("1.") else "numpy._core"
+    features = getattr(importlib.import_module(f"{package}._multiarray_umath"), "__cpu_features__", {})
+    return bool(features.get("AVX512VNNI", True))

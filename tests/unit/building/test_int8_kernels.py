@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,12 +17,14 @@ from tuwen_build.errors import BuildError, VerificationError
 from tuwen_build.options import BuildOptions
 from tuwen_build.repository import build_repository
 from tuwen_build.verification.verify import verify_kernels
+from tuwen_repository import int8_kernels
 from tuwen_repository.int8_kernels import OVERRIDE, int8_obstacle, int8_products_are_exact
 from tuwen_repository.manifest import Manifest
 from tuwen_server import EmbeddedServer
 from tuwen_server.errors import UnsupportedPlatformError
 
 VNNI, NO_VNNI = {"avx2", "avx512_vnni"}, {"avx2", "avx_vnni", "avx512f"}
+UMATH = sys.modules["numpy.core._multiarray_umath" if np.__version__ < "2" else "numpy._core._multiarray_umath"]
 INT8 = BuildOptions(precision="int8")
 
 
@@ -51,6 +55,28 @@ def test_a_cpu_without_vnni_needs_the_override(flags: set[str]) -> None:
     assert obstacle is not None
     assert f"set {OVERRIDE}=1" in obstacle
     assert int8_obstacle(flags, {OVERRIDE: "1"}) is None
+
+
+@pytest.mark.parametrize(("reported", "is_refused"), [(True, False), (False, True)])
+def test_a_cpu_that_does_not_report_the_flag_of_its_host_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reported: bool, is_refused: bool
+) -> None:
+    """An emulated CPU: /proc/cpuinfo is the host's, and the CPU's own answer is the emulator's."""
+    host = tmp_path / "cpuinfo"
+    host.write_text("processor\t: 0\nflags\t\t: fpu avx2 avx512_vnni\n")
+    monkeypatch.setattr(int8_kernels, "_CPU_INFO", host)
+    monkeypatch.setattr(UMATH, "__cpu_features__", {"AVX2": True, "AVX512VNNI": reported})
+    assert (int8_obstacle(int8_kernels._cpu_flags.__wrapped__(), {}) is not None) == is_refused
+
+
+def test_numpy_that_does_not_tell_the_features_leaves_the_flags_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    host = tmp_path / "cpuinfo"
+    host.write_text("flags\t\t: fpu avx2 avx512_vnni\n")
+    monkeypatch.setattr(int8_kernels, "_CPU_INFO", host)
+    monkeypatch.delattr(UMATH, "__cpu_features__")
+    assert int8_kernels._cpu_flags.__wrapped__() == {"fpu", "avx2", "avx512_vnni"}
 
 
 @pytest.mark.usefixtures("without_vnni")
