@@ -24,6 +24,7 @@ def emoji(
     output: Annotated[Path, typer.Argument(help="The folder to write the splits into.")],
     cache: Annotated[Path, typer.Option(help="Cache folder for fetched packages.")] = Path(".cache/npm"),
     side: Annotated[int, typer.Option(min=16, max=1024, help="Side of the pictures, in pixels.")] = 128,
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier data set of this command.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a data set of emoji artwork with Chinese names and keywords, in the formats of Chinese-CLIP.
@@ -40,7 +41,7 @@ def emoji(
         if not as_json:
             typer.echo(f"  {name}", err=True)
 
-    summary = build_emoji_dataset(output, cache, side=side, progress=show)
+    summary = build_emoji_dataset(output, cache, side=side, force=force, progress=show)
     if as_json:
         print_json({"classes": summary.classes, "pictures": dict(summary.pictures), "texts": dict(summary.texts)})
         return

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tuwen_build.errors import BuildError
+from tuwen_build.errors import BuildError, OutputExistsError
 from tuwen_lab.datasets import RetrievalSplit
 from tuwen_lab.datasets.emoji import LABELS, Package, Source, build_emoji_dataset, fetch, read_classes
 
@@ -126,6 +126,35 @@ def test_many_pictures_are_drawn_by_several_processes(
     build_emoji_dataset(tmp_path / "several", cache, side=32, sources=SOURCES)
     for name in ("train_imgs.tsv", "train_texts.jsonl", "test_imgs.tsv"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "several" / name).read_bytes()
+
+
+def test_a_folder_with_other_files_is_left_alone(cache: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "data" / "train_imgs.tsv"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    for force in (False, True):
+        with pytest.raises(
+            OutputExistsError, match="(sources.json is missing)"
+        ):
+            build_emoji_dataset(mine.parent, cache, side=16, force=force, sources=SOURCES)
+    assert mine.read_text() == "mine"
+
+
+def test_an_earlier_data_set_is_replaced_on_request_alone(cache: Path, tmp_path: Path) -> None:
+    build_emoji_dataset(tmp_path / "data", cache, side=16, sources=SOURCES)
+    with pytest.raises(OutputExistsError, match="--force replaces it"):
+        build_emoji_dataset(tmp_path / "data", cache, side=32, sources=SOURCES)
+    build_emoji_dataset(tmp_path / "data", cache, side=32, force=True, sources=SOURCES)
+    assert pictures(tmp_path / "data", "test")[20_000].size == (32, 32)
+
+
+def test_an_interrupted_run_leaves_no_half_of_a_data_set(cache: Path, tmp_path: Path) -> None:
+    def interrupt(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build_emoji_dataset(tmp_path / "data", cache, side=16, sources=SOURCES, progress=interrupt)
+    assert not (tmp_path / "data").exists()
 
 
 def test_makers_and_licences_are_recorded(cache: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tuwen_build.errors import BuildError
+from tuwen_build.outputs import OutputFolder
 from tuwen_lab.datasets.emoji._artwork import names_of, pictures
 from tuwen_lab.datasets.emoji._classes import EmojiClass, read_classes, read_names
 from tuwen_lab.datasets.emoji._packages import LABELS, SOURCES, Source, fetch
@@ -38,6 +38,7 @@ def build_emoji_dataset(
     cache: Path,
     *,
     side: int = 128,
+    force: bool = False,
     sources: Sequence[Source] = SOURCES,
     progress: Callable[[str], None] = lambda _: None,
 ) -> DatasetSummary:
@@ -47,16 +48,20 @@ def build_emoji_dataset(
     texts of the other splits are labels alone.
 
     Args:
-        output: the folder to write into.
+        output: the folder of the data set, which appears complete or not at all.
         cache: the folder for fetched packages.
         side: the side of the pictures in pixels.
+        force: replace an earlier data set of this function. A folder with other files is never replaced.
         sources: the artwork.
         progress: called with the name of each source as it begins.
 
     Raises:
+        OutputExistsError: the folder holds other files, or an earlier data set and `force` is off.
         BuildError: a package cannot be fetched or has another structure, or the folder cannot be written.
         ImportError: resvg_py is not installed.
     """
+    folder = OutputFolder(output, "sources.json", force)
+    folder.check()
     labels = fetch(LABELS, cache)
     classes = read_classes(labels)
     place = {emoji.code: index for index, emoji in enumerate(classes)}
@@ -64,9 +69,8 @@ def build_emoji_dataset(
     names = read_names(labels, map(names_of, folders.values()))
     shown: dict[str, dict[int, list[int]]] = {source.split: {} for source in sources}
     counts: dict[str, int] = {}
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        files = {split: (output / f"{split}_imgs.tsv").open("w", encoding="ascii") for split in shown}
+    with folder.staged() as staged:
+        files = {split: (staged / f"{split}_imgs.tsv").open("w", encoding="ascii") for split in shown}
         try:
             for number, source in enumerate(sources):
                 progress(source.name)
@@ -84,12 +88,10 @@ def build_emoji_dataset(
         finally:
             for file in files.values():
                 file.close()
-        texts = {split: _write_texts(output, split, classes, images) for split, images in shown.items()}
+        texts = {split: _write_texts(staged, split, classes, images) for split, images in shown.items()}
         record = [{**asdict(source), "pictures": counts[source.name]} for source in sources]
         content = json.dumps({"labels": asdict(LABELS), "artwork": record}, ensure_ascii=False, indent=2)
-        (output / "sources.json").write_text(content + "\n", encoding="utf-8")
-    except OSError as error:
-        raise BuildError(f"cannot write the dataset to {output}: {error}") from error
+        (staged / "sources.json").write_text(content + "\n", encoding="utf-8")
     return DatasetSummary(len(classes), counts, texts)
 
 
