@@ -48,7 +48,7 @@ tests: .venv/.dev
 
 # System tests that carry the marker `alone` need the whole machine, so they run one after another at the end.
 test-all: .venv/.dev ## `make test` with coverage, and the long tests: load, soaks, browsers, fresh environments. Under an hour.
-	tests/environments.sh actionlint originals prometheus http_clients api_checks checkov milvus chromium release
+	tests/environments.sh actionlint originals prometheus http_clients api_checks checkov milvus chromium axe release
 	@$(MAKE) --no-print-directory lint coverage
 	$(COMPLETE) $(PARALLEL) -m "system and not alone" $(FAST) tests/system; \
 	parallel=$$?; $(BIN)/python -m pytest --every-library -m "system and alone" tests/system && exit $$parallel

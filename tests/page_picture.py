@@ -20,7 +20,7 @@ def main(url: str, output: str) -> None:
         page = browser.new_page(viewport={"width": 1100, "height": 640})
         page.goto(f"{url}/?q={QUERY}")
         page.locator(".tile").first.wait_for()
-        page.wait_for_function("[...document.images].every(image => image.complete)")
+        page.wait_for_load_state("networkidle")
         page.screenshot(path=output)
         browser.close()
 

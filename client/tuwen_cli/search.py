@@ -71,6 +71,9 @@ def search(
                 raise EmbeddingSpaceError(calibrated.fingerprint, pictures.space.fingerprint, f"{where_of}'s vectors")
             min_score = calibrated.cosine
         found = pictures.search(query, limit=limit, offset=(page - 1) * limit, where=where)
+    for text in found.truncated:
+        cut = f"only the beginning of '{text}' was used: the model reads no more"
+        typer.secho(cut, fg=typer.colors.YELLOW, err=True)
     best = found.hits[0].score if found.hits else None
     if min_score is not None:
         found = replace(found, hits=tuple(hit for hit in found.hits if hit.score >= min_score))
@@ -118,4 +121,4 @@ def _print_json(collection: str, found: Results) -> None:
         for hit in found.hits
     ]
     seconds = {"embedding_seconds": found.embedding_seconds, "store_seconds": found.store_seconds}
-    print_json({"collection": collection, "hits": hits, **seconds})
+    print_json({"collection": collection, "hits": hits, "truncated": found.truncated, **seconds})

@@ -18,8 +18,9 @@ from tuwen import AsyncClient, Client, EmbeddingSpaceError, ImageInput, ModelCar
 from tuwen_search.errors import CollectionNotFoundError, QueryError
 from tuwen_search.facets import Facet, check_names, facets_of
 from tuwen_search.indexing import Indexing, Report
-from tuwen_search.query import Hit, Part, Query, Results, combined, explained, parts_of
+from tuwen_search.query import Hit, Part, Query, Results, combined, embedded_texts, explained, parts_of
 from tuwen_search.records import Picture
+from tuwen_search.rows import RECORD, picture_of, vector_of
 from tuwen_search.sources import Source, open_source
 from tuwen_search.store import IndexType, MilvusStore, Space
 
@@ -32,14 +33,29 @@ class _Kept:
     def __init__(self, name: str, store: MilvusStore, space: Space, *, owned: bool, created: bool = False) -> None:
         self.name, self.space, self._store, self._owned, self._created = name, space, store, owned, created
 
-    def _found(self, parts: Sequence[Part], limit: int, offset: int, where: str, embedded: float) -> Results:
+    def _found(
+        self,
+        parts: Sequence[Part],
+        *,
+        limit: int,
+        offset: int,
+        where: str,
+        min_score: float | None,
+        truncated: tuple[str, ...],
+        begun: float,
+    ) -> Results:
         start = time.perf_counter()
-        vector = combined(parts)
-        rows = self._store.nearest(self.name, vector, index=self.space.index, limit=limit, offset=offset, where=where)
+        vector, index = combined(parts), self.space.index
+        rows = self._store.nearest(
+            self.name, vector, index=index, limit=limit, offset=offset, where=where, min_score=min_score
+        )
+        total = None
+        if min_score is not None:
+            total = self._store.count_nearest(self.name, vector, index=index, min_score=min_score, where=where)
         if not rows and not offset:  # a misspelt name of metadata selects nothing
             check_names(self._store, self.name, where)
         hits = tuple(Hit(picture, score, explained(parts, its)) for picture, score, its in rows)
-        return Results(hits, embedded, time.perf_counter() - start)
+        return Results(hits, start - begun, time.perf_counter() - start, truncated, total)
 
     def _like(self, query: Query) -> list[NDArray[np.float32]]:
         if query.like is None:
@@ -53,8 +69,8 @@ class _Kept:
         if self._owned:
             self._store.close()
 
-    def _count(self) -> int:
-        return self._store.count(self.name)
+    def _count(self, where: str) -> int:
+        return self._store.count(self.name, where)
 
     def _get(self, picture_id: str) -> Picture | None:
         found = self._store.get(self.name, [picture_id])
@@ -67,6 +83,10 @@ class _Kept:
 
     def _facets(self, where: str) -> list[Facet]:
         return facets_of(self._store, self.name, where=where)
+
+    def _sample(self, count: int, seed: int) -> list[tuple[Picture, NDArray[np.float32]]]:
+        rows = self._store.sample(self.name, count, [*RECORD, "vector"], seed=seed)
+        return [(picture_of(row["id"], row), vector_of(row)) for row in rows]
 
     def _duplicates(self) -> list[list[str]]:
         groups: dict[str, list[str]] = {}
@@ -139,7 +159,14 @@ class Collection(_Kept):
         return cls(_opened(name, client.model_card(), store, create, index), client)
 
     def search(
-        self, query: Query | str, *, limit: int = 10, offset: int = 0, where: str = "", timeout: float | None = None
+        self,
+        query: Query | str,
+        *,
+        limit: int = 10,
+        offset: int = 0,
+        where: str = "",
+        min_score: float | None = None,
+        timeout: float | None = None,
     ) -> Results:
         """Return the pictures that fit best.
 
@@ -149,6 +176,8 @@ class Collection(_Kept):
             offset: the number of better pictures to skip.
             where: an expression of Milvus over ``name``, ``source``, ``file_size``, ``width``, ``height``, ``sha256``
                 and the names of metadata, such as ``width > 1000 and year == 2024``.
+            min_score: the smallest score of a picture that is returned; None: the best pictures are returned, whatever
+                their score is.
             timeout: seconds for the embedding.
 
         Raises:
@@ -161,9 +190,18 @@ class Collection(_Kept):
         pictures = self._like(query)
         if query.image is not None:
             pictures.append(self._client.embed_images([query.image], timeout=timeout)[0])
-        texts = self._client.embed_texts(query.texts, timeout=timeout) if query.texts else _NONE
-        parts = parts_of(query, texts, pictures)
-        return self._found(parts, limit, offset, where, time.perf_counter() - start)
+        texts, truncated = _NO_TEXTS
+        if query.texts:
+            texts, truncated = embedded_texts(self._client.try_embed_texts(query.texts, timeout=timeout))
+        return self._found(
+            parts_of(query, texts, pictures),
+            limit=limit,
+            offset=offset,
+            where=where,
+            min_score=min_score,
+            truncated=truncated,
+            begun=start,
+        )
 
     def add(
         self,
@@ -214,9 +252,18 @@ class Collection(_Kept):
         """
         return self._get(picture_id)
 
-    def count(self) -> int:
-        """Return the number of pictures."""
-        return self._count()
+    def count(self, where: str = "") -> int:
+        """Return the number of pictures: all of them, or those that a filter selects; see `search`."""
+        return self._count(where)
+
+    def sample(self, count: int, *, seed: int = 0) -> list[tuple[Picture, NDArray[np.float32]]]:
+        """Return pictures that are chosen at random, and their vectors, to show what the collection holds.
+
+        Args:
+            count: the number of pictures. A sample of a larger collection has a few more or fewer.
+            seed: another seed chooses other pictures.
+        """
+        return self._sample(count, seed)
 
     def facets(self, where: str = "") -> list[Facet]:
         """Return the fields of the pictures' metadata, with their values counted; reads the metadata of all pictures.
@@ -279,7 +326,14 @@ class AsyncCollection(_Kept):
             raise
 
     async def search(
-        self, query: Query | str, *, limit: int = 10, offset: int = 0, where: str = "", timeout: float | None = None
+        self,
+        query: Query | str,
+        *,
+        limit: int = 10,
+        offset: int = 0,
+        where: str = "",
+        min_score: float | None = None,
+        timeout: float | None = None,
     ) -> Results:
         """See `Collection.search`."""
         query = query if isinstance(query, Query) else Query(query)
@@ -288,9 +342,19 @@ class AsyncCollection(_Kept):
         images: list[ImageInput] = [] if query.image is None else [query.image]
         if images:
             pictures.extend(await self._client.embed_images(images, timeout=timeout))
-        texts = await self._client.embed_texts(query.texts, timeout=timeout) if query.texts else _NONE
-        parts = parts_of(query, texts, pictures)
-        return await asyncio.to_thread(self._found, parts, limit, offset, where, time.perf_counter() - start)
+        texts, truncated = _NO_TEXTS
+        if query.texts:
+            texts, truncated = embedded_texts(await self._client.try_embed_texts(query.texts, timeout=timeout))
+        return await asyncio.to_thread(
+            self._found,
+            parts_of(query, texts, pictures),
+            limit=limit,
+            offset=offset,
+            where=where,
+            min_score=min_score,
+            truncated=truncated,
+            begun=start,
+        )
 
     async def add(
         self, source: Path | str | Source, *, keep_removed: bool = False, confirm_removal: bool = False
@@ -326,9 +390,13 @@ class AsyncCollection(_Kept):
         """See `Collection.get`."""
         return await asyncio.to_thread(self._get, picture_id)
 
-    async def count(self) -> int:
+    async def count(self, where: str = "") -> int:
         """See `Collection.count`."""
-        return await asyncio.to_thread(self._count)
+        return await asyncio.to_thread(self._count, where)
+
+    async def sample(self, count: int, *, seed: int = 0) -> list[tuple[Picture, NDArray[np.float32]]]:
+        """See `Collection.sample`."""
+        return await asyncio.to_thread(self._sample, count, seed)
 
     async def facets(self, where: str = "") -> list[Facet]:
         """See `Collection.facets`."""
@@ -355,4 +423,4 @@ class AsyncCollection(_Kept):
             await self.close()
 
 
-_NONE = np.empty((0, 0), np.float32)
+_NO_TEXTS: tuple[NDArray[np.float32], tuple[str, ...]] = (np.empty((0, 0), np.float32), ())

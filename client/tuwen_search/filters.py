@@ -57,7 +57,7 @@ def literal(text: str) -> str:
     return f'"{text.translate(_ESCAPES)}"'
 
 
-def compared(field: str, operator: Literal["==", "!="], value: str) -> str:
+def compared(field: str, operator: Literal["==", "!=", "<", ">="], value: str) -> str:
     """Return the filter that compares a field with a text."""
     return f"{_checked_field(field)} {operator} {literal(value)}"
 

@@ -10,13 +10,13 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen import ImageInput
+from tuwen import ImageInput, InvalidItemsError, ItemOutcome
 from tuwen_options import Option, check_values, documented
 from tuwen_search.errors import QueryError
 from tuwen_search.filters import checked_id
 from tuwen_search.records import Picture
 
-__all__ = ["Hit", "Part", "Query", "Results", "combined", "explained", "parts_of"]
+__all__ = ["Hit", "Part", "Query", "Results", "combined", "embedded_texts", "explained", "parts_of"]
 
 
 @documented
@@ -105,11 +105,27 @@ class Results:
         hits: the best first.
         embedding_seconds: the time to embed the query.
         store_seconds: the time to find the pictures.
+        truncated: the texts of the query of which the model read only the beginning.
+        total: the number of pictures that reach `min_score`, up to 1,000; None if the search had no `min_score`.
     """
 
     hits: tuple[Hit, ...]
     embedding_seconds: float
     store_seconds: float
+    truncated: tuple[str, ...] = ()
+    total: int | None = None
+
+
+def embedded_texts(outcomes: Sequence[ItemOutcome]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Return the vectors of a query's texts, float32 (n, D), and the texts of which the model read only the beginning.
+
+    Raises:
+        InvalidItemsError: the server refused a text.
+    """
+    if failures := tuple(outcome.error for outcome in outcomes if outcome.error is not None):
+        raise InvalidItemsError("text", failures, len(outcomes))
+    vectors = [outcome.embedding for outcome in outcomes if outcome.embedding is not None]
+    return np.asarray(vectors, np.float32), tuple(str(outcome.key) for outcome in outcomes if outcome.truncated)
 
 
 def parts_of(query: Query, texts: NDArray[np.float32], pictures: Sequence[NDArray[np.float32]]) -> list[Part]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import random
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,6 +43,7 @@ _INDEXES: Mapping[str, tuple[dict[str, int], dict[str, int]]] = {
 _TIMEOUT = 60.0
 _FARTHEST = 16_384  # of Milvus: no page may end behind it
 _ROWS_AT_ONCE = 1_000
+_IDS = 1 << 128  # an ID is 32 hexadecimal digits
 _users: Counter[str] = Counter()  # how many stores of this process have a file open
 _LOCKED = "Open local milvus failed"
 _NOT_FOUND = 100  # the error code of Milvus
@@ -303,11 +305,38 @@ class MilvusStore:
                 part = any_of("id", map(checked_id, ids[start : start + _ROWS_AT_ONCE]))
                 self._milvus.delete(name, filter=part, timeout=self._timeout)
 
-    def count(self, name: str) -> int:
-        """Return the number of pictures."""
-        with self._calling(f"count {name}"):
-            [row] = self._milvus.query(name, filter="", output_fields=["count(*)"], timeout=self._timeout)
+    def count(self, name: str, where: str = "") -> int:
+        """Return the number of pictures: all of them, or those that a filter selects.
+
+        Raises:
+            QueryError: the filter cannot be read.
+            StoreError: see above.
+        """
+        with self._filtering(where), self._calling(f"count {name}"):
+            [row] = self._milvus.query(name, filter=expanded(where), output_fields=["count(*)"], timeout=self._timeout)
         return int(row["count(*)"])
+
+    def sample(self, name: str, count: int, fields: Sequence[str], *, seed: int = 0) -> list[dict[str, Any]]:
+        """Return some fields of pictures that are chosen at random.
+
+        IDs are hashes, so the IDs of a random interval belong to a random sample.
+
+        Args:
+            count: the number of pictures. The sample has a few more or fewer if the collection is larger.
+            seed: another seed chooses other pictures.
+        """
+        total = self.count(name)
+        where = ""
+        if total > count:
+            share = int(count / total * _IDS)
+            start = random.Random(seed).randrange(_IDS - share)  # noqa: S311 - a sample is no secret
+            bounds = compared("id", ">=", f"{start:032x}"), compared("id", "<", f"{start + share:032x}")
+            where = " and ".join(bounds)
+        with self._calling(f"read {name}"):
+            rows = self._milvus.query(
+                name, filter=where, limit=2 * count + 1, output_fields=["id", *fields], timeout=self._timeout
+            )
+        return [dict(row) for row in rows]
 
     def get(self, name: str, ids: Sequence[str]) -> dict[str, tuple[Picture, NDArray[np.float32]]]:
         """Return the pictures that have these IDs, and their vectors, by ID.
@@ -351,23 +380,72 @@ class MilvusStore:
                 rows.close()
 
     def nearest(
-        self, name: str, vector: NDArray[np.float32], *, index: IndexType, limit: int, offset: int = 0, where: str = ""
+        self,
+        name: str,
+        vector: NDArray[np.float32],
+        *,
+        index: IndexType,
+        limit: int,
+        offset: int = 0,
+        where: str = "",
+        min_score: float | None = None,
     ) -> list[tuple[Picture, float, NDArray[np.float32]]]:
         """Return the pictures whose vectors have the largest inner product with this one, the best first.
 
         Args:
             index: of the collection's space.
             where: an expression of Milvus, such as ``width > 1000 and name like "cats/%"``.
+            min_score: the smallest inner product of a picture that is returned; None: all are returned.
 
         Raises:
             QueryError: the filter cannot be read, or the page ends behind the 16,384th picture.
             StoreError: see above.
         """
+        fields = [*RECORD, "vector"]
+        hits = self._search(
+            name, vector, index, limit=limit, offset=offset, where=where, least=min_score, fields=fields
+        )
+        return [
+            (picture_of(hit["id"], hit["entity"]), float(hit["distance"]), vector_of(hit["entity"])) for hit in hits
+        ]
+
+    def count_nearest(
+        self,
+        name: str,
+        vector: NDArray[np.float32],
+        *,
+        index: IndexType,
+        min_score: float,
+        where: str = "",
+        limit: int = 1000,
+    ) -> int:
+        """Return the number of pictures whose inner product with a vector is at least `min_score`, up to a limit.
+
+        Raises:
+            QueryError: the filter cannot be read.
+            StoreError: see above.
+        """
+        return len(self._search(name, vector, index, limit=limit, offset=0, where=where, least=min_score, fields=[]))
+
+    def _search(
+        self,
+        name: str,
+        vector: NDArray[np.float32],
+        index: IndexType,
+        *,
+        limit: int,
+        offset: int,
+        where: str,
+        least: float | None,
+        fields: list[str],
+    ) -> list[dict[str, Any]]:
         if limit < 1 or offset < 0 or limit + offset > _FARTHEST:
             raise QueryError(f"expected a limit of at least 1, and offset + limit below {_FARTHEST:,}")
-        searched = dict(_INDEXES[index][1])
+        searched: dict[str, float] = dict(_INDEXES[index][1])
         if index == "hnsw":
             searched["ef"] = max(searched["ef"], limit + offset)
+        if least is not None:
+            searched["radius"] = float(least)
         with self._filtering(where), self._calling(f"search {name}"):
             [hits] = self._milvus.search(
                 name,
@@ -375,12 +453,10 @@ class MilvusStore:
                 filter=expanded(where),
                 limit=limit,
                 search_params={"params": searched, "offset": offset},
-                output_fields=[*RECORD, "vector"],
+                output_fields=fields,
                 timeout=self._timeout,
             )
-        return [
-            (picture_of(hit["id"], hit["entity"]), float(hit["distance"]), vector_of(hit["entity"])) for hit in hits
-        ]
+        return list(hits)
 
     def _properties(self, name: str) -> dict[str, str]:
         _check_name(name)

@@ -54,6 +54,50 @@ def test_pages_follow_each_other(opened: Open, tmp_path: Path) -> None:
     ]
 
 
+def test_returns_only_pictures_that_reach_a_score(opened: Open, tmp_path: Path) -> None:
+    write(tmp_path, **{f"p{number}": number for number in range(25)})
+    pictures = opened()
+    pictures.add(tmp_path)
+    every = pictures.search("猫", limit=25).hits
+    least = (every[9].score + every[10].score) / 2
+    first = pictures.search("猫", limit=6, min_score=least)
+    rest = pictures.search("猫", limit=6, offset=6, min_score=least)
+    assert [*found(first), *found(rest)] == [hit.picture.name for hit in every[:10]]
+    assert (first.total, rest.total) == (10, 10)
+    nothing = pictures.search("猫", min_score=0.99)
+    assert (nothing.hits, nothing.total) == ((), 0)
+    assert pictures.search("猫").total is None
+
+
+def test_names_the_texts_that_were_cut(opened: Open, tmp_path: Path) -> None:
+    pictures = opened()
+    pictures.add(write(tmp_path, a=1))
+    long = "很长的问题" * 20
+    assert pictures.search(Query("猫", without=[long])).truncated == (long,)
+    assert pictures.search("猫").truncated == ()
+
+
+def test_counts_the_pictures_of_a_filter(opened: Open, tmp_path: Path) -> None:
+    pictures = opened()
+    pictures.add(write(tmp_path, **{f"p{number}": number for number in range(12)}))
+    assert pictures.count() == 12
+    assert pictures.count('name like "p1%"') == 3
+    with pytest.raises(QueryError, match="cannot be used"):
+        pictures.count("name is nice")
+
+
+def test_samples_pictures_at_random(opened: Open, tmp_path: Path) -> None:
+    pictures = opened()
+    pictures.add(write(tmp_path, **{f"p{number}": number for number in range(100)}))
+    samples = [[picture.name for picture, _ in pictures.sample(20, seed=seed)] for seed in range(4)]
+    assert samples[0] == [picture.name for picture, _ in pictures.sample(20, seed=0)]
+    assert len({frozenset(names) for names in samples}) > 1
+    assert all(3 < len(set(names)) == len(names) <= 41 for names in samples)
+    everything = pictures.sample(100)
+    assert len(everything) == 100
+    assert np.linalg.norm(everything[0][1]) == pytest.approx(1, abs=1e-5)
+
+
 def test_refuses_another_model_by_name(opened: Open, tmp_path: Path) -> None:
     opened().add(write(tmp_path, a=1))
     with pytest.raises(EmbeddingSpaceError, match="'pictures' was made with fake") as raised:

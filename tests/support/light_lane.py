@@ -18,10 +18,11 @@ FULL_LIBRARIES = frozenset(
     {
         "gevent",
         "helm_python",
+        "jinja2",
         "locust",
         "matplotlib",
         "milvus_lite",
-        "nicegui",
+        "multipart",
         "peft",
         "playwright",
         "prometheus_client",
@@ -32,6 +33,7 @@ FULL_LIBRARIES = frozenset(
         "safetensors",
         "torch",
         "transformers",
+        "uvicorn",
     }
 )
 """The modules that only the full environment has."""

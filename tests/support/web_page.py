@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -19,7 +18,7 @@ from tuwen import Client
 from tuwen_search import Collection
 from tuwen_server import ServerOptions
 
-__all__ = ["HTML_NAME", "Page", "chromium", "get", "served_page"]
+__all__ = ["HTML_NAME", "Page", "axe_core", "chromium", "get", "served_page"]
 
 HTML_NAME = "<img src=x onerror=document.title='owned'>.png"
 """The name of one of the pictures."""
@@ -29,6 +28,12 @@ def chromium() -> str | None:
     """Return the path of Chromium: the machine's own or the one of `tests/environments.sh chromium`; None without."""
     names = ("chromium", "google-chrome", "chromium-browser")
     return next(filter(None, map(shutil.which, names)), None) or shutil.which(ENVIRONMENTS / "chromium" / "chromium")
+
+
+def axe_core() -> str | None:
+    """Return the text of axe-core, which `tests/environments.sh axe` fetches; None without it."""
+    path = ENVIRONMENTS / "axe" / "package" / "axe.min.js"
+    return path.read_text() if path.is_file() else None
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,8 @@ def served_page(root: Path, server_url: str) -> Iterator[Page]:
     port = str(ServerOptions.on_free_ports().with_ports_resolved().http_port)
     command = [TUWEN, "web", "gallery", *where, "--port", port, "--pictures", str(gallery)]
     command += ["--upload-mib", "1", "--example", "企鹅"]
-    # NiceGUI expects to be in a test of its own kind where it sees pytest.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     pipe = subprocess.PIPE
-    with started(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+    with started(command, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout is not None
         assert "gallery: 142 pictures" in process.stdout.readline()
         page = Page(f"http://127.0.0.1:{port}", gallery, ids)

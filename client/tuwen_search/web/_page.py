@@ -1,51 +1,57 @@
-"""The page of one visitor: the query, the results, and the details of a picture."""
+"""One response: what a visitor asks for, what was found, and the page that shows it."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
-from nicegui import events, ui
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tuwen import AsyncClient, InvalidItemsError, ModelCard, TuwenError
+from tuwen import AsyncClient, ModelCard, TuwenError
 from tuwen_search.collection import AsyncCollection
-from tuwen_search.query import Hit, Query
-from tuwen_search.records import describe
-from tuwen_search.web._words import WORDS, Language
+from tuwen_search.query import Hit, Query, Results
+from tuwen_search.records import Picture
+from tuwen_search.web._address import LONGEST_TEXT, Address, phrases
+from tuwen_search.web._files import file_of
+from tuwen_search.web._messages import Message, message_of
+from tuwen_search.web._suggestions import Facets, Suggestions, where_of
+from tuwen_search.web._uploads import Uploads
+from tuwen_search.web._view import Chip, Tile, page_numbers, tile_of, weights_of
+from tuwen_search.web._words import WORDS
 
-__all__ = ["Service", "build_page"]
+__all__ = ["PAGE", "Service", "response_of"]
 
-_PAGE = 24
-_LONGEST_TEXT = 500
+PAGE = 24
+"""The number of pictures on one page."""
+_LAST_PAGE = 16_384 // PAGE  # the store finds no picture behind the 16,384th
+_MOST_COUNTED = 1_000  # by a search with a smallest score
 _MOST_LABELS = 30
-_STYLE = """
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 14px; width: 100% }
-.tile { border-radius: 10px; overflow: hidden; background: var(--tile); outline-offset: 2px }
-.tile .frame { aspect-ratio: 1; display: flex; align-items: center; justify-content: center; cursor: pointer }
-.tile img { max-width: 100%; max-height: 100%; object-fit: contain }
-.name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; max-width: 100% }
-body { --tile: #f4f4f6 } body.body--dark { --tile: #2a2a2e }
-.asked { display: grid; grid-template-columns: 1fr 1fr; gap: 8px; width: 100% }
-@media (max-width: 600px) { .asked { grid-template-columns: 1fr } }
-.uploader.q-uploader { width: 100%; max-height: 40px; border: 1px dashed currentColor }
-.uploader .q-uploader__header { background: transparent; color: inherit }
-.uploader .q-uploader__header-content { padding: 0 4px 0 12px; min-height: 38px }
-.uploader .q-uploader__subtitle, .uploader .q-uploader__list { display: none }
-.uploader .q-uploader__title { font-weight: normal; opacity: 0.7 }
-"""
+_log = logging.getLogger("tuwen.web")
+_templates = Environment(
+    loader=PackageLoader("tuwen_search.web"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
 @dataclass
 class Service:
-    """State shared by all browser sessions.
+    """The state shared by all visitors.
 
     Attributes:
-        client: of the embedding server.
-        collection: that is searched.
-        card: of the model.
-        upload_mib: how large a picture to search with may be.
-        examples: texts that are offered.
+        client: the client of the embedding server.
+        collection: the collection that is searched.
+        card: the description of the model.
+        upload_mib: the maximum size of a picture to search with.
+        uploads: the pictures that visitors sent.
+        suggestions: what a first visitor is offered.
+        roots: the folders whose pictures are shown in full, resolved.
         previews: held while an upload is decoded, so that the memory of one picture bounds that of all visitors.
     """
 
@@ -53,227 +59,199 @@ class Service:
     collection: AsyncCollection
     card: ModelCard
     upload_mib: int
-    examples: tuple[str, ...]
+    uploads: Uploads
+    suggestions: Suggestions
+    roots: Sequence[Path] = ()
     previews: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
 
-async def build_page(service: Service, language: Language, text: str) -> None:
-    """Build the page into the current client of NiceGUI, and search if there is something to search for."""
-    page = _Page(service, language)
-    page.build(await service.collection.count(), text[:_LONGEST_TEXT])
-    if text:
-        await page.search()
+@dataclass
+class _Shown:
+    """Everything that the template shows."""
+
+    messages: list[Message] = field(default_factory=list)
+    tiles: list[Tile] = field(default_factory=list)
+    opened: str = ""
+    answers: list[tuple[str, float]] = field(default_factory=list)
+    chips: list[Chip] = field(default_factory=list)
+    subjects: Sequence[str] = ()
+    facets: Facets = field(default_factory=dict)
+    count: int | None = None
+    total: int | None = None
+    best: float | None = None
+    found: Results | None = None
 
 
-class _Page:
-    def __init__(self, service: Service, language: Language) -> None:
-        self._service, self._language, self._words = service, language, WORDS[language]
-        self._image: bytes | None = None
-        self._like: Hit | None = None
-        self._text_weight = 0.5
-        self._shown = self._turn = 0
+async def response_of(
+    service: Service | None, address: Address, *, messages: Sequence[Message] = (), long_text: bool = False
+) -> tuple[str, int]:
+    """Return the page at an address as HTML, and the status of the response.
 
-    def build(self, count: int, text: str) -> None:
-        """Header, search, gallery and footer."""
-        words = self._words
-        ui.page_title(words.title)
-        ui.add_css(_STYLE)
-        ui.dark_mode(None)
-        with ui.column().classes("w-full max-w-6xl mx-auto p-2 gap-3"):
-            with ui.row().classes("w-full items-baseline justify-between"):
-                with ui.row().classes("items-baseline gap-3"):
-                    ui.label(words.title).classes("text-2xl font-bold").props("role=heading aria-level=1")
-                    ui.label(words.pictures.format(count=count)).classes("text-sm opacity-70")
-                other = "en" if self._language == "zh" else "zh"
-                ui.link(words.other, f"/?language={other}").classes("text-sm")
-            with ui.row().classes("w-full items-center gap-2 no-wrap"):
-                self._text = ui.input(placeholder=words.look_for, value=text).classes("grow text-lg")
-                self._text.props(f"outlined dense clearable autofocus maxlength={_LONGEST_TEXT} aria-label=text")
-                self._text.on("keydown.enter", self.search)
-                ui.button(words.search, icon="search", on_click=self.search).props("unelevated aria-label=search")
-            with ui.element("div").classes("asked"):
-                self._without = ui.input(placeholder=words.without)
-                self._without.props(f"outlined dense clearable maxlength={_LONGEST_TEXT} aria-label=without")
-                self._without.on("keydown.enter", self.search)
-                self._upload = ui.upload(
-                    label=words.drop,
-                    auto_upload=True,
-                    max_files=None,
-                    max_file_size=self._service.upload_mib << 20,
-                    on_upload=self._uploaded,
-                    on_rejected=self._rejected,
-                )
-                self._upload.props("accept=image/* flat bordered dense").classes("uploader")
-            self._asked = ui.row().classes("w-full items-center gap-3")
-            with ui.row().classes("gap-2"):
-                for example in self._service.examples:
-                    ui.chip(example, on_click=lambda example=example: self._example(example)).props("outline clickable")
-            self._gallery = ui.element("div").classes("gallery").props("role=list")
-            self._nothing = ui.label(words.nothing).classes("opacity-70")
-            self._more = ui.button(words.more, on_click=self._next).props("flat").classes("mx-auto")
-            ui.separator()
-            self._times = ui.label().classes("text-sm opacity-70").props("role=status")
-            card = self._service.card
-            ui.label(
-                words.model.format(
-                    checkpoint=card.checkpoint,
-                    dimension=card.embedding_dimension,
-                    precision=card.precision,
-                    fingerprint=card.fingerprint[:8],
-                )
-            ).classes("text-xs opacity-60 break-all")
-        self._nothing.visible = self._more.visible = False
-
-    async def search(self) -> None:
-        """Search from the first page."""
-        await self._show(0)
-
-    async def _next(self) -> None:
-        await self._show(self._shown)
-
-    async def _show(self, offset: int) -> None:
-        text = (self._text.value or "").strip()
-        if not text and self._image is None and self._like is None:
-            return
-        self._turn += 1
-        turn = self._turn
-        query = Query(
-            text,
-            image=self._image,
-            like=self._like.picture.id if self._like else None,
-            text_weight=self._text_weight,
-            without=[part for part in [(self._without.value or "").strip()] if part],
-        )
+    Args:
+        service: None if it could not be opened; the messages say why.
+        address: what the visitor asks for.
+        messages: what is said above everything else.
+        long_text: the visitor's text was longer than the address keeps.
+    """
+    words = WORDS[address.language]
+    shown = _Shown(messages=list(messages))
+    if long_text:
+        shown.messages.append(Message(words.too_long.format(limit=LONGEST_TEXT)))
+    if service is not None:
         try:
-            found = await self._service.collection.search(query, limit=_PAGE, offset=offset)
-        except InvalidItemsError as error:
-            ui.notify(self._words.no_picture.format(why=error.failures[0].message), type="negative")
-            self._forget()
-            return
+            await _fill(service, address, shown)
         except TuwenError as error:
-            ui.notify(str(error), type="negative", multi_line=True)
-            return
-        if turn != self._turn:  # something else has been asked for meanwhile
-            return
-        if offset == 0:
-            self._gallery.clear()
-        with self._gallery:
-            for hit in found.hits:
-                self._tile(hit)
-        self._shown = offset + len(found.hits)
-        self._nothing.visible = self._shown == 0
-        self._more.visible = len(found.hits) == _PAGE
-        self._times.text = self._words.times.format(
-            embed=found.embedding_seconds * 1e3, store=found.store_seconds * 1e3
-        )
-
-    def _tile(self, hit: Hit) -> None:
-        name = hit.picture.name
-        with ui.element("div").classes("tile").props("role=listitem"):
-            frame = ui.element("div").classes("frame").props("tabindex=0 role=button")
-            frame.on("click", lambda: self._open(hit)).on("keydown.enter", lambda: self._open(hit))
-            with frame:
-                picture = ui.element("img")
-                picture._props.update(src=hit.picture.thumbnail_url, alt=name, loading="lazy")
-            with ui.row().classes("w-full items-center justify-between no-wrap px-2 pb-1"):
-                with ui.column().classes("gap-0").style("min-width: 0"):
-                    ui.label(name.rpartition("/")[2]).classes("text-sm name").tooltip(name)
-                    ui.label(f"{hit.score:.3f}").classes("text-xs opacity-70")
-                like = ui.button(icon="image_search", on_click=lambda: self._more_like(hit))
-                like.props("flat round dense").tooltip(self._words.like_this)
-                like._props["aria-label"] = self._words.like_this
-
-    def _open(self, hit: Hit) -> None:
-        words, picture = self._words, hit.picture
-        with ui.dialog() as dialog, ui.card().classes("w-full max-w-3xl items-stretch"):
-            shown = ui.element("img").classes("mx-auto").style("max-width: 100%; max-height: 60vh; object-fit: contain")
-            shown._props.update(src=f"/pictures/{picture.id}", alt=picture.name)
-            ui.label(picture.name).classes("font-bold break-all")
-            size = f"{picture.width} × {picture.height}, {picture.file_size / 1024:.0f} KiB" if picture.width else ""
-            parts = ", ".join(f"{name}: {cosine:.3f}" for name, cosine in hit.parts.items())
-            ui.label(f"{words.score} {hit.score:.3f} ({parts})").classes("text-sm break-all")
-            ui.label(size).classes("text-sm opacity-70")
-            with ui.row().classes("w-full items-center gap-2 no-wrap"):
-                labels = ui.input(words.labels, value=words.labels_given).classes("grow")
-                labels.props(f"dense outlined maxlength={_LONGEST_TEXT}")
-                tell = ui.button(words.classify).props("flat")
-            bars = ui.column().classes("w-full gap-1")
-            with ui.row().classes("justify-end"):
-                like = ui.button(words.like_this, icon="image_search").props("flat")
-                ui.button(icon="close", on_click=dialog.close).props("flat round aria-label=close")
-
-        async def classify() -> None:
-            await self._classify(hit, labels.value or "", bars)
-
-        async def more_like() -> None:
-            dialog.close()
-            await self._more_like(hit)
-
-        labels.on("keydown.enter", classify)
-        tell.on_click(classify)
-        like.on_click(more_like)
-        dialog.on("hide", dialog.delete)
-        dialog.open()
-
-    async def _classify(self, hit: Hit, given: str, bars: ui.column) -> None:
-        labels = list(dict.fromkeys(part.strip() for part in re.split(r"[,，、;；\n]", given) if part.strip()))
-        try:
-            shown = await self._service.client.classify(
-                [hit.picture.thumbnail], labels[:_MOST_LABELS], templates=self._language
-            )
-        except TuwenError as error:
-            ui.notify(str(error), type="negative", multi_line=True)
-            return
-        bars.clear()
-        [chances] = shown.scores.probabilities
-        with bars:
-            for chance, label in sorted(zip(chances.tolist(), labels, strict=False), reverse=True)[:5]:
-                with ui.row().classes("w-full items-center no-wrap gap-2"):
-                    ui.label(label).classes("w-24 name text-sm")
-                    ui.linear_progress(chance, show_value=False).classes("grow")
-                    ui.label(f"{chance:.0%}").classes("w-12 text-right text-sm")
-
-    async def _more_like(self, hit: Hit) -> None:
-        self._image, self._like, self._text.value = None, hit, ""
-        self._show_asked(hit.picture.thumbnail_url, hit.picture.name)
-        await self.search()
-
-    async def _example(self, text: str) -> None:
-        self._forget()
-        self._text.value = text
-        await self.search()
-
-    async def _uploaded(self, event: events.UploadEventArguments) -> None:
-        data = await event.file.read()
-        self._upload.reset()
-        self._image, self._like = data, None
-        async with self._service.previews:
-            preview = await asyncio.to_thread(_preview, data)
-        self._show_asked(preview, event.file.name)
-        await self.search()
-
-    def _rejected(self) -> None:
-        ui.notify(self._words.too_large.format(mib=self._service.upload_mib), type="negative")
-
-    def _show_asked(self, url: str, name: str) -> None:
-        self._asked.clear()
-        with self._asked:
-            picture = ui.element("img").style("height: 64px; border-radius: 8px")
-            picture._props.update(src=url, alt=name)
-            ui.label(name).classes("text-sm name")
-            ui.button(icon="close", on_click=self._forget).props("flat round dense aria-label=forget")
-            ui.label(self._words.weight).classes("text-sm opacity-70")
-            weight = ui.slider(min=0, max=1, step=0.1, value=self._text_weight, on_change=self._weighed)
-            weight.classes("w-40").props("aria-label=weight").bind_visibility_from(self._text, "value", bool)
-
-    async def _weighed(self, event: events.ValueChangeEventArguments[float | None]) -> None:
-        self._text_weight = 0.5 if event.value is None else event.value
-        await self.search()
-
-    def _forget(self) -> None:
-        self._image = self._like = None
-        self._asked.clear()
+            _log.warning("cannot answer a visitor: %s", error)
+            shown.messages.append(message_of(error, words))
+    return _rendered(service, address, shown), max((message.status for message in shown.messages), default=200)
 
 
-def _preview(data: bytes) -> str:
-    return describe(data, source="", name="", version="", metadata={}).thumbnail_url
+async def _fill(service: Service, address: Address, shown: _Shown) -> None:
+    """Find out everything that the page shows."""
+    words = WORDS[address.language]
+    shown.chips = await _chips(service, address)
+    shown.count = await service.collection.count()
+    shown.facets = await service.suggestions.facets()
+    where, known = where_of(address.filters, shown.facets)
+    if not known:
+        shown.messages.append(Message(words.filter_lost))
+    if not address.asks:
+        sample: list[tuple[Picture, Hit | None]] = [(picture, None) for picture in await service.suggestions.pictures()]
+        await _show(service, address, shown, sample, weights=())
+        shown.subjects = await service.suggestions.subjects(address.language)
+        return
+    upload = service.uploads.get(address.picture) if address.picture else None
+    refusal = None
+    if address.text in address.without:
+        refusal = Message(words.both.format(text=address.text), status=400)
+    elif address.picture and upload is None:
+        refusal = Message(words.forgotten, status=410)
+    elif address.like and await service.collection.get(address.like) is None:
+        refusal = Message(words.gone, status=410)
+    elif address.page > _LAST_PAGE:
+        refusal = Message(words.too_far.format(limit=_LAST_PAGE * PAGE), status=400)
+    if refusal is not None:
+        shown.messages.append(refusal)
+        return
+    query = Query(
+        address.text,
+        image=upload.data if upload else None,
+        like=address.like or None,
+        text_weight=address.weight,
+        without=address.without,
+    )
+    least = address.min_score
+    found = await service.collection.search(
+        query, limit=PAGE, offset=(address.page - 1) * PAGE, where=where, min_score=least
+    )
+    shown.found = found
+    shown.total = found.total if least is not None else await service.collection.count(where) if where else shown.count
+    if least is not None and not found.total:
+        best = await service.collection.search(query, limit=1, where=where)
+        shown.best = best.hits[0].score if best.hits else None
+    for text in found.truncated:
+        start = text if len(text) <= 20 else f"{text[:20]}…"
+        shown.messages.append(Message(words.cut.format(text=start, tokens=service.card.context_length)))
+    weights = weights_of(address, words, picture_name=upload.name if upload else "")
+    await _show(service, address, shown, [(hit.picture, hit) for hit in found.hits], weights=weights)
+
+
+async def _show(
+    service: Service,
+    address: Address,
+    shown: _Shown,
+    pictures: Sequence[tuple[Picture, Hit | None]],
+    *,
+    weights: Sequence[tuple[str, float]],
+) -> None:
+    """Make the tiles, and find the picture that is open."""
+    first = (address.page - 1) * PAGE + 1 if address.asks else 0
+    by_id = {picture.id: picture for picture, _ in pictures}
+    ids = list(by_id)
+    opened = {"first": ids[:1], "last": ids[-1:]}.get(address.open, [address.open])
+    shown.opened = opened[0] if opened else ""
+    base = replace(address, open="", labels="")
+    shown.tiles = [
+        tile_of(picture, base, service.roots, hit=hit, weights=weights, position=first + number if first else 0)
+        for number, (picture, hit) in enumerate(pictures)
+    ]
+    if not shown.opened:
+        return
+    picture = by_id.get(shown.opened) or await service.collection.get(shown.opened)
+    if picture is None:
+        shown.messages.append(Message(WORDS[address.language].gone, status=410))
+        shown.opened = ""
+        return
+    if picture.id not in by_id:
+        shown.tiles.append(tile_of(picture, base, service.roots, hit=None, weights=(), position=0))
+    if address.labels:
+        await _classify(service, address, shown, picture)
+
+
+async def _classify(service: Service, address: Address, shown: _Shown, picture: Picture) -> None:
+    """Compare the picture that is open with the visitor's labels."""
+    labels = phrases([address.labels], _MOST_LABELS)
+    if len(labels) < 2:
+        shown.messages.append(Message(WORDS[address.language].two_labels, status=400))
+        return
+    image = file_of(picture, service.roots) or picture.thumbnail
+    classified = await service.client.classify([image], labels, templates=address.language)
+    [chances] = classified.scores.probabilities
+    shown.answers = sorted(zip(labels, chances.tolist(), strict=True), key=lambda pair: -pair[1])[:5]
+
+
+async def _chips(service: Service, address: Address) -> list[Chip]:
+    """Return the parts of the query that are not in the text field."""
+    words = WORDS[address.language]
+    chips = []
+    if address.like:
+        picture = await service.collection.get(address.like)
+        text = f"{words.like_picture} {Path(picture.name).name}" if picture else words.like_picture
+        chips.append(Chip(text, address.href(like=""), picture.thumbnail_url if picture else "", "picture"))
+    if address.picture:
+        upload = service.uploads.get(address.picture)
+        text = upload.name if upload and upload.name else words.your_picture
+        chips.append(Chip(text, address.href(picture=""), upload.preview if upload else "", "picture"))
+    for phrase in address.without:
+        rest = tuple(other for other in address.without if other != phrase)
+        chips.append(Chip(f"{words.without} {phrase}", address.href(without=rest)))
+    for pair in address.filters:
+        others = tuple(other for other in address.filters if other != pair)
+        chips.append(Chip(f"{pair[0]}: {pair[1]}", address.href(filters=others), kind="filter"))
+    if address.min_score is not None:
+        chips.append(Chip(f"{words.score} ≥ {address.min_score:g}", address.href(min_score=None), kind="filter"))
+    return chips
+
+
+def _rendered(service: Service | None, address: Address, shown: _Shown) -> str:
+    """Return the page as HTML."""
+    words = WORDS[address.language]
+    pages = min(-(-(shown.total or 0) // PAGE), _LAST_PAGE)
+    counted = f"{shown.total or 0:,}"
+    if address.min_score is not None and (shown.total or 0) >= _MOST_COUNTED:
+        counted = words.more_than.format(total=_MOST_COUNTED)
+    return _templates.get_template("page.html").render(
+        words=words,
+        address=address,
+        shown=shown,
+        counted=counted,
+        pages=pages,
+        numbers=page_numbers(address.page, pages),
+        first=(address.page - 1) * PAGE + 1,
+        retry=any(message.retry for message in shown.messages),
+        other_language=address.href(language="en" if address.language == "zh" else "zh"),
+        upload_mib=service.upload_mib if service else 0,
+        card=_card(service.card) if service else {},
+    )
+
+
+def _card(card: ModelCard) -> Mapping[str, Any]:
+    """Return what the footer says about the model; a checkpoint's path on the server is reduced to its last part."""
+    name = card.checkpoint
+    is_path = name.startswith(("/", ".", "~")) or "\\" in name or ":" in name[:3]
+    return {
+        "checkpoint": name.replace("\\", "/").rstrip("/").rpartition("/")[2] if is_path else name,
+        "dimension": card.embedding_dimension,
+        "precision": card.precision,
+        "fingerprint": card.fingerprint[:8],
+    }

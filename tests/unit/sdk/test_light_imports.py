@@ -11,7 +11,19 @@ import pytest
 from tests.support.paths import ROOT
 
 HEAVY = (
-    *("torch", "transformers", "tokenizers", "tritonserver", "pytriton", "pymilvus", "nicegui", "pyarrow", "ray"),
+    *(
+        "torch",
+        "transformers",
+        "tokenizers",
+        "tritonserver",
+        "pytriton",
+        "pymilvus",
+        "jinja2",
+        "starlette",
+        "uvicorn",
+        "pyarrow",
+        "ray",
+    ),
     *("locust", "gevent", "matplotlib"),
 )
 

@@ -1,0 +1,164 @@
+"""The address of a page: everything that a visitor has asked for. Pure: query parameters in, addresses out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlencode
+
+from tuwen_search.web._words import Language
+
+__all__ = ["LONGEST_TEXT", "Address", "phrases"]
+
+LONGEST_TEXT = 2_000
+"""The number of characters of a text that the page sends to the model, which reads far fewer."""
+_MOST_PHRASES = 10
+_MOST_FILTERS = 50
+_ID = re.compile("[0-9a-f]{32}")
+_PLACES = ("first", "last")
+_BOUNDS = {"min": "≥", "max": "≤"}
+_NAMES_OF_BOUNDS = {sign: f"{prefix}." for prefix, sign in _BOUNDS.items()}
+_LARGEST = 1e15
+
+
+@dataclass(frozen=True)
+class Address:
+    """The state of a page, as its address holds it.
+
+    Attributes:
+        language: the language of the page.
+        text: what the pictures should show.
+        without: what the pictures should not show.
+        picture: the key of a picture that the visitor sent; empty without one.
+        like: the ID of a picture of the collection; empty without one.
+        weight: the weight of the text beside pictures, from 0 to 1.
+        min_score: the smallest score of a picture that is shown; None: all are shown.
+        filters: pairs of a metadata field and a value that it must have, or a bound such as ``≥10``.
+        page: the number of the page, from 1.
+        open: the ID of the picture that is shown in full, ``first`` or ``last``; empty without one.
+        labels: the labels that this picture is compared with.
+    """
+
+    language: Language = "zh"
+    text: str = ""
+    without: tuple[str, ...] = ()
+    picture: str = ""
+    like: str = ""
+    weight: float = 0.5
+    min_score: float | None = None
+    filters: tuple[tuple[str, str], ...] = ()
+    page: int = 1
+    open: str = ""
+    labels: str = ""
+
+    @classmethod
+    def parse(cls, pairs: Iterable[tuple[str, str]], language: Language = "zh") -> Address:
+        """Read query parameters or the fields of a form. A value that makes no sense counts as absent.
+
+        Args:
+            language: the language of an address that names none.
+        """
+        values: dict[str, list[str]] = {}
+        filters: dict[tuple[str, str], None] = {}
+        for name, value in pairs:
+            values.setdefault(name, []).append(value)
+            prefix, _, field = name.partition(".")
+            bound = _number(value, -_LARGEST, _LARGEST)
+            if field and value and prefix == "f":
+                filters[field, value] = None
+            elif field and prefix in _BOUNDS and bound is not None:
+                filters[field, f"{_BOUNDS[prefix]}{bound:.15g}"] = None
+
+        def last(name: str) -> str:
+            return values.get(name, [""])[-1]
+
+        weight = _number(last("weight"), 0.0, 1.0)
+        spoken: dict[str, Language] = {"zh": "zh", "en": "en"}
+        return cls(
+            language=spoken.get(last("language"), language),
+            text=last("q").strip()[:LONGEST_TEXT],
+            without=phrases(values.get("without", [])),
+            picture=_id(last("picture")),
+            like=_id(last("like")),
+            weight=0.5 if weight is None else weight,
+            min_score=_number(last("score"), -1.0, 1.0),
+            filters=tuple(filters)[:_MOST_FILTERS],
+            page=int(last("page")) if re.fullmatch("[1-9][0-9]{0,3}", last("page")) else 1,
+            open=last("open") if last("open") in _PLACES else _id(last("open")),
+            labels=last("labels").strip()[:LONGEST_TEXT],
+        )
+
+    @property
+    def asks(self) -> bool:
+        """Whether there is anything to search for."""
+        return bool(self.text or self.picture or self.like)
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether filters or a smallest score leave pictures out."""
+        return bool(self.filters) or self.min_score is not None
+
+    def href(self, **changes: Any) -> str:
+        """Return the address of a page that differs in some attributes. Another search begins at its first page."""
+        if not changes.keys() <= {"page", "open", "labels", "language"}:
+            changes = {"page": 1, "open": "", "labels": "", **changes}
+        elif "page" in changes:
+            changes = {"open": "", "labels": "", **changes}
+        elif "open" in changes:
+            changes = {"labels": "", **changes}
+        return f"/?{urlencode(list(replace(self, **changes).pairs()))}"
+
+    def pairs(self, without: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
+        """Yield the query parameters, but not those with the given names. Defaults are left out.
+
+        Args:
+            without: names of parameters; ``f.`` stands for all filters.
+        """
+        found = [
+            ("q", self.text),
+            *(("without", phrase) for phrase in self.without),
+            ("picture", self.picture),
+            ("like", self.like),
+            ("weight", "" if self.weight == 0.5 else f"{self.weight:g}"),
+            ("score", "" if self.min_score is None else f"{self.min_score:g}"),
+            *(_filter_pair(field, value) for field, value in self.filters),
+            ("page", str(self.page) if self.page > 1 else ""),
+            ("open", self.open),
+            ("labels", self.labels),
+            ("language", self.language),
+        ]
+        left_out = set(without)
+        for name, value in found:
+            of_filter = name.startswith(("f.", "min.", "max."))
+            if value and name not in left_out and not (of_filter and "f." in left_out):
+                yield name, value
+
+    def bound(self, field: str, sign: str) -> str:
+        """Return the bound that a filter sets for a field: after ``≥`` the smallest value, after ``≤`` the largest."""
+        return next((value[1:] for name, value in self.filters if name == field and value[0] == sign), "")
+
+
+def phrases(given: Iterable[str], most: int = _MOST_PHRASES) -> tuple[str, ...]:
+    """Return the phrases of some inputs, each once. Commas, semicolons and line breaks separate them."""
+    parts = (part.strip() for text in given for part in re.split(r"[,，、;；\n]", text[:LONGEST_TEXT]))
+    return tuple(dict.fromkeys(filter(None, parts)))[:most]
+
+
+def _filter_pair(field: str, value: str) -> tuple[str, str]:
+    prefix = _NAMES_OF_BOUNDS.get(value[0])
+    is_bound = prefix is not None and _number(value[1:], -_LARGEST, _LARGEST) is not None
+    return (f"{prefix}{field}", value[1:]) if is_bound else (f"f.{field}", value)
+
+
+def _id(text: str) -> str:
+    return text if _ID.fullmatch(text) else ""
+
+
+def _number(text: str, low: float, high: float) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if low <= value <= high else None

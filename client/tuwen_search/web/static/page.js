@@ -1,0 +1,267 @@
+// The page works without this script. With it, results change in place, failures are tried again, and keys work.
+"use strict";
+
+const PARTS = ["count", "language", "state", "panel", "query", "upload-state", "messages", "results", "footer"];
+const byId = (id) => document.getElementById(id);
+const said = document.body.dataset;
+let shown = keyOf(location.href);
+let running = null;
+let retryTimer = 0;
+let failures = 0;
+
+// The address without what only opens a dialog: two addresses with one key show the same results.
+function keyOf(href) {
+  const url = new URL(href, location.href);
+  for (const name of ["open", "labels"]) url.searchParams.delete(name);
+  return url.search;
+}
+
+function busy(on) {
+  if (on) said.busy = "";
+  else delete said.busy;
+  byId("go").setAttribute("aria-disabled", String(on));
+  byId("results").setAttribute("aria-busy", String(on));
+  if (on) byId("status").textContent = said.searching;
+}
+
+// Show the page at an address in place. A failed request is tried again until another one begins.
+async function show(href, { push = true, body = null, scroll = null } = {}) {
+  running?.abort();
+  clearTimeout(retryTimer);
+  const own = (running = new AbortController());
+  const wait = setTimeout(() => own.abort("late"), 120000);
+  busy(true);
+  let response, text;
+  try {
+    response = await fetch(href, { signal: own.signal, ...(body && { method: "POST", body }) });
+    text = await response.text();
+  } catch (error) {
+    if (own !== running) return; // another request has begun
+    busy(false);
+    byId("status").textContent = "";
+    byId("results").setAttribute("data-stale", "");
+    failures += 1;
+    say(said.away, () => show(href, { push, body, scroll }));
+    return;
+  } finally {
+    clearTimeout(wait);
+  }
+  if (own !== running) return;
+  busy(false);
+  const page = new DOMParser().parseFromString(text, "text/html");
+  if (!page.getElementById("results")) {
+    say(response.status === 413 ? said.tooLarge : text.trim().slice(0, 200));
+    return;
+  }
+  if (push) history.replaceState({ ...history.state, scroll: scrollY }, "");
+  if (push && response.url !== location.href) history.pushState({}, "", response.url);
+  failures = page.querySelector("#messages[data-retry]") ? failures + 1 : 0;
+  swap(page);
+  shown = keyOf(location.href);
+  if (scroll !== null) scrollTo(0, scroll);
+  else if (push) scrollTo({ top: 0 });
+  syncDialog();
+}
+
+function swap(page) {
+  const focused = document.activeElement;
+  const lost = focused && byId("results").contains(focused);
+  for (const part of PARTS) {
+    const fresh = page.getElementById(part);
+    const keep = part === "results" && page.querySelector("#messages[data-retry]") && !fresh.querySelector(".tile");
+    if (keep) { // older results stay, dimmed, while the page tries again
+      byId(part).setAttribute("data-stale", "");
+      byId("status").textContent = "";
+    } else byId(part).replaceWith(document.adoptNode(fresh));
+  }
+  for (const id of ["q", "without"]) {
+    const field = byId(id);
+    const fresh = page.getElementById(id);
+    field.defaultValue = fresh.getAttribute("value") || "";
+    field.value = field.defaultValue;
+    field.placeholder = fresh.placeholder;
+  }
+  byId("filters").open = false;
+  document.title = page.title;
+  if (lost) byId("results").focus({ preventScroll: true });
+  else if (focused?.id && !focused.isConnected) byId(focused.id)?.focus({ preventScroll: true });
+  retryLater();
+}
+
+// Say one thing above the results; with `again`, count down and do that.
+function say(text, again = null) {
+  const message = document.createElement("div");
+  message.className = "message";
+  const line = document.createElement("p");
+  line.append(text, " ");
+  message.append(line);
+  if (again) {
+    const left = document.createElement("span");
+    left.className = "retrying";
+    line.append(left);
+    const link = document.createElement("a");
+    link.href = location.href;
+    link.textContent = said.again;
+    link.addEventListener("click", (event) => { event.preventDefault(); event.stopPropagation(); again(); });
+    message.append(link);
+  }
+  const dismiss = document.createElement("button");
+  dismiss.type = "button";
+  dismiss.className = "dismiss";
+  dismiss.textContent = said.dismiss;
+  message.append(dismiss);
+  byId("messages").replaceChildren(message);
+  if (again) countDown(again);
+}
+
+function countDown(again) {
+  let left = Math.min(30, 2 ** Math.min(failures, 5));
+  const tick = () => {
+    for (const place of document.querySelectorAll(".retrying")) place.textContent = said.retrying.replace("{seconds}", left);
+    if (left <= 0) again();
+    else { left -= 1; retryTimer = setTimeout(tick, 1000); }
+  };
+  tick();
+}
+
+function retryLater() {
+  if (document.querySelector("#messages[data-retry] .message")) {
+    const href = location.href;
+    countDown(() => show(href, { push: false, scroll: scrollY }));
+  }
+}
+
+// Dialogs: the address says which one is open.
+function syncDialog() {
+  const wanted = new URL(location.href).searchParams.get("open") || "";
+  const first = document.querySelector("dialog[open]");
+  const target = byId(`open-${wanted}`) || (["first", "last"].includes(wanted) ? first : null);
+  for (const dialog of document.querySelectorAll("dialog[open]")) {
+    if (!dialog.matches(":modal")) dialog.removeAttribute("open"); // as the server wrote it: it never was modal
+    else if (dialog !== target) { dialog.synced = true; dialog.close(); }
+  }
+  if (target && !target.open) {
+    target.synced = false;
+    target.showModal();
+    target.scrollTop = 0;
+  }
+}
+
+function openDialog(id, href) {
+  const inside = document.querySelector("dialog:modal");
+  if (inside) history.replaceState(history.state, "", href);
+  else history.pushState({ opened: true }, "", href);
+  syncDialog();
+  byId(`open-${id}`).querySelector(".close").focus();
+}
+
+document.addEventListener("close", (event) => {
+  if (!(event.target instanceof HTMLDialogElement) || event.target.synced || event.target.open) return;
+  if (!new URL(location.href).searchParams.get("open")) return;
+  const id = event.target.id.replace("open-", "");
+  if (history.state?.opened) history.back();
+  else history.replaceState(history.state, "", event.target.querySelector(".close").href);
+  document.querySelector(`.frame[data-open="${id}"]`)?.focus();
+}, true);
+
+document.addEventListener("click", (event) => {
+  if (event.target instanceof HTMLDialogElement) { event.target.close(); return; } // beside the dialog
+  if (event.target.closest(".dismiss")) {
+    clearTimeout(retryTimer);
+    event.target.closest(".message").remove();
+    byId("q").focus();
+    return;
+  }
+  const link = event.target.closest("a");
+  if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || link.target || link.hasAttribute("download")) return;
+  const url = new URL(link.href);
+  if (url.origin !== location.origin || url.pathname !== "/" || link.id === "language" || link.closest("h1") || link.className === "skip") return;
+  event.preventDefault();
+  if (link.className === "close") { link.closest("dialog").close(); return; }
+  if (link.dataset.open) { openDialog(link.dataset.open, link.href); return; }
+  show(link.href);
+});
+
+document.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (event.target.id === "upload") { send(byId("file").files[0]); return; }
+  const query = new URLSearchParams();
+  for (const [name, value] of new FormData(event.target)) if (value) query.append(name, value);
+  const href = `/?${query}`;
+  if (event.target.className === "classify") { classify(event.target, href); return; }
+  if (running && "busy" in said && running.href === href) return; // the button waits
+  show(href);
+  running.href = href;
+});
+
+async function classify(form, href) {
+  const button = form.querySelector("button");
+  if (button.getAttribute("aria-disabled") === "true") return;
+  button.setAttribute("aria-disabled", "true");
+  const answers = form.parentElement.querySelector(".answers");
+  try {
+    const text = await (await fetch(href, { signal: AbortSignal.timeout(120000) })).text();
+    const page = new DOMParser().parseFromString(text, "text/html");
+    answers.innerHTML = "";
+    answers.append(...page.querySelector("dialog[open] .answers").childNodes);
+    history.replaceState(history.state, "", href);
+  } catch {
+    answers.textContent = said.away;
+  } finally {
+    button.removeAttribute("aria-disabled");
+  }
+}
+
+function send(file) {
+  if (!file) return;
+  byId("file").value = "";
+  if (file.size > Number(said.uploadMib) * 2 ** 20) { say(said.tooLarge); return; }
+  const body = new FormData();
+  for (const field of byId("upload-state").querySelectorAll("input")) body.append(field.name, field.value);
+  body.append("file", file);
+  show("/uploads", { body });
+}
+
+document.addEventListener("change", (event) => {
+  if (event.target.id === "file") send(event.target.files[0]);
+  if (event.target.id === "weight") byId("search").requestSubmit();
+});
+
+document.addEventListener("keydown", (event) => {
+  const dialog = document.querySelector("dialog:modal");
+  const typing = event.target.matches("input:not([type=checkbox], [type=range]), textarea");
+  if (dialog && !typing && ["ArrowLeft", "ArrowRight"].includes(event.key)) {
+    dialog.querySelector(event.key === "ArrowLeft" ? "[rel=prev]" : "[rel=next]")?.click();
+    event.preventDefault();
+  } else if (!dialog && !typing && event.key === "/") {
+    byId("q").focus();
+    event.preventDefault();
+  } else if (event.key === "Escape" && byId("filters").open) {
+    byId("filters").open = false;
+    byId("filters").querySelector("summary").focus();
+  }
+});
+
+addEventListener("popstate", () => {
+  const scroll = history.state?.scroll ?? 0;
+  if (keyOf(location.href) === shown) syncDialog();
+  else show(location.href, { push: false, scroll });
+});
+
+// Pictures that are dropped or pasted.
+let inside = 0;
+addEventListener("dragenter", (event) => { if (event.dataTransfer?.types.includes("Files")) { inside += 1; said.dropping = ""; } });
+addEventListener("dragleave", () => { inside = Math.max(0, inside - 1); if (!inside) delete said.dropping; });
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  inside = 0;
+  delete said.dropping;
+  if (event.dataTransfer?.files.length) { event.preventDefault(); send(event.dataTransfer.files[0]); }
+});
+addEventListener("paste", (event) => {
+  const file = [...(event.clipboardData?.files || [])].find((one) => one.type.startsWith("image/"));
+  if (file) send(file);
+});
+
+syncDialog();
+retryLater();

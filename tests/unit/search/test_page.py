@@ -1,0 +1,289 @@
+"""The search page over HTTP, in this process: its model server is a fake, its collection a file of Milvus Lite."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+
+from tests.support.collections import picture
+from tuwen import AsyncClient, Client, ServerUnavailableError
+from tuwen.testing import AsyncFakeTransport, FakeTransport
+from tuwen_search import Collection
+from tuwen_search.sources import Found, Source
+from tuwen_search.store import MilvusStore
+from tuwen_search.web import WebOptions
+
+pytest.importorskip("jinja2")
+from tuwen_search.web import _routes
+
+COUNT = 30
+
+
+class Visitor:
+    """A browser without scripts, and what it last got."""
+
+    def __init__(self, page: Any) -> None:
+        self._page = page
+        self._loop = asyncio.new_event_loop()
+        self._http = httpx.AsyncClient(transport=httpx.ASGITransport(page), base_url="http://localhost")
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return self._loop.run_until_complete(self._http.get(path, headers=headers))
+
+    def upload(self, data: bytes, name: str = "a.png", headers: dict[str, str] | None = None, **fields: str) -> Any:
+        sent = self._http.post("/uploads", data=fields, files={"file": (name, data)}, headers=headers)
+        return self._loop.run_until_complete(sent)
+
+    def upload_at_once(self, *pictures: bytes) -> None:
+        async def all_of_them() -> None:
+            await asyncio.gather(*(self._http.post("/uploads", files={"file": ("a.png", data)}) for data in pictures))
+
+        self._loop.run_until_complete(all_of_them())
+
+    def close(self) -> None:
+        self._loop.run_until_complete(self._http.aclose())
+        self._loop.close()
+
+
+@pytest.fixture
+def fake() -> FakeTransport:
+    return FakeTransport(embedding_dimension=16)
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Path:
+    folder = tmp_path / "gallery"
+    folder.mkdir()
+    (folder / "p0.png").write_bytes(picture(0))
+    return folder
+
+
+@pytest.fixture
+def visitor(
+    fake: FakeTransport, store: MilvusStore, gallery: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Visitor]:
+    def goods() -> Iterator[Found]:
+        for number in range(COUNT):
+            page = f"https://shop.example/{number}"
+            metadata = {"category": ("shoe", "bag", "hat")[number % 3], "price": number / 2, "page": page}
+            name = f"p{number}.png" if number else "<b>0</b>.png"
+            yield Found(name, "1", lambda number=number: picture(number), metadata)  # type: ignore[misc]
+
+    if "shop" in store.names():
+        store.drop("shop")
+    with Client(transport=fake) as client:
+        opened = Collection.open("shop", client, store=store, create=True)
+        opened.add(Source(str(gallery), goods))
+    fake._closed = False
+    client_of_page = AsyncClient(transport=AsyncFakeTransport(fake))
+    monkeypatch.setattr(_routes, "AsyncClient", lambda *_, **__: client_of_page)
+    monkeypatch.setattr(_routes.AsyncCollection, "open", _opening(store))
+    browser = Visitor(_routes.application(WebOptions("shop", folders=(gallery,), upload_mib=1)))
+    yield browser
+    browser.close()
+
+
+def _opening(store: MilvusStore) -> Any:
+    from tuwen_search import AsyncCollection
+
+    original = AsyncCollection.open
+
+    async def opened(name: str, client: AsyncClient, **_: Any) -> AsyncCollection:
+        return await original(name, client, store=store)
+
+    return opened
+
+
+def links(html: str, text: str) -> list[str]:
+    """Return the addresses of the links that have an attribute or a text."""
+    found = re.findall(r'<a [^>]*href="([^"]*)"[^>]*>[^<]*', html)
+    whole = re.findall(r"<a [^>]*>[^<]*", html)
+    return [href.replace("&amp;", "&") for href, link in zip(found, whole, strict=True) if text in link]
+
+
+def names(html: str) -> list[str]:
+    return re.findall('<span class="name">([^<]*)</span>', html)
+
+
+def test_a_first_visit_offers_pictures_and_subjects(visitor: Visitor) -> None:
+    response = visitor.get("/")
+    assert response.status_code == 200
+    assert '<html lang="zh-CN">' in response.text
+    assert "30 张图片" in response.text
+    assert len(names(response.text)) == 18
+    suggestions = re.search('<div class="suggestions">(.*?)</div>', response.text, re.S)
+    assert suggestions is not None
+    assert suggestions.group(1).count("<a ") == 6
+    assert '<html lang="en">' in visitor.get("/?language=en").text
+
+
+def test_pages_have_numbers_and_a_total(visitor: Visitor) -> None:
+    first = visitor.get("/?q=猫").text
+    assert "第 1–24 张，共 30 张" in first
+    [following] = links(first, "下一页")
+    second = visitor.get(following).text
+    assert "第 25–30 张，共 30 张" in second
+    assert len(set(names(first) + names(second))) == 30
+    assert visitor.get("/?q=猫&page=683").status_code == 400
+
+
+def test_the_address_keeps_the_query_in_every_link_and_field(visitor: Visitor) -> None:
+    asked = "/?q=猫&without=狗，鸟&f.category=shoe&score=-0.9&page=1"
+    html = visitor.get(asked).text
+    [other] = links(html, 'id="language"')
+    query = parse_qs(urlsplit(other).query)
+    assert query["q"] == ["猫"]
+    assert query["without"] == ["狗", "鸟"]
+    assert query["f.category"] == ["shoe"]
+    assert query["score"] == ["-0.9"]
+    assert query["language"] == ["en"]
+    [removed] = links(html, 'aria-label="移除：不要 狗"')
+    assert parse_qs(urlsplit(removed).query)["without"] == ["鸟"]
+    assert '<input type="hidden" name="without" value="鸟">' in html
+    assert 'value="shoe" checked' in html
+
+
+def test_filters_and_a_lowest_score_leave_pictures_out(visitor: Visitor) -> None:
+    assert "共 10 张" in visitor.get("/?q=猫&f.category=shoe").text
+    assert "共 20 张" in visitor.get("/?q=猫&f.category=shoe&f.category=bag").text
+    assert "共 11 张" in visitor.get("/?q=猫&min.price=5&max.price=10").text
+    assert 'name="max.price" value="10"' in visitor.get("/?q=猫&min.price=5&max.price=10").text
+    nothing = visitor.get("/?q=猫&score=0.99").text
+    assert "没有图片达到 0.99 分" in nothing
+    [everything] = links(nothing, "显示全部")
+    assert "共 30 张" in visitor.get(everything).text
+    lost = visitor.get("/?q=猫&f.category=boat").text
+    assert "筛选条件在图库中已不存在" in lost
+
+
+def test_a_picture_that_was_sent_stays_in_the_address(visitor: Visitor) -> None:
+    response = visitor.upload(picture(7), "鲸鱼.png", q="猫", language="en")
+    assert response.status_code == 303
+    address = response.headers["location"]
+    for _ in range(2):  # a reload
+        html = visitor.get(address).text
+        assert len(names(html)) == 24
+        assert '<img src="data:image/webp;base64,' in html
+        assert "鲸鱼.png" in html
+        assert 'id="weight"' in html
+    [removed] = links(html, 'aria-label="Remove: 鲸鱼.png"')
+    assert "picture" not in parse_qs(urlsplit(removed).query)
+    gone = visitor.get(f"/?picture={'0' * 32}&language=en")
+    assert gone.status_code == 410
+    assert "no longer on the server" in gone.text
+
+
+def test_a_picture_finds_itself(visitor: Visitor) -> None:
+    html = visitor.get(visitor.upload(picture(7)).headers["location"]).text
+    assert names(html)[0] == "p7.png"
+    similar = links(html, "找相似的: p7.png")[0]
+    assert names(visitor.get(similar).text)[0] == "p7.png"
+
+
+def test_bad_uploads_give_messages(visitor: Visitor) -> None:
+    bad = visitor.get(visitor.upload(b"no picture").headers["location"])
+    assert bad.status_code == 400
+    assert "不是可以读取的图片" in bad.text
+    assert visitor.upload(b"").status_code == 400
+    assert visitor.upload(bytes((1 << 20) + 1)).status_code == 413
+    assert visitor.upload(bytes(2 << 20)).status_code == 413
+
+
+def test_refuses_forms_of_other_sites(visitor: Visitor) -> None:
+    for headers in ({"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}):
+        assert visitor.upload(picture(1), headers=headers).status_code == 403
+    for headers in ({"origin": "http://localhost"}, {"sec-fetch-site": "same-origin"}):
+        assert visitor.upload(picture(1), headers=headers).status_code == 303
+
+
+def test_decodes_the_uploads_of_all_visitors_one_at_a_time(visitor: Visitor, monkeypatch: pytest.MonkeyPatch) -> None:
+    running, most, lock, second = 0, 0, threading.Lock(), threading.Event()
+
+    def preview(_: bytes) -> str:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+            if running > 1:
+                second.set()
+        second.wait(0.05)  # gives another thread the time to begin
+        with lock:
+            running -= 1
+        return ""
+
+    monkeypatch.setattr(_routes, "_preview", preview)
+    visitor.upload_at_once(*(picture(number) for number in range(6)))
+    assert most == 1
+
+
+def test_an_open_picture_tells_everything_about_it(visitor: Visitor) -> None:
+    html = visitor.get("/?q=猫&without=狗&open=first&language=en").text
+    [dialog] = re.findall(r"<dialog [^>]* open>.*?</dialog>", html, re.S)
+    assert "No. 1" in dialog
+    assert "shop.example" in dialog
+    assert 'rel="noopener noreferrer"' in dialog
+    assert re.search(r'<th scope="row">Without 狗</th><td>-0.50</td><td>-?0\.\d{3}</td>', dialog)
+    following = links(dialog, 'rel="next"')[0]
+    assert "No. 2" in re.findall(r"<dialog [^>]* open>.*?</dialog>", visitor.get(following).text, re.S)[0]
+    last = visitor.get("/?q=猫&open=last").text
+    [crossing] = [link for link in links(last, 'rel="next"') if "page=2" in link and "open=first" in link]
+    assert "第 25 张" in re.findall(r"<dialog [^>]* open>.*?</dialog>", visitor.get(crossing).text, re.S)[0]
+    assert visitor.get(f"/?q=猫&open={'0' * 32}").status_code == 410
+
+
+def test_labels_are_compared_if_there_are_two(visitor: Visitor) -> None:
+    html = visitor.get("/?q=猫&open=first&labels=猫，狗").text
+    assert len(re.findall("<progress ", html)) == 2
+    one = visitor.get("/?q=猫&open=first&labels=猫")
+    assert "至少给出两个标签" in one.text
+    assert "<progress" not in one.text
+
+
+def test_long_texts_are_reported(visitor: Visitor) -> None:
+    assert "太长，模型只读了开头" in visitor.get(f"/?q={'长' * 100}").text
+    assert "只用了前 2,000 个字" in visitor.get(f"/?q={'长' * 2001}").text
+
+
+def test_contradictions_are_explained(visitor: Visitor) -> None:
+    assert "既要出现又不要出现" in visitor.get("/?q=猫&without=猫").text
+
+
+def test_a_model_server_that_is_away_is_tried_again(visitor: Visitor, fake: FakeTransport) -> None:
+    assert visitor.get("/?q=猫").status_code == 200
+    fake._fail_with, fake._fail_times = ServerUnavailableError("connect to 10.0.0.7:8001"), None
+    response = visitor.get("/?q=狗&language=en")
+    assert response.status_code == 503
+    assert "The model server does not answer." in response.text
+    assert "data-retry>" in response.text
+    assert "10.0.0.7" not in response.text
+    fake._fail_with = None
+    assert visitor.get("/?q=狗").status_code == 200
+
+
+def test_names_and_queries_stay_text_and_paths_stay_secret(visitor: Visitor, gallery: Path) -> None:
+    response = visitor.get("/?q=<script>alert(1)</script>&without=<i>&language=en")
+    assert "<script>alert" not in response.text
+    assert "<b>0</b>" not in response.text
+    assert str(gallery.parent) not in response.text
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "style=" not in response.text
+
+
+def test_originals_are_shown_and_downloaded(visitor: Visitor, gallery: Path) -> None:
+    (gallery / "p3.png").write_bytes(picture(3))
+    html = visitor.get("/?q=猫").text + visitor.get("/?q=猫&page=2").text
+    [shown] = set(re.findall(r'/pictures/([0-9a-f]{32})\?download=1" download="p3.png"', html))
+    download = visitor.get(f"/pictures/{shown}?download=1")
+    assert download.content == picture(3)
+    assert "attachment" in download.headers["content-disposition"]
+    assert "content-disposition" not in visitor.get(f"/pictures/{shown}").headers
