@@ -29,7 +29,7 @@ def classify(
     template: Annotated[
         list[str] | None,
         typer.Option(
-            help="zh or en: our own texts around the label; none: the label alone; or a text of yours with {} in it. "
+            help="Texts around the label: zh or en (built in), none (the label alone), or a text with {} for the label. "
             "Repeat for more of yours. Default: zh."
         ),
     ] = None,

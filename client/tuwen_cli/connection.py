@@ -29,9 +29,12 @@ def _show_version(shown: bool) -> None:
 
 
 def connection(
-    tls: Annotated[bool, typer.Option("--tls", help="Encrypt, trusting the system's authorities.")] = False,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Encrypt, and trust the system's certificate authorities.")
+    ] = False,
     ca: Annotated[
-        Path | None, typer.Option(envvar="TUWEN_CA", help="Encrypt, trusting the authorities in this PEM file.")
+        Path | None,
+        typer.Option(envvar="TUWEN_CA", help="Encrypt, and trust the certificate authorities in this PEM file."),
     ] = None,
     certificate: Annotated[
         Path | None, typer.Option(envvar="TUWEN_CERTIFICATE", help="The client's certificate, for mutual TLS (PEM).")

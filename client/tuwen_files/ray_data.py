@@ -125,11 +125,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("source", help="a folder, file or bucket")
     parser.add_argument("output", help="a folder or bucket")
     parser.add_argument("--files", action="store_true", help="the source holds images, not Parquet files")
-    parser.add_argument("--column", default="image", help="of images or texts, in Parquet files (default: image)")
+    parser.add_argument(
+        "--column", default="image", help="name of the Parquet column with images or texts (default: image)"
+    )
     parser.add_argument("--kind", choices=("image", "text"), default="image")
-    parser.add_argument("--url", default="localhost:8001", help="of the service; dns:///name:port uses all its servers")
+    parser.add_argument(
+        "--url", default="localhost:8001", help="address of the server; dns:///name:port uses all servers of a name"
+    )
     parser.add_argument("--workers", type=int, default=2, help="connections to the service (default: 2)")
-    parser.add_argument("--cpus", type=float, default=0.25, help="of each worker, which mostly waits (default: 0.25)")
+    parser.add_argument(
+        "--cpus", type=float, default=0.25, help="CPUs of each worker, which mostly waits (default: 0.25)"
+    )
     parser.add_argument("--batch-size", type=int, default=256)
     return parser
 

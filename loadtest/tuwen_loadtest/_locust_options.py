@@ -70,7 +70,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         if field.name in _SHARED:
             _add(group, field)
     group.add_argument("--attempts", type=int, default=1, help="maximum number of attempts of a request (default: 1)")
-    group.add_argument("--samples", help="an .npz file for all samples", metavar="FILE")
+    group.add_argument("--samples", help=".npz file for all samples", metavar="FILE")
 
 
 def _add(group: Any, field: OptionField) -> None:

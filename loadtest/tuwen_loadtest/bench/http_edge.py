@@ -205,8 +205,8 @@ def edge_lines(title: str, found: dict[str, Measured]) -> Iterator[str]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables, each as soon as it is measured."""
     parser = argparse.ArgumentParser(prog="python -m tuwen_loadtest.bench.http_edge", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="in which each has a turn (default: 5)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each turn (default: 4)")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds over all contestants (default: 5)")
+    parser.add_argument("--seconds", type=float, default=4.0, help="duration of each measurement (default: 4)")
     parsed = parser.parse_args(arguments)
     quiet_transformers()
     pictures = photographs(32)

@@ -147,7 +147,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--repository", type=Path, help="a built repository (default: a seeded ViT-B/16 is built)")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each measurement (default: 20)")
-    parser.add_argument("--longest-wait", type=float, default=2.0, help="seconds a request may wait (default: 2)")
+    parser.add_argument(
+        "--longest-wait", type=float, default=2.0, help="maximum seconds that a request may wait (default: 2)"
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         repository = options.repository or Path(folder) / "repository"

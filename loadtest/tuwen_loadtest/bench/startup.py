@@ -30,7 +30,9 @@ _MIB = 1 << 20
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table, each line as soon as it is measured."""
     parser = argparse.ArgumentParser(prog="python -m tuwen_loadtest.bench.startup", description=__doc__)
-    parser.add_argument("sizes", nargs="*", help=f"of {', '.join(_SIZES)}; default: ViT-B/16 and ViT-L/14")
+    parser.add_argument(
+        "sizes", nargs="*", help=f"sizes to measure: {', '.join(_SIZES)}; default: ViT-B/16 and ViT-L/14"
+    )
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16", "int8"])
     parsed = parser.parse_args(arguments)
     quiet_transformers()

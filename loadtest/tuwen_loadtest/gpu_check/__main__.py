@@ -40,10 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--models", nargs="+", choices=list(_MODELS), default=["ViT-B/16", "ViT-L/14"])
     parser.add_argument("--precisions", nargs="+", choices=_PRECISIONS, default=list(_PRECISIONS))
-    parser.add_argument("--instances", nargs="+", type=int, default=[1, 2, 3], help="of each encoder (default: 1 2 3)")
+    parser.add_argument(
+        "--instances",
+        nargs="+",
+        type=int,
+        default=[1, 2, 3],
+        help="numbers of instances of each encoder (default: 1 2 3)",
+    )
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32], help="sizes to measure (default: 1 8 32)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement (default: 3)")
-    parser.add_argument("--output", type=Path, default=Path(".cache/gpu-check"), help="where the report goes")
+    parser.add_argument("--seconds", type=float, default=3.0, help="duration of each measurement (default: 3)")
+    parser.add_argument("--output", type=Path, default=Path(".cache/gpu-check"), help="folder of the report")
     chosen = parser.parse_args(arguments)
     if chosen.device == "cuda" and not torch.cuda.is_available():
         why = gpu_without_cuda() or "this machine has no NVIDIA GPU"
