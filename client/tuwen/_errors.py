@@ -162,7 +162,7 @@ class ServerUnavailableError(ServerError):
 
 
 class ServerStoppingError(ServerUnavailableError):
-    """The server is on its way out, and did not take the request. A retry will reach another, or the next one."""
+    """The server is shutting down and rejected the request. A retry can help."""
 
 
 class OverloadedError(ServerError):

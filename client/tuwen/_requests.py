@@ -76,7 +76,7 @@ class EmbeddingBatch:
 
 
 class Chunker:
-    """Gathers the items of a stream into parts of the size that the pace asks for.
+    """A feed that divides the items of a stream into parts of the size that the pace sets.
 
     Args:
         window: the most items on their way at once.

@@ -108,7 +108,7 @@ class Classification:
 
 
 def check_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    """Return the labels, if they can be told apart.
+    """Return the labels after a check that they differ.
 
     Raises:
         InvalidArgumentError: none, a single string, not strings, or the same twice.

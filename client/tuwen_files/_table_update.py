@@ -18,7 +18,7 @@ _READ_BY_THE_CLIENT = "unreadable"
 
 @dataclass
 class UpdateReport:
-    """The result of bringing a table up to files.
+    """The result of updating a table from files.
 
     Attributes:
         added, changed, unchanged, removed: numbers of rows.
