@@ -9,7 +9,8 @@ ARG PYTHON=python:3.11-slim-bookworm
 FROM ${PYTHON} AS wheel
 WORKDIR /source
 COPY . .
-RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
+RUN pip install --no-cache-dir --no-deps --require-hashes --requirement docker/locks/wheel.txt \
+    && pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel .
 
 # hadolint ignore=DL3006
 FROM ${PYTHON}
