@@ -213,8 +213,10 @@ def test_a_key_that_parquet_cannot_hold_is_refused_at_once(tmp_path: Path) -> No
 
 @SUFFIXES
 @pytest.mark.parametrize("dtype", [np.float64, np.float16])
-def test_vectors_are_float32_in_every_file(tmp_path: Path, suffix: str, dtype: Any) -> None:
-    EmbeddingTable(["a"], vectors(1).astype(dtype), "a").save(tmp_path / f"v{suffix}")
+def test_vectors_are_float32_in_memory_and_in_every_file(tmp_path: Path, suffix: str, dtype: Any) -> None:
+    made = EmbeddingTable(["a"], vectors(1).astype(dtype), "a")
+    assert made.embeddings.dtype == np.float32
+    made.save(tmp_path / f"v{suffix}")
     assert EmbeddingTable.load(tmp_path / f"v{suffix}").embeddings.dtype == np.float32
 
 
