@@ -111,7 +111,7 @@ def test_prints_wrong_use_in_one_line(server: EmbeddedServer, indexed: Indexed, 
     assert "'nothing' is not a collection" in tuwen("search", "nothing", "猫", *where, code=1).stderr
     assert "expected a text, a picture, or both" in tuwen("search", "pictures", *where, code=1).stderr
     assert "invalid filter" in tuwen("search", "pictures", "猫", "--where", "x ==", *where, code=1).stderr
-    assert "there is no" in tuwen("index", str(tmp_path / "x"), "--into", "pictures", *where, code=1).stderr
+    assert "does not exist" in tuwen("index", str(tmp_path / "x"), "--into", "pictures", *where, code=1).stderr
     assert "letters, digits and _" in tuwen("index", str(tmp_path), "--into", "a b", *where, code=1).stderr
     assert "'--index'" in tuwen("index", str(tmp_path), "--into", "x", "--index", "y", *where, code=2).stderr
 
