@@ -104,7 +104,7 @@ def test_every_cause_has_its_alert_and_every_panel_its_data(
         prometheus.watch(metrics_address(server))
         with asking(server, text), asking(server, lambda clip: clip.embed_images(images)):
             wait_until(lambda: scrapes(prometheus) >= 40, seconds=PATIENCE)
-            # TuwenSlow is left out, because it would judge how fast this machine is.
+            # TuwenSlow is left out, because it would judge how fast this machine is; promtool proves it.
             wait_until(lambda: prometheus.firing() <= {"TuwenSlow"}, seconds=PATIENCE)
         with asking(server, lambda clip: clip.embed_texts(["长" * 100])):
             wait_for(prometheus, "TuwenTextsCut")
@@ -112,7 +112,6 @@ def test_every_cause_has_its_alert_and_every_panel_its_data(
             wait_for(prometheus, "TuwenUnreadableImages")
         with asking(server, lambda clip: clip.embed_images(images), callers=150), gate.closed():
             wait_for(prometheus, "TuwenQueueGrowing")
-        wait_for(prometheus, "TuwenSlow")
         with asking(server, lambda clip: clip.embed_images(images), callers=50, timeout=1), gate.closed():
             wait_for(prometheus, "TuwenRefusing")
             refusals = panels_without_data(prometheus)
