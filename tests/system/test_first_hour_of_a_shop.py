@@ -1,0 +1,172 @@
+"""The first hour of a team with product pictures: a table of prices, changes, a threshold, and broken servers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import socket
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support.command import TUWEN, started, tuwen_process, wait_until
+from tests.support.servers import RecordedServer
+
+pytest.importorskip("pymilvus")
+PICTURES, POSITIVES = 5_000, 150  # 3 %
+Run = Callable[..., CompletedProcess[str]]
+
+
+class Shop:
+    """A folder of product pictures and the table that lists them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.table = folder, folder / "products.csv"
+        self.rows: dict[str, dict[str, str]] = {}
+        for number in range(PICTURES):
+            name = f"{number:04}.png"
+            self.paint(name, number, dark=number < POSITIVES)
+            category = ("鞋", "帽子", "包")[number % 3]
+            self.rows[name] = {"path": name, "price": f"{5 + number % 500}", "类别": category}
+        self.write()
+
+    def paint(self, name: str, seed: int, *, dark: bool) -> None:
+        pixels = np.random.default_rng(seed).integers(0, 60 if dark else 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((32, 32), Image.Resampling.NEAREST).save(self.folder / name)
+
+    def write(self) -> None:
+        with self.table.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, ["path", "price", "类别"])
+            writer.writeheader()
+            writer.writerows(self.rows.values())
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    return Shop(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture
+def run(server: RecordedServer, shop: Shop) -> Run:
+    """A command of `tuwen` as a process of its own, with the shop's store and the server."""
+    store = str(shop.folder / "shop.db")
+
+    def command(*arguments: object, code: int | None = 0, url: str = "") -> CompletedProcess[str]:
+        environment = {**os.environ, "COLUMNS": "200", "TUWEN_STORE": store, "TUWEN_URL": url or server.grpc_url}
+        return tuwen_process(*map(str, arguments), code=code, env=environment)
+
+    return command
+
+
+def test_a_table_is_indexed_changed_and_filtered_while_the_page_runs(
+    run: Run, shop: Shop, server: RecordedServer
+) -> None:
+    assert f"{PICTURES:,} added, 0 changed" in run("index", shop.table, "--into", "shop").stdout
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    store = {"TUWEN_STORE": str(shop.folder / "shop.db"), "TUWEN_URL": server.grpc_url}
+    inherited = {name: value for name, value in os.environ.items() if "PYTEST" not in name}  # NiceGUI reads them
+    environment = {**inherited, **store}
+    page = f"http://127.0.0.1:{port}/"
+
+    def answers() -> bool:
+        try:
+            with urllib.request.urlopen(page, timeout=30) as response:
+                return bool(response.status == 200)
+        except OSError:
+            return False
+
+    with started([TUWEN, "web", "shop", "--port", str(port)], env=environment) as web:
+        try:
+            wait_until(answers, running=web)
+            for number in range(100):
+                shop.rows[f"{number:04}.png"]["price"] = "9999"
+            for number in range(200, 205):
+                shop.paint(f"{number:04}.png", 10_000 + number, dark=False)
+            for number in range(300, 303):
+                del shop.rows[f"{number:04}.png"]
+            shop.write()
+            changed = run("index", shop.table, "--into", "shop").stdout
+            assert "0 added, 5 changed, 100 with new metadata, 4,892 unchanged, 3 removed, 0 failed" in changed
+            assert answers()
+        finally:
+            web.terminate()
+    hits = json.loads(run("search", "shop", "红色的鞋", "--where", 'price > 9000 and 类别 == "鞋"', "--json").stdout)[
+        "hits"
+    ]
+    assert hits
+    assert {(hit["metadata"]["price"], hit["metadata"]["类别"]) for hit in hits} == {(9999, "鞋")}
+    assert "5 to 9999" in run("collections", "fields", "shop").stdout
+    assert "nothing fits" in run("search", "shop", "红色的鞋", "--min-score", "0.999").stdout
+
+
+def test_a_threshold_reaches_the_wanted_recall_on_pictures_that_were_not_judged(run: Run, shop: Shop) -> None:
+    for folder, numbers in (
+        ("positive", range(0, POSITIVES, 2)),
+        ("negative", range(POSITIVES, 2_000)),
+        ("new", range(1, POSITIVES, 2)),
+    ):
+        (shop.folder / folder).mkdir()
+        for number in numbers:
+            (shop.folder / folder / f"{number:04}.png").symlink_to(shop.folder / f"{number:04}.png")
+    judged = ("--positive", shop.folder / "positive", "--negative", shop.folder / "negative", "--base-rate", "0.03")
+    output = shop.folder / "dark.json"
+    assert "cross-validated" in run("calibrate", *judged, "-t", "黑色的", "-o", output).stdout
+    told = json.loads(run("classify", shop.folder / "new", "--threshold", output, "--json").stdout)
+    assert np.mean(told["accepted"]) >= 0.9
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """A server that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def web_server() -> Iterator[str]:
+    """A server of HTTP 1, as behind the wrong port."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@contextmanager
+def down() -> Iterator[str]:
+    """A port on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"127.0.0.1:{listener.getsockname()[1]}"
+    yield url
+
+
+@pytest.mark.parametrize("broken", [down, silent, web_server])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("status",),
+        ("embed", "-t", "猫", "--json"),
+        ("similarity", "-i", "0000.png", "-t", "猫"),
+        ("classify", "0000.png", "-l", "猫", "-l", "狗"),
+        ("index", "products.csv", "--into", "other"),
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_server_that_is_broken_is_one_sentence(
+    run: Run, shop: Shop, broken: Callable[[], object], command: tuple[str, ...]
+) -> None:
+    arguments = [shop.folder / part if part.endswith((".png", ".csv")) else part for part in command]
+    with broken() as url:  # type: ignore[attr-defined]
+        failed = run(*arguments, "--timeout", "2", url=url, code=1)
+    lines = (failed.stdout + failed.stderr).strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("tuwen: ") or "not ready" in lines[0]
