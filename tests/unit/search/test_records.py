@@ -8,6 +8,7 @@ import struct
 from datetime import datetime
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -15,6 +16,8 @@ from tuwen_search import Hit, Picture, Query, QueryError
 from tuwen_search.contact_sheet import contact_sheet
 from tuwen_search.query import combined, explained, parts_of
 from tuwen_search.records import describe, plain_metadata
+
+pillow_heif.register_heif_opener()  # for `Image.save`
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
