@@ -90,6 +90,11 @@ def _outputs(message: Any) -> dict[str, Tensor]:
     return outputs
 
 
+_NO_ANSWER = (
+    "no answer came before the timeout; check that the server runs at this address and is reachable, or allow more time"
+)
+
+
 def card_of(ensemble: Any, preprocessing: Any) -> ModelCard:
     """Return the card that two messages `ModelConfigResponse` hold.
 
@@ -147,6 +152,7 @@ def server_error(error: Any, model: str | None = None, request_id: str = "") -> 
             message += "; build the repository again with this version of tuwen, or use preprocess='server'"
     elif code == "DEADLINE_EXCEEDED":
         kind = DeadlineExceededError
+        message = f"{_NO_ANSWER} [{message or code}]"
     elif code == "CANCELLED":  # not by us, who no longer ask then: Triton, while it stops (from 25.05)
         kind = ServerStoppingError
     elif code == "RESOURCE_EXHAUSTED" or (code == "INTERNAL" and _NO_ROOM in message):

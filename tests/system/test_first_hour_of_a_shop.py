@@ -149,7 +149,11 @@ def down() -> Iterator[str]:
     yield url
 
 
-@pytest.mark.parametrize("broken", [down, silent, web_server])
+@pytest.mark.parametrize(
+    ("broken", "cause"),
+    [(down, "nothing listens at this address"), (silent, "no answer came"), (web_server, "does not speak gRPC")],
+    ids=["down", "silent", "web server"],
+)
 @pytest.mark.parametrize(
     "command",
     [
@@ -162,7 +166,7 @@ def down() -> Iterator[str]:
     ids=lambda command: command[0],
 )
 def test_a_server_that_is_broken_is_one_sentence(
-    run: Run, shop: Shop, broken: Callable[[], object], command: tuple[str, ...]
+    run: Run, shop: Shop, broken: Callable[[], object], cause: str, command: tuple[str, ...]
 ) -> None:
     arguments = [shop.folder / part if part.endswith((".png", ".csv")) else part for part in command]
     with broken() as url:  # type: ignore[attr-defined]
@@ -170,3 +174,4 @@ def test_a_server_that_is_broken_is_one_sentence(
     lines = (failed.stdout + failed.stderr).strip().splitlines()
     assert len(lines) == 1, lines
     assert lines[0].startswith("tuwen: ") or "not ready" in lines[0]
+    assert cause in lines[0]
