@@ -240,7 +240,9 @@ def channel_target(url: str) -> str:
             "port; 8000 is HTTP)"
         )
     if separator and f"{scheme.lower()}:" not in ("dns:", *_OTHER_TARGETS):
-        raise InvalidArgumentError(f"{shown} begins with {scheme}://; give host:port alone, such as localhost:8001")
+        raise InvalidArgumentError(
+            f"{shown} begins with {scheme.rpartition('@')[2]}://; give host:port alone, such as localhost:8001"
+        )
     if "@" in target:
         raise InvalidArgumentError(f"{shown}: an address has no user name or password; send them as headers")
     if target.startswith(_OTHER_TARGETS):

@@ -48,7 +48,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_answers_every_word_and_proves_its_vectors(shown: str) -> None:
     for word in EVERYDAY_WORDS:
         assert re.search(rf"│ {word} +│", shown)
-    differences = [float(number) for number in re.findall(r"of a component ([\d.e+-]+)", shown)]
+    differences = [float(number) for number in re.findall(r"difference in one component ([\d.e+-]+)", shown)]
     assert len(differences) == 2
     assert max(differences) < 1e-5
 

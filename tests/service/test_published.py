@@ -80,7 +80,7 @@ def test_numbers_that_transformers_computes_hold(run: Run) -> None:
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.count(": holds\n") == 4
     assert ended.stdout.endswith("4 of 4 published numbers hold\n")
-    assert "no/data: skipped, because no data set with published recalls is at hand" in ended.stdout
+    assert "no/data: skipped, because no data set with published recalls is available" in ended.stdout
     fetched = {path.rpartition("/")[2] for method, path in hub.asked if method == "GET" and "/resolve/" in path}
     assert {"config.json", "model.safetensors", "vocab.txt"} <= fetched
     assert "training.png" not in fetched

@@ -22,10 +22,8 @@ FULL_LIBRARIES = frozenset(
         "locust",
         "matplotlib",
         "milvus_lite",
-        "multipart",
         "peft",
         "playwright",
-        "prometheus_client",
         "pyarrow",
         "pymilvus",
         "ray",
@@ -33,7 +31,6 @@ FULL_LIBRARIES = frozenset(
         "safetensors",
         "torch",
         "transformers",
-        "uvicorn",
     }
 )
 """The modules that only the full environment has."""

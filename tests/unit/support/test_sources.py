@@ -93,7 +93,7 @@ class TestProject:
             "build/tuwen_build/repository.py",
             "build/tuwen_build/towers/_text.py",
             "build/tuwen_repository/samples/vocab.txt",
-            "client/tuwen/_card.py",
+            "client/tuwen/_transport.py",
             "model_repository/shared/items.py",
             "model_repository/text_encoder/config.pbtxt",
             "model_repository/text_tokenization/1/wordpiece.py",
