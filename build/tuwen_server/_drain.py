@@ -16,10 +16,12 @@ from tuwen import clock as system_clock
 from tuwen.clock import Clock
 from tuwen_server._local_http import post
 
-__all__ = ["ModelControl"]
+__all__ = ["GRPC_KEY_HEADER", "ModelControl"]
 
 _ENSEMBLES = ("image_embedding", "pixel_embedding", "text_embedding")
 _NAME = "tuwen"  # as in the Helm chart: requests carry the key as `triton-grpc-protocol-tuwen`, over HTTP as `tuwen`
+GRPC_KEY_HEADER = f"triton-grpc-protocol-{_NAME}"
+"""The header that carries the key of the restricted protocols over gRPC."""
 _PROTOCOLS = "model-repository,shared-memory,trace,logging"
 _ALL_OF_HTTP = "inference,metadata,model-config,statistics"  # health checks stay open to all
 _POLL_SECONDS = 0.05

@@ -56,7 +56,7 @@ class Belongings:
         draft.rename(self.folder / _OWNER)
 
     def guard(self) -> None:
-        """Start the guard, which removes everything when this process dies.
+        """Start the guard process, which removes the server's folder and segments when this process dies.
 
         Raises:
             OSError: the process cannot be started.

@@ -251,7 +251,7 @@ class Cache(Generic[Key, Value]):
                 self._values.popitem(last=False)
 
     def forget(self) -> None:
-        """Forget everything."""
+        """Forget all values."""
         with self._lock:
             self._values.clear()
 

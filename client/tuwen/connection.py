@@ -6,7 +6,7 @@ import ipaddress
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,7 @@ __all__ = [
     "connection_error",
     "headers_of",
     "is_loopback",
+    "is_own_host",
 ]
 
 Headers: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]]
@@ -125,7 +126,7 @@ class Tracing(Protocol):
 
 
 class NoTracing:
-    """Nothing."""
+    """Tracing that records nothing."""
 
     def span(self, call: str, url: str) -> AbstractContextManager[None]:  # noqa: ARG002 - a Tracing
         """Provide the span of a call."""
@@ -211,6 +212,27 @@ def headers_of(lines: Iterable[str]) -> dict[str, str]:
 def bracketed(host: str) -> str:
     """Return a host as it stands before a port: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
+
+
+def is_own_host(host: str, names: Collection[str]) -> bool:
+    """Return whether the ``Host`` header of a request names this service: an IP address, ``localhost`` or a known name.
+
+    A web site whose name is made to resolve to this machine (DNS rebinding) sends its own name instead.
+
+    Args:
+        host: the value of the header, with or without a port.
+        names: the further names of this service, in small letters.
+    """
+    name = host.lower()
+    if name.rpartition(":")[2].isdigit() and not name.endswith("]"):
+        name = name.rpartition(":")[0]
+    if name.rstrip(".") in ("localhost", *names):
+        return True
+    try:
+        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import time
@@ -14,6 +13,7 @@ from typing import Any
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tuwen.connection import is_own_host
 from tuwen_edge.dialects.openai import OPENAI
 from tuwen_edge.errors import EdgeError
 from tuwen_edge.handlers import error_response
@@ -63,22 +63,11 @@ class Hosts:
     """
 
     def __init__(self, names: Collection[str]) -> None:
-        self._names = {"localhost", *(name.lower() for name in names)}
+        self._names = frozenset(name.lower() for name in names)
 
     def allow(self, host: str) -> bool:
         """Return whether a request for this host is answered. IP addresses always are."""
-        if "*" in self._names:
-            return True
-        name = host.lower()
-        if name.rpartition(":")[2].isdigit() and not name.endswith("]"):
-            name = name.rpartition(":")[0]
-        if name.rstrip(".") in self._names:
-            return True
-        try:
-            ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
-        except ValueError:
-            return False
-        return True
+        return "*" in self._names or is_own_host(host, self._names)
 
 
 class Gateway:

@@ -12,11 +12,11 @@ from tritonclient.utils import InferenceServerException
 
 from tuwen import Tls
 from tuwen.connection import is_loopback
+from tuwen_server._drain import GRPC_KEY_HEADER
 from tuwen_server.errors import ModelControlError
 
 __all__ = ["RemoteControl"]
 
-_KEY_HEADER = "triton-grpc-protocol-tuwen"
 _CONFIG_SECONDS = 10.0
 _LOAD_SECONDS = 600.0  # a large model on a GPU, with its warm-up
 _CONTROL_IS_OFF = "explicit model load / unload is not allowed"  # Triton's message for every other control mode
@@ -40,7 +40,7 @@ class RemoteControl:
         if is_loopback(url.rpartition(":")[0]):
             arguments.append(("grpc.enable_http_proxy", 0))  # a proxy cannot reach this machine's loopback
         self._url = url
-        self._headers = {**(headers or {}), **({_KEY_HEADER: key} if key else {})}
+        self._headers = {**(headers or {}), **({GRPC_KEY_HEADER: key} if key else {})}
         self._client = InferenceServerClient(
             url.removeprefix("grpc://"),
             ssl=tls is not None,

@@ -90,11 +90,13 @@ class RunningServer:
         )
         self._control = RemoteControl(url, key=key, tls=tls, headers=headers)
         self._at_start: dict[str, ModelConfig] = {}
+        self._loaded: dict[str, ModelConfig] = {}
         self._kept = False
 
     def __enter__(self) -> RunningServer:
         self._client.embed_texts(["一只猫"])  # the response carries the fingerprint
         self._at_start = {model: self._control.config(model) for model in MODELS}
+        self._loaded = dict(self._at_start)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -134,8 +136,9 @@ class RunningServer:
 
     def _load(self, configs: Mapping[str, ModelConfig]) -> None:
         for model, config in configs.items():
-            if self._control.config(model) != config:
+            if self._loaded[model] != config:
                 self._control.load(model, config)
+                self._loaded[model] = config
 
 
 def _link(source: str, target: str) -> None:

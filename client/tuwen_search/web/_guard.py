@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tuwen.connection import is_own_host
 
 __all__ = ["Guard"]
 
@@ -34,7 +35,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, *, most_bytes: int, hosts: Collection[str] = ()) -> None:
         self._app, self._most = app, most_bytes + _ROOM_FOR_THE_FORM
-        self._hosts = {"localhost", *(host.lower() for host in hosts)}
+        self._hosts = frozenset(host.lower() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -42,7 +43,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
-        allowed = len(hosts) == 1 and self._answers_as(hosts[0])
+        allowed = len(hosts) == 1 and is_own_host(hosts[0], self._hosts)
         if scope["type"] == "websocket":
             if allowed:
                 await self._app(scope, receive, send)
@@ -70,15 +71,3 @@ class Guard:
             await refuse(413, b"too large, or of unknown length\n")
             return
         await self._app(scope, receive, guarded)
-
-    def _answers_as(self, host: str) -> bool:
-        name = host.lower()
-        if name.rpartition(":")[2].isdigit() and not name.endswith("]"):
-            name = name.rpartition(":")[0]
-        if name.rstrip(".") in self._hosts:
-            return True
-        try:
-            ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
-        except ValueError:
-            return False
-        return True

@@ -1,4 +1,4 @@
-"""The address of the search page holds everything that a visitor asked for, and nothing that makes no sense."""
+"""The address of the search page holds all choices of a visitor. Invalid parts of an address are dropped."""
 
 from __future__ import annotations
 
