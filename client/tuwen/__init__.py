@@ -41,7 +41,7 @@ from tuwen._transport import ModelCard
 from tuwen.connection import Tls
 from tuwen.failures import ItemFailure
 from tuwen.statistics import ModelStatistics, Profile, Statistics
-from tuwen.zero_shot import Classification, Similarity, Templates
+from tuwen.zero_shot import Classification, Similarity, Templates, Threshold
 
 __version__: str
 """The version of the installed distribution, such as ``0.1.0``; from its metadata."""
@@ -83,6 +83,7 @@ __all__ = [
     "Statistics",
     "Templates",
     "TextTruncatedWarning",
+    "Threshold",
     "Tls",
     "TuwenError",
 ]

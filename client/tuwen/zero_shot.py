@@ -1,17 +1,24 @@
-"""Similarity and zero-shot classification: labels become texts by templates, texts become one vector a label."""
+"""Similarity, zero-shot classification by labels in templates, and thresholds that accept or refuse pictures."""
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen._errors import InvalidArgumentError
+from tuwen._errors import EmbeddingSpaceError, InvalidArgumentError
 from tuwen._requests import as_list, check_some
 from tuwen._responses import Cache
+
+if TYPE_CHECKING:
+    from tuwen._client import Client
+    from tuwen._images import ImageInput
 
 __all__ = [
     "OWN_TEMPLATES",
@@ -19,11 +26,13 @@ __all__ = [
     "LabelCache",
     "Similarity",
     "Templates",
+    "Threshold",
     "check_labels",
     "label_embeddings",
     "label_texts",
     "similarity",
     "template_texts",
+    "text_vector",
 ]
 
 
@@ -54,6 +63,8 @@ def similarity(images: NDArray[np.float32], texts: NDArray[np.float32], logit_sc
 
 Templates: TypeAlias = Literal["zh", "en", "none"] | Sequence[str]
 """Texts with ``{}`` where the label goes: our own in Chinese or English, the label alone, or yours."""
+
+_THRESHOLD_FORMAT = 1
 
 OWN_TEMPLATES: dict[str, tuple[str, ...]] = {
     "none": ("{}",),
@@ -174,3 +185,77 @@ class LabelCache:
     def remember(self, vectors: Mapping[str, NDArray[np.float32]], templates: tuple[str, ...]) -> None:
         """Keep vectors, and forget those used longest ago when there are too many."""
         self._cache.remember({(label, templates): vector for label, vector in vectors.items()})
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A cosine from which on pictures count as showing what some texts say.
+
+    Attributes:
+        texts: the texts; the score of a picture is its cosine with their mean vector.
+        cosine: the smallest score of a picture that is accepted.
+        fingerprint: the embedding space that the threshold belongs to.
+        checkpoint: the name of the model.
+    """
+
+    texts: tuple[str, ...]
+    cosine: float
+    fingerprint: str
+    checkpoint: str = ""
+
+    def scores(self, client: Client, images: Sequence[ImageInput]) -> NDArray[np.float32]:
+        """Return the score of each image, float32 (n,). An image is accepted if its score reaches `cosine`.
+
+        Raises:
+            EmbeddingSpaceError: the server has another model than the one that the threshold was calibrated with.
+            InvalidItemsError, ServerError: as `Client.embed_images`.
+        """
+        found = client.model_card().fingerprint
+        if found != self.fingerprint:
+            where = f"the threshold was calibrated with {self.checkpoint or 'another model'}; the server's vectors"
+            raise EmbeddingSpaceError(self.fingerprint, found, where)
+        vectors: NDArray[np.float32] = client.embed_images(images)
+        return vectors @ text_vector(client, self.texts)
+
+    def save(self, path: str | os.PathLike[str], **measured: Any) -> None:
+        """Write a JSON file that `load` reads, with what was measured beside it.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        content = {"tuwen_threshold": _THRESHOLD_FORMAT, **asdict(self), **measured}
+        scratch = Path(f"{os.fspath(path)}.writing")
+        try:
+            scratch.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Threshold:
+        """Read a file that `tuwen calibrate` or `save` wrote.
+
+        Raises:
+            InvalidArgumentError: the file is missing, or is not such a file.
+        """
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            if content.get("tuwen_threshold") != _THRESHOLD_FORMAT:
+                raise ValueError(
+                    f"expected tuwen_threshold {_THRESHOLD_FORMAT}, got {content.get('tuwen_threshold')!r}"
+                )
+            texts, cosine = tuple(map(str, content["texts"])), float(content["cosine"])
+            return cls(texts, cosine, str(content["fingerprint"]), str(content["checkpoint"]))
+        except OSError as error:
+            raise InvalidArgumentError(f"cannot read '{path}': {error.strerror or error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InvalidArgumentError(
+                f"cannot read '{path}': not a threshold of `tuwen calibrate` ({type(error).__name__}: {error})"
+            ) from error
+
+
+def text_vector(client: Client, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Return the mean vector of some texts, float32 (D,), of length 1."""
+    mean = client.embed_texts(list(texts)).mean(axis=0, dtype=np.float64)
+    vector: NDArray[np.float32] = (mean / np.linalg.norm(mean)).astype(np.float32)
+    return vector

@@ -9,11 +9,12 @@ from typing import Annotated
 
 import typer
 
-from tuwen.thresholds import Threshold, text_vector
-from tuwen.thresholds import calibrate as choose
+from tuwen import Threshold
+from tuwen.zero_shot import text_vector
 from tuwen_cli.connection import connect
 from tuwen_cli.inputs import checked_texts, pictures_of
 from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, needs_extra, print_json, print_table
+from tuwen_lab.evaluation.calibration import calibrate as choose
 
 __all__ = ["calibrate"]
 
@@ -55,7 +56,7 @@ def calibrate(
     """Choose a threshold from judged pictures, for a wanted recall or precision.
 
     The threshold is measured by cross-validation, on pictures that it was not chosen from. `tuwen classify --threshold`
-    and `tuwen.thresholds` use the file.
+    and `tuwen.Threshold` use the file.
     """
     checked_texts("--text", text)
     if recall is not None and precision is not None:

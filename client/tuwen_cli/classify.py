@@ -7,8 +7,7 @@ from typing import Annotated, cast
 
 import typer
 
-from tuwen import InvalidArgumentError
-from tuwen.thresholds import Threshold
+from tuwen import InvalidArgumentError, Threshold
 from tuwen.zero_shot import OWN_TEMPLATES, Templates
 from tuwen_cli.connection import connect
 from tuwen_cli.inputs import checked_texts, note_joined_labels, pictures_of

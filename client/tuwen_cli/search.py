@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuwen import EmbeddingSpaceError, InvalidArgumentError
-from tuwen.thresholds import Threshold
+from tuwen import EmbeddingSpaceError, InvalidArgumentError, Threshold
 from tuwen_cli.connection import connect
 from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, print_json, print_table
 from tuwen_cli.parameters import expand_options, typer_option

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import InvalidArgumentError
-from tuwen.thresholds import Calibration
 from tuwen_lab.evaluation._zero_shot import ZeroShotReport
+from tuwen_lab.evaluation.calibration import Calibration
 
 __all__ = ["plot_calibration", "plot_confusion"]
 

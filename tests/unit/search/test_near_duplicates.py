@@ -13,7 +13,7 @@ import pytest
 from tests.support.collections import write
 from tests.support.command import tuwen
 from tests.support.grpc_server import GrpcServer
-from tuwen.thresholds import Threshold
+from tuwen import Threshold
 from tuwen_search.errors import QueryError
 from tuwen_search.near_duplicates import _connected, near_duplicates
 from tuwen_search.store import MilvusStore

@@ -1,29 +1,22 @@
-"""Thresholds that answer "does this picture show X?", chosen from judged pictures for a wanted recall or precision."""
+"""Choose a threshold from judged pictures, for a wanted recall or precision, and measure the threshold."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen._client import Client
-from tuwen._errors import EmbeddingSpaceError, InvalidArgumentError
-from tuwen._images import ImageInput
+from tuwen import InvalidArgumentError
 
-__all__ = ["Calibration", "Interval", "Threshold", "calibrate", "text_vector", "wilson_interval"]
+__all__ = ["Calibration", "Interval", "calibrate", "wilson_interval"]
 
 _ASSURANCE = 0.8
 _FEWEST = 8
 _FOLDS = 5
 _Z = 1.96  # of 95 %
-_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -36,71 +29,6 @@ class Interval:
 
     def __str__(self) -> str:
         return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """A cosine from which on pictures count as showing what some texts say.
-
-    Attributes:
-        texts: the texts; the score of a picture is its cosine with their mean vector.
-        cosine: the smallest score of a picture that is accepted.
-        fingerprint: the embedding space that the threshold belongs to.
-        checkpoint: the name of the model.
-    """
-
-    texts: tuple[str, ...]
-    cosine: float
-    fingerprint: str
-    checkpoint: str = ""
-
-    def scores(self, client: Client, images: Sequence[ImageInput]) -> NDArray[np.float32]:
-        """Return the score of each image, float32 (n,). An image is accepted if its score reaches `cosine`.
-
-        Raises:
-            EmbeddingSpaceError: the server has another model than the one that the threshold was calibrated with.
-            InvalidItemsError, ServerError: as `Client.embed_images`.
-        """
-        found = client.model_card().fingerprint
-        if found != self.fingerprint:
-            where = f"the threshold was calibrated with {self.checkpoint or 'another model'}; the server's vectors"
-            raise EmbeddingSpaceError(self.fingerprint, found, where)
-        vectors: NDArray[np.float32] = client.embed_images(images)
-        return vectors @ text_vector(client, self.texts)
-
-    def save(self, path: str | os.PathLike[str], **measured: Any) -> None:
-        """Write a JSON file that `load` reads, with what was measured beside it.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
-        content = {"tuwen_threshold": _FORMAT, **asdict(self), **measured}
-        scratch = Path(f"{os.fspath(path)}.writing")
-        try:
-            scratch.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Threshold:
-        """Read a file that `tuwen calibrate` or `save` wrote.
-
-        Raises:
-            InvalidArgumentError: the file is missing, or is not such a file.
-        """
-        try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
-            if content.get("tuwen_threshold") != _FORMAT:
-                raise ValueError(f"expected tuwen_threshold {_FORMAT}, got {content.get('tuwen_threshold')!r}")
-            texts, cosine = tuple(map(str, content["texts"])), float(content["cosine"])
-            return cls(texts, cosine, str(content["fingerprint"]), str(content["checkpoint"]))
-        except OSError as error:
-            raise InvalidArgumentError(f"cannot read '{path}': {error.strerror or error}") from error
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InvalidArgumentError(
-                f"cannot read '{path}': not a threshold of `tuwen calibrate` ({type(error).__name__}: {error})"
-            ) from error
 
 
 @dataclass(frozen=True)
@@ -126,13 +54,6 @@ class Calibration:
     false_positive_rate: Interval
     precision: Interval
     ranking: float
-
-
-def text_vector(client: Client, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Return the mean vector of some texts, float32 (D,), of length 1."""
-    mean = client.embed_texts(list(texts)).mean(axis=0, dtype=np.float64)
-    vector: NDArray[np.float32] = (mean / np.linalg.norm(mean)).astype(np.float32)
-    return vector
 
 
 def wilson_interval(hits: int, count: int) -> Interval:
