@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -36,23 +37,20 @@ _BULK_PRIORITY = 2  # of the two levels in the models' config.pbtxt; requests ar
 
 
 def encode_request(request: InferRequest, timeout: float) -> Any:
-    """A `ModelInferRequest` with one input in raw bytes: uint8 tensors one after the other, or strings, each after its
-    length (uint32, little-endian)."""
-    message = service_pb2.ModelInferRequest(model_name=request.model, id=request.request_id)
-    count = len(request.items)
+    """Return a `ModelInferRequest` with one input in raw bytes.
+
+    The bytes are uint8 tensors one after the other, or strings, each after its length (uint32, little-endian).
+    """
+    message = service_pb2.ModelInferRequest()
+    message.CopyFrom(_template(request.model, request.input_name, request.item_shape, request.outputs, request.bulk))
+    message.id = request.request_id
     if request.item_shape:
-        message.inputs.add(name=request.input_name, datatype="UINT8", shape=[count, *request.item_shape])
-        message.raw_input_contents.append(b"".join(request.items))
+        message.inputs[0].shape.extend((len(request.items), *request.item_shape))
+        raw = b"".join(request.items)
     else:
-        message.inputs.add(name=request.input_name, datatype="BYTES", shape=[count, 1])
-        message.raw_input_contents.append(
-            b"".join(part for item in request.items for part in (struct.pack("<I", len(item)), item))
-        )
-    for name in request.outputs:
-        message.outputs.add(name=name)
-    message.parameters["per_item_status"].bool_param = True
-    if request.bulk:
-        message.parameters["priority"].uint64_param = _BULK_PRIORITY
+        message.inputs[0].shape.extend((len(request.items), 1))
+        raw = b"".join(part for item in request.items for part in (struct.pack("<I", len(item)), item))
+    message.raw_input_contents.append(raw)
     # How long the request may wait in a queue of the server, in microseconds; a cancelled call alone would not leave
     # it. Queues are served in order, so that under overload all that is computed has waited almost that long: were it
     # the whole timeout, every answer would come too late.
@@ -60,6 +58,19 @@ def encode_request(request: InferRequest, timeout: float) -> Any:
     # For encoders without a queue policy, which see only at their turn how long a request has waited: microseconds
     # since 1970.
     message.parameters["sent_at"].int64_param = int(clock.wall() * 1e6)
+    return message
+
+
+@lru_cache(maxsize=64)
+def _template(model: str, input_name: str, item_shape: tuple[int, ...], outputs: tuple[str, ...], bulk: bool) -> Any:
+    """Return the part of a message that the requests for one model share. Copying it is faster than building it."""
+    message = service_pb2.ModelInferRequest(model_name=model)
+    message.inputs.add(name=input_name, datatype="UINT8" if item_shape else "BYTES")
+    for name in outputs:
+        message.outputs.add(name=name)
+    message.parameters["per_item_status"].bool_param = True
+    if bulk:
+        message.parameters["priority"].uint64_param = _BULK_PRIORITY
     return message
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import uuid
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -54,7 +53,7 @@ class InferRequest:
     outputs: tuple[str, ...]
     item_shape: tuple[int, ...] = ()
     bulk: bool = False
-    request_id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    request_id: str = field(default_factory=lambda: os.urandom(8).hex())
 
 
 @dataclass(frozen=True)
