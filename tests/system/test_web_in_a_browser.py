@@ -157,8 +157,52 @@ def test_a_picture_is_opened_left_and_labelled_by_keyboard(visit: Callable[..., 
     tab.reload()
     tab.locator("dialog:modal").wait_for()
     tab.keyboard.press("Escape")
-    tab.locator("dialog:modal").wait_for(state="detached")
-    assert "open" not in query(tab)
+    tab.wait_for_url(lambda url: "open=" not in url)
+    assert query(tab).keys() == {"q", "language"}
+    tab.wait_for_function("document.activeElement.matches('.frame')")
+    assert tab.locator("dialog:modal").count() == 0
+
+
+def test_a_picture_that_is_closed_stays_out_of_the_address(visit: Callable[..., Any]) -> None:
+    tab = visit("/?q=下雨")  # without the language that all links have
+    tab.locator(".frame").first.click()
+    dialog = tab.locator("dialog:modal")
+    dialog.wait_for()
+    tab.reload()
+    dialog.wait_for()
+    held: list[Any] = []
+    tab.route("**labels=*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright takes no built-in
+    with tab.expect_request("**labels=*"):
+        dialog.get_by_role("button", name="判断").click()
+    for way in (lambda: tab.keyboard.press("Escape"), lambda: dialog.get_by_role("link", name="关闭").click()):
+        way()
+        tab.wait_for_url(lambda url: "open=" not in url)
+        tab.wait_for_function("document.activeElement.matches('.frame')")
+        tab.locator(".frame").nth(1).click()
+        dialog.wait_for()
+    tab.go_back()
+    with tab.expect_response("**labels=*"):
+        held[0].continue_()
+    tab.locator(".answers progress").first.wait_for(state="attached")  # the answer came after the end
+    assert not {"open", "labels"} & query(tab).keys()
+
+
+def test_a_refused_picture_leaves_an_address_that_can_be_reloaded(visit: Callable[..., Any], tmp_path: Path) -> None:
+    tab = visit()
+    search(tab, "下雨")
+    (tmp_path / "empty.png").write_bytes(b"")
+    tab.set_input_files("#file", tmp_path / "empty.png")
+    tab.get_by_text("没有收到图片").wait_for()
+    assert tab.reload().status == 200
+    assert query(tab)["q"] == ["下雨"]
+
+
+def test_a_picture_keeps_the_words_that_were_typed_before(visit: Callable[..., Any], page: Page) -> None:
+    tab = visit()
+    tab.locator("#q").fill("下雨")
+    tab.locator("#without").fill("船")
+    send(tab, page.gallery / "鲸鱼.png")
+    assert (query(tab)["q"], query(tab)["without"]) == (["下雨"], ["船"])
 
 
 def test_an_original_is_shown_at_its_size_and_downloaded(visit: Callable[..., Any], page: Page) -> None:

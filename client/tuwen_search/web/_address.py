@@ -76,18 +76,20 @@ class Address:
 
         weight = _number(last("weight"), 0.0, 1.0)
         spoken: dict[str, Language] = {"zh": "zh", "en": "en"}
-        return cls(
-            language=spoken.get(last("language"), language),
-            text=last("q").strip()[:LONGEST_TEXT],
-            without=phrases(values.get("without", [])),
-            picture=_id(last("picture")),
-            like=_id(last("like")),
-            weight=0.5 if weight is None else weight,
-            min_score=_number(last("score"), -1.0, 1.0),
-            filters=tuple(filters)[:_MOST_FILTERS],
-            page=int(last("page")) if re.fullmatch("[1-9][0-9]{0,3}", last("page")) else 1,
-            open=last("open") if last("open") in _PLACES else _id(last("open")),
-            labels=last("labels").strip()[:LONGEST_TEXT],
+        return _settled(
+            cls(
+                language=spoken.get(last("language"), language),
+                text=last("q").strip()[:LONGEST_TEXT],
+                without=phrases(values.get("without", [])),
+                picture=_id(last("picture")),
+                like=_id(last("like")),
+                weight=0.5 if weight is None else weight,
+                min_score=_number(last("score"), -1.0, 1.0),
+                filters=tuple(filters)[:_MOST_FILTERS],
+                page=int(last("page")) if re.fullmatch("[1-9][0-9]{0,3}", last("page")) else 1,
+                open=last("open") if last("open") in _PLACES else _id(last("open")),
+                labels=last("labels").strip()[:LONGEST_TEXT],
+            )
         )
 
     @property
@@ -108,7 +110,7 @@ class Address:
             changes = {"open": "", "labels": "", **changes}
         elif "open" in changes:
             changes = {"labels": "", **changes}
-        return f"/?{urlencode(list(replace(self, **changes).pairs()))}"
+        return f"/?{urlencode(list(_settled(replace(self, **changes)).pairs()))}"
 
     def pairs(self, without: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
         """Yield the query parameters, but not those with the given names. Defaults are left out.
@@ -144,6 +146,12 @@ def phrases(given: Iterable[str], most: int = _MOST_PHRASES) -> tuple[str, ...]:
     """Return the phrases of some inputs, each once. Commas, semicolons and line breaks separate them."""
     parts = (part.strip() for text in given for part in re.split(r"[,，、;；\n]", text[:LONGEST_TEXT]))
     return tuple(dict.fromkeys(filter(None, parts)))[:most]
+
+
+def _settled(address: Address) -> Address:
+    """Return an address without what has lost its subject: a weight without both parts, labels without a picture."""
+    mixed = address.text and (address.picture or address.like)
+    return replace(address, weight=address.weight if mixed else 0.5, labels=address.labels if address.open else "")
 
 
 def _filter_pair(field: str, value: str) -> tuple[str, str]:

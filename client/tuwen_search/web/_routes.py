@@ -54,6 +54,7 @@ def application(options: WebOptions) -> Starlette:
         routes=[
             Route("/", site.page),
             Route("/uploads", site.upload, methods=["POST"]),
+            Route("/uploads", RedirectResponse("/"), methods=["GET"]),  # where a browser is after a refused upload
             Route("/pictures/{picture_id}", site.picture),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
         ],

@@ -74,6 +74,14 @@ def test_another_page_closes_the_picture_and_another_language_keeps_it() -> None
     assert read(EVERYTHING.href(language="zh")).open == "last"
 
 
+def test_a_part_that_is_removed_takes_its_settings_along() -> None:
+    mixed = Address(text="猫", picture=ID, weight=0.9, open=ID, labels="猫, 狗")
+    assert read(mixed.href(picture="")) == Address(text="猫")
+    assert read(mixed.href(text="")) == Address(picture=ID)
+    assert read(mixed.href(without=("车",))).weight == 0.9
+    assert read(mixed.href(open="")).labels == ""
+
+
 def test_phrases_are_separated_by_the_commas_of_both_languages() -> None:
     assert phrases(["人，车; 树", " 人 ", ""]) == ("人", "车", "树")
     assert len(phrases([",".join(map(str, range(99)))])) == 10

@@ -9,11 +9,12 @@ let running = null;
 let retryTimer = 0;
 let failures = 0;
 
-// The address without what only opens a dialog: two addresses with one key show the same results.
+// The parts of an address that decide about the results: two addresses with one key show the same results.
 function keyOf(href) {
-  const url = new URL(href, location.href);
-  for (const name of ["open", "labels"]) url.searchParams.delete(name);
-  return url.search;
+  const { searchParams } = new URL(href, location.href);
+  for (const name of ["open", "labels", "language"]) searchParams.delete(name); // another language is another document
+  searchParams.sort();
+  return searchParams.toString();
 }
 
 function busy(on) {
@@ -54,7 +55,9 @@ async function show(href, { push = true, body = null, scroll = null } = {}) {
     return;
   }
   if (push) history.replaceState({ ...history.state, scroll: scrollY }, "");
-  if (push && response.url !== location.href) history.pushState({}, "", response.url);
+  // The response to a refused upload shows the page of before, and its own address cannot be reloaded.
+  const isPage = new URL(response.url).pathname === "/";
+  if (push && isPage && response.url !== location.href) history.pushState({}, "", response.url);
   failures = page.querySelector("#messages[data-retry]") ? failures + 1 : 0;
   swap(page);
   shown = keyOf(location.href);
@@ -159,8 +162,9 @@ document.addEventListener("close", (event) => {
   if (!(event.target instanceof HTMLDialogElement) || event.target.synced || event.target.open) return;
   if (!new URL(location.href).searchParams.get("open")) return;
   const id = event.target.id.replace("open-", "");
-  if (history.state?.opened) history.back();
-  else history.replaceState(history.state, "", event.target.querySelector(".close").href);
+  const { opened, ...state } = history.state || {};
+  history.replaceState(state, "", event.target.querySelector(".close").href); // at once: going back takes a while
+  if (opened) history.back();
   document.querySelector(`.frame[data-open="${id}"]`)?.focus();
 }, true);
 
@@ -198,13 +202,14 @@ async function classify(form, href) {
   const button = form.querySelector("button");
   if (button.getAttribute("aria-disabled") === "true") return;
   button.setAttribute("aria-disabled", "true");
-  const answers = form.parentElement.querySelector(".answers");
+  const dialog = form.closest("dialog");
+  const answers = dialog.querySelector(".answers");
   try {
     const text = await (await fetch(href, { signal: AbortSignal.timeout(120000) })).text();
     const page = new DOMParser().parseFromString(text, "text/html");
-    answers.innerHTML = "";
-    answers.append(...page.querySelector("dialog[open] .answers").childNodes);
-    history.replaceState(history.state, "", href);
+    const found = page.querySelector("dialog[open] .answers")?.childNodes;
+    answers.replaceChildren(...(found || [page.querySelector(".message p")?.firstChild.textContent || said.away]));
+    if (dialog.matches(":modal")) history.replaceState(history.state, "", href); // it may have been closed meanwhile
   } catch {
     answers.textContent = said.away;
   } finally {
@@ -218,6 +223,8 @@ function send(file) {
   if (file.size > Number(said.uploadMib) * 2 ** 20) { say(said.tooLarge); return; }
   const body = new FormData();
   for (const field of byId("upload-state").querySelectorAll("input")) body.append(field.name, field.value);
+  body.set("q", byId("q").value); // words and phrases that were typed and not sent yet
+  body.append("without", byId("without").value);
   body.append("file", file);
   show("/uploads", { body });
 }
