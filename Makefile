@@ -21,7 +21,7 @@ DEMO_TRAINING := --recipe artwork --optimizer muon --batch-size 192 --start-epoc
 	--start-learning-rate 4e-4 --frozen-learning-rate 4e-4 --learning-rate 4e-4 --kept-patches 0.5 --evaluate-every 8 --patience 0
 
 .DEFAULT_GOAL := help
-.PHONY: help bench docs gpu-check gpu-check-pack verify-published demo demo-checkpoint demo-scores check test test-all test-extras coverage test-faults fuzz serve page lint install clean
+.PHONY: help bench docs gpu-check gpu-check-pack verify-published demo demo-checkpoint demo-scores check test test-all test-extras coverage test-faults fuzz serve page lint sbom install clean
 
 help: ## List the commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -128,6 +128,10 @@ lint: .venv/.light ## Check style, types, and which package imports which.
 	$(BIN)/python client/unasync.py --check
 	PYTHONPATH=client $(BIN)/basedpyright --pythonpath $(BIN)/python --verifytypes tuwen --ignoreexternal
 	$(BIN)/lint-imports --no-logo
+
+sbom: .venv/.light ## Write the images' bills of materials (CycloneDX) in dist/sbom.
+	tests/environments.sh release
+	.cache/tests/environments/release/bin/python docker/sbom.py
 
 install: .venv/.dev ## Create .venv with everything that development needs.
 

@@ -12,6 +12,8 @@ WORKDIR /source
 COPY . .
 RUN pip install --no-cache-dir --no-deps --require-hashes --requirement docker/locks/wheel.txt \
     && pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel .
+ARG PYTHON
+RUN python docker/sbom.py client --base "${PYTHON}" --output /sbom
 
 # hadolint ignore=DL3006
 FROM ${PYTHON}
@@ -22,6 +24,7 @@ RUN --mount=type=bind,source=docker/locks/client.txt,target=/tmp/client.txt \
     pip install --no-cache-dir --no-deps --require-hashes --requirement /tmp/client.txt
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/tmp/wheel \
     pip install --no-cache-dir --no-deps /tmp/wheel/*.whl
+COPY --from=wheel /sbom /usr/share/doc/tuwen
 COPY loadtest/locustfile.py /opt/tuwen/locustfile.py
 USER 10001:10001
 # matplotlib and the command line keep what they know of fonts and of themselves

@@ -14,6 +14,8 @@ WORKDIR /source
 COPY . .
 RUN pip install --no-cache-dir --no-deps --require-hashes --requirement docker/locks/wheel.txt \
     && pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel .
+ARG PYTHON
+RUN python docker/sbom.py cpu --base "${PYTHON}" --output /sbom
 
 # hadolint ignore=DL3006
 FROM ${PYTHON} AS server
@@ -29,6 +31,7 @@ RUN --mount=type=bind,from=wheel,source=/wheel,target=/tmp/wheel \
 # The server and the numpy of its Python models, by hash, for every user of the image.
 ENV TUWEN_SERVER_FOLDER=/opt/tuwen-server
 RUN PIP_NO_CACHE_DIR=1 tuwen server install
+COPY --from=wheel /sbom /usr/share/doc/tuwen
 USER 10001:10001
 EXPOSE 8000 8001 8002
 HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --retries=6 \

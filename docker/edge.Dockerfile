@@ -11,6 +11,8 @@ WORKDIR /source
 COPY . .
 RUN pip install --no-cache-dir --no-deps --require-hashes --requirement docker/locks/wheel.txt \
     && pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel .
+ARG PYTHON
+RUN python docker/sbom.py edge --base "${PYTHON}" --output /sbom
 
 # hadolint ignore=DL3006
 FROM ${PYTHON}
@@ -21,6 +23,7 @@ RUN --mount=type=bind,source=docker/locks/edge.txt,target=/tmp/edge.txt \
     pip install --no-cache-dir --no-deps --require-hashes --requirement /tmp/edge.txt
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/tmp/wheel \
     pip install --no-cache-dir --no-deps /tmp/wheel/*.whl
+COPY --from=wheel /sbom /usr/share/doc/tuwen
 USER 10001:10001
 ENV HOME=/tmp
 WORKDIR /tmp

@@ -19,6 +19,8 @@ WORKDIR /source
 COPY . .
 RUN pip install --no-cache-dir --no-deps --require-hashes --requirement docker/locks/wheel.txt \
     && pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /wheel .
+ARG TRITON
+RUN python docker/sbom.py server --base "${TRITON}" --output /sbom
 
 # A folder with a checkpoint, where --build-context checkpoint=... names one.
 FROM scratch AS checkpoint
@@ -53,6 +55,7 @@ ENV MALLOC_MMAP_THRESHOLD_=1073741824 \
     MALLOC_TRIM_THRESHOLD_=1073741824 \
     GOMP_SPINCOUNT=10000 \
     NVIDIA_TF32_OVERRIDE=0
+COPY --from=wheel /sbom /usr/share/doc/tuwen
 COPY --chown=0:0 --chmod=755 docker/serve.sh /usr/local/bin/tuwen-tritonserver
 # By number, so that Kubernetes can see that it is not root
 USER 10001:10001

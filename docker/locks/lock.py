@@ -48,9 +48,9 @@ class _Image:
 
 _IMAGES = {
     "wheel": _Image(
-        "What builds our wheel in the first step of every image.",
+        "What builds our wheel, and the bill of materials, in the first step of every image.",
         python="3.11",
-        whole=("hatchling",),
+        whole=("cyclonedx-bom", "hatchling"),
     ),
     "server": _Image(
         "What our Python models import inside NVIDIA's image, beside its own numpy.",

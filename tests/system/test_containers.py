@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.artefacts import Artefacts
 from tests.support.command import started, wait_until
-from tests.support.paths import ROOT
+from tests.support.paths import ENVIRONMENTS, ROOT
 from tests.support.wheel import WHEEL_COMMAND, project_wheel
 from tuwen import Client
 from tuwen_server import EmbeddedServer, ServerOptions
@@ -53,6 +53,13 @@ class Image:
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
+    def packages(self) -> set[str]:
+        """Return the packages that pip finds, with their versions, without the tools of a virtual environment."""
+        command = [self.bin / "python", "-m", "pip", "list", "--format", "json"]
+        listed = json.loads(subprocess.check_output(command, timeout=60))
+        names = {re.sub(r"[-_.]+", "-", one["name"]).lower(): one["version"] for one in listed}
+        return {f"{name}=={version}" for name, version in names.items() if name not in ("pip", "setuptools")}
+
     def command(self, *, entrypoint: list[str] | None = None, arguments: list[str] | None = None) -> list[str]:
         """Return the command that a container of the image runs."""
         said = {
@@ -61,6 +68,16 @@ class Image:
         }
         program, *rest = [*(entrypoint or said["ENTRYPOINT"]), *(arguments or said["CMD"])]
         return [str(self.bin / program), *rest]
+
+
+def listed_in_the_bill(name: str, folder: Path) -> set[str]:
+    """Return the packages of an image's bill of materials, with their versions."""
+    python = ENVIRONMENTS / "release" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("the tools of a release are missing; install them with: tests/environments.sh release")
+    subprocess.run([python, ROOT / "docker" / "sbom.py", name, "--output", folder], check=True, timeout=120)
+    bill = json.loads((folder / f"tuwen-{name}.cdx.json").read_text(encoding="utf-8"))
+    return {f"{one['name']}=={one['version']}" for one in bill["components"] if one["type"] == "library"}
 
 
 def test_the_server_for_cpus_starts_and_answers(repository: Path, artefacts: Artefacts, tmp_path: Path) -> None:
@@ -94,6 +111,7 @@ def test_the_client_embeds_and_the_load_tests_start(
     server: EmbeddedServer, artefacts: Artefacts, tmp_path: Path
 ) -> None:
     image = Image("client", tmp_path / "client", project_wheel(artefacts))
+    assert image.packages() == listed_in_the_bill("client", tmp_path)
     done = subprocess.run(image.command(), capture_output=True, text=True, timeout=60, check=True)
     assert "similarity" in done.stdout
     status = image.command(arguments=["status", "--url", server.grpc_url, "--json"])

@@ -47,6 +47,21 @@ def test_the_tools_that_build_the_wheel_are_locked(recipe: Path) -> None:
     assert re.search(r"^hatchling==", locked, re.MULTILINE)
 
 
+@pytest.mark.parametrize("recipe", DOCKERFILES, ids=lambda path: path.name)
+def test_an_image_carries_the_bill_of_its_materials(recipe: Path) -> None:
+    name = recipe.name.removesuffix(".Dockerfile")
+    stages = re.split(r"^FROM ", recipe.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    [wheel] = [stage for stage in stages if "AS wheel\n" in stage]
+    [argument] = re.findall(
+        rf'^RUN python docker/sbom.py {name} --base "\$\{{(\w+)\}}" --output /sbom$', wheel, re.MULTILINE
+    )
+    assert f"\nARG {argument}\n" in wheel
+    [carrying] = [stage for stage in stages if "\nCOPY --from=wheel /sbom /usr/share/doc/tuwen\n" in stage]
+    assert carrying.startswith(f"${{{argument}}}")
+    # Every image that can be chosen comes out of the stage that has the bill.
+    assert all(stage.startswith("server") for stage in stages[stages.index(carrying) + 1 :])
+
+
 def test_compose_finds_the_torch_that_the_lock_names() -> None:
     """The lock names a version of PyTorch's CPU index, which PyPI does not have."""
     defaults = dict(re.findall(r"^(\w+)=(.*)$", COMPOSE.with_name(".env").read_text(encoding="utf-8"), re.MULTILINE))
