@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 from tuwen import InvalidArgumentError
+from tuwen.model_names import check_name
 from tuwen_options import Option, check_values, documented
 
 __all__ = [
@@ -70,8 +71,18 @@ class BuildOptions:
         ),
     ] = "reference"
 
+    name: Annotated[
+        str,
+        Option(
+            "Name of the model on a server with several, such as `b16`, in front of the names of its Triton models. "
+            "Vectors and fingerprint do not depend on the name. Default: none.",
+            show_default=False,
+        ),
+    ] = ""
+
     def __post_init__(self) -> None:
         check_values(self)
+        check_name(self.name)
 
     @property
     def encoder_precision(self) -> Precision:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tuwen_build.checkpoints import open_checkpoint
 from tuwen_build.errors import BuildError
-from tuwen_build.export.assembly import assemble
+from tuwen_build.export.assembly import assemble, name_models
 from tuwen_build.hardware import choose_precision
 from tuwen_build.options import BuildOptions, ReadOptions
 from tuwen_build.outputs import OutputFolder
@@ -59,6 +59,7 @@ def build_repository(
         progress("comparing texts with the reference")
         text_deviation = verify_texts(staged, checkpoint, options)
 
+        name_models(staged, options.name)
         progress("writing the manifest")
         manifest = Manifest(
             **vars(card),

@@ -7,7 +7,9 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-__all__ = ["config_path", "read_config", "write_config"]
+from tuwen.model_names import name_and_model
+
+__all__ = ["config_path", "find_config", "read_config", "write_config"]
 
 _HEADER = "# Written by `tuwen build`; the commented original is model_repository/ in tuwen's source.\n"
 
@@ -15,6 +17,15 @@ _HEADER = "# Written by `tuwen build`; the commented original is model_repositor
 def config_path(repository: Path, model: str) -> Path:
     """Return the path of a model's configuration in a repository."""
     return repository / model / "config.pbtxt"
+
+
+def find_config(repository: Path, model: str) -> Path:
+    """Return the path of the configuration of a model, given without the name of the repository."""
+    for path in repository.glob(f"*{model}/config.pbtxt"):
+        found = name_and_model(path.parent.name)
+        if found is not None and found[1] == model:
+            return path
+    return config_path(repository, model)
 
 
 def read_config(path: Path) -> ModelConfig:

@@ -77,6 +77,8 @@ class ModelCard(PixelRules):
         precision: of the encoders' arithmetic (``fp32``, ``bf16``, ``fp16`` or ``int8``); vectors are float32.
         max_batch_size: the maximum number of items per request; the SDK splits larger calls.
         max_image_bytes: the maximum size of an encoded image. The SDK refuses a larger file without reading it.
+        name: the name of the repository on a server with several, from ``tuwen build --name``; empty if it has none.
+            Behind an alias, the repository that the alias stands for.
     """
 
     family: str
@@ -88,15 +90,18 @@ class ModelCard(PixelRules):
     precision: str
     max_batch_size: int
     max_image_bytes: int = ImageLimits.max_bytes
+    name: str = ""
 
     def to_parameters(self) -> dict[str, str]:
-        """Return the card as the ``parameters`` of an ensemble's config.
+        """Return the card as the ``parameters`` of an ensemble's config. A repository without a name states none.
 
         The limits are not among them: the batch size has a field of its own in the config, and the size of an image is
         a parameter of ``image_preprocessing``.
         """
         limits = ("max_batch_size", "max_image_bytes")
         values = {name: value for name, value in asdict(self).items() if name not in limits}
+        if not self.name:
+            del values["name"]
         return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in values.items()}
 
     @classmethod

@@ -55,6 +55,18 @@ class TestManifest:
         card = model_card(found, BuildOptions(), vision_encoder(found, "fp32"), text_encoder(found, "fp32"))
         assert Manifest.read(repository).fingerprint == card.fingerprint
 
+    def test_a_name_changes_the_names_of_the_models_alone(self, minimal_checkpoint: Path, built: Built) -> None:
+        bare = built.of(minimal_checkpoint, "minimal-repository", BuildOptions())
+        named = built.of(minimal_checkpoint, "minimal-repository", BuildOptions(name="b16"))
+        ours, theirs = Manifest.read(bare), Manifest.read(named)
+        theirs.check(named)
+        assert (ours.name, theirs.name) == ("", "b16")
+        assert theirs.fingerprint == ours.fingerprint
+        # TorchScript's files differ from export to export; the fingerprint is a hash of their weights.
+        same = {path for path in ours.files if not path.endswith(("config.pbtxt", "model.pt"))}
+        assert {path: theirs.files[f"b16_{path}"] for path in same} == {path: ours.files[path] for path in same}
+        assert set(theirs.files) == {f"b16_{path}" for path in ours.files}
+
     def test_hashes_every_file(self, fresh: Path) -> None:
         manifest = Manifest.read(fresh)
         files = {str(path.relative_to(fresh)) for path in fresh.rglob("*") if path.is_file()}

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from tuwen import ModelCard, pixels
+from tuwen.model_names import full_name
 from tuwen.pixels import PixelRules
 from tuwen_build.checkpoints import Checkpoint
 from tuwen_build.errors import BuildError
@@ -35,6 +36,7 @@ __all__ = [
     "export_text",
     "export_vision",
     "model_card",
+    "name_models",
     "pixel_rules",
     "sdk_modules",
     "write_python_models",
@@ -81,6 +83,13 @@ def assemble(
         warmup.mkdir()
         np.ones(card.context_length, dtype="<i8").tofile(warmup / WARMUP_FILE)
     return card
+
+
+def name_models(folder: Path, name: str) -> None:
+    """Rename the models' folders in a verified repository, as the configs name the models."""
+    for template in templates().glob("*/config.pbtxt"):
+        model = template.parent.name
+        (folder / model).rename(folder / full_name(name, model))
 
 
 def check_options(checkpoint: Checkpoint, options: BuildOptions) -> None:
@@ -131,6 +140,7 @@ def model_card(checkpoint: Checkpoint, options: BuildOptions, vision: VisionEnco
         logit_scale=checkpoint.logit_scale,
         precision=space.precision,
         max_batch_size=options.max_batch_size,
+        name=options.name,
     )
 
 

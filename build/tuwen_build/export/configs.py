@@ -8,6 +8,7 @@ from typing import Any
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 from tuwen import ModelCard
+from tuwen.model_names import full_name
 from tuwen_repository.configs import read_config
 
 __all__ = ["WARMUP_FILE", "needs_full_warmup", "render_config", "templates"]
@@ -25,7 +26,7 @@ def templates() -> Path:
 
 
 def render_config(template: Path, card: ModelCard) -> ModelConfig:
-    """Return one configuration: the template with this checkpoint's shapes, warm-ups and model card.
+    """Return one configuration: the template with this checkpoint's shapes, warm-ups, model card and name.
 
     The ensembles carry the whole card. Other models carry the values for which their template has a parameter.
     """
@@ -44,6 +45,9 @@ def render_config(template: Path, card: ModelCard) -> ModelConfig:
         config.instance_group[0].kind = ModelInstanceGroup.KIND_CPU
     _render_warmups(config, card)
     _render_named_outputs(config, card)
+    config.name = full_name(card.name, config.name)
+    for step in config.ensemble_scheduling.step:
+        step.model_name = full_name(card.name, step.model_name)
     for name, value in card.to_parameters().items():
         if config.platform == "ensemble" or name in config.parameters:
             config.parameters[name].string_value = value

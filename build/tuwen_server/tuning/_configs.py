@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
-from tuwen_repository.configs import config_path, read_config, write_config
+from tuwen_repository.configs import find_config, read_config, write_config
 from tuwen_server.tuning._settings import ENCODERS, PREPROCESSING, Settings
 
 __all__ = ["MODELS", "apply", "change", "is_for_cpus", "limit_waiting", "settings_in", "settings_of"]
@@ -25,7 +25,7 @@ _THREADS = "INTRA_OP_THREAD_COUNT"
 def settings_of(repository: Path, kind: str) -> Settings:
     """Return the settings of a kind, ``images`` or ``texts``, in the configurations of a repository."""
     models = (ENCODERS[kind], PREPROCESSING[kind])
-    return settings_in(*(read_config(config_path(repository, model)) for model in models))
+    return settings_in(*(read_config(find_config(repository, model)) for model in models))
 
 
 def settings_in(encoder: ModelConfig, before: ModelConfig) -> Settings:
@@ -37,13 +37,13 @@ def settings_in(encoder: ModelConfig, before: ModelConfig) -> Settings:
 
 def is_for_cpus(repository: Path, model: str) -> bool:
     """Return whether the build bound the models of a kind to the CPU, as for int8."""
-    return bool(read_config(config_path(repository, model)).instance_group[0].kind == ModelInstanceGroup.KIND_CPU)
+    return bool(read_config(find_config(repository, model)).instance_group[0].kind == ModelInstanceGroup.KIND_CPU)
 
 
 def apply(repository: Path, kind: str, settings: Settings) -> None:
     """Write settings into the configurations of the models of a kind, ``images`` or ``texts``."""
     for model, is_encoder in ((ENCODERS[kind], True), (PREPROCESSING[kind], False)):
-        path = config_path(repository, model)
+        path = find_config(repository, model)
         config = read_config(path)
         before = config.SerializeToString(deterministic=True)
         change(config, settings, is_encoder=is_encoder)
@@ -72,7 +72,7 @@ def limit_waiting(repository: Path, longest: Mapping[str, float]) -> None:
     """
     for kind, seconds in longest.items():
         for model in (PREPROCESSING[kind], ENCODERS[kind]):
-            config = read_config(config_path(repository, model))
+            config = read_config(find_config(repository, model))
             if config.dynamic_batching.HasField("default_queue_policy"):  # the tokenization has no queue
                 config.dynamic_batching.default_queue_policy.default_timeout_microseconds = round(seconds * 1e6)
-                write_config(config, config_path(repository, model))
+                write_config(config, find_config(repository, model))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from tuwen.model_names import full_name
 from tuwen.statistics import difference
 from tuwen_server.traffic import CALLERS, Work, saturate
 from tuwen_server.tuning._servers import TrialServer
@@ -42,11 +43,12 @@ def run_trial(server: TrialServer, settings: Mapping[str, Settings], work: Work,
         seconds: the duration of each measurement.
     """
     with server.running(settings) as clip:
+        name = clip.model_card().name
         for kind, chosen in settings.items():
             ask = work.ask(kind, clip)
             alone = saturate(ask, concurrency=1, seconds=seconds, warmup=seconds / 4)
             before = clip.statistics()
             busy = saturate(ask, concurrency=CALLERS[kind], seconds=seconds, warmup=seconds / 2)
             after = clip.statistics()
-            batch = difference(after, before)[ENCODERS[kind]].mean_batch_size
+            batch = difference(after, before)[full_name(name, ENCODERS[kind])].mean_batch_size
             yield Trial(kind, chosen, busy.rate, batch, alone.quantile(0.5))

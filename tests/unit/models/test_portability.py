@@ -66,6 +66,22 @@ def test_every_model_has_the_name_of_its_folder(models: dict[str, ModelConfig]) 
     assert len({config.max_batch_size for config in models.values()}) == 1
 
 
+@pytest.mark.parametrize("folder", sorted(MODELS))
+def test_a_name_stands_in_front_of_every_model_and_changes_nothing_else(folder: str) -> None:
+    template = templates() / folder / "config.pbtxt"
+    bare, named = render_config(template, CARD), render_config(template, replace(CARD, name="b16"))
+    assert named.name == f"b16_{folder}"
+    steps = [step.model_name for step in named.ensemble_scheduling.step]
+    assert steps == [f"b16_{step.model_name}" for step in bare.ensemble_scheduling.step]
+    assert ("name" in named.parameters) == (named.platform == "ensemble")
+    assert "name" not in bare.parameters
+    named.parameters.pop("name", None)
+    named.name = bare.name
+    for step, unnamed in zip(named.ensemble_scheduling.step, bare.ensemble_scheduling.step, strict=True):
+        step.model_name = unnamed.model_name
+    assert named == bare
+
+
 @pytest.mark.parametrize("name", ["vision_encoder", "text_encoder"])
 def test_the_c_plus_plus_backend_takes_the_encoders(models: dict[str, ModelConfig], name: str) -> None:
     config = models[name]
