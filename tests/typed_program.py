@@ -53,9 +53,10 @@ def images(folder: Path) -> list[ImageInput]:
 
 def synchronous(folder: Path) -> None:
     """Every call of `Client`."""
-    fake = FakeTransport(embedding_dimension=64, context_length=52, fingerprint="0" * 32)
+    fake = FakeTransport(embedding_dimension=64, context_length=52, fingerprint="0" * 32, models=[""])
     with Client(
         "localhost:8001",
+        model="",
         timeout=30,
         tls=Tls(),
         headers={"authorization": "Bearer token"},
@@ -111,6 +112,7 @@ def synchronous(folder: Path) -> None:
         assert_type(loaded.joined(table).cosine(table), Vectors)
 
         assert_type(clip.model_card(), ModelCard)
+        assert_type(clip.models(), dict[str, ModelCard])
         assert_type(clip.model_card().logit_scale, float)
         assert_type(clip.statistics(), Mapping[str, ModelStatistics])
         assert_type(clip.statistics()["text_embedding"].mean_batch_size, float)
@@ -153,6 +155,7 @@ async def asynchronous(folder: Path) -> None:
         async for item in stream:
             assert_type(item, ItemOutcome)
         assert_type(await clip.model_card(), ModelCard)
+        assert_type(await clip.models(), dict[str, ModelCard])
         assert_type(await clip.statistics(), Mapping[str, ModelStatistics])
         assert_type(await clip.profile(texts=["猫"]), Profile)
         assert_type(await clip.is_ready(), bool)

@@ -48,6 +48,8 @@ class AsyncClient:
 
     Args:
         url: ``host:port`` of the server's gRPC endpoint.
+        model: the name of the model on a server with several, as ``tuwen build --name`` gave it, or an alias; empty:
+            the model that has no name.
         timeout: seconds that a whole call may take, however many requests and retries it needs; every method can
             override it.
         tls: encryption; None talks plainly.
@@ -67,8 +69,8 @@ class AsyncClient:
         transport: another way to a server, such as ``tuwen.testing.AsyncFakeTransport`` in tests.
 
     Raises:
-        InvalidArgumentError: `url`, `timeout`, `tls` or `headers` make no sense. A server that is not there shows
-            in the first call.
+        InvalidArgumentError: `url`, `model`, `timeout`, `tls` or `headers` make no sense. A server that is not there
+            shows in the first call.
         MissingExtraError: `tracing` is wanted, and OpenTelemetry is not installed.
     """
 
@@ -76,6 +78,7 @@ class AsyncClient:
         self,
         url: str = "localhost:8001",
         *,
+        model: str = "",
         timeout: float = 30.0,
         tls: Tls | None = None,
         headers: AsyncHeaders | None = None,
@@ -93,7 +96,8 @@ class AsyncClient:
             raise InvalidArgumentError(f"remembered_texts: expected 0 or more, got {remembered_texts}")
         self._url = url
         self._timeout = timeout
-        routes = Routes(preprocess, fetcher, priority=priority)
+        self._model = model
+        routes = Routes(preprocess, fetcher, priority=priority, model=model)
         self._tracing: Tracing = OpenTelemetry() if tracing else NoTracing()
         self._labels = LabelCache()
         self._transport = transport or AsyncGrpcTransport(url, tls=tls, headers=headers, tracing=self._tracing)
@@ -106,7 +110,8 @@ class AsyncClient:
         )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._url!r}, timeout={self._timeout:g})"
+        model = f", model={self._model!r}" if self._model else ""
+        return f"{type(self).__name__}({self._url!r}{model}, timeout={self._timeout:g})"
 
     async def embed_images(self, images: Iterable[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed images.
@@ -281,6 +286,19 @@ class AsyncClient:
         with self._call("read_card"):
             return await self._pipeline.card(self._deadline(timeout))
 
+    async def models(self, *, timeout: float | None = None) -> dict[str, ModelCard]:
+        """Return the cards of all models that the server has loaded, by name, whatever this client's model is.
+
+        The model without a name has the empty text. An alias has the card of the model that it stands for, whose own
+        name is in the card.
+
+        Raises:
+            AccessDeniedError: the server shows no statistics to callers without its key.
+            ServerError: the server, or the way to it, failed.
+        """
+        with self._call("read_cards"):
+            return await self._pipeline.cards(self._deadline(timeout))
+
     async def statistics(self, *, timeout: float | None = None) -> Statistics:
         """Return the server's statistics by model: requests, failures, batch sizes, times.
 
@@ -307,9 +325,15 @@ class AsyncClient:
             return await self._pipeline.profile(*listed, deadline)
 
     async def is_ready(self, *, timeout: float = 2.0) -> bool:
-        """Return whether the server responds and has loaded all its models. Returns false if there is no server."""
+        """Return whether the server responds and has loaded the client's model; without a name, all its models.
+
+        Returns false if there is no server.
+        """
         with forks.call():
-            return await self._transport.is_ready(Deadline(timeout).remaining())
+            left = Deadline(timeout).remaining()
+            return await (
+                self._transport.is_ready(left, self._model) if self._model else self._transport.is_ready(left)
+            )
 
     async def close(self) -> None:
         """Close the connection. Idempotent."""

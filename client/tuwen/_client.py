@@ -46,6 +46,8 @@ class Client:
 
     Args:
         url: ``host:port`` of the server's gRPC endpoint.
+        model: the name of the model on a server with several, as ``tuwen build --name`` gave it, or an alias; empty:
+            the model that has no name.
         timeout: seconds that a whole call may take, however many requests and retries it needs; every method can
             override it.
         tls: encryption; None talks plainly.
@@ -65,8 +67,8 @@ class Client:
         transport: another way to a server, such as ``tuwen.testing.FakeTransport`` in tests.
 
     Raises:
-        InvalidArgumentError: `url`, `timeout`, `tls` or `headers` make no sense. A server that is not there shows
-            in the first call.
+        InvalidArgumentError: `url`, `model`, `timeout`, `tls` or `headers` make no sense. A server that is not there
+            shows in the first call.
         MissingExtraError: `tracing` is wanted, and OpenTelemetry is not installed.
     """
 
@@ -74,6 +76,7 @@ class Client:
         self,
         url: str = "localhost:8001",
         *,
+        model: str = "",
         timeout: float = 30.0,
         tls: Tls | None = None,
         headers: Headers | None = None,
@@ -91,7 +94,8 @@ class Client:
             raise InvalidArgumentError(f"remembered_texts: expected 0 or more, got {remembered_texts}")
         self._url = url
         self._timeout = timeout
-        routes = Routes(preprocess, fetcher, priority=priority)
+        self._model = model
+        routes = Routes(preprocess, fetcher, priority=priority, model=model)
         self._tracing: Tracing = OpenTelemetry() if tracing else NoTracing()
         self._labels = LabelCache()
         self._transport = transport or GrpcTransport(url, tls=tls, headers=headers, tracing=self._tracing)
@@ -104,7 +108,8 @@ class Client:
         )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._url!r}, timeout={self._timeout:g})"
+        model = f", model={self._model!r}" if self._model else ""
+        return f"{type(self).__name__}({self._url!r}{model}, timeout={self._timeout:g})"
 
     def embed_images(self, images: Iterable[ImageInput], *, timeout: float | None = None) -> NDArray[np.float32]:
         """Embed images.
@@ -277,6 +282,19 @@ class Client:
         with self._call("read_card"):
             return self._pipeline.card(self._deadline(timeout))
 
+    def models(self, *, timeout: float | None = None) -> dict[str, ModelCard]:
+        """Return the cards of all models that the server has loaded, by name, whatever this client's model is.
+
+        The model without a name has the empty text. An alias has the card of the model that it stands for, whose own
+        name is in the card.
+
+        Raises:
+            AccessDeniedError: the server shows no statistics to callers without its key.
+            ServerError: the server, or the way to it, failed.
+        """
+        with self._call("read_cards"):
+            return self._pipeline.cards(self._deadline(timeout))
+
     def statistics(self, *, timeout: float | None = None) -> Statistics:
         """Return the server's statistics by model: requests, failures, batch sizes, times.
 
@@ -303,9 +321,13 @@ class Client:
             return self._pipeline.profile(*listed, deadline)
 
     def is_ready(self, *, timeout: float = 2.0) -> bool:
-        """Return whether the server responds and has loaded all its models. Returns false if there is no server."""
+        """Return whether the server responds and has loaded the client's model; without a name, all its models.
+
+        Returns false if there is no server.
+        """
         with forks.call():
-            return self._transport.is_ready(Deadline(timeout).remaining())
+            left = Deadline(timeout).remaining()
+            return self._transport.is_ready(left, self._model) if self._model else self._transport.is_ready(left)
 
     def close(self) -> None:
         """Close the connection. Idempotent."""

@@ -18,7 +18,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tuwen import clock
 from tuwen._errors import ClientClosedError, DeadlineExceededError, EventLoopError, ServerUnavailableError
-from tuwen._messages import card_of, decode_response, encode_request, server_error, statistics_of
+from tuwen._messages import card_of, decode_response, encode_request, limits_model, server_error, statistics_of
 from tuwen._transport import AsyncPendingResponse, InferRequest, InferResponse, ModelCard
 from tuwen.connection import (
     AsyncHeaders,
@@ -31,12 +31,13 @@ from tuwen.connection import (
     channel_target,
     checked_headers,
 )
+from tuwen.model_names import full_name
 from tuwen.statistics import Statistics
 
 __all__ = ["AsyncGrpcTransport", "GrpcTransport"]
 
 _CARD_MODEL = "image_embedding"
-_LIMITS_MODEL = "image_preprocessing"  # its config states the maximum size of an image
+_CALLED = ("image_embedding", "text_embedding")  # both are ready once a repository is
 _CLOSE_SECONDS = 2.0
 _CHANNEL_CLOSED = re.compile(r"Cannot invoke RPC( on closed channel|: Channel closed)!")  # grpcio 1.60 to 1.85
 _LATE_HEADERS = "the function of the headers did not answer within the timeout of the call"
@@ -82,11 +83,11 @@ class GrpcTransport:
             call = self._stub.ModelInfer.future(message, timeout=timeout, metadata=metadata)
         return _GrpcPending(call, request)
 
-    def model_card(self, timeout: float) -> ModelCard:
+    def model_card(self, timeout: float, model: str = "") -> ModelCard:
         """See `Transport.model_card`."""
         end = clock.now() + timeout
-        card = self._config(_CARD_MODEL, timeout)
-        return card_of(card, self._config(_LIMITS_MODEL, end - clock.now()))
+        card = self._config(full_name(model, _CARD_MODEL), timeout)
+        return card_of(card, self._config(limits_model(card), end - clock.now()))
 
     def statistics(self, timeout: float) -> Statistics:
         """See `Transport.statistics`."""
@@ -98,12 +99,16 @@ class GrpcTransport:
                 raise server_error(error) from error
         return statistics_of(response)
 
-    def is_ready(self, timeout: float) -> bool:
+    def is_ready(self, timeout: float, model: str = "") -> bool:
         """See `Transport.is_ready`."""
-        query, metadata = service_pb2.ServerReadyRequest(), self._metadata()
+        end = clock.now() + timeout
+        metadata = self._metadata()
         try:
             with _closed_channels():
-                return bool(self._stub.ServerReady(query, timeout=timeout, metadata=metadata).ready)
+                return all(
+                    getattr(self._stub, method)(query, timeout=end - clock.now(), metadata=metadata).ready
+                    for method, query in _questions_of_readiness(model)
+                )
         except (grpc.RpcError, ClientClosedError):
             return False
 
@@ -126,6 +131,13 @@ class GrpcTransport:
     def _metadata(self) -> Metadata:
         headers = self._headers() if callable(self._headers) else self._headers
         return checked_headers(headers) + checked_headers(self._tracing.headers())
+
+
+def _questions_of_readiness(model: str) -> list[tuple[str, Any]]:
+    """Return the methods and messages of the calls that all answer "ready" if the model with this name is ready."""
+    if not model:
+        return [("ServerReady", service_pb2.ServerReadyRequest())]
+    return [("ModelReady", service_pb2.ModelReadyRequest(name=full_name(model, called))) for called in _CALLED]
 
 
 class _GrpcPending:
@@ -205,11 +217,11 @@ class AsyncGrpcTransport:
         """See `AsyncTransport.send`."""
         return AsyncPendingResponse(self.infer(request, timeout))
 
-    async def model_card(self, timeout: float) -> ModelCard:
+    async def model_card(self, timeout: float, model: str = "") -> ModelCard:
         """See `AsyncTransport.model_card`."""
         end = clock.now() + timeout
-        card = await self._config(_CARD_MODEL, timeout)
-        return card_of(card, await self._config(_LIMITS_MODEL, end - clock.now()))
+        card = await self._config(full_name(model, _CARD_MODEL), timeout)
+        return card_of(card, await self._config(limits_model(card), end - clock.now()))
 
     async def statistics(self, timeout: float) -> Statistics:
         """See `AsyncTransport.statistics`."""
@@ -219,13 +231,16 @@ class AsyncGrpcTransport:
         except grpc.RpcError as error:
             raise server_error(error) from error
 
-    async def is_ready(self, timeout: float) -> bool:
+    async def is_ready(self, timeout: float, model: str = "") -> bool:
         """See `AsyncTransport.is_ready`."""
+        end = clock.now() + timeout
         try:
-            answer = await self._call("ServerReady", service_pb2.ServerReadyRequest(), timeout)
+            for method, query in _questions_of_readiness(model):
+                if not (await self._call(method, query, end - clock.now())).ready:
+                    return False
         except (grpc.RpcError, ClientClosedError, DeadlineExceededError):
             return False
-        return bool(answer.ready)
+        return True
 
     async def close(self) -> None:
         """See `AsyncTransport.close`."""

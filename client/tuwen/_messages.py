@@ -23,14 +23,17 @@ from tuwen._errors import (
 )
 from tuwen._transport import InferRequest, InferResponse, ModelCard, Tensor
 from tuwen.connection import connection_error
+from tuwen.model_names import full_name
 from tuwen.pixels import ImageLimits
 from tuwen.statistics import ModelStatistics, Statistics
 
-__all__ = ["card_of", "decode_response", "encode_request", "server_error", "statistics_of"]
+__all__ = ["card_of", "decode_response", "encode_request", "limits_model", "server_error", "statistics_of"]
 
 _STOPPING = ("Server is stopping", "has stopped accepting", "server is shutting down")  # Triton 2.51, and from 25.05
 _NO_PROCESS = "is not healthy"  # a model's Python process died, or a late answer had it taken for dead
 _NO_ROOM = "Failed to increase the shared memory pool"  # /dev/shm is full, as it may not be a moment later
+_OLD_REPOSITORY = "; build the repository again with this version of tuwen, or use preprocess='server'"
+_OTHER_NAME = "; `tuwen status` lists the models of a server, and Client(model=...) or --model chooses one"
 _OTHER_SHAPE = "unexpected shape for input"  # pixels of another size than the server's model takes
 _QUEUE_SHARE = 0.5  # of a request's time
 _BULK_PRIORITY = 2  # of the two levels in the models' config.pbtxt; requests are of the first unless they say so
@@ -122,6 +125,17 @@ def card_of(ensemble: Any, preprocessing: Any) -> ModelCard:
     return ModelCard.from_parameters(card, ensemble.config.max_batch_size, max_bytes)
 
 
+def limits_model(ensemble: Any) -> str:
+    """Return the name of the model whose config states the maximum size of an image.
+
+    Args:
+        ensemble: the message `ModelConfigResponse` of the ensemble that carries the card. An alias has an ensemble of
+            its own, with the models of another repository, which the card names.
+    """
+    parameters = ensemble.config.parameters
+    return full_name(parameters["name"].string_value if "name" in parameters else "", "image_preprocessing")
+
+
 def statistics_of(message: Any) -> Statistics:
     """Return the counters of a `ModelStatisticsResponse`; times there are in nanoseconds."""
 
@@ -159,8 +173,8 @@ def server_error(error: Any, model: str | None = None, request_id: str = "") -> 
     elif code == "NOT_FOUND":
         # Triton says so of a model that it is just unloading, while it stops.
         kind = ServerStoppingError if "no available versions" in message else ModelNotFoundError
-        if kind is ModelNotFoundError and model == "pixel_embedding":
-            message += "; build the repository again with this version of tuwen, or use preprocess='server'"
+        if kind is ModelNotFoundError:
+            message += _OLD_REPOSITORY if (model or "").endswith("pixel_embedding") else _OTHER_NAME
     elif code == "DEADLINE_EXCEEDED":
         kind = DeadlineExceededError
         message = f"{_NO_ANSWER} [{message or code}]"

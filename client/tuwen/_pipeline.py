@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from tuwen import clock
-from tuwen._errors import EmbeddingSpaceError, ServerError
+from tuwen._errors import EmbeddingSpaceError, ModelNotFoundError, ServerError, ServerStoppingError
 from tuwen._feed import Feed, cancel_all
 from tuwen._pacing import Pace, RetryBudget, RetryPolicy, call_pace, patient
 from tuwen._requests import Chunker, EmbeddingBatch, Part, as_list, batch_of, key_of, naming, parts
@@ -38,6 +38,7 @@ from tuwen._responses import (
 from tuwen._routes import Kind, Route, Routes
 from tuwen._transport import InferResponse, ModelCard, PendingResponse, Transport, forks
 from tuwen.clock import Deadline
+from tuwen.model_names import names_in
 from tuwen.statistics import Profile, difference, profile_of
 
 __all__ = ["Pipeline"]
@@ -83,12 +84,30 @@ class Pipeline:
             ServerError: the server, or the way to it, failed.
         """
         if self._card is None:
-            card = self.ask(self._transport.model_card, deadline)
+            card = self._card_of(self._routes.model, deadline)
             with self._accepting:
                 if self._fingerprint not in (None, card.fingerprint):
                     raise EmbeddingSpaceError(str(self._fingerprint), card.fingerprint)
                 self._fingerprint, self._card = card.fingerprint, card
         return self._card
+
+    def cards(self, deadline: Deadline) -> dict[str, ModelCard]:
+        """Return the cards of all models that the server has loaded, by name.
+
+        Raises:
+            ServerError: the server, or the way to it, failed.
+        """
+        found = {}
+        for name in names_in(self.ask(self._transport.statistics, deadline)):
+            try:
+                found[name] = self._card_of(name, deadline)
+            except (ModelNotFoundError, ServerStoppingError):  # it was unloaded meanwhile
+                continue
+        return found
+
+    def _card_of(self, name: str, deadline: Deadline) -> ModelCard:
+        question = partial(self._transport.model_card, model=name) if name else self._transport.model_card
+        return self.ask(question, deadline)
 
     def embed(self, kind: Kind, items: object, deadline: Deadline) -> NDArray[np.float32]:
         """Return unit vectors, float32 (n, D), of all items of a call, in order."""
@@ -173,7 +192,7 @@ class Pipeline:
             counted = difference(self.ask(self._transport.statistics, deadline), before)
             if all(model in counted and counted[model].requests >= number for model, number in sent.items()):
                 break
-        return profile_of(len(images) + len(texts), sent, total, waiting, counted)
+        return profile_of(len(images) + len(texts), sent, total, waiting, counted, name=card.name)
 
     def ask(self, question: Callable[[float], Result], deadline: Deadline) -> Result:
         """Return the answer to a question, a method of the transport that takes the seconds remaining.

@@ -16,6 +16,7 @@ from tuwen._images import check_image, encoded_bytes, is_web_url, pixel_values
 from tuwen._transport import ModelCard
 from tuwen.clock import Deadline
 from tuwen.failures import ItemError
+from tuwen.model_names import check_name, full_name
 from tuwen.pixels import ImageLimits, Preprocessor
 
 __all__ = ["Kind", "Payload", "Preprocess", "Priority", "Route", "Routes", "Threads"]
@@ -140,12 +141,14 @@ class Routes:
         preprocess: who turns images into pixel values; ``client``: the pixels go straight to the vision encoder.
         fetcher: fetches images at web addresses; None: they are refused.
         priority: ``bulk``: the server takes these requests when no others wait.
+        model: the name of the model on a server with several; empty: the model without a name.
         readers: the threads that make requests for an event loop. A slow file or host holds none of the application's.
     """
 
     preprocess: Preprocess = "server"
     fetcher: HttpFetcher | None = None
     priority: Priority = "interactive"
+    model: str = ""
     readers: Threads = field(default_factory=lambda: Threads(_READERS, "tuwen-requests"))
     _threads: Threads = field(default_factory=lambda: Threads(_THREADS, "tuwen-images"))
 
@@ -154,6 +157,7 @@ class Routes:
             raise InvalidArgumentError(f"preprocess: expected 'server' or 'client', got {self.preprocess!r}")
         if self.priority not in ("interactive", "bulk"):
             raise InvalidArgumentError(f"priority: expected 'interactive' or 'bulk', got {self.priority!r}")
+        check_name(self.model)
 
     def check(self, kind: Kind, item: object) -> None:
         """Reject an item by its type, without reading a file.
@@ -177,7 +181,7 @@ class Routes:
         """
         bulk = bulk or self.priority == "bulk"
         if kind == "text":
-            return Route(kind, "text_embedding", kind, _OUTPUTS[kind], _utf8, bulk=bulk)
+            return Route(kind, full_name(self.model, "text_embedding"), kind, _OUTPUTS[kind], _utf8, bulk=bulk)
 
         def fetched(images: Sequence[Any]) -> Sequence[Any]:
             return self._fetched(images, deadline)
@@ -190,7 +194,8 @@ class Routes:
                 return encoded_bytes(image, preprocessor)
 
             pool = self._threads.pool() if self.fetcher else None
-            return Route(kind, "image_embedding", kind, _OUTPUTS[kind], encoded, pool=pool, bulk=bulk, fetched=fetched)
+            model = full_name(self.model, "image_embedding")
+            return Route(kind, model, kind, _OUTPUTS[kind], encoded, pool=pool, bulk=bulk, fetched=fetched)
 
         def pixels(image: Any) -> bytes:
             return pixel_values(image, preprocessor)
@@ -198,7 +203,8 @@ class Routes:
         shape = (3, card.image_size, card.image_size)
         # The name of the model's output tells the embedding space, so the request cannot name the output.
         pool = self._threads.pool()
-        return Route(kind, "pixel_embedding", "pixel_values", (), pixels, shape, pool, bulk, fetched)
+        model = full_name(self.model, "pixel_embedding")
+        return Route(kind, model, "pixel_values", (), pixels, shape, pool, bulk, fetched)
 
     def close(self) -> None:
         """End the threads."""

@@ -160,8 +160,8 @@ class Transport(Protocol):
     def send(self, request: InferRequest, timeout: float) -> PendingResponse:
         """Return the same without waiting for the response."""
 
-    def model_card(self, timeout: float) -> ModelCard:
-        """Ask the server what it serves.
+    def model_card(self, timeout: float, model: str = "") -> ModelCard:
+        """Ask the server for the card of a model, by its name; empty: of the model that has no name.
 
         Raises:
             ServerError: as for a response.
@@ -174,8 +174,8 @@ class Transport(Protocol):
             ServerError: as for a response.
         """
 
-    def is_ready(self, timeout: float) -> bool:
-        """Return whether the server answers and all its models are loaded."""
+    def is_ready(self, timeout: float, model: str = "") -> bool:
+        """Return whether the server answers, and the model with this name is loaded; empty: all models are loaded."""
 
     def close(self) -> None:
         """Close the connection; what is pending fails."""
@@ -233,13 +233,13 @@ class AsyncTransport(Protocol):
     def send(self, request: InferRequest, timeout: float) -> AsyncPendingResponse:
         """See `Transport.send`."""
 
-    async def model_card(self, timeout: float) -> ModelCard:
+    async def model_card(self, timeout: float, model: str = "") -> ModelCard:
         """See `Transport.model_card`."""
 
     async def statistics(self, timeout: float) -> Statistics:
         """See `Transport.statistics`."""
 
-    async def is_ready(self, timeout: float) -> bool:
+    async def is_ready(self, timeout: float, model: str = "") -> bool:
         """See `Transport.is_ready`."""
 
     async def close(self) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeAlias
 
+from tuwen.model_names import STEPS, full_name, name_and_model
+
 __all__ = ["ModelStatistics", "Profile", "Statistics", "difference", "profile_of"]
 
 
@@ -52,12 +54,6 @@ def _since(now: ModelStatistics, then: ModelStatistics) -> ModelStatistics:
     return ModelStatistics(*(getattr(now, field.name) - getattr(then, field.name) for field in fields(now)))
 
 
-# What a request to a model passes through.
-_STEPS: Mapping[str, tuple[str, ...]] = {
-    "image_embedding": ("image_preprocessing", "vision_encoder"),
-    "text_embedding": ("text_tokenization", "text_encoder"),
-    "pixel_embedding": ("vision_encoder",),
-}
 _ENCODERS = ("vision_encoder", "text_encoder")
 
 
@@ -104,7 +100,9 @@ class Profile:
         return "\n".join(lines)
 
 
-def profile_of(items: int, sent: Mapping[str, int], total: float, waiting: float, statistics: Statistics) -> Profile:
+def profile_of(
+    items: int, sent: Mapping[str, int], total: float, waiting: float, statistics: Statistics, *, name: str = ""
+) -> Profile:
     """Return the profile of a call.
 
     Args:
@@ -113,16 +111,18 @@ def profile_of(items: int, sent: Mapping[str, int], total: float, waiting: float
         total: seconds of the call.
         waiting: seconds of it between sending a request and having its answer.
         statistics: what the server counted meanwhile.
+        name: of the repository whose models the requests passed through.
     """
     served = queue = preprocessing = encoder = 0.0
     for model, requests in sent.items():
         counted = statistics.get(model, ModelStatistics())
         served += requests * counted.total_seconds / max(counted.requests, 1)
-        for name in _STEPS[model]:
-            step = statistics.get(name, ModelStatistics())
+        _, ensemble = name_and_model(model) or ("", model)
+        for passed in STEPS[ensemble]:
+            step = statistics.get(full_name(name, passed), ModelStatistics())
             queue += requests * step.queue_seconds / max(step.requests, 1)
             compute = requests * step.compute_seconds / max(step.requests, 1)
-            if name in _ENCODERS:
+            if passed in _ENCODERS:
                 encoder += compute
             else:
                 preprocessing += compute

@@ -9,15 +9,18 @@ from __future__ import annotations
 import copy
 import hashlib
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
-from tuwen._errors import ClientClosedError, InputShapeError, ServerError
+from tuwen._errors import ClientClosedError, InputShapeError, ModelNotFoundError, ServerError
 from tuwen._responses import NAMED_EMBEDDING
 from tuwen._transport import AsyncPendingResponse, InferRequest, InferResponse, ModelCard, Tensor
 from tuwen.failures import ItemError
+from tuwen.model_names import STEPS, check_name, full_name, name_and_model
 from tuwen.pixels import open_image
 from tuwen.statistics import ModelStatistics, Statistics
 
@@ -31,14 +34,17 @@ class FakeTransport:
 
     Args:
         embedding_dimension: D of its vectors.
-        fingerprint: the name of its embedding space.
+        fingerprint: the name of its embedding space; with several models, of the space of the first one.
         context_length: texts of more characters than this, less two, are reported as truncated.
         fail_with: an error that requests raise, to test how your code takes it.
         fail_times: how many requests raise it, the first ones; None: all.
+        models: the names of its models, each with a space of its own; the empty text is the model without a name.
 
     Attributes:
         requests: every request it was sent, in order.
-        card: its `ModelCard`; put another one there to test how your code takes a server that was upgraded.
+        cards: the `ModelCard` of each model by name. Put another card there to test how your code takes an upgraded
+            server, the card of another model to test an alias, or delete one to test a model that was unloaded.
+        card: the card of the first model.
     """
 
     def __init__(
@@ -49,9 +55,10 @@ class FakeTransport:
         context_length: int = 52,
         fail_with: ServerError | None = None,
         fail_times: int | None = None,
+        models: Sequence[str] = ("",),
     ) -> None:
         self.requests: list[InferRequest] = []
-        self.card: ModelCard = ModelCard(
+        card = ModelCard(
             family="fake",
             checkpoint="fake",
             fingerprint=fingerprint,
@@ -62,10 +69,25 @@ class FakeTransport:
             precision="fp32",
             max_batch_size=32,
         )
+        self.cards: dict[str, ModelCard] = {}
+        for name in models:
+            check_name(name)
+            digest = hashlib.sha256(f"{fingerprint} {name}".encode()).hexdigest()[:32]
+            self.cards[name] = replace(card, name=name, fingerprint=digest if self.cards else fingerprint)
+        self._main_model = next(iter(models))
         self._fail_with = fail_with
         self._fail_times = fail_times
         self._closed = False
         self._lock = threading.Lock()
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of the first model."""
+        return self.cards[self._main_model]
+
+    @card.setter
+    def card(self, card: ModelCard) -> None:
+        self.cards[self._main_model] = card
 
     def infer(self, request: InferRequest, timeout: float) -> InferResponse:
         """See `Transport.infer`."""
@@ -77,17 +99,24 @@ class FakeTransport:
         with self._lock:
             self.requests.append(request)
             fails = self._fail_times is None or len(self.requests) <= self._fail_times
-        return _Answered(self._answer(request), (self._fail_with if fails else None) or self._shape_error(request))
+        error = self._fail_with if fails else None
+        name, _ = name_and_model(request.model) or (self._main_model, "")
+        card = self.cards.get(name)
+        if card is None:
+            return _Answered(None, error or _not_found(request.model, request.request_id))
+        return _Answered(_answer(request, card), error or _shape_error(request, card))
 
-    def model_card(self, timeout: float) -> ModelCard:  # noqa: ARG002
+    def model_card(self, timeout: float, model: str = "") -> ModelCard:  # noqa: ARG002
         """See `Transport.model_card`."""
         self._check()
-        return self.card
+        if model not in self.cards:
+            raise _not_found(full_name(model, "image_embedding"))
+        return self.cards[model]
 
     def statistics(self, timeout: float) -> Statistics:  # noqa: ARG002
         """See `Transport.statistics`; counts requests, and takes no time."""
         self._check()
-        items: dict[str, list[int]] = {}
+        items: dict[str, list[int]] = {full_name(name, model): [] for name in self.cards for model in STEPS}
         for request in self.requests:
             items.setdefault(request.model, []).append(len(request.items))
         return {
@@ -95,9 +124,9 @@ class FakeTransport:
             for model, counts in items.items()
         }
 
-    def is_ready(self, timeout: float) -> bool:  # noqa: ARG002
+    def is_ready(self, timeout: float, model: str = "") -> bool:  # noqa: ARG002
         """See `Transport.is_ready`."""
-        return not self._closed
+        return not self._closed and (not model or model in self.cards)
 
     def close(self) -> None:
         """See `Transport.close`."""
@@ -106,35 +135,6 @@ class FakeTransport:
     def _check(self) -> None:
         if self._closed:
             raise ClientClosedError
-
-    def _answer(self, request: InferRequest) -> InferResponse:
-        error_of = _image_error if request.input_name == "image" else _text_error
-        errors = map(error_of, request.items)
-        room = self.card.context_length - 2
-        outputs: dict[str, Tensor] = {
-            "embedding": np.stack([self._vector(item) for item in request.items]),
-            "status": tuple(error.at(index).status.encode() if error else b"" for index, error in enumerate(errors)),
-            "fingerprint": (self.card.fingerprint.encode(),) * len(request.items),
-            "truncated": np.array([[len(item.decode("utf-8", "replace")) > room] for item in request.items]),
-        }
-        for tensor in outputs.values():
-            if isinstance(tensor, np.ndarray):
-                tensor.flags.writeable = False  # as the views of a real response
-        if not request.outputs:  # a model whose one output is named after the embedding space
-            return InferResponse({NAMED_EMBEDDING + self.card.fingerprint: outputs["embedding"]})
-        return InferResponse({name: outputs[name] for name in request.outputs})
-
-    def _shape_error(self, request: InferRequest) -> InputShapeError | None:
-        shape = (3, self.card.image_size, self.card.image_size)
-        if request.item_shape in ((), shape):
-            return None
-        message = f"unexpected shape for input '{request.input_name}': expected {shape}, got {request.item_shape}"
-        return InputShapeError(message, model=request.model, code="INVALID_ARGUMENT", request_id=request.request_id)
-
-    def _vector(self, item: bytes) -> NDArray[np.float32]:
-        seed = int.from_bytes(hashlib.sha256(item).digest()[:8], "little")
-        vector = np.random.default_rng(seed).standard_normal(self.card.embedding_dimension)
-        return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
 class AsyncFakeTransport:
@@ -158,17 +158,17 @@ class AsyncFakeTransport:
         """See `AsyncTransport.send`."""
         return AsyncPendingResponse(self.infer(request, timeout))
 
-    async def model_card(self, timeout: float) -> ModelCard:
+    async def model_card(self, timeout: float, model: str = "") -> ModelCard:
         """See `AsyncTransport.model_card`."""
-        return self.fake.model_card(timeout)
+        return self.fake.model_card(timeout, model) if model else self.fake.model_card(timeout)
 
     async def statistics(self, timeout: float) -> Statistics:
         """See `AsyncTransport.statistics`."""
         return self.fake.statistics(timeout)
 
-    async def is_ready(self, timeout: float) -> bool:
+    async def is_ready(self, timeout: float, model: str = "") -> bool:
         """See `AsyncTransport.is_ready`."""
-        return self.fake.is_ready(timeout)
+        return self.fake.is_ready(timeout, model) if model else self.fake.is_ready(timeout)
 
     async def close(self) -> None:
         """See `AsyncTransport.close`."""
@@ -176,13 +176,14 @@ class AsyncFakeTransport:
 
 
 class _Answered:
-    def __init__(self, response: InferResponse, error: ServerError | None) -> None:
+    def __init__(self, response: InferResponse | None, error: ServerError | None) -> None:
         self._response = response
         self._error = error
 
     def result(self) -> InferResponse:
         if self._error is not None:
             raise copy.copy(self._error)  # an error of a server belongs to one request
+        assert self._response is not None  # noqa: S101 - without an error there is a response
         return self._response
 
     def seconds(self) -> float:
@@ -190,6 +191,43 @@ class _Answered:
 
     def cancel(self) -> None:
         return
+
+
+def _not_found(model: str, request_id: str = "") -> ModelNotFoundError:
+    message = f"Request for unknown model: '{model}' is not found"
+    return ModelNotFoundError(message, model=model, code="NOT_FOUND", request_id=request_id)
+
+
+def _answer(request: InferRequest, card: ModelCard) -> InferResponse:
+    error_of = _image_error if request.input_name == "image" else _text_error
+    errors = map(error_of, request.items)
+    room = card.context_length - 2
+    outputs: dict[str, Tensor] = {
+        "embedding": np.stack([_vector(item, card) for item in request.items]),
+        "status": tuple(error.at(index).status.encode() if error else b"" for index, error in enumerate(errors)),
+        "fingerprint": (card.fingerprint.encode(),) * len(request.items),
+        "truncated": np.array([[len(item.decode("utf-8", "replace")) > room] for item in request.items]),
+    }
+    for tensor in outputs.values():
+        if isinstance(tensor, np.ndarray):
+            tensor.flags.writeable = False  # as the views of a real response
+    if not request.outputs:  # a model whose one output is named after the embedding space
+        return InferResponse({NAMED_EMBEDDING + card.fingerprint: outputs["embedding"]})
+    return InferResponse({name: outputs[name] for name in request.outputs})
+
+
+def _shape_error(request: InferRequest, card: ModelCard) -> InputShapeError | None:
+    shape = (3, card.image_size, card.image_size)
+    if request.item_shape in ((), shape):
+        return None
+    message = f"unexpected shape for input '{request.input_name}': expected {shape}, got {request.item_shape}"
+    return InputShapeError(message, model=request.model, code="INVALID_ARGUMENT", request_id=request.request_id)
+
+
+def _vector(item: bytes, card: ModelCard) -> NDArray[np.float32]:
+    seed = int.from_bytes(hashlib.sha256(card.name.encode() + item).digest()[:8], "little")
+    vector = np.random.default_rng(seed).standard_normal(card.embedding_dimension)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
 def _image_error(data: bytes) -> ItemError | None:

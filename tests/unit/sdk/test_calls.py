@@ -179,10 +179,10 @@ def test_the_model_card_is_read_once(make: Make) -> None:
     class Counting(FakeTransport):
         """Counts how often the card is read."""
 
-        cards = 0
+        asked = 0
 
         def model_card(self, timeout: float) -> ModelCard:
-            self.cards += 1
+            self.asked += 1
             return super().model_card(timeout)
 
     fake = Counting()
@@ -191,7 +191,7 @@ def test_the_model_card_is_read_once(make: Make) -> None:
             clip.embed_images(PHOTOS)
         list(clip.stream_images(PHOTOS))
         clip.similarity(images=PHOTOS, texts=["猫"])
-    assert fake.cards == 1
+    assert fake.asked == 1
 
 
 def test_a_preprocess_that_is_none_is_refused() -> None:
