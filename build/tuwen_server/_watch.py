@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import socket
-from pathlib import Path
+
+import psutil
 
 from tuwen import clock as system_clock
 from tuwen.clock import Clock
@@ -16,11 +17,10 @@ from tuwen_server._local_http import answers
 
 __all__ = ["Watch", "accepts"]
 
-_PROC = Path("/proc")
 _STUB = "triton_python_backend_stub"
-_INSTANCE = re.compile(rb"(?:^|\0)(\w+?)_\d+_\d+\0")
-_OVER = ("", "Z", "X")  # the states of a process that has ended
-_STOPPED = ("T", "t")  # the states of a process that a signal or a debugger stopped
+_INSTANCE = re.compile(r"(\w+?)_\d+_\d+")
+_ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)  # of a process that the server has not waited for
+_STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)  # by a signal or by a debugger
 _UNLOADING_SECONDS = 1.0  # between the end of a model's process and the moment when tritonserver waits for it
 _POLL_SECONDS = 5.0  # between two questions over HTTP
 
@@ -39,10 +39,10 @@ class Watch:
         self._clock = clock or system_clock
         self._ready = f"{url}/v2/health/ready"
         self._silence = silence
-        self._pid = pid
-        self._models: dict[int, str] = {}
-        self._ended: dict[int, float] = {}  # when each process was first seen as a zombie
-        self._stopped: dict[int, float] = {}  # when each process was first seen as stopped
+        self._server = psutil.Process(pid)
+        self._models: dict[psutil.Process, str] = {}
+        self._ended: dict[psutil.Process, float] = {}  # when each process was first seen as a zombie
+        self._stopped: dict[psutil.Process, float] = {}  # when each process was first seen as stopped
         self._answered = self._asked = self._clock.now()
         self._look_for_models()
 
@@ -75,9 +75,12 @@ class Watch:
         return None
 
     def _look_for_models(self) -> None:
-        for stub in _children(self._pid):
-            if stub not in self._models and _state(stub) not in _OVER:
-                self._models[stub] = _model(stub)
+        try:
+            for stub in self._server.children():
+                if stub not in self._models and (model := _model(stub)) is not None:
+                    self._models[stub] = model
+        except psutil.NoSuchProcess:  # the server has ended, which its owner notices
+            return
 
     def _dead_model(self, now: float) -> str | None:
         """Return the model whose process died; None: no process did.
@@ -87,10 +90,10 @@ class Watch:
         """
         for stub, model in list(self._models.items()):
             state = _state(stub)
-            if not state:
+            if state is None:
                 del self._models[stub]
                 self._ended.pop(stub, None)
-            elif state in _OVER and now - self._ended.setdefault(stub, now) >= _UNLOADING_SECONDS:
+            elif state in _ENDED and now - self._ended.setdefault(stub, now) >= _UNLOADING_SECONDS:
                 return model
         return None
 
@@ -105,34 +108,24 @@ def accepts(address: str, timeout: float = 2.0) -> bool:
         return False
 
 
-def _children(parent: int) -> list[int]:
-    """Return the Python processes that a tritonserver has started."""
-    found = []
-    for folder in _PROC.glob("[0-9]*"):
-        try:
-            status = (folder / "stat").read_text(encoding="utf-8", errors="replace")
-            command = (folder / "cmdline").read_bytes().split(b"\0")[0]
-        except OSError:  # it has ended in the meantime
-            continue
-        # The name in brackets may hold any character. After it come the state and the parent.
-        if int(status.rpartition(")")[2].split()[1]) == parent and command.endswith(_STUB.encode()):
-            found.append(int(folder.name))
-    return found
-
-
-def _state(pid: int) -> str:
-    """Return the letter of a process's state, `Z` for a zombie; empty if there is no such process."""
+def _state(process: psutil.Process) -> str | None:
+    """Return the status of a process as psutil names it; None: there is no such process."""
     try:
-        status = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    return status.rpartition(")")[2].split()[0]
+        return str(process.status())
+    except psutil.NoSuchProcess:
+        return None
 
 
-def _model(stub: int) -> str:
-    """Return the model of a process, from the instance among its arguments, such as ``text_encoder_0_0``."""
+def _model(process: psutil.Process) -> str | None:
+    """Return the model that a process runs, from the instance among its arguments, such as ``text_encoder_0_0``.
+
+    None: the process runs no Python model, or has ended.
+    """
     try:
-        found = _INSTANCE.search((_PROC / str(stub) / "cmdline").read_bytes())
-    except OSError:  # it has just died, which `trouble` will report
-        found = None
-    return found[1].decode() if found else "a model"
+        program, *arguments = process.cmdline() or [""]
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return None
+    if not program.endswith(_STUB):
+        return None
+    found = [instance[1] for argument in arguments if (instance := _INSTANCE.fullmatch(argument))]
+    return found[0] if found else "a model"

@@ -68,7 +68,7 @@ _IMAGES = {
         python="3.11",
         machines=("x86_64",),
         extras=(),
-        whole=("ftfy", "torch"),
+        whole=("ftfy", "psutil", "torch"),
         alone=("tokenizers",),
     ),
     "client": _Image(

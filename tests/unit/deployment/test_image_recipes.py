@@ -36,6 +36,14 @@ def test_an_image_installs_the_versions_that_are_tested(lock: Path) -> None:
         assert "--hash=sha256:" in pin
 
 
+def test_the_cpu_image_has_every_package_that_serving_needs() -> None:
+    tomllib = pytest.importorskip("tomllib", reason="comes with Python 3.11")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    needed = {re.split(r"[<>=;\[ ]", requirement)[0] for requirement in extras["serve"]}
+    lock = (ROOT / "docker" / "locks" / "cpu.txt").read_text(encoding="utf-8")
+    assert needed <= set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
+
+
 @pytest.mark.parametrize("recipe", DOCKERFILES, ids=lambda path: path.name)
 def test_the_tools_that_build_the_wheel_are_locked(recipe: Path) -> None:
     stage = recipe.read_text(encoding="utf-8").partition("AS wheel")[2].partition("\nFROM")[0].replace("\\\n", " ")
