@@ -12,7 +12,8 @@ from tuwen_cli.options import JsonOption, print_json, print_table
 from tuwen_cli.search import StoreOption
 
 if TYPE_CHECKING:
-    from tuwen_search.store import MilvusStore
+    from tuwen_search.generations import Generation
+    from tuwen_search.store import MilvusStore, Space
 
 __all__ = ["collections"]
 
@@ -36,12 +37,15 @@ def _opened(store: str | None) -> Iterator[MilvusStore]:
 @collections.command("list")
 def list_(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """List the collections of a store."""
+    from tuwen_search.generations import current_generation
+
     with _opened(store) as opened:
         found = []
         for name in opened.names():
-            space = opened.space(name)
-            opened.load(name)
-            found.append({"collection": name, "pictures": opened.count(name), "checkpoint": space.checkpoint})
+            current = current_generation(opened, name)
+            opened.load(current.place)
+            pictures, checkpoint = opened.count(current.place), current.space.checkpoint
+            found.append({"collection": name, "pictures": pictures, "checkpoint": checkpoint})
         place = opened.url
     if as_json:
         print_json({"store": place, "collections": found})
@@ -55,27 +59,49 @@ def list_(store: StoreOption = None, as_json: JsonOption = False) -> None:
 @collections.command("show")
 def show(collection: _Collection, store: StoreOption = None, as_json: JsonOption = False) -> None:
     """Show the model and the sources of a collection, and which sources are gone."""
+    from tuwen_search.generations import current_generation, generations_of
     from tuwen_search.maintenance import sources_of
 
     with _opened(store) as opened:
         sources = sources_of(opened, collection)
-        space = opened.space(collection)
+        space = current_generation(opened, collection).space
+        spaces = [_described(opened, generation, space) for generation in generations_of(opened, collection)]
     pictures = sum(source.pictures for source in sources)
     if as_json:
         described = [vars(source) for source in sources]
-        print_json({"collection": collection, "pictures": pictures, **vars(space), "sources": described})
+        told = {"collection": collection, "pictures": pictures, **vars(space), "spaces": spaces, "sources": described}
+        print_json(told)
         return
     typer.echo(f"{collection}: {pictures:,} pictures, {space.dimension} components, index {space.index}")
     typer.echo(f"model: {space.checkpoint}, fingerprint {space.fingerprint}")
     if sources:
         rows = [[source.name, f"{source.pictures:,}", source.state] for source in sources]
         print_table("", ["source", "pictures", "state"], rows)
+    if len(spaces) > 1:
+        rows = [[str(value) for value in row.values()] for row in spaces]
+        print_table("", ["space", "checkpoint", "pictures", "state"], rows)
     if any(source.state == "gone" for source in sources):
         typer.echo(
             f"a source that is gone: tuwen collections move {collection} --from OLD --to NEW, "
             f"or tuwen collections forget {collection} SOURCE",
             err=True,
         )
+
+
+def _described(store: MilvusStore, generation: Generation, current: Space) -> dict[str, object]:
+    space = generation.space
+    state = "unfinished" if not generation.complete else "current" if space == current else "kept"
+    return {
+        "fingerprint": space.fingerprint,
+        "checkpoint": space.checkpoint,
+        "pictures": _pictures(store, generation),
+        "state": state,
+    }
+
+
+def _pictures(store: MilvusStore, generation: Generation) -> int:
+    store.load(generation.place)
+    return store.count(generation.place)
 
 
 @collections.command("fields")
@@ -87,11 +113,12 @@ def fields(
 ) -> None:
     """Show the metadata that filters can use, with the most frequent values and the ranges of numbers."""
     from tuwen_search.facets import facets_of
+    from tuwen_search.generations import current_generation
 
     with _opened(store) as opened:
-        opened.space(collection)
-        opened.load(collection)
-        facets = facets_of(opened, collection, where=where)
+        place = current_generation(opened, collection).place
+        opened.load(place)
+        facets = facets_of(opened, place, where=where)
     if as_json:
         print_json({"collection": collection, "fields": [vars(facet) for facet in facets]})
     elif not facets:
@@ -115,8 +142,10 @@ def rename(
     as_json: JsonOption = False,
 ) -> None:
     """Give a collection another name."""
+    from tuwen_search.generations import rename_collection
+
     with _opened(store) as opened:
-        opened.rename(collection, new)
+        rename_collection(opened, collection, new)
     if as_json:
         print_json({"collection": collection, "renamed": new})
     else:
@@ -135,12 +164,14 @@ def copy(
     as_json: JsonOption = False,
 ) -> None:
     """Copy a collection, under another name or into another store as a backup. Copy it back to restore it."""
+    from tuwen_search.generations import copy_collection
+
     with _opened(store) as opened:
         if to is None:
-            count = opened.copy(collection, new)
+            count = copy_collection(opened, collection, new)
         else:
             with _opened(to) as target:
-                count = opened.copy(collection, new, target)
+                count = copy_collection(opened, collection, new, target)
     if as_json:
         print_json({"collection": collection, "copy": new, "pictures": count})
     else:
@@ -150,22 +181,32 @@ def copy(
 @collections.command("drop")
 def drop(
     collection: _Collection,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            help="Fingerprint, or its beginning: remove the vectors of this embedding space alone, such as those that "
+            "`tuwen migrate` kept.",
+            show_default=False,
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Remove a collection with all its vectors. The picture files are not changed."""
+    from tuwen_search.generations import chosen_generations, drop_generations
+
     with _opened(store) as opened:
-        opened.space(collection)
-        opened.load(collection)
-        count = opened.count(collection)
+        chosen = chosen_generations(opened, collection, space)
+        count = max(_pictures(opened, generation) for generation in chosen)
+        what = collection if space is None else f"the vectors of {collection} in the space {space}"
         if not yes:
-            typer.confirm(f"Remove {collection} with {count:,} pictures?", abort=True, err=True)
-        opened.drop(collection)
+            typer.confirm(f"Remove {what} with {count:,} pictures?", abort=True, err=True)
+        drop_generations(opened, chosen)
     if as_json:
         print_json({"collection": collection, "removed": count})
     else:
-        typer.echo(f"{collection} is removed, with {count:,} pictures")
+        typer.echo(f"removed: {what}, with {count:,} pictures")
 
 
 @collections.command("forget")

@@ -33,6 +33,7 @@ _TARGETS: Mapping[str, str] = {
     "index": "index.index",
     "search": "search.search",
     "duplicates": "duplicates.duplicates",
+    "migrate": "migrate.migrate",
     "web": "web.web",
     "edge": "edge.edge",
     "edge-key": "edge.edge_key",

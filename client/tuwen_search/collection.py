@@ -17,6 +17,7 @@ from tqdm import tqdm
 from tuwen import AsyncClient, Client, EmbeddingSpaceError, ImageInput, ModelCard
 from tuwen_search.errors import CollectionNotFoundError, QueryError
 from tuwen_search.facets import Facet, check_names, facets_of
+from tuwen_search.generations import Generation, current_generation, generation_for
 from tuwen_search.indexing import Indexing, Report
 from tuwen_search.query import Hit, Part, Query, Results, combined, embedded_texts, explained, parts_of
 from tuwen_search.records import Picture
@@ -30,8 +31,9 @@ __all__ = ["AsyncCollection", "Collection", "Results"]
 class _Kept:
     """The operations on the store that both kinds of collection share."""
 
-    def __init__(self, name: str, store: MilvusStore, space: Space, *, owned: bool, created: bool = False) -> None:
-        self.name, self.space, self._store, self._owned, self._created = name, space, store, owned, created
+    def __init__(self, generation: Generation, store: MilvusStore, *, owned: bool, created: bool = False) -> None:
+        self.name, self.space, self._place = generation.collection, generation.space, generation.place
+        self._generation, self._store, self._owned, self._created = generation, store, owned, created
 
     def _found(
         self,
@@ -47,50 +49,61 @@ class _Kept:
         start = time.perf_counter()
         vector, index = combined(parts), self.space.index
         rows = self._store.nearest(
-            self.name, vector, index=index, limit=limit, offset=offset, where=where, min_score=min_score
+            self._place, vector, index=index, limit=limit, offset=offset, where=where, min_score=min_score
         )
         total = None
         if min_score is not None:
-            total = self._store.count_nearest(self.name, vector, index=index, min_score=min_score, where=where)
+            total = self._store.count_nearest(self._place, vector, index=index, min_score=min_score, where=where)
         if not rows and not offset:  # a misspelt name of metadata selects nothing
-            check_names(self._store, self.name, where)
+            check_names(self._store, self._place, where)
         hits = tuple(Hit(picture, score, explained(parts, its)) for picture, score, its in rows)
         return Results(hits, start - begun, time.perf_counter() - start, truncated, total)
 
     def _like(self, query: Query) -> list[NDArray[np.float32]]:
         if query.like is None:
             return []
-        found = self._store.get(self.name, [query.like])
+        found = self._store.get(self._place, [query.like])
         if not found:
             raise QueryError(f"the collection has no picture {query.like}")
         return [found[query.like][1]]
+
+    def _check_current(self) -> None:
+        """Refuse to write to vectors that a migration has replaced."""
+        current = current_generation(self._store, self.name).space
+        if current.generation > self.space.generation:
+            where = f"'{self.name}' was migrated to {current.checkpoint}, and this server runs {self.space.checkpoint}"
+            raise EmbeddingSpaceError(current.fingerprint, self.space.fingerprint, f"{where}: its vectors")
+
+    def _indexing(self, source: Source, **options: bool) -> Indexing:
+        self._check_current()
+        return Indexing(self._store, self._place, source, **options)
 
     def _close(self) -> None:
         if self._owned:
             self._store.close()
 
     def _count(self, where: str) -> int:
-        return self._store.count(self.name, where)
+        return self._store.count(self._place, where)
 
     def _get(self, picture_id: str) -> Picture | None:
-        found = self._store.get(self.name, [picture_id])
+        found = self._store.get(self._place, [picture_id])
         return found[picture_id][0] if found else None
 
     def _discard_if_new(self) -> None:
         """Remove the collection if it was created here and is still empty."""
-        if self._created and not self._store.count(self.name):
-            self._store.drop(self.name)
+        if self._created and not self._store.count(self._place):
+            self._store.drop(self._place)
 
     def _facets(self, where: str) -> list[Facet]:
-        return facets_of(self._store, self.name, where=where)
+        return facets_of(self._store, self._place, where=where)
 
     def _sample(self, count: int, seed: int) -> list[tuple[Picture, NDArray[np.float32]]]:
-        rows = self._store.sample(self.name, count, [*RECORD, "vector"], seed=seed)
+        rows = self._store.sample(self._place, count, [*RECORD, "vector"], seed=seed)
         return [(picture_of(row["id"], row), vector_of(row)) for row in rows]
 
     def _duplicates(self) -> list[list[str]]:
         groups: dict[str, list[str]] = {}
-        for row in self._store.every(self.name, ["sha256", "source", "name"]):
+        for row in self._store.every(self._place, ["sha256", "source", "name"]):
             groups.setdefault(row["sha256"], []).append(str(Path(row["source"], row["name"])))
         return sorted(sorted(group) for group in groups.values() if len(group) > 1)
 
@@ -100,21 +113,18 @@ def _opened(name: str, card: ModelCard, store: str | MilvusStore | None, create:
     created = False
     try:
         try:
-            space = place.space(name)
+            generation = generation_for(place, name, card)
         except CollectionNotFoundError:
             if not create:
                 raise
             place.create(name, Space(card.fingerprint, card.checkpoint, card.embedding_dimension, index))
-            space, created = place.space(name), True
-        if space.fingerprint != card.fingerprint:
-            where = f"'{name}' was made with {space.checkpoint}, and this server runs {card.checkpoint}: its vectors"
-            raise EmbeddingSpaceError(space.fingerprint, card.fingerprint, where)
-        place.load(name)
+            generation, created = Generation(name, name, place.space(name)), True
+        place.load(generation.place)
     except BaseException:
         if place is not store:
             place.close()
         raise
-    return _Kept(name, place, space, owned=place is not store, created=created)
+    return _Kept(generation, place, owned=place is not store, created=created)
 
 
 class Collection(_Kept):
@@ -126,7 +136,7 @@ class Collection(_Kept):
     """
 
     def __init__(self, kept: _Kept, client: Client) -> None:
-        super().__init__(kept.name, kept._store, kept.space, owned=kept._owned, created=kept._created)
+        super().__init__(kept._generation, kept._store, owned=kept._owned, created=kept._created)
         self._client = client
 
     @classmethod
@@ -151,7 +161,7 @@ class Collection(_Kept):
 
         Raises:
             CollectionNotFoundError: the collection does not exist, and `create` is off.
-            EmbeddingSpaceError: the collection was made with another model.
+            EmbeddingSpaceError: the collection has no vectors of the server's model.
             QueryError: the name or the address is invalid.
             StoreError: the store does not respond, or its file is in use.
             ServerError: the embedding server or the connection failed.
@@ -228,10 +238,11 @@ class Collection(_Kept):
 
         Raises:
             SourceError: the source cannot be read.
+            EmbeddingSpaceError: the collection was migrated to another model than the server's.
             StoreError, ServerError: the store or the embedding server failed. Finished work is kept.
         """
         source = source if isinstance(source, Source) else open_source(Path(source))
-        work = Indexing(self._store, self.name, source, keep_removed=keep_removed, confirm_removal=confirm_removal)
+        work = self._indexing(source, keep_removed=keep_removed, confirm_removal=confirm_removal)
         total = work.count() if progress and source.quick else None
         hidden = None if progress else True  # None: hidden unless standard error is a terminal
         try:
@@ -301,7 +312,7 @@ class AsyncCollection(_Kept):
     """A `Collection` for programs with an event loop. Calls of the store run in threads."""
 
     def __init__(self, kept: _Kept, client: AsyncClient) -> None:
-        super().__init__(kept.name, kept._store, kept.space, owned=kept._owned, created=kept._created)
+        super().__init__(kept._generation, kept._store, owned=kept._owned, created=kept._created)
         self._client = client
 
     @classmethod
@@ -362,7 +373,7 @@ class AsyncCollection(_Kept):
         """See `Collection.add`."""
         source = source if isinstance(source, Source) else await asyncio.to_thread(open_source, Path(source))
         options = {"keep_removed": keep_removed, "confirm_removal": confirm_removal}
-        work = await asyncio.to_thread(Indexing, self._store, self.name, source, **options)
+        work = await asyncio.to_thread(self._indexing, source, **options)
         wanted, reading = work.wanted(), threading.Lock()
 
         def read() -> tuple[str, bytes] | None:

@@ -6,6 +6,7 @@
     ├── EmbeddingSpaceError          (of tuwen) the collection's vectors are of another model than the server's
     └── SearchError
         ├── CollectionNotFoundError  the collection does not exist
+        ├── MigrationError           a collection cannot be migrated to another model
         ├── QueryError (ValueError)  an empty query, an invalid filter, or a page too far
         ├── SourceError              a folder, list, table or archive cannot be read
         └── StoreError *             the vector store does not respond, is in use by another process, or failed
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from tuwen import TuwenError
 
-__all__ = ["CollectionNotFoundError", "QueryError", "SearchError", "SourceError", "StoreError"]
+__all__ = ["CollectionNotFoundError", "MigrationError", "QueryError", "SearchError", "SourceError", "StoreError"]
 
 
 class SearchError(TuwenError):
@@ -24,6 +25,10 @@ class SearchError(TuwenError):
 
 class CollectionNotFoundError(SearchError):
     """The collection does not exist in the store."""
+
+
+class MigrationError(SearchError):
+    """The collection cannot be migrated to another model, or its new vectors did not pass the check."""
 
 
 class QueryError(SearchError, ValueError):

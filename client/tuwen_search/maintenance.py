@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from tuwen_search.errors import SourceError
+from tuwen_search.generations import current_generation, generations_of
 from tuwen_search.records import Picture, picture_id
 from tuwen_search.rows import why_not_kept
 from tuwen_search.store import MilvusStore
@@ -60,12 +61,14 @@ def sources_of(store: MilvusStore, collection: str) -> list[KeptSource]:
         CollectionNotFoundError: the store has no such collection.
         StoreError: the store failed.
     """
-    counts = _counts(store, collection)
+    counts = _counts(store, current_generation(store, collection).place)
     return [KeptSource(name, counts[name], _state(name)) for name in sorted(counts)]
 
 
 def forget_source(store: MilvusStore, collection: str, source: str) -> int:
     """Remove all pictures of one source from a collection and return their number. Files stay as they are.
+
+    A collection that was migrated loses them in all its generations.
 
     Args:
         source: its name in the collection, or another path of the same folder or file.
@@ -74,14 +77,19 @@ def forget_source(store: MilvusStore, collection: str, source: str) -> int:
         SourceError: the collection has no such source; lists the sources that it has.
         CollectionNotFoundError, StoreError: see `sources_of`.
     """
-    counts = _counts(store, collection)
-    name = next((path for path in _spellings(source) if path in counts), None)
-    if name is None:
-        raise _not_found(source, collection, counts)
-    ids = [row["id"] for row in store.every(collection, [], source=name)]
-    store.remove(collection, ids)
-    store.flush(collection)
-    return len(ids)
+    removed = None
+    for generation in generations_of(store, collection):
+        counts = _counts(store, generation.place)
+        name = next((path for path in _spellings(source) if path in counts), None)
+        if name is None:
+            continue
+        ids = [row["id"] for row in store.every(generation.place, [], source=name)]
+        store.remove(generation.place, ids)
+        store.flush(generation.place)
+        removed = len(ids) if removed is None else removed
+    if removed is None:
+        raise _not_found(source, collection, _counts(store, current_generation(store, collection).place))
+    return removed
 
 
 def move_sources(store: MilvusStore, collection: str, old: str, new: str) -> Moved:
@@ -102,7 +110,22 @@ def move_sources(store: MilvusStore, collection: str, old: str, new: str) -> Mov
     target = os.path.realpath(Path(new).expanduser())
     if not os.path.exists(target):
         raise SourceError(f"'{target}' does not exist; move the files there or mount their disk, then try again")
-    counts = _counts(store, collection)
+    places = [generation.place for generation in generations_of(store, collection)]
+    newest, *others = [place for place in places if _is_there(store, place, old)] or places
+    done = _moved_in(store, newest, old, new, target=target)
+    for place in others:
+        _moved_in(store, place, old, new, target=target)
+    return done
+
+
+def _is_there(store: MilvusStore, place: str, path: str) -> bool:
+    counts = _counts(store, place)
+    return any(_is_below(name, spelling) for spelling in _spellings(path) for name in counts)
+
+
+def _moved_in(store: MilvusStore, place: str, old: str, new: str, *, target: str) -> Moved:
+    """Move the pictures of one generation."""
+    counts = _counts(store, place)
     moving: list[tuple[str, str]] = []
     for spelling in _spellings(old):
         moving = [(spelling, name) for name in sorted(counts) if _is_below(name, spelling)]
@@ -111,15 +134,15 @@ def move_sources(store: MilvusStore, collection: str, old: str, new: str) -> Mov
                 raise SourceError(f"'{old}' and '{new}' are the same path; name the old and the new path")
             break
     else:
-        raise _not_found(old, collection, counts)
+        raise _not_found(old, place, counts)
     moved = known = 0
     moving = [(start, name) for start, name in moving if not (_is_below(target, start) and _is_below(name, target))]
     for start, name in moving:
-        ids = iter([row["id"] for row in store.every(collection, [], source=name)])
+        ids = iter([row["id"] for row in store.every(place, [], source=name)])
         while batch := list(islice(ids, _ROWS_AT_ONCE)):
-            added = _move(store, collection, batch, start, target)
+            added = _move(store, place, batch, start, target)
             moved, known = moved + added, known + len(batch) - added
-    store.flush(collection)
+    store.flush(place)
     return Moved(tuple(name for _, name in moving), moved, known)
 
 
@@ -155,10 +178,9 @@ def _is_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def _counts(store: MilvusStore, collection: str) -> Counter[str]:
-    store.space(collection)
-    store.load(collection)
-    return Counter(row["source"] for row in store.every(collection, ["source"]))
+def _counts(store: MilvusStore, place: str) -> Counter[str]:
+    store.load(place)
+    return Counter(row["source"] for row in store.every(place, ["source"]))
 
 
 def _spellings(path: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tuwen_search.errors import QueryError
 from tuwen_search.filters import expanded
+from tuwen_search.generations import current_generation
 from tuwen_search.query import Hit
 from tuwen_search.store import MilvusStore
 
@@ -47,21 +48,21 @@ def near_duplicates(
     """
     if not 0 < threshold <= 1:
         raise QueryError(f"expected a threshold above 0 and at most 1, got {threshold:g}")
-    store.space(collection)
-    store.load(collection)
+    place = current_generation(store, collection).place
+    store.load(place)
     ids: list[str] = []
     rows: list[NDArray[np.float32]] = []
-    for row in store.every(collection, ["vector"], where=expanded(where)):
+    for row in store.every(place, ["vector"], where=expanded(where)):
         ids.append(row["id"])
         rows.append(np.asarray(row["vector"], np.float32))
     groups = _connected(np.stack(rows), threshold) if rows else []
-    found = [_described(store, collection, [ids[index] for index in group]) for group in groups]
+    found = [_described(store, place, [ids[index] for index in group]) for group in groups]
     return sorted(found, key=lambda group: (-len(group.hits), group.hits[0].picture.name))
 
 
-def _described(store: MilvusStore, collection: str, ids: list[str]) -> DuplicateGroup:
+def _described(store: MilvusStore, place: str, ids: list[str]) -> DuplicateGroup:
     pictures = sorted(
-        store.get(collection, ids).values(), key=lambda pair: (-pair[0].file_size, pair[0].source, pair[0].name)
+        store.get(place, ids).values(), key=lambda pair: (-pair[0].file_size, pair[0].source, pair[0].name)
     )
     first = pictures[0][1]
     hits = tuple(Hit(picture, float(vector @ first), {}) for picture, vector in pictures)

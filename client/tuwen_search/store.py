@@ -21,6 +21,7 @@ from tuwen import MissingExtraError
 from tuwen_options import Option
 from tuwen_search.errors import CollectionNotFoundError, QueryError, SearchError, StoreError
 from tuwen_search.filters import any_of, checked_id, compared, expanded
+from tuwen_search.places import collection_of, is_place_of
 from tuwen_search.records import Picture, short_hash
 from tuwen_search.rows import NUMBERS, RECORD, TEXTS, picture_of, row_of, vector_of
 from tuwen_search.sharing import answers, open_or_borrow, publish, withdraw
@@ -47,7 +48,9 @@ _IDS = 1 << 128  # an ID is 32 hexadecimal digits
 _users: Counter[str] = Counter()  # how many stores of this process have a file open
 _LOCKED = "Open local milvus failed"
 _NOT_FOUND = 100  # the error code of Milvus
-_CARD = {attribute: f"tuwen.{attribute}" for attribute in ("fingerprint", "checkpoint", "dimension", "index")}
+_CARD = {
+    attribute: f"tuwen.{attribute}" for attribute in ("fingerprint", "checkpoint", "dimension", "index", "generation")
+}
 
 
 STORE = Option(
@@ -73,12 +76,14 @@ class Space:
         checkpoint: the checkpoint of the model.
         dimension: the dimension of the vectors.
         index: the index type; ``auto`` until the collection is created.
+        generation: 1, and one more after each migration to another model.
     """
 
     fingerprint: str
     checkpoint: str
     dimension: int
     index: IndexType = "auto"
+    generation: int = 1
 
 
 class MilvusStore:
@@ -173,9 +178,21 @@ class MilvusStore:
 
     def names(self) -> list[str]:
         """Return the names of all collections that tuwen made."""
+        spaces = {place: self.found_space(place) for place in self.places()}
+        return sorted({collection_of(place, space.fingerprint) for place, space in spaces.items() if space})
+
+    def places(self, collection: str | None = None) -> list[str]:
+        """Return the places of all vectors, or of those that may belong to a collection; see `tuwen_search.places`.
+
+        Raises:
+            QueryError: Milvus does not accept the name.
+            StoreError: see above.
+        """
+        if collection is not None:
+            _check_name(collection)
         with self._calling("list collections"):
-            names: list[str] = sorted(self._milvus.list_collections(timeout=self._timeout))
-        return [name for name in names if self._properties(name)]
+            found: list[str] = sorted(self._milvus.list_collections(timeout=self._timeout))
+        return [place for place in found if collection is None or is_place_of(place, collection)]
 
     def create(self, name: str, space: Space) -> None:
         """Create an empty collection.
@@ -219,14 +236,21 @@ class MilvusStore:
             CollectionNotFoundError: there is none of this name, or it is not of tuwen's.
             StoreError: see above.
         """
-        found = self._properties(name)
-        if not found:
+        found = self.found_space(name)
+        if found is None:
             known = ", ".join(self.names()) or "none"
             raise CollectionNotFoundError(
                 f"'{name}' is not a collection of tuwen in {self.url}; known collections: {known}"
             )
-        fingerprint, checkpoint, dimension, index = (found[key] for key in _CARD.values())
-        return Space(fingerprint, checkpoint, int(dimension), cast("IndexType", index))
+        return found
+
+    def found_space(self, name: str) -> Space | None:
+        """Return the embedding space and the index of a collection; None if it does not exist or is not of tuwen's."""
+        found = {"tuwen.generation": "1", **self._properties(name)}
+        if _CARD["fingerprint"] not in found:
+            return None
+        fingerprint, checkpoint, dimension, index, generation = (found[key] for key in _CARD.values())
+        return Space(fingerprint, checkpoint, int(dimension), cast("IndexType", index), int(generation))
 
     def drop(self, name: str) -> None:
         """Remove a collection with all its pictures."""
