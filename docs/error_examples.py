@@ -126,8 +126,18 @@ def _source(folder: Path) -> None:
 def _no_collection(_: Path) -> None:
     from tuwen_search.store import MilvusStore
 
-    store: Any = SimpleNamespace(_properties=lambda _: {}, names=lambda: ["shop"], url="search.db")
+    store: Any = SimpleNamespace(found_space=lambda _: None, names=lambda: ["shop"], url="search.db")
     MilvusStore.space(store, "shpo")
+
+
+def _migration(_: Path) -> None:
+    from tuwen_search.migration import migrate
+    from tuwen_search.store import Space
+
+    space = Space("0" * 32, "a checkpoint", 512)
+    store: Any = SimpleNamespace(places=lambda _: ["shop"], found_space=lambda _: space)
+    with _client() as client:
+        migrate(store, "shop", client)
 
 
 def _store(_: Path) -> None:
@@ -350,6 +360,7 @@ EXAMPLES = (
     Example("QueryError", _query, "Correct the query."),
     Example("SourceError", _source, "Check the path and its permissions."),
     Example("CollectionNotFoundError", _no_collection, "List the collections with `tuwen collections list`."),
+    Example("MigrationError", _migration, "Do what the message says: name a server with another model, or its remedy."),
     Example("StoreError", _store, "Close the other process, or start the Milvus server.", retry=True),
     Example("NotARepositoryError", _no_repository, "Name a folder that `tuwen build` made."),
     Example("DamagedRepositoryError", _damaged, "Copy the repository again, or build it again with `--force`."),
