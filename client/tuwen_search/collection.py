@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +101,12 @@ class _Kept:
     def _sample(self, count: int, seed: int) -> list[tuple[Picture, NDArray[np.float32]]]:
         rows = self._store.sample(self._place, count, [*RECORD, "vector"], seed=seed)
         return [(picture_of(row["id"], row), vector_of(row)) for row in rows]
+
+    def _sample_metadata(self, count: int, seed: int) -> list[dict[str, Any]]:
+        return [dict(row["metadata"]) for row in self._store.sample(self.name, count, ["metadata"], seed=seed)]
+
+    def _browse(self, where: str, limit: int, offset: int) -> list[Picture]:
+        return self._store.browse(self.name, where=where, limit=limit, offset=offset)
 
     def _duplicates(self) -> list[list[str]]:
         groups: dict[str, list[str]] = {}
@@ -276,6 +283,28 @@ class Collection(_Kept):
         """
         return self._sample(count, seed)
 
+    def sample_metadata(self, count: int, *, seed: int = 0) -> list[dict[str, Any]]:
+        """Return the metadata of pictures that are chosen at random, to show which filters make sense.
+
+        Args:
+            count: the number of pictures, at most 8,000; see `sample`.
+            seed: another seed chooses other pictures.
+        """
+        return self._sample_metadata(count, seed)
+
+    def browse(self, where: str = "", *, limit: int = 10, offset: int = 0) -> list[Picture]:
+        """Return the pictures that a filter selects, without a search, in an order that stays the same.
+
+        Args:
+            where: a filter, as for `search`; empty: all pictures.
+            limit: the number of pictures to return.
+            offset: the number of pictures to skip.
+
+        Raises:
+            QueryError: the filter is invalid, or `offset` plus `limit` is too large.
+        """
+        return self._browse(where, limit, offset)
+
     def facets(self, where: str = "") -> list[Facet]:
         """Return the fields of the pictures' metadata, with their values counted; reads the metadata of all pictures.
 
@@ -408,6 +437,14 @@ class AsyncCollection(_Kept):
     async def sample(self, count: int, *, seed: int = 0) -> list[tuple[Picture, NDArray[np.float32]]]:
         """See `Collection.sample`."""
         return await asyncio.to_thread(self._sample, count, seed)
+
+    async def sample_metadata(self, count: int, *, seed: int = 0) -> list[dict[str, Any]]:
+        """See `Collection.sample_metadata`."""
+        return await asyncio.to_thread(self._sample_metadata, count, seed)
+
+    async def browse(self, where: str = "", *, limit: int = 10, offset: int = 0) -> list[Picture]:
+        """See `Collection.browse`."""
+        return await asyncio.to_thread(self._browse, where, limit, offset)
 
     async def facets(self, where: str = "") -> list[Facet]:
         """See `Collection.facets`."""

@@ -362,6 +362,25 @@ class MilvusStore:
             )
         return [dict(row) for row in rows]
 
+    def browse(self, name: str, *, where: str = "", limit: int, offset: int = 0) -> list[Picture]:
+        """Return pictures that a filter selects, in an order that stays the same while the collection does.
+
+        Raises:
+            QueryError: the filter cannot be read, or the page ends behind the 16,384th picture.
+            StoreError: see above.
+        """
+        _check_page(limit, offset)
+        with self._filtering(where), self._calling(f"read {name}"):
+            rows = self._milvus.query(
+                name,
+                filter=expanded(where),
+                limit=limit,
+                offset=offset,
+                output_fields=["id", *RECORD],
+                timeout=self._timeout,
+            )
+        return [picture_of(row["id"], row) for row in rows]
+
     def get(self, name: str, ids: Sequence[str]) -> dict[str, tuple[Picture, NDArray[np.float32]]]:
         """Return the pictures that have these IDs, and their vectors, by ID.
 
@@ -463,8 +482,7 @@ class MilvusStore:
         least: float | None,
         fields: list[str],
     ) -> list[dict[str, Any]]:
-        if limit < 1 or offset < 0 or limit + offset > _FARTHEST:
-            raise QueryError(f"expected a limit of at least 1, and offset + limit below {_FARTHEST:,}")
+        _check_page(limit, offset)
         searched: dict[str, float] = dict(_INDEXES[index][1])
         if index == "hnsw":
             searched["ef"] = max(searched["ef"], limit + offset)
@@ -521,6 +539,11 @@ class MilvusStore:
         if error.code == _NOT_FOUND:
             return CollectionNotFoundError(f"cannot {what}: {message}")
         return StoreError(f"cannot {what} in {self.url}: {message}")
+
+
+def _check_page(limit: int, offset: int) -> None:
+    if limit < 1 or offset < 0 or limit + offset > _FARTHEST:
+        raise QueryError(f"expected a limit of at least 1, and offset + limit below {_FARTHEST:,}")
 
 
 def _check_name(name: str) -> None:

@@ -98,6 +98,25 @@ def test_samples_pictures_at_random(opened: Open, tmp_path: Path) -> None:
     assert np.linalg.norm(everything[0][1]) == pytest.approx(1, abs=1e-5)
 
 
+def test_browses_pictures_that_a_filter_selects_page_by_page(opened: Open, tmp_path: Path) -> None:
+    table = tmp_path / "goods.jsonl"
+    rows = [{"path": f"p{number}.png", "price": number} for number in range(30)]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    pictures = opened()
+    write(tmp_path, **{f"p{number}": number for number in range(30)})
+    pictures.add(table)
+    pages = [pictures.browse("price < 25", limit=10, offset=offset) for offset in (0, 10, 20)]
+    assert [len(page) for page in pages] == [10, 10, 5]
+    prices = {picture.metadata["price"] for page in pages for picture in page}
+    assert prices == set(range(25))
+    assert len(pictures.browse(limit=100)) == 30
+    assert sorted(row["price"] for row in pictures.sample_metadata(100)) == list(range(30))
+    with pytest.raises(QueryError, match="offset"):
+        pictures.browse(limit=10, offset=16_384)
+    with pytest.raises(QueryError, match="filter 'price is nice'"):
+        pictures.browse("price is nice")
+
+
 def test_refuses_another_model_by_name(opened: Open, tmp_path: Path) -> None:
     opened().add(write(tmp_path, a=1))
     with pytest.raises(EmbeddingSpaceError, match="'pictures' was made with fake") as raised:

@@ -17,8 +17,9 @@ from tuwen_search.query import Hit, Query, Results
 from tuwen_search.records import Picture
 from tuwen_search.web._address import LONGEST_TEXT, Address, phrases
 from tuwen_search.web._files import file_of
+from tuwen_search.web._filters import Facet
 from tuwen_search.web._messages import Message, message_of
-from tuwen_search.web._suggestions import Facets, Suggestions, where_of
+from tuwen_search.web._suggestions import Suggestions
 from tuwen_search.web._uploads import Uploads
 from tuwen_search.web._view import Chip, Tile, page_numbers, tile_of, weights_of
 from tuwen_search.web._words import WORDS
@@ -75,9 +76,11 @@ class _Shown:
     answers: list[tuple[str, float]] = field(default_factory=list)
     chips: list[Chip] = field(default_factory=list)
     subjects: Sequence[str] = ()
-    facets: Facets = field(default_factory=dict)
+    facets: Sequence[Facet] = ()
+    estimated: bool = False
     count: int | None = None
     total: int | None = None
+    results: int = 0
     best: float | None = None
     found: Results | None = None
 
@@ -111,10 +114,14 @@ async def _fill(service: Service, address: Address, shown: _Shown) -> None:
     words = WORDS[address.language]
     shown.chips = await _chips(service, address)
     shown.count = await service.collection.count()
-    shown.facets = await service.suggestions.facets()
-    where, known = where_of(address.filters, shown.facets)
+    filters = await service.suggestions.filters(shown.count)
+    shown.facets, shown.estimated = filters.facets(address.filters), filters.estimated
+    where, known = filters.where(address.filters)
     if not known:
         shown.messages.append(Message(words.filter_lost))
+    if not address.asks and where:
+        await _browse(service, address, shown, where)
+        return
     if not address.asks:
         sample: list[tuple[Picture, Hit | None]] = [(picture, None) for picture in await service.suggestions.pictures()]
         await _show(service, address, shown, sample, weights=())
@@ -129,7 +136,7 @@ async def _fill(service: Service, address: Address, shown: _Shown) -> None:
     elif address.like and await service.collection.get(address.like) is None:
         refusal = Message(words.gone, status=410)
     elif address.page > _LAST_PAGE:
-        refusal = Message(words.too_far.format(limit=_LAST_PAGE * PAGE), status=400)
+        refusal = _too_far(address)
     if refusal is not None:
         shown.messages.append(refusal)
         return
@@ -156,6 +163,20 @@ async def _fill(service: Service, address: Address, shown: _Shown) -> None:
     await _show(service, address, shown, [(hit.picture, hit) for hit in found.hits], weights=weights)
 
 
+async def _browse(service: Service, address: Address, shown: _Shown, where: str) -> None:
+    """Show the pictures that filters select, without a search."""
+    if address.page > _LAST_PAGE:
+        shown.messages.append(_too_far(address))
+        return
+    shown.total = await service.collection.count(where)
+    found = await service.collection.browse(where, limit=PAGE, offset=(address.page - 1) * PAGE)
+    await _show(service, address, shown, [(picture, None) for picture in found], weights=())
+
+
+def _too_far(address: Address) -> Message:
+    return Message(WORDS[address.language].too_far.format(limit=_LAST_PAGE * PAGE), status=400)
+
+
 async def _show(
     service: Service,
     address: Address,
@@ -165,8 +186,9 @@ async def _show(
     weights: Sequence[tuple[str, float]],
 ) -> None:
     """Make the tiles, and find the picture that is open."""
-    first = (address.page - 1) * PAGE + 1 if address.asks else 0
+    first = (address.page - 1) * PAGE + 1 if shown.total is not None else 0
     by_id = {picture.id: picture for picture, _ in pictures}
+    shown.results = len(by_id)
     ids = list(by_id)
     opened = {"first": ids[:1], "last": ids[-1:]}.get(address.open, [address.open])
     shown.opened = opened[0] if opened else ""
@@ -235,6 +257,7 @@ def _rendered(service: Service | None, address: Address, shown: _Shown) -> str:
         address=address,
         shown=shown,
         counted=counted,
+        number=lambda value: f"{value:,.15g}",
         pages=pages,
         numbers=page_numbers(address.page, pages),
         first=(address.page - 1) * PAGE + 1,

@@ -164,6 +164,29 @@ def test_filters_and_a_lowest_score_leave_pictures_out(visitor: Visitor) -> None
     assert "筛选条件在图库中已不存在" in lost
 
 
+def test_values_are_counted_under_the_filters_of_other_fields(visitor: Visitor) -> None:
+    def counted(path: str) -> list[str]:
+        choices = re.findall(r'name="f.category"[^>]*> (\w+) <span class="hint">([^<]*)', visitor.get(path).text)
+        return [" ".join(choice) for choice in sorted(choices)]
+
+    assert counted("/") == ["bag 10", "hat 10", "shoe 10"]
+    assert counted("/?q=猫&f.category=shoe&max.price=4.5") == ["bag 3", "hat 3", "shoe 4"]
+    assert '<span class="hint">0 – 14.5</span>' in visitor.get("/").text
+    assert '<span class="hint">1 – 14.5</span>' in visitor.get("/?f.category=hat").text
+
+
+def test_filters_alone_show_the_pictures_that_fit(visitor: Visitor) -> None:
+    assert "第 1–10 张，共 10 张" in visitor.get("/?f.category=shoe").text
+    first, second = (
+        visitor.get(f"/?f.category=shoe&f.category=bag&f.category=hat&page={page}").text for page in (1, 2)
+    )
+    assert "第 25–30 张，共 30 张" in second
+    assert len(set(names(first) + names(second))) == COUNT
+    assert "没有找到图片" in visitor.get("/?f.category=shoe&min.price=99").text
+    assert visitor.get("/?f.category=shoe&page=683").status_code == 400
+    assert "图库中的一些图片" in visitor.get("/?f.category=boat").text
+
+
 def test_a_picture_that_was_sent_stays_in_the_address(visitor: Visitor) -> None:
     response = visitor.upload(picture(7), "鲸鱼.png", q="猫", language="en")
     assert response.status_code == 303

@@ -1,4 +1,4 @@
-"""The parts of the search page: uploads, suggestions, filters, names, page numbers and messages."""
+"""The parts of the search page: uploads, suggestions, names, page numbers and messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tuwen_search import QueryError, StoreError
 from tuwen_search.records import Picture
 from tuwen_search.web._messages import message_of
 from tuwen_search.web._subjects import SUBJECTS
-from tuwen_search.web._suggestions import facets_of, frequent, where_of
+from tuwen_search.web._suggestions import frequent
 from tuwen_search.web._uploads import Upload, Uploads
 from tuwen_search.web._view import page_numbers, shown_name
 from tuwen_search.web._words import WORDS
@@ -47,45 +47,6 @@ def test_suggests_the_subjects_that_most_pictures_show() -> None:
 
 def test_both_languages_have_subjects() -> None:
     assert all(len(set(subjects)) == len(subjects) > 50 for subjects in SUBJECTS.values())
-
-
-def pictures(**fields: list[object]) -> list[Picture]:
-    rows = [dict(zip(fields, values, strict=True)) for values in zip(*fields.values(), strict=True)]
-    return [Picture(str(number), "s", str(number), "1", metadata=row) for number, row in enumerate(rows)]
-
-
-def test_filters_offer_fields_with_few_values() -> None:
-    found = facets_of(
-        pictures(
-            category=["shoe", "bag"] * 6,
-            year=[2023, 2024] * 6,
-            price=[number / 3 for number in range(12)],
-            sold=[True, False] * 6,
-            name=[f"product {number}" for number in range(12)],
-            shop=["one"] * 12,
-            tags=[["a"], ["b"]] * 6,
-        )
-    )
-    assert found == {
-        "category": {"shoe": "shoe", "bag": "bag"},
-        "year": {"2023": 2023, "2024": 2024},
-        "price": {},
-        "sold": {"True": True, "False": False},
-    }
-
-
-def test_a_filter_is_written_only_if_it_is_offered() -> None:
-    facets = facets_of(pictures(category=['a"b', "c"] * 2, sold=[True, False] * 2))
-    chosen = [("category", 'a"b'), ("category", "c"), ("sold", "True")]
-    expected = '(metadata["category"] == "a\\"b" or metadata["category"] == "c") and (metadata["sold"] == true)'
-    assert where_of(chosen, facets) == (expected, True)
-    assert where_of([("category", '" or true or "')], facets) == ("", False)
-    assert where_of([("secret", "x")], facets) == ("", False)
-    numbers = facets_of(pictures(price=[1.5, 2.5, 3.5, 4.5]))
-    bounds = '(metadata["price"] >= 2.0) and (metadata["price"] <= 4.0)'
-    assert where_of([("price", "≥2"), ("price", "≤4")], numbers) == (bounds, True)
-    assert where_of([("price", "≥2 or true")], numbers) == ("", False)
-    assert where_of([("category", "≥2")], facets) == ("", False)
 
 
 def test_names_hold_no_folder_of_the_server() -> None:
