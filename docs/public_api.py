@@ -25,7 +25,7 @@ PAGE = ROOT / "docs" / "public_api.txt"
 SOURCES = tuple(ROOT / name for name in ("client", "build", "loadtest"))
 MODULES = (
     "tuwen",
-    "tuwen.quantization",
+    "tuwen_files.quantization",
     "tuwen_files.ray_data",
     "tuwen.testing",
     "tuwen_build.repository",

@@ -8,12 +8,12 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen.quantization import quantize
+from tuwen_files.quantization import quantize
 
 __all__ = ["EncodingFormat", "encoded_vectors"]
 
 EncodingFormat: TypeAlias = Literal["float", "base64", "int8", "uint8", "binary", "ubinary"]
-"""``float``: numbers; ``base64``: float32 in little-endian order; the others as `tuwen.quantization` says."""
+"""``float``: numbers; ``base64``: float32 in little-endian order; the others as `tuwen_files.quantization` says."""
 
 
 def encoded_vectors(vectors: NDArray[np.float32], form: EncodingFormat) -> list[Any]:

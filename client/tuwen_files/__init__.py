@@ -1,7 +1,7 @@
 """Input and output files: folders of images, lines of text, and tables of vectors (``.npz``, ``.jsonl``, Parquet).
 
 ``image_files`` finds images, ``text_files`` reads lines of text, and ``file_versions`` tells which files changed. The
-embedding table is exported here.
+embedding table is exported here, and ``quantization`` has the smaller forms of vectors.
 """
 
 from tuwen_files._embedding_table import EmbeddingTable

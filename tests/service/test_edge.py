@@ -20,7 +20,7 @@ from tests.support.command import TUWEN, started, tuwen_here, tuwen_process
 from tests.support.edge import base64_of, edge_process
 from tests.support.servers import RecordedServer
 from tuwen import Client
-from tuwen.quantization import quantize
+from tuwen_files.quantization import quantize
 
 TEXTS = ["一只猫", "a photo of a dog", ""]
 

@@ -16,7 +16,7 @@ from tests.support.edge import edge_process
 from tests.support.paths import ENVIRONMENTS, GALLERY, ROOT
 from tests.support.servers import SharedServers
 from tuwen import Client
-from tuwen.quantization import quantize
+from tuwen_files.quantization import quantize
 
 PYTHON = ENVIRONMENTS / "http_clients" / "bin" / "python"
 PICTURE = GALLERY / "猫脸.png"

@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.edge import EdgeInMemory, base64_of, data_url, png
 from tuwen import Client
-from tuwen.quantization import quantize
 from tuwen.testing import FakeTransport
+from tuwen_files.quantization import quantize
 
 PICTURE = png()
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tuwen import InvalidArgumentError
-from tuwen.quantization import quantize
+from tuwen_files.quantization import quantize
 
 
 def unit_vectors(count: int, dimension: int = 512, seed: int = 0) -> np.ndarray:

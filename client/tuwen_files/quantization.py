@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from tuwen._errors import InvalidArgumentError
+from tuwen import InvalidArgumentError
 
 __all__ = ["Quantization", "quantize"]
 
