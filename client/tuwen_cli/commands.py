@@ -26,6 +26,7 @@ _TARGETS: Mapping[str, str] = {
     "serve": "serve.serve",
     "server": "server.server",
     "status": "status.status",
+    "probe": "probe.probe",
     "embed": "embed.embed",
     "similarity": "similarity.similarity",
     "classify": "classify.classify",

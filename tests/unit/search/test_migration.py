@@ -7,6 +7,7 @@ import os
 import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -248,8 +249,9 @@ class TestRefusals:
         self, old: Collection, store: MilvusStore, clients: Any, disk: Path
     ) -> None:
         class Broken(FakeTransport):
-            def _vector(self, item: bytes) -> Any:
-                return super()._vector(item + str(len(self.requests)).encode())
+            def send(self, request: Any, timeout: float) -> Any:
+                salt = str(len(self.requests)).encode()
+                return super().send(replace(request, items=tuple(item + salt for item in request.items)), timeout)
 
         add_all(old, disk)
         with pytest.raises(MigrationError, match="expected a cosine"):
