@@ -7,13 +7,26 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Block", "Link", "anchors", "blocks", "joined_lines", "links", "replace_links", "resolved", "with_anchors"]
+__all__ = [
+    "Block",
+    "Link",
+    "anchors",
+    "blocks",
+    "inline_code",
+    "joined_lines",
+    "links",
+    "replace_links",
+    "resolved",
+    "tables",
+    "with_anchors",
+]
 
 _FENCE = re.compile(r"^( *)(`{3,})(\w*)[^\n]*\n(.*?)^\1\2 *$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 _CHINESE = "[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
 _CHINESE_BREAK = re.compile(rf"(?<={_CHINESE})\n *(?={_CHINESE})")
+_INLINE_CODE = re.compile(r"`([^`]+)`")
 _MARKUP = re.compile(r"[`*]|!?\[([^\]]*)\]\([^)]*\)")
 
 
@@ -53,6 +66,22 @@ def blocks(text: str) -> Iterator[Block]:
     """Return the fenced code blocks of a page, in order."""
     for found in _FENCE.finditer(text):
         yield Block(text.count("\n", 0, found.start()) + 1, found[3], found[4])
+
+
+def tables(text: str) -> list[list[str]]:
+    """Return the tables of a page outside its code blocks, in order: the lines of each."""
+    found: list[list[str]] = [[]]
+    for line in _FENCE.sub("", text).splitlines():
+        if line.startswith("|"):
+            found[-1].append(line)
+        elif found[-1]:
+            found.append([])
+    return [table for table in found if table]
+
+
+def inline_code(text: str) -> list[str]:
+    """Return the words in backquotes outside the code blocks, with single spaces, in order."""
+    return [" ".join(code.split()) for code in _INLINE_CODE.findall(_FENCE.sub("", text))]
 
 
 def links(text: str) -> list[Link]:

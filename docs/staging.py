@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from docs.pages import Link, anchors, joined_lines, links, replace_links, resolved, with_anchors
 
-__all__ = ["command_line", "linked_pages", "main", "site_page", "translated_page"]
+__all__ = ["command_line", "linked_pages", "main", "site_page", "translated_anchors", "translated_page"]
 
 _ROOT = Path(__file__).resolve().parents[1]
 _OUTPUT = _ROOT / ".cache" / "docs" / "pages"
@@ -30,7 +30,8 @@ def linked_pages(pages: Mapping[str, str], root: Path = _ROOT) -> dict[str, str 
         root: the folder of the repository.
 
     Returns:
-        for each path from the root the text of a Markdown page, or None for a picture.
+        for each path from the root the text of a Markdown page, or None for a picture. A page comes with its
+        translation.
     """
     found: dict[str, str | None] = {}
     pending = dict(pages)
@@ -41,30 +42,51 @@ def linked_pages(pages: Mapping[str, str], root: Path = _ROOT) -> dict[str, str 
             if link.external or path.startswith("docs/") or path in found or not (root / path).is_file():
                 continue
             if path.endswith(".md"):
-                found[path] = pending[path] = (root / path).read_text(encoding="utf-8")
+                for name in {path, path.replace(".zh.md", ".md"), path.removesuffix(".md") + ".zh.md"} - set(found):
+                    if (root / name).is_file():
+                        found[name] = pending[name] = (root / name).read_text(encoding="utf-8")
             elif PurePosixPath(path).suffix in _PICTURES:
                 found[path] = None
     return found
 
 
-def site_page(page: str, text: str, linked: Iterable[str]) -> str:
+def site_page(page: str, text: str, linked: Iterable[str], renamed: Mapping[str, Mapping[str, str]]) -> str:
     """Return the text of a page with its links as they are on the site.
 
     A link to a file that the site does not have, such as a module or a folder, becomes plain text.
+
+    Args:
+        page: the path of the page from the root.
+        text: the page.
+        linked: the paths of the files outside ``docs/`` that the site has.
+        renamed: the `translated_anchors` of each translated page, by its path from the root.
     """
     known = set(linked)
 
     def replacement(link: Link) -> str:
         path = resolved(page, link.target)
-        if link.external or link.target.startswith("#"):
+        if link.external:
             return str(link)
-        if not path.startswith("docs/") and path not in known:
+        if not path.startswith("docs/") and path not in known and path != page:
             return link.text
-        _, mark, anchor = link.target.partition("#")
-        target = _relative(_place(page), _place(path)) + mark + anchor
+        own, mark, anchor = link.target.partition("#")
+        anchor = renamed.get(path, {}).get(anchor, anchor)
+        target = (_relative(_place(page), _place(path)) if own else "") + mark + anchor
         return str(Link(link.text, target, link.picture))
 
     return replace_links(text, replacement)
+
+
+def translated_anchors(text: str, original: str) -> dict[str, str]:
+    """Return, for the anchor of each heading of a Chinese page, the anchor of the same heading of the original.
+
+    Raises:
+        ValueError: the pages do not have the same number of headings.
+    """
+    own, names = anchors(text), anchors(original)
+    if len(own) != len(names):
+        raise ValueError(f"expected {len(names)} headings as in the original, got {len(own)}: {own}")
+    return dict(zip(own, names, strict=True))
 
 
 def translated_page(text: str, original: str) -> str:
@@ -73,10 +95,7 @@ def translated_page(text: str, original: str) -> str:
     Raises:
         ValueError: the pages do not have the same number of headings.
     """
-    own, names = anchors(text), anchors(original)
-    if len(own) != len(names):
-        raise ValueError(f"expected {len(names)} headings as in the original, got {len(own)}: {own}")
-    return with_anchors(joined_lines(text), names)
+    return with_anchors(joined_lines(text), list(translated_anchors(text, original).values()))
 
 
 def command_line() -> str:
@@ -108,7 +127,9 @@ def main() -> None:
         path.relative_to(_ROOT).as_posix(): path.read_text(encoding="utf-8") for path in files if path.suffix == ".md"
     }
     linked = linked_pages(pages)
+    pages |= {path: text for path, text in linked.items() if text is not None}
     translations = {page: page.replace(".zh.md", ".md") for page in pages if page.endswith(".zh.md")}
+    renamed = {page: translated_anchors(pages[page], pages[original]) for page, original in translations.items()}
     pages |= {page: translated_page(pages[page], pages[original]) for page, original in translations.items()}
     shutil.rmtree(_OUTPUT, ignore_errors=True)
     copied = [path.relative_to(_ROOT).as_posix() for path in files if path.suffix in _COPIED]
@@ -117,10 +138,10 @@ def main() -> None:
         target = _OUTPUT / _place(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(_ROOT / path, target)
-    for page, text in {**pages, **{path: text for path, text in linked.items() if text is not None}}.items():
+    for page, text in pages.items():
         target = _OUTPUT / _place(page)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(site_page(page, text, linked), encoding="utf-8")
+        target.write_text(site_page(page, text, linked, renamed), encoding="utf-8")
     (_OUTPUT / "reference" / "command-line.md").write_text(command_line(), encoding="utf-8")
     shutil.copyfile(_MERMAID, _OUTPUT / "assets" / "mermaid.min.js")
 

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from docs.pages import Block, anchors, blocks, joined_lines, links, resolved
-from docs.staging import linked_pages, site_page, translated_page
+from docs.staging import linked_pages, site_page
 from tests.support.paths import ROOT
 
 # click, or the copy of it that newer versions of Typer bring.
@@ -145,54 +145,42 @@ def test_every_page_has_its_place_in_the_navigation() -> None:
     assert {page for page in listed if page.startswith("repository/")} <= linked
 
 
-def test_every_chinese_page_has_an_english_one() -> None:
-    chinese = [page for page in site_pages() if page.endswith(".zh.md")]
-    assert len(chinese) >= 7
-    assert all((ROOT / page.replace(".zh.md", ".md")).is_file() for page in chinese)
-
-
 def test_collects_linked_pages_with_the_pages_that_they_link_to(tmp_path: Path) -> None:
     (tmp_path / "guide").mkdir()
     (tmp_path / "guide" / "one.md").write_text("[two](../two.md) ![picture](a.png) [code](x.py)", encoding="utf-8")
-    for name in ("two.md", "guide/a.png", "guide/x.py"):
+    for name in ("two.md", "two.zh.md", "guide/a.png", "guide/x.py"):
         (tmp_path / name).write_text("text", encoding="utf-8")
     found = linked_pages({"docs/index.md": "[one](../guide/one.md#part)"}, tmp_path)
-    assert set(found) == {"guide/one.md", "two.md", "guide/a.png"}
+    assert set(found) == {"guide/one.md", "two.md", "two.zh.md", "guide/a.png"}
 
 
 def test_links_lead_to_the_places_on_the_site() -> None:
     text = (
         "[a](../../guide/one.md#x) [b](../index.md) [code](../../client/tuwen/pixels.py) [c](#here) [d](https://x.org)"
     )
-    assert site_page("docs/guides/sdk.md", text, ["guide/one.md"]) == (
+    assert site_page("docs/guides/sdk.md", text, ["guide/one.md"], {}) == (
         "[a](../repository/guide/one.md#x) [b](../index.md) code [c](#here) [d](https://x.org)"
+    )
+
+
+def test_links_into_a_chinese_page_lead_to_the_anchors_of_the_original() -> None:
+    text = "[a](deploy.zh.md#镜像) [b](#第一步) [c](deploy.zh.md) [d](deploy.md#the-images)"
+    renamed = {"docs/guides/deploy.zh.md": {"镜像": "the-images"}, "docs/guides/sdk.zh.md": {"第一步": "first-step"}}
+    assert site_page("docs/guides/sdk.zh.md", text, [], renamed) == (
+        "[a](deploy.zh.md#the-images) [b](#first-step) [c](deploy.zh.md) [d](deploy.md#the-images)"
     )
 
 
 def test_a_page_of_the_repository_leads_back_to_the_site() -> None:
     text = "[a](../docs/guides/deploy.md#the-images) [b](SECURITY.md)"
-    assert site_page("docker/README.md", text, ["docker/README.md", "docker/SECURITY.md"]) == (
+    assert site_page("docker/README.md", text, ["docker/README.md", "docker/SECURITY.md"], {}) == (
         "[a](../../guides/deploy.md#the-images) [b](SECURITY.md)"
     )
-
-
-def test_a_translation_has_the_anchors_of_the_original() -> None:
-    original, translation = "# One\n```bash\n# no heading\n```\n## Two: `x`\n", "# 一\n## 二\n"
-    assert translated_page(translation, original) == "# 一 {: #one }\n## 二 {: #two-x }\n"
-    with pytest.raises(ValueError, match="expected 2 headings"):
-        translated_page("# 一\n", original)
 
 
 def test_a_line_break_between_chinese_characters_leaves_no_space() -> None:
     page = "一行，\n二行\n- 列表\n  续行 a\n下行\n\n段落\n```\n代\n码\n```\n"
     assert joined_lines(page) == "一行，二行\n- 列表续行 a\n下行\n\n段落\n```\n代\n码\n```\n"
-
-
-def test_every_translation_has_the_headings_of_its_original() -> None:
-    pages = site_pages()
-    for page in pages:
-        if page.endswith(".zh.md"):
-            translated_page(pages[page], pages[page.replace(".zh.md", ".md")])
 
 
 def test_no_page_has_two_headings_with_one_anchor() -> None:
