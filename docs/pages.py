@@ -24,8 +24,9 @@ __all__ = [
 _FENCE = re.compile(r"^( *)(`{3,})(\w*)[^\n]*\n(.*?)^\1\2 *$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
-_CHINESE = "[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]"
-_CHINESE_BREAK = re.compile(rf"(?<={_CHINESE})\n *(?={_CHINESE})")
+_CHINESE = r"\u3000-\u303f\u4e00-\u9fff\uff00-\uffef"
+# The text of a link and bold text count, too: 见\n[配置](configuration.zh.md)
+_CHINESE_BREAK = re.compile(rf"(?<=[{_CHINESE})*])\n *(?=[\[*]{{0,3}}[{_CHINESE}])")
 _INLINE_CODE = re.compile(r"`([^`]+)`")
 _MARKUP = re.compile(r"[`*]|!?\[([^\]]*)\]\([^)]*\)")
 

@@ -17,6 +17,7 @@ from typer.main import get_command
 from docs.pages import Block, anchors, blocks, joined_lines, links, resolved
 from docs.staging import linked_pages, site_page
 from tests.support.paths import ROOT
+from tuwen_cli.settings import SETTINGS
 
 # click, or the copy of it that newer versions of Typer bring.
 CLICK = importlib.import_module(TyperGroup.__mro__[1].__module__)
@@ -181,6 +182,8 @@ def test_a_page_of_the_repository_leads_back_to_the_site() -> None:
 def test_a_line_break_between_chinese_characters_leaves_no_space() -> None:
     page = "一行，\n二行\n- 列表\n  续行 a\n下行\n\n段落\n```\n代\n码\n```\n"
     assert joined_lines(page) == "一行，二行\n- 列表续行 a\n下行\n\n段落\n```\n代\n码\n```\n"
+    assert joined_lines("见\n[配置](a.md)\n一页") == "见[配置](a.md)一页"
+    assert joined_lines("见\n[Triton](a.md)") == "见\n[Triton](a.md)"
 
 
 def test_no_page_has_two_headings_with_one_anchor() -> None:
@@ -242,5 +245,6 @@ def test_every_environment_variable_is_explained() -> None:
     sources = [*(ROOT / "client").rglob("*.py"), *(ROOT / "build").rglob("*.py"), *(ROOT / "loadtest").rglob("*.py")]
     text = "".join(path.read_text(encoding="utf-8") for path in sources)
     names = set(re.findall(r"\"(TUWEN_[A-Z0-9_]+)\"", text)) - {"TUWEN_LOADTEST_PARENT"}  # between our own processes
+    names |= {setting.name for setting in SETTINGS}
     assert len(names) >= 8
     assert names <= first_cells("docs/reference/configuration.md")

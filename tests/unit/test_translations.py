@@ -82,7 +82,7 @@ def test_every_page_is_there_in_chinese(page: str) -> None:
 
 
 def test_every_chinese_page_has_an_english_one() -> None:
-    chinese = [path for path in (ROOT / "docs").rglob("*.zh.md")]
+    chinese = list((ROOT / "docs").rglob("*.zh.md"))
     assert len(chinese) >= 30
     assert all(path.with_name(path.name.replace(".zh.md", ".md")).is_file() for path in chinese)
 
