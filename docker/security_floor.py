@@ -1,4 +1,6 @@
-"""Write the section of the root's SECURITY.md about NVIDIA's bulletins from ``client/tuwen_cli/security_floor.json``.
+"""Write the section about NVIDIA's bulletins into SECURITY.md and SECURITY.zh.md of the root.
+
+The section comes from ``client/tuwen_cli/security_floor.json``.
 
 Run ``python docker/security_floor.py`` after each change of the JSON file.
 """
@@ -6,13 +8,13 @@ Run ``python docker/security_floor.py`` after each change of the JSON file.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["main", "section", "with_section"]
+__all__ = ["PAGES", "chinese_section", "main", "section", "with_section"]
 
 _HERE = Path(__file__).resolve().parent
-_PAGE = _HERE.parent / "SECURITY.md"
 _FLOOR = _HERE.parent / "client" / "tuwen_cli" / "security_floor.json"
 _START, _END = "<!-- security-floor: begin -->", "<!-- security-floor: end -->"
 _BULLETINS = "https://github.com/NVIDIA/product-security/tree/main"
@@ -33,11 +35,36 @@ def section(floor: dict[str, Any]) -> str:
         "| bulletin | CVE | what it reaches | fixed in | exposed? | what stands in the way |",
         "|---|---|---|---|---|---|",
     ]
+    return "\n".join([*lines, *_rows(floor)])
+
+
+def chinese_section(floor: dict[str, Any]) -> str:
+    """Return the section in Markdown for the Chinese page. The cells of its table are those of the file, in English."""
+    embedded, default = floor["embedded"], floor["default"]
+    lines = [
+        "## Triton 自身的漏洞",
+        "",
+        f"请勿运行比 {floor['floor']['release']} 更旧的容器：{floor['floor']['why_zh']}。",
+        f"默认镜像是 {default['release']}（Triton {default['triton']}），包含下列所有修复。",
+        f"`tuwen serve` 的内嵌服务是 Triton {embedded['triton']}（{embedded['release']}），是其 wheel 提供的最新版本，"
+        "不含任何一项修复。",
+        "最后两列针对内嵌服务。表格内容摘自英文公告，保留英文。",
+        "",
+        "| 公告 | CVE | 影响 | 修复版本 | 是否暴露 | 防护 |",
+        "|---|---|---|---|---|---|",
+    ]
+    return "\n".join([*lines, *_rows(floor)])
+
+
+def _rows(floor: dict[str, Any]) -> Iterator[str]:
     for row in floor["bulletins"]:
         link = f"[{row['id']}]({_BULLETINS}/{row['published'][:4]}/{row['id']})"
         cells = [link, ", ".join(row["cves"]), row["reaches"], row["fixed_in"], row["exposed"], row["barrier"]]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        yield f"| {' | '.join(cells)} |"
+
+
+PAGES = {"SECURITY.md": section, "SECURITY.zh.md": chinese_section}
+"""The function that writes the section of each page of the root."""
 
 
 def with_section(page: str, text: str) -> str:
@@ -54,9 +81,11 @@ def with_section(page: str, text: str) -> str:
 
 
 def main() -> None:
-    """Write the table of ``client/tuwen_cli/security_floor.json`` into SECURITY.md."""
+    """Write the table of ``client/tuwen_cli/security_floor.json`` into the pages."""
     floor = json.loads(_FLOOR.read_text(encoding="utf-8"))
-    _PAGE.write_text(with_section(_PAGE.read_text(encoding="utf-8"), section(floor)), encoding="utf-8")
+    for name, written in PAGES.items():
+        page = _HERE.parent / name
+        page.write_text(with_section(page.read_text(encoding="utf-8"), written(floor)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -67,11 +67,12 @@ def site_page(page: str, text: str, linked: Iterable[str], renamed: Mapping[str,
         path = resolved(page, link.target)
         if link.external:
             return str(link)
-        if not path.startswith("docs/") and path not in known and path != page:
+        own = path.startswith("docs/") and PurePosixPath(path).suffix in {".md", *_COPIED}
+        if not own and path not in known and path != page:
             return link.text
-        own, mark, anchor = link.target.partition("#")
+        name, mark, anchor = link.target.partition("#")
         anchor = renamed.get(path, {}).get(anchor, anchor)
-        target = (_relative(_place(page), _place(path)) if own else "") + mark + anchor
+        target = (_relative(_place(page), _place(path)) if name else "") + mark + anchor
         return str(Link(link.text, target, link.picture))
 
     return replace_links(text, replacement)

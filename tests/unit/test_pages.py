@@ -157,10 +157,11 @@ def test_collects_linked_pages_with_the_pages_that_they_link_to(tmp_path: Path) 
 
 def test_links_lead_to_the_places_on_the_site() -> None:
     text = (
-        "[a](../../guide/one.md#x) [b](../index.md) [code](../../client/tuwen/pixels.py) [c](#here) [d](https://x.org)"
+        "[a](../../guide/one.md#x) [b](../index.md) [code](../../client/tuwen/pixels.py) [c](#here) [d](https://x.org) "
+        "[names](../public_api.txt)"
     )
     assert site_page("docs/guides/sdk.md", text, ["guide/one.md"], {}) == (
-        "[a](../repository/guide/one.md#x) [b](../index.md) code [c](#here) [d](https://x.org)"
+        "[a](../repository/guide/one.md#x) [b](../index.md) code [c](#here) [d](https://x.org) names"
     )
 
 

@@ -75,9 +75,10 @@ def test_every_row_says_what_a_reader_needs() -> None:
         assert all(row.values())
 
 
-def test_the_security_page_is_written_from_the_file(script: ModuleType) -> None:
-    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
-    assert script.with_section(page, script.section(FLOOR)) == page
+@pytest.mark.parametrize("name", ["SECURITY.md", "SECURITY.zh.md"])
+def test_the_security_page_is_written_from_the_file(script: ModuleType, name: str) -> None:
+    page = (ROOT / name).read_text(encoding="utf-8")
+    assert script.with_section(page, script.PAGES[name](FLOOR)) == page
 
 
 def test_a_page_without_marks_is_refused(script: ModuleType) -> None:
