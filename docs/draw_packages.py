@@ -1,4 +1,4 @@
-"""Draw which package imports which, from the imports in the source, into ``architecture.md``.
+"""Draw which package imports which, from the imports in the source, into ``architecture.md`` and its Chinese twin.
 
 ::
 
@@ -16,22 +16,23 @@ from pathlib import Path
 __all__ = ["drawing", "imports", "page_with"]
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "architecture.md"
+PAGES = (ROOT / "docs" / "architecture.md", ROOT / "docs" / "architecture.zh.md")
 BEGIN, END = "<!-- packages -->", "<!-- end of packages -->"
 SOURCES = ("client", "build", "loadtest")
-SUBJECTS: Mapping[str, str] = {
-    "tuwen": "the SDK",
-    "tuwen_build": "a checkpoint becomes a repository",
-    "tuwen_cli": "the command line",
-    "tuwen_edge": "the HTTP edge",
-    "tuwen_files": "image folders, text files, tables of vectors",
-    "tuwen_lab": "data sets, training, evaluation, demo",
-    "tuwen_loadtest": "load tests and benchmarks",
-    "tuwen_options": "options of commands",
-    "tuwen_repository": "the format of a repository",
-    "tuwen_search": "collections and the search page",
-    "tuwen_server": "a repository becomes a server",
+SUBJECTS: Mapping[str, tuple[str, str]] = {
+    "tuwen": ("the SDK", "SDK"),
+    "tuwen_build": ("a checkpoint becomes a repository", "把权重变成仓库"),
+    "tuwen_cli": ("the command line", "命令行"),
+    "tuwen_edge": ("the HTTP edge", "HTTP 接口"),
+    "tuwen_files": ("image folders, text files, tables of vectors", "图片文件夹、文本文件、向量表"),
+    "tuwen_lab": ("data sets, training, evaluation, demo", "数据集、训练、评测、演示"),
+    "tuwen_loadtest": ("load tests and benchmarks", "负载测试与性能测试"),
+    "tuwen_options": ("options of commands", "命令的选项"),
+    "tuwen_repository": ("the format of a repository", "仓库的格式"),
+    "tuwen_search": ("collections and the search page", "集合与搜索页面"),
+    "tuwen_server": ("a repository becomes a server", "把仓库变成服务器"),
 }
+"""The purpose of each package, for each of `PAGES`."""
 
 
 def packages() -> dict[str, Path]:
@@ -49,10 +50,15 @@ def imports() -> dict[str, set[str]]:
     }
 
 
-def drawing(arrows: Mapping[str, set[str]]) -> str:
-    """Return a Mermaid flow chart. An arrow is left out if a longer path of arrows leads to the same package."""
+def drawing(arrows: Mapping[str, set[str]], page: int = 0) -> str:
+    """Return a Mermaid flow chart. An arrow is left out if a longer path of arrows leads to the same package.
+
+    Args:
+        arrows: for every package the packages that it imports.
+        page: the index in `PAGES` of the page, which decides the language.
+    """
     lines = ["```mermaid", "flowchart TD"]
-    lines += [f'    {name}["<b>{name}</b><br>{SUBJECTS[name]}"]' for name in arrows]
+    lines += [f'    {name}["<b>{name}</b><br>{SUBJECTS[name][page]}"]' for name in arrows]
     for name, targets in arrows.items():
         indirect = {further for target in targets for further in _reached(arrows, target)}
         lines += [f"    {name} --> {target}" for target in sorted(targets - indirect)]
@@ -78,13 +84,16 @@ def _imported(path: Path) -> Iterator[str]:
 
 
 def main() -> int:
-    """Rewrite the page. With ``--check``, compare it instead."""
-    text = PAGE.read_text(encoding="utf-8")
-    new = page_with(text, drawing(imports()))
-    if "--check" in sys.argv[1:]:
-        return int(new != text)
-    PAGE.write_text(new, encoding="utf-8")
-    return 0
+    """Rewrite the pages. With ``--check``, compare them instead."""
+    arrows = imports()
+    differs = False
+    for index, page in enumerate(PAGES):
+        text = page.read_text(encoding="utf-8")
+        new = page_with(text, drawing(arrows, index))
+        differs |= new != text
+        if "--check" not in sys.argv[1:]:
+            page.write_text(new, encoding="utf-8")
+    return int(differs and "--check" in sys.argv[1:])
 
 
 if __name__ == "__main__":
