@@ -5,8 +5,8 @@
     python client/unasync.py           # write them
     python client/unasync.py --check   # fail if one differs from what would be written
 
-Names are replaced by their synchronous twins, and ``async`` and ``await`` are dropped. Sentences that are true for one
-client alone are listed in `SENTENCES`. Ruff sorts the imports and formats what was written.
+Names are replaced by their synchronous twins, and ``async`` and ``await`` are dropped. `SENTENCES` lists the sentences
+that hold for only one of the clients. Ruff sorts the imports and formats the written files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["main", "synchronous"]
 PACKAGE = Path(__file__).parent / "tuwen"
 MODULES: Mapping[str, str] = {"_async_client.py": "_client.py", "_async_pipeline.py": "_pipeline.py"}
 
-# Patterns of the asynchronous text, and what stands in their place; applied in this order.
+# Patterns of the asynchronous source and their replacements, in the order in which they are applied.
 PATTERNS: Sequence[tuple[str, str]] = (
     (r" \| AsyncIterable\[[^\n]*\](?=,?\n)", ""),  # the source of a stream
     (r"\bAsyncGenerator\[([^\n]*), None\]", r"Generator[\1, None, None]"),
@@ -38,17 +38,17 @@ PATTERNS: Sequence[tuple[str, str]] = (
     (r"\basynchronous=True\b", "asynchronous=False"),
     (r"\b(async|await) ", ""),
 )
-# Sentences of the asynchronous text, each there once, and their synchronous twins.
+# Sentences of the asynchronous source, which must occur exactly once, and their synchronous replacements.
 SENTENCES: Mapping[str, Mapping[str, str]] = {
     "_async_client.py": {
         '"""The asynchronous client."""': '"""The synchronous client."""',
         """\
-    The methods of `tuwen.Client`, awaited. Safe to share between tasks of one event loop, that of its first call; a
-    call from another one raises `EventLoopError`. Use it as an asynchronous context manager, or await `close`. Files
-    are read, and PIL images encoded, in a thread, so that the loop never waits for them. Cancelling a call cancels its
-    requests.
+    The methods of `tuwen.Client` as coroutines. All tasks of one event loop may share a client. A client belongs to the
+    event loop of its first call; a call from another loop raises `EventLoopError`. Use the client as an asynchronous
+    context manager, or await `close`. A thread reads files and encodes PIL images, so that the loop never waits for
+    them. Cancelling a call cancels its requests.
 """: """\
-    Safe to share between threads. Use it as a context manager, or call `close`.
+    Several threads may share a client. Use the client as a context manager, or call `close`.
 """,
         "images: an iterable of images as for `embed_images`, or of ``(key, image)``; may be asynchronous.": (
             "images: an iterable of images as for `embed_images`, or of ``(key, image)``."
@@ -62,10 +62,10 @@ def synchronous(name: str) -> str:
     """Return the synchronous twin of an asynchronous module of the SDK.
 
     Args:
-        name: of the asynchronous module's file.
+        name: the name of the asynchronous module's file.
 
     Raises:
-        ValueError: a sentence that is to be replaced is not there.
+        ValueError: a sentence of `SENTENCES` is missing.
         subprocess.CalledProcessError: ruff cannot read the result.
     """
     text = (PACKAGE / name).read_text(encoding="utf-8")

@@ -44,7 +44,7 @@ from tuwen.statistics import ModelStatistics, Profile, Statistics
 from tuwen.zero_shot import Classification, Similarity, Templates, Threshold
 
 __version__: str
-"""The version of the installed distribution, such as ``0.1.0``; from its metadata."""
+"""The version of the installed distribution, such as ``0.1.0``, from the metadata of the distribution."""
 
 __all__ = [
     "AccessDeniedError",

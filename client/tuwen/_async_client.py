@@ -41,37 +41,41 @@ __all__ = ["AsyncClient"]
 class AsyncClient:
     """Embeddings and similarities from a server that runs a tuwen repository.
 
-    The methods of `tuwen.Client`, awaited. Safe to share between tasks of one event loop, that of its first call; a
-    call from another one raises `EventLoopError`. Use it as an asynchronous context manager, or await `close`. Files
-    are read, and PIL images encoded, in a thread, so that the loop never waits for them. Cancelling a call cancels its
-    requests.
+    The methods of `tuwen.Client` as coroutines. All tasks of one event loop may share a client. A client belongs to the
+    event loop of its first call; a call from another loop raises `EventLoopError`. Use the client as an asynchronous
+    context manager, or await `close`. A thread reads files and encodes PIL images, so that the loop never waits for
+    them. Cancelling a call cancels its requests.
 
     Args:
         url: ``host:port`` of the server's gRPC endpoint.
-        model: the name of the model on a server with several, as ``tuwen build --name`` gave it, or an alias; empty:
-            the model that has no name.
-        timeout: seconds that a whole call may take, however many requests and retries it needs; every method can
-            override it.
-        tls: encryption; None talks plainly.
-        headers: what every request carries (names are sent in lower case), such as a token for a proxy, or the key of
-            Triton's restricted protocols; or a function that gives them. Never shown in errors or `repr`.
-        retries: how often a request is tried that failed for want of a server or of room in its queue.
-        preprocess: ``client`` decodes and resizes images here, with the server's own code, and sends pixels straight
-            to the vision encoder: for when the server's CPUs are the bottleneck. Same vectors, given the same Pillow.
-        priority: ``bulk``: the server takes this client's requests when no others wait. Those of streams always are.
-        fetcher: takes images at web addresses; None refuses them.
-        expected_fingerprint: the embedding space that the vectors must be of, such as that of an index; None takes
-            the server's. Either way it is held for the client's life.
-        tracing: make an OpenTelemetry span of every call and pass its context on, so that the server's spans join the
-            application's trace (extra ``tracing``). A stream makes no span; its requests carry the one it is read in.
-        remembered_texts: how many of the texts that calls asked for last keep their embeddings in this client, so that
-            a text that comes again needs no request; 0: no text is remembered. Streams and `profile` always ask.
-        transport: another way to a server, such as ``tuwen.testing.AsyncFakeTransport`` in tests.
+        model: the name of the model on a server with several: the name from ``tuwen build --name``, or an alias.
+            Empty: the model without a name.
+        timeout: seconds for a whole call, with all its requests and retries. Every method can override the timeout.
+        tls: the encryption; None: the connection is not encrypted.
+        headers: the headers of every request, such as a token for a proxy or the key of Triton's restricted protocols;
+            or a function that returns the headers. Names are sent in lower case. Values are never shown in errors or
+            in `repr`.
+        retries: the number of attempts, and the pauses between them, if the server does not respond or its queue is
+            full.
+        preprocess: ``client`` decodes and resizes images in this process, with the server's own code, and sends pixel
+            values to the vision encoder. Useful if the server's CPUs are the bottleneck. The vectors are the same if
+            both sides have the same version of Pillow.
+        priority: ``bulk``: the server handles this client's requests only when no others wait. Streams always have
+            this priority.
+        fetcher: fetches images at web addresses; None: web addresses are refused.
+        expected_fingerprint: the required embedding space, such as the space of an index. None: the space of the first
+            response. Later responses of another space raise `EmbeddingSpaceError`.
+        tracing: make an OpenTelemetry span for every call, and send its context with the requests, so that the server's
+            spans join the application's trace (extra ``tracing``). A stream has no span of its own; its requests carry
+            the span that is current.
+        remembered_texts: the maximum number of texts whose embeddings this client keeps, so that a repeated text needs
+            no request; 0: none are kept. Streams and `profile` always send requests.
+        transport: a replacement for gRPC, such as ``tuwen.testing.AsyncFakeTransport`` in tests.
 
     Raises:
-        InvalidArgumentError: `url`, `model`, `timeout`, `tls` or `headers` make no sense. A server that is not there
-            shows in the first call.
-        MissingExtraError: `tracing` is wanted, and OpenTelemetry is not installed.
+        InvalidArgumentError: `url`, `model`, `timeout`, `tls` or `headers` are invalid. The server is not contacted
+            before the first call.
+        MissingExtraError: `tracing` is on, and OpenTelemetry is not installed.
     """
 
     def __init__(
@@ -122,30 +126,30 @@ class AsyncClient:
             timeout: seconds for the whole call.
 
         Returns:
-            float32 (n, D), one unit vector an image, in their order.
+            float32 (n, D), one unit vector per image, in the same order.
 
         Raises:
-            InvalidItemsError: images were refused; lists every one with its index and the reason.
-            InvalidArgumentError: a single image, not an iterable, or an element of a type that is no image.
-            ServerError: the server, or the way to it, failed.
+            InvalidItemsError: images were refused; lists each with its index and the reason.
+            InvalidArgumentError: `images` is a single image or not an iterable, or an element is not an image.
+            ServerError: the server or the connection failed.
         """
         with self._call("embed"):
             return await self._pipeline.embed("image", images, self._deadline(timeout))
 
     async def embed_texts(self, texts: Iterable[str], *, timeout: float | None = None) -> NDArray[np.float32]:
-        """Embed texts. Those longer than the model's context length are cut, with a `TextTruncatedWarning`.
+        """Embed texts. Texts that are longer than the model's context length are cut, with a `TextTruncatedWarning`.
 
         Args:
             texts: an iterable of any Unicode strings, such as a list or a pandas Series.
             timeout: seconds for the whole call.
 
         Returns:
-            float32 (n, D), one unit vector a text, in their order.
+            float32 (n, D), one unit vector per text, in the same order.
 
         Raises:
-            InvalidItemsError: texts were refused (too many bytes); lists every one.
-            InvalidArgumentError: a single string, not an iterable, or an element that is not a string.
-            ServerError: the server, or the way to it, failed.
+            InvalidItemsError: texts were refused, because they have too many bytes; lists each.
+            InvalidArgumentError: `texts` is a single string or not an iterable, or an element is not a string.
+            ServerError: the server or the connection failed.
         """
         with self._call("embed"):
             return await self._pipeline.embed("text", texts, self._deadline(timeout))
@@ -153,10 +157,10 @@ class AsyncClient:
     async def try_embed_images(
         self, images: Iterable[ImageInput], *, timeout: float | None = None
     ) -> list[ItemOutcome]:
-        """Embed images, and get an outcome for each instead of an error for all.
+        """Embed images, and return an outcome for each. A refused image raises no error.
 
         Returns:
-            one `ItemOutcome` an image, in their order; ``ok`` tells those with an embedding.
+            one `ItemOutcome` per image, in the same order. Its ``ok`` is true if the image has an embedding.
 
         Raises:
             InvalidArgumentError, ServerError: as `embed_images`.
@@ -165,7 +169,7 @@ class AsyncClient:
             return await self._pipeline.attempt("image", images, self._deadline(timeout))
 
     async def try_embed_texts(self, texts: Iterable[str], *, timeout: float | None = None) -> list[ItemOutcome]:
-        """Embed texts, and get an outcome for each; as `try_embed_images`. ``truncated`` tells those that were cut."""
+        """Embed texts, and return an outcome for each; see `try_embed_images`. ``truncated``: the text was cut."""
         with self._call("attempt"):
             return await self._pipeline.attempt("text", texts, self._deadline(timeout))
 
@@ -178,7 +182,7 @@ class AsyncClient:
             cosines, logits and probabilities, each float32 (number of images, number of texts).
 
         Raises:
-            InvalidArgumentError: no images or no texts.
+            InvalidArgumentError: there are no images or no texts.
             InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
         """
         with self._call("compare"):
@@ -197,21 +201,20 @@ class AsyncClient:
         templates: Templates = "zh",
         timeout: float | None = None,
     ) -> Classification:
-        """Tell which of the labels each image shows, without training (zero-shot).
+        """Return the probabilities of the labels for each image, without training (zero-shot classification).
 
-        Every label is put into every template; the mean of those texts' vectors, normalised, is the label's.
-        The vectors of labels are remembered, so that a second call with the same labels and templates only sends
-        images.
+        Every label is put into every template. The vector of a label is the normalised mean of these texts' vectors.
+        The vectors of labels are kept, so that a second call with the same labels and templates only sends images.
 
         Args:
             images: as for `embed_images`.
-            labels: what the images may show, such as ``["猫", "狗"]``.
+            labels: names of what the images may show, such as ``["猫", "狗"]``.
             templates: ``zh`` or ``en`` (twelve texts each), ``none`` (the label alone), or your own texts with
                 ``{}`` where the label goes.
             timeout: seconds for the whole call.
 
         Raises:
-            InvalidArgumentError: no images, no labels, a label twice, or a template without ``{}``.
+            InvalidArgumentError: there are no images or no labels, a label is repeated, or a template lacks ``{}``.
             InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
         """
         with self._call("classify"):
@@ -238,26 +241,26 @@ class AsyncClient:
         progress: bool = False,
         timeout: float | None = None,
     ) -> AsyncGenerator[ItemOutcome, None]:
-        """Embed any number of images, in memory that does not grow with them.
+        """Embed any number of images with a bounded amount of memory.
 
-        The next images are taken as results are: a slow consumer slows the stream down. A refused image is an
-        outcome like any other. A server that goes away is waited for until `timeout`; closing the iterator
-        cancels what is on its way.
+        Images are read only as fast as the results are taken. A refused image is an outcome like any other. If the
+        server does not respond, the stream tries again until `timeout`. Closing the iterator cancels the requests
+        in flight.
 
         Args:
             images: an iterable of images as for `embed_images`, or of ``(key, image)``; may be asynchronous.
-            window: the most images on their way at once.
+            window: the maximum number of images in flight.
             skip: keys to leave out, to resume a run that was interrupted.
             progress: show a bar on standard error, if that is a terminal.
             timeout: seconds for each request, retries included.
 
         Yields:
-            a `ItemOutcome` for every image that was not skipped, in their order.
+            an `ItemOutcome` for every image that was not skipped, in the same order.
 
         Raises:
-            InvalidArgumentError: a single image or not an iterable, at once; an element of a type that is no image,
-                when the stream comes to it, with its position.
-            ServerError: the server, or the way to it, failed for longer than `timeout`.
+            InvalidArgumentError: `images` is a single image or not an iterable (raised at once), or an element is not
+                an image (raised when the stream reaches the element; states its position).
+            ServerError: the server or the connection failed for longer than `timeout`.
         """
         check_stream("image", images, asynchronous=True)
         deadline = partial(self._deadline, timeout)
@@ -272,16 +275,16 @@ class AsyncClient:
         progress: bool = False,
         timeout: float | None = None,
     ) -> AsyncGenerator[ItemOutcome, None]:
-        """Embed any number of texts; as `stream_images`, with texts or ``(key, text)``."""
+        """Embed any number of texts, or of ``(key, text)``; see `stream_images`."""
         check_stream("text", texts, asynchronous=True)
         deadline = partial(self._deadline, timeout)
         return self._pipeline.stream("text", texts, deadline, window=window, skip=skip, progress=progress)
 
     async def model_card(self, *, timeout: float | None = None) -> ModelCard:
-        """Return the model card: checkpoint, fingerprint, dimension and more. It is read once, then remembered.
+        """Return the model card: checkpoint, fingerprint, dimension and more. The card is requested once, then kept.
 
         Raises:
-            ServerError: the server, or the way to it, failed, or serves no repository of tuwen's.
+            ServerError: the server or the connection failed, or the server has no repository that tuwen built.
         """
         with self._call("read_card"):
             return await self._pipeline.card(self._deadline(timeout))
@@ -294,7 +297,7 @@ class AsyncClient:
 
         Raises:
             AccessDeniedError: the server shows no statistics to callers without its key.
-            ServerError: the server, or the way to it, failed.
+            ServerError: the server or the connection failed.
         """
         with self._call("read_cards"):
             return await self._pipeline.cards(self._deadline(timeout))
@@ -303,7 +306,7 @@ class AsyncClient:
         """Return the server's statistics by model: requests, failures, batch sizes, times.
 
         Raises:
-            ServerError: the server, or the way to it, failed.
+            ServerError: the server or the connection failed.
         """
         with self._call("read_statistics"):
             return await self._pipeline.ask(self._transport.statistics, self._deadline(timeout))
@@ -311,10 +314,10 @@ class AsyncClient:
     async def profile(
         self, *, images: Iterable[ImageInput] = (), texts: Iterable[str] = (), timeout: float | None = None
     ) -> Profile:
-        """Embed items, one request after the other, and return where the time went.
+        """Embed items, one request after the other, and return the time that each step took.
 
         Raises:
-            InvalidArgumentError: neither images nor texts.
+            InvalidArgumentError: there are neither images nor texts.
             InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
         """
         with self._call("profile"):
@@ -360,7 +363,7 @@ class AsyncClient:
             yield
 
     def _deadline(self, timeout: float | None) -> Deadline:
-        """Return the deadline of a call, or of a request of a stream, that begins now.
+        """Return the deadline of a call, or of one request of a stream, that begins now.
 
         Raises:
             ForkError: this process was forked while calls were in flight.

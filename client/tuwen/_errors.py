@@ -1,26 +1,26 @@
-"""Everything that can go wrong, as one tree.
+"""The tree of all errors.
 
 ::
 
     TuwenError
-    ├── InvalidArgumentError (ValueError)   the call itself is wrong: an empty list, an unknown image type
+    ├── InvalidArgumentError (ValueError)   the call itself is invalid: an empty list, an unknown image type
     ├── InvalidItemsError (ValueError)      items that the server or the SDK refused, each with its reason
     ├── ClientClosedError (RuntimeError)    the client was closed: make a new one
     ├── EventLoopError (RuntimeError)       an AsyncClient was called from a second event loop
     ├── ForkError (RuntimeError)            the process was forked while its parent had calls in flight
-    ├── EmbeddingSpaceError (ValueError)    vectors of another model, which cannot be compared with these
-    ├── ServerError                         the server, or the way to it; carries model, code, request id and items
-    │   ├── ServerUnavailableError *        nobody answers, or the server is starting
-    │   │   └── ServerStoppingError *       the server is on its way out, and did not take the request
+    ├── EmbeddingSpaceError (ValueError)    the vectors belong to another model and cannot be compared
+    ├── ServerError                         the server or the connection failed; holds model, code, request ID and items
+    │   ├── ServerUnavailableError *        the server does not respond, or is starting
+    │   │   └── ServerStoppingError *       the server is shutting down and rejected the request
     │   ├── OverloadedError *               the queue is full, the request waited in it too long, or memory is short
     │   ├── DeadlineExceededError           the call's time budget is used up
-    │   ├── AddressError                    the address is of something else: no gRPC, or other encryption
-    │   ├── AccessDeniedError               TLS or a restricted protocol: the key or certificate is refused
+    │   ├── AddressError                    the address does not speak gRPC, or needs other encryption
+    │   ├── AccessDeniedError               the key or certificate was refused, by TLS or by a restricted protocol
     │   ├── ModelNotFoundError              the server runs, but serves no such model
-    │   └── InferenceError                  the server failed on this request, or answered nonsense
+    │   └── InferenceError                  the server failed on this request, or its response is invalid
     └── MissingExtraError (ImportError)     a command needs an extra that is not installed
 
-The packages that build, serve and search add branches of their own; see their modules ``errors``.
+The packages that build, serve and search add further classes; see their modules ``errors``.
 
 ``*`` the same request may succeed later or on another server: ``error.retryable`` is true.
 """
@@ -58,7 +58,7 @@ class TuwenError(Exception):
 
 
 class InvalidArgumentError(TuwenError, ValueError):
-    """The call itself is wrong; nothing was sent."""
+    """The call itself is invalid; nothing was sent."""
 
 
 class ClientClosedError(TuwenError, RuntimeError):
@@ -69,7 +69,7 @@ class ClientClosedError(TuwenError, RuntimeError):
 
 
 class EventLoopError(TuwenError, RuntimeError):
-    """An `AsyncClient` was called from another event loop than that of its first call; make one in each loop."""
+    """An `AsyncClient` was called from a second event loop; make one client in each loop."""
 
 
 class ForkError(TuwenError, RuntimeError):
@@ -84,7 +84,7 @@ class InvalidItemsError(TuwenError, ValueError):
     """Some items were refused; the others were fine.
 
     Attributes:
-        failures: every refused item, in order.
+        failures: the refused items, in order.
     """
 
     def __init__(self, kind: str, failures: tuple[ItemFailure, ...], total: int) -> None:
@@ -101,14 +101,13 @@ _REMEDY = "start the server of that model, or embed everything again with one mo
 
 
 class EmbeddingSpaceError(TuwenError, ValueError):
-    """Vectors of two embedding spaces would be compared, and their cosines would have no meaning.
+    """Vectors belong to different embedding spaces, so their cosines have no meaning.
 
-    A client keeps the space of its first answer. To use another model, embed everything again with it and make a new
-    client.
+    A client keeps the space of its first response. To use another model, make a new client and embed everything again.
 
     Attributes:
-        expected, found: the fingerprints of the two spaces. `found` is empty if the server refused to compute.
-        where: the vectors of the other space, for the message.
+        expected, found: the fingerprints of the two spaces. `found` is empty if the server rejected the request.
+        where: the name of the vectors with the other space, for the message.
     """
 
     def __init__(self, expected: str, found: str, where: str = "the server's vectors") -> None:
@@ -129,8 +128,8 @@ class ServerError(TuwenError):
     Attributes:
         model: the Triton model that was called, if any.
         code: the name of the gRPC status, such as ``UNAVAILABLE``.
-        request_id: the id that the request carried, to find it in the server's log.
-        items: the positions, in the call or stream, of the images or texts that were in the request.
+        request_id: the ID of the request, under which the server's log lists it.
+        items: the positions in the call or stream of the images or texts of the request.
     """
 
     def __init__(
@@ -176,7 +175,7 @@ class DeadlineExceededError(ServerError):
 
 
 class AddressError(ServerError):
-    """The address answers, but not with gRPC, or not with the encryption that was asked for. A retry cannot help."""
+    """The address responds, but without gRPC or with other encryption. A retry cannot help."""
 
 
 class AccessDeniedError(ServerError):
@@ -184,16 +183,16 @@ class AccessDeniedError(ServerError):
 
 
 class ModelNotFoundError(ServerError):
-    """The server serves no such model: is it a repository that ``tuwen build`` made?"""
+    """The server has no such model, for example because its repository was not made by ``tuwen build``."""
 
 
 class InferenceError(ServerError):
-    """The server failed on this request, or its answer is not what this SDK understands."""
+    """The server failed on this request, or the SDK does not understand the response."""
 
 
 class InputShapeError(InferenceError):
-    """The server's model takes inputs of another shape; clients raise `EmbeddingSpaceError` instead."""
+    """The server's model requires inputs of another shape. Clients convert this error to `EmbeddingSpaceError`."""
 
 
 class MissingExtraError(TuwenError, ImportError):
-    """A command needs an extra that is not installed; the message says which."""
+    """A command needs an extra that is not installed; the message names the extra."""

@@ -1,6 +1,6 @@
-"""The feeds of requests: what waits differently for asyncio than for threads, for sources and for cancelled requests.
+"""The feeds of requests: waiting for sources and for cancelled requests, in threads and in asyncio.
 
-Everything between a feed and the client is one text.
+Only this module differs between the two clients. The synchronous twins of the other modules are generated.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _TURN = 64  # items of a source between two turns for the other tasks of the eve
 
 
 class Feed:
-    """The requests of a call or stream, each of which is made when there is room for it.
+    """The requests of a call or stream. Each request is made when the window has room for it.
 
     Args:
         items: the parts of a call, or the items of a stream.
-        build: makes the request of a part; may read files.
-        chunker: gathers the items of a stream into parts; None: they are parts.
-        threads: of the asynchronous twin. Here the caller's thread makes the requests.
+        build: returns the request of a part; may read files.
+        chunker: gathers the items of a stream into parts; None: the items are parts.
+        threads: unused; the asynchronous twin needs threads. Here the caller's thread makes the requests.
     """
 
     def __init__(
@@ -42,20 +42,20 @@ class Feed:
         self._build = build
 
     def has_next(self, first: PendingResponse | None) -> bool:  # noqa: ARG002
-        """Return True: a thread that waits for its source cannot wait for a response as well."""
+        """Return True, because a thread cannot wait for its source and for a response at the same time."""
         return True
 
     def next(self) -> tuple[Part, EmbeddingBatch] | None:
         """Return the next part and its request; None after the last one.
 
         Raises:
-            Exception: what the source or `build` raises. The items before an error of the source come first.
+            Exception: an error of the source or of `build`. The items before an error of the source are returned first.
         """
         part = next(self._parts, None)
         return None if part is None else (part, self._build(part))
 
     def close(self) -> None:
-        """End the reading of the source."""
+        """Stop reading the source."""
         self._parts = iter(())
 
 
@@ -73,21 +73,21 @@ def _gathered(items: Iterable[Any], chunker: Chunker) -> Iterator[Part]:
 
 
 def cancel_all(responses: Iterable[PendingResponse]) -> None:
-    """Give up on responses that are on their way."""
+    """Cancel the requests in flight."""
     for response in responses:
         response.cancel()
 
 
 class AsyncFeed:
-    """The requests of a call or stream, each of which is made when there is room for it.
+    """The requests of a call or stream. Each request is made when the window has room for it.
 
-    The source of a stream is iterated by one task from beginning to end, which gathers one part ahead.
+    One task iterates over the source of a stream from beginning to end. It gathers one part ahead.
 
     Args:
         items: the parts of a call, or the items of a stream.
-        build: makes the request of a part; may read files.
-        chunker: gathers the items of a stream into parts; None: they are parts.
-        threads: make the requests, so that the event loop runs on; None: `build` takes no time.
+        build: returns the request of a part; may read files.
+        chunker: gathers the items of a stream into parts; None: the items are parts.
+        threads: the threads that make the requests, so that the event loop is not blocked; None: `build` is fast.
     """
 
     def __init__(
@@ -104,9 +104,9 @@ class AsyncFeed:
         self._parts: Iterator[Part] = iter(()) if chunker else iter(cast("Iterable[Part]", items))
 
     async def has_next(self, first: AsyncPendingResponse | None) -> bool:
-        """Wait for the next part or for the first response; return whether the part is there, or the source has ended.
+        """Wait for the next part or for the first response. Return True if the part is ready or the source has ended.
 
-        A source may wait for the outcomes of its earlier items. If `first` is None, its outcomes are there.
+        A source may wait for the outcomes of its earlier items. If `first` is None, all outcomes were yielded.
         """
         return self._source is None or (self._source.is_ready if first is None else await self._source.wait(first))
 
@@ -115,7 +115,7 @@ class AsyncFeed:
 
         Raises:
             ClientClosedError: the client was closed meanwhile.
-            Exception: what the source or `build` raises. The items before an error of the source come first.
+            Exception: an error of the source or of `build`. The items before an error of the source are returned first.
         """
         part = await self._source.next() if self._source else next(self._parts, None)
         if part is None:
@@ -123,7 +123,7 @@ class AsyncFeed:
         return part, await self._threads.run(self._build, part) if self._threads else self._build(part)
 
     async def close(self) -> None:
-        """End the reading of the source."""
+        """Stop reading the source."""
         if self._source is not None:
             await self._source.close()
 
@@ -144,11 +144,11 @@ class _Source:
 
     @property
     def is_ready(self) -> bool:
-        """Whether a part waits to be taken, or the source has ended."""
+        """Whether a part is ready, or the source has ended."""
         return self._part is not None or self._ended
 
     async def wait(self, response: AsyncPendingResponse | None = None) -> bool:
-        """Wait until the source is ready or, if that is sooner, a response has arrived; return `is_ready`."""
+        """Wait until the source is ready or a response has arrived, whichever is first. Return `is_ready`."""
         if response is not None:
             response.when_done(self._changed.set)
         while not self.is_ready and not (response and response.done()):
@@ -204,7 +204,7 @@ async def _each(items: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]
 
 
 async def async_cancel_all(responses: Iterable[AsyncPendingResponse]) -> None:
-    """Give up on responses that are on their way, and wait until their requests have ended."""
+    """Cancel the requests in flight, and wait until they have ended."""
     unfinished = list(responses)
     for response in unfinished:
         response.cancel()

@@ -1,4 +1,4 @@
-"""Images at web addresses: fetched only when a client was given a fetcher, and only from the hosts it allows."""
+"""Images at web addresses. They are fetched only if the client has a fetcher, and only from hosts that it allows."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class HttpFetcher:
-    """A fetcher with which a client takes ``http://`` and ``https://`` addresses as images (extra ``fetch``).
+    """A fetcher for images at ``http://`` and ``https://`` addresses (extra ``fetch``). Pass it to a client.
 
-    Whoever chooses an address chooses what your machine connects to. So only hosts that you name are asked, redirects
-    included, and no proxy or credential of the environment or of the address is used. A name that resolves to an
-    address of a private network, of this machine or of a cloud's metadata service is refused.
+    A user who chooses an address decides where your machine connects. So only hosts that you name are contacted, also
+    after redirects. Proxies and credentials of the environment or of the address are not used. A host name is refused
+    if it resolves to an address of a private network, of this machine or of a cloud's metadata service.
 
     Attributes:
-        allow: hosts, such as ``img.example.com``; ``*.example.com`` for all below it; ``host:port`` where the port
-            is not the scheme's own. An IP address may be of a private network; a name may not.
-        timeout: seconds for one image, with the look-up of its host and redirects; the timeout of the call bounds it
-            as well.
-        max_bytes: the largest image.
-        max_redirects: how many redirects are followed.
-        private: let names resolve to addresses of private networks too, such as a store of your own cluster.
+        allow: the allowed hosts, such as ``img.example.com``; ``*.example.com`` for all subdomains; ``host:port`` for
+            another port than the scheme's. An IP address in this list may belong to a private network.
+        timeout: seconds for one image, with the look-up of its host and all redirects. The timeout of the call is a
+            limit, too.
+        max_bytes: the maximum size of an image in bytes.
+        max_redirects: the maximum number of redirects.
+        private: allow names that resolve to addresses of private networks, such as a store of your own cluster.
 
     Raises:
-        InvalidArgumentError: no host is allowed, or a number makes no sense.
+        InvalidArgumentError: no host is allowed, or a number is invalid.
         MissingExtraError: httpx is not installed.
     """
 
@@ -59,12 +59,12 @@ class HttpFetcher:
         """Return the bytes at an address.
 
         Args:
-            url: of scheme http or https.
-            left: seconds that the call has left.
+            url: an address with the scheme http or https.
+            left: the seconds remaining for the call.
 
         Raises:
-            ItemError: the host is not allowed, does not answer in time, answers with an error or with
-                too many bytes. Names the host, never the path, the query or a password, which may be secrets.
+            ItemError: the host is not allowed, does not respond in time, or responds with an error or with too many
+                bytes. Names the host, but not the path, the query or a password, because they may be secret.
         """
         [found] = self.fetch_all([url], left)
         if isinstance(found, ItemError):
@@ -72,11 +72,11 @@ class HttpFetcher:
         return found
 
     def fetch_all(self, urls: Sequence[str], left: float | None = None) -> list[bytes | ItemError]:
-        """Return the bytes at each address, or the reason why there are none, in order; fetched side by side.
+        """Return the bytes at each address or its failure, in order. All addresses are fetched concurrently.
 
         Args:
-            urls: of scheme http or https.
-            left: seconds that the call has left.
+            urls: addresses with the scheme http or https.
+            left: the seconds remaining for the call.
         """
         from tuwen._http import fetches  # noqa: PLC0415 - httpx is an extra
 
@@ -86,12 +86,12 @@ class HttpFetcher:
         return [_result(url, future) for url, future in zip(urls, pending, strict=True)]
 
     def allows(self, scheme: str, host: str, port: int | None) -> bool:
-        """Return whether a host may be asked.
+        """Return whether a host may be contacted.
 
         Args:
             scheme: ``http`` or ``https``.
-            host: in lower case and ASCII (IDNA), an IPv6 address without brackets.
-            port: None: the scheme's own.
+            host: the host in lower case and ASCII (IDNA); an IPv6 address without brackets.
+            port: the port; None: the default port of the scheme.
         """
         host = host.rstrip(".")
         shown = f"[{host}]" if ":" in host else host

@@ -1,7 +1,7 @@
-"""The transports that talk to Triton over gRPC, for threads and for asyncio.
+"""The transports to Triton over gRPC, for threads and for asyncio.
 
-They use the protocol's stubs from `tritonclient` rather than its client classes, which turn every tensor into numpy
-objects and back and raise one untyped error.
+They use the protocol's stubs from `tritonclient`. Its client classes convert every tensor to numpy objects and back,
+and raise the same class for every error.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _CARD_MODEL = "image_embedding"
 _CALLED = ("image_embedding", "text_embedding")  # both are ready once a repository is
 _CLOSE_SECONDS = 2.0
 _CHANNEL_CLOSED = re.compile(r"Cannot invoke RPC( on closed channel|: Channel closed)!")  # grpcio 1.60 to 1.85
-_LATE_HEADERS = "the function of the headers did not answer within the timeout of the call"
+_LATE_HEADERS = "the function that returns the headers did not return within the timeout of the call"
 
 
 class GrpcTransport:
@@ -171,7 +171,7 @@ class _GrpcPending:
 
 @contextmanager
 def _closed_channels() -> Iterator[None]:
-    """Turn the ValueError with which grpc answers on a closed channel into a `ClientClosedError`, and no other."""
+    """Turn grpc's ValueError about a closed channel into a `ClientClosedError`. Other errors are passed on."""
     try:
         yield
     except ValueError as error:
@@ -181,7 +181,7 @@ def _closed_channels() -> Iterator[None]:
 
 
 class AsyncGrpcTransport:
-    """One channel to ``host:port``, opened by the first call, in whose event loop it lives.
+    """One channel to ``host:port``. The first call opens the channel in its event loop.
 
     Calls from another event loop raise `EventLoopError`.
 
@@ -274,7 +274,7 @@ class AsyncGrpcTransport:
             raise server_error(error, model) from error
 
     async def _call(self, method: str, message: Any, timeout: float) -> Any:
-        """Send a request, whose headers are awaited within its timeout, and return the response.
+        """Send a request and return the response. The timeout includes waiting for the headers.
 
         Raises:
             ClientClosedError: the client was closed before the response arrived.

@@ -1,4 +1,4 @@
-"""HTTP for `HttpFetcher`: an event loop in a thread of its own, where each fetch has one deadline for all its steps."""
+"""HTTP for `HttpFetcher`: an event loop in its own thread. Each fetch has one deadline for all its steps."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ class Rules(Protocol):
 
     @property
     def max_bytes(self) -> int:
-        """The largest body."""
+        """The maximum size of a body in bytes."""
 
     @property
     def max_redirects(self) -> int:
-        """The number of redirects that are followed."""
+        """The maximum number of redirects."""
 
     @property
     def private(self) -> bool:
         """Whether a name may resolve to an address of a private network."""
 
     def allows(self, scheme: str, host: str, port: int | None) -> bool:
-        """Return whether a host may be asked."""
+        """Return whether a host may be contacted."""
 
 
 class Fetches:
-    """The fetches of this process; they share no thread with the application or with the reading of files."""
+    """The fetches of this process. They run in a thread that nothing else uses."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -72,7 +72,7 @@ class Fetches:
                 for _ in range(rules.max_redirects + 1):
                     place[0] = f"{target.scheme}://{target.host}"
                     if not rules.allows(target.scheme, target.raw_host.decode(), target.port):
-                        raise _refusal(place, "this host is not among those that the fetcher allows")
+                        raise _refusal(place, "the fetcher does not allow this host")
                     found = await self._ask(client, rules, target, place)
                     if isinstance(found, bytes):
                         return found
@@ -82,7 +82,7 @@ class Fetches:
     async def _ask(
         self, client: httpx.AsyncClient, rules: Rules, target: httpx.URL, place: list[str]
     ) -> bytes | httpx.URL:
-        """Return the bytes at an address, or the address to which they have moved."""
+        """Return the bytes at an address, or the address of a redirect."""
         headers = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "tuwen"}
         try:
             async with client.stream("GET", target, headers=headers) as response:
@@ -98,7 +98,7 @@ class Fetches:
 class CheckedTransport(httpx.AsyncBaseTransport):
     """Resolves a host, checks each of its addresses, and connects to the addresses that were checked.
 
-    A transport that resolved the name a second time could be given another address then (DNS rebinding).
+    A second look-up of the name could return another address (DNS rebinding).
     """
 
     def __init__(self, rules: Rules, tls: ssl.SSLContext) -> None:
@@ -143,7 +143,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
 
 
 async def _resolved(host: str) -> list[Address]:
-    """Return the addresses of a host. A look-up cannot be interrupted, so each has a thread that nobody waits for."""
+    """Return the addresses of a host. A look-up cannot be interrupted, so its thread may outlive the fetch."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[Address]] = loop.create_future()
 
@@ -192,7 +192,7 @@ async def _body(response: httpx.Response, rules: Rules, place: list[str]) -> byt
 
 
 def _parsed(url: str, base: httpx.URL | None = None) -> httpx.URL:
-    """Return an address without its credentials; no message holds a part of one that cannot be parsed."""
+    """Return an address without its credentials. If the address cannot be parsed, the message shows no part of it."""
     try:
         target = base.join(url) if base else httpx.URL(url)
         target = target.copy_with(username=None, password=None, fragment=None)
@@ -212,7 +212,7 @@ def _status(code: int) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the cause in words that hold nothing of the address."""
+    """Return the cause of an error, without any part of the address."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -234,7 +234,7 @@ _shared: tuple[int, Fetches] | None = None
 
 
 def fetches() -> Fetches:
-    """Return the fetches of this process. A fork has its own, since threads do not survive it."""
+    """Return the fetches of this process. A forked process has its own, because threads do not survive a fork."""
     global _shared  # noqa: PLW0603 - one loop for all clients
     with _lock:
         if _shared is None or _shared[0] != os.getpid():

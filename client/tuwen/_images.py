@@ -1,7 +1,7 @@
-"""An image in any form that a caller may have, as the encoded bytes that the server takes. Nothing of it is lost.
+"""The conversion of images in any form to the encoded bytes that the server takes, without loss.
 
-Of what a PIL image knows beyond its pixels, three things decide a vector: the EXIF orientation (where the image rules
-of the model are ``display``), the transparency, and the palette. ICC profiles, comments and further frames do not.
+Beside its pixels, three properties of a PIL image influence its vector: the EXIF orientation (if the image rules of the
+model are ``display``), the transparency and the palette. ICC profiles, comments and further frames have no influence.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ ImageInput: TypeAlias = (
 """An image: a path, a ``data:`` URL, encoded bytes (JPEG, PNG, ...), a file opened for binary reading, a PIL image, or
 a uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
-A string is a path unless it starts with ``data:``, or with ``http://`` or ``https://``, which only a client with an
-`HttpFetcher` takes. A file is read from where it stands to its end, once. A PIL image has the vector of a file with its
-pixels, transparency, palette and EXIF orientation, in any mode of Pillow's; of an animation, the frame that it shows.
+A string is a path unless it starts with ``data:``, ``http://`` or ``https://``. Web addresses need a client with an
+`HttpFetcher`. A file is read once, from its current position to its end. A PIL image of any mode has the same vector as
+a file with its pixels, transparency, palette and EXIF orientation. Of an animation, the current frame is used.
 """
 
 if not TYPE_CHECKING:
@@ -59,45 +59,41 @@ def is_web_url(text: str) -> bool:
 
 
 def check_image(image: object, *, is_fetched: bool = False) -> None:
-    """Reject what is not an image by its type, without reading a file.
+    """Check by its type that an object is an image, without reading a file.
 
     Args:
-        image: in any form.
-        is_fetched: accept a web address.
+        image: an image in any form.
+        is_fetched: whether web addresses are accepted.
 
     Raises:
-        InvalidArgumentError: not a type or an array shape that is an image.
+        InvalidArgumentError: the type or the array shape is not that of an image.
     """
     if isinstance(image, np.ndarray):
         _check_array(image)
     elif isinstance(image, str):
         if is_web_url(image) and not is_fetched:
-            raise InvalidArgumentError(
-                "nothing is fetched from the web unless the client has a fetcher=HttpFetcher(allow=[...])"
-            )
+            raise InvalidArgumentError("web addresses need a client with fetcher=HttpFetcher(allow=[...])")
     elif isinstance(image, io.TextIOBase):
-        raise InvalidArgumentError(
-            f"a file of an image is opened in binary mode ('rb'); this one is {type(image).__name__}"
-        )
+        raise InvalidArgumentError(f"expected an image file opened in binary mode ('rb'), got {type(image).__name__}")
     elif not isinstance(image, (bytes, bytearray, memoryview, os.PathLike, Image.Image)) and not hasattr(image, "read"):
         raise InvalidArgumentError(
-            "an image is a path, a data: URL, encoded bytes, a binary file, a PIL image or a uint8 array, "
-            f"not {type(image).__name__}"
+            "expected an image as a path, data: URL, encoded bytes, binary file, PIL image or uint8 array, "
+            f"got {type(image).__name__}"
         )
 
 
 def encoded_bytes(image: ImageInput, preprocessor: Preprocessor | None = None) -> bytes:
     """Return the image as an encoded file.
 
-    A file that is larger than the limit of the preprocessor is refused without being read.
+    If a file is larger than the limit of the preprocessor, it is refused without being read.
 
     Args:
-        image: in any form.
-        preprocessor: that of the server, whose rules and limits a PIL image is encoded for: see `encoded`.
+        image: an image in any form.
+        preprocessor: the server's preprocessor. PIL images are encoded for its rules and limits; see `encoded`.
             None: reference rules, modes that PNG or TIFF can hold, and as many bytes as a gRPC message can hold.
 
     Raises:
-        InvalidArgumentError: not a type or an array shape that is an image.
+        InvalidArgumentError: the type or the array shape is not that of an image.
         ItemError: the file cannot be read, or is too large.
     """
     check_image(image)
@@ -117,10 +113,10 @@ def encoded_bytes(image: ImageInput, preprocessor: Preprocessor | None = None) -
 
 
 def pixel_values(image: ImageInput | bytes, preprocessor: Preprocessor) -> bytes:
-    """Return the pixel values of an image, uint8 (3, S, S), as bytes. Pixels that are decoded already are not encoded.
+    """Return the pixel values of an image, uint8 (3, S, S), as bytes. A decoded image is not encoded in between.
 
     Raises:
-        InvalidArgumentError, ItemError: as `encoded_bytes`; or the image is refused, as the server would refuse it.
+        InvalidArgumentError, ItemError: as `encoded_bytes`; or the server would refuse the image, too.
     """
     if isinstance(image, (Image.Image, np.ndarray)):
         square = preprocessor.square(_loaded(image, preprocessor))
@@ -132,7 +128,7 @@ def _from_data_url(url: str) -> bytes:
     """Return the bytes of a ``data:`` URL (RFC 2397), in base64 or percent-encoded."""
     head, comma, body = url.partition(",")
     if not comma:
-        raise ItemError("unreadable", "a data: URL has a comma before its data")
+        raise ItemError("unreadable", "the data: URL has no comma before its data; expected data:image/png;base64,...")
     try:
         data = unquote_to_bytes(body)
     except UnicodeEncodeError as error:
@@ -173,14 +169,14 @@ def _from_file(file: BinaryIO, max_bytes: int) -> bytes:
         raise ItemError("unreadable", f"cannot read the file: {error}") from error
     if not isinstance(data, bytes):
         raise InvalidArgumentError(
-            f"a file of an image is opened in binary mode ('rb'); this one gives {type(data).__name__}"
+            f"expected an image file opened in binary mode ('rb'), got a file that returns {type(data).__name__}"
         )
     _check_size(len(data), max_bytes)
     return data
 
 
 def _size_left(file: BinaryIO) -> int:
-    """Return the bytes from where a file on disk stands to its end; 0 for any other file object."""
+    """Return the number of bytes between a disk file's current position and its end; 0 for any other file object."""
     try:
         return os.fstat(file.fileno()).st_size - file.tell()
     except (AttributeError, OSError, ValueError, TypeError):
@@ -188,7 +184,7 @@ def _size_left(file: BinaryIO) -> int:
 
 
 def _check_size(size: int, max_bytes: int) -> None:
-    """Refuse an image by its size, in the words of the server."""
+    """Refuse an image that has too many bytes, with the message of the server."""
     if size > max_bytes:
         raise ItemError("too_many_bytes", f"{size} bytes, the limit is {max_bytes}")
 
@@ -239,13 +235,13 @@ def decoded(image: Image.Image | NDArray[Any], *, turned: bool) -> Image.Image:
     """Return a private PIL image with the pixels, transparency and palette of a PIL image or an array.
 
     Args:
-        image: a PIL image, loaded or not, which stays as it is and may be in use by other threads; or a uint8 array
-            (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).
-        turned: turn a PIL image as its EXIF orientation says.
+        image: a PIL image, which is not changed and which other threads may use meanwhile; or a uint8 array (H, W),
+            (H, W, 1), (H, W, 3) or (H, W, 4).
+        turned: whether to turn a PIL image according to its EXIF orientation.
 
     Raises:
         InvalidArgumentError: the array has another type or shape.
-        Exception: the PIL image is not loaded yet and its file is broken; of whatever type its decoder raises.
+        Exception: the PIL image is not loaded yet and its file is broken. The decoder decides the type.
     """
     if isinstance(image, np.ndarray):
         return _from_array(image)
@@ -258,14 +254,15 @@ def decoded(image: Image.Image | NDArray[Any], *, turned: bool) -> Image.Image:
 
 
 def encoded(image: Image.Image, preprocessor: Preprocessor | None) -> bytes:
-    """Encode a private PIL image without loss: as PNG at its fastest setting, or as TIFF for modes that PNG lacks.
+    """Encode a private PIL image without loss: as PNG, at the fastest setting, or as TIFF for modes that PNG lacks.
 
-    An image that no file holds exactly (mode HSV, say), or only one of more bytes than a server takes, is resized and
-    converted to RGB here by `preprocessor`, as the server would do it; the PNG of that square has the same vector.
+    Some images fit into no file format exactly (such as mode HSV), or need more bytes than the server accepts.
+    `preprocessor` resizes such an image and converts it to RGB, as the server would. The PNG of the result has the same
+    vector.
 
     Raises:
         ItemError: the image has too many pixels, or cannot be converted to RGB.
-        Exception: of whatever type Pillow's encoders raise.
+        Exception: Pillow cannot encode the image. The encoder decides the type.
     """
     if preprocessor is None or _survives_a_file(image):
         data = _written(image)
@@ -275,10 +272,10 @@ def encoded(image: Image.Image, preprocessor: Preprocessor | None) -> bytes:
 
 
 def snapshot(item: Any) -> Any:
-    """Return a copy of the frame that an animated PIL image shows; any other item as it is.
+    """Return a copy of the current frame of an animated PIL image. Return any other item unchanged.
 
-    `PIL.ImageSequence` gives the same image object for each frame, and moves it on while earlier items still wait. A
-    photograph with a preview or a depth map (MPO) is no animation.
+    `PIL.ImageSequence` yields the same image object for each frame, and changes it while earlier items still wait. A
+    photograph with a preview or a depth map (MPO) is not an animation.
     """
     if not isinstance(item, Image.Image) or not getattr(item, "is_animated", False) or item.format == "MPO":
         return item
@@ -299,7 +296,7 @@ def _written(image: Image.Image) -> bytes:
 
 
 def _survives_a_file(image: Image.Image) -> bool:
-    """Return whether a file keeps the image exactly: a PNG has one transparency, and no pixel outside its palette."""
+    """Return whether a PNG keeps the image exactly: it has one transparent colour, and no pixel outside its palette."""
     if image.mode != "P":
         return image.mode in _PNG_MODES or image.mode in _TIFF_MODES
     if image.palette is not None and image.palette.mode == "RGBA" and "transparency" in image.info:
@@ -311,10 +308,10 @@ def _survives_a_file(image: Image.Image) -> bool:
 
 def _check_array(array: NDArray[Any]) -> None:
     if array.dtype != np.uint8:
-        raise InvalidArgumentError(f"an image array is uint8 from 0 to 255, not {array.dtype}")
+        raise InvalidArgumentError(f"expected an array of dtype uint8 (0 to 255), got {array.dtype}")
     channels_last = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if not channels_last or 0 in array.shape:
-        raise InvalidArgumentError(f"an image array is (H, W), (H, W, 3) or (H, W, 4), not {array.shape}")
+        raise InvalidArgumentError(f"expected an array of shape (H, W), (H, W, 3) or (H, W, 4), got {array.shape}")
 
 
 def _from_array(array: NDArray[Any]) -> Image.Image:

@@ -81,7 +81,7 @@ def decode_response(message: Any) -> InferResponse:
     """Return the outputs of a `ModelInferResponse`.
 
     Raises:
-        InferenceError: an output is of a type that the SDK does not know, or not as long as its shape says.
+        InferenceError: an output has an unknown type, or a length that does not match its shape.
     """
     try:
         return InferResponse(_outputs(message))
@@ -110,14 +110,14 @@ _NO_ANSWER = (
 
 
 def card_of(ensemble: Any, preprocessing: Any) -> ModelCard:
-    """Return the card that two messages `ModelConfigResponse` hold.
+    """Return the model card from two messages `ModelConfigResponse`.
 
     Args:
-        ensemble: the config of the ensemble that carries the card.
+        ensemble: the config of the ensemble that holds the card.
         preprocessing: the config of the model that limits the size of an image.
 
     Raises:
-        InferenceError: the repository carries no card.
+        InferenceError: the repository has no card.
     """
     card = {name: value.string_value for name, value in ensemble.config.parameters.items()}
     limit = preprocessing.config.parameters.get("MAX_IMAGE_BYTES")
@@ -129,15 +129,15 @@ def limits_model(ensemble: Any) -> str:
     """Return the name of the model whose config states the maximum size of an image.
 
     Args:
-        ensemble: the message `ModelConfigResponse` of the ensemble that carries the card. An alias has an ensemble of
-            its own, with the models of another repository, which the card names.
+        ensemble: the message `ModelConfigResponse` of the ensemble that holds the card. An alias has its own ensemble
+            with the models of another repository, and its card states the name of that repository.
     """
     parameters = ensemble.config.parameters
     return full_name(parameters["name"].string_value if "name" in parameters else "", "image_preprocessing")
 
 
 def statistics_of(message: Any) -> Statistics:
-    """Return the counters of a `ModelStatisticsResponse`; times there are in nanoseconds."""
+    """Return the counters of a `ModelStatisticsResponse`, whose times are in nanoseconds."""
 
     def read(model: Any) -> ModelStatistics:
         inference = model.inference_stats
@@ -156,7 +156,7 @@ def statistics_of(message: Any) -> Statistics:
 
 
 def server_error(error: Any, model: str | None = None, request_id: str = "") -> ServerError:
-    """Return the error of this SDK for a gRPC status. Triton's statuses are coarse, so the message counts too."""
+    """Return the error of this SDK for a gRPC status. Triton's statuses are coarse, so the message is examined, too."""
     code, message = error.code().name, error.details() or ""
     if found := connection_error(message):
         kind, message = found

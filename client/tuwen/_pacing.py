@@ -15,7 +15,7 @@ from tuwen._transport import ModelCard
 __all__ = ["ITEMS_PER_REQUEST", "Pace", "RetryBudget", "RetryPolicy", "call_pace", "patient"]
 
 ITEMS_PER_REQUEST: Mapping[Kind, int] = {"image": 8, "text": 32}
-"""The most items of one request. Triton joins requests into batches, so that larger requests gain nothing."""
+"""The maximum number of items per request. Triton merges requests into batches, so larger requests gain nothing."""
 
 _CALL_REQUESTS = 4  # of a call, until answers have come: as many as fill a batch of images
 _FULL_REQUESTS = 8  # of a call, on their way at most: 64 images or 256 texts, as in a stream's window
@@ -28,22 +28,23 @@ _TOO_FEW, _TOO_MANY = 0.5, 1.0  # requests that wait in the server's queue
 class Pace:
     """The pace of a call: as few requests in flight as keep the server busy, so that other callers wait less.
 
-    The shortest round trip so far is that of a request that waits for nothing. From a longer one follows how many of
-    the requests on their way are waiting. Their number is held between a half and one, as TCP Vegas does with packets
-    (Brakmo and Peterson 1995); where a round trip is too short to be noticed, it grows to what the window holds.
+    The shortest round trip so far is taken for a request that did not wait in a queue. A longer round trip tells how
+    many of the requests in flight wait. The pace keeps this number between a half and one, as TCP Vegas does with
+    packets (Brakmo and Peterson 1995). If round trips are too short to measure, the pace grows to the whole window.
 
-    A stream begins with small requests, one after the other, and doubles their size as long as the server gains by it:
-    a GPU does, a CPU hardly.
+    A stream begins with small requests, one after the other. It doubles their size as long as the throughput rises,
+    which it does on a GPU and hardly on a CPU.
 
     Args:
-        kind: of the items.
-        window: the most items on their way at once.
-        max_batch_size: the most items of one request that the server takes.
-        measured: find the size of the requests by trial, as a stream does. A call sends the largest ones at once.
+        kind: the kind of the items.
+        window: the maximum number of items in flight.
+        max_batch_size: the server's maximum number of items per request.
+        measured: whether to find the size of the requests by trial, as a stream does. A call begins with the largest
+            requests.
 
     Attributes:
-        size: how many items the next request holds.
-        requests: how many requests may be on their way at once.
+        size: the number of items of the next request.
+        requests: the maximum number of requests in flight.
     """
 
     def __init__(self, kind: Kind, *, window: int, max_batch_size: int, measured: bool) -> None:
@@ -56,12 +57,12 @@ class Pace:
         self.requests = 1 if measured else self._bounded(_CALL_REQUESTS)
 
     def answered(self, items: int, seconds: float, on_their_way: int) -> None:
-        """Learn from an answer.
+        """Adapt the pace to a response.
 
         Args:
-            items: of the request. One that was not full tells nothing.
-            seconds: from sending the request to its answer.
-            on_their_way: how many requests were unanswered when this one was sent, itself included.
+            items: the number of items of the request. Requests that were not full are ignored.
+            seconds: the time from sending the request to its response.
+            on_their_way: the number of unanswered requests when this request was sent, including this request.
         """
         if items != self.size:
             return
@@ -87,7 +88,7 @@ class Pace:
         self.requests = self._bounded(_FEWEST_REQUESTS)
 
     def _bounded(self, requests: int) -> int:
-        """Return the number of requests that fit into the window: at least two, unless the window is too small."""
+        """Return the number of requests that fit into the window: at least two, if the window has room for two."""
         return max(1, min(max(requests, _FEWEST_REQUESTS), self._window // self.size))
 
 
@@ -104,22 +105,21 @@ _SHORTEST_ATTEMPT = 0.01  # seconds; in less, a try would only turn the error in
 class RetryPolicy:
     """The number of attempts of a request, and the pauses between them.
 
-    Only errors whose ``retryable`` is true are tried again: nobody answers, the server is starting or stopping, its
-    queue is full. Bad input, a refused key and a used-up timeout are not. The pause before attempt n + 1 is random,
-    up to ``first_pause * 2 ** (n - 1)`` ("full jitter": clients that failed together do not come back together), and
-    always within the call's timeout.
+    A request is tried again only after errors whose ``retryable`` is true: the server does not respond, is starting or
+    stopping, or its queue is full. Invalid input, a refused key or an expired timeout causes no retry. The pause before
+    attempt n + 1 is random, up to ``first_pause * 2 ** (n - 1)``. The random pause ("full jitter") spreads the retries
+    of clients that failed together. Pauses stay within the call's timeout.
 
     Attributes:
-        attempts: the most tries of one request, the first included; 1 turns retries off. A server that is stopping
-            and so did not take the request counts for none: behind a name with several servers, one that is drained
-            would otherwise be met by chance until the attempts are over.
-        first_pause, longest_pause: in seconds.
-        overload_budget: how many retries of refused requests a client may have open; ten successes earn one
-            back. When it is used up, overload errors reach the caller at once: clients that all retry keep a
-            full server full.
+        attempts: the maximum number of attempts of one request, including the first; 1 turns retries off. An attempt
+            that a stopping server rejected does not count: if a name has several servers, a request may reach the same
+            stopping server several times by chance.
+        first_pause, longest_pause: the pauses in seconds.
+        overload_budget: the maximum number of retries after overload; every ten successes allow one more. If the
+            budget is used up, overload errors are raised at once, because retries would keep a full server full.
 
     Raises:
-        InvalidArgumentError: a number that makes no sense.
+        InvalidArgumentError: a number is invalid.
     """
 
     attempts: int = 4
@@ -139,9 +139,9 @@ class RetryPolicy:
 
 
 def patient(policy: RetryPolicy) -> RetryPolicy:
-    """Return the policy of a stream: a request is tried until its timeout, since giving up would end the whole stream.
+    """Return the policy of a stream: a request is tried until its timeout, because a failure ends the whole stream.
 
-    Its window bounds what it asks of a full server, and its pauses how often.
+    The window and the pauses limit the load of these retries on a full server.
     """
     if policy.attempts == 1:
         return policy
@@ -157,12 +157,12 @@ class RetryBudget:
         self._lock = threading.Lock()
 
     def succeeded(self) -> None:
-        """Earn a tenth of a retry: a request with items was answered."""
+        """Add a tenth of a retry to the budget, after a response to a request with items."""
         with self._lock:
             self._tokens = min(self._tokens + 0.1, self._policy.overload_budget)
 
     def spent(self) -> bool:
-        """Take one of the retries of refused requests; True: there was none left."""
+        """Take one retry from the budget. Return True if the budget is used up."""
         with self._lock:
             if self._tokens < 1:
                 return True
@@ -182,11 +182,11 @@ class Attempts:
         self._made = self._counted = 0
 
     def pause(self, error: ServerError, left: float) -> float | None:
-        """Seconds to wait before the next attempt, or None: the error is the caller's.
+        """Return the seconds to wait before the next attempt; None: raise the error.
 
         Args:
-            error: what an attempt failed with.
-            left: seconds that the call has left.
+            error: the error of the last attempt.
+            left: the seconds remaining for the call.
         """
         policy = self._policy
         self._made += 1

@@ -1,7 +1,7 @@
 # Written by client/unasync.py from _async_pipeline.py: change that file and run `python client/unasync.py`.
-"""The way from items to their embeddings: a window of requests, their order, retries, deadlines, and texts remembered.
+"""The path from items to their embeddings: requests in flight, their order, retries, deadlines, and kept texts.
 
-A call and a stream are the same here: a call collects what a stream gives one by one.
+A call and a stream share this code: a call collects the results that a stream yields one by one.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ _STATISTICS_READS = 20  # a server counts a request shortly after it has answere
 
 
 class Pipeline:
-    """The way of one client's items to a server and back.
+    """The path of one client's items to a server and back.
 
     Args:
-        transport: the way to the server.
-        routes: from items to models.
-        retries: how often a request is tried.
+        transport: the transport to the server.
+        routes: the routes from items to models.
+        retries: the retry policy of each request.
         expected_fingerprint: the embedding space of all vectors; None takes the space of the first model card.
         remembered_texts: the maximum number of texts whose embeddings are kept for later calls.
     """
@@ -77,11 +77,11 @@ class Pipeline:
         self._texts = TextCache(remembered_texts)
 
     def card(self, deadline: Deadline) -> ModelCard:
-        """Return the model card, which is read once and then remembered.
+        """Return the model card, which is requested once and then kept.
 
         Raises:
-            EmbeddingSpaceError: the card is of another embedding space than the expected one.
-            ServerError: the server, or the way to it, failed.
+            EmbeddingSpaceError: the card has another embedding space than expected.
+            ServerError: the server or the connection failed.
         """
         if self._card is None:
             card = self._card_of(self._routes.model, deadline)
@@ -117,7 +117,10 @@ class Pipeline:
         embeddings, truncated = assemble(kind, len(listed), card.embedding_dimension, found)
         if truncated:
             shown = ", ".join(map(str, truncated[:10])) + (", ..." if len(truncated) > 10 else "")
-            message = f"{len(truncated)} of {len(listed)} texts were cut to the model's context length: {shown}"
+            message = (
+                f"{len(truncated)} of {len(listed)} texts are longer than {card.context_length} tokens, so their ends "
+                f"were ignored; positions: {shown}"
+            )
             warnings.warn(message, TextTruncatedWarning, stacklevel=3)  # at the line that called the public method
         return embeddings
 
@@ -145,8 +148,8 @@ class Pipeline:
         """Yield an outcome for each item of a stream that is not skipped, in order.
 
         Args:
-            kind: of the items.
-            items: the source.
+            kind: the kind of the items.
+            items: the source of the items.
             deadline: returns the deadline of a request that begins now.
             window: the maximum number of items in flight.
             skip: keys to leave out.
@@ -172,7 +175,7 @@ class Pipeline:
                         yield outcome
 
     def profile(self, images: list[Any], texts: list[Any], deadline: Deadline) -> Profile:
-        """Embed items, one request after the other, and return where the time went."""
+        """Embed items, one request after the other, and return the time that each step took."""
         card = self.card(deadline)
         before, start = self.ask(self._transport.statistics, deadline), time.perf_counter()
         waiting, sent = 0.0, Counter[str]()
@@ -195,10 +198,10 @@ class Pipeline:
         return profile_of(len(images) + len(texts), sent, total, waiting, counted, name=card.name)
 
     def ask(self, question: Callable[[float], Result], deadline: Deadline) -> Result:
-        """Return the answer to a question, a method of the transport that takes the seconds remaining.
+        """Call a method of the transport, with retries. The method gets the seconds remaining.
 
         Raises:
-            ServerError: the question failed, and its retries too.
+            ServerError: the call and its retries failed.
         """
 
         def attempt() -> Result:
@@ -207,13 +210,13 @@ class Pipeline:
         return self._window(deadline).retried(attempt, attempt, deadline)
 
     def close(self) -> None:
-        """Close the connection, end the threads and forget the texts."""
+        """Close the connection, end the threads and drop the kept texts."""
         self._transport.close()
         self._routes.close()
         self._texts.forget()
 
     def _parsed(self, kind: Kind, items: list[Any], card: ModelCard, deadline: Deadline) -> list[Parsed]:
-        """Return the embedding or the failure of every item of a call. Texts that the client remembers are not sent."""
+        """Return the embedding or the failure of every item of a call. Texts that the client keeps are not sent."""
         known = self._texts.known(items) if kind == "text" else {}
         route, pace = self._routes.to(kind, card, deadline=deadline), call_pace(kind, card)
         wanted = parts(kind, items, pace.size, known)
@@ -236,10 +239,10 @@ class _Window:
 
     Args:
         transport: the way to the server.
-        budget: of the retries.
-        deadline: returns the deadline of a request that is about to be sent, and of the retries that begin when its
-            response is wanted: a call has one for all its requests, and a stream a new one each time, because its
-            consumer may be slow.
+        budget: the retry budget.
+        deadline: returns the deadline of a request that is about to be sent, and of the retries that begin when the
+            caller asks for its response. All requests of a call have the same deadline. A stream has a new deadline
+            each time, because its consumer may be slow.
     """
 
     def __init__(self, transport: Transport, budget: RetryBudget, deadline: Callable[[], Deadline]) -> None:
@@ -254,14 +257,15 @@ class _Window:
 
         Args:
             feed: makes the requests, and is closed at the end.
-            card: that the responses are held to.
-            pace: how many requests may be on their way at once; None: one after the other.
-            patient: yield what was sent before an error of the source, or of an item that cannot be sent, is raised.
+            card: the model card that the responses must agree with.
+            pace: the maximum number of requests in flight; None: one.
+            patient: if the source fails or an item cannot be sent, yield the results of earlier requests before the
+                error is raised.
 
         Raises:
-            ServerError: a request failed, and its retries too; names its items.
+            ServerError: a request and its retries failed; names the items of the request.
             InferenceError, EmbeddingSpaceError: as `parse`.
-            Exception: what the feed raises.
+            Exception: an error of the feed.
         """
         in_flight: deque[_Sent] = deque()
         failure: Exception | None = None
@@ -293,14 +297,14 @@ class _Window:
                 cancel_all(sent.pending for sent in in_flight if sent.pending is not None)
 
     def _sent(self, part: Part, batch: EmbeddingBatch, ahead: int, card: ModelCard, *, alone: bool) -> _Sent:
-        """Send a request, unless nothing happens before its response is wanted, or it holds no item."""
+        """Send a request now, unless the caller waits for its response next, or the request holds no item."""
         if alone or not batch.positions:
             return _Sent(part, batch, None, ahead)
         with naming(batch, card.fingerprint):
             return _Sent(part, batch, self._transport.send(batch.request, self._deadline().remaining()), ahead)
 
     def _received(self, in_flight: deque[_Sent], card: ModelCard, pace: Pace | None) -> tuple[Part, Parsed]:
-        """Wait for the first response, and take its request out of the window."""
+        """Wait for the oldest response, and remove its request from the window."""
         sent, deadline = in_flight[0], self._deadline()
         batch, pending = sent.batch, sent.pending
 
@@ -318,10 +322,10 @@ class _Window:
         return sent.part, parse(batch, response, card)
 
     def retried(self, first: Callable[[], Result], again: Callable[[], Result], deadline: Deadline) -> Result:
-        """Return the result of the first attempt, or of one of the next attempts.
+        """Return the result of the first attempt that succeeds.
 
         Raises:
-            ServerError: an attempt failed, and trying again cannot help or has no time left.
+            ServerError: an attempt failed, and a retry cannot help or there is no time left.
         """
         attempts, attempt = self._budget.request(), first
         while True:
@@ -342,8 +346,8 @@ class _Sent:
     """A request in the window.
 
     Attributes:
-        pending: None: the request is sent when its response is wanted, or holds no item.
-        ahead: how many requests were unanswered when it was sent.
+        pending: the pending response; None: the request is not sent yet, or holds no item.
+        ahead: the number of unanswered requests when this request was sent.
     """
 
     part: Part
@@ -353,11 +357,11 @@ class _Sent:
 
 
 class _Building:
-    """The making of requests, and what it takes.
+    """The construction of requests, with its duration.
 
     Attributes:
-        seconds: that it has taken so far.
-        requests: how many were made, by the model that they are for.
+        seconds: the seconds that the construction has taken so far.
+        requests: the number of requests by the model that they are for.
     """
 
     def __init__(self, route: Route) -> None:

@@ -1,6 +1,6 @@
-"""Turning items into requests: checking the items of a call, dividing them, and building requests.
+"""Requests from items: check the items of a call, divide them, and build requests.
 
-Nothing here touches a network, so both clients and the fakes share it.
+This module uses no network, so that both clients and the fakes share it.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ __all__ = [
 ]
 
 KeyedImage: TypeAlias = tuple[Hashable, ImageInput]
-"""An image with the key that its outcome carries."""
+"""An image with the key of its outcome."""
 KeyedText: TypeAlias = tuple[Hashable, str]
-"""A text with the key that its outcome carries."""
+"""A text with the key of its outcome."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Part:
     """The items of one request.
 
     Attributes:
-        positions: for every item, where it stands in the call or stream: once, or more often.
+        positions: for each item, its positions in the call or stream. A repeated text has several.
         items: the items themselves.
-        keys: of the items of a stream; empty in a call.
+        keys: the keys of the items of a stream; empty in a call.
     """
 
     positions: tuple[tuple[int, ...], ...]
@@ -59,10 +59,10 @@ class Part:
 
 @dataclass(frozen=True)
 class EmbeddingBatch:
-    """A part of a call's or a stream's items: the request for those that could be read, and the failures of the others.
+    """Some items of a call or stream: the request with the items that could be read, and the failures of the others.
 
     Attributes:
-        positions: for every item of the request, where it stands in the call: once, or more often.
+        positions: for each item of the request, its positions in the call. A repeated text has several.
     """
 
     request: InferRequest
@@ -71,7 +71,7 @@ class EmbeddingBatch:
 
     @property
     def items(self) -> tuple[int, ...]:
-        """The positions in the call that the request is for, in order."""
+        """The positions in the call of the request's items, in order."""
         return tuple(sorted(position for positions in self.positions for position in positions))
 
 
@@ -79,15 +79,15 @@ class Chunker:
     """A feed that divides the items of a stream into parts of the size that the pace sets.
 
     Args:
-        window: the most items on their way at once.
-        skip: keys of items to leave out, such as those that an earlier run has done.
-        check: rejects an item of a wrong type, so that the items before it can still be sent.
+        window: the maximum number of items in flight.
+        skip: keys of items to leave out, such as items that an earlier run has embedded.
+        check: rejects an item of an invalid type, so that the items before it can still be sent.
 
     Attributes:
-        pace: how large parts are, and how many are sent at once.
+        pace: the pace, which sets the size of the parts and the number of parts in flight.
 
     Raises:
-        InvalidArgumentError: the window has no room.
+        InvalidArgumentError: the window is smaller than 1.
     """
 
     def __init__(
@@ -109,16 +109,16 @@ class Chunker:
         self._gathered: list[tuple[tuple[int], Any, Hashable]] = []
 
     def add(self, item: Any) -> Part | None:
-        """Take the next item of the stream, and return the part that it completes.
+        """Add the next item of the stream. Return the part that this item completes, or None.
 
         Raises:
-            InvalidArgumentError: the item is of no type that can be embedded, or a tuple that is not of a key and an
-                item; names its position in the stream.
+            InvalidArgumentError: the item's type cannot be embedded, or it is a tuple other than ``(key, item)``.
+                States the item's position in the stream.
         """
         if isinstance(item, tuple):
             if len(item) != 2:
                 raise InvalidArgumentError(
-                    f"item {self._count}: a tuple in a stream is (key, item), not of {len(item)}"
+                    f"item {self._count}: expected a tuple (key, item), got a tuple of length {len(item)}"
                 )
             key, value = item
         else:
@@ -133,7 +133,7 @@ class Chunker:
         return self.rest() if len(self._gathered) >= self.pace.size else None
 
     def rest(self) -> Part | None:
-        """Return the items that were gathered since the last part; None: there are none."""
+        """Return the items since the last part; None if there are no such items."""
         if not self._gathered:
             return None
         positions, items, keys = zip(*self._gathered, strict=True)
@@ -142,20 +142,20 @@ class Chunker:
 
 
 def key_of(item: Any, index: int) -> Hashable:
-    """Return the item itself if it is a path or a text, else its position."""
+    """Return the item itself if the item is a path or a text, else its position."""
     return cast("Hashable", item) if isinstance(item, (str, os.PathLike)) else index
 
 
 def parts(
     kind: Kind, items: Sequence[ImageInput] | Sequence[str], size: int, known: Container[str] = frozenset()
 ) -> list[Part]:
-    """Return a call's items as the requests will hold them.
+    """Divide a call's items into parts, one for each request.
 
     Args:
         kind: the kind of the items. A repeated text is sent once.
         items: all items of the call.
         size: the maximum number of items in one request.
-        known: texts that are not sent, because their vectors are known.
+        known: texts whose vectors are known already, so that they are not sent.
     """
     positions: list[tuple[int, ...]]
     if kind == "text":
@@ -172,10 +172,10 @@ def parts(
 
 
 def batch_of(route: Route, part: Part) -> EmbeddingBatch:
-    """Return the request for a part; reads files and encodes images.
+    """Return the request for a part. Read files and encode images for it.
 
     Raises:
-        InvalidArgumentError: an item is of no type that can be embedded; names its position.
+        InvalidArgumentError: the type of an item cannot be embedded; states its position.
     """
     payloads: list[bytes] = []
     sent: list[tuple[int, ...]] = []
@@ -201,7 +201,7 @@ def naming(batch: EmbeddingBatch, fingerprint: str) -> Iterator[None]:
         fingerprint: the fingerprint of the client's embedding space.
 
     Raises:
-        EmbeddingSpaceError: the server's images have another size, so it is not the server of the client's model card.
+        EmbeddingSpaceError: the server has another image size than the client's model card, so its model was changed.
     """
     try:
         yield
@@ -217,13 +217,13 @@ Wanted = Literal["image", "text", "label", "template"]
 
 
 def as_list(kind: Wanted, items: object) -> list[Any]:
-    """Return the items of a call as a list: of a list, a tuple, a generator, a pandas Series, an array, ...
+    """Return the items of a call as a list. `items` is a list, a tuple, a generator, a pandas Series, an array, ...
 
     Raises:
-        InvalidArgumentError: a single item, or not an iterable; states what was passed, and shows the correct call.
+        InvalidArgumentError: `items` is a single item or not an iterable; states the type and shows the correct call.
     """
     if isinstance(items, AsyncIterable) and not isinstance(items, Iterable):
-        raise _error(kind, items, f"for an asynchronous iterable iterate AsyncClient.stream_{kind}s({kind}s)")
+        raise _error(kind, items, f"for an asynchronous iterable use AsyncClient.stream_{kind}s({kind}s)")
     found = _checked(kind, items, "embed")
     return list(found) if isinstance(found, (list, tuple)) else [snapshot(item) for item in found]
 
@@ -232,7 +232,7 @@ def check_some(method: str, kind: Wanted, items: object) -> list[Any]:
     """Return the items of a call that needs at least one.
 
     Raises:
-        InvalidArgumentError: as `as_list`, or there are no items.
+        InvalidArgumentError: as for `as_list`, or there are no items.
     """
     found = as_list(kind, items)
     if not found:
@@ -241,14 +241,14 @@ def check_some(method: str, kind: Wanted, items: object) -> list[Any]:
 
 
 def check_stream(kind: Wanted, items: object, *, asynchronous: bool) -> None:
-    """Reject what is not an iterable of items before the stream begins.
+    """Check before a stream begins that its source is an iterable of items.
 
     Raises:
-        InvalidArgumentError: a single item, or not an iterable; states what was passed, and shows the correct call.
+        InvalidArgumentError: `items` is a single item or not an iterable; states the type and shows the correct call.
     """
     if isinstance(items, AsyncIterable):
         if not asynchronous:
-            raise _error(kind, items, f"for an asynchronous iterable iterate AsyncClient.stream_{kind}s({kind}s)")
+            raise _error(kind, items, f"for an asynchronous iterable use AsyncClient.stream_{kind}s({kind}s)")
     else:
         _checked(kind, items, "stream")
 

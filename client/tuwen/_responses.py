@@ -1,6 +1,6 @@
-"""Turning responses into results, and the cache of results of a client.
+"""Results from responses, and a client's cache of results.
 
-Embeddings stay arrays from the response to the result.
+Embeddings are arrays in the response and in the result, and are not converted in between.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 NAMED_EMBEDDING = "embedding."
-"""How the output's name begins whose rest is the fingerprint, in a model that has no output ``fingerprint``."""
+"""The prefix of an output's name that ends in the fingerprint, in models without an output ``fingerprint``."""
 
 _LONGEST_TEXT = 512  # characters; longer texts seldom come again, and would fill the memory
 Key = TypeVar("Key", bound=Hashable)
@@ -44,18 +44,19 @@ Value = TypeVar("Value")
 
 
 class TextTruncatedWarning(UserWarning):
-    """Texts longer than the context length were cut; the message says which."""
+    """The warning that texts were longer than the context length and were cut. The message lists these texts."""
 
 
 @dataclass(frozen=True, eq=False)
 class EmbeddedItem:
-    """The outcome of an item that was embedded. Compared by identity, as it holds an array.
+    """The outcome of an item that was embedded. Compared by identity, because it holds an array.
 
     Attributes:
-        index: its position in the call or stream, from 0, skipped items counted.
-        key: the one it came with; else the item itself if it is a path or a text; else its index.
-        embedding: float32 (D,), a unit vector that cannot be written to.
-        truncated: a text that was cut to the model's context length.
+        index: the item's position in the call or stream, from 0. Skipped items count.
+        key: the key that was passed with the item. Without a key: the item itself if it is a path or a text, else its
+            index.
+        embedding: a read-only unit vector, float32 (D,).
+        truncated: whether the item is a text that was cut to the model's context length.
         error: None.
         ok: True.
     """
@@ -73,9 +74,9 @@ class RefusedItem:
     """The outcome of an item that was refused. Compared by identity, as `EmbeddedItem`.
 
     Attributes:
-        index, key: as those of `EmbeddedItem`.
-        error: why it was refused.
-        truncated: a text that was cut to the model's context length.
+        index, key: as in `EmbeddedItem`.
+        error: the reason why the item was refused.
+        truncated: whether the item is a text that was cut to the model's context length.
         embedding: None.
         ok: False.
     """
@@ -89,7 +90,7 @@ class RefusedItem:
 
 
 ItemOutcome: TypeAlias = EmbeddedItem | RefusedItem
-"""What became of one item of a call or stream. ``ok`` tells the two apart, for type checkers as well."""
+"""The outcome of one item of a call or stream. ``ok`` distinguishes the two classes, also for type checkers."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,9 @@ class Parsed:
     """The outcomes of the items of a batch.
 
     Attributes:
-        positions: for every row of the embeddings, where its item stands in the call or stream.
-        embeddings: float32 (n, D), read-only; rows of refused items mean nothing.
-        failures: the refused items by their positions, also those that were not sent.
+        positions: for each row of the embeddings, the positions of its item in the call or stream.
+        embeddings: float32 (n, D), read-only. Rows of refused items have no meaning.
+        failures: the refused items by position, including items that were not sent.
         truncated: the positions of the texts that were cut.
     """
 
@@ -119,13 +120,13 @@ def parse(batch: EmbeddingBatch, response: InferResponse | None, card: ModelCard
 
     Args:
         batch: the items, and the request that was sent for them.
-        response: None: no item could be sent.
-        card: of the server, when the client first asked for it.
+        response: the response; None: no item could be sent.
+        card: the model card that the client keeps.
 
     Raises:
-        InferenceError: the response does not have the outputs or shapes that the repository promises, or does not
-            tell its embedding space.
-        EmbeddingSpaceError: its vectors are of another space than the card's.
+        InferenceError: the response lacks an output, an output has an invalid shape, or the response does not state its
+            embedding space.
+        EmbeddingSpaceError: the vectors belong to another embedding space than the card.
     """
     failures = {failure.index: failure for failure in batch.failures}
     if response is None:
@@ -156,11 +157,11 @@ def parse(batch: EmbeddingBatch, response: InferResponse | None, card: ModelCard
 
 
 def recalled(items: Sequence[Any], known: Mapping[str, tuple[NDArray[np.float32], bool]]) -> Parsed:
-    """Return what is remembered of the texts of a call.
+    """Return the outcomes of those texts of a call whose embeddings are kept.
 
     Args:
         items: all texts of the call.
-        known: of at least one of them, the embedding, float32 (D,), and whether the text was truncated.
+        known: the embedding, float32 (D,), of at least one of the texts, and whether the text was truncated.
     """
     positions = tuple(index for index, text in enumerate(items) if isinstance(text, str) and text in known)
     embeddings = np.stack([known[items[position]][0] for position in positions])
@@ -169,10 +170,10 @@ def recalled(items: Sequence[Any], known: Mapping[str, tuple[NDArray[np.float32]
 
 
 def assemble(kind: Kind, total: int, dimension: int, parsed: Iterable[Parsed]) -> tuple[NDArray[np.float32], list[int]]:
-    """Return the embeddings of a whole call, float32 (total, dimension), in the order of its items; the truncated ones.
+    """Return the embeddings of a call, float32 (n, D), in the order of its items, and the positions of truncated items.
 
     Raises:
-        InvalidItemsError: items were refused; lists every one.
+        InvalidItemsError: items were refused; lists each.
     """
     embeddings = np.empty((total, dimension), dtype=np.float32)
     failures: dict[int, ItemFailure] = {}
@@ -207,7 +208,7 @@ def _read_only(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _with_fingerprint(outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return the outputs with the fingerprint as one of them, also where the name of the embedding carries it."""
+    """Return the outputs with an output ``fingerprint``. It is added if only the name of another output contains it."""
     for name, tensor in outputs.items():
         if name.startswith(NAMED_EMBEDDING):
             fingerprint = name.removeprefix(NAMED_EMBEDDING).encode()
@@ -223,7 +224,7 @@ class Cache(Generic[Key, Value]):
     """A cache of the most recently used values. It is safe to use from several threads.
 
     Args:
-        size: the most values that are kept; 0: nothing is kept.
+        size: the maximum number of values; 0: no value is kept.
     """
 
     def __init__(self, size: int) -> None:
@@ -232,7 +233,7 @@ class Cache(Generic[Key, Value]):
         self._lock = threading.Lock()
 
     def known(self, keys: Iterable[Key]) -> dict[Key, Value]:
-        """Return the kept values by key; a key without a kept value is left out."""
+        """Return the kept values by key. Keys without a kept value are left out."""
         found = {}
         with self._lock:
             for key in keys:
@@ -242,7 +243,7 @@ class Cache(Generic[Key, Value]):
         return found
 
     def remember(self, values: Mapping[Key, Value]) -> None:
-        """Keep values, and forget those that were used longest ago when there are too many."""
+        """Keep values. If there are too many, drop the least recently used ones."""
         with self._lock:
             for key, value in values.items():
                 self._values[key] = value
@@ -251,16 +252,16 @@ class Cache(Generic[Key, Value]):
                 self._values.popitem(last=False)
 
     def forget(self) -> None:
-        """Forget all values."""
+        """Drop all values."""
         with self._lock:
             self._values.clear()
 
 
 class TextCache:
-    """The embeddings of the texts that a client asked for last.
+    """The embeddings of the texts that a client used most recently.
 
     Args:
-        size: the most texts that are kept; 0: no text is kept.
+        size: the maximum number of texts; 0: no text is kept.
     """
 
     def __init__(self, size: int) -> None:
@@ -271,11 +272,11 @@ class TextCache:
         return self._cache.known(text for text in texts if isinstance(text, str))
 
     def forget(self) -> None:
-        """Forget every text."""
+        """Drop all texts."""
         self._cache.forget()
 
     def remember(self, texts: Sequence[Any], found: Iterable[Parsed]) -> None:
-        """Keep copies of the embeddings of texts that were not refused; they cannot be written to.
+        """Keep read-only copies of the embeddings of texts that were not refused.
 
         Args:
             texts: all texts of a call.

@@ -1,4 +1,4 @@
-"""The ways of items to the models: what is sent for an image or a text, and to which model."""
+"""The routes from items to models: the bytes to send for an image or a text, and the model that receives them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Kind = Literal["image", "text"]
 Preprocess = Literal["server", "client"]
 Priority = Literal["interactive", "bulk"]
 Payload: TypeAlias = bytes | ItemError | InvalidArgumentError
-"""What is sent for an item, or why nothing can be."""
+"""The bytes to send for an item, or the failure of an item that cannot be sent."""
 
 _OUTPUTS: Mapping[Kind, tuple[str, ...]] = {
     "image": ("embedding", "status", "fingerprint"),
@@ -39,18 +39,18 @@ _READERS = 32  # most of them wait for a file or a web address
 
 @dataclass(frozen=True)
 class Route:
-    """One way to a model.
+    """One route to a model.
 
     Attributes:
-        kind: of the items.
+        kind: the kind of the items.
         model: the Triton model that is called.
-        input_name: its one input.
-        item_shape: of the uint8 tensor of an item; empty: an item is a string of bytes.
+        input_name: the name of the model's only input.
+        item_shape: the shape of an item, a uint8 tensor; empty: an item is a string of bytes.
         outputs: the names of the outputs that are requested; empty: all outputs of the model.
-        to_payload: what is sent for an item; raises as `Payload` lists.
-        pool: threads that do it for several items at once; None: one after the other.
-        bulk: whether its requests let others go before them.
-        fetched: gives the bytes, or an `ItemError`, in the place of each web address.
+        to_payload: returns the bytes to send for an item, or raises an `ItemError`.
+        pool: threads that call `to_payload` for several items at once; None: one after the other.
+        bulk: whether other requests are handled first.
+        fetched: replaces each web address by its bytes or by an `ItemError`.
     """
 
     kind: Kind
@@ -64,11 +64,11 @@ class Route:
     fetched: Callable[[Sequence[Any]], Sequence[Any]] = lambda items: items
 
     def reads(self, items: Iterable[Any]) -> bool:
-        """Return whether `payloads` of these items reads files, or works for long."""
+        """Return whether `payloads` reads files or computes for long with these items."""
         return self.pool is not None or (self.kind == "image" and not all(isinstance(item, bytes) for item in items))
 
     def payloads(self, items: Sequence[Any]) -> list[Payload]:
-        """Return the bytes to send for each item: read files, and fetch and decode images if the client does that."""
+        """Return the bytes to send for each item. Read files; fetch and decode images if the settings require it."""
         items = self.fetched(items)
         if self.pool is None or len(items) == 1:
             return [self._payload(item) for item in items]
@@ -87,10 +87,10 @@ class Route:
 
 
 class Threads:
-    """A pool that is made when it is first wanted. Pillow releases the interpreter lock, so threads are enough.
+    """A pool of threads, made at its first use. Pillow releases the interpreter lock, so threads are enough.
 
     Raises:
-        ClientClosedError: a pool is wanted after `close`.
+        ClientClosedError: the pool is used after `close`.
     """
 
     def __init__(self, count: int, name: str) -> None:
@@ -111,10 +111,10 @@ class Threads:
             return self._pool
 
     async def run(self, function: Callable[[Argument], Result], argument: Argument) -> Result:
-        """Call a function in a thread, while the event loop runs on.
+        """Call a function in a thread, without blocking the event loop.
 
         Raises:
-            ClientClosedError: after `close`, which also cancels what waits for a thread.
+            ClientClosedError: `close` was called, before this call or while it waited for a thread.
         """
         work = asyncio.get_running_loop().run_in_executor(self.pool(), function, argument)
         try:
@@ -125,7 +125,7 @@ class Threads:
             raise
 
     def close(self) -> None:
-        """End the pool; what waits in it is cancelled."""
+        """End the pool, and cancel calls that wait for a thread."""
         with self._lock:
             self._closed = True
             if self._pool is not None:
@@ -135,14 +135,15 @@ class Threads:
 
 @dataclass(frozen=True)
 class Routes:
-    """The ways that a client's settings ask for.
+    """The routes that follow from a client's settings.
 
     Attributes:
-        preprocess: who turns images into pixel values; ``client``: the pixels go straight to the vision encoder.
-        fetcher: fetches images at web addresses; None: they are refused.
-        priority: ``bulk``: the server takes these requests when no others wait.
+        preprocess: the side that converts images to pixel values. ``client``: pixel values go to the vision encoder.
+        fetcher: fetches images at web addresses; None: web addresses are refused.
+        priority: ``bulk``: the server handles these requests only when no others wait.
         model: the name of the model on a server with several; empty: the model without a name.
-        readers: the threads that make requests for an event loop. A slow file or host holds none of the application's.
+        readers: threads that make requests for an event loop, so that slow files and hosts do not block the threads of
+            the application.
     """
 
     preprocess: Preprocess = "server"
@@ -163,7 +164,7 @@ class Routes:
         """Reject an item by its type, without reading a file.
 
         Raises:
-            InvalidArgumentError: the item is of no type that can be embedded.
+            InvalidArgumentError: the type of the item cannot be embedded.
         """
         if kind == "text":
             _check_text(item)
@@ -171,13 +172,13 @@ class Routes:
             check_image(item, is_fetched=self.fetcher is not None)
 
     def to(self, kind: Kind, card: ModelCard, *, deadline: Deadline | None = None, bulk: bool = False) -> Route:
-        """Return the way of this kind of items to a server with this card.
+        """Return the route of this kind of items to a server with this model card.
 
         Args:
-            kind: of the items.
-            card: of the server.
-            deadline: until when fetches may take; None: as long as the fetcher allows.
-            bulk: nobody waits for these items, whatever the priority of the client is.
+            kind: the kind of the items.
+            card: the model card of the server.
+            deadline: the deadline of fetches; None: the timeout of the fetcher.
+            bulk: use the priority ``bulk`` even if the client has another priority.
         """
         bulk = bulk or self.priority == "bulk"
         if kind == "text":
@@ -212,7 +213,7 @@ class Routes:
         self.readers.close()
 
     def _fetched(self, images: Sequence[Any], deadline: Deadline | None) -> Sequence[Any]:
-        """Return the images with the bytes, or the reason why there are none, in the place of each web address."""
+        """Return the images with each web address replaced by its bytes or its failure."""
         if self.fetcher is None:
             return images
         urls = list(dict.fromkeys(image for image in images if isinstance(image, str) and is_web_url(image)))
@@ -225,7 +226,7 @@ class Routes:
 
 def _check_text(text: object) -> None:
     if not isinstance(text, str):
-        raise InvalidArgumentError(f"a text is a str, not {type(text).__name__}")
+        raise InvalidArgumentError(f"expected a text as str, got {type(text).__name__}")
 
 
 def _utf8(text: str) -> bytes:
@@ -233,4 +234,4 @@ def _utf8(text: str) -> bytes:
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise ItemError("not_utf8", f"half a surrogate pair at position {error.start}") from error
+        raise ItemError("not_utf8", f"the text has half a surrogate pair at position {error.start}") from error

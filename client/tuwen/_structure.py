@@ -1,8 +1,8 @@
-"""The structure of encoded images, counted before Pillow opens them, with nothing of Triton in it.
+"""Counts of the parts of encoded images, taken before Pillow opens them. Independent of Triton.
 
-Pillow walks through segments, chunks, blocks and directories in Python, under the interpreter lock, and libjpeg decodes
-every scan of a progressive JPEG over all its pixels. A small file can ask for minutes of both. The counts here stop at
-their limits, so they cost milliseconds for any file.
+Pillow reads segments, chunks, blocks and directories in Python, under the interpreter lock. libjpeg decodes every scan
+of a progressive JPEG over all its pixels. So a small file can take minutes. The counts stop at their limits, and take
+milliseconds for any file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_BRANDS_BYTES = 1024  # of the box that lists the brands; files have up to t
 
 
 def is_heic(data: bytes) -> bool:
-    """Return whether a file is a HEIF image coded with HEVC, by the brands at its beginning.
+    """Return whether the brands at the beginning of a file say that it is a HEIF image coded with HEVC.
 
     AVIF files have the same container, and Pillow decodes them itself.
     """
@@ -34,7 +34,7 @@ def is_heic(data: bytes) -> bool:
 
 
 def jpeg_parts(data: bytes, limit: int) -> tuple[int, int]:
-    """Return the number of segments and of scans of a JPEG's first image, counting no further than past the limit."""
+    """Return the number of segments and of scans of a JPEG's first image, or a number just above the limit."""
     segments = scans = position = 0
     while segments <= limit and (found := _MARKER.search(data, position)):
         marker, position = data[found.start() + 1], found.end()
@@ -49,7 +49,7 @@ def jpeg_parts(data: bytes, limit: int) -> tuple[int, int]:
 
 
 def png_chunks(data: bytes, limit: int) -> int:
-    """Return the number of chunks of a PNG, counting no further than past the limit."""
+    """Return the number of chunks of a PNG, or a number just above the limit."""
     chunks, position = 0, 8
     while chunks <= limit and position + 8 <= len(data):
         position += 12 + int.from_bytes(data[position : position + 4], "big")
@@ -58,7 +58,7 @@ def png_chunks(data: bytes, limit: int) -> int:
 
 
 def gif_parts(data: bytes, limit: int, max_frames: int) -> tuple[int, int]:
-    """Return the number of blocks and of frames of a GIF, counting no further than past either limit."""
+    """Return the number of blocks and of frames of a GIF. Counting stops just above either limit."""
     blocks = frames = 0
     position = 13 + _palette(data[10:11])
     while blocks <= limit and frames <= max_frames and position < len(data):
@@ -86,7 +86,7 @@ def gif_parts(data: bytes, limit: int, max_frames: int) -> tuple[int, int]:
 def tiff_parts(data: bytes, max_frames: int) -> tuple[int, int]:
     """Return the number of values in a TIFF's first directory, and the number of its frames.
 
-    Frames are counted no further than past their limit. A value that is a string of bytes counts once.
+    The count of frames stops just above its limit. A value that is a string of bytes counts once.
     """
     order = "<" if data[:2] == b"II" else ">"
     big = data[2:4] in (b"+\0", b"\0+")
@@ -118,5 +118,5 @@ def _values(data: bytes, start: int, entries: int, order: str, *, big: bool) -> 
 
 
 def _palette(flags: bytes) -> int:
-    """Return the size in bytes of the palette that the flags announce."""
+    """Return the size of a palette in bytes, as the flags before it state."""
     return 3 << ((flags[0] & 7) + 1) if flags and flags[0] & 0x80 else 0

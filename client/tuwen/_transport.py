@@ -1,4 +1,4 @@
-"""The seam between the SDK and the network: what passes through it, and the ways through it, fakes included."""
+"""The interface between the SDK and the network: requests, responses, and the protocol of transports and fakes."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class InferRequest:
     """One request to one model.
 
     Attributes:
-        items: the values of its one input.
+        items: the values of the model's only input.
         outputs: the names of the outputs that are requested; empty: all outputs of the model.
-        item_shape: of each item, a uint8 tensor; empty: the items are strings, a TYPE_STRING tensor (n, 1).
-        bulk: lets requests that are not go before it.
-        request_id: shows in the server's log and in errors.
+        item_shape: the shape of each item, a uint8 tensor; empty: the items are strings, a TYPE_STRING tensor (n, 1).
+        bulk: whether requests that are not ``bulk`` are handled first.
+        request_id: an ID for the server's log and for errors.
     """
 
     model: str
@@ -58,27 +58,27 @@ class InferRequest:
 
 @dataclass(frozen=True)
 class InferResponse:
-    """The outputs by name; TYPE_STRING ones as a tuple of bytes, the others as arrays (n, ...)."""
+    """The outputs by name. A TYPE_STRING output is a tuple of bytes; other outputs are arrays (n, ...)."""
 
     outputs: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard(PixelRules):
-    """The model behind a server, as ``tuwen build`` wrote it into the repository, with the rules for its images.
+    """The description of a server's model, which ``tuwen build`` wrote into the repository, with the image rules.
 
     Attributes:
         family: ``chinese-clip``, ``openai-clip`` or ``taiyi-clip``.
-        checkpoint: the hub id, folder or file that it was built from.
-        fingerprint: the name of the embedding space: only vectors with the same one may be compared.
+        checkpoint: the hub ID, folder or file that the repository was built from.
+        fingerprint: the name of the embedding space. Only vectors of the same space may be compared.
         embedding_dimension: D, the length of a vector.
         context_length: the maximum number of tokens per text, special tokens included; longer texts are cut.
-        logit_scale: what a cosine is multiplied with to become a logit.
-        precision: of the encoders' arithmetic (``fp32``, ``bf16``, ``fp16`` or ``int8``); vectors are float32.
+        logit_scale: the factor between a cosine and a logit.
+        precision: the precision of the encoders: ``fp32``, ``bf16``, ``fp16`` or ``int8``. Vectors are float32.
         max_batch_size: the maximum number of items per request; the SDK splits larger calls.
         max_image_bytes: the maximum size of an encoded image. The SDK refuses a larger file without reading it.
-        name: the name of the repository on a server with several, from ``tuwen build --name``; empty if it has none.
-            Behind an alias, the repository that the alias stands for.
+        name: the name of the repository on a server with several, from ``tuwen build --name``; empty without a name.
+            For an alias, the name of the repository that the alias stands for.
     """
 
     family: str
@@ -95,7 +95,7 @@ class ModelCard(PixelRules):
     def to_parameters(self) -> dict[str, str]:
         """Return the card as the ``parameters`` of an ensemble's config. A repository without a name states none.
 
-        The limits are not among them: the batch size has a field of its own in the config, and the size of an image is
+        The limits are not included: the batch size has its own field in the config, and the maximum size of an image is
         a parameter of ``image_preprocessing``.
         """
         limits = ("max_batch_size", "max_image_bytes")
@@ -110,10 +110,10 @@ class ModelCard(PixelRules):
     ) -> ModelCard:
         """Read the card from the ``parameters`` of an ensemble's config.
 
-        A rule that the repository's version did not know has its default.
+        If an older version built the repository, a missing rule has its default value.
 
         Raises:
-            InferenceError: the repository carries no card, or a card whose logit scale is not finite.
+            InferenceError: the repository has no card, or the card's logit scale is not finite.
         """
         convert: dict[str, Callable[[str], Any]] = {"str": str, "int": int, "float": float, "bool": "true".__eq__}
         values: dict[str, Any] = {"max_batch_size": max_batch_size, "max_image_bytes": max_image_bytes}
@@ -131,62 +131,62 @@ class ModelCard(PixelRules):
 
 
 class PendingResponse(Protocol):
-    """A response on its way."""
+    """A response that may not have arrived yet."""
 
     def result(self) -> InferResponse:
-        """Wait for it.
+        """Wait for the response and return it.
 
         Raises:
-            ServerError: the kind that the status of the server or of the connection stands for.
+            ServerError: the subclass that fits the status of the server or of the connection.
         """
 
     def seconds(self) -> float:
-        """Return how long the response took to arrive, counted from sending the request; to be asked after `result`."""
+        """Return the seconds between sending the request and the arrival of the response. Call `result` first."""
 
     def cancel(self) -> None:
-        """Give up on it; harmless when it has arrived."""
+        """Cancel the request. Does nothing if the response has arrived."""
 
 
 class Transport(Protocol):
-    """A way to a server; safe to use from many threads."""
+    """A connection to a server, which many threads may use at once."""
 
     def infer(self, request: InferRequest, timeout: float) -> InferResponse:
-        """Send a request and wait for its response. `timeout` in seconds; half of it bounds the wait in a queue.
+        """Send a request and wait for its response. Half of `timeout`, in seconds, is the limit of the wait in a queue.
 
         Raises:
-            ServerError: the kind that the status of the server or of the connection stands for.
+            ServerError: the subclass that fits the status of the server or of the connection.
         """
 
     def send(self, request: InferRequest, timeout: float) -> PendingResponse:
-        """Return the same without waiting for the response."""
+        """Send a request and return its pending response."""
 
     def model_card(self, timeout: float, model: str = "") -> ModelCard:
-        """Ask the server for the card of a model, by its name; empty: of the model that has no name.
+        """Request the card of the model with this name; empty: the card of the model without a name.
 
         Raises:
             ServerError: as for a response.
         """
 
     def statistics(self, timeout: float) -> Statistics:
-        """Ask the server what it has counted.
+        """Request the statistics of the server.
 
         Raises:
             ServerError: as for a response.
         """
 
     def is_ready(self, timeout: float, model: str = "") -> bool:
-        """Return whether the server answers, and the model with this name is loaded; empty: all models are loaded."""
+        """Return whether the server responds and the model with this name is loaded; empty: whether all are loaded."""
 
     def close(self) -> None:
-        """Close the connection; what is pending fails."""
+        """Close the connection. Pending responses fail."""
 
 
 class AsyncPendingResponse:
-    """A response on its way to a task of its own.
+    """A pending response with its own task.
 
     Args:
-        response: what waits for it, such as the coroutine of `AsyncTransport.infer`; begins at the next turn of the
-            event loop.
+        response: an awaitable that waits for the response, such as the coroutine of `AsyncTransport.infer`. It starts
+            at the next turn of the event loop.
     """
 
     def __init__(self, response: Coroutine[Any, Any, InferResponse]) -> None:
@@ -207,7 +207,7 @@ class AsyncPendingResponse:
         return self._task.done()
 
     def when_done(self, callback: Callable[[], object]) -> None:
-        """Call a function, soon after `done` has become true."""
+        """Call a function soon after `done` becomes true."""
         self._task.add_done_callback(lambda _: callback())
 
     def cancel(self) -> None:
@@ -215,7 +215,7 @@ class AsyncPendingResponse:
         self._task.cancel()
 
     async def ended(self) -> None:
-        """Wait until `done` is true; raises no error of the request."""
+        """Wait until `done` is true. Errors of the request are not raised."""
         await asyncio.wait([self._task])
         if not self._task.cancelled():
             self._task.exception()  # nobody may ask for it any more
@@ -225,7 +225,7 @@ class AsyncPendingResponse:
 
 
 class AsyncTransport(Protocol):
-    """A way to a server for the tasks of one event loop. Cancelling a task cancels what it waits for."""
+    """A connection to a server for the tasks of one event loop. Cancelling a task cancels its requests."""
 
     async def infer(self, request: InferRequest, timeout: float) -> InferResponse:
         """See `Transport.infer`."""
@@ -278,7 +278,7 @@ class Forks:
             self._calls.discard(call)
 
     def check(self) -> None:
-        """Refuse calls that could hang.
+        """Raise an error if a call could hang.
 
         Raises:
             ForkError: this process was forked while calls were in flight.
@@ -296,4 +296,4 @@ class Forks:
 
 
 forks = Forks()
-"""Those of this process."""
+"""The calls of this process."""

@@ -1,6 +1,6 @@
-"""The clock of deadlines and pauses, in one place, so that tests can replace it with a clock that they move.
+"""The clock of all deadlines and pauses. Tests can replace it by a clock that they control.
 
-The functions of this module are a `Clock`.
+This module satisfies the protocol `Clock`.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ class Clock(Protocol):
     """A clock that never goes back, and a way to wait."""
 
     def now(self) -> float:
-        """Return a time in seconds; only differences mean anything."""
+        """Return a time in seconds. Only differences of such times have a meaning."""
 
     def pause(self, seconds: float) -> None:
         """Wait in this thread."""
 
 
 def now() -> float:
-    """Return a time in seconds that never goes back; only differences mean anything."""
+    """Return a time in seconds that never goes back. Only differences of such times have a meaning."""
     return time.monotonic()
 
 
 def wall() -> float:
-    """Return the seconds since 1970, to be compared with the clock of another process."""
+    """Return the seconds since 1970, which can be compared with the clock of another process."""
     return time.time()
 
 
@@ -42,7 +42,7 @@ def pause(seconds: float) -> None:
 
 
 async def async_pause(seconds: float) -> None:
-    """Wait in this task; the event loop runs on."""
+    """Wait in this task, without blocking the event loop."""
     await asyncio.sleep(seconds)
 
 
@@ -72,7 +72,7 @@ class Deadline:
         """Return the seconds remaining.
 
         Raises:
-            DeadlineExceededError: none are.
+            DeadlineExceededError: the deadline has passed.
         """
         left = self.left()
         if left <= 0:

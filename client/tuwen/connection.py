@@ -43,9 +43,9 @@ __all__ = [
 ]
 
 Headers: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]]
-"""What every request carries, or a function that is asked before each, such as for a token that is renewed."""
+"""The headers of every request, or a function that returns them for each request, such as a token that expires."""
 AsyncHeaders: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]]
-"""The same for `AsyncClient`, whose function may be a coroutine function."""
+"""The headers of every request of an `AsyncClient`, or a function or coroutine function that returns them."""
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
 _CHANNEL_OPTIONS: list[tuple[str, str | int]] = [
@@ -80,12 +80,12 @@ _RESERVED_PREFIX = "grpc-"
 
 @dataclass(frozen=True)
 class Tls:
-    """Encryption, and with a certificate of one's own mutual authentication. Files are PEM.
+    """Encryption by TLS, with mutual authentication if the client has its own certificate. Files have the PEM format.
 
     Attributes:
-        ca: the authorities that may have signed the server's certificate; None: those of the system.
-        certificate, key: the client's own, for servers that ask for one; both or none.
-        server_name: the name that the server's certificate has, where it is not that of the address.
+        ca: the file of trusted certificate authorities; None: the authorities that the system trusts.
+        certificate, key: the files of the client's certificate and its key, if the server requires a certificate.
+        server_name: the host name in the server's certificate, if it differs from the host name of the address.
     """
 
     ca: str | os.PathLike[str] | None = None
@@ -97,7 +97,7 @@ class Tls:
         if (self.certificate is None) != (self.key is None):
             given = "certificate" if self.key is None else "key"
             raise InvalidArgumentError(
-                f"mutual TLS takes a certificate and its key, got the {given} alone (--{given}, TUWEN_{given.upper()})"
+                f"expected a certificate and its key, got only the {given} (--{given}, TUWEN_{given.upper()})"
             )
 
     def credentials(self) -> grpc.ChannelCredentials:
@@ -138,7 +138,7 @@ class NoTracing:
 
 
 class OpenTelemetry:
-    """Spans for whatever tracer provider the application has set; without one they cost next to nothing.
+    """Spans for the tracer provider of the application. Without a tracer provider, spans cost almost nothing.
 
     Raises:
         MissingExtraError: OpenTelemetry's API is not installed.
@@ -161,18 +161,18 @@ class OpenTelemetry:
             yield
 
     def headers(self) -> Mapping[str, str]:
-        """Return ``traceparent``, and ``tracestate`` if there is one."""
+        """Return ``traceparent``, and ``tracestate`` if the span has a state."""
         carrier: dict[str, str] = {}
         self._inject(carrier)
         return carrier
 
 
 def checked_headers(headers: Mapping[str, str]) -> Metadata:
-    """Return headers as the metadata of a call, their names in lower case, as HTTP/2 has them (RFC 9113, 8.2).
+    """Return headers as the metadata of a call, with names in lower case, as HTTP/2 requires (RFC 9113, 8.2).
 
     Raises:
-        InvalidArgumentError: a name or a value that HTTP/2 does not carry, a name that gRPC reserves for itself, or a
-            name twice; values are never shown.
+        InvalidArgumentError: a name or value is invalid in HTTP/2, gRPC reserves a name, or a name is repeated. Values
+            are never shown.
     """
     if not isinstance(headers, Mapping):
         raise InvalidArgumentError(f"expected headers as a mapping of names to values, got {type(headers).__name__}")
@@ -189,7 +189,7 @@ def checked_headers(headers: Mapping[str, str]) -> Metadata:
         if not isinstance(value, str) or not value.isascii() or not value.isprintable():
             raise InvalidArgumentError(f"the value of the header {name!r} is not printable ASCII")
         if name.lower() in found:
-            raise InvalidArgumentError(f"the header {name!r} is given twice, in capital and small letters")
+            raise InvalidArgumentError(f"the header {name!r} is given twice, in upper and lower case; remove one")
         found[name.lower()] = value
     return tuple(found.items())
 
@@ -198,30 +198,32 @@ def headers_of(lines: Iterable[str]) -> dict[str, str]:
     """Return headers from lines of the form ``name: value``. Empty lines are ignored.
 
     Raises:
-        InvalidArgumentError: a line has no colon. It is not shown: it may be a secret.
+        InvalidArgumentError: a line has no colon. The message does not show the line, because it may be a secret.
     """
     found = {}
     for line in filter(str.strip, lines):
         name, colon, value = line.partition(":")
         if not colon:
-            raise InvalidArgumentError("a header is 'name: value'; one of them, or of TUWEN_HEADERS, has no colon")
+            raise InvalidArgumentError(
+                "expected headers as 'name: value', got one without a colon; check --header and TUWEN_HEADERS"
+            )
         found[name.strip().lower()] = value.strip()
     return found
 
 
 def bracketed(host: str) -> str:
-    """Return a host as it stands before a port: an IPv6 address in brackets."""
+    """Return a host in the form that stands before a port: an IPv6 address gets brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def is_own_host(host: str, names: Collection[str]) -> bool:
     """Return whether the ``Host`` header of a request names this service: an IP address, ``localhost`` or a known name.
 
-    A web site whose name is made to resolve to this machine (DNS rebinding) sends its own name instead.
+    A hostile site can let its name resolve to this machine (DNS rebinding). Such requests have that name as the host.
 
     Args:
         host: the value of the header, with or without a port.
-        names: the further names of this service, in small letters.
+        names: the other names of this service, in lower case.
     """
     name = host.lower()
     if name.rpartition(":")[2].isdigit() and not name.endswith("]"):
@@ -236,7 +238,7 @@ def is_own_host(host: str, names: Collection[str]) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host name or address, an IPv6 address with or without brackets, is this machine's loopback."""
+    """Return whether a host is this machine's loopback. An IPv6 address may have brackets."""
     name = host.removeprefix("[").removesuffix("]").lower().rstrip(".")
     if name == "localhost" or name.endswith(".localhost"):  # RFC 6761
         return True
@@ -247,23 +249,23 @@ def is_loopback(host: str) -> bool:
 
 
 def channel_target(url: str) -> str:
-    """Return the gRPC target that a user's address stands for.
+    """Return the gRPC target for a user's address.
 
     Raises:
-        InvalidArgumentError: not ``host:port``, nor a target such as ``dns:///host:port``. Never shows a user name or
-            a password of the address.
+        InvalidArgumentError: the address is neither ``host:port`` nor a target such as ``dns:///host:port``. The
+            message never shows a user name or a password.
     """
     target = url.strip().removeprefix("grpc://")
     shown = repr(target.rpartition("@")[2])
     scheme, separator, _ = target.partition("://")
     if separator and scheme.lower() in ("http", "https"):
         raise InvalidArgumentError(
-            f"{shown}: the SDK speaks gRPC; give host:port without {scheme}://, such as localhost:8001 (Triton's gRPC "
+            f"{shown}: the SDK speaks gRPC; pass host:port without {scheme}://, such as localhost:8001 (Triton's gRPC "
             "port; 8000 is HTTP)"
         )
     if separator and f"{scheme.lower()}:" not in ("dns:", *_OTHER_TARGETS):
         raise InvalidArgumentError(
-            f"{shown} begins with {scheme.rpartition('@')[2]}://; give host:port alone, such as localhost:8001"
+            f"{shown} begins with {scheme.rpartition('@')[2]}://; pass only host:port, such as localhost:8001"
         )
     if "@" in target:
         raise InvalidArgumentError(f"{shown}: an address has no user name or password; send them as headers")
@@ -273,10 +275,10 @@ def channel_target(url: str) -> str:
     if target.startswith("dns://"):  # dns://DNS_SERVER/host:port
         authority = authority[2:].partition("/")[2]
     if "/" in authority:
-        raise InvalidArgumentError(f"{shown} has a path; give host:port alone, such as localhost:8001")
+        raise InvalidArgumentError(f"{shown} has a path; pass only host:port, such as localhost:8001")
     host, _, port = authority.rpartition(":")
     if not host or (":" in host and not host.startswith("[")):
-        raise InvalidArgumentError(f"{shown} has no host or no port; give host:port, such as localhost:8001")
+        raise InvalidArgumentError(f"{shown} has no host or no port; pass host:port, such as localhost:8001")
     if not port.isascii() or not port.isdigit() or not 0 < int(port) <= _LARGEST_PORT:
         raise InvalidArgumentError(f"{shown}: expected a port from 1 to {_LARGEST_PORT}, got {port!r}")
     return target
@@ -309,7 +311,7 @@ _REASONS: Sequence[tuple[tuple[str, ...], type[ServerError], str]] = (
     (
         ("Expected SETTINGS frame", "http1.x server", "Received http2 header with status"),
         AddressError,
-        "this port does not speak gRPC but plain HTTP; Triton's gRPC port is usually 8001",
+        "this port speaks HTTP instead of gRPC; Triton's gRPC port is usually 8001",
     ),
     (
         ("WRONG_VERSION_NUMBER",),
@@ -357,10 +359,11 @@ def connection_error(message: str) -> tuple[type[ServerError], str] | None:
     """Return the error and the sentence for a connection that could not be made.
 
     Args:
-        message: the details of a status of gRPC.
+        message: the details of the gRPC status.
 
     Returns:
-        the type of the error and its message, which ends with the message of gRPC; None: the status has another cause.
+        the type of the error, and its message, which ends with the message of gRPC; None: the cause is not the
+        connection.
     """
     if not message.startswith(_NO_CONNECTION) and not any(fragment in message for fragment in _ALWAYS):
         return None

@@ -1,6 +1,6 @@
-"""Refused items: why an image or a text has no embedding, from the decoder to the user.
+"""Refused items: the reasons why an image or a text has no embedding.
 
-The Python models of a repository run this module too: what they refuse goes over the wire as `ItemFailure.status`.
+The Python models of a repository use this module, too. They send `ItemFailure.status` for each refused item.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class ItemFailure:
     """One refused item.
 
     Attributes:
-        index: its position in the sequence that was passed in.
+        index: the position of the item in the sequence that was passed.
         reason: one word for programs, such as ``corrupt`` or ``too_many_pixels``.
         message: one line for people.
     """
@@ -45,11 +45,11 @@ class ItemFailure:
 
 
 class ItemError(Exception):
-    """An image or a text that cannot be embedded; raised where its position is not known.
+    """An image or a text that cannot be embedded, raised by code that does not know the position of the item.
 
     Attributes:
-        reason: as `ItemFailure.reason`.
-        message: as `ItemFailure.message`.
+        reason: see `ItemFailure.reason`.
+        message: see `ItemFailure.message`.
     """
 
     def __init__(self, reason: str, message: str) -> None:

@@ -1,10 +1,10 @@
-"""Encoded images to pixel values: the preprocessing of Chinese-CLIP and of CLIP, exactly, with nothing of Triton in it.
+"""The conversion of encoded images to pixel values, exactly as Chinese-CLIP and CLIP do it. Independent of Triton.
 
 The rules are those of ``image_transform`` in ``cn_clip/clip/utils.py`` (``squash``: resize to a square) and of
 ``_transform`` in OpenAI's ``clip/clip.py`` (``crop``: resize the shortest edge, keep the centre). Both resize with
 Pillow's bicubic filter, then convert to RGB, in that order. The order matters: Pillow resizes palette and 1-bit
 images with the nearest neighbour, and dropping alpha after the resize keeps the colour under it. Rescaling
-and normalisation are left to the encoder, so that a pixel stays one byte until it gets there.
+and normalisation are done by the encoder, so that a pixel has one byte until then.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ class ImageLimits:
     """The limits of an image, which are checked before any pixel is decoded.
 
     Attributes:
-        max_bytes: of the encoded image.
-        max_pixels: width times height.
-        max_frames: of an animation or a file of several pages, although only the first frame is decoded.
-        max_parts: segments of a JPEG, chunks of a PNG, values in a directory of a TIFF, and blocks of a GIF, which may
-            have one more for every 64 bytes. Pillow walks through them in Python.
-        max_scans: of a JPEG; libjpeg decodes each over all pixels.
+        max_bytes: the maximum size of the encoded image in bytes.
+        max_pixels: the maximum of width times height.
+        max_frames: the maximum number of frames or pages, although only the first frame is decoded.
+        max_parts: the maximum number of segments of a JPEG, chunks of a PNG, values in a directory of a TIFF, or blocks
+            of a GIF, which Pillow reads in Python. A GIF may have one more block for every 64 bytes.
+        max_scans: the maximum number of scans of a JPEG. libjpeg decodes each scan over all pixels.
     """
 
     max_bytes: int = 32 * _BYTES_PER_MIB
@@ -77,19 +77,19 @@ class ImageLimits:
 
 @dataclass(frozen=True)
 class PixelRules:
-    """The rules by which an image becomes pixel values. Embeddings of different rules are of different spaces.
+    """The rules for converting an image to pixel values. Different rules give different embedding spaces.
 
     A repository holds these rules in ``preprocessing.json``, in its model card, in its manifest and in the fingerprint
     of its embedding space. All four are made from this class.
 
     Attributes:
-        image_size: the side S of the square that the vision encoder takes, in pixels.
-        resize: ``squash`` to that square, or ``crop`` the centre once the shortest edge has its length.
-        image_rules: ``reference`` does what the model's own code does. ``display`` sees the image as a viewer
-            shows it: EXIF orientation applied, transparency on white, 16-bit greys scaled instead of
-            clipped, palettes expanded before the resize.
-        jpeg_decoding: ``full``, or ``scaled``: of a JPEG of four times the square's side or more, only a half, a
-            quarter or an eighth of the resolution is decoded, twice what the square needs at least.
+        image_size: the side S of the square input of the vision encoder, in pixels.
+        resize: ``squash`` resizes to the square. ``crop`` resizes the shortest edge to S and keeps the centre.
+        image_rules: ``reference`` does what the model's own code does. ``display`` uses the image as a viewer shows
+            it: EXIF orientation applied, transparency on white, 16-bit greys scaled instead of clipped, palettes
+            expanded before the resize.
+        jpeg_decoding: ``full`` decodes all pixels. ``scaled`` decodes a JPEG whose sides are at least 4 S at a half, a
+            quarter or an eighth of its resolution, but at least at twice the resolution of the square.
     """
 
     image_size: int
@@ -98,7 +98,7 @@ class PixelRules:
     jpeg_decoding: str = "full"
 
     def pixel_rules(self) -> dict[str, Any]:
-        """Return the rules by name, also those of an object that holds more than the rules."""
+        """Return the rules of an object as a dictionary. Other attributes of the object are left out."""
         return {field.name: getattr(self, field.name) for field in fields(PixelRules)}
 
 
@@ -107,24 +107,24 @@ class Preprocessor(PixelRules):
     """The preprocessing of one embedding space, from encoded images to uint8 pixel values.
 
     Attributes:
-        limits: which images are refused.
+        limits: the limits beyond which images are refused.
 
     Raises:
-        ValueError: a rule has a value that this version does not know.
+        ValueError: a rule has an unknown value.
     """
 
     limits: ImageLimits = ImageLimits()
 
     def __post_init__(self) -> None:
         if self.image_rules not in ("reference", "display"):
-            raise ValueError(f"image rules must be 'reference' or 'display', not {self.image_rules!r}")
+            raise ValueError(f"image_rules: expected 'reference' or 'display', got {self.image_rules!r}")
         if self.resize not in ("squash", "crop"):
-            raise ValueError(f"resize must be 'squash' or 'crop', not {self.resize!r}")
+            raise ValueError(f"resize: expected 'squash' or 'crop', got {self.resize!r}")
         if self.jpeg_decoding not in ("full", "scaled"):
-            raise ValueError(f"JPEG decoding must be 'full' or 'scaled', not {self.jpeg_decoding!r}")
+            raise ValueError(f"jpeg_decoding: expected 'full' or 'scaled', got {self.jpeg_decoding!r}")
 
     def pixel_values(self, data: bytes) -> NDArray[np.uint8]:
-        """Return the pixel values of one encoded image, uint8 (3, S, S), of its first frame.
+        """Return the pixel values, uint8 (3, S, S), of the first frame of an encoded image.
 
         Raises:
             ItemError: the image is refused or cannot be decoded.
@@ -140,9 +140,9 @@ class Preprocessor(PixelRules):
         return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
 
     def square(self, image: Image.Image) -> Image.Image:
-        """Return a decoded image of any mode of Pillow's as an RGB image of S x S pixels.
+        """Return a decoded image of any Pillow mode as an RGB image of S x S pixels.
 
-        A PNG file of the square has the pixel values of the image itself: a square of that size is not resized again.
+        A PNG file of the result has the same pixel values as the image, because a square of S x S is not resized again.
 
         Raises:
             ItemError: the image has too many pixels, or its mode cannot be converted to RGB.
@@ -164,7 +164,7 @@ class Preprocessor(PixelRules):
         return _convertible(resized).convert("RGB")
 
     def _shortest_edge(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return the size with the shortest edge as long as the square, as torchvision's Resize rounds it."""
+        """Return the size after the shortest edge is resized to S, rounded as torchvision's Resize does."""
         side, (width, height) = self.image_size, size
         longer = side * max(size) // min(size)
         if side * longer > self.limits.max_pixels:
@@ -174,7 +174,7 @@ class Preprocessor(PixelRules):
         return (side, longer) if width <= height else (longer, side)
 
     def _crop(self, image: Image.Image) -> Image.Image:
-        """Return the centre square, as torchvision's CenterCrop rounds it: halves to even."""
+        """Return the centre square, with halves rounded to even, as torchvision's CenterCrop does."""
         side = self.image_size
         left, top = (round((edge - side) / 2) for edge in image.size)
         return image.crop((left, top, left + side, top + side))
@@ -197,14 +197,14 @@ class Preprocessor(PixelRules):
 
 
 def open_image(data: bytes) -> Image.Image:
-    """Open an encoded image in one of the allowed formats; its pixels are not decoded yet.
+    """Open an encoded image in one of the allowed formats, without decoding its pixels.
 
-    HEIC is decoded by pillow-heif where that is installed. It turns the pixels as the file says, so that an orientation
-    in the file's EXIF data no longer counts, under any image rules.
+    pillow-heif decodes HEIC, if it is installed. It applies the orientation of the file, so that an orientation in the
+    EXIF data has no effect under any image rules.
 
     Raises:
         ItemError: the image is HEIC, and pillow-heif is not installed.
-        Exception: the image has another format, or a broken header; of whatever type Pillow's parsers raise.
+        Exception: the image has another format or a broken header. Pillow's parser decides the type.
     """
     if not is_heic(data):
         return Image.open(io.BytesIO(data), formats=_available_formats())
@@ -220,7 +220,7 @@ def open_image(data: bytes) -> Image.Image:
 
 
 def check_structure(data: bytes, limits: ImageLimits) -> None:
-    """Reject an image whose parts, frames or scans would take long, before Pillow opens the image.
+    """Reject an image with too many parts, frames or scans, before Pillow opens the image.
 
     Raises:
         ItemError: ``too_many_parts``, ``too_many_frames`` or ``too_many_scans``.
@@ -251,12 +251,12 @@ def load_preprocessor(folder: Path, limits: ImageLimits) -> Preprocessor:
 
 
 def usable_cores() -> int:
-    """Return the cores that this process may run on, which in a container is fewer than the machine has."""
+    """Return the number of cores that this process may use. In a container, the machine may have more."""
     return len(os.sched_getaffinity(0))
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turn an image as its EXIF orientation says. An orientation that is missing or cannot be parsed turns nothing."""
+    """Turn an image according to its EXIF orientation. A missing or invalid orientation is ignored."""
     image.load()  # turns a TIFF by itself, and drops its orientation
     try:
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
@@ -277,7 +277,7 @@ def _as_displayed(image: Image.Image) -> Image.Image:
 
 
 def _convertible(image: Image.Image) -> Image.Image:
-    """Return the image in a mode that Pillow converts to RGB, which it does to every mode but La."""
+    """Return the image in a mode that Pillow can convert to RGB: any mode except La."""
     return image.convert("LA") if image.mode == "La" else image
 
 
@@ -285,8 +285,8 @@ def _convertible(image: Image.Image) -> Image.Image:
 def _bad_images() -> Iterator[None]:
     """Turn every exception into an `ItemError`.
 
-    Pillow raises whatever its decoders meet in a broken file (OSError, SyntaxError, struct.error, ValueError, ...), so
-    here, and only here, every exception means "this image is bad".
+    For a broken file, Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError and others. So here, and
+    only here, every exception means that the image is invalid.
     """
     try:
         yield

@@ -16,13 +16,13 @@ class ModelStatistics:
     """The counters of one model since it was loaded; see Triton's ``extension_statistics.md``.
 
     Attributes:
-        requests: that were answered; of an ensemble, whole ones.
-        failures: requests that were refused or failed.
-        items: images or texts in the requests that were executed.
-        executions: batches that they were executed in.
-        total_seconds: from arrival to answer, over all answered requests.
-        queue_seconds: waited in the queue, over all answered requests.
-        compute_seconds: in the model, its inputs and outputs included, over all answered requests.
+        requests: the number of answered requests; of an ensemble, requests that passed all steps.
+        failures: the number of requests that were refused or failed.
+        items: the number of images or texts in executed requests.
+        executions: the number of executed batches.
+        total_seconds: the sum of the times from arrival to response, over all answered requests.
+        queue_seconds: the sum of the times in the queue, over all answered requests.
+        compute_seconds: the sum of the times in the model with its inputs and outputs, over all answered requests.
     """
 
     requests: int = 0
@@ -35,16 +35,16 @@ class ModelStatistics:
 
     @property
     def mean_batch_size(self) -> float:
-        """Items a batch; 0 where there was none."""
+        """The mean number of items per batch; 0 if there was no batch."""
         return self.items / self.executions if self.executions else 0.0
 
 
 Statistics: TypeAlias = Mapping[str, ModelStatistics]
-"""By the name of the model."""
+"""The statistics of each model, by the name of the model."""
 
 
 def difference(after: Statistics, before: Statistics) -> Statistics:
-    """Return the difference between two readings. A model that was loaded again in between counts from its start."""
+    """Return the difference between two readings. If a model was reloaded in between, counters start at the reload."""
     return {name: _since(now, before.get(name, ModelStatistics())) for name, now in after.items()}
 
 
@@ -61,18 +61,18 @@ _ENCODERS = ("vision_encoder", "text_encoder")
 class Profile:
     """The time of a call in seconds, divided into parts that add up to the whole.
 
-    The server's parts come from its own statistics. It keeps them for all its callers together, so that on a busy
-    server they are the averages of what everybody asked meanwhile.
+    The times in the server come from the server's statistics, which cover all its callers. So on a busy server, they
+    are averages over the requests of all callers meanwhile.
 
     Attributes:
-        items: images and texts.
-        requests: they were sent in, one after the other.
-        client: reading files, building requests, reading answers; with ``preprocess="client"`` decoding too.
-        network: gRPC and the way there and back.
-        queue: waiting for the steps of the server.
-        preprocessing: decoding and resizing images, tokenizing texts.
-        encoder: the neural networks.
-        other: between the steps, inside the server.
+        items: the number of images and texts.
+        requests: the number of requests, which were sent one after the other.
+        client: the time to read files, build requests and read responses; with ``preprocess="client"`` also to decode.
+        network: the time of gRPC and the network.
+        queue: the time in the queues of the server.
+        preprocessing: the time to decode and resize images and to tokenize texts.
+        encoder: the time of the neural networks.
+        other: the time between the steps, inside the server.
     """
 
     items: int
@@ -91,7 +91,7 @@ class Profile:
 
     @property
     def parts(self) -> Sequence[tuple[str, float]]:
-        """Names and seconds, in the order of the way of a request."""
+        """The names and seconds of the steps, in the order in which a request passes them."""
         return [(field.name, getattr(self, field.name)) for field in fields(self)[2:]]
 
     def __str__(self) -> str:
@@ -106,12 +106,12 @@ def profile_of(
     """Return the profile of a call.
 
     Args:
-        items: how many were embedded.
-        sent: the number of requests by the model they were sent to.
-        total: seconds of the call.
-        waiting: seconds of it between sending a request and having its answer.
-        statistics: what the server counted meanwhile.
-        name: of the repository whose models the requests passed through.
+        items: the number of embedded items.
+        sent: the number of requests by model.
+        total: the seconds of the call.
+        waiting: the seconds of the call between sending requests and receiving their responses.
+        statistics: the server's statistics of the same time.
+        name: the name of the repository whose models handled the requests.
     """
     served = queue = preprocessing = encoder = 0.0
     for model, requests in sent.items():

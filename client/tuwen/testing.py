@@ -1,7 +1,7 @@
-"""A server in memory, for tests of your own code: ``Client(transport=FakeTransport())``, or its asynchronous twin.
+"""A fake server in memory, for tests of your own code: ``Client(transport=FakeTransport())``, or `AsyncFakeTransport`.
 
-It keeps the contract of the real one (unit vectors, an order, per-item refusals, the same errors), but its
-vectors mean nothing: they are drawn from a hash of the item, equal items giving equal vectors.
+It behaves as the real server: unit vectors in order, refusals per item, the same errors. But its vectors have no
+meaning: they are random, with a hash of the item as the seed. Equal items have equal vectors.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ class FakeTransport:
     """A `Transport` without a server.
 
     Args:
-        embedding_dimension: D of its vectors.
-        fingerprint: the name of its embedding space; with several models, of the space of the first one.
-        context_length: texts of more characters than this, less two, are reported as truncated.
-        fail_with: an error that requests raise, to test how your code takes it.
-        fail_times: how many requests raise it, the first ones; None: all.
-        models: the names of its models, each with a space of its own; the empty text is the model without a name.
+        embedding_dimension: the dimension D of its vectors.
+        fingerprint: the name of its embedding space; with several models, of the first model's space.
+        context_length: texts with more than ``context_length - 2`` characters are reported as truncated.
+        fail_with: an error that requests raise, to test how your code handles it.
+        fail_times: the number of requests that raise it, from the first request on; None: all.
+        models: the names of its models, each with its own space; an empty text stands for the model without a name.
 
     Attributes:
-        requests: every request it was sent, in order.
-        cards: the `ModelCard` of each model by name. Put another card there to test how your code takes an upgraded
-            server, the card of another model to test an alias, or delete one to test a model that was unloaded.
+        requests: the requests that were sent to it, in order.
+        cards: the `ModelCard` of each model by name. Assign a new card to test an upgraded server, or the card of
+            another model to test an alias. Delete a card to test a model that was unloaded.
         card: the card of the first model.
     """
 
@@ -114,7 +114,7 @@ class FakeTransport:
         return self.cards[model]
 
     def statistics(self, timeout: float) -> Statistics:  # noqa: ARG002
-        """See `Transport.statistics`; counts requests, and takes no time."""
+        """See `Transport.statistics`. The requests are counted; all times are 0."""
         self._check()
         items: dict[str, list[int]] = {full_name(name, model): [] for name in self.cards for model in STEPS}
         for request in self.requests:
@@ -138,13 +138,13 @@ class FakeTransport:
 
 
 class AsyncFakeTransport:
-    """The same server in memory for an `AsyncClient`.
+    """A fake server in memory for an `AsyncClient`.
 
     Args:
-        fake: the `FakeTransport` that answers; one with default settings if None.
+        fake: the `FakeTransport` that answers; None: a `FakeTransport` with default settings.
 
     Attributes:
-        fake: the same; ``fake.requests`` holds what was sent.
+        fake: the `FakeTransport` that answers. ``fake.requests`` holds the requests.
     """
 
     def __init__(self, fake: FakeTransport | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Similarity, zero-shot classification by labels in templates, and thresholds that accept or refuse pictures."""
+"""Similarity of images and texts, zero-shot classification, and thresholds that accept or reject pictures."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class Similarity:
     """The similarity of n images and m texts. Every array is float32 (n, m). Compared by identity.
 
     Attributes:
-        cosine: the cosine of the two embeddings, from -1 to 1. Comparable between calls; what an index stores
-            and what a threshold is set on.
-        logits: cosine times the model's logit scale (about 100).
-        probabilities: softmax of the logits over the texts, for each image. Only meaningful among the texts
-            of this call: with one text it is always 1.
+        cosine: the cosine of the two embeddings, from -1 to 1. Cosines are comparable between calls, so use them for
+            thresholds and in an index.
+        logits: the cosine times the model's logit scale (about 100).
+        probabilities: the softmax of the logits over the texts, for each image. It only compares the texts of this
+            call: with one text it is always 1.
     """
 
     cosine: NDArray[np.float32]
@@ -54,7 +54,7 @@ class Similarity:
 
 
 def similarity(images: NDArray[np.float32], texts: NDArray[np.float32], logit_scale: float) -> Similarity:
-    """Compare unit vectors: images (n, D) and texts (m, D), as in section 3 of the CLIP paper (arXiv 2103.00020)."""
+    """Return the similarity of unit vectors of images (n, D) and texts (m, D); see the CLIP paper, arXiv 2103.00020."""
     cosine = images @ texts.T
     logits = np.float32(logit_scale) * cosine
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -62,7 +62,7 @@ def similarity(images: NDArray[np.float32], texts: NDArray[np.float32], logit_sc
 
 
 Templates: TypeAlias = Literal["zh", "en", "none"] | Sequence[str]
-"""Texts with ``{}`` where the label goes: our own in Chinese or English, the label alone, or yours."""
+"""Templates: ``zh``, ``en``, ``none`` (the label alone), or your own texts with ``{}`` in place of the label."""
 
 _THRESHOLD_FORMAT = 1
 
@@ -101,12 +101,12 @@ OWN_TEMPLATES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, eq=False)
 class Classification:
-    """The probabilities of m labels for n images. Compared by identity, as `Similarity`.
+    """The probabilities of m labels for n images. Compared by identity, like `Similarity`.
 
     Attributes:
-        labels: the m labels, as they were passed.
+        labels: the m labels, in the order in which they were passed.
         scores: cosines, logits and probabilities, each float32 (n, m). Probabilities compare these labels with
-            each other: an image of none of them still gets probabilities that add up to 1.
+            each other: if an image shows none of them, its probabilities still add up to 1.
     """
 
     labels: tuple[str, ...]
@@ -122,47 +122,48 @@ def check_labels(labels: Iterable[str]) -> tuple[str, ...]:
     """Return the labels after a check that they differ.
 
     Raises:
-        InvalidArgumentError: none, a single string, not strings, or the same twice.
+        InvalidArgumentError: there is no label, a label is not a string or is repeated, or `labels` is a single string.
     """
     labels = check_some("classify", "label", labels)
     seen: set[str] = set()
     for index, label in enumerate(labels):
         if not isinstance(label, str):
-            raise InvalidArgumentError(f"label {index}: a label is a str, not {type(label).__name__}")
+            raise InvalidArgumentError(f"label {index}: expected a str, got {type(label).__name__}")
         if label in seen:
-            raise InvalidArgumentError(f"label {index}: {label!r} is there twice")
+            raise InvalidArgumentError(f"label {index}: {label!r} is repeated; remove one")
         seen.add(label)
     return tuple(labels)
 
 
 def template_texts(templates: Templates) -> tuple[str, ...]:
-    """Return the templates themselves.
+    """Return the texts of the templates.
 
     Raises:
-        InvalidArgumentError: an unknown name, none, or one without ``{}``.
+        InvalidArgumentError: the name is unknown, there is no template, or a template lacks ``{}``.
     """
     if isinstance(templates, str):
         if templates not in OWN_TEMPLATES:
             raise InvalidArgumentError(
-                f"templates are {', '.join(map(repr, OWN_TEMPLATES))} or a list of texts with {{}}, not {templates!r}"
+                f"templates: expected {', '.join(map(repr, OWN_TEMPLATES))}, or a list of texts with {{}}, "
+                f"got {templates!r}"
             )
         return OWN_TEMPLATES[templates]
     templates = as_list("template", templates)
     for index, template in enumerate(templates):
         if not isinstance(template, str) or "{}" not in template:
-            raise InvalidArgumentError(f"template {index}: {template!r} has no {{}} where the label goes")
+            raise InvalidArgumentError(f"template {index}: {template!r} has no {{}} in place of the label")
     if not templates:
         raise InvalidArgumentError("pass at least one template")
     return tuple(templates)
 
 
 def label_texts(labels: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """Return every label in every template, label by label, in the order for `label_embeddings`."""
+    """Return every label in every template, ordered by label, as `label_embeddings` requires."""
     return [template.replace("{}", label) for label in labels for template in templates]
 
 
 def label_embeddings(texts: NDArray[np.float32], templates: int) -> NDArray[np.float32]:
-    """Return unit vectors of labels, float32 (m, D), from the vectors of their texts (m * templates, D).
+    """Return the unit vectors of labels, float32 (m, D), from the vectors of their texts, (m * templates, D).
 
     Chinese-CLIP's rule (cn_clip/eval/zeroshot_evaluation.py): the mean over the templates, normalised again.
     """
@@ -172,24 +173,24 @@ def label_embeddings(texts: NDArray[np.float32], templates: int) -> NDArray[np.f
 
 
 class LabelCache:
-    """Remembers the vectors of the labels used last; safe to share between threads."""
+    """A cache of the vectors of recently used labels. Several threads may share it."""
 
     def __init__(self, size: int = 4096) -> None:
         self._cache: Cache[tuple[str, tuple[str, ...]], NDArray[np.float32]] = Cache(size)
 
     def known(self, labels: tuple[str, ...], templates: tuple[str, ...]) -> dict[str, NDArray[np.float32]]:
-        """Return the vectors (D,) of those labels that are remembered under these templates."""
+        """Return the kept vectors (D,) of labels with these templates. Labels without a kept vector are left out."""
         known = self._cache.known((label, templates) for label in labels)
         return {label: vector for (label, _), vector in known.items()}
 
     def remember(self, vectors: Mapping[str, NDArray[np.float32]], templates: tuple[str, ...]) -> None:
-        """Keep vectors, and forget those used longest ago when there are too many."""
+        """Keep vectors. If there are too many, drop the least recently used ones."""
         self._cache.remember({(label, templates): vector for label, vector in vectors.items()})
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A cosine from which on pictures count as showing what some texts say.
+    """The smallest cosine at which pictures count as showing what some texts describe.
 
     Attributes:
         texts: the texts; the score of a picture is its cosine with their mean vector.
@@ -207,7 +208,7 @@ class Threshold:
         """Return the score of each image, float32 (n,). An image is accepted if its score reaches `cosine`.
 
         Raises:
-            EmbeddingSpaceError: the server has another model than the one that the threshold was calibrated with.
+            EmbeddingSpaceError: the threshold was calibrated with another model than the server's.
             InvalidItemsError, ServerError: as `Client.embed_images`.
         """
         found = client.model_card().fingerprint
@@ -218,7 +219,7 @@ class Threshold:
         return vectors @ text_vector(client, self.texts)
 
     def save(self, path: str | os.PathLike[str], **measured: Any) -> None:
-        """Write a JSON file that `load` reads, with what was measured beside it.
+        """Write a JSON file that `load` reads. It also holds the measurements of the calibration.
 
         Raises:
             OSError: the file cannot be written.
@@ -236,7 +237,7 @@ class Threshold:
         """Read a file that `tuwen calibrate` or `save` wrote.
 
         Raises:
-            InvalidArgumentError: the file is missing, or is not such a file.
+            InvalidArgumentError: the file is missing, or `save` did not write it.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -42,7 +42,7 @@ def classify(
     threshold with `tuwen calibrate` and pass its file as `--threshold`.
     """
     if bool(label) == (threshold is not None):
-        raise typer.BadParameter("expected --label, or --threshold FILE of `tuwen calibrate`, one of the two")
+        raise typer.BadParameter("expected either --label or --threshold FILE of `tuwen calibrate`")
     if threshold is not None:
         if template:
             raise typer.BadParameter("--template belongs to --label; a threshold has its own texts")

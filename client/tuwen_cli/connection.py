@@ -43,8 +43,8 @@ def connection(
     header: Annotated[
         list[str] | None,
         typer.Option(
-            help="'name: value', sent with every request, such as a token. Repeat for more; TUWEN_HEADERS "
-            "in the environment holds one a line, and shows in no list of processes."
+            help="Header of every request as 'name: value', such as a token. Repeat for more. For secrets, use "
+            "TUWEN_HEADERS with one header in each line: lists of processes do not show it."
         ),
     ] = None,
     version: Annotated[  # noqa: ARG001 - `_show_version` ends the command

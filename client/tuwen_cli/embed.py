@@ -151,7 +151,9 @@ def _add_texts(
         stop_if_asked()
     if cut:
         length = clip.model_card().context_length
-        typer.secho(f"{cut} texts were cut to {length} tokens", fg=typer.colors.YELLOW, err=True)
+        typer.secho(
+            f"{cut} texts are longer than {length} tokens; their ends were ignored", fg=typer.colors.YELLOW, err=True
+        )
     return report
 
 

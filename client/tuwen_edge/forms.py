@@ -86,7 +86,9 @@ class Form:
                 )
             found.setdefault(part.name, []).append(part)
             if len(found[part.name]) > 1 and not allowed[part.name]:
-                raise EdgeError(400, f"The field {part.name!r} is there twice.", code="invalid_form", param=part.name)
+                raise EdgeError(
+                    400, f"The field {part.name!r} is repeated; send it once.", code="invalid_form", param=part.name
+                )
         return found
 
 

@@ -25,15 +25,15 @@ def quantize(vectors: NDArray[np.float32], form: Quantization) -> NDArray[np.int
     Args:
         vectors: float32 (n, D) or (D,).
         form: ``int8`` scales each vector so that its largest component becomes 127 or -127, and rounds. Compare such
-            vectors by their cosine, which no scale changes; their dot products are of no use. ``uint8`` is ``int8``
+            vectors by their cosine, which does not depend on scales; do not use dot products. ``uint8`` is ``int8``
             plus 128. ``ubinary`` keeps the sign of each component, eight to a byte, the first in the highest bit;
-            ``binary`` is ``ubinary`` minus 128, as embedding services give it. Compare both by Hamming distance.
+            ``binary`` is ``ubinary`` minus 128, as embedding services return it. Compare both by Hamming distance.
 
     Returns:
-        (n, D) for a byte per component, (n, D / 8) for bits, rounded up; without n for one vector.
+        (n, D) for a byte per component, (n, D / 8) for bits, rounded up. For a single vector, n is left out.
 
     Raises:
-        InvalidArgumentError: an unknown form, or vectors that are not finite numbers.
+        InvalidArgumentError: the form is unknown, or a vector has values that are not finite.
     """
     if form not in get_args(Quantization):
         raise InvalidArgumentError(f"form: expected one of {', '.join(get_args(Quantization))}, got {form!r}")

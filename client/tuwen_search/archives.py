@@ -1,4 +1,4 @@
-"""Pictures in tar archives, plain or compressed, as webdataset writes them. Every damage is reported."""
+"""Pictures in tar archives, plain or compressed, as webdataset writes them. Every damaged place is reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PIECE = 1 << 20
 _TEXTS = {".txt": "caption", ".caption": "caption", ".cls": "class", ".json": ""}
 _LONGEST_TEXT = 32_768  # bytes; a picture's metadata has at most 64 KiB in a collection
 _DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
-"""What reading a damaged archive raises: `tarfile` passes the errors of the decompressors on."""
+"""The errors that reading a damaged archive raises. `tarfile` does not convert the errors of the decompressors."""
 
 
 def is_archive(path: Path) -> bool:
@@ -73,7 +73,7 @@ def pictures_of_archive(path: Path) -> Iterator[Entry]:
         except _DAMAGE as error:
             yield from sample.entries()
             place = f"after its member '{last}'" if last else "at its first member"
-            message = f"'{path}' is damaged {place} ({one_line(error)}); what follows could not be read"
+            message = f"'{path}' is damaged {place} ({one_line(error)}); the rest could not be read"
             yield Unseen(path.name, "damaged", message)
 
 
@@ -87,7 +87,7 @@ class _Sample:
         self._ignored: list[Ignored] = []
 
     def take(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        """Read one member; raises what `tarfile` raises."""
+        """Read one member. Errors of `tarfile` are passed on."""
         suffix = Path(member.name).suffix.lower()
         ignored = Ignored(kind_of_file(member.name, regular=member.isfile()), names=(member.name,))
         if member.isfile() and (suffix in IMAGE_SUFFIXES or not suffix):
@@ -108,7 +108,7 @@ class _Sample:
             self._ignored.append(ignored)
 
     def entries(self) -> Iterator[Entry]:
-        """Yield the pictures with their metadata, then the members that are neither."""
+        """Yield the pictures with their metadata, then the members that are neither pictures nor metadata."""
         metadata = {name: value for _, told in self._texts for name, value in told.items()}
         for name, data in self._pictures:
             yield held(name, data, metadata)
@@ -130,7 +130,7 @@ def _told(suffix: str, content: bytes) -> dict[str, Any]:
 
 
 class _StrictTarInfo(tarfile.TarInfo):
-    """A member whose damaged header is an error. `tarfile` itself takes one after the first for the archive's end."""
+    """A member that raises if its header is damaged. `tarfile` itself treats a damaged header as the archive's end."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
@@ -159,10 +159,10 @@ def _opened(path: Path, until: ExitStack) -> tarfile.TarFile:
 
 
 def _read_to_the_end(archive: tarfile.TarFile) -> None:
-    """Read what follows the last member, so that the checksum at the end of a compressed archive is compared.
+    """Read the bytes after the last member, so that the checksum at the end of a compressed archive is compared.
 
     Raises:
-        tarfile.ReadError: something other than zeros follows, so the mark of an end is a damaged header.
+        tarfile.ReadError: bytes other than zeros follow, so the zeros are a damaged header, not the archive's end.
     """
     file: Any = archive.fileobj
     while piece := file.read(_PIECE):

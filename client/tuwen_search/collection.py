@@ -30,7 +30,7 @@ __all__ = ["AsyncCollection", "Collection", "Results"]
 
 
 class _Kept:
-    """The operations on the store that both kinds of collection share."""
+    """The operations on the store that `Collection` and `AsyncCollection` share."""
 
     def __init__(self, generation: Generation, store: MilvusStore, *, owned: bool, created: bool = False) -> None:
         self.name, self.space, self._place = generation.collection, generation.space, generation.place
@@ -161,8 +161,8 @@ class Collection(_Kept):
         Args:
             name: letters, digits and ``_``.
             client: a client, which the collection does not close.
-            store: ``http://host:19530`` of a Milvus server, a file that ends in ``.db``, or an open store, which the
-                collection does not close. Default: `default_store`.
+            store: the address of a Milvus server, such as ``http://host:19530``; a file that ends in ``.db``; or an
+                open store, which the collection does not close. Default: `default_store`.
             create: create an empty collection if it does not exist.
             index: the index type of a new collection.
 
@@ -185,16 +185,16 @@ class Collection(_Kept):
         min_score: float | None = None,
         timeout: float | None = None,
     ) -> Results:
-        """Return the pictures that fit best.
+        """Return the pictures that fit the query best.
 
         Args:
             query: a text or a `Query`.
             limit: the number of pictures to return.
-            offset: the number of better pictures to skip.
-            where: an expression of Milvus over ``name``, ``source``, ``file_size``, ``width``, ``height``, ``sha256``
+            offset: the number of pictures to skip, the best first.
+            where: a Milvus filter over ``name``, ``source``, ``file_size``, ``width``, ``height``, ``sha256``
                 and the names of metadata, such as ``width > 1000 and year == 2024``.
-            min_score: the smallest score of a picture that is returned; None: the best pictures are returned, whatever
-                their score is.
+            min_score: return only pictures with at least this score. None: return the best pictures, whatever their
+                scores are.
             timeout: seconds for the embedding.
 
         Raises:
@@ -230,9 +230,9 @@ class Collection(_Kept):
     ) -> Report:
         """Update the collection from a source: embed new and changed pictures, and remove missing ones.
 
-        A run that was interrupted is continued by the next one. A broken picture is left out and is a failure in the
-        report. So is a part of the source that could not be looked at, such as the rest of a damaged archive; its
-        pictures stay in the collection.
+        The next run resumes an interrupted one. A broken picture is skipped, and the report lists it as a failure. A
+        part of the source that cannot be read, such as the rest of a damaged archive, is a failure too; its pictures
+        stay in the collection.
 
         Args:
             source: a folder, a text file that lists pictures, a table (``.parquet``, ``.csv``, ``.tsv``, ``.jsonl``), a
@@ -240,8 +240,8 @@ class Collection(_Kept):
                 file are one source.
             progress: show a bar on standard error, if that is a terminal.
             keep_removed: keep pictures that the source no longer has.
-            confirm_removal: if the source has no pictures any more, remove all its pictures. Without this option, such
-                a source is a failure, because a disk that is not mounted looks the same.
+            confirm_removal: if the source has no pictures any more, remove all its pictures from the collection.
+                Without this option, such a source is a failure, because a disk that is not mounted looks the same.
 
         Raises:
             SourceError: the source cannot be read.
@@ -271,11 +271,11 @@ class Collection(_Kept):
         return self._get(picture_id)
 
     def count(self, where: str = "") -> int:
-        """Return the number of pictures: all of them, or those that a filter selects; see `search`."""
+        """Return the number of all pictures, or of the pictures that a filter selects; see `search`."""
         return self._count(where)
 
     def sample(self, count: int, *, seed: int = 0) -> list[tuple[Picture, NDArray[np.float32]]]:
-        """Return pictures that are chosen at random, and their vectors, to show what the collection holds.
+        """Return random pictures and their vectors, as examples of the collection's content.
 
         Args:
             count: the number of pictures. A sample of a larger collection has a few more or fewer.

@@ -23,10 +23,10 @@ class Found:
     Attributes:
         name: its path within the source, its absolute path (of a list), or its key: at most 4,096 bytes in UTF-8.
         version: changes whenever the picture may have; at most 64 bytes.
-        read: its bytes, before the next one is asked for; raises OSError.
-        metadata: what else the source tells; at most 64 KiB as JSON.
-        content_version: the part of `version` that changes with the picture's bytes; `version` begins with it. If it is
-            known to the collection, the picture is not read, and gets its new metadata only. Empty: read it.
+        read: returns its bytes, or raises OSError. Call it before the next picture is taken from the source.
+        metadata: all other values that the source has for the picture; at most 64 KiB as JSON.
+        content_version: the beginning of `version`, which changes only with the picture's bytes. If the collection
+            has this content version, the picture is not read and only its metadata is updated. Empty: always read it.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Unseen:
     """A part of a source that could not be read. Its pictures stay in the collection.
 
     Attributes:
-        name: of the part, for people: a subfolder, a file or an archive.
+        name: a name of the part for people: a subfolder, a file or an archive.
         reason: one word for programs: ``unreadable`` or ``damaged``.
         message: one line for people: what failed, where and why.
         prefix: pictures whose names begin with it may be in this part; empty: every picture may.
@@ -64,7 +64,7 @@ class Ignored:
     Attributes:
         kind: the suffix by which such files are counted, such as ``.txt``.
         count: number of files.
-        names: their names within the source, as far as they have any.
+        names: the names of the files within the source; files without a name are missing.
     """
 
     kind: str
@@ -76,7 +76,7 @@ Entry: TypeAlias = "Found | Unseen | Ignored"
 
 
 def held(name: str, data: object, metadata: Mapping[str, Any]) -> Found:
-    """Return a picture that had to be read to be found; its version is a hash of its bytes and metadata."""
+    """Return a picture whose bytes are in memory already. Its version is a hash of its bytes and metadata."""
     content = data if isinstance(data, bytes) else b""
 
     def read() -> bytes:
@@ -89,7 +89,7 @@ def held(name: str, data: object, metadata: Mapping[str, Any]) -> Found:
 
 
 def filterable(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that a filter can ask for: texts, numbers and truth values, under names that a filter takes."""
+    """Return the metadata that filters can use: texts, numbers and truth values, with names that filters accept."""
     return {
         re.sub(r"\W", "_", name): value for name, value in values.items() if isinstance(value, (str, int, float, bool))
     }

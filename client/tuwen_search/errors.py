@@ -3,7 +3,7 @@
 ::
 
     TuwenError
-    ├── EmbeddingSpaceError          (of tuwen) the collection's vectors are of another model than the server's
+    ├── EmbeddingSpaceError          (in tuwen) the collection was made with another model than the server's
     └── SearchError
         ├── CollectionNotFoundError  the collection does not exist
         ├── MigrationError           a collection cannot be migrated to another model

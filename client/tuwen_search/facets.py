@@ -1,4 +1,4 @@
-"""The values of a collection's metadata, counted, so that people can choose among them."""
+"""Counts of the values in a collection's metadata, from which people choose a filter."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Facet:
     """One field of the metadata.
 
     Attributes:
-        field: its name.
-        pictures: the number of pictures that have it.
-        values: its most frequent values, with the number of pictures that have each.
-        smallest, largest: the range of its numbers; None if it has values that are no numbers.
+        field: the name of the field.
+        pictures: the number of pictures that have this field.
+        values: the most frequent values, each with its number of pictures.
+        smallest, largest: the range of the values; None if some values are not numbers.
     """
 
     field: str
@@ -53,10 +53,10 @@ def facets_of(store: MilvusStore, collection: str, *, where: str = "", most_valu
 
 
 def check_names(store: MilvusStore, collection: str, where: str) -> None:
-    """Refuse a filter with a name that is no field of a picture, and that the metadata of no picture has.
+    """Reject a filter with an unknown name: neither a field of every picture nor a field of any picture's metadata.
 
     Raises:
-        QueryError: names the field, and the fields that there are.
+        QueryError: states the unknown name and all known names.
     """
     wanted, known = set(metadata_names(where)), set[str]()
     for row in store.every(collection, ["metadata"]) if wanted else ():

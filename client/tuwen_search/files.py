@@ -1,4 +1,4 @@
-"""Pictures that are files of their own: found without being read."""
+"""Pictures that are single files. They are listed without being read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["found_file"]
 
 
 def found_file(path: Path, name: str, metadata: Mapping[str, Any] | None = None) -> Found:
-    """Return the picture at a path; its version is the file's size and time, and a hash of metadata if there is any."""
+    """Return the picture at a path. Its version is the file's size and time, and a hash of any metadata."""
     told = f"-{hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()[:16]}" if metadata else ""
     try:
         stamp = file_stamp(path)

@@ -1,7 +1,7 @@
-"""Milvus filters. Every value that goes into one is written here, so that no value can become part of the expression.
+"""Milvus filters. All values are quoted in this module, so that no value can change the meaning of a filter.
 
-Only `literal` puts quotes around a text. The filter that a user writes (``where``) is an expression. `expanded` writes
-out names of metadata in it, and the rest is passed on unchanged. It never becomes part of another filter.
+Only `literal` puts quotes around a text. A user's filter (``where``) is already an expression: `expanded` writes out
+its names of metadata and leaves the rest unchanged. It never becomes part of another filter.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def expanded(where: str) -> str:
 
 
 def metadata_names(where: str) -> list[str]:
-    """Return the names of metadata that a user's filter has without brackets."""
+    """Return the names of metadata that stand in a user's filter without brackets."""
     return [found["name"] for found in _WORDS.finditer(where) if _of_metadata(found)]
 
 
@@ -48,7 +48,7 @@ def literal(text: str) -> str:
     """Return a text as a string literal of Milvus's filters, in double quotes.
 
     Raises:
-        QueryError: the text cannot be encoded as UTF-8, in which filters are sent.
+        QueryError: the text cannot be encoded as UTF-8, the encoding of filters.
     """
     try:
         text.encode("utf-8")
@@ -58,17 +58,17 @@ def literal(text: str) -> str:
 
 
 def compared(field: str, operator: Literal["==", "!=", "<", ">="], value: str) -> str:
-    """Return the filter that compares a field with a text."""
+    """Return a filter that compares a field with a text."""
     return f"{_checked_field(field)} {operator} {literal(value)}"
 
 
 def any_of(field: str, values: Iterable[str]) -> str:
-    """Return the filter for the rows whose field is one of some texts."""
+    """Return a filter for the rows whose field equals one of the texts."""
     return f"{_checked_field(field)} in [{', '.join(map(literal, values))}]"
 
 
 def checked_id(picture_id: object) -> str:
-    """Return the ID of a picture if it can be one.
+    """Return the ID of a picture after a check of its form.
 
     Raises:
         QueryError: it is not a string of 32 lower-case hexadecimal digits.

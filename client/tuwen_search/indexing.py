@@ -32,7 +32,7 @@ class Failure:
     """A picture that was skipped, or a part of a source that could not be read.
 
     Attributes:
-        name: within its source.
+        name: the name of the picture or part within its source.
         reason: one word for programs, such as ``corrupt``, ``unreadable``, ``damaged`` or ``emptied``.
         message: one line for people.
     """
@@ -49,7 +49,7 @@ class Report:
     Attributes:
         source: the source's name in the collection.
         added, changed, unchanged, removed: numbers of pictures.
-        updated: the number of pictures that have new metadata, and keep their vectors.
+        updated: the number of pictures that got new metadata and kept their vectors.
         failures: pictures that were skipped, and parts of the source that could not be read.
         ignored: numbers of files that are not pictures, by suffix.
         ignored_names: the names of these files within the source.
@@ -81,28 +81,28 @@ class _Known:
     sha256: str
 
     def has_content(self, content_version: str) -> bool:
-        """Return whether the bytes are certainly those of this content version."""
+        """Return whether the picture's bytes certainly have this content version."""
         return bool(content_version) and (
             self.version == content_version or self.version.startswith(f"{content_version}-")
         )
 
     def is_of(self, found: Found) -> bool:
-        """Return whether a picture need not be read."""
+        """Return whether this is the version of the given picture, so that the picture need not be read."""
         return self.version == found.version or self.has_content(found.content_version)
 
 
 class Indexing:
-    """One run over a source. The caller embeds the pictures of `wanted`, passes every outcome to `take`, and closes.
+    """One run over a source. The caller embeds the pictures of `wanted`, gives outcomes to `take`, and calls `close`.
 
-    Embedded pictures are written after every 256 and on closing, so that the next run resumes an interrupted one.
+    Embedded pictures are written in groups of 256 and by `close`, so that the next run resumes an interrupted one.
 
-    A part that cannot be read is a failure, and its pictures stay. A picture is removed if its whole part was read
-    without it, or if its file changed and cannot be embedded any more.
+    A part of the source that cannot be read is a failure, and its pictures stay in the collection. A picture is removed
+    if its part was read to the end without it, or if its file changed and cannot be embedded any more.
 
     Args:
         keep_removed: keep pictures that the source no longer has.
-        confirm_removal: allow a source without pictures to remove all its pictures. Without this option, such a source
-            is a failure, because a disk that is not mounted looks the same.
+        confirm_removal: if the source has no pictures any more, remove all its pictures from the collection. Without
+            this option, such a source is a failure, because a disk that is not mounted looks the same.
 
     Raises:
         SourceError: the source's name is longer than the store can hold, or not UTF-8.
@@ -136,7 +136,7 @@ class Indexing:
         self.report = Report(self._name)
 
     def wanted(self) -> Iterator[tuple[str, bytes]]:
-        """Yield name and bytes of each picture that is not in the collection as it is now."""
+        """Yield the name and the bytes of each picture that is new or has changed."""
         for entry in self._source.pictures():
             if isinstance(entry, Found):
                 yield from self._read(entry)
@@ -149,7 +149,7 @@ class Indexing:
 
     def _read(self, found: Found) -> Iterator[tuple[str, bytes]]:
         if found.name in self._seen:
-            self._fail(found.name, "twice", "the source has this name twice; the first is taken")
+            self._fail(found.name, "twice", "the source has this name twice; only the first picture is used")
             return
         self._seen.add(found.name)
         known = self._known.get(found.name)
@@ -179,7 +179,7 @@ class Indexing:
         yield found.name, data
 
     def _content(self, found: Found) -> bytes | None:
-        """Return the bytes of a picture; None, and a failure in the report, if they cannot be read."""
+        """Return the bytes of a picture. If they cannot be read, return None and report a failure."""
         try:
             return found.read()
         except NoBytesError as error:
@@ -191,18 +191,18 @@ class Indexing:
         return None
 
     def _renew(self, found: Found, metadata: dict[str, Any]) -> None:
-        """Note the new version and metadata of a picture whose bytes are as before."""
+        """Store the new version and metadata of a picture whose bytes have not changed."""
         self._renewed[found.name] = found.version, metadata
         if len(self._renewed) == _ROWS_AT_ONCE:
             self._write_renewed()
 
     def count(self) -> int:
-        """Return the number of pictures that may have changed, for a source that is listed without reading."""
+        """Return the number of pictures that may have changed; for sources that list pictures without reading them."""
         found = {entry.name: entry for entry in self._source.pictures() if isinstance(entry, Found)}
         return sum(not (name in self._known and self._known[name].is_of(entry)) for name, entry in found.items())
 
     def take(self, outcome: ItemOutcome) -> None:
-        """Take the outcome of one picture that `wanted` gave."""
+        """Record the outcome of one picture that `wanted` yielded."""
         name = str(outcome.key)
         described = self._described.pop(name)
         if outcome.embedding is None:
@@ -241,7 +241,7 @@ class Indexing:
         self.report.removed = len(gone)
 
     def _under_other_names(self) -> set[tuple[str, str]]:
-        """Return the pictures that stand in the collection a second time, under another path of the same source."""
+        """Return the pictures that the collection has a second time, under another path of the same source."""
         if self._unseen or not self._seen:
             return set()
         return {
@@ -251,7 +251,7 @@ class Indexing:
         }
 
     def close(self) -> None:
-        """Write the embedded pictures, also if the run ends early."""
+        """Write the embedded pictures, even if the run ends early."""
         self._pool.shutdown(cancel_futures=True)
         if self._ready:
             self._write()
@@ -267,7 +267,7 @@ class Indexing:
         self._ready = []
 
     def _write_renewed(self) -> None:
-        """Write new versions and metadata beside the vectors that the collection has."""
+        """Write new versions and metadata. The vectors stay as they are."""
         ids = {picture_id(self._name, name): name for name in self._renewed}
         pictures, vectors = [], []
         for key, (picture, vector) in self._store.get(self._collection, list(ids)).items():
@@ -287,9 +287,9 @@ class Indexing:
 
 
 def _names_in(store: MilvusStore, collection: str, source: Source) -> list[str]:
-    """Return the source's name in the collection, then other names under which it is there, too.
+    """Return the source's name in the collection, then other names under which the collection has the same source.
 
-    A collection may hold a folder by a path that was not resolved. Its pictures keep this name, and their vectors.
+    A collection may know a folder by a path that was not resolved. Its pictures keep this name and their vectors.
     """
     if not source.is_path:
         return [source.name]

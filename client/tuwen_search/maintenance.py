@@ -1,4 +1,4 @@
-"""The sources of a collection: which there are, and how they are moved or forgotten without embedding a picture."""
+"""The sources of a collection: list, move or forget them without embedding a picture again."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ __all__ = ["KeptSource", "Moved", "forget_source", "move_sources", "sources_of"]
 
 _ROWS_AT_ONCE = 256
 State = Literal["there", "empty", "gone", "no path"]
-"""``there``: a file, or a folder that holds something. ``empty``: an empty folder, as an unmounted disk leaves it.
-``gone``: nothing is at the path. ``no path``: the source was made by a program and has a name of its own."""
+"""``there``: a file, or a folder that is not empty. ``empty``: an empty folder, such as the mount point of an unmounted
+disk. ``gone``: nothing is at the path. ``no path``: a program made the source and gave it a name that is not a path."""
 
 
 @dataclass(frozen=True)
 class KeptSource:
-    """A source whose pictures a collection holds.
+    """A source that was indexed into a collection.
 
     Attributes:
-        name: its name in the collection; the absolute path of a folder or file.
+        name: the source's name in the collection: usually the absolute path of a folder or file.
         pictures: the number of its pictures.
-        state: what is at its path now.
+        state: what is at the source's path now.
     """
 
     name: str
@@ -45,8 +45,8 @@ class Moved:
 
     Attributes:
         sources: the names of the sources before the move.
-        moved: the number of pictures that have new paths.
-        known: the number of pictures that the collection had under the new path already; their old rows were removed.
+        moved: the number of pictures that got new paths.
+        known: the number of pictures that the collection already had under the new path; their old rows were removed.
     """
 
     sources: tuple[str, ...]
@@ -66,7 +66,7 @@ def sources_of(store: MilvusStore, collection: str) -> list[KeptSource]:
 
 
 def forget_source(store: MilvusStore, collection: str, source: str) -> int:
-    """Remove all pictures of one source from a collection and return their number. Files stay as they are.
+    """Remove all pictures of one source from a collection and return their number. The files are not touched.
 
     A collection that was migrated loses them in all its generations.
 
@@ -93,18 +93,18 @@ def forget_source(store: MilvusStore, collection: str, source: str) -> int:
 
 
 def move_sources(store: MilvusStore, collection: str, old: str, new: str) -> Moved:
-    """Give pictures the path under which their files are now, with the vectors that they have.
+    """Change the paths of pictures whose files were moved. The vectors stay as they are.
 
     A source at the old path moves, and so does every source below it. The paths of the pictures that these sources
-    list are changed, too, if they are below the old path. An interrupted move is finished by calling this again.
+    list are changed, too, if they are below the old path. To finish an interrupted move, call this again.
 
     Args:
-        old: the path before; nothing needs to be there.
-        new: the path now, at which there must be a folder or file.
+        old: the former path, which need not exist any more.
+        new: the present path, which must exist.
 
     Raises:
-        SourceError: the collection has no source at or below the old path, there is nothing at the new one, or a new
-            path cannot be kept.
+        SourceError: the collection has no source at or below the old path, nothing is at the new path, or a picture's
+            new path is too long for the store.
         CollectionNotFoundError, StoreError: see `sources_of`.
     """
     target = os.path.realpath(Path(new).expanduser())
@@ -184,7 +184,7 @@ def _counts(store: MilvusStore, place: str) -> Counter[str]:
 
 
 def _spellings(path: str) -> Iterator[str]:
-    """Yield the names under which a collection may have a path: as given, absolute, and with links resolved."""
+    """Yield the names that a path may have in a collection: as given, absolute, and with links resolved."""
     yield path
     absolute = os.path.abspath(os.path.expanduser(path))
     yield absolute

@@ -1,4 +1,4 @@
-"""Groups of pictures that show the same: copies, other sizes, other file formats, small edits."""
+"""Groups of pictures that look the same: copies, other sizes, other file formats, small edits."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def near_duplicates(
 
     Args:
         threshold: the smallest cosine of two pictures that count as the same.
-        where: a filter, as for `Collection.search`: compare these pictures only.
+        where: compare only the pictures that this filter selects; see `Collection.search`.
 
     Raises:
-        QueryError: the threshold is not a cosine, or the filter cannot be read.
+        QueryError: the threshold is not above 0 and at most 1, or the filter cannot be read.
         CollectionNotFoundError, StoreError: the store has no such collection, or failed.
     """
     if not 0 < threshold <= 1:
@@ -70,7 +70,7 @@ def _described(store: MilvusStore, place: str, ids: list[str]) -> DuplicateGroup
 
 
 def _connected(vectors: NDArray[np.float32], threshold: float) -> list[list[int]]:
-    """Return the groups of two or more vectors. Blocks of rows are compared, since all cosines need much memory."""
+    """Return the groups of two or more vectors. Rows are compared in blocks, to save memory."""
     group_of = list(range(len(vectors)))
 
     def root(index: int) -> int:

@@ -1,4 +1,4 @@
-"""The vector of a query, and the reasons why a picture was found. Pure: vectors in, vectors and numbers out."""
+"""The vector of a query, and the share of each part of the query in a score. The functions only compute."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ class Query:
         if self.like is not None:
             checked_id(self.like)
         if not all(text.strip() for text in self.without):
-            raise QueryError("without: expected texts, got an empty one")
+            raise QueryError("without: expected texts, got an empty text")
         if self.text.strip() and self.text.strip() in map(str.strip, self.without):
             raise QueryError(f"'{self.text.strip()}' is both wanted and excluded; exclude another text")
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The texts to embed: the text of the query, if any, then those of `without`."""
+        """The texts to embed: the text of the query, if any, then the texts of `without`."""
         return ((self.text,) if self.text.strip() else ()) + tuple(self.without)
 
 
@@ -72,7 +72,7 @@ class Part:
     Attributes:
         name: the text, or ``picture``; unique within its query. A text that equals an earlier name gets a prefix, such
             as ``text: picture``.
-        weight: its share of the query's vector, negative for what is not wanted.
+        weight: the part's share of the query's vector, negative for an excluded part.
         vector: float32 (D,), a unit vector.
     """
 
@@ -86,9 +86,9 @@ class Hit:
     """A picture that was found.
 
     Attributes:
-        picture: with its thumbnail.
-        score: the cosine of its vector and the query's, from -1 to 1. Between a text and a picture, models of CLIP's
-            kind give 0.2 to 0.5 to what fits well; between two pictures up to 1. Scores of two models do not compare.
+        picture: the picture, with its thumbnail.
+        score: the cosine of the picture's vector and the query's, from -1 to 1. A text and a picture that fit well
+            usually have 0.2 to 0.5; two similar pictures come close to 1. Do not compare scores of different models.
         parts: the cosine with each part of the query. If parts have the same name, later ones are numbered.
     """
 
@@ -102,10 +102,10 @@ class Results:
     """One page of results.
 
     Attributes:
-        hits: the best first.
+        hits: the pictures that were found, the best first.
         embedding_seconds: the time to embed the query.
         store_seconds: the time to find the pictures.
-        truncated: the texts of the query of which the model read only the beginning.
+        truncated: the texts of the query that were too long, so that the model read only their beginning.
         total: the number of pictures that reach `min_score`, up to 1,000; None if the search had no `min_score`.
     """
 
@@ -117,7 +117,7 @@ class Results:
 
 
 def embedded_texts(outcomes: Sequence[ItemOutcome]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """Return the vectors of a query's texts, float32 (n, D), and the texts of which the model read only the beginning.
+    """Return the vectors of a query's texts, float32 (n, D), and the texts that were truncated.
 
     Raises:
         InvalidItemsError: the server refused a text.
@@ -133,7 +133,7 @@ def parts_of(query: Query, texts: NDArray[np.float32], pictures: Sequence[NDArra
 
     Args:
         texts: float32 (n, D), the vectors of `Query.texts`.
-        pictures: the vectors of its picture and of the one it is like, as many as there are.
+        pictures: the vectors of `Query.picture` and of `Query.like`, if the query has them, in this order.
     """
     vectors, parts = list(texts), []
     taken = {"picture"} if pictures else set()
@@ -151,7 +151,7 @@ def parts_of(query: Query, texts: NDArray[np.float32], pictures: Sequence[NDArra
 
 
 def _unused(name: str, prefix: str, taken: set[str]) -> str:
-    """Return the name, behind the prefix as often as another part has it, and mark it as taken."""
+    """Return an unused name, and mark it as used. The prefix is added until no other part has the name."""
     while name in taken:
         name = f"{prefix}: {name}"
     taken.add(name)
@@ -173,7 +173,7 @@ def combined(parts: Sequence[Part]) -> NDArray[np.float32]:
 
 
 def explained(parts: Sequence[Part], vector: NDArray[np.float32]) -> dict[str, float]:
-    """Return the cosine of a picture's vector with each part. A name that comes again is numbered: ``cat (2)``."""
+    """Return the cosine of a picture's vector with each part. A repeated name is numbered: ``cat (2)``."""
     cosines: dict[str, float] = {}
     for part in parts:
         name, count = part.name, 1

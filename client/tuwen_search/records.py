@@ -1,4 +1,4 @@
-"""The record that is stored beside a picture's vector. Pure: bytes in, a record out."""
+"""The record that is stored beside a picture's vector. The functions read no file and no network."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class Picture:
     """One picture of a collection.
 
     Attributes:
-        id: 32 hexadecimal digits, a hash of source and name: a picture that changes keeps it.
-        source: the folder, list, table or archive that it is from, an absolute path.
-        name: its path within the source, or its key there.
-        version: changes whenever the picture may have: size and time of its file, or a hash.
-        file_size: in bytes.
-        sha256: of the file, in hexadecimal; two pictures with the same one are copies.
-        width, height: in pixels, upright; 0 if unknown.
-        thumbnail: a WebP picture of at most 192 pixels a side; empty if there is none.
-        metadata: whatever else the source tells, such as the other columns of a table.
+        id: 32 hexadecimal digits, a hash of source and name. The ID stays the same if the picture changes.
+        source: the absolute path of the folder, list, table or archive that the picture comes from.
+        name: the picture's path within the source, or its key there.
+        version: the size and time of the file, or a hash. A changed picture has another version.
+        file_size: the size of the file in bytes.
+        sha256: the checksum of the file, in hexadecimal. Copies have the same checksum.
+        width, height: the size in pixels, upright; 0 if unknown.
+        thumbnail: a WebP picture of at most 192 pixels a side; empty if there is no thumbnail.
+        metadata: all other values that the source has for the picture, such as the other columns of a table.
     """
 
     id: str
@@ -58,7 +58,7 @@ class Picture:
 
 
 def short_hash(text: str) -> str:
-    """Return a hash of a text, 32 hexadecimal digits, which is safe in any filter."""
+    """Return a hash of a text: 32 hexadecimal digits, which need no quoting in a filter."""
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
@@ -68,7 +68,7 @@ def picture_id(source: str, name: str) -> str:
 
 
 def plain_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metadata as JSON that Milvus can hold: other values become text, and numbers without a value None."""
+    """Return metadata as JSON that Milvus can hold. NaN and infinity become None; values of other types become text."""
     return {_text(str(name)): _plain(value) for name, value in metadata.items()}
 
 
@@ -107,7 +107,7 @@ def describe(data: bytes, *, source: str, name: str, version: str, metadata: Map
 
 
 def _seen(data: bytes) -> tuple[int, int, bytes]:
-    """Return width, height and thumbnail. Nothing is raised, because the server decides whether a picture is good."""
+    """Return width, height and thumbnail. Never raises, because the server decides whether a picture is valid."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, about odd files

@@ -1,4 +1,4 @@
-"""Pictures as rows of a Milvus collection: which fields there are, and how large each may be."""
+"""Pictures as rows of a Milvus collection: the fields and their maximum sizes."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ RECORD = ("source", "name", "version", "sha256", *NUMBERS, "thumbnail", "metadat
 
 
 def why_not_kept(metadata: Mapping[str, Any], **texts: str) -> str:
-    """Return one line for people if Milvus cannot hold these fields of a picture; empty if it can."""
+    """Return the reason why Milvus cannot hold these fields of a picture; empty if Milvus can hold them."""
     for field, text in texts.items():
         try:
             size = len(text.encode("utf-8"))
         except UnicodeEncodeError:
             return f"its {field} is not UTF-8"
         if size > TEXTS[field]:
-            return f"its {field} has {size:,} bytes, and at most {TEXTS[field]:,} can be kept"
+            return f"its {field} has {size:,} bytes; the maximum is {TEXTS[field]:,}"
     size = len(json.dumps(metadata, ensure_ascii=False, default=str).encode("utf-8", "replace"))
-    return f"its metadata has {size:,} bytes, and at most {_LARGEST_JSON:,} can be kept" if size > _LARGEST_JSON else ""
+    return f"its metadata has {size:,} bytes; the maximum is {_LARGEST_JSON:,}" if size > _LARGEST_JSON else ""
 
 
 def row_of(picture: Picture, vector: NDArray[np.float32]) -> dict[str, Any]:

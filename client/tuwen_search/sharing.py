@@ -1,8 +1,8 @@
-"""One file of Milvus Lite for several processes: the first one opens it, and serves the others over loopback.
+"""One Milvus Lite file for several processes: the first process opens the file and serves the others over loopback.
 
-Milvus Lite locks its file, so that one process can open it. That process listens on a port of 127.0.0.1 anyway. It
-writes its address beside the file, and other processes connect there. When it ends, the next process that needs the
-store opens the file itself.
+Milvus Lite locks its file, so that only one process can open it. The process that has it open listens on a port of
+127.0.0.1 anyway. It writes its address beside the file, and other processes connect there. When the owner ends, the
+next process that needs the store opens the file itself.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T")
 def open_or_borrow(
     path: str, open_file: Callable[[], T], connect: Callable[[str], T], *, locked: Callable[[Exception], bool]
 ) -> tuple[T, str]:
-    """Return a connection to a store, and the address of the process that owns its file; empty if it is this one.
+    """Return a connection to a store, and the address of the process that owns its file; empty if this process owns it.
 
     Args:
         path: the store's file.

@@ -25,11 +25,11 @@ class Source:
     """A source of pictures in a stable order.
 
     Attributes:
-        name: names the source within a collection; the resolved path of a folder or file.
-        pictures: returns the entries one after the other, from the beginning with each call: a `Found` for each
-            picture, an `Unseen` for each part that could not be looked at, an `Ignored` for files that are no pictures.
-        quick: the pictures are found without being read, so that they may be counted first.
-        is_path: the name is a path, and other paths of the same file or folder name the same source.
+        name: the source's name within a collection: usually the resolved path of a folder or file.
+        pictures: yields the entries, from the beginning with each call: a `Found` for each picture, an `Unseen` for
+            each part that could not be read, an `Ignored` for files that are not pictures.
+        quick: whether the pictures are listed without being read, so that they can be counted first.
+        is_path: whether the name is a path, so that other paths of the same file or folder mean the same source.
     """
 
     name: str
@@ -45,7 +45,7 @@ def open_source(path: Path) -> Source:
     The path is resolved, so ``photos``, ``../photos`` and a link to it are one source.
 
     Raises:
-        SourceError: there is nothing at the path, or nothing that can be read.
+        SourceError: the path does not exist or cannot be read.
     """
     try:
         path = path.expanduser().resolve()
@@ -64,7 +64,7 @@ def open_source(path: Path) -> Source:
     if is_text_table(path):
         return Source(str(path), lambda: pictures_of_text_table(path), quick=True, is_path=True)
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        raise SourceError(f"{path} is a picture; give its folder, or a text file that lists pictures")
+        raise SourceError(f"{path} is a picture; pass its folder, or a text file that lists pictures")
     return Source(str(path), lambda: _listed(path), quick=True, is_path=True)
 
 
@@ -76,7 +76,7 @@ def _folder(root: Path) -> Iterator[Entry]:
     def note(path: Path, error: OSError) -> None:
         name = "" if path == root else path.relative_to(root).as_posix()
         prefix = f"{name}/" if name and _is_folder(path) else name
-        message = f"cannot read '{path}': {error.strerror or error}; what it held stays in the collection"
+        message = f"cannot read '{path}': {error.strerror or error}; its pictures stay in the collection"
         unseen.append(Unseen(name or str(root), "unreadable", message, prefix))
 
     def leave_out(path: Path, kind: str) -> None:
@@ -96,11 +96,11 @@ def _is_folder(path: Path) -> bool:
 
 
 def _listed(path: Path) -> Iterator[Entry]:
-    """Yield the pictures that a text file lists, by their own absolute paths; a relative one begins at the list."""
+    """Yield the pictures that a text file lists, by absolute path. Relative paths begin at the folder of the list."""
     try:
         lines = read_lines(path)
     except InvalidArgumentError as error:
-        raise SourceError(f"{error}; a list has the path of a picture in each line") from error
+        raise SourceError(f"{error}; expected a list with the path of a picture in each line") from error
     if lines and looks_like_a_table(lines[0]) and not (path.parent / lines[0]).exists():
         raise SourceError(
             f"'{path}' looks like a table, and not like a list with one path in each line: its first line is "

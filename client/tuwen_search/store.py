@@ -1,4 +1,4 @@
-"""The store of vectors and records: Milvus as one file (Milvus Lite), a server or a cluster, by the same calls."""
+"""The store of vectors and records: a Milvus Lite file, a Milvus server or a cluster, with the same calls."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 __all__ = ["STORE", "IndexType", "MilvusStore", "Space", "default_store"]
 
 IndexType = Literal["auto", "flat", "hnsw", "ivf_sq8"]
-"""``flat`` compares with every vector and is exact; ``hnsw`` walks a graph, fast in memory; ``ivf_sq8`` looks into some
-of many cells of vectors in 8 bits, a quarter of the memory. ``auto``: flat in a file, hnsw on a server."""
+"""``flat`` compares with every vector and is exact. ``hnsw`` is a graph: fast, and held in memory. ``ivf_sq8`` groups
+8-bit vectors and searches some groups: a quarter of the memory. ``auto``: flat in a file, hnsw on a server."""
 
 _INDEXES: Mapping[str, tuple[dict[str, int], dict[str, int]]] = {
     "flat": ({}, {}),
     "hnsw": ({"M": 32, "efConstruction": 256}, {"ef": 256}),
     "ivf_sq8": ({"nlist": 1024}, {"nprobe": 64}),
 }
-"""What each is built and searched with."""
+"""The parameters of each index type: of its construction and of a search."""
 _TIMEOUT = 60.0
 _FARTHEST = 16_384  # of Milvus: no page may end behind it
 _ROWS_AT_ONCE = 1_000
@@ -54,8 +54,8 @@ _CARD = {
 
 
 STORE = Option(
-    "Where collections are: http://host:19530 of a Milvus server, or a file (Milvus Lite). Default: a file "
-    "in the user's folder for data.",
+    "Place of the collections: the address of a Milvus server, such as http://host:19530, or a file (Milvus Lite). "
+    "Default: a file in the user's folder for data.",
     envvar="TUWEN_STORE",
 )
 """The option of every command that opens a collection."""
@@ -90,12 +90,12 @@ class MilvusStore:
     """The collections of one Milvus server or file.
 
     Attributes:
-        url: of a server, without the password; or the absolute path of the file, links followed.
-        remote: whether it is a server.
+        url: the address of the server, without the password; or the absolute path of the file, with links resolved.
+        remote: whether the store is a server.
 
     Args:
-        url: ``http://host:19530`` of a server or cluster, with ``user:password@`` if it asks; else a file that ends in
-            ``.db``.
+        url: the address of a server or cluster, such as ``http://host:19530``, with ``user:password@`` if the server
+            requires it; or a file that ends in ``.db``.
         timeout: seconds for each call.
 
     Raises:
@@ -166,7 +166,7 @@ class MilvusStore:
         return opened
 
     def _stay_connected(self) -> None:
-        """Open the file anew if the process that had it open has ended."""
+        """Open the file in this process if the process that had it open has ended."""
         if not self._owner or answers(self._owner):
             return
         with self._reopening:
@@ -233,7 +233,7 @@ class MilvusStore:
 
         Raises:
             QueryError: Milvus does not accept the name.
-            CollectionNotFoundError: there is none of this name, or it is not of tuwen's.
+            CollectionNotFoundError: the store has no such collection, or tuwen did not make it.
             StoreError: see above.
         """
         found = self.found_space(name)
@@ -302,7 +302,7 @@ class MilvusStore:
     def _check_free(self, name: str) -> None:
         if self._properties(name):
             raise QueryError(
-                f"{self.url} has a collection {name} already; choose another name, or drop that collection"
+                f"{self.url} already has a collection {name}; choose another name, or drop that collection"
             )
 
     def load(self, name: str) -> None:
@@ -330,7 +330,7 @@ class MilvusStore:
                 self._milvus.delete(name, filter=part, timeout=self._timeout)
 
     def count(self, name: str, where: str = "") -> int:
-        """Return the number of pictures: all of them, or those that a filter selects.
+        """Return the number of all pictures, or of the pictures that a filter selects.
 
         Raises:
             QueryError: the filter cannot be read.
@@ -341,9 +341,9 @@ class MilvusStore:
         return int(row["count(*)"])
 
     def sample(self, name: str, count: int, fields: Sequence[str], *, seed: int = 0) -> list[dict[str, Any]]:
-        """Return some fields of pictures that are chosen at random.
+        """Return some fields of random pictures.
 
-        IDs are hashes, so the IDs of a random interval belong to a random sample.
+        IDs are hashes, so the pictures with IDs in a random interval are a random sample.
 
         Args:
             count: the number of pictures. The sample has a few more or fewer if the collection is larger.
@@ -382,7 +382,7 @@ class MilvusStore:
         return [picture_of(row["id"], row) for row in rows]
 
     def get(self, name: str, ids: Sequence[str]) -> dict[str, tuple[Picture, NDArray[np.float32]]]:
-        """Return the pictures that have these IDs, and their vectors, by ID.
+        """Return a mapping from each ID that exists to its picture and vector.
 
         Raises:
             QueryError: an ID is not 32 hexadecimal digits.
@@ -406,7 +406,7 @@ class MilvusStore:
         other_than: str | None = None,
         where: str = "",
     ) -> Iterator[dict[str, Any]]:
-        """Yield some fields of each picture: of one source, of all other sources, of a filter, or of all."""
+        """Yield some fields of each picture of a collection, of one source, of all other sources, or of a filter."""
         wanted = where
         if source is not None:
             wanted = compared("source_id", "==", short_hash(source))
@@ -433,15 +433,15 @@ class MilvusStore:
         where: str = "",
         min_score: float | None = None,
     ) -> list[tuple[Picture, float, NDArray[np.float32]]]:
-        """Return the pictures whose vectors have the largest inner product with this one, the best first.
+        """Return the pictures whose vectors have the largest inner product with the given vector, the best first.
 
         Args:
-            index: of the collection's space.
-            where: an expression of Milvus, such as ``width > 1000 and name like "cats/%"``.
-            min_score: the smallest inner product of a picture that is returned; None: all are returned.
+            index: the index type of the collection.
+            where: a Milvus filter, such as ``width > 1000 and name like "cats/%"``.
+            min_score: return only pictures with at least this inner product. None: return all.
 
         Raises:
-            QueryError: the filter cannot be read, or the page ends behind the 16,384th picture.
+            QueryError: the filter cannot be read, or offset + limit is not below 16,384.
             StoreError: see above.
         """
         fields = [*RECORD, "vector"]
@@ -547,7 +547,7 @@ def _check_page(limit: int, offset: int) -> None:
 
 
 def _check_name(name: str) -> None:
-    """Check a name by Milvus's rule, because a file and a server report it differently."""
+    """Check a name by Milvus's rules. Milvus Lite and a Milvus server report an invalid name differently."""
     if not name.isidentifier() or not name.isascii():
         raise QueryError(
             f"expected a collection name of letters, digits and _ that does not begin with a digit, got {name!r}"
@@ -555,7 +555,7 @@ def _check_name(name: str) -> None:
 
 
 def _without_secrets(url: str) -> str:
-    """Return an address that may be shown."""
+    """Return an address without its password, so that it may be shown."""
     scheme, separator, rest = url.partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}" if separator else url
 

@@ -24,8 +24,8 @@ def pictures_of_table(path: Path) -> Iterator[Entry]:
     """Yield the pictures of the rows, with the other columns as metadata.
 
     A row's image is bytes, a path, or a struct of ``bytes`` and ``path`` as Hugging Face's datasets write it. A table
-    without a column of images may have one of paths. Relative paths begin at the folder of the table. A picture that
-    has a path and no bytes is known by its own path, and only its first row is taken. At a damaged place the table
+    without a column of images may have a column of paths. Relative paths begin at the folder of the table. The name of
+    a picture that has a path and no bytes is this path, and only its first row is used. At a damaged place the table
     ends with an `Unseen`.
 
     Raises:
@@ -47,7 +47,7 @@ def pictures_of_table(path: Path) -> Iterator[Entry]:
         image = next((name for name in (*_IMAGE_COLUMNS, *PATH_COLUMNS) if name in columns), None)
         if image is None:
             raise SourceError(
-                f"'{path}' has no column of images: expected one of {', '.join(_IMAGE_COLUMNS)}, or of paths: "
+                f"'{path}' has no column of images: expected one of {', '.join(_IMAGE_COLUMNS)}, or a column of paths: "
                 f"{', '.join(PATH_COLUMNS)}; got {', '.join(columns)}"
             )
         key = next((name for name in _KEY_COLUMNS if name in columns and name != image), None)
@@ -87,7 +87,7 @@ def _row(row: dict[str, Any], image: str, key: str | None, number: int, folder: 
 
 
 def _name(value: Any) -> str:
-    """Return the text of a key; empty for null and NaN, by which nothing can be known."""
+    """Return the text of a key; empty for null and NaN, which name no picture."""
     if value is None or value != value:  # noqa: PLR0124 - only NaN differs from itself
         return ""
     return os.fsdecode(value) if isinstance(value, bytes) else str(value)

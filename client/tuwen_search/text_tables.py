@@ -1,4 +1,4 @@
-"""Pictures in the rows of CSV, TSV and JSON Lines files: a column of paths, and metadata of the picture beside it."""
+"""Pictures in the rows of CSV, TSV and JSON Lines files: a column of paths, and metadata in the other columns."""
 
 from __future__ import annotations
 
@@ -40,8 +40,9 @@ def looks_like_a_table(line: str) -> bool:
 def pictures_of_text_table(path: Path) -> Iterator[Entry]:
     """Yield the pictures of the rows, with the other columns as metadata.
 
-    A column of CSV is one of numbers or truth values if all its values are; other values are texts, and an empty value
-    is left out. Relative paths begin at the folder of the table. Of several rows of one picture the first is taken.
+    The values of a CSV column are numbers if all of them are numbers, and truth values if all of them are truth values;
+    else they are texts. Empty values are left out. Relative paths begin at the folder of the table. If several rows
+    have the same picture, the first one is used.
 
     Raises:
         SourceError: the file cannot be read, is not a table, or has no column of paths.
@@ -50,7 +51,7 @@ def pictures_of_text_table(path: Path) -> Iterator[Entry]:
     seen: set[str] = set()
     for number, row in rows:
         if row is None:
-            yield Unseen(path.name, "damaged", f"'{path}', line {number}: expected one JSON object in the line")
+            yield Unseen(path.name, "damaged", f"'{path}', line {number}: expected a line with one JSON object")
             continue
         column = next((name for name in _COLUMNS if name in row), None)
         if column is None:
@@ -72,7 +73,7 @@ def _without_paths(path: Path, columns: list[str], number: int) -> str:
     return (
         f"'{path}', line {number}, has no column of paths: expected one of {known}; "
         f"got {', '.join(columns) or 'none'}. Name the column of paths in the first line, "
-        "or give a .txt file with one path in each line"
+        "or pass a .txt file with one path in each line"
     )
 
 
@@ -84,7 +85,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
 
 
 def _kinds(path: Path) -> dict[str, str]:
-    """Return what all values of each column are: ``integer``, ``number``, ``truth`` or ``text``."""
+    """Return the type of each column, which fits all its values: ``integer``, ``number``, ``truth`` or ``text``."""
     kinds: dict[str, str] = {}
     for _, row in _records(path):
         for name, text in row.items():
@@ -94,7 +95,7 @@ def _kinds(path: Path) -> dict[str, str]:
 
 
 def _wider(kind: str, value: str) -> str:
-    """Return the kind of a column's values with one more value; the kind is empty before the first one."""
+    """Return the type of a column after one more value. Before the first value, the type is empty."""
     if kind in ("", "truth") and value.lower() in _TRUTH:
         return "truth"
     if kind in ("", "integer") and _INTEGER.fullmatch(value):
@@ -112,7 +113,7 @@ def _typed(text: str, kind: str) -> Any:
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the line number and the cells of each row that is not blank, under the names of the first line."""
+    """Yield the line number and the cells of each row that is not blank. The first line names the cells."""
     try:
         reader = csv.reader(
             (f"{line}\n" for _, line in numbered_lines(path)), delimiter=_DELIMITERS[path.suffix.lower()]

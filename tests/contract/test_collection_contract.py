@@ -100,8 +100,8 @@ def test_leaves_out_and_reports_what_the_store_cannot_hold(opened: Open, tmp_pat
     assert report.added == collection.count() == 1
     assert [(failure.name[:7], failure.reason, failure.message) for failure in report.failures] == [
         ("a\\udcff", "unfit", "its name is not UTF-8"),
-        ("猫" * 7, "unfit", "its name has 4,098 bytes, and at most 4,096 can be kept"),
-        ("much", "unfit", "its metadata has 66,015 bytes, and at most 65,536 can be kept"),
+        ("猫" * 7, "unfit", "its name has 4,098 bytes; the maximum is 4,096"),
+        ("much", "unfit", "its metadata has 66,015 bytes; the maximum is 65,536"),
     ]
     with pytest.raises(SourceError, match="its source is not UTF-8"):
         collection.add(Source("\udcff", pictures))

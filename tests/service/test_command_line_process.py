@@ -34,7 +34,7 @@ def test_reads_texts_from_a_pipe(server: EmbeddedServer, tmp_path: Path) -> None
     finished = tuwen_process(
         *("embed", "--texts-from", "-", "-o", str(output), "-u", server.grpc_url), stdin="猫\n狗\n" + "猫" * 60
     )
-    assert "1 texts were cut to 52 tokens" in finished.stderr
+    assert "1 texts are longer than 52 tokens; their ends were ignored" in finished.stderr
     assert len(EmbeddingTable.load(output)) == 3
 
 

@@ -33,7 +33,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A chosen threshold, and how it does on pictures that it was not chosen from (cross-validated).
+    """A chosen threshold, and its quality on held-out pictures (cross-validated).
 
     Attributes:
         cosine: the threshold.
@@ -57,7 +57,7 @@ class Calibration:
 
 
 def wilson_interval(hits: int, count: int) -> Interval:
-    """Return a share with its 95 % interval by Wilson's formula, which holds for few trials, too."""
+    """Return a share with its 95 % interval by Wilson's formula, which is valid for few trials, too."""
     if not count:
         return Interval(math.nan, 0.0, 1.0)
     share, square = hits / count, _Z * _Z
@@ -78,23 +78,23 @@ def calibrate(
     """Choose a threshold for a wanted recall or precision, and measure it on held-out pictures.
 
     For a recall, the threshold is low enough that new pictures reach the recall with 80 % certainty. For a precision,
-    the threshold accepts as many positives as the precision allows at the base rate.
+    the threshold is the lowest that keeps the precision at the base rate.
 
     Args:
         positives, negatives: the scores of judged pictures (n,), (m,).
-        recall: the wanted share of positives that are accepted; give this or `precision`.
+        recall: the wanted share of positives that are accepted. Pass either `recall` or `precision`.
         precision: the wanted share of positives among accepted pictures.
-        base_rate: the share of positives among the pictures that will be judged; None: as among these pictures.
-        seed: decides how the pictures are split for the measurement.
+        base_rate: the share of positives among the pictures that will be judged; None: the share among these pictures.
+        seed: the seed of the random split for the measurement.
 
     Raises:
         InvalidArgumentError: there are too few pictures for the wanted value, or no threshold reaches it.
     """
     wanted = recall if precision is None else precision
     if wanted is None or (recall is not None and precision is not None):
-        raise InvalidArgumentError("expected a wanted recall or a wanted precision, one of the two")
+        raise InvalidArgumentError("expected either a recall or a precision")
     if not 0 < wanted < 1:
-        raise InvalidArgumentError(f"expected a wanted value between 0 and 1, got {wanted:g}")
+        raise InvalidArgumentError(f"expected a recall or a precision between 0 and 1, got {wanted:g}")
     if base_rate is not None and not 0 < base_rate < 1:
         raise InvalidArgumentError(f"expected a base rate between 0 and 1, got {base_rate:g}")
     _check_counts(len(positives), len(negatives), recall)
@@ -104,7 +104,7 @@ def calibrate(
         best = max(_precision(t, positives, negatives, share) for t in positives)
         raise InvalidArgumentError(
             f"no threshold reaches a precision of {wanted:g} at a base rate of {share:.1%}: the best is {best:.2f}. "
-            "Give texts that describe the pictures better, or more negatives"
+            "Pass texts that describe the pictures better, or more negatives"
         )
     accepted_positives = accepted_negatives = 0
     random = np.random.default_rng(seed)
@@ -135,7 +135,7 @@ def _check_counts(positives: int, negatives: int, recall: float | None) -> None:
     if positives < needed:
         raise InvalidArgumentError(
             f"{aim} needs at least {needed:,} positive pictures, got {positives:,}; judge more pictures"
-            + (", or want a lower recall" if recall is not None else "")
+            + (", or ask for a lower recall" if recall is not None else "")
         )
     if negatives < _FEWEST:
         raise InvalidArgumentError(f"a threshold needs at least {_FEWEST} negative pictures, got {negatives}")
@@ -159,10 +159,10 @@ def _choose(
 
 
 def _rejected(count: int, recall: float) -> int:
-    """Return the rank of the positive at which the threshold lies, from the lowest score, 1.
+    """Return the rank of the positive whose score becomes the threshold; the lowest score has rank 1.
 
-    The share of all positives below the k-th of n has the distribution Beta(k, n + 1 - k). It is at most x with the
-    probability that of n trials with chance x at least k succeed.
+    The share of all positives below the k-th of n samples has the distribution Beta(k, n + 1 - k). The probability that
+    it is at most x equals the probability of at least k successes in n trials with chance x.
     """
     certain, below, rank = 1.0, 1 - recall, 0
     for successes in range(count):
@@ -176,7 +176,7 @@ def _rejected(count: int, recall: float) -> int:
 def _precision(
     threshold: float, positives: NDArray[np.floating[Any]], negatives: NDArray[np.floating[Any]], share: float
 ) -> float:
-    """Return the precision at a base rate, with one more accepted negative than were seen."""
+    """Return the precision at a base rate, estimated with one accepted negative more than observed."""
     wrong = (int((negatives >= threshold).sum()) + 1) / (len(negatives) + 1)
     return _at_base_rate(float((positives >= threshold).mean()), wrong, share)
 

@@ -1,4 +1,4 @@
-"""The address of a page: everything that a visitor has asked for. Pure: query parameters in, addresses out."""
+"""The address of a page, which holds the visitor's whole request. Reads query parameters and writes addresses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tuwen_search.web._words import Language
 __all__ = ["LONGEST_TEXT", "Address", "phrases"]
 
 LONGEST_TEXT = 2_000
-"""The number of characters of a text that the page sends to the model, which reads far fewer."""
+"""The maximum length of a text in characters. Models read far fewer."""
 _MOST_PHRASES = 10
 _MOST_FILTERS = 50
 _ID = re.compile("[0-9a-f]{32}")
@@ -31,14 +31,14 @@ class Address:
         language: the language of the page.
         text: what the pictures should show.
         without: what the pictures should not show.
-        picture: the key of a picture that the visitor sent; empty without one.
-        like: the ID of a picture of the collection; empty without one.
+        picture: the key of a picture that the visitor sent; empty without such a picture.
+        like: the ID of a picture of the collection; empty without such a picture.
         weight: the weight of the text beside pictures, from 0 to 1.
-        min_score: the smallest score of a picture that is shown; None: all are shown.
-        filters: pairs of a metadata field and a value that it must have, or a bound such as ``≥10``.
+        min_score: show only pictures with at least this score. None: show all.
+        filters: pairs of a metadata field and its required value, or a bound such as ``≥10``.
         page: the number of the page, from 1.
-        open: the ID of the picture that is shown in full, ``first`` or ``last``; empty without one.
-        labels: the labels that this picture is compared with.
+        open: the ID of the picture whose dialog is open, ``first`` or ``last``; empty without such a picture.
+        labels: the labels with which the open picture is compared.
     """
 
     language: Language = "zh"
@@ -55,10 +55,10 @@ class Address:
 
     @classmethod
     def parse(cls, pairs: Iterable[tuple[str, str]], language: Language = "zh") -> Address:
-        """Read query parameters or the fields of a form. A value that makes no sense counts as absent.
+        """Read query parameters or the fields of a form. An invalid value counts as absent.
 
         Args:
-            language: the language of an address that names none.
+            language: the language if the address does not name a language.
         """
         values: dict[str, list[str]] = {}
         filters: dict[tuple[str, str], None] = {}
@@ -94,7 +94,7 @@ class Address:
 
     @property
     def asks(self) -> bool:
-        """Whether there is anything to search for."""
+        """Whether the address has a text or a picture to search for."""
         return bool(self.text or self.picture or self.like)
 
     @property
@@ -103,7 +103,7 @@ class Address:
         return bool(self.filters) or self.min_score is not None
 
     def href(self, **changes: Any) -> str:
-        """Return the address of a page that differs in some attributes. Another search begins at its first page."""
+        """Return the address of the page with some attributes changed. A changed search begins at its first page."""
         if not changes.keys() <= {"page", "open", "labels", "language"}:
             changes = {"page": 1, "open": "", "labels": "", **changes}
         elif "page" in changes:
@@ -113,7 +113,7 @@ class Address:
         return f"/?{urlencode(list(_settled(replace(self, **changes)).pairs()))}"
 
     def pairs(self, without: Iterable[str] = ()) -> Iterator[tuple[str, str]]:
-        """Yield the query parameters, but not those with the given names. Defaults are left out.
+        """Yield the query parameters, except those with the given names. Parameters with default values are left out.
 
         Args:
             without: names of parameters; ``f.`` stands for all filters.

@@ -1,4 +1,4 @@
-"""Full-size pictures, out of the folders that the operator named and nowhere else."""
+"""Full-size pictures, only from folders that the operator named."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ MEDIA_TYPES = {
     ".png": "image/png",
     ".webp": "image/webp",
 }
-"""What browsers show."""
+"""The media types that browsers show."""
 
 
 def file_of(picture: Picture, roots: Sequence[Path]) -> Path | None:
-    """Return the file of a picture, if it lies in one of the folders, links followed, and a browser can show it.
+    """Return the file of a picture if it lies in one of the folders, links resolved, and browsers can show it.
 
     Args:
-        picture: whose source and name may hold anything.
-        roots: resolved.
+        picture: the picture. Its source and name are not trusted.
+        roots: the folders, resolved.
     """
     try:
         path = Path(picture.source, picture.name).resolve()

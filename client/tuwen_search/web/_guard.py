@@ -21,15 +21,15 @@ _ROOM_FOR_THE_FORM = 64 << 10
 
 
 class Guard:
-    """Refuses other hosts with 400 and large bodies with 413, before they are read, and adds headers to each answer.
+    """Middleware that rejects other hosts (400) and large bodies (413) before they are read, and adds security headers.
 
-    A site whose name is made to resolve to this machine (DNS rebinding) could read the page with its visitor's browser.
-    Such a request carries the name of that site as its host. So the host must be an IP address, ``localhost``, or one
-    of `hosts`.
+    A hostile site can let its name resolve to this machine (DNS rebinding), and then read the page in a visitor's
+    browser. Such a request has the name of that site as its host. So the host must be an IP address, ``localhost``, or
+    one of `hosts`.
 
     Args:
-        app: what is guarded.
-        most_bytes: the largest upload.
+        app: the application that is protected.
+        most_bytes: the maximum size of an upload in bytes.
         hosts: names under which the page is reached.
     """
 

@@ -1,4 +1,4 @@
-"""What the page tells a visitor about a failure: what failed and what to do, in the visitor's language.
+"""Messages to a visitor about a failure: what failed and what to do, in the visitor's language.
 
 The texts of errors stay in the server's log, because they may hold paths and addresses.
 """
@@ -27,8 +27,8 @@ class Message:
 
     Attributes:
         text: what failed, and what to do.
-        retry: the page tries again by itself.
-        status: the status of the response, if this is its worst message.
+        retry: whether the page tries again by itself.
+        status: the HTTP status of the response. If a page has several messages, the worst one decides.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""One response: what a visitor asks for, what was found, and the page that shows it."""
+"""One response: the visitor's request, the search, and the page that shows the results."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ class Service:
         card: the description of the model.
         upload_mib: the maximum size of a picture to search with.
         uploads: the pictures that visitors sent.
-        suggestions: what a first visitor is offered.
+        suggestions: subjects, pictures and filters for a visitor who has not searched yet.
         roots: the folders whose pictures are shown in full, resolved.
-        previews: held while an upload is decoded, so that the memory of one picture bounds that of all visitors.
+        previews: a lock that is held while an upload is decoded, so that one upload at a time needs memory.
     """
 
     client: AsyncClient
@@ -68,7 +68,7 @@ class Service:
 
 @dataclass
 class _Shown:
-    """Everything that the template shows."""
+    """All values that the template shows."""
 
     messages: list[Message] = field(default_factory=list)
     tiles: list[Tile] = field(default_factory=list)
@@ -91,10 +91,10 @@ async def response_of(
     """Return the page at an address as HTML, and the status of the response.
 
     Args:
-        service: None if it could not be opened; the messages say why.
-        address: what the visitor asks for.
-        messages: what is said above everything else.
-        long_text: the visitor's text was longer than the address keeps.
+        service: the shared state; None if it could not be opened, and then the messages say why.
+        address: the visitor's request.
+        messages: the messages above the results.
+        long_text: whether the visitor's text was cut to the maximum length.
     """
     words = WORDS[address.language]
     shown = _Shown(messages=list(messages))
@@ -110,7 +110,7 @@ async def response_of(
 
 
 async def _fill(service: Service, address: Address, shown: _Shown) -> None:
-    """Find out everything that the page shows."""
+    """Search, and fill in all values that the page shows."""
     words = WORDS[address.language]
     shown.chips = await _chips(service, address)
     shown.count = await service.collection.count()
@@ -269,7 +269,7 @@ def _rendered(service: Service | None, address: Address, shown: _Shown) -> str:
 
 
 def _card(card: ModelCard) -> Mapping[str, Any]:
-    """Return what the footer says about the model; a checkpoint's path on the server is reduced to its last part."""
+    """Return the footer's line about the model. Of a checkpoint's path on the server, only the last part is shown."""
     name = card.checkpoint
     is_path = name.startswith(("/", ".", "~")) or "\\" in name or ":" in name[:3]
     return {

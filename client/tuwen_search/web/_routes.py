@@ -71,7 +71,7 @@ class _Site:
         self._opened: Service | None = None
 
     async def close(self) -> None:
-        """Close what was opened."""
+        """Close the client and the collection, if they were opened."""
         if self._opened is not None:
             await self._opened.collection.close()
             await self._opened.client.close()
@@ -137,7 +137,7 @@ class _Site:
         return HTMLResponse(html, status, {"cache-control": "no-store"})
 
     async def _service(self) -> Service:
-        """Return the service, which is opened for whoever is first, and again after a failure."""
+        """Return the service. The first request opens it; after a failure, the next request tries again."""
         options = self._options
         async with self._opening:
             if self._opened is None:
@@ -160,7 +160,7 @@ class _Site:
 
 
 def _is_own_form(request: Request) -> bool:
-    """Return whether a form was not sent by a page of another site."""
+    """Return whether a form was sent by this page, and not by a page of another site."""
     origin = request.headers.get("origin")
     if "sec-fetch-site" in request.headers:
         return request.headers["sec-fetch-site"] in ("same-origin", "none")

@@ -45,11 +45,11 @@ class WebOptions:
     ] = ()
     language: Annotated[Language, Option("Language of the page, until a visitor chooses.")] = "zh"
     # The embedding server takes 32 MiB.
-    upload_mib: Annotated[int, Option("Maximum size in MiB of a picture to search with.", min=1, max=32)] = 16
+    upload_mib: Annotated[int, Option("Maximum size in MiB of an uploaded picture.", min=1, max=32)] = 16
     examples: Annotated[
         tuple[str, ...],
         Option(
-            "Text that visitors are offered. Repeat for more. Default: subjects that many pictures show.",
+            "Text that the page suggests to visitors. Repeat for more. Default: subjects that many pictures show.",
             flags=("--example",),
         ),
     ] = ()

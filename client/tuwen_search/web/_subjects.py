@@ -1,4 +1,4 @@
-"""Subjects of pictures, of which the page suggests those that a collection has."""
+"""Subjects of pictures. The page suggests the subjects that occur in its collection."""
 
 from __future__ import annotations
 

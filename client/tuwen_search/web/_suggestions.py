@@ -1,4 +1,4 @@
-"""What a visitor is offered: subjects, pictures and filters, all out of the collection itself."""
+"""Suggestions for a visitor: subjects, pictures and filters of the collection."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ _KEPT_SECONDS_OF_CHANGES = 10.0
 
 @dataclass
 class Suggestions:
-    """What is offered, made anew after ten minutes, and ten seconds after the number of pictures has changed.
+    """Subjects, pictures and filters that the page suggests.
+
+    They are renewed after ten minutes, and ten seconds after a change of the number of pictures.
 
     Attributes:
         client: the client of the embedding server.
-        collection: the collection whose pictures are offered.
-        examples: texts that are offered instead of subjects.
+        collection: the collection whose pictures are suggested.
+        examples: texts that are suggested instead of subjects.
     """
 
     client: AsyncClient
@@ -63,7 +65,7 @@ class Suggestions:
         return self._filters
 
     async def subjects(self, language: Language) -> tuple[str, ...]:
-        """Return texts that find something: the operator's examples, or subjects that many pictures show."""
+        """Return the operator's examples, or else subjects that many pictures show."""
         if self.examples:
             return self.examples
         await self._refresh()
@@ -88,7 +90,7 @@ class Suggestions:
 def frequent(
     subjects: Sequence[str], vectors: NDArray[np.float32], pictures: Sequence[NDArray[np.float32]]
 ) -> tuple[str, ...]:
-    """Return the subjects that most pictures fit better than any other subject, the most frequent first.
+    """Return the most frequent subjects, most frequent first. Each picture counts for the subject that fits it best.
 
     Args:
         vectors: float32 (n, D), the vectors of the subjects.

@@ -53,7 +53,7 @@ class Uploads:
         return key
 
     def get(self, key: str) -> Upload | None:
-        """Return a picture by its key; None if it is not kept, or not any more."""
+        """Return a picture by its key; None if the key is unknown or the picture was dropped."""
         if key not in self._kept:
             return None
         self._kept.move_to_end(key)

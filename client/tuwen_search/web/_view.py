@@ -1,4 +1,4 @@
-"""What the template shows: tiles, chips and page numbers. Pure: results in, texts and addresses out."""
+"""The tiles, chips and page numbers that the template shows, as texts and addresses."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Chip:
     """One part of the query, with the address of the page without it.
 
     Attributes:
-        text: what the chip says.
+        text: the text of the chip.
         remove: the address without this part.
-        picture: a small picture as a ``data:`` URL; empty without one.
+        picture: a small picture as a ``data:`` URL; empty without a picture.
         kind: ``picture``, ``without`` or ``filter``.
     """
 
@@ -50,12 +50,12 @@ class Tile:
 
     Attributes:
         id: the picture's ID.
-        name: the last part of its name.
-        full_name: its name in its source, without the folders of the server.
-        source: the last part of its source's path.
-        thumbnail: a ``data:`` URL; empty without one.
+        name: the last part of the picture's name.
+        full_name: the picture's name in its source, without the folders of the server.
+        source: the last part of the source's path.
+        thumbnail: the thumbnail as a ``data:`` URL; empty without a thumbnail.
         size: width, height and file size in words.
-        has_original: the picture can be shown in full.
+        has_original: whether the picture can be shown in full.
         score: the score; None if the picture was not searched for.
         parts: the shares of the query's parts in the score.
         metadata: names and values of metadata.
@@ -88,15 +88,15 @@ def tile_of(
     weights: Sequence[tuple[str, float]],
     position: int,
 ) -> Tile:
-    """Return what is shown of one picture.
+    """Return the tile of one picture.
 
     Args:
         picture: the picture.
         address: the address of the page.
         roots: the folders whose pictures are shown in full.
-        hit: how it was found; None if it was not searched for.
+        hit: the hit of the search; None if the picture was not searched for.
         weights: name and weight of each part of the query, in the order of `Hit.parts`.
-        position: its number among the results.
+        position: the picture's number among the results.
     """
     full_name = shown_name(picture, roots)
     pixels = f"{picture.width:,} × {picture.height:,}" if picture.width else ""
@@ -129,7 +129,7 @@ def tile_of(
 
 
 def shown_name(picture: Picture, roots: Sequence[Path]) -> str:
-    """Return the name of a picture without the folders of the server: a listed picture is named by its whole path."""
+    """Return the name of a picture without the folders of the server. A listed picture's name is its whole path."""
     path = Path(picture.name)
     if not path.is_absolute():
         return picture.name
@@ -149,7 +149,7 @@ def weights_of(address: Address, words: Words, *, picture_name: str = "") -> lis
 
 
 def page_numbers(page: int, pages: int) -> list[int]:
-    """Return the numbers of the pages that are offered; 0 stands for a gap."""
+    """Return the numbers of the pages that have a link; 0 stands for a gap."""
     near = {1, pages, *range(page - 2, page + 3)} & set(range(1, pages + 1))
     numbers: list[int] = []
     for number in sorted(near):

@@ -130,5 +130,5 @@ class TestConnection:
 
     def test_rejects_a_header_without_a_colon(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TUWEN_HEADERS", "secret")
-        with pytest.raises(InvalidArgumentError, match="has no colon"):
+        with pytest.raises(InvalidArgumentError, match="without a colon"):
             Connection.from_environment("clip:8001")

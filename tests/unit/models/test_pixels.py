@@ -226,5 +226,5 @@ class TestScaledJpegs:
                 assert np.array_equal(self.full.pixel_values(data), self.scaled.pixel_values(data))
 
     def test_rejects_unknown_choices(self) -> None:
-        with pytest.raises(ValueError, match="JPEG decoding must be 'full' or 'scaled', not 'fast'"):
+        with pytest.raises(ValueError, match="jpeg_decoding: expected 'full' or 'scaled', got 'fast'"):
             Preprocessor(32, jpeg_decoding="fast")

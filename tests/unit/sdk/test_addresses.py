@@ -85,7 +85,7 @@ def failure(make: Make, url: str, method: str = "model_card", **options: Any) ->
 def test_a_port_of_http_is_named_and_not_tried_again(make: Make, http_port: int, method: str) -> None:
     error = failure(make, f"127.0.0.1:{http_port}", method)
     assert type(error) is AddressError
-    assert "does not speak gRPC but plain HTTP; Triton's gRPC port is usually 8001" in str(error)
+    assert "speaks HTTP instead of gRPC; Triton's gRPC port is usually 8001" in str(error)
 
 
 def test_a_port_that_closes_each_connection_may_be_one_of_http(make: Make) -> None:
@@ -111,7 +111,7 @@ def test_a_port_that_closes_each_connection_may_be_one_of_http(make: Make) -> No
 @pytest.mark.parametrize("command", [("status",), ("embed", "-t", "猫", "--json")])
 def test_every_command_names_a_port_of_http(http_port: int, command: tuple[str, ...]) -> None:
     finished = tuwen(*command, "-u", f"127.0.0.1:{http_port}", code=1)
-    assert "does not speak gRPC but plain HTTP" in finished.stdout + finished.stderr
+    assert "speaks HTTP instead of gRPC" in finished.stdout + finished.stderr
 
 
 def test_a_closed_port_is_named(make: Make) -> None:
@@ -170,7 +170,7 @@ def test_a_certificate_of_another_host_is_not_tried_again(make: Make, authoritie
         ("localhost:0", "expected a port from 1 to 65535"),
         ("localhost:99999", "expected a port from 1 to 65535"),
         ("http://localhost:8000", "8000 is HTTP"),
-        ("tcp://localhost:8001", "begins with tcp://; give host:port alone"),
+        ("tcp://localhost:8001", "begins with tcp://; pass only host:port"),
         ("https://user:s3cret@localhost:8000", "8000 is HTTP"),
         ("user:s3cret@localhost:8001", "no user name or password"),
     ],

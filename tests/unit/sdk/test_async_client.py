@@ -119,7 +119,7 @@ def test_an_item_that_cannot_be_sent_ends_a_call_at_once_and_cancels_its_request
         clip = AsyncClient(transport=transport)
         texts: list[Any] = [str(number) for number in range(1000)]
         texts[3 * 32] = 7  # in the last of the requests that the call begins with, while none is answered
-        with pytest.raises(InvalidArgumentError, match="text 96: a text is a str"):
+        with pytest.raises(InvalidArgumentError, match="text 96: expected a text as str"):
             await asyncio.wait_for(clip.embed_texts(texts), 10)
         assert transport.on_the_way == 0
 
@@ -302,7 +302,7 @@ class TestStreams:
             keys: list[object] = []
             items: list[Any] = [*map(str, range(40)), 7, *map(str, range(500))]
             async with AsyncClient(transport=AsyncFakeTransport()) as clip:
-                with pytest.raises(InvalidArgumentError, match="text 40: a text is a str"):
+                with pytest.raises(InvalidArgumentError, match="text 40: expected a text as str"):
                     await _collect(clip.stream_texts(items), keys)
             assert keys == [str(number) for number in range(40)]
 

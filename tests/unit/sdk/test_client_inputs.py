@@ -56,10 +56,10 @@ def test_arrays_are_sent_losslessly(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (3, "not int"),
+        (3, "got int"),
         (np.zeros((4, 4), dtype=np.float32), "uint8"),
-        (np.zeros((3, 4, 5), dtype=np.uint8), r"not \(3, 4, 5\)"),
-        (np.zeros((0, 4), dtype=np.uint8), r"not \(0, 4\)"),
+        (np.zeros((3, 4, 5), dtype=np.uint8), r"got \(3, 4, 5\)"),
+        (np.zeros((0, 4), dtype=np.uint8), r"got \(0, 4\)"),
     ],
 )
 def test_what_is_no_image_is_refused_by_its_index(image: Any, message: str) -> None:
@@ -114,7 +114,7 @@ def test_a_file_in_text_mode_is_refused() -> None:
 def test_nothing_is_fetched_from_the_web() -> None:
     with (
         Client(transport=FakeTransport()) as clip,
-        pytest.raises(InvalidArgumentError, match="image 0: nothing is fetched"),
+        pytest.raises(InvalidArgumentError, match="image 0: web addresses need a client"),
     ):
         clip.embed_images(["https://example.org/cat.jpg"])
 

@@ -125,7 +125,7 @@ def test_an_image_of_an_allowed_host_is_fetched(host: str, path: str) -> None:
     [
         ("/missing", "http://127.0.0.1: answered 404 Not Found"),
         ("/round", "more than 3 redirects"),
-        ("/elsewhere", "http://169.254.169.254: this host is not among those"),
+        ("/elsewhere", "http://169.254.169.254: the fetcher does not allow this host"),
         ("/file", "not an http or https address"),
         ("/says-huge", "1000000000 bytes, the limit is 200000"),
         ("/endless", "more than the limit of 200000 bytes"),
@@ -289,7 +289,7 @@ def test_addresses_are_fetched_side_by_side(make: Make, host: str) -> None:
 
 
 def test_without_one_they_are_refused(make: Make) -> None:
-    with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="image 0: nothing is fetched"):
+    with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="image 0: web addresses need"):
         clip.embed_images(["https://img.example.com/a.jpg"])
 
 

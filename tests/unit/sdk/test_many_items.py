@@ -159,7 +159,7 @@ def test_every_other_method_rejects_a_single_item(make: Make) -> None:
 
 
 def test_points_an_asynchronous_iterable_to_the_asynchronous_stream(make: Make) -> None:
-    with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match=r"iterate AsyncClient\.stream_texts"):
+    with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match=r"use AsyncClient\.stream_texts"):
         clip.embed_texts(asynchronous())
     with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="got async_generator"):
         clip.stream_texts(asynchronous())  # type: ignore[arg-type]
@@ -171,7 +171,7 @@ def test_a_stream_is_checked_when_it_is_asked_for() -> None:
 
 
 def test_an_item_of_another_type_is_named_by_its_position(make: Make) -> None:
-    with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="text 1: a text is a str, not float"):
+    with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match=r"text 1: .* as str, got float"):
         clip.embed_texts(series(["猫", float("nan")], dtype=object))
 
 

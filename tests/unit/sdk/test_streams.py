@@ -151,7 +151,7 @@ def test_what_came_before_an_error_of_the_source_is_given(count: int) -> None:
 def test_what_was_sent_before_an_item_that_cannot_be_sent_is_given() -> None:
     items: list[Any] = [*texts(40), 3, "x"]
     with Client(transport=FakeTransport()) as clip:
-        keys = keys_until(InvalidArgumentError, clip.stream_texts(items), "text 40: a text is a str")
+        keys = keys_until(InvalidArgumentError, clip.stream_texts(items), "text 40: expected a text as str")
     assert keys == items[:40]
 
 

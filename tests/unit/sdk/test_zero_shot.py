@@ -74,8 +74,8 @@ def test_many_threads_may_classify_at_once() -> None:
     [
         ([], "at least one"),
         ("猫狗", "list of labels"),
-        (["猫", 3], "label 1: a label is a str"),
-        (["猫", "猫"], "label 1: .*twice"),
+        (["猫", 3], "label 1: expected a str"),
+        (["猫", "猫"], "label 1: .*repeated"),
     ],
 )
 def test_labels_are_checked(labels: Any, message: str) -> None:
@@ -86,7 +86,7 @@ def test_labels_are_checked(labels: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("templates", "message"),
     [
-        ("fr", "templates are 'none', 'zh', 'en' or a list"),
+        ("fr", "templates: expected 'none', 'zh', 'en', or a list"),
         ([], "at least one template"),
         (["{}", "photo"], "template 1: "),
     ],

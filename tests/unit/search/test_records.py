@@ -155,7 +155,7 @@ def test_what_is_wanted_and_not_wanted_cannot_be_the_same() -> None:
     [
         ({}, "expected a text"),
         ({"text": "猫", "without": "狗"}, "a list of texts"),
-        ({"text": "猫", "without": [" "]}, "got an empty one"),
+        ({"text": "猫", "without": [" "]}, "got an empty text"),
         ({"text": "猫", "text_weight": 2}, "text_weight: expected a finite number from 0 to 1"),
         ({"text": "猫", "without_weight": -1}, "without_weight: expected a finite number of at least 0"),
     ],
