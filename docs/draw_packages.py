@@ -25,6 +25,7 @@ SUBJECTS: Mapping[str, tuple[str, str]] = {
     "tuwen_cli": ("the command line", "命令行"),
     "tuwen_edge": ("the HTTP edge", "HTTP 接口"),
     "tuwen_files": ("image folders, text files, tables of vectors", "图片文件夹、文本文件、向量表"),
+    "tuwen_integrations": ("LangChain, LlamaIndex, Haystack", "LangChain、LlamaIndex、Haystack"),
     "tuwen_lab": ("data sets, training, evaluation, demo", "数据集、训练、评测、演示"),
     "tuwen_loadtest": ("load tests and benchmarks", "负载测试与性能测试"),
     "tuwen_options": ("options of commands", "命令的选项"),

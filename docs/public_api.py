@@ -31,6 +31,9 @@ MODULES = (
     "tuwen_build.repository",
     "tuwen_edge",
     "tuwen_files",
+    "tuwen_integrations.haystack",
+    "tuwen_integrations.langchain",
+    "tuwen_integrations.llama_index",
     "tuwen_search",
     "tuwen_server",
 )

@@ -2,15 +2,15 @@
 # Install the programs that tests compare with or are judged by, and that pip cannot install beside the project.
 #
 # usage: tests/environments.sh actionlint | axe | originals | checkov | milvus | prometheus | chromium | release |
-#        http_clients | api_checks ...
+#        http_clients | api_checks | frameworks ...
 #
 # Each environment is a folder below .cache/tests/environments. A file `.complete` in it holds the hash of the recipe,
 # so an environment whose recipe or Python has changed is made anew.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-environments=$PWD/.cache/tests/environments
+mkdir -p .cache/tests/environments
+environments=$(cd .cache/tests/environments && pwd -P) # scripts name their Python by this path; a link to it may go away
 python=$PWD/.venv/bin/python
-mkdir -p "$environments"
 
 # The reference implementations, with their torchvision. torchvision stays out of .venv because transformers resizes
 # images in another way where torchvision is installed.
@@ -46,6 +46,15 @@ http_clients() {
 	"$python" -m venv "$1"
 	"$1/bin/python" -m pip install --quiet openai==3.57.0 cohere==7.3.1 litellm==1.110.2 langchain-openai==1.7.4 \
 		llama-index-embeddings-openai==0.7.0
+}
+
+# Frameworks and vector databases that the integrations and the guides connect to, and mypy for their types. The SDK runs
+# there from its source.
+frameworks() {
+	"$python" -m venv "$1"
+	"$1/bin/python" -m pip install --quiet -c constraints.txt numpy pillow tqdm 'tritonclient[grpc]' mypy \
+		'pymilvus[milvus-lite]' langchain-core==1.8.3 llama-index-core==0.14.25 haystack-ai==3.4.1 qdrant-client==1.20.0 \
+		weaviate-client==4.16.2 elasticsearch==9.5.1 opensearch-py==3.2.0
 }
 
 # What judges and attacks the description of the HTTP edge.

@@ -93,6 +93,18 @@ use_edge() { # a vector over HTTP
 	wait "$own"
 	return "$done"
 }
+use_langchain() {
+	"$bin/python" -c 'import os; from tuwen_integrations.langchain import TuwenEmbeddings
+assert TuwenEmbeddings(os.environ["TUWEN_URL"]).embed_query("太阳")'
+}
+use_llama-index() {
+	"$bin/python" -c 'import os; from tuwen_integrations.llama_index import TuwenEmbedding
+assert TuwenEmbedding(url=os.environ["TUWEN_URL"]).get_query_embedding("太阳")'
+}
+use_haystack() {
+	"$bin/python" -c 'import os; from tuwen_integrations.haystack import TuwenTextEmbedder
+assert TuwenTextEmbedder(os.environ["TUWEN_URL"]).run("太阳")["embedding"]'
+}
 use_search() { "$bin/tuwen" index "$gallery" --into gallery && "$bin/tuwen" search gallery 太阳 --limit 3; }
 use_web() {
 	"$bin/tuwen" index "$gallery" --into gallery || return

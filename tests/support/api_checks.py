@@ -86,7 +86,12 @@ def _run(command: list[str], seconds: float, folder: Path) -> str:
     program = _BIN / command[0]
     assert program.exists(), "run `tests/environments.sh api_checks` first"
     finished = subprocess.run(
-        [program, *command[1:]], capture_output=True, text=True, timeout=seconds, check=False, cwd=folder
+        [_BIN / "python", program, *command[1:]],
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+        cwd=folder,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return finished.stdout

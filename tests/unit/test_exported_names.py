@@ -13,16 +13,19 @@ PACKAGES = (
     "tuwen_cli",
     "tuwen_edge",
     "tuwen_files",
+    "tuwen_integrations",
     "tuwen_lab",
     "tuwen_repository",
     "tuwen_search",
     "tuwen_server",
 )
+# Each module imports a framework, which has an environment of its own.
+FRAMEWORKS = tuple(f"tuwen_integrations.{name}" for name in ("haystack", "langchain", "llama_index"))
 MODULES = [
     name
     for package in map(importlib.import_module, PACKAGES)
     for _, name, _ in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
-    if not name.startswith(("tuwen_server.backends", "tuwen_build.model_repository"))
+    if not name.startswith(("tuwen_server.backends", "tuwen_build.model_repository", *FRAMEWORKS))
 ]
 
 

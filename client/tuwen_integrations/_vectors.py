@@ -1,0 +1,50 @@
+"""What the frameworks expect of a client: lists of numbers, and one error or warning for many items."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Literal
+
+from tuwen import InvalidItemsError, ItemFailure, ItemOutcome, TextTruncatedWarning
+
+__all__ = ["Vectors", "vectors_and_failures", "vectors_of"]
+
+Vectors = list[list[float]]
+
+
+def vectors_of(kind: Literal["image", "text"], outcomes: Iterable[ItemOutcome]) -> Vectors:
+    """Return the vectors of a stream.
+
+    Args:
+        kind: what the stream embeds, for messages.
+        outcomes: the stream. It is read to its end, so that the error names every refused item.
+
+    Raises:
+        InvalidItemsError: items were refused; lists every one.
+    """
+    found, failures = vectors_and_failures(outcomes)
+    if failures:
+        raise InvalidItemsError(kind, tuple(failures), len(found))
+    return [vector for vector in found if vector is not None]
+
+
+def vectors_and_failures(outcomes: Iterable[ItemOutcome]) -> tuple[list[list[float] | None], list[ItemFailure]]:
+    """Return the vectors of a stream, with None for each refused item, and the reasons of the refusals.
+
+    A text that was cut gives a `TextTruncatedWarning`, as it does in `tuwen.Client.embed_texts`.
+    """
+    vectors: list[list[float] | None] = []
+    failures: list[ItemFailure] = []
+    truncated: list[int] = []
+    for outcome in outcomes:
+        vectors.append(outcome.embedding.tolist() if outcome.ok else None)
+        if not outcome.ok:
+            failures.append(outcome.error)
+        if outcome.truncated:
+            truncated.append(outcome.index)
+    if truncated:
+        shown = ", ".join(map(str, truncated[:10])) + (", ..." if len(truncated) > 10 else "")
+        message = f"{len(truncated)} of {len(vectors)} texts were cut to the model's context length: {shown}"
+        warnings.warn(message, TextTruncatedWarning, stacklevel=4)
+    return vectors, failures

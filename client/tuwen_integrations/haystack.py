@@ -1,0 +1,183 @@
+"""Embedders for Haystack's pipelines. Needs the extra ``haystack``.
+
+A pipeline that runs asynchronously runs these components in threads, because they have no ``run_async``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from tuwen import Client, ImageInput, InvalidArgumentError, InvalidItemsError, ItemOutcome, MissingExtraError
+from tuwen_integrations._vectors import vectors_and_failures
+
+try:
+    from haystack import Document, component, logging
+except ImportError as error:
+    raise MissingExtraError(f"Haystack needs an extra ({error}): pip install 'tuwen[haystack]'") from error
+
+__all__ = ["TuwenDocumentEmbedder", "TuwenDocumentImageEmbedder", "TuwenTextEmbedder"]
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@component
+class TuwenTextEmbedder:
+    """The embedder of queries.
+
+    Args:
+        url: ``host:port`` of the server's gRPC endpoint.
+        timeout: seconds for each query.
+        expected_fingerprint: the embedding space of an existing index; another space is refused.
+        client: a client with settings of its own, such as TLS; it replaces `url`, `timeout` and
+            `expected_fingerprint`. A pipeline with such a client cannot be saved.
+    """
+
+    def __init__(
+        self,
+        url: str = "localhost:8001",
+        *,
+        timeout: float = 30.0,
+        expected_fingerprint: str | None = None,
+        client: Client | None = None,
+    ) -> None:
+        self.url = url
+        self.timeout = timeout
+        self.expected_fingerprint = expected_fingerprint
+        self.client = client
+        self._clip = client or Client(url, timeout=timeout, expected_fingerprint=expected_fingerprint)
+
+    @component.output_types(embedding=list[float], meta=dict[str, Any])
+    def run(self, text: str) -> dict[str, Any]:
+        """Return the vector of a text, and the fingerprint of its embedding space."""
+        return {"embedding": self._clip.embed_texts([text])[0].tolist(), "meta": _meta(self._clip)}
+
+
+@component
+class TuwenDocumentEmbedder:
+    """The embedder of documents by their text. Documents are embedded as a stream: their number is not limited.
+
+    Args:
+        url, timeout, expected_fingerprint, client: as those of `TuwenTextEmbedder`; `timeout` holds for each request.
+        meta_fields_to_embed: names of metadata that stand before the document's content in its text.
+        embedding_separator: what stands between these parts.
+        raise_on_failure: false logs a refused document and returns it without an embedding.
+
+    Raises:
+        InvalidItemsError: by `run`: documents were refused; lists every one.
+    """
+
+    def __init__(
+        self,
+        url: str = "localhost:8001",
+        *,
+        meta_fields_to_embed: list[str] | None = None,
+        embedding_separator: str = "\n",
+        raise_on_failure: bool = True,
+        timeout: float = 30.0,
+        expected_fingerprint: str | None = None,
+        client: Client | None = None,
+    ) -> None:
+        self.url = url
+        self.meta_fields_to_embed = meta_fields_to_embed or []
+        self.embedding_separator = embedding_separator
+        self.raise_on_failure = raise_on_failure
+        self.timeout = timeout
+        self.expected_fingerprint = expected_fingerprint
+        self.client = client
+        self._clip = client or Client(url, timeout=timeout, expected_fingerprint=expected_fingerprint)
+
+    @component.output_types(documents=list[Document], meta=dict[str, Any])
+    def run(self, documents: list[Document]) -> dict[str, Any]:
+        """Return copies of the documents with the vectors of their texts."""
+        texts = [self._text(document) for document in documents]
+        found = _with_vectors("text", documents, self._clip.stream_texts(texts), strict=self.raise_on_failure)
+        return {"documents": found, "meta": _meta(self._clip)}
+
+    def _text(self, document: Document) -> str:
+        fields = [document.meta[name] for name in self.meta_fields_to_embed if document.meta.get(name) is not None]
+        return self.embedding_separator.join([*map(str, fields), document.content or ""])
+
+
+@component
+class TuwenDocumentImageEmbedder:
+    """The embedder of documents by their image: the bytes of the document's blob, or the file that its metadata name.
+
+    Args:
+        url, timeout, expected_fingerprint, client: as those of `TuwenTextEmbedder`; `timeout` holds for each request.
+        file_path_meta_field: the name of the metadata that holds the path.
+        root_path: a folder, to which paths are relative and outside which no file is read. None takes every path: use
+            that for documents from a trusted source alone.
+        raise_on_failure: false logs a refused document and returns it without an embedding.
+
+    Raises:
+        InvalidArgumentError: by `run`: a document has neither a blob nor a path, or its path lies outside `root_path`.
+        InvalidItemsError: by `run`: images were refused; lists every one.
+    """
+
+    def __init__(
+        self,
+        url: str = "localhost:8001",
+        *,
+        file_path_meta_field: str = "file_path",
+        root_path: str | None = None,
+        raise_on_failure: bool = True,
+        timeout: float = 30.0,
+        expected_fingerprint: str | None = None,
+        client: Client | None = None,
+    ) -> None:
+        self.url = url
+        self.file_path_meta_field = file_path_meta_field
+        self.root_path = root_path
+        self.raise_on_failure = raise_on_failure
+        self.timeout = timeout
+        self.expected_fingerprint = expected_fingerprint
+        self.client = client
+        self._clip = client or Client(url, timeout=timeout, expected_fingerprint=expected_fingerprint)
+
+    @component.output_types(documents=list[Document], meta=dict[str, Any])
+    def run(self, documents: list[Document]) -> dict[str, Any]:
+        """Return copies of the documents with the vectors of their images."""
+        images = [self._image(document) for document in documents]
+        found = _with_vectors("image", documents, self._clip.stream_images(images), strict=self.raise_on_failure)
+        return {"documents": found, "meta": _meta(self._clip)}
+
+    def _image(self, document: Document) -> ImageInput:
+        if document.blob is not None:
+            data: bytes = document.blob.data
+            return data
+        name = document.meta.get(self.file_path_meta_field)
+        if not isinstance(name, (str, Path)):
+            field = f"meta[{self.file_path_meta_field!r}]"
+            raise InvalidArgumentError(f"document {document.id}: expected a blob or a path in {field}, got {name!r}")
+        if self.root_path is None:
+            return Path(name)
+        root = Path(self.root_path).resolve()
+        path = (root / name).resolve()
+        if not path.is_relative_to(root):
+            raise InvalidArgumentError(
+                f"document {document.id}: expected a path inside {self.root_path!r}, got {str(name)!r}"
+            )
+        return path
+
+
+def _with_vectors(
+    kind: Literal["image", "text"], documents: list[Document], outcomes: Iterable[ItemOutcome], *, strict: bool
+) -> list[Document]:
+    """Return copies of the documents with their vectors.
+
+    Raises:
+        InvalidItemsError: documents were refused, and `strict` is true.
+    """
+    vectors, failures = vectors_and_failures(outcomes)
+    if failures and strict:
+        raise InvalidItemsError(kind, tuple(failures), len(documents))
+    for failure in failures:
+        _LOGGER.warning("document {id} has no embedding: {why}", id=documents[failure.index].id, why=failure.status)
+    return [replace(document, embedding=vector) for document, vector in zip(documents, vectors, strict=True)]
+
+
+def _meta(clip: Client) -> dict[str, Any]:
+    return {"model": "tuwen", "fingerprint": clip.model_card().fingerprint}

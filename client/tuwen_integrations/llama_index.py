@@ -1,0 +1,88 @@
+"""A multimodal embedding for LlamaIndex. Needs the extra ``llama-index``."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from tuwen import Client, MissingExtraError
+from tuwen_integrations._vectors import Vectors
+
+try:
+    from llama_index.core.bridge.pydantic import Field, PrivateAttr
+    from llama_index.core.embeddings import MultiModalEmbedding
+    from llama_index.core.schema import ImageType
+except ImportError as error:
+    raise MissingExtraError(f"LlamaIndex needs an extra ({error}): pip install 'tuwen[llama-index]'") from error
+
+__all__ = ["TuwenEmbedding"]
+
+
+class TuwenEmbedding(MultiModalEmbedding):
+    """Embeddings of texts and images for LlamaIndex.
+
+    The asynchronous methods run in threads, so one object serves any number of event loops. A copy in another process
+    makes its own connection to `url`.
+
+    Args:
+        client: a client with settings of its own, such as TLS; it replaces the fields, and cannot be copied into
+            another process.
+        fields: the values of the fields.
+    """
+
+    url: str = Field(default="localhost:8001", description="host:port of the server's gRPC endpoint.")
+    timeout: float = Field(default=30.0, description="Seconds for each call.")
+    expected_fingerprint: str | None = Field(
+        default=None, description="The embedding space of an existing index; another space is refused."
+    )
+    _client: Client = PrivateAttr()
+    _own: bool = PrivateAttr()
+
+    def __init__(self, *, client: Client | None = None, **fields: Any) -> None:
+        defaults: dict[str, Any] = {"model_name": "tuwen", "embed_batch_size": 32}
+        super().__init__(**defaults | fields)
+        self._own = client is None
+        self._client = client or Client(self.url, timeout=self.timeout, expected_fingerprint=self.expected_fingerprint)
+
+    def __getstate__(self) -> dict[str, Any]:
+        if not self._own:
+            raise TypeError("an embedding with a client of its own cannot be copied into another process; pass a url")
+        state: dict[str, Any] = super().__getstate__()
+        return state
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name of the class in LlamaIndex's files."""
+        return "TuwenEmbedding"
+
+    def _get_text_embeddings(self, texts: list[str]) -> Vectors:
+        vectors: Vectors = self._client.embed_texts(texts).tolist()
+        return vectors
+
+    def _get_text_embedding(self, text: str) -> list[float]:
+        return self._get_text_embeddings([text])[0]
+
+    def _get_query_embedding(self, query: str) -> list[float]:
+        return self._get_text_embeddings([query])[0]
+
+    def _get_image_embeddings(self, img_file_paths: list[ImageType]) -> Vectors:
+        vectors: Vectors = self._client.embed_images(img_file_paths).tolist()
+        return vectors
+
+    def _get_image_embedding(self, img_file_path: ImageType) -> list[float]:
+        return self._get_image_embeddings([img_file_path])[0]
+
+    async def _aget_text_embeddings(self, texts: list[str]) -> Vectors:
+        return await asyncio.to_thread(self._get_text_embeddings, texts)
+
+    async def _aget_text_embedding(self, text: str) -> list[float]:
+        return await asyncio.to_thread(self._get_text_embedding, text)
+
+    async def _aget_query_embedding(self, query: str) -> list[float]:
+        return await asyncio.to_thread(self._get_query_embedding, query)
+
+    async def _aget_image_embeddings(self, img_file_paths: list[ImageType]) -> Vectors:
+        return await asyncio.to_thread(self._get_image_embeddings, img_file_paths)
+
+    async def _aget_image_embedding(self, img_file_path: ImageType) -> list[float]:
+        return await asyncio.to_thread(self._get_image_embedding, img_file_path)
