@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.support.artefacts import Artefacts
@@ -30,12 +31,17 @@ def found(servers: SharedServers, artefacts: Artefacts) -> dict[str, Any]:
     return content
 
 
+def same(found: object, expected: object) -> bool:
+    """Return whether vectors are equal, but for what the size of a batch changes in their last digits."""
+    return np.allclose(np.float32(found), np.float32(expected), rtol=0, atol=1e-5)
+
+
 def test_langchain_has_the_vectors_of_the_sdk(found: dict[str, Any]) -> None:
     langchain = found["langchain"]
-    assert langchain["documents"] == found["texts"]
-    assert langchain["query"] == found["texts"][0]
-    assert langchain["images"] == langchain["image"] == found["pictures"]
-    assert langchain["loops"] == [[*found["texts"], found["texts"][0]]] * 2
+    assert same(langchain["documents"], found["texts"])
+    assert same(langchain["query"], found["texts"][0])
+    assert same([langchain["images"], langchain["image"]], [found["pictures"]] * 2)
+    assert same(langchain["loops"], [[*found["texts"], found["texts"][0]]] * 2)
 
 
 def test_a_store_of_langchain_finds_pictures_by_words(found: dict[str, Any]) -> None:
@@ -66,10 +72,10 @@ def test_another_embedding_space_is_refused(found: dict[str, Any], framework: st
 
 def test_llama_index_has_the_vectors_of_the_sdk(found: dict[str, Any]) -> None:
     llama_index, texts, pictures = found["llama_index"], found["texts"], found["pictures"]
-    assert llama_index["texts"] == llama_index["nodes"] == texts
-    assert llama_index["query"] == texts[0]
-    assert llama_index["images"] == llama_index["batch"] == pictures
-    assert llama_index["loops"] == [[*texts, texts[0], pictures[0], *pictures]] * 2
+    assert same([llama_index["texts"], llama_index["nodes"]], [texts] * 2)
+    assert same(llama_index["query"], texts[0])
+    assert same([llama_index["images"], llama_index["batch"]], [pictures] * 2)
+    assert same(llama_index["loops"], [[*texts, texts[0], pictures[0], *pictures]] * 2)
 
 
 def test_an_index_of_llama_index_finds_pictures_by_words(found: dict[str, Any]) -> None:
@@ -77,18 +83,18 @@ def test_an_index_of_llama_index_finds_pictures_by_words(found: dict[str, Any]) 
 
 
 def test_llama_index_copies_an_embedding_into_another_process(found: dict[str, Any]) -> None:
-    assert found["llama_index"]["copied"] == found["texts"][0]
+    assert same(found["llama_index"]["copied"], found["texts"][0])
     assert found["llama_index"]["saved"] == 9
     assert found["llama_index"]["not copied"].startswith("TypeError: an embedding with a client of its own cannot be")
 
 
 def test_haystack_has_the_vectors_of_the_sdk(found: dict[str, Any]) -> None:
     haystack, meta = found["haystack"], {"model": "tuwen", "fingerprint": found["fingerprint"]}
-    assert haystack["text"] == {"embedding": found["texts"][0], "meta": meta}
-    assert haystack["documents"] == found["texts"]
-    assert haystack["meta"] == meta
-    assert haystack["blobs"] == found["pictures"]
-    assert haystack["titled"] == found["titled"]
+    assert same(haystack["text"]["embedding"], found["texts"][0])
+    assert haystack["text"]["meta"] == haystack["meta"] == meta
+    assert same(haystack["documents"], found["texts"])
+    assert same(haystack["blobs"], found["pictures"])
+    assert same(haystack["titled"], found["titled"])
 
 
 @pytest.mark.parametrize("way", ["saved", "asynchronous"])
