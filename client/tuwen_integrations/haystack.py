@@ -59,8 +59,9 @@ class TuwenTextEmbedder:
 class TuwenDocumentEmbedder:
     """The embedder of documents by their text. Documents are embedded as a stream: their number is not limited.
 
+    The arguments of the connection are those of `TuwenTextEmbedder`; `timeout` holds for each request of the stream.
+
     Args:
-        url, timeout, expected_fingerprint, client: as those of `TuwenTextEmbedder`; `timeout` holds for each request.
         meta_fields_to_embed: names of metadata that stand before the document's content in its text.
         embedding_separator: what stands between these parts.
         raise_on_failure: false logs a refused document and returns it without an embedding.
@@ -105,8 +106,9 @@ class TuwenDocumentEmbedder:
 class TuwenDocumentImageEmbedder:
     """The embedder of documents by their image: the bytes of the document's blob, or the file that its metadata name.
 
+    The arguments of the connection are those of `TuwenTextEmbedder`; `timeout` holds for each request of the stream.
+
     Args:
-        url, timeout, expected_fingerprint, client: as those of `TuwenTextEmbedder`; `timeout` holds for each request.
         file_path_meta_field: the name of the metadata that holds the path.
         root_path: a folder, to which paths are relative and outside which no file is read. None takes every path: use
             that for documents from a trusted source alone.
