@@ -60,6 +60,11 @@ def rows(text: str) -> Iterator[tuple[int, int, int, list[str]]]:
             yield table, row, len(re.findall(r"(?<!\\)\|", line)), facts
 
 
+def documented_names(text: str) -> list[str]:
+    """Return the names whose docstrings the site shows on a page, in order."""
+    return re.findall(r"^::: (\S+)", text, re.MULTILINE)
+
+
 def targets(page: str, text: str) -> set[str]:
     """Return the pages and headings that a page links to, each by its English name."""
     found = set()
@@ -103,7 +108,9 @@ def test_a_translation_has_the_rows_and_numbers_of_its_original(page: str) -> No
 
 @pytest.mark.parametrize("page", TRANSLATED)
 def test_a_translation_names_what_its_original_names(page: str) -> None:
-    assert set(inline_code(text_of(translation_of(page)))) == set(inline_code(text_of(page)))
+    text, original = text_of(translation_of(page)), text_of(page)
+    assert set(inline_code(text)) == set(inline_code(original))
+    assert documented_names(text) == documented_names(original)
 
 
 @pytest.mark.parametrize("page", TRANSLATED)
