@@ -211,12 +211,23 @@ class Threshold:
             EmbeddingSpaceError: the threshold was calibrated with another model than the server's.
             InvalidItemsError, ServerError: as `Client.embed_images`.
         """
-        found = client.model_card().fingerprint
-        if found != self.fingerprint:
-            where = f"the threshold was calibrated with {self.checkpoint or 'another model'}; the server's vectors"
-            raise EmbeddingSpaceError(self.fingerprint, found, where)
+        self.check(client.model_card().fingerprint, "the server's vectors")
         vectors: NDArray[np.float32] = client.embed_images(images)
         return vectors @ text_vector(client, self.texts)
+
+    def check(self, fingerprint: str, whose: str) -> None:
+        """Check that vectors are of the model that the threshold was calibrated with.
+
+        Args:
+            fingerprint: the embedding space of the vectors.
+            whose: names the vectors in the error, such as ``the server's vectors``.
+
+        Raises:
+            EmbeddingSpaceError: the vectors are of another model.
+        """
+        if fingerprint != self.fingerprint:
+            where = f"the threshold was calibrated with {self.checkpoint or 'another model'}; {whose}"
+            raise EmbeddingSpaceError(self.fingerprint, fingerprint, where)
 
     def save(self, path: str | os.PathLike[str], **measured: Any) -> None:
         """Write a JSON file that `load` reads. It also holds the measurements of the calibration.

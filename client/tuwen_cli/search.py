@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuwen import EmbeddingSpaceError, InvalidArgumentError, Threshold
+from tuwen import InvalidArgumentError
 from tuwen_cli.connection import connect
 from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, print_json, print_table
 from tuwen_cli.parameters import expand_options, typer_option
 from tuwen_search import Query
+from tuwen_search.cutoff import THRESHOLD, cutoff_of
 from tuwen_search.store import STORE
 
 if TYPE_CHECKING:
@@ -33,12 +34,12 @@ def search(
     where: Annotated[str, typer.Option(help='A filter, such as: price < 100 and name like "cats/%"')] = "",
     min_score: Annotated[
         float | None,
-        typer.Option(help="Leave out pictures with a smaller score; say so if none fits.", show_default=False),
+        typer.Option(
+            help="Leave out pictures with a smaller score than this, instead of that of --threshold.",
+            show_default=False,
+        ),
     ] = None,
-    threshold: Annotated[
-        Path | None,
-        typer.Option(help="A file of `tuwen calibrate`, whose threshold is the --min-score.", show_default=False),
-    ] = None,
+    threshold: Annotated[Path | None, typer_option(THRESHOLD)] = None,
     show_ids: Annotated[bool, typer.Option("--show-ids", help="Print the ID of each picture, for --like.")] = False,
     show: Annotated[
         Path | None, typer.Option(help="Write the results as a contact sheet into this .png file.", show_default=False)
@@ -58,24 +59,19 @@ def search(
 
     if show is not None and show.suffix.lower() != ".png":
         raise typer.BadParameter(f"--show writes a .png file, not {show.name}")
-    if threshold is not None and min_score is not None:
-        raise typer.BadParameter("expected --min-score or --threshold, got both")
-    calibrated = Threshold.load(threshold) if threshold is not None else None
     with connect(url, timeout) as clip, Collection.open(collection, clip, store=store) as pictures:
-        if calibrated is not None:
-            if calibrated.fingerprint != pictures.space.fingerprint:
-                where_of = (
-                    f"the threshold was calibrated with {calibrated.checkpoint or 'another model'}; the collection"
-                )
-                raise EmbeddingSpaceError(calibrated.fingerprint, pictures.space.fingerprint, f"{where_of}'s vectors")
-            min_score = calibrated.cosine
+        if threshold is not None and min_score is None:
+            cutoff = cutoff_of(threshold, pictures.space.fingerprint)
+            if query.text_alone:
+                min_score = cutoff
+            else:
+                _note("the threshold was not used, because this is not a search for a text alone; see --min-score")
         found = pictures.search(query, limit=limit, offset=(page - 1) * limit, where=where)
     for text in found.truncated:
-        cut = f"only the beginning of '{text}' was used: the model reads no more"
-        typer.secho(cut, fg=typer.colors.YELLOW, err=True)
+        _note(f"only the beginning of '{text}' was used: the model reads no more")
     best = found.hits[0].score if found.hits else None
     if min_score is not None:
-        found = replace(found, hits=tuple(hit for hit in found.hits if hit.score >= min_score))
+        found = _without_weak(found, min_score)
     if show is not None:
         title = " + ".join(
             part for part in (query.text, query.image.name if isinstance(query.image, Path) else "") if part
@@ -85,25 +81,41 @@ def search(
         except OSError as error:
             raise InvalidArgumentError(f"cannot write {show}: {error.strerror or error}") from error
     if as_json:
-        _print_json(collection, found)
+        _print_json(collection, found, min_score)
     elif not found.hits:
         weak = best is not None and min_score is not None
         typer.echo(
             f"nothing fits: the best score is {best:.3f}, below {min_score:.3f}" if weak else "no pictures were found"
         )
     else:
-        names = list(found.hits[0].parts)
-        rows = []
-        for hit in found.hits:
-            cosines = [f"{hit.parts[name]:.3f}" for name in names]
-            shown_id = [hit.picture.id] if show_ids else []
-            rows.append([str(Path(hit.picture.source, hit.picture.name)), f"{hit.score:.3f}", *cosines, *shown_id])
-        print_table("", ["picture", "score", *names, *(["id"] if show_ids else [])], rows)
+        _print_hits(found, show_ids=show_ids)
         spent = f"{found.embedding_seconds * 1e3:.0f} ms to embed, {found.store_seconds * 1e3:.0f} ms to find"
         typer.echo(f"{spent}{f'; {show}' if show else ''}", err=True)
 
 
-def _print_json(collection: str, found: Results) -> None:
+def _without_weak(found: Results, min_score: float) -> Results:
+    """Return the results without pictures that have a smaller score."""
+    hits = tuple(hit for hit in found.hits if hit.score >= min_score)
+    if hits and len(hits) < len(found.hits):
+        _note(f"pictures with a score below {min_score:.3f} are left out")
+    return replace(found, hits=hits)
+
+
+def _note(text: str) -> None:
+    typer.secho(text, fg=typer.colors.YELLOW, err=True)
+
+
+def _print_hits(found: Results, *, show_ids: bool) -> None:
+    names = list(found.hits[0].parts)
+    rows = []
+    for hit in found.hits:
+        cosines = [f"{hit.parts[name]:.3f}" for name in names]
+        shown_id = [hit.picture.id] if show_ids else []
+        rows.append([str(Path(hit.picture.source, hit.picture.name)), f"{hit.score:.3f}", *cosines, *shown_id])
+    print_table("", ["picture", "score", *names, *(["id"] if show_ids else [])], rows)
+
+
+def _print_json(collection: str, found: Results, min_score: float | None) -> None:
     hits = [
         {
             "id": hit.picture.id,
@@ -120,4 +132,6 @@ def _print_json(collection: str, found: Results) -> None:
         for hit in found.hits
     ]
     seconds = {"embedding_seconds": found.embedding_seconds, "store_seconds": found.store_seconds}
-    print_json({"collection": collection, "hits": hits, "truncated": found.truncated, **seconds})
+    print_json(
+        {"collection": collection, "hits": hits, "min_score": min_score, "truncated": found.truncated, **seconds}
+    )

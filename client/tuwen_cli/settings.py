@@ -36,6 +36,7 @@ SETTINGS = (
     Setting("TUWEN_TLS", "Locust: encrypt with the system's authorities"),
     Setting("TUWEN_HEADERS", "headers of every request, one in each line", secret=True),
     Setting("TUWEN_STORE", "the store of collections", "$XDG_DATA_HOME/tuwen/collections.db", secret=True),
+    Setting("TUWEN_THRESHOLD", "file of `tuwen calibrate`, for the lowest score of a search"),
     Setting("TUWEN_EDGE_KEYS", "file with the hashes of API keys of the HTTP edge"),
     Setting("TUWEN_SERVER_KEY", "key of the server's restricted protocols", secret=True),
     Setting("TUWEN_SERVER_FOLDER", "folder of the embedded server", "$XDG_CACHE_HOME/tuwen/server"),

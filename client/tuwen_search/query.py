@@ -60,6 +60,11 @@ class Query:
             raise QueryError(f"'{self.text.strip()}' is both wanted and excluded; exclude another text")
 
     @property
+    def text_alone(self) -> bool:
+        """Whether the query is a text, without pictures and exclusions."""
+        return bool(self.text.strip()) and self.image is None and self.like is None and not self.without
+
+    @property
     def texts(self) -> tuple[str, ...]:
         """The texts to embed: the text of the query, if any, then the texts of `without`."""
         return ((self.text,) if self.text.strip() else ()) + tuple(self.without)

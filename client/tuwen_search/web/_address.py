@@ -34,7 +34,7 @@ class Address:
         picture: the key of a picture that the visitor sent; empty without such a picture.
         like: the ID of a picture of the collection; empty without such a picture.
         weight: the weight of the text beside pictures, from 0 to 1.
-        min_score: show only pictures with at least this score. None: show all.
+        min_score: show only pictures with at least this score. None: the operator's choice. -1: show all.
         filters: pairs of a metadata field and its required value, or a bound such as ``≥10``.
         page: the number of the page, from 1.
         open: the ID of the picture whose dialog is open, ``first`` or ``last``; empty without such a picture.

@@ -20,13 +20,15 @@ from starlette.staticfiles import StaticFiles
 
 from tuwen import AsyncClient, TuwenError
 from tuwen_search.collection import AsyncCollection
+from tuwen_search.cutoff import cutoff_of
 from tuwen_search.records import describe
 from tuwen_search.web._address import LONGEST_TEXT, Address
 from tuwen_search.web._files import MEDIA_TYPES, file_of
 from tuwen_search.web._guard import Guard
 from tuwen_search.web._messages import Message, message_of
-from tuwen_search.web._page import Service, response_of
+from tuwen_search.web._page import response_of
 from tuwen_search.web._serve import WebOptions
+from tuwen_search.web._service import Service
 from tuwen_search.web._suggestions import Suggestions
 from tuwen_search.web._uploads import Upload, Uploads
 from tuwen_search.web._view import shown_name
@@ -146,6 +148,9 @@ class _Site:
                     unless_opened.push_async_callback(client.close)
                     card = await client.model_card()
                     collection = await AsyncCollection.open(options.collection, client, store=options.store)
+                    unless_opened.push_async_callback(collection.close)
+                    path, space = options.threshold, collection.space
+                    cutoff = await asyncio.to_thread(cutoff_of, path, space.fingerprint) if path else None
                     unless_opened.pop_all()
                 self._opened = Service(
                     client,
@@ -154,6 +159,7 @@ class _Site:
                     options.upload_mib,
                     Uploads(_KEPT_UPLOADS),
                     Suggestions(client, collection, options.examples),
+                    cutoff,
                     tuple(folder.resolve() for folder in options.folders),
                 )
             return self._opened

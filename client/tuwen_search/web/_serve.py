@@ -8,6 +8,7 @@ from typing import Annotated
 
 from tuwen import InvalidArgumentError, MissingExtraError, Tls
 from tuwen_options import TIMEOUT, URL, Option, check_values, documented
+from tuwen_search.cutoff import THRESHOLD
 from tuwen_search.store import STORE
 from tuwen_search.web._words import Language
 
@@ -53,6 +54,7 @@ class WebOptions:
             flags=("--example",),
         ),
     ] = ()
+    threshold: Annotated[Path | None, THRESHOLD] = None
     store: Annotated[str | None, STORE] = field(default=None, repr=False)  # its address may hold a password
     url: Annotated[str, URL] = "localhost:8001"
     timeout: Annotated[float, TIMEOUT] = 20.0

@@ -35,6 +35,7 @@ class Words:
     at_least: str
     at_most: str
     least_hint: str
+    least_default: str
     apply: str
     clear: str
     suggestions: str
@@ -46,6 +47,9 @@ class Words:
     more_than: str
     nothing: str
     nothing_fits: str
+    hidden: str
+    some_hidden: str
+    weak_too: str
     show_all: str
     pages: str
     page: str
@@ -124,6 +128,7 @@ WORDS: Mapping[Language, Words] = {
         at_least="从",
         at_most="到",
         least_hint="分数更低的图片不显示；留空则全部显示。",
+        least_default="分数更低的图片不显示。留空则为 {least:.2f}（仅用于文字搜索）；-1 则全部显示。",
         apply="应用",
         clear="清除筛选",
         suggestions="试试",
@@ -134,7 +139,10 @@ WORDS: Mapping[Language, Words] = {
         shown="第 {first:,}–{last:,} 张，共 {total} 张",
         more_than="{total:,} 以上",
         nothing="没有找到图片。换个说法，或放宽筛选。",
-        nothing_fits="没有图片达到 {least:.2f} 分，最接近的只有 {best:.2f} 分。",
+        nothing_fits="没有相符的图片：最接近的只有 {best:.2f} 分，至少需要 {least:.2f} 分。",
+        hidden="{pictures}不到 {least:.2f} 分，没有显示。",
+        some_hidden="不到 {least:.2f} 分的图片没有显示。",
+        weak_too="包括不太相符的",
         show_all="显示全部",
         pages="分页",
         page="第 {page} 页",
@@ -208,6 +216,8 @@ WORDS: Mapping[Language, Words] = {
         at_least="from",
         at_most="to",
         least_hint="Hides pictures with a lower score. Leave empty to show all.",
+        least_default="Hides pictures with a lower score. Leave empty for {least:.2f} (in a search by words alone). "
+        "Enter -1 to show all.",
         apply="Apply",
         clear="Clear filters",
         suggestions="Try",
@@ -218,7 +228,10 @@ WORDS: Mapping[Language, Words] = {
         shown="{first:,}–{last:,} of {total}",
         more_than="{total:,} or more",
         nothing="No pictures were found. Use other words or fewer filters.",
-        nothing_fits="No picture reaches a score of {least:.2f}. The best one has {best:.2f}.",
+        nothing_fits="Nothing fits: the best picture has a score of {best:.2f}, below {least:.2f}.",
+        hidden="Hidden, with a score below {least:.2f}: {pictures}.",
+        some_hidden="Pictures with a score below {least:.2f} are hidden.",
+        weak_too="also what hardly fits",
         show_all="Show all",
         pages="Pages",
         page="Page {page}",

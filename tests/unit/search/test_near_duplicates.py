@@ -67,6 +67,16 @@ def test_finds_more_like_a_picture_and_says_when_nothing_fits(store: str, server
     file = tmp_path / "t.json"
     Threshold(("红色",), 0.99, server.fake.card.fingerprint).save(file)
     assert "below 0.990" in tuwen("search", "c", "红色", "--threshold", str(file), *options).stdout
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("TUWEN_THRESHOLD", str(file))
+        assert "below 0.990" in tuwen("search", "c", "红色", *options).stdout
+    chosen = tuwen("search", "c", "红色", "--min-score", "-1", "--threshold", str(file), *options, "--json")
+    assert json.loads(chosen.stdout)["min_score"] == -1
+    mixed = tuwen("search", "c", "红色", "--without", "猫", "--threshold", str(file), *options)
+    assert "the threshold was not used" in mixed.stderr
+    assert "nothing fits" not in mixed.stdout
+    Threshold(("红色",), best["score"] - 0.0005, server.fake.card.fingerprint).save(file)
+    assert "are left out" in tuwen("search", "c", "红色", "--threshold", str(file), *options).stderr
     Threshold(("红色",), 0.99, "1" * 32).save(file)
     refused = tuwen("search", "c", "红色", "--threshold", str(file), *options, code=1).stderr
     assert "the threshold was calibrated with another model" in refused

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.support.collections import picture
-from tuwen import AsyncClient, Client, ServerUnavailableError
+from tuwen import AsyncClient, Client, ServerUnavailableError, Threshold
 from tuwen.testing import AsyncFakeTransport, FakeTransport
 from tuwen_search import Collection
 from tuwen_search.sources import Found, Source
@@ -67,9 +67,11 @@ def gallery(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def visitor(
+def visit(
     fake: FakeTransport, store: MilvusStore, gallery: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Visitor]:
+) -> Iterator[Callable[..., Visitor]]:
+    """A function that opens the page, with options of `WebOptions`."""
+
     def goods() -> Iterator[Found]:
         for number in range(COUNT):
             page = f"https://shop.example/{number}"
@@ -86,9 +88,21 @@ def visitor(
     client_of_page = AsyncClient(transport=AsyncFakeTransport(fake))
     monkeypatch.setattr(_routes, "AsyncClient", lambda *_, **__: client_of_page)
     monkeypatch.setattr(_routes.AsyncCollection, "open", _opening(store))
-    browser = Visitor(_routes.application(WebOptions("shop", folders=(gallery,), upload_mib=1)))
-    yield browser
-    browser.close()
+    browsers = []
+
+    def opened(**options: Any) -> Visitor:
+        page = _routes.application(WebOptions("shop", folders=(gallery,), upload_mib=1, **options))
+        browsers.append(Visitor(page))
+        return browsers[-1]
+
+    yield opened
+    for browser in browsers:
+        browser.close()
+
+
+@pytest.fixture
+def visitor(visit: Callable[..., Visitor]) -> Visitor:
+    return visit()
 
 
 def _opening(store: MilvusStore) -> Any:
@@ -157,11 +171,46 @@ def test_filters_and_a_lowest_score_leave_pictures_out(visitor: Visitor) -> None
     assert "共 11 张" in visitor.get("/?q=猫&min.price=5&max.price=10").text
     assert 'name="max.price" value="10"' in visitor.get("/?q=猫&min.price=5&max.price=10").text
     nothing = visitor.get("/?q=猫&score=0.99").text
-    assert "没有图片达到 0.99 分" in nothing
+    assert "至少需要 0.99 分" in nothing
     [everything] = links(nothing, "显示全部")
     assert "共 30 张" in visitor.get(everything).text
     lost = visitor.get("/?q=猫&f.category=boat").text
     assert "筛选条件在图库中已不存在" in lost
+
+
+def test_weak_pictures_are_hidden_by_a_calibrated_threshold(
+    visit: Callable[..., Visitor], fake: FakeTransport, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop.json"
+    scores = sorted(map(float, re.findall(r"分数 (-?0\.\d+)</span></div>", visit().get("/?q=猫").text)))
+    Threshold(("猫",), scores[-3] - 0.0005, fake.card.fingerprint).save(file)
+    page = visit(threshold=file)
+    html = page.get("/?q=猫").text
+    assert len(names(html)) == 3
+    assert "第 1–3 张，共 3 张" in html
+    assert "27 张图片不到" in html
+    [everything] = links(html, "显示全部")
+    shown = page.get(everything).text
+    assert "共 30 张" in shown
+    assert "没有显示" not in shown
+    [weak] = links(shown, "移除：包括不太相符的")
+    assert "共 3 张" in page.get(weak).text
+    assert "共 30 张" in page.get("/?q=猫&without=狗").text  # its scores are on another scale
+    assert len(names(page.get("/").text)) == 18
+    Threshold(("猫",), 0.999, fake.card.fingerprint).save(file)
+    nothing = visit(threshold=file).get("/?q=猫&language=en").text
+    assert "Nothing fits: the best picture has a score of" in nothing
+    assert links(nothing, "Show all")
+    Threshold(("猫",), 0.3, "1" * 32).save(file)
+    assert visit(threshold=file).get("/?q=猫").status_code == 503
+
+
+def test_says_how_many_pictures_a_lowest_score_hides(visitor: Visitor) -> None:
+    html = visitor.get("/?q=猫&score=-0.2&language=en").text
+    [hidden] = re.findall(r"Hidden, with a score below -0.20: (\d+) picture", html)
+    assert 0 < int(hidden) == COUNT - len(names(html) + names(visitor.get("/?q=猫&score=-0.2&page=2").text))
+    assert "score=" not in links(html, "Show all")[0]
+    assert "Hidden" not in visitor.get("/?q=猫&score=-1&language=en").text
 
 
 def test_values_are_counted_under_the_filters_of_other_fields(visitor: Visitor) -> None:

@@ -1,0 +1,34 @@
+"""The score below which a picture does not fit a text, out of a file of `tuwen calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tuwen import Threshold
+from tuwen_options import Option
+
+__all__ = ["THRESHOLD", "cutoff_of"]
+
+THRESHOLD = Option(
+    "File of `tuwen calibrate`. Its threshold is the lowest score in searches for a text alone, because the scores of "
+    "other searches are on another scale.",
+    envvar="TUWEN_THRESHOLD",
+    show_default=False,
+)
+"""The option of every command that searches."""
+
+
+def cutoff_of(path: Path, fingerprint: str) -> float:
+    """Return the threshold in a file of `tuwen calibrate`.
+
+    Args:
+        path: the file.
+        fingerprint: the embedding space of the collection.
+
+    Raises:
+        InvalidArgumentError: the file is missing, or is not such a file.
+        EmbeddingSpaceError: the threshold was calibrated with another model than that of the collection.
+    """
+    threshold = Threshold.load(path)
+    threshold.check(fingerprint, "the collection's vectors")
+    return threshold.cosine

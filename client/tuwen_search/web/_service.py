@@ -1,0 +1,42 @@
+"""The state shared by all visitors of the page."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tuwen import AsyncClient, ModelCard
+from tuwen_search.collection import AsyncCollection
+from tuwen_search.web._suggestions import Suggestions
+from tuwen_search.web._uploads import Uploads
+
+__all__ = ["Service"]
+
+
+@dataclass
+class Service:
+    """The state shared by all visitors.
+
+    Attributes:
+        client: the client of the embedding server.
+        collection: the collection that is searched.
+        card: the description of the model.
+        upload_mib: the maximum size of a picture to search with.
+        uploads: the pictures that visitors sent.
+        suggestions: subjects, pictures and filters for a visitor who has not searched yet.
+        cutoff: show only pictures with at least this score in searches for a text alone. None: show all.
+        roots: the folders whose pictures are shown in full, resolved.
+        previews: a lock that is held while an upload is decoded, so that one upload at a time needs memory.
+    """
+
+    client: AsyncClient
+    collection: AsyncCollection
+    card: ModelCard
+    upload_mib: int
+    uploads: Uploads
+    suggestions: Suggestions
+    cutoff: float | None = None
+    roots: Sequence[Path] = ()
+    previews: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
