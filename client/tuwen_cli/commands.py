@@ -27,6 +27,7 @@ _TARGETS: Mapping[str, str] = {
     "server": "server.server",
     "status": "status.status",
     "probe": "probe.probe",
+    "doctor": "doctor.doctor",
     "embed": "embed.embed",
     "similarity": "similarity.similarity",
     "classify": "classify.classify",

@@ -10,7 +10,7 @@ from typing import Any
 
 from tuwen_cli.connection import settings
 
-__all__ = ["outdated", "running_version"]
+__all__ = ["outdated", "running_version", "version_parts"]
 
 
 def outdated(version: str) -> str | None:
@@ -21,7 +21,7 @@ def outdated(version: str) -> str | None:
     """
     known: dict[str, Any] = json.loads((files("tuwen_cli") / "security_floor.json").read_text(encoding="utf-8"))
     floor = known["floor"]
-    if (mine := _parts(version)) is None or mine >= (_parts(floor["triton"]) or ()):
+    if (mine := version_parts(version)) is None or mine >= (version_parts(floor["triton"]) or ()):
         return None
     return (
         f"Triton {version} has known vulnerabilities: use release {floor['release']} (Triton {floor['triton']}) or "
@@ -48,6 +48,7 @@ def running_version(url: str, timeout: float) -> str | None:
     return str(found.version)
 
 
-def _parts(version: str) -> tuple[int, int] | None:
+def version_parts(version: str) -> tuple[int, int] | None:
+    """Return the two first numbers of a version; None if it cannot be read."""
     found = re.match(r"(\d+)\.(\d+)", version)
     return (int(found[1]), int(found[2])) if found else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -31,6 +32,8 @@ class GrpcServer(service_pb2_grpc.GRPCInferenceServiceServicer):
         calls: the metadata of every ModelInfer, in order.
         peers: the address from which every ModelInfer came, in order.
         fake: what answers.
+        version: the version of Triton that the server states.
+        clock_skew: seconds that the server's clock is ahead.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class GrpcServer(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.calls: list[dict[str, str]] = []
         self.peers: list[str] = []
         self.fake = FakeTransport()
+        self.version, self.clock_skew = "2.75.0", 0.0
         self._key = key
         self._before_answer = before_answer
         self._server = grpc.server(ThreadPoolExecutor(workers))
@@ -73,6 +77,21 @@ class GrpcServer(service_pb2_grpc.GRPCInferenceServiceServicer):
         response.config.max_batch_size = card.max_batch_size
         for name, value in card.to_parameters().items():
             response.config.parameters[name].string_value = value
+        return response
+
+    def ServerMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return service_pb2.ServerMetadataResponse(name="triton", version=self.version)
+
+    def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return service_pb2.ModelReadyResponse(ready=True)
+
+    def ModelStatistics(self, request: Any, context: Any) -> Any:  # noqa: N802
+        response = service_pb2.ModelStatisticsResponse()
+        for name, counted in self.fake.statistics(1).items():
+            last = int((time.time() + self.clock_skew) * 1e3)
+            model = response.model_stats.add(name=name, last_inference=last)
+            model.inference_count, model.execution_count = counted.items, counted.executions
+            model.inference_stats.success.count = counted.requests
         return response
 
     def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802

@@ -1,0 +1,55 @@
+"""`tuwen doctor`: examine a running server, and say what is wrong, what it means, and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from tuwen_cli.connection import settings
+from tuwen_cli.diagnosis import Finding, findings_of
+from tuwen_cli.options import JsonOption, print_json
+
+__all__ = ["doctor"]
+
+_COLOURS = {"error": typer.colors.RED, "warning": typer.colors.YELLOW, "note": typer.colors.CYAN}
+
+
+def doctor(
+    url: Annotated[
+        str, typer.Argument(envvar="TUWEN_URL", help="host:port of the server (gRPC), such as localhost:8001.")
+    ] = "localhost:8001",
+    model: Annotated[str, typer.Option(help="Name that `tuwen build --name` gave, of the model to probe.")] = "",
+    burst: Annotated[
+        int,
+        typer.Option(
+            min=0, max=256, help="Send this many texts at once, and count the batches that are formed. 0: none."
+        ),
+    ] = 0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each call.")] = 5.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Examine a running server: version, queues, processes, control, TLS, clock, connections, memory, cache, batches.
+
+    Each finding says what it means and what to do. The exit code is 1 if a finding is an error.
+    """
+    from tuwen_cli.examination import examine
+
+    tls, headers = settings()
+    facts = examine(url, tls=tls, headers=headers, model=model, burst=burst, timeout=timeout)
+    found = findings_of(facts)
+    if as_json:
+        print_json({"url": url, "triton": facts.version, "findings": [asdict(finding) for finding in found]})
+    else:
+        for finding in found:
+            _say(finding)
+    if any(finding.severity == "error" for finding in found):
+        raise typer.Exit(1)
+
+
+def _say(finding: Finding) -> None:
+    severity = typer.style(f"{finding.severity:7}", fg=_COLOURS.get(finding.severity, typer.colors.GREEN))
+    typer.echo(f"{severity}  {finding.check}: {finding.message}")
+    if finding.remedy:
+        typer.echo(f"         {finding.remedy}")

@@ -1,0 +1,287 @@
+"""Gathering facts about a running server over gRPC, TLS and DNS. Each call has a deadline."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tuwen_cli.diagnosis import Burst, Certificate, Facts, ModelFacts
+from tuwen_cli.health_probe import NotAnsweredError, probe
+from tuwen_cli.probe import GrpcWire
+
+if TYPE_CHECKING:
+    from tuwen import Tls
+
+__all__ = ["examine"]
+
+_CONNECTIONS = 6  # each of its own; a balancer of connections spreads them
+_DAY = 86_400.0
+_KEY_HEADER = "triton-grpc-protocol"  # what a restricted protocol asks for begins with it
+_CONTROL = {
+    "model-repository": ("RepositoryIndex", "RepositoryIndexRequest"),
+    "shared-memory": ("SystemSharedMemoryStatus", "SystemSharedMemoryStatusRequest"),
+    "trace": ("TraceSetting", "TraceSettingRequest"),
+    "logging": ("LogSettings", "LogSettingsRequest"),
+}
+"""The protocols that a key should restrict, and a call of each that changes nothing."""
+
+
+def examine(
+    url: str, *, tls: Tls | None, headers: dict[str, str], model: str = "", burst: int = 0, timeout: float = 5.0
+) -> Facts:
+    """Return the facts about the server at an address.
+
+    Args:
+        url: host:port of gRPC.
+        tls, headers: as for `tuwen.Client`.
+        model: the name of the repository that is probed.
+        burst: the number of simultaneous requests to count batches with; 0: none.
+        timeout: seconds for each call.
+    """
+    host, port = _host_and_port(url)
+    facts = Facts(url, local=_is_local(host), encrypted=tls is not None, is_name=not _is_address(host))
+    facts = replace(facts, addresses=_addresses(host, port))
+    if tls is not None and host:
+        facts = replace(facts, certificate=_certificate(host, port, tls, timeout))
+    with _connected(url, tls, headers) as server:
+        try:
+            facts = replace(facts, ready=server.call("ServerReady", "ServerReadyRequest", timeout).ready)
+        except NotAnsweredError as error:
+            return replace(facts, unreachable=str(error))
+        facts = replace(facts, version=_version(server, timeout), models=_models(server, timeout))
+        facts = replace(facts, silent=_silent(server.wire, model, timeout))
+        facts = replace(facts, clock_skew=None if facts.silent else _clock_skew(server, model, timeout))
+        if burst and not facts.silent:
+            facts = replace(facts, burst=_burst(server, model, burst, timeout))
+    without_key = {name: value for name, value in headers.items() if not name.startswith(_KEY_HEADER)}
+    with _connected(url, tls, without_key) as stranger:
+        facts = replace(facts, open_protocols=_open_protocols(stranger, timeout))
+    return replace(
+        facts,
+        several_servers=_several_servers(url, tls, headers, timeout) if len(facts.addresses) <= 1 else None,
+        shared_memory_free=_shared_memory() if facts.local else None,
+    )
+
+
+class _Server:
+    """A connection, by which single calls are made."""
+
+    def __init__(self, url: str, tls: Tls | None, headers: dict[str, str], **options: int) -> None:
+        self.wire = GrpcWire(url, tls, headers, **options)
+
+    def call(self, method: str, message: str, timeout: float, **fields: Any) -> Any:
+        """Make one call, and return its answer.
+
+        Raises:
+            NotAnsweredError: the call failed, or no answer came before the timeout.
+        """
+        from tritonclient.grpc import service_pb2
+
+        return self.wire.call(method, getattr(service_pb2, message)(**fields), timeout)
+
+
+@contextmanager
+def _connected(url: str, tls: Tls | None, headers: dict[str, str], **options: int) -> Iterator[_Server]:
+    server = _Server(url, tls, headers, **options)
+    try:
+        yield server
+    finally:
+        server.wire.close()
+
+
+def _version(server: _Server, timeout: float) -> str | None:
+    try:
+        return str(server.call("ServerMetadata", "ServerMetadataRequest", timeout).version)
+    except NotAnsweredError:  # a proxy that lets only inference through
+        return None
+
+
+def _models(server: _Server, timeout: float) -> dict[str, ModelFacts]:
+    """Return what the server tells about its models; empty if it tells nothing."""
+    try:
+        statistics = server.call("ModelStatistics", "ModelStatisticsRequest", timeout).model_stats
+    except NotAnsweredError:
+        return {}
+    return {each.name: _model(server, each, timeout) for each in statistics}
+
+
+def _model(server: _Server, statistics: Any, timeout: float) -> ModelFacts:
+    counted = ModelFacts(
+        ready=True,
+        requests=statistics.inference_stats.success.count,
+        executions=statistics.execution_count,
+        items=statistics.inference_count,
+    )
+    try:
+        ready = server.call("ModelReady", "ModelReadyRequest", timeout, name=statistics.name).ready
+        config = server.call("ModelConfig", "ModelConfigRequest", timeout, name=statistics.name).config
+    except NotAnsweredError:
+        return counted
+    batching = config.dynamic_batching
+    return replace(
+        counted,
+        ready=ready,
+        queue_policy=bool(batching.priority_levels or batching.default_queue_policy.default_timeout_microseconds),
+        instances=sum(max(1, group.count) for group in config.instance_group) or 1,
+        response_cache=config.response_cache.enable,
+    )
+
+
+def _silent(wire: GrpcWire, model: str, timeout: float) -> str:
+    """Return why a small inference gave no embedding; empty if it did."""
+    try:
+        probe(wire, models=(model,), timeout=timeout)
+    except NotAnsweredError as error:
+        return str(error)
+    return ""
+
+
+def _clock_skew(server: _Server, model: str, timeout: float) -> float | None:
+    """Return by how many seconds the server's clock is ahead, as far as the time of the last inference shows it."""
+    name = f"{model}_text_embedding" if model else "text_embedding"
+    before = time.time()
+    try:
+        server.wire.infer(name, "text", "猫".encode(), timeout)
+        after = time.time()
+        statistics = server.call("ModelStatistics", "ModelStatisticsRequest", timeout, name=name).model_stats
+    except NotAnsweredError:
+        return None
+    last = max((each.last_inference for each in statistics), default=0) / 1e3
+    if not last:
+        return None
+    return last - after if last > after else min(0.0, last - before)
+
+
+def _burst(server: _Server, model: str, requests: int, timeout: float) -> Burst:
+    """Send texts at once, each in a request of its own, and count the batches of the text encoder."""
+    prefix = f"{model}_" if model else ""
+    encoder = f"{prefix}text_encoder"
+    salt = time.time_ns()  # the server keeps vectors of texts that it knows
+    failures = 0
+    before, start = server.wire.executions(timeout).get(encoder, 0), time.monotonic()
+
+    def ask(number: int) -> bool:
+        try:
+            server.wire.infer(f"{prefix}text_embedding", "text", f"{salt} {number}".encode(), timeout)
+        except NotAnsweredError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(requests) as pool:
+        failures = list(pool.map(ask, range(requests))).count(False)
+    seconds = time.monotonic() - start
+    return Burst(requests, failures, server.wire.executions(timeout).get(encoder, 0) - before, seconds)
+
+
+def _open_protocols(stranger: _Server, timeout: float) -> tuple[str, ...]:
+    """Return the protocols of control that answer somebody without the key."""
+    found = []
+    for protocol, (method, message) in _CONTROL.items():
+        try:
+            stranger.call(method, message, timeout)
+        except NotAnsweredError:
+            continue
+        found.append(protocol)
+    return tuple(found)
+
+
+def _several_servers(url: str, tls: Tls | None, headers: dict[str, str], timeout: float) -> bool | None:
+    """Return whether new connections reach different servers: the counters of one server never decrease."""
+    last = -1
+    for number in range(_CONNECTIONS):
+        options = {"grpc.use_local_subchannel_pool": 1, "tuwen.connection": number}
+        with _connected(url, tls, headers, **options) as server:
+            try:
+                statistics = server.call("ModelStatistics", "ModelStatisticsRequest", timeout).model_stats
+            except NotAnsweredError:
+                return None
+        now = sum(each.inference_stats.success.count + each.execution_count for each in statistics)
+        if now < last:
+            return True
+        last = now
+    return False
+
+
+def _certificate(host: str, port: int, tls: Tls, timeout: float) -> Certificate:
+    """Return the certificate of a server, and why it is refused, if it is."""
+    problem = ""
+    for check_name in (True, False):
+        try:
+            context = ssl.create_default_context(cafile=os.fspath(tls.ca) if tls.ca else None)
+            context.check_hostname = check_name
+            context.set_alpn_protocols(["h2"])
+            if tls.certificate and tls.key:
+                context.load_cert_chain(os.fspath(tls.certificate), os.fspath(tls.key))
+            with (
+                socket.create_connection((host, port), timeout=timeout) as plain,
+                context.wrap_socket(plain, server_hostname=tls.server_name or host) as encrypted,
+            ):
+                found = encrypted.getpeercert() or {}
+        except ssl.SSLCertVerificationError as error:
+            problem = problem or error.verify_message
+            continue
+        except OSError as error:  # ssl.SSLError is one
+            return Certificate(problem=problem or str(error))
+        expires = ssl.cert_time_to_seconds(str(found["notAfter"]))
+        names = tuple(str(entry[1]) for entry in found.get("subjectAltName", ()))
+        return Certificate((expires - time.time()) / _DAY, names, problem)
+    return Certificate(problem=problem)
+
+
+def _shared_memory() -> int | None:
+    try:
+        return shutil.disk_usage("/dev/shm").free
+    except OSError:
+        return None
+
+
+def _host_and_port(url: str) -> tuple[str, int]:
+    """Return the host and the port of a gRPC target; an empty host for a target that is no address of TCP."""
+    from tuwen.connection import channel_target
+
+    target = channel_target(url)
+    authority = target.rpartition("/")[2].removeprefix("dns:")
+    host, _, port = authority.rpartition(":")
+    if not port.isdigit() or target.startswith(("unix", "vsock", "xds")):
+        return "", 0
+    return host.removeprefix("ipv4:").removeprefix("ipv6:").strip("[]"), int(port)
+
+
+def _is_local(host: str) -> bool:
+    from tuwen.connection import is_loopback
+
+    return not host or is_loopback(host)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _addresses(host: str, port: int) -> tuple[str, ...]:
+    """Return the addresses of a host by this machine's resolver. The loopback has one, whatever its families."""
+    if not host:
+        return ()
+    if _is_local(host):
+        return (host,)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        return ()
+    families: dict[int, set[str]] = {}
+    for family, *_, address in found:
+        families.setdefault(family, set()).add(str(address[0]))
+    most = max(map(len, families.values()), default=0)
+    return next((tuple(sorted(some)) for some in families.values() if len(some) == most), ())

@@ -1,0 +1,117 @@
+"""`tuwen probe`: check by a small inference that a server computes, for health checks of containers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tuwen_cli.connection import settings
+from tuwen_cli.health_probe import HttpWire, NotAnsweredError
+from tuwen_cli.health_probe import probe as probed
+
+if TYPE_CHECKING:
+    from tuwen import Tls
+
+__all__ = ["GrpcWire", "probe"]
+
+
+def probe(
+    url: Annotated[
+        str,
+        typer.Argument(
+            envvar="TUWEN_URL", help="host:port of the server (gRPC), or http://host:port of its HTTP port."
+        ),
+    ] = "localhost:8001",
+    model: Annotated[
+        list[str] | None, typer.Option(help="Name that `tuwen build --name` gave. Repeat for more.")
+    ] = None,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0.1, help="Seconds for all requests together. It must be longer than the slowest batch."),
+    ] = 5.0,
+) -> None:
+    """Check that a server computes: embed one word and one small image. Exits with 1 if it does not.
+
+    A server says that it is ready while the process of a model hangs. A busy server passes: if the requests wait too
+    long, the counters of the models decide.
+    """
+    try:
+        tls, headers = settings()
+        wire = HttpWire(url, headers) if url.startswith(("http://", "https://")) else GrpcWire(url, tls, headers)
+        probed(wire, models=tuple(model or [""]), timeout=timeout)
+    except NotAnsweredError as error:
+        typer.echo(f"{url} does not compute: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"{url} computes")
+
+
+class GrpcWire:
+    """Triton's gRPC port, with single calls that are not retried.
+
+    Args:
+        url: host:port.
+        tls: encryption; None: the connection is not encrypted.
+        headers: sent with each request.
+        options: further options of gRPC's channel.
+    """
+
+    def __init__(self, url: str, tls: Tls | None, headers: dict[str, str], **options: int) -> None:
+        import grpc
+        from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
+
+        from tuwen.connection import channel_options, channel_target, checked_headers
+
+        target = channel_target(url)
+        chosen = [*channel_options(target, tls), *options.items()]
+        if tls is None:
+            self._channel = grpc.insecure_channel(target, chosen)
+        else:
+            self._channel = grpc.secure_channel(target, tls.credentials(), chosen)
+        self._stub, self._error = GRPCInferenceServiceStub(self._channel), grpc.RpcError
+        self._metadata = checked_headers(headers)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def check_ready(self, timeout: float) -> None:
+        """See `Wire.check_ready`."""
+        from tritonclient.grpc import service_pb2
+
+        if not self.call("ServerReady", service_pb2.ServerReadyRequest(), timeout).ready:
+            raise NotAnsweredError("the server is not ready")
+
+    def infer(self, model: str, input_name: str, item: bytes, timeout: float) -> None:
+        """See `Wire.infer`."""
+        from tritonclient.grpc import service_pb2
+
+        message = service_pb2.ModelInferRequest(model_name=model)
+        message.inputs.add(name=input_name, datatype="BYTES", shape=[1, 1])
+        message.outputs.add(name="embedding")
+        message.raw_input_contents.append(len(item).to_bytes(4, "little") + item)
+        message.parameters["timeout"].int64_param = max(1, int(timeout * 1e6))
+        self.call("ModelInfer", message, timeout)
+
+    def executions(self, timeout: float) -> dict[str, int]:
+        """See `Wire.executions`."""
+        from tritonclient.grpc import service_pb2
+
+        try:
+            found = self.call("ModelStatistics", service_pb2.ModelStatisticsRequest(), timeout)
+        except NotAnsweredError:
+            return {}
+        return {model.name: model.execution_count for model in found.model_stats}
+
+    def call(self, method: str, message: Any, timeout: float) -> Any:
+        """Call a method of Triton's service, and return its answer.
+
+        Raises:
+            NotAnsweredError: the call failed, or no answer came before the timeout.
+        """
+        try:
+            return getattr(self._stub, method)(message, timeout=max(0.05, timeout), metadata=self._metadata)
+        except self._error as error:
+            code = error.code().name
+            late = f"no answer within {timeout:.1f} s" if code == "DEADLINE_EXCEEDED" else f"{code}: {error.details()}"
+            raise NotAnsweredError(late) from error
