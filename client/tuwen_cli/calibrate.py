@@ -55,7 +55,7 @@ def calibrate(
 ) -> None:
     """Choose a threshold from judged pictures, for a wanted recall or precision.
 
-    The threshold is measured by cross-validation, on pictures that it was not chosen from. `tuwen classify --threshold`
+    Cross-validation measures the threshold on held-out pictures. `tuwen classify --threshold`
     and `tuwen.Threshold` use the file.
     """
     checked_texts("--text", text)

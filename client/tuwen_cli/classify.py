@@ -28,7 +28,7 @@ def classify(
     template: Annotated[
         list[str] | None,
         typer.Option(
-            help="Texts around the label: zh or en (built in), none (the label alone), or a text with {} for it. "
+            help="Texts around the label: zh or en (built in), none (the label alone), or a text with {} in its place. "
             "Repeat for more of yours. Default: zh."
         ),
     ] = None,

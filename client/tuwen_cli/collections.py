@@ -19,7 +19,7 @@ __all__ = ["collections"]
 
 collections = typer.Typer(
     no_args_is_help=True,
-    help="List, show and drop collections, and move or forget their sources. No command needs a server of tuwen.",
+    help="List, show and drop collections, and move or forget their sources. No command needs an embedding server.",
 )
 
 _VALUES_SHOWN = 5
@@ -107,7 +107,9 @@ def _pictures(store: MilvusStore, generation: Generation) -> int:
 @collections.command("fields")
 def fields(
     collection: _Collection,
-    where: Annotated[str, typer.Option(help="A filter, as for `tuwen search`: count these pictures only.")] = "",
+    where: Annotated[
+        str, typer.Option(help="Count only the pictures that this filter selects; see `tuwen search`.")
+    ] = "",
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -163,7 +165,7 @@ def copy(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy a collection, under another name or into another store as a backup. Copy it back to restore it."""
+    """Copy a collection under another name, or into another store as a backup. To restore a backup, copy it back."""
     from tuwen_search.generations import copy_collection
 
     with _opened(store) as opened:
@@ -230,8 +232,8 @@ def forget(
 @collections.command("move")
 def move(
     collection: _Collection,
-    old: Annotated[str, typer.Option("--from", help="The path before: a source, or a folder with sources below it.")],
-    new: Annotated[str, typer.Option("--to", help="The path now. The files must be there.")],
+    old: Annotated[str, typer.Option("--from", help="The former path: a source, or a folder with sources below it.")],
+    new: Annotated[str, typer.Option("--to", help="The present path, where the files are.")],
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:

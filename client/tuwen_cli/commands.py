@@ -1,4 +1,4 @@
-"""The commands by name. The module of a command is imported when the command is wanted, so that each start is quick."""
+"""The commands by name. The module of a command is imported only when the command is used, so that starts are quick."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class CommandGroup(TyperGroup):
 
 
 class _Commands(MutableMapping[str, Any]):
-    """The commands by name, each of which is made when it is first read."""
+    """The commands by name. Each command is made when it is first used."""
 
     def __init__(self) -> None:
         self._made: dict[str, Any] = {}
@@ -109,7 +109,7 @@ class _Commands(MutableMapping[str, Any]):
 
 
 def _summary_of(name: str) -> str:
-    """Return the help text of a command from the source of its module, which is not imported."""
+    """Return the help text of a command from the source of its module, without importing the module."""
     module, _, target = _TARGETS[name].partition(".")
     source = Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8")
     for node in ast.parse(source).body:

@@ -1,4 +1,4 @@
-"""The options that stand before the command: how to reach a server."""
+"""The options before the command, which describe the connection to a server."""
 
 from __future__ import annotations
 
@@ -59,16 +59,16 @@ def connection(
 
 
 def settings() -> Settings:
-    """Return the settings that stand before the command: encryption and headers.
+    """Return the settings from the options before the command: encryption and headers.
 
     Raises:
-        InvalidArgumentError: a certificate without its key, or a header without a colon.
+        InvalidArgumentError: a certificate has no key, or a header has no colon.
     """
     return _connection.get()()
 
 
 def connect(url: str, timeout: float, *, preprocess: Preprocess = "server") -> Client:
-    """Return a client with the options before the command."""
+    """Return a client with the settings from the options before the command."""
     from tuwen import Client
 
     tls, headers = settings()

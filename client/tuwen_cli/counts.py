@@ -1,4 +1,4 @@
-"""The line that `tuwen embed` and `tuwen index` print about a run, in the same words."""
+"""The summary line that `tuwen embed` and `tuwen index` print after a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def counted(*, added: int, changed: int, unchanged: int, removed: int, failed: i
     """Return the numbers of one run as text: ``3 added, 1 changed, 20 unchanged, 2 removed, 0 failed``.
 
     Args:
-        updated: the number of pictures with new metadata and their old vectors; left out if there are none.
+        updated: the number of pictures with new metadata and their old vectors; 0 is left out.
     """
     with_metadata = f", {updated:,} with new metadata" if updated else ""
     return (

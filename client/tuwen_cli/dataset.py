@@ -16,7 +16,7 @@ dataset = typer.Typer(no_args_is_help=True, help="Make image-text data for train
 
 @dataset.callback()
 def _dataset() -> None:
-    """Keep `emoji` a subcommand although it is the only one."""
+    """Make `emoji` a subcommand, although it is the only one."""
 
 
 @dataset.command("emoji")

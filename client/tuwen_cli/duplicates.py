@@ -1,4 +1,4 @@
-"""`tuwen duplicates`: pictures of a collection that show the same."""
+"""`tuwen duplicates`: find pictures of a collection that look the same."""
 
 from __future__ import annotations
 
@@ -23,23 +23,25 @@ def duplicates(
     threshold: Annotated[
         float, typer.Option(help="Smallest cosine of two pictures that count as the same; 1 finds exact copies.")
     ] = 0.97,
-    where: Annotated[str, typer.Option(help="A filter, as for `tuwen search`: compare these pictures only.")] = "",
+    where: Annotated[
+        str, typer.Option(help="Compare only the pictures that this filter selects; see `tuwen search`.")
+    ] = "",
     show: Annotated[
         Path | None, typer.Option(help="Write the groups as a contact sheet into this .png file.", show_default=False)
     ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Group the pictures of a collection that show the same: copies, other sizes and formats, small edits.
+    """Group the pictures of a collection that look the same: copies, other sizes and formats, small edits.
 
-    Needs no server of tuwen. Nothing is removed. The first picture of a group has the largest file.
+    No embedding server is needed, and no picture is removed. The first picture of a group has the largest file.
     """
     from tuwen_search.contact_sheet import contact_sheet
     from tuwen_search.near_duplicates import near_duplicates
     from tuwen_search.store import MilvusStore
 
     if show is not None and show.suffix.lower() != ".png":
-        raise typer.BadParameter(f"--show writes a .png file, not {show.name}")
+        raise typer.BadParameter(f"--show: expected a .png file, got {show.name}")
     with closing(MilvusStore(store)) as opened:
         groups = near_duplicates(opened, collection, threshold=threshold, where=where)
     if show is not None:

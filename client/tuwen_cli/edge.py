@@ -1,4 +1,4 @@
-"""`tuwen edge`: embeddings over HTTP, in the interfaces that other tools speak; `tuwen edge-key`: a key for it."""
+"""`tuwen edge`: serve embeddings over HTTP, in the interfaces of other tools; `tuwen edge-key`: make an API key."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["edge", "edge_key", "warn_of_open_edge"]
 
 @expand_options
 def edge(options: EdgeOptions) -> None:
-    """Answer HTTP requests of OpenAI's, Cohere's, Jina's, Weaviate's and MT-Photos' clients.
+    """Serve the HTTP interfaces of OpenAI, Cohere, Jina, Weaviate and MT-Photos.
 
-    The embedding server may start later. Ctrl-C and SIGTERM let requests in flight finish.
+    The embedding server may start later. After Ctrl-C or SIGTERM, requests in flight are finished.
     """
     from tuwen_edge import run_edge
 
@@ -36,9 +36,7 @@ def edge(options: EdgeOptions) -> None:
 
 def edge_key(
     name: Annotated[str, typer.Argument(help="Name of the key, which the log shows.")],
-    file: Annotated[
-        Path | None, typer.Option(help="Append the hash to this file, instead of printing it after the key.")
-    ] = None,
+    file: Annotated[Path | None, typer.Option(help="Append the hash to this file instead of printing it.")] = None,
 ) -> None:
     """Make an API key for `tuwen edge --keys`. The file holds its hash; the key itself is shown once."""
     from tuwen_edge.keys import new_key
@@ -56,7 +54,7 @@ def warn_of_open_edge(options: EdgeOptions) -> None:
     """Print a warning if other machines may use the edge without a key."""
     if options.exposed and options.keys is None:
         typer.secho(
-            "warning: other machines may use the HTTP edge without a key; --keys asks for one",
+            "warning: other machines may use the HTTP edge without a key; require a key with --keys",
             fg=typer.colors.YELLOW,
             err=True,
         )

@@ -44,7 +44,7 @@ def embed(
         Path | None, typer.Option("--output", "-o", help="A .npz or .parquet file to write (see tuwen[parquet]).")
     ] = None,
     preprocess: Annotated[
-        Preprocess, typer.Option(help="Who decodes and resizes images. `client` spares the server's CPUs.")
+        Preprocess, typer.Option(help="Side that decodes and resizes images. `client` saves CPU time on the server.")
     ] = "server",
     keep_removed: Annotated[
         bool, typer.Option("--keep-removed", help="Keep the vectors of files that are no longer in their folder.")
@@ -68,7 +68,7 @@ def embed(
     exit code is 1. Without `--output`, `--json` prints the vectors.
     """
     if sum(map(bool, (images, text, texts_from))) != 1:
-        raise typer.BadParameter("expected one of image files or folders, --text, and --texts-from")
+        raise typer.BadParameter("expected either image files or folders, or --text, or --texts-from")
     checked_texts("--text", text or [])
     if output is None and not as_json:
         raise typer.BadParameter("expected --output FILE for the vectors, or --json to print them")
@@ -158,7 +158,7 @@ def _add_texts(
 
 
 def _reason_not_kept(output: Path, key: str) -> str | None:
-    """Return why the output cannot hold a key; None if it can."""
+    """Return the reason why the output cannot hold a key; None if it can hold the key."""
     try:
         check_key(output, key)
     except InvalidArgumentError as error:
@@ -168,7 +168,7 @@ def _reason_not_kept(output: Path, key: str) -> str | None:
 
 @contextmanager
 def _interruptible() -> Iterator[Callable[[], None]]:
-    """Provide a function that raises KeyboardInterrupt after Ctrl-C, to be called between two results.
+    """Provide a function that raises KeyboardInterrupt after Ctrl-C. Call it between two results.
 
     A second Ctrl-C ends the command at once.
     """
@@ -227,9 +227,9 @@ class _Images:
     """The image files that the command line names.
 
     Attributes:
-        files: their paths, in a stable order.
+        files: the paths of the files, in a stable order.
         folders: the folders that were searched.
-        unreadable: what could not be looked at, and why.
+        unreadable: the paths that could not be read, and the reasons.
     """
 
     files: list[str] = field(default_factory=list)
@@ -238,9 +238,9 @@ class _Images:
 
 
 def _image_files(paths: list[Path], *, show_ignored: bool, may_be_empty: bool) -> _Images:
-    """Return the given files, and in place of a folder the images in it.
+    """Return the given files, and the images in the given folders.
 
-    The other files of a folder are counted on standard error, and named if `show_ignored` asks for that.
+    Other files of a folder are counted on standard error; with `show_ignored`, they are listed.
     """
     found = _Images()
     left_out: Counter[str] = Counter()

@@ -29,7 +29,7 @@ from tuwen_files.text_files import read_lines
 __all__ = ["evaluate"]
 
 RepositoryOption = Annotated[
-    Path | None, typer.Option(help="A built repository to serve for the run, instead of a server that is running.")
+    Path | None, typer.Option(help="A built repository to serve during the run, instead of a running server.")
 ]
 evaluate = typer.Typer(no_args_is_help=True, help="Measure retrieval or zero-shot classification as in the papers.")
 
@@ -39,10 +39,10 @@ def retrieval(
     folder: Annotated[Path, typer.Argument(help="A folder with SPLIT_imgs.tsv and SPLIT_texts.jsonl.")],
     split: Annotated[str, typer.Option(help="Name of the split, such as test or valid.")] = "test",
     image_features: Annotated[
-        Path | None, typer.Option(help="Image features of Chinese-CLIP's scripts, instead of a server.")
+        Path | None, typer.Option(help="File with image features from Chinese-CLIP's scripts, instead of a server.")
     ] = None,
     text_features: Annotated[
-        Path | None, typer.Option(help="Text features of Chinese-CLIP's scripts, instead of a server.")
+        Path | None, typer.Option(help="File with text features from Chinese-CLIP's scripts, instead of a server.")
     ] = None,
     compare: Annotated[
         str | None,
@@ -54,7 +54,7 @@ def retrieval(
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the recall of text to image and back, in Chinese-CLIP's formats: MUGE, Flickr30K-CN, COCO-CN.
+    """Measure the recall from text to image and from image to text, on MUGE, Flickr30K-CN or COCO-CN.
 
     R@k is the share of queries with a correct answer among the first k.
     """
@@ -102,11 +102,13 @@ def zero_shot(
     folder: Annotated[Path, typer.Argument(help="A folder that holds a folder of images for each class.")],
     labels: Annotated[
         Path | None,
-        typer.Option(help="File with the labels of the sorted folders, one a line. Default: the folders' names."),
+        typer.Option(
+            help="File with a label in each line, for the folders in alphabetical order. Default: the folders' names."
+        ),
     ] = None,
     templates: Annotated[str, typer.Option(help="Built-in texts around a label: zh, en or none.")] = "zh",
     template_file: Annotated[
-        Path | None, typer.Option(help="File with texts of your own, one on each line, with {} in place of the label.")
+        Path | None, typer.Option(help="File with one of your own texts in each line, with {} in place of the label.")
     ] = None,
     confusion: Annotated[Path | None, typer.Option(help="Image file for a plot of the confusion matrix.")] = None,
     repository: RepositoryOption = None,
@@ -162,7 +164,8 @@ def _published(compare: str | None) -> Any:
     if found is None:
         known = sorted({name for benchmarks in PUBLISHED.values() for name in benchmarks})
         raise typer.BadParameter(
-            f"--compare is ARCHITECTURE:BENCHMARK, of {', '.join(PUBLISHED)} and {', '.join(known)}, not {compare}"
+            f"--compare: expected ARCHITECTURE:BENCHMARK, of {', '.join(PUBLISHED)} and {', '.join(known)}, "
+            f"got {compare}"
         )
     return found
 
@@ -170,6 +173,6 @@ def _published(compare: str | None) -> Any:
 def _templates(name: str, file: Path | None) -> Templates:
     if file is None:
         if name not in OWN_TEMPLATES:
-            raise typer.BadParameter(f"--templates is zh, en or none, not {name}")
+            raise typer.BadParameter(f"--templates: expected zh, en or none, got {name}")
         return cast(Templates, name)
     return read_lines(file)

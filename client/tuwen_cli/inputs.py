@@ -1,4 +1,4 @@
-"""Pictures and texts that commands are given: folders become their images, and mistakes are named early."""
+"""Checks of the pictures and texts on the command line. A folder stands for the images in it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SEPARATORS = re.compile(r"\s*[,，、;；]\s*")
 
 
 def pictures_of(paths: Sequence[Path]) -> list[Path]:
-    """Return the given files, and in place of each folder the images in it, without repetitions.
+    """Return the given files, and the images in the given folders, without repetitions.
 
     Raises:
         typer.BadParameter: a folder holds no images.
@@ -35,15 +35,15 @@ def pictures_of(paths: Sequence[Path]) -> list[Path]:
 
 
 def checked_texts(option: str, texts: Sequence[str]) -> None:
-    """Refuse a text without content.
+    """Check that no text is empty.
 
     Raises:
-        typer.BadParameter: names the option and the position of the text.
+        typer.BadParameter: a text is empty; names the option and the position of the text.
     """
     for number, text in enumerate(texts, 1):
         if not text.strip():
             raise typer.BadParameter(
-                f"{option} number {number} is empty; what should it say? Is a shell variable unset?"
+                f"{option} number {number} is empty; pass a text, and check that its shell variable is set"
             )
 
 
@@ -54,5 +54,5 @@ def note_joined_labels(labels: Sequence[str]) -> None:
         if len(parts) > 1:
             separate = " ".join(f"--label {part}" for part in parts)
             typer.secho(
-                f"'{label}' is one label; for {len(parts)} labels give {separate}", fg=typer.colors.YELLOW, err=True
+                f"'{label}' is one label; for {len(parts)} labels pass {separate}", fg=typer.colors.YELLOW, err=True
             )

@@ -25,7 +25,7 @@ def loadtest(
     target: Annotated[
         str,
         typer.Argument(
-            help="host:port of the server's gRPC endpoint, or a folder that `tuwen build` made, to serve it."
+            help="host:port of the server's gRPC endpoint, or a repository folder to serve during the test."
         ),
     ] = "localhost:8001",
     *,
@@ -40,9 +40,9 @@ def loadtest(
     ),
     as_json: JsonOption = False,
 ) -> None:
-    """Load a server with requests like those of users, and report its capacity and latencies.
+    """Send requests like those of users to a server, and report its capacity and latencies.
 
-    Latencies count from the scheduled start of a request, so a stall slows every request that was due during it.
+    Latencies count from the scheduled start of a request, so that a stall counts for all requests scheduled during it.
     """
     with needs_extra("loadtest"):
         from tuwen_loadtest.load_test import Connection, load_test, write_report

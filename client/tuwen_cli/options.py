@@ -46,10 +46,10 @@ _ROWS_SHOWN = 10
 
 @contextmanager
 def needs_extra(name: str) -> Iterator[None]:
-    """Guard the imports of a command whose extra has the same name.
+    """Guard the imports of a command that needs an extra with the same name.
 
     Raises:
-        MissingExtraError: an import failed. The message says what to install.
+        MissingExtraError: an import failed. The message names the extra to install.
     """
     try:
         yield

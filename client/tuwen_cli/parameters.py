@@ -1,4 +1,4 @@
-"""The parameters of a command, derived from the dataclasses of options that the command takes."""
+"""The parameters of a command, derived from its dataclasses of options."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["expand_options", "typer_option"]
 
 
 def expand_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace each parameter of a command whose type is a dataclass of options by one parameter for each option.
+    """Replace each parameter with a dataclass of options by one parameter for each option.
 
     The command is called with finished dataclasses. A decorator::
 
@@ -46,7 +46,7 @@ def expand_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def typer_option(option: Option) -> Any:
-    """Return Typer's description of an option, to stand in the annotation of a command's parameter."""
+    """Return Typer's description of an option, for the annotation of a command's parameter."""
     settings: dict[str, Any] = {
         "help": option.help,
         "metavar": option.metavar,
@@ -90,7 +90,7 @@ def _parameter(field: OptionField) -> inspect.Parameter:
 
 
 def _value(field: OptionField, given: Any) -> Any:
-    """Return the value of a field for what the user typed."""
+    """Return the value of a field for the user's input."""
     if field.option.parse is not None:
         if given is None:
             return field.default

@@ -35,7 +35,7 @@ def search(
     min_score: Annotated[
         float | None,
         typer.Option(
-            help="Leave out pictures with a smaller score than this, instead of that of --threshold.",
+            help="Leave out pictures with a smaller score. This overrides --threshold.",
             show_default=False,
         ),
     ] = None,
@@ -58,17 +58,17 @@ def search(
     from tuwen_search.contact_sheet import contact_sheet
 
     if show is not None and show.suffix.lower() != ".png":
-        raise typer.BadParameter(f"--show writes a .png file, not {show.name}")
+        raise typer.BadParameter(f"--show: expected a .png file, got {show.name}")
     with connect(url, timeout) as clip, Collection.open(collection, clip, store=store) as pictures:
         if threshold is not None and min_score is None:
             cutoff = cutoff_of(threshold, pictures.space.fingerprint)
             if query.text_alone:
                 min_score = cutoff
             else:
-                _note("the threshold was not used, because this is not a search for a text alone; see --min-score")
+                _note("--threshold was not used, because it only applies to a search for a text alone; see --min-score")
         found = pictures.search(query, limit=limit, offset=(page - 1) * limit, where=where)
     for text in found.truncated:
-        _note(f"only the beginning of '{text}' was used: the model reads no more")
+        _note(f"'{text}' is too long; only its beginning was used")
     best = found.hits[0].score if found.hits else None
     if min_score is not None:
         found = _without_weak(found, min_score)

@@ -1,4 +1,4 @@
-"""The oldest Triton that has the fix of every bulletin of NVIDIA, and whether a running server is older."""
+"""The oldest Triton release with all fixes from NVIDIA's security bulletins, and a check of a server's version."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["outdated", "running_version", "version_parts"]
 
 
 def outdated(version: str) -> str | None:
-    """Return what is wrong with a version of Triton; None if it has every fix, or cannot be read.
+    """Return a warning about an old version of Triton; None if it has every fix, or if the version cannot be parsed.
 
     Args:
-        version: as a server states it, such as ``2.75.0``.
+        version: the version that the server states, such as ``2.75.0``.
     """
     known: dict[str, Any] = json.loads((files("tuwen_cli") / "security_floor.json").read_text(encoding="utf-8"))
     floor = known["floor"]
@@ -30,7 +30,7 @@ def outdated(version: str) -> str | None:
 
 
 def running_version(url: str, timeout: float) -> str | None:
-    """Return the version that the server at an address states; None if it cannot be asked."""
+    """Return the version that the server at an address states; None if the server cannot be reached."""
     import grpc
     from tritonclient.grpc import InferenceServerClient
     from tritonclient.utils import InferenceServerException

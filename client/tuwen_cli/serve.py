@@ -41,7 +41,10 @@ def serve(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show all of tritonserver's log.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve a repository with NVIDIA's tritonserver, without a container. Ctrl-C, SIGTERM and SIGHUP drain it."""
+    """Serve a repository with NVIDIA's tritonserver, without a container.
+
+    Ctrl-C, SIGTERM or SIGHUP stops the server after the requests in flight.
+    """
     with needs_extra("serve"):
         from tuwen_server import EmbeddedServer, is_problem, supervise
 
@@ -80,7 +83,7 @@ def _start_edge(options: EdgeOptions, beside: ExitStack) -> str:
 
 
 def _warnings(*, exposed: bool, http_inference: bool) -> list[str]:
-    """Return what an operator should know about the embedded binary, Triton 2.51."""
+    """Return warnings about the embedded binary, Triton 2.51."""
     found = []
     if exposed:
         found.append(

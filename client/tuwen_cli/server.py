@@ -32,7 +32,8 @@ def install(
 ) -> None:
     """Install NVIDIA's tritonserver and the numpy of its Python models, with pip and by hash.
 
-    Both go to the user's cache, or to the folder that TUWEN_SERVER_FOLDER names, and not into this environment.
+    Both are installed in the user's cache, or in the folder that TUWEN_SERVER_FOLDER names. The environment of this
+    command is not changed.
     """
     with needs_extra("serve"):
         from tuwen_server import ensure_installed, install_server
@@ -41,7 +42,7 @@ def install(
 
 
 def ensure_server() -> None:
-    """Install the embedded server if it is missing, after a sentence about it on standard error.
+    """Install the embedded server if it is missing. Announce the installation on standard error.
 
     Raises:
         MissingExtraError: the extra `serve` is missing.

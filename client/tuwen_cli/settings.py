@@ -17,8 +17,8 @@ class Setting:
 
     Attributes:
         name: the name of the variable.
-        meaning: what it decides.
-        default: the value without the variable; empty if there is none.
+        meaning: the meaning of the value.
+        default: the value without the variable; empty without a default.
         secret: whether the value must not be shown.
     """
 
@@ -53,7 +53,7 @@ SETTINGS = (
 def settings(as_json: JsonOption = False) -> None:
     """List every setting, its value now, and where the value comes from.
 
-    Options of a command go before variables of the environment, and variables before defaults. Secrets are not shown.
+    Options of a command override environment variables, and variables override defaults. Secrets are not shown.
     """
     told = [_told(setting) for setting in SETTINGS]
     if as_json:
@@ -79,7 +79,7 @@ def _told(setting: Setting) -> dict[str, str]:
 
 
 def _hidden(setting: Setting, value: str) -> bool:
-    """Return whether a value is a secret. The address of a store is one only if it has a password."""
+    """Return whether a value is a secret. The address of a store is a secret only if it has a password."""
     return setting.secret and (setting.name != "TUWEN_STORE" or "@" in value)
 
 

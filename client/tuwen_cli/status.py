@@ -25,10 +25,10 @@ def status(
     ] = 1.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Show whether a server is ready, its model card, and what each of its models does.
+    """Show whether a server is ready, its model card, and the load of each model.
 
-    Counts and means are since the models were loaded, throughput is over the last second (`--over`). Exits with 1
-    when the server is not ready.
+    Counts and means cover the time since the models were loaded. Throughput covers one second (`--over`). The exit
+    code is 1 if the server is not ready.
     """
     card: ModelCard | None = None
     counted: Statistics = {}
@@ -86,7 +86,7 @@ def _reason(clip: Client) -> str:
 
 
 def _counted(clip: Client, over: float) -> tuple[Statistics, Statistics]:
-    """Return the statistics since the models were loaded, and those of the next seconds."""
+    """Return the statistics since the models were loaded, and the statistics of the next seconds."""
     try:
         before = clip.statistics()
         time.sleep(over)

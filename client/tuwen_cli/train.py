@@ -25,16 +25,19 @@ __all__ = ["train"]
 @expand_options
 def train(
     data: Annotated[
-        Path, typer.Argument(help="A folder with train_imgs.tsv and train_texts.jsonl, and optionally valid_....")
+        Path,
+        typer.Argument(
+            help="A folder with train_imgs.tsv and train_texts.jsonl, and optionally valid_imgs.tsv and so on."
+        ),
     ],
     *,
     output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint folder to create.")],
     checkpoint: Annotated[
         str | None,
-        typer.Option(help="Chinese-CLIP in the layout of Hugging Face to start from. Default: from random weights."),
+        typer.Option(help="Chinese-CLIP checkpoint in the Hugging Face layout to start from. Default: random weights."),
     ] = None,
     architecture: Annotated[
-        Path | None, typer.Option(help="A config.json for random weights. Default: that of the demo checkpoint.")
+        Path | None, typer.Option(help="A config.json for random weights. Default: the config of the demo checkpoint.")
     ] = None,
     options: TrainingOptions,
     skip_bad_rows: SkipBadRowsOption = False,
@@ -42,10 +45,10 @@ def train(
     force: Annotated[bool, typer.Option("--force", help="Replace an earlier output.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train Chinese-CLIP in its two stages: first the text tower, with the image tower frozen, then both.
+    """Train Chinese-CLIP in two stages: first the text tower alone, then both towers.
 
-    From random weights, a stage before these two trains both towers. The output is a checkpoint in the layout of
-    Hugging Face for `tuwen build`, with training.json and training.png. After Ctrl-C, --resume continues the training.
+    With random weights, an earlier stage trains both towers. The output is a checkpoint for `tuwen build` in the
+    Hugging Face layout, with training.json and training.png. After Ctrl-C, --resume continues the training.
     """
     with needs_extra("train"):
         import matplotlib  # noqa: F401 - needed in the end: better missed now
@@ -117,7 +120,7 @@ class _Bar:
         signal.signal(signal.SIGINT, self._handler)
 
     def _interrupt(self, *_: object) -> None:
-        """Delay Ctrl-C until the step ends, so that no step is repeated. A second Ctrl-C ends the command at once."""
+        """Delay Ctrl-C until the step ends, so that no step is lost. A second Ctrl-C ends the command at once."""
         self._interrupted = True
         signal.signal(signal.SIGINT, self._handler)
 

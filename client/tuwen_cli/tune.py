@@ -29,7 +29,7 @@ def tune(
 ) -> None:
     """Find the numbers of instances and threads and the queue delay that suit a repository best on this machine.
 
-    With 16 cores or more, the number of processes that decode images is tried too.
+    With 16 or more cores, the number of processes that decode images is tuned, too.
 
     Real Triton runs copies of the repository under real traffic. The best settings are written into its configs, and
     every trial into tuning.json. Vectors and fingerprint stay the same. With `--url`, the trials run on a server that
@@ -72,4 +72,4 @@ def _report(repository: Path, tuning: Tuning) -> None:
     cores = "" if tuning.cores is None else f", {tuning.cores} cores"
     print_table(f"{repository} on {tuning.device}{cores}", columns, rows)
     if tuning.longest_wait is not None:
-        typer.echo(f"What waits longer than {tuning.longest_wait:g} s for its turn is refused.")
+        typer.echo(f"A request that waits longer than {tuning.longest_wait:g} s in a queue is refused.")

@@ -18,7 +18,7 @@ __all__ = ["web"]
 
 @expand_options
 def web(options: WebOptions) -> None:
-    """Serve a page on which people find pictures, by words, by a picture, or by both. It changes nothing."""
+    """Serve a page on which people find pictures by words, by a picture, or by both. The page is read-only."""
     from tuwen_search.web import serve
 
     tls, headers = settings()

@@ -21,7 +21,7 @@ _MODULES = {"EdgeThread": "server", "create_app": "app", "run_edge": "server"}
 
 
 def __getattr__(name: str) -> Any:
-    """Return what needs the extra, which is imported when it is first wanted."""
+    """Import a name that needs the extra, at its first use."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with the limits that it lacks: of headers, and of connections that send nothing."""
+"""uvicorn's HTTP protocol with further limits: on the size of headers, and on connections that send nothing."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def guarded_protocol(max_connections: int) -> type[HttpToolsProtocol]:
     """Return the protocol of a server.
 
     Args:
-        max_connections: the maximum number of connections. One more ends the connection that has waited longest
-            without a complete head of a request, so that slow callers cannot keep others out.
+        max_connections: the maximum number of connections. Beyond it, a new connection closes the one that has waited
+            longest without complete request headers, so that slow callers cannot keep others out.
     """
     waiting: OrderedDict[GuardedProtocol, None] = OrderedDict()
 
     class GuardedProtocol(HttpToolsProtocol):
-        """A connection that is closed if the head of a request is too large, or takes too long."""
+        """A connection that is closed if the headers of a request are too large or take too long."""
 
         def __init__(self, *args: Any, **settings: Any) -> None:
             super().__init__(*args, **settings)

@@ -1,4 +1,4 @@
-"""The edge as an ASGI application: its routes, and what they share."""
+"""The edge as an ASGI application: its routes, and the state that they share."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def create_client(options: EdgeOptions) -> AsyncClient:
     """Return the client of the embedding server that an edge with these options uses.
 
     Raises:
-        InvalidArgumentError: the address, the hosts or the TLS settings make no sense.
+        InvalidArgumentError: the address, the hosts or the TLS settings are invalid.
         MissingExtraError: an extra is missing.
     """
     fetcher = HttpFetcher(allow=options.fetch_hosts, max_bytes=32 * _MIB) if options.fetch_hosts else None
@@ -62,11 +62,12 @@ def create_app(options: EdgeOptions, client: AsyncClient | None = None) -> ASGIA
     """Return the edge as an ASGI application, to run it with a server of your own.
 
     Args:
-        options: the address that they name is of no importance here.
-        client: of the embedding server; None: one that the options describe. Closed when the application stops.
+        options: the options of the edge. The address to listen on is ignored.
+        client: the client of the embedding server; None: a new client from the options. The application closes the
+            client when it stops.
 
     Raises:
-        InvalidArgumentError: the file of keys cannot be read, or as `create_client`.
+        InvalidArgumentError: the file of keys cannot be read; or as for `create_client`.
         MissingExtraError: an extra is missing.
     """
     client = client or create_client(options)
@@ -157,8 +158,8 @@ async def _not_found(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     code = {404: "not_found", 405: "method_not_allowed"}.get(status, "invalid_request")
     message = {
-        404: "There is no such path; /openapi.json lists all of them.",
-        405: "This path has another method; /openapi.json lists it.",
+        404: "There is no such path; /openapi.json lists all paths.",
+        405: "This path does not have this method; /openapi.json lists its methods.",
     }.get(status, "The request is not valid.")
     response = error_response(OPENAI, EdgeError(status, message, code=code), request.state.request.id)
     for name, value in (getattr(error, "headers", None) or {}).items():

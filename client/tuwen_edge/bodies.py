@@ -33,7 +33,7 @@ class Memory:
         self.used = 0
 
     def take(self, count: int) -> None:
-        """Count bytes that are kept.
+        """Count bytes that are kept in memory.
 
         Raises:
             EdgeError: 429: the limit is reached.
@@ -45,7 +45,7 @@ class Memory:
         self.used += count
 
     def give_back(self, count: int) -> None:
-        """Count bytes that are let go."""
+        """Count bytes that are freed."""
         self.used -= count
 
 
@@ -68,8 +68,8 @@ class BodyReader:
     """The body of one request. A context manager: its bytes count as memory until the end of the block.
 
     Args:
-        receive: of ASGI.
-        headers: of the request, with names in lower case.
+        receive: the function ``receive`` of ASGI.
+        headers: the headers of the request, with names in lower case.
     """
 
     def __init__(self, receive: Receive, headers: Mapping[str, str], limits: BodyLimits) -> None:
@@ -99,7 +99,7 @@ class BodyReader:
             return b"".join([piece async for piece in pieces])
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield the body as it arrives. Raises as `read`."""
+        """Yield the body as it arrives. Raises the same errors as `read`."""
         if self._declared > self._limits.max_bytes:
             raise self._too_large()
         deadline = asyncio.get_running_loop().time() + self._limits.timeout
@@ -121,7 +121,7 @@ class BodyReader:
             yield piece
 
     async def drain(self, seconds: float, count: int) -> None:
-        """Read and forget a little of what is left, so that the caller gets to read the answer.
+        """Read and discard a part of the remaining body, so that the caller can read the response.
 
         Args:
             seconds: the maximum time.

@@ -1,4 +1,4 @@
-"""The work behind every dialect: embeddings, similarities and labels of mixed items, by one `AsyncClient`."""
+"""The core of all dialects: embeddings, similarities and labels of mixed items, computed with one `AsyncClient`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["Core", "Embedded"]
 First = TypeVar("First")
 Second = TypeVar("Second")
 _NOT_FETCHED = (
-    "web addresses are not fetched by this service; send the image as base64, or let its operator allow the host"
+    "this service does not fetch web addresses; send the image as base64, or ask the operator to allow the host"
 )
 
 
@@ -43,7 +43,7 @@ class Embedded:
     Attributes:
         vectors: float32 (n, D), unit vectors in the order of the items.
         truncated: the positions of texts that were cut to the context length.
-        tokens: about how many tokens the texts have.
+        tokens: an estimate of the number of tokens of the texts.
         images: the number of images.
         model: the name of the model with its fingerprint.
     """
@@ -59,16 +59,16 @@ class Core:
     """The embedding of items for all dialects of the edge.
 
     Args:
-        client: of the embedding server.
-        name: of the model in requests and answers; None: the last part of the checkpoint's name.
-        aliases: further names of the model; ``*`` allows every name.
+        client: the client of the embedding server.
+        name: the name of the model in requests and responses; None: the last part of the checkpoint's name.
+        aliases: other names of the model; ``*`` allows every name.
         max_items: the maximum number of items per request.
         fetches: whether the client fetches images at web addresses.
 
     Attributes:
-        started: when this edge started, in seconds since 1970.
-        is_changed: whether the server has another embedding space than it had first, so that the edge must restart.
-        fingerprint: the embedding space, once the server has told it.
+        started: the start time of this edge, in seconds since 1970.
+        is_changed: whether the server's embedding space differs from its first one, so that the edge must restart.
+        fingerprint: the embedding space; empty before the server's first response.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Core:
         """Return the model card of the server.
 
         Raises:
-            EdgeError: the server cannot tell it.
+            EdgeError: the server did not return a model card.
         """
         if self._card is None:
             try:
@@ -105,7 +105,7 @@ class Core:
         return self._card
 
     def names(self, card: ModelCard) -> list[str]:
-        """Return the names of the model, first the one with the fingerprint."""
+        """Return the names of the model. The name with the fingerprint is the first."""
         name = self.name(card)
         return [f"{name}@{card.fingerprint}", name, *sorted(self._aliases - {"*", name})]
 
@@ -114,10 +114,10 @@ class Core:
         return self._name or card.checkpoint.rstrip("/").rpartition("/")[2] or card.family
 
     async def check_model(self, asked: str | None) -> ModelCard:
-        """Return the model card if the model that a caller asks for is the one that is served.
+        """Return the model card after a check that the caller asks for the served model.
 
         Raises:
-            EdgeError: 404: another model is asked for, or the model with another fingerprint.
+            EdgeError: 404: the caller asks for another model or for another fingerprint.
         """
         card = await self.card()
         names = self.names(card)
@@ -125,7 +125,7 @@ class Core:
             return card
         name, _, fingerprint = asked.partition("@")
         if name in names and fingerprint:
-            reason = f"its vectors are of the embedding space {card.fingerprint} now, not of {fingerprint[:64]}"
+            reason = f"its embedding space is now {card.fingerprint} instead of {fingerprint[:64]}"
             raise EdgeError(404, f"The model {name!r} was changed: {reason}.", code="model_not_found", param="model")
         if "*" in self._aliases:
             return card
@@ -137,10 +137,10 @@ class Core:
         )
 
     def check_count(self, count: int) -> None:
-        """Refuse a request with too many items.
+        """Check the number of items of a request.
 
         Raises:
-            EdgeError: 413.
+            EdgeError: 413: there are too many items.
         """
         if count > self._max_items:
             raise EdgeError(
@@ -154,8 +154,8 @@ class Core:
         """Embed texts and images, mixed in any order.
 
         Args:
-            items: at most as many as the limit allows.
-            cut: whether texts that are longer than the context length are cut; otherwise they are refused.
+            items: the items, at most the maximum number per request.
+            cut: whether texts that are longer than the context length are cut instead of refused.
 
         Raises:
             EdgeError: items are refused, or the server failed.
@@ -183,7 +183,7 @@ class Core:
         return Embedded(vectors, truncated, tokens, images, self.names(card)[0])
 
     async def compare(self, embedded: Embedded, images: int) -> Similarity:
-        """Compare the first embeddings, of images, with the others, of texts."""
+        """Compare the embeddings of the first items, all images, with those of the other items, all texts."""
         card = await self.card()
         return similarity(embedded.vectors[:images], embedded.vectors[images:], card.logit_scale)
 
@@ -207,7 +207,7 @@ class Core:
         return embedded, similarity(embedded.vectors, vectors, card.logit_scale)
 
     async def is_ready(self) -> bool:
-        """Return whether the server answers, and still has the embedding space that it had first."""
+        """Return whether the server responds, and its embedding space is still the first one."""
         try:
             await self.card()
         except EdgeError:
@@ -244,7 +244,7 @@ class Core:
 
 
 def _placed(outcomes: Sequence[ItemOutcome], positions: Sequence[int]) -> list[ItemOutcome]:
-    """Return outcomes with the positions that their items have in the request."""
+    """Return the outcomes with the positions of their items in the request."""
     placed: list[ItemOutcome] = []
     for outcome, index in zip(outcomes, positions, strict=True):
         if outcome.ok:
@@ -256,7 +256,7 @@ def _placed(outcomes: Sequence[ItemOutcome], positions: Sequence[int]) -> list[I
 
 
 async def _both(first: Coroutine[Any, Any, First], second: Coroutine[Any, Any, Second]) -> tuple[First, Second]:
-    """Return the results of two calls that run at the same time. If one fails, the other is cancelled and ends."""
+    """Return the results of two concurrent calls. If one call fails, the other is cancelled."""
     tasks = asyncio.ensure_future(first), asyncio.ensure_future(second)
     try:
         return await asyncio.gather(*tasks)

@@ -1,4 +1,4 @@
-"""The encodings of vectors in an answer: numbers, base64 or quantised."""
+"""The encodings of vectors in a response: numbers, base64 or quantised."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tuwen_files.quantization import quantize
 __all__ = ["EncodingFormat", "encoded_vectors"]
 
 EncodingFormat: TypeAlias = Literal["float", "base64", "int8", "uint8", "binary", "ubinary"]
-"""``float``: numbers; ``base64``: float32 in little-endian order; the others as `tuwen_files.quantization` says."""
+"""``float``: numbers; ``base64``: float32 in little-endian order; other values: see `tuwen_files.quantization`."""
 
 
 def encoded_vectors(vectors: NDArray[np.float32], form: EncodingFormat) -> list[Any]:

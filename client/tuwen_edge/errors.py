@@ -29,27 +29,27 @@ STATUSES: dict[int, str] = {
     404: "There is no such model.",
     408: "The body did not arrive in time.",
     413: "The body is too large, or has too many items.",
-    415: "The body has another media type than this interface takes.",
-    422: "Items, or the values of parameters, cannot be used; the error names them.",
-    429: "The server is busy; try again after the seconds of Retry-After.",
+    415: "This interface does not accept the media type of the body.",
+    422: "Some items or parameters are invalid; the error names them.",
+    429: "The server is busy; try again after the seconds in the header Retry-After.",
     500: "The edge failed.",
     502: "The embedding server failed on this request.",
-    503: "The embedding server is not there, or has another model now.",
+    503: "The embedding server cannot be reached, or its model was changed.",
     504: "The embedding server did not answer in time.",
 }
 """The statuses of refused requests, for the description of the interface."""
 
 
 class EdgeError(Exception):
-    """The reason why a request is not answered.
+    """An error response to a request.
 
     Attributes:
         status: the HTTP status.
         message: one or more sentences for people.
         code: one word for programs.
-        param: the part of the request that is wrong, such as ``input[3]``; None: not one part.
+        param: the invalid part of the request, such as ``input[3]``; None: the error is not about one part.
         items: the refused items, with their positions in the request.
-        retry_after: seconds until a retry makes sense; None: a retry does not help.
+        retry_after: seconds until a retry can help; None: a retry cannot help.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class EdgeError(Exception):
 
     @property
     def type(self) -> ErrorType:
-        """The class of the error, in the words of OpenAI's interface."""
+        """The class of the error in OpenAI's interface."""
         if self.status == 401:
             return "authentication_error"
         if self.status == 429:
@@ -84,7 +84,7 @@ def refused_items(failures: Sequence[ItemFailure], total: int) -> EdgeError:
     """Return the error that names every refused item of a request.
 
     Args:
-        failures: at least one, with positions in the request.
+        failures: the failures with positions in the request, at least one.
         total: the number of items in the request.
     """
     shown = "; ".join(f"item {failure.index}: {failure.message}" for failure in failures[:10])
@@ -99,9 +99,9 @@ def refused_items(failures: Sequence[ItemFailure], total: int) -> EdgeError:
 
 
 def edge_error(error: TuwenError) -> EdgeError:
-    """Return what a caller of the edge is told for an error of the SDK.
+    """Return the error response for an error of the SDK.
 
-    The address, the headers and the models of the embedding server are not told.
+    The response does not show the address, the headers or the models of the embedding server.
     """
     if isinstance(error, InvalidItemsError):
         return refused_items(error.failures, error.total)
@@ -124,8 +124,8 @@ _MADE: Mapping[type[TuwenError], Callable[[], EdgeError]] = {
     ClientClosedError: lambda: EdgeError(503, "The edge is stopping.", code="stopping", retry_after=2),
     EmbeddingSpaceError: lambda: EdgeError(
         503,
-        "The embedding server has another model than when this edge started, so its vectors are of another embedding "
-        "space. Restart the edge, and embed again what is compared with the new vectors.",
+        "The model of the embedding server was changed, so its vectors belong to another embedding space. Restart "
+        "the edge, and embed again everything that is compared with the new vectors.",
         code="embedding_space_changed",
     ),
     AccessDeniedError: lambda: EdgeError(

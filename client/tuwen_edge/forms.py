@@ -1,4 +1,4 @@
-"""Forms (``multipart/form-data``): images as raw bytes, a quarter smaller than base64, and checked as they arrive."""
+"""Forms (``multipart/form-data``). Images are raw bytes, a quarter smaller than base64, and checked on arrival."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Part:
     """One part of a form.
 
     Attributes:
-        name: of the field.
+        name: the name of the field.
         data: the content.
-        is_file: whether the part is a file: it has the name of a file, or a media type other than text.
+        is_file: whether the part is a file: it has a file name, or a media type other than text.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Part:
         """Return the content as a text.
 
         Raises:
-            EdgeError: 400: not UTF-8.
+            EdgeError: 400: the content is not UTF-8.
         """
         try:
             return self.data.decode("utf-8")
@@ -61,7 +61,7 @@ class Part:
 
 @dataclass
 class Form:
-    """The parts of a form, in their order."""
+    """The parts of a form, in order."""
 
     parts: list[Part] = field(default_factory=list)
 
@@ -69,10 +69,10 @@ class Form:
         """Return the parts by name.
 
         Args:
-            allowed: the names of fields; True: the field may be there more than once.
+            allowed: the names of the allowed fields; True: the field may be repeated.
 
         Raises:
-            EdgeError: 400: an unknown field, or a field that is there twice.
+            EdgeError: 400: a field is unknown, or a field that must not be repeated is.
         """
         found: dict[str, list[Part]] = {}
         for part in self.parts:
@@ -100,7 +100,7 @@ async def read_form(pieces: AsyncIterator[bytes], content_type: str, limits: For
         content_type: the header with the boundary.
 
     Raises:
-        EdgeError: 400: not a form; 413: too many parts; 422: an image has too many pixels.
+        EdgeError: 400: the body is not a form; 413: it has too many parts; 422: an image has too many pixels.
     """
     boundary = parse_options_header(content_type.encode("latin-1", "replace"))[1].get(b"boundary")
     if not boundary or len(boundary) > 256:
@@ -119,7 +119,7 @@ async def read_form(pieces: AsyncIterator[bytes], content_type: str, limits: For
 
 
 class _Reader:
-    """Collects the parts that the parser finds."""
+    """The collector of the parts that the parser finds."""
 
     def __init__(self, limits: FormLimits) -> None:
         self.form = Form()
@@ -129,7 +129,7 @@ class _Reader:
         self._begin()
 
     def callbacks(self) -> dict[str, object]:
-        """Return what the parser calls."""
+        """Return the callbacks for the parser."""
         return {
             "on_part_begin": self._begin,
             "on_header_field": self._header_field,
@@ -195,7 +195,7 @@ class _Reader:
         self.is_complete = True
 
     def _check_pixels(self) -> None:
-        """Refuse an image by the size in its header, before the rest of it arrives."""
+        """Check the number of pixels in an image's header, before the rest of the image arrives."""
         self._is_checked = True
         try:
             with open_image(bytes(self._content)) as image:

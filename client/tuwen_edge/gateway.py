@@ -1,4 +1,4 @@
-"""The handling around every request: request id, host check, trace, headers for browsers, metrics and log."""
+"""The common handling of all requests: request ID, host check, trace, headers for browsers, metrics and log."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class RequestState:
     """The facts about a request for metrics and the log.
 
     Attributes:
-        id: of the caller, or made up.
+        id: the request ID from the caller, or a new one.
         route: the path of the operation.
-        status: of the answer.
-        key: the name of the key that the caller used.
-        code: of the error, if there is one.
+        status: the status of the response.
+        key: the name of the caller's key.
+        code: the code of the error, if any.
         items: the number of embedded items.
-        bytes: of the body.
-        is_disconnected: whether the caller went away.
+        bytes: the size of the body in bytes.
+        is_disconnected: whether the caller disconnected.
     """
 
     id: str
@@ -53,32 +53,32 @@ class RequestState:
 
 
 class Hosts:
-    """The names under which the edge answers.
+    """The host names under which the edge answers.
 
-    A web site whose name is made to resolve to this machine (DNS rebinding) could use the edge with its visitor's
-    browser. Such a request carries the name of that site as its host.
+    A hostile site can let its name resolve to this machine (DNS rebinding), and then use the edge from a visitor's
+    browser. Such a request has the name of that site as its host.
 
     Args:
-        names: further names; ``*`` allows every name.
+        names: additional names; ``*`` allows every name.
     """
 
     def __init__(self, names: Collection[str]) -> None:
         self._names = frozenset(name.lower() for name in names)
 
     def allow(self, host: str) -> bool:
-        """Return whether a request for this host is answered. IP addresses always are."""
+        """Return whether the edge answers requests for this host. IP addresses are always allowed."""
         return "*" in self._names or is_own_host(host, self._names)
 
 
 class Gateway:
-    """Wraps the routes of the edge. An ASGI application.
+    """The ASGI application around the routes of the edge.
 
     Args:
         app: the routes.
-        direct: applications for methods and paths, which are asked before the routes.
-        hosts: the names under which the edge answers.
-        fingerprint: returns the embedding space, once it is known.
-        traces: joins the traces of callers; None: nothing is traced.
+        direct: applications by method and path, which take precedence over the routes.
+        hosts: the host names under which the edge answers.
+        fingerprint: returns the embedding space; empty before it is known.
+        traces: joins the traces of callers; None: requests are not traced.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Gateway:
             await app(scope, receive, send)
             return
         state.code = "unknown_host"
-        message = "The service does not answer under this host name; its operator can allow it with --allowed-host."
+        message = "The service does not answer under this host name; the operator can allow it with --allowed-host."
         response = error_response(OPENAI, EdgeError(400, message, code=state.code), state.id)
         response.headers["connection"] = "close"
         await response(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Handling an operation: checking the key, reading the body, computing, and formatting errors for the dialect."""
+"""The handling of an operation: check the key, read the body, compute, and format errors for the dialect."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class Shared:
 
     Args:
         core: embeds items.
-        limits: of bodies.
-        form_limits: of forms.
-        keys: that callers may use; None: no key is needed.
+        limits: the limits of bodies.
+        form_limits: the limits of forms.
+        keys: the keys that callers may use; None: no key is required.
         metrics: count requests.
-        log: tells of failures of the edge.
+        log: the log of requests and of failures of the edge.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class Shared:
 
 
 class Handler:
-    """Answers the requests of one operation. An ASGI application.
+    """The ASGI application of one operation.
 
     Args:
-        operation: what is done.
-        shared: of all handlers.
+        operation: the operation.
+        shared: the state that all handlers share.
     """
 
     def __init__(self, operation: Operation, shared: Shared) -> None:
@@ -143,7 +143,7 @@ class Handler:
 
 
 def error_response(dialect: Dialect, error: EdgeError, request_id: str) -> Response:
-    """Return the answer that tells of an error."""
+    """Return the response for an error."""
     headers: dict[str, str] = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
@@ -158,9 +158,9 @@ def _dumped(answer: Mapping[str, Any] | Answer) -> bytes:
 
 
 async def _refuse_early(response: Response, body: BodyReader, send: Send) -> None:
-    """Answer before the body was read, read a little of it, and close the connection.
+    """Respond before the body was read, read a part of the body, and close the connection.
 
-    A caller that still sends would lose the answer if the connection were closed at once.
+    If the connection were closed at once, a caller that is still sending would lose the response.
     """
     headers = [*response.raw_headers, (b"connection", b"close")]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
@@ -170,7 +170,7 @@ async def _refuse_early(response: Response, body: BodyReader, send: Send) -> Non
 
 
 def _invalid(error: ValidationError) -> EdgeError:
-    """Return the error of a request that does not fit its model, without what the caller sent."""
+    """Return the error of a request that does not match its model. The error does not repeat the caller's values."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
     # A value that may have several types has an error for each of them: the one that goes deepest says most.
     worst = max(found, key=lambda detail: len(detail["loc"]))

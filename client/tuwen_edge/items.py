@@ -1,4 +1,4 @@
-"""The items of a request: texts, and images as encoded bytes, ``data:`` URLs or web addresses. Never a path."""
+"""The items of a request: texts, and images as encoded bytes, ``data:`` URLs or web addresses. Never paths."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Item:
 
     Attributes:
         kind: ``text`` or ``image``.
-        value: a text; or an image as encoded bytes, as a ``data:`` URL or as a web address. The SDK takes every other
-            string for a path, so images are only made by `image_item`.
+        value: a text; or an image as encoded bytes, as a ``data:`` URL or as a web address. The SDK treats any other
+            string as a path, so only `image_item` makes images.
     """
 
     kind: Literal["text", "image"]
@@ -50,15 +50,15 @@ def image_item(value: str | bytes) -> Item:
 
 
 def item_of_string(value: str) -> Item:
-    """Return the item of a string that may be a text or an image: a ``data:image/...`` URL is an image."""
+    """Return the item for a string: a ``data:image/...`` URL is an image, and any other string is a text."""
     return Item("image", value) if _DATA_IMAGE.match(value[:64]) else Item("text", value)
 
 
 def estimate_tokens(item: Item, context_length: int) -> int:
-    """Return about how many tokens the model reads of an item; 0 for an image.
+    """Return the estimated number of tokens of an item; 0 for an image.
 
-    Only the server knows the tokenizer, so this counts a token for each Chinese character and sign, and one for every
-    six letters of a word, as the vocabularies of Chinese-CLIP and CLIP mostly do.
+    Only the server has the tokenizer. The estimate is one token for each Chinese character and punctuation mark, and
+    one for every six letters of a word, which is close to the vocabularies of Chinese-CLIP and CLIP.
     """
     if item.kind == "image" or not isinstance(item.value, str):
         return 0

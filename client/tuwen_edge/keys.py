@@ -1,4 +1,4 @@
-"""API keys: random strings of which the edge keeps only hashes."""
+"""API keys: random strings. The edge keeps only their hashes."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def new_key(name: str) -> tuple[str, str]:
 
 
 def parse_keys(text: str) -> dict[str, bytes]:
-    """Return the hashes of a key file by the names of their keys.
+    """Return the hashes in a key file by the names of their keys.
 
     Raises:
-        InvalidArgumentError: a line is not a name and a hash, or a name is there twice. The line is not shown: it
-            may be a key.
+        InvalidArgumentError: a line is not a name and a hash, or a name is repeated. The message does not show the
+            line, because it may be a key.
     """
     found: dict[str, bytes] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -57,7 +57,7 @@ def parse_keys(text: str) -> dict[str, bytes]:
 
 
 def presented_key(headers: Mapping[str, str]) -> str | None:
-    """Return the key that a request carries: ``Authorization: Bearer``, ``api-key`` or ``x-api-key``."""
+    """Return the key of a request, from the header ``Authorization: Bearer``, ``api-key`` or ``x-api-key``."""
     for name in _HEADERS:
         value = headers.get(name)
         if value is not None:
@@ -67,12 +67,12 @@ def presented_key(headers: Mapping[str, str]) -> str | None:
 
 
 class KeyFile:
-    """The keys that callers may use, read again when the file changes.
+    """The keys that callers may use. A changed file is read again.
 
     A random key of 256 bits cannot be guessed from its hash, so SHA-256 needs no salt and no delay.
 
     Raises:
-        InvalidArgumentError: the file cannot be read, or has a wrong line.
+        InvalidArgumentError: the file cannot be read, or has an invalid line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -84,7 +84,7 @@ class KeyFile:
         """Return the name of a key.
 
         Raises:
-            EdgeError: 401: no key, or an unknown one.
+            EdgeError: 401: the key is missing or unknown.
         """
         self._refresh()
         if key is None:
@@ -98,7 +98,7 @@ class KeyFile:
         return known
 
     def _refresh(self) -> None:
-        """Read a changed file. If it cannot be read, the keys before the change stay."""
+        """Read a changed file. If it cannot be read, the earlier keys stay valid."""
         stamp = self._changed()
         if stamp is not None and stamp != self._stamp:
             try:

@@ -1,4 +1,4 @@
-"""The log: one JSON object a line, without texts, images, keys or addresses of callers' pictures."""
+"""The log: one JSON object per line, without texts, images, keys or addresses of callers' pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["JsonFormatter", "RequestLog", "configure_logging"]
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats a record as a line of JSON."""
+    """A formatter that writes each record as a line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line; ``extra={"fields": {...}}`` of a record adds fields."""
@@ -38,11 +38,11 @@ class RequestLog:
     """The log of requests.
 
     Args:
-        is_on: whether answered requests are told; failures of the edge always are.
-        stream: takes the lines; None: standard error.
+        is_on: whether answered requests are logged. Failures of the edge are always logged.
+        stream: the stream for the lines; None: standard error.
 
     Attributes:
-        is_on: the same.
+        is_on: whether answered requests are logged.
     """
 
     def __init__(self, *, is_on: bool, stream: IO[str] | None = None) -> None:
@@ -53,7 +53,7 @@ class RequestLog:
     def answered(self, fields: Mapping[str, Any]) -> None:
         """Write a line about an answered request.
 
-        It goes to the stream directly, because a logger takes longer than the rest of the edge's work on a text.
+        The line goes directly to the stream, because a logger takes longer than the edge's other work on a text.
         """
         line = orjson.dumps({"time": _now(time.time()), "level": "info", "message": "request", **fields})
         (self._stream or sys.stderr).write(f"{line.decode()}\n")

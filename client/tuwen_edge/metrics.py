@@ -19,7 +19,7 @@ class Metrics:
     """The metrics of one edge.
 
     Attributes:
-        media_type: of the text that `exposed` returns.
+        media_type: the media type of the text from `exposed`.
     """
 
     media_type = CONTENT_TYPE_LATEST
@@ -29,7 +29,7 @@ class Metrics:
         self._requests = Counter("tuwen_edge_requests", "Answered requests.", ("route", "status"), registry=registry)
         self._seconds = Histogram(
             "tuwen_edge_request_seconds",
-            "Time from the first header to the end of the answer.",
+            "Time from the first header to the end of the response.",
             ("route",),
             buckets=_SECONDS,
             registry=registry,
@@ -49,10 +49,10 @@ class Metrics:
         """Count an answered request.
 
         Args:
-            route: the path of the operation; never the path that a caller made up.
-            status: of the answer; 499: the caller went away.
+            route: the path of the operation; never a path from a caller.
+            status: the status of the response; 499: the caller disconnected.
             seconds: the duration.
-            body_bytes: of the request.
+            body_bytes: the size of the request's body.
         """
         self._in_flight.dec()
         if (route, status) not in self._known:  # a look-up of labels costs as much as all the counting

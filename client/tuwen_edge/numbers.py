@@ -10,7 +10,7 @@ __all__ = ["Positive", "whole"]
 
 
 def whole(value: object) -> object:
-    """Return a number without a fraction as an int: JSON has one kind of number, and 2.0 is a whole one."""
+    """Return a number without a fraction as an int. JSON does not distinguish 2.0 from 2."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -16,7 +16,7 @@ from tuwen_edge.items import Item
 __all__ = ["Answer", "Call", "Dialect", "Operation", "Strict"]
 
 Answer: TypeAlias = "dict[str, Any] | list[Any] | None"
-"""What becomes JSON; arrays of NumPy are allowed in it. None: an answer without a body."""
+"""A value for JSON, which may contain NumPy arrays. None: a response without a body."""
 
 
 class Strict(BaseModel):
@@ -27,14 +27,14 @@ class Strict(BaseModel):
 
 @dataclass
 class Call:
-    """One request, as operations see it.
+    """The view of a request that operations have.
 
     Attributes:
         core: embeds items.
-        request_id: of the caller, or made up.
-        path_parameters: the parts of the path that its template names.
-        headers: of the answer; operations add to them.
-        items: the items that were embedded, for metrics and the log.
+        request_id: the request ID from the caller, or a new one.
+        path_parameters: the values of the parameters in the path.
+        headers: the headers of the response, to which operations add.
+        items: the embedded items, for metrics and the log.
     """
 
     core: Core
@@ -44,7 +44,7 @@ class Call:
     items: list[Item] = field(default_factory=list)
 
     def embedded(self, items: list[Item], truncated: tuple[int, ...]) -> None:
-        """Note which items were embedded, and tell the caller which texts were cut."""
+        """Record the embedded items, and add a header that lists the texts that were cut."""
         self.items += items
         if truncated:
             self.headers["tuwen-truncated"] = ",".join(map(str, truncated[:100]))
@@ -55,9 +55,9 @@ class Dialect:
     """The interface of another service that the edge speaks.
 
     Attributes:
-        name: for the description of the interface.
+        name: the name in the description of the interface.
         error: the model of its errors.
-        error_body: gives an error the shape of the model.
+        error_body: converts an error to this model.
     """
 
     name: str
@@ -71,17 +71,17 @@ class Operation:
 
     Attributes:
         path: a template, such as ``/v1/models/{model}``.
-        method: of HTTP.
-        dialect: decides what errors look like.
+        method: the HTTP method.
+        dialect: the dialect, which formats errors.
         summary: one sentence for the description of the interface.
-        answer: the model of the answer; None: an answer without a body, 204.
-        run: does the work: takes the call and the request, or only the call where there is no request.
-        request: the model of a body of JSON; None: there is none.
-        of_form: makes a request of a form; None: forms are refused.
+        answer: the model of the response; None: a response without a body, status 204.
+        run: computes the response. Its arguments are the call and, if there is a request model, the request.
+        request: the model of a JSON body; None: the operation has no body.
+        of_form: converts a form to a request; None: forms are refused.
         form: the model that describes the form.
-        needs_key: whether a caller needs a key, where keys are used.
-        statuses: the statuses of errors that can happen.
-        success: the status of an answer.
+        needs_key: whether the operation requires a key, if the edge has keys.
+        statuses: the statuses of possible errors.
+        success: the status of a successful response.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""The options of the HTTP edge. Light to import: the command line reads this dataclass."""
+"""The options of the HTTP edge. This module imports quickly, because the command line reads its dataclass."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tuwen_options import TIMEOUT, Option, check_values, documented
 __all__ = ["KEYS", "EdgeOptions"]
 
 KEYS = Option(
-    "File with the hashes of the API keys that callers may use, one a line; `tuwen edge-key` makes them. A changed "
-    "file is read again. Default: no key is needed.",
+    "File with the hash of an API key in each line, from `tuwen edge-key`. A changed file is read again. Default: "
+    "no key is required.",
     flags=("--keys",),
     envvar="TUWEN_EDGE_KEYS",
 )
@@ -44,18 +44,17 @@ class EdgeOptions:
     keys: Annotated[Path | None, KEYS] = None
     model_name: Annotated[
         str | None,
-        Option("Name of the model in requests and answers. Default: the last part of the checkpoint's name."),
+        Option("Name of the model in requests and responses. Default: the last part of the checkpoint's name."),
     ] = None
     aliases: Annotated[
         tuple[str, ...],
         Option(
-            "Further name under which callers may ask for the model, such as text-embedding-3-small. '*' allows every "
-            "name. Repeat for more.",
+            "Additional name of the model, such as text-embedding-3-small. '*' allows every name. Repeat for more.",
             flags=("--alias",),
         ),
     ] = ()
     fingerprint: Annotated[
-        str | None, Option("Embedding space that the server must have. Default: the one that it has first.")
+        str | None, Option("Required embedding space of the server. Default: the server's space in its first response.")
     ] = None
     allowed_hosts: Annotated[
         tuple[str, ...],
@@ -69,7 +68,7 @@ class EdgeOptions:
         tuple[str, ...],
         Option(
             "Host from which images at web addresses are fetched, such as img.example.com or *.example.com. Repeat "
-            "for more. Default: nothing is fetched.",
+            "for more. Default: no host.",
             flags=("--fetch-host",),
         ),
     ] = ()
@@ -77,13 +76,13 @@ class EdgeOptions:
         tuple[str, ...],
         Option(
             "Origin of web pages whose scripts may call the edge (CORS), such as https://example.com. Repeat for "
-            "more. Default: none may.",
+            "more. Default: no origin.",
             flags=("--allow-origin",),
         ),
     ] = ()
     max_body_mib: Annotated[int, Option("Maximum size in MiB of a request's body.", min=1, max=1024)] = 64
     max_memory_mib: Annotated[
-        int, Option("Maximum size in MiB of all bodies in memory; more are refused with 429.", min=1)
+        int, Option("Maximum size in MiB of all bodies in memory. Further requests get status 429.", min=1)
     ] = 512
     max_items: Annotated[int, Option("Maximum number of texts and images per request.", min=1)] = 2048
     max_pixels: Annotated[
@@ -91,10 +90,12 @@ class EdgeOptions:
     ] = 64_000_000
     max_connections: Annotated[
         int,
-        Option("Maximum number of connections; one more ends the connection that has sent nothing longest.", min=1),
+        Option("Maximum number of connections. Beyond it, a new one closes the one that was silent longest.", min=1),
     ] = 4096
     upload_timeout: Annotated[float, Option("Maximum time in seconds until a body has arrived.", above=0)] = 60.0
-    drain_timeout: Annotated[int, Option("Seconds for requests in flight when the edge stops.", min=0, max=86_400)] = 30
+    drain_timeout: Annotated[
+        int, Option("Seconds that the edge waits for requests in flight when it stops.", min=0, max=86_400)
+    ] = 30
     tracing: Annotated[bool, Option("Join the traces of callers with OpenTelemetry (extra `tracing`).")] = False
     access_log: Annotated[
         bool,

@@ -29,16 +29,16 @@ _SPARE_FILES = 128
 
 
 def run_edge(options: EdgeOptions, *, say: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM, then let requests in flight finish.
+    """Serve until SIGINT or SIGTERM. Then finish the requests in flight.
 
     Args:
-        options: of the edge.
-        say: is told the address once the edge listens.
+        options: the options of the edge.
+        say: called with the address as soon as the edge listens.
 
     Raises:
-        InvalidArgumentError: the port is in use, or a setting makes no sense.
+        InvalidArgumentError: the port is in use, or a setting is invalid.
         MissingExtraError: an extra is missing.
-        KeyboardInterrupt: after the signal, once the requests in flight have finished.
+        KeyboardInterrupt: a signal arrived, and the requests in flight have finished.
     """
     with _listener(options) as listener:
         server = _server(options)
@@ -47,17 +47,17 @@ def run_edge(options: EdgeOptions, *, say: Callable[[str], None]) -> None:
 
 
 class EdgeThread:
-    """The edge in a thread of this process. A context manager: at the end of the block, requests in flight finish.
+    """The edge in a thread of this process. A context manager, whose exit waits for the requests in flight.
 
     Args:
-        options: of the edge. The port is taken at once, so that an edge that cannot start is noticed early.
-        client: of the embedding server; None: one that the options describe.
+        options: the options of the edge. The port is opened at once, so that an edge that cannot start fails early.
+        client: the client of the embedding server; None: a new client from the options.
 
     Attributes:
-        address: such as ``http://127.0.0.1:8080``.
+        address: the address of the edge, such as ``http://127.0.0.1:8080``.
 
     Raises:
-        InvalidArgumentError: the port is in use, or a setting makes no sense.
+        InvalidArgumentError: the port is in use, or a setting is invalid.
         MissingExtraError: an extra is missing.
     """
 
@@ -83,7 +83,7 @@ class EdgeThread:
         self.stop()
 
     def stop(self) -> None:
-        """Let requests in flight finish, and end the thread. Idempotent."""
+        """Finish the requests in flight, and end the thread. Idempotent."""
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join((self._server.config.timeout_graceful_shutdown or 0) + _START_SECONDS)
@@ -115,7 +115,7 @@ def _server(options: EdgeOptions, client: AsyncClient | None = None) -> uvicorn.
 
 
 def _allow_files(count: int) -> None:
-    """Raise the limit of open files of this process, as far as the system allows."""
+    """Raise this process's limit on open files to the maximum that the system allows."""
     if sys.platform != "win32":
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)

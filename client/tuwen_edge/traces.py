@@ -1,4 +1,4 @@
-"""Traces: the spans of a request become part of the trace that its caller began."""
+"""Traces. The spans of a request join the trace of its caller."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Traces"]
 
 
 class Traces:
-    """Spans of requests, for whatever tracer provider the process has.
+    """Spans of requests for the tracer provider of the process.
 
     Raises:
         MissingExtraError: OpenTelemetry's API is not installed.
@@ -28,10 +28,10 @@ class Traces:
 
     @contextmanager
     def request(self, headers: Mapping[str, str], method: str, route: str) -> Iterator[str]:
-        """Provide the trace's id, in hexadecimal, while a request is answered; empty without a trace.
+        """Provide the ID of the trace, in hexadecimal, while a request is handled; empty without a trace.
 
         Args:
-            headers: of the request, with ``traceparent`` if the caller traces.
+            headers: the headers of the request, with ``traceparent`` if the caller has a trace.
         """
         attributes = {"http.request.method": method, "http.route": route}
         with self._tracer.start_as_current_span(

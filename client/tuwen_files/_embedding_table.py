@@ -1,4 +1,4 @@
-"""Saved vectors with their keys, and with the fingerprint of their embedding space, so that spaces are never mixed."""
+"""Saved vectors with their keys and with the fingerprint of their embedding space, so that spaces are never mixed."""
 
 from __future__ import annotations
 

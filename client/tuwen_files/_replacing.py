@@ -1,4 +1,4 @@
-"""Replacing files completely or not at all, and locking a folder for one writer."""
+"""Functions to replace a file completely or not at all, and to lock a folder for one writer."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _remove_abandoned(path: Path) -> None:
 
 
 def _lock(descriptor: int) -> bool:
-    """Return whether the lock was taken. On a file system without locks, it always is."""
+    """Try to take a lock, and return whether it succeeded. On a file system without locks, this is always true."""
     if fcntl is None:
         return True
     try:

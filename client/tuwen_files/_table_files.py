@@ -1,4 +1,4 @@
-"""Reading and writing tables of vectors as NumPy's ``.npz`` and as Apache Parquet."""
+"""Readers and writers of tables of vectors as NumPy's ``.npz`` and as Apache Parquet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Rows(NamedTuple):
     Attributes:
         keys: n names.
         embeddings: float32 (n, D).
-        versions: n versions of the files under the keys, as in `tuwen_files.file_versions`; empty texts if unknown.
+        versions: n versions of the files that the keys name, as in `tuwen_files.file_versions`; empty if unknown.
     """
 
     keys: Sequence[str]
@@ -105,7 +105,7 @@ def pieces(path: Path) -> tuple[str, Iterator[Rows]]:
     except OSError as error:
         raise InvalidArgumentError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidArgumentError(f"{path} is no table of vectors as `tuwen embed` writes: {error}") from error
+        raise InvalidArgumentError(f"{path} is not a table of vectors from `tuwen embed`: {error}") from error
 
 
 @contextmanager
@@ -157,7 +157,7 @@ def _read_npz(path: Path) -> tuple[str, Iterator[Rows]]:
 
 
 def _read_texts(file: Any, name: str) -> list[str]:
-    """Return what `_texts` made. Older files have keys of a fixed width."""
+    """Return the texts that `_texts` encoded. Older files have keys of a fixed width."""
     joined, ends = file[f"{name}_bytes"].tobytes(), file[f"{name}_ends"].tolist()
     if [0, *ends] != sorted([0, *ends]) or (ends[-1] if ends else 0) != len(joined):
         raise ValueError(f"the ends of its {name}s do not fit their bytes")

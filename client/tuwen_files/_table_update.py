@@ -1,4 +1,4 @@
-"""One run that brings a table of vectors up to files: new and changed ones are embedded, missing ones are removed."""
+"""The update of a table of vectors from files: embed new and changed files, and remove the rows of missing files."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ class UpdateReport:
 
 
 class TableUpdate:
-    """One run over some files. The caller embeds what `wanted` yields, hands every outcome to `take`, and finishes.
+    """One run over some files. The caller embeds the files of `wanted`, passes outcomes to `take`, and calls `finish`.
 
-    A file whose size and time are those of its row is unchanged, and is not read. Any other file is read: if its
-    checksum is that of its row, it is unchanged, and the row keeps its vector. The row of a file that is missing from
-    its folder is removed, and so is the row of a file that has changed into something that cannot be embedded.
+    A file is unchanged, and is not read, if its size and time equal those of its row. Any other file is read. If its
+    checksum equals that of its row, it is unchanged, and the row keeps its vector. A row is removed if its file is
+    missing, or if its file was changed and can no longer be embedded.
 
     Args:
         writer: the table.
         files: the paths of the files, which are their keys.
-        folders: the folders that were searched for the files. Rows under other paths stay.
-        unseen: paths that could not be looked at. Rows at and below them stay.
+        folders: the folders that were searched for the files. Rows of other folders stay.
+        unseen: paths that could not be read. Rows at and below them stay.
         keep_removed: keep the rows of missing files.
-        max_bytes: the server's limit; a larger file is not read here.
+        max_bytes: the server's maximum size of an image. Larger files are not read.
     """
 
     def __init__(
@@ -67,11 +67,11 @@ class TableUpdate:
         self.report = UpdateReport()
 
     def count(self) -> int:
-        """Return how many files differ from their rows in size or time."""
+        """Return the number of files that differ from their rows in size or time."""
         return sum(not same_stamp(self._known.get(file, ""), _stamp(file)) for file in self._files)
 
     def wanted(self) -> Iterator[tuple[str, bytes | str]]:
-        """Yield the key and the content of each file that is new or changed, or its path if it cannot be read here."""
+        """Yield the key and the content of each new or changed file. Of an unreadable file, yield the path instead."""
         for file in self._files:
             stamp, known = _stamp(file), self._known.get(file)
             if known is not None and same_stamp(known, stamp):
@@ -93,7 +93,7 @@ class TableUpdate:
             yield file, data
 
     def take(self, outcome: ItemOutcome) -> None:
-        """Take the outcome of one file that `wanted` yielded."""
+        """Record the outcome of one file that `wanted` yielded."""
         key = str(outcome.key)
         version = self._versions.pop(key, "")
         if outcome.embedding is None:
@@ -138,7 +138,7 @@ def _stamp(file: str) -> str:
 
 
 def _is_below(key: str, folder: str) -> bool:
-    """Return whether a key is a path at or below a folder, both as they were given on the command line."""
+    """Return whether a key is a path at or below a folder. Both are written as on the command line."""
     folder = str(Path(folder))
     if folder == os.curdir:
         return not os.path.isabs(key) and Path(key).parts[:1] != (os.pardir,)

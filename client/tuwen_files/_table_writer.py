@@ -1,4 +1,4 @@
-"""A table of vectors that is written while it is made, so that an interrupted run loses little and can be resumed."""
+"""A writer of tables of vectors in parts, so that an interrupted run loses little and can be resumed."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ _ROWS_A_PART = 4096
 class TableWriter:
     """A writer that collects vectors in parts beside the output file, and joins the parts into the file at the end.
 
-    The rows of earlier runs, finished or not, are kept: their keys are in `versions`. New rows come after them, and a
-    row with a known key replaces the earlier row. A context manager: on the way out it writes what it has, and without
-    an error it finishes the file. A writer holds a lock, so that one process writes a file at a time.
+    The rows of earlier runs are kept, even of interrupted runs; `versions` has their keys. New rows are added at the
+    end, and a row with a known key replaces the earlier row. The writer is a context manager: at the end of the block
+    it writes the collected rows, and it completes the file if there was no error. It holds a lock, so that only one
+    process writes a file at a time.
 
     Args:
         path: a ``.npz`` or ``.parquet`` file.
@@ -34,7 +35,7 @@ class TableWriter:
         dimension: the dimension of the vectors.
 
     Attributes:
-        versions: the keys of all rows, and the version under which each was added; empty if it has none.
+        versions: the version of each row, by key; empty for a row without a version.
 
     Raises:
         EmbeddingSpaceError: the file or its parts hold vectors of another space.
@@ -71,10 +72,10 @@ class TableWriter:
         return self.versions.keys()
 
     def add(self, key: str, embedding: NDArray[np.float32], version: str = "") -> None:
-        """Add one vector (D,), in place of an earlier vector under the same key.
+        """Add one vector (D,). It replaces an earlier vector with the same key.
 
         Args:
-            version: the version of the file that the vector was made of, as in `tuwen_files.file_versions`.
+            version: the version of the embedded file, as in `tuwen_files.file_versions`.
 
         Raises:
             InvalidArgumentError: the file cannot hold the key, or a part cannot be written.
@@ -89,11 +90,11 @@ class TableWriter:
             self._write_part()
 
     def keep(self, key: str, version: str) -> None:
-        """Keep the vector of a key under another version of its file, whose content is the same."""
+        """Keep the vector of a key, but store a new version of its file, whose content has not changed."""
         self.versions[key] = self._kept_versions[key] = version
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Remove rows when the file is finished; a run that is interrupted removes nothing."""
+        """Mark rows for removal. They are removed when the file is complete; an interrupted run removes none."""
         self._removed.update(keys)
 
     def __enter__(self) -> TableWriter:
@@ -115,7 +116,7 @@ class TableWriter:
         return bool(self._parts() or self._kept_versions or removed or not self._path.exists())
 
     def _remove_folder(self, *, with_parts: bool) -> None:
-        """Remove the folder of the parts. A folder that holds parts is only removed on request."""
+        """Remove the folder of the parts. A folder that still holds parts is only removed on request."""
         if with_parts or not any(self._folder.iterdir()):
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -128,7 +129,7 @@ class TableWriter:
             self._keys, self._embeddings, self._new_versions = [], [], []
 
     def _all(self) -> Iterator[Rows]:
-        """Yield the last row of each key that is not removed."""
+        """Yield the latest row of each key that is not removed."""
         rest = Counter(key for file in self._files() for keys, _, _ in self._rows(file) for key in keys)
         for file in self._files():
             for keys, embeddings, versions in self._rows(file):

@@ -1,4 +1,4 @@
-"""One rule for what changed: a file whose size or time differs is read, and its checksum decides."""
+"""The rule for changed files: if a file's size or time differs, the file is read, and its checksum decides."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _KINDS = {
 }
 
 FileVersion = str
-"""A file's size and time, and behind a colon its checksum: ``12345-1700000000000000000:9f86d081…``."""
+"""A file's size and time, then a colon and its checksum: ``12345-1700000000000000000:9f86d081…``."""
 
 
 def file_stamp(path: Path) -> str:
-    """Return the size and the time of a file as text; both change, as a rule, when the content does.
+    """Return the size and the modification time of a file as text.
 
     Raises:
-        OSError: the file cannot be looked at.
+        OSError: the file cannot be examined.
     """
     try:
         status = path.stat()
@@ -45,12 +45,12 @@ def same_stamp(version: FileVersion, stamp: str) -> bool:
 
 
 def kind_of_node(path: Path) -> str:
-    """Return what is at a path that is no regular file: a folder, a FIFO, a socket or a device."""
+    """Return the kind of a path that is not a regular file: a folder, a FIFO, a socket or a device."""
     return _KINDS.get(stat.S_IFMT(path.stat().st_mode), "something else")
 
 
 def read_regular_file(path: Path) -> bytes:
-    """Return the content of a regular file; reading a FIFO would wait for ever.
+    """Return the content of a regular file. Other kinds are rejected, because reading a FIFO could block for ever.
 
     Raises:
         OSError: the file cannot be read, or is not a regular file.

@@ -1,4 +1,4 @@
-"""Finding the images in a folder, for every command that reads folders."""
+"""The search for images in a folder, which all commands share."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def image_files(
 ) -> Iterator[Path]:
     """Yield the image files in a folder at any depth, sorted, the files of a folder before those of its subfolders.
 
-    An image file is a regular file, or a link to one. It has the suffix of an image, or it has no suffix and begins
-    like an image. Folders, FIFOs, sockets and devices are not read. Links to folders are not followed, so that the walk
-    stays in the folder and ends.
+    An image file is a regular file, or a link to one. Its name has the suffix of an image, or has no suffix and the
+    content begins like an image. FIFOs, sockets and devices are not read. Links to folders are not
+    followed, so that the search stays in the folder and ends.
 
     Args:
         folder: the folder.
@@ -77,9 +77,7 @@ def image_files(
 
 
 def _was_removed(path: Path, error: OSError) -> bool:
-    """Return whether a path was removed during the walk. What may not be examined, such as a file in a folder whose
-    names can be listed and no more, is still there.
-    """
+    """Return whether a path was removed during the search. A path that may not be examined counts as existing."""
     return isinstance(error, (FileNotFoundError, NotADirectoryError)) and not os.path.lexists(path)
 
 

@@ -1,11 +1,11 @@
-"""Bulk work on many machines: a class for Ray Data's `map_batches`, and a program around it.
+"""Bulk embedding on many machines: a class for Ray Data's `map_batches`, and a program that uses it.
 
 ::
 
     python -m tuwen_files.ray_data s3://shop/photos/ s3://shop/vectors/ --url dns:///clip.search.svc:8001 --workers 16
 
-Ray reads and writes, restarts what fails, and goes on with the shards of other machines; the workers only wait for the
-service, which all of them share. Needs the extra ``ray``.
+Ray reads and writes the files, restarts failed workers and reassigns their shards. All workers share one service. Needs
+the extra ``ray``.
 """
 
 from __future__ import annotations
@@ -28,22 +28,24 @@ _COLUMNS = ("embedding", "error", "fingerprint")
 
 
 class Embedder:
-    """Embeds one column of each batch; an actor of Ray has one, with a connection of its own.
+    """A callable that embeds one column of each batch. Each Ray actor has its own, with its own connection.
 
-    A batch gets three columns: ``embedding``, float32 (D,), null for what was refused; ``error``, the reason, null for
-    what was good; ``fingerprint`` of the embedding space. The column of images is dropped, texts stay. Columns of these
-    names that the batch has already, such as those of an earlier run, are replaced.
+    A batch gets three columns: ``embedding``, float32 (D,), which is null for a refused item; ``error``, the reason,
+    which is null for an embedded item; and ``fingerprint``, the embedding space. A column of images is dropped, but a
+    column of texts is kept. Existing columns with these names are replaced.
 
     Args:
-        url: of the service.
-        column: encoded images as bytes, or as structs with ``bytes`` (Hugging Face's datasets); or texts.
+        url: the address of the service.
+        column: the name of the column. It holds texts, encoded images as bytes, or structs with ``bytes`` as in
+            Hugging Face's datasets.
         kind: ``image`` or ``text``.
-        fingerprint: that all workers must meet; a service that is upgraded meanwhile ends the job instead of mixing.
-        timeout: seconds that each request may take, waiting for a service that restarts included.
+        fingerprint: the required embedding space. If the service is upgraded during the job, the job ends with an error
+            instead of mixing spaces.
+        timeout: seconds for each request, including retries while the service restarts.
 
     Raises (when called):
         EmbeddingSpaceError: the service has another model than `fingerprint`.
-        ServerError: the service, or the way to it, failed for longer than `timeout`.
+        ServerError: the service or the connection failed for longer than `timeout`.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Embedder:
         self._clip = Client(url, timeout=timeout, expected_fingerprint=fingerprint)
 
     def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
-        """One batch."""
+        """Embed one batch."""
         import pyarrow as arrow  # noqa: PLC0415 - an extra
 
         vectors: list[Any] = [None] * table.num_rows
@@ -89,7 +91,7 @@ class Embedder:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The program: a folder of Parquet files or of images in, a folder of Parquet files with vectors out."""
+    """Run the program: read a folder of Parquet files or images, and write a folder of Parquet files with vectors."""
     options = _parser().parse_args(arguments)
     try:
         import ray  # noqa: PLC0415 - an extra

@@ -1,4 +1,4 @@
-"""Reading text files in UTF-8, with or without a byte order mark, with any line endings."""
+"""Readers of UTF-8 text files with any line endings, with or without a byte order mark."""
 
 from __future__ import annotations
 

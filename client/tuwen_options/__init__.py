@@ -1,4 +1,4 @@
-"""Options of commands, each described once: beside the field of the dataclass that holds its value.
+"""Options of commands. Each option is described once, beside the dataclass field that holds its value.
 
 `tuwen_options.fields` has the details.
 """

@@ -1,4 +1,4 @@
-"""The description of an option, which stands beside the field of the dataclass that holds it.
+"""The description of an option, beside the dataclass field that holds its value.
 
 A dataclass of options names each option once::
 
@@ -29,7 +29,7 @@ __all__ = ["REQUIRED", "TIMEOUT", "URL", "Option", "OptionField", "check_values"
 _Class = TypeVar("_Class", bound=type)
 
 REQUIRED: Any = MISSING
-"""The default of a field that has none."""
+"""A marker in place of the default of a required field."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Option:
     """The description of one option.
 
     Attributes:
-        help: what the option means, for the command line's help and the docstring of the dataclass.
+        help: the meaning of the option, for the command line's help and the docstring of the dataclass.
         min, max: the bounds of a number, both inclusive.
         above, below: the bounds of a number, both exclusive.
         flags: names on the command line. Default: the field's name, with dashes.
         positional: whether the command line takes a positional argument instead of an option.
         metavar: the placeholder of the value in the help.
-        envvar: the environment variable that gives the value if the command line does not.
+        envvar: the environment variable that sets the value if the command line does not.
         show_default: whether the help shows the default.
         parse: converts the text that a user types. Default: the command line converts by the field's type.
     """
@@ -101,7 +101,7 @@ TIMEOUT = Option("Maximum duration of a call in seconds.", min=0.001)
 
 @cache
 def option_fields(options: type) -> tuple[OptionField, ...]:
-    """Return the fields of a dataclass that have an option, in their order."""
+    """Return the fields of a dataclass that have an option, in order."""
     hints = get_type_hints(options, include_extras=True)
     found = []
     for field in fields(options):
@@ -124,7 +124,7 @@ def check_values(options: Any, error: type[TuwenError] = InvalidArgumentError) -
 
     Args:
         options: an instance of the dataclass.
-        error: what to raise if a value is not allowed. Its message names the field.
+        error: the class of the error to raise if a value is not allowed. The message names the field.
     """
     for field in option_fields(options.__class__):
         value = getattr(options, field.name)

@@ -31,7 +31,7 @@ def tuned(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(repository, copied)
     shown = tuwen("tune", str(copied), "--seconds", "0.4", "--longest-wait", "0.5").stdout
     assert shown.count("chosen") == 2
-    assert "What waits longer than 0.5 s for its turn is refused." in shown
+    assert "A request that waits longer than 0.5 s in a queue is refused." in shown
     return copied
 
 

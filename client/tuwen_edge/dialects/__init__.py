@@ -1,4 +1,4 @@
-"""The interfaces that the edge speaks: one module for each, thin, over the same core."""
+"""The interfaces that the edge speaks. Each has a thin module over the same core."""
 
 from tuwen_edge.dialects import cohere, health, jina, mt_photos, openai, similarity, triton, weaviate
 from tuwen_edge.operations import Operation
@@ -15,4 +15,4 @@ OPERATIONS: tuple[Operation, ...] = (
     *triton.OPERATIONS,
     *health.OPERATIONS,
 )
-"""Every path of the edge, apart from ``/metrics`` and ``/openapi.json``, which need the running edge itself."""
+"""All paths of the edge, except ``/metrics`` and ``/openapi.json``, which depend on the running edge."""

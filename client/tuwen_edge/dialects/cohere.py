@@ -55,7 +55,7 @@ Content: TypeAlias = Annotated[TextContent | ImageContent, Field(discriminator="
 
 
 class EmbedInput(Strict):
-    """One item. The model embeds a text or an image, not both in one vector."""
+    """One item: a text or an image. The model cannot embed both in one vector."""
 
     content: Annotated[list[Content], Field(min_length=1, max_length=1)]
 
@@ -66,8 +66,8 @@ class EmbedRequest(Strict):
     Attributes:
         embedding_types: the forms of the answer. Default: ``float``.
         truncate: ``END`` cuts long texts; ``NONE`` refuses them.
-        output_dimension: the length of the vectors, which is that of the model.
-        input_type, max_tokens, priority: accepted from clients that send them; no vector depends on them.
+        output_dimension: the length of the vectors, which must be the model's dimension.
+        input_type, max_tokens, priority: accepted because clients send them; they do not change vectors.
     """
 
     model: str
@@ -83,7 +83,7 @@ class EmbedRequest(Strict):
 
 
 class EmbeddingsByType(BaseModel):
-    """The embeddings of all items, in each form that was asked for."""
+    """The embeddings of all items, in each requested form."""
 
     float_: list[list[float]] | None = Field(None, alias="float")
     base64: list[str] | None = None
@@ -100,14 +100,14 @@ class ApiVersion(BaseModel):
 
 
 class BilledUnits(BaseModel):
-    """About how many tokens the texts have, and the number of images."""
+    """The estimated number of tokens of the texts, and the number of images."""
 
     input_tokens: float
     images: float
 
 
 class Meta(BaseModel):
-    """The billed units of an answer, and the texts that were cut."""
+    """The billed units of a response, and the texts that were cut."""
 
     api_version: ApiVersion
     billed_units: BilledUnits
@@ -170,6 +170,6 @@ def _items(request: EmbedRequest) -> list[Item]:
 
 OPERATIONS = (
     Operation(
-        "/v2/embed", "POST", COHERE, "Embed, as Cohere's clients ask.", EmbedAnswer, _embed, request=EmbedRequest
+        "/v2/embed", "POST", COHERE, "Embed items for Cohere's clients.", EmbedAnswer, _embed, request=EmbedRequest
     ),
 )

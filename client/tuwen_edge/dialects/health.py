@@ -1,4 +1,4 @@
-"""Health: whether requests can be answered, and with which model."""
+"""The health check: whether the edge can answer requests, and with which model."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OPERATIONS = (
         "/health",
         "GET",
         OPENAI,
-        "Tell whether requests can be answered.",
+        "Return whether the edge can answer requests.",
         HealthAnswer,
         _health,
         needs_key=False,

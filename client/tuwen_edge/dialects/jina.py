@@ -1,4 +1,4 @@
-"""Jina's rerank and classify: pictures and texts by a query, and by labels that need no training."""
+"""Jina's rerank and classify: sort pictures and texts by a query, or label them without training."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class RerankRequest(Strict):
 
     Attributes:
         query: a text or an image.
-        documents: texts and images. Compare like with like: between a text and a text the cosine is always larger
-            than between a text and a picture.
+        documents: texts or images. Do not mix them: cosines between two texts are always larger than cosines between
+            a text and a picture.
         top_n: the number of results; None: all.
         return_documents: whether each result repeats its document.
     """
@@ -34,7 +34,7 @@ class RerankRequest(Strict):
 
 
 class RerankResult(BaseModel):
-    """A document, by its position in the request, and its cosine with the query."""
+    """The position of a document in the request, and its cosine with the query."""
 
     index: int
     relevance_score: float
@@ -76,8 +76,8 @@ class ClassifyRequest(Strict):
 
     Attributes:
         input: texts and images.
-        labels: what the items may show.
-        templates: ``zh``, ``en``, ``none``, or texts with ``{}`` where the label goes.
+        labels: the names of what the items may show.
+        templates: ``zh``, ``en``, ``none``, or texts with ``{}`` in place of the label.
     """
 
     input: TextOrImage | Annotated[list[TextOrImage], Field(min_length=1)]
@@ -152,7 +152,7 @@ OPERATIONS = (
         "/v1/classify",
         "POST",
         OPENAI,
-        "Tell which of the labels each item shows (zero-shot).",
+        "Return the probabilities of the labels for each item (zero-shot).",
         ClassifyAnswer,
         _classify,
         request=ClassifyRequest,

@@ -43,18 +43,18 @@ class PictureForm(BaseModel):
 
 
 class Picture(Strict):
-    """A picture that came as a form."""
+    """A picture from a form."""
 
     file: bytes
 
 
 class VectorAnswer(BaseModel):
-    """A vector, its components as strings.
+    """A vector with components as strings.
 
     Attributes:
         result: the vector; empty if the item was refused.
-        results: the same, as the documentation of MT-Photos names it.
-        msg: why the item was refused.
+        results: the same vector, under the name in the documentation of MT-Photos.
+        msg: the reason why the item was refused.
     """
 
     result: list[str]
@@ -63,7 +63,7 @@ class VectorAnswer(BaseModel):
 
 
 async def _embedded(call: Call, item: Item) -> Answer:
-    """Answer in the words of MT-Photos, whose service tells of a refused item with status 200 and an empty result."""
+    """Return the response to a request. As in MT-Photos' own service, a refused item has status 200 and no result."""
     try:
         embedded = await call.core.embed([item])
     except EdgeError as error:
@@ -91,7 +91,7 @@ def _of_form(form: Form) -> Picture:
 
 
 class CheckAnswer(BaseModel):
-    """The service is there, and the key is right."""
+    """The service runs, and the key is valid."""
 
     result: Literal["pass"]
 
@@ -102,7 +102,7 @@ async def _check(call: Call) -> Answer:
 
 
 class RestartAnswer(BaseModel):
-    """The service holds no memory that a restart would free."""
+    """The service has no memory that a restart would free."""
 
     result: Literal["unsupported"]
 
@@ -113,14 +113,12 @@ async def _restart(call: Call) -> Answer:  # noqa: ARG001 - of an Operation
 
 _CHECKING = (401, 500, 502, 503, 504)
 OPERATIONS = (
-    Operation(
-        "/clip/txt", "POST", MT_PHOTOS, "Embed a text, as MT-Photos asks.", VectorAnswer, _text, request=TextRequest
-    ),
+    Operation("/clip/txt", "POST", MT_PHOTOS, "Embed a text for MT-Photos.", VectorAnswer, _text, request=TextRequest),
     Operation(
         "/clip/img",
         "POST",
         MT_PHOTOS,
-        "Embed a picture, as MT-Photos asks.",
+        "Embed a picture for MT-Photos.",
         VectorAnswer,
         _picture,
         of_form=_of_form,
@@ -128,13 +126,13 @@ OPERATIONS = (
     ),
     Operation("/check", "POST", MT_PHOTOS, "Check the key.", CheckAnswer, _check, statuses=_CHECKING),
     Operation(
-        "/restart", "POST", MT_PHOTOS, "Do nothing; MT-Photos asks for it.", RestartAnswer, _restart, statuses=_CHECKING
+        "/restart", "POST", MT_PHOTOS, "Do nothing. MT-Photos calls it.", RestartAnswer, _restart, statuses=_CHECKING
     ),
     Operation(
         "/restart_v2",
         "POST",
         MT_PHOTOS,
-        "Do nothing; MT-Photos asks for it.",
+        "Do nothing. MT-Photos calls it.",
         RestartAnswer,
         _restart,
         statuses=_CHECKING,

@@ -1,4 +1,4 @@
-"""OpenAI's embeddings and models, with the objects of Jina, the ``modality`` of Infinity, and forms."""
+"""OpenAI's embeddings and models, with Jina's objects, Infinity's ``modality``, and forms."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RefusedItemObject(BaseModel):
 
 
 class ErrorObject(BaseModel):
-    """An error, as OpenAI's clients read it, with every refused item."""
+    """An error in the form that OpenAI's clients read, with every refused item."""
 
     message: str
     type: ErrorType
@@ -67,13 +67,13 @@ OPENAI = Dialect("OpenAI", OpenAIError, _error_body)
 
 
 class TextObject(Strict):
-    """A text, as Jina's clients send it."""
+    """A text in the form that Jina's clients send."""
 
     text: str
 
 
 class ImageObject(Strict):
-    """An image, as Jina's clients send it: base64, a ``data:`` URL, or a web address of an allowed host."""
+    """An image in the form that Jina's clients send: base64, a ``data:`` URL, or a web address of an allowed host."""
 
     image: str
 
@@ -85,11 +85,11 @@ Modality: TypeAlias = Literal["text", "image"]
 
 
 def item_of(value: TextOrImage, modality: Modality | None = None) -> Item:
-    """Return the item of a value of a request.
+    """Return the item for one value of a request.
 
     Args:
         value: a string, or an object.
-        modality: what strings are; None: see `TextOrImage`.
+        modality: whether strings are texts or images; None: see `TextOrImage`.
     """
     if isinstance(value, TextObject):
         return Item("text", value.text)
@@ -101,7 +101,7 @@ def item_of(value: TextOrImage, modality: Modality | None = None) -> Item:
 
 
 class Usage(BaseModel):
-    """About how many tokens the texts have: see `tuwen_edge.items.estimate_tokens`. Images have none."""
+    """The estimated number of tokens of the texts; see `tuwen_edge.items.estimate_tokens`. Images count as 0."""
 
     prompt_tokens: int
     total_tokens: int
@@ -113,11 +113,11 @@ class EmbeddingsRequest(Strict):
     Attributes:
         input: one item, or several, mixed in any order.
         model: the name of the model, with or without ``@`` and its fingerprint. Default: the model that is served.
-        encoding_format: how vectors are written.
-        dimensions: the length of the vectors, which is that of the model.
-        modality: what the strings of ``input`` are; as Infinity's clients send it.
+        encoding_format: the format of the vectors.
+        dimensions: the length of the vectors, which must be the model's dimension.
+        modality: whether the strings of ``input`` are texts or images, as Infinity's clients state it.
         truncate: ``END`` cuts long texts, and the header ``tuwen-truncated`` lists them; ``NONE`` refuses them.
-        user, input_type, task: accepted from clients that send them; no vector depends on them.
+        user, input_type, task: accepted because clients send them; they do not change vectors.
     """
 
     input: TextOrImage | Annotated[list[TextOrImage], Field(min_length=1)]
@@ -137,14 +137,14 @@ class EmbeddingsRequest(Strict):
         first = first[0] if isinstance(first, list) and first else first
         if isinstance(first, int) and not isinstance(first, bool):
             raise ValueError(
-                "numbers of tokens are not accepted, because they belong to the tokenizer of another model; send "
-                "texts (langchain-openai: check_embedding_ctx_length=False)"
+                "expected texts, got token IDs, which belong to the tokenizer of another model; send texts "
+                "(langchain-openai: check_embedding_ctx_length=False)"
             )
         return value
 
 
 def _without_default(schema: dict[str, Any]) -> None:
-    """Leave the default out of a schema: a field of a form is there or not, and never null."""
+    """Remove the default from a schema, because a field of a form can be missing but never null."""
     del schema["default"]
 
 
@@ -178,7 +178,7 @@ class EmbeddingsAnswer(BaseModel):
 
 
 class RawItems(EmbeddingsRequest):
-    """A request that came as a form, whose items are already read."""
+    """A request from a form, whose items are read already."""
 
     items: list[Item] = Field(default_factory=list, exclude=True)
 

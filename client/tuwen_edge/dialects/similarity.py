@@ -1,4 +1,4 @@
-"""Our own interface for similarities: every image with every text."""
+"""The edge's own interface for the similarity of every image with every text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class SimilarityRequest(Strict):
 
     Attributes:
         images: base64, ``data:`` URLs, or web addresses of allowed hosts.
-        texts: what the images are compared with.
+        texts: the texts to compare with the images.
     """
 
     images: Annotated[list[str | ImageObject], Field(min_length=1)]
@@ -30,7 +30,7 @@ class SimilarityAnswer(BaseModel):
     """A row for each image, with a value for each text.
 
     Attributes:
-        cosine: from -1 to 1; comparable between requests.
+        cosine: the cosine, from -1 to 1. Cosines are comparable between requests.
         logits: the cosine times the model's logit scale.
         probabilities: the softmax of the logits over the texts of this request.
     """

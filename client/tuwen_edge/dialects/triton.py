@@ -1,4 +1,4 @@
-"""Triton's inference over HTTP, as far as LiteLLM's provider ``triton/`` uses it to embed texts."""
+"""The part of Triton's HTTP inference protocol that LiteLLM's provider ``triton/`` uses to embed texts."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ TRITON = Dialect("Triton", TritonError, _error_body)
 
 
 class InputTensor(Strict):
-    """The one input: strings. A string that begins with ``data:image/`` is an image.
+    """The only input, of strings. A string that begins with ``data:image/`` is an image.
 
-    LiteLLM sends a single text as it is, with its number of characters as the shape, so the shape is not compared.
+    For a single text, LiteLLM sends its number of characters as the shape, so the shape is not checked.
     """
 
     name: Literal["input_text"]
@@ -88,7 +88,7 @@ OPERATIONS = (
         "/v2/models/{model}/infer",
         "POST",
         TRITON,
-        "Embed texts, as LiteLLM's provider triton/ asks.",
+        "Embed texts for LiteLLM's provider triton/.",
         InferAnswer,
         _infer,
         request=InferRequest,

@@ -83,7 +83,7 @@ async def _ready(call: Call) -> Answer:
 
 async def _live(call: Call) -> Answer:
     if call.core.is_changed:
-        raise EdgeError(503, "The embedding server has another model now; restart this edge.", code="model_changed")
+        raise EdgeError(503, "The embedding server's model was changed; restart this edge.", code="model_changed")
     return None
 
 
@@ -92,7 +92,7 @@ OPERATIONS = (
         "/vectorize",
         "POST",
         WEAVIATE,
-        "Embed, as Weaviate's module multi2vec-clip asks.",
+        "Embed items for Weaviate's multi2vec-clip.",
         VectorizeAnswer,
         _vectorize,
         request=VectorizeRequest,
@@ -110,7 +110,7 @@ OPERATIONS = (
         "/.well-known/ready",
         "GET",
         WEAVIATE,
-        "Tell whether requests can be answered.",
+        "Return whether the edge can answer requests.",
         None,
         _ready,
         needs_key=False,
@@ -121,7 +121,7 @@ OPERATIONS = (
         "/.well-known/live",
         "GET",
         WEAVIATE,
-        "Tell whether the edge need not be restarted.",
+        "Return whether the edge works without a restart.",
         None,
         _live,
         needs_key=False,

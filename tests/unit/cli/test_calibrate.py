@@ -98,4 +98,4 @@ def test_one_label_and_joined_labels_are_noticed(server: GrpcServer, judged: Pat
     ],
 )
 def test_an_empty_text_is_asked_about(arguments: tuple[str, ...]) -> None:
-    assert "is empty; what should it say?" in " ".join(tuwen(*arguments, code=2).stderr.replace("│", "").split())
+    assert "is empty; pass a text" in " ".join(tuwen(*arguments, code=2).stderr.replace("│", "").split())

@@ -94,7 +94,7 @@ def test_a_foreign_table_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "v.npz", embeddings=vectors(3))
     parquet.write_table(pyarrow.table({"key": ["a"], "embedding": [[1.0]]}), tmp_path / "v.parquet")
     for name in ("v.npz", "v.parquet"):
-        with pytest.raises(InvalidArgumentError, match="is no table of vectors"):
+        with pytest.raises(InvalidArgumentError, match="is not a table of vectors"):
             EmbeddingTable.load(tmp_path / name)
 
 
