@@ -73,7 +73,7 @@ def test_finds_more_like_a_picture_and_says_when_nothing_fits(store: str, server
     chosen = tuwen("search", "c", "红色", "--min-score", "-1", "--threshold", str(file), *options, "--json")
     assert json.loads(chosen.stdout)["min_score"] == -1
     mixed = tuwen("search", "c", "红色", "--without", "猫", "--threshold", str(file), *options)
-    assert "the threshold was not used" in mixed.stderr
+    assert "--threshold was not used" in mixed.stderr
     assert "nothing fits" not in mixed.stdout
     Threshold(("红色",), best["score"] - 0.0005, server.fake.card.fingerprint).save(file)
     assert "are left out" in tuwen("search", "c", "红色", "--threshold", str(file), *options).stderr
