@@ -26,7 +26,10 @@ _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 _CHINESE = r"\u3000-\u303f\u4e00-\u9fff\uff00-\uffef"
 # The text of a link and bold text count, too: 见\n[配置](configuration.zh.md)
-_CHINESE_BREAK = re.compile(rf"(?<=[{_CHINESE})*])\n *(?=[\[*]{{0,3}}[{_CHINESE}])")
+_CHINESE_BREAK = re.compile(
+    rf"(?<=[{_CHINESE})*])\n *(?=[\[*]{{0,3}}[{_CHINESE}])"
+    r"|(?<=[，。；：、！？（）])\n *(?=[\w`\[])(?!```|\d+\. )"  # no space after a full-width mark
+)
 _INLINE_CODE = re.compile(r"`([^`]+)`")
 _MARKUP = re.compile(r"[`*]|!?\[([^\]]*)\]\([^)]*\)")
 

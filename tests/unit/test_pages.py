@@ -185,6 +185,8 @@ def test_a_line_break_between_chinese_characters_leaves_no_space() -> None:
     assert joined_lines(page) == "一行，二行\n- 列表续行 a\n下行\n\n段落\n```\n代\n码\n```\n"
     assert joined_lines("见\n[配置](a.md)\n一页") == "见[配置](a.md)一页"
     assert joined_lines("见\n[Triton](a.md)") == "见\n[Triton](a.md)"
+    assert joined_lines("照片，\n16 个，\n`x`") == "照片，16 个，`x`"
+    assert joined_lines("如下：\n1. 甲：\n- 乙：\n```\n丙") == "如下：\n1. 甲：\n- 乙：\n```\n丙"
 
 
 def test_no_page_has_two_headings_with_one_anchor() -> None:
