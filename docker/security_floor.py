@@ -30,9 +30,8 @@ def section(floor: dict[str, Any]) -> str:
         f"The default images are {default['release']} (Triton {default['triton']}), which has every fix below.",
         f"The embedded server of `tuwen serve` is Triton {embedded['triton']} ({embedded['release']}), the newest "
         "that its wheel offers, and lacks all of them.",
-        "The last two columns are about the embedded server.",
         "",
-        "| bulletin | CVE | what it reaches | fixed in | exposed? | what stands in the way |",
+        "| bulletin | CVE | affected part | fixed in | embedded server exposed? | protection of the embedded server |",
         "|---|---|---|---|---|---|",
     ]
     return "\n".join([*lines, *_rows(floor)])
@@ -48,9 +47,9 @@ def chinese_section(floor: dict[str, Any]) -> str:
         f"默认镜像是 {default['release']}（Triton {default['triton']}），包含下列所有修复。",
         f"`tuwen serve` 的内嵌服务是 Triton {embedded['triton']}（{embedded['release']}），是其 wheel 提供的最新版本，"
         "不含任何一项修复。",
-        "最后两列针对内嵌服务。表格内容摘自英文公告，保留英文。",
+        "表格内容保留英文。",
         "",
-        "| 公告 | CVE | 影响 | 修复版本 | 是否暴露 | 防护 |",
+        "| 公告 | CVE | 受影响的部分 | 修复版本 | 内嵌服务是否暴露 | 内嵌服务的防护 |",
         "|---|---|---|---|---|---|",
     ]
     return "\n".join([*lines, *_rows(floor)])
