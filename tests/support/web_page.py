@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,23 +58,28 @@ class Page:
 
 
 @contextmanager
-def served_page(root: Path, server_url: str) -> Iterator[Page]:
+def served_page(
+    root: Path, server_url: str, *, page_url: str = "", options: Sequence[str] = (), settings: Mapping[str, str] = {}
+) -> Iterator[Page]:
     """Index the demo's pictures and serve the page in a process of its own, which must end without a traceback.
 
     Args:
         root: an empty folder for pictures and collection.
         server_url: the gRPC endpoint of a server with the demo's checkpoint.
+        page_url: the endpoint that the page uses. Default: the same.
+        options: further options of `tuwen web`.
+        settings: further environment variables of `tuwen web`.
     """
     gallery = _write_gallery(root)
-    where = ("--store", str(root / "search.db"), "--url", server_url)
-    tuwen("index", str(gallery), "--into", "gallery", *where)
-    with Client(server_url) as clip, Collection.open("gallery", clip, store=where[1]) as pictures:
+    store = str(root / "search.db")
+    tuwen("index", str(gallery), "--into", "gallery", "--store", store, "--url", server_url)
+    with Client(server_url) as clip, Collection.open("gallery", clip, store=store) as pictures:
         ids = {hit.picture.name: hit.picture.id for hit in pictures.search("图片", limit=200).hits}
     port = str(ServerOptions.on_free_ports().with_ports_resolved().http_port)
-    command = [TUWEN, "web", "gallery", *where, "--port", port, "--pictures", str(gallery)]
-    command += ["--upload-mib", "1", "--example", "企鹅"]
-    pipe = subprocess.PIPE
-    with started(command, stdout=pipe, stderr=pipe, text=True) as process:
+    command = [TUWEN, "web", "gallery", "--store", store, "--url", page_url or server_url, "--port", port]
+    command += ["--pictures", str(gallery), "--upload-mib", "1", "--example", "企鹅", *options]
+    pipe, environment = subprocess.PIPE, {**os.environ, **settings}
+    with started(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
         assert process.stdout is not None
         assert "gallery: 142 pictures" in process.stdout.readline()
         page = Page(f"http://127.0.0.1:{port}", gallery, ids)

@@ -8,9 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tuwen import (
+    AccessDeniedError,
+    AddressError,
     DeadlineExceededError,
     EmbeddingSpaceError,
     InvalidItemsError,
+    ModelNotFoundError,
     OverloadedError,
     ServerError,
     TuwenError,
@@ -46,6 +49,11 @@ def message_of(error: TuwenError, words: Words) -> Message:
         (isinstance(error, EmbeddingSpaceError), Message(words.model_other, status=503)),
         (isinstance(error, OverloadedError), Message(words.model_busy, retry=True, status=503)),
         (isinstance(error, (StoreError, CollectionNotFoundError)), Message(words.store_away, retry=True, status=503)),
+        # The page tries again, because the operator may have mended it.
+        (
+            isinstance(error, (AddressError, AccessDeniedError, ModelNotFoundError)),
+            Message(words.model_wrong, retry=True, status=503),
+        ),
         (away, Message(words.model_away, retry=True, status=503)),
     ):
         if fits:

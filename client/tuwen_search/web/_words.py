@@ -91,6 +91,7 @@ class Words:
     model_away: str
     model_busy: str
     model_other: str
+    model_wrong: str
     store_away: str
     failed: str
     page_away: str
@@ -185,6 +186,7 @@ WORDS: Mapping[Language, Words] = {
         model_away="模型服务器没有响应。",
         model_busy="现在搜索的人太多。",
         model_other="图库是用另一个模型建立的，暂时不能搜索。请通知管理员重新建立索引。",
+        model_wrong="模型服务器的地址、证书或权限有误，暂时不能搜索。请通知管理员。",
         store_away="图库没有响应。",
         failed="搜索失败。请稍后再试；如果一直如此，请通知管理员。",
         page_away="连接不上这个网页的服务器。",
@@ -276,6 +278,8 @@ WORDS: Mapping[Language, Words] = {
         model_busy="Too many people are searching now.",
         model_other="The collection was made with another model and cannot be searched now. Ask the operator to "
         "index it again.",
+        model_wrong="The model server cannot be used: its address, certificate or permissions are wrong. Tell the "
+        "operator.",
         store_away="The collection does not answer.",
         failed="The search failed. Try again later. If it fails again, tell the operator.",
         page_away="The server of this page cannot be reached.",

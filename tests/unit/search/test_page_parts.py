@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tuwen import DeadlineExceededError, InvalidItemsError, OverloadedError, ServerUnavailableError
+from tuwen import (
+    AccessDeniedError,
+    AddressError,
+    DeadlineExceededError,
+    InvalidItemsError,
+    OverloadedError,
+    ServerUnavailableError,
+)
 from tuwen_search import QueryError, StoreError
 from tuwen_search.records import Picture
 from tuwen_search.web._messages import message_of
@@ -77,6 +84,8 @@ def test_messages_speak_to_visitors_and_hide_the_server() -> None:
             (ServerUnavailableError("10.0.0.7:8001 refused"), True),
             (DeadlineExceededError("10.0.0.7:8001"), True),
             (OverloadedError("10.0.0.7:8001"), True),
+            (AddressError("10.0.0.7:8001"), True),
+            (AccessDeniedError("10.0.0.7:8001"), True),
             (QueryError("/srv"), False),
             (InvalidItemsError("image", (), 1), False),
         ):

@@ -69,10 +69,10 @@ async function show(href, { push = true, body = null, scroll = null } = {}) {
 function swap(page) {
   const focused = document.activeElement;
   const lost = focused && byId("results").contains(focused);
+  const failed = page.querySelector("#messages[data-retry]") && !page.querySelector(".tile");
   for (const part of PARTS) {
     const fresh = page.getElementById(part);
-    const keep = part === "results" && page.querySelector("#messages[data-retry]") && !fresh.querySelector(".tile");
-    if (keep) { // older results stay, dimmed, while the page tries again
+    if (part === "results" && failed) { // older results stay, dimmed, while the page tries again
       byId(part).setAttribute("data-stale", "");
       byId("status").textContent = "";
     } else byId(part).replaceWith(document.adoptNode(fresh));
