@@ -1,6 +1,7 @@
 # syntax=docker/dockerfile:1
-# The server for development on machines without a GPU, on a slim Python: `tuwen serve`. x86-64. Its Triton has known
-# vulnerabilities (SECURITY.md); in production server.Dockerfile serves on a CPU too.
+# The server for development on machines without a GPU, on a slim Python. x86-64. Its Triton has known vulnerabilities
+# (SECURITY.md); in production server.Dockerfile serves on a CPU too. It starts `tuwen serve`; its program `tritonserver`
+# takes the arguments of NVIDIA's, so that the Helm chart can run it.
 #
 #   docker build -f docker/cpu.Dockerfile --build-arg TORCH_INDEX=... -t tuwen-cpu .
 #   docker run --rm --read-only --tmpfs /tmp --shm-size 1g -v ./repository:/models:ro -p 8001:8001 tuwen-cpu
@@ -31,6 +32,7 @@ RUN --mount=type=bind,from=wheel,source=/wheel,target=/tmp/wheel \
 # The server and the numpy of its Python models, by hash, for every user of the image.
 ENV TUWEN_SERVER_FOLDER=/opt/tuwen-server
 RUN PIP_NO_CACHE_DIR=1 tuwen server install
+COPY --chown=0:0 --chmod=755 docker/tritonserver.sh /usr/local/bin/tritonserver
 COPY --from=wheel /sbom /usr/share/doc/tuwen
 USER 10001:10001
 EXPOSE 8000 8001 8002

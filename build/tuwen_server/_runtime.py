@@ -14,6 +14,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuwen.cores import core_limit, usable_cores
 from tuwen_repository.environment import ALLOCATOR_SETTINGS, OPENMP_SETTINGS, TF32_SETTINGS
 from tuwen_server._installation import Installation, check_platform
 from tuwen_server._interpreter import make_interpreter, package_folders
@@ -65,6 +66,7 @@ class Runtime:
             **ALLOCATOR_SETTINGS,
             **OPENMP_SETTINGS,
             **TF32_SETTINGS,
+            **_thread_settings(),
             **os.environ,
             "LD_LIBRARY_PATH": os.pathsep.join(filter(None, paths)),
             "PATH": os.pathsep.join([str(backends / _INTERPRETER / "bin"), os.environ.get("PATH", os.defpath)]),
@@ -94,6 +96,15 @@ class Runtime:
         else:
             (folder / "pytorch").symlink_to(self.pytorch)  # a link, because the libraries it needs take gigabytes
         make_interpreter(folder / _INTERPRETER, self.packages, package_folders())
+
+
+def _thread_settings() -> dict[str, str]:
+    """Return the environment variable with the threads of an encoder, where a control group limits the cores' time.
+
+    Without a limit the library decides: it counts the physical cores.
+    """
+    limit, cores = core_limit(), usable_cores()
+    return {} if limit is None or limit > cores else {"OMP_NUM_THREADS": str(cores)}
 
 
 def find_runtime() -> Runtime:

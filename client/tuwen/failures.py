@@ -7,7 +7,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ItemError", "ItemFailure"]
+__all__ = ["IMAGE_REASONS", "TEXT_REASONS", "ItemError", "ItemFailure"]
+
+IMAGE_REASONS = (
+    "corrupt",
+    "empty",
+    "too_many_bytes",
+    "too_many_frames",
+    "too_many_parts",
+    "too_many_pixels",
+    "too_many_scans",
+    "unsupported_format",
+)
+"""The reasons for which a server refuses an image."""
+TEXT_REASONS = ("not_utf8", "too_many_bytes")
+"""The reasons for which a server refuses a text."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import functools
 import io
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -34,7 +33,6 @@ __all__ = [
     "load_preprocessor",
     "open_image",
     "upright",
-    "usable_cores",
 ]
 
 # Pillow's decoders that may see untrusted bytes; every other one stays shut. HEIC has a decoder of its own, an extra.
@@ -248,11 +246,6 @@ def load_preprocessor(folder: Path, limits: ImageLimits) -> Preprocessor:
     """Return the preprocessor that the build step described in ``preprocessing.json``."""
     settings = json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
     return Preprocessor(**settings, limits=limits)
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use. In a container, the machine may have more."""
-    return len(os.sched_getaffinity(0))
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -7,12 +7,14 @@ from collections import Counter as Counts
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from tuwen.failures import IMAGE_REASONS, TEXT_REASONS
 from tuwen_edge.errors import EdgeError
 from tuwen_edge.items import Item
 
 __all__ = ["Metrics"]
 
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+_REASONS = sorted({*IMAGE_REASONS, *TEXT_REASONS, "not_fetched", "unreadable"})
 
 
 class Metrics:
@@ -38,6 +40,8 @@ class Metrics:
         self._images, self._texts = items.labels("image"), items.labels("text")
         self._known: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._refused = Counter("tuwen_edge_refused_items", "Refused items.", ("reason",), registry=registry)
+        for reason in _REASONS:  # a rate over the first refusal takes the 0 before it
+            self._refused.labels(reason)
         self._in_flight = Gauge("tuwen_edge_requests_in_flight", "Requests without an answer.", registry=registry)
         self._bytes = Counter("tuwen_edge_body_bytes", "Bytes of bodies that were read.", registry=registry)
 

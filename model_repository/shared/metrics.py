@@ -6,14 +6,14 @@ __all__ = ["Counter", "Histogram"]
 
 
 class Counter:
-    """A counter, with one label or none."""
+    """A counter, with one label or none; `values` are those of the label that are known at the start."""
 
-    def __init__(self, name, description, label=None):
+    def __init__(self, name, description, label=None, values=(None,)):
         self._family = _family(name, description, "COUNTER")
         self._label = label
         self._metrics = {}
-        if label is None:
-            self.increment(by=0)  # a counter that has not moved yet shows as 0, not as missing
+        for value in values:
+            self.increment(value, by=0)  # a rate over the first failure takes the 0 before it
 
     def increment(self, value=None, by=1):
         if self._family is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.artefacts import Artefacts
+from tests.support.chart import rendered
 from tests.support.command import started, wait_until
 from tests.support.paths import ENVIRONMENTS, ROOT
 from tests.support.wheel import WHEEL_COMMAND, project_wheel
@@ -102,6 +104,36 @@ def test_the_server_for_cpus_starts_and_answers(repository: Path, artefacts: Art
     with started(command, env=environment) as process, Client(f"localhost:{free.grpc_port}") as clip:
         wait_until(clip.is_ready, running=process, seconds=300)
         assert healthy()
+        assert clip.embed_texts(["一只猫"]).shape == (1, clip.model_card().embedding_dimension)
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+def test_the_chart_s_command_starts_the_image_for_cpus(repository: Path, artefacts: Artefacts, tmp_path: Path) -> None:
+    """The image of the embedded server has a program `tritonserver` with the arguments of NVIDIA's."""
+    image = Image("cpu", tmp_path / "cpu", project_wheel(artefacts))
+    [script, place] = re.findall(r"^COPY .*(docker/tritonserver\.sh) (\S+)$", image.recipe, re.MULTILINE)[0]
+    assert place == "/usr/local/bin/tritonserver"  # beside the image's Python
+    shutil.copy(ROOT / script, image.bin / "tritonserver")
+    [container] = rendered({"image": {"repository": "tuwen-cpu"}})["Deployment"]["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert container["command"] == ["tritonserver"]
+    free = ServerOptions.on_free_ports().with_ports_resolved()
+    places = {"=/models": f"={repository}", "$(RESTRICTED_KEY)": "the-key-of-the-test"}
+    arguments = list(container["args"])
+    for old, new in places.items():
+        arguments = [argument.replace(old, new) for argument in arguments]
+    arguments += [f"--http-port={free.http_port}", f"--grpc-port={free.grpc_port}"]
+    arguments += [f"--metrics-port={free.metrics_port}"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment |= {"PATH": f"{image.bin}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    environment |= {"DECODE_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    with (
+        started([str(image.bin / "tritonserver"), *arguments], env=environment) as process,
+        Client(f"localhost:{free.grpc_port}") as clip,
+    ):
+        wait_until(clip.is_ready, running=process, seconds=300)
         assert clip.embed_texts(["一只猫"]).shape == (1, clip.model_card().embedding_dimension)
         process.terminate()
         assert process.wait(60) == 0

@@ -179,7 +179,7 @@ def sdk_modules(model: str) -> list[Path]:
     """Return the modules of the SDK that a Python model uses, so that client and server share this code."""
     names = ["failures.py"]
     if model == "image_preprocessing":
-        names += ["pixels.py", "_structure.py"]
+        names += ["cores.py", "pixels.py", "_structure.py"]
     return [Path(pixels.__file__).with_name(name) for name in names]
 
 

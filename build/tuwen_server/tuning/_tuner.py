@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 
 from tuwen import Tls
+from tuwen.cores import usable_cores
 from tuwen_repository.checksums import sha256_of
 from tuwen_repository.manifest import Manifest
 from tuwen_server import PACKAGES
@@ -97,7 +97,7 @@ def tune(
     unchanged: Collection[str] = ()
     if options.url is None:
         servers = NewServers(repository)
-        cores = len(os.sched_getaffinity(0))
+        cores = usable_cores()
         on_gpu = torch.cuda.is_available() and not is_for_cpus(repository, ENCODERS["images"])
         now: Mapping[str, Settings] = {kind: settings_of(repository, kind) for kind in ENCODERS}
         chosen = search_machine(lambda settings: attempt(servers, settings), now, cores=cores, on_gpu=on_gpu)

@@ -19,10 +19,11 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 import triton_python_backend_utils as pb_utils  # noqa: E402
 
-from .failures import ItemError  # noqa: E402
+from .cores import usable_cores  # noqa: E402
+from .failures import IMAGE_REASONS, ItemError  # noqa: E402
 from .items import failures_of, refusal, statuses, strings, wants_status  # noqa: E402
 from .metrics import Counter, Histogram  # noqa: E402
-from .pixels import ImageLimits, load_preprocessor, usable_cores  # noqa: E402
+from .pixels import ImageLimits, load_preprocessor  # noqa: E402
 
 try:
     from pillow_heif import options as heif_options
@@ -44,11 +45,14 @@ class TritonPythonModel:
         self._fingerprint = parameters["fingerprint"]["string_value"]
         limits = ImageLimits(*(setting(f"MAX_IMAGE_{of}") for of in ("BYTES", "PIXELS", "FRAMES", "PARTS", "SCANS")))
         self._preprocessor = load_preprocessor(Path(__file__).parent, limits)
-        self._pool = ThreadPoolExecutor(setting("DECODE_THREADS") or usable_cores())
+        threads = setting("DECODE_THREADS") or int(os.environ.get("DECODE_THREADS") or 0) or usable_cores()
+        self._pool = ThreadPoolExecutor(threads)
         self._seconds = Histogram(
             "tuwen_image_decode_seconds", "Time to decode and resize one image, in seconds", DECODE_SECONDS
         )
-        self._failures = Counter("tuwen_image_decode_failures_total", "Images refused, by reason", "reason")
+        self._failures = Counter(
+            "tuwen_image_decode_failures_total", "Images refused, by reason", "reason", IMAGE_REASONS
+        )
         warnings.simplefilter("ignore")  # Pillow warns about odd files; each is judged by its result
 
     def execute(self, requests):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import triton_python_backend_utils as pb_utils
 
-from .failures import ItemError
+from .failures import TEXT_REASONS, ItemError
 from .items import failures_of, refusal, statuses, strings, wants_status
 from .metrics import Counter
 from .tokens import load_tokenizer
@@ -19,7 +19,7 @@ class TritonPythonModel:
         self._fingerprint = parameters["fingerprint"]["string_value"]
         self._tokenizer = load_tokenizer(Path(__file__).parent)
         self._truncated = Counter("tuwen_texts_truncated_total", "Texts cut to the context length")
-        self._failures = Counter("tuwen_text_failures_total", "Texts refused, by reason", "reason")
+        self._failures = Counter("tuwen_text_failures_total", "Texts refused, by reason", "reason", TEXT_REASONS)
 
     def execute(self, requests):
         batches = [pb_utils.get_input_tensor_by_name(request, "text").as_numpy()[:, 0] for request in requests]

@@ -10,6 +10,7 @@ from opentelemetry import trace
 from pydantic import BaseModel
 
 from tests.support.edge import EdgeInMemory, base64_of, png
+from tuwen.failures import IMAGE_REASONS, TEXT_REASONS
 from tuwen.testing import FakeTransport
 from tuwen_edge import EdgeOptions
 from tuwen_edge.dialects import OPERATIONS
@@ -77,6 +78,12 @@ def test_metrics_count_requests_items_and_refusals(edge: EdgeInMemory) -> None:
     ):
         assert line in text
     assert "made" not in text
+
+
+def test_every_reason_of_a_refusal_is_counted_from_the_start(edge: EdgeInMemory) -> None:
+    text = edge.get("/metrics").text
+    for reason in {*IMAGE_REASONS, *TEXT_REASONS, "not_fetched", "unreadable"}:
+        assert f'tuwen_edge_refused_items_total{{reason="{reason}"}} 0.0' in text
 
 
 def test_the_log_has_a_line_of_json_for_each_request_and_no_payload(capsys: pytest.CaptureFixture[str]) -> None:

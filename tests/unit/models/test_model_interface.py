@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.faults.images import good_images
-from tuwen.failures import ItemError
+from tuwen import pixels
+from tuwen.failures import IMAGE_REASONS, TEXT_REASONS, ItemError
 from tuwen.pixels import ImageLimits, Preprocessor
 from tuwen_build.checkpoints import open_checkpoint
 from tuwen_build.export.assembly import write_python_models
@@ -42,12 +44,27 @@ class Request:
 
 
 class Metrics:
-    """A stand-in for Triton's metric families that counts nothing."""
+    """A stand-in for Triton's metric families that keeps what is counted.
+
+    Attributes:
+        counts: the sums, by the name of the family and the labels.
+    """
 
     COUNTER = HISTOGRAM = 0
+    counts: ClassVar[dict[str, dict[str, int]]] = {}
 
-    def __init__(self, **_: object) -> None:
-        self.Metric = lambda **_: SimpleNamespace(increment=lambda _: None, observe=lambda _: None)
+    def __init__(self, name: str, **_: object) -> None:
+        counts = self.counts[name] = {}
+
+        def metric(labels: dict[str, str], **_: object) -> SimpleNamespace:
+            label = "".join(labels.values())
+
+            def increment(by: int) -> None:
+                counts[label] = counts.get(label, 0) + by
+
+            return SimpleNamespace(increment=increment, observe=lambda _: None)
+
+        self.Metric = metric
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +156,37 @@ def test_the_status_of_a_refused_item_is_its_failure(models: dict[str, Any]) -> 
         assert response.outputs["status"].ravel().tolist() == [b"", error.at(1).status.encode()]
         [response] = models[kind].execute([Request([good, item], wants_status=False)])
         assert response.error.message == f"1 of 2 {kind}s refused: {kind} 1: {error.at(1).status}"
+
+
+@pytest.mark.usefixtures("models")
+def test_counters_exist_for_every_reason_before_anything_is_refused() -> None:
+    """A reason that is missing at the start would make its first failures invisible to a rate."""
+    assert Metrics.counts["tuwen_image_decode_failures_total"] == dict.fromkeys(IMAGE_REASONS, 0)
+    assert Metrics.counts["tuwen_text_failures_total"] == dict.fromkeys(TEXT_REASONS, 0)
+    assert Metrics.counts["tuwen_texts_truncated_total"] == {"": 0}
+
+
+def test_the_reasons_are_those_that_the_sources_name() -> None:
+    def named(*paths: Path) -> set[str]:
+        return set(re.findall(r'ItemError\(\s*"(\w+)"', "".join(path.read_text(encoding="utf-8") for path in paths)))
+
+    sdk = Path(pixels.__file__).parent
+    assert named(sdk / "pixels.py", sdk / "_structure.py") == set(IMAGE_REASONS)
+    assert named(*templates().glob("text_tokenization/1/*.py")) == set(TEXT_REASONS)
+
+
+@pytest.mark.usefixtures("models")
+@pytest.mark.parametrize(("parameter", "variable", "threads"), [("3", "5", 3), ("0", "5", 5), ("0", "", 7)])
+def test_the_environment_sets_the_decoding_threads_unless_the_config_does(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, parameter: str, variable: str, threads: int
+) -> None:
+    monkeypatch.setenv("DECODE_THREADS", variable)
+    config = read_config(templates() / "image_preprocessing" / "config.pbtxt")
+    parameters = {key: {"string_value": value.string_value} for key, value in config.parameters.items()}
+    parameters["DECODE_THREADS"] = {"string_value": parameter}
+    with staged_module(folder / "image_preprocessing" / "1", "model") as module:
+        monkeypatch.setattr(module, "usable_cores", lambda: 7)
+        model = module.TritonPythonModel()
+        model.initialize({"model_config": json.dumps({"parameters": parameters})})
+    assert model._pool._max_workers == threads
+    model.finalize()

@@ -158,7 +158,8 @@ def test_the_output_of_pixel_embedding_is_named_after_the_embedding_space(render
 def test_python_models_import_no_more_than_a_server_image_has() -> None:
     common = {"numpy", "PIL", "tokenizers", "triton_python_backend_utils", *sys.stdlib_module_names}
     sdk = Path(pixels.__file__).parent
-    files = [*templates().rglob("*.py"), *(sdk / name for name in ("pixels.py", "_structure.py", "failures.py"))]
+    shared = ("cores.py", "pixels.py", "_structure.py", "failures.py")
+    files = [*templates().rglob("*.py"), *(sdk / name for name in shared)]
     # OpenAI CLIP alone imports ftfy. HEIC is an extra: both modules go on where pillow-heif is missing.
     extras = {"byte_pairs.py": {"ftfy"}, "image_preprocessing": {"pillow_heif"}, "pixels.py": {"pillow_heif"}}
     for path in files:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.stand_in import StandIn
 from tuwen_repository.environment import ALLOCATOR_SETTINGS, OPENMP_SETTINGS, TF32_SETTINGS
-from tuwen_server import _installation
+from tuwen_server import _installation, _runtime
 from tuwen_server._runtime import find_runtime
 from tuwen_server.errors import UnsupportedPlatformError
 
@@ -100,6 +100,19 @@ class TestEnvironment:
         monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
         environment = find_runtime().environment(BACKENDS)
         assert (environment["MALLOC_TRIM_THRESHOLD_"], environment["NVIDIA_TF32_OVERRIDE"]) == ("131072", "1")
+
+    @pytest.mark.parametrize(
+        ("limit", "cores", "threads"), [(None, 16, None), (64.0, 16, None), (2.0, 2, "2"), (1.5, 2, "2")]
+    )
+    def test_threads_follow_the_limit_of_the_control_group(
+        self, monkeypatch: pytest.MonkeyPatch, limit: float | None, cores: int, threads: str | None
+    ) -> None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        monkeypatch.setattr(_runtime, "core_limit", lambda: limit)
+        monkeypatch.setattr(_runtime, "usable_cores", lambda: cores)
+        assert find_runtime().environment(BACKENDS).get("OMP_NUM_THREADS") == threads
+        monkeypatch.setenv("OMP_NUM_THREADS", "7")
+        assert find_runtime().environment(BACKENDS)["OMP_NUM_THREADS"] == "7"
 
     def test_the_private_interpreter_and_the_libraries_of_the_wheel_come_first(
         self, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,64 @@
+"""The cores that a process may use follow its affinity mask and the limits of control groups of both versions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tuwen.cores import core_limit, usable_cores
+
+
+def control_groups(root: Path, membership: str, **files: str) -> Path:
+    """Write a file system with control groups; the keys of `files` are paths with `__` in the place of `/`."""
+    (root / "proc" / "self").mkdir(parents=True)
+    (root / "proc" / "self" / "cgroup").write_text(membership, encoding="utf-8")
+    for name, text in files.items():
+        path = root / "sys" / "fs" / "cgroup" / name.replace("__", "/").replace("cpu_max", "cpu.max")
+        path = path.with_name(path.name.replace("cpu_cfs", "cpu.cfs"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def sixteen_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)), raising=False)
+
+
+@pytest.mark.parametrize(
+    ("quota", "limit", "cores"),
+    [("max 100000", None, 16), ("200000 100000", 2.0, 2), ("150000 100000", 1.5, 2), ("50000 100000", 0.5, 1)],
+)
+def test_version_2_limits_the_cores(tmp_path: Path, quota: str, limit: float | None, cores: int) -> None:
+    root = control_groups(tmp_path, "0::/\n", cpu_max=f"{quota}\n")
+    assert (core_limit(root), usable_cores(root)) == (limit, cores)
+
+
+def test_a_limit_applies_to_the_groups_below(tmp_path: Path) -> None:
+    root = control_groups(
+        tmp_path, "0::/pod/server\n", pod__cpu_max="300000 100000", pod__server__cpu_max="800000 100000"
+    )
+    assert core_limit(root) == 3.0
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("-1", 16), ("400000", 4)])
+def test_version_1_limits_the_cores(tmp_path: Path, quota: str, cores: int) -> None:
+    """The path is that of the host, and the container sees its own group at the mount point."""
+    membership = "12:memory:/kubepods/a\n5:cpu,cpuacct:/kubepods/a\n1:name=systemd:/kubepods/a\n"
+    files = {"cpu__cpu_cfs_quota_us": f"{quota}\n", "cpu__cpu_cfs_period_us": "100000\n"}
+    assert usable_cores(control_groups(tmp_path, membership, **files)) == cores
+
+
+def test_the_affinity_mask_is_never_exceeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    assert usable_cores(control_groups(tmp_path, "0::/\n", cpu_max="800000 100000")) == 3
+
+
+def test_without_control_groups_all_cores_count(tmp_path: Path) -> None:
+    assert (core_limit(tmp_path), usable_cores(tmp_path)) == (None, 16)
+
+
+@pytest.mark.parametrize("text", ["", "100000", "0 100000", "a b"])
+def test_a_file_that_cannot_be_read_is_no_limit(tmp_path: Path, text: str) -> None:
+    assert core_limit(control_groups(tmp_path, "0::/\n", cpu_max=text)) is None
