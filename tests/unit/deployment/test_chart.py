@@ -131,6 +131,7 @@ class TestEveryChoice:
 
 def test_disabled_parts_are_not_rendered() -> None:
     assert set(rendered({})) == {
+        "ConfigMap/probe",
         "Deployment",
         "PodDisruptionBudget",
         "Pod/test",  # which only `helm test` makes
@@ -140,7 +141,13 @@ def test_disabled_parts_are_not_rendered() -> None:
         "Service/metrics",
         "ServiceAccount",
     }
-    bare = rendered({"serviceAccount": {"create": False}, "podDisruptionBudget": {"enabled": False}})
+    bare = rendered(
+        {
+            "serviceAccount": {"create": False},
+            "podDisruptionBudget": {"enabled": False},
+            "probe": {"inference": False},
+        }
+    )
     assert set(bare) == {"Deployment", "Pod/test", "Secret/key", "Service", "Service/headless", "Service/metrics"}
     assert "PodDisruptionBudget" not in rendered({"replicas": 1})  # it would forbid to drain the node
     text = json.dumps(rendered({}))
@@ -340,3 +347,35 @@ def test_the_rules_and_the_dashboard_are_those_of_one_release(tmp_path: Path) ->
             subprocess.run([promtool, "check", "rules", tmp_path / "rules.yaml"], check=True, stdout=subprocess.DEVNULL)
     assert boards[0]["uid"] != boards[1]["uid"]
     assert boards[0]["title"] != boards[1]["title"]
+
+
+def test_both_probes_compute_in_every_model() -> None:
+    objects = rendered({})
+    [server] = objects["Deployment"]["spec"]["template"]["spec"]["containers"]
+    for name in ("readinessProbe", "livenessProbe"):
+        probe = server[name]
+        assert probe["exec"]["command"] == ["python3", "/probe/probe.py", "8"]
+        assert probe["timeoutSeconds"] > 8
+    assert server["livenessProbe"]["periodSeconds"] * server["livenessProbe"]["failureThreshold"] > 60
+    script = objects["ConfigMap/probe"]["data"]["probe.py"]
+    assert script.strip() == (CHART / "files" / "probe.py").read_text(encoding="utf-8").strip()
+    [server] = rendered({"probe": {"inference": False}})["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert server["readinessProbe"]["httpGet"]["path"] == "/v2/health/ready"
+
+
+@pytest.mark.parametrize(("output", "code"), [("GPU 0: H100 (UUID: GPU-1)", 0), ("No devices found.", 1), ("", 1)])
+def test_a_pod_that_asks_for_a_gpu_fails_without_one(tmp_path: Path, output: str, code: int) -> None:
+    spec = rendered({"gpu": {"enabled": True}})["Deployment"]["spec"]["template"]["spec"]
+    [check] = [one for one in spec["initContainers"] if one["name"] == "check-gpu"]
+    assert check["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert check["image"] == spec["containers"][0]["image"]
+    if output:  # an empty output: the program is missing
+        program = tmp_path / "nvidia-smi"
+        program.write_text(f"#!/bin/sh\necho '{output}'\n", encoding="utf-8")
+        program.chmod(0o755)
+    command = [*check["command"], *check["args"]]
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == code
+    assert ("expected a GPU, got none" in done.stdout) == bool(code)
+    assert "initContainers" not in rendered({})["Deployment"]["spec"]["template"]["spec"]

@@ -1,0 +1,107 @@
+"""The probe of a server's container: every model must compute one small item, or at least make progress.
+
+    python3 probe.py SECONDS [URL]
+
+tritonserver calls itself ready while the process of a model hangs, and before 26.04 even while it is dead.
+A full queue is no fault: a model that does not answer in time, but finishes other requests meanwhile, is well. The exit
+code is 0 if all models are well; otherwise it is 1, and a line for each fault says which model and why.
+"""
+
+import base64
+import http.client
+import json
+import os
+import struct
+import sys
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+PICTURE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4//8/AAX+Av4zEpUUAAAAAElFTkSuQmCC"
+)
+SIZES = {"BOOL": 1, "UINT8": 1, "INT8": 1, "INT32": 4, "INT64": 8, "FP16": 2, "FP32": 4}
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # not the proxy of the environment
+LOOKS = 3.0  # seconds for the questions about a model that has not answered
+
+
+class Server:
+    def __init__(self, url, seconds):
+        self.url = url
+        self.deadline = time.monotonic() + seconds
+        self.key = os.environ.get("RESTRICTED_KEY", "")
+
+    def ask(self, path, body=None, headers=(), more=0.0):
+        """Return the body of an answer; `more` are the seconds after the deadline for which to wait."""
+        left = self.deadline + more - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("no time is left")
+        request = urllib.request.Request(f"{self.url}/v2/{path}", body, {"tuwen": self.key, **dict(headers)})
+        with OPENER.open(request, timeout=left) as response:
+            return response.read()
+
+    def successes(self, model):
+        [statistics] = json.loads(self.ask(f"models/{model}/stats", more=LOOKS))["model_stats"]
+        return int(statistics["inference_stats"]["success"]["count"])
+
+    def compute(self, model, inputs):
+        described, payload = [], b""
+        for tensor in inputs:
+            shape = [max(1, int(size)) for size in tensor["shape"]]
+            if tensor["datatype"] == "BYTES":
+                item = PICTURE if tensor["name"] == "image" else b"a"
+                data = struct.pack("<I", len(item)) + item
+            else:
+                count = 1
+                for size in shape:
+                    count *= size
+                width = SIZES[tensor["datatype"]]
+                one = b"\0" if tensor["datatype"].startswith("FP") else b"\1"
+                data = (one + b"\0" * (width - 1)) * count
+            described.append({**tensor, "shape": shape, "parameters": {"binary_data_size": len(data)}})
+            payload += data
+        header = json.dumps({"inputs": described, "parameters": {"binary_data_output": True}}).encode()
+        headers = {"Inference-Header-Content-Length": str(len(header)), "Content-Type": "application/octet-stream"}
+        self.ask(f"models/{model}/infer", header + payload, headers)
+
+    def fault(self, model):
+        """Return why a model is not well; None if it is."""
+        try:
+            metadata = json.loads(self.ask(f"models/{model}"))
+            if metadata["platform"] == "ensemble":
+                return None
+            before = self.successes(model)
+        except (OSError, http.client.HTTPException) as error:
+            return f"{model}: {error}"
+        try:
+            self.compute(model, metadata["inputs"])
+        except (OSError, http.client.HTTPException) as error:
+            try:
+                if self.successes(model) > before:
+                    return None
+            except (OSError, http.client.HTTPException):
+                pass
+            return f"{model}: {error}, and no request succeeded meanwhile"
+        return None
+
+
+def faults(url, seconds):
+    server = Server(url, seconds)
+    try:
+        server.ask("health/ready")
+        ready = json.loads(server.ask("repository/index", b'{"ready": true}'))
+    except (OSError, http.client.HTTPException) as error:
+        return [f"tritonserver: {error}"]
+    models = sorted({model["name"] for model in ready})
+    with ThreadPoolExecutor(max(1, len(models))) as pool:
+        return [fault for fault in pool.map(server.fault, models) if fault]
+
+
+def main(seconds, url="http://127.0.0.1:8000"):
+    found = faults(url, float(seconds))
+    print(*(found or ["every model is well"]), sep="\n")
+    return bool(found)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,157 @@
+"""The probe of the chart's pods, on a server that answers, hangs, fails or is busy."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from tests.support.paths import ROOT
+
+PROBE = ROOT / "docker" / "kubernetes" / "files" / "probe.py"
+KEY = "the-key-of-the-test"
+INPUTS = {
+    "image_preprocessing": [{"name": "image", "datatype": "BYTES", "shape": [-1, 1]}],
+    "text_encoder": [
+        {"name": "input_ids", "datatype": "INT64", "shape": [-1, -1]},
+        {"name": "attention_mask", "datatype": "INT64", "shape": [-1, 52]},
+    ],
+    "vision_encoder": [{"name": "pixel_values", "datatype": "UINT8", "shape": [-1, 3, 8, 8]}],
+    "image_embedding": [{"name": "image", "datatype": "BYTES", "shape": [-1, 1]}],
+}
+
+
+class Triton(ThreadingHTTPServer):
+    """What the probe asks of tritonserver.
+
+    Attributes:
+        ready: whether the server says so.
+        answers: what happens to a request to each model: `computes`, `hangs`, `fails`, or `busy`: it is not answered,
+            and others are.
+        bodies: the requests that were computed, by model: the header's inputs, and the bytes after it.
+        keys: the keys that requests carried.
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.ready = True
+        self.answers = dict.fromkeys(INPUTS, "computes")
+        self.bodies: dict[str, tuple[list[dict[str, Any]], bytes]] = {}
+        self.keys: set[str | None] = set()
+        self.successes = dict.fromkeys(INPUTS, 0)
+        self.over = threading.Event()
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Triton
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+    def do_GET(self) -> None:
+        self.server.keys.add(self.headers["tuwen"])
+        parts = self.path.split("/")[2:]
+        if parts == ["health", "ready"]:
+            self._reply(200 if self.server.ready else 503, b"")
+        elif parts[-1] == "stats":
+            count = self.server.successes[parts[1]]
+            if self.server.answers[parts[1]] == "busy":
+                self.server.successes[parts[1]] += 1
+            self._reply(200, {"model_stats": [{"inference_stats": {"success": {"count": count}}}]})
+        else:
+            platform = "ensemble" if parts[1].endswith("_embedding") else ""
+            self._reply(200, {"name": parts[1], "platform": platform, "inputs": INPUTS[parts[1]]})
+
+    def do_POST(self) -> None:
+        self.server.keys.add(self.headers["tuwen"])
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        parts = self.path.split("/")[2:]
+        if parts == ["repository", "index"]:
+            self._reply(200, [{"name": name, "version": "1", "state": "READY"} for name in INPUTS])
+            return
+        answer = self.server.answers[parts[1]]
+        if answer == "fails":
+            self._reply(500, {"error": "Stub process is not healthy."})
+        elif answer == "computes":
+            end = int(self.headers["Inference-Header-Content-Length"])
+            self.server.bodies[parts[1]] = json.loads(body[:end])["inputs"], body[end:]
+            self.server.successes[parts[1]] += 1
+            self._reply(200, b"")
+        else:
+            self.server.over.wait(30)
+
+    def _reply(self, code: int, content: Any) -> None:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def triton() -> Iterator[Triton]:
+    with Triton() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.over.set()
+        server.shutdown()
+        thread.join()
+
+
+def probed(triton: Triton, seconds: float = 20.0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-I", str(PROBE), str(seconds), f"http://127.0.0.1:{triton.server_address[1]}"]
+    environment = {**os.environ, "RESTRICTED_KEY": KEY, "http_proxy": "http://127.0.0.1:9"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_every_model_computes_one_item_of_its_own_inputs(triton: Triton) -> None:
+    done = probed(triton)
+    assert (done.returncode, done.stdout) == (0, "every model is well\n")
+    assert triton.bodies.keys() == INPUTS.keys() - {"image_embedding"}  # the steps of an ensemble are asked themselves
+    for inputs, payload in triton.bodies.values():
+        assert sum(tensor["parameters"]["binary_data_size"] for tensor in inputs) == len(payload)
+        assert all(size >= 1 for tensor in inputs for size in tensor["shape"])
+    assert triton.bodies["image_preprocessing"][1][4:].startswith(b"\x89PNG")
+    assert triton.bodies["text_encoder"][1] == (b"\1" + b"\0" * 7) * 53
+    assert len(triton.bodies["vision_encoder"][1]) == 3 * 8 * 8
+    assert triton.keys == {KEY}
+
+
+def test_a_server_that_is_not_ready_is_not_asked_further(triton: Triton) -> None:
+    triton.ready = False
+    done = probed(triton)
+    assert done.returncode == 1
+    assert done.stdout.startswith("tritonserver: HTTP Error 503")
+    assert triton.bodies == {}
+
+
+@pytest.mark.parametrize(("answer", "seconds"), [("hangs", 1.0), ("fails", 20.0)])
+def test_a_model_that_hangs_or_fails_is_named(triton: Triton, answer: str, seconds: float) -> None:
+    triton.answers["vision_encoder"] = answer
+    done = probed(triton, seconds)
+    assert done.returncode == 1
+    assert done.stdout.startswith("vision_encoder: ")
+    assert "no request succeeded meanwhile" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_a_busy_model_is_well(triton: Triton) -> None:
+    triton.answers["vision_encoder"] = "busy"
+    assert probed(triton, 1.0).returncode == 0
+
+
+def test_a_server_that_does_not_listen_is_not_well() -> None:
+    command = [sys.executable, "-I", str(PROBE), "5", "http://127.0.0.1:9"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stdout.startswith("tritonserver: ")
