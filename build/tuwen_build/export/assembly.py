@@ -25,6 +25,7 @@ from tuwen_build.export.encoders import TextEncoder, VisionEncoder, text_encoder
 from tuwen_build.export.fingerprint import arithmetic, fingerprint
 from tuwen_build.export.torchscript import export
 from tuwen_build.options import BuildOptions
+from tuwen_repository import cores
 from tuwen_repository.configs import config_path, write_config
 from tuwen_repository.embedding_space import EmbeddingSpace
 
@@ -176,11 +177,12 @@ def export_text(folder: Path, encoder: torch.nn.Module, context_length: int) -> 
 
 
 def sdk_modules(model: str) -> list[Path]:
-    """Return the modules of the SDK that a Python model uses, so that client and server share this code."""
-    names = ["failures.py"]
+    """Return the modules of other packages that a Python model uses, so that client and server share this code."""
+    sdk = Path(pixels.__file__).parent
+    found = [sdk / "failures.py"]
     if model == "image_preprocessing":
-        names += ["cores.py", "pixels.py", "_structure.py"]
-    return [Path(pixels.__file__).with_name(name) for name in names]
+        found += [sdk / "pixels.py", sdk / "_structure.py", Path(cores.__file__)]
+    return found
 
 
 def write_python_models(folder: Path, checkpoint: Checkpoint, options: BuildOptions) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from tuwen import Tls
-from tuwen.cores import usable_cores
 from tuwen_repository.checksums import sha256_of
+from tuwen_repository.cores import usable_cores
 from tuwen_repository.manifest import Manifest
 from tuwen_server import PACKAGES
 from tuwen_server.options import TuningOptions

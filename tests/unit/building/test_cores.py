@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tuwen.cores import core_limit, usable_cores
+from tuwen_repository.cores import core_limit, usable_cores
 
 
 def control_groups(root: Path, membership: str, **files: str) -> Path:
