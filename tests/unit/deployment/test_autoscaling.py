@@ -84,6 +84,8 @@ def test_a_fleet_without_pods_wakes_up_when_envoy_is_called() -> None:
     assert spec["minReplicaCount"] == 0
     assert spec["fallback"]["replicas"] == 1
     assert "envoy_http_downstream_rq_total" in spec["triggers"][-1]["metadata"]["query"]
+    # The probes keep the encoders a little busy, which must not keep the last pod awake.
+    assert [float(trigger["metadata"]["activationThreshold"]) for trigger in spec["triggers"]] == [0.1, 0.1, 0.0]
     with pytest.raises(helm.HelmError, match="only Envoy's metrics show"):
         rendered({"autoscaling": {"engine": "keda", "minReplicas": 0}})
 
