@@ -224,13 +224,12 @@ def _port(_: Path) -> None:
             raise type(error)(str(error).replace(str(port), "8001")) from None
 
 
-def _shared_memory(folder: Path) -> None:
+def _shared_memory(_: Path) -> None:
     from tuwen_server import _embedded
 
-    (folder / "text_encoder").mkdir()
-    (folder / "text_encoder" / "config.pbtxt").write_text('name: "text_encoder"\n', encoding="utf-8")
+    one: Any = [SimpleNamespace(processes=lambda: 1)]
     with patch.object(shutil, "disk_usage", return_value=SimpleNamespace(free=0)):
-        _embedded._check_shared_memory(folder)
+        _embedded._check_shared_memory(one)
 
 
 def _dies(_: Path) -> None:
@@ -258,7 +257,7 @@ def _not_ready(_: Path) -> None:
 def _no_control(_: Path) -> None:
     from tritonclient.utils import InferenceServerException
 
-    from tuwen_server.tuning._control import RemoteControl
+    from tuwen_server._remote import RemoteControl
 
     server: Any = SimpleNamespace(_url="gpu-node:8001")
     with RemoteControl._typed(server, "load text_encoder"):

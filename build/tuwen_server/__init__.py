@@ -10,11 +10,14 @@ if TYPE_CHECKING:
     from tuwen_server._leftovers import guarded_folder
     from tuwen_server._log import is_problem
     from tuwen_server._supervisor import supervise
+    from tuwen_server.models import ModelAdministrator, ServedModel
     from tuwen_server.options import ServerOptions
 
 __all__ = [
     "PACKAGES",
     "EmbeddedServer",
+    "ModelAdministrator",
+    "ServedModel",
     "ServerOptions",
     "ensure_installed",
     "guarded_folder",
@@ -26,6 +29,8 @@ __all__ = [
 _MODULES = {
     "PACKAGES": "_installation",
     "EmbeddedServer": "_embedded",
+    "ModelAdministrator": "models",
+    "ServedModel": "models",
     "ServerOptions": "options",
     "ensure_installed": "_installation",
     "guarded_folder": "_leftovers",

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Iterable
 from http.client import HTTPException
 
 from tuwen import clock as system_clock
 from tuwen.clock import Clock
-from tuwen_server._local_http import post
+from tuwen.model_names import ENSEMBLES, name_and_model
+from tuwen_server._local_http import get, post
 
 __all__ = ["GRPC_KEY_HEADER", "ModelControl"]
 
-_ENSEMBLES = ("image_embedding", "pixel_embedding", "text_embedding")
 _NAME = "tuwen"  # as in the Helm chart: requests carry the key as `triton-grpc-protocol-tuwen`, over HTTP as `tuwen`
 GRPC_KEY_HEADER = f"triton-grpc-protocol-{_NAME}"
 """The header that carries the key of the restricted protocols over gRPC."""
@@ -26,6 +27,7 @@ _PROTOCOLS = "model-repository,shared-memory,trace,logging"
 _ALL_OF_HTTP = "inference,metadata,model-config,statistics"  # health checks stay open to all
 _POLL_SECONDS = 0.05
 _CALL_SECONDS = 5.0
+_ALIAS_SECONDS = 0.5  # for requests through aliases, because Triton does not tell when the last one was answered
 
 
 class ModelControl:
@@ -54,6 +56,16 @@ class ModelControl:
             f"--http-restricted-api={self._over_http}:{_NAME}={self._key}",
         ]
 
+    def names_in_use(self, http_url: str) -> set[str]:
+        """Return the names of the repositories of which a model is loaded, or is being loaded or unloaded.
+
+        Raises:
+            OSError, HTTPException, ValueError: the server did not tell it.
+        """
+        index = self._index(http_url)
+        used = [name_and_model(name) for name, state in index if state in ("READY", "LOADING", "UNLOADING")]
+        return {split[0] for split in used if split is not None}
+
     def drain(self, http_url: str, timeout: float) -> str | None:
         """Unload the ensembles, and wait until their requests are answered or the timeout is over.
 
@@ -69,27 +81,47 @@ class ModelControl:
         deadline = self._clock.now() + timeout
         repository = f"{http_url}/v2/repository"
         try:
-            for name in _ENSEMBLES:
+            listed = _ensembles(self._index(http_url), "READY")
+            aliases = sorted(set(self._loaded_ensembles(http_url)) - set(listed))
+            for name in (*listed, *aliases):
                 self._post(f"{repository}/models/{name}/unload")
+            if aliases:
+                self._clock.pause(min(_ALIAS_SECONDS, timeout))
             while self._clock.now() < deadline:
-                if not _busy(self._post(f"{repository}/index")):
+                if not _ensembles(self._index(http_url), "READY", "UNLOADING"):
                     return None
                 self._clock.pause(_POLL_SECONDS)
         except (OSError, HTTPException, ValueError) as error:
             return f"requests in flight were not waited for, because the server could not be drained: {error}"
         return f"requests were still in flight after the drain timeout of {timeout:.0f} s"
 
+    def _index(self, http_url: str) -> list[tuple[str, str]]:
+        """Return the name and the state of each model in the server's repositories."""
+        models = _objects(json.loads(self._post(f"{http_url}/v2/repository/index")))
+        return [(str(model.get("name")), str(model.get("state", ""))) for model in models]
+
+    def _loaded_ensembles(self, http_url: str) -> list[str]:
+        """Return all loaded ensembles; the index lacks those of aliases, which are in no repository."""
+        content = json.loads(get(f"{http_url}/v2/models/stats", {_NAME: self._key}, _CALL_SECONDS))
+        models = _objects(content.get("model_stats") if isinstance(content, dict) else content)
+        return _ensembles([(str(model.get("name")), "READY") for model in models], "READY")
+
     def _post(self, url: str) -> bytes:
         return post(url, {_NAME: self._key}, _CALL_SECONDS)
 
 
-def _busy(index: bytes) -> bool:
-    """Return whether an ensemble of this repository index still has requests.
+def _ensembles(models: Iterable[tuple[str, str]], *states: str) -> list[str]:
+    """Return the sorted names of the ensembles in these states, among the names and states of models."""
+    found = [name for name, state in models if state in states]
+    return sorted(name for name in found if (split := name_and_model(name)) is not None and split[1] in ENSEMBLES)
+
+
+def _objects(models: object) -> list[dict[str, object]]:
+    """Return a list of models that Triton sent.
 
     Raises:
-        ValueError: the index is not the list of objects that Triton sends.
+        ValueError: it is not a list of objects.
     """
-    models = json.loads(index)
     if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
-        raise ValueError(f"expected a list of models as the repository index, got {index[:100]!r}")
-    return any(model.get("name") in _ENSEMBLES and model.get("state") in ("READY", "UNLOADING") for model in models)
+        raise ValueError(f"expected a list of models, got {str(models)[:100]}")
+    return models

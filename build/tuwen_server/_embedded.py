@@ -8,24 +8,22 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
 from tuwen import clock as system_clock
 from tuwen.clock import Clock
 from tuwen.connection import bracketed
-from tuwen_repository.configs import read_config
-from tuwen_repository.int8_kernels import int8_obstacle
-from tuwen_repository.manifest import Manifest
 from tuwen_server._drain import ModelControl
 from tuwen_server._leftovers import Belongings, remove_leftovers
 from tuwen_server._local_http import answers
 from tuwen_server._log import LogFollower
-from tuwen_server._overlay import lay_over
+from tuwen_server._overlay import Overlay
+from tuwen_server._repositories import Repositories, Repository
 from tuwen_server._runtime import Runtime, find_runtime
 from tuwen_server._watch import Watch, accepts
-from tuwen_server.errors import ServerStartError, SharedMemoryError, UnsupportedPlatformError
+from tuwen_server.errors import ServerStartError, SharedMemoryError
 from tuwen_server.options import ServerOptions
 
 __all__ = ["EmbeddedServer"]
@@ -40,7 +38,7 @@ _EXIT_SECONDS = 10  # time to unload models after the drain timeout; then the pr
 
 
 class EmbeddedServer:
-    """NVIDIA's tritonserver on a built repository, as a context manager.
+    """NVIDIA's tritonserver on one or more built repositories, as a context manager.
 
     ::
 
@@ -49,7 +47,8 @@ class EmbeddedServer:
                 clip.embed_texts(["一只猫"])
 
     Args:
-        repository: a folder that `tuwen build` made.
+        repository: a folder that `tuwen build` made, or a folder that holds such folders, or several of them. Several
+            repositories must have different names (``tuwen build --name``).
         options: addresses, ports and timeouts.
         on_log_line: called with every line of tritonserver's log, from another thread.
         clock: the clock for starting, watching and stopping. Tests replace it.
@@ -60,14 +59,16 @@ class EmbeddedServer:
 
     def __init__(
         self,
-        repository: Path,
+        repository: Path | Sequence[Path],
         options: ServerOptions | None = None,
         *,
         on_log_line: Callable[[str], None] | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._repository = repository.expanduser().absolute()
         self._requested = options or ServerOptions()
+        folders = [repository] if isinstance(repository, Path) else repository
+        self._repositories = Repositories(folders, check_files=self._requested.check_files)
+        self._overlay: Overlay | None = None
         self._options = self._requested
         self._on_log_line = on_log_line
         self._clock = clock or system_clock
@@ -108,23 +109,20 @@ class EmbeddedServer:
         """Start tritonserver, and wait until it is ready. A stopped server can be started again.
 
         Raises:
-            NotARepositoryError: the folder is not a repository that `tuwen build` made.
+            InvalidArgumentError: two repositories have the same name.
+            NotARepositoryError: a folder is not a repository that `tuwen build` made.
             DamagedRepositoryError: files of the repository differ from the built files.
             ServerStartError: the server did not become ready. The message quotes its log.
             SharedMemoryError: /dev/shm is too small.
             UnsupportedPlatformError: the embedded server, or int8, does not run well on this machine.
         """
-        manifest = Manifest.read(self._repository)
-        if self._requested.check_files:
-            manifest.check(self._repository)
-        if manifest.precision == "int8" and (obstacle := int8_obstacle()) is not None:
-            raise UnsupportedPlatformError(f"cannot serve {self._repository} with precision int8: {obstacle}")
+        repositories = self._repositories.checked()
         runtime = find_runtime()
-        _check_shared_memory(self._repository)
+        _check_shared_memory(repositories)
         for attempt in range(1, _PORT_ATTEMPTS + 1):
             self._options = self._requested.with_ports_resolved()
             try:
-                self._launch(runtime)
+                self._launch(runtime, repositories)
                 self._wait_until_ready()
                 self._watch = Watch(self.pid, self.http_url, self._options.silence, self._clock)
             except ServerStartError as error:
@@ -155,6 +153,16 @@ class EmbeddedServer:
         code = self.poll()
         trouble = self._watch.trouble() if code is None else f"tritonserver ended by itself with code {code}"
         return trouble and f"{trouble}:\n{self._telling_lines()}".rstrip(":\n")
+
+    def refresh(self) -> list[str]:
+        """Take notice of repositories that are new or were replaced since the start, so that they can be loaded.
+
+        Returns:
+            Sentences for the log.
+        """
+        if self._overlay is None:
+            return []
+        return self._repositories.refresh(self._overlay, lambda: self._control.names_in_use(self.http_url))
 
     def restart(self) -> None:
         """End the remaining processes, and start the server again on the same ports.
@@ -188,7 +196,7 @@ class EmbeddedServer:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-            self._process = self._watch = None
+            self._process = self._watch = self._overlay = None
 
     def _remove_belongings(self) -> None:
         if self._belongings is not None:
@@ -225,26 +233,22 @@ class EmbeddedServer:
         if process.poll() is None:
             self._tell(f"error: tritonserver was still running {_EXIT_SECONDS} s after the drain timeout and is killed")
 
-    def _launch(self, runtime: Runtime) -> None:
+    def _launch(self, runtime: Runtime, repositories: Sequence[Repository]) -> None:
         try:
             for line in remove_leftovers():
                 self._tell(line)
             self._belongings = belongings = Belongings()
             runtime.assemble_backends(belongings.folder)
             options = self._options
-            served = lay_over(
-                self._repository,
-                belongings.folder,
-                queue_policies=options.queue_policies,
-                cache_mib=options.cache_mib,
-            )
+            overlay = Overlay(belongings.folder, queue_policies=options.queue_policies, cache_mib=options.cache_mib)
+            self._repositories.lay_out(repositories, overlay)
         except OSError as error:
             where = error.filename2 or error.filename or tempfile.gettempdir()
             why = error.strerror or error  # shutil raises a list of errors for a folder
             raise ServerStartError(f"cannot write {where}: {why}; set TMPDIR to another folder") from error
         belongings.guard()
         self._process = subprocess.Popen(
-            [str(runtime.binary), *self._arguments(served, belongings)],
+            [str(runtime.binary), *self._arguments(overlay.folder, belongings)],
             env=runtime.environment(belongings.folder),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -255,6 +259,7 @@ class EmbeddedServer:
             start_new_session=True,  # Ctrl-C must reach this process, which drains, and not the server
         )
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
+        self._overlay = overlay
         self._log = LogFollower(self._process.stdout, self._options.log_file, self._on_log_line)
 
     def _arguments(self, repository: Path, belongings: Belongings) -> list[str]:
@@ -302,13 +307,9 @@ def _http_address(host: str) -> str:
     return f"ipv6:{host}" if ":" in host else host
 
 
-def _check_shared_memory(repository: Path) -> None:
-    """Check that /dev/shm has space for the segment of every Python process: models, and encoders under our backend."""
-    processes = 0
-    for path in repository.glob("*/config.pbtxt"):
-        config = read_config(path)
-        if config.platform != "ensemble":
-            processes += sum(group.count for group in config.instance_group) or 1
+def _check_shared_memory(repositories: Sequence[Repository]) -> None:
+    """Check that /dev/shm has space for the segment of every Python process."""
+    processes = sum(repository.processes() for repository in repositories)
     needed = processes * _SEGMENT_MIB + _ROOM_TO_GROW_MIB
     free = shutil.disk_usage(_SHARED_MEMORY).free // _MIB
     if free < needed:

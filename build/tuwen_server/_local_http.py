@@ -6,7 +6,7 @@ import urllib.request
 from collections.abc import Mapping
 from http.client import HTTPException
 
-__all__ = ["answers", "post"]
+__all__ = ["answers", "get", "post"]
 
 # urllib sends even requests to 127.0.0.1 to the proxy that http_proxy names, unless no_proxy lists the address.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -33,9 +33,16 @@ def post(url: str, headers: Mapping[str, str], timeout: float) -> bytes:
         OSError: the connection failed, or the status is not a success.
         HTTPException: the answer is not HTTP.
     """
-    request = urllib.request.Request(  # noqa: S310 - our own http:// address
-        url, data=b"{}", headers={"Content-Type": "application/json", **headers}, method="POST"
-    )
+    return _answer(url, b"{}", {"Content-Type": "application/json", **headers}, timeout)
+
+
+def get(url: str, headers: Mapping[str, str], timeout: float) -> bytes:
+    """Return the body of the response to a request without a body. The rest is as for `post`."""
+    return _answer(url, None, headers, timeout)
+
+
+def _answer(url: str, content: bytes | None, headers: Mapping[str, str], timeout: float) -> bytes:
+    request = urllib.request.Request(url, data=content, headers=dict(headers))  # noqa: S310 - our own http:// address
     with _DIRECT.open(request, timeout=timeout) as response:
         body: bytes = response.read()
         return body

@@ -16,6 +16,8 @@ _SHOWN_LINES = 15
 _ERROR = re.compile(r"^E\d{4} |^error: |Signal \((?!15\))|loading shared libraries")
 # Messages that tritonserver 2.51 logs as errors on every machine without a GPU.
 _NO_GPU = re.compile(r"CudaDriverHelper has not been initialized|unable to create stream for|CUDA memory pool disabled")
+# A message about a model that is loaded without a file of its configuration, as an alias is.
+_NO_CONFIG_FILE = re.compile(r"Failed to set config modification time: model_config_content_name_ is empty")
 # A warning of our `pytorch` backend, which operators should see.
 _WARNING = re.compile(r'^W\d{4} [^\]]*\] "?tuwen: ')
 # "E1121 08:37:22.160553 3982 model_lifecycle.cc:642] " before a message, and a traceback after it
@@ -28,7 +30,9 @@ def is_problem(line: str) -> bool:
 
     The errors that every machine without a GPU reports do not count.
     """
-    return bool(_ERROR.search(line) or _WARNING.search(line)) and not _NO_GPU.search(line)
+    if _NO_GPU.search(line) or _NO_CONFIG_FILE.search(line):
+        return False
+    return bool(_ERROR.search(line) or _WARNING.search(line))
 
 
 class LogFollower:

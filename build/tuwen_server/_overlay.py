@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import compileall
+import shutil
 from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from tuwen.model_names import name_and_model
 from tuwen_repository.configs import config_path, read_config, write_config
 
-__all__ = ["CACHE_BYTES", "MAX_WAITING", "lay_over"]
+__all__ = ["CACHE_BYTES", "MAX_WAITING", "WEIGHTS", "Overlay"]
 
 CACHE_BYTES = "CACHE_BYTES"
 """The parameter with the size in bytes of the cache of one instance, under our `pytorch` backend."""
@@ -16,13 +19,16 @@ CACHE_BYTES = "CACHE_BYTES"
 MAX_WAITING = "MAX_WAITING_MICROSECONDS"
 """The parameter with the maximum time in the queue, under our `pytorch` backend."""
 
+WEIGHTS = "WEIGHTS"
+"""The parameter with the inode, the time and the size of the file of weights, under our `pytorch` backend."""
+
 _CACHED = "text_encoder"  # texts are often sent again; the same pixels rarely are
 _MIB = 1 << 20
 _BUILT_DELAY = 100  # microseconds, as in model_repository/: it offsets a part of the policies' cost
 
 
-def lay_over(repository: Path, folder: Path, *, queue_policies: bool, cache_mib: int) -> Path:
-    """Create a repository of links to the files of a built repository, with configurations for the embedded server.
+class Overlay:
+    """A repository with the models of built repositories, with configurations for the embedded server.
 
     With a queue policy or priorities, Triton 2.51 does not wake its batcher when an instance of a model becomes free.
     The batcher wakes at the next request, or after 500 ms (fixed by triton-inference-server/core#509, July 2026).
@@ -32,33 +38,82 @@ def lay_over(repository: Path, folder: Path, *, queue_policies: bool, cache_mib:
     success without outputs, and its key is a 64-bit hash without the shapes of the inputs.
 
     Args:
-        repository: a folder that `tuwen build` made. It is not changed.
         folder: the parent of the new folder.
         queue_policies: whether to keep the queue policies and priorities.
-        cache_mib: memory for the vectors of texts, shared by the instances of the text encoder; 0 turns the cache off.
+        cache_mib: memory for the vectors of texts of each repository, shared by the instances of its text encoder; 0
+            turns the cache off.
 
-    Returns:
-        The new folder.
+    Attributes:
+        folder: the new folder, which Triton reads.
     """
-    overlay = folder / "repository"
-    for path in sorted(repository.iterdir()):
-        config = config_path(repository, path.name)
-        if not config.is_file():
-            continue
-        (overlay / path.name).mkdir(parents=True)
-        for entry in path.iterdir():
-            if entry != config:
-                (overlay / path.name / entry.name).symlink_to(entry)
-        adapted = read_config(config)
-        adapted.ClearField("response_cache")  # repositories of earlier versions turn it on
-        _leave_out_full_warmups(adapted)
-        if not queue_policies:
-            _leave_out_queue_policy(adapted)
-        if cache_mib and path.name == _CACHED and adapted.backend == "pytorch":
-            instances = sum(group.count for group in adapted.instance_group) or 1
-            adapted.parameters[CACHE_BYTES].string_value = str(cache_mib * _MIB // instances)
-        write_config(adapted, config_path(overlay, path.name))
-    return overlay
+
+    def __init__(self, folder: Path, *, queue_policies: bool, cache_mib: int) -> None:
+        self.folder = folder / "repository"
+        self._staging = folder / "staging"
+        self._queue_policies = queue_policies
+        self._cache_mib = cache_mib
+        self.folder.mkdir(parents=True)
+
+    def add(self, repository: Path) -> None:
+        """Add the models of a repository that `tuwen build` made, or replace earlier ones of the same names.
+
+        The repository is not changed. A server that runs an earlier model goes on with it until the model is loaded
+        again.
+        """
+        shutil.rmtree(self._staging, ignore_errors=True)
+        for path in sorted(repository.iterdir()):
+            config = config_path(repository, path.name)
+            if not config.is_file():
+                continue
+            (self._staging / path.name).mkdir(parents=True)
+            for entry in path.iterdir():
+                if entry != config:
+                    _take_over(entry, self._staging / path.name / entry.name)
+            write_config(self._adapted(config), config_path(self._staging, path.name))
+        # Encoders last: an encoder refuses weights that do not belong to its configuration, and so a load that comes
+        # between the first and the last model fails.
+        for path in sorted(self._staging.iterdir(), key=lambda path: (path / "1" / "model.pt").exists()):
+            shutil.rmtree(self.folder / path.name, ignore_errors=True)
+            path.rename(self.folder / path.name)
+
+    def _adapted(self, path: Path) -> ModelConfig:
+        config = read_config(path)
+        config.ClearField("response_cache")  # repositories of earlier versions turn it on
+        _leave_out_full_warmups(config)
+        if not self._queue_policies:
+            _leave_out_queue_policy(config)
+        if config.backend == "pytorch":
+            _name_weights(config, path.parent)
+            _, model = name_and_model(path.parent.name) or ("", path.parent.name)
+            if self._cache_mib and model == _CACHED:
+                instances = sum(group.count for group in config.instance_group) or 1
+                config.parameters[CACHE_BYTES].string_value = str(self._cache_mib * _MIB // instances)
+        return config
+
+
+def _take_over(entry: Path, target: Path) -> None:
+    """Link to the weights, and copy the small files of the Python models with their compiled code.
+
+    Triton loads a model again with another one that shares it if a file has changed since. So nothing may change: a
+    build that replaces the repository must not show in a loaded model, and Python must have no code left to compile.
+    """
+    if not entry.is_dir() or not any(entry.glob("*.py")):
+        target.symlink_to(entry)
+        return
+    shutil.copytree(entry, target, ignore=shutil.ignore_patterns("__pycache__"))
+    compileall.compile_dir(target, quiet=2)
+
+
+def _name_weights(config: ModelConfig, folder: Path) -> None:
+    """Tell our backend which file of weights belongs to a configuration.
+
+    A build that replaces a repository replaces the weights at once, and the overlay's configurations, which hold the
+    fingerprint, a moment later.
+    """
+    weights = folder / "1" / (config.default_model_filename or "model.pt")
+    if weights.is_file():
+        found = weights.stat()
+        config.parameters[WEIGHTS].string_value = f"{found.st_ino} {found.st_mtime_ns} {found.st_size}"
 
 
 def _leave_out_full_warmups(config: ModelConfig) -> None:

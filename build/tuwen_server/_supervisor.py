@@ -13,12 +13,15 @@ from tuwen_server.errors import ServeError
 __all__ = ["supervise"]
 
 _POLL_SECONDS = 0.2
+_REFRESH_SECONDS = 1.0  # between two looks at the folders of repositories
 _WINDOW_SECONDS = 600.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 30.0
 
 
 def supervise(server: EmbeddedServer, *, restarts: int, say: Callable[[str], None], clock: Clock | None = None) -> None:
     """Watch a running server until an interrupt, and restart it on the same ports when it fails.
+
+    Repositories that are new or were replaced are laid out, so that they can be loaded.
 
     A start can fail for lack of memory or disk, or while the files are being replaced. It is then tried again after a
     pause of 2, 4, 8... seconds.
@@ -35,8 +38,13 @@ def supervise(server: EmbeddedServer, *, restarts: int, say: Callable[[str], Non
     """
     clock = clock or system_clock
     recent: deque[float] = deque()
+    refreshed = clock.now()
     while True:
         clock.pause(_POLL_SECONDS)
+        if clock.now() - refreshed >= _REFRESH_SECONDS:
+            refreshed = clock.now()
+            for line in server.refresh():
+                say(line)
         trouble, pause = server.trouble(), _FIRST_PAUSE
         while trouble is not None:
             _count(recent, clock.now(), restarts, trouble)

@@ -18,7 +18,7 @@ from tuwen_server._local_http import answers
 __all__ = ["Watch", "accepts"]
 
 _STUB = "triton_python_backend_stub"
-_INSTANCE = re.compile(r"(\w+?)_\d+_\d+")
+_INSTANCE = re.compile(r"([\w-]+?)_\d+_\d+")
 _ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)  # of a process that the server has not waited for
 _STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)  # by a signal or by a debugger
 _UNLOADING_SECONDS = 1.0  # between the end of a model's process and the moment when tritonserver waits for it

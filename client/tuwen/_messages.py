@@ -33,6 +33,7 @@ _STOPPING = ("Server is stopping", "has stopped accepting", "server is shutting 
 _NO_PROCESS = "is not healthy"  # a model's Python process died, or a late answer had it taken for dead
 _NO_ROOM = "Failed to increase the shared memory pool"  # /dev/shm is full, as it may not be a moment later
 _OLD_REPOSITORY = "; build the repository again with this version of tuwen, or use preprocess='server'"
+_UNLOADED = "; the model was unloaded (`tuwen models load` loads it), or the server is stopping"
 _OTHER_NAME = "; `tuwen status` lists the models of a server, and Client(model=...) or --model chooses one"
 _OTHER_SHAPE = "unexpected shape for input"  # pixels of another size than the server's model takes
 _QUEUE_SHARE = 0.5  # of a request's time
@@ -171,10 +172,8 @@ def server_error(error: Any, model: str | None = None, request_id: str = "") -> 
         elif any(said in message for said in _STOPPING):
             kind = ServerStoppingError
     elif code == "NOT_FOUND":
-        # Triton says so of a model that it is just unloading, while it stops.
-        kind = ServerStoppingError if "no available versions" in message else ModelNotFoundError
-        if kind is ModelNotFoundError:
-            message += _OLD_REPOSITORY if (model or "").endswith("pixel_embedding") else _OTHER_NAME
+        kind, advice = _not_found(message, model or "")
+        message += advice
     elif code == "DEADLINE_EXCEEDED":
         kind = DeadlineExceededError
         message = f"{_NO_ANSWER} [{message or code}]"
@@ -187,6 +186,13 @@ def server_error(error: Any, model: str | None = None, request_id: str = "") -> 
     elif code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
         kind = AccessDeniedError
     return kind(message or code, model=model, code=code, request_id=request_id)
+
+
+def _not_found(message: str, model: str) -> tuple[type[ServerError], str]:
+    """Return the error for a model that the server does not have, and what to do."""
+    if "no available versions" in message:  # of a model that is unloaded, also by Triton itself while it stops
+        return ServerStoppingError, _UNLOADED
+    return ModelNotFoundError, _OLD_REPOSITORY if model.endswith("pixel_embedding") else _OTHER_NAME
 
 
 def _strings(raw: bytes) -> tuple[bytes, ...]:

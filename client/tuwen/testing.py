@@ -104,7 +104,7 @@ class FakeTransport:
         card = self.cards.get(name)
         if card is None:
             return _Answered(None, error or _not_found(request.model, request.request_id))
-        return _Answered(_answer(request, card), error or _shape_error(request, card))
+        return _Answered(self._answer(request, card), error or _shape_error(request, card))
 
     def model_card(self, timeout: float, model: str = "") -> ModelCard:  # noqa: ARG002
         """See `Transport.model_card`."""
@@ -135,6 +135,28 @@ class FakeTransport:
     def _check(self) -> None:
         if self._closed:
             raise ClientClosedError
+
+    def _answer(self, request: InferRequest, card: ModelCard) -> InferResponse:
+        error_of = _image_error if request.input_name == "image" else _text_error
+        errors = map(error_of, request.items)
+        room = card.context_length - 2
+        outputs: dict[str, Tensor] = {
+            "embedding": np.stack([self._vector(item, card) for item in request.items]),
+            "status": tuple(error.at(index).status.encode() if error else b"" for index, error in enumerate(errors)),
+            "fingerprint": (card.fingerprint.encode(),) * len(request.items),
+            "truncated": np.array([[len(item.decode("utf-8", "replace")) > room] for item in request.items]),
+        }
+        for tensor in outputs.values():
+            if isinstance(tensor, np.ndarray):
+                tensor.flags.writeable = False  # as the views of a real response
+        if not request.outputs:  # a model whose one output is named after the embedding space
+            return InferResponse({NAMED_EMBEDDING + card.fingerprint: outputs["embedding"]})
+        return InferResponse({name: outputs[name] for name in request.outputs})
+
+    def _vector(self, item: bytes, card: ModelCard) -> NDArray[np.float32]:
+        seed = int.from_bytes(hashlib.sha256(card.name.encode() + item).digest()[:8], "little")
+        vector = np.random.default_rng(seed).standard_normal(card.embedding_dimension)
+        return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
 class AsyncFakeTransport:
@@ -198,36 +220,12 @@ def _not_found(model: str, request_id: str = "") -> ModelNotFoundError:
     return ModelNotFoundError(message, model=model, code="NOT_FOUND", request_id=request_id)
 
 
-def _answer(request: InferRequest, card: ModelCard) -> InferResponse:
-    error_of = _image_error if request.input_name == "image" else _text_error
-    errors = map(error_of, request.items)
-    room = card.context_length - 2
-    outputs: dict[str, Tensor] = {
-        "embedding": np.stack([_vector(item, card) for item in request.items]),
-        "status": tuple(error.at(index).status.encode() if error else b"" for index, error in enumerate(errors)),
-        "fingerprint": (card.fingerprint.encode(),) * len(request.items),
-        "truncated": np.array([[len(item.decode("utf-8", "replace")) > room] for item in request.items]),
-    }
-    for tensor in outputs.values():
-        if isinstance(tensor, np.ndarray):
-            tensor.flags.writeable = False  # as the views of a real response
-    if not request.outputs:  # a model whose one output is named after the embedding space
-        return InferResponse({NAMED_EMBEDDING + card.fingerprint: outputs["embedding"]})
-    return InferResponse({name: outputs[name] for name in request.outputs})
-
-
 def _shape_error(request: InferRequest, card: ModelCard) -> InputShapeError | None:
     shape = (3, card.image_size, card.image_size)
     if request.item_shape in ((), shape):
         return None
     message = f"unexpected shape for input '{request.input_name}': expected {shape}, got {request.item_shape}"
     return InputShapeError(message, model=request.model, code="INVALID_ARGUMENT", request_id=request.request_id)
-
-
-def _vector(item: bytes, card: ModelCard) -> NDArray[np.float32]:
-    seed = int.from_bytes(hashlib.sha256(card.name.encode() + item).digest()[:8], "little")
-    vector = np.random.default_rng(seed).standard_normal(card.embedding_dimension)
-    return (vector / np.linalg.norm(vector)).astype(np.float32)
 
 
 def _image_error(data: bytes) -> ItemError | None:

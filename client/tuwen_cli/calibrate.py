@@ -13,7 +13,7 @@ from tuwen import Threshold
 from tuwen.zero_shot import text_vector
 from tuwen_cli.connection import connect
 from tuwen_cli.inputs import checked_texts, pictures_of
-from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, needs_extra, print_json, print_table
+from tuwen_cli.options import JsonOption, ModelOption, TimeoutOption, UrlOption, needs_extra, print_json, print_table
 from tuwen_lab.evaluation.calibration import calibrate as choose
 
 __all__ = ["calibrate"]
@@ -50,6 +50,7 @@ def calibrate(
         Path | None, typer.Option(help="Plot of the scores, a .png file (see tuwen[evaluate]).", show_default=False)
     ] = None,
     url: UrlOption = "localhost:8001",
+    model: ModelOption = "",
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
@@ -67,7 +68,7 @@ def calibrate(
     judged = [pictures_of(positive), pictures_of(negative)]
     if both := set(judged[0]) & set(judged[1]):
         raise typer.BadParameter(f"{min(both)} is both --positive and --negative")
-    with connect(url, timeout) as clip:
+    with connect(url, timeout, model=model) as clip:
         card = clip.model_card()
         vector = text_vector(clip, text)
         positives, negatives = (clip.embed_images(pictures) @ vector for pictures in judged)

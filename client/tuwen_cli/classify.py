@@ -11,7 +11,7 @@ from tuwen import InvalidArgumentError, Threshold
 from tuwen.zero_shot import OWN_TEMPLATES, Templates
 from tuwen_cli.connection import connect
 from tuwen_cli.inputs import checked_texts, note_joined_labels, pictures_of
-from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, print_json, print_scores, print_table
+from tuwen_cli.options import JsonOption, ModelOption, TimeoutOption, UrlOption, print_json, print_scores, print_table
 
 __all__ = ["classify"]
 
@@ -33,6 +33,7 @@ def classify(
         ),
     ] = None,
     url: UrlOption = "localhost:8001",
+    model: ModelOption = "",
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
@@ -46,7 +47,7 @@ def classify(
     if threshold is not None:
         if template:
             raise typer.BadParameter("--template belongs to --label; a threshold has its own texts")
-        _judge(pictures_of(images), Threshold.load(threshold), url, timeout, as_json=as_json)
+        _judge(pictures_of(images), Threshold.load(threshold), url, model, timeout, as_json=as_json)
         return
     label = label or []
     checked_texts("--label", label)
@@ -58,7 +59,7 @@ def classify(
         )
         typer.secho(note, fg=typer.colors.YELLOW, err=True)
     images = pictures_of(images)
-    with connect(url, timeout) as clip:
+    with connect(url, timeout, model=model) as clip:
         result = clip.classify(images, label, templates=_templates(template))
     scores = result.scores
     if as_json:
@@ -75,8 +76,8 @@ def classify(
     print_scores(images, "label", label, scores)
 
 
-def _judge(pictures: list[Path], threshold: Threshold, url: str, timeout: float, *, as_json: bool) -> None:
-    with connect(url, timeout) as clip:
+def _judge(pictures: list[Path], threshold: Threshold, url: str, model: str, timeout: float, *, as_json: bool) -> None:
+    with connect(url, timeout, model=model) as clip:
         scores = threshold.scores(clip, pictures).tolist()
     accepted = [score >= threshold.cosine for score in scores]
     if as_json:

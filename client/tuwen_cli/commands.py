@@ -26,6 +26,7 @@ _TARGETS: Mapping[str, str] = {
     "serve": "serve.serve",
     "server": "server.server",
     "status": "status.status",
+    "models": "models.models",
     "probe": "probe.probe",
     "doctor": "doctor.doctor",
     "embed": "embed.embed",

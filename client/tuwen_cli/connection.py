@@ -67,12 +67,12 @@ def settings() -> Settings:
     return _connection.get()()
 
 
-def connect(url: str, timeout: float, *, preprocess: Preprocess = "server") -> Client:
-    """Return a client with the settings from the options before the command."""
+def connect(url: str, timeout: float, *, model: str = "", preprocess: Preprocess = "server") -> Client:
+    """Return a client of a server's model with the settings from the options before the command."""
     from tuwen import Client
 
     tls, headers = settings()
-    return Client(url, timeout=timeout, tls=tls, headers=headers, preprocess=preprocess)
+    return Client(url, model=model, timeout=timeout, tls=tls, headers=headers, preprocess=preprocess)
 
 
 def _checked(lines: list[str], files: tuple[Path | None, Path | None, Path | None] | None) -> Settings:

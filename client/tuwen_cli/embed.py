@@ -20,7 +20,15 @@ from tuwen import Client, InvalidArgumentError, Preprocess, RefusedItem
 from tuwen_cli.connection import connect
 from tuwen_cli.counts import counted
 from tuwen_cli.inputs import checked_texts
-from tuwen_cli.options import JsonOption, ShowIgnoredOption, TimeoutOption, UrlOption, print_json, printable
+from tuwen_cli.options import (
+    JsonOption,
+    ModelOption,
+    ShowIgnoredOption,
+    TimeoutOption,
+    UrlOption,
+    print_json,
+    printable,
+)
 from tuwen_files import TableUpdate, TableWriter, UpdateReport, check_key, check_suffix
 from tuwen_files.image_files import IMAGE_SUFFIXES, image_files, listed_kinds
 from tuwen_files.text_files import numbered_lines
@@ -57,6 +65,7 @@ def embed(
         bool, typer.Option("--progress/--no-progress", help="Show a progress bar if standard error is a terminal.")
     ] = True,
     url: UrlOption = "localhost:8001",
+    model: ModelOption = "",
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
@@ -82,7 +91,7 @@ def embed(
     if output is None and found.unreadable:
         path, reason = next(iter(found.unreadable.items()))
         raise InvalidArgumentError(f"{path}: {reason}")
-    with connect(url, timeout, preprocess=preprocess) as clip:
+    with connect(url, timeout, model=model, preprocess=preprocess) as clip:
         card = clip.model_card()
         if output is None:
             vectors = clip.embed_images(keys) if images else clip.embed_texts(keys)

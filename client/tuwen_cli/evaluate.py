@@ -15,6 +15,7 @@ from tuwen.zero_shot import OWN_TEMPLATES, Templates
 from tuwen_cli.connection import connect
 from tuwen_cli.options import (
     JsonOption,
+    ModelOption,
     SkipBadRowsOption,
     TimeoutOption,
     UrlOption,
@@ -51,6 +52,7 @@ def retrieval(
     skip_bad_rows: SkipBadRowsOption = False,
     repository: RepositoryOption = None,
     url: UrlOption = "localhost:8001",
+    model: ModelOption = "",
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
@@ -70,7 +72,7 @@ def retrieval(
     elif image_features or text_features:
         raise typer.BadParameter("--image-features and --text-features come together")
     else:
-        with _client(repository, url, timeout) as clip:
+        with _client(repository, url, model, timeout) as clip:
             card = clip.model_card()
             images, texts = embed_split(clip, dataset, progress=True)
     report = retrieval_report(images, texts, truths)
@@ -113,6 +115,7 @@ def zero_shot(
     confusion: Annotated[Path | None, typer.Option(help="Image file for a plot of the confusion matrix.")] = None,
     repository: RepositoryOption = None,
     url: UrlOption = "localhost:8001",
+    model: ModelOption = "",
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
@@ -121,7 +124,7 @@ def zero_shot(
     from tuwen_lab.evaluation import evaluate_zero_shot
 
     dataset = ClassFolder(folder, labels)
-    with _client(repository, url, timeout) as clip:
+    with _client(repository, url, model, timeout) as clip:
         report = evaluate_zero_shot(clip, dataset, _templates(templates, template_file), progress=True)
     if confusion is not None:
         with needs_extra("evaluate"):
@@ -138,18 +141,19 @@ def zero_shot(
 
 
 @contextmanager
-def _client(repository: Path | None, url: str, timeout: float) -> Iterator[Client]:
+def _client(repository: Path | None, url: str, model: str, timeout: float) -> Iterator[Client]:
     """Provide a client of the server at an address, or of a server that is started for the run."""
     if repository is None:
-        with connect(url, timeout) as clip:
+        with connect(url, timeout, model=model) as clip:
             yield clip
         return
     with needs_extra("serve"):
+        from tuwen_repository.manifest import Manifest
         from tuwen_server import EmbeddedServer, ServerOptions
     ensure_server()
     with (
         EmbeddedServer(repository, ServerOptions.on_free_ports()) as server,
-        Client(server.grpc_url, timeout=timeout) as clip,
+        Client(server.grpc_url, model=Manifest.read(repository).name, timeout=timeout) as clip,
     ):
         yield clip
 

@@ -9,7 +9,7 @@ import typer
 
 from tuwen_cli.connection import connect
 from tuwen_cli.counts import counted
-from tuwen_cli.options import JsonOption, ShowIgnoredOption, TimeoutOption, UrlOption, print_json
+from tuwen_cli.options import JsonOption, ModelOption, ShowIgnoredOption, TimeoutOption, UrlOption, print_json
 from tuwen_cli.search import StoreOption
 from tuwen_files.image_files import listed_kinds
 from tuwen_search import IndexType
@@ -45,6 +45,7 @@ def index(
         bool, typer.Option("--progress/--no-progress", help="Show a progress bar if standard error is a terminal.")
     ] = True,
     url: UrlOption = "localhost:8001",
+    model: ModelOption = "",
     timeout: TimeoutOption = 120.0,
     as_json: JsonOption = False,
 ) -> None:
@@ -60,7 +61,7 @@ def index(
     opened = [open_source(source) for source in sources]  # a wrong path creates no collection
     reports: list[Report] = []
     with (
-        connect(url, timeout) as clip,
+        connect(url, timeout, model=model) as clip,
         Collection.open(into, clip, store=store, create=True, index=index_type) as collection,
     ):
         try:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from tuwen_cli.connection import settings
-from tuwen_cli.options import JsonOption, needs_extra
+from tuwen_cli.options import JsonOption, ModelOption, needs_extra
 from tuwen_cli.parameters import expand_options
 from tuwen_loadtest.options import LoadTestOptions, PayloadOptions
 
@@ -29,6 +29,7 @@ def loadtest(
         ),
     ] = "localhost:8001",
     *,
+    model: ModelOption = "",
     options: LoadTestOptions,
     payloads: PayloadOptions,
     metrics: Annotated[
@@ -51,7 +52,9 @@ def loadtest(
     def say(step: str) -> None:
         console.print(step, highlight=False, markup=False)
 
-    report = load_test(Connection(target, *settings()), replace(options, payloads=payloads), say, metrics=metrics)
+    report = load_test(
+        Connection(target, *settings(), model=model), replace(options, payloads=payloads), say, metrics=metrics
+    )
     write_report(report, output)
     typer.echo((output / "report.json").read_text(encoding="utf-8") if as_json else _report_text(report, output))
     if report.missed:

@@ -15,10 +15,11 @@ from rich.table import Table
 
 from tuwen import MissingExtraError, Similarity
 from tuwen_cli.parameters import typer_option
-from tuwen_options import TIMEOUT, URL
+from tuwen_options import MODEL, TIMEOUT, URL
 
 __all__ = [
     "JsonOption",
+    "ModelOption",
     "ShowIgnoredOption",
     "SkipBadRowsOption",
     "TimeoutOption",
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 UrlOption = Annotated[str, typer_option(URL)]
+ModelOption = Annotated[str, typer_option(MODEL)]
 TimeoutOption = Annotated[float, typer_option(TIMEOUT)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 ShowIgnoredOption = Annotated[

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import is_dataclass, replace
 from functools import wraps
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -19,25 +19,28 @@ __all__ = ["expand_options", "typer_option"]
 def expand_options(command: Callable[..., None]) -> Callable[..., None]:
     """Replace each parameter with a dataclass of options by one parameter for each option.
 
-    The command is called with finished dataclasses. A decorator::
+    The command is called with finished dataclasses. A parameter of the command that has the name of an option takes its
+    place; the dataclass gets the option's default. A decorator::
 
         @expand_options
         def tune(repository: Annotated[Path, typer.Argument()], options: TuningOptions) -> None: ...
     """
     parameters: list[inspect.Parameter] = []
-    dataclasses: dict[str, type] = {}
-    for name, parameter in inspect.signature(command, eval_str=True).parameters.items():
+    dataclasses: dict[str, Sequence[OptionField]] = {}
+    types: dict[str, type] = {}
+    own = inspect.signature(command, eval_str=True).parameters
+    for name, parameter in own.items():
         if is_dataclass(parameter.annotation):
-            dataclasses[name] = parameter.annotation  # type: ignore[assignment]
-            parameters += map(_parameter, option_fields(dataclasses[name]))
+            types[name] = parameter.annotation  # type: ignore[assignment]
+            dataclasses[name] = [field for field in option_fields(types[name]) if field.name not in own]
+            parameters += map(_parameter, dataclasses[name])
         else:
             parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
 
     @wraps(command)
     def run(**values: Any) -> None:
-        for name, dataclass in dataclasses.items():
-            described = option_fields(dataclass)
-            values[name] = dataclass(**{field.name: _value(field, values.pop(field.name)) for field in described})
+        for name, described in dataclasses.items():
+            values[name] = types[name](**{field.name: _value(field, values.pop(field.name)) for field in described})
         command(**values)
 
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ import typer
 
 from tuwen import InvalidArgumentError
 from tuwen_cli.connection import connect
-from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, print_json, print_table
+from tuwen_cli.options import JsonOption, ModelOption, TimeoutOption, UrlOption, print_json, print_table
 from tuwen_cli.parameters import expand_options, typer_option
 from tuwen_search import Query
 from tuwen_search.cutoff import THRESHOLD, cutoff_of
@@ -46,6 +46,7 @@ def search(
     ] = None,
     store: StoreOption = None,
     url: UrlOption = "localhost:8001",
+    model: ModelOption = "",
     timeout: TimeoutOption = 30.0,
     as_json: JsonOption = False,
 ) -> None:
@@ -59,7 +60,7 @@ def search(
 
     if show is not None and show.suffix.lower() != ".png":
         raise typer.BadParameter(f"--show: expected a .png file, got {show.name}")
-    with connect(url, timeout) as clip, Collection.open(collection, clip, store=store) as pictures:
+    with connect(url, timeout, model=model) as clip, Collection.open(collection, clip, store=store) as pictures:
         if threshold is not None and min_score is None:
             cutoff = cutoff_of(threshold, pictures.space.fingerprint)
             if query.text_alone:

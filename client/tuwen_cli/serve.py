@@ -22,7 +22,14 @@ __all__ = ["serve"]
 
 @expand_options
 def serve(
-    repository: Annotated[Path, typer.Argument(help="A folder that `tuwen build` made.")],
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="REPOSITORY... [-- ARGUMENT...]",
+            help="Folders that `tuwen build` made, or folders that hold such folders. Several need different names "
+            "(`tuwen build --name`). After --, arguments of tritonserver, such as --trace-config=mode=opentelemetry.",
+        ),
+    ],
     options: ServerOptions,
     *,
     restarts: Annotated[
@@ -41,9 +48,10 @@ def serve(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show all of tritonserver's log.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Serve a repository with NVIDIA's tritonserver, without a container.
+    """Serve repositories with NVIDIA's tritonserver, without a container.
 
-    Ctrl-C, SIGTERM or SIGHUP stops the server after the requests in flight.
+    Ctrl-C, SIGTERM or SIGHUP stops the server after the requests in flight. A repository that appears later in a folder
+    of repositories can be loaded with `tuwen models load`.
     """
     with needs_extra("serve"):
         from tuwen_server import EmbeddedServer, is_problem, supervise
@@ -55,9 +63,11 @@ def serve(
     for warning in _warnings(exposed=options.exposed, http_inference=options.http_inference):
         typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW, err=True)
     ensure_server()
-    typer.echo(f"loading {repository}", err=True)
+    repositories = [Path(argument) for argument in arguments if not argument.startswith("--")]
+    options = replace(options, arguments=tuple(argument for argument in arguments if argument.startswith("--")))
+    typer.echo(f"loading {', '.join(map(str, repositories))}", err=True)
     # A second signal ends everything at once.
-    with EmbeddedServer(repository, options, on_log_line=show) as server, ExitStack() as beside:
+    with EmbeddedServer(repositories, options, on_log_line=show) as server, ExitStack() as beside:
         try:
             urls = {"grpc": server.grpc_url, "http": server.http_url, "metrics": server.metrics_url}
             if http_api is not None:

@@ -30,6 +30,7 @@ class Setting:
 
 SETTINGS = (
     Setting("TUWEN_URL", "address of the server's gRPC endpoint", "localhost:8001"),
+    Setting("TUWEN_MODEL", "name of the model on a server with several"),
     Setting("TUWEN_CA", "PEM file of the trusted authorities; encrypts"),
     Setting("TUWEN_CERTIFICATE", "PEM file of the client's certificate"),
     Setting("TUWEN_KEY", "PEM file of the certificate's key"),

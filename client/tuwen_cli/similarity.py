@@ -9,7 +9,7 @@ import typer
 
 from tuwen_cli.connection import connect
 from tuwen_cli.inputs import checked_texts
-from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, print_json, print_scores
+from tuwen_cli.options import JsonOption, ModelOption, TimeoutOption, UrlOption, print_json, print_scores
 
 __all__ = ["similarity"]
 
@@ -18,12 +18,13 @@ def similarity(
     image: Annotated[list[Path], typer.Option("--image", "-i", help="An image file. Repeat for more.")],
     text: Annotated[list[str], typer.Option("--text", "-t", help="A text. Repeat for more.")],
     url: UrlOption = "localhost:8001",
+    model: ModelOption = "",
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
     """Compare every image with every text, and print cosines and probabilities among the given texts."""
     checked_texts("--text", text)
-    with connect(url, timeout) as clip:
+    with connect(url, timeout, model=model) as clip:
         scores = clip.similarity(images=image, texts=text)
     if as_json:
         print_json(

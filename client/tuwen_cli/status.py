@@ -11,7 +11,7 @@ import typer
 from tuwen import AccessDeniedError, Client, ModelCard, ServerError
 from tuwen.statistics import ModelStatistics, Statistics, difference
 from tuwen_cli.connection import connect
-from tuwen_cli.options import JsonOption, TimeoutOption, UrlOption, print_json, print_table
+from tuwen_cli.options import JsonOption, ModelOption, TimeoutOption, UrlOption, print_json, print_table
 from tuwen_cli.security_floor import outdated, running_version
 
 __all__ = ["status"]
@@ -19,15 +19,16 @@ __all__ = ["status"]
 
 def status(
     url: UrlOption = "localhost:8001",
+    model: ModelOption = "",
     timeout: TimeoutOption = 5.0,
     over: Annotated[
         float, typer.Option(min=0.0, max=86_400.0, help="Seconds over which throughput is measured.")
     ] = 1.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Show whether a server is ready, its model card, and the load of each model.
+    """Show whether a server is ready, its models with their embedding spaces, and the load of each model.
 
-    Counts and means cover the time since the models were loaded. Throughput covers one second (`--over`). The exit
+    The model card is that of `--model`, or of the only model. Counts and means cover the time since the models were loaded. Throughput covers one second (`--over`). The exit
     code is 1 if the server is not ready.
     """
     card: ModelCard | None = None
@@ -35,10 +36,15 @@ def status(
     lately: Statistics = {}
     reason: str | None = None
     version: str | None = None
-    with connect(url, timeout) as clip:
+    served: dict[str, ModelCard] = {}
+    with connect(url, timeout, model=model) as clip:
         ready = clip.is_ready(timeout=timeout)
         if ready:
-            card = clip.model_card()
+            served = _served(clip)
+            only = next(iter(served.values())) if len(served) == 1 and not model else None
+            card = only or served.get(model)
+            if card is None and (model or not served):
+                card = clip.model_card()  # the server shows no statistics, or has no such model
             counted, lately = _counted(clip, over)
             version = running_version(url, timeout)
         else:
@@ -54,17 +60,20 @@ def status(
                 "triton": version,
                 "security": warning,
                 "model_card": card and asdict(card),
+                "served": {name: asdict(found) for name, found in served.items()},
                 "models": models,
             }
         )
-    elif card is None:
+    elif not ready:
         typer.echo(f"{url} is not ready: {reason}")
     else:
         rows = [
             [name.replace("_", " "), f"{value:g}" if isinstance(value, float) else str(value)]
-            for name, value in asdict(card).items()
+            for name, value in (asdict(card).items() if card is not None else ())
         ]
         print_table("", [url, "ready"], [*rows, ["triton", version or "unknown"]])
+        if len(served) > 1:
+            print_table("", ["name", "model", "fingerprint", "precision", "checkpoint"], _listed(served))
         if warning:
             typer.echo(f"warning: {warning}", err=True)
         if models:
@@ -74,6 +83,22 @@ def status(
             typer.echo("the server does not show statistics without its key")
     if not ready:
         raise typer.Exit(1)
+
+
+def _served(clip: Client) -> dict[str, ModelCard]:
+    """Return the cards of all loaded models; none if the server shows no statistics without its key."""
+    try:
+        return clip.models()
+    except AccessDeniedError:
+        return {}
+
+
+def _listed(served: dict[str, ModelCard]) -> list[list[str]]:
+    """Return a row for each model and alias: its name, and the model that it stands for."""
+    return [
+        [name or "(no name)", card.name or "(no name)", card.fingerprint, card.precision, card.checkpoint]
+        for name, card in served.items()
+    ]
 
 
 def _reason(clip: Client) -> str:

@@ -24,7 +24,7 @@ def web(options: WebOptions) -> None:
     tls, headers = settings()
     options = replace(options, tls=tls, headers=headers)
     with (  # fails here, before the page starts, if the collection or the threshold cannot be used
-        connect(options.url, options.timeout) as clip,
+        connect(options.url, options.timeout, model=options.model) as clip,
         Collection.open(options.collection, clip, store=options.store) as opened,
     ):
         if options.threshold is not None:

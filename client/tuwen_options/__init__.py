@@ -4,6 +4,7 @@
 """
 
 from tuwen_options.fields import (
+    MODEL,
     REQUIRED,
     TIMEOUT,
     URL,
@@ -14,4 +15,14 @@ from tuwen_options.fields import (
     option_fields,
 )
 
-__all__ = ["REQUIRED", "TIMEOUT", "URL", "Option", "OptionField", "check_values", "documented", "option_fields"]
+__all__ = [
+    "MODEL",
+    "REQUIRED",
+    "TIMEOUT",
+    "URL",
+    "Option",
+    "OptionField",
+    "check_values",
+    "documented",
+    "option_fields",
+]

@@ -24,7 +24,17 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from tuwen import InvalidArgumentError, TuwenError
 
-__all__ = ["REQUIRED", "TIMEOUT", "URL", "Option", "OptionField", "check_values", "documented", "option_fields"]
+__all__ = [
+    "MODEL",
+    "REQUIRED",
+    "TIMEOUT",
+    "URL",
+    "Option",
+    "OptionField",
+    "check_values",
+    "documented",
+    "option_fields",
+]
 
 _Class = TypeVar("_Class", bound=type)
 
@@ -94,6 +104,13 @@ class OptionField:
 
 
 URL = Option("host:port of the server's gRPC endpoint.", flags=("--url", "-u"), envvar="TUWEN_URL")
+"""The option that every command with a server shares."""
+MODEL = Option(
+    "Name of the model on a server with several; `tuwen status` lists them. Default: the model that has no name.",
+    flags=("--model",),
+    envvar="TUWEN_MODEL",
+    show_default=False,
+)
 """The option that every command with a server shares."""
 TIMEOUT = Option("Maximum duration of a call in seconds.", min=0.001)
 """The option that every command with a server shares."""

@@ -25,17 +25,20 @@ class Connection:
         url: the gRPC endpoint.
         tls: the encryption settings; None means no encryption.
         headers: the headers of every request. They are not shown in `repr`.
+        model: the name of the model on a server with several.
     """
 
     url: str
     tls: Tls | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    model: str = ""
 
     @classmethod
     def from_environment(cls, url: str) -> Connection:
         """Return the connection in the variables of the command line.
 
-        These are ``TUWEN_TLS``, ``TUWEN_CA``, ``TUWEN_CERTIFICATE``, ``TUWEN_KEY`` and ``TUWEN_HEADERS``.
+        These are ``TUWEN_TLS``, ``TUWEN_CA``, ``TUWEN_CERTIFICATE``, ``TUWEN_KEY``, ``TUWEN_HEADERS`` and
+        ``TUWEN_MODEL``.
 
         Raises:
             InvalidArgumentError: a header has no colon.
@@ -43,11 +46,13 @@ class Connection:
         ca, certificate, key = (os.environ.get(variable) or None for variable in _FILES.values())
         headers = headers_of(os.environ.get("TUWEN_HEADERS", "").splitlines())
         encrypted = ca or certificate or key or os.environ.get("TUWEN_TLS")
-        return cls(url, Tls(ca, certificate, key) if encrypted else None, headers)
+        tls = Tls(ca, certificate, key) if encrypted else None
+        return cls(url, tls, headers, os.environ.get("TUWEN_MODEL", ""))
 
     def to_environment(self) -> dict[str, str]:
         """Variables that `from_environment` reads the same from."""
-        variables = {"TUWEN_HEADERS": "\n".join(f"{name}: {value}" for name, value in self.headers.items())}
+        headers = "\n".join(f"{name}: {value}" for name, value in self.headers.items())
+        variables = {"TUWEN_HEADERS": headers, "TUWEN_MODEL": self.model}
         if self.tls:
             variables["TUWEN_TLS"] = "1"
             found = {variable: getattr(self.tls, name) for name, variable in _FILES.items()}
@@ -58,5 +63,11 @@ class Connection:
         """Return a client. By default it does not retry, so that refusals are counted."""
         retries = RetryPolicy(attempts=attempts)
         return Client(
-            self.url, timeout=timeout, tls=self.tls, headers=self.headers, retries=retries, remembered_texts=0
+            self.url,
+            model=self.model,
+            timeout=timeout,
+            tls=self.tls,
+            headers=self.headers,
+            retries=retries,
+            remembered_texts=0,
         )

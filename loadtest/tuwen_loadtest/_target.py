@@ -74,6 +74,7 @@ def served(
             raise InvalidArgumentError(f"that takes {count} servers to restart; name the folder of a repository")
         yield Site(target.url, target, [metrics] if metrics else [])
         return
+    from tuwen_repository.manifest import Manifest  # noqa: PLC0415
     from tuwen_server import (  # noqa: PLC0415 - a server elsewhere needs none here
         EmbeddedServer,
         ServerOptions,
@@ -88,5 +89,6 @@ def served(
             options = ServerOptions.on_free_ports().with_ports_resolved()
             servers.append(stack.enter_context(EmbeddedServer(Path(target.url), options)))
         urls = ",".join(server.grpc_url for server in servers)
-        connection = Connection(urls if count == 1 else f"ipv4:{urls}")
+        model = Manifest.read(Path(target.url)).name
+        connection = Connection(urls if count == 1 else f"ipv4:{urls}", model=model)
         yield Site(target.url, connection, [server.metrics_url for server in servers], servers)

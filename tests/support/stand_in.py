@@ -19,6 +19,7 @@ __all__ = ["HurriedClock", "StandIn", "group_members", "segments", "write_reposi
 
 _PROGRAM = Path(__file__).with_name("stand_in_server.py")
 _DEFAULTS: dict[str, Any] = {
+    "aliases": [],
     "grpc": True,
     "answers": True,
     "busy_looks": 0,
@@ -65,6 +66,7 @@ class StandIn:
 
         Args:
             behaviour: any of
+                aliases: loaded ensembles that are in no repository.
                 answers: False: it closes each HTTP connection without an answer.
                 busy_looks: how many looks at the repository index show an ensemble that still has requests.
                 exit_code: end with this code before anything is loaded.

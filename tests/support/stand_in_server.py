@@ -59,6 +59,7 @@ class Server:
         self._prefix = next(pair[1].split("=")[1] for pair in pairs if "shm-region-prefix-name" in pair[1])
         self._start = start
         self._looks = 0
+        self._unloaded: set[str] = set()
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._signals: list[int] = []
 
@@ -134,7 +135,7 @@ class Server:
                 if now["answers"]:
                     path = request.partition(" ")[2].partition(" ")[0]
                     status, body = "200 OK" if now["ready"] else "400 Bad Request", ""
-                    if path.startswith("/v2/repository/"):
+                    if path.startswith(("/v2/repository/", "/v2/models/stats")):
                         status, body = self._control(path, request, now["busy_looks"])
                     head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
                     connection.sendall((head + body).encode())
@@ -142,15 +143,22 @@ class Server:
                 pass
 
     def _control(self, path: str, request: str, busy_looks: int) -> tuple[str, str]:
-        """Answer a call of model control: an ensemble that is unloaded stays UNLOADING for a number of looks."""
+        """Answer a call of model control: models that are unloaded stay UNLOADING for a number of looks."""
         key = self._options["http-restricted-api"].rpartition("=")[2]
         if f"\r\ntuwen: {key}\r\n" not in request.replace("\r\nTuwen:", "\r\ntuwen:"):
             return "403 Forbidden", ""
+        if path == "/v2/models/stats":
+            aliases = behaviour(self._start)["aliases"]
+            models = [*os.listdir(self._options["model-repository"]), *aliases]
+            return "200 OK", json.dumps({"model_stats": [{"name": name, "version": "1"} for name in models]})
         if path == "/v2/repository/index":
             record("index")
-            self._looks += 1
-            state = "UNLOADING" if self._looks <= busy_looks else "UNAVAILABLE"
-            return "200 OK", json.dumps([{"name": "text_embedding", "state": state}, {"name": "x", "state": "READY"}])
+            models = sorted(os.listdir(self._options["model-repository"]))
+            self._looks += bool(self._unloaded)
+            over = "UNLOADING" if self._looks <= busy_looks else "UNAVAILABLE"
+            states = {model: over if model in self._unloaded else "READY" for model in models}
+            return "200 OK", json.dumps([{"name": name, "state": state} for name, state in states.items()])
+        self._unloaded.add(path.split("/")[4])
         record(f"unload {path.split('/')[4]}")
         return "200 OK", ""
 

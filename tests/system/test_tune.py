@@ -18,7 +18,7 @@ from tuwen_repository.configs import config_path, read_config
 from tuwen_repository.manifest import Manifest
 from tuwen_repository.samples import sample
 from tuwen_server import ServerOptions
-from tuwen_server.tuning._control import RemoteControl
+from tuwen_server._remote import RemoteControl
 from tuwen_server.tuning._settings import ENCODERS
 
 pytestmark = pytest.mark.alone

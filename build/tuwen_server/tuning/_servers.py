@@ -12,10 +12,11 @@ from typing import Protocol
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from tuwen import Client, Tls
+from tuwen.model_names import full_name
 from tuwen_repository.manifest import Manifest
 from tuwen_server import EmbeddedServer, ServerOptions, guarded_folder
+from tuwen_server._remote import RemoteControl
 from tuwen_server.tuning._configs import MODELS, apply, change, settings_in
-from tuwen_server.tuning._control import RemoteControl
 from tuwen_server.tuning._settings import ENCODERS, PREPROCESSING, Settings
 
 __all__ = ["NewServers", "RunningServer", "TrialServer"]
@@ -49,7 +50,7 @@ class NewServers:
                 apply(copy, kind, chosen)
             with (
                 EmbeddedServer(copy, replace(ServerOptions.on_free_ports(), check_files=False)) as server,
-                Client(server.grpc_url, timeout=_TIMEOUT) as clip,
+                Client(server.grpc_url, model=Manifest.read(copy).name, timeout=_TIMEOUT) as clip,
             ):
                 yield clip
 
@@ -81,12 +82,15 @@ class RunningServer:
         tls: Tls | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        manifest = Manifest.read(repository)
+        self._name = manifest.name
         self._client = Client(
             url,
+            model=manifest.name,
             timeout=_TIMEOUT,
             tls=tls,
             headers=headers,
-            expected_fingerprint=Manifest.read(repository).fingerprint,
+            expected_fingerprint=manifest.fingerprint,
         )
         self._control = RemoteControl(url, key=key, tls=tls, headers=headers)
         self._at_start: dict[str, ModelConfig] = {}
@@ -95,7 +99,7 @@ class RunningServer:
 
     def __enter__(self) -> RunningServer:
         self._client.embed_texts(["一只猫"])  # the response carries the fingerprint
-        self._at_start = {model: self._control.config(model) for model in MODELS}
+        self._at_start = {model: self._control.config(full_name(self._name, model)) for model in MODELS}
         self._loaded = dict(self._at_start)
         return self
 
@@ -137,7 +141,7 @@ class RunningServer:
     def _load(self, configs: Mapping[str, ModelConfig]) -> None:
         for model, config in configs.items():
             if self._loaded[model] != config:
-                self._control.load(model, config)
+                self._control.load(full_name(self._name, model), config)
                 self._loaded[model] = config
 
 

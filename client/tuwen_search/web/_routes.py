@@ -144,7 +144,13 @@ class _Site:
         async with self._opening:
             if self._opened is None:
                 async with AsyncExitStack() as unless_opened:
-                    client = AsyncClient(options.url, timeout=options.timeout, tls=options.tls, headers=options.headers)
+                    client = AsyncClient(
+                        options.url,
+                        model=options.model,
+                        timeout=options.timeout,
+                        tls=options.tls,
+                        headers=options.headers,
+                    )
                     unless_opened.push_async_callback(client.close)
                     card = await client.model_card()
                     collection = await AsyncCollection.open(options.collection, client, store=options.store)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from tuwen import InvalidArgumentError, MissingExtraError, Tls
-from tuwen_options import TIMEOUT, URL, Option, check_values, documented
+from tuwen_options import MODEL, TIMEOUT, URL, Option, check_values, documented
 from tuwen_search.cutoff import THRESHOLD
 from tuwen_search.store import STORE
 from tuwen_search.web._words import Language
@@ -57,6 +57,7 @@ class WebOptions:
     threshold: Annotated[Path | None, THRESHOLD] = None
     store: Annotated[str | None, STORE] = field(default=None, repr=False)  # its address may hold a password
     url: Annotated[str, URL] = "localhost:8001"
+    model: Annotated[str, MODEL] = ""
     timeout: Annotated[float, TIMEOUT] = 20.0
     tls: Tls | None = None
     headers: dict[str, str] | None = field(default=None, repr=False)

@@ -12,6 +12,7 @@ import pytest
 from tests.support.collections import picture
 from tests.support.command import tuwen
 from tests.support.grpc_server import GrpcServer
+from tuwen import ModelCard
 
 CATS = {picture(shade, 17) for shade in range(60)}
 
@@ -22,10 +23,10 @@ class Judge(GrpcServer):
     def __init__(self) -> None:
         super().__init__()
         vector = self.fake._vector
-        cat = vector("猫".encode())
+        cat = vector("猫".encode(), self.fake.card)
 
-        def near(item: bytes) -> np.ndarray:
-            mixed = vector(item) + (cat if item in CATS else 0 * cat)
+        def near(item: bytes, card: ModelCard) -> np.ndarray:
+            mixed = vector(item, card) + (cat if item in CATS else 0 * cat)
             return (mixed / np.linalg.norm(mixed)).astype(np.float32)
 
         self.fake._vector = near  # type: ignore[method-assign]

@@ -39,12 +39,15 @@ NOT_OFFERED = {
     PayloadOptions: ["worker"],  # a number that Locust gives to its processes
     WebOptions: ["tls", "headers"],  # `tuwen --ca ... web`: they stand before every command
 }
+OWN_PARAMETERS = {("serve", "arguments")}  # one positional parameter takes the repositories too
 
 
 @pytest.mark.parametrize(("command", "options"), OFFERED)
 def test_a_command_offers_every_option_with_the_same_default(command: str, options: type) -> None:
     offered = inspect.signature(target_of(command)).parameters
     for field in option_fields(options):
+        if (command, field.name) in OWN_PARAMETERS:
+            continue
         wanted: Any = inspect.Parameter.empty if field.default is REQUIRED else field.default
         if field.option.parse is not None and wanted == ():  # the user types one text for all items
             wanted = None
@@ -55,6 +58,8 @@ def test_a_command_offers_every_option_with_the_same_default(command: str, optio
 def test_the_help_of_a_command_is_the_text_beside_the_field(command: str, options: type) -> None:
     offered = inspect.signature(target_of(command)).parameters
     for field in option_fields(options):
+        if (command, field.name) in OWN_PARAMETERS:
+            continue
         [described] = offered[field.name].annotation.__metadata__
         assert described.help == field.option.help
         assert f"    {field.name}: {field.option.help}" in (options.__doc__ or "").splitlines()

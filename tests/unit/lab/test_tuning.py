@@ -13,9 +13,9 @@ from tritonclient.utils import InferenceServerException
 from tests.support.command import tuwen
 from tests.support.stand_in import write_repository
 from tuwen_repository.configs import config_path, read_config
+from tuwen_server._remote import RemoteControl
 from tuwen_server.errors import ModelControlError
 from tuwen_server.tuning import Settings, Trial, _tuner, tune
-from tuwen_server.tuning._control import RemoteControl
 from tuwen_server.tuning._search import best_of, best_threads, fewest_instances, search_server
 from tuwen_server.tuning._settings import layouts, preprocessing_counts
 

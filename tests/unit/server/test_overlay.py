@@ -10,7 +10,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from tests.support.paths import ROOT
 from tuwen_repository.configs import config_path, read_config, write_config
-from tuwen_server._overlay import CACHE_BYTES, MAX_WAITING, lay_over
+from tuwen_server._overlay import CACHE_BYTES, MAX_WAITING, Overlay
 
 MODELS = (
     "image_embedding",
@@ -36,8 +36,9 @@ def repository(tmp_path: Path) -> Path:
 
 
 def overlay(repository: Path, *, queue_policies: bool = False, cache_mib: int = 64) -> Path:
-    scratch = repository.parent / "scratch"
-    return lay_over(repository, scratch, queue_policies=queue_policies, cache_mib=cache_mib)
+    laid = Overlay(repository.parent / "scratch", queue_policies=queue_policies, cache_mib=cache_mib)
+    laid.add(repository)
+    return laid.folder
 
 
 def overlaid(repository: Path, model: str, *, queue_policies: bool = False, cache_mib: int = 64) -> ModelConfig:

@@ -113,6 +113,18 @@ def request(rows: int, value: float) -> dict[str, Any]:
     return {"a": np.full((rows, 3), value, dtype=np.float32), "b": np.zeros((rows, 3), dtype=np.float32)}
 
 
+def test_weights_of_another_build_than_the_configuration_are_refused(backend: ModuleType, tmp_path: Path) -> None:
+    with pytest.raises(NoMetricsError, match="was replaced by another build"):
+        load(backend, tmp_path, WEIGHTS="1 2 3")
+
+
+def test_weights_of_the_configuration_s_build_are_loaded(backend: ModuleType, tmp_path: Path) -> None:
+    weights = tmp_path / "1" / "model.pt"
+    load(backend, tmp_path)
+    found = weights.stat()
+    backend._check_weights({"WEIGHTS": f"{found.st_ino} {found.st_mtime_ns} {found.st_size}"}, weights)
+
+
 def test_requests_share_one_execution_and_get_their_own_rows(backend: ModuleType, tmp_path: Path) -> None:
     model = load(backend, tmp_path)
     executions = []

@@ -52,6 +52,7 @@ class TritonPythonModel:
         self._cache = RowCache(size, CacheCounters()) if size else None
         file_name = config.get("default_model_filename") or "model.pt"
         path = Path(args["model_repository"]) / args["model_version"] / file_name
+        _check_weights(parameters, path)
         self._module = torch.jit.load(str(path), map_location=self._device)
         self._inputs = _input_order(args["model_name"], self._module, [tensor["name"] for tensor in config["input"]])
         warn_of_slow_arithmetic(self._module, self._device)
@@ -115,6 +116,17 @@ def _flag(parameters, name, default):
         accepted = ", ".join(_TRUE + _FALSE)
         raise pb_utils.TritonModelException(f"cannot read parameter {name}: expected one of {accepted}, got '{value}'")
     return value.lower() in _TRUE
+
+
+def _check_weights(parameters, path):
+    """Check that the file of weights is the one that the configuration, with its fingerprint, was written for."""
+    if "WEIGHTS" not in parameters:
+        return
+    found = path.stat()
+    if parameters["WEIGHTS"] != f"{found.st_ino} {found.st_mtime_ns} {found.st_size}":
+        raise pb_utils.TritonModelException(
+            f"{path} was replaced by another build, and its configuration was not yet; load the model again in a moment"
+        )
 
 
 def _integer(parameters, name):

@@ -24,7 +24,7 @@ _RESTRICTED = "protocol is restricted"
 
 
 class RemoteControl:
-    """A client that reads and replaces the configurations of single models.
+    """A client that loads and unloads single Triton models, and reads and replaces their configurations.
 
     Args:
         url: ``host:port`` of the server's gRPC endpoint.
@@ -58,15 +58,46 @@ class RemoteControl:
             answer = self._client.get_model_config(model, headers=self._headers, client_timeout=_CONFIG_SECONDS)
         return answer.config
 
-    def load(self, model: str, config: ModelConfig) -> None:
-        """Load a model anew with another configuration, and wait until it is ready.
+    def load(self, model: str, config: ModelConfig | None = None, *, files: Mapping[str, bytes] | None = None) -> None:
+        """Load a model, with the models that it needs, and wait until it is ready.
+
+        Args:
+            model: the name.
+            config: another configuration; None: the one in the server's repository.
+            files: the files of a model that is in no repository.
 
         Raises:
             ModelControlError: the server refused, or could not load the model.
         """
-        content = MessageToJson(config, preserving_proto_field_name=True)
+        content = None if config is None else MessageToJson(config, preserving_proto_field_name=True)
         with self._typed(f"load {model}"):
-            self._client.load_model(model, headers=self._headers, config=content, client_timeout=_LOAD_SECONDS)
+            self._client.load_model(
+                model, headers=self._headers, config=content, files=files, client_timeout=_LOAD_SECONDS
+            )
+
+    def unload(self, model: str) -> None:
+        """Let a model take no more requests, and unload it when its requests are answered. Does not wait for this.
+
+        Raises:
+            ModelControlError: the server refused.
+        """
+        with self._typed(f"unload {model}"):
+            self._client.unload_model(model, headers=self._headers, client_timeout=_CONFIG_SECONDS)
+
+    def states(self) -> dict[str, str]:
+        """Return the state of every model, such as ``READY``; empty: in a repository, and never loaded.
+
+        Triton's index lacks models that are loaded and in no repository, such as those of an alias. Its statistics
+        have all loaded models.
+
+        Raises:
+            ModelControlError: the server did not tell it.
+        """
+        with self._typed("list its models"):
+            index = self._client.get_model_repository_index(headers=self._headers, client_timeout=_CONFIG_SECONDS)
+            loaded = self._client.get_inference_statistics(headers=self._headers, client_timeout=_CONFIG_SECONDS)
+        states = {model.name: model.state for model in index.models}
+        return {**dict.fromkeys((model.name for model in loaded.model_stats), "READY"), **states}
 
     def close(self) -> None:
         """Close the connection."""
