@@ -28,8 +28,8 @@ def status(
 ) -> None:
     """Show whether a server is ready, its models with their embedding spaces, and the load of each model.
 
-    The model card is that of `--model`, or of the only model. Counts and means cover the time since the models were loaded. Throughput covers one second (`--over`). The exit
-    code is 1 if the server is not ready.
+    The model card is that of `--model`, or of the only model. Counts and means cover the time since the models were
+    loaded. Throughput covers one second (`--over`). The exit code is 1 if the server is not ready.
     """
     card: ModelCard | None = None
     counted: Statistics = {}
