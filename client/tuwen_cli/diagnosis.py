@@ -52,7 +52,7 @@ class Certificate:
     Attributes:
         days_left: days until it expires.
         names: the names that it is for.
-        problem: why it was refused; empty if it is trusted and its name fits.
+        problem: why the connection was refused; empty if the certificate is trusted and its name fits.
     """
 
     days_left: float | None = None
@@ -231,9 +231,12 @@ def _certificate(facts: Facts) -> Iterator[Finding]:
     if found is None:
         return
     if found.problem:
-        remedy = "name the authority with --ca, or give the server a certificate for the name that clients use"
+        remedy = (
+            "name the authority with --ca, give the server a certificate for the name that clients use, or leave out "
+            "--tls and --ca if the server does not encrypt"
+        )
         names = f"; it is for {', '.join(found.names)}" if found.names else ""
-        yield Finding("certificate", "error", f"the certificate was refused: {found.problem}{names}", remedy)
+        yield Finding("certificate", "error", f"TLS failed: {found.problem}{names}", remedy)
     if found.days_left is not None and found.days_left < _CERTIFICATE_WARNING:
         passed = found.days_left < 0
         message = "the certificate has expired" if passed else f"the certificate expires in {found.days_left:.0f} days"

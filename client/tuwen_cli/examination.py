@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["examine"]
 
 _CONNECTIONS = 6  # each of its own; a balancer of connections spreads them
+_LOOKS, _LOOK_SECONDS = 20, 0.05
 _DAY = 86_400.0
 _KEY_HEADER = "triton-grpc-protocol"  # what a restricted protocol asks for begins with it
 _CONTROL = {
@@ -148,17 +149,25 @@ def _silent(wire: GrpcWire, model: str, timeout: float) -> str:
 def _clock_skew(server: _Server, model: str, timeout: float) -> float | None:
     """Return by how many seconds the server's clock is ahead, as far as the time of the last inference shows it."""
     name = f"{model}_text_embedding" if model else "text_embedding"
-    before = time.time()
     try:
+        last = earlier = _last_inference(server, name, timeout)
+        before = time.time()
         server.wire.infer(name, "text", "猫".encode(), timeout)
         after = time.time()
-        statistics = server.call("ModelStatistics", "ModelStatisticsRequest", timeout, name=name).model_stats
+        for _ in range(_LOOKS):  # a server counts an inference a moment after its answer
+            last = _last_inference(server, name, timeout)
+            if last != earlier:
+                return last - after if last > after else min(0.0, last - before)
+            time.sleep(_LOOK_SECONDS)
     except NotAnsweredError:
-        return None
-    last = max((each.last_inference for each in statistics), default=0) / 1e3
-    if not last:
-        return None
-    return last - after if last > after else min(0.0, last - before)
+        pass
+    return None
+
+
+def _last_inference(server: _Server, model: str, timeout: float) -> float:
+    """Return the time of a model's last inference by the server's clock, in seconds since 1970; 0 if there was none."""
+    statistics = server.call("ModelStatistics", "ModelStatisticsRequest", timeout, name=model).model_stats
+    return max((each.last_inference for each in statistics), default=0) / 1e3
 
 
 def _burst(server: _Server, model: str, requests: int, timeout: float) -> Burst:
@@ -211,7 +220,7 @@ def _several_servers(url: str, tls: Tls | None, headers: dict[str, str], timeout
     return False
 
 
-def _certificate(host: str, port: int, tls: Tls, timeout: float) -> Certificate:
+def _certificate(host: str, port: int, tls: Tls, timeout: float) -> Certificate | None:
     """Return the certificate of a server, and why it is refused, if it is."""
     problem = ""
     for check_name in (True, False):
@@ -229,8 +238,11 @@ def _certificate(host: str, port: int, tls: Tls, timeout: float) -> Certificate:
         except ssl.SSLCertVerificationError as error:
             problem = problem or error.verify_message
             continue
-        except OSError as error:  # ssl.SSLError is one
-            return Certificate(problem=problem or str(error))
+        except ssl.SSLError as error:
+            why = "the port does not speak TLS, or refused the certificate of this client"
+            return Certificate(problem=problem or f"{why} ({error.reason or error})")
+        except OSError:  # there is no connection at all, as the finding about it says
+            return Certificate(problem=problem) if problem else None
         expires = ssl.cert_time_to_seconds(str(found["notAfter"]))
         names = tuple(str(entry[1]) for entry in found.get("subjectAltName", ()))
         return Certificate((expires - time.time()) / _DAY, names, problem)

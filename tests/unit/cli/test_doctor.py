@@ -134,6 +134,29 @@ class TestCertificate:
         assert facts.unreachable
 
 
+def test_a_port_without_tls_is_named(server: GrpcServer) -> None:
+    facts = facts_of(server, tls=Tls(), timeout=2.0)
+    assert "does not speak TLS" in facts.certificate.problem
+
+
+class LateCounter(GrpcServer):
+    """A server that counts an inference only after some looks at its statistics, as Triton does for an ensemble."""
+
+    looks = 0
+
+    def ModelStatistics(self, request: Any, context: Any) -> Any:  # noqa: N802
+        response, self.looks = super().ModelStatistics(request, context), self.looks + 1
+        for model in response.model_stats:
+            model.last_inference = 1_000 if self.looks < 4 else int(time.time() * 1e3)
+        return response
+
+
+def test_an_inference_that_is_counted_late_is_waited_for() -> None:
+    with LateCounter() as server, examination._connected(server.url, None, {}) as connected:
+        connected.wire.infer("text_embedding", "text", b"x", 5.0)
+        assert examination._clock_skew(connected, "", 5.0) == pytest.approx(0, abs=2)
+
+
 def test_the_command_prints_findings_and_remedies(server: GrpcServer) -> None:
     server.version = "2.51.0"
     said = tuwen("doctor", server.url).stdout
