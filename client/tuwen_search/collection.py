@@ -103,10 +103,10 @@ class _Kept:
         return [(picture_of(row["id"], row), vector_of(row)) for row in rows]
 
     def _sample_metadata(self, count: int, seed: int) -> list[dict[str, Any]]:
-        return [dict(row["metadata"]) for row in self._store.sample(self.name, count, ["metadata"], seed=seed)]
+        return [dict(row["metadata"]) for row in self._store.sample(self._place, count, ["metadata"], seed=seed)]
 
     def _browse(self, where: str, limit: int, offset: int) -> list[Picture]:
-        return self._store.browse(self.name, where=where, limit=limit, offset=offset)
+        return self._store.browse(self._place, where=where, limit=limit, offset=offset)
 
     def _duplicates(self) -> list[list[str]]:
         groups: dict[str, list[str]] = {}

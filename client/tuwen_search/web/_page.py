@@ -8,7 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tuwen import ModelCard, TuwenError
+from tuwen import EmbeddingSpaceError, ModelCard, TuwenError
+from tuwen_search.errors import CollectionNotFoundError
 from tuwen_search.web._address import LONGEST_TEXT, Address
 from tuwen_search.web._messages import Message, message_of
 from tuwen_search.web._results import LAST_PAGE, MOST_COUNTED, PAGE, Shown, fill
@@ -48,6 +49,7 @@ async def response_of(
             await fill(service, address, shown)
         except TuwenError as error:
             _log.warning("cannot answer a visitor: %s", error)
+            service.replaced = isinstance(error, (EmbeddingSpaceError, CollectionNotFoundError))
             shown.messages.append(message_of(error, words))
     return _rendered(service, address, shown), max((message.status for message in shown.messages), default=200)
 

@@ -71,12 +71,14 @@ class _Site:
     def __init__(self, options: WebOptions) -> None:
         self._options, self._opening = options, asyncio.Lock()
         self._opened: Service | None = None
+        self._retired: list[Service] = []  # which may answer other visitors still
+        self._uploads = Uploads(_KEPT_UPLOADS)
 
     async def close(self) -> None:
-        """Close the client and the collection, if they were opened."""
-        if self._opened is not None:
-            await self._opened.collection.close()
-            await self._opened.client.close()
+        """Close the clients and the collections that were opened."""
+        for service in (*self._retired, *([self._opened] if self._opened else [])):
+            await service.collection.close()
+            await service.client.close()
 
     async def page(self, request: Request) -> Response:
         """Respond with the page at an address."""
@@ -129,13 +131,19 @@ class _Site:
         return FileResponse(path, media_type=MEDIA_TYPES[path.suffix.lower()], filename=name)
 
     async def _answer(self, address: Address, *messages: Message, long_text: bool = False) -> Response:
-        said, service = list(messages), None
-        try:
-            service = await self._service()
-        except TuwenError as error:
-            _log.warning("cannot open the collection: %s", error)
-            said.append(message_of(error, WORDS[address.language]))
-        html, status = await response_of(service, address, messages=said, long_text=long_text)
+        for _ in range(2):  # a second time if the model or the collection was replaced under the page
+            said, service = list(messages), None
+            try:
+                service = await self._service()
+            except TuwenError as error:
+                _log.warning("cannot open the collection: %s", error)
+                said.append(message_of(error, WORDS[address.language]))
+            html, status = await response_of(service, address, messages=said, long_text=long_text)
+            if service is None or not service.replaced:
+                break
+            if self._opened is service:
+                self._opened = None
+                self._retired.append(service)
         return HTMLResponse(html, status, {"cache-control": "no-store"})
 
     async def _service(self) -> Service:
@@ -163,7 +171,7 @@ class _Site:
                     collection,
                     card,
                     options.upload_mib,
-                    Uploads(_KEPT_UPLOADS),
+                    self._uploads,
                     Suggestions(client, collection, options.examples),
                     cutoff,
                     tuple(folder.resolve() for folder in options.folders),

@@ -28,6 +28,7 @@ class Service:
         suggestions: subjects, pictures and filters for a visitor who has not searched yet.
         cutoff: show only pictures with at least this score in searches for a text alone. None: show all.
         roots: the folders whose pictures are shown in full, resolved.
+        replaced: whether the server has another model now, or the collection was dropped: the service is of no use.
         previews: a lock that is held while an upload is decoded, so that one upload at a time needs memory.
     """
 
@@ -39,4 +40,5 @@ class Service:
     suggestions: Suggestions
     cutoff: float | None = None
     roots: Sequence[Path] = ()
+    replaced: bool = False
     previews: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))

@@ -125,6 +125,28 @@ class TestMigrate:
         with pytest.raises(EmbeddingSpaceError):
             Collection.open(NAME, old._client, store=store)
 
+    def test_every_operation_uses_the_new_vectors_when_the_old_ones_are_gone(
+        self, old: Collection, store: MilvusStore, clients: Any, disk: Path
+    ) -> None:
+        add_all(old, disk)
+        migrate(store, NAME, clients(fake()))
+        drop_generations(store, chosen_generations(store, NAME, OLD))
+        new = Collection.open(NAME, clients(fake()), store=store)
+        calls: dict[str, Any] = {
+            "add": lambda: new.add(disk / "photos").unchanged == 2,
+            "browse": lambda: len(new.browse()) == 5,
+            "count": lambda: new.count() == 5,
+            "duplicates": lambda: new.duplicates() == [],
+            "facets": lambda: {facet.field for facet in new.facets()} == {"caption", "label", "price"},
+            "get": lambda: new.get(new.browse()[0].id) == new.browse()[0],
+            "sample": lambda: len(new.sample(10)) == 5,
+            "sample_metadata": lambda: len(new.sample_metadata(10)) == 5,
+            "search": lambda: len(found(new.search("猫"))) == 5,
+        }
+        public = {name for name in vars(Collection) if not name.startswith("_")}
+        assert calls.keys() == public - {"open", "close"}
+        assert {name for name, call in calls.items() if not call()} == set()
+
     def test_a_model_that_was_replaced_takes_no_pictures(
         self, old: Collection, store: MilvusStore, clients: Any, disk: Path
     ) -> None:

@@ -17,6 +17,8 @@ from tests.support.collections import picture
 from tuwen import AsyncClient, Client, ServerUnavailableError, Threshold
 from tuwen.testing import AsyncFakeTransport, FakeTransport
 from tuwen_search import Collection
+from tuwen_search.generations import chosen_generations, drop_generations
+from tuwen_search.migration import migrate
 from tuwen_search.sources import Found, Source
 from tuwen_search.store import MilvusStore
 from tuwen_search.web import WebOptions
@@ -125,6 +127,30 @@ def links(html: str, text: str) -> list[str]:
 
 def names(html: str) -> list[str]:
     return re.findall('<span class="name">([^<]*)</span>', html)
+
+
+def test_a_migrated_collection_is_searched_when_the_server_gets_the_new_model(
+    visit: Callable[..., Visitor], fake: FakeTransport, store: MilvusStore, gallery: Path, monkeypatch: Any
+) -> None:
+    """The page stays open while the collection is migrated and its server is replaced behind one address."""
+    monkeypatch.setattr(_routes, "AsyncClient", lambda *_, **__: AsyncClient(transport=AsyncFakeTransport(fake)))
+    (gallery / "p1.png").write_bytes(picture(1))
+    visitor = visit()
+    store.drop("shop")
+    with Client(transport=FakeTransport(embedding_dimension=16)) as before:
+        Collection.open("shop", before, store=store, create=True).add(gallery)
+    assert len(names(visitor.get("/?q=鞋").text)) == 2
+    new = FakeTransport(embedding_dimension=24, fingerprint="b" * 32)
+    with Client(transport=new) as after:
+        assert migrate(store, "shop", after).switched
+    assert len(names(visitor.get("/?q=帽子").text)) == 2  # the server still has the old model
+    fake.card = new.card
+    response = visitor.get("/?q=包")
+    assert (response.status_code, len(names(response.text))) == (200, 2)
+    drop_generations(store, chosen_generations(store, "shop", "0" * 32))
+    assert len(names(visitor.get("/?q=猫").text)) == 2
+    assert len(names(visit().get("/").text)) == 2
+    drop_generations(store, chosen_generations(store, "shop"))
 
 
 def test_a_first_visit_offers_pictures_and_subjects(visitor: Visitor) -> None:
