@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 import pytest
@@ -105,6 +106,39 @@ def test_it_scales_on_its_own_and_is_let_in() -> None:
     assert peer["podSelector"]["matchLabels"].items() <= edge.items()
     monitor = objects["ServiceMonitor/http"]["spec"]
     assert monitor["selector"]["matchLabels"].items() <= objects["Service/http"]["metadata"]["labels"].items()
+
+
+def egress_rules(chosen: dict[str, Any]) -> list[dict[str, Any]]:
+    policies = rendered(EVERYTHING | chosen).values()
+    [spec] = [
+        found["spec"]
+        for found in policies
+        if found["metadata"]["name"] == "clip-tuwen-http" and "egress" in found["spec"]
+    ]
+    rules: list[dict[str, Any]] = spec["egress"]
+    return rules
+
+
+def test_it_reaches_only_names_the_server_and_the_collector_of_traces() -> None:
+    edge = ALL["httpEdge"] | {"fetchHosts": []}
+    names, server, collector = egress_rules({"httpEdge": edge})
+    assert {port["port"] for port in names["ports"]} == {53}
+    assert names["to"]
+    assert [port["port"] for port in server["ports"]] == ["grpc"]
+    assert collector == EVERYTHING["networkPolicy"]["egress"][0]
+    assert len(egress_rules({"httpEdge": edge, "tracing": {"enabled": False}})) == 2
+
+
+@pytest.mark.parametrize(
+    "private", ["10.1.2.3", "100.64.0.1", "169.254.169.254", "172.16.0.1", "192.168.1.1", "fd00::1"]
+)
+def test_it_fetches_images_from_public_addresses_alone(private: str) -> None:
+    blocks = [one["ipBlock"] for one in egress_rules(ALL)[-1]["to"]]
+    assert [block["cidr"] for block in blocks] == ["0.0.0.0/0", "::/0"]
+    networks = [ipaddress.ip_network(network) for block in blocks for network in block["except"]]
+    address = ipaddress.ip_address(private)
+    assert any(address in network for network in networks if network.version == address.version)
+    assert not any(ipaddress.ip_address("203.0.113.9") in network for network in networks if network.version == 4)
 
 
 def test_without_it_nothing_is_rendered() -> None:
