@@ -2,7 +2,7 @@
 # Install the programs that tests compare with or are judged by, and that pip cannot install beside the project.
 #
 # usage: tests/environments.sh actionlint | axe | originals | checkov | milvus | prometheus | chromium | release |
-#        http_clients | api_checks | frameworks ...
+#        http_clients | api_checks | frameworks | crds ...
 #
 # Each environment is a folder below .cache/tests/environments. A file `.complete` in it holds the hash of the recipe,
 # so an environment whose recipe or Python has changed is made anew.
@@ -67,6 +67,16 @@ api_checks() {
 checkov() {
 	"$python" -m venv "$1"
 	"$1/bin/python" -m pip install --quiet checkov==3.3.30
+}
+
+# The schemas of what other operators define: KEDA, the Gateway API and Argo CD as validators for Node, compiled from their
+# CRDs; KServe as the generated models of its Python SDK, which are read and never imported.
+crds() {
+	"$python" -m pip download --quiet --no-deps --dest "$1" kserve==0.21.0 &&
+		"$python" -m zipfile -e "$1"/kserve-*.whl "$1/kserve"
+	npm install --silent --no-audit --no-fund --ignore-scripts --prefix "$1" @kubernetes-models/argo-cd@4.0.0 \
+		@kubernetes-models/gateway-api@2.0.0 @kubernetes-models/keda@2.0.0 >/dev/null 2>&1 ||
+		echo "the schemas of operators could not be installed: their tests of the chart are skipped" >&2
 }
 
 # A Milvus server in one process: the collection contract is proven on Milvus Lite and on this server.
