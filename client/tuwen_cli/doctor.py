@@ -9,7 +9,7 @@ import typer
 
 from tuwen_cli.connection import settings
 from tuwen_cli.diagnosis import Finding, findings_of
-from tuwen_cli.options import JsonOption, print_json
+from tuwen_cli.options import JsonOption, ModelOption, print_json
 
 __all__ = ["doctor"]
 
@@ -20,7 +20,7 @@ def doctor(
     url: Annotated[
         str, typer.Argument(envvar="TUWEN_URL", help="host:port of the server (gRPC), such as localhost:8001.")
     ] = "localhost:8001",
-    model: Annotated[str, typer.Option(help="Name that `tuwen build --name` gave, of the model to probe.")] = "",
+    model: ModelOption = "",
     burst: Annotated[
         int,
         typer.Option(

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from tuwen.model_names import full_name
 from tuwen_cli.diagnosis import Burst, Certificate, Facts, ModelFacts
 from tuwen_cli.health_probe import NotAnsweredError, probe
 from tuwen_cli.probe import GrpcWire
@@ -148,7 +149,7 @@ def _silent(wire: GrpcWire, model: str, timeout: float) -> str:
 
 def _clock_skew(server: _Server, model: str, timeout: float) -> float | None:
     """Return by how many seconds the server's clock is ahead, as far as the time of the last inference shows it."""
-    name = f"{model}_text_embedding" if model else "text_embedding"
+    name = full_name(model, "text_embedding")
     try:
         last = earlier = _last_inference(server, name, timeout)
         before = time.time()
@@ -172,15 +173,14 @@ def _last_inference(server: _Server, model: str, timeout: float) -> float:
 
 def _burst(server: _Server, model: str, requests: int, timeout: float) -> Burst:
     """Send texts at once, each in a request of its own, and count the batches of the text encoder."""
-    prefix = f"{model}_" if model else ""
-    encoder = f"{prefix}text_encoder"
+    ensemble, encoder = full_name(model, "text_embedding"), full_name(model, "text_encoder")
     salt = time.time_ns()  # the server keeps vectors of texts that it knows
     failures = 0
     before, start = server.wire.executions(timeout).get(encoder, 0), time.monotonic()
 
     def ask(number: int) -> bool:
         try:
-            server.wire.infer(f"{prefix}text_embedding", "text", f"{salt} {number}".encode(), timeout)
+            server.wire.infer(ensemble, "text", f"{salt} {number}".encode(), timeout)
         except NotAnsweredError:
             return False
         return True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tuwen_cli.connection import connect
-from tuwen_cli.options import JsonOption, TimeoutOption, print_json
+from tuwen_cli.options import JsonOption, ModelOption, TimeoutOption, print_json
 from tuwen_cli.search import StoreOption
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ _SHOWN = 10
 def migrate(
     collection: Annotated[str, typer.Argument(help="Collection that `tuwen index` made.")],
     to: Annotated[str, typer.Option("--to", "--url", "-u", help="host:port of the server with the new model (gRPC).")],
+    model: ModelOption = "",
     drop_missing: Annotated[
         bool,
         typer.Option(
@@ -46,7 +47,7 @@ def migrate(
     from tuwen_search.migration import migrate as migrated
     from tuwen_search.store import MilvusStore
 
-    with connect(to, timeout) as clip, closing(MilvusStore(store)) as opened:
+    with connect(to, timeout, model=model) as clip, closing(MilvusStore(store)) as opened:
         try:
             report = migrated(opened, collection, clip, drop_missing=drop_missing, progress=progress)
         except KeyboardInterrupt:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tuwen_cli.connection import settings
-from tuwen_cli.health_probe import HttpWire, NotAnsweredError
+from tuwen_cli.health_probe import NotAnsweredError
 from tuwen_cli.health_probe import probe as probed
 
 if TYPE_CHECKING:
@@ -19,9 +19,7 @@ __all__ = ["GrpcWire", "probe"]
 def probe(
     url: Annotated[
         str,
-        typer.Argument(
-            envvar="TUWEN_URL", help="host:port of the server (gRPC), or http://host:port of its HTTP port."
-        ),
+        typer.Argument(envvar="TUWEN_URL", help="host:port of the server (gRPC), such as localhost:8001."),
     ] = "localhost:8001",
     model: Annotated[
         list[str] | None, typer.Option(help="Name that `tuwen build --name` gave. Repeat for more.")
@@ -38,8 +36,7 @@ def probe(
     """
     try:
         tls, headers = settings()
-        wire = HttpWire(url, headers) if url.startswith(("http://", "https://")) else GrpcWire(url, tls, headers)
-        probed(wire, models=tuple(model or [""]), timeout=timeout)
+        probed(GrpcWire(url, tls, headers), models=tuple(model or [""]), timeout=timeout)
     except NotAnsweredError as error:
         typer.echo(f"{url} does not compute: {error}", err=True)
         raise typer.Exit(1) from error

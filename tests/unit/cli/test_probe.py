@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 
 from tests.support.command import tuwen
 from tests.support.grpc_server import GrpcServer
-from tuwen_cli import health_probe
+from tuwen.model_names import STEPS
 from tuwen_cli.health_probe import PROBES, NotAnsweredError, probe
 
 
@@ -47,7 +40,7 @@ class ScriptedWire:
 
     def executions(self, timeout: float) -> dict[str, int]:
         self.looks += 1
-        models = [model for _, _, steps in PROBES.values() for model in steps]
+        models = [model for kind in PROBES for model in STEPS[kind]]
         named = [*models, *(f"b16_{model}" for model in models)]
         return {model: 7 if model in self.idle else self.looks for model in named}
 
@@ -90,95 +83,19 @@ def test_a_server_that_is_not_ready_is_not_asked() -> None:
     assert wire.asked == []
 
 
-class HttpServer(ThreadingHTTPServer):
-    """Triton's HTTP port as far as the probe uses it. A model in `hung` gives no answer until the end."""
-
-    def __init__(self, hung: tuple[str, ...] = ()) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.hung, self.end, self.items, self.keys = hung, threading.Event(), list[bytes](), list[str]()
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: HttpServer
-
-    def do_GET(self) -> None:
-        if self.path == "/v2/health/ready":
-            self._answer(b"")
-        else:
-            self._answer(json.dumps({"model_stats": [{"name": "vision_encoder", "execution_count": 3}]}).encode())
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        head = int(self.headers["inference-header-content-length"])
-        self.server.keys.append(self.headers.get("tuwen", ""))
-        size = int.from_bytes(body[head : head + 4], "little")
-        assert json.loads(body[:head])["inputs"][0]["parameters"]["binary_data_size"] == size + 4
-        self.server.items.append(body[head + 4 :])
-        if self.path.split("/")[3] in self.server.hung:
-            self.server.end.wait(30)
-            return
-        self._answer(b"{}")
-
-    def _answer(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None: ...
-
-
-@contextmanager
-def http_server(*hung: str) -> Iterator[HttpServer]:
-    with HttpServer(hung) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.end.set()
-            server.shutdown()
-            thread.join()
-
-
-def run_script(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the module as the pods do: by its path, isolated from tuwen and every library."""
-    command = [sys.executable, "-I", "-S", str(Path(health_probe.__file__)), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
-
-
-def test_the_script_needs_the_standard_library_alone() -> None:
-    with http_server() as server:
-        passed = run_script(f"http://127.0.0.1:{server.server_port}", RESTRICTED_KEY="the-key-of-the-server")
-    assert (passed.returncode, passed.stderr) == (0, "")
-    assert server.items == [item for _, item, _ in PROBES.values()]
-    assert server.keys == ["the-key-of-the-server"] * 2
-
-
-def test_the_script_fails_on_a_model_that_hangs() -> None:
-    with http_server("image_embedding") as server:
-        failed = run_script(f"http://127.0.0.1:{server.server_port}", "--timeout", "0.5")
-    assert failed.returncode == 1
-    assert "image_embedding gave no embedding (/v2/models/image_embedding/infer: no answer within" in failed.stderr
-    assert "Traceback" not in failed.stderr
-
-
-def test_the_command_speaks_grpc_and_http() -> None:
+def test_the_command_embeds_a_text_and_an_image() -> None:
     with GrpcServer() as server:
         assert tuwen("probe", server.url).stdout == f"{server.url} computes\n"
-        assert len(server.calls) == 2
-    with http_server() as web:
-        assert "computes" in tuwen("probe", f"http://127.0.0.1:{web.server_port}").stdout
+        assert [request.model for request in server.fake.requests] == ["text_embedding", "image_embedding"]
 
 
 def test_the_command_fails_in_one_line_without_a_server() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"127.0.0.1:{unused.getsockname()[1]}"
-        for address in (url, f"http://{url}"):
-            failed = tuwen("probe", address, "--timeout", "0.5", code=1)
-            assert f"{address} does not compute: " in failed.stderr
-            assert len(failed.stderr.splitlines()) == 1
+        failed = tuwen("probe", url, "--timeout", "0.5", code=1)
+        assert f"{url} does not compute: " in failed.stderr
+        assert len(failed.stderr.splitlines()) == 1
 
 
 def test_the_command_fails_on_a_hanging_model() -> None:
