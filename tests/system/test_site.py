@@ -98,7 +98,16 @@ def test_every_page_fits_its_window_and_calls_no_other_host(site: tuple[Path, st
     ],
 )
 def test_the_search_finds_a_page(site: tuple[Path, str], page: Page, start: str, query: str, title: str) -> None:
-    page.goto(f"{site[1]}/{start}")
+    _search(f"{site[1]}/{start}", page, query)
+    found = [
+        heading.replace("\u200b", "").strip()
+        for heading in page.locator(".md-search-result__item h1").all_inner_texts()
+    ]
+    assert title in found
+
+
+def _search(address: str, page: Page, query: str) -> None:
+    page.goto(address)
     if (page.viewport_size or {}).get("width") == WIDTHS["phone"][0]:
         page.locator("label.md-header__button[for=__search]").click()
     search = page.locator(".md-search__input")
@@ -106,11 +115,18 @@ def test_the_search_finds_a_page(site: tuple[Path, str], page: Page, start: str,
     search.type(query)
     page.keyboard.press("End")  # Chinese characters arrive without a key, as the theme expects one
     page.locator(".md-search-result__item h1").first.wait_for(timeout=60_000)
-    found = [
-        heading.replace("\u200b", "").strip()
-        for heading in page.locator(".md-search-result__item h1").all_inner_texts()
-    ]
-    assert title in found
+
+
+@pytest.mark.parametrize(("query", "words"), [("过载", {"过载"}), ("指纹", {"指纹"}), ("模型仓库", {"模型", "仓库"})])
+def test_the_search_finds_no_other_chinese_word(
+    site: tuple[Path, str], page: Page, query: str, words: set[str]
+) -> None:
+    _search(site[1] + "/zh/", page, query)
+    found = page.locator(".md-search-result__item mark").all_inner_texts()
+    assert {word.replace("\u200b", "") for word in found} - {""} == words
+    assert (
+        "".join(page.locator(".md-search-result__item").first.locator("del").all_inner_texts()) == ""
+    )  # missing words
 
 
 @pytest.mark.parametrize("path", ["architecture/", "zh/architecture/", "concepts/batching/", "zh/concepts/batching/"])
