@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
-from tuwen._errors import ClientClosedError, InputShapeError, ModelNotFoundError, ServerError
+from tuwen._errors import ClientClosedError, InputShapeError, ModelNotFoundError, ServerError, ServerStoppingError
 from tuwen._responses import NAMED_EMBEDDING
 from tuwen._transport import AsyncPendingResponse, InferRequest, InferResponse, ModelCard, Tensor
 from tuwen.failures import ItemError
@@ -75,6 +75,7 @@ class FakeTransport:
             digest = hashlib.sha256(f"{fingerprint} {name}".encode()).hexdigest()[:32]
             self.cards[name] = replace(card, name=name, fingerprint=digest if self.cards else fingerprint)
         self._main_model = next(iter(models))
+        self._known = set(self.cards)
         self._fail_with = fail_with
         self._fail_times = fail_times
         self._closed = False
@@ -103,14 +104,16 @@ class FakeTransport:
         name, _ = name_and_model(request.model) or (self._main_model, "")
         card = self.cards.get(name)
         if card is None:
-            return _Answered(None, error or _not_found(request.model, request.request_id))
+            return _Answered(None, error or self._missing(name, request.model, request.request_id))
+        self._known.add(name)
         return _Answered(self._answer(request, card), error or _shape_error(request, card))
 
     def model_card(self, timeout: float, model: str = "") -> ModelCard:  # noqa: ARG002
         """See `Transport.model_card`."""
         self._check()
         if model not in self.cards:
-            raise _not_found(full_name(model, "image_embedding"))
+            raise self._missing(model, full_name(model, "image_embedding"))
+        self._known.add(model)
         return self.cards[model]
 
     def statistics(self, timeout: float) -> Statistics:  # noqa: ARG002
@@ -135,6 +138,15 @@ class FakeTransport:
     def _check(self) -> None:
         if self._closed:
             raise ClientClosedError
+
+    def _missing(self, name: str, model: str, request_id: str = "") -> ServerError:
+        """Return the error for a model that was unloaded, which is retryable, or was never there."""
+        kind: type[ServerError] = ModelNotFoundError
+        why = "is not found"
+        if name in self._known:
+            kind, why = ServerStoppingError, "has no available versions"
+        message = f"Request for unknown model: '{model}' {why}"
+        return kind(message, model=model, code="NOT_FOUND", request_id=request_id)
 
     def _answer(self, request: InferRequest, card: ModelCard) -> InferResponse:
         error_of = _image_error if request.input_name == "image" else _text_error
@@ -213,11 +225,6 @@ class _Answered:
 
     def cancel(self) -> None:
         return
-
-
-def _not_found(model: str, request_id: str = "") -> ModelNotFoundError:
-    message = f"Request for unknown model: '{model}' is not found"
-    return ModelNotFoundError(message, model=model, code="NOT_FOUND", request_id=request_id)
 
 
 def _shape_error(request: InferRequest, card: ModelCard) -> InputShapeError | None:

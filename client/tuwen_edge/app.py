@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 import orjson
 from starlette.applications import Starlette
@@ -27,6 +28,7 @@ from tuwen_edge.handlers import Handler, Shared, error_response
 from tuwen_edge.keys import KeyFile
 from tuwen_edge.log import RequestLog
 from tuwen_edge.metrics import Metrics
+from tuwen_edge.models import Models
 from tuwen_edge.openapi import description
 from tuwen_edge.options import EdgeOptions
 from tuwen_edge.traces import Traces
@@ -37,7 +39,7 @@ _MIB = 1 << 20
 _EXPOSED = ("x-request-id", "tuwen-fingerprint", "tuwen-truncated", "retry-after")
 
 
-def create_client(options: EdgeOptions) -> AsyncClient:
+def create_client(options: EdgeOptions, model: str | None = None) -> AsyncClient:
     """Return the client of the embedding server that an edge with these options uses.
 
     Raises:
@@ -47,48 +49,51 @@ def create_client(options: EdgeOptions) -> AsyncClient:
     fetcher = HttpFetcher(allow=options.fetch_hosts, max_bytes=32 * _MIB) if options.fetch_hosts else None
     return AsyncClient(
         options.url,
+        model=options.model if model is None else model,
         timeout=options.timeout,
         tls=options.tls,
         headers=options.headers,
         # The caller is told that the server is busy, and decides itself whether to try again.
         retries=RetryPolicy(overload_budget=0),
         fetcher=fetcher,
-        expected_fingerprint=options.fingerprint,
+        expected_fingerprint=options.fingerprint if model is None else None,
         tracing=options.tracing,
     )
 
 
-def create_app(options: EdgeOptions, client: AsyncClient | None = None) -> ASGIApp:
+def create_app(
+    options: EdgeOptions, client: AsyncClient | None = None, *, connect: Callable[[str], AsyncClient] | None = None
+) -> ASGIApp:
     """Return the edge as an ASGI application, to run it with a server of your own.
 
     Args:
         options: the options of the edge. The address to listen on is ignored.
         client: the client of the embedding server; None: a new client from the options. The application closes the
             client when it stops.
+        connect: returns a client of another model of the server, by its name. Default: a new client from the options;
+            with a `client` of yours, only its model is served.
 
     Raises:
         InvalidArgumentError: the file of keys cannot be read; or as for `create_client`.
         MissingExtraError: an extra is missing.
     """
-    client = client or create_client(options)
-    core = Core(
-        client,
-        name=options.model_name,
-        aliases=options.aliases,
-        max_items=options.max_items,
-        fetches=bool(options.fetch_hosts),
-    )
+    if client is None:
+        client, connect = create_client(options), connect or partial(create_client, options)
+    limited = partial(Core, max_items=options.max_items, fetches=bool(options.fetch_hosts))
+    core = limited(client, name=options.model_name or options.model or None, aliases=options.aliases)
+    models = Models(core, client, connect, lambda client, name: limited(client, name=name))
     keys = KeyFile(options.keys) if options.keys is not None else None
     metrics, log = Metrics(), RequestLog(is_on=options.access_log)
     limits = BodyLimits(options.max_body_mib * _MIB, Memory(options.max_memory_mib * _MIB), options.upload_timeout)
     form_limits = FormLimits(options.max_items, options.max_pixels)
-    shared = Shared(core, limits, form_limits, keys=keys, metrics=metrics, log=log)
+    shared = Shared(models, limits, form_limits, keys=keys, metrics=metrics, log=log)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001 - Starlette passes it
         with suppress(TuwenError):  # the server may come later; requests are answered with 503 until then
             await client.model_card(timeout=min(2.0, options.timeout))
         yield
+        await models.close()
         await client.close()
 
     app = Starlette(
@@ -106,7 +111,7 @@ def create_app(options: EdgeOptions, client: AsyncClient | None = None) -> ASGIA
         app,
         direct=direct,
         hosts=Hosts(allowed),
-        fingerprint=lambda: core.fingerprint,
+        fingerprint=lambda: models.default.fingerprint,
         metrics=metrics,
         log=log,
         traces=Traces() if options.tracing else None,

@@ -40,6 +40,7 @@ class RequestState:
         items: the number of embedded items.
         bytes: the size of the body in bytes.
         is_disconnected: whether the caller disconnected.
+        fingerprint: the embedding space of the model that answered.
     """
 
     id: str
@@ -50,6 +51,7 @@ class RequestState:
     items: int = 0
     bytes: int = 0
     is_disconnected: bool = False
+    fingerprint: str = ""
 
 
 class Hosts:
@@ -147,7 +149,7 @@ class Gateway:
 
     def _headers(self, state: RequestState) -> list[tuple[bytes, bytes]]:
         found = [(b"x-request-id", state.id.encode()), (b"x-content-type-options", b"nosniff")]
-        fingerprint = self._fingerprint()
+        fingerprint = state.fingerprint or self._fingerprint()
         return [*found, (b"tuwen-fingerprint", fingerprint.encode())] if fingerprint else found
 
     def _fields(self, scope: Scope, state: RequestState, status: int, seconds: float, trace_id: str) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tuwen_edge.bodies import BodyLimits, BodyReader, DisconnectedError
-from tuwen_edge.core import Core
 from tuwen_edge.errors import EdgeError
 from tuwen_edge.forms import FormLimits, read_form
 from tuwen_edge.keys import KeyFile, presented_key
 from tuwen_edge.log import RequestLog
 from tuwen_edge.metrics import Metrics
+from tuwen_edge.models import Models
 from tuwen_edge.operations import Answer, Call, Dialect, Operation
 
 __all__ = ["Handler", "Shared", "error_response"]
@@ -33,7 +33,7 @@ class Shared:
     """The state that all handlers of an edge share.
 
     Args:
-        core: embeds items.
+        models: the models of the embedding server.
         limits: the limits of bodies.
         form_limits: the limits of forms.
         keys: the keys that callers may use; None: no key is required.
@@ -43,7 +43,7 @@ class Shared:
 
     def __init__(
         self,
-        core: Core,
+        models: Models,
         limits: BodyLimits,
         form_limits: FormLimits,
         *,
@@ -51,7 +51,7 @@ class Shared:
         metrics: Metrics,
         log: RequestLog,
     ) -> None:
-        self.core = core
+        self.models = models
         self.limits = limits
         self.form_limits = FormLimits(form_limits.max_parts + _FORM_ROOM, form_limits.max_pixels)
         self.keys = keys
@@ -76,7 +76,7 @@ class Handler:
         operation, shared = self._operation, self._shared
         state = scope["state"]["request"]
         state.route = operation.path
-        call = Call(shared.core, state.id, scope.get("path_params", {}))
+        call = Call(shared.models.default, shared.models, state.id, scope.get("path_params", {}))
         headers = Headers(scope=scope)
         with BodyReader(receive, headers, shared.limits) as body:
             try:
@@ -93,6 +93,7 @@ class Handler:
                 response = self._refused(state, EdgeError(500, "The edge failed on this request.", code="edge_failed"))
             state.bytes = body.size
             state.items = len(call.items)
+            state.fingerprint = call.core.fingerprint
             shared.metrics.embedded(call.items)
             for name, value in call.headers.items():
                 response.headers[name] = value

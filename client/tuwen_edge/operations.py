@@ -8,10 +8,12 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from tuwen import ModelCard
 from tuwen_edge.core import Core
 from tuwen_edge.errors import EdgeError
 from tuwen_edge.forms import Form
 from tuwen_edge.items import Item
+from tuwen_edge.models import Models
 
 __all__ = ["Answer", "Call", "Dialect", "Operation", "Strict"]
 
@@ -30,7 +32,8 @@ class Call:
     """The view of a request that operations have.
 
     Attributes:
-        core: embeds items.
+        core: embeds items with the chosen model, at first the default model.
+        models: the models of the embedding server.
         request_id: the request ID from the caller, or a new one.
         path_parameters: the values of the parameters in the path.
         headers: the headers of the response, to which operations add.
@@ -38,10 +41,20 @@ class Call:
     """
 
     core: Core
+    models: Models
     request_id: str
     path_parameters: Mapping[str, str] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
     items: list[Item] = field(default_factory=list)
+
+    async def choose(self, asked: str | None) -> ModelCard:
+        """Choose the model that a caller asks for; None: the default model. Return its card.
+
+        Raises:
+            EdgeError: there is no such model, or the server failed.
+        """
+        self.core = await self.models.choose(asked)
+        return await self.core.card()
 
     def embedded(self, items: list[Item], truncated: tuple[int, ...]) -> None:
         """Record the embedded items, and add a header that lists the texts that were cut."""

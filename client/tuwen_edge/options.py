@@ -40,6 +40,16 @@ class EdgeOptions:
     ] = "localhost:8001"
     host: Annotated[str, Option("Address to listen on.")] = "127.0.0.1"
     port: Annotated[int, Option("Port to listen on. 0 takes a free port.", min=0, max=65535)] = 8080
+    model: Annotated[
+        str,
+        Option(
+            "Name of the server's model that answers requests which name no model. Requests choose the other models of "
+            "the server by their names. Default: the model that has no name, or the only model.",
+            flags=("--model",),
+            envvar="TUWEN_MODEL",
+            show_default=False,
+        ),
+    ] = ""
     timeout: Annotated[float, TIMEOUT] = 30.0
     keys: Annotated[Path | None, KEYS] = None
     model_name: Annotated[

@@ -125,7 +125,7 @@ class EmbedAnswer(BaseModel):
 
 
 async def _embed(call: Call, request: EmbedRequest) -> Answer:
-    card = await call.core.check_model(request.model)
+    card = await call.choose(request.model)
     if request.output_dimension not in (None, card.embedding_dimension):
         raise EdgeError(
             422,

@@ -22,10 +22,10 @@ class HealthAnswer(BaseModel):
 
 
 async def _health(call: Call) -> Answer:
-    if not await call.core.is_ready():
+    if not await call.models.is_ready():
         raise EdgeError(503, "The embedding server is not ready.", code="server_unavailable", retry_after=2)
-    card = await call.core.card()
-    return {"status": "ready", "model": call.core.name(card), "fingerprint": card.fingerprint}
+    name, card = await call.models.shown()
+    return {"status": "ready", "model": name, "fingerprint": card.fingerprint}
 
 
 OPERATIONS = (

@@ -50,7 +50,7 @@ class RerankAnswer(BaseModel):
 
 
 async def _rerank(call: Call, request: RerankRequest) -> Answer:
-    await call.core.check_model(request.model)
+    await call.choose(request.model)
     documents = [item_of(value) for value in request.documents]
     items = [item_of(request.query), *documents]
     embedded = await call.core.embed(items)
@@ -114,7 +114,7 @@ class ClassifyAnswer(BaseModel):
 
 
 async def _classify(call: Call, request: ClassifyRequest) -> Answer:
-    await call.core.check_model(request.model)
+    await call.choose(request.model)
     values = request.input if isinstance(request.input, list) else [request.input]
     items = [item_of(value) for value in values]
     templates: Templates = request.templates

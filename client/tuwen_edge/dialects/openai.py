@@ -199,7 +199,7 @@ def _of_form(form: Form) -> RawItems:
 
 
 async def _embeddings(call: Call, request: EmbeddingsRequest) -> Answer:
-    card = await call.core.check_model(request.model)
+    card = await call.choose(request.model)
     if request.dimensions not in (None, card.embedding_dimension):
         raise EdgeError(
             422,
@@ -246,13 +246,13 @@ def _model(name: str, created: int) -> dict[str, Any]:
 
 
 async def _models(call: Call) -> Answer:
-    names = call.core.names(await call.core.card())
-    return {"object": "list", "data": [_model(name, call.core.started) for name in names]}
+    names = await call.models.names()
+    return {"object": "list", "data": [_model(name, call.models.started) for name in names]}
 
 
 async def _one_model(call: Call) -> Answer:
     name = call.path_parameters["model"]
-    await call.core.check_model(name)
+    await call.choose(name)
     return _model(name, call.core.started)
 
 

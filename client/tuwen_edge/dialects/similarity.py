@@ -43,7 +43,7 @@ class SimilarityAnswer(BaseModel):
 
 
 async def _similarity(call: Call, request: SimilarityRequest) -> Answer:
-    await call.core.check_model(request.model)
+    await call.choose(request.model)
     images = [image_item(value if isinstance(value, str) else value.image) for value in request.images]
     texts = [Item("text", value if isinstance(value, str) else value.text) for value in request.texts]
     items = [*images, *texts]

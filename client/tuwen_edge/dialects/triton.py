@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from tuwen.model_names import name_and_model
 from tuwen_edge.errors import EdgeError
 from tuwen_edge.items import item_of_string
 from tuwen_edge.numbers import Positive
@@ -67,8 +68,8 @@ class InferAnswer(BaseModel):
 
 async def _infer(call: Call, request: InferRequest) -> Answer:
     name = call.path_parameters["model"]
-    if name != "text_embedding":
-        await call.core.check_model(name)
+    split = name_and_model(name)
+    await call.choose((split[0] or None) if split is not None and split[1] == "text_embedding" else name)
     [tensor] = request.inputs
     items = [item_of_string(value) for value in ([tensor.data] if isinstance(tensor.data, str) else tensor.data)]
     embedded = await call.core.embed(items)

@@ -46,6 +46,7 @@ async def _vectorize(call: Call, request: VectorizeRequest) -> Answer:
     items = [*texts, *(image_item(image) for image in request.images or ())]
     if not items:
         return {"textVectors": [], "imageVectors": []}
+    await call.choose(None)
     embedded = await call.core.embed(items)
     call.embedded(items, embedded.truncated)
     vectors = list(embedded.vectors)
@@ -64,7 +65,7 @@ class MetaAnswer(BaseModel):
 
 
 async def _meta(call: Call) -> Answer:
-    card = await call.core.card()
+    card = await call.choose(None)
     return {
         "model": call.core.name(card),
         "fingerprint": card.fingerprint,
@@ -76,7 +77,7 @@ async def _meta(call: Call) -> Answer:
 
 
 async def _ready(call: Call) -> Answer:
-    if not await call.core.is_ready():
+    if not await call.models.is_ready():
         raise EdgeError(503, "The embedding server is not ready.", code="server_unavailable", retry_after=2)
     return None
 

@@ -1,0 +1,171 @@
+"""The models behind the edge: the one that answers by default, and those that a request chooses by name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tuwen import AsyncClient, ModelCard, TuwenError
+from tuwen_edge.core import Core
+from tuwen_edge.errors import EdgeError
+
+__all__ = ["Models"]
+
+_REFRESH_SECONDS = 5.0  # between two questions for the models of the server
+_RETIRED_SECONDS = 300.0  # after which no request uses a client that was replaced
+
+
+class Models:
+    """The models of one embedding server.
+
+    Args:
+        default: answers requests that name no model.
+        client: asks the server for its models. The client of the default model.
+        connect: returns a client of the model with this name; None: only the default model is served.
+        make_core: returns a core for a client and the name of its model.
+    """
+
+    def __init__(
+        self,
+        default: Core,
+        client: AsyncClient,
+        connect: Callable[[str], AsyncClient] | None = None,
+        make_core: Callable[[AsyncClient, str], Core] = lambda client, name: Core(client, name=name),
+    ) -> None:
+        self._given = default
+        self._client = client
+        self._connect = connect
+        self._make_core = make_core
+        self._cores: dict[str, Core] = {}
+        self._clients: dict[str, AsyncClient] = {}
+        self._retired: list[tuple[float, AsyncClient]] = []  # when each was replaced, and what requests may still use
+        self._asked = float("-inf")
+        self.started = default.started
+
+    @property
+    def default(self) -> Core:
+        """The core for requests that name no model: the given one, or that of the only model of the server."""
+        if not self._given.fingerprint and len(self._cores) == 1:
+            return next(iter(self._cores.values()))
+        return self._given
+
+    async def choose(self, asked: str | None) -> Core:
+        """Return the core of the model that a caller asks for, whose server may have loaded it just now.
+
+        Raises:
+            EdgeError: no model has this name; or none was asked for, and there are several; or the server failed.
+        """
+        if asked is None:
+            return await self._default()
+        name = asked.partition("@")[0]
+        core = self._cores.get(name)
+        if core is None or core.is_changed:
+            try:
+                await self._given.check_model(asked)
+            except EdgeError as error:
+                await self._refresh()
+                if name not in self._cores:
+                    raise self._unknown(asked, error) from error
+                core = self._cores[name]
+            else:
+                return self._given
+        await core.check_model(asked)
+        return core
+
+    async def names(self) -> list[str]:
+        """Return all names under which callers may ask for a model.
+
+        Raises:
+            EdgeError: the server failed, or has no model.
+        """
+        await self._refresh()
+        found: list[str] = []
+        try:
+            found += self._given.names(await self._given.card())
+        except EdgeError:
+            if not self._cores:
+                raise
+        for core in self._cores.values():
+            found += core.names(await core.card())
+        return list(dict.fromkeys(found))
+
+    async def is_ready(self) -> bool:
+        """Return whether requests can be answered: by the default model, or, if there is none, by one that is named."""
+        try:
+            return await (await self._default()).is_ready()
+        except EdgeError:
+            return any([await core.is_ready() for core in self._cores.values()])
+
+    async def shown(self) -> tuple[str, ModelCard]:
+        """Return the name and the card of the default model, or of the first one.
+
+        Raises:
+            EdgeError: the server failed, or has no model.
+        """
+        try:
+            core = await self._default()
+        except EdgeError:
+            if not self._cores:
+                raise
+            core = next(iter(self._cores.values()))
+        card = await core.card()
+        return core.name(card), card
+
+    async def close(self) -> None:
+        """Close the clients of the named models."""
+        for client in (*self._clients.values(), *(client for _, client in self._retired)):
+            await client.close()
+        self._retired.clear()
+        self._clients.clear()
+        self._cores.clear()
+
+    async def _default(self) -> Core:
+        if self._given.fingerprint:
+            return self._given
+        try:
+            await self._given.card()
+        except EdgeError as error:
+            if error.code != "no_repository":
+                raise
+            await self._refresh()
+            if len(self._cores) == 1:
+                return next(iter(self._cores.values()))
+            if self._cores:
+                names = ", ".join(map(repr, self._cores))
+                raise EdgeError(
+                    400, f"This service has several models: name one of {names}.", code="model_required", param="model"
+                ) from error
+            raise
+        return self._given
+
+    def _unknown(self, asked: str, error: EdgeError) -> EdgeError:
+        if error.code not in ("model_not_found", "no_repository") or not self._cores:
+            return error
+        more = ", ".join(map(repr, self._cores))
+        known = "" if error.code == "no_repository" else f" {error.message}"
+        return EdgeError(
+            404,
+            f"There is no model {asked[:100]!r}; this service has {more}.{known}",
+            code="model_not_found",
+            param="model",
+        )
+
+    async def _refresh(self) -> None:
+        """Take notice of models that were loaded, unloaded or replaced. An older answer is kept if the server fails."""
+        if self._connect is None or time.monotonic() - self._asked < _REFRESH_SECONDS:
+            return
+        self._asked = time.monotonic()
+        while self._retired and self._asked - self._retired[0][0] > _RETIRED_SECONDS:
+            await self._retired.pop(0)[1].close()
+        try:
+            found = await self._client.models()
+        except TuwenError:  # not there yet, or it shows no statistics without its key
+            return
+        for name, core in list(self._cores.items()):
+            if name not in found or core.fingerprint not in ("", found[name].fingerprint):
+                del self._cores[name]
+                self._retired.append((self._asked, self._clients.pop(name)))
+        for name in found:
+            if name and name not in self._cores:
+                self._clients[name] = self._connect(name)
+                self._cores[name] = self._make_core(self._clients[name], name)
