@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -19,10 +20,12 @@ from tuwen import Client
 from tuwen_search import Collection
 from tuwen_server import ServerOptions
 
-__all__ = ["HTML_NAME", "Page", "axe_core", "chromium", "get", "served_page"]
+__all__ = ["CATEGORIES", "HTML_NAME", "Page", "axe_core", "chromium", "get", "served_page"]
 
 HTML_NAME = "<img src=x onerror=document.title='owned'>.png"
 """The name of one of the pictures."""
+CATEGORIES = ("动物", "食物", "其他")
+"""The values of the metadata field 类别."""
 
 
 def chromium() -> str | None:
@@ -72,9 +75,9 @@ def served_page(
     """
     gallery = _write_gallery(root)
     store = str(root / "search.db")
-    tuwen("index", str(gallery), "--into", "gallery", "--store", store, "--url", server_url)
+    tuwen("index", str(gallery / "goods.jsonl"), "--into", "gallery", "--store", store, "--url", server_url)
     with Client(server_url) as clip, Collection.open("gallery", clip, store=store) as pictures:
-        ids = {hit.picture.name: hit.picture.id for hit in pictures.search("图片", limit=200).hits}
+        ids = {Path(hit.picture.name).name: hit.picture.id for hit in pictures.search("图片", limit=200).hits}
     port = str(ServerOptions.on_free_ports().with_ports_resolved().http_port)
     command = [TUWEN, "web", "gallery", "--store", store, "--url", page_url or server_url, "--port", port]
     command += ["--pictures", str(gallery), "--upload-mib", "1", "--example", "企鹅", *options]
@@ -106,6 +109,10 @@ def _write_gallery(root: Path) -> Path:
     shutil.copy(folder / "猫头鹰.png", root / "secret.png")
     (folder / "link.png").symlink_to(root / "secret.png")
     shutil.move(folder / "足球.png", folder / HTML_NAME)
+    with (folder / "goods.jsonl").open("w", encoding="utf-8") as table:
+        for number, path in enumerate(sorted(folder.glob("*.png"))):
+            goods = {"path": path.name, "类别": CATEGORIES[number % 3], "price": number / 2}
+            print(json.dumps(goods, ensure_ascii=False), file=table)
     return folder
 
 

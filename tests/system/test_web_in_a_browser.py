@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -35,6 +36,12 @@ def browser() -> Iterator[Any]:
         launched = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield launched
         launched.close()
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for axe-core's reports and screenshots, which pytest keeps for a while."""
+    return tmp_path_factory.mktemp("axe")
 
 
 @pytest.fixture
@@ -134,6 +141,28 @@ def test_words_and_a_picture_are_weighed(visit: Callable[..., Any], page: Page) 
     tab.keyboard.press("End")
     tab.wait_for_url("**weight=1*")
     tab.locator(".tile .name").first.get_by_text("下雨.png").wait_for()
+
+
+def test_the_focus_stays_near_what_the_keyboard_changed(visit: Callable[..., Any]) -> None:
+    tab = visit("/?q=下雨&without=船")
+    tab.locator(".chip.without a").focus()
+    tab.keyboard.press("Enter")
+    tab.locator(".chip.without").wait_for(state="detached")
+    tab.wait_for_function("document.activeElement.id === 'results'")
+    tab.locator("#filters summary").focus()
+    tab.keyboard.press("Enter")
+    tab.get_by_role("checkbox", name="动物 48").focus()
+    tab.keyboard.press("Space")
+    tab.keyboard.press("Enter")
+    tab.locator(".chip.filter").wait_for()
+    tab.wait_for_function("document.activeElement.id === 'results'")
+    assert tab.locator("#status").inner_text() == "第 1–24 张，共 48 张"
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.className") == "frame"
+    tab.locator("#q").focus()
+    tab.keyboard.press("Tab")
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.id") == "file"  # where its button is seen
 
 
 def test_a_picture_is_opened_left_and_labelled_by_keyboard(visit: Callable[..., Any]) -> None:
@@ -324,6 +353,18 @@ def opened(tab: Any, _: Page) -> None:
 def filters(tab: Any, _: Page) -> None:
     search(tab, "红色的水果")
     tab.locator("#filters summary").click()
+    tab.locator("legend", has_text="类别").wait_for()
+
+
+def browsed(tab: Any, _: Page) -> None:
+    tab.goto(f"{tab.url}&f.类别=动物&min.price=20")
+    tab.locator(".chip.filter").nth(1).wait_for()
+    tab.locator("#filters summary").click()
+
+
+def hidden(tab: Any, _: Page) -> None:
+    tab.goto(f"{tab.url}&q=红色的水果&score=0.2")
+    tab.locator("#status a").wait_for()
 
 
 def nothing_fits(tab: Any, page: Page) -> None:
@@ -333,17 +374,17 @@ def nothing_fits(tab: Any, page: Page) -> None:
     tab.locator("#status a").wait_for()
 
 
-def refused(tab: Any, page: Page) -> None:
-    tab.goto(f"{page.url}/?picture={'0' * 32}&q={'长' * 99}")
+def refused(tab: Any, _: Page) -> None:
+    tab.goto(f"{tab.url}&picture={'0' * 32}&q={'长' * 99}")
 
 
-@pytest.mark.parametrize("state", [first, found, mixed, opened, filters, nothing_fits, refused])
+@pytest.mark.parametrize("state", [first, found, hidden, mixed, opened, filters, browsed, nothing_fits, refused])
 @pytest.mark.parametrize(
     ("language", "size", "scheme"),
     [("zh", DESKTOP, "light"), ("en", PHONE, "light"), ("zh", PHONE, "dark"), ("en", DESKTOP, "dark")],
 )
 def test_every_state_is_accessible_and_fits_its_width(
-    visit: Callable[..., Any], page: Page, state: Any, language: str, size: dict[str, int], scheme: str
+    visit: Callable[..., Any], page: Page, reports: Path, state: Any, language: str, size: dict[str, int], scheme: str
 ) -> None:
     axe = axe_core()
     if axe is None:
@@ -352,6 +393,10 @@ def test_every_state_is_accessible_and_fits_its_width(
     state(tab, page)
     tab.evaluate(axe)
     report = tab.evaluate("axe.run()")
+    named = f"{state.__name__}-{language}-{scheme}-{size['width']}"
+    (reports / f"{named}.json").write_text(json.dumps(report, ensure_ascii=False, indent=1), encoding="utf-8")
+    tab.screenshot(path=reports / f"{named}.png")
+    assert "color-contrast" in {rule["id"] for rule in report["passes"]}
     violations = [(found["id"], [node["html"] for node in found["nodes"]]) for found in report["violations"]]
     assert violations == []
     assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -97,6 +97,10 @@ class Address:
         """Whether the address has a text or a picture to search for."""
         return bool(self.text or self.picture or self.like)
 
+    def asking(self, text: str) -> Address:
+        """Return the address of a search for a text alone, in the same language."""
+        return Address(language=self.language, text=text)
+
     @property
     def narrowed(self) -> bool:
         """Whether filters or a smallest score leave pictures out."""

@@ -98,6 +98,8 @@ async def fill(service: Service, address: Address, shown: Shown) -> None:
     if found.total == 0:
         best = await service.collection.search(query, limit=1, where=where)
         shown.best = best.hits[0].score if best.hits else None
+    if not shown.total:
+        shown.subjects = await service.suggestions.subjects(address.language)
     for text in found.truncated:
         start = text if len(text) <= 20 else f"{text[:20]}…"
         shown.messages.append(Message(words.cut.format(text=start, tokens=service.card.context_length)))

@@ -219,7 +219,7 @@ def test_weak_pictures_are_hidden_by_a_calibrated_threshold(
     shown = page.get(everything).text
     assert "共 30 张" in shown
     assert "没有显示" not in shown
-    [weak] = links(shown, "移除：包括不太相符的")
+    [weak] = links(shown, "移除：不限分数")
     assert "共 3 张" in page.get(weak).text
     assert "共 30 张" in page.get("/?q=猫&without=狗").text  # its scores are on another scale
     assert len(names(page.get("/").text)) == 18
@@ -227,6 +227,7 @@ def test_weak_pictures_are_hidden_by_a_calibrated_threshold(
     nothing = visit(threshold=file).get("/?q=猫&language=en").text
     assert "Nothing fits: the best picture has a score of" in nothing
     assert links(nothing, "Show all")
+    assert '<div class="suggestions">' in nothing
     Threshold(("猫",), 0.3, "1" * 32).save(file)
     assert visit(threshold=file).get("/?q=猫").status_code == 503
 

@@ -82,6 +82,10 @@ def test_a_part_that_is_removed_takes_its_settings_along() -> None:
     assert read(mixed.href(open="")).labels == ""
 
 
+def test_a_suggestion_leaves_everything_else_behind() -> None:
+    assert read(EVERYTHING.asking("猫").href()) == Address(language="en", text="猫")
+
+
 def test_phrases_are_separated_by_the_commas_of_both_languages() -> None:
     assert phrases(["人，车; 树", " 人 ", ""]) == ("人", "车", "树")
     assert len(phrases([",".join(map(str, range(99)))])) == 10

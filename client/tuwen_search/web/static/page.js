@@ -68,7 +68,6 @@ async function show(href, { push = true, body = null, scroll = null } = {}) {
 
 function swap(page) {
   const focused = document.activeElement;
-  const lost = focused && byId("results").contains(focused);
   const failed = page.querySelector("#messages[data-retry]") && !page.querySelector(".tile");
   for (const part of PARTS) {
     const fresh = page.getElementById(part);
@@ -86,8 +85,8 @@ function swap(page) {
   }
   byId("filters").open = false;
   document.title = page.title;
-  if (lost) byId("results").focus({ preventScroll: true });
-  else if (focused?.id && !focused.isConnected) byId(focused.id)?.focus({ preventScroll: true });
+  // What had the focus may be gone, such as a chip that was removed: the next Tab goes to the results.
+  if (focused && !focused.isConnected) (byId(focused.id) || byId("results")).focus({ preventScroll: true });
   retryLater();
 }
 
@@ -173,7 +172,7 @@ document.addEventListener("click", (event) => {
   if (event.target.closest(".dismiss")) {
     clearTimeout(retryTimer);
     event.target.closest(".message").remove();
-    byId("q").focus();
+    byId("results").focus({ preventScroll: true }); // the field would open the keyboard of a phone
     return;
   }
   const link = event.target.closest("a");
