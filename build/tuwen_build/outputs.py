@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tuwen_build.errors import BuildError, OutputExistsError
+from tuwen_files.disk_space import full_disk_named, os_reason
 
 __all__ = ["OutputFolder"]
 
@@ -41,6 +42,7 @@ class OutputFolder:
         Raises:
             OutputExistsError: the output is a file, a symbolic link or a mount point; or it is not empty and has no
                 marker; or it has the marker and `force` is off; or another process changed it during the block.
+            DiskFullError: the disk became full. An earlier output is unchanged.
             BuildError: the output cannot be written. An earlier output is unchanged. If it could not be put back, the
                 message names the folder that holds it.
         """
@@ -49,12 +51,13 @@ class OutputFolder:
             self._output.parent.mkdir(parents=True, exist_ok=True)
             scratch = Path(tempfile.mkdtemp(prefix=f".{self._output.name}.making-", dir=self._output.parent))
         except OSError as error:
-            raise BuildError(f"cannot write to '{self._output.parent}': {error.strerror or error}") from error
+            raise BuildError(f"cannot write to '{self._output.parent}': {os_reason(error)}") from error
         replaced, is_kept = scratch / "replaced", False
         try:
             staged = scratch / self._output.name
             staged.mkdir()
-            yield staged
+            with full_disk_named(self._output):
+                yield staged
             if self.check() != before:
                 raise OutputExistsError(
                     f"'{self._output}' was changed by another process in the meantime and was not replaced; "
@@ -68,7 +71,7 @@ class OutputFolder:
                 f"'{replaced}'; move it from there"
             ) from error
         except OSError as error:
-            raise BuildError(f"cannot write '{self._output}': {error.strerror or error}") from error
+            raise BuildError(f"cannot write '{self._output}': {os_reason(error)}") from error
         finally:
             if not is_kept:
                 shutil.rmtree(scratch, ignore_errors=True)

@@ -6,19 +6,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from tuwen_build.checkpoints import open_checkpoint
+from tuwen_build.checkpoints import Checkpoint, open_checkpoint
 from tuwen_build.errors import BuildError
+from tuwen_build.explanation import explain
 from tuwen_build.export.assembly import assemble, name_models
 from tuwen_build.hardware import choose_precision
 from tuwen_build.options import BuildOptions, ReadOptions
 from tuwen_build.outputs import OutputFolder
 from tuwen_build.verification.verify import verify_images, verify_kernels, verify_texts
+from tuwen_files.disk_space import check_space
 from tuwen_repository.checksums import file_hashes, sha256_of
 from tuwen_repository.environment import gpu_environment
 from tuwen_repository.int8_kernels import int8_obstacle
 from tuwen_repository.manifest import MANIFEST, Manifest, library_versions
 
 __all__ = ["BuildOptions", "ReadOptions", "build_repository"]
+
+_SMALL_FILES = 4 << 20  # bytes, about: code, vocabulary, configs, and what TorchScript adds to the weights
 
 
 def build_repository(
@@ -42,6 +46,7 @@ def build_repository(
 
     Raises:
         BuildError: a subclass in `tuwen_build.errors` says what failed. `output` is unchanged.
+        DiskFullError: the disk has too little free space for the repository. `output` is unchanged.
     """
     options = options or BuildOptions()
     if options.precision == "auto":
@@ -51,6 +56,7 @@ def build_repository(
     with OutputFolder(output, MANIFEST, force).staged() as staged:
         progress("reading the checkpoint")
         checkpoint = open_checkpoint(source, read_options)
+        check_space(output, _peak_bytes(checkpoint, options), "the repository")
         card = assemble(staged, checkpoint, options, progress=progress)
 
         verify_kernels(options)
@@ -73,3 +79,10 @@ def build_repository(
         )
         manifest.write(staged)
     return manifest
+
+
+def _peak_bytes(checkpoint: Checkpoint, options: BuildOptions) -> int:
+    """Return the largest size of a repository while it is written: each encoder is there twice for a moment."""
+    explanation = explain(checkpoint)
+    vision, text = (tower.bytes[options.encoder_precision] for tower in (explanation.vision, explanation.text))
+    return max(2 * vision, vision + 2 * text) + _SMALL_FILES

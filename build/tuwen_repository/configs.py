@@ -8,6 +8,7 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from tuwen.model_names import name_and_model
+from tuwen_repository.text_files import replace_text
 
 __all__ = ["config_path", "find_config", "read_config", "write_config"]
 
@@ -38,6 +39,8 @@ def read_config(path: Path) -> ModelConfig:
 
 
 def write_config(config: ModelConfig, path: Path) -> None:
-    """Write a configuration into a new file. A hard link to the old file keeps the old content."""
-    path.unlink(missing_ok=True)
-    path.write_text(_HEADER + text_format.MessageToString(config, as_utf8=True), encoding="utf-8")
+    """Write a configuration into a new file. A hard link to the old file keeps the old content.
+
+    If the file cannot be written, for example because the disk is full, the old file stays.
+    """
+    replace_text(path, _HEADER + text_format.MessageToString(config, as_utf8=True))

@@ -13,6 +13,7 @@ from tuwen import ModelCard
 from tuwen_repository.checksums import sha256_of
 from tuwen_repository.deviation import Deviation
 from tuwen_repository.errors import DamagedRepositoryError, NotARepositoryError
+from tuwen_repository.text_files import replace_text
 
 __all__ = ["MANIFEST", "Manifest", "library_versions"]
 
@@ -46,7 +47,7 @@ class Manifest(ModelCard):
     def write(self, folder: Path) -> None:
         """Write ``manifest.json``."""
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False)
-        (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        replace_text(folder / MANIFEST, text + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:

@@ -6,6 +6,7 @@ They lie in the user's cache, one folder for each version of Python, and all env
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import platform
@@ -18,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tuwen_files.disk_space import check_space, os_reason
 from tuwen_server.errors import InstallationError, UnsupportedPlatformError
 
 __all__ = ["PACKAGES", "Installation", "check_platform", "ensure_installed", "install_server"]
@@ -27,6 +29,7 @@ PACKAGES: Mapping[str, str] = {"nvidia-pytriton": "0.7.0", "numpy": "1.26.4"}
 
 _FOLDER_VARIABLE = "TUWEN_SERVER_FOLDER"
 _TRITON = "2.51"
+_INSTALLED_BYTES = 300 << 20  # 223 MiB, and the download for a while
 _OLDEST_GLIBC = (2, 35)  # the wheel's tag is manylinux_2_35
 _PYTHONS = ((3, 10), (3, 13))  # the oldest that tuwen supports and the newest that the wheel has a stub for
 _NEWEST_WITH_NUMPY = (3, 12)  # numpy 1.26.4 has no wheel for a newer Python, so pip compiles it
@@ -139,6 +142,7 @@ def install_server(
     Raises:
         UnsupportedPlatformError: the server does not run on this machine.
         InstallationError: pip or a compiler is missing, pip failed, or the folder cannot be written.
+        DiskFullError: the disk has too little free space.
     """
     check_platform()
     if wheels is not None and not wheels.is_dir():
@@ -149,6 +153,7 @@ def install_server(
     say(f"installing the embedded server, Triton {_TRITON}, in '{installation.folder}' ({origin})")
     new = installation.folder.with_name(f".{installation.folder.name}-{uuid.uuid4().hex[:8]}")
     try:
+        check_space(new, _INSTALLED_BYTES, "the embedded server")
         new.mkdir(parents=True)
         for target, pin in zip(("wheel", "packages"), _pins(), strict=True):
             requirement = new / f"{target}.txt"
@@ -157,7 +162,7 @@ def install_server(
         _replace(installation.folder, new)
     except OSError as error:
         raise InstallationError(
-            f"cannot write '{error.filename or new}': {error.strerror or error}; set {_FOLDER_VARIABLE} to a folder "
+            f"cannot write '{error.filename or new}': {os_reason(error)}; set {_FOLDER_VARIABLE} to a folder "
             "that you can write"
         ) from error
     finally:
@@ -185,6 +190,8 @@ def _install(
     if done.returncode:
         said = [line for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip()]
         telling = [line for line in said if line.lower().startswith("error")] or said
+        if any("no space left on device" in line.lower() for line in said):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
         package = requirement.read_text(encoding="utf-8").split()[0]
         raise InstallationError(
             f"cannot install {package}: {' '.join(telling[-2:]) or f'pip ended with {done.returncode}'}\n"

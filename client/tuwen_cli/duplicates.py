@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from tuwen import InvalidArgumentError
 from tuwen_cli.options import JsonOption, print_json, printable
 from tuwen_cli.search import StoreOption
+from tuwen_files.replacing import replacing
 
 __all__ = ["duplicates"]
 
@@ -51,10 +51,8 @@ def duplicates(
             for hit in group.hits
         ]
         title = f"{collection}: {len(groups)} groups of near-duplicates"
-        try:
-            contact_sheet(hits[:_SHOWN_ON_SHEET], title).save(show)
-        except OSError as error:
-            raise InvalidArgumentError(f"cannot write '{show}': {error.strerror or error}") from error
+        with replacing(show) as scratch:
+            contact_sheet(hits[:_SHOWN_ON_SHEET], title).save(scratch, "PNG")
     if as_json:
         described = [
             {

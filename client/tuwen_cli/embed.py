@@ -31,6 +31,7 @@ from tuwen_cli.options import (
 )
 from tuwen_files import TableUpdate, TableWriter, UpdateReport, check_key, check_suffix
 from tuwen_files.image_files import IMAGE_SUFFIXES, image_files, listed_kinds
+from tuwen_files.replacing import replacing
 from tuwen_files.text_files import numbered_lines
 
 __all__ = ["embed"]
@@ -132,7 +133,8 @@ def _add_images(
     for key in dict.fromkeys(found.files):
         if why := _reason_not_kept(output, key):
             update.refuse(key, "not_utf8", why)
-    total = update.count() if progress else None
+    total = update.count()
+    table.check_space(total)
     hidden = None if progress else True  # None: hidden unless standard error is a terminal
     with tqdm(total=total, unit=" items", disable=hidden, smoothing=0.05) as bar:
         for outcome in clip.stream_images(update.wanted()):
@@ -150,6 +152,7 @@ def _add_texts(
     cut = 0
     wanted = [key for key in dict.fromkeys(texts) if key not in table.done]
     kept = [key for key in wanted if _reason_not_kept(output, key) is None]
+    table.check_space(len(kept))
     for outcome in clip.stream_texts(kept, progress=progress):
         if outcome.embedding is None:
             report.failures.append(outcome)
@@ -206,7 +209,8 @@ def _report(output: Path, report: UpdateReport, seconds: float, *, as_json: bool
     refused = report.failures
     if refused:
         lines = "".join(json.dumps(_described(item), ensure_ascii=False) + "\n" for item in refused)
-        listing.write_bytes(lines.encode("utf-8", "backslashreplace"))  # JSON reads what this writes for half a pair
+        with replacing(listing) as scratch:  # JSON reads the escape that is written for half a surrogate pair
+            scratch.write_bytes(lines.encode("utf-8", "backslashreplace"))
         for item in refused[:_REFUSED_SHOWN]:
             line = f"{item.key}: {item.error.message}"
             typer.secho(printable(line), fg=typer.colors.YELLOW, err=True)

@@ -46,7 +46,9 @@ def _sentence(error: Exception) -> str | None:
 
     if isinstance(error, TuwenError):
         return str(error)
-    if isinstance(error, OSError):  # a disk, a path or a permission
-        named = f"cannot use '{error.filename}': " if error.filename is not None else ""
-        return f"{named}{error.strerror or error}"
+    from tuwen_files.disk_space import is_disk_full, os_reason
+
+    named = f"cannot use '{filename}': " if (filename := getattr(error, "filename", None)) is not None else ""
+    if isinstance(error, OSError) or is_disk_full(error):  # a path or a permission; libraries have errors of their own
+        return f"{named}{os_reason(error)}"
     return None

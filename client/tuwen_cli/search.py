@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tuwen import InvalidArgumentError
 from tuwen_cli.connection import connect
 from tuwen_cli.options import JsonOption, ModelOption, TimeoutOption, UrlOption, print_json, print_table
 from tuwen_cli.parameters import expand_options, typer_option
+from tuwen_files.replacing import replacing
 from tuwen_search import Query
 from tuwen_search.cutoff import THRESHOLD, cutoff_of
 from tuwen_search.store import STORE
@@ -77,10 +77,8 @@ def search(
         title = " + ".join(
             part for part in (query.text, query.image.name if isinstance(query.image, Path) else "") if part
         )
-        try:
-            contact_sheet(found.hits, " - ".join((title, *query.without))).save(show)
-        except OSError as error:
-            raise InvalidArgumentError(f"cannot write {show}: {error.strerror or error}") from error
+        with replacing(show) as scratch:
+            contact_sheet(found.hits, " - ".join((title, *query.without))).save(scratch, "PNG")
     if as_json:
         _print_json(collection, found, min_score)
     elif not found.hits:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import InvalidArgumentError, MissingExtraError
-from tuwen_files._replacing import replacing
+from tuwen_files.replacing import replacing
 
 __all__ = ["Rows", "check_key", "check_suffix", "pieces", "read", "write"]
 

@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import EmbeddingSpaceError
-from tuwen_files._replacing import locked_folder, release
 from tuwen_files._table_files import Rows, check_key, check_suffix, pieces, write
+from tuwen_files.disk_space import check_space
+from tuwen_files.replacing import locked_folder, release
 
 __all__ = ["TableWriter"]
 
 _ROWS_A_PART = 4096
+_KEY_BYTES = 64  # a key and its version, about
 
 
 class TableWriter:
@@ -89,6 +91,16 @@ class TableWriter:
         if len(self._keys) == _ROWS_A_PART:
             self._write_part()
 
+    def check_space(self, new: int) -> None:
+        """Check that the disk has space for new rows: once in parts, and once with all rows in the finished file.
+
+        Raises:
+            DiskFullError: the disk has too little free space.
+        """
+        if new:
+            rows = 2 * new + len(self.versions)
+            check_space(self._path, rows * (4 * self._dimension + _KEY_BYTES), f"'{self._path.name}'")
+
     def keep(self, key: str, version: str) -> None:
         """Keep the vector of a key, but store a new version of its file, whose content has not changed."""
         self.versions[key] = self._kept_versions[key] = version
@@ -103,12 +115,14 @@ class TableWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        finished = False
         try:
             self._write_part()
             if kind is None and self._has_news():
                 write(self._path, self._fingerprint, self._dimension, self._all())
-            self._remove_folder(with_parts=kind is None)
+            finished = kind is None
         finally:
+            self._remove_folder(with_parts=finished)
             self._unlock()
 
     def _has_news(self) -> bool:

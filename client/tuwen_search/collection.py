@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from tuwen import AsyncClient, Client, EmbeddingSpaceError, ImageInput, ModelCard
-from tuwen_search.errors import CollectionNotFoundError, QueryError
+from tuwen_search.errors import CollectionNotFoundError, QueryError, StoreError
 from tuwen_search.facets import Facet, check_names, facets_of
 from tuwen_search.generations import Generation, current_generation, generation_for
 from tuwen_search.indexing import Indexing, Report
@@ -245,14 +245,15 @@ class Collection(_Kept):
 
         Raises:
             SourceError: the source cannot be read.
+            DiskFullError: the disk has too little free space for the new pictures. Nothing was embedded.
             EmbeddingSpaceError: the collection was migrated to another model than the server's.
             StoreError, ServerError: the store or the embedding server failed. Finished work is kept.
         """
         source = source if isinstance(source, Source) else open_source(Path(source))
         work = self._indexing(source, keep_removed=keep_removed, confirm_removal=confirm_removal)
-        total = work.count() if progress and source.quick else None
         hidden = None if progress else True  # None: hidden unless standard error is a terminal
         try:
+            total = work.prepare(self.space.dimension, counted=progress)
             with tqdm(total=total, unit=" items", disable=hidden, smoothing=0.05) as bar:
                 for outcome in self._client.stream_images(work.wanted()):
                     work.take(outcome)
@@ -332,7 +333,8 @@ class Collection(_Kept):
     ) -> None:
         try:
             if error is not None:  # a failed run leaves no empty collection
-                self._discard_if_new()
+                with suppress(StoreError):  # the first error says more
+                    self._discard_if_new()
         finally:
             self.close()
 
@@ -418,6 +420,7 @@ class AsyncCollection(_Kept):
                 work.close()
 
         try:
+            await asyncio.to_thread(work.prepare, self.space.dimension)
             async with aclosing(self._client.stream_images(read_each())) as outcomes:
                 async for outcome in outcomes:
                     await asyncio.to_thread(work.take, outcome)
@@ -466,7 +469,8 @@ class AsyncCollection(_Kept):
     ) -> None:
         try:
             if error is not None:
-                await asyncio.to_thread(self._discard_if_new)
+                with suppress(StoreError):
+                    await asyncio.to_thread(self._discard_if_new)
         finally:
             await self.close()
 

@@ -201,6 +201,25 @@ class Indexing:
         found = {entry.name: entry for entry in self._source.pictures() if isinstance(entry, Found)}
         return sum(not (name in self._known and self._known[name].is_of(entry)) for name, entry in found.items())
 
+    def prepare(self, dimension: int, *, counted: bool = False) -> int | None:
+        """Check that the disk of the store has space for the pictures of a source that is listed without reading.
+
+        Args:
+            dimension: the dimension of the vectors.
+            counted: whether the caller needs the number of pictures.
+
+        Returns:
+            The number of pictures that may have changed; None if it was not counted.
+
+        Raises:
+            DiskFullError: the disk has too little free space.
+        """
+        if not self._source.quick or (self._store.remote and not counted):
+            return None
+        total = self.count()
+        self._store.check_space(total, dimension)
+        return total
+
     def take(self, outcome: ItemOutcome) -> None:
         """Record the outcome of one picture that `wanted` yielded."""
         name = str(outcome.key)

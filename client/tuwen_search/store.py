@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import MissingExtraError
+from tuwen_files.disk_space import check_space, is_disk_full, os_reason
 from tuwen_options import Option
 from tuwen_search.errors import CollectionNotFoundError, QueryError, SearchError, StoreError
 from tuwen_search.filters import any_of, checked_id, compared, expanded
@@ -44,6 +45,8 @@ _INDEXES: Mapping[str, tuple[dict[str, int], dict[str, int]]] = {
 _TIMEOUT = 60.0
 _FARTHEST = 16_384  # of Milvus: no page may end behind it
 _ROWS_AT_ONCE = 1_000
+_VECTORS_KEPT = 3  # in the log of writes, in the data and in the index
+_RECORD_BYTES = 1024  # of paths, metadata and a small thumbnail; those of photographs are larger
 _IDS = 1 << 128  # an ID is 32 hexadecimal digits
 _users: Counter[str] = Counter()  # how many stores of this process have a file open
 _LOCKED = "Open local milvus failed"
@@ -255,7 +258,13 @@ class MilvusStore:
     def drop(self, name: str) -> None:
         """Remove a collection with all its pictures."""
         with self._calling(f"drop {name}"):
-            self._milvus.drop_collection(name, timeout=self._timeout)
+            try:
+                self._milvus.drop_collection(name, timeout=self._timeout)
+            except self._exception as error:
+                if not is_disk_full(error):
+                    raise
+                # Milvus Lite 3.0 first writes rows that are only in memory. The second call finds none.
+                self._milvus.drop_collection(name, timeout=self._timeout)
 
     def rename(self, name: str, new: str) -> None:
         """Give a collection another name.
@@ -280,11 +289,13 @@ class MilvusStore:
 
         Raises:
             CollectionNotFoundError, QueryError: as `rename`.
+            DiskFullError: the disk of the target has too little free space.
         """
         place = target or self
         space = self.space(name)
         place._check_free(new)
         self.load(name)
+        place.check_space(self.count(name), space.dimension)
         place.create(new, replace(space, index="auto" if place.remote != self.remote else space.index))
         copied = 0
         try:
@@ -295,9 +306,20 @@ class MilvusStore:
                 copied += len(ids)
             place.flush(new)
         except BaseException:
-            place.drop(new)
+            with contextlib.suppress(StoreError):  # the first error says more
+                place.drop(new)
             raise
         return copied
+
+    def check_space(self, pictures: int, dimension: int) -> None:
+        """Check that the disk of a store in a file has space for more pictures. A server is not asked.
+
+        Raises:
+            DiskFullError: the disk has too little free space.
+        """
+        if not self.remote:
+            needed = pictures * (_VECTORS_KEPT * 4 * dimension + _RECORD_BYTES)
+            check_space(Path(self.url), needed, f"a collection with {pictures:,} more pictures")
 
     def _check_free(self, name: str) -> None:
         if self._properties(name):
@@ -531,6 +553,8 @@ class MilvusStore:
 
     def _error(self, what: str, error: Any) -> SearchError:
         message = " ".join(str(error.message).split())
+        if is_disk_full(error):
+            return StoreError(f"cannot {what} in {self.url}: {os_reason(error)}")
         if _LOCKED in message:
             return StoreError(
                 f"cannot open '{self.url}': another process holds it, or it is not a Milvus Lite file; "

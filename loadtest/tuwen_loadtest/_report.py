@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tuwen import ModelCard
+from tuwen_files.replacing import replacing
 from tuwen_loadtest._charts import curve_picture, timeline_picture
 from tuwen_loadtest._curve import Curve
 from tuwen_loadtest._phases import Thirds
@@ -71,10 +72,16 @@ class Report:
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """Write ``report.html`` and ``report.json``."""
+    """Write ``report.html`` and ``report.json``, each completely or not at all.
+
+    Raises:
+        InvalidArgumentError: a file cannot be written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.html").write_text("\n".join(_page(report)), encoding="utf-8")
-    (folder / "report.json").write_text(json.dumps(_plain(report), ensure_ascii=False, indent=1), encoding="utf-8")
+    plain = json.dumps(_plain(report), ensure_ascii=False, indent=1)
+    for name, text in (("report.json", plain), ("report.html", "\n".join(_page(report)))):
+        with replacing(folder / name) as scratch:
+            scratch.write_text(text, encoding="utf-8")
 
 
 def _plain(report: Report) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from tuwen_build.checkpoints._pretrained import load_pretrained, model_type, wei
 from tuwen_build.checkpoints._source import locate
 from tuwen_build.checkpoints._weights import first_line, some
 from tuwen_build.errors import CheckpointError
+from tuwen_files.disk_space import full_disk_named
 
 __all__ = ["MergedCheckpoint", "merged_checkpoint"]
 
@@ -69,7 +70,8 @@ def merged_checkpoint(source: str) -> Iterator[MergedCheckpoint]:
             if path.is_file() and path.name not in ADAPTER_FILES:
                 (plain / path.name).symlink_to(path.resolve())
         model = _merged(_load_base(plain, base), folder)
-        model.save_pretrained(merged)
+        with full_disk_named(merged):
+            model.save_pretrained(merged)
         for origin in (plain, folder):
             for path in filter(_is_description, origin.iterdir()):
                 shutil.copy(path, merged / path.name)

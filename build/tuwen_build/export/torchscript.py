@@ -10,8 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from tuwen_build.errors import ExportError
+from tuwen_files.disk_space import check_space
 
 __all__ = ["device_constants", "export"]
+
+_GRAPH_BYTES = 1 << 20
 
 
 def export(encoder: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
@@ -24,6 +27,7 @@ def export(encoder: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
 
     Raises:
         ExportError: the module is in training mode, or the graph holds a device constant.
+        DiskFullError: the disk has too little free space for the file, which is there twice for a moment.
     """
     if any(module.training for module in encoder.modules()):
         raise ExportError(f"{type(encoder).__name__} is in training mode: dropout would run in production")
@@ -43,6 +47,9 @@ def export(encoder: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
                 f"run on the device it was traced on: {'; '.join(constants[:3])}"
             )
         _keep_sizes_as_numbers(traced)
+        # Checked here too: torch 2.13 ends the whole process if the disk becomes full while it writes.
+        weights = [*traced.parameters(), *traced.buffers()]
+        check_space(path, 2 * sum(tensor.nbytes for tensor in weights) + _GRAPH_BYTES, path.parent.parent.name)
         torch.jit.save(traced, str(path))
     _strip_source_locations(path)
 

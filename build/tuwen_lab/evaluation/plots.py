@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import InvalidArgumentError
+from tuwen_files.replacing import replacing
 from tuwen_lab.evaluation._zero_shot import ZeroShotReport
 from tuwen_lab.evaluation.calibration import Calibration
 
@@ -54,10 +56,7 @@ def plot_confusion(report: ZeroShotReport, path: Path) -> None:
         axes.set_ylabel("class")
         axes.set_title(f"top-1 {report.top1:.1f} %, top-5 {report.top5:.1f} %, {report.images} images")
         figure.colorbar(image, label="percent of the class")
-        try:
-            figure.savefig(path, dpi=120)
-        except (OSError, ValueError) as error:
-            raise InvalidArgumentError(f"cannot write {path}: {error}") from error
+        _save(figure, path)
 
 
 def plot_calibration(
@@ -89,7 +88,13 @@ def plot_calibration(
     for axes in (above, below):
         axes.axvline(calibration.cosine, color="#c0392b", label=f"threshold {calibration.cosine:.3f}")
         axes.legend(loc="best")
-    try:
-        figure.savefig(path, dpi=120)
-    except (OSError, ValueError) as error:
-        raise InvalidArgumentError(f"cannot write '{path}': {error}") from error
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Write a figure completely or not at all, in the format of the file's suffix."""
+    with replacing(path) as scratch:
+        try:
+            figure.savefig(scratch, dpi=120, format=path.suffix[1:] or "png")
+        except ValueError as error:
+            raise InvalidArgumentError(f"cannot write '{path}': {error}") from error

@@ -12,6 +12,7 @@ import torch
 from tuwen import InvalidArgumentError
 from tuwen_build.checkpoints import MEAN, STD, ChineseClip, ChineseClipReader, locate, read_chinese_clip
 from tuwen_build.errors import CheckpointError
+from tuwen_files.disk_space import check_space, full_disk_named
 from tuwen_lab.datasets import RetrievalSplit
 from tuwen_lab.training._augmentation import on_white
 from tuwen_lab.training._model import DEMO_ARCHITECTURE, new_model
@@ -57,6 +58,7 @@ def write_new_checkpoint(folder: Path, data: RetrievalSplit, architecture: Path 
 
     Raises:
         InvalidArgumentError: the file is not such a config.
+        DiskFullError: the disk has too little free space.
     """
     sizes = _read_architecture(architecture)
     side = sizes["vision_config"].get("image_size", 224)
@@ -67,8 +69,10 @@ def write_new_checkpoint(folder: Path, data: RetrievalSplit, architecture: Path 
             mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
             model = new_model(sizes, (on_white(pictures.batch(rows)) - mean) / std)
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
-    shutil.copy(vocabulary(), folder / "vocab.txt")
+    check_space(folder, sum(parameter.nbytes for parameter in model.parameters()), "the new checkpoint")
+    with full_disk_named(folder):
+        model.save_pretrained(folder)
+        shutil.copy(vocabulary(), folder / "vocab.txt")
     settings = {
         "image_processor_type": "ChineseCLIPImageProcessor",
         "do_resize": True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,15 +10,21 @@ from typing import Any
 
 import torch
 
-from tuwen import InvalidArgumentError
+from tuwen import InvalidArgumentError, TuwenError
+from tuwen_files.disk_space import is_disk_full, os_reason
 
 __all__ = [
     "Evaluation",
     "History",
     "Progress",
+    "TrainingStateError",
     "load_state",
     "save_state",
 ]
+
+
+class TrainingStateError(TuwenError):
+    """The state of a training cannot be saved."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +88,42 @@ class Progress:
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Replace the file in one step. If the process or the machine fails meanwhile, the old file remains."""
+    """Replace the file in one step. If the process or the machine fails meanwhile, the old file remains.
+
+    Raises:
+        TrainingStateError: the file cannot be written.
+    """
     part = path.with_suffix(".part")
-    with part.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with _CheckedFile(part, "wb") as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:
+                raise file.error or error from error
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        reason = "the disk is full; free some space" if is_disk_full(error) else os_reason(error)
+        again = "run the same command with --resume" if path.is_file() else "start again"
+        raise TrainingStateError(f"cannot save the training in '{path.parent}': {reason}, then {again}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class _CheckedFile(io.FileIO):
+    """A file that keeps the error of a write, which torch replaces by an error without a reason (torch 2.13)."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            rest = memoryview(data).cast("B")
+            while rest:  # an unbuffered file may take a part
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.error = error
+            raise
+        return memoryview(data).nbytes
 
 
 def load_state(path: Path, settings: dict[str, Any]) -> dict[str, Any]:

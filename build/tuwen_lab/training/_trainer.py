@@ -17,6 +17,7 @@ from tuwen import InvalidArgumentError
 from tuwen_build.checkpoints import ChineseClip, reference_tokenizer
 from tuwen_build.errors import OutputExistsError
 from tuwen_build.outputs import OutputFolder
+from tuwen_files.disk_space import check_space
 from tuwen_lab.datasets import RetrievalSplit
 from tuwen_lab.options import Stage, TrainingOptions
 from tuwen_lab.training._arithmetic import Arithmetic, choose_arithmetic
@@ -41,6 +42,7 @@ __all__ = ["Observer", "TrainingSummary", "train"]
 
 REPORT = "training.json"  # also the file by which an earlier output of a training is recognised
 _WORKPLACE = {"start", "state.pt", "state.part"}  # what a training keeps beside its output
+_COPIES = 5  # of the weights, in a state: the towers, their average, the best average, and the optimizer's two
 _LOSS_EVERY = 20  # steps a point of the curve
 _EASING = 0.75  # of the stage that makes towers
 
@@ -110,6 +112,8 @@ def train(
         InvalidArgumentError: a row is malformed, or the settings contradict each other.
         CheckpointError: training cannot start from the checkpoint.
         OutputExistsError: the output, or the state of an interrupted training, exists already.
+        DiskFullError: the disk has too little free space for the state and the output.
+        TrainingStateError: the state cannot be written any more; the earlier one stays.
     """
     if checkpoint is not None and architecture is not None:
         raise InvalidArgumentError(
@@ -129,10 +133,12 @@ def train(
     if not resume:
         _clear(workplace)
     workplace.mkdir(parents=True, exist_ok=True)
-    if checkpoint is None and not resume:
-        write_new_checkpoint(workplace / "start", split, architecture, seed=options.seed)
-    path, start = open_start(checkpoint or str(workplace / "start"))
     with ExitStack() as stack:
+        stack.callback(_clear_if_useless, workplace, state)
+        if checkpoint is None and not resume:
+            write_new_checkpoint(workplace / "start", split, architecture, seed=options.seed)
+        path, start = open_start(checkpoint or str(workplace / "start"))
+        check_space(workplace, _peak_bytes(start, saved=state.is_file()), "the training")
         valid = (data / "valid_texts.jsonl").is_file()
         splits = [split, *([_split(data, "valid", skip_bad_rows)] if valid else [])]
         run = _Run(splits, start, options, from_scratch=checkpoint is None, stack=stack)
@@ -143,6 +149,23 @@ def train(
             summary = run.write(output, finished, path)
     shutil.rmtree(workplace)
     return summary
+
+
+def _peak_bytes(start: ChineseClip, *, saved: bool) -> int:
+    """Return the space that a training takes beside the data: its state, twice while it is replaced, and the output.
+
+    Args:
+        saved: whether the disk holds a state of this training already.
+    """
+    weights: int = sum(parameter.numel() for parameter in start.model.parameters())
+    state = 4 * weights * _COPIES
+    return (1 if saved else 2) * state + 2 * weights
+
+
+def _clear_if_useless(workplace: Path, state: Path) -> None:
+    """Remove the folder of a training that ended before it saved a state."""
+    if not state.is_file():
+        shutil.rmtree(workplace, ignore_errors=True)
 
 
 def _split(data: Path, name: str, skip_bad_rows: bool) -> RetrievalSplit:

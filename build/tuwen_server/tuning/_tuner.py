@@ -11,9 +11,11 @@ from pathlib import Path
 import torch
 
 from tuwen import Tls
+from tuwen_files.disk_space import check_space
 from tuwen_repository.checksums import sha256_of
 from tuwen_repository.cores import usable_cores
 from tuwen_repository.manifest import Manifest
+from tuwen_repository.text_files import replace_text
 from tuwen_server import PACKAGES
 from tuwen_server.options import TuningOptions
 from tuwen_server.traffic import Work, photographs, queries
@@ -28,6 +30,7 @@ __all__ = ["EVIDENCE", "Tuning", "tune"]
 EVIDENCE = "tuning.json"
 _LIBRARIES = ("tuwen", "torch")
 _SERVER = "nvidia-pytriton"
+_WRITTEN = 1 << 20  # bytes, at most: configs, manifest and tuning.json
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def tune(
     Raises:
         NotARepositoryError: the folder is not a built repository.
         DamagedRepositoryError: its files are not those that were built.
+        DiskFullError: the disk of the repository is full.
         ServeError: a server cannot run it, or refuses to load models.
         ServerError: the server at `TuningOptions.url` does not answer.
     """
@@ -82,6 +86,7 @@ def tune(
     repository = repository.expanduser().absolute()
     manifest = Manifest.read(repository)
     manifest.check(repository)
+    check_space(repository, _WRITTEN, "the tuned repository")
     trials: list[Trial] = []
     work = Work(photographs(16), queries(500_000))
 
@@ -120,7 +125,7 @@ def _write(tuning: Tuning, repository: Path, manifest: Manifest, unchanged: Coll
             apply(repository, kind, trial.settings)
     if tuning.longest_wait is not None:
         limit_waiting(repository, dict.fromkeys(ENCODERS, tuning.longest_wait))
-    (repository / EVIDENCE).write_text(json.dumps(asdict(tuning), indent=2) + "\n", encoding="utf-8")
+    replace_text(repository / EVIDENCE, json.dumps(asdict(tuning), indent=2) + "\n")
     written = [repository / EVIDENCE, *repository.glob("*/config.pbtxt")]
     hashes = {path.relative_to(repository).as_posix(): sha256_of(path) for path in written}
     replace(manifest, files={**manifest.files, **hashes}).write(repository)

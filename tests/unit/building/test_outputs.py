@@ -128,7 +128,7 @@ def test_the_earlier_output_is_put_back_if_the_new_one_cannot_take_its_place(
 
     monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
     with (
-        pytest.raises(BuildError, match="No space left on device"),
+        pytest.raises(BuildError, match="the disk is full; free some space"),
         OutputFolder(output, MARKER, force=True).staged() as staged,
     ):
         write(staged, "new")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from tuwen_build.errors import BuildError
+from tuwen_files.disk_space import is_disk_full, os_reason
 
 __all__ = ["LABELS", "SOURCES", "Package", "Source", "fetch"]
 
@@ -89,12 +90,15 @@ def fetch(package: Package, cache: Path) -> Path:
         except subprocess.TimeoutExpired:
             raise BuildError(f"npm did not fetch {package.spec} within ten minutes") from None
         except subprocess.CalledProcessError as error:
-            raise BuildError(f"npm cannot fetch {package.spec}: {error.stderr.strip()}") from error
+            reason = os_reason(OSError(error.stderr.strip()))
+            raise BuildError(f"npm cannot fetch {package.spec} into '{cache}': {reason}") from error
         unpacked = Path(scratch) / "unpacked"
         try:
             with tarfile.open(next(Path(scratch).glob("*.tgz"))) as archive:
                 archive.extractall(unpacked, filter="data")
             (unpacked / "package").rename(folder)
         except (tarfile.TarError, OSError, StopIteration) as error:
+            if is_disk_full(error):
+                raise BuildError(f"cannot write '{folder}': {os_reason(error)}") from error
             raise BuildError(f"npm fetched an archive for {package.spec} that is not a package: {error}") from error
     return folder

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tuwen import InvalidArgumentError
+from tuwen_files.disk_space import os_reason
 
 try:
     import fcntl
@@ -39,7 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with suppress(OSError):  # some file systems cannot sync a folder
             _sync(path.parent)
     except OSError as error:
-        raise InvalidArgumentError(f"cannot write {path}: {error.strerror or error}") from error
+        raise InvalidArgumentError(f"cannot write {path}: {os_reason(error)}") from error
     finally:
         if scratch is not None:
             with suppress(OSError):
@@ -64,7 +65,7 @@ def locked_folder(folder: Path) -> int:
         except FileNotFoundError:  # another writer removed the folder in the meantime
             continue
         except OSError as error:
-            raise InvalidArgumentError(f"cannot write to {folder.parent}: {error.strerror or error}") from error
+            raise InvalidArgumentError(f"cannot write to {folder.parent}: {os_reason(error)}") from error
         if not _lock(descriptor):
             os.close(descriptor)
             raise InvalidArgumentError(

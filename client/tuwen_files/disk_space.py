@@ -1,0 +1,86 @@
+"""Free space on a disk: the check before work begins, and the sentence after a disk became full."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tuwen import TuwenError
+
+__all__ = ["DiskFullError", "check_space", "full_disk_named", "is_disk_full", "os_reason", "readable_size"]
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_WORDS = ("no space left on device", "disk quota exceeded")  # libraries in C++ and Rust keep only the text of an error
+_ADVICE = "free some space, or choose an output on another disk"
+
+
+class DiskFullError(TuwenError):
+    """A disk has too little free space for an output."""
+
+
+def check_space(path: Path, needed: int, what: str) -> None:
+    """Check that a disk has enough free space for an output.
+
+    Args:
+        path: a file or folder of the output, which need not exist.
+        needed: the largest number of bytes that the output takes while it is written.
+        what: the output in words, for the message, such as ``the repository``.
+
+    Raises:
+        DiskFullError: the disk has too little free space. The message states both sizes.
+    """
+    folder = path.expanduser().absolute()
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:  # a file system that does not tell its size; writing will show
+        return
+    if usage.total and usage.free < needed:
+        raise DiskFullError(
+            f"not enough space in '{folder}': {what} needs about {readable_size(needed)}, and "
+            f"{readable_size(usage.free)} are free; {_ADVICE}"
+        )
+
+
+@contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Turn the errors of libraries about a full disk into one that names the output.
+
+    Raises:
+        DiskFullError: the disk became full in the block.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, TuwenError) or not is_disk_full(error):
+            raise
+        raise DiskFullError(f"cannot write '{path}': {os_reason(error)}") from error
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether an error, or one of its causes, says that a disk or a quota is full."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if getattr(seen, "errno", None) in _FULL or any(word in str(seen).lower() for word in _WORDS):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def os_reason(error: BaseException) -> str:
+    """Return the reason of an error for a message; for a full disk, with what to do."""
+    if is_disk_full(error):
+        return f"the disk is full; {_ADVICE}"
+    return str(getattr(error, "strerror", None) or error)
+
+
+def readable_size(size: int) -> str:
+    """Return a number of bytes in KiB, MiB or GiB, such as ``1.5 GiB``."""
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size / 1024:.0f} KiB"

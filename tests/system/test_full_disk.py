@@ -1,0 +1,136 @@
+"""Commands on a small disk: refused in one sentence before the work begins, or ended in one that leaves no half file.
+
+Each command runs in a mount namespace of its own, whose disk is a tmpfs.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.support.command import tuwen_process
+from tests.support.servers import RecordedServer
+from tests.support.shapes import write_shapes
+
+pytest.importorskip("pymilvus")
+_UNSHARE = ["unshare", "--mount", "sh", "-c"]
+_BLIND = """
+import shutil, sys
+shutil.disk_usage = lambda _: shutil._ntuple_diskusage(1 << 60, 0, 1 << 60)
+sys.argv[0] = "tuwen"
+from tuwen_cli import main
+main()
+"""
+"""The command line on a machine whose disks look empty, so that only writing shows that the disk is full."""
+
+pytestmark = pytest.mark.skipif(
+    not shutil.which("unshare")
+    or bool(subprocess.run([*_UNSHARE, "true"], capture_output=True, check=False).returncode),
+    reason="mounting a small disk takes root and unshare",
+)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """Inputs of the commands: pictures, a store with a collection of them, image-text data and a checkpoint."""
+
+    pictures: Path
+    store: Path
+    data: Path
+    checkpoint: Path
+    url: str
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shop")
+    (folder / "pictures").mkdir()
+    for number in range(300):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "pictures" / f"{number}.png")
+    write_shapes(folder)
+    return folder
+
+
+@pytest.fixture
+def shop(folder: Path, checkpoint: Path, server: RecordedServer) -> Shop:
+    store = folder / "shop.db"
+    if not store.exists():
+        arguments = ("--into", "shop", "--store", str(store), "--url", server.grpc_url)
+        tuwen_process("index", str(folder / "pictures"), *arguments)
+    return Shop(folder / "pictures", store, folder, checkpoint, server.grpc_url)
+
+
+Command = Callable[[Shop], list[str]]
+COMMANDS: dict[str, tuple[Command, dict[str, str]]] = {
+    "build": (lambda shop: ["build", str(shop.checkpoint), "-o", "repository"], {"known": "10m"}),
+    "embed npz": (
+        lambda shop: ["embed", str(shop.pictures), "-o", "v.npz", "--url", shop.url],
+        {"known": "64k", "unknown": "64k"},
+    ),
+    "embed parquet": (
+        lambda shop: ["embed", str(shop.pictures), "-o", "v.parquet", "--url", shop.url],
+        {"known": "64k", "unknown": "64k"},
+    ),
+    "index": (
+        lambda shop: ["index", str(shop.pictures), "--into", "new", "--store", "new.db", "--url", shop.url],
+        {"known": "100k", "unknown": "100k"},
+    ),
+    "copy": (
+        lambda shop: ["collections", "copy", "shop", "copy", "--store", str(shop.store), "--to", "copy.db"],
+        {"known": "100k", "unknown": "100k"},
+    ),
+    "train": (
+        lambda shop: ["train", str(shop.data), "-o", "trained", "--checkpoint", str(shop.checkpoint), "--epochs", "1"],
+        {"known": "20m", "unknown": "20m"},
+    ),
+    "train from random weights": (
+        lambda shop: ["train", str(shop.data), "-o", "trained", "--start-epochs", "1"],
+        {"known": "4m", "unknown": "4m"},
+    ),
+    "search": (
+        lambda shop: ["search", "shop", "猫", "--store", str(shop.store), "--show", "a.png", "--url", shop.url],
+        {"unknown": "4k"},
+    ),
+}
+CASES = [(name, kind, size) for name, (_, sizes) in COMMANDS.items() for kind, size in sizes.items()]
+
+
+@pytest.mark.parametrize(("name", "kind", "size"), CASES, ids=[f"{name}, {kind} size" for name, kind, _ in CASES])
+def test_a_full_disk_is_one_sentence_and_nothing_half_written(
+    shop: Shop, tmp_path: Path, name: str, kind: str, size: str
+) -> None:
+    arguments = COMMANDS[name][0](shop)
+    program = [sys.executable, "-m", "tuwen_cli"] if kind == "known" else [sys.executable, "-c", _BLIND]
+    ended, left = on_a_small_disk(tmp_path, size, [*program, *arguments])
+    assert ended.returncode == 1, ended.stderr
+    assert "Traceback" not in ended.stderr, ended.stderr
+    [message] = [line for line in ended.stderr.splitlines() if line.startswith("tuwen: ")]
+    assert "free some space" in message
+    if kind == "known":
+        assert "not enough space in" in message
+        assert "are free" in message
+    else:
+        assert "the disk is full" in message
+    assert not [path for path in left if not path.startswith(("./new.db", "./copy.db"))]
+    assert not [path for path in left if "collections/" in path]  # an empty store at most
+
+
+def on_a_small_disk(folder: Path, size: str, command: list[str]) -> tuple[CompletedProcess[str], list[str]]:
+    """Run a command in a folder on a disk of its own, and return how it ended and the paths that it left there."""
+    script = (
+        'mount -t tmpfs -o size="$1" tmpfs . && cd "$PWD" && shift && "$@"; code=$?; find . -mindepth 1; exit $code'
+    )
+    ended = subprocess.run(
+        [*_UNSHARE, script, "sh", size, *command], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
+    return ended, [line for line in ended.stdout.splitlines() if line.startswith("./")]
