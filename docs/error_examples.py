@@ -147,6 +147,21 @@ def _store(_: Path) -> None:
     raise MilvusStore._error(store, "open", SimpleNamespace(message="Open local milvus failed", code=0))
 
 
+def _full_disk(folder: Path) -> None:
+    from tuwen_files.disk_space import check_space
+
+    usage = SimpleNamespace(total=1 << 40, free=3 << 20)
+    with patch.object(shutil, "disk_usage", return_value=usage):
+        check_space(folder / "repository", 1 << 30, "the repository")
+
+
+def _full_state(folder: Path) -> None:
+    from tuwen_lab.training._state import save_state
+
+    (folder / "state.part").symlink_to("/dev/full")
+    save_state(folder / "state.pt", {})
+
+
 def _no_repository(folder: Path) -> None:
     from tuwen_repository.manifest import Manifest
 
@@ -361,6 +376,8 @@ EXAMPLES = (
     Example("CollectionNotFoundError", _no_collection, "List the collections with `tuwen collections list`."),
     Example("MigrationError", _migration, "Do what the message says: name a server with another model, or its remedy."),
     Example("StoreError", _store, "Close the other process, or start the Milvus server.", retry=True),
+    Example("DiskFullError", _full_disk, "Free some space, or choose an output on another disk."),
+    Example("TrainingStateError", _full_state, "Free some space, and resume the training."),
     Example("NotARepositoryError", _no_repository, "Name a folder that `tuwen build` made."),
     Example("DamagedRepositoryError", _damaged, "Copy the repository again, or build it again with `--force`."),
     Example("BuildError", _too_long, "Change the option that the message names."),

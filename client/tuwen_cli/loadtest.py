@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from tuwen_cli.connection import settings
 from tuwen_cli.options import JsonOption, ModelOption, needs_extra
@@ -50,11 +51,17 @@ def loadtest(
     console = Console(stderr=True)
 
     def say(step: str) -> None:
-        console.print(step, highlight=False, markup=False)
+        status.update("")
+        console.print(step, highlight=False, markup=False, soft_wrap=True)
 
-    report = load_test(
-        Connection(target, *settings(), model=model), replace(options, payloads=payloads), say, metrics=metrics
-    )
+    with console.status("") as status:  # a line on a terminal, nothing elsewhere
+        report = load_test(
+            Connection(target, *settings(), model=model),
+            replace(options, payloads=payloads),
+            say,
+            metrics=metrics,
+            live=lambda line: status.update(escape(line)),
+        )
     write_report(report, output)
     typer.echo((output / "report.json").read_text(encoding="utf-8") if as_json else _report_text(report, output))
     if report.missed:
@@ -62,7 +69,7 @@ def loadtest(
 
 
 def _report_text(report: Report, output: Path) -> str:
-    lines = []
+    lines = [f"{report.answer.sentence}", *(f"  {reason}" for reason in report.answer.reasons), ""]
     for place, (_, verdict) in enumerate(report.runs):
         lines.append(f"repetition {place + 1}\n{verdict.text}")
     for curve in report.curves:
@@ -70,4 +77,4 @@ def _report_text(report: Report, output: Path) -> str:
         lines.append(f"capacity {curve.capacity:.1f}/s{promised}")
     lines += [str(finding) for finding in report.findings]
     lines += [f"IN DOUBT: {doubt}" for doubt in report.doubts]
-    return "\n".join([*lines, f"{output / 'report.html'} shows it"])
+    return "\n".join([*lines, f"{output / 'report.html'} shows all measurements, with charts"])

@@ -553,8 +553,6 @@ class MilvusStore:
 
     def _error(self, what: str, error: Any) -> SearchError:
         message = " ".join(str(error.message).split())
-        if is_disk_full(error):
-            return StoreError(f"cannot {what} in {self.url}: {os_reason(error)}")
         if _LOCKED in message:
             return StoreError(
                 f"cannot open '{self.url}': another process holds it, or it is not a Milvus Lite file; "
@@ -562,6 +560,8 @@ class MilvusStore:
             )
         if error.code == _NOT_FOUND:
             return CollectionNotFoundError(f"cannot {what}: {message}")
+        if is_disk_full(error):
+            return StoreError(f"cannot {what} in {self.url}: {os_reason(error)}")
         return StoreError(f"cannot {what} in {self.url}: {message}")
 
 

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 
 from tuwen_loadtest._curve import Curve
+from tuwen_loadtest._model_load import STEP_NAMES
 from tuwen_loadtest._session import Run
 from tuwen_server.traffic import latency_quantile
 
@@ -20,10 +21,18 @@ from matplotlib import pyplot as plt
 
 __all__ = ["curve_picture", "timeline_picture"]
 
+_WIDE, _NARROW = 9.6, 3.9  # inches of 96 pixels: a page, and a phone without its margins
+_SHOWN_BUSY = 5.0  # percent; a line near 0 says nothing
 
-def curve_picture(curves: Sequence[Curve]) -> str:
-    """Return a chart of throughput and latency over the offered rate, with a line for each repetition."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
+
+def curve_picture(curves: Sequence[Curve], *, narrow: bool = False) -> str:
+    """Return a chart of throughput and latency over the offered rate, with a line for each repetition.
+
+    Args:
+        narrow: for a phone, one above the other.
+    """
+    rows, columns, size = (2, 1, (_NARROW, 6.4)) if narrow else (1, 2, (_WIDE, 3.8))
+    figure, (left, right) = plt.subplots(rows, columns, figsize=size)
     for place, curve in enumerate(curves):
         steps = curve.steps
         label = f"repetition {place + 1}"
@@ -34,16 +43,23 @@ def curve_picture(curves: Sequence[Curve]) -> str:
             right.plot(answered, milliseconds, line, marker=".", color=f"C{place}", label=f"{name}, {label}")
     capacity = float(np.median([curve.capacity for curve in curves]))
     left.axhline(capacity, color="#999999", linewidth=1)
-    left.annotate(f"knee: {capacity:.1f}/s", (0, capacity), xytext=(4, 4), textcoords="offset points")
-    left.set(xlabel="offered, a second", ylabel="answered, a second", xlim=(0, None), ylim=(0, capacity * 1.15))
-    right.set(xlabel="answered, a second", ylabel="ms from when it was due", yscale="log", xlim=(0, None))
-    left.legend()
-    right.legend()
+    left.annotate(f"capacity {capacity:.1f}/s", (0, capacity), xytext=(4, 4), textcoords="offset points")
+    left.set(
+        xlabel="requests offered, a second", ylabel="answered, a second", xlim=(0, None), ylim=(0, capacity * 1.15)
+    )
+    right.set(xlabel="requests answered, a second", ylabel="latency, ms", yscale="log", xlim=(0, None))
+    if len(curves) > 1:
+        left.legend(loc="lower right")
+    right.legend(loc="best", fontsize="small")
     return _svg(figure)
 
 
-def timeline_picture(run: Run, trouble: tuple[float, float] | None) -> str:
-    """Second by second: requests, latencies, and the server's machine where that is known; the trouble is shaded."""
+def timeline_picture(run: Run, trouble: tuple[float, float] | None, *, narrow: bool = False) -> str:
+    """Second by second: requests, latencies, and how busy the server was where that is known; the trouble is shaded.
+
+    Args:
+        narrow: for a phone.
+    """
     samples = run.samples
     start = min(sample.due for sample in samples)
     due = np.array([sample.due - start for sample in samples])
@@ -51,14 +67,15 @@ def timeline_picture(run: Run, trouble: tuple[float, float] | None) -> str:
     answered = np.array([sample.outcome == "answered" for sample in samples])
     ended = (due + latencies).astype(int)
     length = int(ended.max()) + 1
-    count = 3 if run.readings else 2
-    figure, axes = plt.subplots(count, 1, figsize=(11, 2.4 * count), sharex=True)
+    count = 3 if run.readings or run.loads else 2
+    width = _NARROW if narrow else _WIDE
+    figure, axes = plt.subplots(count, 1, figsize=(width, 2.3 * count), sharex=True)
     upper, lower = axes[:2]
     upper.plot(np.bincount(due.astype(int), minlength=length), label="due", color="#999999")
     upper.plot(np.bincount(ended[answered], minlength=length), label="answered", color="C0")
     if not answered.all():
         upper.plot(np.bincount(ended[~answered], minlength=length), label="refused or failed", color="C3")
-    upper.set(ylabel="requests", ylim=(0, None))
+    upper.set(ylabel="requests, a second", ylim=(0, None))
     upper.legend(loc="upper left")
     of_each = [due.astype(int) == second for second in range(length)]
     for share, line in ((0.5, ":"), (0.99, "-")):
@@ -67,9 +84,9 @@ def timeline_picture(run: Run, trouble: tuple[float, float] | None) -> str:
             for now in of_each
         ]
         lower.plot(quantiles, line, color="C0", label=f"p{share * 100:.0f}")
-    lower.set(ylabel="ms from when it was due", yscale="log")
+    lower.set(ylabel="latency, ms", yscale="log")
     lower.legend(loc="upper left")
-    if run.readings:
+    if count == 3:
         _plot_readings(axes[2], run, start)
     axes[-1].set(xlabel="seconds", xlim=(0, length))
     if trouble:
@@ -86,8 +103,13 @@ def _plot_readings(axis: Any, run: Run, start: float) -> None:
     ):
         if not all(math.isnan(value) for value in values):
             axis.plot(times, [value * 100 for value in values], label=name)
+    for model, name in STEP_NAMES.items():
+        shares = [load.busy.get(model, math.nan) * 100 for load in run.loads]
+        if any(share > _SHOWN_BUSY for share in shares):
+            axis.plot([load.time - start for load in run.loads], shares, label=name)
     axis.set(ylabel="% busy", ylim=(0, 105))
-    axis.legend(loc="upper left")
+    if axis.lines:
+        axis.legend(loc="upper left", fontsize="small")
 
 
 def _svg(figure: Any) -> str:

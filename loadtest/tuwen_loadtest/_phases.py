@@ -10,14 +10,14 @@ from tuwen_loadtest._samples import Sample
 from tuwen_loadtest._summary import Summary, summarise
 from tuwen_server.traffic import latency_quantile
 
-__all__ = ["Thirds", "thirds_of"]
+__all__ = ["Phases", "phases_of"]
 
 _STEADY = 3  # seconds without a bad request, until it counts as recovered
 _GOOD_SHARE = 0.95
 
 
 @dataclass(frozen=True)
-class Thirds:
+class Phases:
     """The measurements of a run with a fault in its middle third.
 
     Attributes:
@@ -35,7 +35,7 @@ class Thirds:
     recovery: float
 
 
-def thirds_of(samples: Sequence[Sample], trouble: tuple[float, float], *, warmup: float, good_seconds: float) -> Thirds:
+def phases_of(samples: Sequence[Sample], trouble: tuple[float, float], *, warmup: float, good_seconds: float) -> Phases:
     """Summarise the phases around a fault, whose begin and end are given in Unix time.
 
     Args:
@@ -52,7 +52,7 @@ def thirds_of(samples: Sequence[Sample], trouble: tuple[float, float], *, warmup
     if math.isinf(normal):  # p99 of the answers alone: with losses before, that of all requests may be infinite
         waits = [one.seconds for one in samples if one.outcome == "answered" and first + warmup <= one.due < begin]
         normal = 2 * latency_quantile(waits, 0.99)
-    return Thirds(before, during, after, begin, end, _recovery(samples, end, last, normal))
+    return Phases(before, during, after, begin, end, _recovery(samples, end, last, normal))
 
 
 def _recovery(samples: Sequence[Sample], end: float, last: float, good_seconds: float) -> float:

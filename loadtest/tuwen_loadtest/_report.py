@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from html import escape
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +16,10 @@ import numpy as np
 
 from tuwen import ModelCard
 from tuwen_files.replacing import replacing
+from tuwen_loadtest._answer import Answer
 from tuwen_loadtest._charts import curve_picture, timeline_picture
 from tuwen_loadtest._curve import Curve
-from tuwen_loadtest._phases import Thirds
+from tuwen_loadtest._phases import Phases
 from tuwen_loadtest._session import Run
 from tuwen_loadtest._summary import Summary
 from tuwen_loadtest._verdict import Finding, Verdict
@@ -26,11 +28,38 @@ from tuwen_loadtest._watch import Reading
 __all__ = ["Report", "write_report"]
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
-table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .2rem .8rem; text-align: right }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222;
+  overflow-wrap: anywhere }
+h1 { font-size: 1.5rem; line-height: 1.3 } h2 { font-size: 1.15rem; margin-top: 2rem }
+.table { overflow-x: auto } table { border-collapse: collapse; margin: 1rem 0; overflow-wrap: normal }
+td, th { padding: .25rem .6rem; text-align: right; vertical-align: top }
 td:first-child, th:first-child { text-align: left } tr { border-bottom: 1px solid #ddd }
-.met { color: #187a3c } .missed { color: #b3261e; font-weight: bold } svg { max-width: 100%; height: auto }
+small { color: #5c5c5c; display: block; max-width: 30rem }
+.met { color: #187a3c } .missed { color: #b3261e; font-weight: bold }
+.chart svg { display: block; max-width: 100%; height: auto } .narrow { display: none }
+@media (max-width: 700px) { .wide { display: none } .narrow { display: block } td, th { padding: .25rem .3rem } }
 """
+
+_MEANINGS = {
+    "offered, a second": "requests that were due",
+    "throughput, a second": "answers that came",
+    "answered": "answers that came, a second",
+    "goodput, a second": "answers that came in time for the objectives",
+    "good": "answers that came in time for the objectives, a second",
+    "p50, ms": "half of the requests were answered within this time, from when each was due",
+    "p99, ms": "99 of 100 requests were answered within this time; ∞: more than one in 100 had no answer",
+    "refused": "the server was too busy and said so at once",
+    "timeouts": "no answer came within the deadline of a call",
+    "timed out": "no answer came within the deadline of a call",
+    "failures": "any other error",
+    "failed": "any other error",
+    "p99 of a refusal, ms": "how long callers waited until they were refused",
+    "sent late, p99 ms": "the load generator's own delay; more than a few ms makes the numbers doubtful",
+    "cores of the load generator": "it can use one; a busy generator makes the numbers doubtful",
+    "capacity, a second": "the most that was answered over three steps of the ramp, whatever the latency",
+    "highest rate that meets all": "the highest rate at which every objective was met",
+}
+"""What the names of rows mean."""
 
 _MACHINE = (
     ("the server's machine, % busy", "cpu", 100, "{:.0f}"),
@@ -46,24 +75,26 @@ class Report:
     """The results of a load test.
 
     Attributes:
-        title: the title of the report.
+        title: the target and the load.
+        answer: how much the service holds, and what limits it.
         machine: hardware and versions, by name.
         card: the model card.
         findings: the expectations, and whether each was met.
         doubts: reasons why the load generator may have distorted the numbers.
         runs: the repetitions, each with its verdict.
         curves: the curve of each repetition of a ramp; otherwise empty.
-        thirds: the phases of each repetition of a scenario; otherwise empty.
+        phases: the phases of each repetition of a scenario; otherwise empty.
     """
 
     title: str
+    answer: Answer
     machine: dict[str, str]
     card: ModelCard
     findings: Sequence[Finding]
     doubts: Sequence[str]
     runs: Sequence[tuple[Run, Verdict]]
     curves: Sequence[Curve] = ()
-    thirds: Sequence[Thirds] = ()
+    phases: Sequence[Phases] = ()
 
     @property
     def missed(self) -> list[str]:
@@ -99,13 +130,14 @@ def _plain(report: Report) -> dict[str, Any]:
     ]
     found = {
         "title": report.title,
+        "answer": asdict(report.answer),
         "machine": report.machine,
         "model_card": asdict(report.card),
         "findings": [asdict(finding) for finding in report.findings],
         "doubts": list(report.doubts),
         "runs": runs,
         "curves": [asdict(curve) for curve in report.curves],
-        "thirds": [asdict(thirds) for thirds in report.thirds],
+        "phases": [asdict(phases) for phases in report.phases],
     }
     return _as_json(found)  # type: ignore[no-any-return]
 
@@ -124,26 +156,39 @@ def _as_json(value: Any) -> Any:
 def _page(report: Report) -> Iterable[str]:
     yield '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     yield f"<title>{escape(report.title)}</title><style>{_STYLE}</style>"
-    yield f"<h1>{escape(report.title)}</h1>"
+    answer = report.answer
+    yield f"<h1>{escape(answer.sentence[:1].upper() + answer.sentence[1:])}</h1>"
+    if answer.reasons:
+        yield "<h2>Why</h2><ul>" + "".join(f"<li>{escape(reason)}</li>" for reason in answer.reasons) + "</ul>"
+    yield f"<h2>The load</h2><p>{escape(report.title)}</p>"
     card = report.card
     yield f"<p>{escape(card.checkpoint)}, {card.precision}, fingerprint {escape(card.fingerprint[:16])}…</p>"
     yield from _verdict(report)
-    for place, thirds in enumerate(report.thirds):
-        yield f"<h2>Before, during and after the trouble{_which(place, report.thirds)}</h2>"
-        yield from _table(["", "before", "during", "after"], _thirds_rows(thirds))
+    for place, phases in enumerate(report.phases):
+        yield f"<h2>Before, during and after the trouble{_which(place, report.phases)}</h2>"
+        yield from _table(["", "before", "during", "after"], _phase_rows(phases))
     if len(report.runs) > 1:
         yield "<h2>Repetitions</h2>"
         yield from _table(["", *(f"{place + 1}" for place in range(len(report.runs))), "spread"], _summary_rows(report))
     else:
-        yield "<h2>All of it</h2>"
+        yield "<h2>Measurements</h2>"
         yield from _table(["", ""], ([name, value] for name, value, _ in _summary_rows(report)))
     if report.curves:
         yield "<h2>Latency over throughput</h2>"
-        yield curve_picture(report.curves)
+        yield (
+            "<p>The rate was raised step by step. First chart: a service that keeps up answers what is offered. "
+            "Second chart: the latency rises steeply where requests begin to wait.</p>"
+        )
+        yield from _chart(partial(curve_picture, report.curves))
     last, _ = report.runs[-1]
     yield f"<h2>{'The last repetition, second' if len(report.runs) > 1 else 'Second'} by second</h2>"
-    yield timeline_picture(last, (report.thirds[-1].begin, report.thirds[-1].end) if report.thirds else None)
+    trouble = (report.phases[-1].begin, report.phases[-1].end) if report.phases else None
+    yield from _chart(partial(timeline_picture, last, trouble))
     yield "<h2>What the server did in it</h2>"
+    yield (
+        "<p>Batch: items that were computed together. Queue and compute: milliseconds that a request waited for its "
+        "turn and was computed. All are means.</p>"
+    )
     yield from _table(["model", "requests", "refused or failed", "batch", "queue ms", "compute ms"], _model_rows(last))
     yield "<p>Before 26.05, Triton counts what an ensemble's step refuses twice for the ensemble.</p>"
     yield "<h2>Machine and versions</h2>"
@@ -162,8 +207,8 @@ def _verdict(report: Report) -> Iterable[str]:
         yield f'<p class="missed">in doubt: {escape(doubt)}</p>'
 
 
-def _thirds_rows(thirds: Thirds) -> Iterable[list[str]]:
-    parts = (thirds.before, thirds.trouble, thirds.after)
+def _phase_rows(phases: Phases) -> Iterable[list[str]]:
+    parts = (phases.before, phases.trouble, phases.after)
 
     def row(name: str, value: Callable[[Summary], float], shown: str) -> list[str]:
         return [name, *(_cell(value(part), shown) for part in parts)]
@@ -253,7 +298,15 @@ def _model_rows(run: Run) -> Iterable[list[str]]:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterable[str]:
-    yield "<table><tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"
-    for row in rows:
-        yield "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>"
-    yield "</table>"
+    yield '<div class="table"><table><tr>' + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"
+    for name, *cells in rows:
+        meaning = f"<small>{escape(_MEANINGS[name])}</small>" if name in _MEANINGS else ""
+        values = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        yield f"<tr><td>{escape(name)}{meaning}</td>{values}</tr>"
+    yield "</table></div>"
+
+
+def _chart(picture: Callable[..., str]) -> Iterable[str]:
+    """Yield a chart in two widths, of which the page shows the one that fits the screen."""
+    for name in ("wide", "narrow"):
+        yield f'<div class="chart {name}">{picture(narrow=name == "narrow")}</div>'

@@ -17,6 +17,7 @@ from pathlib import Path
 from tuwen import ModelStatistics, TuwenError
 from tuwen.statistics import Statistics, difference
 from tuwen_loadtest._connection import Connection
+from tuwen_loadtest._model_load import ModelLoad, watch_models
 from tuwen_loadtest._parent import PARENT
 from tuwen_loadtest._samples import Sample, read_samples
 from tuwen_loadtest._target import Site
@@ -106,6 +107,7 @@ class Run:
         generator_cpu: the mean number of cores that the load generator used; nan if servers were restarted.
         server_cpu, server_memory_mib: the same for the servers, with their memory; nan for a server elsewhere.
         trouble: begin and end of the fault, in Unix time.
+        loads: how busy the steps of the server were, second by second.
     """
 
     plan: Plan
@@ -116,16 +118,29 @@ class Run:
     server_cpu: float
     server_memory_mib: float
     trouble: tuple[float, float] | None = None
+    loads: Sequence[ModelLoad] = ()
 
 
-def run(plan: Plan, site: Site, trouble: Callable[[], None] | None = None) -> Run:
+def run(
+    plan: Plan,
+    site: Site,
+    trouble: Callable[[], None] | None = None,
+    *,
+    live: Callable[[ModelLoad], None] = lambda _: None,
+) -> Run:
     """Run a plan once, and inject a fault after a third of its time.
+
+    Args:
+        plan: the load.
+        site: the target of the load.
+        trouble: makes the fault.
+        live: called every second with the work of the server.
 
     Raises:
         LoadTestError: Locust failed, or did not end.
         TuwenError: the server does not respond.
     """
-    with watch(site.metrics) as readings, ThreadPoolExecutor(1) as pool:
+    with watch(site.metrics) as readings, watch_models(site, live) as loads, ThreadPoolExecutor(1) as pool:
         before, usage, used, began = site.statistics(plan.deadline), site.usage(), _children_cpu(), time.perf_counter()
         troubled = pool.submit(_later, plan.seconds / 3 + _LOCUST_STARTS, trouble) if trouble else None
         samples = _run_locust(plan)
@@ -145,6 +160,7 @@ def run(plan: Plan, site: Site, trouble: Callable[[], None] | None = None) -> Ru
             server_cpu=cpu / seconds if usage else math.nan,
             server_memory_mib=sum(one.memory_mib for one in after.values()) if usage else math.nan,
             trouble=span,
+            loads=loads,
         )
 
 

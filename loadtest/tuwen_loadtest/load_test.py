@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from tuwen_loadtest._answer import Answer, answer_of_curves, answer_of_runs, answer_of_scenario
 from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._curve import Curve, curve_of
 from tuwen_loadtest._machine import processor, versions
-from tuwen_loadtest._phases import Thirds, thirds_of
+from tuwen_loadtest._model_load import STEP_NAMES, ModelLoad
+from tuwen_loadtest._phases import Phases, phases_of
 from tuwen_loadtest._report import Report, write_report
 from tuwen_loadtest._session import LoadTestError, Plan, Run, run
 from tuwen_loadtest._slo import good_seconds, parse_slo
@@ -22,6 +25,7 @@ from tuwen_loadtest.options import LoadTestOptions, PayloadOptions
 from tuwen_loadtest.scenarios import SCENARIOS, Scenario
 
 __all__ = [
+    "Answer",
     "Connection",
     "LoadTestError",
     "LoadTestOptions",
@@ -46,6 +50,7 @@ def load_test(
     say: Callable[[str], None] = lambda _: None,
     *,
     metrics: str | None = None,
+    live: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Load a server with requests like those of users, and report its answers.
 
@@ -54,6 +59,7 @@ def load_test(
         options: the options of the load test.
         say: called with a sentence when a step begins.
         metrics: the address of the server's Prometheus metrics.
+        live: called every second with a line about the state of the test.
 
     Raises:
         LoadTestError: Locust could not run.
@@ -63,7 +69,7 @@ def load_test(
     """
     scenario = SCENARIOS[options.scenario] if options.scenario else None
     with served(target, say, count=scenario.servers if scenario else 1, metrics=metrics) as site:
-        test = _Test(site, options, say)
+        test = _Test(site, options, say, live)
         return test.with_trouble(scenario) if scenario else test.without()
 
 
@@ -72,6 +78,7 @@ class _Test:
     site: Site
     options: LoadTestOptions
     say: Callable[[str], None]
+    live: Callable[[str], None]
     seeds: Iterator[int] = field(default_factory=itertools.count)
 
     def without(self) -> Report:
@@ -85,11 +92,12 @@ class _Test:
                 Finding(one.text, all(one.is_met(step.metric(one.metric)) for step in lowest))
                 for one in options.objectives
             ]
-            return self._report(_load(plan), runs, findings, curves=curves)
+            answer = answer_of_curves(curves, options.objectives, [one for one, _ in runs], _doubts(runs))
+            return self._report(_load(plan), answer, runs, findings, curves=curves)
         missed = {one.text for _, verdict in runs for one in verdict.missed}
-        return self._report(
-            _load(plan), runs, [Finding(one.text, one.text not in missed) for one in options.objectives]
-        )
+        findings = [Finding(one.text, one.text not in missed) for one in options.objectives]
+        answer = answer_of_runs(runs, options.objectives, _doubts(runs))
+        return self._report(_load(plan), answer, runs, findings)
 
     def with_trouble(self, scenario: Scenario) -> Report:
         options = self.options
@@ -98,13 +106,14 @@ class _Test:
         plan = replace(self._plan(), users=load, shape=scenario.shape, attempts=scenario.attempts)
         trouble = partial(scenario.trouble, self.site, options.duration / 3, capacity) if scenario.trouble else None
         runs = self._repeat(plan, trouble)
-        thirds = [self._thirds(one) for one, _ in runs]
-        findings = [finding for third in thirds for finding in scenario.findings(third, capacity)]
-        for third in thirds:
-            met = [(one.text, one.is_met(third.after.metric(one.metric))) for one in options.objectives]
+        phases = [self._phases_of_run(one) for one, _ in runs]
+        findings = [finding for one in phases for finding in scenario.findings(one, capacity)]
+        for of_run in phases:
+            met = [(one.text, one.is_met(of_run.after.metric(one.metric))) for one in options.objectives]
             findings += [Finding(f"{text} afterwards", good) for text, good in met]
         title = f"{options.scenario} at a capacity of {capacity:.1f} requests a second"
-        return self._report(title, runs, findings, thirds=thirds)
+        answer = answer_of_scenario(options.scenario or "", findings)
+        return self._report(title, answer, runs, findings, phases=phases)
 
     def _plan(self) -> Plan:
         options = self.options
@@ -138,7 +147,9 @@ class _Test:
     def _ramp_to(self) -> int:
         self.say(f"{_PROBE_CALLERS} callers, to see how much it answers at all")
         callers = replace(self._plan(), open_loop=False, users=_PROBE_CALLERS, shape="steady", seconds=_PROBE_SECONDS)
-        found = judge(self._run(callers).samples, (), warmup=_PROBE_SECONDS / 3)
+        probe = self._run(callers)
+        found = judge(probe.samples, (), warmup=_PROBE_SECONDS / 3)
+        self.say(f"first look: {answer_of_runs([(probe, found)], (), ()).sentence}")
         return _whole(_BEYOND * found.summary.throughput)
 
     def _repeat(self, plan: Plan, trouble: Callable[[], None] | None = None) -> list[tuple[Run, Verdict]]:
@@ -153,27 +164,36 @@ class _Test:
     def _run(self, plan: Plan, trouble: Callable[[], None] | None = None) -> Run:
         """Other queries of the same frequencies every time: a server remembers those of the last one."""
         payloads = replace(plan.payloads, seed=plan.payloads.seed + next(self.seeds))
-        return run(replace(plan, payloads=payloads), self.site, trouble)
+        begun = time.monotonic()
 
-    def _thirds(self, one: Run) -> Thirds:
+        def show(load: ModelLoad) -> None:
+            elapsed = min(time.monotonic() - begun, plan.seconds)
+            step, share = max(load.busy.items(), key=lambda item: item[1], default=("", 0.0))
+            busy = f", {STEP_NAMES[step]} busy {share * 100:.0f} %" if share else ""
+            self.live(f"{elapsed:.0f} of {plan.seconds:g} s: {load.answered:.0f} requests/s answered{busy}")
+
+        return run(replace(plan, payloads=payloads), self.site, trouble, live=show)
+
+    def _phases_of_run(self, one: Run) -> Phases:
         first, seconds = min(sample.due for sample in one.samples), self.options.duration
         trouble = one.trouble or (first + seconds / 3, first + 2 * seconds / 3)
         good = good_seconds(self.options.objectives)
-        return thirds_of(one.samples, trouble, warmup=self.options.warmup, good_seconds=good)
+        return phases_of(one.samples, trouble, warmup=self.options.warmup, good_seconds=good)
 
     def _report(
         self,
         title: str,
+        answer: Answer,
         runs: Sequence[tuple[Run, Verdict]],
         findings: Sequence[Finding],
         *,
         curves: Sequence[Curve] = (),
-        thirds: Sequence[Thirds] = (),
+        phases: Sequence[Phases] = (),
     ) -> Report:
         with self.site.connection.client(self.options.deadline) as clip:
             card = clip.model_card()
         title = f"{self.site.name}: {title}"
-        return Report(title, _machine(), card, findings, _doubts(runs), runs, curves, thirds)
+        return Report(title, answer, _machine(), card, findings, _doubts(runs), runs, curves, phases)
 
 
 def _whole(rate: float) -> int:

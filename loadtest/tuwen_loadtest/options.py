@@ -17,7 +17,7 @@ RequestKind = Literal["text", "image", "similarity", "bulk"]
 ScenarioName = Literal["overload", "restart", "bad-clients"]
 Shape = Literal["steady", "ramp", "spike"]
 
-_SECONDS, _SCENARIO_SECONDS, _REPETITIONS = 60.0, 180.0, 3
+_SECONDS, _QUICK_SECONDS, _SCENARIO_SECONDS, _REPETITIONS = 60.0, 30.0, 180.0, 3
 
 
 @documented
@@ -71,6 +71,9 @@ class LoadTestOptions:
         float | None, Option("Capacity in requests per second, for a scenario. Default: it is measured first.", above=0)
     ] = None
     shape: Annotated[Shape, Option("Shape of the rate or of the number of users over time.")] = "steady"
+    quick: Annotated[
+        bool, Option("A first answer within a minute: one repetition of 30 seconds instead of three of 60.")
+    ] = False
     seconds: Annotated[
         float | None,
         Option("Duration of one repetition. Default: 60; for a scenario 180.", above=0, show_default=False),
@@ -112,9 +115,13 @@ class LoadTestOptions:
     @property
     def duration(self) -> float:
         """Seconds of a repetition."""
-        return self.seconds or (_SECONDS if self.scenario is None else _SCENARIO_SECONDS)
+        if self.seconds is not None:
+            return self.seconds
+        if self.scenario is not None:
+            return _SCENARIO_SECONDS
+        return _QUICK_SECONDS if self.quick else _SECONDS
 
     @property
     def times(self) -> int:
         """Repetitions."""
-        return self.repetitions or (_REPETITIONS if self.scenario is None else 1)
+        return self.repetitions or (_REPETITIONS if self.scenario is None and not self.quick else 1)

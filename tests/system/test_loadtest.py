@@ -154,9 +154,9 @@ class TestCommand:
         for finding in [*findings, "failures<1% afterwards"]:
             assert finding in output
         report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
-        [thirds], [run] = report["thirds"], report["runs"]
-        assert thirds["begin"] < thirds["end"]
-        assert {"before", "trouble", "after"} <= set(thirds)
+        [phases], [run] = report["phases"], report["runs"]
+        assert phases["begin"] < phases["end"]
+        assert {"before", "trouble", "after"} <= set(phases)
         assert run["summary"]["requests"] > 0
         if scenario == "restart":
             assert run["generator_cpu"] is None  # unknown, since servers ended; their counters began anew

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 from tuwen import Client, InvalidArgumentError, RetryPolicy, TuwenError
-from tuwen_loadtest._phases import Thirds
+from tuwen_loadtest._phases import Phases
 from tuwen_loadtest._target import Site
 from tuwen_loadtest._verdict import Finding
 from tuwen_loadtest.scenarios._relay import Relay
@@ -51,10 +51,10 @@ def _make_trouble(site: Site, seconds: float, capacity: float) -> None:
                 relay.cut()
 
 
-def _findings(thirds: Thirds, capacity: float) -> Sequence[Finding]:  # noqa: ARG001 - whatever it is
+def _findings(phases: Phases, capacity: float) -> Sequence[Finding]:  # noqa: ARG001 - whatever it is
     """Check that other clients lose no requests and are not slowed."""
-    found = thirds.trouble
-    slower = found.latencies["p99"] / thirds.before.latencies["p99"]
+    found = phases.trouble
+    slower = found.latencies["p99"] / phases.before.latencies["p99"]
     return [
         Finding(
             f"requests that others lost: {found.lost} of {found.requests} (none)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tuwen_loadtest._phases import Thirds
+from tuwen_loadtest._phases import Phases
 from tuwen_loadtest._verdict import Finding
 from tuwen_loadtest.scenarios._scenario import Scenario
 
@@ -14,9 +14,9 @@ _GOODPUT = 0.9
 _RECOVERY = 10.0  # seconds
 
 
-def _findings(thirds: Thirds, capacity: float) -> Sequence[Finding]:
+def _findings(phases: Phases, capacity: float) -> Sequence[Finding]:
     """Check that goodput stays, that excess requests are rejected, and that the service recovers quickly."""
-    share, recovery = thirds.trouble.goodput / capacity, thirds.recovery
+    share, recovery = phases.trouble.goodput / capacity, phases.recovery
     return [
         Finding(f"good answers at twice the capacity: {share:.0%} of it (at least {_GOODPUT:.0%})", share >= _GOODPUT),
         Finding(f"back to normal {recovery:.0f} s after (at most {_RECOVERY:.0f} s)", recovery <= _RECOVERY),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tuwen_loadtest._phases import Thirds
+from tuwen_loadtest._phases import Phases
 from tuwen_loadtest._target import Site
 from tuwen_loadtest._verdict import Finding
 from tuwen_loadtest.scenarios._scenario import Scenario
@@ -18,9 +18,9 @@ def _restart(site: Site, seconds: float, capacity: float) -> None:  # noqa: ARG0
         server.start()
 
 
-def _findings(thirds: Thirds, capacity: float) -> Sequence[Finding]:  # noqa: ARG001 - whatever it is
+def _findings(phases: Phases, capacity: float) -> Sequence[Finding]:  # noqa: ARG001 - whatever it is
     """Check that no requests are lost."""
-    found = thirds.trouble
+    found = phases.trouble
     text = f"requests lost during the restarts: {found.lost} of {found.requests} (none)"
     return [Finding(text, found.requests > 0 and found.lost == 0)]
 

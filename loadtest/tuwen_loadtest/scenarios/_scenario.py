@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tuwen_loadtest._phases import Thirds
+from tuwen_loadtest._phases import Phases
 from tuwen_loadtest._target import Site
 from tuwen_loadtest._verdict import Finding
 from tuwen_loadtest.options import Shape
@@ -27,7 +27,7 @@ class Scenario:
         attempts: how often a request is tried: once, where refusals are to be seen.
     """
 
-    findings: Callable[[Thirds, float], Sequence[Finding]]
+    findings: Callable[[Phases, float], Sequence[Finding]]
     trouble: Callable[[Site, float, float], None] | None = None
     servers: int = 1
     shape: Shape = "steady"

@@ -190,7 +190,14 @@ class TestFetch:
 
     @pytest.mark.parametrize(
         ("script", "message"),
-        [("echo no network >&2; exit 1", "npm cannot fetch @icons/red@1.0.0: no network"), ("exit 0", "not a package")],
+        [
+            ("echo no network >&2; exit 1", "npm cannot fetch @icons/red@1.0.0: no network"),
+            (
+                "echo 'ENOSPC: no space left on device' >&2; exit 1",
+                "@icons/red@1.0.0: the disk is full; free",
+            ),
+            ("exit 0", "not a package"),
+        ],
     )
     def test_what_goes_wrong_is_said(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str

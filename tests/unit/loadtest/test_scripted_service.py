@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class Service:
     cache: Sequence[tuple[float, float]] = ()
     plans: list[Plan] = field(default_factory=list)
 
-    def run(self, plan: Plan, site: Site, trouble: Callable[[], None] | None = None) -> Run:
+    def run(self, plan: Plan, site: Site, trouble: Callable[[], None] | None = None, **_: object) -> Run:
         assert trouble is None
         self.plans.append(plan)
         samples = list(self._callers(plan) if not plan.open_loop else self._arrivals(plan))
@@ -84,6 +85,24 @@ def test_a_ramp_finds_the_capacity_and_promises_the_highest_good_rate(judged: Ca
         assert curve.promised == pytest.approx(39, rel=0.02)  # the fifth of eight steps
     assert report.missed == []
     assert report.doubts == []
+    assert report.answer.sentence.startswith("holds 39 texts/s at p99 < 200 ms, errors < 1 %; ")
+    assert "at 46 texts/s, p99 is unanswered: misses p99 < 200 ms, errors < 1 %" in report.answer.reasons
+
+
+def test_a_quick_test_takes_less_than_a_minute(judged: Callable[..., Report]) -> None:
+    service = Service()
+    report = judged(service, quick=True)
+    assert [plan.seconds for plan in service.plans] == [10.0, 30.0]
+    assert report.answer.sentence.startswith("holds 39 texts/s at p99 50 ms; ")
+
+
+def test_the_first_look_is_said_before_the_ramps(monkeypatch: pytest.MonkeyPatch) -> None:
+    service, said = Service(), []
+    monkeypatch.setattr(module, "run", service.run)
+    with GrpcServer() as server:
+        load_test(Connection(server.url), LoadTestOptions(repetitions=1), said.append)
+    [place] = [place for place, line in enumerate(said) if line.startswith("first look: answers 40 texts/s to 32")]
+    assert said[place + 1].startswith("repetition 1 of 1")
 
 
 def test_every_repetition_sends_other_queries(judged: Callable[..., Report]) -> None:
@@ -113,7 +132,8 @@ def test_objectives_are_missed_above_the_capacity(
     assert written["runs"][0]["models"]["text_embedding"]["requests"] == 20 * rate
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.count('class="missed"') == len(missed)
-    assert page.count("<svg") == 1
+    assert page.count("<svg") == 2  # for a page and for a phone
+    assert page.index("<h1>") < page.index(escape(report.answer.sentence[1:])) < page.index("<table")
 
 
 def test_callers_are_asked_for_in_a_closed_loop(judged: Callable[..., Report]) -> None:

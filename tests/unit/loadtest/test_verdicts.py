@@ -10,7 +10,7 @@ import pytest
 
 from tuwen import InvalidArgumentError
 from tuwen_loadtest._curve import curve_of
-from tuwen_loadtest._phases import Thirds, thirds_of
+from tuwen_loadtest._phases import Phases, phases_of
 from tuwen_loadtest._samples import Outcome, Sample, read_samples, write_samples
 from tuwen_loadtest._slo import parse_slo
 from tuwen_loadtest._summary import summarise
@@ -141,7 +141,7 @@ class TestCurve:
         assert math.isnan(curve_of(self.samples(50), 80.0, ()).promised)
 
 
-class TestThirds:
+class TestPhases:
     def samples(self, *, refused: int, slow_until: float) -> list[Sample]:
         """Ten a second for 60 s; in the middle `refused` of ten are; from there until a time all answers are slow."""
         found = []
@@ -154,7 +154,7 @@ class TestThirds:
         return found
 
     def test_each_third_has_its_own_summary(self) -> None:
-        found = thirds_of(self.samples(refused=5, slow_until=120), (120, 140), warmup=5, good_seconds=1.0)
+        found = phases_of(self.samples(refused=5, slow_until=120), (120, 140), warmup=5, good_seconds=1.0)
         assert (found.before.requests, found.trouble.requests) == (150, 200)
         assert found.trouble.refused == 0.5
         assert found.trouble.refusal == pytest.approx(0.3)
@@ -165,17 +165,17 @@ class TestThirds:
 
     def test_recovery_ends_with_three_seconds_of_good_answers(self) -> None:
         late = self.samples(refused=0, slow_until=147)
-        assert thirds_of(late, (120, 140), warmup=5, good_seconds=1.0).recovery == 7
+        assert phases_of(late, (120, 140), warmup=5, good_seconds=1.0).recovery == 7
         # without an objective: when it takes no longer than twice the p99 of before
-        assert thirds_of(late, (120, 140), warmup=5, good_seconds=math.inf).recovery == 7
+        assert phases_of(late, (120, 140), warmup=5, good_seconds=math.inf).recovery == 7
         never = self.samples(refused=0, slow_until=200)
-        assert thirds_of(never, (120, 140), warmup=5, good_seconds=1.0).recovery == math.inf
+        assert phases_of(never, (120, 140), warmup=5, good_seconds=1.0).recovery == math.inf
 
     def test_an_overload_has_to_be_answered_at_nine_tenths_of_the_capacity(self) -> None:
         def findings(refused: int) -> list[bool]:
             samples = self.samples(refused=refused, slow_until=100)
-            thirds = thirds_of(samples, (120, 140), warmup=5, good_seconds=1.0)
-            return [finding.met for finding in SCENARIOS["overload"].findings(thirds, 5.0)]
+            phases = phases_of(samples, (120, 140), warmup=5, good_seconds=1.0)
+            return [finding.met for finding in SCENARIOS["overload"].findings(phases, 5.0)]
 
         assert findings(5) == [True, True]
         assert findings(6) == [False, True]
@@ -183,15 +183,15 @@ class TestThirds:
     def test_a_service_has_ten_seconds_to_recover_from_an_overload(self) -> None:
         def recovered(seconds: int) -> bool:
             samples = self.samples(refused=0, slow_until=140 + seconds)
-            thirds = thirds_of(samples, (120, 140), warmup=5, good_seconds=1.0)
-            return SCENARIOS["overload"].findings(thirds, 0.1)[1].met
+            phases = phases_of(samples, (120, 140), warmup=5, good_seconds=1.0)
+            return SCENARIOS["overload"].findings(phases, 0.1)[1].met
 
         assert (recovered(10), recovered(11)) == (True, False)
 
     def test_no_request_may_be_lost_during_restarts(self) -> None:
         def finding(refused: int) -> tuple[str, bool]:
             samples = self.samples(refused=refused, slow_until=100)
-            [found] = SCENARIOS["restart"].findings(self.thirds(samples), 10.0)
+            [found] = SCENARIOS["restart"].findings(self.phases(samples), 10.0)
             return found.text, found.met
 
         assert finding(0) == ("requests lost during the restarts: 0 of 200 (none)", True)
@@ -203,11 +203,11 @@ class TestThirds:
                 sample._replace(seconds=seconds) if 120 <= sample.due < 140 else sample
                 for sample in self.samples(refused=refused, slow_until=100)
             ]
-            return [finding.met for finding in SCENARIOS["bad-clients"].findings(self.thirds(samples), 10.0)]
+            return [finding.met for finding in SCENARIOS["bad-clients"].findings(self.phases(samples), 10.0)]
 
         assert findings(refused=0, seconds=0.19) == [True, True]
         assert findings(refused=0, seconds=0.21) == [True, False]
         assert findings(refused=1, seconds=0.19) == [False, False]  # a tenth of the requests is infinitely late
 
-    def thirds(self, samples: list[Sample]) -> Thirds:
-        return thirds_of(samples, (120, 140), warmup=5, good_seconds=1.0)
+    def phases(self, samples: list[Sample]) -> Phases:
+        return phases_of(samples, (120, 140), warmup=5, good_seconds=1.0)

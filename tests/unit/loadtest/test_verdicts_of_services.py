@@ -14,7 +14,7 @@ import pytest
 from tests.support.paths import ROOT
 from tuwen import InvalidArgumentError
 from tuwen_loadtest._curve import curve_of
-from tuwen_loadtest._phases import thirds_of
+from tuwen_loadtest._phases import phases_of
 from tuwen_loadtest._report import _as_json
 from tuwen_loadtest._samples import Outcome, Sample
 from tuwen_loadtest._slo import good_seconds, parse_slo
@@ -214,15 +214,15 @@ class TestGoodAnswers:
         samples = asked(lambda request: (0.09 if request.number % 5 < 3 else 0.5, "answered"))
         assert judge(samples, objectives, warmup=WARMUP).missed == []
         trouble = (BEGIN + 20, BEGIN + 40)
-        thirds = thirds_of(samples, trouble, warmup=WARMUP, good_seconds=good_seconds(objectives))
-        assert all(finding.met for finding in SCENARIOS["overload"].findings(thirds, float(RATE)))
+        phases = phases_of(samples, trouble, warmup=WARMUP, good_seconds=good_seconds(objectives))
+        assert all(finding.met for finding in SCENARIOS["overload"].findings(phases, float(RATE)))
 
 
 class TestScenarios:
     def findings(self, name: str, service: Service) -> list[bool]:
         trouble = (BEGIN + 20, BEGIN + 40)
-        thirds = thirds_of(asked(service), trouble, warmup=WARMUP, good_seconds=math.inf)
-        return [finding.met for finding in SCENARIOS[name].findings(thirds, 0.9 * RATE)]
+        phases = phases_of(asked(service), trouble, warmup=WARMUP, good_seconds=math.inf)
+        return [finding.met for finding in SCENARIOS[name].findings(phases, 0.9 * RATE)]
 
     def lossy_meanwhile(self, request: Request) -> Answer:
         lost = 20 <= request.second < 40 and request.number % 50 == 0
@@ -253,9 +253,9 @@ class TestScenarios:
 
     def test_no_request_during_the_trouble_is_no_success(self) -> None:
         samples = [one for one in asked(steady) if not BEGIN + 20 <= one.due < BEGIN + 40]
-        thirds = thirds_of(samples, (BEGIN + 20, BEGIN + 40), warmup=WARMUP, good_seconds=math.inf)
-        assert not SCENARIOS["restart"].findings(thirds, 1.0)[0].met
-        assert not any(finding.met for finding in SCENARIOS["bad-clients"].findings(thirds, 1.0))
+        phases = phases_of(samples, (BEGIN + 20, BEGIN + 40), warmup=WARMUP, good_seconds=math.inf)
+        assert not SCENARIOS["restart"].findings(phases, 1.0)[0].met
+        assert not any(finding.met for finding in SCENARIOS["bad-clients"].findings(phases, 1.0))
 
 
 class TestObjectives:

@@ -9,12 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tuwen_build.outputs import OutputFolder
+from tuwen_files.disk_space import check_space
 from tuwen_lab.datasets.emoji._artwork import names_of, pictures
 from tuwen_lab.datasets.emoji._classes import EmojiClass, read_classes, read_names
-from tuwen_lab.datasets.emoji._packages import LABELS, SOURCES, Source, fetch
+from tuwen_lab.datasets.emoji._packages import LABELS, SOURCES, Source, fetch, is_cached
 
 __all__ = ["DatasetSummary", "build_emoji_dataset"]
 
+_PICTURES_A_SOURCE, _BYTES_A_SIDE = 1_500, 66  # measured: a picture of 128 pixels takes 8.4 KB in base64
+_BYTES_A_PACKAGE = 22 << 20  # measured: twelve packages take 244 MiB
 _IMAGES_A_SOURCE = 10_000  # image id = source * this + class
 
 
@@ -57,11 +60,15 @@ def build_emoji_dataset(
 
     Raises:
         OutputExistsError: the folder holds other files, or an earlier data set and `force` is off.
+        DiskFullError: the disk has too little free space.
         BuildError: a package cannot be fetched or has another structure, or the folder cannot be written.
         ImportError: resvg_py is not installed.
     """
     folder = OutputFolder(output, "sources.json", force)
     folder.check()
+    check_space(output, len(sources) * _PICTURES_A_SOURCE * _BYTES_A_SIDE * side, "the data set")
+    missing = [package for package in (LABELS, *(one.package for one in sources)) if not is_cached(package, cache)]
+    check_space(cache, len(missing) * _BYTES_A_PACKAGE, "the packages' cache")
     labels = fetch(LABELS, cache)
     classes = read_classes(labels)
     place = {emoji.code: index for index, emoji in enumerate(classes)}

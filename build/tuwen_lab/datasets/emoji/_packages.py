@@ -12,7 +12,7 @@ from typing import Literal
 from tuwen_build.errors import BuildError
 from tuwen_files.disk_space import is_disk_full, os_reason
 
-__all__ = ["LABELS", "SOURCES", "Package", "Source", "fetch"]
+__all__ = ["LABELS", "SOURCES", "Package", "Source", "fetch", "is_cached"]
 
 Split = Literal["train", "valid", "test", "test_openmoji"]
 
@@ -71,13 +71,22 @@ SOURCES = (
 )
 
 
+def is_cached(package: Package, cache: Path) -> bool:
+    """Return whether the cache holds a package."""
+    return _folder(package, cache).is_dir()
+
+
+def _folder(package: Package, cache: Path) -> Path:
+    return cache / f"{package.name.replace('/', '-').lstrip('@')}-{package.version}"
+
+
 def fetch(package: Package, cache: Path) -> Path:
     """Return the folder of an unpacked package. If the cache lacks it, ``npm pack`` fetches it.
 
     Raises:
         BuildError: npm is missing or fails, or the archive is not a package.
     """
-    folder = cache / f"{package.name.replace('/', '-').lstrip('@')}-{package.version}"
+    folder = _folder(package, cache)
     if folder.is_dir():
         return folder
     cache.mkdir(parents=True, exist_ok=True)
@@ -91,7 +100,7 @@ def fetch(package: Package, cache: Path) -> Path:
             raise BuildError(f"npm did not fetch {package.spec} within ten minutes") from None
         except subprocess.CalledProcessError as error:
             reason = os_reason(OSError(error.stderr.strip()))
-            raise BuildError(f"npm cannot fetch {package.spec} into '{cache}': {reason}") from error
+            raise BuildError(f"npm cannot fetch {package.spec}: {reason}") from error
         unpacked = Path(scratch) / "unpacked"
         try:
             with tarfile.open(next(Path(scratch).glob("*.tgz"))) as archive:

@@ -1,0 +1,141 @@
+"""How busy each step of the server is, second by second, from Triton's counters."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tritonclient.grpc import InferenceServerClient
+from tritonclient.utils import InferenceServerException
+
+from tuwen import TuwenError
+from tuwen.connection import is_loopback
+from tuwen.statistics import Statistics, difference
+from tuwen_loadtest._target import Site
+
+__all__ = ["STEP_NAMES", "ModelLoad", "busiest_seconds", "load_between", "watch_models"]
+
+STEP_NAMES: Mapping[str, str] = {
+    "vision_encoder": "vision encoder",
+    "text_encoder": "text encoder",
+    "image_preprocessing": "preprocessing of images",
+    "text_tokenization": "tokenization of texts",
+}
+"""The models that compute, and their names for people."""
+_ENSEMBLES = ("image_embedding", "text_embedding", "pixel_embedding")
+_EVERY = 1.0  # seconds
+_TIMEOUT = 5.0
+_SMOOTHED = 5  # readings: a batch counts at its end, so a single second shows too much or too little
+
+
+@dataclass(frozen=True)
+class ModelLoad:
+    """The work of the server in about a second.
+
+    Attributes:
+        time: the end of the second, in Unix time.
+        answered: the answers a second.
+        busy: by model, the share of the time in which its instances computed.
+    """
+
+    time: float
+    answered: float
+    busy: Mapping[str, float]
+
+
+@contextmanager
+def watch_models(site: Site, live: Callable[[ModelLoad], None] = lambda _: None) -> Iterator[list[ModelLoad]]:
+    """Provide a list to which readings are added until the end of the block.
+
+    A server that does not answer, for example during a restart, leaves a gap.
+
+    Args:
+        site: the target of the load.
+        live: called with each reading.
+    """
+    loads: list[ModelLoad] = []
+    done = threading.Event()
+
+    def look() -> None:
+        with ExitStack() as stack:
+            urls = [server.grpc_url for server in site.servers] or [site.connection.url]
+            clients = [stack.enter_context(replace(site.connection, url=url).client(_TIMEOUT)) for url in urls]
+            instances = {model: sum(_instances(site, url, model) for url in urls) for model in STEP_NAMES}
+            before: list[Statistics] = []
+            then = time.time()
+            while not done.wait(_EVERY if before else 0):
+                try:
+                    now, after = time.time(), [client.statistics() for client in clients]
+                except TuwenError:
+                    before = []
+                    done.wait(_EVERY)
+                    continue
+                if before:
+                    changes = [difference(*pair) for pair in zip(after, before, strict=True)]
+                    loads.append(load_between(changes, instances, now - then, now))
+                    live(loads[-1])
+                before, then = after, now
+
+    thread = threading.Thread(target=look, name="watch models", daemon=True)
+    thread.start()
+    try:
+        yield loads
+    finally:
+        done.set()
+        thread.join(2 * _TIMEOUT)
+
+
+def load_between(changes: Sequence[Statistics], instances: Mapping[str, int], seconds: float, now: float) -> ModelLoad:
+    """Return the load of servers from the changes of their counters.
+
+    Triton adds the time of a batch to each of its requests, so the mean time of a request is that of a batch.
+
+    Args:
+        changes: what each server counted in the time.
+        instances: the number of instances of each model, on all servers together.
+        seconds: the length of the time.
+        now: its end, in Unix time.
+    """
+    busy = {}
+    for model, count in instances.items():
+        counted = [change[model] for change in changes if model in change]
+        computing = sum(one.executions * one.compute_seconds / one.requests for one in counted if one.requests)
+        busy[model] = min(1.0, computing / (seconds * max(1, count)))
+    answered = sum(change[name].requests for change in changes for name in _ENSEMBLES if name in change)
+    return ModelLoad(now, answered / seconds, busy)
+
+
+def busiest_seconds(shares: Sequence[float]) -> float:
+    """Return the highest mean over five consecutive readings; nan without readings."""
+    values = np.asarray([share for share in shares if not math.isnan(share)])
+    if not len(values):
+        return float("nan")
+    length = min(_SMOOTHED, len(values))
+    return float(np.convolve(values, np.ones(length) / length, "valid").max())
+
+
+def _instances(site: Site, url: str, model: str) -> int:
+    """Return the number of instances in a model's configuration; 1 if the server does not tell."""
+    tls = site.connection.tls
+    arguments = list(tls.options()) if tls else []
+    if is_loopback(url.rpartition(":")[0]):
+        arguments.append(("grpc.enable_http_proxy", 0))
+    client = InferenceServerClient(
+        url.removeprefix("grpc://"),
+        ssl=tls is not None,
+        creds=tls.credentials() if tls else None,
+        channel_args=arguments,
+    )
+    try:
+        with suppress(InferenceServerException):
+            headers = dict(site.connection.headers)
+            answer = client.get_model_config(model, headers=headers, client_timeout=_TIMEOUT)
+            return sum(group.count * max(1, len(group.gpus)) for group in answer.config.instance_group) or 1
+    finally:
+        client.close()
+    return 1

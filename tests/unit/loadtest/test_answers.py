@@ -1,0 +1,113 @@
+"""The answer of a load test: one sentence with what the service holds and what limits it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from tuwen import ModelStatistics
+from tuwen_loadtest._answer import answer_of_runs, answer_of_scenario, limit_of
+from tuwen_loadtest._connection import Connection
+from tuwen_loadtest._model_load import ModelLoad, busiest_seconds, load_between
+from tuwen_loadtest._samples import Sample
+from tuwen_loadtest._session import Plan, Run
+from tuwen_loadtest._slo import parse_slo
+from tuwen_loadtest._verdict import Finding, judge
+from tuwen_loadtest._watch import Reading
+from tuwen_loadtest.options import PayloadOptions
+
+
+def run(
+    *,
+    seconds: float = 0.05,
+    kind: str = "image",
+    busy: Mapping[str, float] | None = None,
+    cpu: float = math.nan,
+    **plan: Any,
+) -> Run:
+    """Return a run of 40 requests a second that all take so many seconds."""
+    load = {"open_loop": True, "users": 40, "shape": "steady", "seconds": 20.0, **plan}
+    samples = [Sample(kind, 1000 + number / 40, 0.0, seconds, "answered") for number in range(800)]
+    return Run(
+        Plan(Connection("server:8001"), deadline=30.0, kinds=(), payloads=PayloadOptions(), **load),
+        samples,
+        {},
+        [Reading(1000.0 + second, cpu, 0.0, math.nan, math.nan) for second in range(20)],
+        0.5,
+        math.nan,
+        math.nan,
+        loads=[ModelLoad(1000.0 + second, 40.0, busy or {}) for second in range(20)],
+    )
+
+
+def answer(one: Run, slo: str = "", doubts: Sequence[str] = ()) -> str:
+    objectives = parse_slo(slo) if slo else ()
+    return answer_of_runs([(one, judge(one.samples, objectives, warmup=0))], objectives, doubts).sentence
+
+
+def test_states_the_rate_the_objective_and_the_limit() -> None:
+    slow = run(seconds=0.4, busy={"vision_encoder": 0.96, "image_preprocessing": 0.4})
+    assert answer(slow, "p99<200ms") == (
+        "does not hold 40 images/s: missed p99 < 200 ms; limited by the vision encoder (busy 96 %)"
+    )
+    assert answer(run(), "p99<200ms,errors<0.1%") == (
+        "holds 40 images/s at p99 < 200 ms, errors < 0.1 %; no limit was reached"
+    )
+
+
+def test_callers_reach_the_limit_by_themselves() -> None:
+    callers = run(open_loop=False, users=32, kind="text", busy={"text_encoder": 0.91})
+    assert answer(callers).startswith(
+        "answers 40 texts/s to 32 concurrent callers at p99 50 ms; limited by the text enc"
+    )
+
+
+def test_a_slow_load_generator_is_the_limit() -> None:
+    one = run(seconds=0.4, busy={"vision_encoder": 0.96})
+    assert "limited by the load generator" in answer(one, "p99<200ms", ["it sent 1 % late"])
+
+
+@pytest.mark.parametrize(
+    ("busy", "cpu", "text"),
+    [
+        ({"vision_encoder": 0.5}, 0.97, "limited by the processor of the server's machine (busy 97 %)"),
+        ({"vision_encoder": 0.5}, 0.3, "what limits it is not known: no step of the server was busy all the time"),
+        ({}, math.nan, "what limits it is not known: no step of the server was busy all the time"),
+        (
+            {"image_preprocessing": 0.9, "vision_encoder": 0.8},
+            0.9,
+            "limited by the preprocessing of images (busy 90 %)",
+        ),
+    ],
+)
+def test_the_busiest_step_is_the_limit(busy: Mapping[str, float], cpu: float, text: str) -> None:
+    limit = limit_of([run(busy=busy, cpu=cpu)], (), overloaded=True)
+    assert limit.text == text
+    assert all("vision encoder" in reason for reason in limit.reasons if reason.startswith("busy in the busiest"))
+
+
+def test_a_scenario_lists_what_was_missed() -> None:
+    findings = [Finding("recovers within 10 s", True), Finding("refuses fast", False)]
+    assert answer_of_scenario("overload", findings).sentence == (
+        "does not withstand overload: 1 of 2 expectations were missed"
+    )
+    assert answer_of_scenario("overload", findings).reasons == ["refuses fast"]
+    assert answer_of_scenario("restart", findings[:1]).sentence == "withstands restart: all 1 expectations were met"
+
+
+def test_the_time_of_a_batch_counts_once() -> None:
+    """Ten batches of four requests, 80 ms each, on two instances in a second: 0.8 s of 2 s."""
+    encoder = ModelStatistics(requests=40, executions=10, items=40, compute_seconds=40 * 0.08)
+    changes = [{"vision_encoder": encoder, "image_embedding": ModelStatistics(requests=40)}]
+    load = load_between(changes, {"vision_encoder": 2, "text_encoder": 1}, 1.0, 1001.0)
+    assert load.busy == {"vision_encoder": pytest.approx(0.4), "text_encoder": 0}
+    assert load.answered == 40
+
+
+def test_the_busiest_five_seconds_smooth_single_readings() -> None:
+    assert busiest_seconds([0, 0, 1, 0, 0, 0, 0.5, 0.5, 0.5, 0.5, 0.5]) == pytest.approx(0.5)
+    assert busiest_seconds([0.5, math.nan]) == 0.5
+    assert math.isnan(busiest_seconds([]))
