@@ -15,6 +15,7 @@ from tritonclient.utils import InferenceServerException
 
 from tuwen import TuwenError
 from tuwen.connection import is_loopback
+from tuwen.model_names import ENSEMBLES, full_name
 from tuwen.statistics import Statistics, difference
 from tuwen_loadtest._target import Site
 
@@ -27,7 +28,6 @@ STEP_NAMES: Mapping[str, str] = {
     "text_tokenization": "tokenization of texts",
 }
 """The models that compute, and their names for people."""
-_ENSEMBLES = ("image_embedding", "text_embedding", "pixel_embedding")
 _EVERY = 1.0  # seconds
 _TIMEOUT = 5.0
 _SMOOTHED = 5  # readings: a batch counts at its end, so a single second shows too much or too little
@@ -77,7 +77,8 @@ def watch_models(site: Site, live: Callable[[ModelLoad], None] = lambda _: None)
                     continue
                 if before:
                     changes = [difference(*pair) for pair in zip(after, before, strict=True)]
-                    loads.append(load_between(changes, instances, now - then, now))
+                    name = site.connection.model
+                    loads.append(load_between(changes, instances, now - then, now, name=name))
                     live(loads[-1])
                 before, then = after, now
 
@@ -90,7 +91,9 @@ def watch_models(site: Site, live: Callable[[ModelLoad], None] = lambda _: None)
         thread.join(2 * _TIMEOUT)
 
 
-def load_between(changes: Sequence[Statistics], instances: Mapping[str, int], seconds: float, now: float) -> ModelLoad:
+def load_between(
+    changes: Sequence[Statistics], instances: Mapping[str, int], seconds: float, now: float, *, name: str = ""
+) -> ModelLoad:
     """Return the load of servers from the changes of their counters.
 
     Triton adds the time of a batch to each of its requests, so the mean time of a request is that of a batch.
@@ -100,13 +103,16 @@ def load_between(changes: Sequence[Statistics], instances: Mapping[str, int], se
         instances: the number of instances of each model, on all servers together.
         seconds: the length of the time.
         now: its end, in Unix time.
+        name: the name of the repository on a server with several.
     """
     busy = {}
     for model, count in instances.items():
-        counted = [change[model] for change in changes if model in change]
+        found = full_name(name, model)
+        counted = [change[found] for change in changes if found in change]
         computing = sum(one.executions * one.compute_seconds / one.requests for one in counted if one.requests)
         busy[model] = min(1.0, computing / (seconds * max(1, count)))
-    answered = sum(change[name].requests for change in changes for name in _ENSEMBLES if name in change)
+    ensembles = [full_name(name, model) for model in ENSEMBLES]
+    answered = sum(change[model].requests for change in changes for model in ensembles if model in change)
     return ModelLoad(now, answered / seconds, busy)
 
 
@@ -134,7 +140,8 @@ def _instances(site: Site, url: str, model: str) -> int:
     try:
         with suppress(InferenceServerException):
             headers = dict(site.connection.headers)
-            answer = client.get_model_config(model, headers=headers, client_timeout=_TIMEOUT)
+            name = full_name(site.connection.model, model)
+            answer = client.get_model_config(name, headers=headers, client_timeout=_TIMEOUT)
             return sum(group.count * max(1, len(group.gpus)) for group in answer.config.instance_group) or 1
     finally:
         client.close()

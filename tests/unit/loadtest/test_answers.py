@@ -101,8 +101,10 @@ def test_a_scenario_lists_what_was_missed() -> None:
 def test_the_time_of_a_batch_counts_once() -> None:
     """Ten batches of four requests, 80 ms each, on two instances in a second: 0.8 s of 2 s."""
     encoder = ModelStatistics(requests=40, executions=10, items=40, compute_seconds=40 * 0.08)
-    changes = [{"vision_encoder": encoder, "image_embedding": ModelStatistics(requests=40)}]
-    load = load_between(changes, {"vision_encoder": 2, "text_encoder": 1}, 1.0, 1001.0)
+    other = ModelStatistics(requests=40, executions=40, items=40, compute_seconds=40)
+    embedded = ModelStatistics(requests=40)
+    changes = [{"b16_vision_encoder": encoder, "b16_image_embedding": embedded, "vision_encoder": other}]
+    load = load_between(changes, {"vision_encoder": 2, "text_encoder": 1}, 1.0, 1001.0, name="b16")
     assert load.busy == {"vision_encoder": pytest.approx(0.4), "text_encoder": 0}
     assert load.answered == 40
 
