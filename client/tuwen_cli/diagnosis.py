@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
+from tuwen_cli.facts import Facts
 from tuwen_cli.security_floor import outdated, version_parts
 
-__all__ = ["Burst", "Certificate", "Facts", "Finding", "ModelFacts", "findings_of"]
+__all__ = ["Finding", "findings_of"]
 
 Severity = Literal["error", "warning", "note", "ok"]
 """``error``: calls fail, or others can harm the server. ``warning``: it is slow or at risk. ``note``: worth to know, or
@@ -22,100 +23,6 @@ _LITTLE_SHARED_MEMORY = 256 << 20
 _ENOUGH_REQUESTS = 1_000
 _ENCODERS = ("vision_encoder", "text_encoder")
 _RESTRICTIONS = "start the server with --grpc-restricted-protocol, as `tuwen serve` and the images do"
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What a server tells about one of its Triton models.
-
-    Attributes:
-        ready: whether the server says that the model is ready.
-        queue_policy: whether its batcher has priorities or a time limit.
-        instances: the number of its instances.
-        response_cache: whether Triton's response cache is on.
-        requests, executions, items: counters since the model was loaded.
-    """
-
-    ready: bool
-    queue_policy: bool = False
-    instances: int = 1
-    response_cache: bool = False
-    requests: int = 0
-    executions: int = 0
-    items: int = 0
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """The certificate of a server.
-
-    Attributes:
-        days_left: days until it expires.
-        names: the names that it is for.
-        problem: why the connection was refused; empty if the certificate is trusted and its name fits.
-    """
-
-    days_left: float | None = None
-    names: tuple[str, ...] = ()
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class Burst:
-    """Simultaneous requests for one text each.
-
-    Attributes:
-        requests: the number of requests.
-        failures: the number of requests that failed.
-        batches: the number of batches that the encoder computed meanwhile.
-        seconds: the time of all requests.
-    """
-
-    requests: int
-    failures: int
-    batches: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Everything that was found out about a server. None: it could not be found out.
-
-    Attributes:
-        url: the address.
-        local: whether the address is of this machine.
-        encrypted: whether the connection is encrypted.
-        unreachable: the error of the first call; empty if the server answered.
-        ready: whether the server says that it is ready.
-        version: of Triton, such as ``2.75.0``.
-        models: by name.
-        silent: why a small inference gave no embedding; empty if it did.
-        clock_skew: seconds that the server's clock is ahead of this machine's.
-        open_protocols: the protocols of control that answer without a key.
-        addresses: the addresses of the host name; a single one for an IP address.
-        is_name: whether the host is a name.
-        several_servers: whether connections to the one address reach different servers.
-        shared_memory_free: bytes that are free in /dev/shm of this machine.
-        certificate: of the server, if the connection is encrypted.
-        burst: if one was wanted.
-    """
-
-    url: str
-    local: bool = False
-    encrypted: bool = False
-    unreachable: str = ""
-    ready: bool = True
-    version: str | None = None
-    models: Mapping[str, ModelFacts] = field(default_factory=dict)
-    silent: str = ""
-    clock_skew: float | None = None
-    open_protocols: tuple[str, ...] | None = None
-    addresses: tuple[str, ...] = ()
-    is_name: bool = False
-    several_servers: bool | None = None
-    shared_memory_free: int | None = None
-    certificate: Certificate | None = None
-    burst: Burst | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tuwen.model_names import full_name
-from tuwen_cli.diagnosis import Burst, Certificate, Facts, ModelFacts
+from tuwen_cli.facts import Burst, Certificate, Facts, ModelFacts
 from tuwen_cli.health_probe import NotAnsweredError, probe
 from tuwen_cli.probe import GrpcWire
 

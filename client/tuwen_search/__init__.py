@@ -12,7 +12,7 @@
 
 Needs the extra ``search``. The modules, in the order in which data flows: `sources` finds pictures, `records` describes
 each, `indexing` decides which are new, `store` stores them, `query` describes a search, `collection` combines them,
-`maintenance` moves and forgets sources, and `contact_sheet` draws results.
+`maintenance` moves and forgets sources, `migration` embeds them with another model, and `contact_sheet` draws results.
 """
 
 from tuwen_search.collection import AsyncCollection, Collection, Results

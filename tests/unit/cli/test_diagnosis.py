@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from tuwen_cli.diagnosis import Burst, Certificate, Facts, Finding, ModelFacts, findings_of
+from tuwen_cli.diagnosis import Finding, findings_of
+from tuwen_cli.facts import Burst, Certificate, Facts, ModelFacts
 
 WELL = Facts(
     "clip.example:8001",
