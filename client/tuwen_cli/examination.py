@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tuwen.model_names import full_name
+from tuwen.model_names import full_name, names_in
 from tuwen_cli.facts import Burst, Certificate, Facts, ModelFacts
 from tuwen_cli.health_probe import NotAnsweredError, probe
 from tuwen_cli.probe import GrpcWire
@@ -45,7 +45,7 @@ def examine(
     Args:
         url: host:port of gRPC.
         tls, headers: as for `tuwen.Client`.
-        model: the name of the repository that is probed.
+        model: the name of the repository that is probed; empty: all are probed, and the first one is timed.
         burst: the number of simultaneous requests to count batches with; 0: none.
         timeout: seconds for each call.
     """
@@ -60,10 +60,12 @@ def examine(
         except NotAnsweredError as error:
             return replace(facts, unreachable=str(error))
         facts = replace(facts, version=_version(server, timeout), models=_models(server, timeout))
-        facts = replace(facts, silent=_silent(server.wire, model, timeout))
-        facts = replace(facts, clock_skew=None if facts.silent else _clock_skew(server, model, timeout))
-        if burst and not facts.silent:
-            facts = replace(facts, burst=_burst(server, model, burst, timeout))
+        names = (model,) if model else tuple(names_in(facts.models))
+        first = names[0] if names else ""
+        facts = replace(facts, silent=_silent(server.wire, names, timeout))
+        if not facts.silent:
+            facts = replace(facts, clock_skew=_clock_skew(server, first, timeout))
+            facts = replace(facts, burst=_burst(server, first, burst, timeout) if burst else None)
     without_key = {name: value for name, value in headers.items() if not name.startswith(_KEY_HEADER)}
     with _connected(url, tls, without_key) as stranger:
         facts = replace(facts, open_protocols=_open_protocols(stranger, timeout))
@@ -138,10 +140,10 @@ def _model(server: _Server, statistics: Any, timeout: float) -> ModelFacts:
     )
 
 
-def _silent(wire: GrpcWire, model: str, timeout: float) -> str:
+def _silent(wire: GrpcWire, models: tuple[str, ...], timeout: float) -> str:
     """Return why a small inference gave no embedding; empty if it did."""
     try:
-        probe(wire, models=(model,), timeout=timeout)
+        probe(wire, models=models, timeout=timeout)
     except NotAnsweredError as error:
         return str(error)
     return ""

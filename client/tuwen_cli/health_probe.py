@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
-from tuwen.model_names import STEPS, full_name
+from tuwen.model_names import STEPS, full_name, names_in
 
 __all__ = ["PROBES", "NotAnsweredError", "Wire", "probe"]
 
@@ -53,11 +53,12 @@ class Wire(Protocol):
         """Return the number of batches that each model has computed; empty if the server does not tell."""
 
 
-def probe(wire: Wire, *, models: tuple[str, ...] = ("",), timeout: float = 5.0) -> None:
+def probe(wire: Wire, *, models: tuple[str, ...] = (), timeout: float = 5.0) -> None:
     """Let a server compute an embedding of a text and of an image with each model.
 
     Args:
-        models: the names of the repositories, as `tuwen build --name` gives them; empty: the one without a name.
+        models: the names of the repositories, as `tuwen build --name` gives them; the empty text is the one without a
+            name. None given: all that the server has.
         timeout: seconds for all together. It must be longer than the slowest batch.
 
     Raises:
@@ -65,7 +66,8 @@ def probe(wire: Wire, *, models: tuple[str, ...] = ("",), timeout: float = 5.0) 
     """
     end = time.monotonic() + timeout
     wire.check_ready(timeout)
-    asked = [(name, kind) for name in models for kind in PROBES]
+    names = models or tuple(names_in(wire.executions(timeout))) or ("",)
+    asked = [(name, kind) for name in names for kind in PROBES]
     for position, (name, kind) in enumerate(asked):
         before = wire.executions(max(_LEAST, end - time.monotonic()))
         share = max(_LEAST, (end - time.monotonic()) / (len(asked) - position))

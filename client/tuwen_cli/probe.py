@@ -22,7 +22,8 @@ def probe(
         typer.Argument(envvar="TUWEN_URL", help="host:port of the server (gRPC), such as localhost:8001."),
     ] = "localhost:8001",
     model: Annotated[
-        list[str] | None, typer.Option(help="Name that `tuwen build --name` gave. Repeat for more.")
+        list[str] | None,
+        typer.Option(help="Name that `tuwen build --name` gave. Repeat for more. Default: all models."),
     ] = None,
     timeout: Annotated[
         float,
@@ -36,7 +37,7 @@ def probe(
     """
     try:
         tls, headers = settings()
-        probed(GrpcWire(url, tls, headers), models=tuple(model or [""]), timeout=timeout)
+        probed(GrpcWire(url, tls, headers), models=tuple(model or ()), timeout=timeout)
     except NotAnsweredError as error:
         typer.echo(f"{url} does not compute: {error}", err=True)
         raise typer.Exit(1) from error

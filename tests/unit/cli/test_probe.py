@@ -40,7 +40,7 @@ class ScriptedWire:
 
     def executions(self, timeout: float) -> dict[str, int]:
         self.looks += 1
-        models = [model for kind in PROBES for model in STEPS[kind]]
+        models = [model for kind in PROBES for model in (kind, *STEPS[kind])]
         named = [*models, *(f"b16_{model}" for model in models)]
         return {model: 7 if model in self.idle else self.looks for model in named}
 
@@ -54,6 +54,12 @@ def test_asks_for_a_text_and_an_image_of_each_model() -> None:
         "b16_text_embedding text",
         "b16_image_embedding image",
     ]
+
+
+def test_asks_every_model_of_the_server_by_default() -> None:
+    wire = ScriptedWire()
+    probe(wire)
+    assert {asked.partition("_")[0] for asked in wire.asked} == {"text", "image", "b16"}
 
 
 def test_a_model_that_computes_nothing_fails_the_probe() -> None:
