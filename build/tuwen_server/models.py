@@ -108,7 +108,8 @@ class ModelAdministrator:
                 "with another name and switch an alias to it"
             )
         try:
-            for model in (model for model in ENSEMBLES if model in found):  # Triton loads their steps with them
+            # One at a time: Triton would load all steps of an ensemble at once, and take the cores from other models.
+            for model in sorted(found, key=lambda model: model in ENSEMBLES):
                 self._control.load(full_name(name, model))
         except ModelControlError:
             self._unload_all(name, list(found))

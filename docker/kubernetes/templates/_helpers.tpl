@@ -20,6 +20,45 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- with .Values.image }}{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}{{ end }}
 {{- end }}
 
+{{- /* The models as JSON: `models` may be one model or a list, and every field of a model has its default here. */ -}}
+{{- define "tuwen.models" -}}
+{{- $given := .Values.models }}
+{{- if kindIs "map" $given }}{{ $given = list $given }}{{ end }}
+{{- $found := list }}
+{{- range $given }}
+{{- $default := dict "name" "" "source" "image" "fingerprint" "" "volume" (dict "claim" "" "path" "") "oci" (dict "reference" "" "path" "" "pullPolicy" "IfNotPresent") "download" (dict "url" "" "sha256" "" "image" "curlimages/curl:8.17.0" "headersSecret" "" "timeoutSeconds" 3600 "storage" "8Gi") }}
+{{- $model := mergeOverwrite $default (deepCopy .) }}
+{{- $several := gt (len $given) 1 }}
+{{- $_ := set $model "folder" (ternary (printf "/models/%s" $model.name) "/models" $several) }}
+{{- $_ := set $model "suffix" (ternary (printf "-%s" $model.name) "" $several) }}
+{{- $_ := set $model "path" (ternary $model.volume.path (ternary $model.oci.path "" (eq $model.source "oci")) (eq $model.source "volume")) }}
+{{- $found = append $found $model }}
+{{- end }}
+{{- dict "models" $found | toJson }}
+{{- end }}
+
+{{- /* The mount of one model of `tuwen.models`. */ -}}
+{{- define "tuwen.modelMount" -}}
+- name: models{{ .suffix }}
+  mountPath: {{ .folder }}
+  readOnly: true
+  {{- with .path }}
+  subPath: {{ . }}
+  {{- end }}
+{{- end }}
+
+{{- define "tuwen.downloadSeconds" -}}
+{{- $seconds := 0 }}
+{{- range (include "tuwen.models" . | fromJson).models }}{{ if eq .source "download" }}{{ $seconds = add $seconds (int .download.timeoutSeconds) }}{{ end }}{{ end }}
+{{- $seconds }}
+{{- end }}
+
+{{- define "tuwen.hasInitContainers" -}}
+{{- $found := .Values.gpu.enabled }}
+{{- range (include "tuwen.models" . | fromJson).models }}{{ if or .fingerprint (eq .source "download") }}{{ $found = true }}{{ end }}{{ end }}
+{{- if $found }}true{{ end }}
+{{- end }}
+
 {{- define "tuwen.serviceAccount" -}}
 {{- if .Values.serviceAccount.create }}{{ .Values.serviceAccount.name | default (include "tuwen.name" .) }}{{ else }}{{ .Values.serviceAccount.name | default "default" }}{{ end }}
 {{- end }}
@@ -59,6 +98,17 @@ seccompProfile:
 
 {{- /* Refuses values that exclude each other, which a schema of single values cannot see. */ -}}
 {{- define "tuwen.check" -}}
+{{- $models := (include "tuwen.models" . | fromJson).models }}
+{{- $names := list }}
+{{- range $models }}
+{{- if and (gt (len $models) 1) (not .name) }}
+{{- fail "models: each of several models needs a name, the one that `tuwen build --name` gave it" }}
+{{- end }}
+{{- if has .name $names }}
+{{- fail (printf "models: two models have the name %q" .name) }}
+{{- end }}
+{{- $names = append $names .name }}
+{{- end }}
 {{- with .Values }}
 {{- if and (ne .autoscaling.engine "none") (gt (int .autoscaling.minReplicas) (int .autoscaling.maxReplicas)) }}
 {{- fail (printf "autoscaling.minReplicas (%v) is above autoscaling.maxReplicas (%v)" .autoscaling.minReplicas .autoscaling.maxReplicas) }}
@@ -79,7 +129,9 @@ seccompProfile:
 {{- fail "envoy.apiKeys and envoy.jwt.issuer exclude each other" }}
 {{- end }}
 {{- if and .networkPolicy.enabled (not .networkPolicy.egress) }}
-{{- if or .tracing.enabled (eq .models.source "download") (and .envoy.enabled .envoy.jwt.jwksUrl) }}
+{{- $downloads := false }}
+{{- range (include "tuwen.models" $ | fromJson).models }}{{ if eq .source "download" }}{{ $downloads = true }}{{ end }}{{ end }}
+{{- if or .tracing.enabled $downloads (and .envoy.enabled .envoy.jwt.jwksUrl) }}
 {{- fail "networkPolicy.egress must name where models.download, tracing and envoy.jwt.jwksUrl may connect to" }}
 {{- end }}
 {{- end }}

@@ -199,6 +199,64 @@ def test_chosen_parts_are_rendered(chosen: dict[str, Any], present: list[str]) -
         assert "replicas" not in rendered(chosen)["Deployment"]["spec"]  # or every upgrade would set them back
 
 
+class TestSeveralModels:
+    MODELS = (
+        {"name": "b16", "source": "volume", "volume": {"claim": "clip-models", "path": "b16"}, "fingerprint": "0" * 32},
+        {
+            "name": "l14",
+            "source": "download",
+            "download": {"url": "https://m.example.com/l14.tar.gz", "sha256": SHA256},
+        },
+        {"name": "taiyi", "source": "oci", "oci": {"reference": "registry.example.com/taiyi:1"}},
+        {"name": "baked"},
+    )
+
+    def test_one_server_serves_each_from_its_own_folder(self) -> None:
+        pod = rendered({"models": list(self.MODELS)})["Deployment"]["spec"]["template"]["spec"]
+        [server] = pod["containers"]
+        folders = [argument for argument in server["args"] if argument.startswith("--model-repository=")]
+        assert folders == [f"--model-repository=/models/{model['name']}" for model in self.MODELS]
+        mounts = {mount["name"]: mount for mount in server["volumeMounts"] if mount["name"].startswith("models")}
+        assert {mount["mountPath"] for mount in mounts.values()} == {"/models/b16", "/models/l14", "/models/taiyi"}
+        assert mounts["models-b16"]["subPath"] == "b16"
+        assert set(mounts) == {volume["name"] for volume in pod["volumes"] if volume["name"].startswith("models")}
+        init = [container["name"] for container in pod["initContainers"]]
+        assert init == ["download-models-l14", "check-fingerprint-b16"]
+        assert "/models/b16/manifest.json" in json.dumps(pod["initContainers"][1])
+
+    def test_every_model_is_tested_by_its_name(self) -> None:
+        text = json.dumps(rendered({"models": list(self.MODELS)}))
+        for model in self.MODELS:
+            assert f'model=\\"{model["name"]}\\"' in text
+
+    def test_a_list_of_one_is_that_model(self) -> None:
+        key = {"restricted": {"secret": "key"}}  # otherwise each rendering makes a random one
+        assert rendered({**key, "models": [VOLUME["models"]]}) == rendered({**key, **VOLUME})
+
+    def test_a_model_of_a_list_has_the_documented_defaults(self) -> None:
+        values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))["models"]
+        key = {"restricted": {"secret": "key"}}
+        assert rendered({**key, "models": [values]}) == rendered({**key, "models": [{}]}) == rendered(key)
+        model = {"source": "download", "download": {"url": "https://m.example.com/a.tar.gz", "sha256": SHA256}}
+        whole = {**values, **model, "download": {**values["download"], **model["download"]}}
+        assert rendered({**key, "models": [model]}) == rendered({**key, "models": whole})
+
+    @pytest.mark.parametrize(
+        ("models", "message"),
+        [
+            ([], "at '/models': minItems"),
+            ([{"name": "b16"}, {}], "each of several models needs a name"),
+            ([{"name": "b16"}, {"name": "b16"}], 'two models have the name "b16"'),
+            ([{"name": "B16"}], "at '/models/0/name'"),
+            ([{"nam": "b16"}], "additional properties 'nam' not allowed"),
+        ],
+    )
+    def test_rejects_wrong_lists(self, models: list[dict[str, Any]], message: str) -> None:
+        with pytest.raises(helm.HelmError) as error:
+            rendered({"models": models})
+        assert message in str(error.value).replace("\\", "")
+
+
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
