@@ -5,6 +5,7 @@ A pipeline that runs asynchronously runs these components in threads, because th
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,37 @@ except ImportError as error:
 __all__ = ["TuwenDocumentEmbedder", "TuwenDocumentImageEmbedder", "TuwenTextEmbedder"]
 
 _LOGGER = logging.getLogger(__name__)
+
+
+class _Connection:
+    """The client of one component. After it was closed, the next use makes a new one.
+
+    Args:
+        settings: of `tuwen.Client`.
+        client: the caller's own client, which stays open; None makes one.
+    """
+
+    def __init__(self, settings: dict[str, Any], client: Client | None) -> None:
+        self._settings = settings
+        self._given = client
+        self._made = Client(**settings) if client is None else None
+        self._lock = threading.Lock()
+
+    def client(self) -> Client:
+        """Return the client."""
+        with self._lock:
+            if self._given is not None:
+                return self._given
+            if self._made is None:
+                self._made = Client(**self._settings)
+            return self._made
+
+    def close(self) -> None:
+        """Close the client, unless the caller made it. Idempotent."""
+        with self._lock:
+            made, self._made = self._made, None
+        if made is not None:
+            made.close()
 
 
 @component
@@ -47,12 +79,18 @@ class TuwenTextEmbedder:
         self.timeout = timeout
         self.expected_fingerprint = expected_fingerprint
         self.client = client
-        self._clip = client or Client(url, timeout=timeout, expected_fingerprint=expected_fingerprint)
+        settings = {"url": url, "timeout": timeout, "expected_fingerprint": expected_fingerprint}
+        self._connection = _Connection(settings, client)
 
     @component.output_types(embedding=list[float], meta=dict[str, Any])
     def run(self, text: str) -> dict[str, Any]:
         """Return the vector of a text, and the fingerprint of its embedding space."""
-        return {"embedding": self._clip.embed_texts([text])[0].tolist(), "meta": _meta(self._clip)}
+        clip = self._connection.client()
+        return {"embedding": clip.embed_texts([text])[0].tolist(), "meta": _meta(clip)}
+
+    def close(self) -> None:
+        """Close the connection. The next run makes a new one."""
+        self._connection.close()
 
 
 @component
@@ -88,14 +126,20 @@ class TuwenDocumentEmbedder:
         self.timeout = timeout
         self.expected_fingerprint = expected_fingerprint
         self.client = client
-        self._clip = client or Client(url, timeout=timeout, expected_fingerprint=expected_fingerprint)
+        settings = {"url": url, "timeout": timeout, "expected_fingerprint": expected_fingerprint}
+        self._connection = _Connection(settings, client)
 
     @component.output_types(documents=list[Document], meta=dict[str, Any])
     def run(self, documents: list[Document]) -> dict[str, Any]:
         """Return copies of the documents with the vectors of their texts."""
         texts = [self._text(document) for document in documents]
-        found = _with_vectors("text", documents, self._clip.stream_texts(texts), strict=self.raise_on_failure)
-        return {"documents": found, "meta": _meta(self._clip)}
+        clip = self._connection.client()
+        found = _with_vectors("text", documents, clip.stream_texts(texts), strict=self.raise_on_failure)
+        return {"documents": found, "meta": _meta(clip)}
+
+    def close(self) -> None:
+        """Close the connection. The next run makes a new one."""
+        self._connection.close()
 
     def _text(self, document: Document) -> str:
         fields = [document.meta[name] for name in self.meta_fields_to_embed if document.meta.get(name) is not None]
@@ -137,14 +181,20 @@ class TuwenDocumentImageEmbedder:
         self.timeout = timeout
         self.expected_fingerprint = expected_fingerprint
         self.client = client
-        self._clip = client or Client(url, timeout=timeout, expected_fingerprint=expected_fingerprint)
+        settings = {"url": url, "timeout": timeout, "expected_fingerprint": expected_fingerprint}
+        self._connection = _Connection(settings, client)
 
     @component.output_types(documents=list[Document], meta=dict[str, Any])
     def run(self, documents: list[Document]) -> dict[str, Any]:
         """Return copies of the documents with the vectors of their images."""
         images = [self._image(document) for document in documents]
-        found = _with_vectors("image", documents, self._clip.stream_images(images), strict=self.raise_on_failure)
-        return {"documents": found, "meta": _meta(self._clip)}
+        clip = self._connection.client()
+        found = _with_vectors("image", documents, clip.stream_images(images), strict=self.raise_on_failure)
+        return {"documents": found, "meta": _meta(clip)}
+
+    def close(self) -> None:
+        """Close the connection. The next run makes a new one."""
+        self._connection.close()
 
     def _image(self, document: Document) -> ImageInput:
         if document.blob is not None:

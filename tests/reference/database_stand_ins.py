@@ -22,7 +22,7 @@ __all__ = ["search_engine", "weaviate"]
 _DENSE_VECTOR = {"type", "dims", "similarity", "index", "index_options", "element_type"}
 _KNN_VECTOR = {"type", "dimension", "method", "space_type", "data_type", "mode", "compression_level"}
 _METHOD = {"name", "engine", "space_type", "parameters"}
-_ELASTIC_KNN = {"field", "query_vector", "k", "num_candidates", "filter", "similarity", "boost"}
+_ELASTIC_KNN = {"field", "query_vector", "k", "num_candidates", "filter", "similarity", "boost", "rescore_vector"}
 _OPEN_KNN = {"vector", "k", "filter", "method_parameters", "min_score", "max_distance", "rescore"}
 
 

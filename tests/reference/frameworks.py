@@ -132,6 +132,14 @@ def ask_haystack(url: str, pictures: list[str]) -> dict[str, Any]:
     logging.getLogger("tuwen_integrations.haystack").addHandler(logging.StreamHandler(messages))
     lenient = TuwenDocumentImageEmbedder(url, raise_on_failure=False).run(bad)["documents"]
     inside = TuwenDocumentImageEmbedder(url, root_path=tempfile.gettempdir())
+    closing = Pipeline()
+    closing.add_component("embedder", TuwenTextEmbedder(url))
+    before = closing.run(ask)["embedder"]["embedding"]
+    closing.close()
+    with Client(url) as mine:
+        lent = TuwenTextEmbedder(client=mine)
+        lent.close()
+        after = [closing.run(ask)["embedder"]["embedding"], lent.run(TEXTS[0])["embedding"]]
     own = Pipeline()
     own.add_component("embedder", TuwenTextEmbedder(client=Client(url)))
     return {
@@ -148,6 +156,7 @@ def ask_haystack(url: str, pictures: list[str]) -> dict[str, Any]:
         "logged": messages.getvalue(),
         "outside": caught(lambda: inside.run([Document(meta={"file_path": "../etc/passwd"})])),
         "nothing": caught(lambda: inside.run([Document(content="a text")])),
+        "closed": [before, *after],
         "not saved": caught(own.dumps),
     }
 

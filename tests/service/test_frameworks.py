@@ -124,6 +124,10 @@ def test_haystack_names_a_document_without_an_image(found: dict[str, Any]) -> No
     )
 
 
+def test_a_closed_pipeline_connects_again_and_leaves_a_lent_client_open(found: dict[str, Any]) -> None:
+    assert same(found["haystack"]["closed"], [found["texts"][0]] * 3)
+
+
 def test_haystack_saves_no_pipeline_with_a_client_of_its_own(found: dict[str, Any]) -> None:
     assert found["haystack"]["not saved"].startswith("SerializationError: ")
 
