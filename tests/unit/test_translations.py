@@ -16,7 +16,8 @@ ENGLISH_ONLY = {"docs/reference/error-messages.md"}
 """Pages that a program writes from the English sources."""
 ORIGINALS = sorted(
     {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md") if not path.match("*.zh.md")}
-    | {"README.md", "CONTRIBUTING.md", "SECURITY.md", "docker/monitoring/RUNBOOK.md"}
+    | {"README.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "SECURITY.md"}
+    | {"build/demo/README.md", "docker/monitoring/RUNBOOK.md"}
 )
 TRANSLATED = [page for page in ORIGINALS if page not in ENGLISH_ONLY]
 _DOCSTRING = re.compile(r'^( *)""".*?"""$', re.MULTILINE | re.DOTALL)
