@@ -15,6 +15,7 @@ from types import TracebackType
 from tuwen import clock as system_clock
 from tuwen.clock import Clock
 from tuwen.connection import bracketed
+from tuwen_repository.container_limits import memory_limit
 from tuwen_server._drain import ModelControl
 from tuwen_server._leftovers import Belongings, remove_leftovers
 from tuwen_server._local_http import answers
@@ -23,7 +24,7 @@ from tuwen_server._overlay import Overlay
 from tuwen_server._repositories import Repositories, Repository
 from tuwen_server._runtime import Runtime, find_runtime
 from tuwen_server._watch import Watch, accepts
-from tuwen_server.errors import ServerStartError, SharedMemoryError
+from tuwen_server.errors import ServerStartError, SharedMemoryError, UnsupportedPlatformError
 from tuwen_server.options import ServerOptions
 
 __all__ = ["EmbeddedServer"]
@@ -32,6 +33,7 @@ _SHARED_MEMORY = Path("/dev/shm")
 _MIB = 1 << 20
 _SEGMENT_MIB = 8  # the initial size for each Python process; it grows by the same size when a batch needs more
 _ROOM_TO_GROW_MIB = 64
+_PROCESS_BYTES = 64 * _MIB  # that each Python process takes at least, beside its weights
 _PORT_ATTEMPTS = 3
 _POLL_SECONDS = 0.1
 _EXIT_SECONDS = 10  # time to unload models after the drain timeout; then the processes are killed
@@ -114,10 +116,12 @@ class EmbeddedServer:
             DamagedRepositoryError: files of the repository differ from the built files.
             ServerStartError: the server did not become ready. The message quotes its log.
             SharedMemoryError: /dev/shm is too small.
-            UnsupportedPlatformError: the embedded server, or int8, does not run well on this machine.
+            UnsupportedPlatformError: the embedded server, or int8, does not run well on this machine, or the memory
+                limit of the container is too small.
         """
         repositories = self._repositories.checked()
         runtime = find_runtime()
+        _check_memory(repositories)
         _check_shared_memory(repositories)
         for attempt in range(1, _PORT_ATTEMPTS + 1):
             self._options = self._requested.with_ports_resolved()
@@ -305,6 +309,17 @@ class EmbeddedServer:
 def _http_address(host: str) -> str:
     """Return a host in the notation of tritonserver's HTTP library (libevhtp), which marks IPv6 addresses."""
     return f"ipv6:{host}" if ":" in host else host
+
+
+def _check_memory(repositories: Sequence[Repository]) -> None:
+    """Check that a container's memory holds the weights and the Python processes: the kernel would kill one of them."""
+    limit = memory_limit()
+    needed = sum(repository.weights() + repository.processes() * _PROCESS_BYTES for repository in repositories)
+    if limit is not None and limit < needed:
+        raise UnsupportedPlatformError(
+            f"the memory limit of this container is {limit // _MIB} MiB, but weights and processes need at least "
+            f"{needed // _MIB} MiB; raise the limit (docker run --memory; in Kubernetes resources.limits.memory)"
+        )
 
 
 def _check_shared_memory(repositories: Sequence[Repository]) -> None:

@@ -57,6 +57,10 @@ class Repository:
         if self.manifest.precision == "int8" and (obstacle := int8_obstacle()) is not None:
             raise UnsupportedPlatformError(f"cannot serve {self.folder} with precision int8: {obstacle}")
 
+    def weights(self) -> int:
+        """Return the bytes of the encoders' files, each of which a server holds at least once."""
+        return sum(path.stat().st_size for path in self.folder.glob("*/1/model.pt"))
+
     def processes(self) -> int:
         """Return the number of Python processes that serve the repository: models, and encoders under our backend."""
         configs = map(read_config, self.folder.glob("*/config.pbtxt"))

@@ -14,7 +14,7 @@ import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
-from tuwen_repository.cores import core_limit, usable_cores
+from tuwen_repository.container_limits import core_limit, usable_cores
 from tuwen_repository.environment import ALLOCATOR_SETTINGS, OPENMP_SETTINGS, TF32_SETTINGS
 from tuwen_server._installation import Installation, check_platform
 from tuwen_server._interpreter import make_interpreter, package_folders

@@ -25,7 +25,7 @@ from tuwen_build.export.encoders import TextEncoder, VisionEncoder, text_encoder
 from tuwen_build.export.fingerprint import arithmetic, fingerprint
 from tuwen_build.export.torchscript import export
 from tuwen_build.options import BuildOptions
-from tuwen_repository import cores
+from tuwen_repository import container_limits
 from tuwen_repository.configs import config_path, write_config
 from tuwen_repository.embedding_space import EmbeddingSpace
 
@@ -181,7 +181,7 @@ def sdk_modules(model: str) -> list[Path]:
     sdk = Path(pixels.__file__).parent
     found = [sdk / "failures.py"]
     if model == "image_preprocessing":
-        found += [sdk / "pixels.py", sdk / "_structure.py", Path(cores.__file__)]
+        found += [sdk / "pixels.py", sdk / "_structure.py", Path(container_limits.__file__)]
     return found
 
 

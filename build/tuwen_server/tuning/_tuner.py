@@ -13,7 +13,7 @@ import torch
 from tuwen import Tls
 from tuwen_files.disk_space import check_space
 from tuwen_repository.checksums import sha256_of
-from tuwen_repository.cores import usable_cores
+from tuwen_repository.container_limits import usable_cores
 from tuwen_repository.manifest import Manifest
 from tuwen_repository.text_files import replace_text
 from tuwen_server import PACKAGES

@@ -21,6 +21,7 @@ from tuwen_loadtest.gpu_check._encoders import Encoders, exactness, sample_input
 from tuwen_loadtest.gpu_check._report import write_report
 from tuwen_loadtest.gpu_check._results import Found, Results
 from tuwen_loadtest.gpu_check._served import decode_images, measure_served
+from tuwen_repository.container_limits import usable_cores
 from tuwen_repository.environment import TF32_SETTINGS
 from tuwen_server.traffic import Work, photographs, queries
 
@@ -88,7 +89,7 @@ def check(
         batches: the batch sizes of the encoders alone, at most 32.
         seconds: the length of each measurement.
     """
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     work = Work(photographs(16), queries(200_000))
     found: dict[str, dict[str, Found]] = {}
     decode_seconds = 0.0

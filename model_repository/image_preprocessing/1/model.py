@@ -19,7 +19,7 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 import triton_python_backend_utils as pb_utils  # noqa: E402
 
-from .cores import usable_cores  # noqa: E402
+from .container_limits import usable_cores  # noqa: E402
 from .failures import IMAGE_REASONS, ItemError  # noqa: E402
 from .items import failures_of, refusal, statuses, strings, wants_status  # noqa: E402
 from .metrics import Counter, Histogram  # noqa: E402

@@ -12,7 +12,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 from tuwen import ModelCard, pixels
 from tuwen_build.export.configs import WARMUP_FILE, render_config, templates
-from tuwen_repository import cores
+from tuwen_repository import container_limits
 from tuwen_repository.configs import read_config
 
 # What NVIDIA's C++ PyTorch backend of release 24.10 (Triton 2.51) reads: pytorch_backend, src/libtorch.cc.
@@ -159,7 +159,7 @@ def test_the_output_of_pixel_embedding_is_named_after_the_embedding_space(render
 def test_python_models_import_no_more_than_a_server_image_has() -> None:
     common = {"numpy", "PIL", "tokenizers", "triton_python_backend_utils", *sys.stdlib_module_names}
     sdk = Path(pixels.__file__).parent
-    shared = [*(sdk / name for name in ("pixels.py", "_structure.py", "failures.py")), Path(cores.__file__)]
+    shared = [*(sdk / name for name in ("pixels.py", "_structure.py", "failures.py")), Path(container_limits.__file__)]
     files = [*templates().rglob("*.py"), *shared]
     # OpenAI CLIP alone imports ftfy. HEIC is an extra: both modules go on where pillow-heif is missing.
     extras = {"byte_pairs.py": {"ftfy"}, "image_preprocessing": {"pillow_heif"}, "pixels.py": {"pillow_heif"}}

@@ -12,8 +12,8 @@ import pytest
 from tests.support.command import tuwen
 from tests.support.stand_in import StandIn
 from tuwen_repository.errors import DamagedRepositoryError, NotARepositoryError
-from tuwen_server import EmbeddedServer
-from tuwen_server.errors import PortTakenError, ServerStartError, SharedMemoryError
+from tuwen_server import EmbeddedServer, _embedded
+from tuwen_server.errors import PortTakenError, ServerStartError, SharedMemoryError, UnsupportedPlatformError
 
 MakeServer = Callable[..., EmbeddedServer]
 
@@ -78,6 +78,18 @@ def test_too_little_shared_memory_for_the_processes_of_the_models(
     with pytest.raises(SharedMemoryError, match=message):
         make_server().start()
     assert stand_in.events() == []
+
+
+def test_a_memory_limit_that_cannot_hold_the_processes(
+    make_server: MakeServer, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_embedded, "memory_limit", lambda: 255 << 20)
+    message = "limit of this container is 255 MiB, but weights and processes need at least 256 MiB; .*--memory"
+    with pytest.raises(UnsupportedPlatformError, match=message):
+        make_server().start()
+    assert stand_in.events() == []
+    monkeypatch.setattr(_embedded, "memory_limit", lambda: 257 << 20)
+    make_server().start()
 
 
 def test_no_room_for_temporary_files(

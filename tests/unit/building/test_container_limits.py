@@ -1,12 +1,13 @@
-"""The cores that a process may use follow its affinity mask and the limits of control groups of both versions."""
+"""The cores and the memory of a process follow its affinity mask and the limits of control groups of both versions."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from tuwen_repository.cores import core_limit, usable_cores
+from tuwen_repository.container_limits import core_limit, memory_limit, usable_cores
 
 
 def control_groups(root: Path, membership: str, **files: str) -> Path:
@@ -14,8 +15,8 @@ def control_groups(root: Path, membership: str, **files: str) -> Path:
     (root / "proc" / "self").mkdir(parents=True)
     (root / "proc" / "self" / "cgroup").write_text(membership, encoding="utf-8")
     for name, text in files.items():
-        path = root / "sys" / "fs" / "cgroup" / name.replace("__", "/").replace("cpu_max", "cpu.max")
-        path = path.with_name(path.name.replace("cpu_cfs", "cpu.cfs"))
+        path = root / "sys" / "fs" / "cgroup" / name.replace("__", "/")
+        path = path.with_name(re.sub("^(cpu|memory)_(max|cfs|limit)", r"\1.\2", path.name))
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return root
@@ -62,3 +63,14 @@ def test_without_control_groups_all_cores_count(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "100000", "0 100000", "a b"])
 def test_a_file_that_cannot_be_read_is_no_limit(tmp_path: Path, text: str) -> None:
     assert core_limit(control_groups(tmp_path, "0::/\n", cpu_max=text)) is None
+
+
+@pytest.mark.parametrize(("text", "limit"), [("max", None), ("1073741824", 1 << 30), ("", None)])
+def test_version_2_limits_the_memory(tmp_path: Path, text: str, limit: int | None) -> None:
+    assert memory_limit(control_groups(tmp_path, "0::/\n", memory_max=f"{text}\n")) == limit
+
+
+@pytest.mark.parametrize(("text", "limit"), [("9223372036854771712", None), ("536870912", 512 << 20)])
+def test_version_1_limits_the_memory(tmp_path: Path, text: str, limit: int | None) -> None:
+    membership = "9:memory:/kubepods/a\n5:cpu,cpuacct:/kubepods/a\n"
+    assert memory_limit(control_groups(tmp_path, membership, memory__memory_limit_in_bytes=f"{text}\n")) == limit
