@@ -76,6 +76,8 @@ class Suggestions:
         return self._subjects.get(language, ())
 
     async def _refresh(self, total: int | None = None) -> None:
+        if self._made is not None and self._making.locked():
+            return  # one visitor waits for the new ones, and the others get the earlier ones
         async with self._making:
             changed = total is not None and total != self._total
             kept = _KEPT_SECONDS_OF_CHANGES if changed else _KEPT_SECONDS

@@ -90,14 +90,14 @@ def visit(
     client_of_page = AsyncClient(transport=AsyncFakeTransport(fake))
     monkeypatch.setattr(_routes, "AsyncClient", lambda *_, **__: client_of_page)
     monkeypatch.setattr(_routes.AsyncCollection, "open", _opening(store))
-    browsers = []
+    browsers: list[Visitor] = []
 
-    def opened(**options: Any) -> Visitor:
+    def open_page(**options: Any) -> Visitor:
         page = _routes.application(WebOptions("shop", folders=(gallery,), upload_mib=1, **options))
         browsers.append(Visitor(page))
         return browsers[-1]
 
-    yield opened
+    yield open_page
     for browser in browsers:
         browser.close()
 

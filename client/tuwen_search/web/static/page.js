@@ -120,8 +120,8 @@ function countDown(again) {
   let left = Math.min(30, 2 ** Math.min(failures, 5));
   const tick = () => {
     for (const place of document.querySelectorAll(".retrying")) place.textContent = said.retrying.replace("{seconds}", left);
-    if (left <= 0) again();
-    else { left -= 1; retryTimer = setTimeout(tick, 1000); }
+    if (left <= 0 && !document.querySelector("dialog:modal")) again(); // nobody is disturbed who looks at a picture
+    else { left = Math.max(0, left - 1); retryTimer = setTimeout(tick, 1000); }
   };
   tick();
 }
