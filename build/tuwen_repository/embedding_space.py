@@ -1,4 +1,4 @@
-"""The embedding space of a repository: what decides its vectors."""
+"""The embedding space of a repository: everything that influences its vectors."""
 
 from __future__ import annotations
 

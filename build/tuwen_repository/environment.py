@@ -1,4 +1,4 @@
-"""The environment of processes that compute with a repository: how they keep memory, wait for threads, and round.
+"""The environment variables of processes that compute with a repository: memory, threads and rounding.
 
 Memory: glibc returns buffers of 32 MiB and more to the system as soon as they are freed. The next buffer then costs a
 page fault for each 4 KiB, which takes much of the time of a batch of images. With a higher threshold (man mallopt:

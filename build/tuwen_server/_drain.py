@@ -22,7 +22,7 @@ __all__ = ["GRPC_KEY_HEADER", "ModelControl"]
 
 _NAME = "tuwen"  # as in the Helm chart: requests carry the key as `triton-grpc-protocol-tuwen`, over HTTP as `tuwen`
 GRPC_KEY_HEADER = f"triton-grpc-protocol-{_NAME}"
-"""The header that carries the key of the restricted protocols over gRPC."""
+"""The gRPC header with the key of the restricted protocols."""
 _PROTOCOLS = "model-repository,shared-memory,trace,logging"
 _ALL_OF_HTTP = "inference,metadata,model-config,statistics"  # health checks stay open to all
 _POLL_SECONDS = 0.05

@@ -1,7 +1,7 @@
 """Removing the temporary folder and the shared-memory segments of a server whose owner dies.
 
 The owner is the process that started the server. A killed process cannot clean up, so each server has a guard: a
-process that waits for the owner's death. This file is the guard's program too. It imports the standard library alone,
+process that waits for the owner's death. This file is also the guard's program. It imports only the standard library,
 so that it starts fast.
 """
 

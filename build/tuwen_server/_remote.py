@@ -1,4 +1,4 @@
-"""The control over the models of a server that somebody else started: Triton's model repository extension."""
+"""Control over the models of a running server, through Triton's model repository extension."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RemoteControl:
         url: ``host:port`` of the server's gRPC endpoint.
         key: the key of the server's restricted protocols; None: the server has none.
         tls: encryption.
-        headers: sent with every request.
+        headers: the headers of every request.
     """
 
     def __init__(
@@ -52,19 +52,19 @@ class RemoteControl:
         """Return the configuration that a model runs with.
 
         Raises:
-            ModelControlError: the server did not tell the configuration.
+            ModelControlError: the server did not return the configuration.
         """
         with self._typed(f"read the configuration of {model}"):
             answer = self._client.get_model_config(model, headers=self._headers, client_timeout=_CONFIG_SECONDS)
         return answer.config
 
     def load(self, model: str, config: ModelConfig | None = None, *, files: Mapping[str, bytes] | None = None) -> None:
-        """Load a model, with the models that it needs, and wait until it is ready.
+        """Load a model and the models that it needs, and wait until it is ready.
 
         Args:
-            model: the name.
-            config: another configuration; None: the one in the server's repository.
-            files: the files of a model that is in no repository.
+            model: the name of the model.
+            config: another configuration; None: the configuration in the server's repository.
+            files: the files of the model, if it is not in the server's repository.
 
         Raises:
             ModelControlError: the server refused, or could not load the model.

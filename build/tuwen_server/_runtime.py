@@ -41,7 +41,7 @@ class Runtime:
     Attributes:
         binary: the tritonserver program.
         wheel: the wheel's folder `tritonserver`, with the Python backend and its stubs.
-        library_path: folders for LD_LIBRARY_PATH: the wheel's libraries and the one with libpython.
+        library_path: folders for LD_LIBRARY_PATH: the wheel's libraries and the folder of libpython.
         packages: the folder with the numpy that the Python backend works with.
         pytorch: the folder of the `pytorch` backend.
     """

@@ -192,7 +192,7 @@ class TuningOptions:
         str | None,
         Option("Key of the restricted protocols of the server at --url.", envvar="TUWEN_SERVER_KEY"),
     ] = field(default=None, repr=False)
-    seconds: Annotated[float, Option("Duration of each measurement; a trial has four of them.", above=0)] = 5.0
+    seconds: Annotated[float, Option("Duration of each measurement. A trial has four measurements.", above=0)] = 5.0
     longest_wait: Annotated[
         float | None,
         Option(

@@ -1,4 +1,4 @@
-"""Lock what the images hold: every package at one version, with the SHA-256 of its wheels.
+"""Write the lock files of the images: every package at one version, with the SHA-256 of its wheels.
 
     python docker/locks/lock.py [IMAGE ...]
 
@@ -28,13 +28,13 @@ class _Image:
     """The packages of an image.
 
     Attributes:
-        why: the first line of its lock.
-        python: its version.
-        machines: that it is built for.
-        extras: of tuwen, with what they depend on; None: not even the SDK.
-        whole: further requirements, with what they depend on.
-        alone: requirements without what they depend on.
-        given: packages that the base image has, with what they depend on.
+        why: the first line of the lock file.
+        python: the version of Python.
+        machines: the machine types that the image is built for.
+        extras: the extras of tuwen, with their dependencies; None: the image does not contain the SDK.
+        whole: further requirements, with their dependencies.
+        alone: requirements without their dependencies.
+        given: packages of the base image, with their dependencies.
     """
 
     why: str
@@ -95,7 +95,7 @@ def _requirements(image: _Image) -> list[str]:
 
 
 def _resolved(image: _Image, machine: str, requirements: list[str], *options: str) -> dict[str, tuple[str, str]]:
-    """Return the version and the hash by name."""
+    """Return the version and the hashes of each package by name."""
     if not requirements:
         return {}
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"]

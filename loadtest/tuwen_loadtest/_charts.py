@@ -55,10 +55,10 @@ def curve_picture(curves: Sequence[Curve], *, narrow: bool = False) -> str:
 
 
 def timeline_picture(run: Run, trouble: tuple[float, float] | None, *, narrow: bool = False) -> str:
-    """Second by second: requests, latencies, and how busy the server was where that is known; the trouble is shaded.
+    """Return a chart of requests, latencies and, if known, the server's load by second. The fault is shaded.
 
     Args:
-        narrow: for a phone.
+        narrow: whether the chart is for the screen of a phone.
     """
     samples = run.samples
     start = min(sample.due for sample in samples)

@@ -1,6 +1,6 @@
 """The connection settings of the load generator's processes, passed in the command line's environment variables.
 
-A secret on Locust's command line would show in every list of processes.
+A secret on Locust's command line would be visible in every list of processes.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Connection:
         return cls(url, tls, headers, os.environ.get("TUWEN_MODEL", ""))
 
     def to_environment(self) -> dict[str, str]:
-        """Variables that `from_environment` reads the same from."""
+        """Return the environment variables from which `from_environment` reads this connection."""
         headers = "\n".join(f"{name}: {value}" for name, value in self.headers.items())
         variables = {"TUWEN_HEADERS": headers, "TUWEN_MODEL": self.model}
         if self.tls:

@@ -23,10 +23,10 @@ class Curve:
 
     Attributes:
         steps: the summary of each rate.
-        capacity: the highest throughput over three consecutive steps, the knee of the curve. The best single step would
-            be a matter of luck, because one batch is a large part of a step.
-        promised: the highest offered rate at which all objectives were met, at it and at all lower rates; 0 if there is
-            no such rate, nan without objectives.
+        capacity: the highest throughput over three consecutive steps, the knee of the curve. A single step depends on
+            chance, because one batch is a large part of a step.
+        promised: the highest offered rate up to which all objectives were met; 0 if there is no such rate, nan without
+            objectives.
     """
 
     steps: Sequence[Summary]

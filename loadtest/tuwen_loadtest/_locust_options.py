@@ -53,7 +53,7 @@ class LoadOptions:
         if not 0 < self.deadline < inf:
             raise InvalidArgumentError(f"deadline: expected a finite number of seconds above 0, got {self.deadline}")
         if not 0 <= self.warmup < inf:
-            raise InvalidArgumentError(f"the warm-up must be finite and not negative, but is {self.warmup} seconds")
+            raise InvalidArgumentError(f"warmup: expected a finite number of seconds of at least 0, got {self.warmup}")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add(group: Any, field: OptionField) -> None:
-    """Add an option that `tuwen loadtest` has too, with the same default and help."""
+    """Add an option of `tuwen loadtest`, with the same default and help."""
     settings: dict[str, Any] = {"choices": field.choices} if field.choices else {"metavar": field.name.upper()}
     if isinstance(field.default, int | float):
         settings["type"] = type(field.default)

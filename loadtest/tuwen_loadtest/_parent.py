@@ -1,4 +1,4 @@
-"""Ending a Locust process whose parent, `tuwen loadtest`, was killed."""
+"""The end of a Locust process whose parent, `tuwen loadtest`, was killed."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def end_with_parent(
     parent: Callable[[], int] = os.getppid,
     end: Callable[[int], object] = os._exit,
 ) -> None:
-    """Wait until the parent that the environment names has died, then remove the samples and end this process.
+    """Wait until the parent process has died, then remove the samples and end this process.
 
-    Without the variable Locust was started by hand, and the function returns at once.
+    If the environment variable is missing, a user started Locust, and the function returns at once.
 
     Args:
-        samples: the file that the parent would have read; its folder is removed if nothing else is in it.
-        sleep: waits for a number of seconds while Locust goes on.
-        parent: returns the process id of the present parent.
-        end: ends this process with an exit code, at once.
+        samples: the file for the parent. Its folder is removed if it contains nothing else.
+        sleep: waits for a number of seconds without blocking Locust.
+        parent: returns the process ID of the current parent.
+        end: ends this process at once with an exit code.
     """
     expected = os.environ.get(PARENT)
     if expected is None:

@@ -28,7 +28,7 @@ class Payloads:
     """Endless pictures and queries.
 
     Raises:
-        InvalidArgumentError: a folder without pictures, or a file without queries.
+        InvalidArgumentError: the folder has no pictures, or the file has no queries.
     """
 
     def __init__(self, options: PayloadOptions) -> None:
@@ -45,7 +45,7 @@ class Payloads:
         return next(self._images)
 
     def query(self) -> str:
-        """Return one query, drawn by Zipf's law: low ranks are asked more often."""
+        """Return one query, drawn by Zipf's law: low ranks are more frequent."""
         place = self._choose.random() * self._weights[-1]
         rank = min(int(np.searchsorted(self._weights, place, side="right")), len(self._weights) - 1)
         return self._queries[rank] if self._queries else distinct_query(rank, seed=self._seed)

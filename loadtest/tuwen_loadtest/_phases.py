@@ -36,11 +36,11 @@ class Phases:
 
 
 def phases_of(samples: Sequence[Sample], trouble: tuple[float, float], *, warmup: float, good_seconds: float) -> Phases:
-    """Summarise the phases around a fault, whose begin and end are given in Unix time.
+    """Summarise the phases before, during and after a fault. Its begin and end are in Unix time.
 
     Args:
-        warmup: seconds at the beginning that do not count.
-        good_seconds: the latency of a good answer; if it is infinite, twice the p99 of the answers before the trouble.
+        warmup: seconds at the beginning that are ignored.
+        good_seconds: the maximum latency of a good answer; if infinite, twice the p99 of the answers before the fault.
     """
     begin, end = trouble
     first, last = min(one.due for one in samples), max(one.due for one in samples)

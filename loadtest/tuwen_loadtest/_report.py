@@ -67,7 +67,7 @@ _MACHINE = (
     ("its GPUs, % busy", "gpu", 100, "{:.0f}"),
     ("their memory in use, MiB", "gpu_memory_mib", 1, "{:.0f}"),
 )
-"""Rows of means: their names, where they come from, a factor, and how they are shown."""
+"""Rows of means: the name, the attribute of a reading, a factor, and the format."""
 
 
 @dataclass(frozen=True)
@@ -256,7 +256,7 @@ def _summary_rows(report: Report) -> Iterable[list[str]]:
         )
         for name, attribute, unit, shown in _MACHINE
     ]
-    cached = ("texts found in its cache", [_cached_share(run.readings) for run, _ in report.runs], "{:.0%}")
+    cached = ("texts found in the cache", [_cached_share(run.readings) for run, _ in report.runs], "{:.0%}")
     for name, values, shown in [*own, *machine, cached]:
         if not any(map(math.isnan, values)):
             yield row(name, values, shown)
@@ -271,14 +271,14 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _cached_share(readings: Sequence[Reading]) -> float:
-    """Return the share of texts whose vector was in the server's cache; nan where the server does not tell."""
+    """Return the share of texts whose vector was in the server's cache; nan if the server does not report it."""
     hits = _increase([reading.cache_hits for reading in readings])
     texts = hits + _increase([reading.cache_misses for reading in readings])
     return hits / texts if texts else math.nan
 
 
 def _increase(counter: Sequence[float]) -> float:
-    """Return by how much a counter grew. A counter that falls was set to 0 by a restart."""
+    """Return the increase of a counter. If the counter falls, a restart has set it to 0."""
     return sum((now - before if now >= before else now for before, now in pairwise(counter)), 0.0)
 
 

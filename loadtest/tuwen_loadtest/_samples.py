@@ -11,7 +11,7 @@ import numpy as np
 __all__ = ["Outcome", "Sample", "read_samples", "write_samples"]
 
 Outcome = Literal["answered", "refused", "timed out", "failed", "unfinished"]
-"""The outcome of a request. ``unfinished`` means that the run ended first, later than the deadline of a call."""
+"""The outcome of a request. ``unfinished``: the request had not ended at the end of the run, after its deadline."""
 
 
 class Sample(NamedTuple):
@@ -19,7 +19,7 @@ class Sample(NamedTuple):
 
     Attributes:
         kind: the kind of the request, such as ``text``.
-        due: its scheduled start, in seconds of Unix time.
+        due: the scheduled start, in seconds of Unix time.
         lag: the delay between the scheduled and the actual start, in seconds, which the load generator causes.
         seconds: the time from the scheduled start to the end.
         outcome: the outcome.

@@ -51,7 +51,7 @@ class Plan:
 
     Attributes:
         connection: the address and the credentials of the server.
-        open_loop: whether `users` are requests a second at random times instead of concurrent callers.
+        open_loop: whether `users` counts requests per second at random times, instead of concurrent callers.
         users: the number of users.
         shape: the shape of the load over time.
         seconds: the duration, warm-up included.
@@ -105,7 +105,7 @@ class Run:
         models: the servers' statistics of the run, by model.
         readings: the state of their machines, second by second.
         generator_cpu: the mean number of cores that the load generator used; nan if servers were restarted.
-        server_cpu, server_memory_mib: the same for the servers, with their memory; nan for a server elsewhere.
+        server_cpu, server_memory_mib: the mean number of cores and the memory of the servers; nan for a remote server.
         trouble: begin and end of the fault, in Unix time.
         loads: how busy the steps of the server were, second by second.
     """
@@ -150,7 +150,7 @@ def run(
         restarted = usage.keys() != after.keys()  # and ended servers count as children, too
         cpu = sum(after[pid].cpu_seconds - usage[pid].cpu_seconds for pid in usage) if not restarted else math.nan
         if not samples:
-            raise LoadTestError(f"Locust sent no request in {plan.seconds:g} s; ask at a higher rate, or for longer")
+            raise LoadTestError(f"Locust sent no request in {plan.seconds:g} s; use a higher rate or a longer duration")
         return Run(
             plan,
             samples,

@@ -38,8 +38,8 @@ class Objective:
     Attributes:
         metric: one of `METRICS`.
         comparison: ``<``, ``<=``, ``>`` or ``>=``.
-        bound: in seconds, requests a second, or a share of the requests.
-        text: as it was written.
+        bound: the bound in seconds, in requests per second, or as a share of the requests.
+        text: the text of the objective.
     """
 
     metric: str
@@ -48,18 +48,18 @@ class Objective:
     text: str
 
     def is_met(self, value: float) -> bool:
-        """Return whether a value is within the bound. A missing value (nan) is not."""
+        """Return whether a value is within the bound. A missing value (nan) never is."""
         return _OPERATORS[self.comparison](value, self.bound)
 
 
 def parse_slo(text: str) -> Sequence[Objective]:
-    """Return the objectives of a text, which commas divide.
+    """Return the objectives in a text, separated by commas.
 
     A share is written with a percent sign or as a number from 0 to 1: ``errors<0.1%`` is one request in a thousand,
     ``errors<0.1`` is one in ten.
 
     Raises:
-        InvalidArgumentError: an objective cannot be read; names it, and what is known.
+        InvalidArgumentError: an objective is invalid; names the objective and the known metrics.
     """
     return [_parse(part) for part in text.split(",")]
 
@@ -83,17 +83,17 @@ def _parse(part: str) -> Objective:
     metric, comparison, number, unit = match.groups()
     units = METRICS.get(metric)
     if units is None:
-        raise InvalidArgumentError(f"{part!r}: nothing is called {metric!r}; known are {', '.join(METRICS)}")
+        raise InvalidArgumentError(f"{part!r}: unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
     if unit not in units:
         known = " or ".join(name or "no unit" for name in units)
-        raise InvalidArgumentError(f"{part!r}: {metric} is stated in {known}, not in {unit or 'no unit'}")
+        raise InvalidArgumentError(f"{part!r}: {metric}: expected the unit {known}, got {unit or 'none'}")
     try:
         bound = float(number) * units[unit]
     except ValueError:
-        raise InvalidArgumentError(f"{part!r}: {number} is no number") from None
+        raise InvalidArgumentError(f"{part!r}: expected a number, got {number}") from None
     if units is _SHARES and bound > 1:
         raise InvalidArgumentError(
             f"{part!r}: expected a share from 0 to 1 or a percentage up to 100%, got {number}{unit}; "
-            f"for {number} in a hundred write {metric}{comparison}{number}%"
+            f"for {number} percent write {metric}{comparison}{number}%"
         )
     return Objective(metric, comparison, bound, part.strip())

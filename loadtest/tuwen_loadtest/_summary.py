@@ -22,15 +22,16 @@ class Summary:
     Attributes:
         requests: number of requests.
         lost: number of requests without an answer: refused, timed out, failed or unfinished.
-        offered: requests a second.
-        throughput: answers that came in the time span, a second: what waits in a queue is not answered yet.
-        goodput: those of them that came within the given latency; all of them without one.
-        latencies: ``p50``, ``p90``, ``p95``, ``p99``, ``p99.9`` and ``max`` over all requests, in seconds from the
-            moment that each was due. A request without an answer is infinitely late; nan without requests.
-        errors, refused, timeouts, failures: shares of the requests; errors are the other three together, and
-            unfinished requests count as timeouts. nan without requests.
+        offered: requests per second.
+        throughput: answers per second within the time span. Requests that still wait in a queue are not counted.
+        goodput: answers per second within the given latency. Without a given latency, all answers count.
+        latencies: ``p50``, ``p90``, ``p95``, ``p99``, ``p99.9`` and ``max`` over all requests, in seconds since the
+            scheduled start of each request. A request without an answer is infinitely late; nan without requests.
+        errors, refused, timeouts, failures: shares of the requests. `errors` is the sum of the other three. Unfinished
+            requests count as timeouts. nan without requests.
         refusal: the 99th percentile of the time until a request was refused, in seconds; nan without refusals.
-        lag: the 99th percentile of how late requests were sent, in seconds: the delay that the load generator adds.
+        lag: the 99th percentile of the delay between scheduled and actual start, in seconds, which the load generator
+            adds.
     """
 
     requests: int
@@ -47,12 +48,12 @@ class Summary:
     lag: float
 
     def metric(self, name: str) -> float:
-        """Return a value by the name that objectives have for it."""
+        """Return the value of a metric by its name in objectives."""
         return self.latencies[name] if name in self.latencies else float(getattr(self, name))
 
 
 def summarise(samples: Sequence[Sample], start: float, end: float, *, good_seconds: float = math.inf) -> Summary:
-    """Summarise the samples due from `start` to before `end`, in Unix time; an answer within `good_seconds` is good."""
+    """Summarise the samples scheduled from `start` to before `end`. Answers within `good_seconds` are good."""
     due = [sample for sample in samples if start <= sample.due < end]
     waits: dict[Outcome, list[float]] = {outcome: [] for outcome in get_args(Outcome)}
     for sample in due:

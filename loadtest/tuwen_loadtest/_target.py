@@ -66,12 +66,12 @@ def served(
         metrics: the address of a server's metrics, such as ``http://host:8002/metrics``.
 
     Raises:
-        InvalidArgumentError: several servers of something that is not a folder.
+        InvalidArgumentError: several servers are needed, and the target is not a folder.
         ServeError: the repository cannot be served.
     """
     if not Path(target.url).is_dir():
         if count > 1:
-            raise InvalidArgumentError(f"that takes {count} servers to restart; name the folder of a repository")
+            raise InvalidArgumentError(f"the scenario restarts {count} servers; pass a repository's folder")
         yield Site(target.url, target, [metrics] if metrics else [])
         return
     from tuwen_repository.manifest import Manifest  # noqa: PLC0415

@@ -13,8 +13,8 @@ STEPS = 8
 def users_at(shape: str, users: int, progress: float) -> int:
     """Return the number of active users of a shape after a share of the time.
 
-    ``steady``: all; ``ramp``: an eighth more in each eighth of the time; ``spike``: a quarter, but in the middle third
-    all.
+    ``steady``: all users. ``ramp``: one eighth of the users more in each eighth of the time. ``spike``: a quarter of
+    the users, and all users in the middle third.
     """
     if shape == "ramp":
         return math.ceil(users * (math.floor(progress * STEPS) + 1) / STEPS)

@@ -33,8 +33,8 @@ class Reading:
         memory_mib: the memory in use; nan if Triton does not report it.
         gpu: the mean share of time in which the GPUs are busy; nan without a GPU.
         gpu_memory_mib: the memory in use on all GPUs; nan without a GPU.
-        cache_hits, cache_misses: number of texts whose vector was in the server's cache, or had to be computed, since
-            the server started; nan where the server does not tell.
+        cache_hits, cache_misses: the number of texts since the server's start whose vector was in the cache, or was
+            not; nan if the server does not report them.
     """
 
     time: float
@@ -81,7 +81,7 @@ def watch(urls: Sequence[str], every: float = _EVERY) -> Iterator[list[Reading]]
 
 
 def _opener(url: str) -> urllib.request.OpenerDirector:
-    """Return what opens an address: through the proxy of the environment, but for addresses on loopback."""
+    """Return an opener of web addresses, which uses the proxy of the environment except for loopback addresses."""
     if is_loopback(urlsplit(url).hostname or ""):
         return urllib.request.build_opener(urllib.request.ProxyHandler({}))
     return urllib.request.build_opener()

@@ -46,7 +46,7 @@ def _check(environment: Environment) -> None:
 def _choose_users(environment: Environment) -> None:
     """Run visitors if no user is named, because Locust runs every user that it finds.
 
-    Bulk indexing that is named alone is the load itself, so it takes as many users as are asked for.
+    If bulk indexing is the only named user, it is the load itself, so it gets all requested users.
     """
     parsed: Any = environment.parsed_options
     if not parsed.user_classes:

@@ -63,7 +63,7 @@ def load_test(
 
     Raises:
         LoadTestError: Locust could not run.
-        InvalidArgumentError: the scenario takes a repository.
+        InvalidArgumentError: the scenario needs a repository.
         ServeError: the repository cannot be served.
         TuwenError: the server does not respond.
     """
@@ -137,15 +137,15 @@ class _Test:
         return replace(self._plan(), users=self._ramp_to(), shape="ramp")
 
     def _capacity(self) -> float:
-        """Requests a second, by a short ramp: callers, who wait for the same batch, are not what is sent afterwards."""
+        """Return the capacity in requests per second, from a short ramp of the kind of requests that the test sends."""
         ramp = replace(self._plan(), users=self._ramp_to(), shape="ramp", seconds=_RAMP_SECONDS)
-        self.say(f"{_RAMP_SECONDS:g} s, {_load(ramp)}, to see how much it holds")
+        self.say(f"{_RAMP_SECONDS:g} s, {_load(ramp)}, to find the capacity")
         capacity = curve_of(self._run(ramp).samples, _RAMP_SECONDS, ()).capacity
         self.say(f"it answers {capacity:.1f} requests a second")
         return capacity
 
     def _ramp_to(self) -> int:
-        self.say(f"{_PROBE_CALLERS} callers, to see how much it answers at all")
+        self.say(f"{_PROBE_CALLERS} callers, to find the range of rates")
         callers = replace(self._plan(), open_loop=False, users=_PROBE_CALLERS, shape="steady", seconds=_PROBE_SECONDS)
         probe = self._run(callers)
         found = judge(probe.samples, (), warmup=_PROBE_SECONDS / 3)
@@ -162,7 +162,7 @@ class _Test:
         return runs
 
     def _run(self, plan: Plan, trouble: Callable[[], None] | None = None) -> Run:
-        """Other queries of the same frequencies every time: a server remembers those of the last one."""
+        """Run a plan with new queries of the same frequencies, because the server caches those of the last run."""
         payloads = replace(plan.payloads, seed=plan.payloads.seed + next(self.seeds))
         begun = time.monotonic()
 

@@ -1,6 +1,6 @@
-"""The users that Locust finds here: visitors, who ask for everything, or those that are named.
+"""The users that Locust finds here: visitors, who send all kinds of requests, or the users that are named.
 
-``locust -f ... TextSearch BulkIndexing`` indexes beside searches.
+``locust -f ... TextSearch BulkIndexing`` measures searches beside indexing.
 """
 
 from tuwen_loadtest.listeners import attach

@@ -25,8 +25,8 @@ _SECONDS, _QUICK_SECONDS, _SCENARIO_SECONDS, _REPETITIONS = 60.0, 30.0, 180.0, 3
 class PayloadOptions:
     """The pictures and queries that a load test sends.
 
-    ``worker`` is the number of the process among those that share a load: they ask the same queries in different
-    orders.
+    ``worker`` is the number of the process among the processes that share a load. Each sends the same queries in
+    another order.
     """
 
     images: Annotated[
@@ -40,9 +40,7 @@ class PayloadOptions:
     # Search logs have about 1. The query of rank r is asked 1 / r ** skew as often as the first.
     skew: Annotated[float, Option("How unevenly queries repeat (Zipf exponent); 0 means hardly ever.", min=0)] = 1.0
     # Every seed asks the queries of a file, so later repetitions find more of them in the server's cache.
-    seed: Annotated[
-        int, Option("Seed of the random numbers. Equal seeds send the same; others send other generated queries.")
-    ] = 0
+    seed: Annotated[int, Option("Seed of the random numbers. Equal seeds send the same items.")] = 0
     worker: int = 0
 
     def __post_init__(self) -> None:
@@ -85,7 +83,7 @@ class LoadTestOptions:
     kinds: Annotated[
         Sequence[RequestKind],
         Option(
-            "Kind of request. Repeat for more. Beside other kinds, bulk is one caller. Default: all but bulk.",
+            "Kind of request. Repeat for more. Beside other kinds, bulk has one caller. Default: all except bulk.",
             flags=("--kind",),
         ),
     ] = ()
@@ -108,13 +106,11 @@ class LoadTestOptions:
             raise InvalidArgumentError(f"expected a rate, a number of users or a scenario, got {' and '.join(given)}")
         calm = self.duration / (1 if self.scenario is None else 3)
         if self.warmup >= calm:
-            raise InvalidArgumentError(
-                f"warmup: expected less than the {calm:g} seconds that it is part of, got {self.warmup:g}"
-            )
+            raise InvalidArgumentError(f"warmup: expected less than {calm:g} seconds, got {self.warmup:g}")
 
     @property
     def duration(self) -> float:
-        """Seconds of a repetition."""
+        """The duration of a repetition in seconds."""
         if self.seconds is not None:
             return self.seconds
         if self.scenario is not None:
@@ -123,5 +119,5 @@ class LoadTestOptions:
 
     @property
     def times(self) -> int:
-        """Repetitions."""
+        """The number of repetitions."""
         return self.repetitions or (_REPETITIONS if self.scenario is None and not self.quick else 1)

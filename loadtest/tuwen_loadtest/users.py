@@ -1,9 +1,9 @@
 """Locust users that call the SDK.
 
-With ``--arrivals closed`` a user is a caller, who asks again when the answer is there: under a stall everyone waits,
-nobody asks, and the stall is one slow request in the statistics (coordinated omission). With ``--arrivals poisson`` a
-user is a stream of requests, one a second on average at random times, that does not wait for answers; n users are n
-requests a second. Either way a latency counts from the moment that a request was due.
+With ``--arrivals closed``, a user is a caller who sends the next request after the answer. During a stall all callers
+wait, and the stall counts as one slow request per caller (coordinated omission). With ``--arrivals poisson``, a user is
+a stream of requests at random times, one per second on average, that does not wait for answers. In both modes, a
+latency counts from the scheduled start of a request.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class SdkUser(User):
         self._payloads = payloads_of(options.payloads)
 
     def on_stop(self) -> None:
-        """Wait for requests in flight. The last user closes the channel, without which Locust would hang at its end.
+        """Wait for requests in flight. The last user closes the channel; with an open channel, Locust would hang.
 
-        When Locust's ``--stop-timeout`` ends the wait, the requests that are left are recorded as unfinished.
+        If Locust's ``--stop-timeout`` ends the wait, the remaining requests are recorded as unfinished.
         """
         try:
             self._under_way.join()
@@ -110,10 +110,10 @@ class SdkUser(User):
 
 
 class Visitor(SdkUser):
-    """Searches, embeds pictures and compares, in turns by chance: what runs where nothing else is named.
+    """The default user, which searches, embeds pictures and compares at random.
 
-    One user asks for everything, so that callers, too, ask in this proportion: of callers for each kind, those whose
-    answers come soon would ask more often.
+    One user sends all kinds of requests, so that their proportion is fixed. With separate callers for each kind,
+    callers with fast answers would send more requests.
     """
 
     mix: ClassVar[Mapping[str, int]] = {"text": 6, "image": 3, "similarity": 1}
@@ -138,10 +138,9 @@ class Similarity(SdkUser):
 
 
 class BulkIndexing(SdkUser):
-    """Embeds pictures by the batch, one batch after the other, as an index is built beside the search.
+    """A user that embeds one batch of pictures after the other, like the indexing of pictures beside a search.
 
-    There is one such user, however many users there are of other kinds. A run of this kind alone is a run of
-    `BulkEmbedding`.
+    Beside users of other kinds, there is only one such user. A run of only this kind uses `BulkEmbedding`.
     """
 
     fixed_count = 1
@@ -191,7 +190,7 @@ def _outcome(failure: BaseException | None) -> Outcome:
 
 
 class _Clients:
-    """One client for all users of the process, closed after the last: a channel carries any number of requests."""
+    """The client that all users of the process share. The last user closes it."""
 
     def __init__(self) -> None:
         self._client: Client | None = None

@@ -9,7 +9,7 @@ __all__ = ["failures_of", "refusal", "statuses", "strings", "wants_status"]
 
 
 def wants_status(request):
-    """Return whether the caller sent the request parameter `per_item_status`, and so reads the `status` output."""
+    """Return whether the request has the parameter `per_item_status`, so that the caller reads the output `status`."""
     return json.loads(request.parameters() or "{}").get("per_item_status") in (True, "true")
 
 
@@ -27,7 +27,7 @@ def statuses(failures, count):
 
 
 def refusal(kind, failures, count):
-    """Return INVALID_ARGUMENT with the index of every bad item, for a caller that does not read statuses."""
+    """Return an INVALID_ARGUMENT error with the index of every bad item, for callers that do not read `status`."""
     bad = "; ".join(f"{kind} {failure.index}: {failure.status}" for failure in failures)
     message = f"{len(failures)} of {count} {kind}s refused: {bad}"
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INVALID_ARG))

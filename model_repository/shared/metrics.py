@@ -1,4 +1,4 @@
-"""Custom Prometheus metrics of the Python models; silent on a server that runs without metrics."""
+"""Custom Prometheus metrics of the Python models. On a server without metrics they do nothing."""
 
 import triton_python_backend_utils as pb_utils
 
@@ -6,7 +6,7 @@ __all__ = ["Counter", "Histogram"]
 
 
 class Counter:
-    """A counter, with one label or none; `values` are those of the label that are known at the start."""
+    """A counter, with or without one label. `values` are the label's values that are known at the start."""
 
     def __init__(self, name, description, label=None, values=(None,)):
         self._family = _family(name, description, "COUNTER")
@@ -24,7 +24,7 @@ class Counter:
 
 
 class Histogram:
-    """A histogram without labels; `buckets` are upper bounds."""
+    """A histogram without labels. `buckets` are the upper bounds of its buckets."""
 
     def __init__(self, name, description, buckets):
         family = _family(name, description, "HISTOGRAM")

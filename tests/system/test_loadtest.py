@@ -176,7 +176,7 @@ class TestCommand:
         for arguments, message in (
             (("--slo", "quick"), "write it like p99<200ms"),
             (("--rate", "1", "--users", "1"), "not rate and users"),
-            (("localhost:1", "--scenario", "restart"), "name the folder of a repository"),
+            (("localhost:1", "--scenario", "restart"), "pass a repository's folder"),
             (("localhost:1", "--rate", "1"), "Failed to connect"),
         ):
             assert message in tuwen("loadtest", *arguments, "-o", str(tmp_path), code=1).stderr

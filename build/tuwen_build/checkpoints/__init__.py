@@ -89,7 +89,7 @@ def _open(path: Path, source: str, options: ReadOptions) -> Checkpoint:
 def _check_options(reader: Reader, source: str, options: ReadOptions) -> None:
     for name, value in vars(options).items():
         if value not in (None, False) and name not in reader.options:
-            raise CheckpointError(f"{source} needs no --{name}: its files tell ({reader.layout})")
+            raise CheckpointError(f"--{name} does not apply to {source} ({reader.layout}); leave it out")
 
 
 def _contents(path: Path) -> str:

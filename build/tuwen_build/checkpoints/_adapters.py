@@ -60,7 +60,7 @@ def merged_checkpoint(source: str) -> Iterator[MergedCheckpoint]:
     if ADAPTER_FILES[0] not in present or len(present) < 2:
         missing = "adapter_model.safetensors" if ADAPTER_FILES[0] in present else ADAPTER_FILES[0]
         raise CheckpointError(
-            f"{source} holds no adapter to merge: {missing} is missing; a whole model needs no --merge-adapter"
+            f"{source} holds no adapter to merge: {missing} is missing; for a whole model, leave out --merge-adapter"
         )
     base = folder if (folder / "config.json").is_file() else _base_of(folder)
     with TemporaryDirectory(prefix="tuwen-adapter-") as name:

@@ -188,7 +188,7 @@ def _grid(positions: Tensor, origin: object) -> int:
 def _heads(published: Mapping[int, int], width: int, tower: str, origin: object) -> int:
     if width not in published:
         raise CheckpointError(
-            f"{origin}: how many attention heads has the {tower} tower? Its weights are {width} wide, like those of no "
-            "published Chinese-CLIP, and do not tell. Say it with --heads IMAGE,TEXT, such as --heads 12,12"
+            f"{origin}: the number of attention heads of the {tower} tower is unknown, because no published model has "
+            f"the width {width}; pass it with --heads IMAGE,TEXT, such as --heads 12,12"
         )
     return published[width]

@@ -11,7 +11,7 @@ __all__ = ["ADAPTER_FILES", "adapter_base", "adapter_files", "check_no_adapter",
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
-"""What peft saves: the configuration of an adapter, and its weights in one of two formats."""
+"""The files that peft saves: the configuration of an adapter, and its weights in one of two formats."""
 
 
 def check_no_pointer(path: Path) -> None:

@@ -44,7 +44,7 @@ def _located(source: str) -> Path:
     path = Path(source).expanduser()
     described = any((path.parent / name).is_file() for name in _DESCRIPTIONS)
     if path.is_file() and described and path.suffix != ".pt":
-        raise CheckpointError(f"{source} is one file of a checkpoint; give its folder, {path.parent}")
+        raise CheckpointError(f"{source} is one file of a checkpoint; pass its folder, {path.parent}")
     if path.is_file() or path.is_dir():
         return path
     if path.exists():

@@ -85,8 +85,8 @@ def _without_own_prefix(names: dict[str, str], path: Path) -> dict[str, str]:
     others = sorted(name for name in present if not name.startswith(models[0]))
     if others:
         raise CheckpointError(
-            f"{path} holds a CLIP under the prefix {' and one under '.join(map(repr, models))}, and beside the first "
-            f"{len(others)} other tensors, such as {others[0]}. Save the tensors of one model alone"
+            f"{path} holds CLIP models under {' and '.join(map(repr, models))}, and {len(others)} tensors outside the "
+            f"first model, such as {others[0]}. Save only the tensors of one model"
         )
     return {name: short.removeprefix(models[0]) for name, short in names.items()}
 

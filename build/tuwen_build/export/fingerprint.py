@@ -1,4 +1,4 @@
-"""The fingerprint of an embedding space. Vectors of two repositories may be compared only if it is the same."""
+"""The fingerprint of an embedding space. Vectors of two repositories may be compared only if it is equal."""
 
 from __future__ import annotations
 

@@ -30,7 +30,9 @@ def export(encoder: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
         DiskFullError: the disk has too little free space for the file, which is there twice for a moment.
     """
     if any(module.training for module in encoder.modules()):
-        raise ExportError(f"{type(encoder).__name__} is in training mode: dropout would run in production")
+        raise ExportError(
+            f"{type(encoder).__name__} is in training mode, so dropout would be active; call eval() first"
+        )
     with torch.inference_mode(), warnings.catch_warnings():
         # torch 2.9 deprecates TorchScript in favour of torch.export, whose AOTInductor packages Triton cannot
         # batch yet (pytorch_backend README, "AOTInductor"); and the tracer warns of shape checks that the

@@ -39,7 +39,7 @@ class Features:
         if len(set(self.ids)) < len(self.ids):
             seen: set[int] = set()
             twice = next(item for item in self.ids if item in seen or seen.add(item))  # type: ignore[func-returns-value]
-            raise InvalidArgumentError(f"expected different ids, got {twice} twice")
+            raise InvalidArgumentError(f"the id {twice} is repeated; expected different ids")
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class Captions:
         row_of = {image: row for row, image in enumerate(image_ids)}
         if len(row_of) < len(image_ids):
             twice = next(image for row, image in enumerate(image_ids) if row_of[image] != row)
-            raise InvalidArgumentError(f"{split.images_file} has the image {twice} twice")
+            raise InvalidArgumentError(f"{split.images_file}: the image {twice} is repeated; remove one")
         truths = split.truths()
         self._texts: list[str] = []
         fitting: list[set[int]] = [set() for _ in image_ids]

@@ -53,7 +53,7 @@ def write_new_checkpoint(folder: Path, data: RetrievalSplit, architecture: Path 
     Args:
         folder: the folder to create.
         data: the split whose pictures initialise the filters.
-        architecture: a ``config.json`` of Chinese-CLIP. Default: that of the demo checkpoint.
+        architecture: a ``config.json`` of Chinese-CLIP. Default: the config of the demo checkpoint.
         seed: equal seeds give equal weights.
 
     Raises:

@@ -102,7 +102,7 @@ def train(
         output: the checkpoint's folder, in the layout of Hugging Face, with ``training.json`` and ``training.png``.
         options: the options of the training.
         checkpoint: Chinese-CLIP in the layout of Hugging Face to start from. Default: random weights.
-        architecture: a ``config.json`` for random weights. Default: that of the demo checkpoint.
+        architecture: a ``config.json`` for random weights. Default: the config of the demo checkpoint.
         resume: resume an interrupted training with the same settings.
         force: replace an earlier output.
         skip_bad_rows: skip malformed rows, and pictures without a text.

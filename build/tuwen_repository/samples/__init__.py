@@ -1,4 +1,4 @@
-"""The samples that verify builds: real images and texts, in every awkward form."""
+"""The samples with which builds are verified: real images and texts, in every unusual form."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class KnownVocabulary:
     """The vocabulary of the known ids of a kind of tokenizer.
 
     Attributes:
-        made_by: the original code that gave the ids, such as ``cn_clip``.
-        sha256: the hash of the tokens in the order of their ids, one token a line.
+        made_by: the original code that made the ids, such as ``cn_clip``.
+        sha256: the hash of the tokens in the order of their ids, one token per line.
     """
 
     made_by: str

@@ -1,4 +1,4 @@
-"""Closed-loop load (each caller waits for its answer) and open-loop load (requests at times of their own)."""
+"""Closed-loop load (each caller waits for its response) and open-loop load (requests at scheduled times)."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def saturate(
 
 
 def _rate(times: Sequence[float], begin: float, end: float) -> float:
-    """Return the answers a second from `begin` to `end`; `times` are sorted.
+    """Return the responses per second from `begin` to `end`. `times` must be sorted.
 
     Answers come in bursts, so the rate is the slope of a line through them. A pause at the end counts only as far as it
     is longer than every pause before.

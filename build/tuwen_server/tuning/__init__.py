@@ -1,4 +1,4 @@
-"""Measuring which settings run a repository best on this machine: `tuwen tune`."""
+"""The search for the best settings of a repository on this machine: `tuwen tune`."""
 
 from tuwen_server.options import TuningOptions
 from tuwen_server.tuning._configs import apply, limit_waiting

@@ -1,4 +1,4 @@
-"""Reading and changing the settings of a ``config.pbtxt`` that tuning chooses."""
+"""Functions to read and change the tuned settings in a ``config.pbtxt``."""
 
 from __future__ import annotations
 

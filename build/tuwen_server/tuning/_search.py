@@ -1,4 +1,4 @@
-"""Which settings are tried one after another, and which of them are the best."""
+"""The order in which settings are tried, and the choice of the best settings."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from tuwen_server.tuning._trial import Trial
 __all__ = ["Attempt", "best_of", "best_threads", "fewest_instances", "search_machine", "search_server"]
 
 Attempt = Callable[[Mapping[str, Settings]], Mapping[str, Trial]]
-"""Measures settings of each kind and returns the trial of each."""
+"""A function that measures settings of each kind, and returns a trial for each kind."""
 
 _EQUAL = 0.97  # of the best rate: less than that is no noise
 
 
 def search_machine(attempt: Attempt, now: Mapping[str, Settings], *, cores: int, on_gpu: bool) -> Mapping[str, Trial]:
-    """Find the best settings for this machine, which starts a new server for each trial.
+    """Find the best settings for this machine, with a new server for each trial.
 
-    First every split of the cores into instances and threads, then with the best split every queue delay, then with the
-    best delay every number of processes that decode images, where the cores are enough for several.
+    The first trials compare all splits of the cores into instances and threads. The next trials compare queue delays
+    with the best split. If there are enough cores, the last trials compare numbers of processes that decode images.
 
-    Both encoders get the same number of threads. NVIDIA's C++ backend has one number for its whole process: it takes
-    that of the model that it loads first and ignores the other one.
+    Both encoders get the same number of threads, because NVIDIA's C++ backend has one number for its whole process: it
+    uses the number of the model that it loads first and ignores the other one.
 
     Args:
         attempt: measures settings.
-        now: the settings in the repository, of each kind.
+        now: the settings of each kind in the repository.
         cores: the processor cores that the servers may use.
         on_gpu: whether the encoders run on a GPU.
 
@@ -63,13 +63,14 @@ def search_machine(attempt: Attempt, now: Mapping[str, Settings], *, cores: int,
 def search_server(attempt: Attempt, now: Mapping[str, Settings]) -> Mapping[str, Trial]:
     """Find the best settings for a server that already runs.
 
-    The numbers of instances of both encoders are doubled until neither gains, then every queue delay is tried, then the
-    number of processes that decode images is doubled until images gain nothing. The cores of the server are unknown
-    here. The threads stay as they are, because NVIDIA's C++ backend takes their number once, when it starts.
+    The first trials double the numbers of instances of both encoders until neither becomes faster. The next trials
+    compare the queue delays. The last trials double the number of processes that decode images until images become no
+    faster. The server's number of cores is unknown. The threads stay as they are, because NVIDIA's C++ backend reads
+    their number only when it starts.
 
     Args:
         attempt: measures settings.
-        now: the settings that the server runs with, of each kind.
+        now: the current settings of each kind in the server.
 
     Returns:
         the best trial of each kind.
@@ -108,18 +109,18 @@ def _delays(attempt: Attempt, best: Mapping[str, Settings]) -> Sequence[Trial]:
 
 
 def _gains(trial: Trial, earlier: Sequence[Trial]) -> bool:
-    """Return whether a trial is faster than every earlier one of its kind, by more than noise."""
+    """Return whether a trial is faster than every earlier trial of its kind, by more than noise."""
     return all(other.rate < _EQUAL * trial.rate for other in earlier if other.kind == trial.kind)
 
 
 def best_threads(trials: Sequence[Trial]) -> int:
     """Return the number of threads with which images and texts together are fastest.
 
-    A number of threads scores the product of the shares of their best rates that images and texts reach with it. Of
-    the numbers that score as high but for noise, the one with the shortest times of lone calls is returned.
+    Each kind's rate is divided by its best rate, and the score of a number of threads is the product of both quotients.
+    Among the numbers whose scores equal the best within noise, the one with the shortest single calls is returned.
 
     Args:
-        trials: trials of both kinds with each number of threads.
+        trials: trials of both kinds for each number of threads.
     """
     peaks = {kind: best_of(trials, kind).rate for kind in ENCODERS}
     best = {
@@ -132,12 +133,12 @@ def best_threads(trials: Sequence[Trial]) -> int:
 
 
 def best_of(trials: Sequence[Trial], kind: str, threads: int | None = None) -> Trial:
-    """Return the trial that is fastest under load; of those that are as fast but for noise, the one fastest alone.
+    """Return the trial that is fastest under load. If several are equally fast within noise, single calls decide.
 
     Args:
         trials: trials of any kind.
         kind: ``images`` or ``texts``.
-        threads: take only trials with this number of threads; None: take all.
+        threads: consider only trials with this number of threads; None: consider all.
     """
     candidates = [trial for trial in trials if trial.kind == kind and threads in (None, trial.settings.threads)]
     peak = max(trial.rate for trial in candidates)
@@ -145,10 +146,10 @@ def best_of(trials: Sequence[Trial], kind: str, threads: int | None = None) -> T
 
 
 def fewest_instances(trials: Sequence[Trial]) -> Trial:
-    """Return the trial with the fewest instances among the trials that are as fast but for noise.
+    """Return the trial with the fewest instances among the trials that equal the fastest within noise.
 
     Args:
-        trials: trials of one kind that differ in `Settings.instances` or `Settings.preprocessing` alone.
+        trials: trials of one kind that differ only in `Settings.instances` or only in `Settings.preprocessing`.
     """
     peak = max(trial.rate for trial in trials)
     return min(

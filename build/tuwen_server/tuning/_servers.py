@@ -1,4 +1,4 @@
-"""The servers that run trials: a new server on a copy of the repository for each trial, or one that already runs."""
+"""The servers of trials: a new server with a copy of the repository for each trial, or a running server."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class TrialServer(Protocol):
 
 
 class NewServers:
-    """Starts an embedded server on a copy of the repository for each trial.
+    """A `TrialServer` that starts an embedded server with a copy of the repository for each trial.
 
     Args:
-        repository: a built repository; it stays as it is. Its files were checked before: not for every trial again.
+        repository: a built repository, which is not changed. The caller has checked its files.
     """
 
     def __init__(self, repository: Path) -> None:
@@ -66,7 +66,7 @@ class RunningServer:
         repository: the built repository that the server runs.
         key: the key of the server's restricted protocols; None: the server has none.
         tls: encryption.
-        headers: sent with every request.
+        headers: the headers of every request.
 
     Raises (on entering):
         EmbeddingSpaceError: the server runs another repository.
@@ -123,7 +123,7 @@ class RunningServer:
         yield self._client
 
     def keep(self, settings: Mapping[str, Settings]) -> None:
-        """Let the server run with these settings from now on, instead of its settings at the start."""
+        """Make these settings permanent. Otherwise, the server returns to its settings at the start."""
         self._load(self._changed(settings))
         self._kept = True
 

@@ -1,4 +1,4 @@
-"""The settings that tuning tries, of an encoder and of the preprocessing model before it."""
+"""The tuned settings of an encoder and of the preprocessing model before it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ ENCODERS: Mapping[str, str] = {"images": "vision_encoder", "texts": "text_encode
 PREPROCESSING: Mapping[str, str] = {"images": "image_preprocessing", "texts": "text_tokenization"}
 DELAYS = (100, 2_000, 10_000)  # microseconds; less than 100 has its price on tritonserver 2.51, see the configs
 INSTANCES = (1, 2, 4)
-"""The numbers of instances of an encoder that are tried on a server that already runs, until one gains nothing."""
+"""The numbers of instances of an encoder to try on a running server, until a larger number is not faster."""
 PROCESSES = (1, 2, 4, 8)
-"""The numbers of instances of `image_preprocessing` that are tried there, until one gains nothing."""
+"""The numbers of instances of `image_preprocessing` to try on a running server, until a larger one is not faster."""
 _MOST_INSTANCES = 8
 _CORES_OF_A_DECODER = 8  # because of the interpreter lock, one process uses about six cores
 
@@ -34,7 +34,7 @@ class Settings:
     Attributes:
         instances: the number of instances that compute at the same time.
         threads: the threads of each instance on the CPU. 0 means torch's default; on a GPU it has no effect.
-        delay_microseconds: how long a request waits for others while an instance is free.
+        delay_microseconds: the time that a request waits for other requests although an instance is free.
         preprocessing: the instances of the model that decodes images or tokenizes texts. Each is a process.
     """
 
@@ -45,10 +45,10 @@ class Settings:
 
 
 def layouts(cores: int, *, on_gpu: bool) -> Sequence[tuple[int, int]]:
-    """Return the numbers of instances and of threads of each: every split of a CPU's cores, or one instance on a GPU.
+    """Return pairs of instances and threads per instance: every split of a CPU's cores, or one instance on a GPU.
 
-    The embedded server gives each instance on a GPU a process with a CUDA context of its own. In NVIDIA's container
-    all instances share one context, so such measurements would not hold there: `INSTANCES` are tried on the container.
+    In the embedded server, each instance on a GPU is a process with its own CUDA context. In NVIDIA's container, all
+    instances share one context, so measurements here are not valid there: `INSTANCES` are tried on the container.
     """
     if on_gpu:
         return [(1, 0)]

@@ -1,4 +1,4 @@
-"""Trying settings, and writing the best into the repository together with the measurements."""
+"""A tuning: try settings, and write the best settings and all measurements into the repository."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Tuning:
     Attributes:
         device: the device that the encoders ran on, or the address of the running server.
         cores: the cores that this process may use; None: a running server was tuned.
-        trials: all trials, in their order.
+        trials: all trials, in order.
         chosen: the best trial of each kind.
-        longest_wait: the new limit of waiting for a turn, in seconds; None: the limit stays as it was.
-        versions: the versions of the measured software, as far as they are known here.
+        longest_wait: the new limit on the time in a queue, in seconds; None: the limit is unchanged.
+        versions: the versions of the measured software. Versions on a remote server are unknown.
     """
 
     device: str
@@ -65,22 +65,22 @@ def tune(
     """Find the settings with which a repository runs best, and write them into its configs.
 
     ``tuning.json`` in the repository lists every trial. Vectors and fingerprint stay the same. `search_machine` and
-    `search_server` tell what is tried. A server at `TuningOptions.url` runs with the best settings afterwards; if the
-    tuning fails, it runs with its earlier ones.
+    `search_server` describe the trials. A server at `TuningOptions.url` gets the best settings; if the tuning fails,
+    it gets its earlier settings back.
 
     Args:
-        repository: a folder that `tuwen build` made; nothing else may change it meanwhile.
-        options: how long and how strictly; and the server, if one that already runs is tuned.
+        repository: a folder that `tuwen build` made. Nothing else may change it during the tuning.
+        options: the durations and limits of the tuning, and the address of a running server, if it is tuned.
         tls: encryption of the calls to `TuningOptions.url`.
-        headers: sent with every call to `TuningOptions.url`.
+        headers: the headers of the calls to `TuningOptions.url`.
         observe: called after each trial.
 
     Raises:
         NotARepositoryError: the folder is not a built repository.
-        DamagedRepositoryError: its files are not those that were built.
+        DamagedRepositoryError: files of the repository differ from the built files.
         DiskFullError: the disk of the repository is full.
-        ServeError: a server cannot run it, or refuses to load models.
-        ServerError: the server at `TuningOptions.url` does not answer.
+        ServeError: a server cannot run the repository, or refuses to load models.
+        ServerError: the server at `TuningOptions.url` does not respond.
     """
     options = options or TuningOptions()
     repository = repository.expanduser().absolute()

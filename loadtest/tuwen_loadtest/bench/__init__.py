@@ -1,13 +1,13 @@
-"""``make bench``: measuring the service and the alternatives on the same work, in one run.
+"""``make bench``: measure the service and its alternatives on the same work, in one run.
 
-    _service        ours
-    _loop           no service at all: the encoder alone, transformers, sentence-transformers (in `_loops`)
+    _service        the service
+    _loop           loops without a service: the encoder alone, transformers, sentence-transformers (in `_loops`)
     _litserve       LitServe with the same model (in `_peer_server`)
-    _decode         from bytes to pixel values
-    _waits          calls that wait for Triton's batcher, of a tiny model
-    _priority       a caller beside bulk jobs, of a tiny model
-    _rounds         everybody's turn, round after round
-    _results        what was found
+    _decode         the conversion of bytes to pixel values
+    _waits          calls that wait for Triton's batcher, with a tiny model
+    _priority       a caller beside bulk jobs, with a tiny model
+    _rounds         the turns of all contestants, in rounds
+    _results        the results
     _report         the tables, and `_plots` the pictures
 
 Every contestant computes with the same number of threads, one by default. Threads are not bound to cores, so the other

@@ -1,4 +1,4 @@
-"""The entry point of ``python -m tuwen_loadtest.bench``: build, measure everything on the same work, write a report."""
+"""The entry point of ``python -m tuwen_loadtest.bench``: build, measure all contestants, and write a report."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ __all__ = ["main"]
 
 _PATIENCE = 2  # what waits so many times longer than under saturation, and a second, is refused
 _SERVED = (4, 8, 16, 32)
-"""Batches that a busy service forms."""
+"""The sizes of batches that a busy service forms."""
 _CALLS = 200
-"""How many calls of each kind a lone caller makes."""
+"""The number of calls of each kind that a single caller makes."""
 _MODELS = {
     "base": ("Chinese-CLIP ViT-B/16, seeded random weights", BASE_PATCH16),
     "tiny": ("a tiny Chinese-CLIP", TINY),
@@ -148,7 +148,7 @@ def _build_tiny(folder: Path) -> Path:
 
 
 def _settle(repository: Path, rates: Mapping[str, float], plan: Plan) -> None:
-    """Give all contestants the same encoder settings, and turn off waits that have no use here."""
+    """Give all contestants the same encoder settings, and turn off queue delays."""
     for kind in ENCODERS:
         apply(repository, kind, Settings(instances=1, threads=plan.threads, delay_microseconds=100))
     limit_waiting(repository, {kind: max(1.0, _PATIENCE * CALLERS[kind] / rate) for kind, rate in rates.items()})

@@ -1,4 +1,4 @@
-"""Measuring the way from bytes to pixel values on one core: tuwen, plain Pillow, and the Hugging Face processor."""
+"""The speed of decoding on one core, from bytes to pixel values: tuwen, Pillow, and the Hugging Face processor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SIDE = 224
 
 
 def measure_decoding(seconds: float) -> Mapping[str, Mapping[str, float]]:
-    """Return images per second, by way and size of the photographs."""
+    """Return images per second, by decoder and size of the photographs."""
     processor = ChineseCLIPImageProcessorPil(size={"height": _SIDE, "width": _SIDE}, do_center_crop=False)
     ways: dict[str, Callable[[bytes], object]] = {
         "tuwen": Preprocessor(_SIDE).pixel_values,

@@ -31,7 +31,7 @@ class Loop:
     """A running loop of `_loops`. As a context manager, it ends the loop on exit.
 
     Attributes:
-        tasks: what it can measure.
+        tasks: the names of the measurements that the loop offers.
     """
 
     def __init__(self, name: str, source: Path, work_file: Path, threads: int) -> None:

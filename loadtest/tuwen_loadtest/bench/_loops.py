@@ -1,8 +1,8 @@
 """The loops without a service: the encoder alone, and the loops of the peers.
 
-Run by `_loop` as ``python _loops.py LOOP SOURCE WORK``, in a process of its own and maybe in another environment, so
-that it imports nothing of tuwen. It prints its tasks once they can begin, and then, for every ``{"task", "batch",
-"seconds"}`` that it reads, what it measured; both as a line of JSON.
+`_loop` runs this file as ``python _loops.py LOOP SOURCE WORK`` in its own process, which may have another environment,
+so this file does not import tuwen. When it is ready, it prints its tasks as a line of JSON. For every line ``{"task",
+"batch", "seconds"}`` that it reads, it prints the measurement as a line of JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import Tensor
 
 Loop = Callable[..., object]
 Tasks = dict[str, tuple[Loop, Sequence[Any]]]
-"""By name: what embeds a batch, and the items that batches are cut from."""
+"""Tasks by name: a function that embeds a batch, and the items of the batches."""
 _CONTEXT = 52  # tokens, of which a query takes a few
 _LENGTHS = (8, 16, 24, 32, 52)
 _BATCH = 32
@@ -48,7 +48,7 @@ def timed(embed: Loop, items: Sequence[Any], batch: int, seconds: float) -> dict
 def encoder(repository: Path, work: dict[str, list[Any]]) -> Tasks:
     """Return the exported encoders on ready tensors, the upper bound for a service of this precision.
 
-    Texts have as many tokens as the work's queries, Chinese characters all of them, with a start and an end.
+    Texts have as many tokens as the queries of the work, all of Chinese characters, with a start and an end token.
     """
     vision, text = (_loaded(repository / name / "1" / "model.pt") for name in ("vision_encoder", "text_encoder"))
     side = json.loads((repository / "manifest.json").read_text(encoding="utf-8"))["image_size"]
@@ -71,7 +71,7 @@ def _loaded(path: Path) -> Loop:
 
 
 def transformers_loop(checkpoint: Path, work: dict[str, list[Any]]) -> Tasks:
-    """Return the loop of the model's own classes, used as its card shows."""
+    """Return a loop with the model's own classes, used as in its model card."""
     from transformers import ChineseCLIPModel, ChineseCLIPProcessor
 
     model = ChineseCLIPModel.from_pretrained(checkpoint).to(_DEVICE).eval()
@@ -94,7 +94,7 @@ def transformers_loop(checkpoint: Path, work: dict[str, list[Any]]) -> Tasks:
 
 
 def sentence_transformers_loop(checkpoint: Path, work: dict[str, list[Any]]) -> Tasks:
-    """Return the loop of ``SentenceTransformer.encode``."""
+    """Return a loop with ``SentenceTransformer.encode``."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(checkpoint), device=_DEVICE)
@@ -110,7 +110,7 @@ def sentence_transformers_loop(checkpoint: Path, work: dict[str, list[Any]]) -> 
 
 
 def main() -> None:
-    """Load one loop, and measure what is asked for until nobody asks."""
+    """Load one loop, and run the requested measurements until the input ends."""
     loop, source, work_file = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     work = json.loads(work_file.read_text(encoding="utf-8"))
     work["images"] = [base64.b64decode(data) for data in work["images"]]

@@ -1,6 +1,6 @@
 """LitServe with the same model and batching: ``python _peer_server.py CHECKPOINT PORT``, in the peers' environment.
 
-As its documentation shows it: JSON with base64 for images, one worker, batches that form in a few milliseconds.
+The server follows LitServe's documentation: JSON with base64 images, one worker, batches formed within milliseconds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LARGEST_BATCH, _PATIENCE = 32, 0.005  # seconds
 
 
 class Embedding(litserve.LitAPI):
-    """The base of both kinds: the model, and vectors as lists."""
+    """The base class of both kinds of items: the model, and the conversion of vectors to lists."""
 
     def setup(self, device: str) -> None:
         """Load the model in the worker."""
@@ -71,7 +71,7 @@ class Texts(Embedding):
 
 
 def _end_with_input() -> None:
-    """End the whole process group when the standard input is closed, as it is when the benchmark has died."""
+    """End the process group when the standard input is closed, which happens when the benchmark dies."""
     sys.stdin.buffer.read()
     os.killpg(0, signal.SIGKILL)
 

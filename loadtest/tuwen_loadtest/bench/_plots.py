@@ -49,7 +49,7 @@ def plot_load(results: Results, path: Path) -> None:
             column[0].plot(loads, [step.rate for step in found], marker="o", label=precision)
             column[1].plot(loads, [step.answers.quantile(0.99) for step in found], marker="o", label=precision)
         column[0].set_title(f"good {kind} a second")
-        column[1].set_title("p99 in seconds, from when a request was due")
+        column[1].set_title("p99 in seconds since the scheduled start")
         column[1].set_yscale("log")
         column[1].set_xlabel("offered, as a multiple of the saturation")
         column[0].set_ylim(bottom=0)

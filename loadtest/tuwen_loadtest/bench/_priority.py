@@ -1,4 +1,4 @@
-"""Measuring how long one caller waits beside bulk jobs, with and without priority over them."""
+"""The waiting time of one caller beside bulk jobs, with and without priority over the jobs."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tuwen_server.traffic import photographs
 __all__ = ["JOBS", "measure_beside_jobs"]
 
 JOBS = 16
-"""Jobs that run at the same time."""
+"""The number of jobs that run at the same time."""
 _PHOTOGRAPHS, _LARGE, _SMALL = 8, (1600, 1200), (64, 64)
 _TIMEOUT = 600.0
 
 
 def measure_beside_jobs(repository: Path, calls: int) -> Mapping[str, float]:
-    """Return the median seconds of a call with one small picture, by the priority of the jobs beside it.
+    """Return the median seconds of a call with one small picture, by the priority of the jobs.
 
     Args:
-        repository: what `tuwen build` made.
-        calls: how many are measured for each priority.
+        repository: a folder that `tuwen build` made.
+        calls: the number of calls for each priority.
     """
     [picture] = photographs(1, size=_SMALL, seed=1)
     found = {}
@@ -51,7 +51,7 @@ def _seconds(clip: Client, picture: bytes) -> float:
 
 @contextmanager
 def _running(clip: Client) -> Iterator[None]:
-    """Run jobs that embed photographs one call after the other, from when each of them has its first answer."""
+    """Run jobs that embed photographs, one call after the other. The block begins after each job's first answer."""
     album = photographs(_PHOTOGRAPHS, size=_LARGE)
     stop, answered = threading.Event(), threading.Semaphore(0)
 

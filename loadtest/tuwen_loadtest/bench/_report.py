@@ -77,7 +77,7 @@ def _lines(model: str, results: Results) -> Iterator[str]:
         for name, curves in results.curves.items()
         for kind in KINDS
     ]
-    yield "- What the first batch of a size takes longer than those that follow: at most " + ", ".join(first)
+    yield "- Additional time of the first batch of a size: at most " + ", ".join(first)
     worst = [f"{name} {kind} {cosine:.6f}" for name, kinds in results.cosines.items() for kind, cosine in kinds.items()]
     yield "- Worst cosine with fp32 over the work: " + ", ".join(worst)
     yield ""

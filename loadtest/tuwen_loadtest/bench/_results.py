@@ -44,9 +44,9 @@ class Timing:
     """The measurements of a loop.
 
     Attributes:
-        rate: items a second.
-        median: seconds of a batch.
-        first: how many seconds longer the first batch took, which warms up.
+        rate: items per second.
+        median: the median seconds of a batch.
+        first: the additional seconds of the first batch, which is a warm-up.
     """
 
     rate: float
@@ -135,15 +135,16 @@ class Results:
 
     Attributes:
         machine: hardware and versions.
-        curves: by precision, by ``images``, ``texts`` (and then by batch size) or ``lengths`` (by tokens): the encoder.
-        starts: by precision.
-        rounds: by precision and kind.
-        cosines: by precision and kind: the worst against fp32, over the work.
-        peers: by name and task: items a second, in each round.
-        decoding: images a second on one core, by way and size.
-        waits: by kind of call: how many waited for Triton's batcher.
-        beside_jobs: by the priority of the jobs: the median seconds of a caller beside them.
-        bursts: calls that were sent at once, with default batching beside ours.
+        curves: the encoder alone, by precision, then by ``images`` or ``texts`` and batch size, or by ``lengths`` and
+            number of tokens.
+        starts: the start of the service, by precision.
+        rounds: the rounds, by precision and kind.
+        cosines: the smallest cosine with fp32 over the work, by precision and kind.
+        peers: items per second in each round, by name and task.
+        decoding: images per second on one core, by decoder and size.
+        waits: the number of calls that waited for Triton's batcher, by kind of call.
+        beside_jobs: the median seconds of a caller beside jobs, by the priority of the jobs.
+        bursts: calls that were sent at once, with the service's batching and with default batching.
         beside_streams: a person's calls beside bulk streams.
     """
 

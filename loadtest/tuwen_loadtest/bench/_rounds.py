@@ -1,4 +1,4 @@
-"""Measuring all contestants in rounds, so that compared numbers are seconds apart: a shared machine's speed drifts."""
+"""The measurements of all contestants, in rounds, because the speed of a shared machine drifts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Ours:
-    """Our contestant in one precision: the encoder alone, its fastest batch size by kind, and the service."""
+    """The service in one precision, the encoder alone, and the encoder's fastest batch size by kind."""
 
     encoder: Loop
     batches: Mapping[str, int]
@@ -38,7 +38,7 @@ class Ours:
 
 
 def curves(encoder: Loop, plan: Plan) -> Mapping[str, Mapping[int, Timing]]:
-    """Return the encoder alone: images and texts by batch size, and a batch of eight by length in tokens."""
+    """Return the times of the encoder alone: by batch size for images and texts, and by tokens for batches of eight."""
     seconds = plan.seconds / 4
     return {
         **{kind: {size: encoder.measure(kind, batch=size, seconds=seconds) for size in _SIZES} for kind in KINDS},
@@ -49,7 +49,7 @@ def curves(encoder: Loop, plan: Plan) -> Mapping[str, Mapping[int, Timing]]:
 def compare(
     ours: Mapping[str, Ours], loops: Mapping[str, Loop], server: LitServe | None, plan: Plan, say: Callable[[str], None]
 ) -> tuple[Mapping[str, Mapping[str, Sequence[Round]]], Mapping[str, Mapping[str, Sequence[float]]]]:
-    """Measure our service in each precision and the peers, and return the `rounds` and `peers` of `Results`."""
+    """Measure the service in each precision, and the peers. Return the `rounds` and `peers` of `Results`."""
     rounds: dict[str, dict[str, list[Round]]] = {precision: {kind: [] for kind in KINDS} for precision in ours}
     peers: dict[str, dict[str, list[float]]] = {name: {task: [] for task in loop.tasks} for name, loop in loops.items()}
     if server:

@@ -30,7 +30,7 @@ class Service:
     """A running server.
 
     Attributes:
-        start: how it started.
+        start: the time and memory of its start.
     """
 
     def __init__(self, server: EmbeddedServer, clip: Client, work: Work, start: Start) -> None:

@@ -1,8 +1,7 @@
-"""Counting the calls that wait for Triton's batcher.
+"""The number of calls that wait for Triton's batcher.
 
-With a queue policy, the batcher of Triton 2.51 is not told that a model became free, and may look at its queue only
-half a second later. The tiny model computes any of these calls in a fraction of that, so that a call of over 400 ms is
-one that waited.
+With a queue policy, the batcher of Triton 2.51 does not wake when a model becomes free, and may look at its queue only
+half a second later. The tiny model computes each of these calls much faster, so a call of more than 400 ms has waited.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from tuwen_server.traffic import photographs, queries
 __all__ = ["WAIT", "Waits", "count_waits", "measure_waits"]
 
 WAIT = 0.4
-"""Seconds that only a call which waited for the batcher takes."""
+"""The duration in seconds from which on a call counts as waiting for the batcher."""
 _TEXTS, _IMAGES, _BURSTS = (2, 8, 64), (16, 32), (4, 16)
 _LONE = 5  # times as many calls with a single text
 _SIZE = (64, 64)
@@ -33,9 +32,9 @@ class Waits:
     """The calls of one kind.
 
     Attributes:
-        calls: how many were made.
-        waited: how many of them took longer than `WAIT`.
-        longest: seconds of the slowest call.
+        calls: the number of calls.
+        waited: the number of calls that took longer than `WAIT`.
+        longest: the seconds of the slowest call.
     """
 
     calls: int
@@ -44,12 +43,12 @@ class Waits:
 
 
 def count_waits(ask: Callable[[], object], calls: int, *, clock: Callable[[], float] = time.perf_counter) -> Waits:
-    """Make calls, one after the other, and count those that waited.
+    """Make calls, one after the other, and count the calls that waited.
 
     Args:
         ask: makes one call.
-        calls: how many to make.
-        clock: tells the time in seconds; tests pass their own.
+        calls: the number of calls.
+        clock: returns the time in seconds. Tests pass their own.
     """
     taken = []
     for _ in range(calls):
@@ -60,14 +59,14 @@ def count_waits(ask: Callable[[], object], calls: int, *, clock: Callable[[], fl
 
 
 def measure_waits(repository: Path, calls: int) -> Mapping[str, Waits]:
-    """Serve a repository of the tiny model without queue policies and with them, and measure every kind of call.
+    """Serve a repository of the tiny model with and without queue policies, and measure every kind of call.
 
     Args:
         repository: what `tuwen build` made.
-        calls: how many of each kind of call with several items; five times as many with a single text.
+        calls: the number of calls of each kind with several items. Calls with a single text are five times as many.
 
     Returns:
-        What was found, by the kind of call. The names of calls to the server with queue policies say so.
+        The measurements by kind of call. The names of calls to the server with queue policies end in a note about it.
     """
     found: dict[str, Waits] = {}
     for policies, suffix in ((False, ""), (True, ", with queue policies")):

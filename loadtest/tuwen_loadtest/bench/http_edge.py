@@ -1,7 +1,7 @@
-"""``python -m tuwen_loadtest.bench.http_edge``: what the HTTP edge costs beside the SDK, in one run.
+"""``python -m tuwen_loadtest.bench.http_edge``: compare the HTTP edge with the SDK, in one run.
 
-The SDK and the edge take turns on the same server. Only their ratios are meant to be compared: the server, the edge and
-the callers share this machine. The edge runs as a process of its own, and its callers as tasks of this one.
+The SDK and the edge take turns on the same server. Compare only their ratios, because the server, the edge and the
+callers share this machine. The edge runs in its own process, and its callers are tasks of this process.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Connect = Callable[[], Awaitable[tuple[Call, Callable[[], Awaitable[None]]]]]
 
 @dataclass(frozen=True)
 class Measured:
-    """What some callers achieved.
+    """The speed of some callers.
 
     Attributes:
         rate: calls per second.
@@ -55,13 +55,13 @@ class Measured:
 def measure_in_turn(
     contestants: Sequence[tuple[str, Connect]], *, callers: int, rounds: int, seconds: float
 ) -> dict[str, Measured]:
-    """Return the medians over the rounds, in each of which every contestant has a turn.
+    """Return the medians over the rounds. In each round, every contestant has a turn.
 
     Args:
-        contestants: names, and what makes a call and an end for each caller.
-        callers: that call at the same time, each one call after the other.
+        contestants: by name, a function that returns a call and a clean-up for each caller.
+        callers: the number of concurrent callers. Each makes one call after the other.
         rounds: the number of turns.
-        seconds: of each turn.
+        seconds: the duration of each turn.
     """
     found: dict[str, list[Measured]] = {name: [] for name, _ in contestants}
     for number in range(rounds):
@@ -95,7 +95,7 @@ async def _measure(connect: Connect, callers: int, seconds: float) -> Measured:
 
 
 def _sdk(url: str, pictures: Sequence[bytes]) -> Connect:
-    """Return calls of the SDK: of a text, or of a picture if there are pictures. All callers share one client."""
+    """Return calls of the SDK with one text, or with one picture if there are any. All callers share one client."""
     shared: list[AsyncClient] = []
 
     async def connect() -> tuple[Call, Callable[[], Awaitable[None]]]:
@@ -119,7 +119,7 @@ def _sdk(url: str, pictures: Sequence[bytes]) -> Connect:
 
 
 def _edge(port: int, body: Callable[[int], tuple[str, bytes]]) -> Connect:
-    """Return calls over HTTP, by a client that is as light as can be: this process and the edge share the machine."""
+    """Return calls over HTTP with a minimal client, because this process and the edge share the machine."""
 
     async def connect() -> tuple[Call, Callable[[], Awaitable[None]]]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -182,7 +182,7 @@ def photographs(count: int, side: int = 640) -> list[bytes]:
 
 @contextmanager
 def _running_edge(url: str) -> Iterator[int]:
-    """Provide the port of an edge in a process of its own, with its log turned off."""
+    """Provide the port of an edge that runs in its own process without a log."""
     command = [sys.executable, "-m", "tuwen_cli", "edge", url, "--port", "0", "--no-access-log"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -193,7 +193,7 @@ def _running_edge(url: str) -> Iterator[int]:
 
 
 def edge_lines(title: str, found: dict[str, Measured]) -> Iterator[str]:
-    """Yield the lines of a table; the first contestant is what the others are compared with."""
+    """Yield the lines of a table. All contestants are compared with the first one."""
     [first, *_] = found.values()
     yield f"| {title} | calls per second | ratio | median, ms | difference, ms |"
     yield "|---|---|---|---|---|"
@@ -203,7 +203,7 @@ def edge_lines(title: str, found: dict[str, Measured]) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the tables, each as soon as it is measured."""
+    """Print each table as soon as it is measured."""
     parser = argparse.ArgumentParser(prog="python -m tuwen_loadtest.bench.http_edge", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="number of rounds over all contestants (default: 5)")
     parser.add_argument("--seconds", type=float, default=4.0, help="duration of each measurement (default: 4)")

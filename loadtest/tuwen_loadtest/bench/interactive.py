@@ -1,9 +1,9 @@
-"""Measuring interactive use: bursts of calls, and a person's calls beside a bulk stream.
+"""The speed of interactive use: bursts of calls, and a person's calls beside a bulk stream.
 
     python -m tuwen_loadtest.bench.interactive [--repository FOLDER] [--seconds 5]
 
 Bursts are sent in turn by the SDK and by plain requests to `tuwen serve`, and by plain requests to the same repository
-with nothing but ``dynamic_batching { }`` in its configurations. Without --repository the model is a seeded ViT-B/16.
+with only ``dynamic_batching { }`` in its configurations. Without --repository, the model is a seeded ViT-B/16.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ _TIMEOUT = 120.0
 _BASELINE = "`dynamic_batching { }`"
 
 Ask = Callable[[str], Awaitable[object]]
-"""Sends one item of a kind and waits for its vector."""
+"""A function that sends one item of a kind and waits for its vector."""
 
 
 @dataclass(frozen=True)
 class Burst:
-    """Calls with one item each that were sent at once.
+    """Calls with one item each that are sent at once.
 
     Attributes:
         kind: ``texts`` or ``images``.
-        calls: number of calls of a burst.
-        latencies: seconds of every call of all bursts, by the way of sending them.
+        calls: the number of calls of a burst.
+        latencies: the seconds of every call of all bursts, by way of sending.
     """
 
     kind: str
@@ -65,7 +65,7 @@ class Burst:
     latencies: Mapping[str, Sequence[float]]
 
     def ratio(self, way: str, share: float) -> float:
-        """Return a percentile of the latencies, divided by that of ``dynamic_batching { }``."""
+        """Return a percentile of the latencies, divided by the same percentile with ``dynamic_batching { }``."""
         return latency_quantile(self.latencies[way], share) / latency_quantile(self.latencies[_BASELINE], share)
 
 
@@ -74,9 +74,9 @@ class Beside:
     """A person's calls with one item, alone and beside a bulk stream.
 
     Attributes:
-        kind, stream: what the person and the stream send, ``texts`` or ``images``.
-        alone, beside: median seconds of a call.
-        stream_alone, stream_beside: items per second of the stream.
+        kind, stream: the kinds of items that the person and the stream send, ``texts`` or ``images``.
+        alone, beside: the median seconds of a call, alone and beside the stream.
+        stream_alone, stream_beside: the items per second of the stream, alone and beside the person.
     """
 
     kind: str
@@ -134,7 +134,7 @@ def _pair(first: float, second: float, *, form: str = ".0f") -> str:
 
 
 def _with_plain_batching(repository: Path, folder: Path) -> Path:
-    """Link a repository's files under configurations whose batchers have default settings."""
+    """Make a repository of links to another repository's files, with default settings for the batchers."""
     for path in repository.iterdir():
         config = config_path(repository, path.name)
         if not config.is_file():
@@ -177,10 +177,10 @@ async def _bursts(ours: str, theirs: str, work: Work, seconds: float, sizes: Seq
 
 
 def in_turn(names: Sequence[str], number: int) -> Sequence[str]:
-    """Return the names in the order of a round: every name once, and each name follows every other name equally often.
+    """Return the order of a round. Over the rounds, each name follows every other name equally often.
 
-    Two ways of sending reach the same server. In a fixed order, the second of them would always find that server's
-    weights in the processor's cache, and the first one never would.
+    Two ways of sending use the same server. In a fixed order, the server's weights would always be in the processor's
+    cache for the second way, and never for the first.
     """
     orders = list(itertools.permutations(names))
     return orders[number % len(orders)]
@@ -188,7 +188,7 @@ def in_turn(names: Sequence[str], number: int) -> Sequence[str]:
 
 @asynccontextmanager
 async def _plain(url: str, work: Work) -> AsyncIterator[Ask]:
-    """Yield a way of sending plain requests, without a parameter of ours."""
+    """Yield a function that sends plain requests, without tuwen's parameters."""
     async with triton.InferenceServerClient(url) as client:
 
         async def ask(kind: str) -> object:
@@ -226,8 +226,8 @@ class _Stream:
     """An endless stream.
 
     Attributes:
-        done: number of answered items.
-        stop: set to end the stream.
+        done: the number of answered items.
+        stop: an event that ends the stream.
     """
 
     def __init__(self, clip: AsyncClient, kind: str, work: Work) -> None:
@@ -242,7 +242,7 @@ class _Stream:
             self.done += 1
 
     async def rate_during(self, work: Awaitable[float]) -> tuple[float, float]:
-        """Return the items per second while something is awaited, and the result of that."""
+        """Await something. Return the items per second meanwhile, and the result."""
         begun, done = time.perf_counter(), self.done
         result = await work
         return (self.done - done) / (time.perf_counter() - begun), result

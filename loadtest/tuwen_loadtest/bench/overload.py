@@ -1,9 +1,9 @@
-"""Overload: requests at even rates up to four times the capacity, with and without queue policies, in one run.
+"""Overload: constant rates up to four times the capacity, with and without queue policies, in one run.
 
     python -m tuwen_loadtest.bench.overload [--repository FOLDER] [--seconds 20]
 
-Each encoder computes with one thread, so that the load generator and the other steps have a core of their own on a
-machine with two. Without --repository the model is a seeded ViT-B/16.
+Each encoder computes with one thread. So on a machine with two cores, the load generator and the other steps have one
+core. Without --repository, the model is a seeded ViT-B/16.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ _ONCE = RetryPolicy(attempts=1)
 
 @dataclass(frozen=True)
 class Overload:
-    """One rate of requests.
+    """The measurements of one rate of requests.
 
     Attributes:
-        way: how the repository is served.
+        way: the name of the way in which the repository is served.
         kind: ``texts`` or ``images``.
         load: the rate of requests, divided by `capacity`.
-        capacity: answers per second to callers who ask again as soon as they have an answer.
+        capacity: answers per second to callers who send the next request as soon as they have an answer.
         answers: the answers and refusals.
         batch: the mean number of items in a batch of the encoder.
     """
@@ -61,7 +61,7 @@ class Overload:
 
     @property
     def share(self) -> float:
-        """The good answers per second, divided by the capacity."""
+        """The ratio of answers per second to the capacity."""
         return self.answers.rate / self.capacity
 
 
@@ -69,9 +69,9 @@ def measure_overload(repository: Path, seconds: float, longest_wait: float) -> S
     """Serve a repository in both ways, one after the other, and offer every load.
 
     Args:
-        repository: a built repository; it stays as it is.
+        repository: a built repository, which is not changed.
         seconds: the length of each measurement.
-        longest_wait: seconds that a request may wait for its turn at a model.
+        longest_wait: the maximum seconds that a request may wait for a model.
     """
     found: list[Overload] = []
     work = Work(photographs(32), queries(_QUERIES))

@@ -1,6 +1,6 @@
-"""``python -m tuwen_loadtest.bench.startup``: from start to ready, and the memory then, by size and precision.
+"""``python -m tuwen_loadtest.bench.startup``: the start time and memory of a server, by size and precision.
 
-Every size is written with seeded weights, built (which takes minutes for the larger ones) and started three times.
+For every size, a repository with seeded weights is built and started three times. Builds of large models take minutes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MIB = 1 << 20
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the table, each line as soon as it is measured."""
+    """Print each line of the table as soon as it is measured."""
     parser = argparse.ArgumentParser(prog="python -m tuwen_loadtest.bench.startup", description=__doc__)
     parser.add_argument(
         "sizes", nargs="*", help=f"sizes to measure: {', '.join(_SIZES)}; default: ViT-B/16 and ViT-L/14"

@@ -1,4 +1,4 @@
-"""``python -m tuwen_loadtest.gpu_check``: checks an NVIDIA card, and writes a table and plots."""
+"""``python -m tuwen_loadtest.gpu_check``: check an NVIDIA card, and write a table and plots."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MODELS = {"ViT-B/16": BASE_PATCH16, "ViT-L/14": LARGE_PATCH14, "tiny": TINY}
 _PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
 _KINDS = ("images", "texts")
 _COMPARED = 32
-"""How many items are compared with the CPU, and the largest batch."""
+"""The number of items that are compared with the CPU, and the largest batch."""
 _LIBRARIES = ("tuwen", "torch", "tritonclient")
 
 

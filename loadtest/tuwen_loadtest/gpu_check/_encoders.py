@@ -53,7 +53,7 @@ class Encoders:
         return torch.cat([self._run(kind, part).cpu().double() for part in zip(*parts, strict=True)])
 
     def rate(self, kind: str, inputs: Sequence[Tensor], *, batch: int, seconds: float) -> float:
-        """Return the items a second of one batch size, from the host's memory to the host's memory."""
+        """Return the items per second of one batch size, with inputs and outputs in the host's memory."""
         part = [tensor[:batch] for tensor in inputs]
         for _ in range(_WARMUPS):
             self._run(kind, part).cpu()

@@ -19,7 +19,7 @@ _KINDS = ("images", "texts")
 
 
 def write_report(results: Results, folder: Path) -> None:
-    """Write ``report.md``, ``results.json``, ``encoders.png`` and ``service.png`` into a folder, created if need be."""
+    """Write ``report.md``, ``results.json``, ``encoders.png`` and ``service.png`` into a new or existing folder."""
     folder.mkdir(parents=True, exist_ok=True)
     results.write(folder / "results.json")
     (folder / "report.md").write_text("\n".join(_lines(results)) + "\n", encoding="utf-8")

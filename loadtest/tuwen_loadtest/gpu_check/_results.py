@@ -31,13 +31,13 @@ class Served:
 
     Attributes:
         instances: the number of instances.
-        jpeg_rate: images a second from JPEG bytes, with many callers.
-        pixel_rate: images a second from pixels that the caller prepared, with many callers.
-        text_rate: texts a second, with many callers.
-        alone_seconds: the median time of a call with one JPEG, while nobody else calls.
-        decode_share: seconds of decoding for each second of all cores at `jpeg_rate`; 1: the cores do nothing else.
-        device_mib: memory of the device that the server takes; None: unknown.
-        host_mib: memory of the server's processes.
+        jpeg_rate: images per second from JPEG bytes, with many callers.
+        pixel_rate: images per second from prepared pixels, with many callers.
+        text_rate: texts per second, with many callers.
+        alone_seconds: the median time of a call with one JPEG, without other calls.
+        decode_share: the share of all cores' time that decoding takes at `jpeg_rate`.
+        device_mib: the server's memory on the device; None: unknown.
+        host_mib: the memory of the server's processes.
     """
 
     instances: int
@@ -56,7 +56,7 @@ class Found:
 
     Attributes:
         exactness: by kind, ``images`` or ``texts``.
-        rates: items a second of the bare encoder, by kind and batch size.
+        rates: items per second of the encoder alone, by kind and batch size.
         served: one entry for each number of instances.
     """
 
@@ -72,9 +72,9 @@ class Results:
     Attributes:
         device: the name of the card, or of the processor.
         cores: the number of cores that this process may use.
-        decode_ms: milliseconds of a core for decoding one photograph of 640×480.
-        versions: of what was measured.
-        models: by the name of the model, then by precision.
+        decode_ms: the milliseconds in which one core decodes a photograph of 640×480.
+        versions: the versions of the measured software.
+        models: the measurements, by the name of the model, then by precision.
     """
 
     device: str

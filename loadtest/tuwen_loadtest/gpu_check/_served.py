@@ -30,7 +30,7 @@ _DELAY = 100  # microseconds, as a build sets it
 
 
 def decode_images(repository: Path, images: Sequence[bytes]) -> tuple[list[NDArray[np.uint8]], float]:
-    """Return the pixels of all images, and the seconds of one core that an image took."""
+    """Return the pixels of all images, and the mean seconds per image on one core."""
     folder = repository / "image_preprocessing" / "1"
     with staged_module(folder, "pixels") as module:
         preprocessor = module.load_preprocessor(folder, module.ImageLimits())
@@ -41,11 +41,11 @@ def decode_images(repository: Path, images: Sequence[bytes]) -> tuple[list[NDArr
 
 
 def measure_served(repository: Path, work: Work, *, instances: int, cores: int, seconds: float) -> Served:
-    """Serve a repository with so many instances of each encoder, and measure it. Its configurations are changed.
+    """Serve a repository with a number of instances of each encoder, and measure it. Its configurations are changed.
 
     Args:
         repository: a folder that `tuwen build` made.
-        work: what is sent.
+        work: the items to send.
         instances: the number of instances of each encoder.
         cores: the number of cores that decode.
         seconds: the length of each of the four measurements.
@@ -81,7 +81,7 @@ def measure_served(repository: Path, work: Work, *, instances: int, cores: int, 
 
 
 def _ask_with_pixels(url: str, pixels: Sequence[NDArray[np.uint8]]) -> Callable[[], object]:
-    """Return a call that sends the next image as pixels; every thread has a connection of its own."""
+    """Return a call that sends the next image as pixels. Every thread has its own connection."""
     images, connections = itertools.cycle(pixels), local()
 
     def ask() -> object:
@@ -96,7 +96,7 @@ def _ask_with_pixels(url: str, pixels: Sequence[NDArray[np.uint8]]) -> Callable[
 
 
 def _device_mib() -> float | None:
-    """Return the memory in use on all cards of this machine; None: there is no nvidia-smi."""
+    """Return the memory in use on all cards of this machine; None if nvidia-smi is missing."""
     if shutil.which("nvidia-smi") is None:
         return None
     command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]

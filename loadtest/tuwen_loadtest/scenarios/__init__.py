@@ -18,4 +18,4 @@ SCENARIOS: Mapping[ScenarioName, Scenario] = {
     "restart": RESTART,
     "bad-clients": BAD_CLIENTS,
 }
-"""By the name that the command line has for it."""
+"""The scenarios by their names on the command line."""

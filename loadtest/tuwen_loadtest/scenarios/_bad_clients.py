@@ -26,10 +26,10 @@ _ONCE = RetryPolicy(attempts=1)
 
 
 def _make_trouble(site: Site, seconds: float, capacity: float) -> None:
-    """Raises `InvalidArgumentError` where no wire can be put between: it is encrypted, or has many addresses."""
+    """Run bad clients. Raises `InvalidArgumentError` if the connection is encrypted or has several addresses."""
     host, _, port = site.connection.url.rpartition(":")
     if site.connection.tls or not port.isdecimal() or ":" in host:
-        raise InvalidArgumentError(f"bad clients can be put before a plain host:port, not {site.connection.url}")
+        raise InvalidArgumentError(f"expected an unencrypted host:port for bad clients, got {site.connection.url}")
     [large], [usual] = photographs(1, size=(4032, 3024)), photographs(1)
     end = time.monotonic() + seconds
 

@@ -24,8 +24,8 @@ class Relay:
 
     Args:
         host, port: the address of the server.
-        bytes_a_second: the limit of each direction; None for no limit.
-        sleep: waits between the pieces of a slow wire; tests pass their own.
+        bytes_a_second: the limit of each direction; None: no limit.
+        sleep: waits between the pieces of a slow connection. Tests pass their own.
     """
 
     def __init__(

@@ -18,13 +18,13 @@ class Scenario:
     """A fault, and the expectations of a service during it.
 
     Attributes:
-        findings: says of a run and of the capacity, in requests a second, whether the service held.
-        trouble: makes it at a site, for a number of seconds or until it is done; is told the capacity, too. None: the
-            load itself is the trouble.
-        servers: how many it takes; more than one are started here, from a repository.
-        shape: of the load over time.
-        load: at its most, as a multiple of the capacity.
-        attempts: how often a request is tried: once, where refusals are to be seen.
+        findings: returns the findings about a run, given the capacity in requests per second.
+        trouble: injects the fault at a site, for a number of seconds or until it has finished, given the capacity.
+            None: the load itself is the fault.
+        servers: the number of servers. Several servers are started for the test, from a repository.
+        shape: the shape of the load over time.
+        load: the maximum load, as a multiple of the capacity.
+        attempts: the maximum number of attempts of a request; 1 if refusals are to be counted.
     """
 
     findings: Callable[[Phases, float], Sequence[Finding]]

@@ -1,7 +1,7 @@
-"""Triton model `image_preprocessing`: a thin adapter around pixels.py.
+"""The Triton model `image_preprocessing`, a thin adapter around pixels.py.
 
-A batch of requests is decoded by one thread pool: Pillow releases the interpreter lock while it decodes and
-resizes, so threads of one process use every core without a copy of the model for each.
+One thread pool decodes a batch of requests. Pillow releases the interpreter lock while it decodes and resizes, so the
+threads of one process use every core.
 """
 
 import json

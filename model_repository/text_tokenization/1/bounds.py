@@ -1,4 +1,4 @@
-"""Bounds on the work that one text can ask for; none changes the tokens that a model sees."""
+"""Limits on the work for one text. They do not change the tokens that a model receives."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _SHORT_TEXT = 500  # characters; work that grows with the square is nothing here
 def marks_in_order(text: str) -> str:
     """Return a text whose long runs of combining characters are decomposed and sorted, as normalization does.
 
-    Python's `unicodedata.normalize` sorts a run by insertion: seconds for 100,000 characters, and no time for a sorted
-    run. The normal forms of the text stay the same.
+    Python's `unicodedata.normalize` uses insertion sort, which takes seconds for a run of 100,000 characters, but no
+    time for a sorted run. The normal forms of the text stay the same.
     """
     return text if len(text) <= _SHORT_TEXT else _LONG_RUN.sub(_in_order, text)
 
 
 def first_words(text: str, number: int, words: re.Pattern[str]) -> str:
-    """Return a text up to its first words. Every word becomes a token or more, so later words would be cut off anyway.
+    """Return the first words of a text. Every word has at least one token, so later words would be cut off anyway.
 
-    WordPiece looks up every part of a word, which takes milliseconds for one of 199 letters, and holds over a kilobyte
-    for each token: 256 KiB of punctuation would take 360 MiB.
+    WordPiece looks up every part of a word, which takes milliseconds for a word of 199 letters. It needs more than a
+    kilobyte for each token: 256 KiB of punctuation would need 360 MiB.
 
     Args:
-        text: whose first words are needed.
-        number: how many.
-        words: of `words_apart_from`.
+        text: the text.
+        number: the number of words.
+        words: the pattern from `words_apart_from`.
     """
     if len(text) <= _SHORT_TEXT:
         return text
@@ -40,13 +40,13 @@ def first_words(text: str, number: int, words: re.Pattern[str]) -> str:
 
 
 def words_apart_from(ranges: Iterable[tuple[int, int]]) -> re.Pattern[str]:
-    """Return the pattern of a word: one character of these ranges, or a run of others without white space."""
+    """Return the pattern of a word: one character of these ranges, or a run of other characters without white space."""
     alone = "".join(rf"\U{first:08X}-\U{last:08X}" for first, last in ranges)
     return re.compile(rf"[{alone}]|[^\s{alone}]+")
 
 
 def first_characters(text: str, number: int) -> str:
-    """Return the beginning of a text, with a number of characters that are no white space."""
+    """Return the beginning of a text, with a number of characters that are not white space."""
     if len(text) <= number:
         return text
     found = re.match(rf"(?:\s*\S){{0,{number}}}", text)

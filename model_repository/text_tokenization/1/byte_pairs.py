@@ -1,9 +1,9 @@
-"""Byte-pair encoding as in OpenAI's CLIP (``clip/simple_tokenizer.py``; open_clip's is the same).
+"""Byte-pair encoding as in OpenAI's CLIP (``clip/simple_tokenizer.py``) and in open_clip.
 
-Texts are first mended by ftfy (mojibake, full-width forms, ligatures) and freed of HTML entities, which transformers'
-`CLIPTokenizer` leaves out. The original takes ``<|startoftext|>`` and ``<|endoftext|>`` typed by a user for special
-tokens, and would pool a text at the wrong place; here they are text. What is a letter is up to the Unicode tables of
-the `tokenizers` library: characters that are newer than Unicode 14 (2021) may be split otherwise than by the original.
+As in the original, ftfy repairs texts first (mojibake, full-width forms, ligatures) and HTML entities are decoded;
+transformers' `CLIPTokenizer` does neither. If a user types ``<|startoftext|>`` or ``<|endoftext|>``, the original takes
+it for a special token and pools the text at the wrong place; here it is text. The Unicode tables of the `tokenizers`
+library decide which characters are letters, so characters newer than Unicode 14 (2021) may be split in another way.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class ClipBytePairs:
     """The tokenizer of CLIP.
 
     Args:
-        vocabulary: token to id, of ``vocab.json``.
-        merges: the lines of ``merges.txt``, in order of priority; the first may name a version.
+        vocabulary: a mapping from tokens to ids, from ``vocab.json``.
+        merges: the lines of ``merges.txt``, in order of priority. The first line may name a version.
     """
 
     def __init__(self, vocabulary: dict[str, int], merges: list[str]) -> None:
@@ -49,7 +49,7 @@ class ClipBytePairs:
         )
 
     def token_ids(self, texts: list[str], most: int) -> list[list[int]]:  # noqa: ARG002 - bounded by characters
-        """Return the ids of each text, without start and end."""
+        """Return the ids of each text, without the start and end tokens."""
         encodings = self._byte_pairs.encode_batch_fast([_cleaned(text) for text in texts])
         return [encoding.ids for encoding in encodings]
 

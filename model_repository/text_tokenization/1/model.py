@@ -1,4 +1,4 @@
-"""Triton model `text_tokenization`: a thin adapter around tokens.py."""
+"""The Triton model `text_tokenization`, a thin adapter around tokens.py."""
 
 import json
 from itertools import accumulate, chain

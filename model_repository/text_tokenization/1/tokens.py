@@ -1,4 +1,4 @@
-"""Texts to padded token ids, with nothing of Triton in it; the rules of each family have a module of their own."""
+"""The conversion of texts to padded token ids, independent of Triton. Each family has a module with its rules."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class Rules(Protocol):
     """The tokenization rules of one family.
 
     Attributes:
-        start, end: the ids that a text is put between.
+        start, end: the ids before and after each text.
     """
 
     start: int
     end: int
 
     def token_ids(self, texts: list[str], most: int) -> list[list[int]]:
-        """Return the ids of each text, without start and end. Special tokens typed by users are text.
+        """Return the ids of each text, without the start and end tokens. Special tokens typed by users count as text.
 
-        The first `most` ids are needed; whether later ones are there depends on the rules.
+        At least the first `most` ids are returned. Some rules return more.
         """
 
 
@@ -35,9 +35,9 @@ class TokenizedTexts:
     """A batch of n texts, padded to the context length L.
 
     Attributes:
-        input_ids: int64 (n, L), start, tokens, end, and zeros after it.
-        attention_mask: int64 (n, L), 1 where there is a token.
-        truncated: bool (n,), True where tokens were cut off.
+        input_ids: int64 (n, L): the start token, the tokens, the end token, then zeros.
+        attention_mask: int64 (n, L): 1 for a token, 0 for padding.
+        truncated: bool (n,): whether tokens of the text were cut off.
     """
 
     input_ids: NDArray[np.int64]
@@ -46,16 +46,16 @@ class TokenizedTexts:
 
 
 class TextTokenizer:
-    """Tokenizes, truncates and pads.
+    """A tokenizer that truncates and pads.
 
-    All texts get one length, since Triton only joins requests of one shape, and ends a batch at the first that
-    differs. It costs little: the encoder skips the padding.
+    All texts are padded to one length, because Triton only merges requests of the same shape into a batch. The padding
+    costs little, because the encoder skips it.
 
     Args:
-        rules: those of the family.
-        context_length: the most tokens of a text, start and end included (52 or 77 as trained). Longer texts
-            keep their beginning, and their end token.
-        unmasked: attend to the padding as well, as Taiyi's training did.
+        rules: the rules of the family.
+        context_length: the maximum number of tokens per text, including start and end (52 or 77 as trained). Longer
+            texts keep their beginning and their end token.
+        unmasked: whether the encoder attends to the padding, as in Taiyi's training.
     """
 
     def __init__(self, rules: Rules, *, context_length: int, unmasked: bool = False) -> None:
@@ -106,7 +106,7 @@ def _load_rules(folder: Path, kind: str, settings: dict[str, bool]) -> Rules:
 
 
 def _vocabulary(folder: Path) -> dict[str, int]:
-    """Read ``vocab.txt``, which has one token a line. The line number is the token's id."""
+    """Read ``vocab.txt``, which has one token in each line. The line number, from 0, is the token's id."""
     lines = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
     if lines[-1] == "":
         lines.pop()

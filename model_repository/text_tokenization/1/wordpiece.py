@@ -1,10 +1,10 @@
-"""WordPiece, in the two dialects that Chinese CLIP models were trained with.
+"""WordPiece in the two variants with which Chinese CLIP models were trained.
 
 Chinese-CLIP tokenizes with Google's original BERT code (``cn_clip/clip/bert_tokenizer.py``). The Rust
 BERT normalizer of Hugging Face, which Taiyi's model cards use, differs from it on private-use characters, a
 stretch of CJK extension E, the Greek final sigma, and words of 101 to 200 characters. So for Chinese-CLIP the
-character rules are applied here with Python's own Unicode tables, as the original does, and the
-`tokenizers` library does what is costly: splitting and WordPiece, for a whole batch in parallel.
+character rules are applied here with Python's own Unicode tables, as in the original. The `tokenizers` library
+does the expensive work, splitting and WordPiece, for a whole batch in parallel.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class ChineseClipWordPiece:
     """The tokenizer of Chinese-CLIP.
 
     Args:
-        vocabulary: token to id; holds ``[CLS]``, ``[SEP]`` and ``[UNK]``. The padding id is 0, because
+        vocabulary: a mapping from tokens to ids, with ``[CLS]``, ``[SEP]`` and ``[UNK]``. The padding id is 0, because
             the reference derives its attention mask from ``ids != 0``.
-        straighten_quotes: map “ and ” to ``"`` first, as Chinese-CLIP's training and evaluation
-            scripts do and its public ``clip.tokenize`` does not.
+        straighten_quotes: replace “ and ” by ``"`` first, as Chinese-CLIP's training and evaluation scripts do. Its
+            public ``clip.tokenize`` does not.
     """
 
     def __init__(self, vocabulary: dict[str, int], *, straighten_quotes: bool = False) -> None:
@@ -67,17 +67,17 @@ class ChineseClipWordPiece:
         return unicodedata.normalize("NFD", marks_in_order(lowered)).translate(self._marks)
 
     def token_ids(self, texts: list[str], most: int) -> list[list[int]]:
-        """Return the ids of each text, without ``[CLS]`` and ``[SEP]``; of those after `most`, maybe none."""
+        """Return at least the first `most` ids of each text, without ``[CLS]`` and ``[SEP]``."""
         words = [first_words(self.normalize(text), most, self._words) for text in texts]
         return [encoding.ids for encoding in self._wordpiece.encode_batch_fast(words)]
 
 
 class BertWordPiece:
-    """The tokenizer of transformers' `BertTokenizer`, without its special tokens: typed by a user they are text.
+    """The tokenizer of transformers' `BertTokenizer`. Special tokens that a user types count as text.
 
     Args:
-        vocabulary: token to id; holds ``[CLS]``, ``[SEP]`` and ``[UNK]``.
-        lowercase: lower-case and strip accents.
+        vocabulary: a mapping from tokens to ids, with ``[CLS]``, ``[SEP]`` and ``[UNK]``.
+        lowercase: whether to lower-case and strip accents.
     """
 
     def __init__(self, vocabulary: dict[str, int], *, lowercase: bool) -> None:
@@ -88,7 +88,7 @@ class BertWordPiece:
         self._words = words_apart_from(_old_punctuation())
 
     def token_ids(self, texts: list[str], most: int) -> list[list[int]]:
-        """Return the ids of each text, without ``[CLS]`` and ``[SEP]``; of those after `most`, maybe none."""
+        """Return at least the first `most` ids of each text, without ``[CLS]`` and ``[SEP]``."""
         words = [first_words(self._normalizer.normalize_str(text), most, self._words) for text in texts]
         return [encoding.ids for encoding in self._wordpiece.encode_batch_fast(words)]
 
@@ -113,7 +113,7 @@ def _unicode_tables() -> tuple[dict[int, str], dict[int, None], list[tuple[int, 
 
 
 def _old_punctuation() -> list[tuple[int, int]]:
-    """Return punctuation of Unicode 3.2 that still is punctuation, which every later library splits words at."""
+    """Return the punctuation of Unicode 3.2 that is still punctuation, at which all later libraries split words."""
     old = unicodedata.ucd_3_2_0
     codes = (
         code

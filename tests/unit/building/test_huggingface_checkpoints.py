@@ -49,7 +49,7 @@ def test_a_byte_order_mark_is_no_part_of_a_vocabulary(copied: Path, short_checkp
 
 
 def test_rejects_a_file_and_names_its_folder(short_checkpoint: Path) -> None:
-    with pytest.raises(CheckpointError, match=rf"is one file of a checkpoint; give its folder, {short_checkpoint}"):
+    with pytest.raises(CheckpointError, match=rf"is one file of a checkpoint; pass its folder, {short_checkpoint}"):
         open_checkpoint(str(short_checkpoint / "model.safetensors"))
 
 
@@ -179,7 +179,7 @@ def test_does_not_load_a_pickle_that_would_run_code(copied: Path, tmp_path: Path
 
 @pytest.mark.parametrize("options", [ReadOptions(vision="openai/clip-vit-base-patch32"), ReadOptions(heads=(12, 12))])
 def test_rejects_options_that_the_files_make_needless(short_checkpoint: Path, options: ReadOptions) -> None:
-    with pytest.raises(CheckpointError, match=r"needs no --(vision|heads): its files tell"):
+    with pytest.raises(CheckpointError, match=r"--(vision|heads) does not apply to .*; leave it out"):
         open_checkpoint(str(short_checkpoint), options)
 
 

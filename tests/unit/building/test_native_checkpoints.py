@@ -154,8 +154,8 @@ class TestRejected:
 
     def test_asks_for_heads_that_nothing_tells(self, weights: Weights, folder: Path) -> None:
         message = self.rejected(weights, folder, ReadOptions())
-        assert "how many attention heads has the image tower?" in message
-        assert "Say it with --heads IMAGE,TEXT" in message
+        assert "the number of attention heads of the image tower is unknown" in message
+        assert "pass it with --heads IMAGE,TEXT" in message
 
     def test_rejects_a_missing_tensor(self, weights: Weights, folder: Path) -> None:
         partial = {name: tensor for name, tensor in weights.items() if "layer.1.output" not in name}
@@ -203,7 +203,7 @@ class TestRejected:
     def test_asks_which_of_two_files_is_meant(self, weights: Weights, folder: Path) -> None:
         for name in ("epoch1.pt", "epoch2.pt"):
             torch.save(weights, folder / name)
-        with pytest.raises(CheckpointError, match=r"several weights files: epoch1\.pt, epoch2\.pt; give the path"):
+        with pytest.raises(CheckpointError, match=r"several weights files: epoch1\.pt, epoch2\.pt; pass the path"):
             open_checkpoint(str(folder))
 
     def test_rejects_an_incomplete_resnet(self, folder: Path, weights: Weights) -> None:

@@ -97,7 +97,7 @@ class TestNative:
             ),
             (
                 lambda w: {**prefixed("student.", w), **prefixed("teacher.", w)},
-                r"under the prefix 'student\.' and one under 'teacher\.', and beside the first \d+ other tensors",
+                r"CLIP models under 'student\.' and 'teacher\.', and \d+ tensors outside the first model",
             ),
             (
                 lambda w: {**w, "visual._orig_mod.conv1.weight": w["visual.conv1.weight"]},
@@ -158,7 +158,7 @@ class TestHuggingFace:
                     **prefixed("student.", w),
                     **prefixed("teacher.", {name: tensor.clone() for name, tensor in w.items()}),
                 },
-                r"a CLIP under the prefix 'student\.' and one under 'teacher\.'",
+                r"CLIP models under 'student\.' and 'teacher\.'",
             ),
             (
                 lambda w: {**prefixed("student.", w), "loss.weight": torch.ones(2)},

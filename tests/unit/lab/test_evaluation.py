@@ -60,7 +60,7 @@ def test_what_cannot_be_measured_is_refused(truths: Truths) -> None:
 
 
 def test_an_id_twice_is_refused() -> None:
-    with pytest.raises(InvalidArgumentError, match="expected different ids, got 2 twice"):
+    with pytest.raises(InvalidArgumentError, match="the id 2 is repeated"):
         Features([1, 2, 2], unit(3))
 
 

@@ -37,10 +37,10 @@ class TestSlo:
         [
             ("fast", "write it like p99<200ms"),
             ("p99<200ms,", "write it like p99<200ms"),
-            ("p98<200ms", "nothing is called 'p98'; known are p50, p90"),
-            ("p99<200", "p99 is stated in ms or s, not in no unit"),
-            ("errors<1ms", "errors is stated in % or no unit, not in ms"),
-            ("p99<1.2.3s", "1.2.3 is no number"),
+            ("p98<200ms", "unknown metric 'p98'; expected one of p50, p90"),
+            ("p99<200", "p99: expected the unit ms or s, got none"),
+            ("errors<1ms", "errors: expected the unit % or no unit, got ms"),
+            ("p99<1.2.3s", "expected a number, got 1.2.3"),
         ],
     )
     def test_rejects_a_text_that_is_not_an_objective(self, text: str, message: str) -> None:
