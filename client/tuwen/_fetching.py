@@ -49,9 +49,9 @@ class HttpFetcher:
 
     def __post_init__(self) -> None:
         if isinstance(self.allow, str) or not self.allow:
-            raise InvalidArgumentError('allow is a list of hosts, such as ["img.example.com", "*.cdn.example.com"]')
+            raise InvalidArgumentError('allow: expected a list of hosts, such as ["img.example.com"]')
         if not 0 < self.timeout < inf or self.max_bytes < 1 or self.max_redirects < 0:
-            raise InvalidArgumentError("timeout is positive and finite, max_bytes positive, max_redirects is 0 or more")
+            raise InvalidArgumentError("expected timeout and max_bytes above 0, and max_redirects of at least 0")
         if importlib.util.find_spec("httpx") is None:
             raise MissingExtraError("HttpFetcher needs httpx: pip install 'tuwen[fetch]'")
 

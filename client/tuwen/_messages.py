@@ -101,7 +101,10 @@ def _outputs(message: Any) -> dict[str, Tensor]:
         elif output.datatype == "BOOL":
             outputs[output.name] = np.frombuffer(raw, dtype=np.bool_).reshape(shape)
         else:
-            raise InferenceError(f"output {output.name} is {output.datatype}", model=message.model_name)
+            raise InferenceError(
+                f"output {output.name!r}: expected the type FP32, BOOL or BYTES, got {output.datatype}",
+                model=message.model_name,
+            )
     return outputs
 
 

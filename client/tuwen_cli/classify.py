@@ -96,5 +96,5 @@ def _templates(chosen: list[str] | None) -> Templates:
         return "zh"
     own = [name for name in chosen if name in OWN_TEMPLATES]
     if own and len(chosen) > 1:
-        raise InvalidArgumentError(f"--template {own[0]} stands alone; give texts with {{}} to combine several")
+        raise InvalidArgumentError(f"--template {own[0]} cannot be combined; pass texts with {{}} to combine several")
     return cast(Templates, own[0]) if own else chosen

@@ -99,7 +99,7 @@ def test_rejects_options_that_contradict_each_other() -> None:
         ({"rate": 1.0, "users": 1}, "got rate and users"),
         ({"rate": 1.0, "scenario": "overload"}, "got rate and scenario"),
         ({"scenario": "war"}, "scenario: expected one of overload, restart, bad-clients, got 'war'"),
-        ({"scenario": "overload", "seconds": 12.0}, "warmup: expected less than the 4 seconds"),
+        ({"scenario": "overload", "seconds": 12.0}, "warmup: expected less than 4 seconds"),
         ({"rate": 0.0}, "rate: expected a finite number above 0"),
         ({"rate": float("inf")}, "rate: expected a finite number above 0, got inf"),
         ({"seconds": float("inf")}, "seconds: expected a finite number above 0"),

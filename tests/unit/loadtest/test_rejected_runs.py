@@ -1,0 +1,55 @@
+"""Load tests that cannot run: options, targets and ends of Locust."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+import pytest
+
+from tuwen import InvalidArgumentError
+from tuwen_loadtest import _session, _target
+from tuwen_loadtest._connection import Connection
+from tuwen_loadtest._session import LoadTestError, Plan
+from tuwen_loadtest._target import Site
+from tuwen_loadtest.options import PayloadOptions
+from tuwen_loadtest.scenarios import SCENARIOS
+
+SITE = Site("here", Connection("localhost:8001"), [])
+PLAN = Plan(
+    Connection("localhost:8001"),
+    open_loop=True,
+    users=1,
+    shape="steady",
+    seconds=3,
+    deadline=1,
+    kinds=(),
+    payloads=PayloadOptions(),
+)
+
+
+def test_a_restart_of_several_servers_needs_a_repository() -> None:
+    message = "the scenario restarts 2 servers; pass a repository's folder"
+    with pytest.raises(InvalidArgumentError, match=message), _target.served(SITE.connection, print, count=2):
+        pytest.fail("there is nothing to serve")
+
+
+@pytest.mark.parametrize("url", ["dns:///clip.example.com", "[::1]:8001"])
+def test_bad_clients_need_one_plain_address(url: str) -> None:
+    trouble = SCENARIOS["bad-clients"].trouble
+    assert trouble is not None
+    with pytest.raises(InvalidArgumentError, match="expected an unencrypted host:port for bad clients"):
+        trouble(Site("there", Connection(url), []), 1, 10)
+
+
+def test_locust_must_send_requests_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never_ends(command: list[str], *, timeout: float, **_: Any) -> None:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(Site, "statistics", lambda *_: [{}])
+    monkeypatch.setattr(subprocess, "run", never_ends)
+    with pytest.raises(LoadTestError, match=r"Locust did not end within \d+ seconds"):
+        _session.run(PLAN, SITE)
+    monkeypatch.setattr(_session, "_run_locust", lambda *_: [])
+    with pytest.raises(LoadTestError, match="Locust sent no request in 3 s; use a higher rate"):
+        _session.run(PLAN, SITE)
