@@ -93,7 +93,7 @@ class TestNative:
             (lambda w: {"net": w, "ema": w}, "no state dict: .*; there are tensors in 'net', 'ema': save these alone"),
             (
                 lambda w: {**prefixed("model.", w), "criterion.weight": torch.ones(2)},
-                "tensors, such as criterion.weight",
+                "tensors outside the first model, such as criterion.weight",
             ),
             (
                 lambda w: {**prefixed("student.", w), **prefixed("teacher.", w)},
@@ -162,7 +162,7 @@ class TestHuggingFace:
             ),
             (
                 lambda w: {**prefixed("student.", w), "loss.weight": torch.ones(2)},
-                "1 other tensors, such as loss",
+                "1 tensors outside the first model, such as loss",
             ),
         ],
     )
