@@ -91,6 +91,16 @@ def test_yaml_blocks_parse(block: Block) -> None:
     assert yaml.safe_load(block.text)
 
 
+@pytest.mark.parametrize(
+    "page", sorted(page for page in PAGES if re.match(r"docs/guides/connect/\w[\w-]*\.zh\.md", page))
+)
+def test_a_translation_of_a_recipe_has_the_code_of_its_original(page: str) -> None:
+    def code(name: str) -> list[str]:
+        return [ast.dump(ast.parse(block.text)) for block in blocks(text_of(name)) if block.language == "python"]
+
+    assert code(page) == code(page.replace(".zh.md", ".md"))
+
+
 def commands(text: str) -> Iterator[list[str]]:
     """Return the arguments of every call of ``tuwen`` in a shell block."""
     for line in text.replace("\\\n", " ").splitlines():
