@@ -19,6 +19,10 @@ _ROOT = Path(__file__).resolve().parents[1]
 _FILES = {
     "pyproject.toml": r'^version = "([^"]+)"$',
     "docker/kubernetes/Chart.yaml": r"^(?:version|appVersion): (\S+)$",
+    "docker/kubernetes/README.md": r"!\[(?:Version|AppVersion): ([^]]+)\]",
+    "docker/kubernetes/values.yaml": r"^ +image: tuwen-\w+:(\S+)",
+    "docker/examples/argocd.yaml": r"^ +targetRevision: (\S+)$",
+    "docker/examples/kserve.yaml": r"^ +image: tuwen-server:(\S+)$",
 }
 
 

@@ -47,6 +47,12 @@ def project(tmp_path: Path) -> Path:
     chart = tmp_path / "docker" / "kubernetes" / "Chart.yaml"
     chart.parent.mkdir(parents=True)
     chart.write_text("name: tuwen\nversion: 0.2.0\nappVersion: 0.2.0\n", encoding="utf-8")
+    chart.with_name("README.md").write_text("![Version: 0.2.0](x) ![AppVersion: 0.2.0](x)\n", encoding="utf-8")
+    chart.with_name("values.yaml").write_text("test:\n  image: tuwen-client:0.2.0  # a\n", encoding="utf-8")
+    examples = tmp_path / "docker" / "examples"
+    examples.mkdir()
+    (examples / "argocd.yaml").write_text("  targetRevision: 0.2.0\n", encoding="utf-8")
+    (examples / "kserve.yaml").write_text("  image: tuwen-server:0.2.0\n", encoding="utf-8")
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "0.2.0"\n', encoding="utf-8")
     (tmp_path / "CHANGELOG.md").write_text(CHANGELOG, encoding="utf-8")
     return tmp_path
@@ -82,6 +88,24 @@ def test_rejects_a_chart_with_two_versions(
     chart.write_text("version: 0.2.0\nappVersion: 0.1.0\n", encoding="utf-8")
     assert release.main(["v0.2.0"], project) == 1
     assert "in docker/kubernetes/Chart.yaml, got 0.1.0, 0.2.0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "docker/kubernetes/values.yaml",
+        "docker/kubernetes/README.md",
+        "docker/examples/argocd.yaml",
+        "docker/examples/kserve.yaml",
+    ],
+)
+def test_rejects_a_file_of_the_deployment_with_the_last_version(
+    release: ModuleType, project: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    file = project / name
+    file.write_text(file.read_text(encoding="utf-8").replace("0.2.0", "0.1.0"), encoding="utf-8")
+    assert release.main(["v0.2.0"], project) == 1
+    assert f"expected version 0.2.0 in {name}, got 0.1.0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
