@@ -85,7 +85,7 @@ def test_one_label_and_joined_labels_are_noticed(server: GrpcServer, judged: Pat
     cat = str(judged / "cats" / "1.png")
     assert "means nothing" in tuwen("classify", cat, "-l", "猫", "-u", server.url).stderr
     noticed = tuwen("classify", cat, "-l", "猫,狗", "-l", "鸟", "-u", server.url).stderr
-    assert "'猫,狗' is one label; for 2 labels give --label 猫 --label 狗" in noticed
+    assert "'猫,狗' is one label; for 2 labels pass --label 猫 --label 狗" in noticed
     assert tuwen("classify", str(judged / "cats"), "-l", "猫", "-l", "狗", "-u", server.url, "--json").stderr == ""
 
 

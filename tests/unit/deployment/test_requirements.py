@@ -31,5 +31,5 @@ def test_tests_run_beside_a_numpy_that_the_server_cannot_take() -> None:
 
 def test_every_extra_is_used_by_the_test_of_fresh_environments() -> None:
     script = (ROOT / "tests" / "fresh_extras.sh").read_text(encoding="utf-8")
-    used = set(re.findall(r"^use_(\w+)\(\)", script, re.MULTILINE))
+    used = set(re.findall(r"^use_([\w-]+)\(\)", script, re.MULTILINE))
     assert used == {*PROJECT["optional-dependencies"], "sdk", "all"}
