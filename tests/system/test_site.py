@@ -117,6 +117,17 @@ def _search(address: str, page: Page, query: str) -> None:
     page.locator(".md-search-result__item h1").first.wait_for(timeout=60_000)
 
 
+@pytest.mark.parametrize("path", ["reference/configuration/", "zh/reference/configuration/"])
+def test_a_table_breaks_no_name(site: tuple[Path, str], page: Page, path: str) -> None:
+    page.goto(f"{site[1]}/{path}")
+    codes = page.locator("td code").evaluate_all(
+        "codes => codes.map(code => [code.textContent, code.getClientRects().length])"
+    )
+    names = {text: lines for text, lines in codes if text.replace("_", "").isalnum()}
+    assert "MAX_IMAGE_PIXELS" in names
+    assert {text for text, lines in names.items() if lines > 1} == set()
+
+
 @pytest.mark.parametrize(("query", "words"), [("过载", {"过载"}), ("指纹", {"指纹"}), ("模型仓库", {"模型", "仓库"})])
 def test_the_search_finds_no_other_chinese_word(
     site: tuple[Path, str], page: Page, query: str, words: set[str]
