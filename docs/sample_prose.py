@@ -156,7 +156,7 @@ class _Reader:
         if isinstance(node, ast.Constant | ast.JoinedStr):
             self._taken.update(map(id, ast.walk(node)))
             text = _text(node)
-            if kind == "help" or _WORDS.search(text):
+            if (kind == "help" and not text.startswith("-")) or _WORDS.search(text):  # an option's name is no prose
                 self._add(kind, node, owner, text)
             return
         for child in ast.iter_child_nodes(node):

@@ -13,7 +13,7 @@ def fetch(path: str) -> None:
     """Fetch a file."""
     # why this is done
     # in two lines
-    option("--path", help="Path of the file.")
+    Option("--path", help="Path of the file.")
     raise ValueError(f"cannot read {path}: the file is missing")
 
 

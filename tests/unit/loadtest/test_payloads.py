@@ -105,7 +105,7 @@ def test_rejects_options_that_contradict_each_other() -> None:
         ({"seconds": float("inf")}, "seconds: expected a finite number above 0"),
         ({"seconds": float("nan")}, "seconds: expected a finite number above 0"),
         ({"repetitions": 0}, "repetitions: expected a number of at least 1"),
-        ({"seconds": 5.0, "warmup": 5.0}, "warmup: expected less than the 5 seconds"),
+        ({"seconds": 5.0, "warmup": 5.0}, "warmup: expected less than 5 seconds"),
         ({"shape": "round"}, "shape: expected one of steady, ramp, spike"),
         ({"kinds": ["video"]}, "kinds: expected one of text, image, similarity, bulk, got 'video'"),
     ):
