@@ -120,14 +120,17 @@ def limit_of(runs: Sequence[Run], doubts: Sequence[str], *, overloaded: bool) ->
     busy = {model: share for model, share in shares.items() if share > 0}  # nan is not
     listed = ", ".join(f"{STEP_NAMES[model]} {share * 100:.0f} %" for model, share in busy.items())
     reasons = [f"busy in the busiest five seconds: {listed}"] if busy else []
+    model = max(busy, key=lambda name: busy[name], default="")
     if doubts:
+        if model and busy[model] >= _BUSY:
+            text = f"probably limited by the {STEP_NAMES[model]} (busy {busy[model] * 100:.0f} %)"
+            return Limit(f"{text}, but the load generator was too slow to be sure", [*doubts, *reasons])
         return Limit("limited by the load generator, so the service may hold more", [*doubts, *reasons])
     if not overloaded:
         return Limit("no limit was reached", [*reasons, "a higher load would show what limits it"])
     processor = busiest_seconds([reading.cpu for run in runs for reading in run.readings])
     if processor >= _BUSY:
         reasons.append(f"the processor of the server's machine was busy {processor * 100:.0f} %")
-    model = max(busy, key=lambda name: busy[name], default="")
     if model and busy[model] >= _BUSY:
         return Limit(f"limited by the {STEP_NAMES[model]} (busy {busy[model] * 100:.0f} %)", [*reasons, _ADVICE[model]])
     if processor >= _BUSY:

@@ -36,17 +36,25 @@ def curve_picture(curves: Sequence[Curve], *, narrow: bool = False) -> str:
     for place, curve in enumerate(curves):
         steps = curve.steps
         label = f"repetition {place + 1}"
+        which = f", {label}" if len(curves) > 1 else ""
         left.plot([step.offered for step in steps], [step.throughput for step in steps], marker="o", label=label)
         for name, line in (("p50", ":"), ("p99", "-")):
             milliseconds = [step.latencies[name] * 1e3 for step in steps]
             answered = [step.throughput for step in steps]
-            right.plot(answered, milliseconds, line, marker=".", color=f"C{place}", label=f"{name}, {label}")
+            right.plot(
+                answered,
+                milliseconds,
+                line,
+                marker=".",
+                color=f"C{place}",
+                label=f"{name}{which}",
+            )
     capacity = float(np.median([curve.capacity for curve in curves]))
     left.axhline(capacity, color="#999999", linewidth=1)
     left.annotate(f"capacity {capacity:.1f}/s", (0, capacity), xytext=(4, 4), textcoords="offset points")
-    left.set(
-        xlabel="requests offered, a second", ylabel="answered, a second", xlim=(0, None), ylim=(0, capacity * 1.15)
-    )
+    highest = max(step.throughput for curve in curves for step in curve.steps)
+    left.set(xlabel="requests offered, a second", ylabel="answered, a second")
+    left.set(xlim=(0, None), ylim=(0, max(highest, capacity) * 1.15))
     right.set(xlabel="requests answered, a second", ylabel="latency, ms", yscale="log", xlim=(0, None))
     if len(curves) > 1:
         left.legend(loc="lower right")
@@ -76,7 +84,7 @@ def timeline_picture(run: Run, trouble: tuple[float, float] | None, *, narrow: b
     if not answered.all():
         upper.plot(np.bincount(ended[~answered], minlength=length), label="refused or failed", color="C3")
     upper.set(ylabel="requests, a second", ylim=(0, None))
-    upper.legend(loc="upper left")
+    _legend_above(upper, narrow=narrow)
     of_each = [due.astype(int) == second for second in range(length)]
     for share, line in ((0.5, ":"), (0.99, "-")):
         quantiles = [
@@ -85,9 +93,9 @@ def timeline_picture(run: Run, trouble: tuple[float, float] | None, *, narrow: b
         ]
         lower.plot(quantiles, line, color="C0", label=f"p{share * 100:.0f}")
     lower.set(ylabel="latency, ms", yscale="log")
-    lower.legend(loc="upper left")
+    _legend_above(lower, narrow=narrow)
     if count == 3:
-        _plot_readings(axes[2], run, start)
+        _plot_readings(axes[2], run, start, narrow=narrow)
     axes[-1].set(xlabel="seconds", xlim=(0, length))
     if trouble:
         for axis in axes:
@@ -95,7 +103,7 @@ def timeline_picture(run: Run, trouble: tuple[float, float] | None, *, narrow: b
     return _svg(figure)
 
 
-def _plot_readings(axis: Any, run: Run, start: float) -> None:
+def _plot_readings(axis: Any, run: Run, start: float, *, narrow: bool) -> None:
     times = [reading.time - start for reading in run.readings]
     for name, values in (
         ("processor", [reading.cpu for reading in run.readings]),
@@ -109,7 +117,13 @@ def _plot_readings(axis: Any, run: Run, start: float) -> None:
             axis.plot([load.time - start for load in run.loads], shares, label=name)
     axis.set(ylabel="% busy", ylim=(0, 105))
     if axis.lines:
-        axis.legend(loc="upper left", fontsize="small")
+        _legend_above(axis, narrow=narrow)
+
+
+def _legend_above(axis: Any, *, narrow: bool) -> None:
+    """Show a legend above the frame, where it covers no line."""
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "ncols": 2 if narrow else 6}
+    axis.legend(**place, frameon=False, fontsize="small", columnspacing=1, handlelength=1.2)
 
 
 def _svg(figure: Any) -> str:
