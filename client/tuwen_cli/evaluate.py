@@ -61,7 +61,7 @@ def retrieval(
     R@k is the share of queries with a correct answer among the first k.
     """
     from tuwen_lab.datasets import RetrievalSplit
-    from tuwen_lab.evaluation import embed_split, read_features, retrieval_report
+    from tuwen_lab.evaluation import embed_split, published_difference, read_features, retrieval_report
 
     published = _published(compare)
     dataset = RetrievalSplit(folder, split, skip_bad_rows)
@@ -76,6 +76,12 @@ def retrieval(
             card = clip.model_card()
             images, texts = embed_split(clip, dataset, progress=True)
     report = retrieval_report(images, texts, truths)
+    warning = None
+    if compare is not None:
+        benchmark = compare.partition(":")[2]
+        warning = published_difference(benchmark, split, report.images, report.texts)
+    if warning is not None:
+        typer.secho(f"warning: {warning}", fg=typer.colors.YELLOW, err=True)
     directions = [("text to image", report.text_to_image), ("image to text", report.image_to_text)]
     if as_json:
         content: dict[str, Any] = {"dataset": str(folder), "split": split, "model_card": card and asdict(card)}
@@ -83,6 +89,7 @@ def retrieval(
             content[name.replace(" ", "_")] = {**asdict(measured), "mean": measured.mean}
         content["skipped_rows"] = len(dataset.skipped)
         content["published"] = published and asdict(published)
+        content["not_comparable"] = warning
         print_json({**content, "images": report.images, "texts": report.texts})
         return
     rows = []

@@ -47,7 +47,11 @@ SETTINGS = (
     Setting("XDG_CACHE_HOME", "folder of files that can be fetched again", "~/.cache"),
     Setting("HF_ENDPOINT", "address of a mirror of the Hugging Face hub", "https://huggingface.co"),
     Setting("HF_HUB_OFFLINE", "1 reads checkpoints from the cache of the hub only"),
+    Setting("HF_HOME", "folder of the hub's cache", "$XDG_CACHE_HOME/huggingface"),
     Setting("HF_TOKEN", "token for the Hugging Face hub", secret=True),
+    Setting("HTTPS_PROXY", "proxy for addresses with https, such as the hub's", secret=True),
+    Setting("HTTP_PROXY", "proxy for addresses with http", secret=True),
+    Setting("NO_PROXY", "hosts that need no proxy"),
 )
 
 

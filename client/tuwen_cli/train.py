@@ -128,6 +128,10 @@ class _Bar:
         """Show the bar of a stage."""
         self._task = self._progress.add_task(stage.name, total=steps, completed=done, loss=0.0)
 
+    def adjusted(self, reason: str) -> None:
+        """Print a value that was replaced because the data are few."""
+        self._console.print(f"little data: {reason}", highlight=False, soft_wrap=True, style="yellow")
+
     def step(self, loss: float) -> None:
         """Advance the bar."""
         if self._interrupted:

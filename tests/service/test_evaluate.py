@@ -60,9 +60,10 @@ class TestRetrieval:
 
     def test_prints_published_numbers_beside_ours(self, dataset: Path, server: EmbeddedServer) -> None:
         arguments = ("evaluate", "retrieval", str(dataset), "-u", server.grpc_url)
-        shown = tuwen(*arguments, "--compare", "ViT-B-16:flickr30k-cn").stdout
-        assert "62.7" in shown
-        assert "difference" in shown
+        shown = tuwen(*arguments, "--compare", "ViT-B-16:flickr30k-cn")
+        assert "62.7" in shown.stdout
+        assert "difference" in shown.stdout
+        assert "warning: the published numbers are of the split 'test' of flickr30k-cn with" in shown.stderr
         assert "muge" in tuwen(*arguments, "--compare", "ViT-B-16:imagenet", code=2).stderr
 
     def test_names_the_splits_that_exist(self, dataset: Path) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from huggingface_hub import list_repo_files, snapshot_download
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import OfflineModeIsEnabled
 
 from tuwen_build.checkpoints._folders import check_no_adapter, model_folder
+from tuwen_build.checkpoints._hub import HubUnreachableError, hub_address, hub_files
 from tuwen_build.errors import CheckpointError
+from tuwen_files.disk_space import is_disk_full, os_reason
 
 __all__ = ["locate"]
 
@@ -17,6 +20,7 @@ _MODELSCOPE_OWNERS = ("damo", "iic")  # Alibaba's names on ModelScope, which do 
 # Weights beside one of these mean nothing without it, unless they are a native .pt, which some repositories hold too.
 _DESCRIPTIONS = ("config.json", "vision_model_config.json")
 _ALWAYS = ["*.json", "*.txt"]
+_ADVICE = "set HF_ENDPOINT to a mirror or HTTPS_PROXY to a proxy, or download it elsewhere and give the folder"
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt")  # the first kind that exists is fetched
 
 
@@ -58,19 +62,31 @@ def _located(source: str) -> Path:
 
 def _download(hub_id: str) -> Path:
     try:
-        names = list_repo_files(hub_id)
-    except Exception:  # offline: use what the cache holds
-        patterns = [*_ALWAYS, *_WEIGHTS]
-    else:
-        present = (kind for kind in _WEIGHTS if any(Path(name).match(kind) for name in names))
-        kind = next(present, None)
-        patterns = [*_ALWAYS, *([kind] if kind else [])]
-        if kind and "modules.json" in names:  # sentence-transformers keeps the model in a folder of its own
-            patterns.append(f"*CLIPModel/{kind}")
+        names = hub_files(hub_id)
+    except OfflineModeIsEnabled:
+        return _cached(hub_id, "HF_HUB_OFFLINE is set")
+    except HubUnreachableError as error:
+        return _cached(hub_id, str(error))
+    except Exception as error:  # an answer of the hub: no such model, or no access to it
+        raise CheckpointError(f"{hub_address()} refused {hub_id}: {_first_sentence(error)}; {_ADVICE}") from error
+    present = (kind for kind in _WEIGHTS if any(Path(name).match(kind) for name in names))
+    kind = next(present, None)
+    patterns = [*_ALWAYS, *([kind] if kind else [])]
+    if kind and "modules.json" in names:  # sentence-transformers keeps the model in a folder of its own
+        patterns.append(f"*CLIPModel/{kind}")
     try:
         return Path(snapshot_download(hub_id, allow_patterns=patterns))
     except Exception as error:  # the hub client raises its own errors, its HTTP library's and OSError's, by version
-        raise CheckpointError(f"cannot fetch {hub_id} from the hub, and it is not in the cache: {error}") from error
+        reason = os_reason(error) if is_disk_full(error) else _first_sentence(error)
+        raise CheckpointError(f"cannot fetch {hub_id} from {hub_address()}: {reason}; {_ADVICE}") from error
+
+
+def _cached(hub_id: str, why: str) -> Path:
+    """Return the folder of a model in the hub's cache."""
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=[*_ALWAYS, *_WEIGHTS], local_files_only=True))
+    except Exception as error:  # as above
+        raise CheckpointError(f"{hub_id} is not in the hub's cache, and {why}; {_ADVICE}") from error
 
 
 def _download_from_modelscope(hub_id: str) -> Path:
@@ -85,3 +101,8 @@ def _download_from_modelscope(hub_id: str) -> Path:
         return Path(download(hub_id))
     except Exception as error:  # as above
         raise CheckpointError(f"cannot fetch {hub_id} from ModelScope: {error}") from error
+
+
+def _first_sentence(error: Exception) -> str:
+    """Return the first line of an error's message, or the name of its class."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__).rstrip(".")

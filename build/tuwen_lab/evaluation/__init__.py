@@ -4,7 +4,7 @@ This package needs the SDK alone, without torch and transformers.
 """
 
 from tuwen_lab.evaluation._features import embed_split, evaluation_text, read_features
-from tuwen_lab.evaluation._published import PUBLISHED, PublishedRecall, published_recall
+from tuwen_lab.evaluation._published import PUBLISHED, PublishedRecall, published_difference, published_recall
 from tuwen_lab.evaluation._retrieval import (
     Features,
     Recall,
@@ -25,6 +25,7 @@ __all__ = [
     "embed_split",
     "evaluate_zero_shot",
     "evaluation_text",
+    "published_difference",
     "published_recall",
     "read_features",
     "recall",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["PUBLISHED", "PublishedRecall", "published_recall"]
+__all__ = ["PUBLISHED", "PublishedRecall", "published_difference", "published_recall"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,40 @@ PUBLISHED: dict[str, dict[str, PublishedRecall]] = {
         "coco-cn": PublishedRecall((69.2, 89.9, 96.1), (63.0, 86.6, 92.9)),
     },
 }
+
+
+@dataclass(frozen=True)
+class _Split:
+    """The split on which recalls were published.
+
+    Attributes:
+        name: its name.
+        images, texts: its size; None if it is not compared.
+    """
+
+    name: str
+    images: int | None
+    texts: int
+
+
+_SPLITS = {
+    "muge": _Split("valid", None, 5008),
+    "flickr30k-cn": _Split("test", 1000, 5000),
+    "coco-cn": _Split("test", 1000, 1053),
+}
+
+
+def published_difference(benchmark: str, split: str, images: int, texts: int) -> str | None:
+    """Return why measured recalls cannot be compared with published ones; None if the data are as large as theirs."""
+    theirs = _SPLITS[benchmark]
+    expected = [] if theirs.images is None else [f"{theirs.images:,} images"]
+    expected.append(f"{theirs.texts:,} texts")
+    if split == theirs.name and texts == theirs.texts and theirs.images in (None, images):
+        return None
+    return (
+        f"the published numbers are of the split '{theirs.name}' of {benchmark} with {' and '.join(expected)}, and "
+        f"this is '{split}' with {images:,} images and {texts:,} texts: the difference says nothing about the model"
+    )
 
 
 def published_recall(architecture: str, benchmark: str) -> PublishedRecall | None:

@@ -16,8 +16,9 @@ from tuwen_lab.training._augmentation import augment, on_white
 from tuwen_lab.training._captions import Captions
 from tuwen_lab.training._pictures import Pictures
 
-__all__ = ["Batch", "Batches", "pad"]
+__all__ = ["Batch", "Batches", "fitting_batch_size", "pad"]
 
+_SMALLEST = 8  # pictures: a picture is compared with all texts of its batch
 _ORIENTED = frozenset("左右字键号码时钟顺逆")  # a mirror image of these has another meaning
 
 
@@ -78,11 +79,16 @@ class Batches:
                 sees only strongly varied artwork, all its vectors become equal.
         """
         self._pictures, self._captions, self._tokenize = pictures, captions, tokenize
-        self._size, self._recipe, self._seed = min(size, len(pictures)), recipe, seed
+        self._size, self._recipe, self._seed = fitting_batch_size(size, len(pictures)), recipe, seed
         self._easing = round(easing * self.an_epoch)
         self._shuffled: tuple[int, NDArray[np.int64]] | None = None  # an epoch and its order
         self._may_flip = torch.tensor([not _ORIENTED & set(captions.words(row)) for row in range(len(pictures))])
         self._known: dict[str, Sequence[int]] = {}
+
+    @property
+    def size(self) -> int:
+        """The number of pictures of a step."""
+        return self._size
 
     @property
     def an_epoch(self) -> int:
@@ -134,6 +140,11 @@ class Batches:
                 self._known.clear()
             self._known[text] = self._tokenize(text)
         return self._known[text]
+
+
+def fitting_batch_size(size: int, pictures: int) -> int:
+    """Return the batch size; for fewer pictures than one batch, one with which an epoch has about eight steps."""
+    return size if size <= pictures else min(pictures, max(_SMALLEST, pictures // 8))
 
 
 def pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from tuwen_lab.options import OptimizerName
 
-__all__ = ["Optimizer", "averaged", "learning_rate_at"]
+__all__ = ["Optimizer", "averaged", "fitting_warmup", "learning_rate_at"]
 
 _MUON_FACTOR = 8.0  # ratio of Muon's learning rate to AdamW's, found on the emoji data
 
@@ -68,10 +68,15 @@ class Optimizer:
 
 def learning_rate_at(step: int, steps: int, warmup: int, peak: float) -> float:
     """Return the learning rate: a linear warm-up, then half a cosine to nearly zero (cn_clip/training/scheduler.py)."""
-    warmup = min(warmup, steps // 2)
+    warmup = fitting_warmup(warmup, steps)
     if step < warmup:
         return peak * (step + 1) / warmup
     return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def fitting_warmup(warmup: int, steps: int) -> int:
+    """Return the warm-up steps of a stage: a tenth of the stage if the wanted warm-up takes more than half of it."""
+    return warmup if warmup <= steps // 2 else steps // 10
 
 
 def averaged(model: nn.Module, decay: float) -> AveragedModel:

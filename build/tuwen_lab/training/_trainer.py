@@ -25,7 +25,7 @@ from tuwen_lab.training._batches import Batches
 from tuwen_lab.training._captions import Captions
 from tuwen_lab.training._loss import Proxies, clamp_logit_scale
 from tuwen_lab.training._model import TwoTowers
-from tuwen_lab.training._optimizer import Optimizer, averaged, learning_rate_at
+from tuwen_lab.training._optimizer import Optimizer, averaged, fitting_warmup, learning_rate_at
 from tuwen_lab.training._pictures import Pictures
 from tuwen_lab.training._plots import plot_history
 from tuwen_lab.training._start import copy_descriptions, open_start, write_new_checkpoint
@@ -43,6 +43,7 @@ __all__ = ["Observer", "TrainingSummary", "train"]
 REPORT = "training.json"  # also the file by which an earlier output of a training is recognised
 _WORKPLACE = {"start", "state.pt", "state.part"}  # what a training keeps beside its output
 _COPIES = 5  # of the weights, in a state: the towers, their average, the best average, and the optimizer's two
+_FEW_STEPS = 200
 _LOSS_EVERY = 20  # steps a point of the curve
 _EASING = 0.75  # of the stage that makes towers
 
@@ -52,6 +53,9 @@ class Observer(Protocol):
 
     def begin(self, stage: Stage, steps: int, done: int) -> None:
         """Handle the begin of a stage, or its resumption after `done` of its steps."""
+
+    def adjusted(self, reason: str) -> None:
+        """Handle a value of the options that does not fit little data, and was replaced."""
 
     def step(self, loss: float) -> None:
         """Handle the end of a step. A KeyboardInterrupt may only come from here, so that no step is repeated."""
@@ -144,6 +148,8 @@ def train(
         run = _Run(splits, start, options, from_scratch=checkpoint is None, stack=stack)
         if resume:
             run.restore(load_state(state, run.settings))
+        for reason in run.adjustments():
+            observer.adjusted(reason)
         run.run(state, observer)
         with result.staged() as finished:
             summary = run.write(output, finished, path)
@@ -242,9 +248,8 @@ class _Run:
         proxies = any(stage.proxies for stage in self._stages)
         dimension = start.model.config.projection_dim
         self._proxies = Proxies(captions.groups, dimension).to(self._device) if proxies else None
-        self._stepper = Stepper(
-            self._towers, self._proxies, self._normalise, self._arithmetic.autocast, options.accumulate
-        )
+        parts = min(options.accumulate, self._batches.size)
+        self._stepper = Stepper(self._towers, self._proxies, self._normalise, self._arithmetic.autocast, parts)
         self._scaler = torch.amp.GradScaler(enabled=self._arithmetic.precision == "fp16")
         self._progress = Progress()
         self._optimizer: Optimizer | None = None
@@ -265,6 +270,28 @@ class _Run:
 
     def _steps(self, stage: Stage) -> int:
         return max(1, round(stage.epochs * self._batches.an_epoch))
+
+    def adjustments(self) -> list[str]:
+        """Return a sentence for each option that does not fit the number of pictures."""
+        options, batches = self._options, self._batches
+        found = []
+        if batches.size != options.batch_size:
+            found.append(
+                f"the batch size of {options.batch_size} exceeds the {self.settings['pictures']} pictures: using "
+                f"{batches.size}"
+            )
+        for stage in self._stages:
+            steps = self._steps(stage)
+            warmup = fitting_warmup(options.warmup_steps, steps)
+            if warmup != options.warmup_steps:
+                found.append(
+                    f"{options.warmup_steps} warm-up steps exceed half of the {steps} steps of the stage "
+                    f"'{stage.name}': using {warmup}"
+                )
+        total = sum(map(self._steps, self._stages))
+        if total < _FEW_STEPS:
+            found.append(f"the training has only {total} steps: raise --epochs if recall still grows at its end")
+        return found
 
     def run(self, state_file: Path, observer: Observer) -> None:
         """Run all remaining stages."""

@@ -126,7 +126,7 @@ def test_reads_a_hub_id_from_the_hub_cache(short_checkpoint: Path, hub_cache: Pa
 
 @pytest.mark.usefixtures("hub_cache")
 def test_rejects_a_hub_id_that_cannot_be_fetched() -> None:
-    with pytest.raises(CheckpointError, match="cannot fetch someone/other-clip from the hub"):
+    with pytest.raises(CheckpointError, match="someone/other-clip is not in the hub's cache"):
         open_checkpoint("someone/other-clip")
 
 
@@ -203,7 +203,7 @@ class TestFetching:
             asked.append(allow_patterns)
             return str(tmp_path)
 
-        monkeypatch.setattr(_source, "list_repo_files", lambda _: names)
+        monkeypatch.setattr(_source, "hub_files", lambda _: names)
         monkeypatch.setattr(_source, "snapshot_download", fetch)
         assert _source.locate("someone/clip") == tmp_path
         assert asked == [["*.json", "*.txt", kind]]

@@ -263,7 +263,7 @@ class TestSentenceTransformers:
             asked.append(allow_patterns)
             return str(tmp_path)
 
-        monkeypatch.setattr(_source, "list_repo_files", lambda _: names)
+        monkeypatch.setattr(_source, "hub_files", lambda _: names)
         monkeypatch.setattr(_source, "snapshot_download", fetch)
         _source.locate("sentence-transformers/clip-ViT-B-32")
         assert asked == [["*.json", "*.txt", "*.safetensors", "*CLIPModel/*.safetensors"]]

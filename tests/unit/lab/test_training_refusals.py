@@ -25,6 +25,8 @@ class Silent:
 
     def evaluated(self, evaluation: object, best: bool) -> None: ...
 
+    def adjusted(self, reason: str) -> None: ...
+
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
