@@ -20,6 +20,18 @@ ORIGINALS = sorted(
     | {"build/demo/README.md", "docker/monitoring/RUNBOOK.md"}
 )
 TRANSLATED = [page for page in ORIGINALS if page not in ENGLISH_ONLY]
+WORDS = {
+    "截止时间": "时限",
+    "期限": "时限",
+    "调用者": "调用方",
+    "词元": "token",
+    "检查点": "权重",
+    "内置服务": "内嵌服务",
+    "附加依赖": "附加组件",
+    "嵌入空间": "向量空间",
+    "你": "您",
+}
+"""The word that Chinese pages use in the place of another one for the same thing."""
 _DOCSTRING = re.compile(r'^( *)""".*?"""$', re.MULTILINE | re.DOTALL)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?! ?月)")  # English writes the names of months
 
@@ -124,6 +136,12 @@ def test_a_chinese_page_links_to_chinese_pages(page: str) -> None:
     linked = {resolved(page, link.target) for link in links(text_of(translation_of(page))) if not link.external}
     english = {path for path in linked - {page} if path.endswith(".md") and not path.endswith(".zh.md")}
     assert [path for path in sorted(english) if (ROOT / translation_of(path)).is_file()] == []
+
+
+@pytest.mark.parametrize("page", TRANSLATED)
+def test_a_chinese_page_uses_one_word_for_one_thing(page: str) -> None:
+    text = text_of(translation_of(page))
+    assert {word: better for word, better in WORDS.items() if word in text} == {}
 
 
 # --- The comparison itself -------------------------------------------------------------------------------------------
