@@ -1,4 +1,4 @@
-"""What the SDK costs: its calls against the same calls in hand-written tritonclient code, as a ratio of times.
+"""The overhead of the SDK: the ratio of the times of its calls and of the same calls in hand-written tritonclient code.
 
 Run it with ``python -m tests.client_overhead``. The server is the real one with a tiny model, so that the client's
 share of a call is as large as it gets; rounds of both alternate, and the medians are compared. Time on the clock
@@ -50,14 +50,14 @@ def text() -> str:
 
 
 def tensor(name: str, content: bytes) -> triton.InferInput:
-    """What the tutorials do."""
+    """Return the tensor of an image, as Triton's tutorials make it."""
     made = triton.InferInput(name, [1, 1], "BYTES")
     made.set_data_from_numpy(np.array([[content]], dtype=np.object_))
     return made
 
 
 def seconds(calls: int, concurrency: int, call: Call) -> Times:
-    """Of one call, when so many are made by so many threads."""
+    """Return the seconds per call of a number of calls in a number of threads."""
     with ThreadPoolExecutor(concurrency) as pool:
         start, busy = time.perf_counter(), time.process_time()
         for done in [pool.submit(call) for _ in range(calls)]:
@@ -87,7 +87,7 @@ def medians(rounds: list[list[Times]]) -> tuple[Times, Times]:
 
 
 def measure(url: str, calls: int, rounds: int) -> Iterator[Row]:
-    """With threads."""
+    """Measure calls in threads."""
     with triton.InferenceServerClient(url) as plain, Client(url) as clip:
         pairs: dict[str, tuple[Call, Call]] = {
             "image": (
@@ -105,7 +105,7 @@ def measure(url: str, calls: int, rounds: int) -> Iterator[Row]:
 
 
 async def measure_async(url: str, calls: int, rounds: int) -> list[Row]:
-    """With asyncio."""
+    """Measure calls in asyncio."""
     rows: list[Row] = []
     async with triton_aio.InferenceServerClient(url) as plain, AsyncClient(url) as clip:
 

@@ -54,7 +54,7 @@ def rescored(candidates: NDArray[np.intp], exact: Vectors, count: int) -> NDArra
 
 
 def demo() -> tuple[Vectors, Vectors]:
-    """Return the vectors of the demo's gallery, and those of the pictures' names."""
+    """Return the vectors of the demo's gallery, and the vectors of the pictures' names."""
     pictures = sorted(GALLERY.glob("*.png"))
     repository = demo_repository(Artefacts(CACHE / "artefacts"))
     with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server, Client(server.grpc_url) as clip:

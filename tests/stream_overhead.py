@@ -1,4 +1,4 @@
-"""A stream of texts against a call of as many texts, as a ratio of rates.
+"""The ratio of the rates of a stream of texts and of a call with as many texts.
 
 Run it with ``python -m tests.stream_overhead``. Rounds of both alternate, and the medians are compared. The server is
 the real one with a tiny model, so that the client's share is as large as it gets; ``--repository`` names another one.

@@ -1,4 +1,4 @@
-"""What both clients promise, proven on the fake and on the real server alike.
+"""The contract of both clients, tested on the fake and on the real server.
 
 On the server these are service tests: `make check` runs the fakes only.
 """

@@ -1,4 +1,4 @@
-"""How collections are indexed: with either client, on Milvus Lite and (in `make test-all`) on a Milvus server."""
+"""The indexing of collections: with either client, on Milvus Lite and (in `make test-all`) on a Milvus server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a collection is migrated to another model: on Milvus Lite and (in `make test-all`) on a Milvus server."""
+"""The migration of a collection to another model: on Milvus Lite and (in `make test-all`) on a Milvus server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How collections are searched, and what they refuse: with either client, on each kind of store."""
+"""Searches in collections, and refused searches: with either client, on each kind of store."""
 
 from __future__ import annotations
 

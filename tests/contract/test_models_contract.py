@@ -1,4 +1,4 @@
-"""What both clients promise on a server with several models, proven on the fake and on the real server alike."""
+"""The contract of both clients with several models on one server, tested on the fake and on the real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attacks on the real server and the SDK: ``make test-faults`` runs all of them and writes a table of what happened.
+"""Attacks on the real server and the SDK: ``make test-faults`` runs all of them and writes a table of the outcomes.
 
 Each module attacks one thing and gives `Outcome` rows; ``tests/system/test_faults.py`` runs the same in small.
 """

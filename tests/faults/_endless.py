@@ -62,7 +62,7 @@ class Endless:
 
     @property
     def answered(self) -> int:
-        """How many items have come back."""
+        """The number of items with a result."""
         return sum(self._answered.values())
 
     def calm(self) -> None:

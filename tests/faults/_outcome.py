@@ -1,4 +1,4 @@
-"""What was tried, how often, and what happened."""
+"""The outcome of one kind of attack: its name, its number of attempts, and the results."""
 
 from __future__ import annotations
 

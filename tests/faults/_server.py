@@ -56,7 +56,7 @@ class Served:
         self._stack.close()
 
     def start(self) -> None:
-        """Start it; again on the same ports after `stop`."""
+        """Start the server. After `stop`, it starts on the same ports."""
         ports = [part for port in self._ports.items() for part in port]
         options = ["--json", "--restarts", "100", "--cache-mib", "0", "--log-file", str(self._disk / "log")]
         command = [TUWEN, "serve", str(self._repository), *options, *ports]
@@ -80,7 +80,7 @@ class Served:
             self._ports[name] = started[url].removesuffix("/metrics").rpartition(":")[2]
 
     def stop(self) -> None:
-        """As an operator does."""
+        """Stop the server as an operator does."""
         self._process.send_signal(signal.SIGTERM)
         try:
             code = self._process.wait(60)
@@ -122,7 +122,7 @@ class Served:
 
     @contextlib.contextmanager
     def full_disk(self) -> Iterator[None]:
-        """Of logs and temporary files."""
+        """Fill the disk of logs and temporary files."""
         with self._filled(self._disk):
             yield
 

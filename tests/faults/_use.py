@@ -1,4 +1,4 @@
-"""What processes use of a machine, and whether it grows."""
+"""The resources that processes use, and whether their use grows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["middle_and_end", "use_of"]
 
 
 def use_of(pid: int | None = None) -> dict[str, float]:
-    """Of a process and those that it started; of this one alone without a pid."""
+    """Return the resources of a process and its children. Without a pid: of this process alone."""
     own = psutil.Process(pid)
     processes = [own, *own.children(recursive=True)] if pid else [own]
     return {

@@ -13,7 +13,7 @@ _PIECE = 1 << 12
 
 
 class Wire(Relay):
-    """What `Relay` does, and troubles that come and go."""
+    """A `Relay` with faults that come and go."""
 
     def __init__(self, url: str) -> None:
         host, port = url.rsplit(":", 1)
@@ -32,7 +32,7 @@ class Wire(Relay):
         self._down = False
 
     def silent(self, seconds: float) -> None:
-        """Nothing comes through, in either direction; then all of it."""
+        """Hold back all data in both directions for a while, then deliver it."""
         self._loop.call_soon_threadsafe(time.sleep, seconds)
         time.sleep(seconds)
 

@@ -1,4 +1,4 @@
-"""What breaks beneath a service, in the middle of two streams: they lose and repeat nothing, and nobody helps."""
+"""Breakdowns beneath a service, in the middle of two streams. The streams lose and repeat no item."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def _bomb(choose: random.Random) -> bytes:
 
 
 def _absurd(choose: random.Random) -> bytes:
-    """Sizes that cannot be: none, negative, or of all bits."""
+    """Return images with impossible sizes: zero, negative, or the largest number."""
     size = (choose.choice((0, 1, 0x7FFFFFFF, 0xFFFFFFFF)), choose.choice((0, 0x7FFFFFFF, 0x80000000)))
     if choose.random() < 0.5:
         return _png(

@@ -50,7 +50,7 @@ class _Item:
 
 
 class Oracle:
-    """What the repository's own parts make of an item, without Triton."""
+    """The expected result of an item, from the repository's own files, without Triton."""
 
     def __init__(self, repository: Path) -> None:
 
@@ -201,7 +201,7 @@ def _interleaved(
 
 
 def _difference(family: str, wanted: Expected, outcome: ItemOutcome) -> str:
-    """What is wrong with an outcome; empty: nothing."""
+    """Return the fault of an outcome; empty if it is correct."""
     if outcome.embedding is None:
         assert outcome.error is not None
         if family in _ALWAYS_TAKEN:
@@ -214,7 +214,7 @@ def _difference(family: str, wanted: Expected, outcome: ItemOutcome) -> str:
 
 
 class _Memory:
-    """That of the server and of its models' processes."""
+    """The memory of the server and of its models' processes."""
 
     def __init__(self, server: EmbeddedServer) -> None:
         self._server = server

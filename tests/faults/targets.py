@@ -149,7 +149,7 @@ def _tokens() -> Target:
     tokenizers = [(tokens.TextTokenizer(one, context_length=_CONTEXT_LENGTH), one, size) for one, size in rules]
 
     def check(data: bytes) -> None:
-        """Ids of the vocabulary between a start and an end, and zeros; the same alone and in a batch."""
+        """Check that all ids belong to the vocabulary, and do not depend on the batch."""
         text, chosen = _text(data)
         for tokenizer, rule, size in tokenizers if chosen is None else [tokenizers[chosen]]:
             found = tokenizer.encode([text, "猫"])
@@ -249,7 +249,7 @@ def _headers() -> Target:
     web, grpc_headers = FakeWeb(), GrpcHeaders()
 
     def check(data: bytes) -> None:
-        """gRPC sends what is accepted; the page and the fetcher answer or refuse, whatever a header holds."""
+        """Check that gRPC sends accepted headers, and that page and fetcher answer or refuse any header."""
         name, _, value = data.partition(b":")
         for encoding in ("utf-8", "latin-1"):
             pair = {name.decode(encoding, "surrogateescape"): value.decode(encoding, "surrogateescape")}

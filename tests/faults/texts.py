@@ -51,7 +51,7 @@ def good_texts(count: int, *, seed: int = 0) -> list[str]:
 
 
 def _any_code_points(choose: random.Random) -> str:
-    """Of all planes, assigned or not, but for surrogates, which are none."""
+    """Return random code points of all planes, assigned or not, without surrogates."""
     points = (choose.choice((0x7F, 0x7FF, 0xFFFF, 0x10FFFF)) for _ in range(choose.choice((1, 5, 60, 300))))
     found = (choose.randrange(point + 1) for point in points)
     return "".join(chr(point) for point in found if not 0xD800 <= point <= 0xDFFF)
@@ -99,7 +99,7 @@ def _megabyte(choose: random.Random) -> str:
 
 
 def _code(choose: random.Random) -> str:
-    """What means something to others."""
+    """Return texts that have a meaning for other programs, such as code."""
     return choose.choice(
         (
             "'; DROP TABLE images; --",
@@ -121,7 +121,7 @@ def _blank(choose: random.Random) -> str:
 
 
 def _half(choose: random.Random) -> str:
-    """Half of a surrogate pair, which is no text and has no UTF-8."""
+    """Return a text with half of a surrogate pair, which has no UTF-8 encoding."""
     return f"猫{chr(choose.randrange(0xD800, 0xE000))}狗"
 
 

@@ -188,7 +188,7 @@ def attack_ports(
 
 
 def _answer(answer: Any, expected: NDArray[np.float32]) -> str:
-    """What the vectors of an answer are."""
+    """Return a description of the vectors of a response."""
     found = dict(zip((output.name for output in answer.outputs), answer.raw_output_contents, strict=True))
     vectors = np.frombuffer(found["embedding"], "<f4").reshape(-1, expected.shape[1])
     if vectors.shape == expected.shape and np.abs(vectors - expected).max() < 1e-5:
@@ -212,7 +212,7 @@ def _throw(port: int, data: bytes) -> None:
 
 
 def _noise(choose: random.Random) -> bytes:
-    """Nothing that is a protocol, and beginnings of HTTP/2 and HTTP that go wrong."""
+    """Return bytes that belong to no protocol, and broken beginnings of HTTP and HTTP/2."""
     frame = struct.pack(">I", choose.randrange(1 << 24))[1:] + choose.randbytes(6)
     head = choose.choice(
         (

@@ -103,7 +103,7 @@ def main() -> None:
 
 
 def digest(vocabulary: dict[str, int]) -> str:
-    """Of the tokens in the order of their ids, one a line: the same for every way to write a vocabulary down."""
+    """Return the hash of the tokens in the order of their ids, one per line, whatever the file format."""
     tokens = sorted(vocabulary, key=vocabulary.__getitem__)
     return hashlib.sha256("".join(token + "\n" for token in tokens).encode()).hexdigest()
 

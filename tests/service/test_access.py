@@ -1,4 +1,4 @@
-"""Who may do what on the real server: restricted protocols, encryption, certificates, and what errors reveal."""
+"""Access to the real server: restricted protocols, encryption, certificates, and what errors reveal."""
 
 from __future__ import annotations
 

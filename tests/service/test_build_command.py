@@ -36,7 +36,7 @@ class BuiltNothingError(TuwenError):
 
 @pytest.fixture
 def asked_for(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the command would have the build do; nothing is built."""
+    """The arguments of the build that the command starts. Nothing is built."""
     asked: dict[str, Any] = {}
 
     def build_repository(checkpoint: str, output: Path, options: Any, **others: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the SDK and the real server do together."""
+"""The SDK with the real server."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ for preprocess in ("server", "client"):
 
 
 def test_a_client_works_on_both_sides_of_a_fork(server: EmbeddedServer) -> None:
-    """As under gunicorn --preload: the parent's client, used or not before the fork, or a new one in each child."""
+    """gunicorn --preload forks a parent's client, which was used before or not. Children may also make a new one."""
     command = [sys.executable, "-W", "ignore", "-c", FORK, server.grpc_url]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
     cases = [f"{preprocess}, {before}: equal" for preprocess in ("server", "client") for before in ("used", "unused")]

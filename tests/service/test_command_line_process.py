@@ -19,7 +19,7 @@ def test_the_installed_script_prints_help() -> None:
 
 
 def test_names_the_extra_that_is_missing(tmp_path: Path) -> None:
-    """As in an environment that has the base install alone."""
+    """The environment of this test has only the base install."""
     code = (
         "import sys; sys.modules['torch'] = None; sys.argv[1:] = ['build', 'x', '-o', 'y']\n"
         "import tuwen_cli; tuwen_cli.main()"

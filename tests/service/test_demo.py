@@ -34,7 +34,7 @@ RIGHT = {
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What `make demo` prints."""
+    """The output of `make demo`."""
     folder = tmp_path_factory.mktemp("demo")
     finished = subprocess.run(
         [sys.executable, "-m", "tuwen_lab.demo"], cwd=folder, capture_output=True, text=True, timeout=300, check=False

@@ -24,7 +24,7 @@ PICTURE = GALLERY / "猫脸.png"
 
 @pytest.fixture(scope="module")
 def found(servers: SharedServers, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What every client returned."""
+    """The results of every client."""
     assert PYTHON.exists(), "run `tests/environments.sh http_clients` first"
     keys = tmp_path_factory.mktemp("edge") / "keys"
     key = tuwen_here("edge-key", "test", "--file", str(keys)).stdout.strip()

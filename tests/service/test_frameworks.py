@@ -24,7 +24,7 @@ OTHER_SPACE = r"EmbeddingSpaceError: the server's vectors belong to the embeddin
 
 @pytest.fixture(scope="module")
 def found(servers: SharedServers, artefacts: Artefacts) -> dict[str, Any]:
-    """What every framework returned, beside the vectors of the SDK."""
+    """The results of every framework, and the vectors of the SDK."""
     url = servers.on(demo_repository(artefacts)).grpc_url
     finished = run_in_frameworks("tests/reference/frameworks.py", url, *map(str, PICTURES))
     content: dict[str, Any] = json.loads(finished.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""What a client sees that knows Triton but not this SDK."""
+"""The server as seen by a client that knows Triton but not this SDK."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def several_truths() -> tuple[Features, Features, Truths]:
 
 
 def ties() -> tuple[Features, Features, Truths]:
-    """Many pictures and texts with the same vectors: the first in the file is the better one."""
+    """Many pictures and texts with equal vectors, of which the first in the file ranks higher."""
     vectors = unit(12)
     images = Features(list(range(60, 0, -1)), np.tile(vectors, (5, 1)))
     texts = Features(list(range(100, 160)), np.tile(vectors, (5, 1)))

@@ -45,7 +45,7 @@ def saved(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def save_again(folder: Path, tokenizer_class: Any, *former: str, **settings: Any) -> Path:
-    """Replace the files of a tokenizer by those that transformers 5 writes."""
+    """Replace the files of a tokenizer by the files that transformers 5 writes."""
     tokenizer = tokenizer_class.from_pretrained(folder, **settings)
     for name in former:
         (folder / name).unlink()

@@ -24,7 +24,7 @@ print(json.dumps({**found, "shapes": [array.shape, image.shape]}))
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What the models import when the server starts them."""
+    """The packages that the models import when the server starts them."""
     backends = tmp_path_factory.mktemp("backends")
     runtime = find_runtime()
     runtime.assemble_backends(backends)

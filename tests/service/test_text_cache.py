@@ -80,7 +80,7 @@ def test_a_text_that_is_in_a_batch_twice_is_computed_once(
 
 
 def test_an_answer_for_one_caller_is_not_given_to_another(triton: InferenceServerClient) -> None:
-    """Whichever outputs one caller wants, and whether it wants refusals as statuses, another caller gets its own."""
+    """Each caller gets the outputs and the form of refusals that it asked for."""
     [text] = new_texts(1)
     embed(triton, [text], outputs=[InferRequestedOutput("embedding")])
     assert embed(triton, [text]).shape == (1, 64)

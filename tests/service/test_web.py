@@ -1,4 +1,4 @@
-"""What the search page gives and refuses over HTTP; `tests/system/test_web_in_a_browser.py` uses it."""
+"""Responses and refusals of the search page over HTTP; `tests/system/test_web_in_a_browser.py` uses it."""
 
 from __future__ import annotations
 

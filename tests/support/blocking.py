@@ -15,7 +15,7 @@ Make = Callable[..., AbstractContextManager[Any]]
 
 
 class Blocking:
-    """Runs the methods of an asynchronous client in an event loop in a thread of its own."""
+    """A wrapper that runs the methods of an asynchronous client in an event loop in its own thread."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._loop = asyncio.new_event_loop()

@@ -38,7 +38,7 @@ def differing_characters(repository: Path, expected: CharacterIds) -> list[str]:
 
 
 def kept_differing_characters(repository: Path, expected: CharacterIds, artefacts: Artefacts) -> list[str]:
-    """Return the same characters, from the cache if the same tokenizer was compared with the same ids before.
+    """Return the result of `differing_characters`, from the cache if the same comparison was made before.
 
     All code of the tokenizer lies in its folder, and the versions of its libraries are part of every key.
     """

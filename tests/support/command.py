@@ -28,7 +28,7 @@ def tuwen(*arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[
     unless the test sets COLUMNS.
 
     Args:
-        arguments: as a user types them after `tuwen`.
+        arguments: the arguments, as a user types them after `tuwen`.
         code: the exit code that the command must have; None accepts every exit code.
     """
     if arguments[:1] == ("loadtest",):  # Locust replaces parts of the standard library in its whole process
@@ -59,7 +59,7 @@ def tuwen_process(
     """Run the installed script to its end, for tests of the process itself: its script, exit code, pipes and signals.
 
     Args:
-        arguments: as a user types them after `tuwen`.
+        arguments: the arguments, as a user types them after `tuwen`.
         code: the exit code that the program must have; None accepts every exit code.
         stdin: what the program reads from its standard input.
         settings: further arguments of :func:`subprocess.run`.

@@ -58,7 +58,7 @@ def _names(declaration: Path) -> set[str]:
 
 
 def _keys(value: Any) -> Iterator[str]:
-    """Return the keys of a specification, without those below `_FOREIGN`."""
+    """Return the keys of a specification, except the keys below `_FOREIGN`."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield key

@@ -125,7 +125,7 @@ def arguments_with(parameter: Parameter, value: str) -> list[str]:
 
 
 def outcome(arguments: list[str]) -> str | None:
-    """Run a command and return what is wrong with its end; None if it ended as commands should."""
+    """Run a command, and return the fault of its end; None if it ended correctly."""
     try:
         done = tuwen_here(*arguments, code=None)
     except Exception as error:
@@ -180,7 +180,7 @@ def refuse_to_run(*_: object, **__: object) -> NoReturn:
 
 
 def check_values(parameter: Parameter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the parameter every value, and fail with the list of those after which the command did not end well."""
+    """Run the command with every value of the parameter, and fail with a list of the values that caused a fault."""
     if parameter.command == "build":  # its module takes seconds to import
         for name in ("list_repo_files", "snapshot_download", "_download_from_modelscope"):
             monkeypatch.setattr(f"tuwen_build.checkpoints._source.{name}", refuse_to_run)

@@ -1,4 +1,4 @@
-"""Builds the checkpoints of `tests.support.rows` and compares vectors with those that the originals compute."""
+"""Builds of the checkpoints of `tests.support.rows`, and comparisons with the vectors of the originals."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ _WINDOW = 60  # seconds over which Prometheus takes the rates
 
 @dataclass(frozen=True)
 class Fleet:
-    """What the servers do.
+    """The behaviour of the servers.
 
     Attributes:
         load_seconds: from the start of a pod until it is ready.
@@ -57,7 +57,7 @@ class Scaler:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out.
+    """The result of a simulation.
 
     Attributes:
         changes: the number of changes of the replicas.

@@ -81,7 +81,7 @@ class ReferenceInterpreter:
 
     @property
     def running(self) -> bool:
-        """Whether the interpreter was started and has not ended."""
+        """Whether the interpreter is running."""
         return self._process is not None and self._process.poll() is None
 
     def run(self, command: str, *, seconds: float = 300, **arguments: object) -> None:

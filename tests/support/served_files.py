@@ -1,4 +1,4 @@
-"""Embeds with the files of a built repository in this process, as the server does with the same files."""
+"""Embedding in this process with the files of a built repository, as the server does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tritonserver for tests: one running server for each repository, started again when it is no longer well."""
+"""tritonserver for tests: one running server for each repository, which is restarted when it is unhealthy."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def files_hash(files: Iterable[Path], relative_to: Path | None = None) -> str:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Return the versions of Python, the processor and the libraries that decide about the content of an artefact.
+    """Return the versions of Python, the processor and the libraries that influence the content of an artefact.
 
     A library that is not installed has the version "none".
     """

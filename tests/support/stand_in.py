@@ -1,4 +1,4 @@
-"""What tests of our supervision need: a program in place of tritonserver, a repository for it, and a clock."""
+"""Stand-ins for tests of the supervision: a program in place of tritonserver, a repository for it, and a clock."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _DEFAULTS: dict[str, Any] = {
 
 
 class StandIn:
-    """An installation of the stand-in that `find_runtime` takes for the installed embedded server.
+    """An installation of the stand-in, which `find_runtime` accepts as the embedded server.
 
     Args:
         installation: where to install the stand-in.

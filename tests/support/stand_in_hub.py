@@ -41,7 +41,7 @@ class StandInHub(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def answer(self, path: str) -> tuple[bytes, dict[str, str]] | None:
-        """Return the body and headers for a path; None if there is nothing."""
+        """Return the body and headers for a path; None if the path does not exist."""
         if path in self.files:
             return self.files[path], {}
         for hub_id, folder in self.models.items():

@@ -17,7 +17,7 @@ _LENGTH = 77
 
 
 def embed_with_model_card(folder: Path, texts: list[str], *, padded: bool = False) -> NDArray[np.float32]:
-    """Unit vectors of texts, as ``BertModel(ids)[1]`` or ``BertForSequenceClassification(ids).logits`` gives them.
+    """Return unit vectors of texts from ``BertModel(ids)[1]`` or ``BertForSequenceClassification(ids).logits``.
 
     Args:
         folder: the text tower; the class is the one that its ``config.json`` names.

@@ -94,7 +94,7 @@ def served_page(
 
 
 def get(url: str) -> tuple[int, dict[str, str], bytes]:
-    """Return status, headers and body of what a server responds to GET, whatever the status is."""
+    """Return the status, headers and body of a response to GET, even if the status is an error."""
     try:
         with urllib.request.urlopen(url, timeout=30) as response:
             return response.status, dict(response.headers.items()), response.read()

@@ -1,4 +1,4 @@
-"""What the chart's Envoy lets through: keys, tokens, limits of callers, names and renewals of certificates."""
+"""The checks of the chart's Envoy: keys, tokens, limits of callers, names and renewals of certificates."""
 
 from __future__ import annotations
 

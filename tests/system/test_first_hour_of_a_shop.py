@@ -57,7 +57,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 @pytest.fixture
 def run(server: RecordedServer, shop: Shop) -> Run:
-    """A command of `tuwen` as a process of its own, with the shop's store and the server."""
+    """Run a command of `tuwen` in its own process, with the shop's store and the server."""
     store = str(shop.folder / "shop.db")
 
     def command(*arguments: object, code: int | None = 0, url: str = "") -> CompletedProcess[str]:

@@ -162,7 +162,7 @@ def test_searches_are_answered_while_a_killed_migration_is_finished(tmp_path: Pa
 
 
 def compare(store: str, folder: Path, server: GrpcServer) -> None:
-    """Compare the new records with the old ones, and new vectors with those that the server gives now."""
+    """Compare the new records with the old ones, and the new vectors with the vectors of the current server."""
     fields = ["source", "name", "version", "sha256", "metadata"]
     with closing(MilvusStore(store)) as opened, Client(server.url) as clip:
         places = [chosen_generations(opened, "pictures", fingerprint)[0].place for fingerprint in (OLD, NEW)]

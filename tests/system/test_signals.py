@@ -44,7 +44,7 @@ class Command:
         )
 
     def end(self) -> None:
-        """Kill whatever a failing test has left."""
+        """Kill the processes that a failing test has left."""
         for process in self.processes():
             os.kill(process, signal.SIGKILL)
         self.process.wait()
@@ -62,7 +62,7 @@ class Command:
         return found
 
     def server(self) -> dict[str, str]:
-        """Return the options of the running tritonserver; none before it runs."""
+        """Return the options of the running tritonserver; empty before it runs."""
         for process in self.processes():
             try:
                 name, *arguments = Path(f"/proc/{process}/cmdline").read_bytes().decode().split("\0")

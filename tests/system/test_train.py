@@ -1,4 +1,4 @@
-"""Whole trainings by `tuwen train`: what a model learns, fine-tuning, and Ctrl-C in a process of its own.
+"""Complete trainings with `tuwen train`: learning, fine-tuning, and Ctrl-C in its own process.
 
 A short training in the test's process is in `tests/service/test_train_command.py`.
 """

@@ -1,4 +1,4 @@
-"""`tuwen tune` with real trials: what it writes, and that the vectors stay the same."""
+"""`tuwen tune` with real trials: the written files, and the unchanged vectors."""
 
 from __future__ import annotations
 

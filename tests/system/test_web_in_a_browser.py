@@ -1,4 +1,4 @@
-"""What people see on the search page, in a real browser: with a mouse, by keyboard, on a phone, and without scripts."""
+"""The search page in a real browser: with a mouse, by keyboard, on a phone, and without scripts."""
 
 from __future__ import annotations
 

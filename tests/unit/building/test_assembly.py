@@ -1,4 +1,4 @@
-"""What the options of a build decide: which are allowed, and which name another embedding space."""
+"""The options of a build: the allowed values, and the values that give another embedding space."""
 
 from __future__ import annotations
 

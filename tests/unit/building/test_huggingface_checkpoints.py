@@ -184,7 +184,7 @@ def test_rejects_options_that_the_files_make_needless(short_checkpoint: Path, op
 
 
 class TestFetching:
-    """What is requested from the hubs. These tests do not reach the hubs themselves."""
+    """Requests to the hubs. These tests do not reach the hubs themselves."""
 
     @pytest.mark.parametrize(
         ("names", "kind"),

@@ -59,7 +59,7 @@ def served(rules: Preprocessing, image: Image.Image) -> NDArray[np.float32]:
 
 
 def check(folder: Path, resize: Any, expected: dict[str, Any], image: Image.Image) -> None:
-    """Raise the refusal, or check that the server's pixel values are those of the release."""
+    """Raise the refusal, or check that the server's pixel values equal the release's."""
     rules = read_preprocessing(folder, SIDE, resize)
     if "error" in expected:  # the release cannot use this file; a later one can
         return

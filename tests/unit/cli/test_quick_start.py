@@ -48,7 +48,7 @@ print(json.dumps(loaded))
 
 @pytest.fixture(scope="module")
 def loaded() -> dict[str, set[str]]:
-    """The top-level modules that are loaded after each command line; those of one remain for the next."""
+    """The top-level modules that are loaded after each command line, including modules of earlier ones."""
     lines = [["--help"], ["no-such-command"], *([name, "--help"] for name in _TARGETS), ["build", "--no-such-option"]]
     command = [sys.executable, "-c", PROGRAM, json.dumps(lines)]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)

@@ -41,7 +41,7 @@ def test_a_fleet_under_constant_load_comes_to_rest(load: int) -> None:
 
 @pytest.mark.parametrize("load", LOADS)
 def test_a_fleet_that_follows_the_queue_alone_does_not(load: int) -> None:
-    """What the chart did before: the simulation shows its fault, so it would show it again."""
+    """An earlier chart did this. The simulation shows its fault, so it would detect a regression."""
     old = Scaler(triggers=((32, lambda _, queue, __: queue * REQUESTS_A_SECOND),))
     outcome = follow(old, load)
     assert outcome.changes > 70

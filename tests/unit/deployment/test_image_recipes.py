@@ -118,7 +118,7 @@ def test_the_compose_file_names_things_that_exist() -> None:
 
 
 def test_the_build_context_is_what_the_images_copy() -> None:
-    """What .dockerignore lets through is enough to build the wheel, and holds nothing that is not tracked."""
+    """The files that .dockerignore lets through suffice to build the wheel, and all of them are tracked."""
     allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line[0] == "!"]
     assert all((ROOT / path).exists() for path in allowed)
     tomllib = pytest.importorskip("tomllib", reason="comes with Python 3.11")

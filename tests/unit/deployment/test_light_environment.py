@@ -18,7 +18,7 @@ DISTRIBUTIONS = FULL_LIBRARIES - {"helm_python", "milvus_lite"} | {"helm-python-
 
 
 def packages(extra: str, extras: dict[str, list[str]]) -> set[str]:
-    """Return the names of the packages that an extra installs, with those of the extras that it includes."""
+    """Return the names of the packages that an extra and its included extras install."""
     found = set()
     for requirement in extras[extra]:
         name, _, included = requirement.partition("[")

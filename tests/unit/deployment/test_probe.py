@@ -29,7 +29,7 @@ INPUTS = {
 
 
 class Triton(ThreadingHTTPServer):
-    """What the probe asks of tritonserver.
+    """The part of tritonserver that the probe uses.
 
     Attributes:
         ready: whether the server says so.

@@ -1,4 +1,4 @@
-"""What the extras ask for: nothing that holds numpy, or the packages beside it, to an old release."""
+"""The requirements of the extras: none of them pins numpy or its dependants to an old release."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_no_extra_asks_for_an_old_numpy_or_for_the_server_s_wheel(extra: str) ->
 
 
 def test_tests_run_beside_a_numpy_that_the_server_cannot_take() -> None:
-    """The server's own numpy is not hidden by an environment that happens to have the same one."""
+    """If the environment had the server's version of numpy, it would hide a missing private numpy."""
     pins = re.findall(r"^numpy==(\d+)", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
     assert pins
     assert all(int(major) >= 2 for major in pins)

@@ -1,4 +1,4 @@
-"""The environment variables of the server: images, chart and guide set those that `tuwen serve` sets."""
+"""The environment variables of the server: images, chart and guide set the same as `tuwen serve`."""
 
 from __future__ import annotations
 

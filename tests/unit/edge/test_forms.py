@@ -1,4 +1,4 @@
-"""Forms: images as raw bytes, in the order of their parts, refused before they have arrived."""
+"""Forms with images as raw bytes. Items keep the order of the parts, and bad images are refused on arrival."""
 
 from __future__ import annotations
 

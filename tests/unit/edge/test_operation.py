@@ -1,4 +1,4 @@
-"""What an operator sees: the description, the metrics, the log, and the traces."""
+"""The operator's view of the edge: the description, the metrics, the log, and the traces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the edge refuses, and how it tells of a server in trouble."""
+"""Refusals of the edge, and its responses when the server is in trouble."""
 
 from __future__ import annotations
 

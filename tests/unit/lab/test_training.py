@@ -57,7 +57,7 @@ def batches(shapes: Path) -> Batches:
 
 class TestLoss:
     def test_one_right_answer_a_row_is_the_loss_of_clip(self) -> None:
-        """As in cn_clip/training/train.py, get_loss: the mean of both cross-entropies with the diagonal right."""
+        """cn_clip/training/train.py, get_loss, uses the mean of both cross-entropies, with the diagonal as correct."""
         images, texts = (functional.normalize(torch.randn(6, 8), dim=-1) for _ in range(2))
         scale = torch.tensor(14.3)
         logits = scale * images @ texts.T
@@ -164,7 +164,7 @@ class TestAugmentation:
 
 class TestSteps:
     def test_equal_texts_under_two_ids_fit_the_pictures_of_both(self, tmp_path: Path) -> None:
-        """As cn_clip prepares texts: it maps curly quotes to straight ones, in lower case."""
+        """cn_clip prepares texts in the same way: it straightens curly quotes and converts to lower case."""
         texts = {1: "印着“囍”的T恤", 2: '印着"囍"的t恤'}
         image = io.BytesIO()
         Image.new("RGB", (4, 4)).save(image, "PNG")

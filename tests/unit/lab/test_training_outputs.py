@@ -1,4 +1,4 @@
-"""A training replaces an earlier training alone, and refuses everything else before it begins."""
+"""A training replaces only an earlier training. Any other existing output is refused before the start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training refuses before its first step."""
+"""Refusals of a training before its first step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which settings a tuning tries, which of them it takes for the best, and what it refuses before a trial."""
+"""The settings that a tuning tries, its choice of the best, and its refusals before a trial."""
 
 from __future__ import annotations
 

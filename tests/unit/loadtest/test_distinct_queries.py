@@ -35,7 +35,7 @@ def test_every_rank_of_every_repetition_has_its_own_query() -> None:
 
 
 def test_a_repetition_finds_nothing_in_the_cache_of_the_one_before() -> None:
-    """A cache as old as the server answers the same share of each repetition."""
+    """The server's cache answers the same share of the queries in each repetition."""
     seen: set[str] = set()
     hits = []
     for seed in range(3):

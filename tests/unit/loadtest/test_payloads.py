@@ -1,4 +1,4 @@
-"""What a load test sends, what it is told, and how many users there are at each time."""
+"""The payloads and options of a load test, and its number of users over time."""
 
 from __future__ import annotations
 

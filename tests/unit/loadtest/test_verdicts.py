@@ -1,4 +1,4 @@
-"""What a load test makes of its samples: summaries, verdicts, curves, and the findings of the scenarios."""
+"""The evaluation of the samples of a load test: summaries, verdicts, curves, and the findings of the scenarios."""
 
 from __future__ import annotations
 

@@ -303,7 +303,7 @@ print(sorted(last["1"].items()))
     ],
 )
 def test_bulk_alone_takes_all_users(named: str, expected: list[tuple[str, int]]) -> None:
-    """In a process of its own, because Locust patches the standard library."""
+    """Locust runs in its own process, because it patches the standard library."""
     command = [sys.executable, "-c", _USERS, named]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == str(expected)

@@ -169,7 +169,7 @@ def test_a_compressed_text_chunk_counts_against_the_limits() -> None:
 
 
 class TestDisplayRules:
-    """Under `display` an image looks as in a viewer. Plain photographs stay the same."""
+    """The rules `display`: an image looks as in a viewer, and plain photographs stay the same."""
 
     def test_plain_photographs_stay_the_same(self) -> None:
         data = sample("coffee.jpg").read_bytes()

@@ -84,7 +84,7 @@ class TestIds:
 
 
 class TestBounds:
-    """What a hostile text asks for is bounded, and the tokens stay the same."""
+    """The work for a hostile text is limited, and the tokens stay the same."""
 
     @pytest.mark.parametrize(
         "text",

@@ -198,7 +198,7 @@ async def _collect(stream: AsyncIterator[ItemOutcome], keys: list[object]) -> No
 
 
 class TestStreams:
-    """What the synchronous streams promise (test_streams.py), and asyncio's own."""
+    """The contract of the synchronous streams (test_streams.py), and the additional one of asyncio."""
 
     def test_either_kind_of_source_comes_out_in_order(self) -> None:
         async def source() -> AsyncIterator[str | tuple[Hashable, str]]:
@@ -263,7 +263,7 @@ class TestStreams:
         asyncio.run(scenario())
 
     def test_a_source_that_waits_for_its_results_gets_them(self) -> None:
-        """As a service that sends the next question once it has the answer to the last."""
+        """The source works like a service that sends the next question after the answer to the last one."""
 
         async def scenario() -> None:
             answered = asyncio.Semaphore(1)

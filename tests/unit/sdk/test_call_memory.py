@@ -1,4 +1,4 @@
-"""What a call holds in memory: the requests in flight, however many items the call has."""
+"""The memory of a call: it holds only the requests in flight, for any number of items."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class TestHeaders:
                 assert (call["authorization"], call["x-team"]) == ("Bearer s3cret", "search")
 
     def test_a_propagator_may_write_capital_letters(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As that of AWS X-Ray does."""
+        """The propagator of AWS X-Ray writes capital letters."""
         monkeypatch.setattr(propagate, "inject", lambda carrier: carrier.update({"X-Amzn-Trace-Id": "Root=1-2-3"}))
         with GrpcServer() as server, make(server.url, tracing=True) as clip:
             clip.embed_texts(["猫"])

@@ -1,4 +1,4 @@
-"""What a call sends, and what it says of each item."""
+"""The requests of a call, and its results for each item."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the SDK makes of images, texts, addresses and timeouts before anything is sent."""
+"""The handling of images, texts, addresses and timeouts before a request is sent."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def test_an_interrupt_in_the_middle_of_a_call_does_not_hang_the_end(monkeypatch:
 
 
 class TestCommandLine:
-    """The same from `tuwen`, whose connection options stand before the command."""
+    """The connection options of `tuwen`, which stand before the command."""
 
     @staticmethod
     def run(*arguments: str, code: int = 0) -> str:

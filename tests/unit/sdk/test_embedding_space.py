@@ -1,4 +1,4 @@
-"""Vectors of two embedding spaces are never mixed, whatever changes behind an address."""
+"""Vectors of two embedding spaces are never mixed, even if the server behind an address changes."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def test_every_error_has_its_place_in_the_drawing(kind: type[TuwenError]) -> Non
     ],
 )
 def test_errors_survive_pickling(error: TuwenError) -> None:
-    """As concurrent.futures does with what a process raised."""
+    """concurrent.futures pickles the errors of a process."""
     other = pickle.loads(pickle.dumps(error))
     assert type(other) is type(error)
     assert str(other) == str(error)

@@ -1,4 +1,4 @@
-"""How a client finds out how much to ask of a server at once, on servers whose times are known."""
+"""The pace of a client: the number of requests in flight, with servers whose times are known."""
 
 from __future__ import annotations
 

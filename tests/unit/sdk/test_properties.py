@@ -1,4 +1,4 @@
-"""What holds for any call: hypothesis looks for one for which it does not."""
+"""Properties of all calls. hypothesis searches for a call that violates one."""
 
 from __future__ import annotations
 

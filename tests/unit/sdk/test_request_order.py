@@ -1,4 +1,4 @@
-"""How many requests are in flight at once, how large they are, how long they may queue, and who goes first.
+"""The number, the size, the maximum waiting time and the order of requests in flight.
 
 A person waits behind what others have in flight, so that clients keep few requests in flight.
 """
@@ -59,7 +59,7 @@ class _Pending:
 
 
 class AsyncCounting(AsyncFakeTransport):
-    """The same for an `AsyncClient`: every answer takes a few turns of the event loop."""
+    """A counting transport for an `AsyncClient`. Every response takes a few turns of the event loop."""
 
     def __init__(self, counting: Counting) -> None:
         super().__init__(FakeTransport())

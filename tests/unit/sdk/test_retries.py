@@ -47,7 +47,7 @@ def test_attempts_are_counted(make: Make) -> None:
 
 
 def test_a_server_that_is_stopping_does_not_count(make: Make) -> None:
-    """Of two servers behind one name, the one that is drained is met again and again."""
+    """If a name has two servers, retries may reach the stopping server again and again."""
     fake = FakeTransport(fail_with=ServerStoppingError("stopping"), fail_times=12)
     with make(fake, retries=QUICK) as clip:
         assert clip.embed_texts(["猫"]).shape == (1, 512)

@@ -1,4 +1,4 @@
-"""What a collection reads and embeds again when a source is indexed again."""
+"""The pictures that are read and embedded again when a source is indexed again."""
 
 from __future__ import annotations
 

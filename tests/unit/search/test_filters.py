@@ -1,4 +1,4 @@
-"""No value becomes part of a filter's expression, whatever it holds."""
+"""A value never changes the meaning of a filter, whatever characters it contains."""
 
 from __future__ import annotations
 

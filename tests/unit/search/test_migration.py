@@ -41,7 +41,7 @@ OLD, NEW = "a" * 32, "b" * 32
 
 
 def fake(fingerprint: str = NEW, **settings: Any) -> FakeTransport:
-    """A server whose vectors have another dimension than those of the other models, so that none can be mixed up."""
+    """A server whose models have vectors of different dimensions, so that vectors cannot be confused."""
     dimension = {OLD: 16, NEW: 24}.get(fingerprint, 20)
     return FakeTransport(embedding_dimension=dimension, fingerprint=fingerprint, **settings)
 

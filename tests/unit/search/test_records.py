@@ -1,4 +1,4 @@
-"""What is kept about a picture, and what a query is made of."""
+"""The stored record of a picture, and the parts of a query."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ store.close()
 
 @contextmanager
 def owner(path: str) -> Iterator[subprocess.Popen[str]]:
-    """Another process that has the file open until its standard input is closed."""
+    """A second process that keeps the file open until its standard input is closed."""
     command = [sys.executable, "-c", _OWNER, path]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""What a source yields: its pictures, and every part of it that could not be looked at."""
+"""The entries of a source: its pictures, and the parts that cannot be read."""
 
 from __future__ import annotations
 

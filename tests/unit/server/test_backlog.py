@@ -1,4 +1,4 @@
-"""Which waiting requests the `pytorch` backend refuses, and how full its batches stay while it does."""
+"""Refusals of waiting requests by the `pytorch` backend, and the size of its batches meanwhile."""
 
 from __future__ import annotations
 

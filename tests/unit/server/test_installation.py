@@ -59,7 +59,7 @@ def said() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that the embedded server is installed in. This Python passes for one that can serve."""
+    """The folder of the installation. The test treats this Python as one that can serve."""
     monkeypatch.setenv("TUWEN_SERVER_FOLDER", str(tmp_path / "servers"))
     monkeypatch.setattr(_installation, "check_platform", lambda: None)
     monkeypatch.setattr(_installation, "_NEWEST_WITH_NUMPY", (3, 99))

@@ -37,7 +37,7 @@ class TritonError:
 
 
 class NoMetricsError(Exception):
-    """What Triton raises if a model wants a metric on a server that has no metrics."""
+    """The error that Triton raises if a model makes a metric on a server without metrics."""
 
 
 class Counter:
@@ -359,7 +359,7 @@ def test_without_the_parameter_every_row_is_computed(backend: ModuleType, tmp_pa
 
 
 class TestGpu:
-    """What the backend does where Triton chose a GPU."""
+    """The backend with an instance that Triton placed on a GPU."""
 
     def test_runs_on_the_cpu_with_a_warning_if_pytorch_cannot_use_the_gpu(
         self, backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -1,4 +1,4 @@
-"""`tuwen serve` as a process of its own, on the stand-in for tritonserver: signals, exit codes, and what it says."""
+"""`tuwen serve` as a process of its own, on the stand-in for tritonserver: signals, exit codes, and messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""tritonserver's log is read to its end, whatever happens to the file that it is written to."""
+"""tritonserver's log is read to its end, even if its file cannot be written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user may choose about the embedded server is checked before anything starts."""
+"""The options of the embedded server are checked before it starts."""
 
 from __future__ import annotations
 

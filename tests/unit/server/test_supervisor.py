@@ -1,4 +1,4 @@
-"""How often and after which pauses a server is started again, with an object that only plays a server."""
+"""The number of restarts and the pauses between them, with a fake server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FULL = SharedMemoryError("/dev/shm is full")
 
 
 class Patient:
-    """A server with troubles. Each restart has the next of the given outcomes."""
+    """A fake server that fails. Each restart has the next of the given outcomes."""
 
     def __init__(self, *restarts: Exception | None) -> None:
         self.restarts: deque[Exception | None] = deque(restarts)

@@ -85,7 +85,7 @@ def test_data_folders_count_for_the_module_that_reads_them(write: Write, tmp_pat
 
 
 class TestProject:
-    """What the artefacts of this project depend on."""
+    """The sources that the artefacts of this project depend on."""
 
     def test_a_repository_depends_on_templates_and_samples(self) -> None:
         files = {str(file.relative_to(ROOT)) for file in PROJECT.files("tuwen_build.repository")}
