@@ -144,6 +144,27 @@ def test_a_chinese_page_uses_one_word_for_one_thing(page: str) -> None:
     assert {word: better for word, better in WORDS.items() if word in text} == {}
 
 
+def broken_bold(text: str) -> list[str]:
+    """Return the bold words that GitHub shows with their asterisks, because a mark and a character touch them."""
+    found = []
+    for bold in re.finditer(r"(.?)\*\*([^*\n]+)\*\*(.?)", text):
+        before, inside, after = bold.groups()
+        closes = inside[-1].isalnum() or not after.isalnum()
+        opens = inside[0].isalnum() or not before.isalnum()
+        if not (opens and closes):
+            found.append(inside)
+    return found
+
+
+@pytest.mark.parametrize("page", TRANSLATED)
+def test_bold_words_are_bold_on_github(page: str) -> None:
+    assert broken_bold(text_of(translation_of(page))) == []
+
+
+def test_finds_bold_words_that_github_does_not_show() -> None:
+    assert broken_bold("**甲（a）**乙 **丙。** 丁 **戊**（e）己，**庚**辛 壬**“癸”** 子") == ["甲（a）", "“癸”"]
+
+
 # --- The comparison itself -------------------------------------------------------------------------------------------
 
 
