@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from http.client import HTTPException
+
+from google.protobuf.json_format import Parse, ParseError
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from tuwen import clock as system_clock
 from tuwen.clock import Clock
@@ -65,6 +68,27 @@ class ModelControl:
         index = self._index(http_url)
         used = [name_and_model(name) for name, state in index if state in ("READY", "LOADING", "UNLOADING")]
         return {split[0] for split in used if split is not None}
+
+    def aliases(self, http_url: str, names: Collection[str]) -> list[ModelConfig]:
+        """Return the configurations of the loaded ensembles that belong to aliases.
+
+        Args:
+            http_url: the address of Triton's HTTP API on this machine.
+            names: the names of the repositories. All others are aliases.
+
+        Raises:
+            OSError, HTTPException, ValueError: the server did not tell it.
+        """
+        configs = []
+        for ensemble in self._loaded_ensembles(http_url):
+            name, _ = name_and_model(ensemble) or ("", "")
+            if name not in names:
+                content = get(f"{http_url}/v2/models/{ensemble}/config", {_NAME: self._key}, _CALL_SECONDS)
+                try:
+                    configs.append(Parse(content, ModelConfig(), ignore_unknown_fields=True))
+                except ParseError as error:
+                    raise ValueError(f"cannot read the configuration of {ensemble}: {error}") from error
+        return configs
 
     def drain(self, http_url: str, timeout: float) -> str | None:
         """Unload the ensembles, and wait until their requests are answered or the timeout is over.

@@ -9,8 +9,11 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
+
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from tuwen import clock as system_clock
 from tuwen.clock import Clock
@@ -71,6 +74,7 @@ class EmbeddedServer:
         folders = [repository] if isinstance(repository, Path) else repository
         self._repositories = Repositories(folders, check_files=self._requested.check_files)
         self._overlay: Overlay | None = None
+        self._aliases: list[ModelConfig] = []
         self._options = self._requested
         self._on_log_line = on_log_line
         self._clock = clock or system_clock
@@ -161,11 +165,15 @@ class EmbeddedServer:
     def refresh(self) -> list[str]:
         """Take notice of repositories that are new or were replaced since the start, so that they can be loaded.
 
+        Aliases are noted too, so that `restart` sets them again.
+
         Returns:
             Sentences for the log.
         """
         if self._overlay is None:
             return []
+        with contextlib.suppress(OSError, HTTPException, ValueError):  # then those of the last time are kept
+            self._aliases = self._control.aliases(self.http_url, self._repositories.names)
         return self._repositories.refresh(self._overlay, lambda: self._control.names_in_use(self.http_url))
 
     def restart(self) -> None:
@@ -246,6 +254,8 @@ class EmbeddedServer:
             options = self._options
             overlay = Overlay(belongings.folder, queue_policies=options.queue_policies, cache_mib=options.cache_mib)
             self._repositories.lay_out(repositories, overlay)
+            for config in self._aliases:
+                overlay.add_alias(config)
         except OSError as error:
             where = error.filename2 or error.filename or tempfile.gettempdir()
             why = error.strerror or error  # shutil raises a list of errors for a folder

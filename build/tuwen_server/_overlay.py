@@ -76,6 +76,13 @@ class Overlay:
             shutil.rmtree(self.folder / path.name, ignore_errors=True)
             path.rename(self.folder / path.name)
 
+    def add_alias(self, config: ModelConfig) -> None:
+        """Add an ensemble of an alias, unless a model of its steps is missing."""
+        steps = [step.model_name for step in config.ensemble_scheduling.step]
+        if steps and all((self.folder / step).is_dir() for step in steps):
+            (self.folder / config.name / "1").mkdir(parents=True, exist_ok=True)
+            write_config(config, config_path(self.folder, config.name))
+
     def _adapted(self, path: Path) -> ModelConfig:
         config = read_config(path)
         config.ClearField("response_cache")  # repositories of earlier versions turn it on

@@ -113,6 +113,8 @@ class RemoteControl:
                 advice = "start it with --model-control-mode=explicit --load-model='*'"
             elif _RESTRICTED in message:
                 advice = "set TUWEN_SERVER_KEY to the key of the server's restricted protocols"
+            elif "failed to connect" in message:
+                advice = "check the address (--url), and whether the server runs"
             else:
                 advice = "read the server's log"
             raise ModelControlError(f"{self._url} could not {action}: {message}; {advice}") from error

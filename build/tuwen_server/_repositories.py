@@ -82,7 +82,13 @@ class Repositories:
         self._folders = [folder.expanduser().absolute() for folder in folders]
         self._check_files = check_files
         self._laid: dict[Path, tuple[int, ...]] = {}
+        self._names: dict[Path, str] = {}
         self._reported: dict[Path, str] = {}
+
+    @property
+    def names(self) -> set[str]:
+        """The names of the repositories that were laid out."""
+        return set(self._names.values())
 
     def checked(self) -> list[Repository]:
         """Return all repositories, checked.
@@ -99,10 +105,11 @@ class Repositories:
 
     def lay_out(self, repositories: Sequence[Repository], overlay: Overlay) -> None:
         """Lay out repositories at the start of a server."""
-        self._laid, self._reported = {}, {}
+        self._laid, self._names, self._reported = {}, {}, {}
         for repository in repositories:
             overlay.add(repository.folder)
             self._laid[repository.folder] = repository.stamp
+            self._names[repository.folder] = repository.manifest.name
 
     def refresh(self, overlay: Overlay, names_in_use: Callable[[], Collection[str]]) -> list[str]:
         """Lay out the repositories that are new, or were replaced by another build, so that they can be loaded.
@@ -140,6 +147,7 @@ class Repositories:
                 continue
             known = folder in self._laid
             self._laid[folder] = repository.stamp
+            self._names[folder] = repository.manifest.name
             self._reported.pop(folder, None)
             name = repository.manifest.name
             said.append(f"{'replaced' if known else 'found'} {folder}; load it with: tuwen models load {name}".rstrip())

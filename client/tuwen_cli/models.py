@@ -76,8 +76,8 @@ def alias(
 ) -> None:
     """Let a name stand for a loaded model. Switch it to another model without a restart.
 
-    Clients that are bound to an embedding space refuse the vectors of another one. An alias is gone after a restart of
-    the server.
+    Clients that are bound to an embedding space refuse the vectors of another one. An alias is gone after a new start
+    of the server.
     """
     with _administrator(url, key) as server:
         _report(server.alias(name, model), url, as_json=as_json)

@@ -135,7 +135,7 @@ class Server:
                 if now["answers"]:
                     path = request.partition(" ")[2].partition(" ")[0]
                     status, body = "200 OK" if now["ready"] else "400 Bad Request", ""
-                    if path.startswith(("/v2/repository/", "/v2/models/stats")):
+                    if path.startswith(("/v2/repository/", "/v2/models/")):
                         status, body = self._control(path, request, now["busy_looks"])
                     head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
                     connection.sendall((head + body).encode())
@@ -151,6 +151,10 @@ class Server:
             aliases = behaviour(self._start)["aliases"]
             models = [*os.listdir(self._options["model-repository"]), *aliases]
             return "200 OK", json.dumps({"model_stats": [{"name": name, "version": "1"} for name in models]})
+        if path.startswith("/v2/models/"):  # the configuration of an alias
+            steps = [{"model_name": step, "model_version": "-1"} for step in ("text_tokenization", "text_encoder")]
+            name = path.split("/")[3]
+            return "200 OK", json.dumps({"name": name, "platform": "ensemble", "ensemble_scheduling": {"step": steps}})
         if path == "/v2/repository/index":
             record("index")
             models = sorted(os.listdir(self._options["model-repository"]))

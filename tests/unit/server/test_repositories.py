@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +97,49 @@ def test_a_server_starts_with_all_repositories(stand_in: StandIn, tmp_path: Path
         assert server.refresh() == []
     unloads = [event for event in stand_in.timeline() if event.startswith("unload ")]
     assert len(unloads) == 6
+
+
+class TestAliases:
+    def test_a_restart_sets_them_again(self, make_server: Callable[..., EmbeddedServer], stand_in: StandIn) -> None:
+        stand_in.behave(aliases=["shop_text_embedding", "resnet"])
+        server = make_server()
+        server.start()
+        server.refresh()
+        server.restart()
+        assert self.laid(stand_in) == {"shop_text_embedding"}
+        server.refresh()
+        server.restart()  # the alias lies in the repository now
+        assert self.laid(stand_in) == {"shop_text_embedding"}
+
+    def test_one_that_was_removed_stays_away(
+        self, make_server: Callable[..., EmbeddedServer], stand_in: StandIn
+    ) -> None:
+        stand_in.behave(aliases=["shop_text_embedding"])
+        server = make_server()
+        server.start()
+        server.refresh()
+        stand_in.behave(aliases=[])
+        server.refresh()
+        server.restart()
+        assert self.laid(stand_in) == set()
+
+    def test_a_server_that_does_not_answer_costs_none(
+        self, make_server: Callable[..., EmbeddedServer], stand_in: StandIn
+    ) -> None:
+        stand_in.behave(aliases=["shop_text_embedding"])
+        server = make_server()
+        server.start()
+        server.refresh()
+        stand_in.behave(answers=False)
+        server.refresh()
+        stand_in.behave()
+        server.restart()
+        assert self.laid(stand_in) == {"shop_text_embedding"}
+
+    def laid(self, stand_in: StandIn) -> set[str]:
+        """Return the models of aliases in the repository of the last start."""
+        [folder] = [one.partition("=")[2] for one in stand_in.starts()[-1] if one.startswith("--model-repository=")]
+        return {path.name for path in Path(folder).iterdir() if path.name.startswith(("shop", "resnet"))}
 
 
 class TestRefresh:
