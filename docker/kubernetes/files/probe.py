@@ -1,18 +1,21 @@
-"""The probe of a server's container: every model must compute one small item, or at least make progress.
+"""The probe of a server's container: every model must compute one small item, or finish other requests.
 
-    python3 probe.py SECONDS [URL]
+    python3 probe.py SECONDS PATIENCE [URL]
 
-tritonserver calls itself ready while the process of a model hangs, and before 26.04 even while it is dead.
-A full queue is no fault: a model that does not answer in time, but finishes other requests meanwhile, is well. The exit
-code is 0 if all models are well; otherwise it is 1, and a line for each fault says which model and why.
+tritonserver calls itself ready while the process of a model hangs, and before 26.04 even while it is dead. A full queue
+and a long batch are no faults: a model that does not answer within SECONDS is at fault if it has finished nothing for
+PATIENCE seconds. A file keeps since when, from one probe to the next. The exit code is 0 if all models are well;
+otherwise it is 1, and a line for each fault says which model and why.
 """
 
 import base64
+import contextlib
 import http.client
 import json
 import os
 import struct
 import sys
+import tempfile
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -64,28 +67,44 @@ class Server:
         headers = {"Inference-Header-Content-Length": str(len(header)), "Content-Type": "application/octet-stream"}
         self.ask(f"models/{model}/infer", header + payload, headers)
 
-    def fault(self, model):
-        """Return why a model is not well; None if it is."""
+    def obstacle(self, model):
+        """Return the number of requests that a model has finished, and why it did not answer; None if it did."""
+        successes = 0
         try:
             metadata = json.loads(self.ask(f"models/{model}"))
             if metadata["platform"] == "ensemble":
-                return None
-            before = self.successes(model)
-        except (OSError, http.client.HTTPException) as error:
-            return f"{model}: {error}"
-        try:
+                return 0, None
             self.compute(model, metadata["inputs"])
         except (OSError, http.client.HTTPException) as error:
-            try:
-                if self.successes(model) > before:
-                    return None
-            except (OSError, http.client.HTTPException):
-                pass
-            return f"{model}: {error}, and no request succeeded meanwhile"
-        return None
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                successes = self.successes(model)
+            return successes, str(error)
+        return 0, None
 
 
-def faults(url, seconds):
+def remembered(path):
+    """Return since when each model has not answered, and with how many finished requests."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            start, models = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return models if start == started() else {}
+
+
+def remember(path, models):
+    with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as file:
+        json.dump([started(), models], file)
+    os.replace(file.name, path)
+
+
+def started():
+    """Return when the container started: its folder for scratch files outlives it."""
+    with open("/proc/1/stat", encoding="utf-8") as file:
+        return file.read().rpartition(")")[2].split()[19]
+
+
+def faults(url, seconds, patience, path):
     server = Server(url, seconds)
     try:
         server.ask("health/ready")
@@ -94,11 +113,24 @@ def faults(url, seconds):
         return [f"tritonserver: {error}"]
     models = sorted({model["name"] for model in ready})
     with ThreadPoolExecutor(max(1, len(models))) as pool:
-        return [fault for fault in pool.map(server.fault, models) if fault]
+        found = dict(zip(models, pool.map(server.obstacle, models), strict=True))
+    before, now = remembered(path), time.time()
+    waiting = {}
+    for model, (successes, obstacle) in found.items():
+        if obstacle is not None:
+            count, since = before.get(model, (None, now))
+            waiting[model] = (successes, since if count == successes else now)
+    remember(path, waiting)
+    return [
+        f"{model}: {found[model][1]}, and no request was finished for {now - since:.0f} seconds"
+        for model, (_, since) in waiting.items()
+        if now - since >= patience
+    ]
 
 
-def main(seconds, url="http://127.0.0.1:8000"):
-    found = faults(url, float(seconds))
+def main(seconds, patience, url="http://127.0.0.1:8000"):
+    path = os.path.join(tempfile.gettempdir(), "tuwen-probe.json")
+    found = faults(url, float(seconds), float(patience), path)
     print(*(found or ["every model is well"]), sep="\n")
     return bool(found)
 

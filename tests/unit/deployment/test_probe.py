@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,8 +34,7 @@ class Triton(ThreadingHTTPServer):
 
     Attributes:
         ready: whether the server says so.
-        answers: what happens to a request to each model: `computes`, `hangs`, `fails`, or `busy`: it is not answered,
-            and others are.
+        answers: what happens to a request to each model: `computes`, `hangs` or `fails`.
         bodies: the requests that were computed, by model: the header's inputs, and the bytes after it.
         keys: the keys that requests carried.
     """
@@ -64,8 +64,6 @@ class Handler(BaseHTTPRequestHandler):
             self._reply(200 if self.server.ready else 503, b"")
         elif parts[-1] == "stats":
             count = self.server.successes[parts[1]]
-            if self.server.answers[parts[1]] == "busy":
-                self.server.successes[parts[1]] += 1
             self._reply(200, {"model_stats": [{"inference_stats": {"success": {"count": count}}}]})
         else:
             platform = "ensemble" if parts[1].endswith("_embedding") else ""
@@ -108,12 +106,21 @@ def triton() -> Iterator[Triton]:
         thread.join()
 
 
-def probed(triton: Triton, seconds: float = 20.0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-I", str(PROBE), str(seconds), f"http://127.0.0.1:{triton.server_address[1]}"]
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which the probe keeps since when a model has not answered."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return tmp_path / "tuwen-probe.json"
+
+
+def probed(triton: Triton, seconds: float = 20.0, patience: float = 0.0) -> subprocess.CompletedProcess[str]:
+    url = f"http://127.0.0.1:{triton.server_address[1]}"
+    command = [sys.executable, "-I", str(PROBE), str(seconds), str(patience), url]
     environment = {**os.environ, "RESTRICTED_KEY": KEY, "http_proxy": "http://127.0.0.1:9"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.usefixtures("scratch")
 def test_every_model_computes_one_item_of_its_own_inputs(triton: Triton) -> None:
     done = probed(triton)
     assert (done.returncode, done.stdout) == (0, "every model is well\n")
@@ -127,6 +134,7 @@ def test_every_model_computes_one_item_of_its_own_inputs(triton: Triton) -> None
     assert triton.keys == {KEY}
 
 
+@pytest.mark.usefixtures("scratch")
 def test_a_server_that_is_not_ready_is_not_asked_further(triton: Triton) -> None:
     triton.ready = False
     done = probed(triton)
@@ -136,22 +144,41 @@ def test_a_server_that_is_not_ready_is_not_asked_further(triton: Triton) -> None
 
 
 @pytest.mark.parametrize(("answer", "seconds"), [("hangs", 1.0), ("fails", 20.0)])
-def test_a_model_that_hangs_or_fails_is_named(triton: Triton, answer: str, seconds: float) -> None:
+def test_a_model_that_hangs_or_fails_is_named_when_patience_ends(
+    triton: Triton, scratch: Path, answer: str, seconds: float
+) -> None:
     triton.answers["vision_encoder"] = answer
-    done = probed(triton, seconds)
+    assert probed(triton, seconds, patience=60).returncode == 0
+    start, waiting = json.loads(scratch.read_text(encoding="utf-8"))
+    assert waiting.keys() == {"vision_encoder"}
+    count, since = waiting["vision_encoder"]
+    scratch.write_text(json.dumps([start, {"vision_encoder": [count, since - 61]}]), encoding="utf-8")
+    done = probed(triton, seconds, patience=60)
     assert done.returncode == 1
     assert done.stdout.startswith("vision_encoder: ")
-    assert "no request succeeded meanwhile" in done.stdout
+    assert "no request was finished for 6" in done.stdout
     assert len(done.stdout.splitlines()) == 1
 
 
-def test_a_busy_model_is_well(triton: Triton) -> None:
-    triton.answers["vision_encoder"] = "busy"
-    assert probed(triton, 1.0).returncode == 0
+@pytest.mark.parametrize("change", ["a request was finished", "the container was started again", "it answers"])
+def test_patience_begins_anew(triton: Triton, scratch: Path, change: str) -> None:
+    triton.answers["vision_encoder"] = "fails"
+    assert probed(triton, patience=60).returncode == 0
+    start, waiting = json.loads(scratch.read_text(encoding="utf-8"))
+    count, since = waiting["vision_encoder"]
+    start = "0" if change == "the container was started again" else start
+    scratch.write_text(json.dumps([start, {"vision_encoder": [count, since - 61]}]), encoding="utf-8")
+    if change == "a request was finished":  # a batch may take longer than a probe waits
+        triton.successes["vision_encoder"] += 1
+    if change == "it answers":
+        triton.answers["vision_encoder"] = "computes"
+    assert probed(triton, patience=60).returncode == 0
+    _, waiting = json.loads(scratch.read_text(encoding="utf-8"))
+    assert all(later > since - 1 for _, later in waiting.values())
 
 
 def test_a_server_that_does_not_listen_is_not_well() -> None:
-    command = [sys.executable, "-I", str(PROBE), "5", "http://127.0.0.1:9"]
+    command = [sys.executable, "-I", str(PROBE), "5", "60", "http://127.0.0.1:9"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert done.stdout.startswith("tritonserver: ")
