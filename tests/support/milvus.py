@@ -61,7 +61,7 @@ class MilvusServer:
 
     def _answers(self) -> bool:
         try:
-            with closing(MilvusStore(self.url, timeout=2)) as store:
+            with closing(MilvusStore(self.url, timeout=10)) as store:
                 return store.names() == []
         except StoreError:
             return False
