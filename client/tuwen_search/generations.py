@@ -81,12 +81,18 @@ def generation_for(store: MilvusStore, collection: str, card: ModelCard) -> Gene
         EmbeddingSpaceError: no complete generation is of this model.
         CollectionNotFoundError, StoreError: see `generations_of`.
     """
-    complete = [generation for generation in generations_of(store, collection) if generation.complete]
-    for generation in complete:
-        if generation.space.fingerprint == card.fingerprint:
-            return generation
-    space = complete[0].space
-    where = f"'{collection}' was made with {space.checkpoint}, and this server runs {card.checkpoint}: its vectors"
+    found = generations_of(store, collection)
+    mine = next((generation for generation in found if generation.space.fingerprint == card.fingerprint), None)
+    if mine is not None and mine.complete:
+        return mine
+    space = current_generation(store, collection).space
+    if mine is not None:
+        where = (
+            f"the migration of '{collection}' to {card.checkpoint} is not finished (run `tuwen migrate {collection}` "
+            "again): this server's vectors"
+        )
+    else:
+        where = f"'{collection}' was made with {space.checkpoint}, and this server runs {card.checkpoint}: its vectors"
     raise EmbeddingSpaceError(space.fingerprint, card.fingerprint, where)
 
 

@@ -180,7 +180,7 @@ class TestMigrate:
             migrate(store, NAME, dying)
         assert [one.complete for one in generations_of(store, NAME)] == [False, True]
         assert current_generation(store, NAME).space.fingerprint == OLD
-        with pytest.raises(EmbeddingSpaceError):
+        with pytest.raises(EmbeddingSpaceError, match="is not finished"):
             Collection.open(NAME, clients(fake()), store=store)
         server = fake()
         report = migrate(store, NAME, clients(server))
