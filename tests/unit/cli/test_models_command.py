@@ -47,6 +47,7 @@ class Administrator:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The calls that reach the server."""
     monkeypatch.setattr(models, "ModelAdministrator", Administrator)
+    monkeypatch.delenv("TUWEN_URL", raising=False)
     monkeypatch.setenv("TUWEN_SERVER_KEY", "key-of-the-environment")
     monkeypatch.setattr(Administrator, "asked", [])
     return Administrator.asked
