@@ -213,8 +213,10 @@ def _status(code: int) -> str:
 
 def _reason(error: BaseException) -> str:
     """Return the cause of an error, without any part of the address."""
+    seen: set[int] = set()  # errors can be each other's causes
     cause: BaseException | None = error
-    while cause is not None:
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
         if isinstance(cause, ssl.SSLCertVerificationError):
             return "the certificate is not valid for this host"
         if isinstance(cause, OSError) and cause.errno is not None and cause.errno > 0:

@@ -63,11 +63,13 @@ def full_disk_named(path: Path) -> Iterator[None]:
 
 def is_disk_full(error: BaseException) -> bool:
     """Return whether an error, or one of its causes, says that a disk or a quota is full."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if getattr(seen, "errno", None) in _FULL or any(word in str(seen).lower() for word in _WORDS):
+    seen: set[int] = set()  # pymilvus raises errors that are each other's causes
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        if getattr(cause, "errno", None) in _FULL or any(word in str(cause).lower() for word in _WORDS):
             return True
-        seen = seen.__cause__ or seen.__context__
+        seen.add(id(cause))
+        cause = cause.__cause__ or cause.__context__
     return False
 
 

@@ -79,6 +79,11 @@ class TestFullDisk:
             assert is_disk_full(error)
         assert not is_disk_full(OSError(errno.EACCES, "Permission denied"))
 
+    def test_errors_that_cause_each_other_are_followed_once(self) -> None:
+        first, second = RuntimeError("one"), RuntimeError("two")
+        first.__cause__, second.__cause__ = second, first
+        assert not is_disk_full(first)
+
     def test_the_reason_says_what_to_do(self) -> None:
         assert os_reason(full()) == "the disk is full; free some space, or choose an output on another disk"
         assert os_reason(OSError(errno.EACCES, "Permission denied")) == "Permission denied"
