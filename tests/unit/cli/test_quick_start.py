@@ -9,6 +9,7 @@ import sys
 import pytest
 import typer
 
+from tests.import_times import measured, table
 from tests.support.paths import ROOT
 from tuwen_cli.commands import _TARGETS, _summary_of
 from tuwen_cli.main import _app
@@ -71,6 +72,19 @@ def test_the_help_of_every_command_and_a_wrong_option_load_no_framework(loaded: 
 def test_the_overview_says_what_the_help_of_a_command_says(name: str) -> None:
     group = typer.main.get_command(_app)
     assert _summary_of(name).splitlines()[0] == group.commands[name].help.splitlines()[0]  # type: ignore[attr-defined]
+
+
+def test_a_start_is_measured_with_its_imports() -> None:
+    start = measured("--help", runs=1)
+    assert start.seconds > 0
+    assert start.modules > 100
+    assert not start.large
+    assert table([start]).splitlines()[-1].startswith("| `tuwen --help` | ")
+
+
+def test_the_table_of_starts_has_every_command() -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    assert [name for name in _TARGETS if f"| `tuwen {name} --help` | " not in page] == []
 
 
 def test_a_mistyped_command_gets_a_suggestion() -> None:
