@@ -54,7 +54,13 @@ frameworks() {
 	"$python" -m venv "$1"
 	"$1/bin/python" -m pip install --quiet -c constraints.txt numpy pillow tqdm 'tritonclient[grpc]' mypy \
 		'pymilvus[milvus-lite]' langchain-core==1.8.3 llama-index-core==0.14.25 haystack-ai==3.4.1 qdrant-client==1.20.0 \
-		weaviate-client==4.16.2 elasticsearch==9.5.1 opensearch-py==3.2.0
+		elasticsearch==9.5.1 opensearch-py==3.2.0
+}
+
+# Weaviate's client, which asks for an older grpcio than tritonclient.
+weaviate() {
+	"$python" -m venv "$1"
+	"$1/bin/python" -m pip install --quiet weaviate-client==4.24.1 grpcio==1.78.2 numpy
 }
 
 # What judges and attacks the description of the HTTP edge.

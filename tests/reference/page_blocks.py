@@ -1,6 +1,6 @@
 """The Python blocks of a page about a framework or a database, run in order in the current folder.
 
-`tests/service/test_connect_pages.py` runs this in the environment of `tests/environments.sh frameworks`::
+`tests/service/test_connect_pages.py` runs this in an environment of `tests/environments.sh frameworks weaviate`::
 
     python page_blocks.py PAGE HOST:PORT EDGE
 

@@ -1,4 +1,4 @@
-"""The environment of the frameworks and vector databases, which `tests/environments.sh frameworks` makes."""
+"""The environments of frameworks and vector databases, which `tests/environments.sh frameworks weaviate` makes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ __all__ = ["PYTHON", "run_in_frameworks"]
 PYTHON = ENVIRONMENTS / "frameworks" / "bin" / "python"
 
 
-def run_in_frameworks(program: str, *arguments: str, cwd: Path = ROOT) -> str:
-    """Run a program of the project with the frameworks beside the SDK, and return what it prints.
+def run_in_frameworks(program: str, *arguments: str, cwd: Path = ROOT, environment: str = "frameworks") -> str:
+    """Run a program of the project beside the frameworks, and return what it prints.
 
     Args:
         program: its path from the root of the project.
         arguments: of the program.
         cwd: the current folder.
+        environment: ``frameworks`` or ``weaviate``.
     """
-    assert PYTHON.exists(), "run `tests/environments.sh frameworks` first"
+    python = ENVIRONMENTS / environment / "bin" / "python"
+    assert python.exists(), f"run `tests/environments.sh {environment}` first"
     finished = subprocess.run(
-        [PYTHON, ROOT / program, *arguments],
+        [python, ROOT / program, *arguments],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": f"{ROOT / 'client'}{os.pathsep}{ROOT}", "HAYSTACK_TELEMETRY_ENABLED": "False"},
         capture_output=True,
