@@ -53,7 +53,8 @@ def linked_pages(pages: Mapping[str, str], root: Path = _ROOT) -> dict[str, str 
 def site_page(page: str, text: str, linked: Iterable[str], renamed: Mapping[str, Mapping[str, str]]) -> str:
     """Return the text of a page with its links as they are on the site.
 
-    A link to a file that the site does not have, such as a module or a folder, becomes plain text.
+    A link to a file that the site does not have, such as a module or a folder, becomes plain text. So does a picture of
+    another host, because the site calls no host but its own.
 
     Args:
         page: the path of the page from the root.
@@ -66,7 +67,7 @@ def site_page(page: str, text: str, linked: Iterable[str], renamed: Mapping[str,
     def replacement(link: Link) -> str:
         path = resolved(page, link.target)
         if link.external:
-            return str(link)
+            return link.text if link.picture else str(link)
         own = path.startswith("docs/") and PurePosixPath(path).suffix in {".md", *_COPIED}
         if not own and path not in known and path != page:
             return link.text

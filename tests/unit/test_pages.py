@@ -175,6 +175,11 @@ def test_links_lead_to_the_places_on_the_site() -> None:
     )
 
 
+def test_a_picture_of_another_host_becomes_its_text() -> None:
+    text = "![Version: 0.1.0](https://badges.example.com/0.1.0) [a](https://x.org) ![b](b.png)"
+    assert site_page("docs/guides/sdk.md", text, [], {}) == "Version: 0.1.0 [a](https://x.org) ![b](b.png)"
+
+
 def test_links_into_a_chinese_page_lead_to_the_anchors_of_the_original() -> None:
     text = "[a](deploy.zh.md#镜像) [b](#第一步) [c](deploy.zh.md) [d](deploy.md#the-images)"
     renamed = {"docs/guides/deploy.zh.md": {"镜像": "the-images"}, "docs/guides/sdk.zh.md": {"第一步": "first-step"}}
