@@ -110,31 +110,28 @@ def move_sources(store: MilvusStore, collection: str, old: str, new: str) -> Mov
     target = os.path.realpath(Path(new).expanduser())
     if not os.path.exists(target):
         raise SourceError(f"'{target}' does not exist; move the files there or mount their disk, then try again")
-    places = [generation.place for generation in generations_of(store, collection)]
-    newest, *others = [place for place in places if _is_there(store, place, old)] or places
-    done = _moved_in(store, newest, old, new, target=target)
-    for place in others:
-        _moved_in(store, place, old, new, target=target)
-    return done
+    places = {
+        generation.place: _moving(store, generation.place, old) for generation in generations_of(store, collection)
+    }
+    if not any(places.values()):
+        raise _not_found(old, collection, _counts(store, current_generation(store, collection).place))
+    if any(start == target for moving in places.values() for start, _ in moving):
+        raise SourceError(f"'{old}' and '{new}' are the same path; name the old and the new path")
+    newest, *_ = [_moved_in(store, place, moving, target) for place, moving in places.items() if moving]
+    return newest
 
 
-def _is_there(store: MilvusStore, place: str, path: str) -> bool:
+def _moving(store: MilvusStore, place: str, old: str) -> list[tuple[str, str]]:
+    """Return the old path as the sources at a place have it, with each source at or below it."""
     counts = _counts(store, place)
-    return any(_is_below(name, spelling) for spelling in _spellings(path) for name in counts)
-
-
-def _moved_in(store: MilvusStore, place: str, old: str, new: str, *, target: str) -> Moved:
-    """Move the pictures of one generation."""
-    counts = _counts(store, place)
-    moving: list[tuple[str, str]] = []
     for spelling in _spellings(old):
-        moving = [(spelling, name) for name in sorted(counts) if _is_below(name, spelling)]
-        if moving:
-            if spelling == target:
-                raise SourceError(f"'{old}' and '{new}' are the same path; name the old and the new path")
-            break
-    else:
-        raise _not_found(old, place, counts)
+        if moving := [(spelling, name) for name in sorted(counts) if _is_below(name, spelling)]:
+            return moving
+    return []
+
+
+def _moved_in(store: MilvusStore, place: str, moving: Sequence[tuple[str, str]], target: str) -> Moved:
+    """Move the pictures of one generation."""
     moved = known = 0
     moving = [(start, name) for start, name in moving if not (_is_below(target, start) and _is_below(name, target))]
     for start, name in moving:

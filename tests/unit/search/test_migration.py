@@ -21,7 +21,7 @@ from tuwen import Client, EmbeddingSpaceError, ServerUnavailableError
 from tuwen.testing import FakeTransport
 from tuwen_search import Collection, CollectionNotFoundError, Query, QueryError
 from tuwen_search.entries import held
-from tuwen_search.errors import MigrationError
+from tuwen_search.errors import MigrationError, SourceError
 from tuwen_search.generations import (
     chosen_generations,
     copy_collection,
@@ -334,6 +334,12 @@ class TestGenerations:
                 taken(store, "albums", "backup")
         (disk / "photos").rename(disk / "elsewhere")
         assert move_sources(store, "albums", str(disk / "photos"), str(disk / "elsewhere")).moved == 2
+        for unknown in (
+            lambda: move_sources(store, "albums", "/gone", str(disk)),
+            lambda: forget_source(store, "albums", "/gone"),
+        ):
+            with pytest.raises(SourceError, match="'albums' has no source"):
+                unknown()
         assert forget_source(store, "albums", str(disk / "elsewhere")) == 2
         for generation in generations_of(store, "albums"):
             assert store.count(generation.place) == 3
