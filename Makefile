@@ -39,7 +39,7 @@ fast-tests: .venv/.light
 	$(PYTEST) $(PARALLEL) -m "unit or contract" $(FAST)
 
 test: .venv/.dev ## Everything that a change must pass: under 7 minutes once the environment is there.
-	tests/environments.sh actionlint originals prometheus http_clients api_checks crds frameworks
+	tests/environments.sh actionlint originals prometheus http_clients api_checks crds frameworks weaviate
 	@$(MAKE) --no-print-directory --jobs 2 lint tests
 
 .PHONY: tests
@@ -48,7 +48,7 @@ tests: .venv/.dev
 
 # System tests that carry the marker `alone` need the whole machine, so they run one after another at the end.
 test-all: .venv/.dev ## `make test` with coverage, and the long tests: load, soaks, browsers, fresh environments. Under an hour.
-	tests/environments.sh actionlint originals prometheus http_clients api_checks crds frameworks checkov milvus chromium axe release
+	tests/environments.sh actionlint originals prometheus http_clients api_checks crds frameworks weaviate checkov milvus chromium axe release
 	@$(MAKE) --no-print-directory lint coverage
 	$(COMPLETE) $(PARALLEL) -m "system and not alone" $(FAST) tests/system; \
 	parallel=$$?; $(BIN)/python -m pytest --every-library -m "system and alone" tests/system && exit $$parallel
@@ -58,7 +58,7 @@ test-extras: .venv/.serve ## Install each extra without constraints, alone and t
 
 # The artefact cache starts empty, because a repository that is taken from the cache runs no code of the build.
 coverage: .venv/.dev ## Run the tests of `make test` and print the branch coverage of client, build and model_repository.
-	tests/environments.sh actionlint originals prometheus http_clients api_checks crds frameworks
+	tests/environments.sh actionlint originals prometheus http_clients api_checks crds frameworks weaviate
 	rm -rf .cache/tests/coverage
 	$(COMPLETE) $(PARALLEL) -m "not system" --artefacts .cache/tests/coverage $(PACKAGES) --cov-report term $(FAST) tests/service
 
