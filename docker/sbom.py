@@ -138,7 +138,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Write bills of materials in CycloneDX's JSON.")
     parser.add_argument("images", nargs="*", metavar="IMAGE", help=f"one of {', '.join(IMAGES)}; default: each of them")
     parser.add_argument("--output", type=Path, default=_ROOT / "dist" / "sbom", help="folder of the files")
-    parser.add_argument("--base", help="base image; default: that of the recipe")
+    parser.add_argument("--base", help="base image (default: the base image of the recipe)")
     chosen = parser.parse_args(arguments)
     if unknown := set(chosen.images) - IMAGES.keys():
         parser.error(f"expected {', '.join(IMAGES)}, got {', '.join(sorted(unknown))}")

@@ -193,9 +193,9 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=200, help="calls of each kind in a round (default: 200)")
-    parser.add_argument("--rounds", type=int, default=15, help="rounds, in each turn (default: 15)")
+    parser.add_argument("--rounds", type=int, default=15, help="number of rounds in each turn (default: 15)")
     parser.add_argument("--url", help="a server that runs already (default: a new one with a tiny model)")
-    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another checkout, whose SDK is measured too")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another checkout whose SDK is measured, too")
     parser.add_argument("--turns", type=int, default=3, help="with --against: turns of each SDK (default: 3)")
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
     options = parser.parse_args()

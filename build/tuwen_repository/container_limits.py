@@ -17,7 +17,7 @@ _UNLIMITED_BYTES = 1 << 62  # version 1 writes no limit as the largest multiple 
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Return the number of cores: those of the affinity mask, or fewer where a control group limits the time.
+    """Return the number of cores in the affinity mask, or fewer if a control group limits the CPU time.
 
     A limit of 1.5 cores counts as 2, so that no time is left unused.
 
@@ -33,7 +33,7 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 
 def core_limit(root: Path = Path("/")) -> float | None:
-    """Return the cores' time that the control groups of this process allow, in cores; None: no limit.
+    """Return the CPU time that the control groups of this process allow, as a number of cores; None: no limit.
 
     Versions 1 and 2 of control groups are read. A limit of a group applies to the groups below.
 
@@ -66,9 +66,9 @@ def _smallest(controller: str, limit_of: Callable[[Path], float | None], root: P
 
 
 def _groups(controller: str, root: Path) -> Iterator[Path]:
-    """Return the folders of this process's groups and of those above, which may be missing.
+    """Return the folders of this process's control groups and of their parents. Some may not exist.
 
-    A container sees its own group at the mount point, while the path in /proc may be that of the host.
+    A container sees its own group at the mount point, but the path in /proc may be the host's path.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()

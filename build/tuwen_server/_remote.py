@@ -85,13 +85,13 @@ class RemoteControl:
             self._client.unload_model(model, headers=self._headers, client_timeout=_CONFIG_SECONDS)
 
     def states(self) -> dict[str, str]:
-        """Return the state of every model, such as ``READY``; empty: in a repository, and never loaded.
+        """Return the state of every model, such as ``READY``. An empty state: the model was never loaded.
 
-        Triton's index lacks models that are loaded and in no repository, such as those of an alias. Its statistics
-        have all loaded models.
+        Triton's index lacks loaded models that are in no repository, such as the models of an alias. Its statistics
+        list all loaded models.
 
         Raises:
-            ModelControlError: the server did not tell it.
+            ModelControlError: the server did not return the states.
         """
         with self._typed("list its models"):
             index = self._client.get_model_repository_index(headers=self._headers, client_timeout=_CONFIG_SECONDS)

@@ -1,4 +1,4 @@
-"""The repositories that one server serves: finding them, checking them, and laying them out for Triton."""
+"""The repositories of one server: find them, check them, and lay them out for Triton."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["Repositories", "Repository"]
 
 @dataclass(frozen=True)
 class Repository:
-    """A built repository, as it was found.
+    """A built repository in a folder.
 
     Attributes:
         folder: the folder that the build wrote.
         manifest: the record of the build.
-        stamp: differs once another build takes the folder's place.
+        stamp: a value that changes if another build replaces the folder.
     """
 
     folder: Path
@@ -43,10 +43,10 @@ class Repository:
         return cls(folder, Manifest.read(folder), stamp)
 
     def check(self, *, files: bool) -> None:
-        """Check that the repository can be served here.
+        """Check that this machine can serve the repository.
 
         Args:
-            files: compare the files with the built files.
+            files: whether to compare the files with the built files.
 
         Raises:
             DamagedRepositoryError: files differ from the built files.
@@ -58,7 +58,7 @@ class Repository:
             raise UnsupportedPlatformError(f"cannot serve {self.folder} with precision int8: {obstacle}")
 
     def weights(self) -> int:
-        """Return the bytes of the encoders' files, each of which a server holds at least once."""
+        """Return the total size of the encoders' files in bytes. A server holds each file in memory at least once."""
         return sum(path.stat().st_size for path in self.folder.glob("*/1/model.pt"))
 
     def processes(self) -> int:
@@ -91,7 +91,7 @@ class Repositories:
         return set(self._names.values())
 
     def checked(self) -> list[Repository]:
-        """Return all repositories, checked.
+        """Return all repositories after a check.
 
         Raises:
             InvalidArgumentError: two repositories have the same name.
@@ -112,17 +112,17 @@ class Repositories:
             self._names[repository.folder] = repository.manifest.name
 
     def refresh(self, overlay: Overlay, names_in_use: Callable[[], Collection[str]]) -> list[str]:
-        """Lay out the repositories that are new, or were replaced by another build, so that they can be loaded.
+        """Lay out new and replaced repositories, so that they can be loaded.
 
-        A repository that was replaced while its models are loaded is laid out after they are unloaded. Triton may load
-        a single model of it again at any time, and must find the files of the build that the others belong to.
+        If the models of a replaced repository are loaded, it is laid out after they are unloaded. Until then, Triton
+        may reload a single model at any time, and must find the files of the same build as its other models.
 
         Args:
-            overlay: where the server finds its models.
+            overlay: the folder in which the server finds its models.
             names_in_use: returns the names of the repositories whose models are loaded.
 
         Returns:
-            A sentence for each new or replaced repository, and for each one that cannot be served.
+            A sentence for each new or replaced repository, and for each repository that cannot be served.
         """
         said = []
         for folder in self._repository_folders():
@@ -135,7 +135,7 @@ class Repositories:
                 if folder in self._laid and repository.manifest.name in names_in_use():
                     name = repository.manifest.name
                     raise InvalidArgumentError(
-                        f"it was replaced, and the earlier build is still loaded; run: tuwen models unload {name}"
+                        f"the folder has a new build, and the old one is still loaded; run: tuwen models unload {name}"
                     )
                 repository.check(files=self._check_files)
                 overlay.add(folder)
@@ -188,7 +188,7 @@ def _check_names(repositories: Sequence[Repository]) -> None:
     """Check that no two repositories have models of the same name.
 
     Raises:
-        InvalidArgumentError: two repositories have the same name, or none.
+        InvalidArgumentError: two repositories have the same name, or two have no name.
     """
     known: dict[str, Path] = {}
     for repository in repositories:
@@ -197,7 +197,7 @@ def _check_names(repositories: Sequence[Repository]) -> None:
             both = f"{known[name]} and {repository.folder}"
             why = f"{both} both have the name {name!r}" if name else f"{both} have no name"
             raise InvalidArgumentError(
-                f"cannot serve two repositories with the same names of models: {why}; build one of them again with "
+                f"cannot serve two repositories whose models have the same names: {why}; build one of them again with "
                 "tuwen build --name NAME"
             )
         known[name] = repository.folder

@@ -1,8 +1,8 @@
-"""The models of a running server: listing, loading and unloading them, and aliases.
+"""The models of a running server: list, load and unload them, and set aliases.
 
-A model here is a repository with a name, such as ``b16``, with all its Triton models. An alias, such as ``shop``,
-stands for a loaded model. It consists of ensembles of its own, whose steps are the models of the repository. Switching
-it replaces these ensembles one after the other, while every request is answered. Each answer tells its embedding space.
+Here, a model is a repository with a name, such as ``b16``, with all its Triton models. An alias, such as ``shop``,
+stands for a loaded model. An alias has its own ensembles, whose steps are the models of the repository. A switch of the
+alias replaces these ensembles one after the other, and requests are answered meanwhile. Each response states its space.
 
 The server needs ``--model-control-mode=explicit``, as `tuwen serve` runs it, and usually a key.
 """
@@ -33,8 +33,8 @@ class ServedModel:
 
     Attributes:
         name: the name, for ``Client(url, model=name)``; empty: the model that has no name.
-        state: ``loaded``, ``unloaded``, or ``partly loaded``, such as while it is loaded or after a load that failed.
-        alias_of: the model that the alias stands for; None: it is no alias.
+        state: ``loaded``, ``unloaded``, or ``partly loaded``, for example during a load or after a failed load.
+        alias_of: the model that the alias stands for; None: this is not an alias.
         fingerprint: the embedding space; empty if the model is not loaded.
         checkpoint: the checkpoint that the model was built from; empty if the model is not loaded.
     """
@@ -47,19 +47,19 @@ class ServedModel:
 
 
 class ModelAdministrator:
-    """Loads and unloads the models of one server, and sets aliases.
+    """The administration of one server's models: loading, unloading and aliases.
 
     Args:
         url: ``host:port`` of the server's gRPC endpoint.
         key: the key of the server's restricted protocols; None: the server has none.
         tls: encryption.
-        headers: sent with every request.
-        timeout: seconds that requests in flight have to finish when a model is unloaded.
+        headers: the headers of every request.
+        timeout: the maximum seconds for requests in flight when a model is unloaded.
         control: talks to the server. Tests replace it.
         clock: measures the timeout. Tests replace it.
 
     Raises (by every method):
-        ModelControlError: the server refused, or could not do it.
+        ModelControlError: the server refused the action, or the action failed.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class ModelAdministrator:
         return self._served(name, self._states())
 
     def unload(self, name: str) -> None:
-        """Unload a model, or remove an alias. Requests in flight are answered first, others are refused.
+        """Unload a model, or remove an alias. Requests in flight are answered first, and new requests are refused.
 
         Raises:
             ModelControlError: the model is not loaded, or an alias stands for it.
@@ -135,16 +135,16 @@ class ModelAdministrator:
         self._unload_all(name, list(found))
 
     def alias(self, name: str, target: str) -> ServedModel:
-        """Let a name stand for a loaded model from now on. No request fails when an alias is switched.
+        """Make a name an alias of a loaded model, or switch the alias. No request fails during a switch.
 
-        A client that is bound to an embedding space refuses the answers of another one.
+        A client that is bound to an embedding space refuses responses from another space.
 
         Raises:
-            InvalidArgumentError: the name cannot be that of a model.
+            InvalidArgumentError: the name is not allowed as the name of a model.
             ModelControlError: the target is not loaded, or a repository has the alias's name.
         """
         if not name:
-            raise InvalidArgumentError("an alias needs a name, such as shop")
+            raise InvalidArgumentError("expected a name for the alias, such as shop")
         check_name(name)
         states = self._states()
         if set(states.get(name, {})) - set(ENSEMBLES):
@@ -178,7 +178,7 @@ class ModelAdministrator:
         return self._served(name, states).alias_of
 
     def _states(self) -> dict[str, dict[str, str]]:
-        """Return the state of each Triton model by the name of its repository or alias, and by the bare model."""
+        """Return the states of Triton models, by the name of the repository or alias, then by the bare model name."""
         found: dict[str, dict[str, str]] = {}
         for listed, state in self._control.states().items():
             split = name_and_model(listed)
@@ -187,7 +187,7 @@ class ModelAdministrator:
         return found
 
     def _unload_all(self, name: str, models: list[str]) -> None:
-        """Unload the ensembles, and their steps once no request passes through them."""
+        """Unload the ensembles, then their steps as soon as no request passes through them."""
         ensembles = [model for model in models if model in ENSEMBLES]
         for group in (ensembles, [model for model in models if model not in ENSEMBLES]):
             for model in group:
@@ -203,7 +203,7 @@ class ModelAdministrator:
                 )
 
     def _wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Wait until a condition is true, for some seconds at most, and return whether it is."""
+        """Wait until a condition is true or some seconds have passed. Return whether it is true."""
         deadline = self._clock.now() + seconds
         while not (is_true := condition()) and self._clock.now() < deadline:
             self._clock.pause(_POLL_SECONDS)

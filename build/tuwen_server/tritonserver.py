@@ -1,4 +1,4 @@
-"""The embedded tritonserver under its own name and arguments, as a container's command: no supervisor, no checks.
+"""The embedded tritonserver with its own arguments, as the command of a container, without supervisor and checks.
 
     python -m tuwen_server.tritonserver --model-repository=/models ...
 
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
     """Replace this process by tritonserver.
 
     Args:
-        arguments: those of tritonserver. Without ``--backend-directory``, the backends of `tuwen serve` are used.
+        arguments: the arguments of tritonserver. The backends of `tuwen serve` are the default ``--backend-directory``.
 
     Raises:
         SystemExit: the server cannot be started. The message says why.

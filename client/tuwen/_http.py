@@ -198,7 +198,7 @@ def _parsed(url: str, base: httpx.URL | None = None) -> httpx.URL:
         target = target.copy_with(username=None, password=None, fragment=None)
         host = target.host  # decodes an internationalized name, and raises for one that cannot be decoded
     except (httpx.InvalidURL, ValueError) as error:
-        raise ItemError("not_fetched", "not a web address") from error
+        raise ItemError("not_fetched", "expected an http or https address") from error
     if target.scheme not in ("http", "https") or not host:
         raise ItemError("not_fetched", "not an http or https address with a host")
     return target

@@ -1,4 +1,4 @@
-"""The names of the Triton models of a repository, with the name that `tuwen build --name` puts in front of them.
+"""The names of a repository's Triton models, which begin with the repository's name from `tuwen build --name`.
 
 A server can serve several repositories if each has a name: ``b16_text_embedding`` belongs to the repository ``b16``.
 A repository without a name has the bare names.
@@ -48,7 +48,7 @@ def full_name(name: str, model: str) -> str:
 
 
 def name_and_model(found: str) -> tuple[str, str] | None:
-    """Return the name of the repository, and the model without it; None if a Triton model is not one of tuwen's."""
+    """Return the name of the repository, and the rest of the model's name; None if tuwen did not build the model."""
     name, separator, _ = found.partition("_")
     if found in _MODELS:
         return "", found

@@ -1,4 +1,4 @@
-"""From facts about a running server to findings. Pure: each finding has a severity, what it means, and a remedy."""
+"""Findings from facts about a running server. Each finding has a severity, a meaning and a remedy."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Finding:
     Attributes:
         check: one word for programs.
         severity: see `Severity`.
-        message: what was found, and what it means.
-        remedy: what to do; empty if nothing is to be done.
+        message: the finding, and its meaning.
+        remedy: the action that helps; empty if no action is needed.
     """
 
     check: str

@@ -1,4 +1,4 @@
-"""`tuwen doctor`: examine a running server, and say what is wrong, what it means, and what to do."""
+"""`tuwen doctor`: examine a running server, and explain problems and their remedies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gathering facts about a running server over gRPC, TLS and DNS. Each call has a deadline."""
+"""The collection of facts about a running server over gRPC, TLS and DNS. Each call has a deadline."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def examine(
     Args:
         url: host:port of gRPC.
         tls, headers: as for `tuwen.Client`.
-        model: the name of the repository that is probed; empty: all are probed, and the first one is timed.
+        model: the name of the repository to probe; empty: all repositories are probed, and the first one is timed.
         burst: the number of simultaneous requests to count batches with; 0: none.
         timeout: seconds for each call.
     """
@@ -77,7 +77,7 @@ def examine(
 
 
 class _Server:
-    """A connection, by which single calls are made."""
+    """A connection for single calls."""
 
     def __init__(self, url: str, tls: Tls | None, headers: dict[str, str], **options: int) -> None:
         self.wire = GrpcWire(url, tls, headers, **options)
@@ -110,7 +110,7 @@ def _version(server: _Server, timeout: float) -> str | None:
 
 
 def _models(server: _Server, timeout: float) -> dict[str, ModelFacts]:
-    """Return what the server tells about its models; empty if it tells nothing."""
+    """Return the server's facts about its models; empty if the server states none."""
     try:
         statistics = server.call("ModelStatistics", "ModelStatisticsRequest", timeout).model_stats
     except NotAnsweredError:
@@ -141,7 +141,7 @@ def _model(server: _Server, statistics: Any, timeout: float) -> ModelFacts:
 
 
 def _silent(wire: GrpcWire, models: tuple[str, ...], timeout: float) -> str:
-    """Return why a small inference gave no embedding; empty if it did."""
+    """Return the reason why a small inference failed; empty if it succeeded."""
     try:
         probe(wire, models=models, timeout=timeout)
     except NotAnsweredError as error:
@@ -150,7 +150,7 @@ def _silent(wire: GrpcWire, models: tuple[str, ...], timeout: float) -> str:
 
 
 def _clock_skew(server: _Server, model: str, timeout: float) -> float | None:
-    """Return by how many seconds the server's clock is ahead, as far as the time of the last inference shows it."""
+    """Return the seconds by which the server's clock is ahead, judged by the time of the last inference."""
     name = full_name(model, "text_embedding")
     try:
         last = earlier = _last_inference(server, name, timeout)
@@ -194,7 +194,7 @@ def _burst(server: _Server, model: str, requests: int, timeout: float) -> Burst:
 
 
 def _open_protocols(stranger: _Server, timeout: float) -> tuple[str, ...]:
-    """Return the protocols of control that answer somebody without the key."""
+    """Return the control protocols that answer without the key."""
     found = []
     for protocol, (method, message) in _CONTROL.items():
         try:
@@ -223,7 +223,7 @@ def _several_servers(url: str, tls: Tls | None, headers: dict[str, str], timeout
 
 
 def _certificate(host: str, port: int, tls: Tls, timeout: float) -> Certificate | None:
-    """Return the certificate of a server, and why it is refused, if it is."""
+    """Return the certificate of a server, and the reason if it is refused."""
     problem = ""
     for check_name in (True, False):
         try:
@@ -259,7 +259,7 @@ def _shared_memory() -> int | None:
 
 
 def _host_and_port(url: str) -> tuple[str, int]:
-    """Return the host and the port of a gRPC target; an empty host for a target that is no address of TCP."""
+    """Return the host and the port of a gRPC target. The host is empty if the target is not a TCP address."""
     from tuwen.connection import channel_target
 
     target = channel_target(url)

@@ -1,4 +1,4 @@
-"""Everything that `tuwen doctor` finds out about a running server, before it is judged."""
+"""The facts that `tuwen doctor` collects about a running server before it judges them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Burst", "Certificate", "Facts", "ModelFacts"]
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a server tells about one of its Triton models.
+    """The facts about one Triton model of a server.
 
     Attributes:
         ready: whether the server says that the model is ready.
@@ -35,8 +35,8 @@ class Certificate:
 
     Attributes:
         days_left: days until it expires.
-        names: the names that it is for.
-        problem: why the connection was refused; empty if the certificate is trusted and its name fits.
+        names: the host names in the certificate.
+        problem: the reason why the connection was refused; empty if the certificate is valid.
     """
 
     days_left: float | None = None
@@ -63,25 +63,25 @@ class Burst:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that was found out about a server. None: it could not be found out.
+    """All facts about a server. None: the fact is unknown.
 
     Attributes:
         url: the address.
-        local: whether the address is of this machine.
+        local: whether the address belongs to this machine.
         encrypted: whether the connection is encrypted.
         unreachable: the error of the first call; empty if the server answered.
         ready: whether the server says that it is ready.
-        version: of Triton, such as ``2.75.0``.
-        models: by name.
-        silent: why a small inference gave no embedding; empty if it did.
+        version: the version of Triton, such as ``2.75.0``.
+        models: the facts about each model, by name.
+        silent: the reason why a small inference failed; empty if it succeeded.
         clock_skew: seconds that the server's clock is ahead of this machine's.
-        open_protocols: the protocols of control that answer without a key.
+        open_protocols: the control protocols that answer without a key.
         addresses: the addresses of the host name; a single one for an IP address.
         is_name: whether the host is a name.
         several_servers: whether connections to the one address reach different servers.
         shared_memory_free: bytes that are free in /dev/shm of this machine.
-        certificate: of the server, if the connection is encrypted.
-        burst: if one was wanted.
+        certificate: the certificate of the server, if the connection is encrypted.
+        burst: the results of simultaneous requests, if they were requested.
     """
 
     url: str

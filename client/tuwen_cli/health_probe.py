@@ -1,7 +1,7 @@
-"""A health check by a small inference, because a server is "ready" while a model's process hangs.
+"""A health check by a small inference, because a server reports ready even if a model's process hangs.
 
-A busy server passes, even if the check's own requests wait too long: then the models' counters decide. The chart's pods
-have nothing of tuwen, and check the same over HTTP with `docker/kubernetes/files/probe.py`.
+A busy server passes: if the check's own requests wait too long, the models' counters decide. The chart's pods do not
+contain tuwen, and do the same check over HTTP with `docker/kubernetes/files/probe.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _COUNTERS = 1.0  # seconds to read the counters when the time is over
 
 
 class NotAnsweredError(Exception):
-    """The server did not compute what was asked; the message says why."""
+    """The server did not compute the requested embedding; the message states the reason."""
 
 
 class Wire(Protocol):
@@ -50,16 +50,16 @@ class Wire(Protocol):
         """
 
     def executions(self, timeout: float) -> dict[str, int]:
-        """Return the number of batches that each model has computed; empty if the server does not tell."""
+        """Return the number of batches that each model has computed; empty if the server does not report it."""
 
 
 def probe(wire: Wire, *, models: tuple[str, ...] = (), timeout: float = 5.0) -> None:
     """Let a server compute an embedding of a text and of an image with each model.
 
     Args:
-        models: the names of the repositories, as `tuwen build --name` gives them; the empty text is the one without a
-            name. None given: all that the server has.
-        timeout: seconds for all together. It must be longer than the slowest batch.
+        models: the names of the repositories from `tuwen build --name`; an empty text stands for the repository without
+            a name. No names: all repositories of the server.
+        timeout: seconds for all requests together. It must be longer than the slowest batch.
 
     Raises:
         NotAnsweredError: the server is not ready, or a model computed nothing in its part of the time.

@@ -27,7 +27,7 @@ def migrate(
         bool,
         typer.Option(
             "--drop-missing",
-            help="Switch although some pictures cannot be embedded again, and leave them out of the new vectors.",
+            help="Switch even if some pictures cannot be embedded again. They are missing from the new vectors.",
         ),
     ] = False,
     progress: Annotated[

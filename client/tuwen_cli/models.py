@@ -1,4 +1,4 @@
-"""`tuwen models`: list, load and unload the models of a running server, and let a name stand for one of them."""
+"""`tuwen models`: list, load and unload the models of a running server, and set aliases."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ KeyOption = Annotated[
     str | None,
     typer.Option("--key", envvar="TUWEN_SERVER_KEY", help="Key of the server's restricted protocols.", metavar="KEY"),
 ]
-DrainOption = Annotated[float, typer.Option(min=0.1, help="Seconds for requests in flight when a model is unloaded.")]
+DrainOption = Annotated[
+    float, typer.Option(min=0.1, help="Maximum seconds for requests in flight when a model is unloaded.")
+]
 
 
 @models.command("list")
@@ -48,7 +50,7 @@ def list_models(url: UrlOption = "localhost:8001", key: KeyOption = None, as_jso
 def load(
     name: NameArgument, url: UrlOption = "localhost:8001", key: KeyOption = None, as_json: JsonOption = False
 ) -> None:
-    """Load a model, and wait until it is ready. Other models go on meanwhile."""
+    """Load a model, and wait until it is ready. Other models answer requests meanwhile."""
     with _administrator(url, key) as server:
         _report(server.load(name), url, as_json=as_json)
 
@@ -74,10 +76,10 @@ def alias(
     key: KeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a name stand for a loaded model. Switch it to another model without a restart.
+    """Make a name an alias of a loaded model, or switch the alias to another model without a restart.
 
-    Clients that are bound to an embedding space refuse the vectors of another one. An alias is gone after a new start
-    of the server.
+    Clients that are bound to an embedding space refuse vectors of another space. A restart of the server removes all
+    aliases.
     """
     with _administrator(url, key) as server:
         _report(server.alias(name, model), url, as_json=as_json)

@@ -32,8 +32,8 @@ def probe(
 ) -> None:
     """Check that a server computes: embed one word and one small image. Exits with 1 if it does not.
 
-    A server says that it is ready while the process of a model hangs. A busy server passes: if the requests wait too
-    long, the counters of the models decide.
+    A server reports ready even if the process of a model hangs. A busy server passes: if the requests wait too long,
+    the counters of the models decide.
     """
     try:
         tls, headers = settings()
@@ -50,8 +50,8 @@ class GrpcWire:
     Args:
         url: host:port.
         tls: encryption; None: the connection is not encrypted.
-        headers: sent with each request.
-        options: further options of gRPC's channel.
+        headers: the headers of each request.
+        options: additional options of the gRPC channel.
     """
 
     def __init__(self, url: str, tls: Tls | None, headers: dict[str, str], **options: int) -> None:

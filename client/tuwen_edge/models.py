@@ -1,4 +1,4 @@
-"""The models behind the edge: the one that answers by default, and those that a request chooses by name."""
+"""The models behind the edge: the default model, and the models that requests choose by name."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Models:
     """The models of one embedding server.
 
     Args:
-        default: answers requests that name no model.
-        client: asks the server for its models. The client of the default model.
+        default: the core for requests that name no model.
+        client: the client of the default model, which requests the list of models.
         connect: returns a client of the model with this name; None: only the default model is served.
         make_core: returns a core for a client and the name of its model.
     """
@@ -44,16 +44,16 @@ class Models:
 
     @property
     def default(self) -> Core:
-        """The core for requests that name no model: the given one, or that of the only model of the server."""
+        """The core for requests that name no model: the given core, or the core of the server's only model."""
         if not self._given.fingerprint and len(self._cores) == 1:
             return next(iter(self._cores.values()))
         return self._given
 
     async def choose(self, asked: str | None) -> Core:
-        """Return the core of the model that a caller asks for, whose server may have loaded it just now.
+        """Return the core of the requested model. The server may have loaded the model just now.
 
         Raises:
-            EdgeError: no model has this name; or none was asked for, and there are several; or the server failed.
+            EdgeError: no model has this name; or the request names none and there are several; or the server failed.
         """
         if asked is None:
             return await self._default()
@@ -90,14 +90,14 @@ class Models:
         return list(dict.fromkeys(found))
 
     async def is_ready(self) -> bool:
-        """Return whether requests can be answered: by the default model, or, if there is none, by one that is named."""
+        """Return whether the default model can answer requests or, without a default model, any named model."""
         try:
             return await (await self._default()).is_ready()
         except EdgeError:
             return any([await core.is_ready() for core in self._cores.values()])
 
     async def shown(self) -> tuple[str, ModelCard]:
-        """Return the name and the card of the default model, or of the first one.
+        """Return the name and the card of the default model, or else of the first model.
 
         Raises:
             EdgeError: the server failed, or has no model.
@@ -133,7 +133,7 @@ class Models:
             if self._cores:
                 names = ", ".join(map(repr, self._cores))
                 raise EdgeError(
-                    400, f"This service has several models: name one of {names}.", code="model_required", param="model"
+                    400, f"This service has several models; name one of {names}.", code="model_required", param="model"
                 ) from error
             raise
         return self._given
@@ -151,7 +151,7 @@ class Models:
         )
 
     async def _refresh(self) -> None:
-        """Take notice of models that were loaded, unloaded or replaced. An older answer is kept if the server fails."""
+        """Update the list of models after loads, unloads and replacements. If the server fails, keep the old list."""
         if self._connect is None or time.monotonic() - self._asked < _REFRESH_SECONDS:
             return
         self._asked = time.monotonic()

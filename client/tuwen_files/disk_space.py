@@ -1,4 +1,4 @@
-"""Free space on a disk: the check before work begins, and the sentence after a disk became full."""
+"""Free space on a disk: a check before the work, and an error message for a full disk."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def check_space(path: Path, needed: int, what: str) -> None:
 
 @contextmanager
 def full_disk_named(path: Path) -> Iterator[None]:
-    """Turn the errors of libraries about a full disk into one that names the output.
+    """Convert the errors of libraries about a full disk to an error that names the output.
 
     Raises:
         DiskFullError: the disk became full in the block.
@@ -74,7 +74,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def os_reason(error: BaseException) -> str:
-    """Return the reason of an error for a message; for a full disk, with what to do."""
+    """Return the reason of an error for a message. For a full disk, the reason includes the remedy."""
     if is_disk_full(error):
         return f"the disk is full; {_ADVICE}"
     return str(getattr(error, "strerror", None) or error)

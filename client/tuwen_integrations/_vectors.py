@@ -1,4 +1,4 @@
-"""What the frameworks expect of a client: lists of numbers, and one error or warning for many items."""
+"""Results in the form that the frameworks expect: lists of numbers, and one error or warning for many items."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def vectors_of(kind: Literal["image", "text"], outcomes: Iterable[ItemOutcome]) 
     """Return the vectors of a stream.
 
     Args:
-        kind: what the stream embeds, for messages.
+        kind: the kind of the embedded items, for messages.
         outcomes: the stream. It is read to its end, so that the error names every refused item.
 
     Raises:
-        InvalidItemsError: items were refused; lists every one.
+        InvalidItemsError: items were refused; lists each.
     """
     found, failures = vectors_and_failures(outcomes)
     if failures:
@@ -32,7 +32,7 @@ def vectors_of(kind: Literal["image", "text"], outcomes: Iterable[ItemOutcome]) 
 def vectors_and_failures(outcomes: Iterable[ItemOutcome]) -> tuple[list[list[float] | None], list[ItemFailure]]:
     """Return the vectors of a stream, with None for each refused item, and the reasons of the refusals.
 
-    A text that was cut gives a `TextTruncatedWarning`, as it does in `tuwen.Client.embed_texts`.
+    A text that was cut causes a `TextTruncatedWarning`, as in `tuwen.Client.embed_texts`.
     """
     vectors: list[list[float] | None] = []
     failures: list[ItemFailure] = []

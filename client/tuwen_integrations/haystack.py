@@ -25,11 +25,11 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class _Connection:
-    """The client of one component. After it was closed, the next use makes a new one.
+    """The client of one component. After `close`, the next use makes a new client.
 
     Args:
-        settings: of `tuwen.Client`.
-        client: the caller's own client, which stays open; None makes one.
+        settings: the arguments of `tuwen.Client`.
+        client: the caller's own client, which stays open; None: make a client.
     """
 
     def __init__(self, settings: dict[str, Any], client: Client | None) -> None:
@@ -101,11 +101,11 @@ class TuwenDocumentEmbedder:
 
     Args:
         meta_fields_to_embed: names of metadata that stand before the document's content in its text.
-        embedding_separator: what stands between these parts.
+        embedding_separator: the text between these parts.
         raise_on_failure: false logs a refused document and returns it without an embedding.
 
     Raises:
-        InvalidItemsError: by `run`: documents were refused; lists every one.
+        InvalidItemsError: by `run`: documents were refused; lists each.
     """
 
     def __init__(
@@ -154,13 +154,13 @@ class TuwenDocumentImageEmbedder:
 
     Args:
         file_path_meta_field: the name of the metadata that holds the path.
-        root_path: a folder, to which paths are relative and outside which no file is read. None takes every path: use
-            that for documents from a trusted source alone.
+        root_path: the folder to which paths are relative. Files outside it are not read. None: every path is allowed,
+            which is only safe for documents from a trusted source.
         raise_on_failure: false logs a refused document and returns it without an embedding.
 
     Raises:
         InvalidArgumentError: by `run`: a document has neither a blob nor a path, or its path lies outside `root_path`.
-        InvalidItemsError: by `run`: images were refused; lists every one.
+        InvalidItemsError: by `run`: images were refused; lists each.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class TuwenEmbeddings(Embeddings):
 
     Args:
         url: ``host:port`` of the server's gRPC endpoint.
-        documents: what a vector store's documents are: ``texts``, or ``images``. With ``images``, the content of a
+        documents: the kind of a vector store's documents: ``texts`` or ``images``. With ``images``, the content of a
             document is the path or the ``data:`` URL of a picture, and queries stay texts. Take paths only from a
             trusted source, because the files that they name are read.
         timeout: seconds for a query, and for each request of a stream.
@@ -54,7 +54,7 @@ class TuwenEmbeddings(Embeddings):
         """Return a vector for each document: for its text, or for the picture that it names.
 
         Raises:
-            InvalidItemsError: documents were refused; lists every one.
+            InvalidItemsError: documents were refused; lists each.
         """
         if self.documents == "images":
             return self.embed_images(texts)
@@ -69,7 +69,7 @@ class TuwenEmbeddings(Embeddings):
         """Return a vector for each image: a path, a ``data:`` URL, encoded bytes, a PIL image or an array.
 
         Raises:
-            InvalidItemsError: images were refused; lists every one.
+            InvalidItemsError: images were refused; lists each.
         """
         return vectors_of("image", self.client.stream_images(images))
 

@@ -46,7 +46,9 @@ class TuwenEmbedding(MultiModalEmbedding):
 
     def __getstate__(self) -> dict[str, Any]:
         if not self._own:
-            raise TypeError("an embedding with a client of its own cannot be copied into another process; pass a url")
+            raise TypeError(
+                "an embedding with its own client cannot be copied into another process; pass url instead of client"
+            )
         state: dict[str, Any] = super().__getstate__()
         return state
 

@@ -1,4 +1,4 @@
-"""The score below which a picture does not fit a text, out of a file of `tuwen calibrate`."""
+"""The lowest score at which a picture fits a text, from a file of `tuwen calibrate`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def cutoff_of(path: Path, fingerprint: str) -> float:
         fingerprint: the embedding space of the collection.
 
     Raises:
-        InvalidArgumentError: the file is missing, or is not such a file.
-        EmbeddingSpaceError: the threshold was calibrated with another model than that of the collection.
+        InvalidArgumentError: the file is missing, or `tuwen calibrate` did not write it.
+        EmbeddingSpaceError: the threshold was calibrated with another model than the collection's.
     """
     threshold = Threshold.load(path)
     threshold.check(fingerprint, "the collection's vectors")

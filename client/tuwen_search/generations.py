@@ -1,9 +1,8 @@
-"""The generations of a collection: its vectors in one embedding space each, of which the newest is current.
+"""The generations of a collection: each holds its vectors in one embedding space. The newest one is current.
 
-A collection is one place in the store until it is migrated to another model. Each migration makes a further place. Its
-name is that of the collection with the beginning of the fingerprint, and the suffix ``_building`` until the switch.
-Clients of an older model find the older generation until it is dropped. So searches are answered before, during and
-after the switch.
+A collection is one place in the store until it is migrated to another model. Each migration makes another place. Its
+name consists of the collection's name, the beginning of the fingerprint and, until the switch, ``_building``. Clients
+of an older model use the older generation until it is dropped. So searches work before, during and after the switch.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class Generation:
         collection: the name of the collection.
         place: the name under which the store has the vectors.
         space: the embedding space.
-        complete: whether it can be searched; False while a migration fills it.
+        complete: whether it can be searched; false while a migration fills it.
     """
 
     collection: str
@@ -46,7 +45,7 @@ class Generation:
 
 
 def generations_of(store: MilvusStore, collection: str) -> list[Generation]:
-    """Return the generations of a collection, the newest first, with those that are not complete.
+    """Return the generations of a collection, the newest first, including incomplete ones.
 
     Raises:
         CollectionNotFoundError: the store has no such collection.
@@ -75,10 +74,10 @@ def current_generation(store: MilvusStore, collection: str) -> Generation:
 
 
 def generation_for(store: MilvusStore, collection: str, card: ModelCard) -> Generation:
-    """Return the complete generation whose vectors are of a server's model.
+    """Return the complete generation with the vectors of a server's model.
 
     Raises:
-        EmbeddingSpaceError: no complete generation is of this model.
+        EmbeddingSpaceError: no complete generation belongs to this model.
         CollectionNotFoundError, StoreError: see `generations_of`.
     """
     found = generations_of(store, collection)
@@ -97,7 +96,7 @@ def generation_for(store: MilvusStore, collection: str, card: ModelCard) -> Gene
 
 
 def rename_collection(store: MilvusStore, collection: str, new: str) -> None:
-    """Give a collection, with all its generations, another name.
+    """Rename a collection with all its generations.
 
     Raises:
         QueryError: the new name is taken, or Milvus does not accept it.
@@ -117,12 +116,12 @@ def copy_collection(store: MilvusStore, collection: str, new: str, target: Milvu
 
 
 def chosen_generations(store: MilvusStore, collection: str, fingerprint: str | None = None) -> list[Generation]:
-    """Return the generations of a collection, or the one in an embedding space.
+    """Return all generations of a collection, or the generation in an embedding space.
 
-    With the last complete generation, those that are not complete are returned, too.
+    If the last complete generation is chosen, incomplete ones are returned, too.
 
     Args:
-        fingerprint: of the space, or the beginning of it; None: all generations.
+        fingerprint: the fingerprint of the space, or its beginning; None: all generations.
 
     Raises:
         QueryError: the fingerprint belongs to no generation, or to several.
@@ -153,4 +152,4 @@ def _check_free(store: MilvusStore, collection: str) -> None:
         generations_of(store, collection)
     except CollectionNotFoundError:
         return
-    raise QueryError(f"{store.url} has a collection {collection} already; choose another name, or drop that collection")
+    raise QueryError(f"{store.url} already has a collection {collection}; choose another name, or drop that collection")

@@ -1,4 +1,4 @@
-"""Migrating a collection to another model: embedding its pictures again, checking the vectors, and switching."""
+"""The migration of a collection to another model: embed its pictures again, check the vectors, and switch."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class MigrationReport:
         old, new: the two embedding spaces.
         pictures: the number of pictures in the new space.
         embedded: the number of pictures that this run embedded.
-        updated: the number of pictures whose vector was there, and whose record is new.
+        updated: the number of pictures that kept their vector and got a new record.
         changed: the number of embedded pictures whose file changed after it was indexed.
         failures: pictures that cannot be read any more (``lost``), or that the server refused.
         checked: the number of pictures that were embedded a second time and compared.
         least_cosine: the smallest cosine of these comparisons.
-        switched: whether searches with the new model are answered.
+        switched: whether searches use the new model.
         seconds: the duration.
     """
 
@@ -57,13 +57,13 @@ def migrate(
 ) -> MigrationReport:
     """Embed the pictures of a collection with the client's model, check the vectors, and switch to them.
 
-    Searches are answered meanwhile. An interrupted run is continued by the next one. Pictures that are added, changed
-    or removed meanwhile are taken over before the switch. The old vectors stay until they are dropped, and servers of
-    the old model find them; new pictures are refused there.
+    Searches work meanwhile. The next run resumes an interrupted one. Changes of the collection during the run are
+    applied before the switch. The old vectors stay until they are dropped, and servers of the old model use them. New
+    pictures cannot be added to the old vectors.
 
     Args:
-        drop_missing: switch although pictures cannot be embedded, and leave these out. Without it, the collection is
-            not switched if a picture fails.
+        drop_missing: switch even if some pictures cannot be embedded, and leave them out. Without this option, a failed
+            picture prevents the switch.
         progress: show a bar on standard error, if that is a terminal.
 
     Raises:
@@ -96,7 +96,7 @@ def migrate(
 
 
 def _generations(store: MilvusStore, collection: str, card: ModelCard) -> tuple[Generation, Generation]:
-    """Return the generation to migrate from, and the one to migrate to, which is created if it does not exist."""
+    """Return the old generation and the new one, which is created if it does not exist."""
     found = generations_of(store, collection)
     complete = [one for one in found if one.complete]
     mine = next((one for one in found if one.space.fingerprint == card.fingerprint), None)

@@ -1,4 +1,4 @@
-"""Reading the pictures of a collection again from where they were found, to embed them with another model."""
+"""The pictures of a collection, read again from their sources to embed them with another model."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["Original", "Wanted", "originals_of", "path_of"]
 
 @dataclass(frozen=True)
 class Wanted:
-    """A picture that is to be read again.
+    """A picture to read again.
 
     Attributes:
-        id: of the picture in the collection.
-        source, name: where the picture was found.
+        id: the ID of the picture in the collection.
+        source, name: the source and name under which the picture was found.
         sha256: the checksum of its bytes when it was indexed.
     """
 
@@ -40,9 +40,9 @@ class Original:
 
     Attributes:
         wanted: the picture.
-        data: its bytes now.
+        data: the present bytes.
         sha256: the checksum of these bytes.
-        changed: the new record if the bytes are others than when the picture was indexed; None: they are the same.
+        changed: the new record if the bytes have changed since the picture was indexed; None: they are the same.
     """
 
     wanted: Wanted
@@ -52,7 +52,7 @@ class Original:
 
 
 def path_of(wanted: Wanted) -> str:
-    """Return the path of a picture for a failure; inside an archive, the archive's path and the picture's name."""
+    """Return the path of a picture for a failure. In an archive: the archive's path and the picture's name."""
     return str(Path(wanted.source, wanted.name)).encode("utf-8", "backslashreplace").decode()
 
 

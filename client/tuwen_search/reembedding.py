@@ -1,4 +1,4 @@
-"""Embedding the pictures of one place of the store into another one, again and again until nothing differs."""
+"""The embedding of the pictures of one place into another place of the store, repeated until they agree."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _FIELDS = ("source", "name", "version", "sha256", "metadata")
 
 @dataclass
 class _Differences:
-    """What differs between the old and the new vectors.
+    """The differences between the old and the new vectors.
 
     Attributes:
         wanted: pictures that are missing in the new place, or whose file changed, by source.
-        known: the checksum of the picture that the new place has, of pictures whose file changed.
+        known: the checksums in the new place of pictures whose file changed.
         renewed: IDs of pictures with the same file and another record.
-        gone: IDs of pictures that the old place does not have any more.
+        gone: IDs of pictures that the old place no longer has.
     """
 
     wanted: dict[str, list[Wanted]] = field(default_factory=dict)
@@ -47,11 +47,11 @@ class Reembedding:
 
     Args:
         old, new: the two places. The new one may hold vectors of an earlier run.
-        only_missing: add pictures that are missing in the new place, and change nothing else.
+        only_missing: only add pictures that are missing in the new place.
         progress: show a bar on standard error, if that is a terminal.
 
     Attributes:
-        new, only_missing: the same.
+        new, only_missing: the arguments of the same names.
         embedded, updated, changed: see `tuwen_search.migration.MigrationReport`.
     """
 
@@ -122,7 +122,7 @@ class Reembedding:
         return found
 
     def _renew(self, ids: Sequence[str]) -> None:
-        """Write new records beside the vectors that the new place has."""
+        """Write new records. The vectors in the new place stay as they are."""
         records, vectors = self._store.get(self._old, ids), self._store.get(self.new, ids)
         both = [key for key in ids if key in records and key in vectors]
         if both:
@@ -182,6 +182,6 @@ def _record(changed: Picture | None, kept: Picture) -> Picture:
 
 
 def _digest(row: Mapping[str, Any]) -> bytes:
-    """Return a hash of the record of a picture, without what follows from its bytes."""
+    """Return a hash of the parts of a picture's record that do not depend on its bytes."""
     told = json.dumps([row["source"], row["name"], row["version"], row["metadata"]], sort_keys=True, default=str)
     return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -32,7 +32,10 @@ OUTPUT = Path(".cache/faults")
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--items", type=int, default=100_000, help="hostile ones; a fifth as many good ones between them"
+        "--items",
+        type=int,
+        default=100_000,
+        help="number of hostile items; a fifth as many good items are sent between them",
     )
     parser.add_argument("--requests", type=int, default=5_000)
     parser.add_argument("--connections", type=int, default=2_000)

@@ -1,4 +1,4 @@
-"""The filters of the page: metadata in memory, whose values are counted under the filters that a visitor has set."""
+"""The filters of the page: metadata in memory, with its values counted under the visitor's current filters."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Choice:
     """One value of a field.
 
     Attributes:
-        text: the value as it is shown.
-        count: the number of pictures that have it and fit the filters of all other fields; an estimate in a sample.
+        text: the text of the value on the page.
+        count: the number of pictures with this value that fit the filters of all other fields; an estimate in a sample.
     """
 
     text: str
@@ -45,9 +45,9 @@ class Facet:
     """One field of the metadata that filters offer: a choice among values, or a range of numbers.
 
     Attributes:
-        field: its name.
-        choices: its values, the most frequent first; empty for a range.
-        smallest, largest: the range among the pictures that fit the filters of all other fields; None for choices, and
+        field: the name of the field.
+        choices: the values, the most frequent first; empty for a range.
+        smallest, largest: the range among the pictures that fit the filters of all other fields; None for choices, or
             if no picture fits.
     """
 
