@@ -34,7 +34,7 @@ L14 = VisionSizes(1024, 24, 16, 14)
 
 @dataclass(frozen=True)
 class Row:
-    """A checkpoint at its published dimensions, and the one for ``--vision`` where it needs one."""
+    """A checkpoint at its published dimensions, and the checkpoint for ``--vision`` if it needs one."""
 
     name: str
     write: Callable[[Path, Originals], Path]

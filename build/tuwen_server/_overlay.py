@@ -101,8 +101,8 @@ class Overlay:
 def _take_over(entry: Path, target: Path) -> None:
     """Link to the weights, and copy the small files of the Python models with their compiled code.
 
-    Triton loads a model again with another one that shares it if a file has changed since. So nothing may change: a
-    build that replaces the repository must not show in a loaded model, and Python must have no code left to compile.
+    If two models share a third one, loading the second reloads the third if its files have changed. So no file may
+    change: neither when a build replaces the repository nor when Python compiles code.
     """
     if not entry.is_dir() or not any(entry.glob("*.py")):
         target.symlink_to(entry)

@@ -308,5 +308,5 @@ def test_a_host_that_hangs_holds_no_thread_of_the_application(host: str) -> None
 
 
 def test_a_name_that_idna_cannot_decode_is_refused_as_an_address() -> None:
-    with pytest.raises(ItemError, match="^not a web address$"):
+    with pytest.raises(ItemError, match="^expected an http or https address$"):
         HttpFetcher(["*.cdn.example.com"]).fetch("http://xn--fsq--.cdn.example.com/hunter2")
