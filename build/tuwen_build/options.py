@@ -74,8 +74,8 @@ class BuildOptions:
     name: Annotated[
         str,
         Option(
-            "Name of the model on a server with several, such as `b16`, in front of the names of its Triton models. "
-            "Vectors and fingerprint do not depend on the name. Default: none.",
+            "Name of the model on a server with several models, such as `b16`. Its Triton models' names begin with "
+            "this name. Vectors and fingerprint do not depend on it. Default: none.",
             show_default=False,
         ),
     ] = ""
