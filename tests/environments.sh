@@ -2,7 +2,7 @@
 # Install the programs that tests compare with or are judged by, and that pip cannot install beside the project.
 #
 # usage: tests/environments.sh actionlint | axe | originals | checkov | milvus | prometheus | chromium | release |
-#        http_clients | api_checks | frameworks | crds ...
+#        http_clients | api_checks | frameworks | weaviate | crds ...
 #
 # Each environment is a folder below .cache/tests/environments. A file `.complete` in it holds the hash of the recipe,
 # so an environment whose recipe or Python has changed is made anew.
