@@ -16,6 +16,7 @@ from tuwen_repository.configs import config_path, read_config
 from tuwen_server._remote import RemoteControl
 from tuwen_server.errors import ModelControlError
 from tuwen_server.tuning import Settings, Trial, _tuner, tune
+from tuwen_server.tuning._configs import apply, settings_of
 from tuwen_server.tuning._search import best_of, best_threads, fewest_instances, search_server
 from tuwen_server.tuning._settings import layouts, preprocessing_counts
 
@@ -203,3 +204,15 @@ class TestControl:
 )
 def test_says_what_cannot_be_tuned(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
     assert message in tuwen("tune", str(tmp_path), *options, code=1).stderr
+
+
+def test_the_models_of_a_repository_with_a_name_are_tuned(tmp_path: Path) -> None:
+    repository = write_repository(tmp_path / "repository")
+    for path in [path for path in repository.iterdir() if path.is_dir()]:
+        path.rename(repository / f"b16_{path.name}")
+    apply(repository, "texts", Settings(instances=3, threads=2, delay_microseconds=700))
+    found = settings_of(repository, "texts")
+    assert (found.instances, found.threads, found.delay_microseconds) == (3, 2, 700)
+    config = read_config(config_path(repository, "b16_text_encoder"))
+    assert config.instance_group[0].count == 3
+    assert not (repository / "text_encoder").exists()
