@@ -76,7 +76,7 @@ class RemoteControl:
             )
 
     def unload(self, model: str) -> None:
-        """Let a model take no more requests, and unload it when its requests are answered. Does not wait for this.
+        """Begin to unload a model: it rejects new requests, and unloads after its last response. Does not wait.
 
         Raises:
             ModelControlError: the server refused.

@@ -324,7 +324,7 @@ class AsyncClient:
             deadline = self._deadline(timeout)
             listed = as_list("image", images), as_list("text", texts)
             if not any(listed):
-                raise InvalidArgumentError("profile needs images or texts")
+                raise InvalidArgumentError("expected images or texts to profile, got neither")
             return await self._pipeline.profile(*listed, deadline)
 
     async def is_ready(self, *, timeout: float = 2.0) -> bool:

@@ -320,7 +320,7 @@ class Client:
             deadline = self._deadline(timeout)
             listed = as_list("image", images), as_list("text", texts)
             if not any(listed):
-                raise InvalidArgumentError("profile needs images or texts")
+                raise InvalidArgumentError("expected images or texts to profile, got neither")
             return self._pipeline.profile(*listed, deadline)
 
     def is_ready(self, *, timeout: float = 2.0) -> bool:

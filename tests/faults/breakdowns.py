@@ -126,9 +126,9 @@ def attack_by_replacing(
     """Replace a served repository by one of another model. No answer may mix the two.
 
     Args:
-        repository: what is served, out of a copy.
-        other: what takes its place.
-        folder: for the copy.
+        repository: the repository whose copy is served.
+        other: the repository that replaces the copy.
+        folder: the folder of the copy.
     """
 
     def copied_over(served: Path) -> None:

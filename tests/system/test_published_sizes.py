@@ -82,7 +82,7 @@ def folder() -> Iterator[Path]:
 
 
 def smallest_difference(vectors: NDArray[np.float32]) -> float:
-    """Return how far the two most similar vectors are from each other, in their most different component."""
+    """Return the largest difference of a component between the two most similar vectors."""
     differences = np.abs(vectors[:, None] - vectors[None]).max(axis=-1)
     return float(differences[~np.eye(len(vectors), dtype=bool)].min())
 

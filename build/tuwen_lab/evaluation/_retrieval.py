@@ -102,7 +102,8 @@ def recall(queries: Features, candidates: Features, truths: Mapping[int, Collect
     if missing := [item for item in truths if item not in position]:
         raise InvalidArgumentError(f"{len(missing)} queries have no vector: {missing[:5]}")
     if not truths or not len(candidates.ids):
-        raise InvalidArgumentError("expected queries with truths and at least one candidate, got none of one kind")
+        counts = f"{len(truths)} queries and {len(candidates.ids)} candidates"
+        raise InvalidArgumentError(f"expected at least one query with an answer and one candidate, got {counts}")
     rows = [position[item] for item in truths]
     ids = np.asarray(candidates.ids)
     found = ids[top_candidates(queries.vectors[rows], candidates.vectors)]

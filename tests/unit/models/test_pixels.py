@@ -1,4 +1,4 @@
-"""The image preprocessing core: equals the reference, and rejects what it must not decode."""
+"""The preprocessing of images: it equals the reference, and rejects images beyond its limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queues in the model configurations: what they refuse, who goes first, and how long a lone request waits."""
+"""The queues in the model configurations: limits, priorities, and the delay of a single request."""
 
 from __future__ import annotations
 
