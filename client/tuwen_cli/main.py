@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -27,6 +28,7 @@ def main() -> None:
 
     SIGTERM and SIGHUP interrupt every command, so that no temporary file and no process remains.
     """
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # before it is imported: it logs what the message says anyway
     try:
         with stop_on_signals():
             _app()

@@ -7,6 +7,7 @@ import select
 import socket
 import ssl
 import threading
+import time
 from types import TracebackType
 from typing import Literal
 
@@ -22,12 +23,13 @@ class Relay:
     Args:
         target: ``host:port`` of the server.
         tls: encrypts what callers send; None: nothing is encrypted.
+        pause: seconds before each part of an answer is passed on.
     """
 
-    def __init__(self, target: str, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, target: str, tls: ssl.SSLContext | None = None, *, pause: float = 0) -> None:
         host, _, port = target.rpartition(":")
         self._target = (host, int(port))
-        self._tls = tls
+        self._tls, self._pause = tls, pause
         self._behaviour: Behaviour = "forward"
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -100,10 +102,10 @@ class Relay:
             with self._lock:
                 self._open |= {caller, server}
             with caller, server:
-                _pump(caller, server)
+                _pump(caller, server, self._pause)
 
 
-def _pump(caller: socket.socket, server: socket.socket) -> None:
+def _pump(caller: socket.socket, server: socket.socket, pause: float) -> None:
     other = {caller: server, server: caller}
     while True:
         pending = [caller] if isinstance(caller, ssl.SSLSocket) and caller.pending() else []
@@ -111,4 +113,6 @@ def _pump(caller: socket.socket, server: socket.socket) -> None:
             data = end.recv(1 << 16)
             if not data:
                 return
+            if end is server and pause:
+                time.sleep(pause)
             other[end].sendall(data)

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import socket
+import ssl
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -16,9 +17,11 @@ from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
+import trustme
 from PIL import Image
 
 from tests.support.command import TUWEN, started, tuwen_process, wait_until
+from tests.support.relay import Relay
 from tests.support.servers import RecordedServer
 
 pytest.importorskip("pymilvus")
@@ -150,10 +153,34 @@ def down() -> Iterator[str]:
     yield url
 
 
+@contextmanager
+def wrong_host() -> Iterator[str]:
+    """A host name that no resolver knows: the domain is reserved for this."""
+    yield "clip.invalid:8001"
+
+
+@contextmanager
+def encrypted() -> Iterator[str]:
+    """A server that speaks TLS, asked without encryption."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
 @pytest.mark.parametrize(
     ("broken", "cause"),
-    [(down, "nothing listens at this address"), (silent, "no answer came"), (web_server, "does not speak gRPC")],
-    ids=["down", "silent", "web server"],
+    [
+        (down, "nothing listens at this address"),
+        (silent, "no answer came"),
+        (web_server, "speaks HTTP instead of gRPC"),
+        (wrong_host, "the host name cannot be resolved"),
+        (encrypted, "if it uses TLS"),
+    ],
+    ids=["down", "silent", "web server", "wrong host", "TLS"],
 )
 @pytest.mark.parametrize(
     "command",
@@ -176,3 +203,25 @@ def test_a_server_that_is_broken_is_one_sentence(
     assert len(lines) == 1, lines
     assert lines[0].startswith("tuwen: ") or "not ready" in lines[0]
     assert cause in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("broken", "cause"),
+    [(web_server, "this port does not speak TLS"), (down, "nothing listens at this address")],
+    ids=["no TLS", "down"],
+)
+def test_encryption_that_the_server_lacks_is_one_sentence(run: Run, broken: Callable[[], object], cause: str) -> None:
+    with broken() as url:  # type: ignore[attr-defined]
+        failed = run("--tls", "embed", "-t", "猫", "--json", "--timeout", "3", url=url, code=1)
+    lines = (failed.stdout + failed.stderr).strip().splitlines()
+    assert len(lines) == 1, lines
+    assert cause in lines[0]
+
+
+def test_a_slow_server_is_one_sentence_or_an_answer(run: Run, server: RecordedServer) -> None:
+    with Relay(server.grpc_url, pause=1.0) as slow:
+        failed = run("embed", "-t", "猫", "--json", "--timeout", "0.5", url=slow.url, code=1)
+        lines = (failed.stdout + failed.stderr).strip().splitlines()
+        assert len(lines) == 1, lines
+        assert "timeout" in lines[0]
+        assert "猫" in run("embed", "-t", "猫", "--json", "--timeout", "60", url=slow.url).stdout

@@ -74,8 +74,9 @@ def plot_calibration(
     above, below = figure.subplots(2, 1, sharex=True)
     bins = np.linspace(min(positives.min(), negatives.min()), max(positives.max(), negatives.max()), _BINS)
     for scores, name, color in ((negatives, "negative", "#8a8a8e"), (positives, "positive", "#0a7d4f")):
-        above.hist(scores, bins, density=True, alpha=0.6, color=color, label=f"{name} ({len(scores):,})")
-    above.set_ylabel("share of pictures")
+        shares = np.full(len(scores), 1 / len(scores))
+        above.hist(scores, bins, weights=shares, alpha=0.6, color=color, label=f"{name} ({len(scores):,})")
+    above.set_ylabel("share of each kind")
     thresholds = np.sort(np.concatenate([positives, negatives]))
     for scores, name, color in (
         (positives, "recall: positives accepted", "#0a7d4f"),
