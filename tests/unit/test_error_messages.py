@@ -1,4 +1,13 @@
-"""The page of error messages: every error class has an example, and the page lists every message of the sources."""
+"""The page of error messages: every error class has an example, and the page lists every message of the sources.
+
+Tests in `unit/` and `contract/` reach nearly every place that raises an error. These places need more:
+
+- `tests/service/`: a tokenizer that differs (`verification/verify.py`), merges of a damaged ``tokenizer.json``, and a
+  hub that is away or lacks a model (`tuwen_lab/published`).
+- `tests/system/`: a Parquet file without the column (`tuwen_files/ray_data.py`).
+- no test: an image tower of RN50 with weights of another shape, a picture whose new path is too long for Milvus while
+  a source moves, a channel that gRPC itself cancels, and a deadline or warm-up of Locust's web page that is not finite.
+"""
 
 from __future__ import annotations
 

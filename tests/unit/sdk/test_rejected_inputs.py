@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 from tritonclient.grpc import service_pb2
 
-from tuwen import Client, ClientClosedError, InferenceError, InvalidArgumentError
+from tuwen import AsyncClient, Client, ClientClosedError, DeadlineExceededError, InferenceError, InvalidArgumentError
 from tuwen._messages import decode_response
 from tuwen._routes import Route, Threads
 from tuwen.testing import FakeTransport
@@ -73,3 +74,16 @@ def test_a_table_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     table = EmbeddingTable(["cat.jpg"], np.ones((1, 4), dtype=np.float32) / 2, "a" * 32)
     with pytest.raises(InvalidArgumentError, match=f"cannot write {folder}: Is a directory"):
         table.save(folder)
+
+
+def test_headers_that_never_come_end_a_call_at_its_deadline() -> None:
+    async def never() -> dict[str, str]:
+        await asyncio.Event().wait()
+        return {}
+
+    async def call() -> None:
+        async with AsyncClient("localhost:1", headers=never, timeout=0.05) as clip:
+            await clip.embed_texts(["猫"])
+
+    with pytest.raises(DeadlineExceededError, match="the function that returns the headers did not return"):
+        asyncio.run(call())
