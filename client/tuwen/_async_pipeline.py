@@ -94,7 +94,7 @@ class AsyncPipeline:
         """Return the cards of all models that the server has loaded, by name.
 
         Raises:
-            ServerError: the server, or the way to it, failed.
+            ServerError: the server or the connection failed.
         """
         found = {}
         for name in names_in(await self.ask(self._transport.statistics, deadline)):

@@ -95,7 +95,7 @@ class Pipeline:
         """Return the cards of all models that the server has loaded, by name.
 
         Raises:
-            ServerError: the server, or the way to it, failed.
+            ServerError: the server or the connection failed.
         """
         found = {}
         for name in names_in(self.ask(self._transport.statistics, deadline)):

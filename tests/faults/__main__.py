@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument(
         "--mixed", type=int, default=20_000, help="mixed requests, 1 %% of which are made to fail (default: 20000)"
     )
-    parser.add_argument("--storm", type=float, default=60, help="seconds of more than the server can do")
+    parser.add_argument("--storm", type=float, default=60, help="seconds of overload")
     parser.add_argument("--soak", type=float, default=120, help="seconds in which nothing may grow; 3600 is an hour")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -113,7 +113,7 @@ class Served:
         return found
 
     def freeze(self) -> None:
-        """Stop it and its models' processes in their tracks."""
+        """Suspend the server and its models' processes."""
         os.killpg(self.tritonserver().pid, signal.SIGSTOP)
 
     def thaw(self) -> None:

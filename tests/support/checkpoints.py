@@ -81,7 +81,7 @@ def write_openai_clip(
     """Write an OpenAI CLIP in the layout of Hugging Face.
 
     Args:
-        folder: created if it does not exist.
+        folder: the folder to write, which is created if it does not exist.
         vision, text: the sizes of the towers.
         dimension: of the embeddings.
         vocabulary_folder: holds ``vocab.json`` and ``merges.txt``, which are copied.

@@ -90,7 +90,7 @@ def _image_checkpoint(source: str, dimension: int, vision: str | None) -> Checkp
     image = reader.read(path, vision, ReadOptions())
     if image.embedding_dimension != dimension:
         raise CheckpointError(
-            f"{source} gives {dimension} dimensions, the image tower of {vision} {image.embedding_dimension}: "
-            "they were not trained together"
+            f"{source} has {dimension} dimensions, but the image tower of {vision} has {image.embedding_dimension}; "
+            "pass the checkpoint whose image tower it was trained with"
         )
     return image

@@ -127,7 +127,7 @@ class TestTaiyi:
 
     def test_rejects_towers_of_two_trainings(self, folders: Path) -> None:
         with pytest.raises(
-            CheckpointError, match="gives 32 dimensions, the image tower of .* 16: they were not trained"
+            CheckpointError, match="has 32 dimensions, but the image tower of .* has 16; pass the checkpoint"
         ):
             open_checkpoint(str(folders / "taiyi"), ReadOptions(vision=str(folders / "narrow")))
 
