@@ -11,15 +11,17 @@
             print(hit.score, hit.picture.name)
 
 Needs the extra ``search``. The modules, in the order in which data flows: `sources` finds pictures, `records` describes
-each, `indexing` decides which are new, `store` stores them, `query` describes a search, `collection` combines them,
-`maintenance` moves and forgets sources, `migration` embeds them with another model, and `contact_sheet` draws results.
+each, `indexing` decides which are new, `store` stores them, and `query` describes a search. `collection` and
+`async_collection` combine them. `maintenance` moves and forgets sources, `migration` embeds them with another model,
+and `contact_sheet` draws results.
 """
 
-from tuwen_search.collection import AsyncCollection, Collection, Results
+from tuwen_search.async_collection import AsyncCollection
+from tuwen_search.collection import Collection
 from tuwen_search.errors import CollectionNotFoundError, QueryError, SearchError, StoreError
 from tuwen_search.facets import Facet
 from tuwen_search.indexing import Report
-from tuwen_search.query import Hit, Query
+from tuwen_search.query import Hit, Query, Results
 from tuwen_search.records import Picture
 from tuwen_search.store import IndexType, default_store
 

@@ -216,7 +216,7 @@ def _urls() -> Target:
     from tests.faults._web import FakeWeb
     from tuwen import InvalidArgumentError
     from tuwen.connection import channel_options, channel_target
-    from tuwen_search.store import _without_secrets
+    from tuwen_search.connection import without_secrets
 
     web = FakeWeb()
 
@@ -236,7 +236,7 @@ def _urls() -> Target:
         for target in (text, f"root:hunter2@{text}", f"dns:///root:hunter2@{text}"):
             refused(lambda target: channel_options(channel_target(target)), target, InvalidArgumentError)
         refused(encoded_bytes, f"data:{text}", ItemError)
-        assert "hunter2" not in _without_secrets(f"http://root:hunter2@{text}")
+        assert "hunter2" not in without_secrets(f"http://root:hunter2@{text}")
 
     return check
 

@@ -19,7 +19,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from tuwen import AsyncClient, TuwenError
-from tuwen_search.collection import AsyncCollection
+from tuwen_search.async_collection import AsyncCollection
 from tuwen_search.cutoff import cutoff_of
 from tuwen_search.records import describe
 from tuwen_search.web._address import LONGEST_TEXT, Address

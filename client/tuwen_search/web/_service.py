@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tuwen import AsyncClient, ModelCard
-from tuwen_search.collection import AsyncCollection
+from tuwen_search.async_collection import AsyncCollection
 from tuwen_search.web._suggestions import Suggestions
 from tuwen_search.web._uploads import Uploads
 

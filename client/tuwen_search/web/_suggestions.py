@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tuwen import AsyncClient
-from tuwen_search.collection import AsyncCollection
+from tuwen_search.async_collection import AsyncCollection
 from tuwen_search.records import Picture
 from tuwen_search.web._filters import FilterTable
 from tuwen_search.web._subjects import SUBJECTS

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tuwen import AsyncClient
 from tuwen.testing import AsyncFakeTransport, FakeTransport
-from tuwen_search import AsyncCollection, collection
+from tuwen_search import AsyncCollection, async_collection
 from tuwen_search.sources import Found, Source
 from tuwen_search.store import MilvusStore
 
@@ -25,7 +25,7 @@ def client() -> AsyncClient:
 def test_opening_that_is_cancelled_leaves_no_store_open(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("pymilvus")
     begun, go_on, closed = threading.Event(), threading.Event(), []
-    opened, close = collection._opened, MilvusStore.close
+    opened, close = async_collection.open_stored, MilvusStore.close
 
     def slowly(*arguments: object) -> object:
         begun.set()
@@ -36,7 +36,7 @@ def test_opening_that_is_cancelled_leaves_no_store_open(monkeypatch: pytest.Monk
         closed.append(store)
         close(store)
 
-    monkeypatch.setattr(collection, "_opened", slowly)
+    monkeypatch.setattr(async_collection, "open_stored", slowly)
     monkeypatch.setattr(MilvusStore, "close", noted)
 
     async def main() -> None:
