@@ -17,7 +17,7 @@ RequestKind = Literal["text", "image", "similarity", "bulk"]
 ScenarioName = Literal["overload", "restart", "bad-clients"]
 Shape = Literal["steady", "ramp", "spike"]
 
-_SECONDS, _QUICK_SECONDS, _SCENARIO_SECONDS, _REPETITIONS = 60.0, 30.0, 180.0, 3
+_SECONDS, _QUICK_SECONDS, _SCENARIO_SECONDS, _REPETITIONS = 60.0, 24.0, 180.0, 3
 
 
 @documented
@@ -70,7 +70,7 @@ class LoadTestOptions:
     ] = None
     shape: Annotated[Shape, Option("Shape of the rate or of the number of users over time.")] = "steady"
     quick: Annotated[
-        bool, Option("A first answer within a minute: one repetition of 30 seconds instead of three of 60.")
+        bool, Option("A first answer within a minute: one repetition of 24 seconds instead of three of 60.")
     ] = False
     seconds: Annotated[
         float | None,
