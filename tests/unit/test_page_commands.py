@@ -41,7 +41,7 @@ EXCEPTIONS: dict[str, str] = {
     r"(sudo |pip |python -m venv|perf/bin/pip)": "a package registry; tests/system/test_package.py installs the wheel",
     r"docker |COMPOSE_PROFILES=|TUWEN_REPOSITORY=|helm ": "Docker or a cluster; tests/unit/deployment renders them",
     r"keyed=|exec tritonserver": "Docker, whose command goes on over several lines",
-    r"tuwen build ": "a checkpoint of the hub; tests/service/test_build_command.py builds a small one",
+    r"(\w+=\S+ )?tuwen build |hf download ": "a checkpoint of the hub; tests/service/test_build_command.py builds one",
     r"tuwen serve ": "the embedded server; tests/service/test_server.py runs it",
     r"tuwen (edge|web) ": "a process that serves until an interrupt; tests/service/test_edge.py and test_web.py run it",
     r"tuwen (tune|train|loadtest) ": "minutes; tests/system runs it",
