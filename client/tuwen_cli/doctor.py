@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tuwen.clock import Deadline
 from tuwen_cli.connection import settings
 from tuwen_cli.diagnosis import Finding, findings_of
 from tuwen_cli.options import JsonOption, ModelOption, print_json
@@ -36,8 +37,9 @@ def doctor(
     """
     from tuwen_cli.examination import examine
 
+    seconds = Deadline(timeout).remaining()
     tls, headers = settings()
-    facts = examine(url, tls=tls, headers=headers, model=model, burst=burst, timeout=timeout)
+    facts = examine(url, tls=tls, headers=headers, model=model, burst=burst, timeout=seconds)
     found = findings_of(facts)
     if as_json:
         print_json({"url": url, "triton": facts.version, "findings": [asdict(finding) for finding in found]})

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tuwen import ServerUnavailableError
+from tuwen.clock import Deadline
 from tuwen_cli.connection import settings
 from tuwen_cli.health_probe import NotAnsweredError
 from tuwen_cli.health_probe import probe as probed
@@ -35,12 +37,12 @@ def probe(
     A server reports ready even if the process of a model hangs. A busy server passes: if the requests wait too long,
     the counters of the models decide.
     """
+    seconds = Deadline(timeout).remaining()
+    tls, headers = settings()
     try:
-        tls, headers = settings()
-        probed(GrpcWire(url, tls, headers), models=tuple(model or ()), timeout=timeout)
+        probed(GrpcWire(url, tls, headers), models=tuple(model or ()), timeout=seconds)
     except NotAnsweredError as error:
-        typer.echo(f"{url} does not compute: {error}", err=True)
-        raise typer.Exit(1) from error
+        raise ServerUnavailableError(f"{url} does not compute: {error}") from error
     typer.echo(f"{url} computes")
 
 

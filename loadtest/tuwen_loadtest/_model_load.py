@@ -57,38 +57,40 @@ def watch_models(site: Site, live: Callable[[ModelLoad], None] = lambda _: None)
     Args:
         site: the target of the load.
         live: called with each reading.
+
+    Raises:
+        InvalidArgumentError: the address, the model's name or the encryption of the target is invalid.
     """
     loads: list[ModelLoad] = []
     done = threading.Event()
+    urls = [server.grpc_url for server in site.servers] or [site.connection.url]
 
     def look() -> None:
-        with ExitStack() as stack:
-            urls = [server.grpc_url for server in site.servers] or [site.connection.url]
-            clients = [stack.enter_context(replace(site.connection, url=url).client(_TIMEOUT)) for url in urls]
-            instances = {model: sum(_instances(site, url, model) for url in urls) for model in STEP_NAMES}
-            before: list[Statistics] = []
-            then = time.time()
-            while not done.wait(_EVERY if before else 0):
-                try:
-                    now, after = time.time(), [client.statistics() for client in clients]
-                except TuwenError:
-                    before = []
-                    done.wait(_EVERY)
-                    continue
-                if before:
-                    changes = [difference(*pair) for pair in zip(after, before, strict=True)]
-                    name = site.connection.model
-                    loads.append(load_between(changes, instances, now - then, now, name=name))
-                    live(loads[-1])
-                before, then = after, now
+        instances = {model: sum(_instances(site, url, model) for url in urls) for model in STEP_NAMES}
+        before: list[Statistics] = []
+        then = time.time()
+        while not done.wait(_EVERY if before else 0):
+            try:
+                now, after = time.time(), [client.statistics() for client in clients]
+            except TuwenError:
+                before = []
+                done.wait(_EVERY)
+                continue
+            if before:
+                changes = [difference(*pair) for pair in zip(after, before, strict=True)]
+                loads.append(load_between(changes, instances, now - then, now, name=site.connection.model))
+                live(loads[-1])
+            before, then = after, now
 
-    thread = threading.Thread(target=look, name="watch models", daemon=True)
-    thread.start()
-    try:
-        yield loads
-    finally:
-        done.set()
-        thread.join(2 * _TIMEOUT)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(replace(site.connection, url=url).client(_TIMEOUT)) for url in urls]
+        thread = threading.Thread(target=look, name="watch models", daemon=True)
+        thread.start()
+        try:
+            yield loads
+        finally:
+            done.set()
+            thread.join(2 * _TIMEOUT)
 
 
 def load_between(

@@ -39,12 +39,19 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "build": ("missing-checkpoint", "--output", "built"),
     "serve": ("repository", "--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"),
     "status": ("--over", "0"),
+    "models list": ("--url", "127.0.0.1:1"),
+    "models load": ("b16", "--url", "127.0.0.1:1"),
+    "models unload": ("b16", "--url", "127.0.0.1:1"),
+    "models alias": ("shop", "b16", "--url", "127.0.0.1:1"),
+    "probe": ("127.0.0.1:1",),
+    "doctor": ("127.0.0.1:1",),
     "embed": ("cat.png", "--text", "猫", "--output", "vectors.npz"),
     "similarity": ("--image", "cat.png", "--text", "猫"),
     "classify": ("cat.png", "--label", "猫", "--label", "狗"),
     "index": ("pictures", "--into", "shop", *STORE),
     "search": ("shop", "猫", *STORE),
     "web": ("shop", *STORE),
+    "migrate": ("shop", "--to", "127.0.0.1:1", *STORE),
     "duplicates": ("shop", *STORE),
     "calibrate": (
         *("--positive", "classes/猫", "--negative", "classes/狗", "--text", "猫"),
@@ -134,7 +141,8 @@ def outcome(arguments: list[str]) -> str | None:
         return f"ended with {done.returncode}"
     if done.returncode == 2 and "Usage:" not in done.stderr:
         return f"ended with 2, but without the usage: {done.stderr}"
-    if done.returncode == 1 and "tuwen: " not in done.stderr and "not ready" not in done.stdout:
+    told = "tuwen: " in done.stderr or "not ready" in done.stdout or "error  " in done.stdout
+    if done.returncode == 1 and not told:
         return f"ended with 1, but without a sentence: {done.stderr}"
     return None
 
@@ -182,7 +190,7 @@ def refuse_to_run(*_: object, **__: object) -> NoReturn:
 def check_values(parameter: Parameter, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the command with every value of the parameter, and fail with a list of the values that caused a fault."""
     if parameter.command == "build":  # its module takes seconds to import
-        for name in ("list_repo_files", "snapshot_download", "_download_from_modelscope"):
+        for name in ("hub_files", "snapshot_download", "_download_from_modelscope"):
             monkeypatch.setattr(f"tuwen_build.checkpoints._source.{name}", refuse_to_run)
     found = {value: outcome(arguments_with(parameter, value)) for value in VALUES}
     wrong = {value[:40]: what for value, what in found.items() if what is not None}

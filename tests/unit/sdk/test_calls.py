@@ -202,7 +202,7 @@ def test_a_preprocess_that_is_none_is_refused() -> None:
 def test_a_profile_adds_up(make: Make) -> None:
     with make(FakeTransport()) as clip:
         profile = clip.profile(images=PHOTOS * 3, texts=["猫"])
-        with pytest.raises(InvalidArgumentError, match="needs images or texts"):
+        with pytest.raises(InvalidArgumentError, match="expected images or texts"):
             clip.profile()
         with pytest.raises(InvalidItemsError):
             clip.profile(images=[b""])
