@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -169,7 +170,9 @@ def test_the_command_prints_findings_and_remedies(server: GrpcServer) -> None:
 
 def test_the_exit_code_is_one_after_an_error(server: GrpcServer) -> None:
     server.clock_skew = 3_600.0
-    assert "error    clock: the server's clock is 3600.0 s ahead" in tuwen("doctor", server.url, code=1).stdout
+    said = tuwen("doctor", server.url, code=1).stdout
+    # The answer takes a moment, by which the difference looks smaller.
+    assert re.search(r"error    clock: the server's clock is 3(600\.0|59\d\.\d) s ahead", said)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         failed = tuwen("doctor", f"127.0.0.1:{unused.getsockname()[1]}", "--timeout", "0.5", code=1)
