@@ -17,7 +17,7 @@ from tuwen import TuwenError
 from tuwen.connection import is_loopback
 from tuwen.model_names import ENSEMBLES, full_name
 from tuwen.statistics import Statistics, difference
-from tuwen_loadtest._target import Site
+from tuwen_loadtest._target import Target
 
 __all__ = ["STEP_NAMES", "ModelLoad", "busiest_seconds", "load_between", "watch_models"]
 
@@ -49,13 +49,13 @@ class ModelLoad:
 
 
 @contextmanager
-def watch_models(site: Site, live: Callable[[ModelLoad], None] = lambda _: None) -> Iterator[list[ModelLoad]]:
+def watch_models(target: Target, live: Callable[[ModelLoad], None] = lambda _: None) -> Iterator[list[ModelLoad]]:
     """Provide a list to which readings are added until the end of the block.
 
     A server that does not answer, for example during a restart, leaves a gap.
 
     Args:
-        site: the target of the load.
+        target: the target of the load.
         live: called with each reading.
 
     Raises:
@@ -63,10 +63,10 @@ def watch_models(site: Site, live: Callable[[ModelLoad], None] = lambda _: None)
     """
     loads: list[ModelLoad] = []
     done = threading.Event()
-    urls = [server.grpc_url for server in site.servers] or [site.connection.url]
+    urls = [server.grpc_url for server in target.servers] or [target.connection.url]
 
     def look() -> None:
-        instances = {model: sum(_instances(site, url, model) for url in urls) for model in STEP_NAMES}
+        instances = {model: sum(_instances(target, url, model) for url in urls) for model in STEP_NAMES}
         before: list[Statistics] = []
         then = time.time()
         while not done.wait(_EVERY if before else 0):
@@ -78,12 +78,12 @@ def watch_models(site: Site, live: Callable[[ModelLoad], None] = lambda _: None)
                 continue
             if before:
                 changes = [difference(*pair) for pair in zip(after, before, strict=True)]
-                loads.append(load_between(changes, instances, now - then, now, name=site.connection.model))
+                loads.append(load_between(changes, instances, now - then, now, name=target.connection.model))
                 live(loads[-1])
             before, then = after, now
 
     with ExitStack() as stack:
-        clients = [stack.enter_context(replace(site.connection, url=url).client(_TIMEOUT)) for url in urls]
+        clients = [stack.enter_context(replace(target.connection, url=url).client(_TIMEOUT)) for url in urls]
         thread = threading.Thread(target=look, name="watch models", daemon=True)
         thread.start()
         try:
@@ -127,9 +127,9 @@ def busiest_seconds(shares: Sequence[float]) -> float:
     return float(np.convolve(values, np.ones(length) / length, "valid").max())
 
 
-def _instances(site: Site, url: str, model: str) -> int:
+def _instances(target: Target, url: str, model: str) -> int:
     """Return the number of instances in a model's configuration; 1 if the server does not tell."""
-    tls = site.connection.tls
+    tls = target.connection.tls
     arguments = list(tls.options()) if tls else []
     if is_loopback(url.rpartition(":")[0]):
         arguments.append(("grpc.enable_http_proxy", 0))
@@ -141,8 +141,8 @@ def _instances(site: Site, url: str, model: str) -> int:
     )
     try:
         with suppress(InferenceServerException):
-            headers = dict(site.connection.headers)
-            name = full_name(site.connection.model, model)
+            headers = dict(target.connection.headers)
+            name = full_name(target.connection.model, model)
             answer = client.get_model_config(name, headers=headers, client_timeout=_TIMEOUT)
             return sum(group.count * max(1, len(group.gpus)) for group in answer.config.instance_group) or 1
     finally:

@@ -20,7 +20,7 @@ from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._model_load import ModelLoad, watch_models
 from tuwen_loadtest._parent import PARENT
 from tuwen_loadtest._samples import Sample, read_samples
-from tuwen_loadtest._target import Site
+from tuwen_loadtest._target import Target
 from tuwen_loadtest._watch import Reading, watch
 from tuwen_loadtest.options import PayloadOptions, RequestKind, Shape
 
@@ -123,7 +123,7 @@ class Run:
 
 def run(
     plan: Plan,
-    site: Site,
+    target: Target,
     trouble: Callable[[], None] | None = None,
     *,
     live: Callable[[ModelLoad], None] = lambda _: None,
@@ -132,7 +132,7 @@ def run(
 
     Args:
         plan: the load.
-        site: the target of the load.
+        target: the target of the load.
         trouble: makes the fault.
         live: called every second with the work of the server.
 
@@ -140,13 +140,18 @@ def run(
         LoadTestError: Locust failed, or did not end.
         TuwenError: the server does not respond.
     """
-    with watch(site.metrics) as readings, watch_models(site, live) as loads, ThreadPoolExecutor(1) as pool:
-        before, usage, used, began = site.statistics(plan.deadline), site.usage(), _children_cpu(), time.perf_counter()
+    with watch(target.metrics) as readings, watch_models(target, live) as loads, ThreadPoolExecutor(1) as pool:
+        before, usage, used, began = (
+            target.statistics(plan.deadline),
+            target.usage(),
+            _children_cpu(),
+            time.perf_counter(),
+        )
         troubled = pool.submit(_later, plan.seconds / 3 + _LOCUST_STARTS, trouble) if trouble else None
         samples = _run_locust(plan)
         seconds = time.perf_counter() - began
         span = troubled.result() if troubled else None
-        generator, after = _children_cpu() - used, site.usage()
+        generator, after = _children_cpu() - used, target.usage()
         restarted = usage.keys() != after.keys()  # and ended servers count as children, too
         cpu = sum(after[pid].cpu_seconds - usage[pid].cpu_seconds for pid in usage) if not restarted else math.nan
         if not samples:
@@ -154,7 +159,7 @@ def run(
         return Run(
             plan,
             samples,
-            _together([difference(*pair) for pair in zip(site.statistics(plan.deadline), before, strict=True)]),
+            _together([difference(*pair) for pair in zip(target.statistics(plan.deadline), before, strict=True)]),
             readings,
             generator_cpu=math.nan if restarted else generator / seconds,
             server_cpu=cpu / seconds if usage else math.nan,

@@ -16,11 +16,11 @@ from tuwen_loadtest._usage import Usage, usage_of
 if TYPE_CHECKING:
     from tuwen_server import EmbeddedServer
 
-__all__ = ["Site", "served"]
+__all__ = ["Target", "served"]
 
 
 @dataclass(frozen=True)
-class Site:
+class Target:
     """The target of the requests.
 
     Attributes:
@@ -55,12 +55,12 @@ class Site:
 
 @contextmanager
 def served(
-    target: Connection, say: Callable[[str], None], *, count: int = 1, metrics: str | None = None
-) -> Iterator[Site]:
+    connection: Connection, say: Callable[[str], None], *, count: int = 1, metrics: str | None = None
+) -> Iterator[Target]:
     """Provide the target for the duration of the test.
 
     Args:
-        target: a server, or in place of its address the folder of a repository.
+        connection: a server, or in place of its address the folder of a repository.
         say: called with a sentence about each step.
         count: the number of servers behind the target.
         metrics: the address of a server's metrics, such as ``http://host:8002/metrics``.
@@ -69,10 +69,10 @@ def served(
         InvalidArgumentError: several servers are needed, and the target is not a folder.
         ServeError: the repository cannot be served.
     """
-    if not Path(target.url).is_dir():
+    if not Path(connection.url).is_dir():
         if count > 1:
             raise InvalidArgumentError(f"the scenario restarts {count} servers; pass a repository's folder")
-        yield Site(target.url, target, [metrics] if metrics else [])
+        yield Target(connection.url, connection, [metrics] if metrics else [])
         return
     from tuwen_repository.manifest import Manifest  # noqa: PLC0415
     from tuwen_server import (  # noqa: PLC0415 - a server elsewhere needs none here
@@ -83,12 +83,12 @@ def served(
 
     ensure_installed(say=say)
     with ExitStack() as stack:
-        say(f"serving {target.url}" + (f" {count} times" if count > 1 else ""))
+        say(f"serving {connection.url}" + (f" {count} times" if count > 1 else ""))
         servers = []
         for _ in range(count):
             options = ServerOptions.on_free_ports().with_ports_resolved()
-            servers.append(stack.enter_context(EmbeddedServer(Path(target.url), options)))
+            servers.append(stack.enter_context(EmbeddedServer(Path(connection.url), options)))
         urls = ",".join(server.grpc_url for server in servers)
-        model = Manifest.read(Path(target.url)).name
-        connection = Connection(urls if count == 1 else f"ipv4:{urls}", model=model)
-        yield Site(target.url, connection, [server.metrics_url for server in servers], servers)
+        model = Manifest.read(Path(connection.url)).name
+        started = Connection(urls if count == 1 else f"ipv4:{urls}", model=model)
+        yield Target(connection.url, started, [server.metrics_url for server in servers], servers)

@@ -19,7 +19,7 @@ from tuwen_loadtest._phases import Phases, phases_of
 from tuwen_loadtest._report import Report, write_report
 from tuwen_loadtest._session import LoadTestError, Plan, Run, run
 from tuwen_loadtest._slo import good_seconds, parse_slo
-from tuwen_loadtest._target import Site, served
+from tuwen_loadtest._target import Target, served
 from tuwen_loadtest._verdict import Finding, Verdict, judge
 from tuwen_loadtest.options import LoadTestOptions, PayloadOptions
 from tuwen_loadtest.scenarios import SCENARIOS, Scenario
@@ -68,14 +68,14 @@ def load_test(
         TuwenError: the server does not respond.
     """
     scenario = SCENARIOS[options.scenario] if options.scenario else None
-    with served(target, say, count=scenario.servers if scenario else 1, metrics=metrics) as site:
-        test = _Test(site, options, say, live)
+    with served(target, say, count=scenario.servers if scenario else 1, metrics=metrics) as service:
+        test = _Test(service, options, say, live)
         return test.with_trouble(scenario) if scenario else test.without()
 
 
 @dataclass(frozen=True)
 class _Test:
-    site: Site
+    target: Target
     options: LoadTestOptions
     say: Callable[[str], None]
     live: Callable[[str], None]
@@ -104,7 +104,7 @@ class _Test:
         capacity = options.capacity or self._capacity()
         load = _whole(scenario.load * capacity)
         plan = replace(self._plan(), users=load, shape=scenario.shape, attempts=scenario.attempts)
-        trouble = partial(scenario.trouble, self.site, options.duration / 3, capacity) if scenario.trouble else None
+        trouble = partial(scenario.trouble, self.target, options.duration / 3, capacity) if scenario.trouble else None
         runs = self._repeat(plan, trouble)
         phases = [self._phases_of_run(one) for one, _ in runs]
         findings = [finding for one in phases for finding in scenario.findings(one, capacity)]
@@ -118,7 +118,7 @@ class _Test:
     def _plan(self) -> Plan:
         options = self.options
         return Plan(
-            self.site.connection,
+            self.target.connection,
             open_loop=True,
             users=1,
             shape=options.shape,
@@ -172,7 +172,7 @@ class _Test:
             busy = f", {STEP_NAMES[step]} busy {share * 100:.0f} %" if share else ""
             self.live(f"{elapsed:.0f} of {plan.seconds:g} s: {load.answered:.0f} requests/s answered{busy}")
 
-        return run(replace(plan, payloads=payloads), self.site, trouble, live=show)
+        return run(replace(plan, payloads=payloads), self.target, trouble, live=show)
 
     def _phases_of_run(self, one: Run) -> Phases:
         first, seconds = min(sample.due for sample in one.samples), self.options.duration
@@ -190,9 +190,9 @@ class _Test:
         curves: Sequence[Curve] = (),
         phases: Sequence[Phases] = (),
     ) -> Report:
-        with self.site.connection.client(self.options.deadline) as clip:
+        with self.target.connection.client(self.options.deadline) as clip:
             card = clip.model_card()
-        title = f"{self.site.name}: {title}"
+        title = f"{self.target.name}: {title}"
         return Report(title, answer, _machine(), card, findings, _doubts(runs), runs, curves, phases)
 
 

@@ -17,7 +17,7 @@ from tests.support.servers import SharedServers
 from tuwen import Client
 from tuwen_lab.demo import EVERYDAY_WORDS, GALLERY
 from tuwen_lab.demo._gallery import THINGS
-from tuwen_lab.demo._sheet import write_sheet
+from tuwen_lab.demo._results_picture import write_results
 
 RIGHT = {
     "猫": {"猫", "猫脸"},
@@ -89,8 +89,8 @@ def test_the_gallery_holds_the_things_of_its_list() -> None:
     assert {"猫", "狗", "老虎", "红心", "太阳", "自行车"} <= {picture.stem for picture in GALLERY.glob("*.png")}
 
 
-def test_a_query_cannot_break_the_sheet(tmp_path: Path) -> None:
+def test_a_query_cannot_break_the_picture_of_results(tmp_path: Path) -> None:
     picture = next(GALLERY.glob("*.png"))
-    write_sheet(tmp_path / "sheet.svg", [("<猫 & 狗>", [(picture, 0.5)])])
-    texts = [node.text for node in ElementTree.parse(tmp_path / "sheet.svg").iter("{http://www.w3.org/2000/svg}text")]
+    write_results(tmp_path / "results.svg", [("<猫 & 狗>", [(picture, 0.5)])])
+    texts = [node.text for node in ElementTree.parse(tmp_path / "results.svg").iter("{http://www.w3.org/2000/svg}text")]
     assert texts == ["<猫 & 狗>", "0.50"]

@@ -26,7 +26,7 @@ from tuwen_build.transformers_logging import quiet_transformers
 from tuwen_build.verification.reference import normalised, reference_pixels
 from tuwen_edge import EdgeOptions, EdgeThread
 from tuwen_lab.demo import CHECKPOINT, EVERYDAY_WORDS, GALLERY
-from tuwen_lab.demo._sheet import write_sheet
+from tuwen_lab.demo._results_picture import write_results
 from tuwen_repository.samples import PHOTOGRAPHS, sample
 from tuwen_server import EmbeddedServer, ServerOptions
 from tuwen_server.errors import ServeError
@@ -36,7 +36,7 @@ __all__ = ["main"]
 
 _WORKSPACE = Path(".cache") / "demo"
 _REPOSITORY = _WORKSPACE / "repository"
-_SHEET = _WORKSPACE / "search.svg"
+_RESULTS = _WORKSPACE / "search.svg"
 _TEXTS = ("一只猫", "一只狗", "老虎", "一辆汽车", "一个苹果", "月亮")
 _SHOWN = 5
 _HTTP_PORT = 8080
@@ -150,8 +150,8 @@ def _search(clip: Client) -> None:
         table.add_row(word, *[f"{pictures[index].stem} {row[index]:.2f}" for index in best])
         rows.append((word, [(pictures[index], float(row[index])) for index in best]))
     _console.print(table)
-    write_sheet(_SHEET, rows)
-    _console.print(f"The same as a picture: {_SHEET}")
+    write_results(_RESULTS, rows)
+    _console.print(f"The same as a picture: {_RESULTS}")
 
 
 def _here(path: Path) -> str:

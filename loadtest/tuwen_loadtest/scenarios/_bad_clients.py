@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 
 from tuwen import Client, InvalidArgumentError, RetryPolicy, TuwenError
 from tuwen_loadtest._phases import Phases
-from tuwen_loadtest._target import Site
+from tuwen_loadtest._target import Target
 from tuwen_loadtest._verdict import Finding
 from tuwen_loadtest.scenarios._relay import Relay
 from tuwen_loadtest.scenarios._scenario import Scenario
@@ -25,11 +25,11 @@ _SLOWER = 2.0
 _ONCE = RetryPolicy(attempts=1)
 
 
-def _make_trouble(site: Site, seconds: float, capacity: float) -> None:
+def _make_trouble(target: Target, seconds: float, capacity: float) -> None:
     """Run bad clients. Raises `InvalidArgumentError` if the connection is encrypted or has several addresses."""
-    host, _, port = site.connection.url.rpartition(":")
-    if site.connection.tls or not port.isdecimal() or ":" in host:
-        raise InvalidArgumentError(f"expected an unencrypted host:port for bad clients, got {site.connection.url}")
+    host, _, port = target.connection.url.rpartition(":")
+    if target.connection.tls or not port.isdecimal() or ":" in host:
+        raise InvalidArgumentError(f"expected an unencrypted host:port for bad clients, got {target.connection.url}")
     [large], [usual] = photographs(1, size=(4032, 3024)), photographs(1)
     end = time.monotonic() + seconds
 
@@ -37,7 +37,7 @@ def _make_trouble(site: Site, seconds: float, capacity: float) -> None:
         left = max(1.0, end - time.monotonic())
         with (
             suppress(TuwenError),
-            Client(relay.url, headers=site.connection.headers, timeout=left, retries=_ONCE) as clip,
+            Client(relay.url, headers=target.connection.headers, timeout=left, retries=_ONCE) as clip,
         ):
             clip.embed_images([picture])
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tuwen_loadtest._phases import Phases
-from tuwen_loadtest._target import Site
+from tuwen_loadtest._target import Target
 from tuwen_loadtest._verdict import Finding
 from tuwen_loadtest.scenarios._scenario import Scenario
 
 __all__ = ["RESTART"]
 
 
-def _restart(site: Site, seconds: float, capacity: float) -> None:  # noqa: ARG001 - it takes as long as it takes
-    for server in site.servers:
+def _restart(target: Target, seconds: float, capacity: float) -> None:  # noqa: ARG001 - it takes as long as it takes
+    for server in target.servers:
         server.stop()
         server.start()
 

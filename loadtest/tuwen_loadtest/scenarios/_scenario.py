@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tuwen_loadtest._phases import Phases
-from tuwen_loadtest._target import Site
+from tuwen_loadtest._target import Target
 from tuwen_loadtest._verdict import Finding
 from tuwen_loadtest.options import Shape
 
@@ -19,7 +19,7 @@ class Scenario:
 
     Attributes:
         findings: returns the findings about a run, given the capacity in requests per second.
-        trouble: injects the fault at a site, for a number of seconds or until it has finished, given the capacity.
+        trouble: injects the fault in a target, for a number of seconds or until it has finished, given the capacity.
             None: the load itself is the fault.
         servers: the number of servers. Several servers are started for the test, from a repository.
         shape: the shape of the load over time.
@@ -28,7 +28,7 @@ class Scenario:
     """
 
     findings: Callable[[Phases, float], Sequence[Finding]]
-    trouble: Callable[[Site, float, float], None] | None = None
+    trouble: Callable[[Target, float, float], None] | None = None
     servers: int = 1
     shape: Shape = "steady"
     load: float = 0.5

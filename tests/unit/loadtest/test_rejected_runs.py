@@ -11,11 +11,11 @@ from tuwen import InvalidArgumentError
 from tuwen_loadtest import _session, _target
 from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._session import LoadTestError, Plan
-from tuwen_loadtest._target import Site
+from tuwen_loadtest._target import Target
 from tuwen_loadtest.options import PayloadOptions
 from tuwen_loadtest.scenarios import SCENARIOS
 
-SITE = Site("here", Connection("localhost:8001"), [])
+TARGET = Target("here", Connection("localhost:8001"), [])
 PLAN = Plan(
     Connection("localhost:8001"),
     open_loop=True,
@@ -30,7 +30,7 @@ PLAN = Plan(
 
 def test_a_restart_of_several_servers_needs_a_repository() -> None:
     message = "the scenario restarts 2 servers; pass a repository's folder"
-    with pytest.raises(InvalidArgumentError, match=message), _target.served(SITE.connection, print, count=2):
+    with pytest.raises(InvalidArgumentError, match=message), _target.served(TARGET.connection, print, count=2):
         pytest.fail("there is nothing to serve")
 
 
@@ -39,17 +39,17 @@ def test_bad_clients_need_one_plain_address(url: str) -> None:
     trouble = SCENARIOS["bad-clients"].trouble
     assert trouble is not None
     with pytest.raises(InvalidArgumentError, match="expected an unencrypted host:port for bad clients"):
-        trouble(Site("there", Connection(url), []), 1, 10)
+        trouble(Target("there", Connection(url), []), 1, 10)
 
 
 def test_locust_must_send_requests_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     def never_ends(command: list[str], *, timeout: float, **_: Any) -> None:
         raise subprocess.TimeoutExpired(command, timeout)
 
-    monkeypatch.setattr(Site, "statistics", lambda *_: [{}])
+    monkeypatch.setattr(Target, "statistics", lambda *_: [{}])
     monkeypatch.setattr(subprocess, "run", never_ends)
     with pytest.raises(LoadTestError, match=r"Locust did not end within \d+ seconds"):
-        _session.run(PLAN, SITE)
+        _session.run(PLAN, TARGET)
     monkeypatch.setattr(_session, "_run_locust", lambda *_: [])
     with pytest.raises(LoadTestError, match="Locust sent no request in 3 s; use a higher rate"):
-        _session.run(PLAN, SITE)
+        _session.run(PLAN, TARGET)

@@ -17,7 +17,7 @@ from tuwen import ModelStatistics
 from tuwen_loadtest import load_test as module
 from tuwen_loadtest._samples import Sample
 from tuwen_loadtest._session import Plan, Run
-from tuwen_loadtest._target import Site
+from tuwen_loadtest._target import Target
 from tuwen_loadtest._users_over_time import users_at
 from tuwen_loadtest._watch import Reading
 from tuwen_loadtest.load_test import Connection, LoadTestOptions, Report, load_test, parse_slo, write_report
@@ -41,7 +41,7 @@ class Service:
     cache: Sequence[tuple[float, float]] = ()
     plans: list[Plan] = field(default_factory=list)
 
-    def run(self, plan: Plan, site: Site, trouble: Callable[[], None] | None = None, **_: object) -> Run:
+    def run(self, plan: Plan, target: Target, trouble: Callable[[], None] | None = None, **_: object) -> Run:
         assert trouble is None
         self.plans.append(plan)
         samples = list(self._callers(plan) if not plan.open_loop else self._arrivals(plan))

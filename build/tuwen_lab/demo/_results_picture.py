@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-__all__ = ["write_sheet"]
+__all__ = ["write_results"]
 
 _SIDE, _GAP, _MARGIN, _LABEL, _CAPTION = 72, 10, 16, 92, 18
 _STYLE = "font-family:'Noto Sans CJK SC','PingFang SC','Microsoft YaHei',sans-serif"
 
 
-def write_sheet(path: Path, rows: Sequence[tuple[str, Sequence[tuple[Path, float]]]]) -> None:
+def write_results(path: Path, rows: Sequence[tuple[str, Sequence[tuple[Path, float]]]]) -> None:
     """Write two queries side by side, each with its best pictures and their cosines.
 
     Args:
