@@ -98,7 +98,9 @@ class BuildOptions:
 
 def _parse_heads(text: str) -> tuple[int, int]:
     if not re.fullmatch(r"0*[1-9][0-9]*,0*[1-9][0-9]*", text):
-        raise InvalidArgumentError(f"expected two numbers, of the image and the text tower, as in 12,12; got {text!r}")
+        raise InvalidArgumentError(
+            f"expected the numbers of attention heads of both towers, such as 12,12; got {text!r}"
+        )
     image, _, text_heads = text.partition(",")
     return int(image), int(text_heads)
 

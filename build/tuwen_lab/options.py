@@ -104,12 +104,12 @@ class TrainingOptions:
         float, Option("Epochs between two evaluations on the validation split; every stage ends with one.", above=0)
     ] = 1
     patience: Annotated[
-        int, Option("Evaluations without better recall that end the second stage early; 0: never.", min=0)
+        int, Option("End the second stage after this many evaluations without a better recall. 0: never.", min=0)
     ] = 5
     cache_mib: Annotated[
         int, Option("Memory in MiB for decoded pictures; larger data sets are decoded as they are read.", min=0)
     ] = 2048
-    workers: Annotated[int, Option("Number of threads that decode.", min=1)] = 4
+    workers: Annotated[int, Option("Number of threads that decode images.", min=1)] = 4
     seed: Annotated[int, Option("Seed of the random numbers. Equal seeds give the same batches.")] = 0
 
     def __post_init__(self) -> None:

@@ -96,8 +96,8 @@ class Manifest(ModelCard):
             )
         if added:
             raise DamagedRepositoryError(
-                f"{folder} holds files that its build did not write: {'; '.join(added)}. Move it elsewhere, or build "
-                "the repository anew with tuwen build --force"
+                f"{folder} holds files that its build did not write: {'; '.join(added)}. Move these files elsewhere, "
+                "or build the repository anew with tuwen build --force"
             )
 
 

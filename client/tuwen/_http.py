@@ -72,7 +72,7 @@ class Fetches:
                 for _ in range(rules.max_redirects + 1):
                     place[0] = f"{target.scheme}://{target.host}"
                     if not rules.allows(target.scheme, target.raw_host.decode(), target.port):
-                        raise _refusal(place, "the fetcher does not allow this host")
+                        raise _refusal(place, "the host is not among the allowed hosts")
                     found = await self._ask(client, rules, target, place)
                     if isinstance(found, bytes):
                         return found
@@ -138,7 +138,9 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         found = await _resolved(host)
         for address in found:
             if not self._rules.private and not _public(address):
-                raise _refusal([f"{url.scheme}://{url.host}"], "this host has an address of a private network")
+                raise _refusal(
+                    [f"{url.scheme}://{url.host}"], "the host has an address in a private network, which is not allowed"
+                )
         return found
 
 
@@ -183,7 +185,7 @@ async def _body(response: httpx.Response, rules: Rules, place: list[str]) -> byt
         async for piece in response.aiter_raw():
             body += piece
             if len(body) > rules.max_bytes:
-                raise _refusal(place, f"more than the limit of {rules.max_bytes} bytes")
+                raise _refusal(place, f"the response is larger than the limit of {rules.max_bytes} bytes")
     except httpx.RemoteProtocolError as error:
         if length > len(body):
             raise _refusal(place, f"the answer ended {length - len(body)} bytes early") from error

@@ -286,7 +286,9 @@ def _bad_images() -> Iterator[None]:
     except ItemError:
         raise
     except UnidentifiedImageError:
-        raise ItemError("unsupported_format", f"not an image in one of {', '.join(_FORMATS)}, HEIC") from None
+        raise ItemError(
+            "unsupported_format", f"not an image in a supported format ({', '.join(_FORMATS)}, HEIC)"
+        ) from None
     except Image.DecompressionBombError as error:
         raise ItemError("too_many_pixels", str(error)) from None
     except Exception as error:

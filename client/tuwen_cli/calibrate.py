@@ -23,10 +23,14 @@ _CHANCE = 0.7
 
 def calibrate(
     positive: Annotated[
-        list[Path], typer.Option("--positive", help="Folder or picture that shows it. Repeat for more.")
+        list[Path],
+        typer.Option(
+            "--positive", help="Picture, or folder of pictures, that shows what the texts describe. Repeat for more."
+        ),
     ],
     negative: Annotated[
-        list[Path], typer.Option("--negative", help="Folder or picture that does not show it. Repeat for more.")
+        list[Path],
+        typer.Option("--negative", help="Picture, or folder of pictures, that does not show it. Repeat for more."),
     ],
     text: Annotated[
         list[str],
@@ -37,10 +41,13 @@ def calibrate(
     output: Annotated[Path, typer.Option("--output", "-o", help="The .json file for the threshold.")],
     recall: Annotated[
         float | None,
-        typer.Option(help="Wanted share of positives that are accepted. Default: 0.9, unless --precision is given."),
+        typer.Option(
+            help="Wanted recall: the share of positives that are accepted. Default: 0.9, unless --precision is given."
+        ),
     ] = None,
     precision: Annotated[
-        float | None, typer.Option(help="Wanted share of positives among accepted pictures.", show_default=False)
+        float | None,
+        typer.Option(help="Wanted precision: the share of positives among accepted pictures.", show_default=False),
     ] = None,
     base_rate: Annotated[
         float | None,

@@ -233,7 +233,7 @@ def forget(
 def move(
     collection: _Collection,
     old: Annotated[str, typer.Option("--from", help="The former path: a source, or a folder with sources below it.")],
-    new: Annotated[str, typer.Option("--to", help="The present path, where the files are.")],
+    new: Annotated[str, typer.Option("--to", help="The new path, where the files are now.")],
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:

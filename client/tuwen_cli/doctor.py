@@ -28,7 +28,7 @@ def doctor(
             min=0, max=256, help="Send this many texts at once, and count the batches that are formed. 0: none."
         ),
     ] = 0,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for each call.")] = 5.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Maximum duration of each call in seconds.")] = 5.0,
     as_json: JsonOption = False,
 ) -> None:
     """Examine a running server: version, queues, processes, control, TLS, clock, connections, memory, cache, batches.

@@ -115,7 +115,7 @@ def zero_shot(
             help="File with a label in each line, for the folders in alphabetical order. Default: the folders' names."
         ),
     ] = None,
-    templates: Annotated[str, typer.Option(help="Built-in texts around a label: zh, en or none.")] = "zh",
+    templates: Annotated[str, typer.Option(help="Built-in templates that a label is put into: zh, en or none.")] = "zh",
     template_file: Annotated[
         Path | None, typer.Option(help="File with one of your own texts in each line, with {} in place of the label.")
     ] = None,

@@ -64,7 +64,8 @@ class EdgeOptions:
         ),
     ] = ()
     fingerprint: Annotated[
-        str | None, Option("Required embedding space of the server. Default: the server's space in its first response.")
+        str | None,
+        Option("Fingerprint of the embedding space that the server must have. Default: the one in its first response."),
     ] = None
     allowed_hosts: Annotated[
         tuple[str, ...],
@@ -102,7 +103,9 @@ class EdgeOptions:
         int,
         Option("Maximum number of connections. Beyond it, a new one closes the one that was silent longest.", min=1),
     ] = 4096
-    upload_timeout: Annotated[float, Option("Maximum time in seconds until a body has arrived.", above=0)] = 60.0
+    upload_timeout: Annotated[
+        float, Option("Maximum time in seconds for the body of a request to arrive.", above=0)
+    ] = 60.0
     drain_timeout: Annotated[
         int, Option("Seconds that the edge waits for requests in flight when it stops.", min=0, max=86_400)
     ] = 30

@@ -156,8 +156,9 @@ def _check(store: MilvusStore, new: Generation, client: Client, *, expected: int
     least = min(cosines, key=lambda key: cosines[key], default="")
     if cosines and cosines[least] < _LEAST_COSINE:
         raise MigrationError(
-            f"'{new.collection}' was not switched: expected a cosine of at least {_LEAST_COSINE} between two "
-            f"embeddings of the picture {least}, got {cosines[least]:.3f}. Check the server, drop the unfinished "
-            f"vectors (tuwen collections drop {new.collection} --space {new.space.fingerprint}), and migrate again"
+            f"'{new.collection}' was not switched to the new model: the picture {least} was embedded twice, "
+            f"and the cosine of its vectors is {cosines[least]:.3f}, expected at least {_LEAST_COSINE}. "
+            "Check the server, drop the unfinished vectors (tuwen collections drop "
+            f"{new.collection} --space {new.space.fingerprint}), and migrate again"
         )
     return len(cosines), min(cosines.values(), default=1.0)

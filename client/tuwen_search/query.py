@@ -39,8 +39,8 @@ class Query:
     without: Annotated[Sequence[str], Option("What the pictures should not show. Repeat for more.")] = field(
         default=(), kw_only=True
     )
-    text_weight: Annotated[float, Option("Weight of the text beside a picture.", min=0, max=1)] = field(
-        default=0.5, kw_only=True
+    text_weight: Annotated[float, Option("Weight of the text in a query that also has a picture.", min=0, max=1)] = (
+        field(default=0.5, kw_only=True)
     )
     without_weight: Annotated[float, Option("Weight of each text that the pictures should not show.", min=0)] = field(
         default=0.5, kw_only=True

@@ -63,7 +63,7 @@ class LoadTestOptions:
     users: Annotated[int | None, Option("Number of concurrent callers, instead of a rate.", min=1)] = None
     scenario: Annotated[
         ScenarioName | None,
-        Option("Fault in the middle third of the test. The load is a share of the capacity."),
+        Option("Fault to cause in the middle third of the test, under a load that is a share of the capacity."),
     ] = None
     capacity: Annotated[
         float | None, Option("Capacity in requests per second, for a scenario. Default: it is measured first.", above=0)
@@ -74,7 +74,7 @@ class LoadTestOptions:
     ] = False
     seconds: Annotated[
         float | None,
-        Option("Duration of one repetition. Default: 60; for a scenario 180.", above=0, show_default=False),
+        Option("Seconds of one repetition. Default: 60, or 180 with a scenario.", above=0, show_default=False),
     ] = None
     warmup: Annotated[float, Option("Seconds at the beginning of each repetition that do not count.", min=0)] = 5.0
     repetitions: Annotated[
@@ -83,7 +83,8 @@ class LoadTestOptions:
     kinds: Annotated[
         Sequence[RequestKind],
         Option(
-            "Kind of request. Repeat for more. Beside other kinds, bulk has one caller. Default: all except bulk.",
+            "Kind of request. Repeat for more. If bulk runs together with other kinds, it has one caller. "
+            "Default: all except bulk.",
             flags=("--kind",),
         ),
     ] = ()

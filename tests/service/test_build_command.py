@@ -74,7 +74,7 @@ def test_explain_builds_nothing(checkpoint: Path, tmp_path: Path) -> None:
     ("arguments", "code", "message"),
     [
         (("--explain", "--vision", "openai/clip-vit-base-patch32"), 1, "--vision does not apply to"),
-        (("--explain", "--heads", "12"), 2, "'--heads': expected two numbers"),
+        (("--explain", "--heads", "12"), 2, "'--heads': expected the numbers of attention heads"),
         ((), 2, "expected --output FOLDER"),
         (("-o", "out", "--text-rules", "unmasked"), 1, "text_rules: expected reference or evaluation for chinese-clip"),
     ],

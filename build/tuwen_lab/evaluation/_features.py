@@ -64,7 +64,7 @@ def read_features(path: Path, kind: str) -> Features:
     shapes = sorted({vector.shape for vector in vectors})
     if len(shapes) != 1:
         got = f"vectors of shapes {shapes}" if shapes else "no lines"
-        raise InvalidArgumentError(f"'{path}': expected vectors of one dimension, got {got}")
+        raise InvalidArgumentError(f"'{path}': expected vectors of one length, got {got}")
     return Features(ids, np.stack(vectors))
 
 

@@ -44,5 +44,5 @@ def test_rejects_heads_that_are_not_two_numbers(text: str) -> None:
     [heads] = [field.option for field in option_fields(ReadOptions) if field.name == "heads"]
     assert heads.parse is not None
     assert heads.parse("12,8") == (12, 8)
-    with pytest.raises(InvalidArgumentError, match="expected two numbers"):
+    with pytest.raises(InvalidArgumentError, match="expected the numbers of attention heads"):
         heads.parse(text)

@@ -74,8 +74,8 @@ def test_fetches_from_an_address_that_the_operator_names(site: str) -> None:
 )
 def test_fetches_from_no_other_host_and_follows_no_redirect_to_one(site: str, target: str) -> None:
     with edge_in_a_thread(fetch_hosts=(site,)) as edge:
-        assert "does not allow this host" in reason(edge, target)
-        assert "does not allow this host" in reason(edge, f"http://{site}/to/{target}")
+        assert "is not among the allowed hosts" in reason(edge, target)
+        assert "is not among the allowed hosts" in reason(edge, f"http://{site}/to/{target}")
 
 
 @pytest.mark.parametrize("scheme", ["file", "ftp", "gopher"])

@@ -187,5 +187,5 @@ def test_feature_files_hold_vectors_of_one_dimension(tmp_path: Path) -> None:
         ("", "no lines"),
     ):
         file.write_text(lines, encoding="utf-8")
-        with pytest.raises(InvalidArgumentError, match=f"expected vectors of one dimension, got .*{got}"):
+        with pytest.raises(InvalidArgumentError, match=f"expected vectors of one length, got .*{got}"):
             read_features(file, "image")

@@ -276,7 +276,7 @@ class TestRefusals:
                 return super().send(replace(request, items=tuple(item + salt for item in request.items)), timeout)
 
         add_all(old, disk)
-        with pytest.raises(MigrationError, match="expected a cosine"):
+        with pytest.raises(MigrationError, match="the cosine of its vectors"):
             migrate(store, NAME, clients(Broken(embedding_dimension=24, fingerprint=NEW)))
         assert current_generation(store, NAME).space.fingerprint == OLD
 

@@ -219,7 +219,7 @@ def test_weak_pictures_are_hidden_by_a_calibrated_threshold(
     shown = page.get(everything).text
     assert "共 30 张" in shown
     assert "没有显示" not in shown
-    [weak] = links(shown, "移除：不限分数")
+    [weak] = links(shown, "移除：显示所有分数")
     assert "共 3 张" in page.get(weak).text
     assert "共 30 张" in page.get("/?q=猫&without=狗").text  # its scores are on another scale
     assert len(names(page.get("/").text)) == 18
