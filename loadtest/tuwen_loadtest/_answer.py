@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from statistics import median
 
 from tuwen_loadtest._curve import Curve
@@ -58,7 +59,7 @@ def answer_of_curves(
 ) -> Answer:
     """Return the answer of ramps: the highest rate that the service holds."""
     unit, capacity = unit_of(runs), median(curve.capacity for curve in curves)
-    limit = limit_of(runs, doubts, overloaded=any(not _keeps_up(curve.steps[-1]) for curve in curves))
+    limit = limit_of(runs, doubts, overloaded=not all(_keeps_up(step) for curve in curves for step in curve.steps))
     reasons = [f"the most that it answered, whatever the latency: {_number(capacity)} {unit}"]
     steps = curves[-1].steps
     if objectives:
@@ -68,7 +69,8 @@ def answer_of_curves(
             held = f"does not hold {_listed(objectives)}, even at {_number(steps[0].offered)} {unit}"
         reasons += _first_miss(steps, objectives, unit)
     else:
-        kept = [step for step in steps if _keeps_up(step)]
+        # Behind the first step that falls behind, a step may answer what waited since earlier ones.
+        kept = [step for step in takewhile(_keeps_up, steps) if step.offered * _KEEPS_UP <= capacity]
         held = f"holds {_number(kept[-1].offered)} {unit} at p99 {_milliseconds(kept[-1])}" if kept else ""
         held = held or f"answers {_number(capacity)} {unit} at most"
     return Answer(f"{held}; {limit.text}", [*reasons, *limit.reasons])

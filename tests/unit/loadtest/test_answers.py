@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tuwen import ModelStatistics
-from tuwen_loadtest._answer import answer_of_runs, answer_of_scenario, limit_of
+from tuwen_loadtest._answer import answer_of_curves, answer_of_runs, answer_of_scenario, limit_of
 from tuwen_loadtest._connection import Connection
+from tuwen_loadtest._curve import Curve
 from tuwen_loadtest._model_load import ModelLoad, busiest_seconds, load_between
 from tuwen_loadtest._samples import Sample
 from tuwen_loadtest._session import Plan, Run
@@ -56,6 +58,20 @@ def test_states_the_rate_the_objective_and_the_limit() -> None:
     assert answer(run(), "p99<200ms,errors<0.1%") == (
         "holds 40 images/s at p99 < 200 ms, errors < 0.1 %; no limit was reached"
     )
+
+
+def test_a_ramp_holds_the_last_rate_before_the_service_falls_behind() -> None:
+    """A short step behind it may look as if the service kept up, because one batch is a large part of a step."""
+    one = run(shape="ramp")
+    measured = judge(one.samples, (), warmup=0).summary
+    rates = ((5.0, 5.0), (10.0, 7.0), (15.0, 14.9))
+    steps = [replace(measured, offered=offered, throughput=answered) for offered, answered in rates]
+    found = answer_of_curves([Curve(steps, 8.0, math.nan)], (), [one], ()).sentence
+    assert found.startswith("holds 5.0 images/s at p99")
+    assert "no limit was reached" not in found
+    never = [replace(step, throughput=2.0) for step in steps]
+    found = answer_of_curves([Curve(never, 2.0, math.nan)], (), [one], ()).sentence
+    assert found.startswith("answers 2.0 images/s at most")
 
 
 def test_callers_reach_the_limit_by_themselves() -> None:
