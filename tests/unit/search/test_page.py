@@ -326,12 +326,12 @@ def test_decodes_the_uploads_of_all_visitors_one_at_a_time(visitor: Visitor, mon
 def test_an_open_picture_tells_everything_about_it(visitor: Visitor) -> None:
     html = visitor.get("/?q=猫&without=狗&open=first&language=en").text
     [dialog] = re.findall(r"<dialog [^>]* open>.*?</dialog>", html, re.S)
-    assert "No. 1" in dialog
+    assert "Result 1" in dialog
     assert "shop.example" in dialog
     assert 'rel="noopener noreferrer"' in dialog
     assert re.search(r'<th scope="row">Without 狗</th><td>-0.50</td><td>-?0\.\d{3}</td>', dialog)
     following = links(dialog, 'rel="next"')[0]
-    assert "No. 2" in re.findall(r"<dialog [^>]* open>.*?</dialog>", visitor.get(following).text, re.S)[0]
+    assert "Result 2" in re.findall(r"<dialog [^>]* open>.*?</dialog>", visitor.get(following).text, re.S)[0]
     last = visitor.get("/?q=猫&open=last").text
     [crossing] = [link for link in links(last, 'rel="next"') if "page=2" in link and "open=first" in link]
     assert "第 25 张" in re.findall(r"<dialog [^>]* open>.*?</dialog>", visitor.get(crossing).text, re.S)[0]
