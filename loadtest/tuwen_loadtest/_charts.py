@@ -106,7 +106,7 @@ def timeline_picture(run: Run, trouble: tuple[float, float] | None, *, narrow: b
 def _plot_readings(axis: Any, run: Run, start: float, *, narrow: bool) -> None:
     times = [reading.time - start for reading in run.readings]
     for name, values in (
-        ("processor", [reading.cpu for reading in run.readings]),
+        ("processor, all programs", [reading.cpu for reading in run.readings]),
         ("GPU", [reading.gpu for reading in run.readings]),
     ):
         if not all(math.isnan(value) for value in values):

@@ -190,7 +190,10 @@ def _page(report: Report) -> Iterable[str]:
         "turn and was computed. All are means.</p>"
     )
     yield from _table(["model", "requests", "refused or failed", "batch", "queue ms", "compute ms"], _model_rows(last))
-    yield "<p>Before 26.05, Triton counts what an ensemble's step refuses twice for the ensemble.</p>"
+    yield (
+        "<p>The rows of embeddings (image_embedding, text_embedding) are whole requests; their steps have "
+        "rows of their own. Triton before 26.05 counts a refusal of a step twice in the rows of embeddings.</p>"
+    )
     yield "<h2>Machine and versions</h2>"
     yield from _table(["", ""], [[name, value] for name, value in report.machine.items()])
 
