@@ -2,8 +2,8 @@
 
 At SIGTERM, Triton stops the schedulers of all models at once. A request that is between the two steps of an ensemble
 then fails ("scheduler ... has stopped accepting new inference requests", Triton 2.51). An ensemble that is unloaded
-rejects new requests and finishes the accepted ones, while its steps stay loaded. Unloading needs the right of model
-control, which only the holder of the key has.
+rejects new requests and finishes the accepted ones, while its steps stay loaded. Unloading is a request of model
+control, which the server accepts only with its secret key.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class ModelControl:
 
 
 def _ensembles(models: Iterable[tuple[str, str]], *states: str) -> list[str]:
-    """Return the sorted names of the ensembles in these states, among the names and states of models."""
+    """Return the sorted names of the ensembles that are in one of the states, given models with their states."""
     found = [name for name, state in models if state in states]
     return sorted(name for name in found if (split := name_and_model(name)) is not None and split[1] in ENSEMBLES)
 

@@ -178,7 +178,10 @@ def _end_processes(folder: Path, prefix: str) -> None:
 
 
 def _processes(folder: Path, prefix: str) -> list[int]:
-    """Return the processes of a server: tritonserver has the prefix as argument, and stubs run from the folder."""
+    """Return the processes of a server.
+
+    tritonserver has the prefix of the shared memory among its arguments. Stubs run from the server's temporary folder.
+    """
     argument, program = f"shm-region-prefix-name={prefix}".encode(), f"{folder}/".encode()
     found = []
     for status in _PROC.glob("[0-9]*/cmdline"):

@@ -58,7 +58,10 @@ def png_chunks(data: bytes, limit: int) -> int:
 
 
 def gif_parts(data: bytes, limit: int, max_frames: int) -> tuple[int, int]:
-    """Return the number of blocks and of frames of a GIF. Counting stops just above either limit."""
+    """Return the number of blocks and of frames of a GIF.
+
+    Counting stops when the blocks exceed `limit` or the frames exceed `max_frames`.
+    """
     blocks = frames = 0
     position = 13 + _palette(data[10:11])
     while blocks <= limit and frames <= max_frames and position < len(data):

@@ -356,14 +356,13 @@ _ALWAYS = ("DNS resolution failed", "Received http2 header with status")
 
 
 def connection_error(message: str) -> tuple[type[ServerError], str] | None:
-    """Return the error and the sentence for a connection that could not be made.
+    """Return the type and the message of the error for a failed connection.
 
     Args:
         message: the details of the gRPC status.
 
     Returns:
-        the type of the error, and its message, which ends with the message of gRPC; None: the cause is not the
-        connection.
+        The type and the message, which ends with the message of gRPC. None: the connection is not the cause.
     """
     if not message.startswith(_NO_CONNECTION) and not any(fragment in message for fragment in _ALWAYS):
         return None

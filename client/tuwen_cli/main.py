@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _sentence(error: Exception) -> str | None:
-    """Return the message for an error that a traceback would not explain; None for a fault in the program."""
+    """Return the message that replaces the traceback of a user's error; None for a fault in the program."""
     from tuwen import TuwenError
 
     if isinstance(error, TuwenError):

@@ -19,8 +19,8 @@ __all__ = ["expand_options", "typer_option"]
 def expand_options(command: Callable[..., None]) -> Callable[..., None]:
     """Replace each parameter with a dataclass of options by one parameter for each option.
 
-    The command is called with finished dataclasses. A parameter of the command that has the name of an option takes its
-    place; the dataclass gets the option's default. A decorator::
+    This is a decorator. The command receives dataclasses that are filled from the options. If the command has a
+    parameter with the name of an option, this parameter replaces the option, and the dataclass keeps the default::
 
         @expand_options
         def tune(repository: Annotated[Path, typer.Argument()], options: TuningOptions) -> None: ...

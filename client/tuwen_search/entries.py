@@ -21,12 +21,15 @@ class Found:
     """A picture that was found but not read yet.
 
     Attributes:
-        name: its path within the source, its absolute path (of a list), or its key: at most 4,096 bytes in UTF-8.
-        version: changes whenever the picture may have; at most 64 bytes.
-        read: returns its bytes, or raises OSError. Call it before the next picture is taken from the source.
+        name: the path within a folder or archive, the absolute path in a list of files, or the key in a table; at most
+            4,096 bytes in UTF-8.
+        version: a value that changes whenever the picture may have changed; at most 64 bytes.
+        read: a function that returns the bytes of the picture, or raises OSError. Call the function before the next
+            picture is taken from the source.
         metadata: all other values that the source has for the picture; at most 64 KiB as JSON.
-        content_version: the beginning of `version`, which changes only with the picture's bytes. If the collection
-            has this content version, the picture is not read and only its metadata is updated. Empty: always read it.
+        content_version: the first part of `version`. This part changes only when the bytes of the picture change. If
+            the collection has this content version, the picture is not read, and only its metadata is updated. Empty:
+            the picture is always read.
     """
 
     name: str

@@ -1,8 +1,8 @@
 """One Milvus Lite file for several processes: the first process opens the file and serves the others over loopback.
 
-Milvus Lite locks its file, so that only one process can open it. The process that has it open listens on a port of
-127.0.0.1 anyway. It writes its address beside the file, and other processes connect there. When the owner ends, the
-next process that needs the store opens the file itself.
+Milvus Lite locks its file, so that only one process, the owner, can open the file. In the owner, Milvus Lite listens on
+a port of 127.0.0.1. The owner writes this address beside the file, and other processes connect to the address. When the
+owner ends, the next process that needs the store opens the file itself.
 """
 
 from __future__ import annotations

@@ -143,7 +143,7 @@ class Batches:
 
 
 def fitting_batch_size(size: int, pictures: int) -> int:
-    """Return the batch size; for fewer pictures than one batch, one with which an epoch has about eight steps."""
+    """Return the batch size. If the pictures are fewer, return a smaller size: an epoch then has about eight steps."""
     return size if size <= pictures else min(pictures, max(_SMALLEST, pictures // 8))
 
 

@@ -45,7 +45,7 @@ class SampleText:
 
 @dataclass(frozen=True)
 class KnownVocabulary:
-    """The vocabulary of the known ids of a kind of tokenizer.
+    """The vocabulary that made the stored ids of one kind of tokenizer.
 
     Attributes:
         made_by: the original code that made the ids, such as ``cn_clip``.

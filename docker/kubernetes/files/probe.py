@@ -4,8 +4,8 @@
 
 tritonserver calls itself ready while the process of a model hangs, and before 26.04 even while it is dead. A full queue
 and a long batch are no faults: a model that does not answer within SECONDS is at fault if it has finished nothing for
-PATIENCE seconds. A file keeps since when, from one probe to the next. The exit code is 0 if all models are well;
-otherwise it is 1, and a line for each fault says which model and why.
+PATIENCE seconds. A file keeps the time since which each model has finished nothing, for the next probe. The exit code
+is 0 if all models are well; otherwise it is 1, and a line for each fault says which model and why.
 """
 
 import base64

@@ -26,7 +26,7 @@ class Rules(Protocol):
     def token_ids(self, texts: list[str], most: int) -> list[list[int]]:
         """Return the ids of each text, without the start and end tokens. Special tokens typed by users count as text.
 
-        At least the first `most` ids are returned. Some rules return more.
+        `most` is the number of ids that the caller needs. Some tokenizers return more.
         """
 
 
