@@ -81,14 +81,13 @@ class Repositories:
             raise InvalidArgumentError("expected the folder of at least one repository")
         self._folders = [folder.expanduser().absolute() for folder in folders]
         self._check_files = check_files
-        self._laid: dict[Path, tuple[int, ...]] = {}
-        self._names: dict[Path, str] = {}
+        self._laid: dict[Path, Repository] = {}
         self._reported: dict[Path, str] = {}
 
     @property
     def names(self) -> set[str]:
         """The names of the repositories that were laid out."""
-        return set(self._names.values())
+        return {repository.manifest.name for repository in self._laid.values()}
 
     def checked(self) -> list[Repository]:
         """Return all repositories after a check.
@@ -105,11 +104,10 @@ class Repositories:
 
     def lay_out(self, repositories: Sequence[Repository], overlay: Overlay) -> None:
         """Lay out repositories at the start of a server."""
-        self._laid, self._names, self._reported = {}, {}, {}
+        self._laid, self._reported = {}, {}
         for repository in repositories:
             overlay.add(repository.folder)
-            self._laid[repository.folder] = repository.stamp
-            self._names[repository.folder] = repository.manifest.name
+            self._laid[repository.folder] = repository
 
     def refresh(self, overlay: Overlay, names_in_use: Callable[[], Collection[str]]) -> list[str]:
         """Lay out new and replaced repositories, so that they can be loaded.
@@ -126,14 +124,15 @@ class Repositories:
         """
         said = []
         for folder in self._repository_folders():
-            if self._laid.get(folder) == _stamp(folder):
-                continue
+            laid = self._laid.get(folder)
             try:
+                if laid is not None and laid.stamp == _stamp(folder):
+                    continue
                 repository = Repository.read(folder)
+                name = repository.manifest.name
                 others = [Repository.read(other) for other in self._laid if other != folder and other.is_dir()]
                 _check_names([*others, repository])
-                if folder in self._laid and repository.manifest.name in names_in_use():
-                    name = repository.manifest.name
+                if laid is not None and name in names_in_use():
                     raise InvalidArgumentError(
                         f"the folder has a new build, and the old one is still loaded; run: tuwen models unload {name}"
                     )
@@ -145,12 +144,10 @@ class Repositories:
                     self._reported[folder] = str(error)
                     said.append(f"cannot serve {folder} yet: {error}")
                 continue
-            known = folder in self._laid
-            self._laid[folder] = repository.stamp
-            self._names[folder] = repository.manifest.name
+            self._laid[folder] = repository
             self._reported.pop(folder, None)
-            name = repository.manifest.name
-            said.append(f"{'replaced' if known else 'found'} {folder}; load it with: tuwen models load {name}".rstrip())
+            what = "found" if laid is None else "replaced"
+            said.append(f"{what} {folder}; load it with: tuwen models load {name}".rstrip())
         return said
 
     def _repository_folders(self) -> list[Path]:

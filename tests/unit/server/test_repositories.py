@@ -172,6 +172,16 @@ class TestRefresh:
         assert "both have the name 'b16'" in running.refresh()[0]
         assert running.weights("b16") == b"first"
 
+    def test_a_repository_that_was_removed_is_reported_once_and_found_again(self, tmp_path: Path) -> None:
+        folder = named(tmp_path / "b16", "b16")
+        running = Running(tmp_path / "scratch", folder)
+        shutil.rmtree(folder)
+        [said] = running.refresh()
+        assert "is not a built repository" in said
+        assert running.refresh() == []
+        named(folder, "b16")
+        assert "replaced" in running.refresh()[0]
+
     def test_a_replaced_repository_waits_until_its_models_are_unloaded(self, tmp_path: Path) -> None:
         folder = named(tmp_path / "b16", "b16", b"first")
         running = Running(tmp_path / "scratch", folder)
