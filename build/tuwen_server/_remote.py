@@ -11,7 +11,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tritonclient.utils import InferenceServerException
 
 from tuwen import Tls
-from tuwen.connection import is_loopback
+from tuwen.connection import channel_options, channel_target
 from tuwen_server._drain import GRPC_KEY_HEADER
 from tuwen_server.errors import ModelControlError
 
@@ -36,16 +36,14 @@ class RemoteControl:
     def __init__(
         self, url: str, *, key: str | None = None, tls: Tls | None = None, headers: Mapping[str, str] | None = None
     ) -> None:
-        arguments = list(tls.options()) if tls else []
-        if is_loopback(url.rpartition(":")[0]):
-            arguments.append(("grpc.enable_http_proxy", 0))  # a proxy cannot reach this machine's loopback
+        target = channel_target(url)
         self._url = url
         self._headers = {**(headers or {}), **({GRPC_KEY_HEADER: key} if key else {})}
         self._client = InferenceServerClient(
-            url.removeprefix("grpc://"),
+            target,
             ssl=tls is not None,
             creds=tls.credentials() if tls else None,
-            channel_args=arguments,
+            channel_args=channel_options(target, tls),
         )
 
     def config(self, model: str) -> ModelConfig:

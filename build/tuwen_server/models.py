@@ -24,7 +24,7 @@ __all__ = ["ModelAdministrator", "ServedModel"]
 _POLL_SECONDS = 0.1
 _APPEARS_SECONDS = 5.0  # `tuwen serve` looks for new repositories every second
 _CARD = "text_embedding"
-_UNDER_WAY = ("LOADING", "UNLOADING")
+_ACTIVE = ("READY", "LOADING", "UNLOADING")
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,10 @@ class ModelAdministrator:
             ModelControlError: no repository of the server has this name, or the model is loaded already.
         """
         self._wait_for(lambda: name in self._states(), _APPEARS_SECONDS)
-        found = self._states().get(name, {})
+        states = self._states()
+        found = states.get(name, {})
         if not found:
-            known = ", ".join(repr(known) for known in sorted(self._states())) or "none"
+            known = ", ".join(map(repr, sorted(states))) or "none"
             raise ModelControlError(
                 f"cannot load {name!r}: no repository of the server has this name; it has {known}. Put the repository "
                 "into a folder that the server serves"
@@ -126,7 +127,7 @@ class ModelAdministrator:
         found = states.get(name, {})
         if "READY" not in found.values():
             raise ModelControlError(f"cannot unload {name!r}: no such model is loaded")
-        aliases = [other for other in states if other != name and self._alias_of(other, states) == name]
+        aliases = [other for other in states if other != name and self._served(other, states).alias_of == name]
         if aliases:
             raise ModelControlError(
                 f"cannot unload {name!r}: the alias {aliases[0]!r} stands for it. Switch the alias to another "
@@ -174,9 +175,6 @@ class ModelAdministrator:
             name, state, own if own != name else None, values.get("fingerprint", ""), values.get("checkpoint", "")
         )
 
-    def _alias_of(self, name: str, states: Mapping[str, Mapping[str, str]]) -> str | None:
-        return self._served(name, states).alias_of
-
     def _states(self) -> dict[str, dict[str, str]]:
         """Return the states of Triton models, by the name of the repository or alias, then by the bare model name."""
         found: dict[str, dict[str, str]] = {}
@@ -195,7 +193,7 @@ class ModelAdministrator:
 
             def is_over(group: list[str] = group) -> bool:
                 now = self._states().get(name, {})
-                return not any(now.get(model) in ("READY", *_UNDER_WAY) for model in group)
+                return not any(now.get(model) in _ACTIVE for model in group)
 
             if not self._wait_for(is_over, self._timeout):
                 raise ModelControlError(

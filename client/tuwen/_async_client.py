@@ -333,10 +333,7 @@ class AsyncClient:
         Returns false if there is no server.
         """
         with forks.call():
-            left = Deadline(timeout).remaining()
-            return await (
-                self._transport.is_ready(left, self._model) if self._model else self._transport.is_ready(left)
-            )
+            return await self._transport.is_ready(Deadline(timeout).remaining(), self._model)
 
     async def close(self) -> None:
         """Close the connection. Idempotent."""

@@ -105,8 +105,7 @@ class AsyncPipeline:
         return found
 
     async def _card_of(self, name: str, deadline: Deadline) -> ModelCard:
-        question = partial(self._transport.model_card, model=name) if name else self._transport.model_card
-        return await self.ask(question, deadline)
+        return await self.ask(partial(self._transport.model_card, model=name), deadline)
 
     async def embed(self, kind: Kind, items: object, deadline: Deadline) -> NDArray[np.float32]:
         """Return unit vectors, float32 (n, D), of all items of a call, in order."""

@@ -329,8 +329,7 @@ class Client:
         Returns false if there is no server.
         """
         with forks.call():
-            left = Deadline(timeout).remaining()
-            return self._transport.is_ready(left, self._model) if self._model else self._transport.is_ready(left)
+            return self._transport.is_ready(Deadline(timeout).remaining(), self._model)
 
     def close(self) -> None:
         """Close the connection. Idempotent."""

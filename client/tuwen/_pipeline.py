@@ -106,8 +106,7 @@ class Pipeline:
         return found
 
     def _card_of(self, name: str, deadline: Deadline) -> ModelCard:
-        question = partial(self._transport.model_card, model=name) if name else self._transport.model_card
-        return self.ask(question, deadline)
+        return self.ask(partial(self._transport.model_card, model=name), deadline)
 
     def embed(self, kind: Kind, items: object, deadline: Deadline) -> NDArray[np.float32]:
         """Return unit vectors, float32 (n, D), of all items of a call, in order."""

@@ -194,7 +194,7 @@ class AsyncFakeTransport:
 
     async def model_card(self, timeout: float, model: str = "") -> ModelCard:
         """See `AsyncTransport.model_card`."""
-        return self.fake.model_card(timeout, model) if model else self.fake.model_card(timeout)
+        return self.fake.model_card(timeout, model)
 
     async def statistics(self, timeout: float) -> Statistics:
         """See `AsyncTransport.statistics`."""
@@ -202,7 +202,7 @@ class AsyncFakeTransport:
 
     async def is_ready(self, timeout: float, model: str = "") -> bool:
         """See `AsyncTransport.is_ready`."""
-        return self.fake.is_ready(timeout, model) if model else self.fake.is_ready(timeout)
+        return self.fake.is_ready(timeout, model)
 
     async def close(self) -> None:
         """See `AsyncTransport.close`."""

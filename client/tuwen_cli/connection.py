@@ -44,7 +44,7 @@ def connection(
         list[str] | None,
         typer.Option(
             help="Header of every request as 'name: value', such as a token. Repeat for more. For secrets, use "
-            "TUWEN_HEADERS with one header in each line: lists of processes do not show it."
+            "TUWEN_HEADERS with one header in each line: lists of processes show options, but no variables."
         ),
     ] = None,
     version: Annotated[  # noqa: ARG001 - `_show_version` ends the command

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,14 +29,14 @@ class _Connection:
     """The client of one component. After `close`, the next use makes a new client.
 
     Args:
-        settings: the arguments of `tuwen.Client`.
+        url, timeout, expected_fingerprint: the arguments of `tuwen.Client`.
         client: the caller's own client, which stays open; None: make a client.
     """
 
-    def __init__(self, settings: dict[str, Any], client: Client | None) -> None:
-        self._settings = settings
+    def __init__(self, url: str, timeout: float, expected_fingerprint: str | None, client: Client | None) -> None:
+        self._make = partial(Client, url, timeout=timeout, expected_fingerprint=expected_fingerprint)
         self._given = client
-        self._made = Client(**settings) if client is None else None
+        self._made = self._make() if client is None else None
         self._lock = threading.Lock()
 
     def client(self) -> Client:
@@ -44,7 +45,7 @@ class _Connection:
             if self._given is not None:
                 return self._given
             if self._made is None:
-                self._made = Client(**self._settings)
+                self._made = self._make()
             return self._made
 
     def close(self) -> None:
@@ -79,8 +80,7 @@ class TuwenTextEmbedder:
         self.timeout = timeout
         self.expected_fingerprint = expected_fingerprint
         self.client = client
-        settings = {"url": url, "timeout": timeout, "expected_fingerprint": expected_fingerprint}
-        self._connection = _Connection(settings, client)
+        self._connection = _Connection(url, timeout, expected_fingerprint, client)
 
     @component.output_types(embedding=list[float], meta=dict[str, Any])
     def run(self, text: str) -> dict[str, Any]:
@@ -126,8 +126,7 @@ class TuwenDocumentEmbedder:
         self.timeout = timeout
         self.expected_fingerprint = expected_fingerprint
         self.client = client
-        settings = {"url": url, "timeout": timeout, "expected_fingerprint": expected_fingerprint}
-        self._connection = _Connection(settings, client)
+        self._connection = _Connection(url, timeout, expected_fingerprint, client)
 
     @component.output_types(documents=list[Document], meta=dict[str, Any])
     def run(self, documents: list[Document]) -> dict[str, Any]:
@@ -181,8 +180,7 @@ class TuwenDocumentImageEmbedder:
         self.timeout = timeout
         self.expected_fingerprint = expected_fingerprint
         self.client = client
-        settings = {"url": url, "timeout": timeout, "expected_fingerprint": expected_fingerprint}
-        self._connection = _Connection(settings, client)
+        self._connection = _Connection(url, timeout, expected_fingerprint, client)
 
     @component.output_types(documents=list[Document], meta=dict[str, Any])
     def run(self, documents: list[Document]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from tuwen import TuwenError
-from tuwen.connection import is_loopback
+from tuwen.connection import channel_options, channel_target
 from tuwen.model_names import ENSEMBLES, full_name
 from tuwen.statistics import Statistics, difference
 from tuwen_loadtest._target import Target
@@ -66,7 +67,7 @@ def watch_models(target: Target, live: Callable[[ModelLoad], None] = lambda _: N
     urls = [server.grpc_url for server in target.servers] or [target.connection.url]
 
     def look() -> None:
-        instances = {model: sum(_instances(target, url, model) for url in urls) for model in STEP_NAMES}
+        instances = sum((_instances(target, url) for url in urls), Counter[str]())
         before: list[Statistics] = []
         then = time.time()
         while not done.wait(_EVERY if before else 0):
@@ -127,24 +128,20 @@ def busiest_seconds(shares: Sequence[float]) -> float:
     return float(np.convolve(values, np.ones(length) / length, "valid").max())
 
 
-def _instances(target: Target, url: str, model: str) -> int:
-    """Return the number of instances in a model's configuration; 1 if the server does not tell."""
-    tls = target.connection.tls
-    arguments = list(tls.options()) if tls else []
-    if is_loopback(url.rpartition(":")[0]):
-        arguments.append(("grpc.enable_http_proxy", 0))
-    client = InferenceServerClient(
-        url.removeprefix("grpc://"),
+def _instances(target: Target, url: str) -> Counter[str]:
+    """Return the number of instances in the configuration of each model; 1 if the server does not tell."""
+    address, tls = channel_target(url), target.connection.tls
+    found = Counter(dict.fromkeys(STEP_NAMES, 1))
+    with InferenceServerClient(
+        address,
         ssl=tls is not None,
         creds=tls.credentials() if tls else None,
-        channel_args=arguments,
-    )
-    try:
-        with suppress(InferenceServerException):
-            headers = dict(target.connection.headers)
-            name = full_name(target.connection.model, model)
-            answer = client.get_model_config(name, headers=headers, client_timeout=_TIMEOUT)
-            return sum(group.count * max(1, len(group.gpus)) for group in answer.config.instance_group) or 1
-    finally:
-        client.close()
-    return 1
+        channel_args=channel_options(address, tls),
+    ) as client:
+        for model in STEP_NAMES:
+            with suppress(InferenceServerException):
+                name = full_name(target.connection.model, model)
+                answer = client.get_model_config(name, headers=dict(target.connection.headers), client_timeout=_TIMEOUT)
+                groups = answer.config.instance_group
+                found[model] = sum(group.count * max(1, len(group.gpus)) for group in groups) or 1
+    return found

@@ -141,12 +141,8 @@ def run(
         TuwenError: the server does not respond.
     """
     with watch(target.metrics) as readings, watch_models(target, live) as loads, ThreadPoolExecutor(1) as pool:
-        before, usage, used, began = (
-            target.statistics(plan.deadline),
-            target.usage(),
-            _children_cpu(),
-            time.perf_counter(),
-        )
+        before, usage = target.statistics(plan.deadline), target.usage()
+        used, began = _children_cpu(), time.perf_counter()
         troubled = pool.submit(_later, plan.seconds / 3 + _LOCUST_STARTS, trouble) if trouble else None
         samples = _run_locust(plan)
         seconds = time.perf_counter() - began

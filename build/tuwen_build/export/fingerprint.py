@@ -1,4 +1,5 @@
-"""The fingerprint of an embedding space. Vectors of two repositories may be compared only if it is equal."""
+"""The fingerprint of an embedding space. Vectors of two repositories may be compared only if
+their fingerprints are equal."""
 
 from __future__ import annotations
 

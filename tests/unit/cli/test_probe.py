@@ -1,4 +1,4 @@
-"""`tuwen probe` passes a server that computes, however busy it is, and fails one that hangs."""
+"""`tuwen probe` passes a server that computes, however busy, and reports a server that hangs."""
 
 from __future__ import annotations
 

@@ -181,9 +181,9 @@ def test_the_model_card_is_read_once(make: Make) -> None:
 
         asked = 0
 
-        def model_card(self, timeout: float) -> ModelCard:
+        def model_card(self, timeout: float, model: str = "") -> ModelCard:
             self.asked += 1
-            return super().model_card(timeout)
+            return super().model_card(timeout, model)
 
     fake = Counting()
     with make(fake, preprocess="client") as clip:

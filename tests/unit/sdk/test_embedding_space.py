@@ -71,9 +71,9 @@ class TwoServers(FakeTransport):
         self._first = self.card
         upgraded(self)
 
-    def model_card(self, timeout: float) -> ModelCard:
+    def model_card(self, timeout: float, model: str = "") -> ModelCard:
         """Return the card of the first server."""
-        super().model_card(timeout)
+        super().model_card(timeout, model)
         return self._first
 
 
