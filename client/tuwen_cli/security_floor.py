@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from tuwen_cli.connection import settings
@@ -31,16 +30,19 @@ def outdated(version: str) -> str | None:
 
 def running_version(url: str, timeout: float) -> str | None:
     """Return the version that the server at an address states; None if the server cannot be reached."""
-    import grpc
     from tritonclient.grpc import InferenceServerClient
     from tritonclient.utils import InferenceServerException
 
+    from tuwen.connection import channel_options, channel_target
+
     tls, headers = settings()
-    credentials = None
-    if tls is not None:
-        parts = (path and Path(path).read_bytes() for path in (tls.ca, tls.key, tls.certificate))
-        credentials = grpc.ssl_channel_credentials(*parts)
-    with InferenceServerClient(url, ssl=tls is not None, creds=credentials) as triton:
+    target = channel_target(url)
+    with InferenceServerClient(
+        target,
+        ssl=tls is not None,
+        creds=tls.credentials() if tls else None,
+        channel_args=channel_options(target, tls),
+    ) as triton:
         try:
             found = triton.get_server_metadata(headers=dict(headers or {}), client_timeout=timeout)
         except InferenceServerException:  # a proxy that lets only inference through
