@@ -1,7 +1,7 @@
-"""The HTTP edge: embeddings in the interfaces that other tools already speak.
+"""The HTTP edge: a web service that returns embeddings in the HTTP APIs that other tools already use.
 
-A stateless ASGI service over `tuwen.AsyncClient`. It speaks OpenAI's embeddings, Cohere's embed, Jina's rerank and
-classify, Weaviate's multi2vec-clip and MT-Photos, and needs the extra ``edge``.
+The service is a stateless ASGI application over `tuwen.AsyncClient`. It speaks the APIs of OpenAI (embeddings), Cohere
+(embed), Jina (rerank and classify), Weaviate (multi2vec-clip) and MT-Photos. It needs the extra ``edge``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with further limits: on the size of headers, and on connections that send nothing."""
+"""uvicorn's HTTP protocol with two more limits: on the size of request headers, and on the time until they arrive."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0
 
 
 def guarded_protocol(max_connections: int) -> type[HttpToolsProtocol]:
-    """Return the protocol of a server.
+    """Return a new protocol class, for one server.
 
     Args:
-        max_connections: the maximum number of connections. Beyond it, a new connection closes the one that has waited
-            longest without complete request headers, so that slow callers cannot keep others out.
+        max_connections: the maximum number of connections. Beyond this number, a new connection closes the connection
+            that has waited longest without complete request headers. So callers that send slowly cannot keep other
+            callers out.
     """
     waiting: OrderedDict[GuardedProtocol, None] = OrderedDict()
 
     class GuardedProtocol(HttpToolsProtocol):
-        """A connection that is closed if the headers of a request are too large or take too long."""
+        """A connection that is closed if the headers of a request are too large or arrive too late."""
 
         def __init__(self, *args: Any, **settings: Any) -> None:
             super().__init__(*args, **settings)

@@ -53,7 +53,7 @@ def create_client(options: EdgeOptions, model: str | None = None) -> AsyncClient
         timeout=options.timeout,
         tls=options.tls,
         headers=options.headers,
-        # The caller is told that the server is busy, and decides itself whether to try again.
+        # The edge does not retry: it tells the caller that the server is busy, and the caller decides whether to retry.
         retries=RetryPolicy(overload_budget=0),
         fetcher=fetcher,
         expected_fingerprint=options.fingerprint if model is None else None,
@@ -70,11 +70,13 @@ def create_app(
         options: the options of the edge. The address to listen on is ignored.
         client: the client of the embedding server; None: a new client from the options. The application closes the
             client when it stops.
-        connect: returns a client of another model of the server, by its name. Default: a new client from the options;
-            with a `client` of yours, only its model is served.
+        connect: a function that takes the name of another model of the server and returns a client of that model.
+            Default: if `client` is None, a function that makes clients from the options; otherwise, the application
+            serves only the model of `client`.
 
     Raises:
-        InvalidArgumentError: the file of keys cannot be read; or as for `create_client`.
+        InvalidArgumentError: the file of keys cannot be read, or the address, the hosts or the TLS settings are
+            invalid.
         MissingExtraError: an extra is missing.
     """
     if client is None:
@@ -90,7 +92,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:  # noqa: ARG001 - Starlette passes it
-        with suppress(TuwenError):  # the server may come later; requests are answered with 503 until then
+        with suppress(TuwenError):  # the server may start later; until then, requests get status 503
             await client.model_card(timeout=min(2.0, options.timeout))
         yield
         await models.close()
@@ -104,8 +106,8 @@ def create_app(
     )
     app.router.redirect_slashes = False
     allowed = ("*",) if keys is not None and not options.allowed_hosts else (options.host, *options.allowed_hosts)
-    # Requests of operations skip the routes of Starlette, which take a tenth of the time of the edge; with CORS, all
-    # requests pass its middleware.
+    # Starlette's routing takes a tenth of the edge's time, so operations are looked up directly. With CORS, every
+    # request must pass Starlette's middleware.
     direct = {} if options.allowed_origins else _direct(shared)
     return Gateway(
         app,

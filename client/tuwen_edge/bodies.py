@@ -22,7 +22,7 @@ class DisconnectedError(Exception):
 
 
 class Memory:
-    """The bytes of all request bodies that are in memory.
+    """A counter of the bytes of all request bodies in memory, with a limit.
 
     Args:
         limit: the maximum number of bytes.
@@ -33,7 +33,7 @@ class Memory:
         self.used = 0
 
     def take(self, count: int) -> None:
-        """Count bytes that are kept in memory.
+        """Add bytes that are now kept in memory.
 
         Raises:
             EdgeError: 429: the limit is reached.
@@ -45,17 +45,17 @@ class Memory:
         self.used += count
 
     def give_back(self, count: int) -> None:
-        """Count bytes that are freed."""
+        """Subtract bytes that were freed."""
         self.used -= count
 
 
 class BodyLimits:
-    """The limits that all bodies share.
+    """The limits for all request bodies.
 
     Args:
-        max_bytes: the maximum size of a body.
-        memory: the bytes of all bodies.
-        timeout: seconds until a body must have arrived.
+        max_bytes: the maximum size of one body in bytes.
+        memory: the counter of the bytes of all bodies, with their common limit.
+        timeout: the maximum time in seconds for a body to arrive.
     """
 
     def __init__(self, max_bytes: int, memory: Memory, timeout: float) -> None:
@@ -65,10 +65,10 @@ class BodyLimits:
 
 
 class BodyReader:
-    """The body of one request. A context manager: its bytes count as memory until the end of the block.
+    """The reader of one request's body. It is a context manager: the body's bytes count as memory until the block ends.
 
     Args:
-        receive: the function ``receive`` of ASGI.
+        receive: the function ``receive`` that ASGI passes to the application.
         headers: the headers of the request, with names in lower case.
     """
 
@@ -99,7 +99,7 @@ class BodyReader:
             return b"".join([piece async for piece in pieces])
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield the body as it arrives. Raises the same errors as `read`."""
+        """Yield the pieces of the body as they arrive. Raise the errors that `read` raises."""
         if self._declared > self._limits.max_bytes:
             raise self._too_large()
         deadline = asyncio.get_running_loop().time() + self._limits.timeout
@@ -124,7 +124,7 @@ class BodyReader:
         """Read and discard a part of the remaining body, so that the caller can read the response.
 
         Args:
-            seconds: the maximum time.
+            seconds: the maximum time in seconds.
             count: the maximum number of bytes.
         """
         deadline = asyncio.get_running_loop().time() + seconds

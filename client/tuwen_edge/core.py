@@ -1,4 +1,4 @@
-"""The core of all dialects: embeddings, similarities and labels of mixed items, computed with one `AsyncClient`."""
+"""The computation behind all dialects: embeddings, similarities and labels of mixed items, with one `AsyncClient`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Embedded:
         truncated: the positions of texts that were cut to the context length.
         tokens: an estimate of the number of tokens of the texts.
         images: the number of images.
-        model: the name of the model with its fingerprint.
+        model: the name of the model with its fingerprint, as ``NAME@FINGERPRINT``.
     """
 
     vectors: NDArray[np.float32]
@@ -56,7 +56,7 @@ class Embedded:
 
 
 class Core:
-    """The embedding of items for all dialects of the edge.
+    """The computation behind all dialects of the edge, with one model of the embedding server.
 
     Args:
         client: the client of the embedding server.
@@ -67,8 +67,9 @@ class Core:
 
     Attributes:
         started: the start time of this edge, in seconds since 1970.
-        is_changed: whether the server's embedding space differs from its first one, so that the edge must restart.
-        fingerprint: the embedding space; empty before the server's first response.
+        is_changed: whether the server's embedding space is no longer that of its first response, so that the edge must
+            restart.
+        fingerprint: the fingerprint of the server's embedding space; empty before the server's first response.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class Core:
         return self._card
 
     def names(self, card: ModelCard) -> list[str]:
-        """Return the names of the model. The name with the fingerprint is the first."""
+        """Return the names of the model. The first name contains the fingerprint: ``NAME@FINGERPRINT``."""
         name = self.name(card)
         return [f"{name}@{card.fingerprint}", name, *sorted(self._aliases - {"*", name})]
 
@@ -114,7 +115,10 @@ class Core:
         return self._name or card.checkpoint.rstrip("/").rpartition("/")[2] or card.family
 
     async def check_model(self, asked: str | None) -> ModelCard:
-        """Return the model card after a check that the caller asks for the served model.
+        """Check that the caller asks for the served model, and return its card.
+
+        Args:
+            asked: the requested name, with or without a fingerprint; None: the caller names no model.
 
         Raises:
             EdgeError: 404: the caller asks for another model or for another fingerprint.
@@ -145,7 +149,7 @@ class Core:
         if count > self._max_items:
             raise EdgeError(
                 413,
-                f"The request has {count} items, the limit is {self._max_items}. Split it.",
+                f"The request has {count} items, the limit is {self._max_items}. Split the request.",
                 code="too_many_items",
                 param="input",
             )
@@ -183,14 +187,18 @@ class Core:
         return Embedded(vectors, truncated, tokens, images, self.names(card)[0])
 
     async def compare(self, embedded: Embedded, images: int) -> Similarity:
-        """Compare the embeddings of the first items, all images, with those of the other items, all texts."""
+        """Return the similarity of every image with every text.
+
+        Args:
+            embedded: the embeddings of the images, followed by the embeddings of the texts. images: the number of
+                images."""
         card = await self.card()
         return similarity(embedded.vectors[:images], embedded.vectors[images:], card.logit_scale)
 
     async def classify(
         self, items: Sequence[Item], labels: Sequence[str], templates: Templates
     ) -> tuple[Embedded, Similarity]:
-        """Compare items with labels, as `AsyncClient.classify` does with images.
+        """Compare items with labels, as `AsyncClient.classify` compares images with labels.
 
         Raises:
             EdgeError: items, labels or templates are refused, or the server failed.
@@ -207,7 +215,7 @@ class Core:
         return embedded, similarity(embedded.vectors, vectors, card.logit_scale)
 
     async def is_ready(self) -> bool:
-        """Return whether the server responds, and its embedding space is still the first one."""
+        """Return whether the server responds, and still has the embedding space of its first response."""
         try:
             await self.card()
         except EdgeError:
@@ -219,7 +227,7 @@ class Core:
         return edge_error(error)
 
     async def _outcomes(self, items: Sequence[Item]) -> list[ItemOutcome]:
-        """Return the outcome of every item, with its position in the request."""
+        """Return the embedding or the failure of every item, with the item's position in the request."""
         refused = [
             ItemFailure(index, "not_fetched", _NOT_FETCHED)
             for index, item in enumerate(items)
@@ -244,7 +252,7 @@ class Core:
 
 
 def _placed(outcomes: Sequence[ItemOutcome], positions: Sequence[int]) -> list[ItemOutcome]:
-    """Return the outcomes with the positions of their items in the request."""
+    """Return the outcomes with their items' positions in the request, instead of the positions in the client's call."""
     placed: list[ItemOutcome] = []
     for outcome, index in zip(outcomes, positions, strict=True):
         if outcome.ok:

@@ -37,7 +37,7 @@ STATUSES: dict[int, str] = {
     503: "The embedding server cannot be reached, or its model was changed.",
     504: "The embedding server did not answer in time.",
 }
-"""The statuses of refused requests, for the description of the interface."""
+"""The HTTP statuses of errors with their meanings, for the OpenAPI description."""
 
 
 class EdgeError(Exception):
@@ -46,7 +46,7 @@ class EdgeError(Exception):
     Attributes:
         status: the HTTP status.
         message: one or more sentences for people.
-        code: one word for programs.
+        code: the kind of the error as one word for programs, such as ``overloaded``.
         param: the invalid part of the request, such as ``input[3]``; None: the error is not about one part.
         items: the refused items, with their positions in the request.
         retry_after: seconds until a retry can help; None: a retry cannot help.
@@ -72,7 +72,7 @@ class EdgeError(Exception):
 
     @property
     def type(self) -> ErrorType:
-        """The class of the error in OpenAI's interface."""
+        """The error's type in OpenAI's API, such as ``invalid_request_error``, which depends on the status."""
         if self.status == 401:
             return "authentication_error"
         if self.status == 429:
@@ -84,7 +84,7 @@ def refused_items(failures: Sequence[ItemFailure], total: int) -> EdgeError:
     """Return the error that names every refused item of a request.
 
     Args:
-        failures: the failures with positions in the request, at least one.
+        failures: the refused items with their positions in the request and the reasons, at least one.
         total: the number of items in the request.
     """
     shown = "; ".join(f"item {failure.index}: {failure.message}" for failure in failures[:10])

@@ -1,4 +1,4 @@
-"""Forms (``multipart/form-data``). Images are raw bytes, a quarter smaller than base64, and checked on arrival."""
+"""The reading of forms (``multipart/form-data``). Images in forms are raw bytes, a quarter smaller than base64."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tuwen_edge.errors import EdgeError, refused_items
 
 __all__ = ["Form", "FormLimits", "Part", "read_form"]
 
-_HEADER_BYTES = 4096  # of one part
-_IMAGE_HEADER = 1 << 16  # bytes from which the number of pixels can be read in nearly every file
+_HEADER_BYTES = 4096  # maximum size of the headers of one part
+_IMAGE_HEADER = 1 << 16  # in nearly every file, these first bytes tell the number of pixels
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,10 @@ class Form:
         """Return the parts by name.
 
         Args:
-            allowed: the names of the allowed fields; True: the field may be repeated.
+            allowed: the names of the allowed fields as keys. The value True allows the field to be repeated.
 
         Raises:
-            EdgeError: 400: a field is unknown, or a field that must not be repeated is.
+            EdgeError: 400: a field is unknown, or is repeated although this is not allowed.
         """
         found: dict[str, list[Part]] = {}
         for part in self.parts:
@@ -96,8 +96,8 @@ async def read_form(pieces: AsyncIterator[bytes], content_type: str, limits: For
     """Read a form while it arrives.
 
     Args:
-        pieces: the body.
-        content_type: the header with the boundary.
+        pieces: the pieces of the body, as they arrive.
+        content_type: the header ``Content-Type``, which contains the boundary.
 
     Raises:
         EdgeError: 400: the body is not a form; 413: it has too many parts; 422: an image has too many pixels.
@@ -119,7 +119,7 @@ async def read_form(pieces: AsyncIterator[bytes], content_type: str, limits: For
 
 
 class _Reader:
-    """The collector of the parts that the parser finds."""
+    """The callbacks of the parser, which collect the parts of one form."""
 
     def __init__(self, limits: FormLimits) -> None:
         self.form = Form()
@@ -173,7 +173,7 @@ class _Reader:
             raise EdgeError(400, "A part of the form has no name.", code="invalid_form")
         if len(self.form.parts) >= self._limits.max_parts:
             raise EdgeError(
-                413, f"The form has more than {self._limits.max_parts} parts. Split it.", code="too_many_items"
+                413, f"The form has more than {self._limits.max_parts} parts. Split the form.", code="too_many_items"
             )
         self._name = options[b"name"].decode("utf-8", "replace")
         media_type = self._headers.get(b"content-type", b"text/plain").partition(b";")[0].strip().lower()
@@ -200,7 +200,7 @@ class _Reader:
         try:
             with open_image(bytes(self._content)) as image:
                 width, height = image.size
-        except Exception:  # an incomplete or broken header: the server refuses the image with a reason
+        except Exception:  # The header is incomplete or broken: the server refuses the image with a reason.
             return
         if width * height > self._limits.max_pixels:
             index = sum(part.name == self._name for part in self.form.parts)

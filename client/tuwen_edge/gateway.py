@@ -24,7 +24,7 @@ from tuwen_edge.traces import Traces
 __all__ = ["Gateway", "Hosts", "RequestState"]
 
 _REQUEST_ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
-_DISCONNECTED = 499  # as nginx counts callers that went away
+_DISCONNECTED = 499  # nginx's status for a caller that disconnected
 
 
 @dataclass
@@ -40,7 +40,7 @@ class RequestState:
         items: the number of embedded items.
         bytes: the size of the body in bytes.
         is_disconnected: whether the caller disconnected.
-        fingerprint: the embedding space of the model that answered.
+        fingerprint: the fingerprint of the embedding space of the model that answered.
     """
 
     id: str
@@ -76,11 +76,12 @@ class Gateway:
     """The ASGI application around the routes of the edge.
 
     Args:
-        app: the routes.
+        app: the ASGI application with the routes.
         direct: applications by method and path, which take precedence over the routes.
         hosts: the host names under which the edge answers.
-        fingerprint: returns the embedding space; empty before it is known.
-        traces: joins the traces of callers; None: requests are not traced.
+        fingerprint: a function that returns the fingerprint of the embedding space, or an empty text before the
+            fingerprint is known.
+        traces: the maker of OpenTelemetry spans; None: requests are not traced.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Gateway:
         self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
+        """Handle one HTTP request, or the start and the end of the server, as ASGI defines it."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return

@@ -23,8 +23,8 @@ from tuwen_edge.operations import Answer, Call, Dialect, Operation
 
 __all__ = ["Handler", "Shared", "error_response"]
 
-_LARGE = 256 << 10  # bytes of JSON that are parsed in a thread
-_FORM_ROOM = 16  # parts of a form beside its items
+_LARGE = 256 << 10  # JSON of more bytes is parsed in a thread
+_FORM_ROOM = 16  # maximum number of a form's parts that are not items
 _DRAIN_SECONDS, _DRAIN_BYTES = 2.0, 16 << 20
 _JSON = orjson.OPT_SERIALIZE_NUMPY
 
@@ -37,8 +37,8 @@ class Shared:
         limits: the limits of bodies.
         form_limits: the limits of forms.
         keys: the keys that callers may use; None: no key is required.
-        metrics: count requests.
-        log: the log of requests and of failures of the edge.
+        metrics: the Prometheus metrics, which count items and refusals.
+        log: the log of requests, and of errors in the edge itself.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Handler:
     """The ASGI application of one operation.
 
     Args:
-        operation: the operation.
+        operation: the operation to run for each request.
         shared: the state that all handlers share.
     """
 
@@ -72,7 +72,7 @@ class Handler:
         self._shared = shared
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
+        """Answer one HTTP request, as ASGI defines it."""
         operation, shared = self._operation, self._shared
         state = scope["state"]["request"]
         state.route = operation.path
@@ -88,7 +88,7 @@ class Handler:
             except DisconnectedError:
                 state.is_disconnected = True
                 return
-            except Exception as error:  # a fault of ours: the caller is told nothing of it
+            except Exception as error:  # an error in the edge itself: the caller gets no details
                 shared.log.failed({"request_id": state.id, "route": operation.path}, error)
                 response = self._refused(state, EdgeError(500, "The edge failed on this request.", code="edge_failed"))
             state.bytes = body.size
@@ -122,7 +122,7 @@ class Handler:
             if media_type == "multipart/form-data" and operation.of_form is not None:
                 form = await read_form(body.pieces(), content_type, self._shared.form_limits)
                 return operation.of_form(form)
-            if operation.request is not None and media_type in ("application/json", ""):  # LiteLLM sends none to Triton
+            if operation.request is not None and media_type in ("application/json", ""):  # LiteLLM sends no media type
                 content = await body.read()
                 request: BaseModel = await self._in_thread(
                     len(content) > _LARGE, operation.request.model_validate_json, content
@@ -173,7 +173,7 @@ async def _refuse_early(response: Response, body: BodyReader, send: Send) -> Non
 def _invalid(error: ValidationError) -> EdgeError:
     """Return the error of a request that does not match its model. The error does not repeat the caller's values."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
-    # A value that may have several types has an error for each of them: the one that goes deepest says most.
+    # A value of several possible types has an error for each type. The error at the deepest place says most.
     worst = max(found, key=lambda detail: len(detail["loc"]))
     parts = [part for part in worst["loc"] if isinstance(part, int) or part.islower() or "_" in str(part)]
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")

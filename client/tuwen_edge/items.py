@@ -37,10 +37,10 @@ class Item:
 
 
 def image_item(value: str | bytes) -> Item:
-    """Return an image.
+    """Return the item for an image.
 
     Args:
-        value: encoded bytes, a ``data:`` URL, an http or https address, or base64.
+        value: the image, as encoded bytes, a ``data:`` URL, an http or https address, or base64.
     """
     if isinstance(value, bytes):
         return Item("image", value)

@@ -1,4 +1,4 @@
-"""API keys: random strings. The edge keeps only their hashes."""
+"""API keys: random strings, of which the edge keeps only the hashes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def new_key(name: str) -> tuple[str, str]:
 
 
 def parse_keys(text: str) -> dict[str, bytes]:
-    """Return the hashes in a key file by the names of their keys.
+    """Return the contents of a key file: the hash of each key, by the name of the key.
 
     Raises:
         InvalidArgumentError: a line is not a name and a hash, or a name is repeated. The message does not show the
@@ -67,7 +67,7 @@ def presented_key(headers: Mapping[str, str]) -> str | None:
 
 
 class KeyFile:
-    """The keys that callers may use. A changed file is read again.
+    """The file with the keys that callers may use. When the file changes, it is read again.
 
     A random key of 256 bits cannot be guessed from its hash, so SHA-256 needs no salt and no delay.
 
@@ -90,7 +90,7 @@ class KeyFile:
         if key is None:
             raise EdgeError(401, "An API key is needed: send 'Authorization: Bearer KEY'.", code="missing_api_key")
         presented, known = _hash(key), None
-        for name, allowed in self._hashes.items():  # all of them, so that the time tells nothing
+        for name, allowed in self._hashes.items():  # no early exit: the time must not depend on the key
             if hmac.compare_digest(presented, allowed):
                 known = name
         if known is None:
@@ -98,7 +98,7 @@ class KeyFile:
         return known
 
     def _refresh(self) -> None:
-        """Read a changed file. If it cannot be read, the earlier keys stay valid."""
+        """Read the file if it has changed. If the changed file cannot be read, the earlier keys stay valid."""
         stamp = self._changed()
         if stamp is not None and stamp != self._stamp:
             try:

@@ -19,7 +19,7 @@ class JsonFormatter(logging.Formatter):
     """A formatter that writes each record as a line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; ``extra={"fields": {...}}`` of a record adds fields."""
+        """Return the line of a record. A dictionary ``fields`` in the record's ``extra`` adds fields."""
         line: dict[str, Any] = {
             "time": _now(record.created),
             "level": record.levelname.lower(),
@@ -27,7 +27,7 @@ class JsonFormatter(logging.Formatter):
             **getattr(record, "fields", {}),
         }
         if record.exc_info and record.exc_info[0] is not None:
-            # The text of an error may hold what a caller sent, so only its type and its place are told.
+            # An error's message may contain a caller's data: log only the error's type and its place in the code.
             frames = traceback.extract_tb(record.exc_info[2])
             line["error"] = record.exc_info[0].__name__
             line["at"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames[-8:]]
@@ -38,7 +38,7 @@ class RequestLog:
     """The log of requests.
 
     Args:
-        is_on: whether answered requests are logged. Failures of the edge are always logged.
+        is_on: whether answered requests are logged. Errors in the edge itself are always logged.
         stream: the stream for the lines; None: standard error.
 
     Attributes:
@@ -71,7 +71,7 @@ def configure_logging(stream: IO[str] | None = None) -> None:
     """Let the loggers of the edge and of uvicorn write JSON to a stream; None: standard error."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
-    # Bad forms are no news for an operator: they are counted as answers of status 400.
+    # The parser logs every bad form. Operators need no such lines: the metrics count responses with status 400.
     levels = {"tuwen_edge": logging.INFO, "uvicorn.error": logging.ERROR, "python_multipart": logging.CRITICAL}
     for name, level in levels.items():
         logger = logging.getLogger(name)

@@ -40,10 +40,12 @@ class Metrics:
         self._images, self._texts = items.labels("image"), items.labels("text")
         self._known: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
         self._refused = Counter("tuwen_edge_refused_items", "Refused items.", ("reason",), registry=registry)
-        for reason in _REASONS:  # a rate over the first refusal takes the 0 before it
+        for reason in _REASONS:  # Prometheus's rate() sees the first refusal only if the counter was 0 before
             self._refused.labels(reason)
-        self._in_flight = Gauge("tuwen_edge_requests_in_flight", "Requests without an answer.", registry=registry)
-        self._bytes = Counter("tuwen_edge_body_bytes", "Bytes of bodies that were read.", registry=registry)
+        self._in_flight = Gauge(
+            "tuwen_edge_requests_in_flight", "Requests that are not answered yet.", registry=registry
+        )
+        self._bytes = Counter("tuwen_edge_body_bytes", "Bytes of request bodies that were read.", registry=registry)
 
     def begin(self) -> None:
         """Count a request as in flight."""
@@ -53,13 +55,13 @@ class Metrics:
         """Count an answered request.
 
         Args:
-            route: the path of the operation; never a path from a caller.
+            route: the path of the operation, such as ``/v1/models/{model}``; never a path from a caller.
             status: the status of the response; 499: the caller disconnected.
-            seconds: the duration.
-            body_bytes: the size of the request's body.
+            seconds: the duration of the request in seconds.
+            body_bytes: the size of the request's body in bytes.
         """
         self._in_flight.dec()
-        if (route, status) not in self._known:  # a look-up of labels costs as much as all the counting
+        if (route, status) not in self._known:  # one call of labels() costs as much as all the counting
             self._known[route, status] = self._requests.labels(route, str(status)), self._seconds.labels(route)
         requests, durations = self._known[route, status]
         requests.inc()
@@ -75,7 +77,7 @@ class Metrics:
             self._texts.inc(len(items) - images)
 
     def refused(self, error: EdgeError) -> None:
-        """Count the refused items of an error."""
+        """Count the refused items that an error names, by reason."""
         for reason, count in Counts(failure.reason for failure in error.items).items():
             self._refused.labels(reason).inc(count)
 

@@ -11,8 +11,8 @@ from tuwen_edge.errors import EdgeError
 
 __all__ = ["Models"]
 
-_REFRESH_SECONDS = 5.0  # between two questions for the models of the server
-_RETIRED_SECONDS = 300.0  # after which no request uses a client that was replaced
+_REFRESH_SECONDS = 5.0  # minimum time between two requests for the server's list of models
+_RETIRED_SECONDS = 300.0  # after this time, no request still uses a replaced client
 
 
 class Models:
@@ -21,8 +21,9 @@ class Models:
     Args:
         default: the core for requests that name no model.
         client: the client of the default model, which requests the list of models.
-        connect: returns a client of the model with this name; None: only the default model is served.
-        make_core: returns a core for a client and the name of its model.
+        connect: a function that returns a client of the model with the given name; None: only the default model is
+            served.
+        make_core: a function that returns a core for a client and the name of the client's model.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Models:
         self._make_core = make_core
         self._cores: dict[str, Core] = {}
         self._clients: dict[str, AsyncClient] = {}
-        self._retired: list[tuple[float, AsyncClient]] = []  # when each was replaced, and what requests may still use
+        self._retired: list[tuple[float, AsyncClient]] = []  # replaced clients, with the times of replacement
         self._asked = float("-inf")
         self.started = default.started
 
@@ -53,7 +54,8 @@ class Models:
         """Return the core of the requested model. The server may have loaded the model just now.
 
         Raises:
-            EdgeError: no model has this name; or the request names none and there are several; or the server failed.
+            EdgeError: no model has this name; or the request names no model and the server has several; or the server
+                failed.
         """
         if asked is None:
             return await self._default()
@@ -159,7 +161,7 @@ class Models:
             await self._retired.pop(0)[1].close()
         try:
             found = await self._client.models()
-        except TuwenError:  # not there yet, or it shows no statistics without its key
+        except TuwenError:  # the server does not run yet, or refuses statistics without a key
             return
         for name, core in list(self._cores.items()):
             if name not in found or core.fingerprint not in ("", found[name].fingerprint):

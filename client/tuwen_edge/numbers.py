@@ -1,4 +1,4 @@
-"""Whole numbers of requests."""
+"""Whole numbers in the JSON of requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The description of the interface (OpenAPI 3.1), made from the models of the operations."""
+"""The OpenAPI 3.1 description of the edge, made from the pydantic models of its operations."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _JSON, _FORM = "application/json", "multipart/form-data"
 
 
 def description(operations: Sequence[Operation], *, has_keys: bool) -> dict[str, Any]:
-    """Return the description of operations, ready for JSON.
+    """Return the OpenAPI description of operations, ready for JSON.
 
     Args:
-        operations: all of them.
-        has_keys: whether callers need a key.
+        operations: all operations of the edge.
+        has_keys: whether callers need an API key.
     """
     models = _models(operations)
     kinds: list[tuple[type[BaseModel], Literal["validation", "serialization"]]] = [
@@ -103,5 +103,5 @@ def _operation(
 def _version() -> str:
     try:
         return tuwen.__version__
-    except AttributeError:  # from the source, not installed
+    except AttributeError:  # the program runs from the source and is not installed
         return "0"

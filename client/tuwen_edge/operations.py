@@ -1,4 +1,4 @@
-"""Operations: the paths of the interface, each with the models of its request and of its answer."""
+"""Operations: the paths of the edge, each with the pydantic models of its request and of its response."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from tuwen_edge.models import Models
 __all__ = ["Answer", "Call", "Dialect", "Operation", "Strict"]
 
 Answer: TypeAlias = "dict[str, Any] | list[Any] | None"
-"""A value for JSON, which may contain NumPy arrays. None: a response without a body."""
+"""The body of a response as a value for JSON, which may contain NumPy arrays. None: a response without a body."""
 
 
 class Strict(BaseModel):
-    """The base of requests: unknown fields are refused, and no value is converted."""
+    """The base class of request models: unknown fields are refused, and no value is converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 @dataclass
 class Call:
-    """The view of a request that operations have.
+    """The data of one request that an operation reads and writes.
 
     Attributes:
-        core: embeds items with the chosen model, at first the default model.
+        core: the core of the chosen model; before a choice, the default model's core.
         models: the models of the embedding server.
         request_id: the request ID from the caller, or a new one.
         path_parameters: the values of the parameters in the path.
-        headers: the headers of the response, to which operations add.
+        headers: the response headers that the operation adds.
         items: the embedded items, for metrics and the log.
     """
 
@@ -48,7 +48,10 @@ class Call:
     items: list[Item] = field(default_factory=list)
 
     async def choose(self, asked: str | None) -> ModelCard:
-        """Choose the model that a caller asks for; None: the default model. Return its card.
+        """Choose the model that a caller asks for, and return its card.
+
+        Args:
+            asked: the name of the model; None: the default model.
 
         Raises:
             EdgeError: there is no such model, or the server failed.
@@ -65,12 +68,12 @@ class Call:
 
 @dataclass(frozen=True)
 class Dialect:
-    """The interface of another service that the edge speaks.
+    """The HTTP API of another service, in which the edge answers.
 
     Attributes:
-        name: the name in the description of the interface.
-        error: the model of its errors.
-        error_body: converts an error to this model.
+        name: the API's name in the OpenAPI description, such as ``OpenAI``.
+        error: the pydantic model of an error response's body.
+        error_body: a function that returns the body for an error and the ID of the request.
     """
 
     name: str
@@ -80,21 +83,22 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Operation:
-    """One path of the interface.
+    """One path and HTTP method of the edge.
 
     Attributes:
-        path: a template, such as ``/v1/models/{model}``.
+        path: the path, or a template of it, such as ``/v1/models/{model}``.
         method: the HTTP method.
-        dialect: the dialect, which formats errors.
-        summary: one sentence for the description of the interface.
-        answer: the model of the response; None: a response without a body, status 204.
-        run: computes the response. Its arguments are the call and, if there is a request model, the request.
-        request: the model of a JSON body; None: the operation has no body.
-        of_form: converts a form to a request; None: forms are refused.
-        form: the model that describes the form.
+        dialect: the API to which the path belongs, which formats errors.
+        summary: one sentence for the OpenAPI description.
+        answer: the pydantic model of the response; None: the response has status 204 and no body.
+        run: a function that computes the response. Its arguments are the call and, if the path takes a body, the
+            request.
+        request: the pydantic model of a JSON body; None: the path takes no JSON.
+        of_form: a function that converts a form to a request; None: forms are refused.
+        form: the pydantic model that describes the form in the OpenAPI description; None: forms are refused.
         needs_key: whether the operation requires a key, if the edge has keys.
-        statuses: the statuses of possible errors.
-        success: the status of a successful response.
+        statuses: the HTTP statuses of possible errors.
+        success: the HTTP status of a successful response.
     """
 
     path: str

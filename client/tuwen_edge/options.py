@@ -18,7 +18,7 @@ KEYS = Option(
     flags=("--keys",),
     envvar="TUWEN_EDGE_KEYS",
 )
-"""The option that `tuwen edge` and `tuwen serve` share."""
+"""The option ``--keys``, which `tuwen edge` and `tuwen serve` share."""
 
 
 @documented
@@ -26,13 +26,13 @@ KEYS = Option(
 class EdgeOptions:
     """The addresses, access rules and limits of the HTTP edge.
 
-    ``tls`` and ``headers`` reach the embedding server, as for `tuwen.Client`.
+    ``tls`` and ``headers`` belong to the connection to the embedding server, as in `tuwen.Client`.
     """
 
     url: Annotated[
         str,
         Option(
-            "host:port of the server's gRPC endpoint, or a name with several servers, such as "
+            "host:port of the server's gRPC endpoint, or a DNS name of several servers, such as "
             "dns:///clip-headless:8001.",
             positional=True,
             envvar="TUWEN_URL",
@@ -65,13 +65,17 @@ class EdgeOptions:
     ] = ()
     fingerprint: Annotated[
         str | None,
-        Option("Fingerprint of the embedding space that the server must have. Default: the one in its first response."),
+        Option(
+            "Fingerprint of the embedding space that the server must have. Default: the fingerprint in the server's "
+            "first response."
+        ),
     ] = None
     allowed_hosts: Annotated[
         tuple[str, ...],
         Option(
-            "Name under which callers reach the edge, such as that of a proxy. '*' allows every name. IP addresses, "
-            "localhost and the address of --host are always allowed, and with --keys every name. Repeat for more.",
+            "Name under which callers reach the edge, such as a proxy's name. '*' allows every name. IP addresses, "
+            "localhost and the address of --host are always allowed. With --keys, the default is every name. Repeat "
+            "for more.",
             flags=("--allowed-host",),
         ),
     ] = ()
@@ -101,13 +105,17 @@ class EdgeOptions:
     ] = 64_000_000
     max_connections: Annotated[
         int,
-        Option("Maximum number of connections. Beyond it, a new one closes the one that was silent longest.", min=1),
+        Option(
+            "Maximum number of connections. Beyond this number, a new connection closes the connection that was "
+            "silent longest.",
+            min=1,
+        ),
     ] = 4096
     upload_timeout: Annotated[
         float, Option("Maximum time in seconds for the body of a request to arrive.", above=0)
     ] = 60.0
     drain_timeout: Annotated[
-        int, Option("Seconds that the edge waits for requests in flight when it stops.", min=0, max=86_400)
+        int, Option("Maximum time in seconds to finish requests in flight when the edge stops.", min=0, max=86_400)
     ] = 30
     tracing: Annotated[bool, Option("Join the traces of callers with OpenTelemetry (extra `tracing`).")] = False
     access_log: Annotated[

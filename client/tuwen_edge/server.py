@@ -33,7 +33,7 @@ def run_edge(options: EdgeOptions, *, say: Callable[[str], None]) -> None:
 
     Args:
         options: the options of the edge.
-        say: called with the address as soon as the edge listens.
+        say: a function that is called with the edge's address as soon as the edge listens.
 
     Raises:
         InvalidArgumentError: the port is in use, or a setting is invalid.
@@ -47,7 +47,7 @@ def run_edge(options: EdgeOptions, *, say: Callable[[str], None]) -> None:
 
 
 class EdgeThread:
-    """The edge in a thread of this process. A context manager, whose exit waits for the requests in flight.
+    """The edge in a thread of this process. It is a context manager, whose exit waits for the requests in flight.
 
     Args:
         options: the options of the edge. The port is opened at once, so that an edge that cannot start fails early.
@@ -83,7 +83,7 @@ class EdgeThread:
         self.stop()
 
     def stop(self) -> None:
-        """Finish the requests in flight, and end the thread. Idempotent."""
+        """Finish the requests in flight, and end the thread. A second call does nothing."""
         self._server.should_exit = True
         if self._thread.is_alive():
             self._thread.join((self._server.config.timeout_graceful_shutdown or 0) + _START_SECONDS)
@@ -115,7 +115,7 @@ def _server(options: EdgeOptions, client: AsyncClient | None = None) -> uvicorn.
 
 
 def _allow_files(count: int) -> None:
-    """Raise this process's limit on open files to the maximum that the system allows."""
+    """Raise this process's limit on open files to `count`, or to the system's maximum if that is lower."""
     if sys.platform != "win32":
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
@@ -130,7 +130,7 @@ def _listener(options: EdgeOptions) -> socket.socket:
     try:
         listener.bind((options.host, options.port))
         listener.listen(_BACKLOG)
-    except (OSError, UnicodeError) as error:  # a UnicodeError: the host is too long for a name
+    except (OSError, UnicodeError) as error:  # UnicodeError: the host is too long for a host name
         listener.close()
         reason = getattr(error, "strerror", None) or error
         raise InvalidArgumentError(

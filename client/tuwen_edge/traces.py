@@ -1,4 +1,4 @@
-"""Traces. The spans of a request join the trace of its caller."""
+"""OpenTelemetry traces: the span of a request belongs to the trace of its caller."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Traces"]
 
 
 class Traces:
-    """Spans of requests for the tracer provider of the process.
+    """The maker of a span for each request, which goes to the tracer provider of the process.
 
     Raises:
         MissingExtraError: OpenTelemetry's API is not installed.
@@ -28,7 +28,8 @@ class Traces:
 
     @contextmanager
     def request(self, headers: Mapping[str, str], method: str, route: str) -> Iterator[str]:
-        """Provide the ID of the trace, in hexadecimal, while a request is handled; empty without a trace.
+        """Open a span while a request is handled, and provide the ID of its trace in hexadecimal; empty without a
+        trace.
 
         Args:
             headers: the headers of the request, with ``traceparent`` if the caller has a trace.

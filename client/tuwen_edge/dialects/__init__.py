@@ -1,4 +1,4 @@
-"""The interfaces that the edge speaks. Each has a thin module over the same core."""
+"""The HTTP APIs that the edge offers. Each API is a thin module over `tuwen_edge.core`."""
 
 from tuwen_edge.dialects import cohere, health, jina, mt_photos, openai, similarity, triton, weaviate
 from tuwen_edge.operations import Operation

@@ -1,4 +1,4 @@
-"""Cohere's ``/v2/embed``."""
+"""Cohere's operation ``/v2/embed``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["OPERATIONS"]
 
 
 class CohereError(BaseModel):
-    """The body of an error."""
+    """The body of an error response for Cohere's clients."""
 
     id: str
     message: str
@@ -38,14 +38,14 @@ class ImageUrl(Strict):
 
 
 class TextContent(Strict):
-    """A text."""
+    """A text in the content of an input."""
 
     type: Literal["text"]
     text: str
 
 
 class ImageContent(Strict):
-    """An image."""
+    """An image in the content of an input."""
 
     type: Literal["image_url"]
     image_url: ImageUrl
@@ -55,7 +55,7 @@ Content: TypeAlias = Annotated[TextContent | ImageContent, Field(discriminator="
 
 
 class EmbedInput(Strict):
-    """One item: a text or an image. The model cannot embed both in one vector."""
+    """One input: a text or an image. The model cannot embed both in one vector."""
 
     content: Annotated[list[Content], Field(min_length=1, max_length=1)]
 
@@ -64,7 +64,7 @@ class EmbedRequest(Strict):
     """A request of Cohere's clients: texts, images, or mixed inputs.
 
     Attributes:
-        embedding_types: the forms of the answer. Default: ``float``.
+        embedding_types: the forms of the vectors in the response. Default: ``float``.
         truncate: ``END`` cuts long texts; ``NONE`` refuses them.
         output_dimension: the length of the vectors, which must be the model's dimension.
         input_type, max_tokens, priority: accepted because clients send them; they do not change vectors.
@@ -83,7 +83,7 @@ class EmbedRequest(Strict):
 
 
 class EmbeddingsByType(BaseModel):
-    """The embeddings of all items, in each requested form."""
+    """The embeddings of all items, once for each requested form."""
 
     float_: list[list[float]] | None = Field(None, alias="float")
     base64: list[str] | None = None
@@ -94,7 +94,7 @@ class EmbeddingsByType(BaseModel):
 
 
 class ApiVersion(BaseModel):
-    """The version of the interface."""
+    """The version of Cohere's API that the response follows."""
 
     version: str
 
@@ -115,7 +115,7 @@ class Meta(BaseModel):
 
 
 class EmbedAnswer(BaseModel):
-    """The embeddings of a request."""
+    """The response: the embeddings of all items of a request."""
 
     id: str
     response_type: Literal["embeddings_by_type"]

@@ -14,7 +14,7 @@ __all__ = ["OPERATIONS"]
 
 
 class HealthAnswer(BaseModel):
-    """The edge and its server can answer requests."""
+    """The response while the edge and the embedding server can answer requests."""
 
     status: Literal["ready"]
     model: str

@@ -1,4 +1,4 @@
-"""Jina's rerank and classify: sort pictures and texts by a query, or label them without training."""
+"""Jina's operations rerank and classify: sort pictures and texts by a query, or label them without training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["OPERATIONS"]
 
 
 class RerankRequest(Strict):
-    """A query, and the documents to sort.
+    """The request to sort documents by their similarity to a query.
 
     Attributes:
         query: a text or an image.
@@ -42,7 +42,7 @@ class RerankResult(BaseModel):
 
 
 class RerankAnswer(BaseModel):
-    """The documents, the best first."""
+    """The response: the documents, in descending order of their cosine with the query."""
 
     model: str
     results: list[RerankResult]
@@ -72,11 +72,11 @@ async def _rerank(call: Call, request: RerankRequest) -> Answer:
 
 
 class ClassifyRequest(Strict):
-    """Items, and the labels that they may show.
+    """The request to label items without training (zero-shot).
 
     Attributes:
-        input: texts and images.
-        labels: the names of what the items may show.
+        input: the texts and images to label.
+        labels: the names of the classes, such as ``cat`` and ``dog``.
         templates: ``zh``, ``en``, ``none``, or texts with ``{}`` in place of the label.
     """
 
@@ -106,7 +106,7 @@ class ClassifiedItem(BaseModel):
 
 
 class ClassifyAnswer(BaseModel):
-    """The labels of the items, in the order of the items."""
+    """The response: the labels of the items, in the order of the request."""
 
     model: str
     data: list[ClassifiedItem]

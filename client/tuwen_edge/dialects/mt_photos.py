@@ -1,4 +1,4 @@
-"""The recognition service of MT-Photos: pictures and texts, one at a time, with the header ``api-key``."""
+"""The recognition API of MT-Photos: it embeds one picture or text per request, and reads the key from ``api-key``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["OPERATIONS"]
 
 
 class PhotosError(BaseModel):
-    """The body of an error."""
+    """The body of an error response for MT-Photos."""
 
     detail: str
 
@@ -29,13 +29,13 @@ MT_PHOTOS = Dialect("MT-Photos", PhotosError, _error_body)
 
 
 class TextRequest(Strict):
-    """A text."""
+    """The request to embed a text."""
 
     text: str
 
 
 class PictureForm(BaseModel):
-    """A picture as a file."""
+    """The form to embed a picture, which is sent as a file."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -43,18 +43,18 @@ class PictureForm(BaseModel):
 
 
 class Picture(Strict):
-    """A picture from a form."""
+    """The request to embed a picture, as read from a form."""
 
     file: bytes
 
 
 class VectorAnswer(BaseModel):
-    """A vector with components as strings.
+    """The response: a vector whose components are strings, or the reason why there is none.
 
     Attributes:
-        result: the vector; empty if the item was refused.
-        results: the same vector, under the name in the documentation of MT-Photos.
-        msg: the reason why the item was refused.
+        result: the components of the vector; empty if the item was refused.
+        results: a copy of ``result``, under the name that the documentation of MT-Photos gives.
+        msg: the reason why the item was refused; None: the item was embedded.
     """
 
     result: list[str]
@@ -63,7 +63,7 @@ class VectorAnswer(BaseModel):
 
 
 async def _embedded(call: Call, item: Item) -> Answer:
-    """Return the response to a request. As in MT-Photos' own service, a refused item has status 200 and no result."""
+    """Embed an item, and return the response. For a refused item, MT-Photos expects status 200 and an empty result."""
     try:
         await call.choose(None)
         embedded = await call.core.embed([item])
@@ -92,7 +92,7 @@ def _of_form(form: Form) -> Picture:
 
 
 class CheckAnswer(BaseModel):
-    """The service runs, and the key is valid."""
+    """The response that says that the service runs and the key is valid."""
 
     result: Literal["pass"]
 
@@ -103,7 +103,7 @@ async def _check(call: Call) -> Answer:
 
 
 class RestartAnswer(BaseModel):
-    """The service has no memory that a restart would free."""
+    """The response to a request to restart. The edge never restarts, because a restart would free no memory."""
 
     result: Literal["unsupported"]
 
@@ -125,7 +125,7 @@ OPERATIONS = (
         of_form=_of_form,
         form=PictureForm,
     ),
-    Operation("/check", "POST", MT_PHOTOS, "Check the key.", CheckAnswer, _check, statuses=_CHECKING),
+    Operation("/check", "POST", MT_PHOTOS, "Check the API key.", CheckAnswer, _check, statuses=_CHECKING),
     Operation(
         "/restart", "POST", MT_PHOTOS, "Do nothing. MT-Photos calls it.", RestartAnswer, _restart, statuses=_CHECKING
     ),

@@ -1,4 +1,4 @@
-"""OpenAI's embeddings and models, with Jina's objects, Infinity's ``modality``, and forms."""
+"""OpenAI's embeddings and models, extended by Jina's objects for images, Infinity's ``modality``, and forms."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ __all__ = [
 
 
 class RefusedItemObject(BaseModel):
-    """A refused item.
+    """An item of a request that cannot be embedded.
 
     Attributes:
-        index: the position in the request, from 0.
-        reason: one word for programs, such as ``corrupt``.
-        message: one line for people.
+        index: the item's position in the request, from 0.
+        reason: the reason as one word for programs, such as ``corrupt``.
+        message: the reason as one line for people.
     """
 
     index: int
@@ -52,7 +52,7 @@ class ErrorObject(BaseModel):
 
 
 class OpenAIError(BaseModel):
-    """The body of an error."""
+    """The body of an error response for OpenAI's clients."""
 
     error: ErrorObject
 
@@ -88,8 +88,9 @@ def item_of(value: TextOrImage, modality: Modality | None = None) -> Item:
     """Return the item for one value of a request.
 
     Args:
-        value: a string, or an object.
-        modality: whether strings are texts or images; None: see `TextOrImage`.
+        value: a string, or an object for a text or an image.
+        modality: the meaning of strings, as texts or images; None: a string that begins with ``data:image/`` is an
+            image, any other string is a text.
     """
     if isinstance(value, TextObject):
         return Item("text", value.text)
@@ -101,7 +102,7 @@ def item_of(value: TextOrImage, modality: Modality | None = None) -> Item:
 
 
 class Usage(BaseModel):
-    """The estimated number of tokens of the texts; see `tuwen_edge.items.estimate_tokens`. Images count as 0."""
+    """The estimated number of tokens of the texts (`tuwen_edge.items.estimate_tokens`). Images count as 0 tokens."""
 
     prompt_tokens: int
     total_tokens: int
@@ -111,9 +112,9 @@ class EmbeddingsRequest(Strict):
     """A request for embeddings.
 
     Attributes:
-        input: one item, or several, mixed in any order.
+        input: one item, or a list of texts and images, mixed in any order.
         model: the name of the model, with or without ``@`` and its fingerprint. Default: the model that is served.
-        encoding_format: the format of the vectors.
+        encoding_format: the format of the vectors in the response: numbers, or base64 of float32 values.
         dimensions: the length of the vectors, which must be the model's dimension.
         modality: whether the strings of ``input`` are texts or images, as Infinity's clients state it.
         truncate: ``END`` cuts long texts, and the header ``tuwen-truncated`` lists them; ``NONE`` refuses them.
@@ -149,7 +150,7 @@ def _without_default(schema: dict[str, Any]) -> None:
 
 
 class EmbeddingsForm(BaseModel):
-    """A request for embeddings as a form: each part ``input`` is a text, or an image as a file."""
+    """A request for embeddings as a form. Each part ``input`` is a text, or a file with an image."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -161,7 +162,7 @@ class EmbeddingsForm(BaseModel):
 
 
 class EmbeddingObject(BaseModel):
-    """One embedding: numbers, or base64."""
+    """One embedding, as a list of numbers or as base64."""
 
     object: Literal["embedding"]
     index: int
@@ -169,7 +170,7 @@ class EmbeddingObject(BaseModel):
 
 
 class EmbeddingsAnswer(BaseModel):
-    """The embeddings of a request, in the order of its items."""
+    """The response: the embeddings of a request, in the order of the items."""
 
     object: Literal["list"]
     data: list[EmbeddingObject]
@@ -178,7 +179,7 @@ class EmbeddingsAnswer(BaseModel):
 
 
 class RawItems(EmbeddingsRequest):
-    """A request from a form, whose items are read already."""
+    """A request for embeddings that was read from a form, with its texts and images."""
 
     items: list[Item] = Field(default_factory=list, exclude=True)
 
@@ -226,7 +227,7 @@ async def _embeddings(call: Call, request: EmbeddingsRequest) -> Answer:
 
 
 class ModelObject(BaseModel):
-    """A name of the model."""
+    """The description of one name of the model."""
 
     id: str
     object: Literal["model"]

@@ -1,4 +1,4 @@
-"""The edge's own interface for the similarity of every image with every text."""
+"""The edge's own operation: the similarity of every image with every text."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["OPERATIONS"]
 
 
 class SimilarityRequest(Strict):
-    """Images and texts.
+    """The request to compare images with texts.
 
     Attributes:
-        images: base64, ``data:`` URLs, or web addresses of allowed hosts.
+        images: the images, as base64, as ``data:`` URLs, or as web addresses of allowed hosts.
         texts: the texts to compare with the images.
     """
 
@@ -27,7 +27,7 @@ class SimilarityRequest(Strict):
 
 
 class SimilarityAnswer(BaseModel):
-    """A row for each image, with a value for each text.
+    """The response: matrices with a row for each image and a column for each text.
 
     Attributes:
         cosine: the cosine, from -1 to 1. Cosines are comparable between requests.

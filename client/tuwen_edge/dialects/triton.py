@@ -17,7 +17,7 @@ __all__ = ["OPERATIONS"]
 
 
 class TritonError(BaseModel):
-    """The body of an error."""
+    """The body of an error response for clients of Triton."""
 
     error: str
 
@@ -30,7 +30,7 @@ TRITON = Dialect("Triton", TritonError, _error_body)
 
 
 class InputTensor(Strict):
-    """The only input, of strings. A string that begins with ``data:image/`` is an image.
+    """The only input tensor, with strings. A string that begins with ``data:image/`` is an image.
 
     For a single text, LiteLLM sends its number of characters as the shape, so the shape is not checked.
     """
@@ -42,14 +42,14 @@ class InputTensor(Strict):
 
 
 class InferRequest(Strict):
-    """A request of LiteLLM."""
+    """An inference request, as LiteLLM sends it."""
 
     inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=1)]
     id: str | None = None
 
 
 class OutputTensor(BaseModel):
-    """The embeddings, one after the other."""
+    """The only output tensor: the numbers of all embeddings, in the order of the strings."""
 
     name: Literal["embedding"]
     datatype: Literal["FP32"]
@@ -58,7 +58,7 @@ class OutputTensor(BaseModel):
 
 
 class InferAnswer(BaseModel):
-    """The answer to an inference."""
+    """The response to an inference request."""
 
     model_name: str
     model_version: str

@@ -1,4 +1,4 @@
-"""The inference service of Weaviate's module multi2vec-clip."""
+"""The inference API of Weaviate's module multi2vec-clip."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["OPERATIONS"]
 
 
 class WeaviateError(BaseModel):
-    """The body of an error."""
+    """The body of an error response for Weaviate."""
 
     error: str
 
@@ -28,14 +28,14 @@ WEAVIATE = Dialect("Weaviate multi2vec-clip", WeaviateError, _error_body)
 
 
 class VectorizeRequest(Strict):
-    """Texts, and images in base64."""
+    """The request to embed texts, and images in base64."""
 
     texts: list[str] | None = None
     images: list[str] | None = None
 
 
 class VectorizeAnswer(BaseModel):
-    """A vector for each text and each image."""
+    """The response: a vector for each text and each image."""
 
     textVectors: list[list[float]]  # noqa: N815 - Weaviate's names
     imageVectors: list[list[float]]  # noqa: N815
@@ -54,7 +54,7 @@ async def _vectorize(call: Call, request: VectorizeRequest) -> Answer:
 
 
 class MetaAnswer(BaseModel):
-    """The model of the vectors."""
+    """The description of the model that computes the vectors."""
 
     model: str
     fingerprint: str
