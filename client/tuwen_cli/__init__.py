@@ -1,4 +1,4 @@
-"""The command line `tuwen`, with one module for each command. Errors take one line; ``--json`` serves programs."""
+"""The command line `tuwen`, with one module for each command. An error takes one line; ``--json`` prints JSON."""
 
 from tuwen_cli.main import main
 

@@ -22,7 +22,10 @@ __all__ = ["build"]
 
 @expand_options
 def build(
-    checkpoint: Annotated[str, typer.Argument(help="A checkpoint folder or file, or a hub id such as owner/name.")],
+    checkpoint: Annotated[
+        str,
+        typer.Argument(help="Folder or file of a checkpoint, or its ID on the Hugging Face hub, such as owner/name."),
+    ],
     *,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The repository folder to create.")] = None,
     read_options: ReadOptions,

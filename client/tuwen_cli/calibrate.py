@@ -30,15 +30,17 @@ def calibrate(
     ],
     negative: Annotated[
         list[Path],
-        typer.Option("--negative", help="Picture, or folder of pictures, that does not show it. Repeat for more."),
+        typer.Option("--negative", help="Picture, or folder of pictures, that shows something else. Repeat for more."),
     ],
     text: Annotated[
         list[str],
         typer.Option(
-            "--text", "-t", help="What the pictures should show. Several texts are averaged. Repeat for more."
+            "--text",
+            "-t",
+            help="Description of what the pictures should show. Several texts are averaged. Repeat for more.",
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The .json file for the threshold.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .json file to write the threshold into.")],
     recall: Annotated[
         float | None,
         typer.Option(
@@ -51,10 +53,16 @@ def calibrate(
     ] = None,
     base_rate: Annotated[
         float | None,
-        typer.Option(help="Share of positives among the pictures that you will judge. Default: as in the folders."),
+        typer.Option(
+            help="Share of positives among the pictures to judge later. Default: the share of positives in the folders."
+        ),
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Plot of the scores, a .png file (see tuwen[evaluate]).", show_default=False)
+        Path | None,
+        typer.Option(
+            help="The .png file to write a plot of the scores into. Needs the extra tuwen[evaluate].",
+            show_default=False,
+        ),
     ] = None,
     url: UrlOption = "localhost:8001",
     model: ModelOption = "",

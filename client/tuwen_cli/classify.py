@@ -23,13 +23,16 @@ def classify(
     ] = None,
     threshold: Annotated[
         Path | None,
-        typer.Option(help="A file of `tuwen calibrate`, instead of labels: print yes or no.", show_default=False),
+        typer.Option(
+            help="File that `tuwen calibrate` wrote, instead of labels. Each picture gets yes or no.",
+            show_default=False,
+        ),
     ] = None,
     template: Annotated[
         list[str] | None,
         typer.Option(
-            help="Texts around the label: zh or en (built in), none (the label alone), or a text with {} in its place. "
-            "Repeat for more of yours. Default: zh."
+            help="Template of the texts for a label: zh or en (built in), none (the label alone), or a text with {} in "
+            "place of the label. Repeat for more texts. Default: zh."
         ),
     ] = None,
     url: UrlOption = "localhost:8001",
@@ -43,10 +46,12 @@ def classify(
     threshold with `tuwen calibrate` and pass its file as `--threshold`.
     """
     if bool(label) == (threshold is not None):
-        raise typer.BadParameter("expected either --label or --threshold FILE of `tuwen calibrate`")
+        raise typer.BadParameter("expected either --label, or --threshold with a file of `tuwen calibrate`")
     if threshold is not None:
         if template:
-            raise typer.BadParameter("--template belongs to --label; a threshold has its own texts")
+            raise typer.BadParameter(
+                "--template needs --label, because the file of --threshold has its own texts; leave out --template"
+            )
         _judge(pictures_of(images), Threshold.load(threshold), url, model, timeout, as_json=as_json)
         return
     label = label or []
@@ -96,5 +101,7 @@ def _templates(chosen: list[str] | None) -> Templates:
         return "zh"
     own = [name for name in chosen if name in OWN_TEMPLATES]
     if own and len(chosen) > 1:
-        raise InvalidArgumentError(f"--template {own[0]} cannot be combined; pass texts with {{}} to combine several")
+        raise InvalidArgumentError(
+            f"--template {own[0]} cannot be combined with other templates; to combine several, pass texts with {{}}"
+        )
     return cast(Templates, own[0]) if own else chosen

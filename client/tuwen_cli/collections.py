@@ -23,7 +23,7 @@ collections = typer.Typer(
 )
 
 _VALUES_SHOWN = 5
-_Collection = Annotated[str, typer.Argument(help="The collection, as `tuwen index --into` named it.")]
+_Collection = Annotated[str, typer.Argument(help="Name of the collection, as in `tuwen index --into`.")]
 
 
 @contextmanager
@@ -186,8 +186,8 @@ def drop(
     space: Annotated[
         str | None,
         typer.Option(
-            help="Fingerprint, or its beginning: remove the vectors of this embedding space alone, such as those that "
-            "`tuwen migrate` kept.",
+            help="Fingerprint of an embedding space, or its beginning. Only the vectors of this space are removed, "
+            "such as the old vectors that `tuwen migrate` keeps. Default: the whole collection.",
             show_default=False,
         ),
     ] = None,

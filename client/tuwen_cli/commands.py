@@ -18,9 +18,9 @@ SETTINGS: Mapping[str, Any] = {
     "pretty_exceptions_enable": False,
     "rich_markup_mode": "markdown",
 }
-"""The settings that the program and each command share."""
+"""The settings of Typer, for the whole program and for each command."""
 
-# In the order of the help: the module of a command, and the name of its function, or of its group of commands, in it.
+# The commands in the order of the help. A value names a module and, after the dot, its function or group of commands.
 _TARGETS: Mapping[str, str] = {
     "build": "build.build",
     "serve": "serve.serve",
@@ -57,7 +57,7 @@ def target_of(name: str) -> Any:
 
 
 class CommandGroup(TyperGroup):
-    """All commands. The overview of the commands imports none of their modules."""
+    """The group of all commands. It prints the overview of the commands without an import of their modules."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -118,4 +118,4 @@ def _summary_of(name: str) -> str:
             return ast.get_docstring(node) or ""
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and ast.unparse(node.targets[0]) == target:
             return str(next(ast.literal_eval(word.value) for word in node.value.keywords if word.arg == "help"))
-    raise LookupError(f"no function and no group {target!r} in the module {module!r}")
+    raise LookupError(f"no help of `tuwen {name}`: expected a function or a group {target!r} in the module {module!r}")

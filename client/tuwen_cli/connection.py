@@ -30,16 +30,21 @@ def _show_version(shown: bool) -> None:
 
 def connection(
     tls: Annotated[
-        bool, typer.Option("--tls", help="Encrypt, and trust the system's certificate authorities.")
+        bool, typer.Option("--tls", help="Encrypt the connection, and trust the system's certificate authorities.")
     ] = False,
     ca: Annotated[
         Path | None,
-        typer.Option(envvar="TUWEN_CA", help="Encrypt, and trust the certificate authorities in this PEM file."),
+        typer.Option(
+            envvar="TUWEN_CA", help="Encrypt the connection, and trust the certificate authorities in this PEM file."
+        ),
     ] = None,
     certificate: Annotated[
-        Path | None, typer.Option(envvar="TUWEN_CERTIFICATE", help="The client's certificate, for mutual TLS (PEM).")
+        Path | None,
+        typer.Option(envvar="TUWEN_CERTIFICATE", help="PEM file with the client's certificate, for mutual TLS."),
     ] = None,
-    key: Annotated[Path | None, typer.Option(envvar="TUWEN_KEY", help="The key of --certificate (PEM).")] = None,
+    key: Annotated[
+        Path | None, typer.Option(envvar="TUWEN_KEY", help="PEM file with the private key of --certificate.")
+    ] = None,
     header: Annotated[
         list[str] | None,
         typer.Option(
@@ -54,7 +59,7 @@ def connection(
     """图文 tuwen: CLIP embeddings for Chinese images and text, on Triton."""
     encrypted = tls or ca or certificate or key
     lines = [*os.environ.get("TUWEN_HEADERS", "").splitlines(), *(header or [])]
-    # checked when a command connects: `tuwen serve` starts with any client's variables in the environment
+    # Checked later, when a command connects: `tuwen serve` must start although a client's variables are invalid.
     _connection.set(lambda: _checked(lines, (ca, certificate, key) if encrypted else None))
 
 

@@ -9,7 +9,7 @@ def counted(*, added: int, changed: int, unchanged: int, removed: int, failed: i
     """Return the numbers of one run as text: ``3 added, 1 changed, 20 unchanged, 2 removed, 0 failed``.
 
     Args:
-        updated: the number of pictures with new metadata and their old vectors; 0 is left out.
+        updated: the number of pictures whose metadata changed and whose vectors were kept; 0 is left out of the text.
     """
     with_metadata = f", {updated:,} with new metadata" if updated else ""
     return (

@@ -16,15 +16,15 @@ dataset = typer.Typer(no_args_is_help=True, help="Make image-text data for train
 
 @dataset.callback()
 def _dataset() -> None:
-    """Make `emoji` a subcommand, although it is the only one."""
+    """Let Typer keep `emoji` as a subcommand, although the group has only one command."""
 
 
 @dataset.command("emoji")
 def emoji(
     output: Annotated[Path, typer.Argument(help="The folder to write the splits into.")],
     cache: Annotated[Path, typer.Option(help="Cache folder for fetched packages.")] = Path(".cache/npm"),
-    side: Annotated[int, typer.Option(min=16, max=1024, help="Side of the pictures, in pixels.")] = 128,
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier data set of this command.")] = False,
+    side: Annotated[int, typer.Option(min=16, max=1024, help="Width and height of the pictures, in pixels.")] = 128,
+    force: Annotated[bool, typer.Option("--force", help="Replace a data set that this command made earlier.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a data set of emoji artwork with Chinese names and keywords, in the formats of Chinese-CLIP.

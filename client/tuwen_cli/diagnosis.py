@@ -12,11 +12,11 @@ from tuwen_cli.security_floor import outdated, version_parts
 __all__ = ["Finding", "findings_of"]
 
 Severity = Literal["error", "warning", "note", "ok"]
-"""``error``: calls fail, or others can harm the server. ``warning``: it is slow or at risk. ``note``: worth to know, or
-impossible to check."""
+"""``error``: calls fail, or other people can harm the server. ``warning``: the server is slow or at risk. ``note``: a
+fact that is worth knowing, or that could not be checked. ``ok``: the check found no problem."""
 
-_QUEUES_MENDED = (2, 73)  # core#509
-_DEAD_PROCESSES_SEEN = (2, 68)  # core#473
+_QUEUES_MENDED = (2, 73)  # fixed by triton-inference-server/core#509
+_DEAD_PROCESSES_SEEN = (2, 68)  # fixed by triton-inference-server/core#473
 _CLOCK_WARNING, _CLOCK_ERROR = 1.0, 10.0  # seconds; a request states when it was sent, and waits at most 30 s
 _CERTIFICATE_WARNING = 14  # days
 _LITTLE_SHARED_MEMORY = 256 << 20
@@ -30,9 +30,9 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        check: one word for programs.
-        severity: see `Severity`.
-        message: the finding, and its meaning.
+        check: the name of the check as one word for programs, such as ``clock``.
+        severity: how bad the finding is, as `Severity` explains.
+        message: one sentence with the fact and its meaning.
         remedy: the action that helps; empty if no action is needed.
     """
 
@@ -45,7 +45,7 @@ class Finding:
 def findings_of(facts: Facts) -> list[Finding]:
     """Return the findings about a server, in the order of the checks."""
     if facts.unreachable:
-        remedy = "check the address and the port, whether the server runs, and --tls or --ca if it encrypts"
+        remedy = "check the address and the port, whether the server runs, and whether the server needs --tls or --ca"
         found = [Finding("connection", "error", f"no answer from {facts.url}: {facts.unreachable}", remedy)]
         return found + list(_certificate(facts))
     checks = (
@@ -103,7 +103,7 @@ def _queues(facts: Facts) -> Iterator[Finding]:
     )
     several = [name for name in policies if facts.models[name].instances > 1]
     if several:
-        message = f"several instances with a queue policy lose throughput over minutes: {', '.join(several)}"
+        message = f"models with several instances and a queue policy slowly lose throughput:  {', '.join(several)}"
         yield Finding("instances", "warning", message, "use one instance, or release 26.09 or newer")
 
 

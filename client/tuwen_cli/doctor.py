@@ -25,7 +25,9 @@ def doctor(
     burst: Annotated[
         int,
         typer.Option(
-            min=0, max=256, help="Send this many texts at once, and count the batches that are formed. 0: none."
+            min=0,
+            max=256,
+            help="Number of texts to send at once, to count the batches that Triton forms. 0: send no texts.",
         ),
     ] = 0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Maximum duration of each call in seconds.")] = 5.0,

@@ -21,7 +21,8 @@ _SHOWN_ON_SHEET = 100
 def duplicates(
     collection: Annotated[str, typer.Argument(help="Collection that `tuwen index` made.")],
     threshold: Annotated[
-        float, typer.Option(help="Smallest cosine of two pictures that count as the same; 1 finds exact copies.")
+        float,
+        typer.Option(help="Minimum cosine of two pictures that count as near-duplicates. 1 finds exact copies only."),
     ] = 0.97,
     where: Annotated[
         str, typer.Option(help="Compare only the pictures that this filter selects; see `tuwen search`.")

@@ -1,4 +1,4 @@
-"""`tuwen edge`: serve embeddings over HTTP, in the interfaces of other tools; `tuwen edge-key`: make an API key."""
+"""`tuwen edge`: serve embeddings in the HTTP APIs of other tools. `tuwen edge-key`: make an API key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["edge", "edge_key", "warn_of_open_edge"]
 
 @expand_options
 def edge(options: EdgeOptions) -> None:
-    """Serve the HTTP interfaces of OpenAI, Cohere, Jina, Weaviate and MT-Photos.
+    """Serve embeddings in the HTTP APIs of OpenAI, Cohere, Jina, Weaviate and MT-Photos.
 
     The embedding server may start later. After Ctrl-C or SIGTERM, requests in flight are finished.
     """
@@ -36,9 +36,11 @@ def edge(options: EdgeOptions) -> None:
 
 def edge_key(
     name: Annotated[str, typer.Argument(help="Name of the key, which the log shows.")],
-    file: Annotated[Path | None, typer.Option(help="Append the hash to this file instead of printing it.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="File to append the key's hash to. Default: the hash is printed.")
+    ] = None,
 ) -> None:
-    """Make an API key for `tuwen edge --keys`. The file holds its hash; the key itself is shown once."""
+    """Make an API key for `tuwen edge --keys`. The file of keys contains only the hash; the key is shown once."""
     from tuwen_edge.keys import new_key
 
     key, line = new_key(name)

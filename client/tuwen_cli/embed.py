@@ -50,10 +50,16 @@ def embed(
         Path | None, typer.Option(help="A UTF-8 file with a text in each line, instead of images; - reads stdin.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A .npz or .parquet file to write (see tuwen[parquet]).")
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The .npz or .parquet file to write. Parquet needs the extra tuwen[parquet]."
+        ),
     ] = None,
     preprocess: Annotated[
-        Preprocess, typer.Option(help="Side that decodes and resizes images. `client` saves CPU time on the server.")
+        Preprocess,
+        typer.Option(
+            help="Side that decodes and resizes images: the server, or this client to save CPU time on the server."
+        ),
     ] = "server",
     keep_removed: Annotated[
         bool, typer.Option("--keep-removed", help="Keep the vectors of files that are no longer in their folder.")
@@ -72,10 +78,10 @@ def embed(
 ) -> None:
     """Embed any number of images **or** texts.
 
-    Writes `--output`: keys, vectors, and the fingerprint of their embedding space. Run the same command again to resume
-    an interrupted run, or to bring the file up to its folders: new and changed images are embedded, and vectors of
-    missing images are removed. `OUTPUT.refused.jsonl` lists rejected items. The other items are embedded, and the
-    exit code is 1. Without `--output`, `--json` prints the vectors.
+    The file `--output` receives keys, vectors, and the fingerprint of the vectors' embedding space. Run the same
+    command again to resume an interrupted run, or to bring the file up to its folders: new and changed images are
+    embedded, and vectors of missing images are removed. `OUTPUT.refused.jsonl` lists rejected items. The other items
+    are embedded, and the exit code is 1. Without `--output`, `--json` prints the vectors.
     """
     if sum(map(bool, (images, text, texts_from))) != 1:
         raise typer.BadParameter("expected either image files or folders, or --text, or --texts-from")
@@ -170,7 +176,7 @@ def _add_texts(
 
 
 def _reason_not_kept(output: Path, key: str) -> str | None:
-    """Return the reason why the output cannot hold a key; None if it can hold the key."""
+    """Return the reason why the output file cannot contain a key; None if it can contain the key."""
     try:
         check_key(output, key)
     except InvalidArgumentError as error:
@@ -180,7 +186,7 @@ def _reason_not_kept(output: Path, key: str) -> str | None:
 
 @contextmanager
 def _interruptible() -> Iterator[Callable[[], None]]:
-    """Provide a function that raises KeyboardInterrupt after Ctrl-C. Call it between two results.
+    """Provide a function to call between two results. After Ctrl-C, the function raises KeyboardInterrupt.
 
     A second Ctrl-C ends the command at once.
     """
@@ -253,7 +259,7 @@ class _Images:
 def _image_files(paths: list[Path], *, show_ignored: bool, may_be_empty: bool) -> _Images:
     """Return the given files, and the images in the given folders.
 
-    Other files of a folder are counted on standard error; with `show_ignored`, they are listed.
+    Standard error gets the number of other files in the folders or, with `show_ignored`, a list of these files.
     """
     found = _Images()
     left_out: Counter[str] = Counter()

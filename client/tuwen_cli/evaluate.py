@@ -1,4 +1,4 @@
-"""`tuwen evaluate`: measure a served checkpoint on benchmarks, to compare it with its paper."""
+"""`tuwen evaluate`: measure a served checkpoint on benchmarks, to compare the results with a paper."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def retrieval(
 ) -> None:
     """Measure the recall from text to image and from image to text, on MUGE, Flickr30K-CN or COCO-CN.
 
-    R@k is the share of queries with a correct answer among the first k.
+    R@k is the share of queries that have a correct answer among the first k results.
     """
     from tuwen_lab.datasets import RetrievalSplit
     from tuwen_lab.evaluation import embed_split, published_difference, read_features, retrieval_report
@@ -70,7 +70,7 @@ def retrieval(
     if image_features and text_features:
         images, texts, card = read_features(image_features, "image"), read_features(text_features, "text"), None
     elif image_features or text_features:
-        raise typer.BadParameter("--image-features and --text-features come together")
+        raise typer.BadParameter("expected both --image-features and --text-features, got only one of them")
     else:
         with _client(repository, url, model, timeout) as clip:
             card = clip.model_card()
@@ -115,18 +115,22 @@ def zero_shot(
             help="File with a label in each line, for the folders in alphabetical order. Default: the folders' names."
         ),
     ] = None,
-    templates: Annotated[str, typer.Option(help="Built-in templates that a label is put into: zh, en or none.")] = "zh",
+    templates: Annotated[
+        str, typer.Option(help="Built-in templates of the texts for a label: zh, en, or none (the label alone).")
+    ] = "zh",
     template_file: Annotated[
-        Path | None, typer.Option(help="File with one of your own texts in each line, with {} in place of the label.")
+        Path | None, typer.Option(help="File with a template in each line: a text with {} in place of the label.")
     ] = None,
-    confusion: Annotated[Path | None, typer.Option(help="Image file for a plot of the confusion matrix.")] = None,
+    confusion: Annotated[
+        Path | None, typer.Option(help="Image file to write a plot of the confusion matrix into.")
+    ] = None,
     repository: RepositoryOption = None,
     url: UrlOption = "localhost:8001",
     model: ModelOption = "",
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure the accuracy of the best label and of the best five labels, on a folder of classes."""
+    """Measure the accuracy of zero-shot classification on a folder of classes: top 1 and top 5."""
     from tuwen_lab.datasets import ClassFolder
     from tuwen_lab.evaluation import evaluate_zero_shot
 

@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 __all__ = ["examine"]
 
-_CONNECTIONS = 6  # each of its own; a balancer of connections spreads them
+_CONNECTIONS = 6  # separate connections, which a load balancer may spread over several servers
 _LOOKS, _LOOK_SECONDS = 20, 0.05
 _DAY = 86_400.0
-_KEY_HEADER = "triton-grpc-protocol"  # what a restricted protocol asks for begins with it
+_KEY_HEADER = "triton-grpc-protocol"  # beginning of the names of the headers with a restricted protocol's key
 _CONTROL = {
     "model-repository": ("RepositoryIndex", "RepositoryIndexRequest"),
     "shared-memory": ("SystemSharedMemoryStatus", "SystemSharedMemoryStatusRequest"),
     "trace": ("TraceSetting", "TraceSettingRequest"),
     "logging": ("LogSettings", "LogSettingsRequest"),
 }
-"""The protocols that a key should restrict, and a call of each that changes nothing."""
+"""The protocols that a key should restrict, each with a method that changes nothing, and the method's request."""
 
 
 def examine(
@@ -43,11 +43,11 @@ def examine(
     """Return the facts about the server at an address.
 
     Args:
-        url: host:port of gRPC.
-        tls, headers: as for `tuwen.Client`.
+        url: host:port of the server's gRPC endpoint.
+        tls, headers: the encryption and the headers of every call, as for `tuwen.Client`.
         model: the name of the repository to probe; empty: all repositories are probed, and the first one is timed.
-        burst: the number of simultaneous requests to count batches with; 0: none.
-        timeout: seconds for each call.
+        burst: the number of requests to send at once, to count the batches that Triton forms; 0: no requests are sent.
+        timeout: the maximum time in seconds for each call.
     """
     host, port = _host_and_port(url)
     facts = Facts(url, local=_is_local(host), encrypted=tls is not None, is_name=not _is_address(host))
@@ -77,13 +77,13 @@ def examine(
 
 
 class _Server:
-    """A connection for single calls."""
+    """A connection to a server for single calls of Triton's gRPC service."""
 
     def __init__(self, url: str, tls: Tls | None, headers: dict[str, str], **options: int) -> None:
         self.wire = GrpcWire(url, tls, headers, **options)
 
     def call(self, method: str, message: str, timeout: float, **fields: Any) -> Any:
-        """Make one call, and return its answer.
+        """Call a method of Triton's service, and return the response.
 
         Raises:
             NotAnsweredError: the call failed, or no answer came before the timeout.
@@ -105,12 +105,12 @@ def _connected(url: str, tls: Tls | None, headers: dict[str, str], **options: in
 def _version(server: _Server, timeout: float) -> str | None:
     try:
         return str(server.call("ServerMetadata", "ServerMetadataRequest", timeout).version)
-    except NotAnsweredError:  # a proxy that lets only inference through
+    except NotAnsweredError:  # a proxy may allow nothing but inference
         return None
 
 
 def _models(server: _Server, timeout: float) -> dict[str, ModelFacts]:
-    """Return the server's facts about its models; empty if the server states none."""
+    """Return what the server says about its models, by name; empty if the server shows no statistics."""
     try:
         statistics = server.call("ModelStatistics", "ModelStatisticsRequest", timeout).model_stats
     except NotAnsweredError:
@@ -150,14 +150,16 @@ def _silent(wire: GrpcWire, models: tuple[str, ...], timeout: float) -> str:
 
 
 def _clock_skew(server: _Server, model: str, timeout: float) -> float | None:
-    """Return the seconds by which the server's clock is ahead, judged by the time of the last inference."""
+    """Return the seconds by which the server's clock is ahead of this machine's; None: unknown.
+
+    The server's clock is read from the time of the last inference in the server's statistics."""
     name = full_name(model, "text_embedding")
     try:
         last = earlier = _last_inference(server, name, timeout)
         before = time.time()
         server.wire.infer(name, "text", "猫".encode(), timeout)
         after = time.time()
-        for _ in range(_LOOKS):  # a server counts an inference a moment after its answer
+        for _ in range(_LOOKS):  # the server updates the statistics a moment after the response
             last = _last_inference(server, name, timeout)
             if last != earlier:
                 return last - after if last > after else min(0.0, last - before)
@@ -174,9 +176,9 @@ def _last_inference(server: _Server, model: str, timeout: float) -> float:
 
 
 def _burst(server: _Server, model: str, requests: int, timeout: float) -> Burst:
-    """Send texts at once, each in a request of its own, and count the batches of the text encoder."""
+    """Send texts at once, each in a separate request, and count the batches of the text encoder."""
     ensemble, encoder = full_name(model, "text_embedding"), full_name(model, "text_encoder")
-    salt = time.time_ns()  # the server keeps vectors of texts that it knows
+    salt = time.time_ns()  # makes the texts new, because the server caches the vectors of known texts
     failures = 0
     before, start = server.wire.executions(timeout).get(encoder, 0), time.monotonic()
 
@@ -206,7 +208,9 @@ def _open_protocols(stranger: _Server, timeout: float) -> tuple[str, ...]:
 
 
 def _several_servers(url: str, tls: Tls | None, headers: dict[str, str], timeout: float) -> bool | None:
-    """Return whether new connections reach different servers: the counters of one server never decrease."""
+    """Return whether new connections reach different servers; None: unknown.
+
+    The counters of one server never decrease, so a smaller value comes from another server."""
     last = -1
     for number in range(_CONNECTIONS):
         options = {"grpc.use_local_subchannel_pool": 1, "tuwen.connection": number}
@@ -223,7 +227,7 @@ def _several_servers(url: str, tls: Tls | None, headers: dict[str, str], timeout
 
 
 def _certificate(host: str, port: int, tls: Tls, timeout: float) -> Certificate | None:
-    """Return the certificate of a server, and the reason if it is refused."""
+    """Return the facts about the certificate of a server; None: no connection is possible."""
     problem = ""
     for check_name in (True, False):
         try:
@@ -243,7 +247,7 @@ def _certificate(host: str, port: int, tls: Tls, timeout: float) -> Certificate 
         except ssl.SSLError as error:
             why = "the port does not speak TLS, or refused the certificate of this client"
             return Certificate(problem=problem or f"{why} ({error.reason or error})")
-        except OSError:  # there is no connection at all, as the finding about it says
+        except OSError:  # no connection, which another check reports
             return Certificate(problem=problem) if problem else None
         expires = ssl.cert_time_to_seconds(str(found["notAfter"]))
         names = tuple(str(entry[1]) for entry in found.get("subjectAltName", ()))
@@ -285,7 +289,9 @@ def _is_address(host: str) -> bool:
 
 
 def _addresses(host: str, port: int) -> tuple[str, ...]:
-    """Return the addresses of a host by this machine's resolver. The loopback has one, whatever its families."""
+    """Return the addresses of a host from this machine's resolver: IPv4 or IPv6, whichever has more.
+
+    The loopback counts as one address."""
     if not host:
         return ()
     if _is_local(host):

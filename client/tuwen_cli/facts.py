@@ -14,10 +14,10 @@ class ModelFacts:
 
     Attributes:
         ready: whether the server says that the model is ready.
-        queue_policy: whether its batcher has priorities or a time limit.
-        instances: the number of its instances.
+        queue_policy: whether the model's batcher has priorities or a time limit.
+        instances: the number of the model's instances.
         response_cache: whether Triton's response cache is on.
-        requests, executions, items: counters since the model was loaded.
+        requests, executions, items: the numbers of requests, batches and items since the model was loaded.
     """
 
     ready: bool
@@ -34,7 +34,7 @@ class Certificate:
     """The certificate of a server.
 
     Attributes:
-        days_left: days until it expires.
+        days_left: the days until the certificate expires; negative after that; None: unknown.
         names: the host names in the certificate.
         problem: the reason why the connection was refused; empty if the certificate is valid.
     """
@@ -46,13 +46,13 @@ class Certificate:
 
 @dataclass(frozen=True)
 class Burst:
-    """Simultaneous requests for one text each.
+    """The results of simultaneous requests, each with one text.
 
     Attributes:
         requests: the number of requests.
         failures: the number of requests that failed.
-        batches: the number of batches that the encoder computed meanwhile.
-        seconds: the time of all requests.
+        batches: the number of batches that the text encoder computed during the requests.
+        seconds: the time in seconds until the last response.
     """
 
     requests: int
@@ -66,7 +66,7 @@ class Facts:
     """All facts about a server. None: the fact is unknown.
 
     Attributes:
-        url: the address.
+        url: the address of the server.
         local: whether the address belongs to this machine.
         encrypted: whether the connection is encrypted.
         unreachable: the error of the first call; empty if the server answered.
@@ -76,9 +76,9 @@ class Facts:
         silent: the reason why a small inference failed; empty if it succeeded.
         clock_skew: seconds that the server's clock is ahead of this machine's.
         open_protocols: the control protocols that answer without a key.
-        addresses: the addresses of the host name; a single one for an IP address.
-        is_name: whether the host is a name.
-        several_servers: whether connections to the one address reach different servers.
+        addresses: the IP addresses of the host; for a host that is an IP address, this address.
+        is_name: whether the host is a name instead of an IP address.
+        several_servers: whether connections to a single address reach different servers.
         shared_memory_free: bytes that are free in /dev/shm of this machine.
         certificate: the certificate of the server, if the connection is encrypted.
         burst: the results of simultaneous requests, if they were requested.

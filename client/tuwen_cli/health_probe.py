@@ -22,10 +22,10 @@ PROBES: Mapping[str, tuple[str, bytes]] = {
     "text_embedding": ("text", "猫".encode()),
     "image_embedding": ("image", _PICTURE),
 }
-"""The models that are asked: the name of the input, and an item."""
+"""The models that the probe calls, each with the name of the input and an item."""
 
-_LEAST = 0.05  # seconds for a request
-_COUNTERS = 1.0  # seconds to read the counters when the time is over
+_LEAST = 0.05  # minimum time in seconds for one request
+_COUNTERS = 1.0  # time in seconds to read the counters after the time limit
 
 
 class NotAnsweredError(Exception):
@@ -59,7 +59,7 @@ def probe(wire: Wire, *, models: tuple[str, ...] = (), timeout: float = 5.0) -> 
     Args:
         models: the names of the repositories from `tuwen build --name`; an empty text stands for the repository without
             a name. No names: all repositories of the server.
-        timeout: seconds for all requests together. It must be longer than the slowest batch.
+        timeout: the maximum time in seconds for all requests together. It must be longer than the slowest batch.
 
     Raises:
         NotAnsweredError: the server is not ready, or a model computed nothing in its part of the time.
@@ -79,6 +79,6 @@ def probe(wire: Wire, *, models: tuple[str, ...] = (), timeout: float = 5.0) -> 
             idle = [step for step in steps if after.get(step, 0) <= before.get(step, 0)]
             if idle:
                 raise NotAnsweredError(
-                    f"{full_name(name, kind)} gave no embedding ({error}), and meanwhile nothing was computed by "
-                    f"{' and '.join(idle)}"
+                    f"{full_name(name, kind)} returned no embedding ({error}), and {' and '.join(idle)} "
+                    "computed nothing in this time"
                 ) from error

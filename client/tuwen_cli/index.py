@@ -30,11 +30,15 @@ def index(
             ".jsonl), or tar archives (.tar, .tar.gz, .tgz, .tar.zst)."
         ),
     ],
-    into: Annotated[str, typer.Option("--into", "-i", help="The collection. It is created if it does not exist.")],
+    into: Annotated[
+        str, typer.Option("--into", "-i", help="Name of the collection, which is created if it does not exist.")
+    ],
     store: StoreOption = None,
-    index_type: Annotated[IndexType, typer.Option("--index", help="Index type of a new collection.")] = "auto",
+    index_type: Annotated[
+        IndexType, typer.Option("--index", help="Type of the vector index in a new collection.")
+    ] = "auto",
     keep_removed: Annotated[
-        bool, typer.Option("--keep-removed", help="Keep pictures that the source no longer has.")
+        bool, typer.Option("--keep-removed", help="Keep pictures in the collection that are no longer in their source.")
     ] = False,
     confirm_removal: Annotated[
         bool,
@@ -53,7 +57,7 @@ def index(
 
     Run the same command again to resume an interrupted run. A broken picture is skipped and listed, and the exit code
     is 1. The exit code is also 1 if something cannot be read, such as a subfolder without permission or the rest of a
-    damaged archive. Pictures from there stay in the collection.
+    damaged archive. Pictures of the unreadable part stay in the collection.
     """
     from tuwen_search import Collection
     from tuwen_search.sources import open_source

@@ -1,4 +1,4 @@
-"""Checks of the pictures and texts on the command line. A folder stands for the images in it."""
+"""Checks of the pictures and texts on the command line. A folder means all images in the folder."""
 
 from __future__ import annotations
 

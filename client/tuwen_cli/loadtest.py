@@ -42,9 +42,10 @@ def loadtest(
     ),
     as_json: JsonOption = False,
 ) -> None:
-    """Send requests like those of users to a server, and report its capacity and latencies.
+    """Send requests to a server as users would, and report its capacity and latencies.
 
-    Latencies count from the scheduled start of a request, so that a stall counts for all requests scheduled during it.
+    Latencies count from the scheduled start of a request. So a stall of the server counts for every request that was
+    due during the stall.
     """
     with needs_extra("loadtest"):
         from tuwen_loadtest.load_test import Connection, load_test, write_report
@@ -54,7 +55,7 @@ def loadtest(
         status.update("")
         console.print(step, highlight=False, markup=False, soft_wrap=True)
 
-    with console.status("") as status:  # a line on a terminal, nothing elsewhere
+    with console.status("") as status:  # a line on a terminal; without a terminal, no output
         report = load_test(
             Connection(target, *settings(), model=model),
             replace(options, payloads=payloads),

@@ -24,7 +24,7 @@ _app = typer.Typer(
 
 
 def main() -> None:
-    """Run a command. Exit codes: 0 success, 1 an error of tuwen in one line, 2 wrong usage, 130 interrupted.
+    """Run a command. Exit codes: 0 success, 1 an error that tuwen explains in one line, 2 wrong usage, 130 interrupted.
 
     SIGTERM and SIGHUP interrupt every command, so that no temporary file and no process remains.
     """
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _sentence(error: Exception) -> str | None:
-    """Return the message that replaces the traceback of a user's error; None for a fault in the program."""
+    """Return the message that replaces a traceback; None for a bug in the program, which needs the traceback."""
     from tuwen import TuwenError
 
     if isinstance(error, TuwenError):

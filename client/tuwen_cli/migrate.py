@@ -39,10 +39,10 @@ def migrate(
 ) -> None:
     """Embed the pictures of a collection again with another model, check the vectors, and switch to them.
 
-    Searches are answered meanwhile. Run the same command again to resume an interrupted run. If a picture cannot be
+    Searches work during the migration. Run the same command again to resume an interrupted run. If a picture cannot be
     embedded again, it is listed, the collection is not switched, and the exit code is 1.
 
-    The old vectors stay, and servers of the old model find them, until `tuwen collections drop --space` removes them.
+    Searches with the old model's server still use the old vectors. `tuwen collections drop --space` removes these.
     """
     from tuwen_search.migration import migrate as migrated
     from tuwen_search.store import MilvusStore

@@ -24,10 +24,12 @@ models = typer.Typer(
 NameArgument = Annotated[str, typer.Argument(help="Name of the model, as `tuwen build --name` gave it.")]
 KeyOption = Annotated[
     str | None,
-    typer.Option("--key", envvar="TUWEN_SERVER_KEY", help="Key of the server's restricted protocols.", metavar="KEY"),
+    typer.Option(
+        "--key", envvar="TUWEN_SERVER_KEY", help="Key of the server's restricted gRPC protocols.", metavar="KEY"
+    ),
 ]
 DrainOption = Annotated[
-    float, typer.Option(min=0.1, help="Maximum seconds for requests in flight when a model is unloaded.")
+    float, typer.Option(min=0.1, help="Maximum time in seconds to finish requests in flight when a model is unloaded.")
 ]
 
 
@@ -71,7 +73,7 @@ def unload(
 @models.command()
 def alias(
     name: Annotated[str, typer.Argument(help="The alias, such as shop.")],
-    model: Annotated[str, typer.Argument(help="Name of the loaded model that the alias stands for from now on.")],
+    model: Annotated[str, typer.Argument(help="Name of the loaded model that the alias will mean.")],
     url: UrlOption = "localhost:8001",
     key: KeyOption = None,
     as_json: JsonOption = False,

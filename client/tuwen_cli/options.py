@@ -41,14 +41,17 @@ ShowIgnoredOption = Annotated[
     typer.Option("--show-ignored", help="List every skipped file, instead of counting them by suffix."),
 ]
 SkipBadRowsOption = Annotated[
-    bool, typer.Option("--skip-bad-rows", help="Leave out invalid rows of the data set, and report how many.")
+    bool, typer.Option("--skip-bad-rows", help="Leave out invalid rows of the data set, and print their number.")
 ]
 _ROWS_SHOWN = 10
 
 
 @contextmanager
 def needs_extra(name: str) -> Iterator[None]:
-    """Guard the imports of a command that needs an extra with the same name.
+    """Turn a failed import into an error that names the missing extra.
+
+    Args:
+        name: the name of the command, which is also the name of the extra.
 
     Raises:
         MissingExtraError: an import failed. The message names the extra to install.
@@ -60,12 +63,12 @@ def needs_extra(name: str) -> Iterator[None]:
 
 
 def print_json(content: dict[str, Any]) -> None:
-    """Print a JSON object, without escapes for Chinese."""
+    """Print a JSON object, with Chinese characters as they are."""
     typer.echo(printable(json.dumps(content, ensure_ascii=False)))
 
 
 def printable(text: str) -> str:
-    """Return a text that can be printed, with escapes for the bytes of a file's name that are not UTF-8."""
+    """Return a text that can be printed: bytes of a file's name that are not UTF-8 become escapes."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 

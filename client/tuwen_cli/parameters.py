@@ -17,7 +17,7 @@ __all__ = ["expand_options", "typer_option"]
 
 
 def expand_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace each parameter with a dataclass of options by one parameter for each option.
+    """Replace each parameter that is a dataclass of options by one parameter for each option.
 
     This is a decorator. The command receives dataclasses that are filled from the options. If the command has a
     parameter with the name of an option, this parameter replaces the option, and the dataclass keeps the default::
@@ -60,7 +60,7 @@ def typer_option(option: Option) -> Any:
         return typer.Argument(**settings)
     if option.above is None and option.below is None:
         settings |= {"min": option.min, "max": option.max}
-    else:  # Typer knows no exclusive bounds: the help shows them, and the dataclass checks them
+    else:  # Typer has no exclusive bounds, so the help shows the bounds, and the dataclass checks the value
         settings["metavar"] = f"<float> [{_interval(option)}]"
     return typer.Option(*option.flags, **settings)
 
@@ -80,9 +80,9 @@ def _parameter(field: OptionField) -> inspect.Parameter:
         kind, default = str | None, None if default in (None, ()) else default
     elif field.item_type is not None:
         kind = list[field.item_type if isinstance(field.item_type, type) else str]  # type: ignore[misc]
-        if get_origin(field.item_type) is Literal:  # Typer knows no lists of choices
+        if get_origin(field.item_type) is Literal:  # Typer has no options with several choices
             option = replace(option, metavar=f"<{'|'.join(get_args(field.item_type))}>")
-    if default is False and not option.flags:  # else Typer adds --no-...
+    if default is False and not option.flags:  # with an explicit flag, Typer does not add --no-...
         option = replace(option, flags=(_flag(field),))
     return inspect.Parameter(
         field.name,
@@ -93,7 +93,7 @@ def _parameter(field: OptionField) -> inspect.Parameter:
 
 
 def _value(field: OptionField, given: Any) -> Any:
-    """Return the value of a field for the user's input."""
+    """Convert the user's input to the value of a dataclass's field."""
     if field.option.parse is not None:
         if given is None:
             return field.default

@@ -25,11 +25,13 @@ def probe(
     ] = "localhost:8001",
     model: Annotated[
         list[str] | None,
-        typer.Option(help="Name that `tuwen build --name` gave. Repeat for more. Default: all models."),
+        typer.Option(help="Name of a model, as in `tuwen build --name`. Repeat for more. Default: all models."),
     ] = None,
     timeout: Annotated[
         float,
-        typer.Option(min=0.1, help="Seconds for all requests together. It must be longer than the slowest batch."),
+        typer.Option(
+            min=0.1, help="Maximum time in seconds for all requests together. It must be longer than the slowest batch."
+        ),
     ] = 5.0,
 ) -> None:
     """Check that a server computes: embed one word and one small image. Exits with 1 if it does not.
@@ -50,7 +52,7 @@ class GrpcWire:
     """Triton's gRPC port, with single calls that are not retried.
 
     Args:
-        url: host:port.
+        url: host:port of the server's gRPC endpoint.
         tls: encryption; None: the connection is not encrypted.
         headers: the headers of each request.
         options: additional options of the gRPC channel.
@@ -76,14 +78,14 @@ class GrpcWire:
         self._channel.close()
 
     def check_ready(self, timeout: float) -> None:
-        """See `Wire.check_ready`."""
+        """Raise an error if the server is not ready, as `Wire.check_ready` does."""
         from tritonclient.grpc import service_pb2
 
         if not self.call("ServerReady", service_pb2.ServerReadyRequest(), timeout).ready:
             raise NotAnsweredError("the server is not ready")
 
     def infer(self, model: str, input_name: str, item: bytes, timeout: float) -> None:
-        """See `Wire.infer`."""
+        """Compute one embedding, as `Wire.infer` does."""
         from tritonclient.grpc import service_pb2
 
         message = service_pb2.ModelInferRequest(model_name=model)
@@ -94,7 +96,7 @@ class GrpcWire:
         self.call("ModelInfer", message, timeout)
 
     def executions(self, timeout: float) -> dict[str, int]:
-        """See `Wire.executions`."""
+        """Return the number of batches that each model has computed, as `Wire.executions` does."""
         from tritonclient.grpc import service_pb2
 
         try:
@@ -104,7 +106,7 @@ class GrpcWire:
         return {model.name: model.execution_count for model in found.model_stats}
 
     def call(self, method: str, message: Any, timeout: float) -> Any:
-        """Call a method of Triton's service, and return its answer.
+        """Call a method of Triton's service, and return the response.
 
         Raises:
             NotAnsweredError: the call failed, or no answer came before the timeout.

@@ -30,12 +30,14 @@ def search(
     query: Query,
     *,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Number of pictures on a page.")] = 10,
-    page: Annotated[int, typer.Option(min=1, help="Number of the page.")] = 1,
-    where: Annotated[str, typer.Option(help='A filter, such as: price < 100 and name like "cats/%"')] = "",
+    page: Annotated[int, typer.Option(min=1, help="Number of the page, from 1.")] = 1,
+    where: Annotated[
+        str, typer.Option(help='Filter on the metadata, such as: price < 100 and name like "cats/%"')
+    ] = "",
     min_score: Annotated[
         float | None,
         typer.Option(
-            help="Leave out pictures with a smaller score. This overrides --threshold.",
+            help="Minimum score: pictures with a smaller score are left out. This overrides --threshold.",
             show_default=False,
         ),
     ] = None,
@@ -93,7 +95,7 @@ def search(
 
 
 def _without_weak(found: Results, min_score: float) -> Results:
-    """Return the results without pictures that have a smaller score."""
+    """Return the results without the pictures whose score is smaller than the minimum."""
     hits = tuple(hit for hit in found.hits if hit.score >= min_score)
     if hits and len(hits) < len(found.hits):
         _note(f"pictures with a score below {min_score:.3f} are left out")

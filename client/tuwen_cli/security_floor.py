@@ -13,7 +13,7 @@ __all__ = ["outdated", "running_version", "version_parts"]
 
 
 def outdated(version: str) -> str | None:
-    """Return a warning about an old version of Triton; None if it has every fix, or if the version cannot be parsed.
+    """Return a warning about an old version of Triton; None if the version has every fix or cannot be parsed.
 
     Args:
         version: the version that the server states, such as ``2.75.0``.
@@ -45,12 +45,12 @@ def running_version(url: str, timeout: float) -> str | None:
     ) as triton:
         try:
             found = triton.get_server_metadata(headers=dict(headers or {}), client_timeout=timeout)
-        except InferenceServerException:  # a proxy that lets only inference through
+        except InferenceServerException:  # a proxy may allow nothing but inference
             return None
     return str(found.version)
 
 
 def version_parts(version: str) -> tuple[int, int] | None:
-    """Return the two first numbers of a version; None if it cannot be read."""
+    """Return the first two numbers of a version; None if the version cannot be parsed."""
     found = re.match(r"(\d+)\.(\d+)", version)
     return (int(found[1]), int(found[2])) if found else None

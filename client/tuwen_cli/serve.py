@@ -26,8 +26,9 @@ def serve(
         list[str],
         typer.Argument(
             metavar="REPOSITORY... [-- ARGUMENT...]",
-            help="Folders that `tuwen build` made, or folders that hold such folders. Several need different names "
-            "(`tuwen build --name`). After --, arguments of tritonserver, such as --trace-config=mode=opentelemetry.",
+            help="Folders that `tuwen build` made, or folders that hold such folders. Several repositories need "
+            "different names (`tuwen build --name`). After --, arguments of tritonserver, such as "
+            "--trace-config=mode=opentelemetry.",
         ),
     ],
     options: ServerOptions,
@@ -40,12 +41,12 @@ def serve(
         typer.Option(
             min=0,
             max=65535,
-            help="Port for OpenAI's, Cohere's and other interfaces over HTTP; see `tuwen edge`. 0 takes a free port. "
-            "Default: none.",
+            help="Port of the HTTP edge with the APIs of OpenAI, Cohere and others, as in `tuwen edge`. 0 takes a free "
+            "port. Default: no HTTP edge.",
         ),
     ] = None,
     http_keys: Annotated[Path | None, typer_option(replace(KEYS, flags=("--http-keys",)))] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show all of tritonserver's log.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the whole log of tritonserver.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Serve repositories with NVIDIA's tritonserver, without a container.
@@ -85,7 +86,7 @@ def serve(
 
 
 def _start_edge(options: EdgeOptions, beside: ExitStack) -> str:
-    """Start the HTTP edge in a thread, until `beside` ends, and return its address."""
+    """Start the HTTP edge in a thread, and return its address. The edge stops when `beside` is closed."""
     from tuwen_edge import EdgeThread
 
     warn_of_open_edge(options)

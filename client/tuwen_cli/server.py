@@ -30,7 +30,7 @@ def install(
         bool, typer.Option("--if-missing", help="Do nothing if the server is already installed for this Python.")
     ] = False,
 ) -> None:
-    """Install NVIDIA's tritonserver and the numpy of its Python models, with pip and by hash.
+    """Install NVIDIA's tritonserver, and numpy for its Python models, with pip. Pip checks the hash of each wheel.
 
     Both are installed in the user's cache, or in the folder that TUWEN_SERVER_FOLDER names. The environment of this
     command is not changed.

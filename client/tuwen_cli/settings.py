@@ -18,7 +18,7 @@ class Setting:
     Attributes:
         name: the name of the variable.
         meaning: the meaning of the value.
-        default: the value without the variable; empty without a default.
+        default: the value if the variable is not set; empty: no default.
         secret: whether the value must not be shown.
     """
 

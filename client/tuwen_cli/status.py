@@ -22,14 +22,14 @@ def status(
     model: ModelOption = "",
     timeout: TimeoutOption = 5.0,
     over: Annotated[
-        float, typer.Option(min=0.0, max=86_400.0, help="Seconds over which throughput is measured.")
+        float, typer.Option(min=0.0, max=86_400.0, help="Duration of the throughput measurement, in seconds.")
     ] = 1.0,
     as_json: JsonOption = False,
 ) -> None:
     """Show whether a server is ready, its models with their embedding spaces, and the load of each model.
 
-    The model card is that of `--model`, or of the only model. Counts and means cover the time since the models were
-    loaded. Throughput covers one second (`--over`). The exit code is 1 if the server is not ready.
+    The model card belongs to `--model`, or to the only model. Counts and means cover the time since the models were
+    loaded. Throughput covers the seconds of `--over`. The exit code is 1 if the server is not ready.
     """
     card: ModelCard | None = None
     counted: Statistics = {}
@@ -44,7 +44,7 @@ def status(
             only = next(iter(served.values())) if len(served) == 1 and not model else None
             card = only or served.get(model)
             if card is None and (model or not served):
-                card = clip.model_card()  # the server shows no statistics, or has no such model
+                card = clip.model_card()  # the server refuses statistics, or has no such model
             counted, lately = _counted(clip, over)
             version = running_version(url, timeout)
         else:
@@ -86,7 +86,7 @@ def status(
 
 
 def _served(clip: Client) -> dict[str, ModelCard]:
-    """Return the cards of all loaded models; none if the server shows no statistics without its key."""
+    """Return the cards of all loaded models by name; empty if the server refuses statistics without its key."""
     try:
         return clip.models()
     except AccessDeniedError:
@@ -102,7 +102,7 @@ def _listed(served: dict[str, ModelCard]) -> list[list[str]]:
 
 
 def _reason(clip: Client) -> str:
-    """Return the reason why a server is not ready, as any other call would state it."""
+    """Return the reason why a server is not ready, in the words of a call that fails for this reason."""
     try:
         clip.model_card()
     except ServerError as error:

@@ -27,7 +27,7 @@ def train(
     data: Annotated[
         Path,
         typer.Argument(
-            help="A folder with train_imgs.tsv and train_texts.jsonl, and optionally valid_imgs.tsv and so on."
+            help="Folder with train_imgs.tsv and train_texts.jsonl, and optionally the same files for valid."
         ),
     ],
     *,
@@ -47,8 +47,8 @@ def train(
 ) -> None:
     """Train Chinese-CLIP in two stages: first the text tower alone, then both towers.
 
-    With random weights, an earlier stage trains both towers. The output is a checkpoint for `tuwen build` in the
-    Hugging Face layout, with training.json and training.png. After Ctrl-C, --resume continues the training.
+    With random weights, a stage before these two trains both towers. The output is a checkpoint for `tuwen build` in
+    the Hugging Face layout, with training.json and training.png. After Ctrl-C, --resume continues the training.
     """
     with needs_extra("train"):
         import matplotlib  # noqa: F401 - needed in the end: better missed now
@@ -129,7 +129,7 @@ class _Bar:
         self._task = self._progress.add_task(stage.name, total=steps, completed=done, loss=0.0)
 
     def adjusted(self, reason: str) -> None:
-        """Print a value that was replaced because the data are few."""
+        """Print a setting that was replaced because the data set is small."""
         self._console.print(f"little data: {reason}", highlight=False, soft_wrap=True, style="yellow")
 
     def step(self, loss: float) -> None:

@@ -31,9 +31,9 @@ def tune(
 
     With 16 or more cores, the number of processes that decode images is tuned, too.
 
-    Real Triton runs copies of the repository under real traffic. The best settings are written into its configs, and
-    every trial into tuning.json. Vectors and fingerprint stay the same. With `--url`, the trials run on a server that
-    already runs the repository; nobody else should use that server meanwhile.
+    The trials send requests to Triton, which runs copies of the repository. The best settings are written into its
+    configs, and every trial into tuning.json. Vectors and fingerprint stay the same. With `--url`, the trials run on a
+    server that already runs the repository; nobody else should use that server meanwhile.
     """
     with needs_extra("serve"):
         from tuwen_server.tuning import tune as run

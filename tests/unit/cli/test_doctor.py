@@ -73,7 +73,7 @@ def test_counts_the_batches_of_a_burst(server: GrpcServer) -> None:
 def test_a_model_that_hangs_is_found_before_the_timeout() -> None:
     with GrpcServer(before_answer=lambda: time.sleep(1.5)) as server:
         facts = facts_of(server, timeout=0.5)
-    assert "text_embedding gave no embedding" in facts.silent
+    assert "text_embedding returned no embedding" in facts.silent
     assert facts.clock_skew is None
 
 

@@ -33,9 +33,9 @@ def words(text: str) -> str:
     ("command", "message"),
     [
         ("build checkpoint", "expected --output FOLDER for the repository, or --explain"),
-        ("classify cat.png", "expected either --label or --threshold FILE"),
-        ("classify cat.png --label 猫 --threshold cat.json", "expected either --label or --threshold FILE"),
-        ("classify cat.png --threshold cat.json --template zh", "--template belongs to --label"),
+        ("classify cat.png", "expected either --label, or --threshold"),
+        ("classify cat.png --label 猫 --threshold cat.json", "expected either --label, or --threshold"),
+        ("classify cat.png --threshold cat.json --template zh", "--template needs --label"),
         ("classify empty --label 猫 --label 狗", "empty holds no images"),
         (
             "calibrate --positive cat.png --negative empty -t 猫 -o x.json --recall 0.9 --precision 0.9",
@@ -58,7 +58,7 @@ def test_feature_files_come_in_pairs(folder: Path) -> None:
     (folder / "test_imgs.tsv").write_text("1\taGk=\n", encoding="utf-8")
     (folder / "test_texts.jsonl").write_text('{"text_id": 1, "text": "猫", "image_ids": [1]}\n', encoding="utf-8")
     shown = tuwen("evaluate", "retrieval", ".", "--split", "test", "--image-features", "a.jsonl", code=2)
-    assert "--image-features and --text-features come together" in words(shown.stderr)
+    assert "expected both --image-features and --text-features" in words(shown.stderr)
 
 
 def test_a_named_template_cannot_be_combined() -> None:
