@@ -1,4 +1,7 @@
-"""schemathesis and openapi-spec-validator, in the environment that `tests/environments.sh api_checks` makes."""
+"""Checks of an OpenAPI description and of a server that claims to follow it.
+
+`tests/environments.sh api_checks` installs the programs that check: openapi-spec-validator and schemathesis.
+"""
 
 from __future__ import annotations
 
@@ -23,23 +26,23 @@ expected-statuses = ["2xx", "401", "404", "422"]
 
 
 def check_description(content: bytes, folder: Path) -> None:
-    """Fail if a description of an interface is not valid OpenAPI."""
+    """Fail if a JSON document is not a valid OpenAPI description."""
     file = folder / "openapi.json"
     file.write_bytes(content)
     _run(["openapi-spec-validator", str(file)], 120, folder)
 
 
 def attack(address: str, folder: Path, *, cases: int, seed: int) -> int:
-    """Send generated requests to every operation, with all checks of schemathesis, and return their number.
+    """Send requests that schemathesis generates to every operation, check the responses, and return the number sent.
 
-    A form has no types: an object or a number in it is a text that holds one. So bodies that break the schema of a form
-    cannot be told from others, and forms are attacked without that check.
+    JSON bodies get every check of schemathesis. Forms get every check but ``negative_data_rejection``: every value in a
+    form is text, so a body that breaks the schema of a form cannot be told from a valid one.
 
     Args:
-        address: of the service.
-        folder: for settings and what schemathesis keeps.
+        address: the base URL of the service, such as ``http://127.0.0.1:8080``.
+        folder: the folder for the settings and the files of schemathesis.
         cases: the maximum number of requests that one phase makes for one operation.
-        seed: of the generator.
+        seed: the seed of the generator.
     """
     (folder / "schemathesis.toml").write_text(_SETTINGS, encoding="utf-8")
     with urllib.request.urlopen(f"{address}/openapi.json", timeout=60) as answer:
@@ -69,7 +72,10 @@ def attack(address: str, folder: Path, *, cases: int, seed: int) -> int:
 
 
 def _with_bodies(content: dict[str, Any], media_type: str) -> dict[str, Any]:
-    """Return a description with only one media type for bodies. Operations without a body are in that of JSON."""
+    """Return a copy of a description with only those operations whose body may have the given media type.
+
+    Operations without a body are kept for ``application/json`` alone.
+    """
     kept = copy.deepcopy(content)
     for path in list(kept["paths"].values()):
         for method, operation in list(path.items()):

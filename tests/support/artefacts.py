@@ -23,7 +23,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Artefacts:
-    """A cache of folders, keyed by a hash of everything that decides about their content.
+    """A cache of folders, keyed by a hash of everything that determines their content.
 
     The key is made of the name, the options, the files that the making modules import, and the versions of Python,
     the libraries and the processor. If any of these changes, the folder is made anew. A folder is read-only by
@@ -34,9 +34,9 @@ class Artefacts:
 
     Args:
         root: the folder of the cache, created if it does not exist.
-        sources: where the making modules lie.
-        libraries: returns the versions that are part of each key.
-        now: returns the time, in seconds since 1970.
+        sources: the source code that holds the making modules.
+        libraries: a function that returns the versions that are part of each key.
+        now: a function that returns the time, in seconds since 1970.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class Artefacts:
         Two processes that ask for the same folder at the same time make it once: the second process waits.
 
         Args:
-            name: what the folder holds, for people who look into the cache.
-            make: writes the content into a folder that exists and is empty.
-            modules: the modules whose code decides about the content, as dotted names.
-            options: further values that decide about the content; anything that JSON or `repr` can write.
+            name: a name for the content, which helps people who look into the cache.
+            make: a function that writes the content into a folder that exists and is empty.
+            modules: the dotted names of the modules whose code determines the content.
+            options: further values that determine the content, of any type that JSON or `repr` can write.
         """
         folder = self._root / name / self._key(name, modules, options or {})
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -123,9 +123,9 @@ def _scratch_of(folder: Path) -> Path:
 
 
 def _make(folder: Path, make: Callable[[Path], object]) -> None:
-    """Make a folder, which appears complete or not at all. The caller holds its lock."""
+    """Make a folder under another name, and rename it when it is complete. The caller holds the folder's lock."""
     scratch = _scratch_of(folder)
-    for left_behind in (scratch, folder):  # by a process that was killed, or with changed files
+    for left_behind in (scratch, folder):  # left by a process that was killed, or changed after it was made
         shutil.rmtree(left_behind, ignore_errors=True)
     scratch.mkdir()
     try:
@@ -137,12 +137,12 @@ def _make(folder: Path, make: Callable[[Path], object]) -> None:
 
 @contextmanager
 def _locked(path: Path, *, wait: bool = True) -> Iterator[TextIO]:
-    """Open a file, created if it does not exist, and hold its lock.
+    """Open a file, which is created if it does not exist, and hold its lock during the block.
 
     Raises:
         BlockingIOError: another process holds the lock, and `wait` is false.
     """
-    import fcntl  # Windows has none, and the SDK's tests, which need no artefact, run there too
+    import fcntl  # missing on Windows, where the tests of the SDK run without artefacts
 
     while True:
         with path.open("a+", encoding="utf-8") as file:
@@ -159,7 +159,7 @@ def _locked(path: Path, *, wait: bool = True) -> Iterator[TextIO]:
 
 
 def _is_at(file: TextIO, path: Path) -> bool:
-    """Return whether an open file is still the one at a path: whoever held its lock before may have removed it."""
+    """Return whether the path still leads to the open file. The earlier holder of its lock may have removed it."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -167,7 +167,7 @@ def _is_at(file: TextIO, path: Path) -> bool:
 
 
 def _intact(folder: Path, record: TextIO) -> bool:
-    """Return whether a folder is complete and its files are as they were when the folder was made."""
+    """Return whether a folder is complete and none of its files has changed since the folder was made."""
     record.seek(0)
     try:
         return bool(json.load(record) == _listing(folder)) and folder.is_dir()

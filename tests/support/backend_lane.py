@@ -1,4 +1,7 @@
-"""The test lane of NVIDIA's C++ PyTorch backend, whose folder TUWEN_PYTORCH_BACKEND names."""
+"""The choice of the PyTorch backend that the servers of the tests run: our own, or NVIDIA's C++ backend.
+
+TUWEN_PYTORCH_BACKEND names the folder of NVIDIA's backend. If it is not set, the servers run our own.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,17 @@ LIBRARY = "libtriton_pytorch.so"
 
 
 def runs_in_lane(environment: Mapping[str, str]) -> bool:
-    """Return whether the servers of the tests run NVIDIA's backend.
+    """Return whether the servers of the tests run NVIDIA's backend, because TUWEN_PYTORCH_BACKEND is set.
 
-    A folder without the library counts as well: the servers then refuse to start, instead of testing our own backend.
+    If the folder lacks the library, the servers refuse to start. They do not run our own backend instead.
     """
     return bool(environment.get(VARIABLE))
 
 
 def lane_header(environment: Mapping[str, str]) -> str:
-    """Return the line that pytest prints before the tests: which PyTorch backend they meet."""
+    """Return the line of pytest's header that says which PyTorch backend is tested."""
     if not runs_in_lane(environment):
-        return f"pytorch backend: tuwen's own; not tested: NVIDIA's C++ backend ({VARIABLE} names its folder)"
+        return f"pytorch backend: tuwen's own; not tested: NVIDIA's C++ backend (set {VARIABLE} to its folder)"
     folder = Path(environment[VARIABLE]).expanduser().absolute()
     if (folder / LIBRARY).is_file():
         return f"pytorch backend: NVIDIA's {folder / LIBRARY}"

@@ -1,4 +1,4 @@
-"""An `AsyncClient`, or another of its kind, that is called like a `Client`, so that one suite of tests proves both."""
+"""A wrapper with which one suite of tests covers a synchronous class, such as `Client`, and its asynchronous twin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ Make = Callable[..., AbstractContextManager[Any]]
 
 
 class Blocking:
-    """A wrapper that runs the methods of an asynchronous client in an event loop in its own thread."""
+    """A wrapper that gives an asynchronous object, such as an `AsyncClient`, blocking methods.
+
+    The methods run in an event loop in a thread of the wrapper.
+
+    Args:
+        make: a function that makes the object. It is called in the caller's thread, and may return an awaitable.
+    """
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self._loop = asyncio.new_event_loop()

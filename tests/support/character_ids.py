@@ -1,4 +1,4 @@
-"""Compares the tokenizer of a built repository with the ids that an original gives to every character."""
+"""The comparison of a repository's tokenizer with an original implementation, on every character."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ _CHUNK = 20_000
 
 
 def differing_characters(repository: Path, expected: CharacterIds) -> list[str]:
-    """Return the characters whose texts the repository's tokenizer splits into other ids than the original."""
+    """Return the characters for which the repository's tokenizer gives other ids than the original.
+
+    Each character is compared in a short text of its own, `tests.reference.characters.in_a_text`.
+    """
     folder = repository / "text_tokenization" / "1"
     with staged_module(folder, "tokens") as module:
         tokenizer = module.load_tokenizer(folder)
@@ -40,7 +43,7 @@ def differing_characters(repository: Path, expected: CharacterIds) -> list[str]:
 def kept_differing_characters(repository: Path, expected: CharacterIds, artefacts: Artefacts) -> list[str]:
     """Return the result of `differing_characters`, from the cache if the same comparison was made before.
 
-    All code of the tokenizer lies in its folder, and the versions of its libraries are part of every key.
+    The key of the result holds the tokenizer's folder with all its code, and the versions of its libraries.
     """
     compared = hashlib.sha256()
     for array in (expected.codes, expected.lengths, expected.ids):

@@ -60,7 +60,7 @@ def rendered(chosen: dict[str, Any], name: str = "clip") -> dict[str, dict[str, 
     """Return the objects that the chart renders for some values. Do not change them: calls share them.
 
     Args:
-        chosen: the values that differ from the defaults.
+        chosen: the chart's values that differ from the defaults.
         name: the name of the release.
 
     Returns:
@@ -71,7 +71,7 @@ def rendered(chosen: dict[str, Any], name: str = "clip") -> dict[str, dict[str, 
 
 @functools.cache
 def _rendered(chosen: str, release: str) -> dict[str, dict[str, Any]]:
-    from helm_python import Chart  # comes for Linux only
+    from helm_python import Chart  # published for Linux only
 
     objects: dict[str, dict[str, Any]] = {}
     for file, text in Chart.load(CHART).render(json.loads(chosen), name=release, namespace="search").items():

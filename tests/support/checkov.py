@@ -1,4 +1,4 @@
-"""checkov, in the environment that `tests/environments.sh checkov` makes for it."""
+"""Runs of checkov, a scanner of configuration files, which `tests/environments.sh checkov` installs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["checkov"]
 
 
 def checkov(framework: str, folder: Path) -> str:
-    """Return what checkov prints; fail if it finds anything that docker/checkov.yaml does not explain."""
+    """Run checkov on a folder and return its output. Fail on any finding that docker/checkov.yaml does not explain."""
     command = [ENVIRONMENTS / "checkov" / "bin" / "checkov", "--framework", framework, "--directory", folder]
     command += ["--config-file", ROOT / "docker" / "checkov.yaml", "--compact", "--quiet", "--skip-download"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)

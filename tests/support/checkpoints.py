@@ -1,4 +1,4 @@
-"""Writes checkpoints of every family in their real layout, with seeded random weights."""
+"""Checkpoints of every family, written in their published layouts with seeded random weights."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ VOCABULARY_SIZE = 21128
 
 @dataclass(frozen=True)
 class TextSizes:
-    """The sizes of a BERT, or of CLIP's causal transformer."""
+    """The sizes of a text tower: of a BERT, or of CLIP's causal transformer."""
 
     width: int
     layers: int
     heads: int
 
     def config(self) -> dict[str, Any]:
-        """Return the sizes as transformers' configurations name them."""
+        """Return the sizes under their names in a configuration of transformers."""
         return {
             "hidden_size": self.width,
             "intermediate_size": 4 * self.width,
@@ -55,18 +55,18 @@ class TextSizes:
 
 @dataclass(frozen=True)
 class VisionSizes(TextSizes):
-    """The sizes of a vision transformer."""
+    """The sizes of an image tower, a vision transformer. `patch` and `image` are sides in pixels."""
 
     patch: int
     image: int = 224
 
     def config(self) -> dict[str, Any]:
-        """Return the sizes as transformers' configurations name them."""
+        """Return the sizes under their names in a configuration of transformers."""
         return {**super().config(), "patch_size": self.patch, "image_size": self.image}
 
 
 def write_chinese_clip(folder: Path, vision: VisionSizes, text: TextSizes, dimension: int) -> Path:
-    """Write a Chinese-CLIP in the layout of Hugging Face."""
+    """Write a Chinese-CLIP checkpoint in the layout of Hugging Face, with embeddings of `dimension` components."""
     dimensions = {
         "projection_dim": dimension,
         "vision_config": vision.config(),
@@ -78,13 +78,13 @@ def write_chinese_clip(folder: Path, vision: VisionSizes, text: TextSizes, dimen
 def write_openai_clip(
     folder: Path, vision: VisionSizes, text: TextSizes, dimension: int, vocabulary_folder: Path
 ) -> Path:
-    """Write an OpenAI CLIP in the layout of Hugging Face.
+    """Write an OpenAI CLIP checkpoint in the layout of Hugging Face.
 
     Args:
         folder: the folder to write, which is created if it does not exist.
         vision, text: the sizes of the towers.
-        dimension: of the embeddings.
-        vocabulary_folder: holds ``vocab.json`` and ``merges.txt``, which are copied.
+        dimension: the number of components of an embedding.
+        vocabulary_folder: the folder with ``vocab.json`` and ``merges.txt``, which are copied.
     """
     size = len(json.loads((vocabulary_folder / "vocab.json").read_text(encoding="utf-8")))
     special = {"vocab_size": size, "bos_token_id": size - 2, "eos_token_id": size - 1}
@@ -98,7 +98,13 @@ def write_openai_clip(
 
 
 def write_taiyi(folder: Path, text: TextSizes, head: int | None = None) -> Path:
-    """Write a Taiyi text tower: a BERT with its pooler, and with a classification head of `head` dimensions if any."""
+    """Write the checkpoint of a Taiyi text tower: a BERT with its pooler.
+
+    Args:
+        folder: the folder to write, which is created if it does not exist.
+        text: the sizes of the BERT.
+        head: the number of outputs of a classification head; None: the tower has no such head.
+    """
     config = BertConfig(vocab_size=VOCABULARY_SIZE, num_labels=head or 2, **text.config())
     save_seeded(BertForSequenceClassification if head else BertModel, config, folder)
     shutil.copy(vocabulary(), folder / "vocab.txt")
@@ -113,14 +119,14 @@ def write_from_cn_clip(
     text: str,
     changes: Mapping[str, object] | None = None,
 ) -> Path:
-    """Write a checkpoint with cn_clip's own model: a native ``.pt`` file, or a folder of ModelScope.
+    """Write a checkpoint that cn_clip's own code makes: a native ``.pt`` file, or a folder as on ModelScope.
 
     Args:
-        originals: whose cn_clip writes.
-        folder: exists; the file or folder is written below it.
-        layout: the kind of checkpoint.
-        vision, text: names in cn_clip/clip/model_configs, such as ``ViT-B-16``.
-        changes: values that replace those of these configurations, by key.
+        originals: the original implementations, of which cn_clip writes the checkpoint.
+        folder: an existing folder, in which the checkpoint appears.
+        layout: ``native`` for the file, ``modelscope`` for the folder.
+        vision, text: the names of configurations in cn_clip/clip/model_configs, such as ``ViT-B-16``.
+        changes: new values for keys of these configurations.
     """
     changed = dict(changes or {})
     originals.run("cn_clip", "write", layout=layout, vision=vision, text=text, changes=changed, output=str(folder))

@@ -8,11 +8,11 @@ __all__ = ["ManualClock"]
 
 
 class ManualClock:
-    """A clock that stands still except while somebody pauses, or when the test moves it.
+    """A clock that stands still until the code under test pauses, or the test sets `time`.
 
     Attributes:
-        time: what the clock shows, in seconds.
-        pauses: the length of every pause, in order. A pause takes no real time.
+        time: the current time of the clock, in seconds.
+        pauses: the length of every pause so far, in seconds and in order. A pause takes no real time.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Pictures for collections, and what a search in them found."""
+"""Small pictures for tests of collections, and the names of the pictures that a search found."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from PIL import Image
 __all__ = ["Open", "found", "picture", "write"]
 
 Open = Callable[..., Any]
-"""A function that opens the collection ``pictures``: by a fake transport, with options of `Collection.open`."""
+"""A function that opens the collection ``pictures``.
+
+It takes a fake transport for the client, or None for a new one, and options of `Collection.open`."""
 
 
 def picture(shade: int, side: int = 16) -> bytes:
-    """Return an encoded picture of one colour, twice as high as wide."""
+    """Return a PNG picture of one colour, `side` pixels wide and twice as high."""
     output = io.BytesIO()
     Image.new("RGB", (side, 2 * side), (shade, 255 - shade, 40)).save(output, "PNG")
     return output.getvalue()
 
 
 def write(folder: Path, **shades: int) -> Path:
-    """Write pictures with these names and shades, and return the folder."""
+    """Write a picture for each name and shade, such as ``cat=100``, and return the folder."""
     for name, shade in shades.items():
         (folder / f"{name}.png").write_bytes(picture(shade))
     return folder

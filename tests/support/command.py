@@ -1,4 +1,4 @@
-"""The command line `tuwen`, run in the test's process or as a process of its own, and other programs beside a test."""
+"""Runs of the command line `tuwen`, in the test's process or in a process of its own, and of other programs."""
 
 from __future__ import annotations
 
@@ -17,27 +17,30 @@ from typing import Any
 __all__ = ["TUWEN", "started", "tuwen", "tuwen_here", "tuwen_process", "wait_until"]
 
 TUWEN = str(Path(sys.executable).parent / "tuwen")
-"""The installed script."""
+"""The path of the installed script."""
 
 
 def tuwen(*arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-    """Run a command in this process, as the installed script would, and return what it printed.
+    """Run a command in this process, as the installed script would, and return its output.
 
-    An exception that the command line does not turn into an exit code fails the test with its traceback. The current
-    directory, the environment and signal handlers are afterwards as they were before. Text is wrapped at 200 columns
-    unless the test sets COLUMNS.
+    An exception that the command line does not turn into an exit code fails the test with its traceback. Afterwards,
+    the current directory, the environment and the signal handlers are restored. The output is 200 columns wide, or as
+    wide as COLUMNS says.
 
     Args:
         arguments: the arguments, as a user types them after `tuwen`.
         code: the exit code that the command must have; None accepts every exit code.
     """
-    if arguments[:1] == ("loadtest",):  # Locust replaces parts of the standard library in its whole process
+    if arguments[:1] == ("loadtest",):  # Locust patches the standard library of its whole process
         return tuwen_process(*arguments, code=code)
     return tuwen_here(*arguments, code=code)
 
 
 def tuwen_here(*arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-    """Run a command of `tuwen` in this process. A command that starts Locust must fail before that."""
+    """Run a command of `tuwen` in this process, and return its output. The command must not get as far as Locust.
+
+    Locust would patch the standard library of the test's process.
+    """
     from tuwen_cli import main
 
     stdout, stderr = _output(), _output()
@@ -56,12 +59,12 @@ def tuwen_here(*arguments: str, code: int | None = 0) -> subprocess.CompletedPro
 def tuwen_process(
     *arguments: str, code: int | None = 0, stdin: str | None = None, **settings: Any
 ) -> subprocess.CompletedProcess[str]:
-    """Run the installed script to its end, for tests of the process itself: its script, exit code, pipes and signals.
+    """Run the installed script to its end, for tests of its exit code, pipes and signals.
 
     Args:
         arguments: the arguments, as a user types them after `tuwen`.
         code: the exit code that the program must have; None accepts every exit code.
-        stdin: what the program reads from its standard input.
+        stdin: the text of the program's standard input; None: the standard input of the test.
         settings: further arguments of :func:`subprocess.run`.
     """
     environment = {"COLUMNS": "200", **os.environ}
@@ -80,7 +83,7 @@ def _checked(finished: subprocess.CompletedProcess[str], code: int | None) -> su
 
 
 def _output() -> io.TextIOWrapper:
-    """Return a stream that is not a terminal. Nothing closes it: loggers that a command creates keep writing to it."""
+    """Return a stream that is not a terminal. It stays open, because the loggers of a command keep writing to it."""
     return io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
 
 
@@ -92,11 +95,11 @@ def _printed(stream: io.TextIOWrapper) -> str:
 
 @contextmanager
 def _as_a_program(argv: list[str]) -> Iterator[None]:
-    """Give this process the arguments of a script for a while, and put back whatever the script changes."""
+    """Run the block with a script's arguments, and restore what the script changes in this process."""
     before = sys.argv, sys.stdin, sys.modules["__main__"]
     folder, environment = Path.cwd(), dict(os.environ)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    # Click names the program after the main module, which is pytest's here.
+    # Click takes the program's name from the main module, which belongs to pytest here.
     sys.argv, sys.stdin, sys.modules["__main__"] = argv, io.TextIOWrapper(io.BytesIO()), ModuleType("__main__")
     os.environ.setdefault("COLUMNS", "200")
     try:
@@ -112,10 +115,11 @@ def _as_a_program(argv: list[str]) -> Iterator[None]:
 
 @contextmanager
 def started(command: Sequence[str | Path], **settings: Any) -> Iterator[subprocess.Popen[Any]]:
-    """Run a program beside the test and wait for its end. If the test fails, the program is terminated.
+    """Run a program during the block, and wait for its end. If the block fails, the program is terminated.
 
     Args:
-        settings: those of :class:`subprocess.Popen`.
+        command: the program and its arguments.
+        settings: further arguments of :class:`subprocess.Popen`.
     """
     with subprocess.Popen(command, **settings) as process:
         try:
@@ -124,7 +128,7 @@ def started(command: Sequence[str | Path], **settings: Any) -> Iterator[subproce
             process.terminate()
             try:
                 process.wait(20)
-            except subprocess.TimeoutExpired:  # it may wait for somebody to read what it says
+            except subprocess.TimeoutExpired:  # a full pipe may block the program
                 process.kill()
             raise
 
@@ -132,9 +136,15 @@ def started(command: Sequence[str | Path], **settings: Any) -> Iterator[subproce
 def wait_until(
     condition: Callable[[], object], *, seconds: float = 60, running: subprocess.Popen[Any] | None = None
 ) -> None:
-    """Wait until a condition is true, which must happen within the time and before the running program ends."""
+    """Wait until a condition is true. Fail if it stays false for too long, or if a program ends first.
+
+    Args:
+        condition: a function whose result is true when the wait is over.
+        seconds: the longest wait, in seconds.
+        running: the program that must not end first; None: the wait depends on no program.
+    """
     deadline = time.monotonic() + seconds
     while not condition():
-        assert running is None or running.poll() is None, f"ended before: exit code {running.returncode}"
-        assert time.monotonic() < deadline, f"not within {seconds} s"
+        assert running is None or running.poll() is None, f"the program ended first, with code {running.returncode}"
+        assert time.monotonic() < deadline, f"the condition was not true within {seconds} s"
         time.sleep(0.05)

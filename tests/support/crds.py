@@ -1,4 +1,7 @@
-"""The schemas of operators that Kubernetes itself does not know, which `tests/environments.sh crds` installs."""
+"""Checks of objects whose kinds an operator adds to Kubernetes, such as KEDA's ScaledObject, against their schemas.
+
+`tests/environments.sh crds` installs the schemas.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ _MODULES = {
     "ScaledObject": "@kubernetes-models/keda/keda.sh/v1alpha1/ScaledObject",
 }
 _FOREIGN = ("horizontalPodAutoscalerConfig", "metadata", "valuesObject")
-"""Keys below which there are keys of Kubernetes or of the user."""
+"""Keys whose values hold further keys that are not in the operator's schema, but Kubernetes' own or the user's."""
 _PROGRAM = """
 const [module, kind] = process.argv.slice(1);
 let text = "";
@@ -35,9 +38,9 @@ try { new models[kind](JSON.parse(text)).validate(); } catch (error) { console.l
 
 
 def faults(found: dict[str, Any]) -> list[str]:
-    """Return what the CRD of an object finds wrong with it, and the keys that no object of its package has.
+    """Return the faults of an object by its CRD, and the keys of the object that its operator does not know.
 
-    A validator drops unknown keys silently, as the API server does.
+    Unknown keys are found separately, because a validator drops them silently, as the API server does.
     """
     kind = found["kind"]
     node = shutil.which("node")
@@ -70,9 +73,9 @@ def _keys(value: Any) -> Iterator[str]:
 
 
 def kserve_faults(found: dict[str, Any]) -> list[str]:
-    """Return what the schema of KServe finds wrong with one of its objects.
+    """Return the faults of an object of KServe by KServe's schema.
 
-    What KServe takes from Kubernetes, such as containers, is not judged here.
+    Parts that KServe takes from Kubernetes, such as containers, are not checked.
     """
     folder = _ENVIRONMENT / "kserve" / "kserve" / "models"
     if not folder.is_dir():
@@ -82,7 +85,7 @@ def kserve_faults(found: dict[str, Any]) -> list[str]:
 
 
 def _models(folder: Path) -> Mapping[str, Path]:
-    """Return the file of each model, by the name of its class."""
+    """Return the source file of each class of KServe's package, by the name of the class."""
     return {
         name: path
         for path in folder.glob("*.py")

@@ -1,4 +1,4 @@
-"""The HTTP edge for tests: in memory, or in a thread behind a real socket, on the fake transport."""
+"""The HTTP edge for tests: in memory, in a thread behind a real socket, or in a process of its own."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["EdgeInMemory", "EdgeProcess", "base64_of", "data_url", "edge_in_a_th
 
 
 class EdgeInMemory:
-    """The edge on a fake server, asked without a socket. A context manager."""
+    """The HTTP edge in front of a fake server, called without a socket; a context manager."""
 
     def __init__(self, fake: FakeTransport | None = None, **settings: Any) -> None:
         self.fake = fake or FakeTransport()
@@ -52,7 +52,7 @@ class EdgeInMemory:
         return self._loop.run_until_complete(self._http.get(path, **settings))
 
     def post(self, path: str, body: Any = None, **settings: Any) -> httpx.Response:
-        """Send a POST request with a body of JSON, or with what `settings` give to httpx."""
+        """Send a POST request with a body in JSON, or with the body that the arguments of httpx in `settings` name."""
         if body is not None:
             settings["json"] = body
         return self._loop.run_until_complete(self._http.post(path, **settings))
@@ -64,7 +64,7 @@ class EdgeInMemory:
 
 @contextmanager
 def edge_in_a_thread(fake: FakeTransport | None = None, **settings: Any) -> Iterator[str]:
-    """Provide the address of an edge on a fake server, behind a real socket."""
+    """Run an edge with a real socket in front of a fake server, and yield its address."""
     options = EdgeOptions(**{"access_log": False, "port": 0, "drain_timeout": 5} | settings)
     fetcher = HttpFetcher(allow=options.fetch_hosts) if options.fetch_hosts else None
     client = AsyncClient(transport=AsyncFakeTransport(fake or FakeTransport()), fetcher=fetcher)
@@ -73,7 +73,7 @@ def edge_in_a_thread(fake: FakeTransport | None = None, **settings: Any) -> Iter
 
 
 def png(colour: str = "red", size: tuple[int, int] = (8, 8)) -> bytes:
-    """Return a picture of one colour."""
+    """Return a PNG picture of one colour."""
     file = io.BytesIO()
     Image.new("RGB", size, colour).save(file, "PNG")
     return file.getvalue()
@@ -85,18 +85,18 @@ def base64_of(data: bytes) -> str:
 
 
 def data_url(data: bytes) -> str:
-    """Return a ``data:`` URL of a picture."""
+    """Return the ``data:`` URL of a PNG picture."""
     return f"data:image/png;base64,{base64_of(data)}"
 
 
 @dataclass
 class EdgeProcess:
-    """An edge that runs as a process.
+    """A `tuwen edge` that runs in a process of its own.
 
     Attributes:
-        process: the process.
-        address: such as ``http://127.0.0.1:8080``.
-        lines: what it wrote to standard error so far; complete once it has ended.
+        process: the running process.
+        address: the base URL of the edge, such as ``http://127.0.0.1:8080``.
+        lines: the lines that the process has written to standard error; complete once the process has ended.
     """
 
     process: subprocess.Popen[str]

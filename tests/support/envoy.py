@@ -1,7 +1,7 @@
-"""The chart's Envoy in front of real servers, configured by the rendered files themselves.
+"""The chart's Envoy in front of real servers, with the configuration files that the chart renders.
 
-Only what a pod decides is replaced in those files: the ports, the mount points of the Secrets, and, by Envoy's own
-merge of a second configuration, the name server of the cluster.
+Tests replace only the parts that depend on the pod: the ports, the mount points of the Secrets, and the cluster's name
+server. A second configuration, which Envoy merges, names the name server.
 """
 
 from __future__ import annotations
@@ -35,13 +35,17 @@ SERVER_NAME = "clip-tuwen-headless.search.svc"
 
 
 class Fleet:
-    """A server on each host, all on one port, and a name server that knows those which are ready; a context manager.
+    """Several servers and a name server that lists their addresses; a context manager.
+
+    Each server has an address of its own, and all listen on the same port. To take a server out of the list, a test
+    changes ``names.addresses``.
 
     Args:
-        repository: the repository that all serve.
-        secret: the folder that pods find at /tls; None: without TLS.
-        hosts: the addresses of the servers.
-        values: the chart's values, of which the servers take the arguments about TLS and connections.
+        repository: the repository that every server serves.
+        secret: the folder that a pod finds at /tls; None: the servers use no TLS.
+        hosts: the addresses of the servers; None: `HOSTS`.
+        values: values of the chart; None: the defaults. The servers get the arguments about TLS and connections that
+            the chart renders with these values.
     """
 
     def __init__(
@@ -84,7 +88,7 @@ class Fleet:
         self._stack.close()
 
     def requests(self) -> list[int]:
-        """Return how many text requests each server has answered."""
+        """Return the number of text requests that each server has answered, in the order of the hosts."""
         found = []
         for host in self.hosts:
             tls = self.tls and replace(self.tls, server_name="localhost")
@@ -95,13 +99,13 @@ class Fleet:
 
 
 class Edge:
-    """A running Envoy; a context manager.
+    """An Envoy process with the chart's configuration; a context manager.
 
     Args:
         fleet: the servers behind Envoy.
-        folder: for Envoy's configuration and log.
-        secret: the folder that pods find at /tls; None: without TLS.
-        values: the chart's values beside those that enable Envoy and TLS.
+        folder: the folder for Envoy's configuration and log.
+        secret: the folder that a pod finds at /tls; None: Envoy uses no TLS.
+        values: further values of the chart. The values that enable Envoy and TLS are set already.
     """
 
     def __init__(
@@ -145,7 +149,10 @@ class Edge:
         self.stop()
 
     def start(self, seconds: float = 60) -> None:
-        """Start, and wait until Envoy has found a healthy server. Envoy keeps running if it finds none."""
+        """Start Envoy, and wait until it has found a healthy server.
+
+        If Envoy finds no healthy server within `seconds`, the test fails, and Envoy keeps running.
+        """
         with (self._folder / "envoy.log").open("w") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
         wait_until(lambda: self.members("healthy") > 0, seconds=seconds, running=self._process)
@@ -156,11 +163,11 @@ class Edge:
         self._process.wait()
 
     def log(self) -> str:
-        """Return what Envoy has logged."""
+        """Return the text of Envoy's log."""
         return (self._folder / "envoy.log").read_text(encoding="utf-8")
 
     def metrics(self) -> str:
-        """Return Envoy's metrics; nothing while Envoy does not listen yet."""
+        """Return the text of Envoy's metrics, which is empty until Envoy listens."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/stats/prometheus", timeout=10) as page:
                 text: str = page.read().decode()
@@ -169,7 +176,7 @@ class Edge:
             return ""
 
     def metric(self, pattern: str) -> float:
-        """Return the sum of the values of a metric's series, which a regular expression describes."""
+        """Return the sum of all series whose name and labels match a regular expression."""
         return sum(float(value) for value in re.findall(rf"^(?:{pattern}) (\S+)$", self.metrics(), re.MULTILINE))
 
     def members(self, state: str) -> int:
@@ -178,7 +185,7 @@ class Edge:
 
 
 def _resolver(port: int) -> dict[str, Any]:
-    """Return the part of Envoy's configuration that names the name server, which a pod has in /etc/resolv.conf."""
+    """Return the part of Envoy's configuration that names the DNS server. A pod finds it in /etc/resolv.conf."""
     kind = "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"
     address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
     typed = {"@type": kind, "resolvers": [address], "dns_resolver_options": {"no_default_search_domain": True}}
@@ -191,15 +198,16 @@ def write_secret(
     authority: trustme.CA | None = None,
     expires: datetime.datetime | None = None,
 ) -> None:
-    """Write or replace the files of a Secret with certificates, named as cert-manager names them.
+    """Write or replace the files of a Secret with certificates, under the names that cert-manager gives them.
 
-    The files lie in a folder to which a link points, as the kubelet writes them, and change all at once.
+    As the kubelet does, the function writes the files into a new folder and then turns a link to it, so that all files
+    change at once.
 
     Args:
-        folder: where pods find the Secret.
-        names: the names of the certificate; default: those of the test's machine and of the chart's Service.
-        authority: issues the certificate; default: a new one.
-        expires: when the certificate does.
+        folder: the folder at which a pod mounts the Secret.
+        names: the names and addresses in the certificate; none: those of this machine and of the chart's Service.
+        authority: the authority that issues the certificate; None: a new authority.
+        expires: the time when the certificate expires; None: the default of trustme.
     """
     authority = authority or trustme.CA()
     folder.mkdir(exist_ok=True)

@@ -1,7 +1,7 @@
-"""Extreme values for every parameter of every command: a command must end with success or with one sentence.
+"""Extreme values for every parameter of every command: each command must succeed, or print one sentence and fail.
 
-The parameters are those that the command line itself lists, so a new option is tested without a change here. A new
-command needs an entry in `COMMANDS`: arguments with which it gets as far as it can without a server.
+The parameters come from the command line itself, so a new option is tested without a change here. A new command needs
+an entry in `COMMANDS`: arguments with which the command gets as far as possible without a server.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ VALUES = (
     *("0", "-1", "1e-320", "9" * 30, "1e400", "nan", "inf", "-inf"),
     *("", " ", "猫🐈", "a=b:c,d", "x" * 300, "missing/file", "folder", "file"),
 )
-"""Given to each parameter: numbers, texts, and the names of a file that is missing, of a folder, and of a file."""
+"""The values that each parameter gets: numbers, texts, and the names of a missing file, of a folder, and of a file."""
 
 STORE = ("--store", "store.db")
 
@@ -78,7 +78,13 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 
 
 class Parameter(NamedTuple):
-    """A parameter of a command, as a user names it."""
+    """A parameter of a command.
+
+    Attributes:
+        command: the words of the command, such as ``models load``; empty for an option of `tuwen` itself.
+        name: the name of the argument, or the option with its hyphens.
+        is_option: whether the parameter is an option. If not, it is an argument.
+    """
 
     command: str
     name: str
@@ -86,7 +92,7 @@ class Parameter(NamedTuple):
 
 
 def parameters() -> Iterator[Parameter]:
-    """Yield the parameters of all commands that take a value. The group's own have an empty command."""
+    """Yield every parameter of every command, and every option of `tuwen` itself, but no flags."""
 
     def walk(command: Any, path: tuple[str, ...]) -> Iterator[Parameter]:
         for parameter in command.params:
@@ -104,17 +110,17 @@ PARAMETERS = tuple(parameters())
 
 
 def is_slow(parameter: Parameter) -> bool:
-    """Return whether a run takes longer than a blink: it opens a store, or draws a picture."""
+    """Return whether the command opens a store or draws a picture, which takes longer than other commands."""
     return "--store" in COMMANDS.get(parameter.command, ()) or parameter.name == "--confusion"
 
 
 def name_of(parameter: Parameter) -> str:
-    """Return the parameter as the ID of a test."""
+    """Return the ID of the test of a parameter."""
     return f"{parameter.command} {parameter.name}".strip().replace(" ", "-")
 
 
 def arguments_with(parameter: Parameter, value: str) -> list[str]:
-    """Return the command line of a command in which one parameter has a value."""
+    """Return a command line with the value for the parameter, and the values of `COMMANDS` for the command's others."""
     if not parameter.command:
         return [parameter.name, value, "status", "--over", "0"]
     command, base = parameter.command.split(), list(COMMANDS[parameter.command])
@@ -132,24 +138,24 @@ def arguments_with(parameter: Parameter, value: str) -> list[str]:
 
 
 def outcome(arguments: list[str]) -> str | None:
-    """Run a command, and return the fault of its end; None if it ended correctly."""
+    """Run a command, and return what is wrong with its exit code or message; None if nothing is wrong."""
     try:
         done = tuwen_here(*arguments, code=None)
     except Exception as error:
         return f"raised {type(error).__module__}.{type(error).__name__}: {error}"
     if done.returncode not in (0, 1, 2):
-        return f"ended with {done.returncode}"
+        return f"expected exit code 0, 1 or 2, got {done.returncode}"
     if done.returncode == 2 and "Usage:" not in done.stderr:
-        return f"ended with 2, but without the usage: {done.stderr}"
+        return f"exit code 2, but no usage is shown: {done.stderr}"
     told = "tuwen: " in done.stderr or "not ready" in done.stdout or "error  " in done.stdout
     if done.returncode == 1 and not told:
-        return f"ended with 1, but without a sentence: {done.stderr}"
+        return f"exit code 1, but no sentence says why: {done.stderr}"
     return None
 
 
 @pytest.fixture(scope="module")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with everything that the commands read."""
+    """Return a folder with everything that the commands read: pictures, classes, a data set and a repository."""
     folder = tmp_path_factory.mktemp("material")
     for name in ("pictures", "classes/猫", "classes/狗", "folder"):
         (folder / name).mkdir(parents=True)
@@ -163,13 +169,13 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def place(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder in which commands run, a copy of the material. No server answers; no package is installed."""
+    """Return a copy of `material`, in which the commands run. They reach no server and install no package."""
     folder = Path(shutil.copytree(material, tmp_path / "place"))
     monkeypatch.chdir(folder)
     monkeypatch.setenv("TUWEN_SERVER_FOLDER", str(tmp_path / "installed"))
     stand_in = StandIn(Installation.default(), tmp_path / "stand-in")
     stand_in.behave(exit_code=3)
-    monkeypatch.setenv("PATH", str(folder / "folder"))  # no npm, so that nothing is fetched
+    monkeypatch.setenv("PATH", str(folder / "folder"))  # hides npm, so that nothing is fetched
     monkeypatch.setattr("tuwen._client.GrpcTransport", fake_transport)
     monkeypatch.setattr("tuwen_search.web.serve", lambda _: None)
     monkeypatch.setattr("tuwen_edge.server.uvicorn.Server.run", lambda *_, **__: None)
@@ -178,13 +184,13 @@ def place(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def fake_transport(*arguments: Any, **options: Any) -> FakeTransport:
-    """Check the arguments as the real transport does, and answer without a server."""
+    """Check the arguments as the real transport does, and return a transport that answers without a server."""
     GrpcTransport(*arguments, **options).close()
     return FakeTransport(embedding_dimension=16)
 
 
 def refuse_to_run(*_: object, **__: object) -> NoReturn:
-    raise MissingExtraError("this test starts no other program and fetches nothing")
+    raise MissingExtraError("tests of extreme values may not start programs or fetch files")
 
 
 def check_values(parameter: Parameter, monkeypatch: pytest.MonkeyPatch) -> None:

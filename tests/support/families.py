@@ -1,4 +1,4 @@
-"""Builds of the checkpoints of `tests.support.rows`, and comparisons with the vectors of the originals."""
+"""Repositories of the checkpoints of `tests.support.rows`, and vectors of the original implementations for them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tuwen_build.repository import ReadOptions, build_repository
 
 __all__ = ["ALLOWED", "build", "differing", "expected_vectors"]
 
-ALLOWED = 1e-5  # largest difference of a component from the original's vector
+ALLOWED = 1e-5  # the largest allowed difference between a component and the original's component
 
 
 def build(source: Source, artefacts: Artefacts, options: BuildOptions | None = None) -> Path:
-    """Return the repository of a source from the cache of artefacts. Do not change its files."""
+    """Return the repository that the build makes of a source. It lies in the cache: do not change its files."""
     options = options or BuildOptions()
     read_options = ReadOptions(vision=source.vision and str(source.vision), heads=source.heads)
 
@@ -37,7 +37,11 @@ def build(source: Source, artefacts: Artefacts, options: BuildOptions | None = N
 def expected_vectors(
     row: Row, source: Source, originals: Originals, images: Sequence[bytes], texts: Sequence[str]
 ) -> Vectors:
-    """Return the vectors of the original: cn_clip, open_clip, or the recipe of Taiyi's model cards for its texts."""
+    """Return the vectors of images and of texts that the original implementation computes.
+
+    The original is cn_clip for Chinese-CLIP, and open_clip for OpenAI's CLIP. For Taiyi, open_clip computes the images,
+    and the recipe of Taiyi's model cards the texts.
+    """
     if row.family == "chinese-clip":
         return originals.embeddings("cn_clip", source.checkpoint, images, texts)
     if row.family == "openai-clip":
@@ -50,7 +54,7 @@ def expected_vectors(
 def differing(
     names: Sequence[str], got: NDArray[np.float32], expected: NDArray[np.float32], allowed: float = ALLOWED
 ) -> dict[str, float]:
-    """Return the items whose vectors have a component further from the expected one than allowed, and how far."""
+    """Return the largest difference of a component for each vector that differs by more than `allowed`, by name."""
     differences = np.abs(got - expected).max(axis=1).tolist()
-    # written so that NaN counts as different
+    # "not <=" instead of ">", so that NaN counts as different
     return {name: value for name, value in zip(names, differences, strict=True) if not value <= allowed}

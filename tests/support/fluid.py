@@ -1,4 +1,7 @@
-"""A fluid simulation of a fleet under a HorizontalPodAutoscaler: requests flow, and no clock passes."""
+"""A simulation of servers under a HorizontalPodAutoscaler, second by second and without real time.
+
+The work is a continuous quantity, measured in seconds of one pod. There are no single requests.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,16 @@ from dataclasses import dataclass
 
 __all__ = ["Fleet", "Outcome", "Scaler", "follow"]
 
-_WINDOW = 60  # seconds over which Prometheus takes the rates
+_WINDOW = 60  # the window of Prometheus's rates, in seconds
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """The behaviour of the servers.
+    """The behaviour of the simulated servers.
 
     Attributes:
-        load_seconds: from the start of a pod until it is ready.
-        patience: seconds that a request may wait before it is refused.
+        load_seconds: the seconds from the start of a pod until it is ready.
+        patience: the longest wait of a request, in seconds. A request that would wait longer is refused.
     """
 
     load_seconds: int = 75
@@ -26,16 +29,16 @@ class Fleet:
 
 @dataclass(frozen=True)
 class Scaler:
-    """The settings of the autoscaler.
+    """The settings of the simulated autoscaler.
 
     Attributes:
-        triggers: a threshold, and the sum over the pods of what is compared with it, from the busy pods, the seconds of
-            work in the queue and the ready pods.
-        fewest: the minimum of replicas.
-        most: the maximum of replicas.
-        up: seconds of the window whose lowest recommendation counts for growth.
-        down: seconds of the window whose highest recommendation counts for shrinkage.
-        poll: seconds between two looks.
+        triggers: for each metric the threshold per pod, and a function that returns the metric's sum over all pods. The
+            function takes the number of busy pods, the seconds of work in the queue, and the number of ready pods.
+        fewest: the minimum number of replicas.
+        most: the maximum number of replicas.
+        up: the stabilization window for growth, in seconds. The lowest recommendation in it counts.
+        down: the stabilization window for shrinkage, in seconds. The highest recommendation in it counts.
+        poll: the seconds between two recommendations.
     """
 
     triggers: tuple[tuple[float, Callable[[float, float, int], float]], ...]
@@ -46,7 +49,7 @@ class Scaler:
     poll: int = 15
 
     def wanted(self, replicas: int, busy: float, queue: float, ready: int) -> int:
-        """Return the replicas that the Kubernetes algorithm recommends, with its tolerance of a tenth."""
+        """Return the number of replicas that the algorithm of Kubernetes recommends, with its tolerance of 10 %."""
         found = []
         for threshold, total in self.triggers:
             value = total(busy, queue, ready)
@@ -60,8 +63,8 @@ class Outcome:
     """The result of a simulation.
 
     Attributes:
-        changes: the number of changes of the replicas.
-        refused: the share of the work that was refused.
+        changes: how often the number of replicas changed.
+        refused: the refused share of all work, from 0 to 1.
     """
 
     changes: int
@@ -69,11 +72,13 @@ class Outcome:
 
 
 def follow(scaler: Scaler, load: float, *, fleet: Fleet | None = None, hours: float = 4) -> Outcome:
-    """Return the outcome of a constant load on a fleet that begins with the fewest replicas.
+    """Simulate a constant load on servers that begin with the fewest replicas, and return the outcome.
 
     Args:
-        load: in pods that would be busy all the time.
-        hours: how long it lasts.
+        scaler: the settings of the autoscaler.
+        load: the load, as the number of pods that it keeps busy.
+        fleet: the behaviour of the servers; None: the default behaviour.
+        hours: the length of the simulation, in hours.
     """
     fleet = fleet or Fleet()
     replicas = ready = scaler.fewest

@@ -1,4 +1,7 @@
-"""The environments of frameworks and vector databases, which `tests/environments.sh frameworks weaviate` makes."""
+"""Runs of programs that import search frameworks or vector databases, in virtual environments of their own.
+
+`tests/environments.sh frameworks weaviate` makes these environments.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,13 @@ PYTHON = ENVIRONMENTS / "frameworks" / "bin" / "python"
 
 
 def run_in_frameworks(program: str, *arguments: str, cwd: Path = ROOT, environment: str = "frameworks") -> str:
-    """Run a program of the project beside the frameworks, and return what it prints.
+    """Run a program of the project in one of these environments, and return its output.
 
     Args:
-        program: its path from the root of the project.
-        arguments: of the program.
-        cwd: the current folder.
-        environment: ``frameworks`` or ``weaviate``.
+        program: the path of the program from the root of the project.
+        arguments: the arguments of the program.
+        cwd: the current folder of the program.
+        environment: the name of the environment, ``frameworks`` or ``weaviate``.
     """
     python = ENVIRONMENTS / environment / "bin" / "python"
     assert python.exists(), f"run `tests/environments.sh {environment}` first"

@@ -1,4 +1,4 @@
-"""A repository whose encoders compute when a test lets them, so that a queue is as long as the test wants."""
+"""A repository whose encoders wait for the test before they compute, so that the test controls the queues."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tuwen_server import EmbeddedServer, ServerOptions
 __all__ = ["OPTIONS", "Gate", "with_gates"]
 
 OPTIONS = replace(ServerOptions.on_free_ports(), check_files=False, cache_mib=0, queue_policies=True)
-"""Options of a server for such a repository, whose encoders are not those that were built.
+"""Options of a server for such a repository. The files are not checked, because the test replaces the encoders.
 
-The queue policies stay, as on NVIDIA's newer servers."""
+Queue policies are on, as on NVIDIA's newer servers."""
 
 _PENDING = re.compile(r'^nv_inference_pending_request_count\{[^}]*model="(\w+)"[^}]*\} (\S+)$', re.MULTILINE)
-# A Python model in the place of an encoder. Its vectors depend on the input only, so that answers can be told apart.
+# A Python model in the place of an encoder. A vector depends on its input alone, so a test can tell responses apart.
 _MODEL = """
 import json
 import time
@@ -62,11 +62,11 @@ class TritonPythonModel:
 
 @dataclass(frozen=True)
 class Gate:
-    """The gate of one encoder: while the gate is closed, the batch that the encoder has begun stays unanswered.
+    """The gate of one encoder. While the gate is closed, the encoder holds the batch that it has begun.
 
     Attributes:
         model: the name of the encoder.
-        folder: holds the state of the gate and the log of the encoder.
+        folder: the folder with the state of the gate and the log of the encoder.
     """
 
     model: str
@@ -74,7 +74,7 @@ class Gate:
 
     @contextmanager
     def closed(self) -> Iterator[None]:
-        """Close the gate, and open it at the end unless the test has done so."""
+        """Close the gate for the block. The test may open it earlier."""
         (self.folder / "executed").write_text("", encoding="utf-8")
         (self.folder / "closed").touch()
         try:
@@ -87,7 +87,7 @@ class Gate:
         (self.folder / "closed").unlink(missing_ok=True)
 
     def executed(self) -> list[list[int]]:
-        """Return the batches since the gate was closed, in order. A batch is the number of items of each request."""
+        """Return the batches since the gate was closed, in order: for each batch the item counts of its requests."""
         lines = (self.folder / "executed").read_text(encoding="utf-8").splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
@@ -105,13 +105,13 @@ def with_gates(
 ) -> dict[str, Gate]:
     """Write a copy of a repository to ``folder/repository`` whose two encoders have gates, and return the open gates.
 
-    Everything else stays: the ensembles, the preprocessing, and the queue policies and priorities of the encoders.
+    The rest of the copy is unchanged: ensembles, preprocessing, and the encoders' queue policies and priorities.
 
     Args:
-        repository: what `tuwen build` made.
+        repository: a repository that `tuwen build` made.
         folder: an empty folder.
-        queue_size: by model, how many requests its queue holds, instead of the number in its configuration.
-        seconds: how long an encoder takes for a batch at least.
+        queue_size: the largest number of queued requests, by model, in place of the number in its configuration.
+        seconds: the shortest time that an encoder takes for a batch, in seconds.
     """
     copy = Path(shutil.copytree(repository, folder / "repository"))
     gates = {}

@@ -1,4 +1,4 @@
-"""Triton's gRPC protocol around a `FakeTransport`, in this process: for what needs a network but no model."""
+"""A gRPC server in this process that speaks Triton's protocol, for tests that need a network but no model."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ __all__ = ["GrpcServer"]
 
 
 class GrpcServer(service_pb2_grpc.GRPCInferenceServiceServicer):
-    """Answers like a server of a tuwen repository; a context manager.
+    """A gRPC server that responds as Triton does with a tuwen repository; a context manager.
 
     Args:
-        credentials: for TLS; None: the server talks plainly.
-        key: a header and the value that every ModelInfer must carry.
-        before_answer: called by every ModelInfer; its answer waits for the end of this call.
-        workers: the number of requests that are answered at the same time.
+        credentials: the TLS credentials; None: the server does not encrypt.
+        key: the name and the value of a header that every ModelInfer must carry; None: no header is required.
+        before_answer: a function that runs before the response to every ModelInfer.
+        workers: the number of requests that are handled at the same time.
 
     Attributes:
-        url: where it listens.
+        url: the address of the server, ``host:port``.
         calls: the metadata of every ModelInfer, in order.
-        peers: the address from which every ModelInfer came, in order.
-        fake: what answers.
-        version: the version of Triton that the server states.
-        clock_skew: seconds that the server's clock is ahead.
+        peers: the address of the caller of every ModelInfer, in order.
+        fake: the fake transport that makes the responses.
+        version: the version of Triton that the server reports.
+        clock_skew: the seconds by which the server's clock is ahead of this machine's.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class GrpcServer(service_pb2_grpc.GRPCInferenceServiceServicer):
         self.peers.append(context.peer())
         self._before_answer()
         if self._key and metadata.get(self._key[0]) != self._key[1]:
-            # Triton's own words and status for a restricted protocol without its key
+            # the status and the message with which Triton refuses a request without the key of a restricted protocol
             context.abort(
                 grpc.StatusCode.UNAVAILABLE, f"This protocol is restricted, expecting header '{self._key[0]}'"
             )

@@ -1,4 +1,4 @@
-"""Images that must not lie in a folder of samples: small files that claim much work."""
+"""Small image files that cost a decoder much work. Tests make them when needed, so no folder of samples holds them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def huge_png() -> bytes:
 
 
 def jpeg_of_scans(number: int) -> bytes:
-    """Return a progressive JPEG whose last scan is repeated. Decoders go over all pixels for each scan."""
+    """Return a progressive JPEG that repeats its last scan. A decoder goes over all pixels for each scan."""
     file = io.BytesIO()
     Image.new("L", (64, 64)).save(file, "JPEG", progressive=True)
     data = file.getvalue()
@@ -27,7 +27,7 @@ def jpeg_of_scans(number: int) -> bytes:
 
 
 def tiff_of_frames(number: int) -> bytes:
-    """Return a TIFF of a chain of directories, which Pillow walks again for every frame."""
+    """Return a TIFF with a chain of directories, one for each frame. Pillow follows the whole chain for every frame."""
     directories = [struct.pack("<HHHIII", 1, 256, 3, 1, 4, 8 + 18 * (index + 1)) for index in range(number)]
     return b"II*\0" + struct.pack("<I", 8) + b"".join(directories)
 

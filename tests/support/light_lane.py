@@ -1,7 +1,7 @@
-"""Tests in the light environment of `make check`, which has no torch, Ray, Helm or browser.
+"""The skipping of tests in the light environment of `make check`, which has no torch, Ray, Helm or browser.
 
-A test that needs a library of the full environment is skipped where that library is missing. `make test` passes
-``--every-library``, which makes a missing library an error, so that nothing is skipped there by mistake.
+A test that needs a library of the full environment is skipped if the library is not installed. `make test` passes
+``--every-library``, which makes a missing library an error, so that no test is skipped by mistake.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ _MISSING = re.compile(r"No module named '(\w+)")
 
 
 def light_header(*, every_library: bool) -> list[str]:
-    """Return the line that names the missing libraries, or nothing if every library is there or must be there."""
+    """Return the lines of pytest's header about missing libraries.
+
+    The list is empty if every library is installed, or if ``--every-library`` makes a missing library an error.
+    """
     missing = [] if every_library else sorted(name for name in FULL_LIBRARIES if importlib.util.find_spec(name) is None)
     return [f"tests are skipped if they need {', '.join(missing)}; `make test` runs them"] if missing else []
 
@@ -47,7 +50,7 @@ def light_header(*, every_library: bool) -> list[str]:
 def missing_library(error: BaseException) -> str | None:
     """Return the library of the full environment whose import failed, or None if the error has another cause.
 
-    The import may have failed in a program that the test started: then its message is part of the error's text.
+    If the import failed in a program that the test started, the program's message is part of the error's text.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -58,10 +61,12 @@ def missing_library(error: BaseException) -> str | None:
 
 
 def without_library(report: pytest.CollectReport, path: Path) -> pytest.CollectReport:
-    """Return the report of a collection as skipped, if it failed because a library of the full environment is missing.
+    """Return a report that skips a module or folder, if its collection failed because of a missing library.
+
+    Any other report is returned unchanged.
 
     Args:
-        report: what pytest found in a module or folder.
+        report: pytest's report of the collection.
         path: the module or folder.
     """
     library = _last_library(str(report.longrepr)) if report.outcome == "failed" else None
@@ -72,6 +77,6 @@ def without_library(report: pytest.CollectReport, path: Path) -> pytest.CollectR
 
 
 def _last_library(text: str) -> str | None:
-    """Return the module that the last failed import in a text looked for, if only the full environment has it."""
+    """Return the module that the last failed import in a text names, if it belongs to the full environment alone."""
     found = _MISSING.findall(text)
     return found[-1] if found and found[-1] in FULL_LIBRARIES else None

@@ -1,4 +1,4 @@
-"""Locust with the project's users, in a process of its own: Locust patches the standard library where it runs."""
+"""Runs of Locust with the project's users, in a process of their own, because Locust patches the standard library."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tuwen_repository.samples import sample
 __all__ = ["PICTURES", "locust", "run_locust"]
 
 PICTURES = str(sample("cat.jpg").parent)
-"""A folder of pictures to send."""
+"""A folder with the pictures that the users send."""
 _LOCUSTFILE = ROOT / "loadtest" / "locustfile.py"
 _LIMIT = 240.0  # seconds
 
@@ -26,8 +26,8 @@ def run_locust(*arguments: str, code: int = 0) -> str:
     """Run Locust to its end and return what it printed.
 
     Args:
-        arguments: further ones of its command line.
-        code: the exit code that it must have.
+        arguments: further arguments of Locust's command line.
+        code: the exit code that Locust must have.
     """
     process = locust("--headless", "--only-summary", *arguments)
     try:

@@ -22,10 +22,10 @@ _PATIENCE = 120.0
 
 
 class MilvusServer:
-    """A running server, as a context manager.
+    """A Milvus server that runs as a process of its own; a context manager.
 
     Args:
-        folder: where the server keeps its data and logs.
+        folder: the folder for the data and the logs of the server.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +34,7 @@ class MilvusServer:
 
     @property
     def url(self) -> str:
-        """Return the address for `--store`."""
+        """The address of the server, as `--store` takes it."""
         return f"http://127.0.0.1:{self._port}"
 
     def __enter__(self) -> MilvusServer:
@@ -48,7 +48,9 @@ class MilvusServer:
         except BaseException as error:
             self.__exit__(None, None, None)
             if isinstance(error, AssertionError):
-                raise TimeoutError(f"the Milvus server was not ready; its logs: {self._folder / 'logs'}") from error
+                raise TimeoutError(
+                    f"the Milvus server was not ready within {_PATIENCE:g} s; read its logs in {self._folder / 'logs'}"
+                ) from error
             raise
         return self
 

@@ -1,4 +1,4 @@
-"""The modules of the Python models, imported from the source of the model repository."""
+"""The modules of Triton's Python models, imported from the folder ``model_repository`` of the project."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ __all__ = ["model_module"]
 
 
 def model_module(model: str, name: str) -> ModuleType:
-    """Return a module that lies beside the ``model.py`` of a Python model."""
+    """Return the module of this name that lies beside the ``model.py`` of a Python model."""
     with staged_module(templates() / model / "1", name) as module:
         return module

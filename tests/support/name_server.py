@@ -1,4 +1,4 @@
-"""A DNS server that gives every name several addresses, as a headless Service of Kubernetes has them."""
+"""A DNS server that gives every name several addresses, as the DNS of Kubernetes does for a headless Service."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _A, _IN = 1, 1
 
 
 class NameServer:
-    """Answers every question for an IPv4 address with all addresses; a context manager.
+    """A DNS server that answers every question for an IPv4 address with the same addresses; a context manager.
 
     Attributes:
-        addresses: what the server answers; may be changed while it runs.
+        addresses: the IPv4 addresses of every answer. A test may change the list while the server runs.
         questions: the number of questions that the server has answered.
     """
 
@@ -33,7 +33,7 @@ class NameServer:
         return found
 
     def target(self, name: str, port: int) -> str:
-        """Return the gRPC target that resolves a name with this server."""
+        """Return the gRPC target with which a channel resolves the name by this server."""
         return f"dns://127.0.0.1:{self.port}/{name}:{port}"
 
     def __enter__(self) -> NameServer:
@@ -54,7 +54,7 @@ class NameServer:
             self._socket.sendto(self._answer(question), sender)
 
     def _answer(self, question: bytes) -> bytes:
-        """Return the header, the question again, and an answer for each address (RFC 1035, section 4)."""
+        """Return a DNS response: a header, the question, and a record for each address (RFC 1035, section 4)."""
         end = question.index(b"\0", 12) + 5
         (kind,) = struct.unpack_from(">H", question, end - 4)
         addresses = self.addresses if kind == _A else []

@@ -1,4 +1,4 @@
-"""The original implementations (cn_clip, open_clip), each in an interpreter of its own, with cached results."""
+"""Runs of the original implementations, cn_clip and open_clip, each in its own interpreter, with cached results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 Original = Literal["cn_clip", "open_clip"]
-Vectors = tuple[NDArray[np.float32], NDArray[np.float32]]  # of images, of texts
+Vectors = tuple[NDArray[np.float32], NDArray[np.float32]]  # the vectors of images, and the vectors of texts
 
 _ENVIRONMENT = ENVIRONMENTS / "originals"
 _MODULES: Mapping[Original, str] = {
@@ -45,17 +45,20 @@ _MODULES: Mapping[Original, str] = {
 
 
 class OriginalError(Exception):
-    """A reference interpreter failed at a command. The message holds the interpreter's traceback or its last output."""
+    """The failure of a command in the interpreter of an original implementation.
+
+    The message holds the interpreter's traceback or its last output.
+    """
 
 
 @dataclass(frozen=True)
 class CharacterIds:
-    """The ids that an original gives to texts that hold one character each.
+    """The token ids that an original gives to many texts, each of which holds one character of interest.
 
     Attributes:
-        codes: the code points of the n characters.
-        lengths: the number of ids of each text, start and end included.
-        ids: the ids of all texts in a row.
+        codes: the code point of each character.
+        lengths: the number of ids of each text, including the ids of start and end.
+        ids: the ids of all texts, one text after the other.
     """
 
     codes: NDArray[np.int32]
@@ -66,11 +69,11 @@ class CharacterIds:
 class ReferenceInterpreter:
     """A Python interpreter that has the originals on its path and runs ``tests.reference.interpreter``.
 
-    The interpreter starts with the first command, and a command that overruns its deadline ends it.
+    The interpreter starts with the first command. If a command exceeds its deadline, the interpreter is ended.
 
     Args:
         module: the module that runs the commands, such as ``tests.reference.cn_clip_reference``.
-        environment: the folder of the originals' packages.
+        environment: the folder with the packages of the originals.
     """
 
     def __init__(self, module: str, environment: Path = _ENVIRONMENT) -> None:
@@ -88,9 +91,9 @@ class ReferenceInterpreter:
         """Run a command to its end.
 
         Args:
-            command: one of the module's ``COMMANDS``.
-            seconds: the command's deadline, start of the interpreter included.
-            arguments: as the command takes them; whatever JSON can write.
+            command: the name of a command in the module's ``COMMANDS``.
+            seconds: the longest time for the command and for the start of the interpreter, in seconds.
+            arguments: the arguments of the command, of types that JSON can write.
 
         Raises:
             OriginalError: the command raised an error or overran its deadline, or the interpreter ended.
@@ -98,7 +101,7 @@ class ReferenceInterpreter:
         process = self._started()
         assert process.stdin is not None
         request = {"command": command, "arguments": arguments}
-        with contextlib.suppress(BrokenPipeError):  # the interpreter has ended, which `_answer` reports
+        with contextlib.suppress(BrokenPipeError):  # if the interpreter has ended, `_answer` reports that
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
         answer = self._answer(process, f"command {command!r} of {self._module}", seconds)
@@ -154,12 +157,12 @@ class ReferenceInterpreter:
 class Originals:
     """The results of the originals, computed by one interpreter of each original or taken from the cache.
 
-    A result's key holds the content of everything that decides about it, so a cached result starts no interpreter.
+    The key of a result holds the content of everything that determines it. No interpreter starts for a cached result.
 
     Args:
-        artefacts: the cache.
-        environment: the folder of the originals' packages, made by ``tests/environments.sh originals``.
-        modules: runs the commands of each original.
+        artefacts: the cache for the results.
+        environment: the folder with the packages of the originals, which ``tests/environments.sh originals`` makes.
+        modules: the module that runs the commands of each original, by the name of the original.
     """
 
     def __init__(
@@ -172,19 +175,19 @@ class Originals:
 
     @property
     def running(self) -> list[Original]:
-        """The originals whose interpreters were started."""
+        """The names of the originals whose interpreters are running."""
         return [name for name, interpreter in self._interpreters.items() if interpreter.running]
 
     def embeddings(
         self, original: Original, checkpoint: Path, images: Sequence[bytes], texts: Sequence[str]
     ) -> Vectors:
-        """Return the unit vectors that the original computes, from bytes and strings.
+        """Return the unit vectors of images and of texts that an original computes.
 
         Args:
             original: the implementation that reads the checkpoint.
-            checkpoint: a file or folder.
-            images: encoded images, at least one.
-            texts: at least one.
+            checkpoint: the file or folder of the checkpoint.
+            images: the encoded images, at least one.
+            texts: the texts, at least one.
         """
         decides = {
             "checkpoint": content_hash(checkpoint),
@@ -199,18 +202,19 @@ class Originals:
             return file["images"], file["texts"]
 
     def token_ids(self, original: Original, texts: Sequence[str]) -> list[list[int]]:
-        """Return the token ids that the original gives to texts, without start and end."""
+        """Return the token ids that an original gives to texts, without the ids of start and end."""
         folder = self.result(original, "tokens", {"texts": list(texts)}, texts=list(texts))
         return list(json.loads((folder / "ids.json").read_text(encoding="utf-8")))
 
     def characters(
         self, original: Original, which: Literal["characters", "code_points"] = "characters"
     ) -> CharacterIds:
-        """Return the ids of the texts in which `tests.reference.characters` puts each character.
+        """Return the token ids of one text for each character, as `tests.reference.characters` writes these texts.
 
         Args:
             original: the implementation that tokenizes the texts.
-            which: the assigned characters, or every code point, which only cn_clip does.
+            which: ``characters`` for the assigned characters, or ``code_points`` for every code point. Only cn_clip has
+                a command for code points.
         """
         with np.load(self.result(original, which, {}) / "ids.npz") as file:
             return CharacterIds(file["codes"], file["lengths"], file["ids"])
@@ -220,24 +224,24 @@ class Originals:
         return self.result("open_clip", "vocabulary", {})
 
     def recall(self, features: Path) -> dict[str, Any]:
-        """Return what Chinese-CLIP's scripts compute from a folder of features and annotations."""
+        """Return the recalls that Chinese-CLIP's own scripts compute from a folder of features and annotations."""
         folder = self.result("cn_clip", "recall", {"features": content_hash(features)}, features=str(features))
         return dict(json.loads((folder / "results.json").read_text(encoding="utf-8")))
 
     def architecture(self, vision: str, text: str) -> dict[str, Any]:
-        """Return the `shapes` of the weights of a published Chinese-CLIP, and the `heads` of its towers."""
+        """Return the ``shapes`` of the weights and the ``heads`` of the towers of a published Chinese-CLIP."""
         arguments = {"vision": vision, "text": text}
         folder = self.result("cn_clip", "architecture", arguments, **arguments)
         return dict(json.loads((folder / "architecture.json").read_text(encoding="utf-8")))
 
     def result(self, original: Original, command: str, decides: Mapping[str, object], **arguments: object) -> Path:
-        """Return the folder that a command writes its results to, from the cache if the command has run before.
+        """Return the folder with the results of a command, from the cache if the command has run before.
 
         Args:
-            original: which interpreter runs the command.
-            command: one of the original's ``COMMANDS``.
-            decides: whatever decides about the results, beside the reference's code and packages.
-            arguments: as the command takes them, without `output`.
+            original: the implementation whose interpreter runs the command.
+            command: the name of a command in the ``COMMANDS`` of the original's module.
+            decides: the values that determine the results, beside the code and the packages of the original.
+            arguments: the arguments of the command, without `output`.
         """
         return self._artefacts.get(
             f"{original}-{command}",
@@ -247,28 +251,28 @@ class Originals:
         )
 
     def run(self, original: Original, command: str, **arguments: object) -> None:
-        """Run a command whose results are not worth keeping. See `ReferenceInterpreter.run`."""
+        """Run a command without the cache. The arguments are those of `ReferenceInterpreter.run`."""
         self._recipe()
         self._interpreters[original].run(command, **arguments)
 
     def close(self) -> None:
-        """End the interpreters."""
+        """End all interpreters."""
         for interpreter in self._interpreters.values():
             interpreter.close()
 
     def _recipe(self) -> str:
-        """Return the hash of the recipe that the originals' packages were installed by."""
+        """Return the hash of the recipe by which the packages of the originals were installed."""
         try:
             return (self._environment / ".complete").read_text(encoding="utf-8")
         except FileNotFoundError:
             raise OriginalError(
-                f"{self._environment} holds no originals; install them with: tests/environments.sh originals"
+                f"{self._environment} lacks cn_clip and open_clip; install them with: tests/environments.sh originals"
             ) from None
 
 
 @contextlib.contextmanager
 def originals_of(artefacts: Artefacts) -> Iterator[Originals]:
-    """Provide `Originals` whose interpreters are ended at the end."""
+    """Yield `Originals` for the block, and end their interpreters afterwards."""
     originals = Originals(artefacts)
     try:
         yield originals
@@ -279,7 +283,7 @@ def originals_of(artefacts: Artefacts) -> Iterator[Originals]:
 def content_hash(path: Path) -> str:
     """Return a hash of the content of a file, or of the files of a folder.
 
-    A native checkpoint's architecture is in the JSON file beside it, which counts as well.
+    The JSON file beside a native checkpoint is part of the hash, because it holds the checkpoint's architecture.
     """
     if path.is_dir():
         return files_hash((file for file in path.rglob("*") if file.is_file()), path)

@@ -1,4 +1,4 @@
-"""Folders of small pictures, no two of which are alike, and the recall of searches among them."""
+"""Folders of many small pictures, all different, and the recall of searches in a collection of these pictures."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ _IN_A_FOLDER = 1000
 
 
 def picture_name(number: int) -> str:
-    """Return the path of a picture below its root, such as ``03/03003.png``."""
+    """Return the path of a picture relative to the root folder, such as ``03/03003.png``."""
     return f"{number // _IN_A_FOLDER:02}/{number:05}.png"
 
 
 def write_pictures(root: Path, count: int, *, broken: Container[int] = ()) -> Path:
-    """Write pictures of random colours, a thousand to a subfolder, and return the root.
+    """Write pictures of random colours, a thousand in each subfolder, and return the root folder.
 
     Args:
-        broken: numbers of files that hold no picture.
+        root: the root folder, which exists.
+        count: the number of files.
+        broken: the numbers of the files whose bytes are not a picture.
     """
     numbers = np.random.default_rng(0)
     for number in range(count):
@@ -43,13 +45,13 @@ def write_pictures(root: Path, count: int, *, broken: Container[int] = ()) -> Pa
 def recall_at_ten(
     collection: Collection, clip: Client, rows: Iterable[Mapping[str, Any]], queries: Sequence[str]
 ) -> float:
-    """Return the share of the ten nearest pictures, by exact search, that a collection finds, in the mean of queries.
+    """Return the recall at 10 of a collection against an exact search, in the mean of all queries.
 
     Args:
         collection: the collection that is searched.
-        clip: embeds the queries for the exact search.
+        clip: the client that embeds the queries for the exact search.
         rows: the ``name`` and the ``vector`` of every picture in the collection.
-        queries: texts.
+        queries: the texts of the queries.
     """
     names, vectors = zip(*((row["name"], row["vector"]) for row in rows), strict=True)
     matrix = np.asarray(vectors, np.float32)

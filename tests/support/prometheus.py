@@ -1,4 +1,4 @@
-"""Debian's Prometheus and promtool, which `tests/environments.sh prometheus` fetches."""
+"""Prometheus and promtool from Debian, which `tests/environments.sh prometheus` fetches, and the chart's rules."""
 
 from __future__ import annotations
 
@@ -31,7 +31,12 @@ def program(name: str) -> str | None:
 
 
 class Prometheus:
-    """A running Prometheus that scrapes its targets and evaluates its rules twice a second."""
+    """A Prometheus process that scrapes its targets and evaluates its rules twice a second; a context manager.
+
+    Args:
+        folder: the folder for the configuration and the data.
+        rules: the text of the file with the rules.
+    """
 
     def __init__(self, folder: Path, rules: str) -> None:
         self._folder = folder
@@ -49,7 +54,7 @@ class Prometheus:
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
 
     def watch(self, *targets: str) -> None:
-        """Scrape only these targets, ``host:port``, from now on."""
+        """Scrape these targets, each ``host:port``, and no others from now on."""
         targets_file = self._folder / "targets.json"
         targets_file.with_suffix(".new").write_text(json.dumps([{"targets": list(targets)}]), encoding="utf-8")
         targets_file.with_suffix(".new").rename(targets_file)
@@ -73,7 +78,7 @@ class Prometheus:
                 self.query("up")
                 return self
             except OSError:
-                assert time.monotonic() < deadline, "Prometheus does not start"
+                assert time.monotonic() < deadline, "Prometheus did not answer within 30 s"
                 time.sleep(0.2)
 
     def __exit__(
@@ -83,7 +88,7 @@ class Prometheus:
         self._process.wait()
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Return the result of an instant query."""
+        """Return the result of an instant query in PromQL."""
         return list(self._get("query", query=expression)["result"])
 
     def firing(self) -> set[str]:

@@ -1,4 +1,4 @@
-"""A TCP relay before a server, which can go down, fall silent, become another program, or encrypt."""
+"""A TCP relay in front of a server, with which a test cuts, silences, replaces or encrypts the connections."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Relay:
     """A relay on a free port of this machine; a context manager.
 
     Args:
-        target: ``host:port`` of the server.
-        tls: encrypts what callers send; None: nothing is encrypted.
-        pause: seconds before each part of an answer is passed on.
+        target: the address of the server, ``host:port``.
+        tls: the TLS context for the connections of callers; None: the relay does not encrypt.
+        pause: the seconds that the relay waits before it passes on each part of a response.
     """
 
     def __init__(self, target: str, tls: ssl.SSLContext | None = None, *, pause: float = 0) -> None:
@@ -43,12 +43,12 @@ class Relay:
         return f"127.0.0.1:{self._port}"
 
     def behave(self, behaviour: Behaviour, tls: ssl.SSLContext | None = None) -> None:
-        """Behave in another way from now on: open connections are closed.
+        """Change the behaviour of the relay from now on, and close all open connections.
 
         Args:
-            behaviour: ``forward`` to the server; ``down``: nobody listens; ``silent``: connections are accepted, and
-                nothing is answered; ``web``: an HTTP 1 server that has nothing.
-            tls: encrypts with another certificate; None: as before.
+            behaviour: ``forward``: connect callers with the server; ``down``: refuse connections; ``silent``: accept
+                connections but never respond; ``web``: respond to every request with 404, as an HTTP/1.1 server.
+            tls: the new TLS context for the connections of callers; None: the context stays as it is.
         """
         self._behaviour, self._tls = behaviour, tls or self._tls
         self._close()
@@ -58,7 +58,7 @@ class Relay:
 
     def _close(self) -> None:
         with self._lock:
-            # the listener first: a caller whose connection is closed comes again at once
+            # close the listener first, because a caller whose connection is closed connects again at once
             ends, self._open = [*([self._listener] if self._listener else []), *self._open], set()
             self._listener = None
         for end in ends:
@@ -78,10 +78,10 @@ class Relay:
         while True:
             try:
                 caller, _ = listener.accept()
-            except OSError:  # closed
+            except OSError:  # the listener is closed
                 return
             with self._lock:
-                if listener is not self._listener:  # closed meanwhile
+                if listener is not self._listener:  # the listener was closed after it had accepted the connection
                     caller.close()
                     return
                 self._open.add(caller)

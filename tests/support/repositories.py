@@ -27,7 +27,7 @@ __all__ = [
     "write_short_clip_vocabulary",
 ]
 
-keep_freed_memory()  # half of the time of a large build goes into page faults otherwise
+keep_freed_memory()  # without this, page faults take half of the time of a large build
 
 _MINIMAL_TOWER = {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
 SHORT_VOCABULARY = [
@@ -55,12 +55,12 @@ def _write(place: Path, seed: int) -> None:
 
 
 def minimal_checkpoint(artefacts: Artefacts, *, vocabulary: list[str] | None = None) -> Path:
-    """Return a Chinese-CLIP checkpoint that is as small as one can be: 2 layers, 32 wide, 32 pixels, 64 positions.
+    """Return the smallest Chinese-CLIP checkpoint: 2 layers of width 32, images of 32 pixels, 64 text positions.
 
     Args:
         artefacts: the cache.
-        vocabulary: the tokens, by default the 21,128 of the published vocabulary, which are nearly all weights of the
-            checkpoint. With `SHORT_VOCABULARY` it is read in milliseconds, but nearly all characters are unknown.
+        vocabulary: the tokens; None: the published vocabulary. Most weights of the checkpoint belong to its 21,128
+            tokens. With `SHORT_VOCABULARY`, a checkpoint is read in milliseconds, but most characters are unknown.
     """
     size = len(vocabulary or []) or 21128
     vision = {**_MINIMAL_TOWER, "image_size": 32, "patch_size": 16}
@@ -77,12 +77,12 @@ def minimal_checkpoint(artefacts: Artefacts, *, vocabulary: list[str] | None = N
 
 
 def minimal_clip(artefacts: Artefacts, vocabulary: Path, *, dimension: int = 16) -> Path:
-    """Return an OpenAI CLIP checkpoint that is as small as one can be: 2 layers, 32 wide, 32 pixels.
+    """Return the smallest OpenAI CLIP checkpoint: 2 layers of width 32, and images of 32 pixels.
 
     Args:
         artefacts: the cache.
         vocabulary: a folder with ``vocab.json`` and ``merges.txt``, such as `write_short_clip_vocabulary` writes.
-        dimension: of the embeddings.
+        dimension: the number of components of an embedding.
     """
     vision, text = VisionSizes(32, 2, 2, 16, 32), TextSizes(32, 2, 2)
 
@@ -96,9 +96,10 @@ def minimal_clip(artefacts: Artefacts, vocabulary: Path, *, dimension: int = 16)
 
 
 def write_short_clip_vocabulary(folder: Path) -> Path:
-    """Write ``vocab.json`` and ``merges.txt`` for a byte-pair tokenizer that knows the bytes and three merges.
+    """Write ``vocab.json`` and ``merges.txt`` of a byte-pair tokenizer that knows all bytes and three merges.
 
-    The tokens are of the same kinds as OpenAI's: bytes, bytes that end a word, merges, start and end of text.
+    The vocabulary has the same kinds of tokens as OpenAI's: bytes, bytes that end a word, merges, and the tokens for
+    start and end of text.
     """
     characters = sorted(ByteLevel.alphabet())
     merges = ["c a", "ca t</w>", "d o"]
@@ -122,7 +123,7 @@ def demo_repository(artefacts: Artefacts) -> Path:
 
 
 class Built:
-    """Builds repositories with the real build step, once for each checkpoint and set of options."""
+    """A function that builds repositories with the real build step, once for each checkpoint and set of options."""
 
     def __init__(self, artefacts: Artefacts) -> None:
         self._artefacts = artefacts
@@ -131,8 +132,8 @@ class Built:
         """Return the repository of the small checkpoint.
 
         Args:
-            options: as `build_repository` takes them; by default its own.
-            seed: of the checkpoint's weights.
+            options: the options of the build; None: the defaults of the build.
+            seed: the seed of the checkpoint's random weights.
         """
         checkpoint = tiny_checkpoint(self._artefacts, seed=seed)
         return self.of(checkpoint, "tiny-repository", options or BuildOptions(), seed=seed)
@@ -141,10 +142,10 @@ class Built:
         """Return the repository of any checkpoint.
 
         Args:
-            checkpoint: a folder; its path stands in the manifest, so both path and content are part of the key.
-            name: of the artefact.
-            options: as `build_repository` takes them.
-            decides: further values that decide about the content.
+            checkpoint: the folder of the checkpoint. The manifest names its path, so the path is part of the key.
+            name: the name of the artefact in the cache.
+            options: the options of the build.
+            decides: further values that determine the content.
         """
 
         def make(place: Path) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints of every row of the table of checkpoints, at any size."""
+"""Checkpoints, of any size, for the rows of the table in docs/reference/checkpoints.md."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ __all__ = ["Row", "Source", "kept_source", "write"]
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table of checkpoints.
+    """A row of the table of supported checkpoints.
 
     Attributes:
-        layout: how the checkpoint is stored, which also says whose model it is.
-        vision, text: the sizes of the towers, or the names of cn_clip's configurations.
-        dimension: of the embeddings.
-        changes: values that replace those of cn_clip's configurations.
-        heads: of the image and the text tower, where a native checkpoint has no published width.
+        layout: the layout of the checkpoint, which also determines the family.
+        vision, text: the sizes of the towers, or the names of their configurations in cn_clip.
+        dimension: the number of components of an embedding.
+        image_size: the side of the images, in pixels.
+        changes: new values for keys of cn_clip's configurations.
+        heads: the numbers of attention heads of image tower and text tower. A native checkpoint needs them if its width
+            is not a published one. None: the build finds the numbers.
         projected: whether a Taiyi text tower has a classification head.
     """
 
@@ -45,7 +47,7 @@ class Row:
 
     @property
     def family(self) -> str:
-        """The family that the manifest names."""
+        """The family of the checkpoint, as the manifest names it."""
         return "chinese-clip" if self.layout in ("native", "modelscope") else self.layout
 
     @property
@@ -56,12 +58,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Source:
-    """What `tuwen build` takes: a checkpoint, and for Taiyi the checkpoint of the image tower.
+    """The input of `tuwen build`: a checkpoint, and for Taiyi also the checkpoint of the image tower.
 
     Attributes:
-        checkpoint: a file or folder.
-        vision: the argument of ``--vision``.
-        heads: the argument of ``--heads``.
+        checkpoint: the file or folder of the checkpoint.
+        vision: the argument of ``--vision``; None: the option is left out.
+        heads: the arguments of ``--heads``; None: the option is left out.
     """
 
     checkpoint: Path
@@ -70,7 +72,7 @@ class Source:
 
 
 def write(row: Row, folder: Path, originals: Originals) -> Source:
-    """Write the checkpoint of a row below a folder that exists and is empty."""
+    """Write the checkpoint of a row into a folder that exists and is empty."""
     if row.layout in ("native", "modelscope"):
         assert isinstance(row.vision, str)
         assert isinstance(row.text, str)
@@ -91,7 +93,7 @@ def write(row: Row, folder: Path, originals: Originals) -> Source:
 
 
 def kept_source(row: Row, artefacts: Artefacts, originals: Originals) -> Source:
-    """Return the checkpoint of a row from the cache of artefacts. Do not change its files."""
+    """Return the checkpoint of a row. It lies in the cache of artefacts: do not change its files."""
     folder = artefacts.get(
         "family-checkpoint",
         lambda place: write(row, place, originals),

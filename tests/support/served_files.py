@@ -1,4 +1,4 @@
-"""Embedding in this process with the files of a built repository, as the server does."""
+"""Embeddings that this process computes with the files of a built repository, as the server computes them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tuwen_repository.manifest import Manifest
 
 __all__ = ["ServedFiles"]
 
-_BATCH_SIZES = (1, 2, 3, 7)  # and then one of the largest size
+_BATCH_SIZES = (1, 2, 3, 7)  # followed by a batch of the largest size
 Vectors = NDArray[np.float32]
 
 
 class ServedFiles:
-    """A built repository without a server: ``pixels.py``, ``tokens.py`` and both ``model.pt``.
+    """The parts of a built repository that compute: ``pixels.py``, ``tokens.py`` and both files ``model.pt``.
 
     Args:
-        repository: a folder that `build_repository` made.
+        repository: the folder of a repository that `build_repository` made.
     """
 
     def __init__(self, repository: Path) -> None:
@@ -52,7 +52,7 @@ class ServedFiles:
 
 def _loaded(file: Path) -> Callable[..., Tensor]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, which Triton needs
+        warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch deprecates TorchScript, which Triton needs
         module = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
 
     def run(*inputs: Tensor) -> Tensor:
@@ -72,14 +72,14 @@ def _batches(count: int, largest: int) -> Iterator[tuple[int, int]]:
         start, number = stop, number + 1
 
 
-# Many repositories share these files: the same files make the same pixels and tokens of the same items.
+# Pixels and tokens by the hashes of the preprocessing files and of the items. Many repositories share these files.
 _prepared: dict[tuple[str, str], tuple[NDArray[np.generic], ...]] = {}
 
 
 def _pixels(folder: Path, images: Sequence[bytes]) -> NDArray[np.generic]:
     def prepare() -> tuple[NDArray[np.generic], ...]:
         with staged_module(folder, "pixels") as module, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about odd files, in the server too
+            warnings.simplefilter("ignore")  # Pillow warns about odd files here, as it does in the server
             preprocessor = module.load_preprocessor(folder, module.ImageLimits())
             return (np.stack([preprocessor.pixel_values(image) for image in images]),)
 

@@ -1,4 +1,4 @@
-"""tritonserver for tests: one running server for each repository, which is restarted when it is unhealthy."""
+"""The tritonservers of the tests: one running server for each repository, replaced when it is unhealthy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tuwen_server import EmbeddedServer, ServerOptions
 
 __all__ = ["KnownServerTroubleError", "RecordedServer", "SharedServers", "known_trouble"]
 
-# Faults of Triton 2.51 that no code of ours can prevent. A test that meets one of them is run once more.
+# Faults of Triton 2.51 that our code cannot prevent. A test that fails because of such a fault is run once more.
 _KNOWN_TROUBLE = {
     "gRPC's reference count aborts the server with 'prior > 0'": re.compile(r"prior > 0"),
     "a Python model that got no processor time for a second is taken for dead": re.compile(
@@ -24,7 +24,10 @@ _KNOWN_TROUBLE = {
 
 
 class KnownServerTroubleError(Exception):
-    """A test failed while the embedded server showed a known fault of Triton 2.51. The test is run once more."""
+    """The failure of a test while the embedded server showed a known fault of Triton 2.51.
+
+    pytest runs such a test once more.
+    """
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ _lines: list[_Line] = []
 
 
 class RecordedServer(EmbeddedServer):
-    """An `EmbeddedServer` whose log lines are kept, so that a failed test can be compared with what the log says."""
+    """An `EmbeddedServer` that keeps its log lines, in which `known_trouble` looks for the cause of a failed test."""
 
     def __init__(self, repository: Path, options: ServerOptions | None = None, **others: Any) -> None:
         passed_on = others.pop("on_log_line", None)
@@ -51,11 +54,11 @@ class RecordedServer(EmbeddedServer):
 
 
 def known_trouble(since: float, message: str = "") -> str | None:
-    """Return the known fault that a log line after `since`, or the message of the failure itself, speaks of.
+    """Return the known fault of Triton that a server's log or the failure of a test shows; None if there is none.
 
     Args:
-        since: a time of `time.monotonic`, when the test began.
-        message: the text of the test's failure, in which the server's own error may stand.
+        since: the time when the test began, by `time.monotonic`. Only log lines after this time count.
+        message: the text of the test's failure, which may quote the server's error.
     """
     texts = [message, *(line.text for line in _lines if line.when >= since)]
     for trouble, pattern in _KNOWN_TROUBLE.items():
@@ -65,13 +68,16 @@ def known_trouble(since: float, message: str = "") -> str | None:
 
 
 class SharedServers:
-    """The running servers that all tests of one worker share, one for each repository."""
+    """The servers that all tests of one pytest worker share, one for each repository."""
 
     def __init__(self) -> None:
         self._running: dict[Path, RecordedServer] = {}
 
     def on(self, repository: Path) -> RecordedServer:
-        """Return a running server with free ports and default options; a server in trouble is replaced."""
+        """Return a running server for a repository, with free ports and default options.
+
+        A server that has failed, or lost a process, is replaced by a new one.
+        """
         server = self._running.get(repository)
         if server is not None and server.trouble() is None:
             return server
@@ -91,7 +97,7 @@ class SharedServers:
 
 @contextmanager
 def shared_servers() -> Iterator[SharedServers]:
-    """Provide `SharedServers` that are stopped at the end."""
+    """Yield `SharedServers` for the block, and stop the servers afterwards."""
     servers = SharedServers()
     try:
         yield servers

@@ -35,7 +35,10 @@ ARCHITECTURE = {
 
 
 def write_shapes(folder: Path) -> Path:
-    """Splits `train` (six pictures of each of eight things) and `valid` (one of each), and `architecture.json`."""
+    """Write the data set and an ``architecture.json`` into a folder, and return the folder.
+
+    The eight kinds of shapes have six pictures each in the split ``train``, and one each in the split ``valid``.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "architecture.json").write_text(json.dumps(ARCHITECTURE), encoding="utf-8")
     for split, count in (("train", 6), ("valid", 1)):

@@ -15,12 +15,12 @@ _CN_TEXT = {
     "text_num_attention_heads": 4,
     "text_num_hidden_layers": 2,
 }
-# cn_clip computes the number of heads from the width: 64 for each head, and 80 in ViT-H-14.
+# cn_clip computes the number of heads from the width: one head for 64 channels, or for 80 channels in ViT-H-14.
 _CN_VISION = {"vision_width": 128, "vision_layers": 2, "embed_dim": 64}
 _CN_336 = {**_CN_VISION, "vision_layers": 1}
 _CN_HUGE = {**_CN_VISION, "vision_width": 160, "vision_layers": 3, "embed_dim": 96}
 _CN_LARGE_TEXT = {**_CN_TEXT, "text_num_hidden_layers": 3}
-# The channels after the stem decide about everything else in a ResNet: 8 heads, and 512 channels before the pooling.
+# In a ResNet, the channels after the stem determine the other sizes: here 8 heads, and 512 channels before the pooling.
 _CN_RESNET = {"vision_width": 16, "vision_layers": [1, 2, 1, 1], "embed_dim": 64}
 
 SMALL_ROWS = {

@@ -24,7 +24,7 @@ class SourceTree:
 
     Attributes:
         roots: the folders that hold top-level packages and modules, in the order in which Python searches them.
-        data: folders that a module reads as data, by the name of the module; no import leads to them.
+        data: the folders that a module reads as data, by the name of the module. Imports do not lead to these folders.
     """
 
     roots: tuple[Path, ...]
@@ -33,7 +33,8 @@ class SourceTree:
     def files(self, module: str) -> set[Path]:
         """Return the files that importing a module reads, and the files of the data folders that these modules read.
 
-        Imports inside functions count as well. Modules that lie in none of the roots are ignored: see `versions`.
+        Imports inside functions count as well. Modules outside the roots are left out, because they belong to
+        libraries, which `versions` covers.
         """
         files: set[Path] = set()
         modules, waiting = set(), [module]
@@ -75,8 +76,8 @@ def files_hash(files: Iterable[Path], relative_to: Path | None = None) -> str:
     """Return a hash of the paths and contents of files.
 
     Args:
-        files: in any order.
-        relative_to: hash the paths relative to this folder; by default absolute paths are hashed.
+        files: the files, in any order.
+        relative_to: the folder to which the hashed paths are relative; None: absolute paths are hashed.
     """
     digest = hashlib.sha256()
     for file in sorted(files):
@@ -104,14 +105,14 @@ def _version(library: str) -> str:
 
 
 def _processor() -> str:
-    """Return a hash of the processor's name and features: bf16 and int8 builds differ between processors."""
+    """Return a hash of the processor's name and features, because bf16 and int8 builds differ between processors."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
     features = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "flags"))][:2]
     return hashlib.sha256("\n".join(features or [platform.processor()]).encode()).hexdigest()
 
 
 def _imports(path: Path, module: str) -> Iterator[str]:
-    """Yield the names of modules, and of their parents and possible submodules, that a file imports."""
+    """Yield the names that a file may import: modules, their parent packages, and possible submodules."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     yield from _with_parents(package)
     for node in ast.walk(ast.parse(path.read_bytes())):

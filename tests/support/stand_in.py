@@ -1,4 +1,4 @@
-"""Stand-ins for tests of the supervision: a program in place of tritonserver, a repository for it, and a clock."""
+"""Substitutes for tests of how we supervise tritonserver: a program in its place, a repository, and a clock."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _DEFAULTS: dict[str, Any] = {
 
 
 class StandIn:
-    """An installation of the stand-in, which `find_runtime` accepts as the embedded server.
+    """The installation of a program in the place of tritonserver, which `find_runtime` accepts as embedded server.
 
     Args:
-        installation: where to install the stand-in.
-        folder: where the stand-in keeps its behaviour and its events.
+        installation: the folders in which the program is installed.
+        folder: a new folder, in which the program finds its behaviour and records its events.
     """
 
     def __init__(self, installation: Installation, folder: Path) -> None:
@@ -62,24 +62,24 @@ class StandIn:
         self.behave()
 
     def behave(self, **behaviour: Any) -> None:
-        """Say how the server behaves from now on; what is not named is as by default.
+        """Set the behaviour of the server from now on. Settings that are left out have their defaults.
 
         Args:
-            behaviour: any of
-                aliases: loaded ensembles that are in no repository.
-                answers: False: it closes each HTTP connection without an answer.
-                busy_looks: how many looks at the repository index show an ensemble that still has requests.
-                exit_code: end with this code before anything is loaded.
-                grpc: False: it does not listen on its gRPC port, so that a test can.
-                flood: the number of lines it writes to its log first.
-                ignores_sigterm: SIGTERM does not end it.
-                log: lines that it writes to its log first.
-                lose: the instance whose process it kills.
-                replace: the instance of a model that it loads anew; its new process is called INSTANCE_anew_0_0.
-                ready: False: it says that it is not ready.
-                segments: the number of shared-memory segments that it makes and leaves.
-                starts: a list of such behaviours, for the first start, the second start, and so on.
-                stubs: the instances for which it starts processes.
+            behaviour: any of these settings.
+                aliases: the names of loaded ensembles that no repository holds.
+                answers: False: the server closes each HTTP connection without a response.
+                busy_looks: how many readings of the repository index show an unloaded ensemble as still busy.
+                exit_code: the code with which the server ends before it loads a model; None: the server serves.
+                grpc: False: the server does not listen on its gRPC port, so that a test can listen there.
+                flood: the number of lines that the server writes to its log at the start.
+                ignores_sigterm: True: SIGTERM does not end the server.
+                log: the lines that the server writes to its log at the start.
+                lose: the instance whose process the server kills.
+                replace: the instance that the server loads again. Its new process is called INSTANCE_anew_0_0.
+                ready: False: the server reports that it is not ready.
+                segments: the number of shared-memory segments that the server makes and does not remove.
+                starts: a list of behaviours for the first start, the second start, and so on.
+                stubs: the instances for which the server starts processes.
         """
         unknown = behaviour.keys() - _DEFAULTS.keys()
         assert not unknown, unknown
@@ -88,19 +88,19 @@ class StandIn:
         place.with_suffix(".new").rename(place)
 
     def events(self) -> list[str]:
-        """Return what has happened, in order: ``started``, the names of signals, ``ended``."""
+        """Return the events so far, in order: ``started``, names of signals such as ``SIGTERM``, ``ended``."""
         return [event for event in self.timeline() if event != "index" and not event.startswith("unload ")]
 
     def timeline(self) -> list[str]:
-        """Return the events with the calls of model control among them: ``unload MODEL`` and ``index``."""
+        """Return the events and the calls of model control, ``unload MODEL`` and ``index``, in order."""
         return [line["event"] for line in self._lines()]
 
     def starts(self) -> list[list[str]]:
-        """Return the arguments of each start."""
+        """Return the command-line arguments of each start."""
         return [line["arguments"] for line in self._lines() if line["event"] == "started"]
 
     def pids(self) -> list[int]:
-        """Return the process id of each start, which is the id of its process group."""
+        """Return the process ID of each start, which is also the ID of the process group."""
         return [line["pid"] for line in self._lines() if line["event"] == "started"]
 
     def _lines(self) -> list[dict[str, Any]]:
@@ -109,15 +109,15 @@ class StandIn:
 
 
 class HurriedClock:
-    """A clock that runs fast: `pause` lets all of its time pass, but waits for at most 5 ms.
+    """A clock that runs fast: it advances by the full length of a pause, but the pause takes at most 5 ms.
 
-    A timeout of 10 s that is polled every 0.1 s is thus over after half a second, while another process still gets
-    the time to do its part between two looks at it.
+    So a timeout of 10 s that is polled every 0.1 s is over after half a second. Other processes still get time to run
+    between two polls.
 
     Attributes:
-        time: what the clock shows, in seconds.
-        pauses: the length of every pause, in order.
-        on_pause: called at each pause, if given.
+        time: the current time of the clock, in seconds.
+        pauses: the length of every pause so far, in seconds and in order.
+        on_pause: a function that is called at each pause; None: no function is called.
     """
 
     def __init__(self) -> None:
@@ -126,11 +126,11 @@ class HurriedClock:
         self.on_pause: Callable[[], object] | None = None
 
     def now(self) -> float:
-        """Return the time that all pauses make together."""
+        """Return the current time of the clock: the sum of all pauses, in seconds."""
         return self.time
 
     def pause(self, seconds: float) -> None:
-        """Let the time pass."""
+        """Advance the clock by the length of the pause, and wait for at most 5 ms."""
         self.pauses.append(seconds)
         self.time += seconds
         if self.on_pause:
@@ -139,7 +139,10 @@ class HurriedClock:
 
 
 def write_repository(folder: Path) -> Path:
-    """Write a repository that passes every check before a start: real configs, and files that only look like models."""
+    """Write a repository that passes every check before the start of a server.
+
+    The configurations are real. The model files hold no models, because no server loads them.
+    """
     for config in templates().glob("*/config.pbtxt"):
         (folder / config.parent.name / "1").mkdir(parents=True)
         (folder / config.parent.name / "config.pbtxt").write_bytes(config.read_bytes())
@@ -165,13 +168,13 @@ def segments(arguments: list[str]) -> list[str]:
 
 
 def group_members(leader: int) -> list[int]:
-    """Return the living processes of a process group."""
+    """Return the IDs of the living processes of a process group."""
     members = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = status.read_text().rpartition(")")[2].split()
         except OSError:
-            continue  # it ended while we looked
+            continue  # the process has ended meanwhile
         if int(fields[2]) == leader and fields[0] != "Z":
             members.append(int(status.parent.name))
     return members

@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face hub: a local HTTP server that answers what ``huggingface_hub`` asks for a model."""
+"""A local HTTP server in the place of the Hugging Face hub, with the routes by which its client fetches a model."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _COMMIT = "5" * 40
 
 
 class StandInHub(ThreadingHTTPServer):
-    """Serves folders as models of one commit, and files at addresses of their own.
+    """An HTTP server that serves folders as models of the hub, each with one commit, and further files.
 
     Args:
-        models: the folder of each hub id.
-        files: the content at each path, for pictures beside the hub.
+        models: the folder of each model, by hub id.
+        files: the content of further files, such as pictures, by the path of the URL.
 
     Attributes:
         asked: the method and the path of each request, in order.
@@ -37,11 +37,11 @@ class StandInHub(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """The address that HF_ENDPOINT takes."""
+        """The address of the server, for HF_ENDPOINT."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def answer(self, path: str) -> tuple[bytes, dict[str, str]] | None:
-        """Return the body and headers for a path; None if the path does not exist."""
+        """Return the body and the headers of the response for a path; None if the path does not exist."""
         if path in self.files:
             return self.files[path], {}
         for hub_id, folder in self.models.items():
@@ -76,12 +76,12 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
 
     def log_message(self, *_: object) -> None:
-        """Print nothing."""
+        """Leave out the log line that the base class prints for each request."""
 
 
 @contextmanager
 def stand_in_hub(models: Mapping[str, Path], files: Mapping[str, bytes] | None = None) -> Iterator[StandInHub]:
-    """Run a `StandInHub` for the block."""
+    """Run a `StandInHub` during the block."""
     hub = StandInHub(models, files or {})
     thread = threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()

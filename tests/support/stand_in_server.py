@@ -1,11 +1,11 @@
-"""A program that stands in for the tritonserver binary in tests of our supervision. It needs the standard library only.
+"""A program in the place of the tritonserver binary, for tests of our supervision. It needs the standard library only.
 
-It takes tritonserver's arguments, writes log lines, starts child processes that look like the stubs of the Python
-backend, answers ``/v2/health/ready`` and the calls that unload models, whose key it checks, and ends at SIGTERM or
-SIGINT. It accepts connections on the gRPC port and closes them, and does not listen on the metrics port.
+It takes tritonserver's arguments, writes log lines, and starts child processes that look like the stubs of the Python
+backend. Over HTTP it answers ``/v2/health/ready`` and, if the key is right, the calls that unload models. It closes
+every connection to the gRPC port, and does not listen on the metrics port. SIGTERM and SIGINT end the program.
 
-The environment variable STAND_IN names a folder. The program reads ``behaviour.json`` in it again and again, and writes
-``events.jsonl``, a line for each event. `tests.support.stand_in` describes both.
+The environment variable STAND_IN names a folder. The program reads its ``behaviour.json`` again and again, and appends
+a line to its ``events.jsonl`` for each event. `tests.support.stand_in` describes both files.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from typing import Any
 
 _FOLDER = os.environ["STAND_IN"]
 _LOOP_SECONDS = 0.02
-_LONGEST_LIFE_SECONDS = 600  # if the tests are killed, nothing of this may stay for ever
-# The pipe has a writer as long as the child lives, so the child reads until somebody kills it.
+_LONGEST_LIFE_SECONDS = 600  # after this time the program ends itself, in case the tests were killed
+# The child holds the writing end of its own pipe, so it reads until a signal ends it.
 _STUB = ["-c", "while read -r line; do :; done"]
 
 
 def record(event: str, **details: Any) -> None:
-    """Append one event."""
+    """Append an event to ``events.jsonl``."""
     with open(os.path.join(_FOLDER, "events.jsonl"), "a", encoding="utf-8") as file:
         file.write(json.dumps({"event": event, **details}) + "\n")
 
 
 def starts() -> int:
-    """Return how often this program has been started before."""
+    """Return how often this program was started before, by ``events.jsonl``."""
     try:
         with open(os.path.join(_FOLDER, "events.jsonl"), encoding="utf-8") as file:
             return sum('"event": "started"' in line for line in file)
@@ -43,7 +43,7 @@ def starts() -> int:
 
 
 def behaviour(start: int) -> dict[str, Any]:
-    """Return how to behave now: what is said of all starts, overridden by what is said of this one."""
+    """Return the present behaviour: the settings for all starts, overridden by the settings for this start."""
     with open(os.path.join(_FOLDER, "behaviour.json"), encoding="utf-8") as file:
         said: dict[str, Any] = json.load(file)
     of_this_start = said.pop("starts")
@@ -51,7 +51,7 @@ def behaviour(start: int) -> dict[str, Any]:
 
 
 class Server:
-    """One run of the program."""
+    """One run of the program, from its start to its end."""
 
     def __init__(self, arguments: list[str], start: int) -> None:
         pairs = [argument.lstrip("-").split("=", 1) for argument in arguments if "=" in argument]
@@ -64,7 +64,7 @@ class Server:
         self._signals: list[int] = []
 
     def run(self) -> int:
-        """Load, serve until a signal comes, and return the exit code."""
+        """Start the processes of the models, serve until a signal comes, and return the exit code."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note)
         now = behaviour(self._start)
@@ -111,9 +111,9 @@ class Server:
                         child.wait()
                     record("ended")
                     return 0
-            if now["lose"] in self._children:  # like tritonserver, never wait for the child that died
+            if now["lose"] in self._children:  # as tritonserver, do not wait for a child that died
                 self._children.pop(now["lose"]).kill()
-            if now["replace"] in self._children:  # like tritonserver when a model is loaded anew
+            if now["replace"] in self._children:  # as tritonserver does when a model is loaded again
                 old = self._children.pop(now["replace"])
                 self._start_stub(now["replace"] + "_anew_0_0")
                 old.kill()
@@ -139,11 +139,14 @@ class Server:
                         status, body = self._control(path, request, now["busy_looks"])
                     head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
                     connection.sendall((head + body).encode())
-            except OSError:  # whoever asked has gone
+            except OSError:  # the caller has closed the connection
                 pass
 
     def _control(self, path: str, request: str, busy_looks: int) -> tuple[str, str]:
-        """Answer a call of model control: models that are unloaded stay UNLOADING for a number of looks."""
+        """Return the status and the body for a call of model control.
+
+        After an unload, the models stay UNLOADING for `busy_looks` readings of the repository index.
+        """
         key = self._options["http-restricted-api"].rpartition("=")[2]
         if f"\r\ntuwen: {key}\r\n" not in request.replace("\r\nTuwen:", "\r\ntuwen:"):
             return "403 Forbidden", ""

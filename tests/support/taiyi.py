@@ -1,4 +1,4 @@
-"""The recipe of Taiyi's model cards (IDEA-CCNL on the Hugging Face hub), with transformers alone."""
+"""Text vectors by the recipe of Taiyi's model cards (IDEA-CCNL on the Hugging Face hub), with transformers alone."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ def embed_with_model_card(folder: Path, texts: list[str], *, padded: bool = Fals
     """Return unit vectors of texts from ``BertModel(ids)[1]`` or ``BertForSequenceClassification(ids).logits``.
 
     Args:
-        folder: the text tower; the class is the one that its ``config.json`` names.
-        texts: cut to 77 tokens, as in Fengshenbang-LM's training; special tokens are text.
-        padded: pad to 77 tokens and, like the cards, pass no attention mask. Otherwise one text at a time, which
-            is the card's recipe with a mask.
+        folder: the folder of the text tower, whose ``config.json`` names one of these two classes.
+        texts: the texts. They are cut to 77 tokens, as in Fengshenbang-LM's training, and special tokens in them are
+            read as text.
+        padded: True: pad to 77 tokens and pass no attention mask, as the cards do. False: compute each text alone,
+            without padding, which gives the vectors of the recipe with an attention mask.
     """
     tokenizer: Any = BertTokenizer.from_pretrained(folder)
     architecture = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]

@@ -1,4 +1,4 @@
-"""Settings with which a small model learns the shapes of `tests.support.shapes`."""
+"""Options of `tuwen train` with which a small model learns the data set of `tests.support.shapes`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ _SETTINGS = (
 def from_random_weights(
     shapes: Path, output: Path, *, start_epochs: int, frozen_epochs: int, epochs: int
 ) -> tuple[str, ...]:
-    """Return the arguments of `tuwen train` for a training in three stages."""
+    """Return the arguments of `tuwen` for a training in three stages, which begins with random weights.
+
+    Args:
+        shapes: the folder of the data set.
+        output: the output folder of the training.
+        start_epochs, frozen_epochs, epochs: the number of epochs of each stage.
+    """
     lengths = (f"--start-epochs={start_epochs}", f"--frozen-epochs={frozen_epochs}", f"--epochs={epochs}")
     architecture = ("--architecture", str(shapes / "architecture.json"))
     return ("train", str(shapes), "-o", str(output), *architecture, *_SETTINGS, *lengths)

@@ -1,4 +1,4 @@
-"""An event loop whose time passes only while all of its tasks wait."""
+"""An event loop with a virtual clock: when all tasks wait, the clock jumps to the next timer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 class _Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
-    """Skips the time that the loop would wait for."""
+    """A selector that returns at once, and adds up the seconds for which the loop wanted to wait."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class _Loop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine as `asyncio.run` does, but let `asyncio.sleep` return at once and the loop's clock go on."""
+    """Run a coroutine as `asyncio.run` does, but on a virtual clock, so that `asyncio.sleep` takes no real time."""
     loop = _Loop()
     try:
         return loop.run_until_complete(main)

@@ -1,4 +1,4 @@
-"""The page that `tuwen web` serves, over the demo's pictures."""
+"""The search page of `tuwen web`, served over the demo's pictures."""
 
 from __future__ import annotations
 
@@ -23,31 +23,32 @@ from tuwen_server import ServerOptions
 __all__ = ["CATEGORIES", "HTML_NAME", "Page", "axe_core", "chromium", "get", "served_page"]
 
 HTML_NAME = "<img src=x onerror=document.title='owned'>.png"
-"""The name of one of the pictures."""
+"""The file name of one picture. The page must show this HTML as text."""
 CATEGORIES = ("动物", "食物", "其他")
 """The values of the metadata field 类别."""
 
 
 def chromium() -> str | None:
-    """Return the path of Chromium: the machine's own or the one of `tests/environments.sh chromium`; None without."""
+    """Return the path of Chromium, which the system or `tests/environments.sh chromium` installed; None if missing."""
     names = ("chromium", "google-chrome", "chromium-browser")
     return next(filter(None, map(shutil.which, names)), None) or shutil.which(ENVIRONMENTS / "chromium" / "chromium")
 
 
 def axe_core() -> str | None:
-    """Return the text of axe-core, which `tests/environments.sh axe` fetches; None without it."""
+    """Return the source of axe-core, which `tests/environments.sh axe` fetches; None if it is missing."""
     path = ENVIRONMENTS / "axe" / "package" / "axe.min.js"
     return path.read_text() if path.is_file() else None
 
 
 @dataclass(frozen=True)
 class Page:
-    """A running page.
+    """The search page of a running `tuwen web`.
 
     Attributes:
-        url: its address, such as ``http://127.0.0.1:8080``.
-        gallery: the folder of its pictures. One has a name that is HTML; ``link.png`` leads to a file outside.
-        ids: the IDs of the pictures, by name.
+        url: the address of the page, such as ``http://127.0.0.1:8080``.
+        gallery: the folder of the page's pictures. One file has the name `HTML_NAME`, and ``link.png`` is a symbolic
+            link to a file outside the folder.
+        ids: the ID of each picture in the collection, by file name.
     """
 
     url: str
@@ -56,7 +57,7 @@ class Page:
 
     @property
     def host(self) -> str:
-        """Return the host and the port."""
+        """The host and the port of the page, ``host:port``."""
         return self.url.removeprefix("http://")
 
 
@@ -67,9 +68,9 @@ def served_page(
     """Index the demo's pictures and serve the page in a process of its own, which must end without a traceback.
 
     Args:
-        root: an empty folder for pictures and collection.
-        server_url: the gRPC endpoint of a server with the demo's checkpoint.
-        page_url: the endpoint that the page uses. Default: the same.
+        root: an empty folder for the pictures and the collection.
+        server_url: the gRPC endpoint of a server with the demo's checkpoint, which embeds the pictures.
+        page_url: the gRPC endpoint that the page uses; empty: `server_url`.
         options: further options of `tuwen web`.
         settings: further environment variables of `tuwen web`.
     """
@@ -117,7 +118,7 @@ def _write_gallery(root: Path) -> Path:
 
 
 def _answers(url: str) -> bool:
-    """Return whether somebody listens. Whoever comes as soon as that is so gets the page, too."""
+    """Return whether a server listens at the address. Fail if its first response is not yet the page."""
     try:
         status, _, _ = get(url)
     except urllib.error.URLError:

@@ -13,7 +13,7 @@ from tests.support.sources import files_hash
 __all__ = ["WHEEL_COMMAND", "project_wheel"]
 
 WHEEL_COMMAND = "pip wheel --no-cache-dir --no-deps --wheel-dir {folder} ."
-"""The command that builds the wheel, here and in the recipes of the images."""
+"""The command that builds the wheel, in tests and in the Dockerfiles."""
 _SOURCES = ("client", "build", "loadtest", "model_repository")
 _FILES = ("pyproject.toml", "README.md", "LICENSE", "NOTICE")
 

@@ -112,7 +112,7 @@ def test_a_server_with_another_name_is_not_trusted(repository: Path, tmp_path: P
         with Edge(fleet, tmp_path / "named", secret, named) as edge:
             embed(edge, tls=fleet.tls)
         edge = Edge(fleet, tmp_path / "unnamed", secret)
-        with pytest.raises(AssertionError, match="not within"):
+        with pytest.raises(AssertionError, match="not true within"):
             edge.start(seconds=15)
         assert edge.metric("envoy_cluster_ssl_fail_verify_san\\S+") > 0
         edge.stop()
