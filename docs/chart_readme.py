@@ -29,8 +29,8 @@ _TRAILING = re.compile(r"(?:\"[^\"]*\"|[^\"#])*? {2}# (.*)$")
 def rows(values: str) -> Iterator[tuple[str, str, str, str]]:
     """Return the key, type, default and description of every value, in the order of the file.
 
-    A description is the comment at the end of the value's line, after the comment in the lines above. An object that is
-    written in braces is one value.
+    The description joins the comment above the value and the comment at the end of its line. An object in braces counts
+    as one value.
 
     Args:
         values: the text of a `values.yaml`.
@@ -67,11 +67,11 @@ def _indent(line: str) -> int:
 
 
 def readme(chart: str, values: str) -> str:
-    """Return the README of a chart.
+    """Return the text of a chart's README.
 
     Args:
-        chart: the text of its `Chart.yaml`.
-        values: the text of its `values.yaml`.
+        chart: the text of the chart's `Chart.yaml`.
+        values: the text of the chart's `values.yaml`.
     """
     about = yaml.safe_load(chart)
     badges = " ".join(
@@ -91,7 +91,7 @@ def readme(chart: str, values: str) -> str:
 
 
 def main() -> int:
-    """Write the page, or compare it."""
+    """Write the page, or compare it with `--check`. Return the exit code."""
     text = readme(*((_CHART / name).read_text(encoding="utf-8") for name in ("Chart.yaml", "values.yaml")))
     if "--check" in sys.argv[1:]:
         if PAGE.read_text(encoding="utf-8") == text:

@@ -1,9 +1,9 @@
 """A hook of MkDocs that corrects how the theme's search divides a Chinese query into words.
 
-Material for MkDocs 9 looks for the words of its index in the query, with two faults. It leaves out every word that ends
-with the query: a search for 过载 (overload) finds every word that begins with 过. And it shows the words that it found
-as missing, because it joins them with a wildcard. Remove this hook when the theme's function ``segment`` compares
-``j <= query.length``.
+Material for MkDocs 9 looks for the words of its index in the query, with two faults. First, it skips a word at the end
+of the query: a search for 过载 (overload) finds every word that begins with 过. Second, it joins the words with a
+wildcard, and then reports words that it found as missing. Remove this hook when the theme's function ``segment``
+compares ``j <= query.length``.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ def corrected(worker: str) -> str:
     """Return the source of the theme's search worker with both faults corrected.
 
     Raises:
-        ValueError: the source has another form, because the theme has changed.
+        ValueError: the theme has changed, and its source does not have the two expected expressions.
     """
     worker, loops = _LOOP.subn(r"\1<=\3", worker)
     worker, joins = _JOIN.subn(r"\1 \2", worker)
     if (loops, joins) != (1, 1):
         raise ValueError(
-            f"expected 1 loop and 1 join in the theme's search worker, got {loops} and {joins}; look whether the theme "
-            "finds Chinese words that end with the query, and change or remove docs/chinese_search.py"
+            f"cannot correct the theme's search worker: expected 1 loop and 1 join, got {loops} and {joins}; if the "
+            "theme now finds Chinese words at the end of a query, remove docs/chinese_search.py, else adapt it"
         )
     return worker
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    """Correct the search worker of the built site. The plugin for languages calls this once for each language."""
+    """Correct the search worker of the built site. MkDocs calls this function once for each language."""
     for path in Path(config.site_dir, "assets", "javascripts", "workers").glob("search.*.js"):
         path.write_text(corrected(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Draw which package imports which, from the imports in the source, into ``architecture.md`` and its Chinese twin.
+"""Draw which package imports which into ``architecture.md`` and its Chinese twin, from the imports in the sources.
 
 ::
 
@@ -33,17 +33,17 @@ SUBJECTS: Mapping[str, tuple[str, str]] = {
     "tuwen_search": ("collections and the search page", "集合与搜索页面"),
     "tuwen_server": ("a repository becomes a server", "把仓库变成服务器"),
 }
-"""The purpose of each package, for each of `PAGES`."""
+"""The purpose of each package, in English and in Chinese."""
 
 
 def packages() -> dict[str, Path]:
-    """Return the folder of every package of the project, by name."""
+    """Return the folder of every package of the project, by the package's name."""
     found = (path.parent for source in SOURCES for path in (ROOT / source).glob("*/__init__.py"))
     return {folder.name: folder for folder in sorted(found, key=lambda folder: folder.name)}
 
 
 def imports() -> dict[str, set[str]]:
-    """Return for every package the packages that it imports, at the top of a module or inside a function."""
+    """Return the packages that each package imports, at the top of a module or inside a function."""
     known = packages()
     return {
         name: {imported for path in folder.rglob("*.py") for imported in _imported(path)} & set(known) - {name}
@@ -52,11 +52,13 @@ def imports() -> dict[str, set[str]]:
 
 
 def drawing(arrows: Mapping[str, set[str]], page: int = 0) -> str:
-    """Return a Mermaid flow chart. An arrow is left out if a longer path of arrows leads to the same package.
+    """Return a Mermaid flow chart of the imports.
+
+    An arrow is left out if a path over other packages leads to the same package.
 
     Args:
-        arrows: for every package the packages that it imports.
-        page: the index in `PAGES` of the page, which decides the language.
+        arrows: the packages that each package imports, by the name of the importing package.
+        page: the language: 0 for English, 1 for Chinese.
     """
     lines = ["```mermaid", "flowchart TD"]
     lines += [f'    {name}["<b>{name}</b><br>{SUBJECTS[name][page]}"]' for name in arrows]
@@ -67,7 +69,7 @@ def drawing(arrows: Mapping[str, set[str]], page: int = 0) -> str:
 
 
 def page_with(text: str, picture: str) -> str:
-    """Return the text of the page with the picture between its two markers."""
+    """Return the text of a page in which the picture stands between the two markers."""
     before, _, rest = text.partition(BEGIN)
     return f"{before}{BEGIN}\n{picture}\n{END}{rest.partition(END)[2]}"
 
@@ -85,7 +87,7 @@ def _imported(path: Path) -> Iterator[str]:
 
 
 def main() -> int:
-    """Rewrite the pages. With ``--check``, compare them instead."""
+    """Rewrite the pages. With ``--check``, compare the pages instead, and return 1 if one is out of date."""
     arrows = imports()
     differs = False
     for index, page in enumerate(PAGES):

@@ -1,4 +1,4 @@
-"""A call for every error class that raises it, for the page of error messages and its test."""
+"""An example for every error class: a call that raises it. The page of error messages and its test use the examples."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Example:
 
     Attributes:
         error: the name of the error class.
-        call: raises the error. It gets an empty folder, whose path the page shows as ``/data``.
-        remedy: what to do, in one sentence.
+        call: a function that raises the error. It gets an empty folder, which the page calls ``/data``.
+        remedy: the advice to the reader, in one sentence.
         retry: whether the same request may succeed later without a change.
     """
 
@@ -367,14 +367,14 @@ EXAMPLES = (
     Example(
         "InputShapeError",
         _server("INVALID_ARGUMENT", "unexpected shape for input 'pixel_values' for model 'pixel_embedding'"),
-        "Make a new client: the server has a model with other inputs now.",
+        "Make a new client, because the server's model now has other inputs.",
     ),
     Example("MissingExtraError", _missing_extra, "Install the extra that the message names."),
     Example("EdgeError", _edge, "The status and `error.code` of the response say what is wrong with the request."),
     Example("QueryError", _query, "Correct the query."),
     Example("SourceError", _source, "Check the path and its permissions."),
     Example("CollectionNotFoundError", _no_collection, "List the collections with `tuwen collections list`."),
-    Example("MigrationError", _migration, "Do what the message says: name a server with another model, or its remedy."),
+    Example("MigrationError", _migration, "Do what the message says: for example, name a server with another model."),
     Example("StoreError", _store, "Close the other process, or start the Milvus server.", retry=True),
     Example("DiskFullError", _full_disk, "Free some space, or choose an output on another disk."),
     Example("TrainingStateError", _full_state, "Free some space, and resume the training."),
@@ -382,7 +382,7 @@ EXAMPLES = (
     Example("DamagedRepositoryError", _damaged, "Copy the repository again, or build it again with `--force`."),
     Example("BuildError", _too_long, "Change the option that the message names."),
     Example("CheckpointError", _no_checkpoint, "Correct the path, the hub id or the file that the message names."),
-    Example("ExportError", _training_mode, "Report it: the encoder cannot be exported."),
+    Example("ExportError", _training_mode, "Report the error to the project, because the encoder cannot be exported."),
     Example("VerificationError", _saturating, "Choose another precision. Nothing was written."),
     Example("OutputExistsError", _output, "Choose another output, or pass `--force` to replace an earlier one."),
     Example("ServeError", _dies, "Read the log, and correct the cause that it names."),
@@ -390,11 +390,15 @@ EXAMPLES = (
     Example("InstallationError", _no_wheels, "Install what the message names, then run `tuwen server install`."),
     Example("PortTakenError", _port, "Choose another port, or 0 for a free one."),
     Example(
-        "ModelControlError", _no_control, "Do what the message says: start the server with model control, or its key."
+        "ModelControlError", _no_control, "Do what the message says: for example, start the server with model control."
     ),
     Example("SharedMemoryError", _shared_memory, "Enlarge /dev/shm."),
     Example("ServerStartError", _not_ready, "Correct the cause in the quoted lines of the log."),
     Example("LoadTestError", _locust, "Correct the cause in the output of Locust."),
-    Example("HubUnreachableError", _hub, "Run it on a machine that reaches the hub, or set `HF_ENDPOINT`."),
+    Example(
+        "HubUnreachableError",
+        _hub,
+        "Repeat the command on a machine that reaches the hub, or set `HF_ENDPOINT` to a mirror.",
+    ),
 )
 """One example for each error class that the packages raise."""

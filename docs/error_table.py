@@ -5,8 +5,8 @@
     python docs/error_table.py           # rewrite the page
     python docs/error_table.py --check   # exit with 1 if the page is out of date
 
-The messages come from the sources: every place that makes an error. The example of each error comes from a call that
-raises it.
+The messages come from every place in the sources that makes an error. The example of each error is the message of an
+error that a call raised.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-if __name__ == "__main__":  # the folder of this file hides the package `docs`
+if __name__ == "__main__":  # as a script, this file does not find the package `docs` by itself
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from docs.error_examples import EXAMPLES, Example
@@ -43,8 +43,8 @@ class ErrorSite:
 
     Attributes:
         error: the name of the error class.
-        module: the path of the module below its source folder.
-        message: the message, with values in braces; empty if the message comes from elsewhere.
+        module: the path of the module below its source folder, such as ``tuwen/_client.py``.
+        message: the message, with values in braces; empty if the place passes on a message as a variable.
     """
 
     error: str
@@ -53,7 +53,7 @@ class ErrorSite:
 
 
 def error_classes() -> dict[str, tuple[str, ...]]:
-    """Return the names of the error classes with their bases, in the order of the sources."""
+    """Return the names of the base classes of each error class, by the class's name, in the order of the sources."""
     found: dict[str, tuple[str, ...]] = {}
     for path in _modules():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -67,7 +67,7 @@ def error_classes() -> dict[str, tuple[str, ...]]:
 
 
 def error_sites() -> list[ErrorSite]:
-    """Return every place that makes an error, by class and module."""
+    """Return every place that makes an error, sorted by class and module."""
     classes = error_classes()
     found = set()
     for path in _modules():
@@ -95,7 +95,7 @@ def raised(example: Example) -> Exception:
 
 
 def page() -> str:
-    """Return the text of the page."""
+    """Return the text of the page of error messages."""
     sites = error_sites()
     lines = [_HEAD]
     for example in EXAMPLES:
@@ -115,7 +115,7 @@ def page() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Rewrite the page. With ``--check``, compare it instead."""
+    """Rewrite the page. With ``--check``, compare the page instead, and return 1 if it is out of date."""
     parser = argparse.ArgumentParser(description="Write every error message into docs/reference/error-messages.md.")
     parser.add_argument("--check", action="store_true", help="Exit with 1 if the page is out of date.")
     written, current = page(), PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
@@ -155,7 +155,7 @@ def _text(node: ast.expr) -> str:
 
 
 def _name(value: ast.expr) -> str:
-    """Return a short name of a value: the last name in it."""
+    """Return a short name for the expression of a value, such as ``path`` for ``self._path``."""
     names = [node.attr if isinstance(node, ast.Attribute) else node.id for node in _named(value)]
     return names[0].strip("_") if names else "..."
 

@@ -25,10 +25,10 @@ _FENCE = re.compile(r"^( *)(`{3,})(\w*)[^\n]*\n(.*?)^\1\2 *$", re.MULTILINE | re
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 _CHINESE = r"\u3000-\u303f\u4e00-\u9fff\uff00-\uffef"
-# The text of a link and bold text count, too: 见\n[配置](configuration.zh.md)
+# Chinese at the start of a link or of bold text counts as well: 见\n[配置](configuration.zh.md)
 _CHINESE_BREAK = re.compile(
     rf"(?<=[{_CHINESE})*])\n *(?=[\[*]{{0,3}}[{_CHINESE}])"
-    r"|(?<=[，。；：、！？（）])\n *(?=[\w`\[])(?!```|\d+\. )"  # no space after a full-width mark
+    r"|(?<=[，。；：、！？（）])\n *(?=[\w`\[])(?!```|\d+\. )"  # no space after a full-width punctuation mark
 )
 _INLINE_CODE = re.compile(r"`([^`]+)`")
 _MARKUP = re.compile(r"[`*]|!?\[([^\]]*)\]\([^)]*\)")
@@ -51,7 +51,13 @@ class Block:
 
 @dataclass(frozen=True)
 class Link:
-    """A link or a picture of a page."""
+    """A link or a picture of a page.
+
+    Attributes:
+        text: the text of the link, or the description of the picture.
+        target: the address or path to which the link leads.
+        picture: whether the link shows a picture.
+    """
 
     text: str
     target: str
@@ -59,7 +65,7 @@ class Link:
 
     @property
     def external(self) -> bool:
-        """Whether the target is an address of its own, such as ``https://...``."""
+        """Whether the target is a full address, such as ``https://...``, and not a path."""
         return bool(re.match(r"[a-z]+:", self.target))
 
     def __str__(self) -> str:
@@ -73,7 +79,7 @@ def blocks(text: str) -> Iterator[Block]:
 
 
 def tables(text: str) -> list[list[str]]:
-    """Return the tables of a page outside its code blocks, in order: the lines of each."""
+    """Return the lines of each table of a page, in order. Tables in code blocks are left out."""
     found: list[list[str]] = [[]]
     for line in _FENCE.sub("", text).splitlines():
         if line.startswith("|"):
@@ -84,7 +90,7 @@ def tables(text: str) -> list[list[str]]:
 
 
 def inline_code(text: str) -> list[str]:
-    """Return the words in backquotes outside the code blocks, with single spaces, in order."""
+    """Return the texts between backquotes, outside code blocks and in order. Runs of spaces become single spaces."""
     return [" ".join(code.split()) for code in _INLINE_CODE.findall(_FENCE.sub("", text))]
 
 
@@ -96,7 +102,7 @@ def links(text: str) -> list[Link]:
 
 
 def replace_links(text: str, replacement: Callable[[Link], str]) -> str:
-    """Return the page with every link outside code blocks replaced by what the function returns for it."""
+    """Return the page with new links. The function returns the replacement of each link outside code blocks."""
 
     def replaced(prose: str) -> str:
         return _LINK.sub(lambda found: replacement(Link(found[2], found[3], bool(found[1]))), prose)
@@ -105,12 +111,12 @@ def replace_links(text: str, replacement: Callable[[Link], str]) -> str:
 
 
 def anchors(text: str) -> list[str]:
-    """Return the anchor of each heading of a page in order, as GitHub and the site make them."""
+    """Return the anchor of each heading of a page in order, as GitHub and our site derive it from the heading."""
     return [_anchor(heading[1]) for heading in _HEADING.finditer(_FENCE.sub("", text))]
 
 
 def with_anchors(text: str, names: Sequence[str]) -> str:
-    """Return the page with an anchor named for each of its headings, in order, in MkDocs' notation."""
+    """Return the page with these names, in order, as the anchors of its headings, in MkDocs' notation."""
     remaining = iter(names)
 
     def named(prose: str) -> str:
@@ -138,6 +144,9 @@ def _outside_blocks(text: str, change: Callable[[str], str]) -> str:
 
 
 def resolved(page: str, target: str) -> str:
-    """Return the path that a relative link of a page names, without its anchor; both from the repository's root."""
+    """Return the path to which a relative link of a page leads, without the anchor.
+
+    The path of the page and the result are relative to the root of the repository.
+    """
     path = target.partition("#")[0]
     return posixpath.normpath(posixpath.join(posixpath.dirname(page), path)) if path else page

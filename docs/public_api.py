@@ -5,8 +5,8 @@
     python docs/public_api.py           # rewrite the file
     python docs/public_api.py --check   # print what has changed since, and exit with 1 if anything has
 
-A change of a signature fails a test until this file is written anew, so that it is seen in review and named in the
-changelog. ``CONTRIBUTING.md`` says what the project promises about these names.
+After a change of a signature, a test fails until the file is rewritten. So the change is seen in review and named in
+the changelog. ``CONTRIBUTING.md`` says what the project promises about these names.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MODULES = (
     "tuwen_search",
     "tuwen_server",
 )
-# Special methods that a caller uses by name or by syntax. The others come from the base class or a decorator.
+# Special methods that a caller uses by name or by syntax. Other special methods come from a base class or a decorator.
 SPECIAL = {"__aenter__", "__aiter__", "__anext__", "__call__", "__enter__", "__init__", "__iter__", "__len__"}
 
 
@@ -45,7 +45,7 @@ def public_names(modules: Sequence[str] = MODULES, sources: Sequence[Path] = SOU
     """Return a sorted line for every name that the modules export, and for every public member of their classes.
 
     Args:
-        modules: the names of the modules, whose ``__all__`` counts.
+        modules: the names of the modules. Each exports the names in its ``__all__``.
         sources: the folders that hold the top-level packages. The packages are read, not imported.
     """
     loader = griffe.GriffeLoader(search_paths=list(sources))
@@ -111,7 +111,7 @@ def _parameter(parameter: griffe.Parameter) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Rewrite the file. With ``--check``, compare it instead."""
+    """Rewrite the file. With ``--check``, print the differences instead, and return 1 if there are any."""
     new = public_names()
     if "--check" not in (sys.argv[1:] if arguments is None else arguments):
         PAGE.write_text("".join(f"{line}\n" for line in new), encoding="utf-8")

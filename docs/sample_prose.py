@@ -6,8 +6,8 @@
     python docs/sample_prose.py --seed 7 --count comment=40      # other kinds
     python docs/sample_prose.py --all client/tuwen_files         # everything of one folder, in order
 
-Read the sample without the code beside it. A sentence that must be read twice is a reason to rewrite every sentence of
-its kind, and to read another seed.
+Read the sample without the code beside it. If a sentence must be read twice, rewrite every sentence of its kind, and
+read a sample with another seed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Passage:
 
     Attributes:
         kind: one of `KINDS`.
-        path: the file, relative to the repository's root.
+        path: the path of the file, relative to the repository's root.
         line: the number of the first line, from 1.
         owner: the function, class or module that the prose belongs to.
         text: the prose. Values that the program fills in stand in braces.
@@ -63,7 +63,7 @@ def passages(path: str, source: str) -> list[Passage]:
 
 
 def sample(pool: Sequence[Passage], seed: int, counts: dict[str, int]) -> list[Passage]:
-    """Return a number of passages of each kind, drawn at random; the same seed draws the same passages."""
+    """Return passages drawn at random, as many of each kind as `counts` says. A seed always draws the same passages."""
     chosen: list[Passage] = []
     for kind, count in counts.items():
         of_kind = [passage for passage in pool if passage.kind == kind]
@@ -72,7 +72,7 @@ def sample(pool: Sequence[Passage], seed: int, counts: dict[str, int]) -> list[P
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the sample that the arguments ask for, or everything in some folders."""
+    """Print a sample of the prose, or all prose, of some files and folders, as the arguments say."""
     parser = argparse.ArgumentParser(description="Print a random sample of the project's prose.")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the random choice.")
     parser.add_argument(
@@ -150,13 +150,13 @@ class _Reader:
             self._visit(child, owner)
 
     def _strings(self, kind: str, node: ast.AST, owner: str) -> None:
-        """Add the strings below a node, unless they were added as another kind."""
+        """Add the strings of an expression as passages of a kind, unless they were added as another kind before."""
         if id(node) in self._taken:
             return
         if isinstance(node, ast.Constant | ast.JoinedStr):
             self._taken.update(map(id, ast.walk(node)))
             text = _text(node)
-            if (kind == "help" and not text.startswith("-")) or _WORDS.search(text):  # an option's name is no prose
+            if (kind == "help" and not text.startswith("-")) or _WORDS.search(text):  # skips names of options
                 self._add(kind, node, owner, text)
             return
         for child in ast.iter_child_nodes(node):

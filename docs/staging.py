@@ -1,7 +1,8 @@
 """Collect the pages of the site in ``.cache/docs/pages``, where MkDocs reads them.
 
-The site has the pages of this folder, the pages and pictures of the repository that these link to (under
-``repository/``), and the reference of the command line, which Typer writes. ``make docs`` runs this module and MkDocs.
+The site has three kinds of pages: the pages of this folder, the pages and pictures of the repository to which they link
+(under ``repository/``), and the reference of the command line, which Typer writes. ``make docs`` runs this module and
+then MkDocs.
 """
 
 from __future__ import annotations
@@ -23,15 +24,14 @@ _COPIED = {".css", *_PICTURES}
 
 
 def linked_pages(pages: Mapping[str, str], root: Path = _ROOT) -> dict[str, str | None]:
-    """Return the files outside ``docs/`` that the pages link to, directly or through each other.
+    """Return the files outside ``docs/`` to which the pages link, directly or over other pages.
 
     Args:
-        pages: the text of each page of ``docs/``, by its path from the root.
-        root: the folder of the repository.
+        pages: the text of each page of ``docs/``, by the path of the page from the root.
+        root: the root folder of the repository.
 
     Returns:
-        for each path from the root the text of a Markdown page, or None for a picture. A page comes with its
-        translation.
+        the text of each Markdown page and of its translation, and None for each picture, by the path from the root.
     """
     found: dict[str, str | None] = {}
     pending = dict(pages)
@@ -51,16 +51,16 @@ def linked_pages(pages: Mapping[str, str], root: Path = _ROOT) -> dict[str, str 
 
 
 def site_page(page: str, text: str, linked: Iterable[str], renamed: Mapping[str, Mapping[str, str]]) -> str:
-    """Return the text of a page with its links as they are on the site.
+    """Return the text of a page with links that are right on the site.
 
-    A link to a file that the site does not have, such as a module or a folder, becomes plain text. So does a picture of
-    another host, because the site calls no host but its own.
+    A link to a file that is not on the site, such as a module or a folder, becomes plain text. So does a picture on
+    another host, because the site fetches nothing from other hosts.
 
     Args:
         page: the path of the page from the root.
-        text: the page.
-        linked: the paths of the files outside ``docs/`` that the site has.
-        renamed: the `translated_anchors` of each translated page, by its path from the root.
+        text: the text of the page.
+        linked: the paths of the files outside ``docs/`` that are on the site.
+        renamed: the `translated_anchors` of each translated page, by the path of the page from the root.
     """
     known = set(linked)
 
@@ -80,19 +80,19 @@ def site_page(page: str, text: str, linked: Iterable[str], renamed: Mapping[str,
 
 
 def translated_anchors(text: str, original: str) -> dict[str, str]:
-    """Return, for the anchor of each heading of a Chinese page, the anchor of the same heading of the original.
+    """Return the English anchor of each heading of a Chinese page, by its Chinese anchor.
 
     Raises:
         ValueError: the pages do not have the same number of headings.
     """
     own, names = anchors(text), anchors(original)
     if len(own) != len(names):
-        raise ValueError(f"expected {len(names)} headings as in the original, got {len(own)}: {own}")
+        raise ValueError(f"expected {len(names)} headings as in the original, got {len(own)} in the translation: {own}")
     return dict(zip(own, names, strict=True))
 
 
 def translated_page(text: str, original: str) -> str:
-    """Return a Chinese page whose headings have the anchors of the original, so that links lead to both.
+    """Return a Chinese page whose headings have the anchors of the English page, so that one link fits both pages.
 
     Raises:
         ValueError: the pages do not have the same number of headings.
@@ -111,7 +111,7 @@ def command_line() -> str:
 
 
 def _place(path: str) -> PurePosixPath:
-    """Return the path on the site of a file of the repository."""
+    """Return the path of a file on the site, from its path in the repository."""
     return PurePosixPath(path.removeprefix("docs/") if path.startswith("docs/") else f"repository/{path}")
 
 
@@ -123,7 +123,7 @@ def _relative(page: PurePosixPath, target: PurePosixPath) -> str:
 
 
 def main() -> None:
-    """Write the folder again."""
+    """Remove the staged folder, and write it again from the pages of the repository."""
     files = [path for path in (_ROOT / "docs").rglob("*") if path.is_file()]
     pages = {
         path.relative_to(_ROOT).as_posix(): path.read_text(encoding="utf-8") for path in files if path.suffix == ".md"

@@ -1,10 +1,11 @@
-"""The overhead of the SDK: the ratio of the times of its calls and of the same calls in hand-written tritonclient code.
+"""Measure the overhead of the SDK: the time of its calls, divided by the time of calls in hand-written code.
 
-Run it with ``python -m tests.client_overhead``. The server is the real one with a tiny model, so that the client's
-share of a call is as large as it gets; rounds of both alternate, and the medians are compared. Time on the clock
-depends on how the server happens to batch; the client's own CPU time does not.
+Run it with ``python -m tests.client_overhead``. The hand-written code uses tritonclient. The server is a tritonserver
+with a tiny model, so that the client has a large share in the time of a call. Rounds of the SDK and of the hand-written
+code alternate, and their medians are compared. Elapsed time depends on how the server happens to batch. The CPU time of
+the client does not.
 
-``--against CHECKOUT`` measures the SDK of another checkout in the same run, on the same server, in turns with this one.
+``--against CHECKOUT`` also measures the SDK of another checkout, in turns with this one and on the same server.
 """
 
 from __future__ import annotations
@@ -39,25 +40,25 @@ _numbers = itertools.count()
 Call = Callable[[], object]
 AsyncCall = Callable[[], Awaitable[object]]
 Times = tuple[float, float]
-"""Seconds of a call on the clock, and of the client's CPU."""
+"""The elapsed seconds of a call, and the CPU seconds of the client for the call."""
 Row = tuple[str, int, Times, Times]
-"""What, at which concurrency, by hand, by the SDK."""
+"""The name of a call, the number of concurrent calls, and the times of hand-written code and of the SDK."""
 
 
 def text() -> str:
-    """Return a text that is in no cache."""
+    """Return a new text, which is in no cache."""
     return f"第{next(_numbers)}张图片"
 
 
 def tensor(name: str, content: bytes) -> triton.InferInput:
-    """Return the tensor of an image, as Triton's tutorials make it."""
+    """Return a BYTES tensor of one image or text, as Triton's tutorials make it."""
     made = triton.InferInput(name, [1, 1], "BYTES")
     made.set_data_from_numpy(np.array([[content]], dtype=np.object_))
     return made
 
 
 def seconds(calls: int, concurrency: int, call: Call) -> Times:
-    """Return the seconds per call of a number of calls in a number of threads."""
+    """Make a number of calls in a number of threads, and return the seconds per call."""
     with ThreadPoolExecutor(concurrency) as pool:
         start, busy = time.perf_counter(), time.process_time()
         for done in [pool.submit(call) for _ in range(calls)]:
@@ -66,7 +67,7 @@ def seconds(calls: int, concurrency: int, call: Call) -> Times:
 
 
 async def async_seconds(calls: int, concurrency: int, call: AsyncCall) -> Times:
-    """Measure concurrent calls of tasks in an event loop."""
+    """Make a number of concurrent calls in an event loop, and return the seconds per call."""
     limit = asyncio.Semaphore(concurrency)
 
     async def one() -> None:
@@ -79,7 +80,7 @@ async def async_seconds(calls: int, concurrency: int, call: AsyncCall) -> Times:
 
 
 def medians(rounds: list[list[Times]]) -> tuple[Times, Times]:
-    """Return the median times of calls by hand and by the SDK. The first round warms up."""
+    """Return the median times of hand-written code and of the SDK. The first round is a warm-up and does not count."""
     hand, sdk = (
         [statistics.median(column) for column in zip(*times, strict=True)] for times in zip(*rounds[1:], strict=True)
     )
@@ -87,7 +88,7 @@ def medians(rounds: list[list[Times]]) -> tuple[Times, Times]:
 
 
 def measure(url: str, calls: int, rounds: int) -> Iterator[Row]:
-    """Measure calls in threads."""
+    """Yield a row for each call of the synchronous clients, with 1 and with 16 threads."""
     with triton.InferenceServerClient(url) as plain, Client(url) as clip:
         pairs: dict[str, tuple[Call, Call]] = {
             "image": (
@@ -105,7 +106,7 @@ def measure(url: str, calls: int, rounds: int) -> Iterator[Row]:
 
 
 async def measure_async(url: str, calls: int, rounds: int) -> list[Row]:
-    """Measure calls in asyncio."""
+    """Return a row for each call of the asynchronous clients, with 1 and with 16 concurrent tasks."""
     rows: list[Row] = []
     async with triton_aio.InferenceServerClient(url) as plain, AsyncClient(url) as clip:
 
@@ -126,12 +127,12 @@ async def measure_async(url: str, calls: int, rounds: int) -> list[Row]:
 
 
 def measured(url: str, calls: int, rounds: int) -> list[Row]:
-    """Return all rows of one SDK: the one that this process imports."""
+    """Return all rows for the SDK that this process imports."""
     return [*measure(url, calls, rounds), *asyncio.run(measure_async(url, calls, rounds))]
 
 
 def compared(url: str, checkouts: Sequence[Path], calls: int, rounds: int, turns: int) -> list[list[Row]]:
-    """Measure the SDKs of checkouts in turns, each in processes of its own; return the rows of each checkout."""
+    """Measure the SDK of each checkout in turns, in processes of its own, and return the rows of each checkout."""
     found: list[list[list[Row]]] = [[] for _ in checkouts]
     command = [sys.executable, __file__, "--url", url, "--calls", str(calls), "--rounds", str(rounds), "--json"]
     for _ in range(turns):
@@ -142,7 +143,7 @@ def compared(url: str, checkouts: Sequence[Path], calls: int, rounds: int, turns
 
 
 def over_turns(rows: Sequence[Row]) -> Row:
-    """Return the medians of one row over all turns."""
+    """Return one row with the medians of this row over all turns."""
     hand, sdk = (
         [statistics.median(column) for column in zip(*times, strict=True)]
         for times in list(zip(*rows, strict=True))[2:]
@@ -151,7 +152,7 @@ def over_turns(rows: Sequence[Row]) -> Row:
 
 
 def ratios(row: Row) -> tuple[float, float]:
-    """Return the SDK's time on the clock, and of its CPU, each as a multiple of the code written by hand."""
+    """Return the elapsed time and the CPU time of the SDK, each divided by the time of the hand-written code."""
     _, _, hand, sdk = row
     return sdk[0] / hand[0], sdk[1] / hand[1]
 
@@ -174,7 +175,7 @@ def print_comparison(others: Sequence[Row], ours: Sequence[Row]) -> None:
 
 @contextmanager
 def served(url: str | None) -> Iterator[str]:
-    """Provide the address of a server: the given one, or a new one with a tiny model."""
+    """Yield the given address of a server. If it is None, start a server with a tiny model and yield its address."""
     if url is not None:
         yield url
         return
@@ -190,14 +191,14 @@ def served(url: str | None) -> Iterator[str]:
 
 
 def main() -> None:
-    """Measure and print the table."""
+    """Measure the calls, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=200, help="calls of each kind in a round (default: 200)")
-    parser.add_argument("--rounds", type=int, default=15, help="number of rounds in each turn (default: 15)")
-    parser.add_argument("--url", help="a server that runs already (default: a new one with a tiny model)")
-    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another checkout whose SDK is measured, too")
-    parser.add_argument("--turns", type=int, default=3, help="with --against: turns of each SDK (default: 3)")
-    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    parser.add_argument("--calls", type=int, default=200, help="Number of calls of each kind in a round. Default: 200.")
+    parser.add_argument("--rounds", type=int, default=15, help="Number of rounds in each turn. Default: 15.")
+    parser.add_argument("--url", help="gRPC endpoint of a running server. Default: a new server with a tiny model.")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="Another checkout, whose SDK is measured too.")
+    parser.add_argument("--turns", type=int, default=3, help="Number of turns of each SDK with --against. Default: 3.")
+    parser.add_argument("--json", action="store_true", help="Print the rows as JSON.")
     options = parser.parse_args()
     with served(options.url) as url:
         if options.against:

@@ -1,6 +1,6 @@
-"""Fixtures and rules for all tests: cached artefacts, shared servers, and a second try after known server trouble.
+"""Fixtures and rules for all tests: cached artefacts, shared servers, and a second run after a known fault of Triton.
 
-Nothing here imports torch or tritonserver's packages before a test asks for them: see ``tests/README.md``.
+This module imports neither torch nor the server's packages before a test needs them. ``tests/README.md`` has all rules.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.support.servers import RecordedServer, SharedServers
     from tuwen import Client
 
-# A shell that starts pytest in the background lets it ignore Ctrl-C; the programs that tests start would inherit that.
+# In the background of a shell, pytest ignores SIGINT. The programs that tests start would inherit this and ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _TIERS = ("unit", "contract", "service", "system")
@@ -39,22 +39,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--artefacts",
         type=Path,
         default=CACHE / "artefacts",
-        help="folder in which checkpoints and built repositories are kept between runs",
+        help="Folder in which checkpoints and built repositories are kept between runs.",
     )
     parser.addoption(
         "--every-library",
         action="store_true",
-        help="fail, instead of skipping a test, where a library of the full environment is missing",
+        help="Fail a test, instead of skipping it, if a library of the full environment is missing.",
     )
-    parser.addoption("--pictures", type=int, default=80, help="number of pictures in the test of lost sources")
+    parser.addoption("--pictures", type=int, default=80, help="Number of pictures in the test of lost sources.")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Send the messages of pytest-rerunfailures (16.7) at once.
+    """Switch off Nagle's algorithm for the socket of pytest-rerunfailures (16.7).
 
-    Its workers send two small messages for each test, and the second message waits 40 ms for a delayed acknowledgement
-    of the first one: with 2,300 short tests that is most of the time.
+    Its workers send two small messages for each test. With the algorithm, the second message waits 40 ms for a delayed
+    acknowledgement of the first one. With 2,300 short tests, these waits take most of the time.
     """
     connection = getattr(getattr(config, "failures_db", None), "sock", None)
     if connection is not None:
@@ -62,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say once which PyTorch backend the servers run and which libraries are missing, so that no lane is silent."""
+    """Return the header lines that say which PyTorch backend the servers run and which libraries are missing."""
     return [lane_header(os.environ), *light_header(every_library=config.getoption("every_library"))]
 
 
@@ -70,20 +70,20 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Skip a module that imports a missing library of the full environment, unless every library must be there."""
+    """Skip a module that imports a missing library of the full environment. With ``--every-library``, fail instead."""
     report = yield
     return report if collector.config.getoption("every_library") else without_library(report, collector.path)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each test the marker of its folder, unless a contract test or one of its parameters names its own tier."""
+    """Give each test the marker of its folder, unless it or its parameter has the marker `service` or `system`."""
     for item in items:
         tier = item.path.relative_to(Path(__file__).parent).parts[0]
         assert tier in _TIERS, f"{item.nodeid} lies in none of the folders {', '.join(_TIERS)}"
         if item.get_closest_marker("service") is None and item.get_closest_marker("system") is None:
             item.add_marker(tier)
         if item.get_closest_marker("our_backend") is not None and runs_in_lane(os.environ):
-            item.add_marker(pytest.mark.skip(reason="tests what only our own PyTorch backend does"))
+            item.add_marker(pytest.mark.skip(reason="tests a feature that only our own PyTorch backend has"))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -105,7 +105,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def _with_known_trouble_named(item: pytest.Item) -> Generator[None, object, object]:
     """Raise `KnownServerTroubleError` if a test fails while the embedded server shows a known fault.
 
-    ``--only-rerun`` in pyproject.toml runs such a test once more, with a new server, and pytest counts it as rerun.
+    With ``--only-rerun`` in pyproject.toml, pytest runs such a test once more, with a new server, and counts a rerun.
     """
     try:
         return (yield)
@@ -125,7 +125,7 @@ def _with_known_trouble_named(item: pytest.Item) -> Generator[None, object, obje
 
 @pytest.fixture(scope="module", autouse=True)
 def no_thread_is_left() -> Iterator[None]:
-    """Fail a module whose tests leave a thread running that would keep the interpreter from ending."""
+    """Fail a module if its tests leave a running thread that is not a daemon. It would keep Python from ending."""
     before = set(threading.enumerate())
     yield
     left = [thread for thread in set(threading.enumerate()) - before if not thread.daemon]
@@ -136,13 +136,13 @@ def no_thread_is_left() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def artefacts(pytestconfig: pytest.Config) -> Artefacts:
-    """The cache of checkpoints and built repositories."""
+    """Return the cache of checkpoints and built repositories."""
     return Artefacts(pytestconfig.getoption("artefacts").absolute())
 
 
 @pytest.fixture(scope="session")
 def checkpoint(artefacts: Artefacts) -> Path:
-    """A small seeded Chinese-CLIP checkpoint. Do not change its files."""
+    """Return a small seeded Chinese-CLIP checkpoint. Do not change its files."""
     from tests.support.repositories import tiny_checkpoint
 
     return tiny_checkpoint(artefacts)
@@ -150,7 +150,7 @@ def checkpoint(artefacts: Artefacts) -> Path:
 
 @pytest.fixture(scope="session")
 def minimal_checkpoint(artefacts: Artefacts) -> Path:
-    """A Chinese-CLIP checkpoint as small as one can be, with the published vocabulary. Do not change its files."""
+    """Return the smallest Chinese-CLIP checkpoint with the published vocabulary. Do not change its files."""
     from tests.support.repositories import minimal_checkpoint
 
     return minimal_checkpoint(artefacts)
@@ -158,7 +158,7 @@ def minimal_checkpoint(artefacts: Artefacts) -> Path:
 
 @pytest.fixture(scope="session")
 def built(artefacts: Artefacts) -> Built:
-    """A function that returns the repository of the small checkpoint, built with given options. Do not change it."""
+    """Return a function that builds the repository of the small checkpoint. Do not change the files of its results."""
     from tests.support.repositories import Built
 
     return Built(artefacts)
@@ -166,13 +166,13 @@ def built(artefacts: Artefacts) -> Built:
 
 @pytest.fixture(scope="session")
 def repository(built: Built) -> Path:
-    """The repository of the small checkpoint, built with default options. Do not change its files."""
+    """Return the repository of the small checkpoint, built with default options. Do not change its files."""
     return built()
 
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[SharedServers]:
-    """The running servers of this worker."""
+    """Yield the servers that all tests of this pytest worker share."""
     from tests.support.servers import shared_servers
 
     with shared_servers() as running:
@@ -181,13 +181,13 @@ def servers() -> Iterator[SharedServers]:
 
 @pytest.fixture
 def server(servers: SharedServers, repository: Path) -> RecordedServer:
-    """The real tritonserver on the repository of the small checkpoint."""
+    """Return the running tritonserver that serves the repository of the small checkpoint."""
     return servers.on(repository)
 
 
 @pytest.fixture
 def client(server: RecordedServer) -> Iterator[Client]:
-    """A client of the running server."""
+    """Yield a client of the running server."""
     from tuwen import Client
 
     with Client(server.grpc_url) as connected:
@@ -196,7 +196,7 @@ def client(server: RecordedServer) -> Iterator[Client]:
 
 @pytest.fixture(scope="session")
 def originals(artefacts: Artefacts) -> Iterator[Originals]:
-    """The original implementations (cn_clip, open_clip). Their interpreters start if a result is not in the cache."""
+    """Yield the original implementations, cn_clip and open_clip. An interpreter starts if a result is not cached."""
     from tests.support.originals import originals_of
 
     with originals_of(artefacts) as running:

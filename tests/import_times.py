@@ -1,7 +1,7 @@
-"""Print how long each command takes to show its help, and what it imports: ``python -m tests.import_times``.
+"""Print the CPU time of each command that shows its help, and the command's imports.
 
-Each row is a new process, run five times. The seconds are the lowest CPU time of a process, which depends less on
-other programs of the machine than the time that passes.
+Run it with ``python -m tests.import_times``. Each command runs in five new processes, and the lowest CPU time counts.
+Other programs on the machine change CPU time less than elapsed time.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ main()
 
 @dataclass(frozen=True)
 class Start:
-    """The start of one command line.
+    """The measurements of one command line.
 
     Attributes:
         line: the command line without ``tuwen``.
-        seconds: the lowest CPU time of a process.
+        seconds: the lowest CPU time of a process, in seconds.
         modules: the number of imported modules.
-        large: the large libraries among them.
+        large: the names of the large libraries among the imports.
     """
 
     line: str
@@ -51,7 +51,7 @@ class Start:
 
 
 def measured(line: str, runs: int = _RUNS) -> Start:
-    """Run a command line and return its lowest CPU time and its imports."""
+    """Run a command line several times, and return its lowest CPU time and its imports."""
     seconds, told = [], {}
     for _ in range(runs):
         before = _children()
@@ -63,7 +63,7 @@ def measured(line: str, runs: int = _RUNS) -> Start:
 
 
 def table(starts: Sequence[Start]) -> str:
-    """Return the table as Markdown."""
+    """Return the measurements as a table in Markdown."""
     lines = ["| command | CPU seconds | modules | large libraries |", "|---|---|---|---|"]
     for start in starts:
         large = ", ".join(start.large) or "none"

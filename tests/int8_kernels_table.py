@@ -1,11 +1,12 @@
-"""Print what int8 does on this machine under limits to its CPU: ``python tests/int8_kernels_table.py``.
+"""Print the speed and the accuracy of int8 on this machine, under variables that limit the CPU's instructions.
 
-Each row is a new process with the variables of the row. It multiplies the matrices of a ViT-B/16 layer in int8 and in
-float32, compares the largest products with their exact sums, and asks whether tuwen would compute int8 there. The last
-column of numbers is the lowest cosine between the int8 and the float32 vectors of the demo's checkpoint.
+Run it with ``python tests/int8_kernels_table.py``. Each row is a new process with the variables of the row. The process
+multiplies the matrices of a ViT-B/16 layer in int8 and in float32, and checks that the int8 sums are exact. It also
+asks whether tuwen would compute int8 there. The column of cosines has the lowest cosine between the int8 and the
+float32 vectors of the demo's checkpoint.
 
-``python tests/int8_kernels_table.py --measure [ROWS]`` measures this process alone and prints JSON, for an emulator
-(with fewer rows, and then without the cosine):
+``python tests/int8_kernels_table.py --measure [ROWS]`` measures this process alone and prints JSON. On an emulator, use
+fewer rows, which leaves out the cosine:
 ``qemu-x86_64 -cpu Haswell python tests/int8_kernels_table.py --measure 8``.
 """
 
@@ -24,13 +25,13 @@ _ENVIRONMENTS: tuple[dict[str, str], ...] = (
     {"ATEN_CPU_CAPABILITY": "default"},
     *({"ONEDNN_MAX_CPU_ISA": limit} for limit in ("AVX512_CORE_VNNI", "AVX512_CORE", "AVX2_VNNI", "AVX2", "SSE41")),
 )
-_ROWS, _WIDTH, _COLUMNS = 197, 768, 3072  # the patches of an image, and the layer's two widths
+_ROWS, _WIDTH, _COLUMNS = 197, 768, 3072  # the tokens of an image, and the two widths of the layer
 _ROUNDS = 9
 _DEMO = Path(__file__).parents[1] / "build" / "demo" / "checkpoint"
 
 
 def main() -> None:
-    """Print the table, a row as soon as it is measured."""
+    """Print the table, each row as soon as it is measured."""
     columns = ("variables", "int8, CPU ms", "float32, CPU ms", "speed", "exact sums", "lowest cosine", "tuwen")
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
     for variables in _ENVIRONMENTS:
@@ -45,7 +46,13 @@ def main() -> None:
 
 
 def measure(rows: int = _ROWS) -> dict[str, object]:
-    """Return the best CPU milliseconds of products, whether sums are exact, the cosine, and the obstacle to int8."""
+    """Measure products of random matrices with a number of rows in this process.
+
+    Returns:
+        the CPU milliseconds of an ``int8`` and a ``float32`` product, the lowest of several rounds; whether int8 sums
+        are ``exact``; the lowest ``cosine``; and the ``obstacle`` to int8 on this CPU. Values that do not apply are
+        None.
+    """
     import torch
 
     from tuwen_repository.int8_kernels import int8_obstacle, int8_products_are_exact
@@ -67,7 +74,7 @@ def measure(rows: int = _ROWS) -> dict[str, object]:
         "int8": best(lambda: torch._int_mm(left, right)),
         "float32": best(lambda: floats[0] @ floats[1]),
         "exact": int8_products_are_exact(),
-        "cosine": _lowest_cosine() if rows == _ROWS else None,  # minutes on an emulated CPU
+        "cosine": _lowest_cosine() if rows == _ROWS else None,  # the cosine takes minutes on an emulated CPU
         "obstacle": int8_obstacle(),
     }
 

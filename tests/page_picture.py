@@ -1,6 +1,6 @@
-"""The README's first picture: the page that `make page` serves, in a real browser.
+"""Take the first picture of the README: a screenshot of the page that `make page` serves, in a real browser.
 
-Run as ``python -m tests.page_picture http://127.0.0.1:8080 build/demo/page.png``.
+Run it with ``python -m tests.page_picture http://127.0.0.1:8080 build/demo/page.png``.
 """
 
 from __future__ import annotations

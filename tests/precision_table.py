@@ -1,11 +1,11 @@
 """Measure the tables of docs/concepts/precision.md: deviation from the float32 reference, and size on disk.
 
     python -m tests.precision_table              # every family, at published dimensions: half an hour on two cores
-    python -m tests.precision_table RN50 H/14    # some rows
-    python -m tests.precision_table --sizes      # what the encoders weigh, without building them
+    python -m tests.precision_table RN50 H/14    # rows whose name contains one of these words
+    python -m tests.precision_table --sizes      # only the sizes of the encoders on disk, which need no build
 
-All but the demo's weights are seeded and random, so a build measures its own deviation and writes it into its
-``manifest.json``.
+All weights except the demo's are random and seeded. The deviation of a trained checkpoint differs, so each build
+measures its own deviation and writes it into ``manifest.json``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,13 @@ L14 = VisionSizes(1024, 24, 16, 14)
 
 @dataclass(frozen=True)
 class Row:
-    """A checkpoint at its published dimensions, and the checkpoint for ``--vision`` if it needs one."""
+    """A row of the tables: a checkpoint at its published dimensions.
+
+    Attributes:
+        name: the name in the first column.
+        write: a function that writes the checkpoint into a folder and returns its path.
+        write_vision: a function that writes the checkpoint for ``--vision``; None: the checkpoint needs none.
+    """
 
     name: str
     write: Callable[[Path, Originals], Path]
@@ -81,7 +87,7 @@ ROWS = (
 
 
 def main() -> None:
-    """Print the table, a line as soon as it is measured."""
+    """Print the table, each line as soon as it is measured."""
     quiet_transformers()
     words = [word for word in sys.argv[1:] if word != "--sizes"]
     measure = _print_sizes if "--sizes" in sys.argv[1:] else _print_deviations

@@ -1,7 +1,7 @@
-"""Measure the table of docs/guides/bulk.md: how many of the best vectors a search with smaller vectors finds.
+"""Measure the table of docs/guides/bulk.md: the share of the best vectors that a search in quantized vectors finds.
 
-python -m tests.quantization_table                          # the demo's gallery, the pictures' names as queries
-python -m tests.quantization_table vectors.npz queries.npz  # your own, as `tuwen embed` writes them
+python -m tests.quantization_table                          # the demo's pictures, with their names as queries
+python -m tests.quantization_table vectors.npz queries.npz  # vectors in files that `tuwen embed` wrote
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Vectors = NDArray[np.float32]
 
 
 def scores(form: Quantization, queries: Vectors, vectors: Vectors) -> Vectors:
-    """Return how near each query is to each vector when both are quantised; higher is nearer."""
+    """Return the similarity of each query and each vector after both are quantized; higher is more similar."""
     small, others = quantize(queries, form), quantize(vectors, form)
     if form in ("binary", "ubinary"):
         bits, other_bits = (np.unpackbits(array.view(np.uint8), axis=1).astype(np.float32) for array in (small, others))
-        return bits @ other_bits.T + (1 - bits) @ (1 - other_bits).T  # components of the same sign
+        return bits @ other_bits.T + (1 - bits) @ (1 - other_bits).T  # the number of components with equal signs
     centre = 128 if form == "uint8" else 0
     rows, other_rows = (array.astype(np.float32) - centre for array in (small, others))
     rows, other_rows = (array / np.linalg.norm(array, axis=1, keepdims=True) for array in (rows, other_rows))
@@ -37,24 +37,24 @@ def scores(form: Quantization, queries: Vectors, vectors: Vectors) -> Vectors:
 
 
 def best(found: Vectors, count: int) -> NDArray[np.intp]:
-    """Return the positions of the highest scores of each row."""
+    """Return the positions of the `count` highest scores of each row, the highest first."""
     return np.argsort(-found, axis=1, kind="stable")[:, :count]
 
 
 def recall(expected: NDArray[np.intp], found: NDArray[np.intp]) -> float:
-    """Return the share of the expected positions that were found, over all rows."""
+    """Return the share of the expected positions that were found, in the mean of all rows."""
     shares = [np.isin(wanted, row).mean() for wanted, row in zip(expected, found, strict=True)]
     return float(np.mean(shares))
 
 
 def rescored(candidates: NDArray[np.intp], exact: Vectors, count: int) -> NDArray[np.intp]:
-    """Return the best of the candidates by their exact scores."""
+    """Return the `count` best candidates of each row by their exact scores."""
     order = best(np.take_along_axis(exact, candidates, axis=1), count)
     return np.take_along_axis(candidates, order, axis=1)
 
 
 def demo() -> tuple[Vectors, Vectors]:
-    """Return the vectors of the demo's gallery, and the vectors of the pictures' names."""
+    """Return the vectors of the demo's pictures, and the vectors of the pictures' names."""
     pictures = sorted(GALLERY.glob("*.png"))
     repository = demo_repository(Artefacts(CACHE / "artefacts"))
     with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server, Client(server.grpc_url) as clip:
@@ -62,7 +62,7 @@ def demo() -> tuple[Vectors, Vectors]:
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure each form of quantized vectors, and print the table."""
     tables = [EmbeddingTable.load(path).embeddings for path in sys.argv[1:3]]
     vectors, queries = (tables[0], tables[1]) if tables else demo()
     exact = np.float32(queries @ vectors.T)

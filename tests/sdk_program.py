@@ -1,8 +1,8 @@
-"""Use the installed SDK with a few calls, on a server in memory or on the server at an address.
+"""Make a few calls with the installed SDK, to a fake server in memory or to the server at an address.
 
     python -m tests.sdk_program [URL]
 
-Workflows and the test of fresh environments run this program where nothing but ``pip install tuwen`` was done.
+Workflows and the test of fresh environments run this program in environments with ``pip install tuwen`` alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main(url: str | None = None) -> None:
         except InvalidItemsError as error:
             assert [failure.index for failure in error.failures] == [0]
         else:
-            raise AssertionError("expected InvalidItemsError for bytes that are not an image")
+            raise AssertionError("the client accepted bytes that are not an image; expected InvalidItemsError")
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
     np.testing.assert_allclose(scores.probabilities.sum(axis=1), 1, atol=1e-4)
     np.testing.assert_allclose(asyncio.run(_asynchronously(url, buffer.getvalue())), vectors[2:], atol=1e-4)

@@ -1,8 +1,8 @@
-"""The ratio of the rates of a stream of texts and of a call with as many texts.
+"""Measure the rate of a stream of texts, divided by the rate of a call with as many texts.
 
-Run it with ``python -m tests.stream_overhead``. Rounds of both alternate, and the medians are compared. The server is
-the real one with a tiny model, so that the client's share is as large as it gets; ``--repository`` names another one.
-Each round has texts of its own, because client and server remember texts.
+Run it with ``python -m tests.stream_overhead``. Rounds of streams and calls alternate, and their medians are compared.
+The server is a tritonserver with a tiny model, so that the client has a large share in the time; ``--repository`` names
+a larger model. Each round sends new texts, because client and server cache texts.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _numbers = itertools.count()
 
 
 def texts(count: int) -> list[str]:
-    """Return texts that no cache knows."""
+    """Return new texts, which are in no cache."""
     return [f"第{next(_numbers):08}张图片：一只猫坐在窗台上" for _ in range(count)]
 
 
 def rate(count: int, embed: Callable[[list[str]], object]) -> float:
-    """Return the texts per second."""
+    """Embed new texts, and return the number of texts per second."""
     wanted = texts(count)
     start = time.perf_counter()
     embed(wanted)
@@ -38,7 +38,10 @@ def rate(count: int, embed: Callable[[list[str]], object]) -> float:
 
 
 def measure(url: str, count: int, rounds: int) -> dict[str, tuple[float, float]]:
-    """Return the rates of a call and of a stream for both clients; the first round warms up."""
+    """Return the median rates of a call and of a stream, in texts per second, for each client.
+
+    The first round is a warm-up and does not count.
+    """
 
     def call(wanted: list[str]) -> None:
         with Client(url) as clip:
@@ -73,11 +76,11 @@ def medians(rates: Sequence[Sequence[float]]) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure and print the table."""
+    """Measure both clients, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--texts", type=int, default=1024, help="texts in a call or stream (default: 1024)")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--repository", type=Path, help="a built repository (default: a tiny model)")
+    parser.add_argument("--texts", type=int, default=1024, help="Number of texts in a call or stream. Default: 1024.")
+    parser.add_argument("--rounds", type=int, default=7, help="Number of rounds after the warm-up. Default: 7.")
+    parser.add_argument("--repository", type=Path, help="Folder of a built repository. Default: a tiny model.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         repository = options.repository

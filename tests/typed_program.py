@@ -1,6 +1,6 @@
-"""A program that uses every public call; `mypy --strict` holds each result to the type that the documentation says.
+"""A program that uses every public call. `mypy --strict` compares the type of each result with the documented type.
 
-`make lint` checks it, and a test runs it on the fake server.
+`make lint` type-checks the program, and a test runs it on the fake server.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Vectors = NDArray[np.float32]
 
 
 def images(folder: Path) -> list[ImageInput]:
-    """Return one image in every form that the SDK takes."""
+    """Return the same image in every form that the SDK accepts."""
     path = folder / "red.png"
     red = Image.new("RGB", (8, 8), "red")
     red.save(path)
@@ -52,7 +52,7 @@ def images(folder: Path) -> list[ImageInput]:
 
 
 def synchronous(folder: Path) -> None:
-    """Every call of `Client`."""
+    """Make every call of `Client`."""
     fake = FakeTransport(embedding_dimension=64, context_length=52, fingerprint="0" * 32, models=[""])
     with Client(
         "localhost:8001",
@@ -133,7 +133,7 @@ def synchronous(folder: Path) -> None:
 
 
 async def asynchronous(folder: Path) -> None:
-    """Every call of `AsyncClient`."""
+    """Make every call of `AsyncClient`."""
 
     async def token() -> Mapping[str, str]:
         return {"authorization": "Bearer token"}

@@ -36,9 +36,9 @@ def store(store_url: str) -> Iterator[MilvusStore]:
 
 @pytest.fixture(params=["sync", "async"])
 def opened(request: pytest.FixtureRequest, store: MilvusStore) -> Iterator[Open]:
-    """A function that opens the collection ``pictures``, which does not exist before."""
+    """Yield a function that opens the new collection ``pictures``, once by each of the two collection classes."""
     if store.remote and request.param == "async":
-        pytest.skip("the asynchronous one asks the store in the same way, and every collection takes a server seconds")
+        pytest.skip("both classes use the store in the same way, and a server takes seconds for each collection")
     if "pictures" in store.names():
         store.drop("pictures")
     with ExitStack() as open_until_the_end:

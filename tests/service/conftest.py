@@ -1,4 +1,4 @@
-"""A fixture for tests of clients that know Triton but not the SDK."""
+"""A fixture for tests with a client of Triton that does not use the SDK."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.servers import RecordedServer
 
 @pytest.fixture
 def triton(server: RecordedServer) -> Iterator[tritonclient.grpc.InferenceServerClient]:
-    """A plain Triton client of the shared server."""
+    """Yield a client of tritonclient that is connected to the shared server."""
     connection = tritonclient.grpc.InferenceServerClient(server.grpc_url)
     yield connection
     connection.close()

@@ -1,4 +1,4 @@
-"""A checkpoint that is read in milliseconds, for tests of what the build step makes of one."""
+"""A checkpoint that is read in milliseconds, for tests of the build step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.artefacts import Artefacts
 
 @pytest.fixture(scope="session")
 def short_checkpoint(artefacts: Artefacts) -> Path:
-    """A minimal Chinese-CLIP checkpoint in the layout of Hugging Face with a vocabulary of a few tokens.
+    """Return the smallest Chinese-CLIP checkpoint in the layout of Hugging Face, with a vocabulary of a few tokens.
 
     Do not change its files.
     """
