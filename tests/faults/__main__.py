@@ -1,9 +1,10 @@
-"""``make test-faults``: every attack on a server of a small model, in full, and a table of what happened.
+"""Run every attack of ``make test-faults`` on the server of a small model, and print a table of the outcomes.
 
     python -m tests.faults [--items 100000] [--requests 5000] [--connections 2000] [--mixed 20000]
         [--storm 60] [--soak 120] [--seed 0]
 
-Takes about twenty minutes on two cores. The table goes to .cache/faults; the exit code is 1 if anything went wrong.
+The run takes about twenty minutes on two cores, and writes the table to ``.cache/faults/report.md``. The exit code is 1
+if an attack found a fault, else 0.
 """
 
 from __future__ import annotations
@@ -35,16 +36,31 @@ def main() -> int:
         "--items",
         type=int,
         default=100_000,
-        help="number of hostile items; a fifth as many good items are sent between them",
+        help="Number of hostile items; one good item is added for every five of them (default: 100000).",
     )
-    parser.add_argument("--requests", type=int, default=5_000)
-    parser.add_argument("--connections", type=int, default=2_000)
     parser.add_argument(
-        "--mixed", type=int, default=20_000, help="mixed requests, 1 %% of which are made to fail (default: 20000)"
+        "--requests",
+        type=int,
+        default=5_000,
+        help="Number of malformed gRPC requests; a fifth as many attack each port (default: 5000).",
     )
-    parser.add_argument("--storm", type=float, default=60, help="seconds of overload")
-    parser.add_argument("--soak", type=float, default=120, help="seconds in which nothing may grow; 3600 is an hour")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--connections", type=int, default=2_000, help="Number of idle connections to each port (default: 2000)."
+    )
+    parser.add_argument(
+        "--mixed",
+        type=int,
+        default=20_000,
+        help="Number of mixed requests; 1 %% of the requests are made to fail (default: 20000).",
+    )
+    parser.add_argument("--storm", type=float, default=60, help="Duration of the overload, in seconds (default: 60).")
+    parser.add_argument(
+        "--soak",
+        type=float,
+        default=120,
+        help="Duration, in seconds, in which memory, open files and threads must not grow (default: 120).",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the random items and requests (default: 0).")
     options = parser.parse_args()
     start = time.monotonic()
 
@@ -59,7 +75,7 @@ def main() -> int:
     OUTPUT.mkdir(parents=True, exist_ok=True)
     (OUTPUT / "report.md").write_text(text, encoding="utf-8")
     wrong = [f"{outcome.tried}: {one}" for outcome in outcomes for one in outcome.wrong]
-    print(text, *wrong, f"{OUTPUT / 'report.md'} has this table", sep="\n")
+    print(text, *wrong, f"The table was written to {OUTPUT / 'report.md'}.", sep="\n")
     return 1 if wrong else 0
 
 
@@ -78,11 +94,11 @@ def _attacks(folder: Path, options: argparse.Namespace, say: Callable[[str], Non
         )
         yield from storm(server, seconds=options.storm, say=say)
         yield from soak(server, seconds=options.soak, say=say)
-        yield Outcome("the server meanwhile", 1, "one process from beginning to end", _ended(server))
+        yield Outcome("the server during the attacks", 1, "the same process ran throughout", _ended(server))
 
 
 def _built(folder: Path, seed: int) -> Path:
-    """Return the repository of a small model."""
+    """Build a repository from a small checkpoint with random weights, and return its folder."""
     checkpoint = write_seeded_checkpoint(folder / "checkpoint", seed=seed)
     build_repository(str(checkpoint), folder / "repository")
     return folder / "repository"

@@ -1,4 +1,4 @@
-"""Two streams that never end, of pictures and of texts, each of whose answers is checked as it comes."""
+"""An endless stream of pictures and an endless stream of texts, whose results are checked as they arrive."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ _WINDOW = 32
 
 
 class Endless:
-    """A context manager: pictures by `Client`, texts by `AsyncClient`, both in a thread of their own.
+    """Two endless streams that run until the context manager exits, each in its own thread.
+
+    `Client` streams the pictures, and `AsyncClient` the texts.
 
     Attributes:
-        wrong: what should not have happened: an answer lost, twice, out of turn or not right; a stream that ended.
+        wrong: descriptions of the faults: lost, repeated, reordered or wrong results, and streams that ended.
     """
 
     def __init__(self, url: str, *, timeout: float = 180) -> None:
@@ -58,28 +60,28 @@ class Endless:
             thread.join()
         for name, given in self._given.items():
             if self._answered[name] != given:
-                self.wrong.append(f"{given} {name}s were given, {self._answered[name]} came back")
+                self.wrong.append(f"{given} {name}s were sent, {self._answered[name]} results came back")
 
     @property
     def answered(self) -> int:
-        """The number of items with a result."""
+        """The number of results that both streams have yielded."""
         return sum(self._answered.values())
 
     def calm(self) -> None:
-        """Forget how long answers failed to come so far."""
+        """Start measuring outages anew: forget every pause between results so far."""
         now = time.monotonic()
         self._last, self._longest = dict.fromkeys(self._given, now), dict.fromkeys(self._given, 0.0)
 
     def outage(self) -> float:
-        """Return the longest time without an answer of a stream since `calm`, in seconds."""
+        """Return the longest time since `calm` in which one of the streams had no result, in seconds."""
         now = time.monotonic()
         return max(max(self._longest[name], now - last) for name, last in self._last.items())
 
     def flows(self, seconds: float) -> bool:
-        """Wait until both streams have answers again, and say whether they had within the time."""
+        """Wait until both streams yield results again. Return False if that takes longer than the given seconds."""
         before, deadline = dict(self._answered), time.monotonic() + seconds
         while time.monotonic() < deadline and all(thread.is_alive() for thread in self._threads):
-            # more than was on its way when it broke
+            # More results than the requests that were in flight before the wait.
             if all(count > before[name] + _WINDOW for name, count in self._answered.items()):
                 return True
             time.sleep(0.05)
@@ -110,7 +112,7 @@ class Endless:
         self._longest[kind] = max(self._longest[kind], now - self._last[kind])
         self._last[kind] = now
         if outcome.key != number:
-            self.wrong.append(f"{kind} {outcome.key} came when it was {number}'s turn")
+            self.wrong.append(f"expected the result of {kind} {number}, got that of {kind} {outcome.key}")
         elif not self._right(outcome.embedding, self._expected[kind][number % _DISTINCT]):
             self.wrong.append(f"{kind} {number}: {outcome.error or 'a wrong vector'}")
 

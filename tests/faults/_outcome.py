@@ -1,4 +1,4 @@
-"""The outcome of one kind of attack: its name, its number of attempts, and the results."""
+"""The outcomes of the attacks, and the Markdown table that lists them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__ = ["Outcome", "table"]
 
 @dataclass
 class Outcome:
-    """One row of the table.
+    """The outcome of one kind of attack: a row of the report's table.
 
     Attributes:
-        tried: what, in a few words.
-        times: how often.
-        happened: the outcome of the attack.
-        wrong: everything that should not have happened.
+        tried: the name of the attack, such as ``tritonserver killed``.
+        times: the number of attempts.
+        happened: a summary of the results, such as ``answers again after 2.1 s``.
+        wrong: descriptions of the faults that the attack found; empty if the service behaved as required.
     """
 
     tried: str
@@ -26,8 +26,8 @@ class Outcome:
 
 
 def table(outcomes: Iterable[Outcome]) -> str:
-    """Markdown."""
-    lines = ["| what was tried | times | what happened |", "|---|---|---|"]
+    """Return a Markdown table with a row for each outcome."""
+    lines = ["| attack | times | outcome |", "|---|---|---|"]
     for outcome in outcomes:
         wrong = f" **{len(outcome.wrong)} wrong: {outcome.wrong[0]}**" if outcome.wrong else ""
         lines.append(f"| {outcome.tried} | {outcome.times:,} | {outcome.happened}{wrong} |")

@@ -1,4 +1,4 @@
-"""`tuwen serve` as a user starts it, on a disk and with a shared memory of its own that can be filled."""
+"""The command `tuwen serve` with a private disk and a private ``/dev/shm``, which a test can fill up."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ import psutil
 
 from tests.support.command import TUWEN
 
-__all__ = ["Served", "rooms_of_its_own"]
+__all__ = ["Served", "may_mount"]
 
 _SHARED_MEMORY_MIB, _DISK_MIB = 192, 8
 _BLOCK = bytes(4096)
 
 
-def rooms_of_its_own() -> bool:
-    """Return whether this user may give a process its own /dev/shm, which needs the right to mount."""
+def may_mount() -> bool:
+    """Return whether this user may mount a private ``/dev/shm`` for a process; usually only root may."""
     done = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, check=False)
     return done.returncode == 0
 
 
 class Served:
-    """A context manager. Without rooms of its own it has those of everybody, which are not to be filled.
+    """A `tuwen serve` process that runs until the context manager exits.
 
     Args:
-        repository: what is served.
-        own_rooms: a /dev/shm and a disk of its own, small enough to be full.
+        repository: the folder of the model repository to serve.
+        own_mounts: whether to mount a private ``/dev/shm`` and a private disk, small enough to be filled. Without the
+            mounts, the server uses the machine's own, and `full_disk` and `full_shared_memory` fail.
     """
 
-    def __init__(self, repository: Path, *, own_rooms: bool) -> None:
-        self._repository, self._own_rooms = repository, own_rooms
+    def __init__(self, repository: Path, *, own_mounts: bool) -> None:
+        self._repository, self._own_mounts = repository, own_mounts
         self._stack = contextlib.ExitStack()
         self._ports = {"--grpc-port": "0", "--http-port": "0", "--metrics-port": "0"}
 
@@ -60,7 +61,7 @@ class Served:
         ports = [part for port in self._ports.items() for part in port]
         options = ["--json", "--restarts", "100", "--cache-mib", "0", "--log-file", str(self._disk / "log")]
         command = [TUWEN, "serve", str(self._repository), *options, *ports]
-        if self._own_rooms:
+        if self._own_mounts:
             mounts = (
                 f"mount -t tmpfs -o size={_SHARED_MEMORY_MIB}m tmpfs /dev/shm",
                 f"mount -t tmpfs -o size={_DISK_MIB}m tmpfs '{self._disk}'",
@@ -80,7 +81,7 @@ class Served:
             self._ports[name] = started[url].removesuffix("/metrics").rpartition(":")[2]
 
     def stop(self) -> None:
-        """Stop the server as an operator does."""
+        """Stop the server with SIGTERM, and check that it exits with code 0 within 60 seconds."""
         self._process.send_signal(signal.SIGTERM)
         try:
             code = self._process.wait(60)
@@ -93,19 +94,19 @@ class Served:
         assert code == 0, self.said()
 
     def said(self) -> str:
-        """Return the last lines of the server's log."""
+        """Return the last 2,000 characters of the server's standard error."""
         self._errors.seek(0)
         return self._errors.read()[-2_000:]
 
     def tritonserver(self) -> psutil.Process:
-        """Return the process, and wait for it if it has just been started."""
+        """Return the tritonserver process. Wait up to 60 seconds if the process is still starting."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             for child in psutil.Process(self._process.pid).children():
                 if child.name() == "tritonserver":
                     return child
             time.sleep(0.05)
-        raise TimeoutError(f"no tritonserver runs: {self.said()}")
+        raise TimeoutError(f"tritonserver did not start within 60 seconds; the log ends with: {self.said()}")
 
     def stub(self, model: str) -> psutil.Process:
         """Return the Python process of a model."""
@@ -117,24 +118,24 @@ class Served:
         os.killpg(self.tritonserver().pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let them go on."""
+        """Resume the server and its models' processes after `freeze`."""
         os.killpg(self.tritonserver().pid, signal.SIGCONT)
 
     @contextlib.contextmanager
     def full_disk(self) -> Iterator[None]:
-        """Fill the disk of logs and temporary files."""
+        """Fill the private disk, which holds logs and temporary files, until the context manager exits."""
         with self._filled(self._disk):
             yield
 
     @contextlib.contextmanager
     def full_shared_memory(self) -> Iterator[None]:
-        """Not a byte is left."""
+        """Fill the private ``/dev/shm`` to the last byte, until the context manager exits."""
         with self._filled(Path("/dev/shm")):
             yield
 
     @contextlib.contextmanager
     def _filled(self, folder: Path) -> Iterator[None]:
-        assert self._own_rooms, "it would be everybody's"
+        assert self._own_mounts, "only a private mount may be filled; pass own_mounts=True"
         path = Path(f"/proc/{self._process.pid}/root{folder}/filler")
         with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:

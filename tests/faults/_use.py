@@ -1,4 +1,4 @@
-"""The resources that processes use, and whether their use grows."""
+"""Measurements of a process's resources, and their medians early and late in a run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ __all__ = ["middle_and_end", "use_of"]
 
 
 def use_of(pid: int | None = None) -> dict[str, float]:
-    """Return the resources of a process and its children. Without a pid: of this process alone."""
+    """Return the memory in MiB and the numbers of open files and threads of a process and its descendants.
+
+    Args:
+        pid: the ID of the process; None: this process, without its descendants.
+    """
     own = psutil.Process(pid)
     processes = [own, *own.children(recursive=True)] if pid else [own]
     return {
@@ -22,7 +26,7 @@ def use_of(pid: int | None = None) -> dict[str, float]:
 
 
 def middle_and_end(seen: Sequence[float]) -> tuple[float, float]:
-    """Return the medians of the middle third and of the last third."""
+    """Return the median of the middle third of the values, and the median of the last third."""
     third = max(1, len(seen) // 3)
     middle = seen[-2 * third : -third] or seen
     return float(np.median(middle)), float(np.median(seen[-third:]))

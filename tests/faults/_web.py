@@ -1,4 +1,4 @@
-"""The surroundings of the fuzz targets for addresses and headers: a web, a gRPC server and a page in this process."""
+"""Fakes that the fuzz targets for URLs and headers call in this process: web hosts, a gRPC server, the search page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ _ALLOWED = ("img.example.com", "*.cdn.example.com", "8.8.8.8", "[2001:db8::1]:80
 
 
 class FakeWeb:
-    """A web that a fetcher asks without a network: every name has one address, and answers are headers of any bytes."""
+    """Fake web hosts that an `HttpFetcher` calls without a network. A test chooses their responses' headers.
+
+    A request to a host that the fetcher does not allow fails an assertion.
+    """
 
     def __init__(self) -> None:
         self._fetcher = HttpFetcher(_ALLOWED, timeout=10.0, max_bytes=100)
@@ -34,15 +37,15 @@ class FakeWeb:
         self._answers: list[tuple[int, Headers]] = []
 
     def fetch(self, url: str) -> bytes:
-        """Fetch an address whose host, if it is asked, answers with a body."""
+        """Fetch a URL. Its host responds with status 200 and a short body."""
         return self._run(url)
 
     def fetch_redirect_to(self, url: str) -> bytes:
-        """Fetch an address whose host redirects to another address."""
+        """Fetch an allowed URL whose host redirects to the given URL."""
         return self._run("http://img.example.com/a", (302, [(b"location", url.encode("utf-8", "surrogateescape"))]))
 
     def fetch_with_headers(self, headers: Headers) -> bytes:
-        """Fetch an address whose host answers with these headers, as far as HTTP carries them."""
+        """Fetch an allowed URL whose host responds with those given headers that HTTP/1.1 can carry."""
         return self._run("http://img.example.com/a", (200, headers), (200, [(b"content-length", headers[0][1])]))
 
     def _run(self, url: str, *answers: tuple[int, Headers]) -> bytes:
@@ -61,18 +64,20 @@ class FakeWeb:
         return transport
 
     async def _resolved(self, host: str) -> list[ipaddress.IPv4Address]:
-        assert _is_allowed(host), f"{host!r} is looked up, although it is not allowed"
+        assert _is_allowed(host), f"the host {host!r} was looked up, although it is not allowed"
         return [ipaddress.ip_address("10.0.0.1" if host.startswith("private") else "93.184.216.34")]
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         asked = request.url.host
-        assert asked == "93.184.216.34" or _is_allowed(asked), f"{asked} is asked, although it is not allowed"
+        assert asked == "93.184.216.34" or _is_allowed(asked), (
+            f"the host {asked!r} was called, although it is not allowed"
+        )
         status, headers = self._answers.pop() if self._answers else (200, [])
         return httpx.Response(status, headers=list(headers), stream=httpx.ByteStream(b"pixels"))
 
 
 class _OwnFetches(Fetches):
-    """Fetches in the loop of their caller, whose errors come through as they are."""
+    """A replacement for `Fetches` that fetches in the caller's event loop and raises the original errors."""
 
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(1)
@@ -83,7 +88,7 @@ class _OwnFetches(Fetches):
 
 
 def _carried(pair: tuple[bytes, bytes]) -> bool:
-    """Return whether HTTP/1.1 can carry a header: h11 rejects other headers."""
+    """Return whether HTTP/1.1 can carry a header. h11 rejects all other headers."""
     name, value = pair
     return bool(re.fullmatch(rb"[-!#$%&'*+.^_`|~0-9a-zA-Z]+", name)) and not re.search(rb"[\x00\n\r\f\v]", value)
 
@@ -94,7 +99,7 @@ def _is_allowed(host: str) -> bool:
 
 
 class GrpcHeaders:
-    """A gRPC server in this process that says which headers have arrived."""
+    """A gRPC server in this process that records the headers of each call."""
 
     def __init__(self) -> None:
         self._arrived: list[tuple[str, str]] = []
@@ -106,7 +111,7 @@ class GrpcHeaders:
         self._call = self._channel.unary_unary("/headers/Send")
 
     def service(self, _: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
-        """See grpc.GenericRpcHandler."""
+        """Return the handler of every call, as `grpc.GenericRpcHandler` requires."""
         return grpc.unary_unary_rpc_method_handler(self._answer)
 
     def _answer(self, request: bytes, context: grpc.ServicerContext) -> bytes:
@@ -114,14 +119,14 @@ class GrpcHeaders:
         return request
 
     def send(self, metadata: Metadata) -> None:
-        """Send headers, and compare what arrives."""
+        """Send a call with the given headers, and check that all of them arrive."""
         assert self._call(b"", metadata=metadata, timeout=30) == b""
         missing = set(metadata) - set(self._arrived)
-        assert not missing, f"{missing} did not arrive"
+        assert not missing, f"these headers did not arrive: {missing}"
 
 
 def answer_of_the_page(headers: Headers) -> int:
-    """Return the status with which the page answers a request that has these headers, in small letters."""
+    """Return the search page's HTTP status for a request with the given headers, whose names are lower-case."""
     sent: list[int] = []
 
     async def app(_: Any, __: Any, send: Any) -> None:

@@ -1,4 +1,4 @@
-"""A network between client and server that can go down, swallow, forget its connections, and crawl."""
+"""A TCP relay between client and server that can reset, delay, slow down or silently drop its connections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PIECE = 1 << 12
 
 
 class Wire(Relay):
-    """A `Relay` with faults that come and go."""
+    """A TCP relay whose connections a test can break, each for a number of seconds or for ever."""
 
     def __init__(self, url: str) -> None:
         host, port = url.rsplit(":", 1)
@@ -22,22 +22,22 @@ class Wire(Relay):
         self._down = self._slow = False
 
     def forget(self) -> None:
-        """Every connection there is stays open and carries nothing any more, as when a firewall forgot it."""
+        """Drop the data of all open connections from now on, without closing them, as a firewall may do."""
         self._age += 1
 
     def down(self, seconds: float) -> None:
-        """Every connection is reset, and so is every new one."""
+        """Reset every connection that carries data, including new connections, for some seconds."""
         self._down = True
         time.sleep(seconds)
         self._down = False
 
     def silent(self, seconds: float) -> None:
-        """Hold back all data in both directions for a while, then deliver it."""
+        """Hold back all data in both directions for some seconds, then deliver the data."""
         self._loop.call_soon_threadsafe(time.sleep, seconds)
         time.sleep(seconds)
 
     def slow(self, bytes_a_second: float, seconds: float) -> None:
-        """So much comes through, in either direction."""
+        """Limit the rate of each connection and direction, in bytes a second, for some seconds."""
         self._slow, self._rate = True, bytes_a_second
         time.sleep(seconds)
         self._slow = False

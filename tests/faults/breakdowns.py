@@ -1,4 +1,4 @@
-"""Breakdowns beneath a service, in the middle of two streams. The streams lose and repeat no item."""
+"""Attacks that break a server, its machine or its network while two streams run. No item may be lost or repeated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.faults._endless import Endless
 from tests.faults._outcome import Outcome
-from tests.faults._server import Served, rooms_of_its_own
+from tests.faults._server import Served, may_mount
 from tests.faults._wire import Wire
 from tuwen import Client, OverloadedError
 from tuwen_server.traffic import photographs
@@ -18,12 +18,13 @@ __all__ = ["BREAKDOWNS", "attack_by_replacing", "attack_from_beneath"]
 
 Breakdown = Callable[[Served, Wire], None]
 _PATIENCE = 150.0
-"""Seconds until answers come again: less than the 180 that a request may take, so no stream is saved by its timeout.
+"""The most seconds until results arrive again.
 
-The slowest to be noticed are a server that hangs (given up after 60 seconds) and a connection that carries nothing (a
-ping is sent after 30 seconds and given up after 10).
+The bound is below the 180 seconds of a request's timeout, so that a timeout cannot hide a breakdown. Two breakdowns are
+noticed late: a server that hangs (after 60 seconds), and a connection that drops all data (after 40 seconds, when a
+ping has failed).
 """
-_PAUSE = 1.0  # for what was broken to be itself again
+_PAUSE = 1.0  # seconds in which a repaired part settles
 
 
 def _kill(model: str) -> Breakdown:
@@ -48,7 +49,7 @@ def _full_disk(served: Served, _: Wire) -> None:
 
 
 def _full_memory(served: Served, _: Wire) -> None:
-    """Large batches take more than the models' processes have."""
+    """Fill the shared memory, and send batches of large pictures, which need more of it."""
     pictures = photographs(32, size=(2500, 2500))
     with served.full_shared_memory(), Client(served.url, timeout=20) as clip:
         for _attempt in range(2):
@@ -65,9 +66,9 @@ def _full_memory_at_start(served: Served, _: Wire) -> None:
         time.sleep(5)
 
 
-_NEEDS_ROOMS = {
+_NEEDS_MOUNTS = {
     "the disk of logs and temporary files full for 5 s, and tritonserver killed": _full_disk,
-    "/dev/shm full, and batches that need more of it": _full_memory,
+    "/dev/shm full, and large batches": _full_memory,
     "/dev/shm full for 5 s, and tritonserver killed": _full_memory_at_start,
 }
 BREAKDOWNS: Mapping[str, Breakdown] = {
@@ -80,12 +81,12 @@ BREAKDOWNS: Mapping[str, Breakdown] = {
     "tritonserver frozen for ever": lambda served, _: served.freeze(),
     "the service stopped and started again": _start_again,
     "every connection reset for 5 s": lambda _, wire: wire.down(5),
-    "a network that carries nothing for 8 s": lambda _, wire: wire.silent(8),
+    "a network that delivers no data for 8 s": lambda _, wire: wire.silent(8),
     "a network of 64 KiB a second for 8 s": lambda _, wire: wire.slow(1 << 16, 8),
-    "connections that carry nothing ever again": lambda _, wire: wire.forget(),
-    **_NEEDS_ROOMS,
+    "connections that drop all data for ever": lambda _, wire: wire.forget(),
+    **_NEEDS_MOUNTS,
 }
-"""By what breaks: how it is broken, and put right where it would not be by itself."""
+"""Functions that cause a breakdown, by its name. A function also repairs the damage that does not end by itself."""
 
 
 def attack_from_beneath(
@@ -95,13 +96,20 @@ def attack_from_beneath(
     breakdowns: Mapping[str, Breakdown] = BREAKDOWNS,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Break one thing after the other."""
-    own_rooms = rooms_of_its_own()
+    """Cause each breakdown while two streams run, and return a row for each breakdown.
+
+    Args:
+        repository: the folder of the model repository to serve.
+        times: the number of times that each breakdown is caused.
+        breakdowns: the breakdowns to cause; all of them by default.
+        say: a function that is called with each line of progress; by default, no progress is reported.
+    """
+    own_mounts = may_mount()
     outcomes = []
-    with Served(repository, own_rooms=own_rooms) as served, Wire(served.url) as wire:
+    with Served(repository, own_mounts=own_mounts) as served, Wire(served.url) as wire:
         for tried, happen in breakdowns.items():
-            if tried in _NEEDS_ROOMS and not own_rooms:
-                outcomes.append(Outcome(tried, 0, "not tried: mounting takes root"))
+            if tried in _NEEDS_MOUNTS and not own_mounts:
+                outcomes.append(Outcome(tried, 0, "skipped: a private /dev/shm needs the right to mount"))
                 continue
             with Endless(wire.url) as streams:
                 outages = []
@@ -114,7 +122,7 @@ def attack_from_beneath(
                         streams.wrong.append(f"no answers after {_PATIENCE:.0f} s: {served.said()}")
                     outages.append(streams.outage())
             longest = f"answers again after {max(outages):.1f} s"
-            items = f"{streams.answered:,} items, each once and right"
+            items = f"{streams.answered:,} items, each once and correct"
             outcomes.append(Outcome(tried, times, f"{longest}; {items}", streams.wrong))
             say(f"{tried}: {max(outages):.1f} s")
     return outcomes
@@ -123,12 +131,13 @@ def attack_from_beneath(
 def attack_by_replacing(
     repository: Path, other: Path, folder: Path, *, say: Callable[[str], None] = lambda _: None
 ) -> list[Outcome]:
-    """Replace a served repository by one of another model. No answer may mix the two.
+    """Replace a repository that is being served by the repository of another model. No answer may mix both models.
 
     Args:
         repository: the repository whose copy is served.
         other: the repository that replaces the copy.
-        folder: the folder of the copy.
+        folder: an existing folder, in which the copy is made.
+        say: a function that is called with each line of progress; by default, no progress is reported.
     """
 
     def copied_over(served: Path) -> None:
@@ -145,7 +154,7 @@ def attack_by_replacing(
 
     path, wrong = folder / "served", list[str]()
     shutil.copytree(repository, path)
-    with Served(path, own_rooms=False) as served:
+    with Served(path, own_mounts=False) as served:
         with Endless(served.url) as streams:
             for replace in (copied_over, cut_off, exchanged):
                 replace(path)
@@ -157,13 +166,13 @@ def attack_by_replacing(
             while not streams.wrong:
                 time.sleep(0.1)
         ends = [said for said in streams.wrong if not said.startswith("a stream ended: EmbeddingSpaceError: ")]
-        wrong += [said for said in ends if "were given" not in said]  # of a stream that ended, some did not come back
+        wrong += [said for said in ends if "were sent" not in said]  # a stream that ended lacks its last results
         with Client(served.url) as clip:
             fingerprint = clip.model_card().fingerprint
     say("a served repository replaced")
-    files = f"{count:,} answers of the old model, each once and right"
-    after = f"the new one ({fingerprint[:8]}) serves, and streams of the old end with EmbeddingSpaceError"
+    files = f"{count:,} answers of the old model, each once and correct"
+    after = f"the new model ({fingerprint[:8]}) is served; streams of the old model end with EmbeddingSpaceError"
     return [
-        Outcome("a served repository's files copied over, cut off, exchanged", 3, files, wrong),
-        Outcome("and tritonserver killed", 1, after),
+        Outcome("files of a served repository overwritten, truncated, exchanged", 3, files, wrong),
+        Outcome("files exchanged, and tritonserver killed", 1, after),
     ]

@@ -1,4 +1,4 @@
-"""More than a server can do, and for long: memory, open files, threads and shared memory must not grow."""
+"""Overload and long runs, in which a server's memory, open files, threads and shared memory must not grow."""
 
 from __future__ import annotations
 
@@ -27,13 +27,19 @@ _ONCE = RetryPolicy(attempts=1)
 _CALLERS = 300
 _LOOKS = 60
 _GROWTH = {"MiB": 1.1, "open files": 1.05, "threads": 1.05, "segments": 1.0}
-"""By how much the last third of a soak may have more of it than the one before."""
+"""The largest allowed ratio of the last third of a soak to the middle third, for each resource."""
 
 
 def storm(server: EmbeddedServer, *, seconds: float, say: Callable[[str], None] = lambda _: None) -> list[Outcome]:
-    """Three hundred callers who wait for at most a second; then one caller, whose calls are all answered.
+    """Overload a server with 300 callers whose timeout is one second, then send calls of one caller.
 
-    How long the one is slower than before is reported, not judged.
+    The single caller must always get an answer. The time until its calls are as fast as before the overload is
+    reported, not judged.
+
+    Args:
+        server: the running server.
+        seconds: the duration of the overload.
+        say: a function that is called with each line of progress; by default, no progress is reported.
     """
     numbers, large = itertools.count(), photographs(4, size=(1600, 1200))
     counts: Counter[str] = Counter()
@@ -79,12 +85,14 @@ def storm(server: EmbeddedServer, *, seconds: float, say: Callable[[str], None] 
     if late > 1.1 * early:
         wrong.append(f"memory grows: {memory}")
     if waiting:
-        wrong.append(f"requests still wait after the storm: {waiting}")
+        wrong.append(f"requests are still queued after the storm: {waiting}")
     if not counts["answered"] or not counts["refused or late"]:
-        wrong.append(f"no storm: {counts}")
+        wrong.append(f"expected both answered and refused calls, got {counts}")
     said = ", ".join(f"{count:,} {what}" for what, count in counts.most_common())
     say(f"storm: {said}")
-    happened = f"{said}; {early:.0f} MiB early, {late:.0f} late; a lone call as before after {recovery:.1f} s"
+    happened = (
+        f"{said}; {early:.0f} MiB early, {late:.0f} MiB late; single calls as fast as before after {recovery:.1f} s"
+    )
     return [Outcome(f"{_CALLERS} impatient callers for {seconds:.0f} s", sum(counts.values()), happened, wrong)]
 
 
@@ -95,7 +103,15 @@ def pending(server: EmbeddedServer) -> dict[str, float]:
 
 
 def soak(server: EmbeddedServer, *, seconds: float, say: Callable[[str], None] = lambda _: None) -> list[Outcome]:
-    """Send every kind of call for some time: calls, streams, cancelled streams, refusals, deadlines, new clients."""
+    """Send calls of every kind, and check that neither the server nor this process uses more and more resources.
+
+    The kinds are plain calls, streams, cancelled streams, refused items, calls with short deadlines, and new clients.
+
+    Args:
+        server: the running server.
+        seconds: the duration of the soak.
+        say: a function that is called with each line of progress; by default, no progress is reported.
+    """
     numbers, pictures = itertools.count(), good_images(64, seed=9)
     server_use: list[dict[str, float]] = []
     own_use: list[dict[str, float]] = []
@@ -126,7 +142,7 @@ def _everything(clip: Client, pictures: list[bytes], numbers: itertools.count[in
     assert all(outcome.ok for outcome in clip.stream_images(pictures))
     for outcome in clip.stream_texts(f"第{next(numbers)}只狗" for _ in range(10_000)):
         if outcome.index == 100:
-            break  # and the rest is not wanted any more
+            break  # abandons the stream
 
 
 async def _everything_asynchronously(url: str, pictures: list[bytes], numbers: itertools.count[int]) -> None:
@@ -153,4 +169,9 @@ def _flat(who: str, times: int, seconds: float, seen: list[dict[str, float]]) ->
         said.append(f"{middle:.0f} and {last:.0f} {name}")
         if last > _GROWTH[name] * middle:
             wrong.append(f"{name}: {[round(use[name]) for use in seen]}")
-    return Outcome(f"a soak of {seconds:.0f} s: {who}", times, f"in the middle and at the end {', '.join(said)}", wrong)
+    return Outcome(
+        f"a soak of {seconds:.0f} s: {who}",
+        times,
+        f"medians of the middle and the last third: {', '.join(said)}",
+        wrong,
+    )

@@ -1,4 +1,4 @@
-"""A copy of a repository whose encoders fail on one chosen item, as on a processor that runs out of memory."""
+"""Copies of a repository whose encoders raise an error on one chosen item, as if memory had run out."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 __all__ = ["FAILURE", "with_failing_encoders"]
 
 FAILURE = "induced failure"
-"""What the error of a failing encoder says."""
+"""The message of the error that a failing encoder raises."""
 
 
 class _FailingVision(torch.nn.Module):
-    """The image tower, which raises if one of the images is the chosen one."""
+    """A wrapper of the image tower that raises an error if a batch contains the chosen image."""
 
     def __init__(self, tower: Any, chosen: torch.Tensor) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class _FailingVision(torch.nn.Module):
 
 
 class _FailingText(torch.nn.Module):
-    """The text tower, which raises if one of the texts is the chosen one."""
+    """A wrapper of the text tower that raises an error if a batch contains the chosen text."""
 
     def __init__(self, tower: Any, chosen: torch.Tensor) -> None:
         super().__init__()
@@ -50,16 +50,16 @@ class _FailingText(torch.nn.Module):
 def with_failing_encoders(
     repository: Path, folder: Path, *, pixel_values: NDArray[np.uint8], input_ids: NDArray[np.int64]
 ) -> Path:
-    """Copy a repository and make both encoders fail on one item. A failure concerns the whole batch of the encoder.
+    """Copy a repository, and make each encoder fail on one item. The whole batch that contains the item fails.
 
     Args:
-        repository: the built repository; it stays as it is.
-        folder: the place of the copy, which must not exist.
-        pixel_values: uint8 (3, S, S), the image on which the vision encoder fails.
-        input_ids: int64 (1, L), the text on which the text encoder fails.
+        repository: the folder of the built repository, which is not changed.
+        folder: the folder of the copy, which must not exist yet.
+        pixel_values: the image on which the vision encoder fails, uint8 with the shape (3, S, S).
+        input_ids: the token ids of the text on which the text encoder fails, int64 with the shape (1, L).
 
     Returns:
-        The copy, to be served with ``check_files=False``, because the weights are not those of the manifest.
+        The folder of the copy. Serve it with ``check_files=False``, because its weights differ from the manifest's.
     """
     shutil.copytree(repository, folder)
     for model, wrapper, chosen in (
@@ -70,6 +70,6 @@ def with_failing_encoders(
         path.chmod(0o644)  # cached artefacts are read-only
         path.parent.chmod(0o755)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript as such is, not Triton's use of it
+            warnings.simplefilter("ignore", DeprecationWarning)  # Triton still needs TorchScript
             torch.jit.save(torch.jit.script(wrapper(torch.jit.load(path), chosen).eval()), path)
     return folder

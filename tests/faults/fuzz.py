@@ -2,9 +2,9 @@
 
     python -m tests.faults.fuzz SECONDS [TARGET ...]
 
-runs each target of `tests.faults.targets` in a process of its own, and divides the time between them. An input that
-takes more than half a second of one core, or makes the process grow by more than 256 MiB, is a finding, too. A run
-starts from ``tests/faults/corpus`` and keeps new inputs in ``.cache/fuzz/corpus`` and findings in
+The command runs each target of `tests.faults.targets` in its own process, and divides the time equally. A finding is an
+input that raises an exception, takes over half a second of one core, or makes the process grow by more than 256 MiB.
+A run starts from ``tests/faults/corpus``. New inputs are kept in ``.cache/fuzz/corpus``, and findings in
 ``.cache/fuzz/findings``. Add a finding to the committed corpus together with its fix.
 """
 
@@ -22,13 +22,18 @@ TARGETS = ("pixels", "exif", "tokens", "filters", "urls", "headers")
 _CORPUS = Path(__file__).parent / "corpus"
 _INSTRUMENTED = ["PIL", "ftfy", "httpx", "idna", "milvus_lite", "tuwen", "tuwen_search", "tuwen_staged"]
 _KEPT = Path(".cache/fuzz")
-_SECONDS_PER_ITEM = 0.5  # of one core, while `check` runs; a good item takes a few milliseconds
+_SECONDS_PER_ITEM = 0.5  # seconds of one core for one input; a good item takes a few milliseconds
 _GROWTH = 256 << 10  # KiB
-_LONGEST = {"tokens": 4096, "filters": 1024, "urls": 512, "headers": 1024}  # bytes; of images 8192
+_LONGEST = {"tokens": 4096, "filters": 1024, "urls": 512, "headers": 1024}  # bytes of an input; other targets: 8192
 
 
 def main(seconds: float, names: list[str]) -> int:
-    """Run the targets one after the other. Return 1 if one of them has found something."""
+    """Run each target in its own process, one after another. Return 1 if a target has a finding, else 0.
+
+    Args:
+        seconds: the duration of the whole run, which the targets share equally.
+        names: the names of the targets, keys of `tests.faults.targets.TARGETS`.
+    """
     codes = []
     for name in names:
         print(f"{name}: {seconds / len(names):.0f} seconds", flush=True)
@@ -39,10 +44,15 @@ def main(seconds: float, names: list[str]) -> int:
 
 
 def fuzz(name: str, arguments: list[str]) -> None:
-    """Fuzz one target in this process, with arguments of libFuzzer; never returns."""
+    """Fuzz one target in this process. libFuzzer ends the process, so that the function never returns.
+
+    Args:
+        name: the name of the target, a key of `tests.faults.targets.TARGETS`.
+        arguments: options of libFuzzer, such as ``-max_total_time=60``.
+    """
     import atheris
 
-    # Every package of this process would take minutes; these are the ones that read the inputs.
+    # Only packages that read the inputs are instrumented; all packages would take minutes.
     with atheris.instrument_imports(include=_INSTRUMENTED):
         from tests.faults import targets
 

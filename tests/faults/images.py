@@ -1,4 +1,4 @@
-"""Images that nobody should send: broken, lying, enormous, and of formats that stay shut. All of a seed."""
+"""Hostile images, drawn at random: broken files, false headers, huge pictures, and formats that are not allowed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FORMATS: Mapping[str, Mapping[str, Any]] = {
 
 
 def good_images(count: int, *, seed: int = 0) -> list[bytes]:
-    """Small pictures of every format that is allowed, no two alike."""
+    """Return small valid pictures of all allowed formats in turn, no two equal. Equal seeds give equal pictures."""
     numbers = np.random.default_rng(seed)
     return [
         _encoded(_picture(numbers, int(numbers.integers(8, 64)), int(numbers.integers(8, 64))), name)
@@ -53,7 +53,10 @@ def _encoded(image: Image.Image, name: str, **options: Any) -> bytes:
 
 @cache
 def _originals() -> list[bytes]:
-    """Valid files to be broken: with EXIF, ICC profiles, progressive, interlaced, animated, 16 bits, palettes."""
+    """Return the valid files that other functions damage.
+
+    They include EXIF data, ICC profiles, progressive and animated files, 16 bits per channel, and palettes.
+    """
     numbers = np.random.default_rng(1)
     picture = _picture(numbers, 48, 40)
     exif = Image.Exif()
@@ -92,7 +95,7 @@ def _cut(choose: random.Random) -> bytes:
 
 
 def _spliced(choose: random.Random) -> bytes:
-    """Parts left out, doubled, or put in from another file."""
+    """Return a valid file in which a part is removed, repeated, or replaced by another file's bytes or random bytes."""
     data = bytearray(choose.choice(_originals()))
     start = choose.randrange(len(data))
     end = min(len(data), start + choose.randrange(1, 200))
@@ -149,11 +152,11 @@ def _bomb(choose: random.Random) -> bytes:
         fields.append((279, len(_zeros(8))))
         entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields)
         return b"II*\0\x08\0\0\0" + struct.pack("<H", len(fields)) + entries + bytes(16) + _zeros(8)
-    return _bmp(side, side, depth=8, compression=1) + b"\xff\0\0\1\0\1"  # run lengths
+    return _bmp(side, side, depth=8, compression=1) + b"\xff\0\0\1\0\1"  # run-length encoding
 
 
 def _absurd(choose: random.Random) -> bytes:
-    """Return images with impossible sizes: zero, negative, or the largest number."""
+    """Return an image whose header states an impossible size: zero, negative, or the largest integer."""
     size = (choose.choice((0, 1, 0x7FFFFFFF, 0xFFFFFFFF)), choose.choice((0, 0x7FFFFFFF, 0x80000000)))
     if choose.random() < 0.5:
         return _png(
@@ -177,7 +180,7 @@ def _frames(choose: random.Random) -> bytes:
 
 
 def _metadata(choose: random.Random) -> bytes:
-    """Return a good picture with a colour profile and EXIF of random bytes, which viewers show."""
+    """Return a picture whose colour profile and EXIF data are random bytes. Viewers show such pictures."""
     picture = _picture(np.random.default_rng(choose.randrange(1 << 30)), 30, 20)
     options: dict[str, Any] = {"icc_profile": choose.randbytes(choose.choice((10, 128, 5000)))}
     if choose.random() < 0.7:
@@ -188,7 +191,7 @@ def _metadata(choose: random.Random) -> bytes:
 
 
 def _polyglot(choose: random.Random) -> bytes:
-    """Return a good picture that is also a valid file of another format."""
+    """Return a picture with the content of another format before or after it, such as a ZIP archive."""
     picture = choose.choice(_originals())
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
@@ -200,7 +203,7 @@ def _polyglot(choose: random.Random) -> bytes:
 
 @cache
 def _shut() -> tuple[bytes, ...]:
-    """Formats that Pillow can open, or that others can, and that we do not."""
+    """Return files of formats that the server does not allow, although Pillow or other programs can open them."""
     picture = Image.new("RGB", (16, 16), "red")
     names = ("ICO", "PPM", "PCX", "TGA", "DDS", "SGI", "PDF", "EPS", "JPEG2000", "SPIDER", "XBM", "MSP", "ICNS")
     files = []
@@ -209,7 +212,7 @@ def _shut() -> tuple[bytes, ...]:
         size = (16, 16) if name != "ICNS" else (32, 32)
         try:
             files.append(_encoded(picture.resize(size).convert(mode), name))
-        except (OSError, KeyError):  # this Pillow was built without it
+        except (OSError, KeyError):  # the installed Pillow cannot write this format
             continue
     files += [
         b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><image href='file:///etc/passwd'/></svg>",
@@ -234,12 +237,12 @@ HOSTILE_IMAGES: Mapping[str, tuple[int, HostileImage]] = {
     "cut off": (15, _cut),
     "spliced": (15, _spliced),
     "noise": (8, _noise),
-    "nothing, or next to it": (4, _tiny),
+    "empty or a few bytes": (4, _tiny),
     "decompression bombs": (3, _bomb),
-    "absurd sizes": (4, _absurd),
+    "impossible sizes": (4, _absurd),
     "thousands of frames": (1, _frames),
-    "noise as profile and EXIF": (5, _metadata),
+    "random bytes as profile and EXIF": (5, _metadata),
     "polyglots": (5, _polyglot),
-    "formats that stay shut": (5, _closed),
+    "formats that are not allowed": (5, _closed),
 }
-"""How often of a hundred, and how."""
+"""By family of images: the family's share in per cent, and the function that makes an image."""

@@ -1,7 +1,7 @@
-"""Good and hostile items interleaved: every good one must be right, every bad one refused with its reason.
+"""An attack with good and hostile items, interleaved. Good items must be embedded, and bad items refused.
 
-What a broken file is, good or bad, the pure cores say here, apart from the server: they decode it, or refuse it. The
-server must agree, and where there is a vector, it must be that of the encoder run here.
+An oracle runs the repository's own files in this process, without the server. The server must refuse the items that the
+oracle refuses, for the same reason, and must return the oracle's vectors for all other items.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ __all__ = ["Oracle", "attack_with_items"]
 
 Kind = Literal["image", "text"]
 Expected = NDArray[np.float32] | str
-"""A unit vector, or the reason of a refusal."""
+"""The expected result of an item: its unit vector, or the reason of its refusal, such as ``corrupt``."""
 
-_ROUND = 2_000  # items at a time, so that memory does not grow with the attack
+_ROUND = 2_000  # items per round, which bounds the memory of this process
 _TOLERANCE = 2e-5
-_ALWAYS_REFUSED = {"nothing, or next to it", "decompression bombs", "absurd sizes", "thousands of frames"}
-_ALWAYS_REFUSED |= {"formats that stay shut", "half a surrogate pair", "a megabyte"}
+_ALWAYS_REFUSED = {"empty or a few bytes", "decompression bombs", "impossible sizes", "thousands of frames"}
+_ALWAYS_REFUSED |= {"formats that are not allowed", "half a surrogate pair", "a megabyte"}
 _ALWAYS_TAKEN = {"good"} | (HOSTILE_TEXTS.keys() - _ALWAYS_REFUSED)
 
 
@@ -50,25 +50,25 @@ class _Item:
 
 
 class Oracle:
-    """The expected result of an item, from the repository's own files, without Triton."""
+    """An oracle that computes the expected results of items with the repository's own files, without Triton."""
 
     def __init__(self, repository: Path) -> None:
-
         self._error = pixels.ItemError
         self._preprocessor = pixels.load_preprocessor(repository / "image_preprocessing" / "1", pixels.ImageLimits())
         with staged_module(repository / "text_tokenization" / "1", "tokens") as tokens:
             self._tokenizer = tokens.load_tokenizer(repository / "text_tokenization" / "1")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript as such is, not Triton's use of it
+            warnings.simplefilter("ignore", DeprecationWarning)  # Triton still needs TorchScript
             self._vision, self._text = (
                 torch.jit.load(repository / name / "1" / "model.pt") for name in ("vision_encoder", "text_encoder")
             )
         self._pool = ThreadPoolExecutor(2)
 
     def inputs(self, kind: Kind, values: Sequence[Any]) -> list[Any]:
-        """Return what the encoder gets for each item, or the reason of its refusal.
+        """Return the encoder's input for each item, or the reason of the item's refusal.
 
-        For an image: uint8 (3, S, S). For a text: the token ids and the mask, int64 (1, L) each.
+        The input of an image is a uint8 array with the shape (3, S, S). The input of a text is a tuple of the token ids
+        and the attention mask, two int64 arrays with the shape (1, L).
         """
         return list(self._pool.map(self._pixels if kind == "image" else self._ids, values))
 
@@ -95,7 +95,7 @@ class Oracle:
     def _pixels(self, data: bytes) -> Any:
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of Pillow, about odd files
+                warnings.simplefilter("ignore")  # Pillow warns about many of these files
                 return self._preprocessor.pixel_values(data)
         except self._error as error:
             return error.reason
@@ -120,12 +120,24 @@ def attack_with_items(
     seed: int = 0,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Six of ten are images, the others texts."""
+    """Send good and hostile items to a server, and compare each result with the oracle's.
+
+    Args:
+        server: the running server.
+        repository: the folder of the repository that the server serves.
+        hostile: the number of hostile items, of which 60 % are images and 40 % are texts.
+        good: the number of good items, in the same proportions.
+        seed: the seed of the items and their order.
+        say: a function that is called with each line of progress; by default, no progress is reported.
+
+    Returns:
+        A row for each family of items, two rows for the server's memory, and a row for items of 100 MB.
+    """
     oracle, outcomes = Oracle(repository), []
     for kind, families in (("image", HOSTILE_IMAGES), ("text", HOSTILE_TEXTS)):
         share, memory = 0.6 if kind == "image" else 0.4, _Memory(server)
         rows = _attack(kind, families, server, oracle, memory, round(hostile * share), round(good * share), seed, say)
-        outcomes += [*rows, memory.outcome(f"the server's memory under {kind}s")]
+        outcomes += [*rows, memory.outcome(f"the server's memory during the attack with {kind}s")]
     return [*outcomes, _enormous(server)]
 
 
@@ -143,7 +155,7 @@ def _enormous(server: EmbeddedServer) -> Outcome:
             if reason != "too_many_bytes":
                 wrong.append(reason)
     said = ", ".join(f"{count} {what}" for what, count in counts.items())
-    return Outcome("images: a hundred megabytes", counts.total(), said, wrong)
+    return Outcome("images: 100 megabytes", counts.total(), said, wrong)
 
 
 def _attack(
@@ -201,20 +213,20 @@ def _interleaved(
 
 
 def _difference(family: str, wanted: Expected, outcome: ItemOutcome) -> str:
-    """Return the fault of an outcome; empty if it is correct."""
+    """Compare the server's outcome with the oracle's, and return a description of the difference; empty if equal."""
     if outcome.embedding is None:
         assert outcome.error is not None
         if family in _ALWAYS_TAKEN:
             return f"refused: {outcome.error}"
-        return "" if outcome.error.reason == wanted else f"refused ({outcome.error}) where {str(wanted)[:40]} is right"
+        return "" if outcome.error.reason == wanted else f"expected {str(wanted)[:40]}, got a refusal: {outcome.error}"
     if family in _ALWAYS_REFUSED or isinstance(wanted, str):
-        return f"embedded where {wanted!r:.40} is right"
+        return f"expected {wanted!r:.40}, got a vector"
     off = float(np.abs(outcome.embedding - wanted).max())
-    return "" if off < _TOLERANCE else f"a vector off by {off:.1e}"
+    return "" if off < _TOLERANCE else f"a vector differs by {off:.1e} in a component"
 
 
 class _Memory:
-    """The memory of the server and of its models' processes."""
+    """Measurements of the memory of the server and its models' processes, in MiB."""
 
     def __init__(self, server: EmbeddedServer) -> None:
         self._server = server
@@ -227,8 +239,8 @@ class _Memory:
         return f"{self._seen[-1]:.0f} MiB"
 
     def outcome(self, tried: str) -> Outcome:
-        """Flat: the last third may have a tenth more than the one before it."""
+        """Return a row that is wrong if the last third of the measurements is over 10 % above the middle third."""
         middle, last = middle_and_end(self._seen)
-        wrong = [f"it grows: {[round(seen) for seen in self._seen]}"] if last > 1.1 * middle else []
-        said = f"{middle:.0f} MiB in the middle, {last:.0f} MiB at the end"
+        wrong = [f"the memory grows: {[round(seen) for seen in self._seen]} MiB"] if last > 1.1 * middle else []
+        said = f"median {middle:.0f} MiB in the middle third, {last:.0f} MiB in the last"
         return Outcome(tried, len(self._seen), said, wrong)

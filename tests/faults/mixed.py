@@ -1,9 +1,11 @@
-"""Mixed requests with 1 % induced failures of every model: no wrong vector, no death, and each failure has its type.
+"""Send mixed requests to every model, make 1 % of the requests fail, and check every answer.
+
+No vector may be wrong, the server must survive, and each induced failure must raise its own kind of error.
 
     python -m tests.faults.mixed [--requests 100000] [--callers 12] [--checkpoint build/demo/checkpoint] [--seed 0]
 
-Texts, images, pixel values and token ids go to all models, single and in batches, by plain tritonclient and by the SDK.
-An induced failure is a bad item, a tensor of a wrong shape, an encoder that raises, or a deadline that passes.
+Plain tritonclient and the SDK send texts, images, pixel values and token ids, as single items and in batches. An
+induced failure is a bad item, a tensor of a wrong shape, an encoder that raises an error, or a deadline that passes.
 """
 
 from __future__ import annotations
@@ -58,25 +60,25 @@ _ONCE = RetryPolicy(attempts=1)
 
 Array = NDArray[Any]
 Send = Callable[["Work", "Callers", "Request"], str]
-"""Sends a request, compares the vectors of its answer with the expected ones, and returns what happened."""
+"""A function that sends a request, checks its answer, and returns the outcome in words, such as ``right``."""
 
 
 class WrongAnswerError(Exception):
-    """An answer is not the expected one."""
+    """The server's answer differs from the expected answer."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request to come.
+    """The plan of one request.
 
     Attributes:
-        way: who sends what to which model, such as ``plain text_encoder``.
+        way: the client and the model or method, a key of `WAYS`, such as ``plain text_encoder`` or ``SDK texts``.
         items: the indices of the good items.
-        failure: one of ``bad item``, ``wrong shape``, ``encoder error`` and ``deadline``; empty: nothing is induced.
-        position: where the item that fails stands among the good items.
-        seconds: the deadline; infinite unless the failure is ``deadline``.
-        statuses: a plain request asks for the status of each item.
-        choice: a number that chooses among the bad items.
+        failure: the induced failure: ``bad item``, ``wrong shape``, ``encoder error`` or ``deadline``; empty: none.
+        position: the index at which the failing item is inserted among the good items.
+        seconds: the timeout; a few milliseconds if the failure is ``deadline``, else 60 seconds.
+        statuses: whether a plain request asks for the status of each item.
+        choice: a random number that selects one of the bad items.
     """
 
     way: str
@@ -89,7 +91,7 @@ class Request:
 
 
 class Work:
-    """The items of all requests, with the vectors that the encoders make of them apart from the server."""
+    """The items of all requests, and the vectors that the encoders compute for them in this process."""
 
     def __init__(self, repository: Path, seed: int) -> None:
         oracle = Oracle(repository)
@@ -105,7 +107,7 @@ class Work:
 
 
 class Callers:
-    """The clients of one thread."""
+    """The clients that one thread uses: plain tritonclient, the SDK, and the SDK with preprocessing in the client."""
 
     def __init__(self, url: str) -> None:
         self.plain = InferenceServerClient(url)
@@ -113,7 +115,7 @@ class Callers:
         self.sdk_pixels = Client(url, timeout=_TIMEOUT, retries=_ONCE, preprocess="client")
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all clients."""
         for client in (self.plain, self.sdk, self.sdk_pixels):
             client.close()
 
@@ -128,19 +130,19 @@ def attack_with_mixed_requests(
     serve: Callable[[Path, ServerOptions], EmbeddedServer] = EmbeddedServer,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Serve a repository whose encoders can be made to fail, and send mixed requests.
+    """Serve a copy of a repository whose encoders fail on one item, and send mixed requests to the server.
 
     Args:
-        repository: what `tuwen build` made, at fp32.
-        folder: an empty folder.
-        requests: how many.
-        callers: how many are sent at the same time.
-        seed: equal seeds send the same requests.
-        serve: makes the server.
-        say: told the progress.
+        repository: the folder of a repository that `tuwen build` made, with the precision fp32.
+        folder: an existing folder, in which the copy is made.
+        requests: the number of requests.
+        callers: the number of threads, each of which sends one request at a time.
+        seed: the seed of the requests; equal seeds send equal requests.
+        serve: a function that starts the server of a repository's folder with the given options.
+        say: a function that is called with each line of progress; by default, no progress is reported.
 
     Returns:
-        A row for each way, one for the induced failures of each kind, and one for the server.
+        A row for each key of `WAYS`, a row for each kind of induced failure of a key, and a row for the server.
     """
     work = Work(repository, seed)
     served = with_failing_encoders(
@@ -205,12 +207,12 @@ class _Storm:
             for row in rows
             if self._counts[row]
         ]
-        said = "one process from beginning to end" if trouble is None else "in trouble"
+        said = "the same process ran throughout" if trouble is None else "failed"
         return [*found, Outcome("the server under mixed requests", 1, said, [trouble] if trouble else [])]
 
 
 def request(number: int, seed: int) -> Request:
-    """Return the request of a number; the same for equal numbers and seeds."""
+    """Return the plan of the request with a number, counted from 0. Equal numbers and seeds give equal plans."""
     choose = random.Random(f"{seed} {number}")
     way = choose.choice(list(WAYS))
     failure = choose.choice(FAILURES[way]) if choose.random() < _FAILING_SHARE else ""
@@ -228,7 +230,13 @@ def request(number: int, seed: int) -> Request:
 
 
 def _plain(model: str, text: bool, inputs: Callable[[Work, Request], Mapping[str, Array]]) -> Send:
-    """Return the way of a plain request whose answer holds a vector for each item."""
+    """Return a function that sends a plain request to a model and compares the vectors of the answer.
+
+    Args:
+        model: the name of the model.
+        text: whether the items are texts; otherwise they are images.
+        inputs: a function that returns the request's tensors by their names.
+    """
 
     def send(work: Work, callers: Callers, asked: Request) -> str:
         tensors = inputs(work, asked)
@@ -244,15 +252,21 @@ def _plain(model: str, text: bool, inputs: Callable[[Work, Request], Mapping[str
             _check_status(statuses, asked)
             vectors = np.delete(vectors, asked.position, axis=0)
         elif asked.failure in ("wrong shape", "encoder error"):
-            raise WrongAnswerError("answered")
+            raise WrongAnswerError(f"expected an error (induced: {asked.failure}), got an answer")
         _compare(vectors, expected)
-        return "right, beside a bad item" if asked.failure == "bad item" else "right"
+        return "right, next to a bad item" if asked.failure == "bad item" else "right"
 
     return send
 
 
 def _plain_preparation(model: str, outputs: Mapping[str, Callable[[Work], Array]], text: bool) -> Send:
-    """Return the way of a plain request to the tokenization or the preprocessing alone."""
+    """Return a function that sends a plain request to the tokenization or the preprocessing and compares the outputs.
+
+    Args:
+        model: the name of the model.
+        outputs: for each output's name, a function that returns the expected values of all items.
+        text: whether the items are texts; otherwise they are images.
+    """
 
     def send(work: Work, callers: Callers, asked: Request) -> str:
         try:
@@ -265,16 +279,21 @@ def _plain_preparation(model: str, outputs: Mapping[str, Callable[[Work], Array]
                 _check_status(answer.as_numpy("status")[:, 0], asked)
                 found = np.delete(found, asked.position, axis=0)
             elif asked.failure == "wrong shape":
-                raise WrongAnswerError("answered")
+                raise WrongAnswerError(f"expected an error (induced: {asked.failure}), got an answer")
             if not np.array_equal(found, expected(work)[list(asked.items)]):
-                raise WrongAnswerError(f"another {name}")
-        return "right, beside a bad item" if asked.failure == "bad item" else "right"
+                raise WrongAnswerError(f"the output {name} differs from the expected values")
+        return "right, next to a bad item" if asked.failure == "bad item" else "right"
 
     return send
 
 
 def _sdk(text: bool, embed: Callable[[Callers, list[Any], float], Array]) -> Send:
-    """Return the way of a call of the SDK."""
+    """Return a function that makes a call of the SDK and compares the vectors or the error.
+
+    Args:
+        text: whether the items are texts; otherwise they are images.
+        embed: a function that embeds items with one of the clients and a timeout in seconds.
+    """
 
     def send(work: Work, callers: Callers, asked: Request) -> str:
         items = _items(work, asked, text)
@@ -291,7 +310,7 @@ def _sdk(text: bool, embed: Callable[[Callers, list[Any], float], Array]) -> Sen
         except InferenceError as error:
             return _encoder_failure(str(error), type(error).__name__, asked)
         if asked.failure in ("bad item", "encoder error"):
-            raise WrongAnswerError("answered")
+            raise WrongAnswerError(f"expected an error (induced: {asked.failure}), got an answer")
         _compare(vectors, (work.text_vectors if text else work.image_vectors)[list(asked.items)])
         return "right"
 
@@ -299,7 +318,11 @@ def _sdk(text: bool, embed: Callable[[Callers, list[Any], float], Array]) -> Sen
 
 
 def _sdk_stream(text: bool) -> Send:
-    """Return the way of a stream of the SDK."""
+    """Return a function that runs a stream of the SDK and compares the outcome of each item.
+
+    Args:
+        text: whether the items are texts; otherwise they are images.
+    """
 
     def send(work: Work, callers: Callers, asked: Request) -> str:
         items = _items(work, asked, text)
@@ -313,10 +336,10 @@ def _sdk_stream(text: bool) -> Send:
         for outcome, wanted in zip(outcomes, expected, strict=True):
             bad = asked.failure == "bad item" and outcome.index == asked.position
             if outcome.ok is bad or asked.failure == "encoder error":
-                raise WrongAnswerError(f"{outcome.error or 'answered'}")
+                raise WrongAnswerError(f"item {outcome.index}: {outcome.error or 'expected an error, got a vector'}")
             if outcome.embedding is not None:
                 _compare(outcome.embedding[None], wanted[None])
-        return "right, beside a bad item" if asked.failure else "right"
+        return "right, next to a bad item" if asked.failure else "right"
 
     return send
 
@@ -345,7 +368,16 @@ def _plain_failure(error: InferenceServerException, asked: Request) -> str:
 
 
 def _encoder_failure(message: str, kind: str, asked: Request) -> str:
-    """Return the kind of the error of a request with the item on which the encoder fails; no other one may fail."""
+    """Return the kind of an error, which only a request with the encoders' failing item may have.
+
+    Args:
+        message: the message of the error.
+        kind: the gRPC status code or the name of the exception.
+        asked: the plan of the request.
+
+    Raises:
+        WrongAnswerError: no encoder error was induced, or the error is of another kind.
+    """
     if asked.failure != "encoder error" or FAILURE not in message or kind not in ("INTERNAL", "InferenceError"):
         raise WrongAnswerError(f"{kind}: {message}")
     return kind
@@ -354,19 +386,19 @@ def _encoder_failure(message: str, kind: str, asked: Request) -> str:
 def _check_status(statuses: Array, asked: Request) -> None:
     bad = [index for index, status in enumerate(statuses) if status]
     if not asked.statuses or bad != [asked.position]:
-        raise WrongAnswerError(f"statuses {statuses}")
+        raise WrongAnswerError(f"expected a refusal of item {asked.position} alone, got the statuses {statuses}")
 
 
 def _compare(vectors: Array, expected: Array) -> None:
     if vectors.shape != expected.shape:
-        raise WrongAnswerError(f"expected the shape {expected.shape}, got {vectors.shape}")
+        raise WrongAnswerError(f"expected vectors of the shape {expected.shape}, got {vectors.shape}")
     off = float(np.abs(vectors - expected).max())
     if not off < _TOLERANCE:
-        raise WrongAnswerError(f"a vector is off by {off:.1e}")
+        raise WrongAnswerError(f"a component of a vector differs by {off:.1e}, more than {_TOLERANCE:.1e}")
 
 
 def _items(work: Work, asked: Request, text: bool) -> list[Any]:
-    """Return the images or texts of a request of the SDK."""
+    """Return the images or texts of a call of the SDK, with the failing item at its position."""
     good: list[Any] = [(work.texts if text else work.images)[index] for index in asked.items]
     if asked.failure == "bad item":
         bad: tuple[Any, ...] = ("\ud800", "长" * 100_000) if text else _BAD_IMAGES
@@ -377,7 +409,7 @@ def _items(work: Work, asked: Request, text: bool) -> list[Any]:
 
 
 def _strings(work: Work, asked: Request, text: bool) -> Mapping[str, Array]:
-    """Return the tensor of a plain request with images or texts."""
+    """Return the tensor of a plain request with images or texts, by its name, with the failing item at its position."""
     items: list[bytes] = [work.texts[index].encode() if text else work.images[index] for index in asked.items]
     if asked.failure == "bad item":
         bad = _BAD_TEXTS if text else _BAD_IMAGES
@@ -455,12 +487,16 @@ FAILURES: Mapping[str, Sequence[str]] = {
 
 
 def main() -> int:
-    """Send the mixed requests to a model of a checkpoint, and print the table."""
+    """Build and serve a checkpoint, send the mixed requests, and print the table. Return 1 if an answer was wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.mixed", description=str(__doc__).splitlines()[0])
-    parser.add_argument("--requests", type=int, default=100_000, help="number of requests (default: 100000)")
-    parser.add_argument("--callers", type=int, default=12, help="number of concurrent callers (default: 12)")
-    parser.add_argument("--checkpoint", default="build/demo/checkpoint", help="the model (default: the demo's)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--requests", type=int, default=100_000, help="Number of requests (default: 100000).")
+    parser.add_argument("--callers", type=int, default=12, help="Number of concurrent callers (default: 12).")
+    parser.add_argument(
+        "--checkpoint",
+        default="build/demo/checkpoint",
+        help="Checkpoint to build and serve (default: build/demo/checkpoint, which `make demo` makes).",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the requests (default: 0).")
     options = parser.parse_args()
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary, stop_on_signals():

@@ -1,7 +1,7 @@
-"""Fuzz targets: the code that reads untrusted bytes, each with an oracle. A target takes any bytes and raises nothing.
+"""Fuzz targets: functions that pass any bytes to code that reads untrusted input, and check its result.
 
-``tests/faults/fuzz.py`` runs them for a while, with bounds on time and memory. ``tests/unit/models/test_corpus.py``
-replays ``tests/faults/corpus`` through them.
+``tests/faults/fuzz.py`` runs the targets with limits on time and memory. ``tests/unit/models/test_corpus.py`` replays
+``tests/faults/corpus`` through the targets.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tuwen_search.records import describe
 __all__ = ["CORPUS", "TARGETS", "Target"]
 
 Target = Callable[[bytes], None]
-"""Checks one input; an exception is a finding."""
+"""A function that checks one input. An exception is a finding."""
 
 CORPUS = Path(__file__).parent / "corpus"
 _REASONS = {
@@ -48,7 +48,7 @@ _REPEATED = 0xFF  # no text in UTF-8 begins with this byte
 
 def _pixels() -> Target:
     core = pixels
-    limits = core.ImageLimits(max_pixels=1_000_000, max_frames=50)  # so that a run is quick
+    limits = core.ImageLimits(max_pixels=1_000_000, max_frames=50)  # keeps one input quick
     ways = [
         core.Preprocessor(32, resize, rules, decoding, limits)
         for resize in ("squash", "crop")
@@ -57,7 +57,7 @@ def _pixels() -> Target:
     ]
 
     def check(data: bytes) -> None:
-        """Pixels of the right shape, or a refusal with a known reason; nothing else, ever."""
+        """Check that the preprocessing returns pixels of the right shape, or refuses the image with a known reason."""
         for way in ways:
             try:
                 found = way.pixel_values(data)
@@ -71,7 +71,7 @@ def _pixels() -> Target:
 
 
 def _exif() -> Target:
-    """EXIF and XMP of any bytes in good pictures, whose pixels decide alone whether they are good."""
+    """Return a target that puts any bytes into good pictures as EXIF or XMP data. No such picture may be refused."""
     numbers = np.random.default_rng(0)
     picture = Image.fromarray(numbers.integers(0, 256, (16, 32, 3), dtype=np.uint8))
     way = Preprocessor(32, "squash", "display")
@@ -79,15 +79,18 @@ def _exif() -> Target:
     turned = {name: _eight_turns(way, data) for name, data in originals.items()}
 
     def check(data: bytes) -> None:
-        """The picture is seen in one of its eight turns; it has a thumbnail, and the vector of its PIL image."""
+        """Check the pixels and the thumbnail of a picture with any metadata.
+
+        The pixels must be those of one of the eight orientations, and must equal the pixels of the opened PIL image.
+        """
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow, about odd files, as in the server
+            warnings.simplefilter("ignore")  # Pillow warns about odd files; the server ignores this too
             check_all(data)
 
     def check_all(data: bytes) -> None:
         for name, file in _with_metadata(originals, data):
             found = way.pixel_values(file)
-            assert found.tobytes() in turned[name], f"{name} is seen as another picture"
+            assert found.tobytes() in turned[name], f"the pixels of the {name} file are those of another picture"
             record = describe(file, source="s", name="n", version="v", metadata={})
             assert {record.width, record.height} == {32, 16}
             assert record.thumbnail
@@ -110,9 +113,9 @@ def _eight_turns(way: Preprocessor, data: bytes) -> set[bytes]:
 
 
 def _with_metadata(originals: Mapping[str, bytes], data: bytes) -> list[tuple[str, bytes]]:
-    """Return the name of a format, and a file of it, for each place where these bytes may stand."""
+    """Return pairs of a format's name and a file of this format, one for each place where the bytes may be metadata."""
     jpeg, png = originals["JPEG"], originals["PNG"]
-    after_header = 33  # the signature and IHDR
+    after_header = 33  # the length of the signature and the IHDR chunk
     segments = [b"Exif\0\0" + data, b"http://ns.adobe.com/xap/1.0/\0" + data]
     chunks = [(b"eXIf", data), (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + data)]
     files = [
@@ -149,7 +152,7 @@ def _tokens() -> Target:
     tokenizers = [(tokens.TextTokenizer(one, context_length=_CONTEXT_LENGTH), one, size) for one, size in rules]
 
     def check(data: bytes) -> None:
-        """Check that all ids belong to the vocabulary, and do not depend on the batch."""
+        """Check that a text's token ids belong to the vocabulary and do not depend on other texts of the batch."""
         text, chosen = _text(data)
         for tokenizer, rule, size in tokenizers if chosen is None else [tokenizers[chosen]]:
             found = tokenizer.encode([text, "猫"])
@@ -169,15 +172,16 @@ def _tokens() -> Target:
 
 
 def _text(data: bytes) -> tuple[str, int | None]:
-    """Return bytes as a text, and the number of the tokenizer that is given it; None: all.
+    """Return the bytes as a text, and the index of the tokenizer that gets the text; None: all tokenizers.
 
-    A first byte 0xFF repeats the rest, up to the length that the server takes; the second byte chooses how often, and
-    the tokenizer. Work that grows with the square of a text's length shows in long texts alone, which a fuzzer cannot
-    mutate well.
+    If the first byte is 0xFF, the third byte and all later bytes are repeated, up to the longest text that the server
+    accepts. The second byte chooses the number of repetitions and the tokenizer. Long texts show work that grows with
+    the square of a text's length, and a fuzzer cannot mutate long texts well.
     """
     if data[:1] == bytes([_REPEATED]) and len(data) > 2:
         part = data[2:].decode("utf-8", "ignore").encode()
-        often = min(1 << data[1] % 19, _MOST_TEXT_BYTES // max(len(part), 1) + 1)  # the whole would take 300 MiB
+        # Without the bound, the repeated text could take 300 MiB before it is cut.
+        often = min(1 << data[1] % 19, _MOST_TEXT_BYTES // max(len(part), 1) + 1)
         return (part * often)[:_MOST_TEXT_BYTES].decode("utf-8", "ignore"), data[1] // 19 % 3
     return data.decode("utf-8", "ignore"), None
 
@@ -187,13 +191,15 @@ def _filters() -> Target:
     from milvus_lite.search.filter.parser import parse_expr
 
     def check(data: bytes) -> None:
-        """The parser of Milvus Lite reads each filter as one comparison with the given text; others are refused."""
+        """Check that Milvus Lite parses a filter as a comparison with the given text, or that the text is refused."""
         text = data.decode("utf-8", "surrogateescape")
         texts = text.split("\x1f")
         try:
             written, several = compared("name", "==", text), any_of("name", texts)
         except QueryError:
-            assert any("\udc80" <= character <= "\udcff" for character in text), "refused, although it can be encoded"
+            assert any("\udc80" <= character <= "\udcff" for character in text), (
+                "a text was refused, although it can be encoded in UTF-8"
+            )
         else:
             read, members = parse_expr(written), parse_expr(several)
             assert isinstance(read, CmpOp)
@@ -224,10 +230,10 @@ def _urls() -> Target:
         try:
             make(text)
         except errors as error:
-            assert "hunter2" not in str(error), f"the message has a secret: {error}"
+            assert "hunter2" not in str(error), f"the message of the error holds a secret: {error}"
 
     def check(data: bytes) -> None:
-        """Fetch from allowed hosts alone, and refuse without a path, a query or a password in the message."""
+        """Check that only allowed hosts are called, and that errors quote no path, query or password of a URL."""
         text = data.decode("utf-8", "surrogateescape").replace("hunter2", "")
         hidden = f"root:hunter2@{text}/hunter2?hunter2#hunter2"
         for url in (f"http://{text}", f"https://{hidden}", text):
@@ -249,7 +255,7 @@ def _headers() -> Target:
     web, grpc_headers = FakeWeb(), GrpcHeaders()
 
     def check(data: bytes) -> None:
-        """Check that gRPC sends accepted headers, and that page and fetcher answer or refuse any header."""
+        """Check that gRPC sends every accepted header, and that the search page and the fetcher survive any header."""
         name, _, value = data.partition(b":")
         for encoding in ("utf-8", "latin-1"):
             pair = {name.decode(encoding, "surrogateescape"): value.decode(encoding, "surrogateescape")}

@@ -1,4 +1,4 @@
-"""Texts that nobody types: of any code points, endless, invisible, and such as mean something to a tokenizer."""
+"""Hostile texts, drawn at random: any code points, huge or invisible texts, and a tokenizer's special tokens."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _SPECIAL = (
 
 
 def good_texts(count: int, *, seed: int = 0) -> list[str]:
-    """Queries of people, no two alike."""
+    """Return texts like the queries of people. No two texts are equal; equal seeds give equal texts."""
     choose = random.Random(seed)
     return [f"{''.join(choose.choices(_WORDS, k=choose.randint(1, 6)))}{number}" for number in range(count)]
 
@@ -58,7 +58,7 @@ def _any_code_points(choose: random.Random) -> str:
 
 
 def _controls(choose: random.Random) -> str:
-    """NULs, escapes, bidirectional overrides, and what has no width."""
+    """Return control characters, bidirectional overrides and zero-width characters between letters."""
     marks = [
         *map(chr, range(32)),
         *map(chr, range(0x7F, 0xA0)),
@@ -81,25 +81,25 @@ def _special(choose: random.Random) -> str:
 
 
 def _emoji(choose: random.Random) -> str:
-    """Families, flags and skins, joined in ways that no font knows."""
+    """Return parts of emoji (people, skin tones, flags, joiners) in random order, mostly invalid sequences."""
     parts = ("👨", "👩", "👧", "🏽", "\u200d", "\ufe0f", "🇨", "🇳", "❤", "⚕", "#", "\u20e3", "\U000e0067", "\U000e007f")
     return "".join(choose.choice(parts) for _ in range(choose.choice((1, 7, 60))))
 
 
 def _repeated(choose: random.Random) -> str:
-    """Return one piece, repeated many times."""
+    """Return a short string, repeated up to 5,000 times."""
     piece = choose.choice(("a", "猫", "-", "'", '"', "é", "…", "1", "\n", "aA", "😀", ".", "ﷺ"))
     return piece * choose.choice((1, 51, 52, 53, 500, 5_000))
 
 
 def _megabyte(choose: random.Random) -> str:
-    """More than the server takes."""
+    """Return a text of about one megabyte, which is longer than the server allows."""
     piece = choose.choice(("a", "猫", " ", "[PAD]", "é", "\x00", "a猫 "))
     return piece * ((1 << 20) // len(piece.encode()))
 
 
 def _code(choose: random.Random) -> str:
-    """Return texts that have a meaning for other programs, such as code."""
+    """Return a text that other programs would interpret, such as SQL, a script or a path."""
     return choose.choice(
         (
             "'; DROP TABLE images; --",
@@ -121,7 +121,7 @@ def _blank(choose: random.Random) -> str:
 
 
 def _half(choose: random.Random) -> str:
-    """Return a text with half of a surrogate pair, which has no UTF-8 encoding."""
+    """Return a text with half a surrogate pair, which cannot be encoded in UTF-8."""
     return f"猫{chr(choose.randrange(0xD800, 0xE000))}狗"
 
 
@@ -131,10 +131,10 @@ HOSTILE_TEXTS: Mapping[str, tuple[int, HostileText]] = {
     "towers of combining marks": (10, _combining),
     "special tokens": (12, _special),
     "emoji sequences": (10, _emoji),
-    "one piece again and again": (9, _repeated),
+    "repeated strings": (9, _repeated),
     "a megabyte": (1, _megabyte),
     "code and paths": (8, _code),
     "blanks": (5, _blank),
     "half a surrogate pair": (5, _half),
 }
-"""How often of a hundred, and how."""
+"""By family of texts: the family's share in per cent, and the function that makes a text."""

@@ -1,4 +1,7 @@
-"""Requests that no client of ours would send, straight at the ports; the server must refuse them and stay well."""
+"""Attacks on the server's ports with malformed requests and broken connections.
+
+The server must refuse each malformed request, and must answer good requests at the same time.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,10 @@ from tuwen_server import EmbeddedServer
 
 __all__ = ["attack_ports", "attack_with_requests"]
 
-# The last: an error that repeats what was sent is too long for a trailer.
+# RESOURCE_EXHAUSTED: an error message that quotes the request can be too long for a gRPC trailer.
 _REFUSALS = {"INVALID_ARGUMENT", "NOT_FOUND", "RESOURCE_EXHAUSTED"}
-_HARMLESS = {("batches of nothing", "its own vector"), ("token ids of no vocabulary", "unit vectors")}
-# Every path but health is restricted; Triton 2.51 answers 500 to JSON that it cannot parse on an open path.
+_HARMLESS = {("empty batches", "the expected vector"), ("token ids outside the vocabulary", "unit vectors")}
+# Every path except the health checks is restricted. On open paths, Triton 2.51 answers invalid JSON with 500.
 _HTTP_REFUSALS = {"400", "403", "404", "500"}
 _Tensor = service_pb2.ModelInferRequest.InferInputTensor
 
@@ -45,14 +48,14 @@ def _strings(*values: bytes) -> bytes:
 
 
 def _requests(choose: random.Random) -> Iterator[tuple[str, Any]]:
-    """Yield malformed requests and what is wrong with each, one of each kind in turn, endlessly."""
+    """Yield pairs of a fault's name and a request with this fault, endlessly, with all kinds of faults in turn."""
     while True:
         model, name = choose.choice((("image_embedding", "image"), ("text_embedding", "text")))
         good = _strings("一只猫".encode())
         shape = choose.choice(([2, 1], [-1, 1], [1], [1, 1, 1], [1 << 31, 1 << 31], []))
         yield "wrong shapes", _request(model, name, "BYTES", shape, good)
-        empty = choose.choice(([0, 1], [1 << 40, 1]))  # which Triton cuts to 32 bits, and takes for a single item
-        yield "batches of nothing", _request(model, name, "BYTES", empty, good)
+        empty = choose.choice(([0, 1], [1 << 40, 1]))  # Triton truncates 1 << 40 to 32 bits
+        yield "empty batches", _request(model, name, "BYTES", empty, good)
         datatype = choose.choice(("FP32", "UINT8", "INT64", "BOOL", "NONSENSE", ""))
         yield "wrong types", _request(model, name, datatype, [1, 1], bytes(choose.choice((1, 4, 8))))
         other = choose.choice(("", "IMAGE", "image\0", "pixel_values", "x" * 10_000))
@@ -66,25 +69,25 @@ def _requests(choose: random.Random) -> Iterator[tuple[str, Any]]:
         lengths = choose.choice(
             (b"", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7fab", b"\0", good + b"\0", good * 2, b"\x01\0\0\0")
         )
-        yield "lengths that lie", _request(model, name, "BYTES", [1, 1], lengths)
+        yield "wrong string lengths", _request(model, name, "BYTES", [1, 1], lengths)
         missing = service_pb2.ModelInferRequest(model_name=model)
         yield "no inputs", missing
         twice = _request(model, name, "BYTES", [1, 1], good)
         twice.inputs.append(_Tensor(name=name, datatype="BYTES", shape=[1, 1]))
         twice.raw_input_contents.append(good)
-        yield "an input twice", twice
+        yield "a repeated input", twice
         unwanted = _request(model, name, "BYTES", [1, 1], good)
         unwanted.outputs.add(name=choose.choice(("nothing", "", "input_ids")))
         yield "unknown outputs", unwanted
         side = choose.choice((1, 7, 4096))
         pixels = _request("vision_encoder", "pixel_values", "UINT8", [1, 3, side, side], bytes(3 * side * side))
         yield "pixels of another size", pixels
-        yield "token ids of no vocabulary", _token_ids(choose)
+        yield "token ids outside the vocabulary", _token_ids(choose)
         region = _request(model, name, "BYTES", [1, 1], good)
         del region.raw_input_contents[:]
         region.inputs[0].parameters["shared_memory_region"].string_param = choose.choice(("x", "", "../x"))
         region.inputs[0].parameters["shared_memory_byte_size"].int64_param = choose.choice((0, 8, -1, 1 << 62))
-        yield "shared memory that nobody registered", region
+        yield "unregistered shared memory", region
         yield (
             "invalid UTF-8",
             _request("text_embedding", "text", "BYTES", [1, 1], _strings(choose.randbytes(9) + b"\xff")),
@@ -92,7 +95,7 @@ def _requests(choose: random.Random) -> Iterator[tuple[str, Any]]:
 
 
 def _token_ids(choose: random.Random) -> Any:
-    """Straight to the text encoder."""
+    """Return a request to the text encoder with random token ids and a random, empty or full attention mask."""
     rows, length = choose.choice(((1, 52), (1, 1), (3, 7), (1, 53), (2, 600), (32, 52)))
     numbers = np.random.default_rng(choose.randrange(1 << 32))
     ids, mask = numbers.integers(-(1 << 63), (1 << 63) - 1, (2, rows, length), dtype=np.int64)
@@ -106,7 +109,17 @@ def _token_ids(choose: random.Random) -> Any:
 def attack_with_requests(
     server: EmbeddedServer, *, times: int, seed: int = 0, say: Callable[[str], None] = lambda _: None
 ) -> list[Outcome]:
-    """Malformed requests over gRPC, each of which must be refused; good ones between them."""
+    """Send malformed gRPC requests, which must be refused, and good requests between them.
+
+    Args:
+        server: the running server.
+        times: the number of malformed requests.
+        seed: the seed of the requests.
+        say: a function that is called with each line of progress; by default, no progress is reported.
+
+    Returns:
+        A row for each kind of malformed request.
+    """
     counts: dict[str, Counter[str]] = {}
     wrong: dict[str, list[str]] = {}
     with grpc.insecure_channel(server.grpc_url) as channel, Client(server.grpc_url, timeout=20) as clip:
@@ -123,7 +136,7 @@ def attack_with_requests(
                 wrong.setdefault(what, []).append(f"{code}: {str(request)[:200]!r}")
             if number % 50 == 0:
                 if abs(clip.embed_texts(["一只猫"]) - expected).max() > 1e-5:
-                    wrong.setdefault(what, []).append("a good request next to it went wrong")
+                    wrong.setdefault(what, []).append("a good request after it got a wrong vector")
                 say(f"requests: {number:,} of {times:,}")
     return [
         Outcome(
@@ -139,7 +152,20 @@ def attack_with_requests(
 def attack_ports(
     server: EmbeddedServer, *, times: int, connections: int, seed: int = 0, say: Callable[[str], None] = lambda _: None
 ) -> list[Outcome]:
-    """Noise, silence and slowness on the gRPC and the HTTP port, while good requests are answered."""
+    """Attack the gRPC port and the HTTP port, and check that good requests are answered meanwhile.
+
+    The attacks are random bytes, idle connections, connections that send one byte, and malformed HTTP requests.
+
+    Args:
+        server: the running server.
+        times: the number of connections with random bytes to each port, and the number of malformed HTTP requests.
+        connections: the number of idle connections that are open to each port at once.
+        seed: the seed of the random bytes and requests.
+        say: a function that is called with each line of progress; by default, no progress is reported.
+
+    Returns:
+        Two rows for each port, and a row for the malformed HTTP requests.
+    """
     choose = random.Random(seed)
     outcomes = []
     grpc_port, http_port = (_port(url) for url in (server.grpc_url, server.http_url))
@@ -148,7 +174,7 @@ def attack_ports(
 
         def well() -> list[str]:
             off = abs(clip.embed_texts(["一只猫"]) - expected).max()
-            return ["a good request went wrong"] if off > 1e-5 else []
+            return ["a good request got a wrong vector"] if off > 1e-5 else []
 
         for name, port in (("gRPC", grpc_port), ("HTTP", http_port)):
             wrong = []
@@ -156,15 +182,15 @@ def attack_ports(
                 _throw(port, _noise(choose))
                 if number % 20 == 0:
                     wrong += well()
-            outcomes.append(Outcome(f"noise on the {name} port", times, "good requests answered", wrong))
-            say(f"noise on the {name} port: {times}")
+            outcomes.append(Outcome(f"random bytes on the {name} port", times, "good requests answered", wrong))
+            say(f"random bytes on the {name} port: {times}")
         for name, port in (("gRPC", grpc_port), ("HTTP", http_port)):
             with contextlib.ExitStack() as stack:
                 opened = [stack.enter_context(_connected(port)) for _ in range(connections)]
                 wrong = well()
                 for slow in opened[:: max(1, connections // 100)]:
                     with contextlib.suppress(OSError):
-                        slow.sendall(b"P")  # as either protocol begins
+                        slow.sendall(b"P")  # the first byte of POST and of the HTTP/2 preface
                 time.sleep(1)
                 wrong += well()
             wrong += well()
@@ -188,11 +214,11 @@ def attack_ports(
 
 
 def _answer(answer: Any, expected: NDArray[np.float32]) -> str:
-    """Return a description of the vectors of a response."""
+    """Return a description of a response's vectors: the expected vector, unit vectors, or nonsense."""
     found = dict(zip((output.name for output in answer.outputs), answer.raw_output_contents, strict=True))
     vectors = np.frombuffer(found["embedding"], "<f4").reshape(-1, expected.shape[1])
     if vectors.shape == expected.shape and np.abs(vectors - expected).max() < 1e-5:
-        return "its own vector"
+        return "the expected vector"
     return "unit vectors" if np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4) else "nonsense"
 
 
@@ -212,7 +238,7 @@ def _throw(port: int, data: bytes) -> None:
 
 
 def _noise(choose: random.Random) -> bytes:
-    """Return bytes that belong to no protocol, and broken beginnings of HTTP and HTTP/2."""
+    """Return random bytes, some of which follow the start of an HTTP, HTTP/2 or TLS message."""
     frame = struct.pack(">I", choose.randrange(1 << 24))[1:] + choose.randbytes(6)
     head = choose.choice(
         (
@@ -222,7 +248,7 @@ def _noise(choose: random.Random) -> bytes:
             b"GET / HTTP/1.1\r\nHost: " + b"a" * choose.choice((1, 70_000)) + b"\r\n",
             b"POST /v2/models/text_embedding/infer HTTP/1.1\r\nContent-Length: 99999999999999999999\r\n\r\n",
             b"POST /v2/models/text_embedding/infer HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
-            b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",  # TLS
+            b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",  # the start of a TLS handshake
         )
     )
     return head + choose.randbytes(choose.choice((0, 10, 1000, 20_000)))

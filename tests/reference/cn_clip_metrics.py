@@ -1,4 +1,4 @@
-"""Recall of feature files by Chinese-CLIP's own scripts, which ask for a GPU and are run on the CPU."""
+"""Recall of feature files, computed by Chinese-CLIP's own scripts. They expect a GPU and are patched to use the CPU."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["recall"]
 
 
 def recall(features: str, output: str) -> None:
-    """Write ``results.json`` with the results of text-to-image (`ir`) and image-to-text (`tr`) retrieval.
+    """Write ``results.json`` with the recalls of text-to-image retrieval (`ir`) and image-to-text retrieval (`tr`).
 
     Args:
         features: a folder with ``images.jsonl``, ``texts.jsonl`` (features) and ``test_texts.jsonl`` (annotations).
-        output: the folder of ``results.json``.
+        output: an existing folder, in which ``results.json`` is written.
     """
     with tempfile.TemporaryDirectory() as scratch, mock.patch.object(torch.Tensor, "cuda", lambda self, *_: self):
         folder = Path(shutil.copytree(features, Path(scratch) / "features"))

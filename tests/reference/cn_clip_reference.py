@@ -1,7 +1,7 @@
 """Chinese-CLIP's own code (cn-clip 1.6.0), the independent reference for Chinese-CLIP.
 
-`tests.reference.interpreter` runs these commands in an interpreter of their own, apart from the project's code.
-Every command writes its results below the folder `output`, which exists.
+`tests.reference.interpreter` runs the commands of this module in a separate interpreter, without the project's code.
+Every command writes its results to files in the existing folder `output`.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ MODEL_CONFIGS = Path(cn_clip.__file__).parent / "model_configs"
 
 
 def write(layout: str, vision: str, text: str, changes: dict, output: str) -> None:
-    """Write a checkpoint with seeded random weights, as cn_clip's training or ModelScope would.
+    """Write a checkpoint with seeded random weights in the layout of cn_clip's training or of ModelScope.
 
     Args:
         layout: ``native`` (a file ``clip_cn.pt``) or ``modelscope`` (a folder ``checkpoint``).
-        vision, text: names in cn_clip/clip/model_configs, such as ``ViT-B-16``.
-        changes: values that replace those of the two configs, by key.
-        output: the folder of the checkpoint. A native file says nothing of its architecture, so ``clip_cn.json``
-            keeps it for `embed`.
+        vision, text: the names of two files in cn_clip/clip/model_configs, such as ``ViT-B-16``.
+        changes: values that replace the values of the two configurations, by key.
+        output: an existing folder, in which the checkpoint is written. A native file does not hold the architecture,
+            so a file ``clip_cn.json`` stores the architecture for `embed`.
     """
     configs = _configs(vision, text, changes)
     torch.manual_seed(0)
@@ -62,7 +62,7 @@ def write(layout: str, vision: str, text: str, changes: dict, output: str) -> No
         (folder / name).write_text(json.dumps(config), encoding="utf-8")
     shutil.copy(bert_tokenizer.default_vocab(), folder / "vocab.txt")
     width = configs[1]["text_hidden_size"]
-    weights["module.bert.pooler.dense.weight"] = torch.randn(width, width)  # ModelScope's BertModel has one
+    weights["module.bert.pooler.dense.weight"] = torch.randn(width, width)  # ModelScope's BertModel has a pooler
     weights["module.bert.pooler.dense.bias"] = torch.randn(width)
     torch.save(weights, folder / "pytorch_model.bin")
 
@@ -71,9 +71,9 @@ def embed(checkpoint: str, inputs: str, output: str) -> None:
     """Embed encoded images and texts with cn_clip's model, preprocessing and tokenizer.
 
     Args:
-        checkpoint: a native file, or a folder of ModelScope or Hugging Face.
+        checkpoint: a native file, or a folder in the layout of ModelScope or Hugging Face.
         inputs: an npz file with `images` (object array of bytes) and `texts` (object array of str).
-        output: the folder of ``embeddings.npz``, which gets the unit vectors `images` and `texts`.
+        output: an existing folder. The file ``embeddings.npz`` there gets the unit vectors `images` and `texts`.
     """
     items = np.load(inputs, allow_pickle=True)
     if checkpoint.endswith(".pt"):
@@ -101,8 +101,8 @@ def training_step(checkpoint: str, inputs: str, output: str) -> None:
     Args:
         checkpoint: a folder in the layout of Hugging Face.
         inputs: an npz file with normalised `pixels` (n, 3, S, S) and padded `input_ids` (n, L).
-        output: the folder of ``gradients.npz``, by cn_clip's names, and of ``step.json`` with the `loss` and the names
-            that cn_clip's training gives no weight decay (`without_decay`).
+        output: an existing folder. The file ``gradients.npz`` there gets the gradients by cn_clip's names. The file
+            ``step.json`` gets the `loss`, and the names of the weights without weight decay (`without_decay`).
     """
     from cn_clip.training import train
 
@@ -129,27 +129,27 @@ def training_step(checkpoint: str, inputs: str, output: str) -> None:
 
 
 def tokens(texts: list[str], output: str) -> None:
-    """Write ``ids.json``: the ids of each text, without start and end."""
+    """Write ``ids.json``: the token ids of each text, without the start and end tokens."""
     Path(output, "ids.json").write_text(json.dumps([token_ids(text) for text in texts]), encoding="utf-8")
 
 
 def token_ids(text: str) -> list[int]:
-    """Return the ids of a text, without start and end."""
+    """Return the token ids of a text, without the start and end tokens."""
     return list(_tokenizer.convert_tokens_to_ids(_tokenizer.tokenize(text)))
 
 
 def characters(output: str) -> None:
-    """Write ``ids.npz``: the ids of every assigned character in a text."""
+    """Write ``ids.npz``: for every assigned character, the token ids of the text `in_a_text(character)`."""
     write_ids(Path(output, "ids.npz"), assigned_characters(), lambda text: [101, *token_ids(text), 102])
 
 
 def code_points(output: str) -> None:
-    """Write ``ids.npz``: the ids of every code point in a text."""
+    """Write ``ids.npz``: for every code point, the token ids of the text `in_a_text(character)`."""
     write_ids(Path(output, "ids.npz"), every_character(), lambda text: [101, *token_ids(text), 102])
 
 
 def architecture(vision: str, text: str, output: str) -> None:
-    """Write ``architecture.json``: the shapes of a published model's weights, and the heads of its two towers."""
+    """Write ``architecture.json``: the shapes of a published model's weights, and both towers' attention heads."""
     with torch.device("meta"):
         model = CLIP(**_arguments(*_configs(vision, text, {})))
     visual = model.visual
@@ -162,7 +162,7 @@ def architecture(vision: str, text: str, output: str) -> None:
 
 
 def native_model(file: str) -> tuple[CLIP, int]:
-    """Return cn_clip's model as it was trained, in float32, and its image size."""
+    """Return cn_clip's model with the weights of a native file in float32, and the model's image size."""
     arguments = _arguments(*_json(Path(file).with_suffix(".json")))
     model = CLIP(**arguments)
     model.load_state_dict(_without(torch.load(file, weights_only=True)["state_dict"], "module."), strict=True)
@@ -170,7 +170,10 @@ def native_model(file: str) -> tuple[CLIP, int]:
 
 
 def modelscope_model(folder: str) -> tuple[CLIP, int]:
-    """Return cn_clip's model as ModelScope loads it (float16, cast back to float32 on a CPU), and its image size."""
+    """Return cn_clip's model as ModelScope loads it, and the model's image size.
+
+    ModelScope rounds the weights to float16, and casts them back to float32 on a CPU.
+    """
     arguments = _arguments(*(_json(Path(folder, f"{part}_model_config.json")) for part in ("vision", "text")))
     model = CLIP(**arguments)
     convert_weights(model)
@@ -180,7 +183,7 @@ def modelscope_model(folder: str) -> tuple[CLIP, int]:
 
 
 def huggingface_model(folder: str) -> tuple[CLIP, int]:
-    """Return cn_clip's model with the renamed weights of a Hugging Face Chinese-CLIP folder, and its image size."""
+    """Return cn_clip's model with the renamed weights of a Hugging Face folder, and the model's image size."""
     config = _json(Path(folder, "config.json"))
     vision, text = config["vision_config"], config["text_config"]
     model = CLIP(

@@ -1,7 +1,7 @@
-"""Stand-ins for databases that cannot run in a test: they store vectors, and refuse fields that the interface lacks.
+"""Fake servers of Elasticsearch, OpenSearch and Weaviate, because the databases themselves cannot run in a test.
 
-The allowed fields are those of the documentation of Elasticsearch 9 and OpenSearch 3, and of the messages in Weaviate's
-client.
+The servers store vectors in memory, and refuse request fields that the database does not know. The known fields come
+from the documentation of Elasticsearch 9 and OpenSearch 3, and from the messages in Weaviate's client.
 """
 
 from __future__ import annotations
@@ -27,17 +27,19 @@ _OPEN_KNN = {"vector", "k", "filter", "method_parameters", "min_score", "max_dis
 
 
 class RefusedError(Exception):
-    """A request that the database would answer with 400."""
+    """The request is invalid; the fake server answers with status 400, as the database would."""
 
 
 def allow(found: Mapping[str, Any], allowed: set[str], required: set[str]) -> None:
-    """Refuse fields that are unknown or missing."""
+    """Raise a `RefusedError` if a request has unknown fields or lacks required fields."""
     if set(found) - allowed or required - set(found):
-        raise RefusedError(f"unknown fields {set(found) - allowed}, missing fields {required - set(found)}")
+        raise RefusedError(
+            f"unknown fields: {sorted(set(found) - allowed)}, missing fields: {sorted(required - set(found))}"
+        )
 
 
 class SearchEngine:
-    """An index of Elasticsearch or OpenSearch, with the cosine as similarity."""
+    """An in-memory index with cosine similarity, as in Elasticsearch or OpenSearch."""
 
     def __init__(self, *, elastic: bool) -> None:
         self.elastic = elastic
@@ -45,7 +47,7 @@ class SearchEngine:
         self.documents: dict[str, dict[str, Any]] = {}
 
     def answer(self, method: str, path: str, body: bytes) -> dict[str, Any]:
-        """Return the answer to a request."""
+        """Return the body of the response to an HTTP request."""
         path = path.partition("?")[0]
         if path.endswith("/_bulk"):
             return self.bulk([json.loads(line) for line in body.splitlines()])
@@ -60,7 +62,7 @@ class SearchEngine:
         return {"name": "stand-in", "version": {"number": number, **distribution}, "tagline": ""}
 
     def create(self, body: Mapping[str, Any]) -> None:
-        """Check the mapping of a new index."""
+        """Check the mapping of a new index, and remember the dimension of its vectors."""
         allow(body, {"mappings", "settings", "aliases"}, {"mappings"})
         allow(body["mappings"], {"_meta", "properties", "dynamic"}, {"properties"})
         vector = body["mappings"]["properties"]["vector"]
@@ -76,26 +78,26 @@ class SearchEngine:
             self.dimension = vector["dimension"]
 
     def bulk(self, lines: list[dict[str, Any]]) -> dict[str, Any]:
-        """Store documents."""
+        """Store the documents of a bulk request. Its lines are actions and documents in turn."""
         items = []
         for action, document in zip(lines[::2], lines[1::2], strict=True):
             [(operation, target)] = action.items()
             allow(target, {"_index", "_id"}, {"_index", "_id"})
             if len(document["vector"]) != self.dimension:
-                raise RefusedError(f"expected {self.dimension} numbers, got {len(document['vector'])}")
+                raise RefusedError(f"expected a vector of {self.dimension} numbers, got {len(document['vector'])}")
             self.documents[target["_id"]] = document
             items.append({operation: {**target, "status": 201, "result": "created"}})
         return {"took": 1, "errors": False, "items": items}
 
     def search(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the nearest documents, with the score (1 + cosine) / 2."""
+        """Return the nearest documents. The score of a document is (1 + cosine) / 2."""
         if self.elastic:
             allow(body, {"knn", "size", "_source", "query"}, {"knn"})
             knn = body["knn"]
             allow(knn, _ELASTIC_KNN, {"field", "query_vector"})
             name, query = knn["field"], knn["query_vector"]
             if knn["k"] > knn["num_candidates"]:
-                raise RefusedError("k is larger than num_candidates")
+                raise RefusedError(f"expected k to be at most num_candidates ({knn['num_candidates']}), got {knn['k']}")
         else:
             allow(body, {"size", "_source", "query"}, {"query"})
             allow(body["query"], {"knn"}, {"knn"})
@@ -123,7 +125,7 @@ class SearchEngine:
 
 @contextmanager
 def search_engine(*, elastic: bool) -> Iterator[str]:
-    """Provide the address of a stand-in for Elasticsearch or OpenSearch, as ``host:port``."""
+    """Start a fake Elasticsearch or OpenSearch server, and provide the server's address as ``host:port``."""
     engine = SearchEngine(elastic=elastic)
     media_type = "application/vnd.elasticsearch+json;compatible-with=9" if elastic else "application/json"
     with _served(engine.answer, {"Content-Type": media_type, "X-Elastic-Product": "Elasticsearch"}) as port:
@@ -132,10 +134,10 @@ def search_engine(*, elastic: bool) -> Iterator[str]:
 
 @contextmanager
 def weaviate(edge: str) -> Iterator[tuple[int, int]]:
-    """Provide the HTTP port and the gRPC port of a stand-in for Weaviate with its module multi2vec-clip.
+    """Start a fake Weaviate server with the module multi2vec-clip, and provide its HTTP port and its gRPC port.
 
     Args:
-        edge: the inference service, which the stand-in asks with the module's own requests.
+        edge: the URL of the HTTP edge. The fake server gets its vectors from the edge, with the module's own requests.
     """
     import grpc
     from weaviate.proto.v1 import batch_pb2, properties_pb2, search_get_pb2, weaviate_pb2_grpc
@@ -159,7 +161,7 @@ def weaviate(edge: str) -> Iterator[tuple[int, int]]:
             classes[made["class"]] = made
             return made
         if path.endswith("/openid-configuration"):
-            raise FileNotFoundError  # no login is needed
+            raise FileNotFoundError  # 404: the server needs no login
         if path.startswith("/v1/schema/"):
             return classes[path.rpartition("/")[2]]
         return {"hostname": "http://[::]:8080", "modules": {"multi2vec-clip": {}}, "version": "1.34.0"}
@@ -188,7 +190,7 @@ def weaviate(edge: str) -> Iterator[tuple[int, int]]:
 
     server = grpc.server(futures.ThreadPoolExecutor(4))
     weaviate_pb2_grpc.add_WeaviateServicer_to_server(Service(), server)
-    health = grpc.unary_unary_rpc_method_handler(lambda *_: b"\x08\x01")  # SERVING
+    health = grpc.unary_unary_rpc_method_handler(lambda *_: b"\x08\x01")  # the message with the status SERVING
     handlers = {"Check": health}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("grpc.health.v1.Health", handlers),))
     grpc_port = server.add_insecure_port("localhost:0")
@@ -202,7 +204,12 @@ def weaviate(edge: str) -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def _served(answer: Any, headers: Mapping[str, str]) -> Iterator[int]:
-    """Serve a function over HTTP, and provide the port."""
+    """Serve a function over HTTP on a free port of localhost, and provide the port.
+
+    Args:
+        answer: a function that returns the response's JSON body for the method, the path and the body of a request.
+        headers: the headers of every response.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def _handle(self) -> None:

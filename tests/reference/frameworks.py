@@ -1,10 +1,10 @@
-"""The integrations in LangChain, LlamaIndex and Haystack themselves, on a running server.
+"""Use the project's integrations from real LangChain, LlamaIndex and Haystack programs, on a running server.
 
-`tests/service/test_frameworks.py` runs this in the environment of `tests/environments.sh frameworks`::
+`tests/service/test_frameworks.py` runs this program in the environment of `tests/environments.sh frameworks`::
 
     python frameworks.py HOST:PORT PICTURE OTHER-PICTURE
 
-It prints what each framework returned, as one JSON object.
+The program prints the results of each framework, as one JSON object.
 """
 
 from __future__ import annotations

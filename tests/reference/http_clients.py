@@ -1,10 +1,10 @@
-"""Clients that nobody here wrote, against a running HTTP edge.
+"""Call a running HTTP edge with third-party clients: OpenAI, Cohere, LiteLLM, LangChain and LlamaIndex.
 
-`tests/service/test_edge_clients.py` runs this in the environment of `tests/environments.sh http_clients`::
+`tests/service/test_edge_clients.py` runs this program in the environment of `tests/environments.sh http_clients`::
 
     python http_clients.py ADDRESS KEY OPEN-ADDRESS PICTURE
 
-OPEN-ADDRESS is an edge that needs no key. It prints what each client returned, as one JSON object.
+OPEN-ADDRESS is the address of an edge that needs no key. The program prints each client's results, as one JSON object.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def ask_openai(url: str, key: str, picture: str) -> dict[str, Any]:
 
     client = openai.OpenAI(base_url=f"{url}/v1", api_key=key)
     items = [*TEXTS, picture]
-    answer = client.embeddings.create(model="tiny", input=items)  # the client asks for base64 by itself
+    answer = client.embeddings.create(model="tiny", input=items)  # the client requests base64 by default
     floats = client.embeddings.create(model="tiny", input=items, encoding_format="float")
     model = answer.model
 
@@ -73,13 +73,13 @@ def ask_cohere(url: str, key: str, picture: str) -> dict[str, Any]:
 
 
 def ask_litellm(url: str, key: str, open_url: str, picture: str) -> dict[str, Any]:
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it asks another host for prices
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise LiteLLM fetches a price list
     import litellm
 
     litellm.suppress_debug_info = True
     settings = {"api_base": f"{url}/v1", "api_key": key, "encoding_format": "float"}
     openai = litellm.embedding(model="openai/tiny", input=[*TEXTS, picture], **settings)
-    path = f"{open_url}/v2/models/text_embedding/infer"  # this provider sends no headers, so no key either
+    path = f"{open_url}/v2/models/text_embedding/infer"  # LiteLLM's Triton provider cannot send a key
     triton = litellm.embedding(model="triton/text_embedding", input=TEXTS, api_base=path)
     return {
         "litellm": [one["embedding"] for one in openai.data],
@@ -91,7 +91,7 @@ def ask_frameworks(url: str, key: str) -> dict[str, Any]:
     from langchain_openai import OpenAIEmbeddings
     from llama_index.embeddings.openai import OpenAIEmbedding
 
-    # langchain-openai sends numbers of tokens of OpenAI's tokenizer unless it is told not to.
+    # By default, langchain-openai sends token ids of OpenAI's tokenizer instead of texts.
     langchain = OpenAIEmbeddings(model="tiny", base_url=f"{url}/v1", api_key=key, check_embedding_ctx_length=False)
     llama = OpenAIEmbedding(model_name="tiny", api_base=f"{url}/v1", api_key=key)
     return {

@@ -1,7 +1,7 @@
-"""Makes the originals importable: cn-clip and open_clip need torchvision, which must not be beside the project.
+"""Make cn_clip and open_clip importable beside a CPU build of torch.
 
-Import this module before cn_clip or open_clip, with the environment `originals` (``tests/environments.sh originals``)
-on ``PYTHONPATH``.
+Both need torchvision, which is not installed in the project's environment. Import this module before cn_clip or
+open_clip, with the environment of ``tests/environments.sh originals`` on ``PYTHONPATH``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 
 __all__: list[str] = []
 
-# PyPI's torchvision is built for CUDA and, beside a CPU build of torch, fails to find two operators that
-# nothing here uses; declaring them is enough to import it.
+# PyPI's torchvision is built for CUDA. Beside a CPU build of torch, its import fails because two operators are missing.
+# No test uses the two operators, so declaring them is enough.
 if torch.version.cuda is None:
     library = torch.library.Library("torchvision", "DEF")
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -1,10 +1,10 @@
-"""The loop of a reference interpreter: runs commands that come as JSON lines, and answers each with a JSON line.
+"""Run the commands of a reference module: read them as JSON lines, and answer each with a JSON line.
 
     PYTHONPATH=$ORIGINALS python -m tests.reference.interpreter tests.reference.cn_clip_reference
 
-The argument names a module. A command is ``{"command": ..., "arguments": {...}}`` and names one of the module's
-``COMMANDS``, which write their results to files. The answer is ``{}``, or ``{"error": TRACEBACK}``.
-`tests.support.originals` is the other end.
+The argument is the name of the module. A line ``{"command": ..., "arguments": {...}}`` runs one of the functions in the
+module's ``COMMANDS``, which write their results to files. The answer is ``{}``, or ``{"error": TRACEBACK}`` if the
+function failed. `tests.support.originals` starts this program and sends the commands.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ __all__: list[str] = []
 
 
 def main() -> None:
-    """Answer commands until the standard input ends."""
-    # What the originals print goes to the standard error stream, so that it cannot mix with the answers.
+    """Read commands from standard input until it ends, and answer each on standard output."""
+    # The originals print to standard output, too; redirect that to standard error, away from the answers.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     commands = importlib.import_module(sys.argv[1]).COMMANDS
@@ -29,7 +29,7 @@ def main() -> None:
         answer = {}
         try:
             commands[request["command"]](**request["arguments"])
-        except (Exception, SystemExit):  # scripts of the originals end with sys.exit
+        except (Exception, SystemExit):  # the originals' scripts end with sys.exit
             answer = {"error": traceback.format_exc()}
         print(json.dumps(answer), file=answers, flush=True)
 

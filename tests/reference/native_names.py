@@ -1,4 +1,4 @@
-"""The weights of a Hugging Face checkpoint under the originals' names, written down apart from the build."""
+"""The weights of a Hugging Face checkpoint under the names in cn_clip and OpenAI's CLIP, without the build's code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LAYER = {
 
 
 def native_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return a Chinese-CLIP checkpoint under cn_clip's names. Without ``bert.*``, they are those of OpenAI's CLIP."""
+    """Return a Chinese-CLIP checkpoint's weights under cn_clip's names, or a CLIP checkpoint's under OpenAI's names."""
     native = {
         "logit_scale": weights["logit_scale"],
         "text_projection": weights["text_projection.weight"].T,
@@ -36,7 +36,13 @@ def native_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def transformer_names(weights: dict[str, torch.Tensor], ours: str, theirs: str) -> dict[str, torch.Tensor]:
-    """Return the layers of a transformer of OpenAI's kind."""
+    """Return the weights of a transformer's layers under the names in OpenAI's CLIP.
+
+    Args:
+        weights: the weights under Hugging Face's names.
+        ours: the prefix of the transformer in `weights`, such as ``vision_model``.
+        theirs: the prefix in OpenAI's CLIP, such as ``visual.transformer``.
+    """
     native = {}
     layers = {name.split(".")[3] for name in weights if name.startswith(f"{ours}.encoder.layers.")}
     for layer in layers:

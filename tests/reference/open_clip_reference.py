@@ -1,7 +1,7 @@
 """open_clip (open_clip_torch 3.3.0), the independent reference for OpenAI's CLIP.
 
-`tests.reference.interpreter` runs these commands in an interpreter of their own, apart from the project's code.
-Every command writes its results below the folder `output`, which exists.
+`tests.reference.interpreter` runs the commands of this module in a separate interpreter, without the project's code.
+Every command writes its results to files in the existing folder `output`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["COMMANDS", "vocabulary"]
 
 
 def vocabulary(output: str) -> None:
-    """Write the vocabulary as Hugging Face keeps it: ``vocab.json`` and ``merges.txt``."""
+    """Write open_clip's vocabulary in Hugging Face's format: ``vocab.json`` and ``merges.txt``."""
     tokenizer = SimpleTokenizer()
     names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
     entries = {names.get(token, token): index for token, index in tokenizer.encoder.items()}
@@ -43,9 +43,9 @@ def embed(checkpoint: str, inputs: str, output: str) -> None:
     """Embed encoded images and texts with open_clip's model, preprocessing and tokenizer.
 
     Args:
-        checkpoint: a folder of Hugging Face.
+        checkpoint: a folder in the layout of Hugging Face.
         inputs: an npz file with `images` (object array of bytes) and `texts` (object array of str).
-        output: the folder of ``embeddings.npz``, which gets the unit vectors `images` and `texts`.
+        output: an existing folder. The file ``embeddings.npz`` there gets the unit vectors `images` and `texts`.
     """
     items = np.load(inputs, allow_pickle=True)
     model, image_size = openai_model(checkpoint)
@@ -59,19 +59,19 @@ def embed(checkpoint: str, inputs: str, output: str) -> None:
 
 
 def tokens(texts: list[str], output: str) -> None:
-    """Write ``ids.json``: the ids of each text, without start and end."""
+    """Write ``ids.json``: the token ids of each text, without the start and end tokens."""
     tokenizer = SimpleTokenizer()
     Path(output, "ids.json").write_text(json.dumps([tokenizer.encode(text) for text in texts]), encoding="utf-8")
 
 
 def characters(output: str) -> None:
-    """Write ``ids.npz``: the ids of every assigned character in a text."""
+    """Write ``ids.npz``: for every assigned character, the token ids of the text `in_a_text(character)`."""
     tokenizer = SimpleTokenizer()
     write_ids(Path(output, "ids.npz"), assigned_characters(), lambda text: [49406, *tokenizer.encode(text), 49407])
 
 
 def openai_model(folder: str) -> tuple[CLIP, int]:
-    """Return open_clip's model (QuickGELU) with the renamed weights of a Hugging Face folder, and its image size."""
+    """Return open_clip's QuickGELU model with the renamed weights of a Hugging Face folder, and its image size."""
     config = json.loads(Path(folder, "config.json").read_text(encoding="utf-8"))
     vision, text = config["vision_config"], config["text_config"]
     model = CLIP(

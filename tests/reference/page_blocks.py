@@ -1,11 +1,11 @@
-"""The Python blocks of a page about a framework or a database, run in order in the current folder.
+"""Run the Python blocks of a documentation page about a framework or a database, in order, in the current folder.
 
 `tests/service/test_connect_pages.py` runs this in an environment of `tests/environments.sh frameworks weaviate`::
 
     python page_blocks.py PAGE HOST:PORT EDGE
 
-HOST:PORT replaces the server's address in the page. EDGE is the address of an HTTP edge, which the stand-in for
-Weaviate asks for vectors. A database that the page connects to is replaced by its stand-in.
+HOST:PORT replaces the server's address in the page. A fake server of `database_stand_ins` replaces each database that
+the page connects to. EDGE is the address of an HTTP edge, from which the fake Weaviate server gets its vectors.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
-"""Write the files of image processors with one release of transformers, and the pixels it gives when a key is changed.
+"""Record how one release of transformers saves image processors, and which pixels each setting gives.
 
     PYTHON tests/reference/processor_files.py
 
-where PYTHON has that release, numpy and Pillow: an environment of its own, since the files in
-``tests/reference/processor_files`` are of several releases (4.20 with Python 3.10 and ``numpy<2``). A file there holds,
-for one release and family, what ``save_pretrained`` of the whole processor writes, and for each change the pixel values
-of a small picture, or the error that the release raises.
+PYTHON is the interpreter of an environment with this release, numpy and Pillow. The files in
+``tests/reference/processor_files`` come from several releases, and each release needs its own environment. Release 4.20
+needs Python 3.10 and ``numpy<2``.
+
+A file belongs to one release and one model family. It holds the files that the processor's ``save_pretrained`` writes.
+For each changed setting, it also holds the pixel values of a small picture, or the error that the release raises.
 """
 
 import contextlib
@@ -24,7 +26,7 @@ FILES = ("processor_config.json", "preprocessor_config.json")
 SQUARE = {"height": SIDE, "width": SIDE}
 BERT_VOCABULARY = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CLIP_VOCABULARY = {"<|startoftext|>": 0, "<|endoftext|>": 1}
-# A value None in a change stands for null in the file; a change of the value LEFT_OUT removes the key.
+# The value None stands for null in the file. The value LEFT_OUT removes the key.
 LEFT_OUT = "left out"
 SIZES = [SIDE, 6, SQUARE, {"height": 6, "width": SIDE}, {"height": SIDE, "width": 6}, {"shortest_edge": SIDE}]
 SIZES += [
@@ -56,9 +58,9 @@ FLAGS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_conver
 
 
 def picture():
-    """Return an RGB picture of 12 x 36 pixels, in slopes on which the bicubic filters of Pillow 12 and 13 agree.
+    """Return an RGB picture of 12 x 36 pixels, which the bicubic filters of Pillow 12 and 13 resize to equal pixels.
 
-    On most pictures they differ by one of 255 in one pixel of eight, because they round in another way.
+    On most pictures, one pixel in eight differs by 1 of 255, because the two versions round differently.
     """
     rows, columns, channels = np.indices((36, 12, 3))
     values = rows * 4 + columns * 6 + channels * 48 - rows // 6 * 24
@@ -66,7 +68,10 @@ def picture():
 
 
 def saved(family, folder):
-    """Save the processor of a family, and return the class of its image processor; None if the release lacks it."""
+    """Save the processor of a model family in a folder, and return the class of its image processor.
+
+    Return None if the release has no processor for the family.
+    """
     if family == "chinese-clip":
         processor_class = getattr(transformers, "ChineseCLIPProcessor", None)
         if processor_class is None:
@@ -86,7 +91,7 @@ def saved(family, folder):
 
 
 def image_processor_class(family):
-    """Return Pillow's image processor: of three names in ten years, the one that this release has."""
+    """Return the class of a family's image processor that uses Pillow. Its name depends on the release."""
     name = {"chinese-clip": "ChineseCLIP", "clip": "CLIP"}[family]
     with contextlib.suppress(ImportError, AttributeError):
         module = __import__(
@@ -101,7 +106,7 @@ def name_of(family):
 
 
 def changes(settings):
-    """Yield each key with each value that it is changed to."""
+    """Yield pairs of a setting's key and a value that differs from the saved value."""
     for key in sorted({*settings, *CHANGES, *FLAGS}):
         value = settings.get(key)
         others = list(CHANGES.get(key, ())) if key not in FLAGS else [True, False]
@@ -111,7 +116,10 @@ def changes(settings):
 
 
 def result(image_class, folder):
-    """Return the shape of the picture's pixel values, the values too if the shape is the usual one, or the error."""
+    """Preprocess the picture with the saved settings, and return the shape of the pixel values, or the error.
+
+    If the shape is (3, SIDE, SIDE), the result also holds the values.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""Writes ``build/tuwen_repository/samples/texts.json``: awkward texts, and the ids that the originals give them.
+"""Write ``build/tuwen_repository/samples/texts.json``: difficult texts, and their token ids in cn_clip and open_clip.
 
 PYTHONPATH=$ORIGINALS python -m tests.reference.sample_texts > build/tuwen_repository/samples/texts.json
 """
@@ -66,7 +66,7 @@ TEXTS = [
 
 
 def main() -> None:
-    """Print the file."""
+    """Print the content of the file as JSON."""
     wordpiece = Path(bert_tokenizer.default_vocab()).parent
     byte_pairs = SimpleTokenizer()
     with TemporaryDirectory() as folder:
@@ -103,7 +103,7 @@ def main() -> None:
 
 
 def digest(vocabulary: dict[str, int]) -> str:
-    """Return the hash of the tokens in the order of their ids, one per line, whatever the file format."""
+    """Return a hash of a vocabulary's tokens, joined by newlines in the order of their ids."""
     tokens = sorted(vocabulary, key=vocabulary.__getitem__)
     return hashlib.sha256("".join(token + "\n" for token in tokens).encode()).hexdigest()
 

@@ -61,8 +61,8 @@ def test_streams_survive_breakdowns_beneath_them(repository: Path) -> None:
         name: BREAKDOWNS[name]
         for name in (
             "the process of text_encoder killed",
-            "connections that carry nothing ever again",
-            "/dev/shm full, and batches that need more of it",
+            "connections that drop all data for ever",
+            "/dev/shm full, and large batches",
         )
     }
     check(attack_from_beneath(repository, times=1, breakdowns=some))
