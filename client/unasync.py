@@ -43,15 +43,18 @@ SENTENCES: Mapping[str, Mapping[str, str]] = {
     "_async_client.py": {
         '"""The asynchronous client."""': '"""The synchronous client."""',
         """\
-    The methods of `tuwen.Client` as coroutines. All tasks of one event loop may share a client. A client belongs to the
-    event loop of its first call; a call from another loop raises `EventLoopError`. Use the client as an asynchronous
-    context manager, or await `close`. A thread reads files and encodes PIL images, so that the loop never waits for
-    them. Cancelling a call cancels its requests.
+    The client offers the methods of `tuwen.Client` as coroutines. All tasks of one event loop may share a client. A
+    client belongs to the event loop of its first call; a call from another loop raises `EventLoopError`. Use the client
+    as an asynchronous context manager, or await `close`. Threads read files and encode PIL images, so that they do not
+    block the event loop. Cancelling a call cancels its requests.
 """: """\
     Several threads may share a client. Use the client as a context manager, or call `close`.
 """,
-        "images: an iterable of images as for `embed_images`, or of ``(key, image)``; may be asynchronous.": (
-            "images: an iterable of images as for `embed_images`, or of ``(key, image)``."
+        "images: an iterable or asynchronous iterable of images, in any form that `embed_images` takes,": (
+            "images: an iterable of images, in any form that `embed_images` takes,"
+        ),
+        "texts: an iterable or asynchronous iterable of strings or of pairs ``(key, text)``.": (
+            "texts: an iterable of strings or of pairs ``(key, text)``."
         ),
     },
 }
@@ -75,15 +78,15 @@ def synchronous(name: str) -> str:
         text = text.replace(sentence, twin)
     for pattern, twin in PATTERNS:
         text = re.sub(pattern, twin, text)
-    target = str(Path(__file__).parent / "tuwen" / MODULES[name])  # decides by which settings ruff works
+    target = str(Path(__file__).parent / "tuwen" / MODULES[name])  # ruff chooses its settings by this path
     text = _ruff("check", "--quiet", "--select=F401,I", "--fix-only", "--stdin-filename", target, "-", text=text)
     return HEADER.format(name) + _ruff("format", "--quiet", "--stdin-filename", target, "-", text=text)
 
 
 def main() -> None:
-    """Write the synchronous modules, or check them."""
+    """Write the synchronous modules. With ``--check``, fail if a module is not up to date, and write nothing."""
     parser = argparse.ArgumentParser(description="Write the synchronous modules of the SDK from the asynchronous ones.")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if a module is not up to date")
+    parser.add_argument("--check", action="store_true", help="Write nothing; fail if a module is not up to date.")
     check = parser.parse_args().check
     outdated = []
     for name, twin in MODULES.items():

@@ -90,7 +90,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> str:
-    if name == "__version__":  # read when it is asked for: the import of importlib.metadata takes longer than ours
+    if name == "__version__":  # read on first access, because importing importlib.metadata is slow
         from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415
 
         try:

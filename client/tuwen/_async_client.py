@@ -41,10 +41,10 @@ __all__ = ["AsyncClient"]
 class AsyncClient:
     """Embeddings and similarities from a server that runs a tuwen repository.
 
-    The methods of `tuwen.Client` as coroutines. All tasks of one event loop may share a client. A client belongs to the
-    event loop of its first call; a call from another loop raises `EventLoopError`. Use the client as an asynchronous
-    context manager, or await `close`. A thread reads files and encodes PIL images, so that the loop never waits for
-    them. Cancelling a call cancels its requests.
+    The client offers the methods of `tuwen.Client` as coroutines. All tasks of one event loop may share a client. A
+    client belongs to the event loop of its first call; a call from another loop raises `EventLoopError`. Use the client
+    as an asynchronous context manager, or await `close`. Threads read files and encode PIL images, so that they do not
+    block the event loop. Cancelling a call cancels its requests.
 
     Args:
         url: ``host:port`` of the server's gRPC endpoint.
@@ -58,16 +58,16 @@ class AsyncClient:
         retries: the number of attempts, and the pauses between them, if the server does not respond or its queue is
             full.
         preprocess: ``client`` decodes and resizes images in this process, with the server's own code, and sends pixel
-            values to the vision encoder. Useful if the server's CPUs are the bottleneck. The vectors are the same if
-            both sides have the same version of Pillow.
-        priority: ``bulk``: the server handles this client's requests only when no others wait. Streams always have
-            this priority.
-        fetcher: fetches images at web addresses; None: web addresses are refused.
-        expected_fingerprint: the required embedding space, such as the space of an index. None: the space of the first
-            response. Later responses of another space raise `EmbeddingSpaceError`.
-        tracing: make an OpenTelemetry span for every call, and send its context with the requests, so that the server's
-            spans join the application's trace (extra ``tracing``). A stream has no span of its own; its requests carry
-            the span that is current.
+            values to the vision encoder. This helps if the server's CPUs are the bottleneck. The vectors do not change
+            if the client and the server have the same version of Pillow.
+        priority: the priority of this client's requests, ``interactive`` or ``bulk``. The server handles a request of
+            priority ``bulk`` only when no other request waits. Streams always have the priority ``bulk``.
+        fetcher: the fetcher of images at web addresses; None: web addresses are refused.
+        expected_fingerprint: the fingerprint of the required embedding space, such as the space of an index. None: the
+            space of the first response. A response of another space raises `EmbeddingSpaceError`.
+        tracing: whether to make an OpenTelemetry span for every call, and to send the span's context with the requests.
+            The server's spans then join the application's trace (extra ``tracing``). A stream makes no span; its
+            requests carry the application's current span.
         remembered_texts: the maximum number of texts whose embeddings this client keeps, so that a repeated text needs
             no request; 0: none are kept. Streams and `profile` always send requests.
         transport: a replacement for gRPC, such as ``tuwen.testing.AsyncFakeTransport`` in tests.
@@ -147,7 +147,7 @@ class AsyncClient:
             float32 (n, D), one unit vector per text, in the same order.
 
         Raises:
-            InvalidItemsError: texts were refused, because they have too many bytes; lists each.
+            InvalidItemsError: texts were refused, because they have too many bytes; lists each with its index.
             InvalidArgumentError: `texts` is a single string or not an iterable, or an element is not a string.
             ServerError: the server or the connection failed.
         """
@@ -163,13 +163,23 @@ class AsyncClient:
             one `ItemOutcome` per image, in the same order. Its ``ok`` is true if the image has an embedding.
 
         Raises:
-            InvalidArgumentError, ServerError: as `embed_images`.
+            InvalidArgumentError: `images` is a single image or not an iterable, or an element is not an image.
+            ServerError: the server or the connection failed.
         """
         with self._call("attempt"):
             return await self._pipeline.attempt("image", images, self._deadline(timeout))
 
     async def try_embed_texts(self, texts: Iterable[str], *, timeout: float | None = None) -> list[ItemOutcome]:
-        """Embed texts, and return an outcome for each; see `try_embed_images`. ``truncated``: the text was cut."""
+        """Embed texts, and return an outcome for each. A refused text raises no error.
+
+        Returns:
+            one `ItemOutcome` per text, in the same order. Its ``ok`` is true if the text has an embedding. Its
+            ``truncated`` is true if the text was cut to the model's context length.
+
+        Raises:
+            InvalidArgumentError: `texts` is a single string or not an iterable, or an element is not a string.
+            ServerError: the server or the connection failed.
+        """
         with self._call("attempt"):
             return await self._pipeline.attempt("text", texts, self._deadline(timeout))
 
@@ -183,7 +193,8 @@ class AsyncClient:
 
         Raises:
             InvalidArgumentError: there are no images or no texts.
-            InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
+            InvalidItemsError: images or texts were refused; lists each with its index and the reason.
+            ServerError: the server or the connection failed.
         """
         with self._call("compare"):
             deadline = self._deadline(timeout)
@@ -203,19 +214,21 @@ class AsyncClient:
     ) -> Classification:
         """Return the probabilities of the labels for each image, without training (zero-shot classification).
 
-        Every label is put into every template. The vector of a label is the normalised mean of these texts' vectors.
-        The vectors of labels are kept, so that a second call with the same labels and templates only sends images.
+        Each template makes a text from a label. The vector of a label is the normalised mean of the vectors of its
+        texts. The client keeps the vectors of labels, so that a second call with the same labels and templates sends
+        only images.
 
         Args:
-            images: as for `embed_images`.
-            labels: names of what the images may show, such as ``["猫", "狗"]``.
-            templates: ``zh`` or ``en`` (twelve texts each), ``none`` (the label alone), or your own texts with
-                ``{}`` where the label goes.
+            images: an iterable of images, in any form that `embed_images` takes.
+            labels: the names of things that the images may show, such as ``["猫", "狗"]``.
+            templates: ``zh`` or ``en`` (twelve templates each), ``none`` (the label alone), or your own texts with
+                ``{}`` in place of the label.
             timeout: seconds for the whole call.
 
         Raises:
             InvalidArgumentError: there are no images or no labels, a label is repeated, or a template lacks ``{}``.
-            InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
+            InvalidItemsError: images or labels were refused; lists each with its index and the reason.
+            ServerError: the server or the connection failed.
         """
         with self._call("classify"):
             deadline = self._deadline(timeout)
@@ -243,15 +256,16 @@ class AsyncClient:
     ) -> AsyncGenerator[ItemOutcome, None]:
         """Embed any number of images with a bounded amount of memory.
 
-        Images are read only as fast as the results are taken. A refused image is an outcome like any other. If the
-        server does not respond, the stream tries again until `timeout`. Closing the iterator cancels the requests
-        in flight.
+        Images are read only as fast as the caller takes the results. A refused image does not end the stream; its
+        outcome states the reason. If the server does not respond, the stream tries again until `timeout`. Closing the
+        iterator cancels the requests in flight.
 
         Args:
-            images: an iterable of images as for `embed_images`, or of ``(key, image)``; may be asynchronous.
+            images: an iterable or asynchronous iterable of images, in any form that `embed_images` takes,
+                or of pairs ``(key, image)``.
             window: the maximum number of images in flight.
-            skip: keys to leave out, to resume a run that was interrupted.
-            progress: show a bar on standard error, if that is a terminal.
+            skip: the keys of images to leave out, to resume an interrupted run.
+            progress: whether to show a progress bar, if standard error is a terminal.
             timeout: seconds for each request, retries included.
 
         Yields:
@@ -275,7 +289,23 @@ class AsyncClient:
         progress: bool = False,
         timeout: float | None = None,
     ) -> AsyncGenerator[ItemOutcome, None]:
-        """Embed any number of texts, or of ``(key, text)``; see `stream_images`."""
+        """Embed any number of texts with a bounded amount of memory. The stream works as `stream_images` describes.
+
+        Args:
+            texts: an iterable or asynchronous iterable of strings or of pairs ``(key, text)``.
+            window: the maximum number of texts in flight.
+            skip: the keys of texts to leave out, to resume an interrupted run.
+            progress: whether to show a progress bar, if standard error is a terminal.
+            timeout: seconds for each request, retries included.
+
+        Yields:
+            an `ItemOutcome` for every text that was not skipped, in the same order.
+
+        Raises:
+            InvalidArgumentError: `texts` is a single string or not an iterable (raised at once), or an element is not
+                a string (raised when the stream reaches the element; states its position).
+            ServerError: the server or the connection failed for longer than `timeout`.
+        """
         check_stream("text", texts, asynchronous=True)
         deadline = partial(self._deadline, timeout)
         return self._pipeline.stream("text", texts, deadline, window=window, skip=skip, progress=progress)
@@ -292,8 +322,8 @@ class AsyncClient:
     async def models(self, *, timeout: float | None = None) -> dict[str, ModelCard]:
         """Return the cards of all models that the server has loaded, by name, whatever this client's model is.
 
-        The model without a name has the empty text. An alias has the card of the model that it stands for, whose own
-        name is in the card.
+        The key of a model without a name is the empty string. An alias is a key, too: its card is that of the model
+        behind the alias, and holds that model's name.
 
         Raises:
             AccessDeniedError: the server shows no statistics to callers without its key.
@@ -318,7 +348,8 @@ class AsyncClient:
 
         Raises:
             InvalidArgumentError: there are neither images nor texts.
-            InvalidItemsError, ServerError: as `embed_images` and `embed_texts`.
+            InvalidItemsError: images or texts were refused; lists each with its index and the reason.
+            ServerError: the server or the connection failed.
         """
         with self._call("profile"):
             deadline = self._deadline(timeout)
@@ -328,16 +359,17 @@ class AsyncClient:
             return await self._pipeline.profile(*listed, deadline)
 
     async def is_ready(self, *, timeout: float = 2.0) -> bool:
-        """Return whether the server responds and has loaded the client's model; without a name, all its models.
+        """Return whether the server responds and has loaded the client's model.
 
-        Returns false if there is no server.
+        If the client has no model name, all models of the server must be loaded. If no server responds within
+        `timeout` seconds, the result is false.
         """
         with forks.call():
             return await self._transport.is_ready(Deadline(timeout).remaining(), self._model)
 
     async def close(self) -> None:
-        """Close the connection. Idempotent."""
-        if forks.broken:  # what would be closed is the parent's
+        """Close the connection. Closing it again does nothing."""
+        if forks.broken:  # the connection belongs to the parent process
             return
         await self._pipeline.close()
 
@@ -351,7 +383,7 @@ class AsyncClient:
 
     @contextmanager
     def _call(self, name: str) -> Iterator[None]:
-        """Provide the context of a call, whose span has this name.
+        """Provide the context of one call: count it as in flight, and record a span with this name.
 
         Raises:
             ForkError: this process was forked while calls were in flight.
@@ -360,7 +392,10 @@ class AsyncClient:
             yield
 
     def _deadline(self, timeout: float | None) -> Deadline:
-        """Return the deadline of a call, or of one request of a stream, that begins now.
+        """Return the deadline, counted from now, of a call or of one request of a stream.
+
+        Args:
+            timeout: the seconds until the deadline; None: the client's timeout.
 
         Raises:
             ForkError: this process was forked while calls were in flight.

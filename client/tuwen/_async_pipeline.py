@@ -44,7 +44,7 @@ __all__ = ["AsyncPipeline"]
 
 Result = TypeVar("Result")
 
-_STATISTICS_READS = 20  # a server counts a request shortly after it has answered it
+_STATISTICS_READS = 20  # the maximum; a server counts a request shortly after it has sent the response
 
 
 class AsyncPipeline:
@@ -54,8 +54,8 @@ class AsyncPipeline:
         transport: the transport to the server.
         routes: the routes from items to models.
         retries: the retry policy of each request.
-        expected_fingerprint: the embedding space of all vectors; None takes the space of the first model card.
-        remembered_texts: the maximum number of texts whose embeddings are kept for later calls.
+        expected_fingerprint: the fingerprint of the required embedding space; None: the space of the first model card.
+        remembered_texts: the maximum number of texts whose embeddings are kept for later calls; 0: none.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class AsyncPipeline:
         self._texts = TextCache(remembered_texts)
 
     async def card(self, deadline: Deadline) -> ModelCard:
-        """Return the model card, which is requested once and then kept.
+        """Return the model card. The first call requests the card; later calls return the kept card.
 
         Raises:
             EmbeddingSpaceError: the card has another embedding space than expected.
@@ -100,7 +100,7 @@ class AsyncPipeline:
         for name in names_in(await self.ask(self._transport.statistics, deadline)):
             try:
                 found[name] = await self._card_of(name, deadline)
-            except (ModelNotFoundError, ServerStoppingError):  # it was unloaded meanwhile
+            except (ModelNotFoundError, ServerStoppingError):  # the model was unloaded meanwhile
                 continue
         return found
 
@@ -108,7 +108,7 @@ class AsyncPipeline:
         return await self.ask(partial(self._transport.model_card, model=name), deadline)
 
     async def embed(self, kind: Kind, items: object, deadline: Deadline) -> NDArray[np.float32]:
-        """Return unit vectors, float32 (n, D), of all items of a call, in order."""
+        """Return the unit vectors, float32 (n, D), of all items of a call, in order."""
         listed = as_list(kind, items)
         card = await self.card(deadline)
         found = await self._parsed(kind, listed, card, deadline)
@@ -119,7 +119,7 @@ class AsyncPipeline:
                 f"{len(truncated)} of {len(listed)} texts are longer than {card.context_length} tokens, so their ends "
                 f"were ignored; positions: {shown}"
             )
-            warnings.warn(message, TextTruncatedWarning, stacklevel=3)  # at the line that called the public method
+            warnings.warn(message, TextTruncatedWarning, stacklevel=3)  # 3: the caller of the client's method
         return embeddings
 
     async def attempt(self, kind: Kind, items: object, deadline: Deadline) -> list[ItemOutcome]:
@@ -148,10 +148,10 @@ class AsyncPipeline:
         Args:
             kind: the kind of the items.
             items: the source of the items.
-            deadline: returns the deadline of a request that begins now.
+            deadline: a function that returns the deadline of a request that begins now.
             window: the maximum number of items in flight.
-            skip: keys to leave out.
-            progress: show a bar on standard error, if that is a terminal.
+            skip: the keys of items to leave out.
+            progress: whether to show a progress bar, if standard error is a terminal.
         """
         card = await self.card(deadline())
         limit, check = card.max_batch_size, self._routes.check
@@ -196,7 +196,11 @@ class AsyncPipeline:
         return profile_of(len(images) + len(texts), sent, total, waiting, counted, name=card.name)
 
     async def ask(self, question: Callable[[float], Awaitable[Result]], deadline: Deadline) -> Result:
-        """Call a method of the transport, with retries. The method gets the seconds remaining.
+        """Call a method of the transport, and call it again if it fails with an error that a retry can help.
+
+        Args:
+            question: the method. Its argument is the number of seconds remaining.
+            deadline: the deadline of the call and its retries.
 
         Raises:
             ServerError: the call and its retries failed.
@@ -236,11 +240,11 @@ class _Window:
     """The requests of one call or stream that are in flight.
 
     Args:
-        transport: the way to the server.
+        transport: the transport to the server.
         budget: the retry budget.
-        deadline: returns the deadline of a request that is about to be sent, and of the retries that begin when the
-            caller asks for its response. All requests of a call have the same deadline. A stream has a new deadline
-            each time, because its consumer may be slow.
+        deadline: a function that returns the deadline of a request. It is called before the request is sent, and again
+            before its response is awaited. All requests of a call have the same deadline. A stream counts each deadline
+            anew, because its consumer may be slow.
     """
 
     def __init__(self, transport: AsyncTransport, budget: RetryBudget, deadline: Callable[[], Deadline]) -> None:
@@ -254,22 +258,22 @@ class _Window:
         """Yield each part of a feed with its embeddings and failures, in order. A request is freed after its response.
 
         Args:
-            feed: makes the requests, and is closed at the end.
+            feed: the feed, which makes the requests. It is closed at the end.
             card: the model card that the responses must agree with.
-            pace: the maximum number of requests in flight; None: one.
-            patient: if the source fails or an item cannot be sent, yield the results of earlier requests before the
-                error is raised.
+            pace: the pace, which limits the number of requests in flight; None: one request at a time.
+            patient: whether to yield the results of earlier requests before an error of the feed is raised.
 
         Raises:
             ServerError: a request and its retries failed; names the items of the request.
-            InferenceError, EmbeddingSpaceError: as `parse`.
-            Exception: an error of the feed.
+            InferenceError: a response is invalid.
+            EmbeddingSpaceError: a response belongs to another embedding space than the card.
+            Exception: the source of the items failed, or an item cannot be sent.
         """
         in_flight: deque[_Sent] = deque()
         failure: Exception | None = None
         try:
             while failure is None:
-                # Before the next request is made, because answers change the size of the next one.
+                # Responses are received before the next request is made, because they change its size.
                 if len(in_flight) >= (pace.requests if pace else 1) or (
                     in_flight and not await feed.has_next(in_flight[0].pending)
                 ):
@@ -289,9 +293,9 @@ class _Window:
             if failure is not None:
                 raise failure
         finally:
-            failure = None  # whose traceback holds this frame
+            failure = None  # its traceback refers to this frame, and the cycle would keep the frame alive
             await feed.close()
-            if not forks.broken:  # else they are the parent's
+            if not forks.broken:  # after a fork, the requests belong to the parent process
                 await async_cancel_all(sent.pending for sent in in_flight if sent.pending is not None)
 
     def _sent(self, part: Part, batch: EmbeddingBatch, ahead: int, card: ModelCard, *, alone: bool) -> _Sent:
@@ -313,7 +317,7 @@ class _Window:
         if batch.positions:
             with naming(batch, card.fingerprint):
                 response = await self.retried(pending.result if pending else attempt, attempt, deadline)
-                self._budget.succeeded()  # a card that was read tells nothing of the queues, and earns no retry
+                self._budget.succeeded()  # only here: reading a card says nothing about the queues
         in_flight.popleft()
         if pace is not None and pending is not None:
             pace.answered(len(batch.positions), pending.seconds(), sent.ahead + 1)
@@ -323,6 +327,11 @@ class _Window:
         self, first: Callable[[], Awaitable[Result]], again: Callable[[], Awaitable[Result]], deadline: Deadline
     ) -> Result:
         """Return the result of the first attempt that succeeds.
+
+        Args:
+            first: a function that makes the first attempt, such as waiting for a request in flight.
+            again: a function that makes each further attempt.
+            deadline: the deadline of all attempts and the pauses between them.
 
         Raises:
             ServerError: an attempt failed, and a retry cannot help or there is no time left.
@@ -346,8 +355,10 @@ class _Sent:
     """A request in the window.
 
     Attributes:
+        part: the part of the feed that the request was made from.
+        batch: the request, and the failures of items that could not be sent.
         pending: the pending response; None: the request is not sent yet, or holds no item.
-        ahead: the number of unanswered requests when this request was sent.
+        ahead: the number of requests in flight before this request was sent.
     """
 
     part: Part
@@ -357,11 +368,11 @@ class _Sent:
 
 
 class _Building:
-    """The construction of requests, with its duration.
+    """A builder of requests that measures the time it takes.
 
     Attributes:
-        seconds: the seconds that the construction has taken so far.
-        requests: the number of requests by the model that they are for.
+        seconds: the seconds that building requests has taken so far.
+        requests: the number of requests, by the name of the model.
     """
 
     def __init__(self, route: Route) -> None:
@@ -370,7 +381,7 @@ class _Building:
         self.requests: Counter[str] = Counter()
 
     def batch_of(self, part: Part) -> EmbeddingBatch:
-        """Return the request for a part; see `tuwen._requests.batch_of`."""
+        """Return the request for a part, as `tuwen._requests.batch_of` builds it, and add the time and the request."""
         start = time.perf_counter()
         batch = batch_of(self._route, part)
         self.seconds += time.perf_counter() - start

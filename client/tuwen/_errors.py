@@ -52,13 +52,13 @@ __all__ = [
 
 
 class TuwenError(Exception):
-    """The root of the tree: ``except TuwenError`` catches everything that this package raises on purpose."""
+    """The base class of all errors of this package: ``except TuwenError`` catches each of them."""
 
     retryable: bool = False
 
 
 class InvalidArgumentError(TuwenError, ValueError):
-    """The call itself is invalid; nothing was sent."""
+    """The call itself is invalid, such as an empty list or an unknown image type. Nothing was sent."""
 
 
 class ClientClosedError(TuwenError, RuntimeError):
@@ -81,10 +81,12 @@ class ForkError(TuwenError, RuntimeError):
 
 
 class InvalidItemsError(TuwenError, ValueError):
-    """Some items were refused; the others were fine.
+    """Some items of a call were refused, so the call returned nothing. The other items were valid.
 
     Attributes:
+        kind: the kind of the items, ``image`` or ``text``.
         failures: the refused items, in order.
+        total: the number of items of the call.
     """
 
     def __init__(self, kind: str, failures: tuple[ItemFailure, ...], total: int) -> None:
@@ -106,8 +108,9 @@ class EmbeddingSpaceError(TuwenError, ValueError):
     A client keeps the space of its first response. To use another model, make a new client and embed everything again.
 
     Attributes:
-        expected, found: the fingerprints of the two spaces. `found` is empty if the server rejected the request.
-        where: the name of the vectors with the other space, for the message.
+        expected: the fingerprint of the required space.
+        found: the fingerprint of the space that the vectors have; empty: the server rejected the request.
+        where: the words for the vectors in the message, such as ``the server's vectors``.
     """
 
     def __init__(self, expected: str, found: str, where: str = "the server's vectors") -> None:
@@ -126,10 +129,10 @@ class ServerError(TuwenError):
     """The server or the connection failed.
 
     Attributes:
-        model: the Triton model that was called, if any.
-        code: the name of the gRPC status, such as ``UNAVAILABLE``.
-        request_id: the ID of the request, under which the server's log lists it.
-        items: the positions in the call or stream of the images or texts of the request.
+        model: the name of the Triton model that was called; None: the call concerned no model.
+        code: the name of the gRPC status, such as ``UNAVAILABLE``; empty: the error has no status.
+        request_id: the ID of the request in the server's log; empty: the call had no ID.
+        items: the positions of the request's images or texts in the call or stream.
     """
 
     def __init__(
@@ -183,7 +186,7 @@ class AccessDeniedError(ServerError):
 
 
 class ModelNotFoundError(ServerError):
-    """The server has no such model, for example because its repository was not made by ``tuwen build``."""
+    """The server does not have the model, for example because ``tuwen build`` did not make its repository."""
 
 
 class InferenceError(ServerError):

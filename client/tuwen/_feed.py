@@ -1,6 +1,7 @@
-"""The feeds of requests: waiting for sources and for cancelled requests, in threads and in asyncio.
+"""The feeds of requests for both clients: reading the items of a call or stream, and cancelling requests.
 
-Only this module differs between the two clients. The synchronous twins of the other modules are generated.
+Only here are the synchronous and the asynchronous code written separately. The synchronous client and pipeline are
+generated from the asynchronous ones.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from tuwen._transport import AsyncPendingResponse, PendingResponse
 
 __all__ = ["AsyncFeed", "Feed", "async_cancel_all", "cancel_all"]
 
-# Seconds. What a source gave before it paused for longer is sent, so that nobody waits for a request to fill.
+# Seconds. If a source pauses for longer, its items so far are sent, although the request is not full.
 _LINGER = 0.02
-_TURN = 64  # items of a source between two turns for the other tasks of the event loop
+_TURN = 64  # the number of items of a source after which other tasks of the event loop may run
 
 
 class Feed:
@@ -25,9 +26,9 @@ class Feed:
 
     Args:
         items: the parts of a call, or the items of a stream.
-        build: returns the request of a part; may read files.
-        chunker: gathers the items of a stream into parts; None: the items are parts.
-        threads: unused; the asynchronous twin needs threads. Here the caller's thread makes the requests.
+        build: a function that returns the request of a part; it may read files.
+        chunker: the chunker that gathers the items of a stream into parts; None: the items are parts.
+        threads: no effect, because the caller's thread makes the requests. `AsyncFeed` uses this argument.
     """
 
     def __init__(
@@ -46,10 +47,10 @@ class Feed:
         return True
 
     def next(self) -> tuple[Part, EmbeddingBatch] | None:
-        """Return the next part and its request; None after the last one.
+        """Return the next part and its request; None after the last part.
 
         Raises:
-            Exception: an error of the source or of `build`. The items before an error of the source are returned first.
+            Exception: the source or `build` failed. Items that the source gave before its error are returned first.
         """
         part = next(self._parts, None)
         return None if part is None else (part, self._build(part))
@@ -85,9 +86,9 @@ class AsyncFeed:
 
     Args:
         items: the parts of a call, or the items of a stream.
-        build: returns the request of a part; may read files.
-        chunker: gathers the items of a stream into parts; None: the items are parts.
-        threads: the threads that make the requests, so that the event loop is not blocked; None: `build` is fast.
+        build: a function that returns the request of a part; it may read files.
+        chunker: the chunker that gathers the items of a stream into parts; None: the items are parts.
+        threads: the threads that call `build`, so that it does not block the event loop; None: the event loop's thread.
     """
 
     def __init__(
@@ -104,18 +105,24 @@ class AsyncFeed:
         self._parts: Iterator[Part] = iter(()) if chunker else iter(cast("Iterable[Part]", items))
 
     async def has_next(self, first: AsyncPendingResponse | None) -> bool:
-        """Wait for the next part or for the first response. Return True if the part is ready or the source has ended.
+        """Wait until the next part is ready, the source has ended or the oldest pending response has arrived.
 
-        A source may wait for the outcomes of its earlier items. If `first` is None, all outcomes were yielded.
+        A source may itself wait for the outcomes of its earlier items, so waiting for the source alone could block.
+
+        Args:
+            first: the oldest pending response. None: no response is pending, and the method does not wait.
+
+        Returns:
+            True if the next part is ready or the source has ended.
         """
         return self._source is None or (self._source.is_ready if first is None else await self._source.wait(first))
 
     async def next(self) -> tuple[Part, EmbeddingBatch] | None:
-        """Return the next part and its request; None after the last one.
+        """Return the next part and its request; None after the last part.
 
         Raises:
             ClientClosedError: the client was closed meanwhile.
-            Exception: an error of the source or of `build`. The items before an error of the source are returned first.
+            Exception: the source or `build` failed. Items that the source gave before its error are returned first.
         """
         part = await self._source.next() if self._source else next(self._parts, None)
         if part is None:
@@ -137,7 +144,7 @@ class _Source:
         self._part: Part | None = None  # waits to be taken
         self._ended = False
         self._changed = asyncio.Event()
-        # Cleared while a part waits to be taken: the size of the next part depends on the answers until then.
+        # Cleared while a part waits to be taken, because responses until then decide the size of the next part.
         self._wanted = asyncio.Event()
         self._wanted.set()
         self._reader = asyncio.create_task(self._read())
@@ -148,7 +155,7 @@ class _Source:
         return self._part is not None or self._ended
 
     async def wait(self, response: AsyncPendingResponse | None = None) -> bool:
-        """Wait until the source is ready or a response has arrived, whichever is first. Return `is_ready`."""
+        """Wait until a part is ready, the source has ended or the response has arrived. Return `is_ready`."""
         if response is not None:
             response.when_done(self._changed.set)
         while not self.is_ready and not (response and response.done()):
@@ -160,7 +167,7 @@ class _Source:
         await self.wait()
         part, self._part = self._part, None
         if part is None:
-            await self._reader  # raises what the source raised
+            await self._reader  # raises the error of the source
         self._wanted.set()
         return part
 
@@ -173,7 +180,7 @@ class _Source:
         try:
             async for item in _each(self._items):
                 count += 1
-                if count % _TURN == 0:  # nothing below waits while items are skipped
+                if count % _TURN == 0:  # lets other tasks run: no other line waits while items are skipped
                     await asyncio.sleep(0)
                 await self._wanted.wait()
                 self._hand_over(self._chunker.add(item))

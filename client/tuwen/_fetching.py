@@ -15,7 +15,7 @@ from tuwen.failures import ItemError
 __all__ = ["HttpFetcher"]
 
 _LONGEST = 86_400.0  # seconds
-_GRACE = 1.0  # seconds for the loop of the fetches to report that the time is over
+_GRACE = 1.0  # seconds that the thread of the fetches has to report that the time is over
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -23,18 +23,20 @@ _PORTS = {"http": 80, "https": 443}
 class HttpFetcher:
     """A fetcher for images at ``http://`` and ``https://`` addresses (extra ``fetch``). Pass it to a client.
 
-    A user who chooses an address decides where your machine connects. So only hosts that you name are contacted, also
-    after redirects. Proxies and credentials of the environment or of the address are not used. A host name is refused
-    if it resolves to an address of a private network, of this machine or of a cloud's metadata service.
+    A user who passes an address decides which host your machine contacts. So the fetcher contacts only the hosts that
+    you allow, also after redirects. It uses no proxies, and no credentials from the environment or the address. It
+    refuses a host name that resolves to an address of a private network, of this machine or of a cloud's metadata
+    service.
 
     Attributes:
         allow: the allowed hosts, such as ``img.example.com``; ``*.example.com`` for all subdomains; ``host:port`` for
             another port than the scheme's. An IP address in this list may belong to a private network.
-        timeout: seconds for one image, with the look-up of its host and all redirects. The timeout of the call is a
-            limit, too.
+        timeout: seconds for one image, with the look-up of its host and all redirects. A fetch never lasts longer than
+            the timeout of the call.
         max_bytes: the maximum size of an image in bytes.
         max_redirects: the maximum number of redirects.
-        private: allow names that resolve to addresses of private networks, such as a store of your own cluster.
+        private: whether to allow host names that resolve to addresses of private networks, such as a store in your own
+            cluster.
 
     Raises:
         InvalidArgumentError: no host is allowed, or a number is invalid.
@@ -60,7 +62,7 @@ class HttpFetcher:
 
         Args:
             url: an address with the scheme http or https.
-            left: the seconds remaining for the call.
+            left: the seconds remaining for the call; None: no limit besides `timeout`.
 
         Raises:
             ItemError: the host is not allowed, does not respond in time, or responds with an error or with too many
@@ -76,7 +78,7 @@ class HttpFetcher:
 
         Args:
             urls: addresses with the scheme http or https.
-            left: the seconds remaining for the call.
+            left: the seconds remaining for the call; None: no limit besides `timeout`.
         """
         from tuwen._http import fetches  # noqa: PLC0415 - httpx is an extra
 
@@ -112,14 +114,14 @@ def _ascii(pattern: str) -> str:
 
 
 def _result(url: str, future: concurrent.futures.Future[bytes]) -> bytes | ItemError:
-    if not future.done():  # the loop of the fetches is busy elsewhere
+    if not future.done():  # the thread of the fetches is busy
         future.cancel()
-        return ItemError("not_fetched", f"{_shown(url)}: no answer in time")
+        return ItemError("not_fetched", f"{_shown(url)}: no response in time")
     try:
         return future.result()
     except ItemError as error:
         return error
-    except (Exception, concurrent.futures.CancelledError) as error:  # whatever a library raises at a hostile answer
+    except (Exception, concurrent.futures.CancelledError) as error:  # libraries raise many types for a hostile response
         return ItemError("not_fetched", f"{_shown(url)}: cannot fetch: {type(error).__name__}")
 
 

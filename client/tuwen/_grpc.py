@@ -37,18 +37,24 @@ from tuwen.statistics import Statistics
 __all__ = ["AsyncGrpcTransport", "GrpcTransport"]
 
 _CARD_MODEL = "image_embedding"
-_CALLED = ("image_embedding", "text_embedding")  # both are ready once a repository is
+_CALLED = ("image_embedding", "text_embedding")  # the ensembles: both must be ready
 _CLOSE_SECONDS = 2.0
 _CHANNEL_CLOSED = re.compile(r"Cannot invoke RPC( on closed channel|: Channel closed)!")  # grpcio 1.60 to 1.85
 _LATE_HEADERS = "the function that returns the headers did not return within the timeout of the call"
 
 
 class GrpcTransport:
-    """One channel to ``host:port``; gRPC reconnects by itself.
+    """A transport over one gRPC channel to ``host:port``. gRPC reconnects by itself.
+
+    Args:
+        url: ``host:port``, or a gRPC target such as ``dns:///host:port``.
+        tls: the encryption; None: the connection is not encrypted.
+        headers: the headers of every request, or a function that returns the headers.
+        tracing: the source of the trace headers; None: requests carry no trace headers.
 
     Raises:
-        InvalidArgumentError: `url` is not ``host:port`` or a gRPC target such as ``dns:///host:port``; a file of
-            `tls` cannot be read; a header is invalid.
+        InvalidArgumentError: `url` is neither ``host:port`` nor a gRPC target, a file of `tls` cannot be read, or a
+            header is invalid.
     """
 
     def __init__(
@@ -67,7 +73,7 @@ class GrpcTransport:
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     def infer(self, request: InferRequest, timeout: float) -> InferResponse:
-        """See `Transport.infer`."""
+        """Send a request, wait for its response and return it, as `Transport.infer` describes."""
         message, metadata = encode_request(request, timeout), self._metadata()
         with _closed_channels():
             try:
@@ -77,20 +83,20 @@ class GrpcTransport:
         return decode_response(response)
 
     def send(self, request: InferRequest, timeout: float) -> _GrpcPending:
-        """See `Transport.send`."""
+        """Send a request and return its pending response, as `Transport.send` describes."""
         message, metadata = encode_request(request, timeout), self._metadata()
         with _closed_channels():
             call = self._stub.ModelInfer.future(message, timeout=timeout, metadata=metadata)
         return _GrpcPending(call, request)
 
     def model_card(self, timeout: float, model: str = "") -> ModelCard:
-        """See `Transport.model_card`."""
+        """Return the card of a model on the server, as `Transport.model_card` describes."""
         end = clock.now() + timeout
         card = self._config(full_name(model, _CARD_MODEL), timeout)
         return card_of(card, self._config(limits_model(card), end - clock.now()))
 
     def statistics(self, timeout: float) -> Statistics:
-        """See `Transport.statistics`."""
+        """Return the server's statistics by model, as `Transport.statistics` describes."""
         query, metadata = service_pb2.ModelStatisticsRequest(), self._metadata()
         with _closed_channels():
             try:
@@ -100,7 +106,7 @@ class GrpcTransport:
         return statistics_of(response)
 
     def is_ready(self, timeout: float, model: str = "") -> bool:
-        """See `Transport.is_ready`."""
+        """Return whether the server responds and has loaded a model, as `Transport.is_ready` describes."""
         end = clock.now() + timeout
         metadata = self._metadata()
         try:
@@ -113,9 +119,9 @@ class GrpcTransport:
             return False
 
     def close(self) -> None:
-        """See `Transport.close`."""
-        # grpcio waits here for every call to end: for ever, if an interrupt (Ctrl-C) came after it made a call and
-        # before it started the thread that ends it (seen with 1.85).
+        """Close the connection. Pending responses fail."""
+        # Channel.close waits for every call to end. It waits for ever if Ctrl-C came after grpcio made a call and
+        # before grpcio started the thread that ends the call (seen with grpcio 1.85).
         closing = threading.Thread(target=self._channel.close, daemon=True)
         closing.start()
         closing.join(_CLOSE_SECONDS)
@@ -134,7 +140,11 @@ class GrpcTransport:
 
 
 def _questions_of_readiness(model: str) -> list[tuple[str, Any]]:
-    """Return the methods and messages of the calls that all answer "ready" if the model with this name is ready."""
+    """Return the methods and messages of the calls that ask for readiness. A model is ready if all responses say so.
+
+    Args:
+        model: the name of the model; empty: the whole server.
+    """
     if not model:
         return [("ServerReady", service_pb2.ServerReadyRequest())]
     return [("ModelReady", service_pb2.ModelReadyRequest(name=full_name(model, called))) for called in _CALLED]
@@ -159,7 +169,7 @@ class _GrpcPending:
             ) from error
 
     def seconds(self) -> float:
-        arrived = self._arrived  # grpc may call back a moment after it has handed out the result
+        arrived = self._arrived  # None: grpc may call `_arrive` shortly after the result is available
         return (clock.now() if arrived is None else arrived) - self._sent
 
     def cancel(self) -> None:
@@ -181,13 +191,19 @@ def _closed_channels() -> Iterator[None]:
 
 
 class AsyncGrpcTransport:
-    """One channel to ``host:port``. The first call opens the channel in its event loop.
+    """An asynchronous transport over one gRPC channel to ``host:port``.
 
-    Calls from another event loop raise `EventLoopError`.
+    The first call opens the channel in its event loop. Calls from another event loop raise `EventLoopError`.
+
+    Args:
+        url: ``host:port``, or a gRPC target such as ``dns:///host:port``.
+        tls: the encryption; None: the connection is not encrypted.
+        headers: the headers of every request, or a function or coroutine function that returns the headers.
+        tracing: the source of the trace headers; None: requests carry no trace headers.
 
     Raises:
-        InvalidArgumentError: `url` is not ``host:port`` or a gRPC target such as ``dns:///host:port``; a file of
-            `tls` cannot be read; a header is invalid.
+        InvalidArgumentError: `url` is neither ``host:port`` nor a gRPC target, a file of `tls` cannot be read, or a
+            header is invalid.
     """
 
     def __init__(
@@ -206,7 +222,7 @@ class AsyncGrpcTransport:
         self._closed = False
 
     async def infer(self, request: InferRequest, timeout: float) -> InferResponse:
-        """See `AsyncTransport.infer`."""
+        """Send a request, wait for its response and return it, as `Transport.infer` describes."""
         try:
             message = encode_request(request, timeout)
             return decode_response(await self._call("ModelInfer", message, timeout))
@@ -214,17 +230,17 @@ class AsyncGrpcTransport:
             raise server_error(error, request.model, request.request_id) from error
 
     def send(self, request: InferRequest, timeout: float) -> AsyncPendingResponse:
-        """See `AsyncTransport.send`."""
+        """Send a request and return its pending response, as `Transport.send` describes."""
         return AsyncPendingResponse(self.infer(request, timeout))
 
     async def model_card(self, timeout: float, model: str = "") -> ModelCard:
-        """See `AsyncTransport.model_card`."""
+        """Return the card of a model on the server, as `Transport.model_card` describes."""
         end = clock.now() + timeout
         card = await self._config(full_name(model, _CARD_MODEL), timeout)
         return card_of(card, await self._config(limits_model(card), end - clock.now()))
 
     async def statistics(self, timeout: float) -> Statistics:
-        """See `AsyncTransport.statistics`."""
+        """Return the server's statistics by model, as `Transport.statistics` describes."""
         try:
             query = service_pb2.ModelStatisticsRequest()
             return statistics_of(await self._call("ModelStatistics", query, timeout))
@@ -232,7 +248,7 @@ class AsyncGrpcTransport:
             raise server_error(error) from error
 
     async def is_ready(self, timeout: float, model: str = "") -> bool:
-        """See `AsyncTransport.is_ready`."""
+        """Return whether the server responds and has loaded a model, as `Transport.is_ready` describes."""
         end = clock.now() + timeout
         try:
             for method, query in _questions_of_readiness(model):
@@ -243,10 +259,10 @@ class AsyncGrpcTransport:
         return True
 
     async def close(self) -> None:
-        """See `AsyncTransport.close`."""
+        """Close the connection. Pending responses fail."""
         self._closed = True
         channel, self._channel = self._channel, None
-        # Another event loop cannot await what belongs to the first one; grpc closes a channel that nobody holds.
+        # Only the channel's own event loop can await its end. Otherwise grpc closes the channel when it is collected.
         if channel is not None and self._loop is asyncio.get_running_loop():
             await channel.close()
 
@@ -274,11 +290,11 @@ class AsyncGrpcTransport:
             raise server_error(error, model) from error
 
     async def _call(self, method: str, message: Any, timeout: float) -> Any:
-        """Send a request and return the response. The timeout includes waiting for the headers.
+        """Send a request and return the response. The timeout includes the wait for the function of the headers.
 
         Raises:
             ClientClosedError: the client was closed before the response arrived.
-            DeadlineExceededError: the headers did not arrive in time.
+            DeadlineExceededError: the function that returns the headers did not return in time.
         """
         end = clock.now() + timeout
         stub = self._stub()

@@ -19,13 +19,13 @@ from tuwen.failures import ItemError
 __all__ = ["CheckedTransport", "Fetches", "Rules", "fetches"]
 
 _REDIRECTS = (301, 302, 303, 307, 308)
-_AT_ONCE = 64  # fetches; more wait, within their time
+_AT_ONCE = 64  # the maximum number of concurrent fetches; more wait, within their time limits
 _LIMITS = httpx.Limits(max_connections=_AT_ONCE, max_keepalive_connections=0)
 Address: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
 
 
 class Rules(Protocol):
-    """The limits of a fetch; see `tuwen.HttpFetcher`."""
+    """The limits of a fetch: size, redirects and allowed hosts. `tuwen.HttpFetcher` satisfies this protocol."""
 
     @property
     def max_bytes(self) -> int:
@@ -37,14 +37,14 @@ class Rules(Protocol):
 
     @property
     def private(self) -> bool:
-        """Whether a name may resolve to an address of a private network."""
+        """Whether a host name may resolve to an address of a private network."""
 
     def allows(self, scheme: str, host: str, port: int | None) -> bool:
         """Return whether a host may be contacted."""
 
 
 class Fetches:
-    """The fetches of this process. They run in a thread that nothing else uses."""
+    """The fetches of this process. They run in an event loop with a thread of its own."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -53,7 +53,13 @@ class Fetches:
         threading.Thread(target=self._loop.run_forever, name="tuwen-fetches", daemon=True).start()
 
     def start(self, rules: Rules, url: str, seconds: float) -> concurrent.futures.Future[bytes]:
-        """Start a fetch with a time limit in seconds. Its error is an `ItemError`."""
+        """Start a fetch and return its future. If the fetch fails, the future raises an `ItemError`.
+
+        Args:
+            rules: the limits of the fetch.
+            url: the address.
+            seconds: the time limit.
+        """
         return asyncio.run_coroutine_threadsafe(self._bounded(rules, url, seconds), self._loop)
 
     async def _bounded(self, rules: Rules, url: str, seconds: float) -> bytes:
@@ -61,13 +67,13 @@ class Fetches:
         try:
             return await asyncio.wait_for(self._fetch(rules, url, place), seconds)
         except asyncio.TimeoutError as error:
-            raise ItemError("not_fetched", f"{place[0]}: no answer in time") from error
+            raise ItemError("not_fetched", f"{place[0]}: no response in time") from error
 
     async def _fetch(self, rules: Rules, url: str, place: list[str]) -> bytes:
         target = _parsed(url)
         async with self._turns:
             transport = CheckedTransport(rules, self._tls)
-            # The deadline of the whole fetch bounds each step, so httpx has no timeouts of its own.
+            # httpx needs no timeouts, because `_bounded` limits the time of the whole fetch.
             async with httpx.AsyncClient(transport=transport, timeout=None, trust_env=False) as client:  # noqa: S113
                 for _ in range(rules.max_redirects + 1):
                     place[0] = f"{target.scheme}://{target.host}"
@@ -82,7 +88,11 @@ class Fetches:
     async def _ask(
         self, client: httpx.AsyncClient, rules: Rules, target: httpx.URL, place: list[str]
     ) -> bytes | httpx.URL:
-        """Return the bytes at an address, or the address of a redirect."""
+        """Request an address, and return the body, or the target of a redirect.
+
+        Raises:
+            ItemError: the host cannot be reached, or responds with an error or with too many bytes.
+        """
         headers = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "tuwen"}
         try:
             async with client.stream("GET", target, headers=headers) as response:
@@ -96,9 +106,9 @@ class Fetches:
 
 
 class CheckedTransport(httpx.AsyncBaseTransport):
-    """Resolves a host, checks each of its addresses, and connects to the addresses that were checked.
+    """A transport that resolves a host, checks each of its addresses, and connects only to a checked address.
 
-    A second look-up of the name could return another address (DNS rebinding).
+    httpx alone would look up the name again, and could get another address (DNS rebinding).
     """
 
     def __init__(self, rules: Rules, tls: ssl.SSLContext) -> None:
@@ -106,7 +116,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         self._inner = httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=_LIMITS)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """See httpx. Tries the addresses one after the other.
+        """Send a request to the first address of the host that accepts a connection.
 
         Raises:
             ItemError: an address is not allowed.
@@ -127,12 +137,12 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         raise failure or httpx.ConnectError("the host has no address")
 
     async def aclose(self) -> None:
-        """See httpx."""
+        """Close the connections."""
         await self._inner.aclose()
 
     async def _addresses(self, url: httpx.URL, host: str) -> list[Address]:
         try:
-            return [ipaddress.ip_address(host)]  # the operator has named this very address
+            return [ipaddress.ip_address(host)]  # an IP address is in the list of allowed hosts
         except ValueError:
             pass
         found = await _resolved(host)
@@ -150,7 +160,7 @@ async def _resolved(host: str) -> list[Address]:
     answer: asyncio.Future[list[Address]] = loop.create_future()
 
     def settle(found: list[Address] | OSError) -> None:
-        if answer.done():  # the fetch was given up
+        if answer.done():  # the fetch has ended, such as by its time limit
             return
         if isinstance(found, OSError):
             answer.set_exception(httpx.ConnectError("the host name cannot be resolved"))
@@ -179,7 +189,7 @@ def _public(address: Address) -> bool:
 async def _body(response: httpx.Response, rules: Rules, place: list[str]) -> bytes:
     length = int(response.headers.get("Content-Length", "0"))
     if length > rules.max_bytes:
-        raise _refusal(place, f"{length} bytes, the limit is {rules.max_bytes}")
+        raise _refusal(place, f"the response has {length} bytes, the limit is {rules.max_bytes}")
     body = bytearray()
     try:
         async for piece in response.aiter_raw():
@@ -188,21 +198,31 @@ async def _body(response: httpx.Response, rules: Rules, place: list[str]) -> byt
                 raise _refusal(place, f"the response is larger than the limit of {rules.max_bytes} bytes")
     except httpx.RemoteProtocolError as error:
         if length > len(body):
-            raise _refusal(place, f"the answer ended {length - len(body)} bytes early") from error
+            raise _refusal(place, f"the response ended after {len(body)} of {length} bytes") from error
         raise
     return bytes(body)
 
 
 def _parsed(url: str, base: httpx.URL | None = None) -> httpx.URL:
-    """Return an address without its credentials. If the address cannot be parsed, the message shows no part of it."""
+    """Return a parsed address without its credentials.
+
+    Args:
+        url: an absolute address, or the ``Location`` of a redirect.
+        base: the address that redirected; None: `url` is absolute.
+
+    Raises:
+        ItemError: the address is invalid. The message shows no part of the address, because it may be secret.
+    """
     try:
         target = base.join(url) if base else httpx.URL(url)
         target = target.copy_with(username=None, password=None, fragment=None)
-        host = target.host  # decodes an internationalized name, and raises for one that cannot be decoded
+        host = target.host  # raises for an internationalized name that cannot be decoded
     except (httpx.InvalidURL, ValueError) as error:
-        raise ItemError("not_fetched", "expected an http or https address") from error
+        raise ItemError(
+            "not_fetched", "the web address is invalid; expected http://host/... or https://host/..."
+        ) from error
     if target.scheme not in ("http", "https") or not host:
-        raise ItemError("not_fetched", "not an http or https address with a host")
+        raise ItemError("not_fetched", "the web address is invalid; expected http://host/... or https://host/...")
     return target
 
 
@@ -214,8 +234,8 @@ def _status(code: int) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """Return the cause of an error, without any part of the address."""
-    seen: set[int] = set()  # errors can be each other's causes
+    """Return the cause of an error in words that contain no part of the address."""
+    seen: set[int] = set()  # two errors can each be the cause of the other
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
         seen.add(id(cause))

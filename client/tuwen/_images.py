@@ -34,23 +34,24 @@ __all__ = [
     "snapshot",
 ]
 
-# `pyright --verifytypes` knows the type of this union in quotes alone; the command line needs a union, not its text.
+# `pyright --verifytypes` needs this union in quotes. The command line needs the union itself, which follows below.
 ImageInput: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]"
 )
 """An image: a path, a ``data:`` URL, encoded bytes (JPEG, PNG, ...), a file opened for binary reading, a PIL image, or
 a uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
-A string is a path unless it starts with ``data:``, ``http://`` or ``https://``. Web addresses need a client with an
-`HttpFetcher`. A file is read once, from its current position to its end. A PIL image of any mode has the same vector as
-a file with its pixels, transparency, palette and EXIF orientation. Of an animation, the current frame is used.
+A string that starts with ``data:``, ``http://`` or ``https://`` is an address; any other string is a path. Web
+addresses need a client with an `HttpFetcher`. A file is read once, from its current position to its end. A PIL image of
+any mode has the same vector as a file with the same pixels, transparency, palette and EXIF orientation. Of an
+animation, the current frame is used.
 """
 
 if not TYPE_CHECKING:
     ImageInput = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | NDArray[np.uint8]
 
 _PIECE = 1 << 20  # bytes
-_MAX_BYTES = (1 << 31) - 1  # of a message of gRPC, whose lengths are signed integers of 32 bits
+_MAX_BYTES = (1 << 31) - 1  # the limit of a gRPC message, whose length is a signed integer of 32 bits
 
 
 def is_web_url(text: str) -> bool:
@@ -66,7 +67,7 @@ def check_image(image: object, *, is_fetched: bool = False) -> None:
         is_fetched: whether web addresses are accepted.
 
     Raises:
-        InvalidArgumentError: the type or the array shape is not that of an image.
+        InvalidArgumentError: the object has no type of an image, or is an array of another dtype or shape.
     """
     if isinstance(image, np.ndarray):
         _check_array(image)
@@ -89,12 +90,13 @@ def encoded_bytes(image: ImageInput, preprocessor: Preprocessor | None = None) -
 
     Args:
         image: an image in any form.
-        preprocessor: the server's preprocessor. PIL images are encoded for its rules and limits; see `encoded`.
-            None: reference rules, modes that PNG or TIFF can hold, and as many bytes as a gRPC message can hold.
+        preprocessor: the server's preprocessor, whose rules and limits decide how `encoded` encodes a PIL image.
+            None: the rules are ``reference``, the modes are limited to those of PNG and TIFF, and the size is limited
+            to that of a gRPC message.
 
     Raises:
-        InvalidArgumentError: the type or the array shape is not that of an image.
-        ItemError: the file cannot be read, or is too large.
+        InvalidArgumentError: the object has no type of an image, or is an array of another dtype or shape.
+        ItemError: the file cannot be read or is too large, or the PIL image cannot be encoded.
     """
     check_image(image)
     max_bytes = min(preprocessor.limits.max_bytes, _MAX_BYTES) if preprocessor else _MAX_BYTES
@@ -113,10 +115,15 @@ def encoded_bytes(image: ImageInput, preprocessor: Preprocessor | None = None) -
 
 
 def pixel_values(image: ImageInput | bytes, preprocessor: Preprocessor) -> bytes:
-    """Return the pixel values of an image, uint8 (3, S, S), as bytes. A decoded image is not encoded in between.
+    """Return the pixel values of an image, uint8 (3, S, S), as bytes.
+
+    Args:
+        image: an image in any form. PIL images and arrays are resized directly, without being encoded first.
+        preprocessor: the server's preprocessor.
 
     Raises:
-        InvalidArgumentError, ItemError: as `encoded_bytes`; or the server would refuse the image, too.
+        InvalidArgumentError: the object has no type of an image, or is an array of another dtype or shape.
+        ItemError: the image cannot be read or decoded, or exceeds a limit of the preprocessor.
     """
     if isinstance(image, (Image.Image, np.ndarray)):
         square = preprocessor.square(_loaded(image, preprocessor))
@@ -136,7 +143,7 @@ def _from_data_url(url: str) -> bytes:
     if not head.lower().endswith(";base64"):
         return data
     try:
-        # without padding and in the URL-safe alphabet too, as browsers and JSON encoders write it
+        # Browsers and JSON encoders also omit the padding, or use the URL-safe alphabet.
         text = data.translate(bytes.maketrans(b"-_", b"+/"), b" \t\r\n").rstrip(b"=")
         return base64.b64decode(text + b"=" * (-len(text) % 4), validate=True)
     except binascii.Error as error:
@@ -148,9 +155,9 @@ def _from_path(path: str | os.PathLike[str], max_bytes: int) -> bytes:
         with Path(path).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             _check_size(size, max_bytes)
-            pieces = [file.read(size + 1)]  # the size that is asked for is allocated, so never the limit at once
+            pieces = [file.read(size + 1)]  # read() allocates its argument, so do not pass the limit
             read = len(pieces[0])
-            while size < read <= max_bytes and pieces[-1]:  # a pipe or a device, which does not tell its size
+            while size < read <= max_bytes and pieces[-1]:  # a pipe or a device has no known size
                 pieces.append(file.read(min(_PIECE, max_bytes + 1 - read)))
                 read += len(pieces[-1])
             data = b"".join(pieces)
@@ -165,7 +172,7 @@ def _from_file(file: BinaryIO, max_bytes: int) -> bytes:
     try:
         _check_size(_size_left(file), max_bytes)
         data = file.read()
-    except (OSError, ValueError) as error:  # ValueError: it is closed
+    except (OSError, ValueError) as error:  # ValueError: the file is closed
         raise ItemError("unreadable", f"cannot read the file: {error}") from error
     if not isinstance(data, bytes):
         raise InvalidArgumentError(
@@ -184,9 +191,9 @@ def _size_left(file: BinaryIO) -> int:
 
 
 def _check_size(size: int, max_bytes: int) -> None:
-    """Refuse an image that has too many bytes, with the message of the server."""
+    """Refuse an image that has too many bytes. The message is the same as the server's."""
     if size > max_bytes:
-        raise ItemError("too_many_bytes", f"{size} bytes, the limit is {max_bytes}")
+        raise ItemError("too_many_bytes", f"the image has {size} bytes, the limit is {max_bytes}")
 
 
 def _from_pixels(image: Image.Image | NDArray[np.uint8], preprocessor: Preprocessor | None) -> bytes:
@@ -194,7 +201,7 @@ def _from_pixels(image: Image.Image | NDArray[np.uint8], preprocessor: Preproces
         return encoded(_loaded(image, preprocessor), preprocessor)
     except (ItemError, InvalidArgumentError):
         raise
-    except Exception as error:  # whatever an encoder of Pillow raises
+    except Exception as error:  # Pillow's encoders raise many types
         raise ItemError("unreadable", f"cannot encode the PIL image: {error}") from error
 
 
@@ -203,11 +210,11 @@ def _loaded(image: Image.Image | NDArray[np.uint8], preprocessor: Preprocessor |
         return decoded(image, turned=preprocessor is not None and preprocessor.image_rules == "display")
     except InvalidArgumentError:
         raise
-    except Exception as error:  # a lazily opened file fails here, with whatever its decoder raises
+    except Exception as error:  # a lazily opened file is decoded here; decoders raise many types
         raise ItemError("unreadable", f"cannot load the PIL image: {error}") from error
 
 
-# Modes that come out of a file as they went in. Pillow writes more: I;16B to PNG, and RGBX to TIFF, are read as others.
+# Modes that Pillow writes and reads back unchanged. It reads I;16B from a PNG and RGBX from a TIFF in another mode.
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 _TIFF_MODES = ("CMYK", "YCbCr", "LAB", "I", "F")
 _LOCKS = 64
@@ -218,7 +225,7 @@ class _Locks:
 
     def __init__(self) -> None:
         self._renew()
-        if hasattr(os, "register_at_fork"):  # a child would wait for ever for a lock that another thread held
+        if hasattr(os, "register_at_fork"):  # otherwise a forked child could wait for ever for a lock of the parent
             os.register_at_fork(after_in_child=self._renew)
 
     def of(self, image: Image.Image) -> threading.Lock:
@@ -232,7 +239,7 @@ _locks = _Locks()
 
 
 def decoded(image: Image.Image | NDArray[Any], *, turned: bool) -> Image.Image:
-    """Return a private PIL image with the pixels, transparency and palette of a PIL image or an array.
+    """Return a new PIL image with the pixels, transparency and palette of a PIL image or an array.
 
     Args:
         image: a PIL image, which is not changed and which other threads may use meanwhile; or a uint8 array (H, W),
@@ -240,8 +247,8 @@ def decoded(image: Image.Image | NDArray[Any], *, turned: bool) -> Image.Image:
         turned: whether to turn a PIL image according to its EXIF orientation.
 
     Raises:
-        InvalidArgumentError: the array has another type or shape.
-        Exception: the PIL image is not loaded yet and its file is broken. The decoder decides the type.
+        InvalidArgumentError: the array has another dtype or shape.
+        Exception: the PIL image was opened lazily, and its file is broken. The type depends on Pillow's decoder.
     """
     if isinstance(image, np.ndarray):
         return _from_array(image)
@@ -254,15 +261,19 @@ def decoded(image: Image.Image | NDArray[Any], *, turned: bool) -> Image.Image:
 
 
 def encoded(image: Image.Image, preprocessor: Preprocessor | None) -> bytes:
-    """Encode a private PIL image without loss: as PNG, at the fastest setting, or as TIFF for modes that PNG lacks.
+    """Encode a PIL image without loss: as PNG, or as TIFF if PNG lacks the mode.
 
-    Some images fit into no file format exactly (such as mode HSV), or need more bytes than the server accepts.
+    Some images cannot be stored exactly in a file (such as mode HSV), or their file is larger than the server accepts.
     `preprocessor` resizes such an image and converts it to RGB, as the server would. The PNG of the result has the same
-    vector.
+    vector as the image.
+
+    Args:
+        image: a PIL image that no other thread uses, such as the result of `decoded`.
+        preprocessor: the server's preprocessor; None: an image that cannot be stored exactly raises an error.
 
     Raises:
         ItemError: the image has too many pixels, or cannot be converted to RGB.
-        Exception: Pillow cannot encode the image. The encoder decides the type.
+        Exception: Pillow cannot encode the image. The type depends on Pillow's encoder.
     """
     if preprocessor is None or _survives_a_file(image):
         data = _written(image)
@@ -274,15 +285,15 @@ def encoded(image: Image.Image, preprocessor: Preprocessor | None) -> bytes:
 def snapshot(item: Any) -> Any:
     """Return a copy of the current frame of an animated PIL image. Return any other item unchanged.
 
-    `PIL.ImageSequence` yields the same image object for each frame, and changes it while earlier items still wait. A
-    photograph with a preview or a depth map (MPO) is not an animation.
+    `PIL.ImageSequence` yields the same image object for every frame. It moves this object to the next frame while
+    earlier items of a stream still wait. A photograph with a preview or a depth map (MPO) is not an animation.
     """
     if not isinstance(item, Image.Image) or not getattr(item, "is_animated", False) or item.format == "MPO":
         return item
     try:
         with _locks.of(item):
             return item.copy()
-    except Exception:  # a broken frame fails as an item when it is encoded
+    except Exception:  # encoding a broken frame later fails as that item's error
         return item
 
 
@@ -296,7 +307,10 @@ def _written(image: Image.Image) -> bytes:
 
 
 def _survives_a_file(image: Image.Image) -> bool:
-    """Return whether a PNG keeps the image exactly: it has one transparent colour, and no pixel outside its palette."""
+    """Return whether a PNG or TIFF file keeps the image exactly.
+
+    A palette image is kept if its palette has no alpha channel and every pixel's index lies in the palette.
+    """
     if image.mode != "P":
         return image.mode in _PNG_MODES or image.mode in _TIFF_MODES
     if image.palette is not None and image.palette.mode == "RGBA" and "transparency" in image.info:

@@ -29,21 +29,26 @@ from tuwen.statistics import ModelStatistics, Statistics
 
 __all__ = ["card_of", "decode_response", "encode_request", "limits_model", "server_error", "statistics_of"]
 
-_STOPPING = ("Server is stopping", "has stopped accepting", "server is shutting down")  # Triton 2.51, and from 25.05
-_NO_PROCESS = "is not healthy"  # a model's Python process died, or a late answer had it taken for dead
-_NO_ROOM = "Failed to increase the shared memory pool"  # /dev/shm is full, as it may not be a moment later
+# Messages of Triton 2.51 and, with other words, of releases from 25.05 on.
+_STOPPING = ("Server is stopping", "has stopped accepting", "server is shutting down")
+_NO_PROCESS = "is not healthy"  # a model's Python process died, or responded so late that it seemed dead
+_NO_ROOM = "Failed to increase the shared memory pool"  # /dev/shm is full for the moment
 _OLD_REPOSITORY = "; build the repository again with this version of tuwen, or use preprocess='server'"
 _UNLOADED = "; the model was unloaded (`tuwen models load` loads it), or the server is stopping"
 _OTHER_NAME = "; `tuwen status` lists the models of a server, and Client(model=...) or --model chooses one"
-_OTHER_SHAPE = "unexpected shape for input"  # pixels of another size than the server's model takes
-_QUEUE_SHARE = 0.5  # of a request's time
-_BULK_PRIORITY = 2  # of the two levels in the models' config.pbtxt; requests are of the first unless they say so
+_OTHER_SHAPE = "unexpected shape for input"  # the image size differs from that of the server's model
+_QUEUE_SHARE = 0.5  # the part of a request's timeout that it may wait in a queue
+_BULK_PRIORITY = 2  # the lower of the two levels in the models' config.pbtxt; the default level is 1
 
 
 def encode_request(request: InferRequest, timeout: float) -> Any:
     """Return a `ModelInferRequest` with one input in raw bytes.
 
-    The bytes are uint8 tensors one after the other, or strings, each after its length (uint32, little-endian).
+    The bytes are the concatenated uint8 tensors or strings. Each string follows its length (uint32, little-endian).
+
+    Args:
+        request: the request.
+        timeout: the seconds until the client gives up the request.
     """
     message = service_pb2.ModelInferRequest()
     message.CopyFrom(_template(request.model, request.input_name, request.item_shape, request.outputs, request.bulk))
@@ -55,19 +60,17 @@ def encode_request(request: InferRequest, timeout: float) -> Any:
         message.inputs[0].shape.extend((len(request.items), 1))
         raw = b"".join(part for item in request.items for part in (struct.pack("<I", len(item)), item))
     message.raw_input_contents.append(raw)
-    # How long the request may wait in a queue of the server, in microseconds; a cancelled call alone would not leave
-    # it. Queues are served in order, so that under overload all that is computed has waited almost that long: were it
-    # the whole timeout, every answer would come too late.
+    # The time that the request may wait in a queue of the server, in microseconds. Triton leaves cancelled requests in
+    # its queues. Under overload, every request waits almost this long, so the whole timeout would be too much.
     message.parameters["timeout"].int64_param = max(1, int(timeout * _QUEUE_SHARE * 1e6))
-    # For encoders without a queue policy, which see only at their turn how long a request has waited: microseconds
-    # since 1970.
+    # Microseconds since 1970. An encoder without a queue policy uses this time to see how long a request has waited.
     message.parameters["sent_at"].int64_param = int(clock.wall() * 1e6)
     return message
 
 
 @lru_cache(maxsize=64)
 def _template(model: str, input_name: str, item_shape: tuple[int, ...], outputs: tuple[str, ...], bulk: bool) -> Any:
-    """Return the part of a message that the requests for one model share. Copying it is faster than building it."""
+    """Return the part of a message that all requests for one model share. Copying is faster than building it again."""
     message = service_pb2.ModelInferRequest(model_name=model)
     message.inputs.add(name=input_name, datatype="UINT8" if item_shape else "BYTES")
     for name in outputs:
@@ -109,7 +112,7 @@ def _outputs(message: Any) -> dict[str, Tensor]:
 
 
 _NO_ANSWER = (
-    "no answer came before the timeout; check that the server runs at this address and is reachable, or allow more time"
+    "no response came before the timeout; check that the server runs and that its address is right, or allow more time"
 )
 
 
@@ -133,15 +136,15 @@ def limits_model(ensemble: Any) -> str:
     """Return the name of the model whose config states the maximum size of an image.
 
     Args:
-        ensemble: the message `ModelConfigResponse` of the ensemble that holds the card. An alias has its own ensemble
-            with the models of another repository, and its card states the name of that repository.
+        ensemble: the message `ModelConfigResponse` of the ensemble that holds the card. If the ensemble is an alias,
+            its card states the name of the repository behind the alias.
     """
     parameters = ensemble.config.parameters
     return full_name(parameters["name"].string_value if "name" in parameters else "", "image_preprocessing")
 
 
 def statistics_of(message: Any) -> Statistics:
-    """Return the counters of a `ModelStatisticsResponse`, whose times are in nanoseconds."""
+    """Return the counters of each model in a `ModelStatisticsResponse`. Its nanoseconds are converted to seconds."""
 
     def read(model: Any) -> ModelStatistics:
         inference = model.inference_stats
@@ -160,7 +163,15 @@ def statistics_of(message: Any) -> Statistics:
 
 
 def server_error(error: Any, model: str | None = None, request_id: str = "") -> ServerError:
-    """Return the error of this SDK for a gRPC status. Triton's statuses are coarse, so the message is examined, too."""
+    """Return the SDK's error for a gRPC error of Triton.
+
+    Triton uses one status for several causes, so the text of the message decides, too.
+
+    Args:
+        error: the gRPC error, with a status and a message.
+        model: the Triton model that was called; None: the call concerned no model.
+        request_id: the ID of the request; empty: the call had no ID.
+    """
     code, message = error.code().name, error.details() or ""
     if found := connection_error(message):
         kind, message = found
@@ -180,7 +191,7 @@ def server_error(error: Any, model: str | None = None, request_id: str = "") -> 
     elif code == "DEADLINE_EXCEEDED":
         kind = DeadlineExceededError
         message = f"{_NO_ANSWER} [{message or code}]"
-    elif code == "CANCELLED":  # not by us, who no longer ask then: Triton, while it stops (from 25.05)
+    elif code == "CANCELLED":  # by Triton from 25.05 on, while it stops; the client awaits no request that it cancels
         kind = ServerStoppingError
     elif code == "RESOURCE_EXHAUSTED" or (code == "INTERNAL" and _NO_ROOM in message):
         kind = OverloadedError
@@ -192,8 +203,8 @@ def server_error(error: Any, model: str | None = None, request_id: str = "") -> 
 
 
 def _not_found(message: str, model: str) -> tuple[type[ServerError], str]:
-    """Return the error for a model that the server does not have, and what to do."""
-    if "no available versions" in message:  # of a model that is unloaded, also by Triton itself while it stops
+    """Return the error type for a model that the server does not have, and the advice for the user."""
+    if "no available versions" in message:  # the model is unloaded; a stopping Triton unloads all models
         return ServerStoppingError, _UNLOADED
     return ModelNotFoundError, _OLD_REPOSITORY if model.endswith("pixel_embedding") else _OTHER_NAME
 

@@ -17,23 +17,24 @@ __all__ = ["ITEMS_PER_REQUEST", "Pace", "RetryBudget", "RetryPolicy", "call_pace
 ITEMS_PER_REQUEST: Mapping[Kind, int] = {"image": 8, "text": 32}
 """The maximum number of items per request. Triton merges requests into batches, so larger requests gain nothing."""
 
-_CALL_REQUESTS = 4  # of a call, until answers have come: as many as fill a batch of images
-_FULL_REQUESTS = 8  # of a call, on their way at most: 64 images or 256 texts, as in a stream's window
-_FEWEST_REQUESTS = 2  # one that is computed, and one that waits for its turn
-_WORTHWHILE = 1.2  # requests grow while twice the items go this much faster, item by item
-_UNNOTICED = 0.05  # seconds: a round trip as short as this bothers nobody
-_TOO_FEW, _TOO_MANY = 0.5, 1.0  # requests that wait in the server's queue
+_CALL_REQUESTS = 4  # in flight when a call begins; four requests fill a batch of images
+_FULL_REQUESTS = 8  # the maximum in flight of a call: 64 images or 256 texts, as in a stream's window
+_FEWEST_REQUESTS = 2  # one request in the model, and one in the queue
+_WORTHWHILE = 1.2  # requests of twice the size must raise the throughput by this factor
+_UNNOTICED = 0.05  # seconds; shorter round trips do not delay other callers noticeably
+_TOO_FEW, _TOO_MANY = 0.5, 1.0  # the number of this client's requests that wait in the server's queue
 
 
 class Pace:
-    """The pace of a call: as few requests in flight as keep the server busy, so that other callers wait less.
+    """The pace of a call or stream: the size of its requests, and the maximum number of requests in flight.
 
-    The shortest round trip so far is taken for a request that did not wait in a queue. A longer round trip tells how
-    many of the requests in flight wait. The pace keeps this number between a half and one, as TCP Vegas does with
-    packets (Brakmo and Peterson 1995). If round trips are too short to measure, the pace grows to the whole window.
+    The pace keeps the server busy with as few requests as possible, so that other callers wait less. It takes the
+    shortest round trip so far as the time of a request that did not wait in a queue. From a longer round trip it
+    estimates how many of its requests wait in the queue. It keeps this estimate between 0.5 and 1, as TCP Vegas does
+    with packets (Brakmo and Peterson 1995). If round trips are shorter than 50 ms, the pace grows to the whole window.
 
-    A stream begins with small requests, one after the other. It doubles their size as long as the throughput rises,
-    which it does on a GPU and hardly on a CPU.
+    A stream begins with small requests, one after the other. It doubles their size as long as the throughput rises.
+    The throughput rises with the size on a GPU, and hardly on a CPU.
 
     Args:
         kind: the kind of the items.
@@ -51,7 +52,7 @@ class Pace:
         self._largest = max(1, min(ITEMS_PER_REQUEST[kind], max_batch_size, window))
         self._window = window
         self._measuring = measured
-        self._rate = 0.0  # items per second of the trial before
+        self._rate = 0.0  # items per second at the previous size
         self._shortest = float("inf")
         self.size = max(1, self._largest // 4) if measured else self._largest
         self.requests = 1 if measured else self._bounded(_CALL_REQUESTS)
@@ -98,7 +99,7 @@ def call_pace(kind: Kind, card: ModelCard) -> Pace:
     return Pace(kind, window=window, max_batch_size=card.max_batch_size, measured=False)
 
 
-_SHORTEST_ATTEMPT = 0.01  # seconds; in less, a try would only turn the error into a used-up timeout
+_SHORTEST_ATTEMPT = 0.01  # seconds; a shorter attempt would only replace the error by an expired timeout
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ class RetryPolicy:
         attempts: the maximum number of attempts of one request, including the first; 1 turns retries off. An attempt
             that a stopping server rejected does not count: if a name has several servers, a request may reach the same
             stopping server several times by chance.
-        first_pause, longest_pause: the pauses in seconds.
+        first_pause: the maximum length of the first pause, in seconds.
+        longest_pause: the maximum length of every pause, in seconds.
         overload_budget: the maximum number of retries after overload; every ten successes allow one more. If the
             budget is used up, overload errors are raised at once, because retries would keep a full server full.
 
@@ -132,16 +134,20 @@ class RetryPolicy:
             raise InvalidArgumentError(f"attempts: expected at least 1, got {self.attempts}")
         if not 0 <= self.first_pause <= self.longest_pause:
             raise InvalidArgumentError(
-                f"expected first_pause to be at most longest_pause, got {self.first_pause} and {self.longest_pause}"
+                "expected 0 <= first_pause <= longest_pause, "
+                f"got first_pause={self.first_pause} and longest_pause={self.longest_pause}"
             )
         if self.overload_budget < 0:
             raise InvalidArgumentError(f"overload_budget: expected 0 or more, got {self.overload_budget}")
 
 
 def patient(policy: RetryPolicy) -> RetryPolicy:
-    """Return the policy of a stream: a request is tried until its timeout, because a failure ends the whole stream.
+    """Return the retry policy of a stream. A request is tried until its timeout, because a failure ends the stream.
 
     The window and the pauses limit the load of these retries on a full server.
+
+    Args:
+        policy: the retry policy of the client. If it allows one attempt only, the stream makes no retries, too.
     """
     if policy.attempts == 1:
         return policy
@@ -157,12 +163,12 @@ class RetryBudget:
         self._lock = threading.Lock()
 
     def succeeded(self) -> None:
-        """Add a tenth of a retry to the budget, after a response to a request with items."""
+        """Add a tenth of a retry to the budget. Call this method after each response with embeddings."""
         with self._lock:
             self._tokens = min(self._tokens + 0.1, self._policy.overload_budget)
 
     def spent(self) -> bool:
-        """Take one retry from the budget. Return True if the budget is used up."""
+        """Take one retry from the budget. Return True if less than one retry is left; then nothing is taken."""
         with self._lock:
             if self._tokens < 1:
                 return True
@@ -182,7 +188,7 @@ class Attempts:
         self._made = self._counted = 0
 
     def pause(self, error: ServerError, left: float) -> float | None:
-        """Return the seconds to wait before the next attempt; None: raise the error.
+        """Return the seconds to wait before the next attempt; None if the error must be raised.
 
         Args:
             error: the error of the last attempt.

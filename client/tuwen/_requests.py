@@ -37,9 +37,9 @@ __all__ = [
 ]
 
 KeyedImage: TypeAlias = tuple[Hashable, ImageInput]
-"""An image with the key of its outcome."""
+"""A pair of a key and an image. The key marks the image's outcome."""
 KeyedText: TypeAlias = tuple[Hashable, str]
-"""A text with the key of its outcome."""
+"""A pair of a key and a text. The key marks the text's outcome."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Part:
     """The items of one request.
 
     Attributes:
-        positions: for each item, its positions in the call or stream. A repeated text has several.
-        items: the items themselves.
+        positions: for each item, its positions in the call or stream. A repeated text has several positions.
+        items: the images or texts.
         keys: the keys of the items of a stream; empty in a call.
     """
 
@@ -59,10 +59,13 @@ class Part:
 
 @dataclass(frozen=True)
 class EmbeddingBatch:
-    """Some items of a call or stream: the request with the items that could be read, and the failures of the others.
+    """The items of one part: a request with the items that could be read, and the failures of the other items.
 
     Attributes:
-        positions: for each item of the request, its positions in the call. A repeated text has several.
+        request: the request.
+        positions: for each item of the request, its positions in the call or stream. A repeated text has several
+            positions.
+        failures: the items that could not be read.
     """
 
     request: InferRequest
@@ -71,17 +74,20 @@ class EmbeddingBatch:
 
     @property
     def items(self) -> tuple[int, ...]:
-        """The positions in the call of the request's items, in order."""
+        """The positions of the request's items in the call or stream, sorted."""
         return tuple(sorted(position for positions in self.positions for position in positions))
 
 
 class Chunker:
-    """A feed that divides the items of a stream into parts of the size that the pace sets.
+    """A chunker that divides the items of a stream into parts of the size that the pace sets.
 
     Args:
+        kind: the kind of the items.
         window: the maximum number of items in flight.
-        skip: keys of items to leave out, such as items that an earlier run has embedded.
-        check: rejects an item of an invalid type, so that the items before it can still be sent.
+        max_batch_size: the server's maximum number of items per request.
+        skip: the keys of items to leave out, such as items that an earlier run has embedded.
+        check: a function that raises an `InvalidArgumentError` for an item of an invalid type. The items before the
+            invalid item are still sent.
 
     Attributes:
         pace: the pace, which sets the size of the parts and the number of parts in flight.
@@ -142,7 +148,7 @@ class Chunker:
 
 
 def key_of(item: Any, index: int) -> Hashable:
-    """Return the item itself if the item is a path or a text, else its position."""
+    """Return the key of an item that was passed without a key: a path or text is its own key, else its position."""
     return cast("Hashable", item) if isinstance(item, (str, os.PathLike)) else index
 
 
@@ -152,10 +158,10 @@ def parts(
     """Divide a call's items into parts, one for each request.
 
     Args:
-        kind: the kind of the items. A repeated text is sent once.
+        kind: the kind of the items. A repeated text is sent once; a repeated image is sent again.
         items: all items of the call.
         size: the maximum number of items in one request.
-        known: texts whose vectors are known already, so that they are not sent.
+        known: the texts whose vectors are known already. They are left out.
     """
     positions: list[tuple[int, ...]]
     if kind == "text":
@@ -172,7 +178,7 @@ def parts(
 
 
 def batch_of(route: Route, part: Part) -> EmbeddingBatch:
-    """Return the request for a part. Read files and encode images for it.
+    """Return the request for a part. This reads the files and encodes the images of the part.
 
     Raises:
         InvalidArgumentError: the type of an item cannot be embedded; states its position.
@@ -201,7 +207,9 @@ def naming(batch: EmbeddingBatch, fingerprint: str) -> Iterator[None]:
         fingerprint: the fingerprint of the client's embedding space.
 
     Raises:
-        EmbeddingSpaceError: the server has another image size than the client's model card, so its model was changed.
+        EmbeddingSpaceError: the server's image size differs from that of the client's model card, because the server's
+            model was changed.
+        ServerError: the block raised this error. Its ``items`` are set to the positions of the batch's items.
     """
     try:
         yield
@@ -217,7 +225,11 @@ Wanted = Literal["image", "text", "label", "template"]
 
 
 def as_list(kind: Wanted, items: object) -> list[Any]:
-    """Return the items of a call as a list. `items` is a list, a tuple, a generator, a pandas Series, an array, ...
+    """Return the items of a call as a list.
+
+    Args:
+        kind: the kind of the items.
+        items: an iterable, such as a list, a tuple, a generator, a pandas Series or an array.
 
     Raises:
         InvalidArgumentError: `items` is a single item or not an iterable; states the type and shows the correct call.
@@ -229,10 +241,10 @@ def as_list(kind: Wanted, items: object) -> list[Any]:
 
 
 def check_some(method: str, kind: Wanted, items: object) -> list[Any]:
-    """Return the items of a call that needs at least one.
+    """Return the items of a call that needs at least one item.
 
     Raises:
-        InvalidArgumentError: as for `as_list`, or there are no items.
+        InvalidArgumentError: `items` is empty, a single item or not an iterable.
     """
     found = as_list(kind, items)
     if not found:
@@ -257,16 +269,16 @@ def _checked(kind: Wanted, items: object, verb: str) -> Iterable[Any]:
     one = f"{verb}_{kind}s([{kind}])" if kind in ("image", "text") else f"[{kind}]"
     advice = f"for one {kind} {'call' if kind in ('image', 'text') else 'pass'} {one}"
     if isinstance(items, Mapping):
-        keyed = f", or stream_{kind}s({kind}s.items()) for outcomes with its keys" if verb == "stream" else ""
-        raise _error(kind, items, f"pass its keys or its values{keyed}")
+        keyed = f", or stream_{kind}s({kind}s.items()) to get outcomes with keys" if verb == "stream" else ""
+        raise _error(kind, items, f"pass the keys or the values of the mapping{keyed}")
     single = isinstance(items, (str, bytes, bytearray, memoryview, os.PathLike, Image.Image))
     if single or (kind == "image" and hasattr(items, "read")) or not isinstance(items, Iterable):
         raise _error(kind, items, advice)
     dimensions = getattr(items, "ndim", 1)
     if kind == "image" and isinstance(items, np.ndarray) and items.dtype.kind not in "OUS":
-        if dimensions < 4:  # (H, W), or (H, W, C), or the bytes of a file; a batch is (N, H, W, C)
+        if dimensions < 4:  # one image (H, W) or (H, W, C), or the bytes of a file; a batch is (N, H, W, C)
             raise _error(kind, items, advice)
-    elif isinstance(dimensions, int) and dimensions != 1:  # such as a data frame, which gives the names of its columns
+    elif isinstance(dimensions, int) and dimensions != 1:  # such as a data frame: iterating over it yields column names
         raise _error(kind, items, _advice_by_dimensions(kind, items, dimensions, verb))
     return items
 
@@ -275,8 +287,8 @@ def _advice_by_dimensions(kind: Wanted, items: object, dimensions: int, verb: st
     if dimensions == 0 and kind in ("image", "text"):
         return f"for one {kind} call {verb}_{kind}s([{kind}.item()])"
     if kind == "image" and not hasattr(items, "columns"):
-        return "pass a uint8 array of NumPy of shape (N, H, W, 3), or a list of arrays of shape (H, W, 3)"
-    return f"pass one column, {'an' if kind == 'image' else 'a'} {kind} in each row"
+        return "pass a NumPy uint8 array of shape (N, H, W, 3), or a list of arrays of shape (H, W, 3)"
+    return f"pass one column with {'an' if kind == 'image' else 'a'} {kind} in each row"
 
 
 def _error(kind: Wanted, items: object, advice: str) -> InvalidArgumentError:

@@ -1,6 +1,6 @@
-"""Results from responses, and a client's cache of results.
+"""The conversion of responses to results, and a client's cache of results.
 
-Embeddings are arrays in the response and in the result, and are not converted in between.
+Embeddings are NumPy arrays in the response and in the result. They are not converted in between.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ __all__ = [
 ]
 
 NAMED_EMBEDDING = "embedding."
-"""The prefix of an output's name that ends in the fingerprint, in models without an output ``fingerprint``."""
+"""The prefix of an output's name. The fingerprint follows, in models that have no output ``fingerprint``."""
 
-_LONGEST_TEXT = 512  # characters; longer texts seldom come again, and would fill the memory
+_LONGEST_TEXT = 512  # characters; longer texts are rarely repeated, and would fill the memory
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
 class TextTruncatedWarning(UserWarning):
-    """The warning that texts were longer than the context length and were cut. The message lists these texts."""
+    """The warning that texts were longer than the context length and were cut. It states the positions of the texts."""
 
 
 @dataclass(frozen=True, eq=False)
 class EmbeddedItem:
-    """The outcome of an item that was embedded. Compared by identity, because it holds an array.
+    """The outcome of an item that was embedded. Outcomes are compared by identity, because they hold an array.
 
     Attributes:
         index: the item's position in the call or stream, from 0. Skipped items count.
-        key: the key that was passed with the item. Without a key: the item itself if it is a path or a text, else its
-            index.
+        key: the key that was passed with the item. Without a key: a path or text is its own key, and the key of any
+            other item is its index.
         embedding: a read-only unit vector, float32 (D,).
         truncated: whether the item is a text that was cut to the model's context length.
         error: None.
@@ -71,10 +71,12 @@ class EmbeddedItem:
 
 @dataclass(frozen=True, eq=False)
 class RefusedItem:
-    """The outcome of an item that was refused. Compared by identity, as `EmbeddedItem`.
+    """The outcome of an item that was refused. Outcomes are compared by identity.
 
     Attributes:
-        index, key: as in `EmbeddedItem`.
+        index: the item's position in the call or stream, from 0. Skipped items count.
+        key: the key that was passed with the item. Without a key: a path or text is its own key, and the key of any
+            other item is its index.
         error: the reason why the item was refused.
         truncated: whether the item is a text that was cut to the model's context length.
         embedding: None.
@@ -119,8 +121,8 @@ def parse(batch: EmbeddingBatch, response: InferResponse | None, card: ModelCard
     """Return the embedding or the failure of every item of a batch.
 
     Args:
-        batch: the items, and the request that was sent for them.
-        response: the response; None: no item could be sent.
+        batch: the batch of items, with its request.
+        response: the response to the request; None: no item could be sent.
         card: the model card that the client keeps.
 
     Raises:
@@ -137,7 +139,7 @@ def parse(batch: EmbeddingBatch, response: InferResponse | None, card: ModelCard
     embedding = outputs.get("embedding")
     if not isinstance(embedding, np.ndarray) or lengths != dict.fromkeys(expected, len(batch.positions)):
         raise InferenceError(
-            f"unexpected outputs for {len(batch.positions)} items: {lengths}",
+            f"expected {len(batch.positions)} rows in each of the outputs {', '.join(expected)}, got {lengths}",
             model=request.model,
             request_id=request.request_id,
             items=batch.items,
@@ -151,7 +153,7 @@ def parse(batch: EmbeddingBatch, response: InferResponse | None, card: ModelCard
     cut = {position for positions, flag in zip(batch.positions, flags, strict=False) if flag for position in positions}
     flat = tuple(position for positions in batch.positions for position in positions)
     rows = embedding.astype(np.float32, copy=False)
-    if len(flat) > len(rows):  # a text that is there more than once
+    if len(flat) > len(rows):  # a text is repeated
         rows = np.repeat(rows, [len(positions) for positions in batch.positions], axis=0)
     return Parsed(flat, _read_only(rows), failures, frozenset(cut))
 
@@ -161,7 +163,8 @@ def recalled(items: Sequence[Any], known: Mapping[str, tuple[NDArray[np.float32]
 
     Args:
         items: all texts of the call.
-        known: the embedding, float32 (D,), of at least one of the texts, and whether the text was truncated.
+        known: the kept texts, at least one of them in the call. For each: its embedding, float32 (D,), and whether the
+            text was truncated.
     """
     positions = tuple(index for index, text in enumerate(items) if isinstance(text, str) and text in known)
     embeddings = np.stack([known[items[position]][0] for position in positions])
@@ -173,7 +176,7 @@ def assemble(kind: Kind, total: int, dimension: int, parsed: Iterable[Parsed]) -
     """Return the embeddings of a call, float32 (n, D), in the order of its items, and the positions of truncated items.
 
     Raises:
-        InvalidItemsError: items were refused; lists each.
+        InvalidItemsError: items were refused; lists each with its index and the reason.
     """
     embeddings = np.empty((total, dimension), dtype=np.float32)
     failures: dict[int, ItemFailure] = {}
@@ -191,7 +194,12 @@ def assemble(kind: Kind, total: int, dimension: int, parsed: Iterable[Parsed]) -
 
 
 def outcomes(keys: Iterable[tuple[int, Hashable]], parsed: Parsed) -> Iterator[ItemOutcome]:
-    """Yield the outcome of every item, given the positions and keys of the items."""
+    """Yield the outcome of every item.
+
+    Args:
+        keys: the position and the key of each item.
+        parsed: the embeddings and failures of the items.
+    """
     rows = dict(zip(parsed.positions, parsed.embeddings, strict=True))
     for index, key in keys:
         truncated = index in parsed.truncated
@@ -208,7 +216,10 @@ def _read_only(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _with_fingerprint(outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Return the outputs with an output ``fingerprint``. It is added if only the name of another output contains it."""
+    """Return the outputs with an output ``fingerprint``.
+
+    A model without this output has the fingerprint in the name of its embedding, which is returned as ``embedding``.
+    """
     for name, tensor in outputs.items():
         if name.startswith(NAMED_EMBEDDING):
             fingerprint = name.removeprefix(NAMED_EMBEDDING).encode()
@@ -243,7 +254,7 @@ class Cache(Generic[Key, Value]):
         return found
 
     def remember(self, values: Mapping[Key, Value]) -> None:
-        """Keep values. If there are too many, drop the least recently used ones."""
+        """Keep values. If the cache is full, drop the least recently used values."""
         with self._lock:
             for key, value in values.items():
                 self._values[key] = value

@@ -25,7 +25,7 @@ Kind = Literal["image", "text"]
 Preprocess = Literal["server", "client"]
 Priority = Literal["interactive", "bulk"]
 Payload: TypeAlias = bytes | ItemError | InvalidArgumentError
-"""The bytes to send for an item, or the failure of an item that cannot be sent."""
+"""The bytes to send for an item, or the error of an item that cannot be sent."""
 
 _OUTPUTS: Mapping[Kind, tuple[str, ...]] = {
     "image": ("embedding", "status", "fingerprint"),
@@ -34,7 +34,7 @@ _OUTPUTS: Mapping[Kind, tuple[str, ...]] = {
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 _THREADS = 8
-_READERS = 32  # most of them wait for a file or a web address
+_READERS = 32  # many, because most of them wait for a file or a web address
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Route:
         input_name: the name of the model's only input.
         item_shape: the shape of an item, a uint8 tensor; empty: an item is a string of bytes.
         outputs: the names of the outputs that are requested; empty: all outputs of the model.
-        to_payload: returns the bytes to send for an item, or raises an `ItemError`.
-        pool: threads that call `to_payload` for several items at once; None: one after the other.
-        bulk: whether other requests are handled first.
-        fetched: replaces each web address by its bytes or by an `ItemError`.
+        to_payload: a function that returns the bytes to send for an item, or raises an `ItemError`.
+        pool: the threads that call `to_payload` for several items at once; None: the items are converted one by one.
+        bulk: whether the requests have the priority ``bulk``: the server handles them only when no other request waits.
+        fetched: a function that replaces each web address in a list of items by its bytes or by an `ItemError`.
     """
 
     kind: Kind
@@ -64,11 +64,17 @@ class Route:
     fetched: Callable[[Sequence[Any]], Sequence[Any]] = lambda items: items
 
     def reads(self, items: Iterable[Any]) -> bool:
-        """Return whether `payloads` reads files or computes for long with these items."""
+        """Return whether `payloads` reads files or computes for long when it gets these items."""
         return self.pool is not None or (self.kind == "image" and not all(isinstance(item, bytes) for item in items))
 
     def payloads(self, items: Sequence[Any]) -> list[Payload]:
-        """Return the bytes to send for each item. Read files; fetch and decode images if the settings require it."""
+        """Return the bytes to send for each item, or its error.
+
+        The method reads files. It fetches web addresses and decodes images if the client's settings require this.
+
+        Raises:
+            ClientClosedError: the client was closed meanwhile.
+        """
         items = self.fetched(items)
         if self.pool is None or len(items) == 1:
             return [self._payload(item) for item in items]
@@ -89,8 +95,9 @@ class Route:
 class Threads:
     """A pool of threads, made at its first use. Pillow releases the interpreter lock, so threads are enough.
 
-    Raises:
-        ClientClosedError: the pool is used after `close`.
+    Args:
+        count: the maximum number of threads.
+        name: the prefix of the threads' names.
     """
 
     def __init__(self, count: int, name: str) -> None:
@@ -101,7 +108,11 @@ class Threads:
         self._closed = False
 
     def pool(self) -> ThreadPoolExecutor:
-        """Return the pool of this process."""
+        """Return the pool of this process. A forked process gets its own pool.
+
+        Raises:
+            ClientClosedError: `close` was called.
+        """
         with self._lock:
             if self._closed:
                 raise ClientClosedError
@@ -138,12 +149,14 @@ class Routes:
     """The routes that follow from a client's settings.
 
     Attributes:
-        preprocess: the side that converts images to pixel values. ``client``: pixel values go to the vision encoder.
-        fetcher: fetches images at web addresses; None: web addresses are refused.
-        priority: ``bulk``: the server handles these requests only when no others wait.
+        preprocess: the side that converts images to pixel values, ``server`` or ``client``. A client that converts
+            images sends pixel values to the vision encoder.
+        fetcher: the fetcher of images at web addresses; None: web addresses are refused.
+        priority: the priority of the requests, ``interactive`` or ``bulk``. The server handles a request of priority
+            ``bulk`` only when no other request waits.
         model: the name of the model on a server with several; empty: the model without a name.
-        readers: threads that make requests for an event loop, so that slow files and hosts do not block the threads of
-            the application.
+        readers: the threads that make requests for an event loop, so that slow files and hosts do not block the
+            application's own threads.
     """
 
     preprocess: Preprocess = "server"
@@ -177,8 +190,8 @@ class Routes:
         Args:
             kind: the kind of the items.
             card: the model card of the server.
-            deadline: the deadline of fetches; None: the timeout of the fetcher.
-            bulk: use the priority ``bulk`` even if the client has another priority.
+            deadline: the deadline of fetches; None: only the timeout of the fetcher limits them.
+            bulk: whether to use the priority ``bulk`` whatever the client's priority is.
         """
         bulk = bulk or self.priority == "bulk"
         if kind == "text":
@@ -202,7 +215,7 @@ class Routes:
             return pixel_values(image, preprocessor)
 
         shape = (3, card.image_size, card.image_size)
-        # The name of the model's output tells the embedding space, so the request cannot name the output.
+        # The output's name contains the fingerprint of the server's model, so the request cannot state this name.
         pool = self._threads.pool()
         model = full_name(self.model, "pixel_embedding")
         return Route(kind, model, "pixel_values", (), pixels, shape, pool, bulk, fetched)
@@ -213,7 +226,7 @@ class Routes:
         self.readers.close()
 
     def _fetched(self, images: Sequence[Any], deadline: Deadline | None) -> Sequence[Any]:
-        """Return the images with each web address replaced by its bytes or its failure."""
+        """Return the images with each web address replaced by its bytes or by an `ItemError`."""
         if self.fetcher is None:
             return images
         urls = list(dict.fromkeys(image for image in images if isinstance(image, str) and is_web_url(image)))

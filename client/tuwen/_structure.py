@@ -1,8 +1,8 @@
-"""Counts of the parts of encoded images, taken before Pillow opens them. Independent of Triton.
+"""Functions that count the parts of an encoded image before Pillow opens it. This module does not depend on Triton.
 
 Pillow reads segments, chunks, blocks and directories in Python, under the interpreter lock. libjpeg decodes every scan
-of a progressive JPEG over all its pixels. So a small file can take minutes. The counts stop at their limits, and take
-milliseconds for any file.
+of a progressive JPEG over all its pixels. So a small file can take minutes. The functions stop counting at a limit, so
+that they take milliseconds for any file.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import struct
 
 __all__ = ["gif_parts", "is_heic", "jpeg_parts", "png_chunks", "tiff_parts"]
 
-_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # neither a stuffed byte, nor fill, nor a restart
+_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # no stuffed byte, fill byte or restart marker
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN = 0xD8, 0xD9, 0xDA
 _IMAGE, _EXTENSION = 0x2C, 0x21
-_BYTE_TYPES = (1, 2, 6, 7)  # of TIFF; Pillow reads such values at once
+_BYTE_TYPES = (1, 2, 6, 7)  # TIFF types whose values Pillow reads all at once
 _HEVC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})  # ISO/IEC 23008-12
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
-_MAX_BRANDS_BYTES = 1024  # of the box that lists the brands; files have up to ten of four bytes each
+_MAX_BRANDS_BYTES = 1024  # the part of the `ftyp` box that is read; files have up to ten brands of four bytes
 
 
 def is_heic(data: bytes) -> bool:
-    """Return whether the brands at the beginning of a file say that it is a HEIF image coded with HEVC.
+    """Return whether a file is a HEIF image coded with HEVC, by the brands at its beginning.
 
-    AVIF files have the same container, and Pillow decodes them itself.
+    AVIF files have the same container, but Pillow decodes them itself, so they do not count.
     """
     if data[4:8] != b"ftyp" or data[8:12] in _AVIF_BRANDS:
         return False
@@ -34,7 +34,12 @@ def is_heic(data: bytes) -> bool:
 
 
 def jpeg_parts(data: bytes, limit: int) -> tuple[int, int]:
-    """Return the number of segments and of scans of a JPEG's first image, or a number just above the limit."""
+    """Return the number of segments and the number of scans of a JPEG's first image.
+
+    Args:
+        data: the file.
+        limit: the number of segments above which counting stops.
+    """
     segments = scans = position = 0
     while segments <= limit and (found := _MARKER.search(data, position)):
         marker, position = data[found.start() + 1], found.end()
@@ -49,7 +54,12 @@ def jpeg_parts(data: bytes, limit: int) -> tuple[int, int]:
 
 
 def png_chunks(data: bytes, limit: int) -> int:
-    """Return the number of chunks of a PNG, or a number just above the limit."""
+    """Return the number of chunks of a PNG.
+
+    Args:
+        data: the file.
+        limit: the number of chunks above which counting stops.
+    """
     chunks, position = 0, 8
     while chunks <= limit and position + 8 <= len(data):
         position += 12 + int.from_bytes(data[position : position + 4], "big")
@@ -58,9 +68,12 @@ def png_chunks(data: bytes, limit: int) -> int:
 
 
 def gif_parts(data: bytes, limit: int, max_frames: int) -> tuple[int, int]:
-    """Return the number of blocks and of frames of a GIF.
+    """Return the number of blocks and the number of frames of a GIF.
 
-    Counting stops when the blocks exceed `limit` or the frames exceed `max_frames`.
+    Args:
+        data: the file.
+        limit: the number of blocks above which counting stops.
+        max_frames: the number of frames above which counting stops.
     """
     blocks = frames = 0
     position = 13 + _palette(data[10:11])
@@ -87,9 +100,13 @@ def gif_parts(data: bytes, limit: int, max_frames: int) -> tuple[int, int]:
 
 
 def tiff_parts(data: bytes, max_frames: int) -> tuple[int, int]:
-    """Return the number of values in a TIFF's first directory, and the number of its frames.
+    """Return the number of values in a TIFF's first directory, and the number of frames of the file.
 
-    The count of frames stops just above its limit. A value that is a string of bytes counts once.
+    A value that is a string of bytes counts once.
+
+    Args:
+        data: the file.
+        max_frames: the number of frames above which counting stops.
     """
     order = "<" if data[:2] == b"II" else ">"
     big = data[2:4] in (b"+\0", b"\0+")
@@ -121,5 +138,5 @@ def _values(data: bytes, start: int, entries: int, order: str, *, big: bool) -> 
 
 
 def _palette(flags: bytes) -> int:
-    """Return the size of a palette in bytes, as the flags before it state."""
+    """Return the size in bytes of the GIF palette that the flags byte describes; 0 without a palette."""
     return 3 << ((flags[0] & 7) + 1) if flags and flags[0] & 0x80 else 0

@@ -43,7 +43,7 @@ class InferRequest:
         items: the values of the model's only input.
         outputs: the names of the outputs that are requested; empty: all outputs of the model.
         item_shape: the shape of each item, a uint8 tensor; empty: the items are strings, a TYPE_STRING tensor (n, 1).
-        bulk: whether requests that are not ``bulk`` are handled first.
+        bulk: whether the request has the priority ``bulk``: the server handles it only when no other request waits.
         request_id: an ID for the server's log and for errors.
     """
 
@@ -58,14 +58,18 @@ class InferRequest:
 
 @dataclass(frozen=True)
 class InferResponse:
-    """The outputs by name. A TYPE_STRING output is a tuple of bytes; other outputs are arrays (n, ...)."""
+    """The response to one request.
+
+    Attributes:
+        outputs: the outputs by name. A TYPE_STRING output is a tuple of bytes; other outputs are arrays (n, ...).
+    """
 
     outputs: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard(PixelRules):
-    """The description of a server's model, which ``tuwen build`` wrote into the repository, with the image rules.
+    """The description of a server's model, including its image rules. ``tuwen build`` wrote it into the repository.
 
     Attributes:
         family: ``chinese-clip``, ``openai-clip`` or ``taiyi-clip``.
@@ -76,9 +80,10 @@ class ModelCard(PixelRules):
         logit_scale: the factor between a cosine and a logit.
         precision: the precision of the encoders: ``fp32``, ``bf16``, ``fp16`` or ``int8``. Vectors are float32.
         max_batch_size: the maximum number of items per request; the SDK splits larger calls.
-        max_image_bytes: the maximum size of an encoded image. The SDK refuses a larger file without reading it.
+        max_image_bytes: the maximum size of an encoded image in bytes. The SDK refuses a larger file without reading
+            it.
         name: the name of the repository on a server with several, from ``tuwen build --name``; empty without a name.
-            For an alias, the name of the repository that the alias stands for.
+            The card of an alias states the name of the repository behind the alias.
     """
 
     family: str
@@ -93,10 +98,10 @@ class ModelCard(PixelRules):
     name: str = ""
 
     def to_parameters(self) -> dict[str, str]:
-        """Return the card as the ``parameters`` of an ensemble's config. A repository without a name states none.
+        """Return the card as the ``parameters`` of an ensemble's config.
 
-        The limits are not included: the batch size has its own field in the config, and the maximum size of an image is
-        a parameter of ``image_preprocessing``.
+        The limits are left out: the config has its own field for the batch size, and the maximum size of an image is a
+        parameter of ``image_preprocessing``. An empty name is left out, too.
         """
         limits = ("max_batch_size", "max_image_bytes")
         values = {name: value for name, value in asdict(self).items() if name not in limits}
@@ -110,7 +115,7 @@ class ModelCard(PixelRules):
     ) -> ModelCard:
         """Read the card from the ``parameters`` of an ensemble's config.
 
-        If an older version built the repository, a missing rule has its default value.
+        If an older version of tuwen built the repository, an image rule may be missing; it gets its default value.
 
         Raises:
             InferenceError: the repository has no card, or the card's logit scale is not finite.
@@ -122,10 +127,10 @@ class ModelCard(PixelRules):
                 if field.name in parameters or (field.default is MISSING and field.name not in values):
                     values[field.name] = convert[str(field.type)](parameters[field.name])
             if not math.isfinite(float(values["logit_scale"])):
-                raise ValueError(f"logit_scale is {values['logit_scale']}")
+                raise ValueError(f"logit_scale is {values['logit_scale']}, expected a finite number")
         except (KeyError, ValueError) as error:
             raise InferenceError(
-                f"the server's model card is missing or broken ({error}); was its repository made by `tuwen build`?"
+                f"the server's model card is missing or broken ({error}); serve a repository that `tuwen build` made"
             ) from error
         return cls(**values)
 
@@ -144,49 +149,70 @@ class PendingResponse(Protocol):
         """Return the seconds between sending the request and the arrival of the response. Call `result` first."""
 
     def cancel(self) -> None:
-        """Cancel the request. Does nothing if the response has arrived."""
+        """Cancel the request. If the response has arrived, do nothing."""
 
 
 class Transport(Protocol):
     """A connection to a server, which many threads may use at once."""
 
     def infer(self, request: InferRequest, timeout: float) -> InferResponse:
-        """Send a request and wait for its response. Half of `timeout`, in seconds, is the limit of the wait in a queue.
+        """Send a request, wait for its response and return it.
+
+        Args:
+            request: the request.
+            timeout: the seconds until the call fails. The request may wait in the server's queues for half of them.
 
         Raises:
             ServerError: the subclass that fits the status of the server or of the connection.
         """
 
     def send(self, request: InferRequest, timeout: float) -> PendingResponse:
-        """Send a request and return its pending response."""
+        """Send a request and return its pending response.
+
+        Args:
+            request: the request.
+            timeout: the seconds until the response fails. The request may wait in the server's queues for half of them.
+        """
 
     def model_card(self, timeout: float, model: str = "") -> ModelCard:
-        """Request the card of the model with this name; empty: the card of the model without a name.
+        """Return the card of a model on the server.
+
+        Args:
+            timeout: the seconds until the call fails.
+            model: the name of the model; empty: the model without a name.
 
         Raises:
-            ServerError: as for a response.
+            ServerError: the subclass that fits the status of the server or of the connection.
         """
 
     def statistics(self, timeout: float) -> Statistics:
-        """Request the statistics of the server.
+        """Return the server's statistics by model.
+
+        Args:
+            timeout: the seconds until the call fails.
 
         Raises:
-            ServerError: as for a response.
+            ServerError: the subclass that fits the status of the server or of the connection.
         """
 
     def is_ready(self, timeout: float, model: str = "") -> bool:
-        """Return whether the server responds and the model with this name is loaded; empty: whether all are loaded."""
+        """Return whether the server responds and has loaded a model.
+
+        Args:
+            timeout: the seconds after which the result is false.
+            model: the name of the model; empty: all models of the server must be loaded.
+        """
 
     def close(self) -> None:
         """Close the connection. Pending responses fail."""
 
 
 class AsyncPendingResponse:
-    """A pending response with its own task.
+    """A pending response that is awaited in a task of its own.
 
     Args:
-        response: an awaitable that waits for the response, such as the coroutine of `AsyncTransport.infer`. It starts
-            at the next turn of the event loop.
+        response: the coroutine that returns the response, such as that of `AsyncTransport.infer`. It starts at the next
+            turn of the event loop.
     """
 
     def __init__(self, response: Coroutine[Any, Any, InferResponse]) -> None:
@@ -195,11 +221,15 @@ class AsyncPendingResponse:
         self._task.add_done_callback(self._arrive)
 
     async def result(self) -> InferResponse:
-        """See `PendingResponse.result`. Cancelling the task that waits here cancels the request."""
+        """Wait for the response and return it. Cancelling the task that waits here cancels the request.
+
+        Raises:
+            ServerError: the subclass that fits the status of the server or of the connection.
+        """
         return await self._task
 
     def seconds(self) -> float:
-        """See `PendingResponse.seconds`."""
+        """Return the seconds between sending the request and the arrival of the response. Await `result` first."""
         return self._arrived - self._sent
 
     def done(self) -> bool:
@@ -211,14 +241,14 @@ class AsyncPendingResponse:
         self._task.add_done_callback(lambda _: callback())
 
     def cancel(self) -> None:
-        """See `PendingResponse.cancel`."""
+        """Cancel the request. If the response has arrived, do nothing."""
         self._task.cancel()
 
     async def ended(self) -> None:
         """Wait until `done` is true. Errors of the request are not raised."""
         await asyncio.wait([self._task])
         if not self._task.cancelled():
-            self._task.exception()  # nobody may ask for it any more
+            self._task.exception()  # marks the error as retrieved, so that asyncio does not log it
 
     def _arrive(self, _: asyncio.Task[InferResponse]) -> None:
         self._arrived = clock.now()
@@ -228,46 +258,46 @@ class AsyncTransport(Protocol):
     """A connection to a server for the tasks of one event loop. Cancelling a task cancels its requests."""
 
     async def infer(self, request: InferRequest, timeout: float) -> InferResponse:
-        """See `Transport.infer`."""
+        """Send a request, wait for its response and return it, as `Transport.infer` describes."""
 
     def send(self, request: InferRequest, timeout: float) -> AsyncPendingResponse:
-        """See `Transport.send`."""
+        """Send a request and return its pending response, as `Transport.send` does."""
 
     async def model_card(self, timeout: float, model: str = "") -> ModelCard:
-        """See `Transport.model_card`."""
+        """Return the card of a model on the server, as `Transport.model_card` does."""
 
     async def statistics(self, timeout: float) -> Statistics:
-        """See `Transport.statistics`."""
+        """Return the server's statistics by model, as `Transport.statistics` does."""
 
     async def is_ready(self, timeout: float, model: str = "") -> bool:
-        """See `Transport.is_ready`."""
+        """Return whether the server responds and has loaded a model, as `Transport.is_ready` does."""
 
     async def close(self) -> None:
-        """See `Transport.close`."""
+        """Close the connection. Pending responses fail."""
 
 
 class Forks:
-    """The calls of this process, and whether it was forked while its parent had calls in flight.
+    """The calls in flight of this process, and the check that no fork interrupted them.
 
-    gRPC survives a fork only when no other thread uses it at that moment; otherwise the child can hang.
+    If a thread uses gRPC at the moment of a fork, gRPC can hang in the child process.
 
     Attributes:
-        broken: whether this process was forked while calls were in flight.
+        broken: whether this process was forked while its parent had calls in flight.
     """
 
     def __init__(self) -> None:
         self.broken = False
-        # A set, because adding and discarding are atomic: a lock could itself be held at the moment of a fork.
+        # A set needs no lock, because adding and discarding are atomic. A lock could be held at the moment of a fork.
         self._calls: set[object] = set()
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._begin_child)
 
     @contextmanager
     def call(self) -> Iterator[None]:
-        """Count a call, or a stream, as in flight while the block lasts.
+        """Provide a context in which a call or stream counts as in flight.
 
         Raises:
-            ForkError: as `check`.
+            ForkError: this process was forked while its parent had calls in flight.
         """
         self.check()
         call = object()
@@ -278,10 +308,10 @@ class Forks:
             self._calls.discard(call)
 
     def check(self) -> None:
-        """Raise an error if a call could hang.
+        """Check that a call cannot hang because of a fork.
 
         Raises:
-            ForkError: this process was forked while calls were in flight.
+            ForkError: this process was forked while its parent had calls in flight.
         """
         if self.broken:
             raise ForkError(
@@ -296,4 +326,4 @@ class Forks:
 
 
 forks = Forks()
-"""The calls of this process."""
+"""The calls in flight of this process."""

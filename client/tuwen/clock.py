@@ -1,6 +1,6 @@
-"""The clock of all deadlines and pauses. Tests can replace it by a clock that they control.
+"""The clock of all deadlines and pauses, as functions of this module. Tests can replace these functions.
 
-This module satisfies the protocol `Clock`.
+The module itself satisfies the protocol `Clock`, so it can be passed as a clock.
 """
 
 from __future__ import annotations
@@ -20,38 +20,41 @@ class Clock(Protocol):
     """A clock that never goes back, and a way to wait."""
 
     def now(self) -> float:
-        """Return a time in seconds. Only differences of such times have a meaning."""
+        """Return a time in seconds. Only the difference of two such times has a meaning."""
 
     def pause(self, seconds: float) -> None:
-        """Wait in this thread."""
+        """Block this thread for a number of seconds."""
 
 
 def now() -> float:
-    """Return a time in seconds that never goes back. Only differences of such times have a meaning."""
+    """Return a time in seconds that never goes back. Only the difference of two such times has a meaning."""
     return time.monotonic()
 
 
 def wall() -> float:
-    """Return the seconds since 1970, which can be compared with the clock of another process."""
+    """Return the seconds since 1970. Other processes can compare this time with their own clock."""
     return time.time()
 
 
 def pause(seconds: float) -> None:
-    """Wait in this thread."""
+    """Block this thread for a number of seconds."""
     time.sleep(seconds)
 
 
 async def async_pause(seconds: float) -> None:
-    """Wait in this task, without blocking the event loop."""
+    """Suspend this task for a number of seconds, without blocking the event loop."""
     await asyncio.sleep(seconds)
 
 
-# Seconds in a year. gRPC and Triton count in small units, which sys.maxsize seconds ("no limit") would overflow.
+# Seconds in a year. A caller without a limit may pass sys.maxsize; in small units, gRPC and Triton would overflow.
 _LONGEST = 365 * 86_400.0
 
 
 class Deadline:
-    """A deadline that counts from its creation. A timeout of more than a year counts as a year.
+    """The deadline that lies a timeout after the creation of this object.
+
+    Args:
+        timeout: the timeout in seconds. More than a year counts as a year.
 
     Raises:
         InvalidArgumentError: the timeout is not a positive, finite number of seconds.

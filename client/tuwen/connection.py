@@ -43,9 +43,9 @@ __all__ = [
 ]
 
 Headers: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str]]
-"""The headers of every request, or a function that returns them for each request, such as a token that expires."""
+"""The headers of every request, or a function that is called for each request, such as one that renews a token."""
 AsyncHeaders: TypeAlias = Mapping[str, str] | Callable[[], Mapping[str, str] | Awaitable[Mapping[str, str]]]
-"""The headers of every request of an `AsyncClient`, or a function or coroutine function that returns them."""
+"""The headers of every request of an `AsyncClient`, or a function or coroutine function that returns the headers."""
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
 _CHANNEL_OPTIONS: list[tuple[str, str | int]] = [
@@ -54,23 +54,23 @@ _CHANNEL_OPTIONS: list[tuple[str, str | int]] = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # Pings that gRPC sends to measure the way have a limit of their own, a minute by default, and while one is out
-    # there is no other: a connection that a firewall forgot was given up only then.
+    # Pings that gRPC sends to measure the bandwidth have their own timeout, a minute by default, and delay keepalive
+    # pings. With the default, a connection that a firewall dropped silently is noticed only after a minute.
     ("grpc.http2.ping_timeout_ms", 10_000),
-    # A server that is back is found within a second; by default gRPC waits up to two minutes before it looks.
+    # A restarted server is found within a second; by default gRPC waits up to two minutes between attempts.
     ("grpc.initial_reconnect_backoff_ms", 250),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.dns_min_time_between_resolutions_ms", 5_000),
-    # A name with several addresses (a headless Service, dns:///clip.search.svc:8001) gets calls at all of them;
-    # gRPC's default is to stay with the first that answers.
+    # Calls are spread over all addresses of a name, such as a headless Service (dns:///clip.search.svc:8001). By
+    # default gRPC sends all calls to the first address that responds.
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
 ]
 _OTHER_TARGETS = ("unix:", "unix-abstract:", "vsock:", "ipv4:", "ipv6:", "xds:", "google-c2p:", "passthrough:")
 _LARGEST_PORT = 65_535
 _TARGET_SCHEME = re.compile(r"^(dns|ipv4|ipv6):(//[^/]*/)?")
 _HEADER_NAME = re.compile(r"[0-9A-Za-z_.-]+")
-# gRPC sets headers of these names itself and drops the caller's without a word ("grpc-status" even ends the call).
-# HTTP/2 forbids the last five (RFC 9113, 8.2.2), and proxies refuse requests that carry them.
+# gRPC sets the first four headers itself and silently drops the caller's values; a header "grpc-status" ends the call.
+# HTTP/2 forbids the last five headers (RFC 9113, 8.2.2), and proxies refuse requests that carry them.
 _RESERVED_HEADERS = (
     *("content-length", "content-type", "te", "user-agent"),
     *("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"),
@@ -80,11 +80,12 @@ _RESERVED_PREFIX = "grpc-"
 
 @dataclass(frozen=True)
 class Tls:
-    """Encryption by TLS, with mutual authentication if the client has its own certificate. Files have the PEM format.
+    """The settings of TLS. If the client has its own certificate, both sides authenticate. All files have PEM format.
 
     Attributes:
-        ca: the file of trusted certificate authorities; None: the authorities that the system trusts.
-        certificate, key: the files of the client's certificate and its key, if the server requires a certificate.
+        ca: the file of trusted certificate authorities; None: the authorities that gRPC trusts by default.
+        certificate: the file of the client's certificate; None: the client has no certificate.
+        key: the file of the private key of `certificate`.
         server_name: the host name in the server's certificate, if it differs from the host name of the address.
     """
 
@@ -106,7 +107,7 @@ class Tls:
         Raises:
             InvalidArgumentError: a file cannot be read.
         """
-        import grpc  # noqa: PLC0415 - who only reads an address loads no gRPC
+        import grpc  # noqa: PLC0415 - code that only parses an address does not load gRPC
 
         return grpc.ssl_channel_credentials(*(_read(path) for path in (self.ca, self.key, self.certificate)))
 
@@ -119,17 +120,22 @@ class Tracing(Protocol):
     """The tracing of a client's calls."""
 
     def span(self, call: str, url: str) -> AbstractContextManager[None]:
-        """Provide the span of a call."""
+        """Provide a context in which a call is recorded as a span.
+
+        Args:
+            call: the name of the call, such as ``embed``.
+            url: the address of the server.
+        """
 
     def headers(self) -> Mapping[str, str]:
         """Return the trace headers of a request."""
 
 
 class NoTracing:
-    """Tracing that records nothing."""
+    """The tracing of a client without tracing: no spans, and no trace headers."""
 
     def span(self, call: str, url: str) -> AbstractContextManager[None]:  # noqa: ARG002 - a Tracing
-        """Provide the span of a call."""
+        """Provide a context that records nothing."""
         return nullcontext()
 
     def headers(self) -> Mapping[str, str]:
@@ -138,7 +144,7 @@ class NoTracing:
 
 
 class OpenTelemetry:
-    """Spans for the tracer provider of the application. Without a tracer provider, spans cost almost nothing.
+    """Tracing by OpenTelemetry. Without a tracer provider in the application, a span costs almost nothing.
 
     Raises:
         MissingExtraError: OpenTelemetry's API is not installed.
@@ -155,13 +161,13 @@ class OpenTelemetry:
 
     @contextmanager
     def span(self, call: str, url: str) -> Iterator[None]:
-        """Provide the span of a call, which records the call's error."""
+        """Provide a context in which a call is recorded as the current span. An error of the call is recorded, too."""
         attributes = {"server.address": url, "rpc.system": "grpc"}
         with self._tracer.start_as_current_span(f"tuwen.{call}", kind=self._kind, attributes=attributes):
             yield
 
     def headers(self) -> Mapping[str, str]:
-        """Return ``traceparent``, and ``tracestate`` if the span has a state."""
+        """Return the headers of the current span: ``traceparent``, and ``tracestate`` if the span has a state."""
         carrier: dict[str, str] = {}
         self._inject(carrier)
         return carrier
@@ -171,8 +177,8 @@ def checked_headers(headers: Mapping[str, str]) -> Metadata:
     """Return headers as the metadata of a call, with names in lower case, as HTTP/2 requires (RFC 9113, 8.2).
 
     Raises:
-        InvalidArgumentError: a name or value is invalid in HTTP/2, gRPC reserves a name, or a name is repeated. Values
-            are never shown.
+        InvalidArgumentError: a name or value is invalid in HTTP/2, gRPC reserves a name, or a name is repeated. The
+            message shows no values, because they may be secret.
     """
     if not isinstance(headers, Mapping):
         raise InvalidArgumentError(f"expected headers as a mapping of names to values, got {type(headers).__name__}")
@@ -212,18 +218,19 @@ def headers_of(lines: Iterable[str]) -> dict[str, str]:
 
 
 def bracketed(host: str) -> str:
-    """Return a host in the form that stands before a port: an IPv6 address gets brackets."""
+    """Return a host in the form that a port can follow: an IPv6 address in brackets, any other host unchanged."""
     return f"[{host}]" if ":" in host else host
 
 
 def is_own_host(host: str, names: Collection[str]) -> bool:
     """Return whether the ``Host`` header of a request names this service: an IP address, ``localhost`` or a known name.
 
-    A hostile site can let its name resolve to this machine (DNS rebinding). Such requests have that name as the host.
+    A hostile site can let its own name resolve to this machine (DNS rebinding). The ``Host`` header of such requests
+    has the site's name.
 
     Args:
         host: the value of the header, with or without a port.
-        names: the other names of this service, in lower case.
+        names: the known names of this service besides ``localhost``, in lower case.
     """
     name = host.lower()
     if name.rpartition(":")[2].isdigit() and not name.endswith("]"):
@@ -238,9 +245,9 @@ def is_own_host(host: str, names: Collection[str]) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine's loopback. An IPv6 address may have brackets."""
+    """Return whether a host is a loopback name or address of this machine. An IPv6 address may have brackets."""
     name = host.removeprefix("[").removesuffix("]").lower().rstrip(".")
-    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761
+    if name == "localhost" or name.endswith(".localhost"):  # RFC 6761 reserves these names for loopback
         return True
     try:
         return ipaddress.ip_address(name).is_loopback
@@ -260,15 +267,15 @@ def channel_target(url: str) -> str:
     scheme, separator, _ = target.partition("://")
     if separator and scheme.lower() in ("http", "https"):
         raise InvalidArgumentError(
-            f"{shown}: the SDK speaks gRPC; pass host:port without {scheme}://, such as localhost:8001 (Triton's gRPC "
-            "port; 8000 is HTTP)"
+            f"{shown} is an HTTP address, and the SDK speaks gRPC; pass host:port without {scheme}://, such as "
+            "localhost:8001 (Triton's gRPC port; 8000 is HTTP)"
         )
     if separator and f"{scheme.lower()}:" not in ("dns:", *_OTHER_TARGETS):
         raise InvalidArgumentError(
             f"{shown} begins with {scheme.rpartition('@')[2]}://; pass only host:port, such as localhost:8001"
         )
     if "@" in target:
-        raise InvalidArgumentError(f"{shown}: an address has no user name or password; send them as headers")
+        raise InvalidArgumentError(f"{shown}: expected no user name or password; send credentials as headers")
     if target.startswith(_OTHER_TARGETS):
         return target
     authority = target.removeprefix("dns:")
@@ -288,7 +295,11 @@ def channel_options(target: str, tls: Tls | None = None) -> list[tuple[str, str 
     """Return the options of a channel to a gRPC target.
 
     gRPC sends calls through the proxy that ``grpc_proxy``, ``https_proxy`` or ``http_proxy`` names, even to loopback
-    addresses. A proxy cannot reach this machine's loopback, so such targets are called directly.
+    addresses. A proxy cannot reach this machine's loopback, so the options turn the proxy off for such targets.
+
+    Args:
+        target: the gRPC target.
+        tls: the settings of TLS; None: the connection is not encrypted.
     """
     options = [*_CHANNEL_OPTIONS, *(tls.options() if tls else [])]
     addresses = _TARGET_SCHEME.sub("", target)
@@ -306,7 +317,7 @@ def _read(path: str | os.PathLike[str] | None) -> bytes | None:
         raise InvalidArgumentError(f"cannot read {os.fspath(path)}: {error.strerror or error}") from error
 
 
-# Fragments of gRPC's messages (1.60 to 1.85), the error that each stands for, and the advice. The first match counts.
+# Fragments of gRPC's messages (1.60 to 1.85), the type of the error, and the advice. The first match counts.
 _REASONS: Sequence[tuple[tuple[str, ...], type[ServerError], str]] = (
     (
         ("Expected SETTINGS frame", "http1.x server", "Received http2 header with status"),
@@ -316,12 +327,12 @@ _REASONS: Sequence[tuple[tuple[str, ...], type[ServerError], str]] = (
     (
         ("WRONG_VERSION_NUMBER",),
         AddressError,
-        "this port does not speak TLS; connect without tls (--tls, --ca), or use the port that is encrypted",
+        "this port does not speak TLS; connect without TLS (omit tls=, --tls and --ca), or use a port with TLS",
     ),
     (
         ("Hostname Verification Check failed",),
         AccessDeniedError,
-        "the server's certificate is for another host name; pass Tls(server_name=...) with a name of the certificate",
+        "the server's certificate is for another host name; pass Tls(server_name=...) with a name in the certificate",
     ),
     (
         ("CERTIFICATE_VERIFY_FAILED",),
@@ -350,7 +361,7 @@ _REASONS: Sequence[tuple[tuple[str, ...], type[ServerError], str]] = (
         "is HTTP), and if it uses TLS, pass tls=Tls(...) (--tls), with a certificate if it asks for one",
     ),
 )
-# What a message begins with if no connection could be made. A connection that broke during a call has none of these.
+# Beginnings of messages for a connection that could not be made, as opposed to one that broke during a call.
 _NO_CONNECTION = ("connections to all backends failing", "failed to connect to all addresses", "errors resolving")
 _ALWAYS = ("DNS resolution failed", "Received http2 header with status")
 
@@ -362,7 +373,8 @@ def connection_error(message: str) -> tuple[type[ServerError], str] | None:
         message: the details of the gRPC status.
 
     Returns:
-        The type and the message, which ends with the message of gRPC. None: the connection is not the cause.
+        The type of the error, and its message, which ends with gRPC's message in brackets. None: the call failed for
+        another reason than a failed connection.
     """
     if not message.startswith(_NO_CONNECTION) and not any(fragment in message for fragment in _ALWAYS):
         return None

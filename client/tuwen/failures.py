@@ -19,9 +19,9 @@ IMAGE_REASONS = (
     "too_many_scans",
     "unsupported_format",
 )
-"""The reasons for which a server refuses an image."""
+"""The reasons why a server refuses an image."""
 TEXT_REASONS = ("not_utf8", "too_many_bytes")
-"""The reasons for which a server refuses a text."""
+"""The reasons why a server refuses a text."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,16 @@ class ItemFailure:
 
     @property
     def status(self) -> str:
-        """The failure in the output ``status`` of a model; `from_status` reads it."""
+        """The value of a model's output ``status`` for this failure: the reason, a colon and the message."""
         return f"{self.reason}: {self.message}"
 
     @classmethod
     def from_status(cls, index: int, status: str) -> ItemFailure:
-        """Read the output ``status`` of a model for one refused item.
+        """Return the failure that a model's output ``status`` describes.
 
         Args:
-            index: the position of the item.
-            status: a reason, which has no colon, and a message.
+            index: the position of the item in the sequence that was passed.
+            status: the reason, a colon and the message.
         """
         reason, _, message = status.partition(": ")
         return cls(index, reason, message)
@@ -62,8 +62,8 @@ class ItemError(Exception):
     """An image or a text that cannot be embedded, raised by code that does not know the position of the item.
 
     Attributes:
-        reason: see `ItemFailure.reason`.
-        message: see `ItemFailure.message`.
+        reason: one word for programs, such as ``corrupt`` or ``too_many_pixels``.
+        message: one line for people.
     """
 
     def __init__(self, reason: str, message: str) -> None:

@@ -18,14 +18,14 @@ STEPS: dict[str, tuple[str, ...]] = {
     "pixel_embedding": ("vision_encoder",),
     "text_embedding": ("text_tokenization", "text_encoder"),
 }
-"""The models that a request to each ensemble passes through, without the name of the repository."""
+"""The models that a request to each ensemble passes through, by the ensemble. Names lack the repository's name."""
 
 ENSEMBLES = tuple(STEPS)
-"""The models that clients call."""
+"""The ensembles, which are the models that clients call. Names lack the repository's name."""
 
 _MODELS = tuple(dict.fromkeys([*STEPS, *(model for models in STEPS.values() for model in models)]))
-# A name is a part of the names of folders, metrics' labels and Kubernetes' objects, so it is a DNS label. Without an
-# underscore, the name and the model can be told apart.
+# A name is a DNS label, because folders, metric labels and Kubernetes objects contain it. A DNS label has no
+# underscore, so the first underscore of `b16_text_embedding` ends the name.
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -43,12 +43,21 @@ def check_name(name: str) -> None:
 
 
 def full_name(name: str, model: str) -> str:
-    """Return the name of a model in a repository with this name."""
+    """Return the full name of a Triton model, such as ``b16_text_embedding``.
+
+    Args:
+        name: the name of the repository; empty: the repository has no name.
+        model: the bare name of the model, such as ``text_embedding``.
+    """
     return f"{name}_{model}" if name else model
 
 
 def name_and_model(found: str) -> tuple[str, str] | None:
-    """Return the name of the repository, and the rest of the model's name; None if tuwen did not build the model."""
+    """Return the name of the repository and the bare name of the model; None if tuwen did not build the model.
+
+    Args:
+        found: the full name of a Triton model, such as ``b16_text_embedding``.
+    """
     name, separator, _ = found.partition("_")
     if found in _MODELS:
         return "", found
@@ -57,6 +66,10 @@ def name_and_model(found: str) -> tuple[str, str] | None:
 
 
 def names_in(models: Iterable[str]) -> list[str]:
-    """Return the sorted names of the repositories to which Triton models belong. Each has an ensemble for texts."""
+    """Return the sorted names of the repositories that Triton models belong to.
+
+    Args:
+        models: the full names of the models. A repository counts if its ensemble for texts is among them.
+    """
     split = [found for found in map(name_and_model, models) if found is not None]
     return sorted(name for name, model in split if model == "text_embedding")

@@ -1,10 +1,10 @@
-"""The conversion of encoded images to pixel values, exactly as Chinese-CLIP and CLIP do it. Independent of Triton.
+"""The conversion of encoded images to pixel values, exactly as Chinese-CLIP and CLIP do it, without Triton.
 
 The rules are those of ``image_transform`` in ``cn_clip/clip/utils.py`` (``squash``: resize to a square) and of
 ``_transform`` in OpenAI's ``clip/clip.py`` (``crop``: resize the shortest edge, keep the centre). Both resize with
 Pillow's bicubic filter, then convert to RGB, in that order. The order matters: Pillow resizes palette and 1-bit
-images with the nearest neighbour, and dropping alpha after the resize keeps the colour under it. Rescaling
-and normalisation are done by the encoder, so that a pixel has one byte until then.
+images with the nearest neighbour. If alpha is dropped after the resize, the colour of transparent pixels is kept. The
+encoder rescales and normalises, so that a pixel value has one byte until then.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ __all__ = [
     "upright",
 ]
 
-# Pillow's decoders that may see untrusted bytes; every other one stays shut. HEIC has a decoder of its own, an extra.
+# The decoders of Pillow that may read untrusted bytes; no other decoder is used. HEIC needs an extra with a decoder.
 _FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-_COUNTED_FORMATS = ("GIF", "TIFF")  # their frames are counted before the file is opened
+_COUNTED_FORMATS = ("GIF", "TIFF")  # formats whose frames `check_structure` counts
 _BYTES_PER_MIB = 1 << 20
 _INSTALL_HEIF = "pip install 'tuwen[heif]'"
 
-# How an image is turned for each EXIF orientation; 1, and any value that EXIF does not define, is not turned.
+# The transposition for each EXIF orientation. An image with orientation 1 or an undefined value is not turned.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -61,8 +61,8 @@ class ImageLimits:
         max_bytes: the maximum size of the encoded image in bytes.
         max_pixels: the maximum of width times height.
         max_frames: the maximum number of frames or pages, although only the first frame is decoded.
-        max_parts: the maximum number of segments of a JPEG, chunks of a PNG, values in a directory of a TIFF, or blocks
-            of a GIF, which Pillow reads in Python. A GIF may have one more block for every 64 bytes.
+        max_parts: the maximum number of parts that Pillow reads in Python: segments of a JPEG, chunks of a PNG, values
+            in the first directory of a TIFF, or blocks of a GIF. A GIF may have one more block for every 64 bytes.
         max_scans: the maximum number of scans of a JPEG. libjpeg decodes each scan over all pixels.
     """
 
@@ -77,17 +77,17 @@ class ImageLimits:
 class PixelRules:
     """The rules for converting an image to pixel values. Different rules give different embedding spaces.
 
-    A repository holds these rules in ``preprocessing.json``, in its model card, in its manifest and in the fingerprint
-    of its embedding space. All four are made from this class.
+    A repository holds these rules in ``preprocessing.json``, in its model card and in its manifest. The fingerprint of
+    its embedding space depends on them. All four are made from this class.
 
     Attributes:
         image_size: the side S of the square input of the vision encoder, in pixels.
         resize: ``squash`` resizes to the square. ``crop`` resizes the shortest edge to S and keeps the centre.
-        image_rules: ``reference`` does what the model's own code does. ``display`` uses the image as a viewer shows
-            it: EXIF orientation applied, transparency on white, 16-bit greys scaled instead of clipped, palettes
-            expanded before the resize.
+        image_rules: ``reference`` converts an image as the model's original code does. ``display`` converts an image
+            as a viewer shows it. EXIF orientation is applied, and transparency is put on white. 16-bit greys are scaled
+            instead of clipped. Palettes are expanded before the resize.
         jpeg_decoding: ``full`` decodes all pixels. ``scaled`` decodes a JPEG whose sides are at least 4 S at a half, a
-            quarter or an eighth of its resolution, but at least at twice the resolution of the square.
+            quarter or an eighth of its resolution. The decoded sides are at least 2 S.
     """
 
     image_size: int
@@ -96,7 +96,10 @@ class PixelRules:
     jpeg_decoding: str = "full"
 
     def pixel_rules(self) -> dict[str, Any]:
-        """Return the rules of an object as a dictionary. Other attributes of the object are left out."""
+        """Return the image rules as a dictionary.
+
+        Attributes that subclasses add, such as the fields of a model card, are left out.
+        """
         return {field.name: getattr(self, field.name) for field in fields(PixelRules)}
 
 
@@ -105,10 +108,10 @@ class Preprocessor(PixelRules):
     """The preprocessing of one embedding space, from encoded images to uint8 pixel values.
 
     Attributes:
-        limits: the limits beyond which images are refused.
+        limits: the limits of an image. Larger images are refused.
 
     Raises:
-        ValueError: a rule has an unknown value.
+        ValueError: an image rule has an unknown value.
     """
 
     limits: ImageLimits = ImageLimits()
@@ -131,7 +134,7 @@ class Preprocessor(PixelRules):
         check_structure(data, self.limits)
         with _bad_images(), open_image(data) as image:
             self._check_header(image)
-            # By libjpeg, in the inverse cosine transform; a HEIC file would give an embedded thumbnail instead.
+            # libjpeg scales in the inverse cosine transform. A HEIC decoder would return an embedded thumbnail.
             if self.jpeg_decoding == "scaled" and image.format != "HEIF":
                 image.draft(None, (2 * self.image_size, 2 * self.image_size))
             square = self._square(image)
@@ -158,51 +161,55 @@ class Preprocessor(PixelRules):
         else:
             resized = self._crop(image.resize(self._shortest_edge(image.size), Image.Resampling.BICUBIC))
         if isinstance(resized.info.get("transparency"), bytes):
-            del resized.info["transparency"]  # convert() does the same, with a warning
+            del resized.info["transparency"]  # otherwise convert() deletes it, with a warning
         return _convertible(resized).convert("RGB")
 
     def _shortest_edge(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Return the size after the shortest edge is resized to S, rounded as torchvision's Resize does."""
+        """Return the size (width, height) with the shortest edge resized to S. Round as torchvision's Resize does."""
         side, (width, height) = self.image_size, size
         longer = side * max(size) // min(size)
         if side * longer > self.limits.max_pixels:
             raise ItemError(
-                "too_many_pixels", f"{width}x{height} is so narrow that it would be resized to {side}x{longer} pixels"
+                "too_many_pixels",
+                f"the image of {width}x{height} pixels is too narrow: resizing would make {side}x{longer} pixels, "
+                f"the limit is {self.limits.max_pixels}",
             )
         return (side, longer) if width <= height else (longer, side)
 
     def _crop(self, image: Image.Image) -> Image.Image:
-        """Return the centre square, with halves rounded to even, as torchvision's CenterCrop does."""
+        """Return the centre square of S x S pixels. Halves are rounded to even, as in torchvision's CenterCrop."""
         side = self.image_size
         left, top = (round((edge - side) / 2) for edge in image.size)
         return image.crop((left, top, left + side, top + side))
 
     def _check_size(self, data: bytes) -> None:
         if not data:
-            raise ItemError("empty", "no bytes")
+            raise ItemError("empty", "the image has no bytes")
         if len(data) > self.limits.max_bytes:
-            raise ItemError("too_many_bytes", f"{len(data)} bytes, the limit is {self.limits.max_bytes}")
+            raise ItemError("too_many_bytes", f"the image has {len(data)} bytes, the limit is {self.limits.max_bytes}")
 
     def _check_header(self, image: Image.Image) -> None:
         width, height = image.size
         if width * height > self.limits.max_pixels:
-            raise ItemError("too_many_pixels", f"{width}x{height} pixels, the limit is {self.limits.max_pixels}")
-        if image.format in _COUNTED_FORMATS:  # Pillow would walk through the whole file, in Python
+            raise ItemError(
+                "too_many_pixels", f"the image has {width}x{height} pixels, the limit is {self.limits.max_pixels}"
+            )
+        if image.format in _COUNTED_FORMATS:  # for `n_frames`, Pillow would read the whole file in Python
             return
         frames = getattr(image, "n_frames", 1)
         if frames > self.limits.max_frames:
-            raise ItemError("too_many_frames", f"{frames} frames, the limit is {self.limits.max_frames}")
+            raise ItemError("too_many_frames", f"the image has {frames} frames, the limit is {self.limits.max_frames}")
 
 
 def open_image(data: bytes) -> Image.Image:
     """Open an encoded image in one of the allowed formats, without decoding its pixels.
 
-    pillow-heif decodes HEIC, if it is installed. It applies the orientation of the file, so that an orientation in the
-    EXIF data has no effect under any image rules.
+    If pillow-heif is installed, it decodes HEIC. It applies the orientation of the file itself, so the orientation in
+    the EXIF data has no effect, whatever the image rules are.
 
     Raises:
         ItemError: the image is HEIC, and pillow-heif is not installed.
-        Exception: the image has another format or a broken header. Pillow's parser decides the type.
+        Exception: the image has another format or a broken header. The type depends on Pillow's parser.
     """
     if not is_heic(data):
         return Image.open(io.BytesIO(data), formats=_available_formats())
@@ -210,9 +217,10 @@ def open_image(data: bytes) -> Image.Image:
         from pillow_heif import HeifImageFile  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise ItemError(
-            "unsupported_format", f"HEIC needs pillow-heif where images are decoded ({error}): {_INSTALL_HEIF}"
+            "unsupported_format",
+            f"HEIC needs pillow-heif on the machine that decodes images ({error}): {_INSTALL_HEIF}",
         ) from None
-    # Called directly, because Pillow's registry of decoders belongs to the application.
+    # The decoder is called directly, because registering it would change Pillow for the whole application.
     decoder: Callable[[io.BytesIO], Image.Image] = HeifImageFile
     return decoder(io.BytesIO(data))
 
@@ -221,7 +229,8 @@ def check_structure(data: bytes, limits: ImageLimits) -> None:
     """Reject an image with too many parts, frames or scans, before Pillow opens the image.
 
     Raises:
-        ItemError: ``too_many_parts``, ``too_many_frames`` or ``too_many_scans``.
+        ItemError: the image exceeds a limit. The reason is ``too_many_parts``, ``too_many_frames`` or
+            ``too_many_scans``.
     """
     parts, frames, scans = 0, 1, 1
     most = limits.max_parts
@@ -235,25 +244,30 @@ def check_structure(data: bytes, limits: ImageLimits) -> None:
     elif data.startswith((b"II", b"MM")):
         parts, frames = tiff_parts(data, limits.max_frames)
     if parts > most:
-        raise ItemError("too_many_parts", f"the file has more than {most} parts, which is the limit")
+        raise ItemError("too_many_parts", f"the image has more than {most} parts, which is the limit")
     if frames > limits.max_frames:
-        raise ItemError("too_many_frames", f"more than {limits.max_frames} frames, which is the limit")
+        raise ItemError("too_many_frames", f"the image has more than {limits.max_frames} frames, which is the limit")
     if scans > limits.max_scans:
-        raise ItemError("too_many_scans", f"{scans} scans, the limit is {limits.max_scans}")
+        raise ItemError("too_many_scans", f"the image has {scans} scans, the limit is {limits.max_scans}")
 
 
 def load_preprocessor(folder: Path, limits: ImageLimits) -> Preprocessor:
-    """Return the preprocessor that the build step described in ``preprocessing.json``."""
+    """Return the preprocessor of a repository.
+
+    Args:
+        folder: the folder that holds ``preprocessing.json``, which ``tuwen build`` wrote.
+        limits: the limits of an image.
+    """
     settings = json.loads((folder / "preprocessing.json").read_text(encoding="utf-8"))
     return Preprocessor(**settings, limits=limits)
 
 
 def upright(image: Image.Image) -> Image.Image:
     """Turn an image according to its EXIF orientation. A missing or invalid orientation is ignored."""
-    image.load()  # turns a TIFF by itself, and drops its orientation
+    image.load()  # Pillow turns a TIFF while loading it, and removes its orientation
     try:
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # broken EXIF: whatever the parser raises, a viewer shows the pixels as they are
+    except Exception:  # for broken EXIF data the parser raises many types; viewers then do not turn the image
         turn = None
     return image if turn is None else image.transpose(turn)
 
@@ -270,16 +284,16 @@ def _as_displayed(image: Image.Image) -> Image.Image:
 
 
 def _convertible(image: Image.Image) -> Image.Image:
-    """Return the image in a mode that Pillow can convert to RGB: any mode except La."""
+    """Return the image in a mode that Pillow can convert to RGB. Only the mode La must be changed, to LA."""
     return image.convert("LA") if image.mode == "La" else image
 
 
 @contextmanager
 def _bad_images() -> Iterator[None]:
-    """Turn every exception into an `ItemError`.
+    """Provide a context in which every exception is converted to an `ItemError`.
 
-    For a broken file, Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError and others. So here, and
-    only here, every exception means that the image is invalid.
+    For a broken file, Pillow's decoders raise OSError, SyntaxError, struct.error, ValueError and others. So every
+    exception of the block means that the image is invalid.
     """
     try:
         yield
@@ -287,16 +301,16 @@ def _bad_images() -> Iterator[None]:
         raise
     except UnidentifiedImageError:
         raise ItemError(
-            "unsupported_format", f"not an image in a supported format ({', '.join(_FORMATS)}, HEIC)"
+            "unsupported_format", f"the file is not an image in a supported format ({', '.join(_FORMATS)}, HEIC)"
         ) from None
     except Image.DecompressionBombError as error:
         raise ItemError("too_many_pixels", str(error)) from None
     except Exception as error:
-        raise ItemError("corrupt", f"cannot decode: {error or type(error).__name__}") from None
+        raise ItemError("corrupt", f"cannot decode the image: {error or type(error).__name__}") from None
 
 
 @functools.cache
 def _available_formats() -> tuple[str, ...]:
-    """Return the allowed formats that this Pillow was built with (AVIF and WebP are optional)."""
+    """Return the allowed formats that the installed Pillow supports. AVIF and WebP are optional in Pillow."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)

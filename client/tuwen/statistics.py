@@ -16,13 +16,14 @@ class ModelStatistics:
     """The counters of one model since it was loaded; see Triton's ``extension_statistics.md``.
 
     Attributes:
-        requests: the number of answered requests; of an ensemble, requests that passed all steps.
+        requests: the number of successful requests. For an ensemble, a request counts if it passed all steps.
         failures: the number of requests that were refused or failed.
         items: the number of images or texts in executed requests.
         executions: the number of executed batches.
-        total_seconds: the sum of the times from arrival to response, over all answered requests.
-        queue_seconds: the sum of the times in the queue, over all answered requests.
-        compute_seconds: the sum of the times in the model with its inputs and outputs, over all answered requests.
+        total_seconds: the seconds from arrival to response, summed over all successful requests.
+        queue_seconds: the seconds in the queue, summed over all successful requests.
+        compute_seconds: the seconds in the model, summed over all successful requests. Preparing inputs and reading
+            outputs is included.
     """
 
     requests: int = 0
@@ -44,7 +45,10 @@ Statistics: TypeAlias = Mapping[str, ModelStatistics]
 
 
 def difference(after: Statistics, before: Statistics) -> Statistics:
-    """Return the difference between two readings. If a model was reloaded in between, counters start at the reload."""
+    """Return the difference between two readings of the statistics.
+
+    If a model was reloaded between the readings, its counters begin at the reload.
+    """
     return {name: _since(now, before.get(name, ModelStatistics())) for name, now in after.items()}
 
 
@@ -61,18 +65,19 @@ _ENCODERS = ("vision_encoder", "text_encoder")
 class Profile:
     """The time of a call in seconds, divided into parts that add up to the whole.
 
-    The times in the server come from the server's statistics, which cover all its callers. So on a busy server, they
-    are averages over the requests of all callers meanwhile.
+    The times `queue`, `preprocessing`, `encoder` and `other` come from the server's statistics, which cover all
+    callers. On a busy server, these times are averages over the requests of all callers during the call.
 
     Attributes:
         items: the number of images and texts.
         requests: the number of requests, which were sent one after the other.
-        client: the time to read files, build requests and read responses; with ``preprocess="client"`` also to decode.
-        network: the time of gRPC and the network.
-        queue: the time in the queues of the server.
-        preprocessing: the time to decode and resize images and to tokenize texts.
-        encoder: the time of the neural networks.
-        other: the time between the steps, inside the server.
+        client: the seconds to read files, build requests and read responses. With ``preprocess="client"``, the seconds
+            to decode images are included.
+        network: the seconds in gRPC and the network.
+        queue: the seconds in the queues of the server.
+        preprocessing: the seconds in which the server decodes and resizes images, and tokenizes texts.
+        encoder: the seconds in the neural networks.
+        other: the seconds between these steps, inside the server.
     """
 
     items: int
@@ -107,11 +112,11 @@ def profile_of(
 
     Args:
         items: the number of embedded items.
-        sent: the number of requests by model.
+        sent: the number of requests, by the name of the model.
         total: the seconds of the call.
-        waiting: the seconds of the call between sending requests and receiving their responses.
-        statistics: the server's statistics of the same time.
-        name: the name of the repository whose models handled the requests.
+        waiting: the seconds during which the call waited for responses.
+        statistics: the server's statistics for the time of the call.
+        name: the name of the repository whose models handled the requests; empty: the repository has no name.
     """
     served = queue = preprocessing = encoder = 0.0
     for model, requests in sent.items():
@@ -128,7 +133,7 @@ def profile_of(
                 preprocessing += compute
     inside = queue + preprocessing + encoder
     served = min(max(served, inside), waiting)
-    if inside > served:  # averages over other callers may be longer than our own wait
+    if inside > served:  # averages over all callers may exceed this call's wait
         queue, preprocessing, encoder = (part * served / inside for part in (queue, preprocessing, encoder))
         inside = served
     return Profile(

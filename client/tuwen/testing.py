@@ -1,7 +1,8 @@
 """A fake server in memory, for tests of your own code: ``Client(transport=FakeTransport())``, or `AsyncFakeTransport`.
 
-It behaves as the real server: unit vectors in order, refusals per item, the same errors. But its vectors have no
-meaning: they are random, with a hash of the item as the seed. Equal items have equal vectors.
+The fake behaves like the real server: it returns unit vectors in order, refuses single items, and raises the same
+errors. Its vectors have no meaning, because they are random with a hash of the item as the seed. Equal items have equal
+vectors.
 """
 
 from __future__ import annotations
@@ -26,22 +27,24 @@ from tuwen.statistics import ModelStatistics, Statistics
 
 __all__ = ["AsyncFakeTransport", "FakeTransport"]
 
-_MAX_TEXT_BYTES = 262_144  # as in model_repository/text_tokenization/config.pbtxt
+_MAX_TEXT_BYTES = 262_144  # the limit in model_repository/text_tokenization/config.pbtxt
 
 
 class FakeTransport:
-    """A `Transport` without a server.
+    """A fake server in memory for a `Client`.
 
     Args:
-        embedding_dimension: the dimension D of its vectors.
-        fingerprint: the name of its embedding space; with several models, of the first model's space.
-        context_length: texts with more than ``context_length - 2`` characters are reported as truncated.
-        fail_with: an error that requests raise, to test how your code handles it.
-        fail_times: the number of requests that raise it, from the first request on; None: all.
-        models: the names of its models, each with its own space; an empty text stands for the model without a name.
+        embedding_dimension: the dimension D of the vectors.
+        fingerprint: the fingerprint of the embedding space of the first model.
+        context_length: the context length in the model card. A text with more than ``context_length - 2`` characters is
+            reported as truncated.
+        fail_with: the error that requests raise, to test how your code handles errors; None: no request fails.
+        fail_times: the number of requests that raise `fail_with`, from the first request on; None: all requests.
+        models: the names of the models, each with its own embedding space; an empty name stands for the model without
+            a name.
 
     Attributes:
-        requests: the requests that were sent to it, in order.
+        requests: the requests that the client sent, in order.
         cards: the `ModelCard` of each model by name. Assign a new card to test an upgraded server, or the card of
             another model to test an alias. Delete a card to test a model that was unloaded.
         card: the card of the first model.
@@ -91,11 +94,11 @@ class FakeTransport:
         self.cards[self._main_model] = card
 
     def infer(self, request: InferRequest, timeout: float) -> InferResponse:
-        """See `Transport.infer`."""
+        """Record a request, and return the fake response or raise the planned error."""
         return self.send(request, timeout).result()
 
     def send(self, request: InferRequest, timeout: float) -> _Answered:  # noqa: ARG002 - answers at once
-        """See `Transport.send`."""
+        """Record a request, and return its pending response."""
         self._check()
         with self._lock:
             self.requests.append(request)
@@ -109,7 +112,11 @@ class FakeTransport:
         return _Answered(self._answer(request, card), error or _shape_error(request, card))
 
     def model_card(self, timeout: float, model: str = "") -> ModelCard:  # noqa: ARG002
-        """See `Transport.model_card`."""
+        """Return the card of a model.
+
+        Raises:
+            ServerError: there is no model with this name, or its card was deleted.
+        """
         self._check()
         if model not in self.cards:
             raise self._missing(model, full_name(model, "image_embedding"))
@@ -117,7 +124,7 @@ class FakeTransport:
         return self.cards[model]
 
     def statistics(self, timeout: float) -> Statistics:  # noqa: ARG002
-        """See `Transport.statistics`. The requests are counted; all times are 0."""
+        """Return the number of requests and items by model. All times are 0."""
         self._check()
         items: dict[str, list[int]] = {full_name(name, model): [] for name in self.cards for model in STEPS}
         for request in self.requests:
@@ -128,11 +135,11 @@ class FakeTransport:
         }
 
     def is_ready(self, timeout: float, model: str = "") -> bool:  # noqa: ARG002
-        """See `Transport.is_ready`."""
+        """Return whether the transport is open and has the model. An empty name stands for all models."""
         return not self._closed and (not model or model in self.cards)
 
     def close(self) -> None:
-        """See `Transport.close`."""
+        """Close the transport. Later calls raise `ClientClosedError`."""
         self._closed = True
 
     def _check(self) -> None:
@@ -140,7 +147,7 @@ class FakeTransport:
             raise ClientClosedError
 
     def _missing(self, name: str, model: str, request_id: str = "") -> ServerError:
-        """Return the error for a model that was unloaded, which is retryable, or was never there."""
+        """Return the error for a model that the server does not have. If it was unloaded, the error is retryable."""
         kind: type[ServerError] = ModelNotFoundError
         why = "is not found"
         if name in self._known:
@@ -160,8 +167,8 @@ class FakeTransport:
         }
         for tensor in outputs.values():
             if isinstance(tensor, np.ndarray):
-                tensor.flags.writeable = False  # as the views of a real response
-        if not request.outputs:  # a model whose one output is named after the embedding space
+                tensor.flags.writeable = False  # arrays of a real response are read-only, too
+        if not request.outputs:  # the output is named after the embedding space
             return InferResponse({NAMED_EMBEDDING + card.fingerprint: outputs["embedding"]})
         return InferResponse({name: outputs[name] for name in request.outputs})
 
@@ -185,27 +192,31 @@ class AsyncFakeTransport:
         self.fake: FakeTransport = fake or FakeTransport()
 
     async def infer(self, request: InferRequest, timeout: float) -> InferResponse:
-        """See `AsyncTransport.infer`."""
+        """Record a request, and return the fake response or raise the planned error."""
         return self.fake.send(request, timeout).result()
 
     def send(self, request: InferRequest, timeout: float) -> AsyncPendingResponse:
-        """See `AsyncTransport.send`."""
+        """Record a request, and return its pending response."""
         return AsyncPendingResponse(self.infer(request, timeout))
 
     async def model_card(self, timeout: float, model: str = "") -> ModelCard:
-        """See `AsyncTransport.model_card`."""
+        """Return the card of a model.
+
+        Raises:
+            ServerError: there is no model with this name, or its card was deleted.
+        """
         return self.fake.model_card(timeout, model)
 
     async def statistics(self, timeout: float) -> Statistics:
-        """See `AsyncTransport.statistics`."""
+        """Return the number of requests and items by model. All times are 0."""
         return self.fake.statistics(timeout)
 
     async def is_ready(self, timeout: float, model: str = "") -> bool:
-        """See `AsyncTransport.is_ready`."""
+        """Return whether the transport is open and has the model. An empty name stands for all models."""
         return self.fake.is_ready(timeout, model)
 
     async def close(self) -> None:
-        """See `AsyncTransport.close`."""
+        """Close the transport. Later calls raise `ClientClosedError`."""
         self.fake.close()
 
 
@@ -216,7 +227,7 @@ class _Answered:
 
     def result(self) -> InferResponse:
         if self._error is not None:
-            raise copy.copy(self._error)  # an error of a server belongs to one request
+            raise copy.copy(self._error)  # copied, because the client adds the items of one request
         assert self._response is not None  # noqa: S101 - without an error there is a response
         return self._response
 
@@ -237,20 +248,20 @@ def _shape_error(request: InferRequest, card: ModelCard) -> InputShapeError | No
 
 def _image_error(data: bytes) -> ItemError | None:
     if not data:
-        return ItemError("empty", "no bytes")
+        return ItemError("empty", "the image has no bytes")
     try:
         with open_image(data) as image:
             image.load()
     except ItemError as error:
         return error
     except UnidentifiedImageError:
-        return ItemError("unsupported_format", "not an image")
-    except Exception as error:  # whatever Pillow's decoders raise
-        return ItemError("corrupt", f"cannot decode: {error}")
+        return ItemError("unsupported_format", "the file is not an image in a supported format")
+    except Exception as error:  # Pillow's decoders raise many types
+        return ItemError("corrupt", f"cannot decode the image: {error}")
     return None
 
 
 def _text_error(data: bytes) -> ItemError | None:
     if len(data) > _MAX_TEXT_BYTES:
-        return ItemError("too_many_bytes", f"{len(data)} bytes, the limit is {_MAX_TEXT_BYTES}")
+        return ItemError("too_many_bytes", f"the text has {len(data)} bytes, the limit is {_MAX_TEXT_BYTES}")
     return None

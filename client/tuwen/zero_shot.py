@@ -38,14 +38,14 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
-    """The similarity of n images and m texts. Every array is float32 (n, m). Compared by identity.
+    """The similarity of n images and m texts. Every array is float32 (n, m). Objects are compared by identity.
 
     Attributes:
         cosine: the cosine of the two embeddings, from -1 to 1. Cosines are comparable between calls, so use them for
             thresholds and in an index.
         logits: the cosine times the model's logit scale (about 100).
-        probabilities: the softmax of the logits over the texts, for each image. It only compares the texts of this
-            call: with one text it is always 1.
+        probabilities: the softmax of the logits over the texts, for each image. Probabilities compare only the texts of
+            this call. With one text, the probability is always 1.
     """
 
     cosine: NDArray[np.float32]
@@ -54,7 +54,13 @@ class Similarity:
 
 
 def similarity(images: NDArray[np.float32], texts: NDArray[np.float32], logit_scale: float) -> Similarity:
-    """Return the similarity of unit vectors of images (n, D) and texts (m, D); see the CLIP paper, arXiv 2103.00020."""
+    """Return the similarity of images and texts, as the CLIP paper defines it (arXiv 2103.00020).
+
+    Args:
+        images: the unit vectors of the images, float32 (n, D).
+        texts: the unit vectors of the texts, float32 (m, D).
+        logit_scale: the factor between a cosine and a logit.
+    """
     cosine = images @ texts.T
     logits = np.float32(logit_scale) * cosine
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -101,12 +107,12 @@ OWN_TEMPLATES: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, eq=False)
 class Classification:
-    """The probabilities of m labels for n images. Compared by identity, like `Similarity`.
+    """The probabilities of m labels for n images. Objects are compared by identity.
 
     Attributes:
         labels: the m labels, in the order in which they were passed.
-        scores: cosines, logits and probabilities, each float32 (n, m). Probabilities compare these labels with
-            each other: if an image shows none of them, its probabilities still add up to 1.
+        scores: the cosines, logits and probabilities, each float32 (n, m). The probabilities of an image add up to 1,
+            even if it shows nothing that a label names.
     """
 
     labels: tuple[str, ...]
@@ -114,12 +120,12 @@ class Classification:
 
     @property
     def best(self) -> tuple[str, ...]:
-        """The most probable label of each image."""
+        """The most probable label of each image, in order."""
         return tuple(self.labels[index] for index in self.scores.cosine.argmax(axis=1))
 
 
 def check_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    """Return the labels after a check that they differ.
+    """Return the labels as a tuple, after a check that all of them differ.
 
     Raises:
         InvalidArgumentError: there is no label, a label is not a string or is repeated, or `labels` is a single string.
@@ -138,6 +144,9 @@ def check_labels(labels: Iterable[str]) -> tuple[str, ...]:
 def template_texts(templates: Templates) -> tuple[str, ...]:
     """Return the texts of the templates.
 
+    Args:
+        templates: the name of one of the built-in lists, or your own texts with ``{}`` in place of the label.
+
     Raises:
         InvalidArgumentError: the name is unknown, there is no template, or a template lacks ``{}``.
     """
@@ -151,21 +160,26 @@ def template_texts(templates: Templates) -> tuple[str, ...]:
     templates = as_list("template", templates)
     for index, template in enumerate(templates):
         if not isinstance(template, str) or "{}" not in template:
-            raise InvalidArgumentError(f"template {index}: {template!r} has no {{}} in place of the label")
+            raise InvalidArgumentError(f"template {index}: expected a text with {{}} for the label, got {template!r}")
     if not templates:
-        raise InvalidArgumentError("pass at least one template")
+        raise InvalidArgumentError("templates: expected at least one template, got an empty list")
     return tuple(templates)
 
 
 def label_texts(labels: Sequence[str], templates: Sequence[str]) -> list[str]:
-    """Return every label in every template, ordered by label, as `label_embeddings` requires."""
+    """Return every label in every template. All texts of the first label come first, as `label_embeddings` requires."""
     return [template.replace("{}", label) for label in labels for template in templates]
 
 
 def label_embeddings(texts: NDArray[np.float32], templates: int) -> NDArray[np.float32]:
-    """Return the unit vectors of labels, float32 (m, D), from the vectors of their texts, (m * templates, D).
+    """Return the unit vectors of m labels, float32 (m, D).
 
-    Chinese-CLIP's rule (cn_clip/eval/zeroshot_evaluation.py): the mean over the templates, normalised again.
+    The vector of a label is the mean of its texts' vectors, normalised again, as in Chinese-CLIP
+    (cn_clip/eval/zeroshot_evaluation.py).
+
+    Args:
+        texts: the unit vectors of the labels' texts, float32 (m * templates, D), ordered by label.
+        templates: the number of templates.
     """
     mean = texts.reshape(-1, templates, texts.shape[1]).mean(axis=1)
     unit: NDArray[np.float32] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
@@ -173,7 +187,11 @@ def label_embeddings(texts: NDArray[np.float32], templates: int) -> NDArray[np.f
 
 
 class LabelCache:
-    """A cache of the vectors of recently used labels. Several threads may share it."""
+    """A cache of the vectors of recently used labels. Several threads may share a cache.
+
+    Args:
+        size: the maximum number of labels, counted once for each list of templates.
+    """
 
     def __init__(self, size: int = 4096) -> None:
         self._cache: Cache[tuple[str, tuple[str, ...]], NDArray[np.float32]] = Cache(size)
@@ -184,19 +202,19 @@ class LabelCache:
         return {label: vector for (label, _), vector in known.items()}
 
     def remember(self, vectors: Mapping[str, NDArray[np.float32]], templates: tuple[str, ...]) -> None:
-        """Keep vectors. If there are too many, drop the least recently used ones."""
+        """Keep the vectors of labels with these templates. If the cache is full, drop the least recently used ones."""
         self._cache.remember({(label, templates): vector for label, vector in vectors.items()})
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """The smallest cosine at which pictures count as showing what some texts describe.
+    """The smallest cosine at which a picture counts as a match for some texts.
 
     Attributes:
         texts: the texts; the score of a picture is its cosine with their mean vector.
         cosine: the smallest score of a picture that is accepted.
-        fingerprint: the embedding space that the threshold belongs to.
-        checkpoint: the name of the model.
+        fingerprint: the fingerprint of the embedding space that the threshold belongs to.
+        checkpoint: the checkpoint of the model that the threshold was calibrated with; empty: unknown.
     """
 
     texts: tuple[str, ...]
@@ -209,28 +227,33 @@ class Threshold:
 
         Raises:
             EmbeddingSpaceError: the threshold was calibrated with another model than the server's.
-            InvalidItemsError, ServerError: as `Client.embed_images`.
+            InvalidItemsError: images were refused; lists each with its index and the reason.
+            ServerError: the server or the connection failed.
         """
         self.check(client.model_card().fingerprint, "the server's vectors")
         vectors: NDArray[np.float32] = client.embed_images(images)
         return vectors @ text_vector(client, self.texts)
 
     def check(self, fingerprint: str, whose: str) -> None:
-        """Check that vectors are of the model that the threshold was calibrated with.
+        """Check that vectors come from the model that the threshold was calibrated with.
 
         Args:
-            fingerprint: the embedding space of the vectors.
-            whose: names the vectors in the error, such as ``the server's vectors``.
+            fingerprint: the fingerprint of the vectors' embedding space.
+            whose: the words for the vectors in the error, such as ``the server's vectors``.
 
         Raises:
-            EmbeddingSpaceError: the vectors are of another model.
+            EmbeddingSpaceError: the vectors come from another model.
         """
         if fingerprint != self.fingerprint:
             where = f"the threshold was calibrated with {self.checkpoint or 'another model'}; {whose}"
             raise EmbeddingSpaceError(self.fingerprint, fingerprint, where)
 
     def save(self, path: str | os.PathLike[str], **measured: Any) -> None:
-        """Write a JSON file that `load` reads. It also holds the measurements of the calibration.
+        """Write the threshold to a JSON file, which `load` reads.
+
+        Args:
+            path: the file. An existing file is replaced.
+            measured: the measurements of the calibration, which the file holds for people. `load` ignores them.
 
         Raises:
             OSError: the file cannot be written.
@@ -245,10 +268,10 @@ class Threshold:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Threshold:
-        """Read a file that `tuwen calibrate` or `save` wrote.
+        """Return the threshold in a file that `tuwen calibrate` or `save` wrote.
 
         Raises:
-            InvalidArgumentError: the file is missing, or `save` did not write it.
+            InvalidArgumentError: the file is missing, or it holds no threshold.
         """
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -262,12 +285,12 @@ class Threshold:
             raise InvalidArgumentError(f"cannot read '{path}': {error.strerror or error}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidArgumentError(
-                f"cannot read '{path}': not a threshold of `tuwen calibrate` ({type(error).__name__}: {error})"
+                f"cannot read '{path}': expected a file that `tuwen calibrate` wrote ({type(error).__name__}: {error})"
             ) from error
 
 
 def text_vector(client: Client, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Return the mean vector of some texts, float32 (D,), of length 1."""
+    """Return the unit vector, float32 (D,), in the direction of the mean of the texts' vectors."""
     mean = client.embed_texts(list(texts)).mean(axis=0, dtype=np.float64)
     vector: NDArray[np.float32] = (mean / np.linalg.norm(mean)).astype(np.float32)
     return vector

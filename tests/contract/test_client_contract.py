@@ -107,7 +107,7 @@ def test_every_bad_image_is_named_and_none_costs_its_neighbours(clip: Client) ->
 
 
 def test_a_text_of_too_many_bytes_is_named(clip: Client) -> None:
-    with pytest.raises(InvalidItemsError, match="item 1: too_many_bytes: 300000 bytes, the limit is 262144"):
+    with pytest.raises(InvalidItemsError, match="item 1: too_many_bytes: the text has 300000 bytes, the limit is 262"):
         clip.embed_texts(["猫", "x" * 300_000])
 
 

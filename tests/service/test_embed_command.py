@@ -49,7 +49,7 @@ def test_adds_only_new_items_when_run_again(server: EmbeddedServer, tmp_path: Pa
     finished = tuwen(*arguments, "--json", code=1)
     summary = json.loads(finished.stdout)
     assert (summary["added"], summary["unchanged"], summary["failed"]) == (1, 1, 1)
-    assert "broken.png: not an image" in finished.stderr
+    assert "broken.png: the file is not an image" in finished.stderr
     listing = output.with_name("vectors.parquet.refused.jsonl")
     (refused,) = [json.loads(line) for line in listing.read_text(encoding="utf-8").splitlines()]
     assert (Path(refused["key"]).name, refused["reason"]) == ("broken.png", "unsupported_format")

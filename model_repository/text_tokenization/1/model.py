@@ -50,7 +50,7 @@ class TritonPythonModel:
     def _decode(self, data):
         """Return the text and None, or an empty text and the reason why it is rejected."""
         if len(data) > self._max_bytes:
-            return "", ItemError("too_many_bytes", f"{len(data)} bytes, the limit is {self._max_bytes}")
+            return "", ItemError("too_many_bytes", f"the text has {len(data)} bytes, the limit is {self._max_bytes}")
         try:
             return data.decode("utf-8"), None
         except UnicodeDecodeError as error:

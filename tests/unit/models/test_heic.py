@@ -131,7 +131,7 @@ def test_without_pillow_heif_the_refusal_names_the_extra(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     error = refusal(data)
     assert error.reason == "unsupported_format"
-    assert "HEIC needs pillow-heif" in str(error)
+    assert "HEIC needs pillow-heif on the machine that decodes images" in str(error)
     assert "pip install 'tuwen[heif]'" in str(error)
     with pytest.raises(ItemError, match=r"tuwen\[heif\]"):
         pixel_values(data, PREPROCESSORS[0])

@@ -70,7 +70,7 @@ class TestCrop:
     def test_rejects_an_image_that_would_be_resized_to_a_huge_one(self) -> None:
         """60,000 x 1 pixels would be resized to 224 x 13,440,000."""
         needle = encode(Image.new("L", (60_000, 1)))
-        with pytest.raises(ItemError, match="60000x1 is so narrow that it would be resized to 224x13440000"):
+        with pytest.raises(ItemError, match="60000x1 pixels is too narrow: resizing would make 224x13440000 pixels"):
             Preprocessor(224, resize="crop").pixel_values(needle)
         assert Preprocessor(224).pixel_values(needle).shape == (3, 224, 224)
 

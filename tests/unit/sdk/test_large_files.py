@@ -58,7 +58,7 @@ def test_a_file_is_refused_by_its_size(
     fake = FakeTransport()
     fake.card = replace(fake.card, max_image_bytes=limit)
     large = form(sparse(tmp_path / "large.tiff", limit + 1))
-    expected = ("too_many_bytes", f"{limit + 1} bytes, the limit is {limit}")
+    expected = ("too_many_bytes", f"the image has {limit + 1} bytes, the limit is {limit}")
     with make(fake, preprocess=preprocess) as clip:
         [called] = clip.try_embed_images([large])
         [streamed] = clip.stream_images([large])

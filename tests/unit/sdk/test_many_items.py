@@ -88,7 +88,7 @@ def test_images_come_in_any_iterable(make: Make, name: str) -> None:
         (3, "int; for one text call {}_texts([text])"),
         (None, "NoneType; for one text call {}_texts([text])"),
         (np.array("一只猫"), "ndarray of shape (); for one text call {}_texts([text.item()])"),
-        ({"a": "一只猫"}, "dict; pass its keys or its values"),
+        ({"a": "一只猫"}, "dict; pass the keys or the values of the mapping"),
     ],
 )
 def test_rejects_a_single_text(make: Make, method: str, texts: Any, given: str) -> None:
@@ -98,7 +98,7 @@ def test_rejects_a_single_text(make: Make, method: str, texts: Any, given: str) 
 
 
 def test_rejects_a_table_and_asks_for_a_column(make: Make) -> None:
-    expected = r"got DataFrame of shape \(2, 1\); pass one column, a text in each row"
+    expected = r"got DataFrame of shape \(2, 1\); pass one column with a text in each row"
     with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match=expected):
         clip.embed_texts(series(TEXTS).to_frame())
 
@@ -113,10 +113,10 @@ class Tensor:
 
 
 def test_rejects_a_tensor_and_asks_for_arrays(make: Make) -> None:
-    expected = r"got Tensor of shape \(2, 6, 5, 3\); pass a uint8 array of NumPy of shape \(N, H, W, 3\)"
+    expected = r"got Tensor of shape \(2, 6, 5, 3\); pass a NumPy uint8 array of shape \(N, H, W, 3\)"
     with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match=expected):
         clip.embed_images(Tensor())
-    with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="pass one column, an image in each"):
+    with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="pass one column with an image"):
         clip.embed_images(series(IMAGES).to_frame())
 
 
@@ -133,7 +133,7 @@ def test_rejects_a_tensor_and_asks_for_arrays(make: Make) -> None:
         (PICTURE, "bytes; "),
         (memoryview(PICTURE), f"memoryview of shape ({len(PICTURE)},); "),
         (io.BytesIO(PICTURE), "BytesIO; "),
-        ({"cat": PICTURE}, "dict; pass its keys or its values"),
+        ({"cat": PICTURE}, "dict; pass the keys or the values of the mapping"),
     ],
 )
 def test_rejects_a_single_image(make: Make, method: str, image: Any, given: str) -> None:

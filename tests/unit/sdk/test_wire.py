@@ -79,7 +79,7 @@ def test_a_response_that_is_broken_is_an_error_of_ours(datatype: str, shape: lis
     ],
 )
 def test_an_answer_of_another_shape_is_an_error_not_a_guess(outputs: dict[str, object]) -> None:
-    with pytest.raises(InferenceError, match="unexpected outputs for 3 items"):
+    with pytest.raises(InferenceError, match="expected 3 rows in each of the outputs"):
         parse(EmbeddingBatch(REQUEST, ((0,), (1,), (2,)), ()), InferResponse(outputs), FakeTransport().card)  # type: ignore[arg-type]
 
 
