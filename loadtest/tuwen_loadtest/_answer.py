@@ -10,6 +10,7 @@ from itertools import takewhile
 from statistics import median
 
 from tuwen_loadtest._curve import Curve
+from tuwen_loadtest._doubts import Doubt
 from tuwen_loadtest._model_load import STEP_NAMES, busiest_seconds
 from tuwen_loadtest._session import Run
 from tuwen_loadtest._slo import Objective
@@ -30,11 +31,11 @@ _ADVICE: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a load test found.
+    """The answer of a load test.
 
     Attributes:
-        sentence: how much the service holds, and what limits it.
-        reasons: sentences with the measurements behind it, and what to do.
+        sentence: a sentence that says how much the service holds, and what limits it.
+        reasons: the measurements behind the sentence, and the advice.
     """
 
     sentence: str
@@ -43,11 +44,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Limit:
-    """What holds the service up.
+    """The limit of the service.
 
     Attributes:
-        text: such as ``limited by the vision encoder (busy 96 %)``.
-        reasons: the measurements, and what to do.
+        text: the second half of the answer, such as ``limited by the vision encoder (busy 96 %)``.
+        reasons: the measurements behind the text, and the advice.
     """
 
     text: str
@@ -55,19 +56,22 @@ class Limit:
 
 
 def answer_of_curves(
-    curves: Sequence[Curve], objectives: Sequence[Objective], runs: Sequence[Run], doubts: Sequence[str]
+    curves: Sequence[Curve], objectives: Sequence[Objective], runs: Sequence[Run], doubts: Sequence[Doubt]
 ) -> Answer:
-    """Return the answer of ramps: the highest rate that the service holds."""
+    """Return the answer of ramps: the highest load that the service holds."""
     unit, capacity = unit_of(runs), median(curve.capacity for curve in curves)
-    limit = limit_of(runs, doubts, overloaded=not all(_keeps_up(step) for curve in curves for step in curve.steps))
-    reasons = [f"the most that it answered, whatever the latency: {_number(capacity)} {unit}"]
-    steps = curves[-1].steps
+    steps, callers = curves[-1].steps, curves[-1].callers
+    fell_behind = not all(_keeps_up(step) for curve in curves for step in curve.steps)
+    limit = limit_of(runs, doubts, overloaded=fell_behind or bool(callers))
+    reasons = [f"highest throughput, whatever the latency: {_number(capacity)} {unit}"]
     if objectives:
         promised = median(curve.promised for curve in curves)
-        held = f"holds {_number(promised)} {unit} at {_listed(objectives)}"
+        held = f"holds {_amount(promised, unit, callers)} at {_listed(objectives)}"
         if not promised:
-            held = f"does not hold {_listed(objectives)}, even at {_number(steps[0].offered)} {unit}"
-        reasons += _first_miss(steps, objectives, unit)
+            held = f"does not hold {_listed(objectives)}, even at {_amount(curves[-1].loads[0], unit, callers)}"
+        reasons += _first_miss(curves[-1], objectives, unit)
+    elif callers:
+        held = f"answers {_number(capacity)} {unit} at most, to up to {callers[-1]} concurrent callers"
     else:
         # Behind the first step that falls behind, a step may answer what waited since earlier ones.
         kept = [step for step in takewhile(_keeps_up, steps) if step.offered * _KEEPS_UP <= capacity]
@@ -77,7 +81,7 @@ def answer_of_curves(
 
 
 def answer_of_runs(
-    judged: Sequence[tuple[Run, Verdict]], objectives: Sequence[Objective], doubts: Sequence[str]
+    judged: Sequence[tuple[Run, Verdict]], objectives: Sequence[Objective], doubts: Sequence[Doubt]
 ) -> Answer:
     """Return the answer of runs under one load: whether the service holds it."""
     runs = [run for run, _ in judged]
@@ -108,11 +112,12 @@ def answer_of_scenario(name: str, findings: Sequence[Finding]) -> Answer:
     return Answer(f"does not withstand {name}: {len(missed)} of {len(findings)} expectations were missed", missed)
 
 
-def limit_of(runs: Sequence[Run], doubts: Sequence[str], *, overloaded: bool) -> Limit:
-    """Return what holds the service up.
+def limit_of(runs: Sequence[Run], doubts: Sequence[Doubt], *, overloaded: bool) -> Limit:
+    """Return the limit of the service.
 
     Args:
-        doubts: reasons to think that the load generator does.
+        runs: the measurements.
+        doubts: the signs that the load generator did not send the load as planned.
         overloaded: whether the service was offered more than it answered in time.
     """
     loads = [load for run in runs for load in run.loads]
@@ -123,21 +128,33 @@ def limit_of(runs: Sequence[Run], doubts: Sequence[str], *, overloaded: bool) ->
     listed = ", ".join(f"{STEP_NAMES[model]} {share * 100:.0f} %" for model, share in busy.items())
     reasons = [f"busy in the busiest five seconds: {listed}"] if busy else []
     model = max(busy, key=lambda name: busy[name], default="")
+    step = f"{STEP_NAMES[model]} (busy {busy[model] * 100:.0f} %)" if model and busy[model] >= _BUSY else ""
     if doubts:
-        if model and busy[model] >= _BUSY:
-            text = f"probably limited by the {STEP_NAMES[model]} (busy {busy[model] * 100:.0f} %)"
-            return Limit(f"{text}, but the load generator was too slow to be sure", [*doubts, *reasons])
-        return Limit("limited by the load generator, so the service may hold more", [*doubts, *reasons])
+        return Limit(_doubtful(doubts, step), [*(doubt.text for doubt in doubts), *reasons])
     if not overloaded:
         return Limit("no limit was reached", [*reasons, "a higher load would show what limits it"])
     processor = busiest_seconds([reading.cpu for run in runs for reading in run.readings])
     if processor >= _BUSY:
         reasons.append(f"the processor of the server's machine was busy {processor * 100:.0f} %")
-    if model and busy[model] >= _BUSY:
-        return Limit(f"limited by the {STEP_NAMES[model]} (busy {busy[model] * 100:.0f} %)", [*reasons, _ADVICE[model]])
+    if step:
+        return Limit(f"limited by the {step}", [*reasons, _ADVICE[model]])
     if processor >= _BUSY:
         return Limit(f"limited by the processor of the server's machine (busy {processor * 100:.0f} %)", reasons)
     return Limit("what limits it is not known: no step of the server was busy all the time", reasons)
+
+
+def _doubtful(doubts: Sequence[Doubt], step: str) -> str:
+    """Return the limit of runs with doubts. `step` is the step of the server that was busy; empty if none was."""
+    if any(doubt.cause == "shared machine" for doubt in doubts):
+        shared = "shares the processor with the load generator"
+        return f"limited by the {step}, which {shared}" if step else f"limited by the processor: the server {shared}"
+    if step:
+        return f"probably limited by the {step}, but the load generator was too slow to be sure"
+    return "limited by the load generator, so the service may hold more"
+
+
+def _amount(load: float, unit: str, callers: Sequence[int]) -> str:
+    return f"{load:.0f} concurrent callers" if callers else f"{_number(load)} {unit}"
 
 
 def unit_of(runs: Sequence[Run]) -> str:
@@ -146,11 +163,12 @@ def unit_of(runs: Sequence[Run]) -> str:
     return {frozenset({"image"}): "images/s", frozenset({"text"}): "texts/s"}.get(frozenset(kinds), "requests/s")
 
 
-def _first_miss(steps: Sequence[Summary], objectives: Sequence[Objective], unit: str) -> list[str]:
-    for step in steps:
+def _first_miss(curve: Curve, objectives: Sequence[Objective], unit: str) -> list[str]:
+    for step, load in zip(curve.steps, curve.loads, strict=True):
         missed = [one for one in objectives if not one.is_met(step.metric(one.metric))]
         if missed:
-            return [f"at {_number(step.offered)} {unit}, p99 is {_milliseconds(step)}: misses {_listed(missed)}"]
+            amount = _amount(load, unit, curve.callers)
+            return [f"at {amount}, p99 is {_milliseconds(step)}: misses {_listed(missed)}"]
     return []
 
 

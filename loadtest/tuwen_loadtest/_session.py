@@ -21,7 +21,7 @@ from tuwen_loadtest._model_load import ModelLoad, watch_models
 from tuwen_loadtest._parent import PARENT
 from tuwen_loadtest._samples import Sample, read_samples
 from tuwen_loadtest._target import Target
-from tuwen_loadtest._watch import Reading, watch
+from tuwen_loadtest._watch import Reading, watch, watch_processor
 from tuwen_loadtest.options import PayloadOptions, RequestKind, Shape
 
 __all__ = ["KINDS", "LoadTestError", "Plan", "Run", "run"]
@@ -108,6 +108,7 @@ class Run:
         server_cpu, server_memory_mib: the mean number of cores and the memory of the servers; nan for a remote server.
         trouble: begin and end of the fault, in Unix time.
         loads: how busy the steps of the server were, second by second.
+        machine_cpu: the busy share of the processor of the load generator's machine, second by second.
     """
 
     plan: Plan
@@ -119,6 +120,7 @@ class Run:
     server_memory_mib: float
     trouble: tuple[float, float] | None = None
     loads: Sequence[ModelLoad] = ()
+    machine_cpu: Sequence[float] = ()
 
 
 def run(
@@ -140,7 +142,12 @@ def run(
         LoadTestError: Locust failed, or did not end.
         TuwenError: the server does not respond.
     """
-    with watch(target.metrics) as readings, watch_models(target, live) as loads, ThreadPoolExecutor(1) as pool:
+    with (
+        watch(target.metrics) as readings,
+        watch_processor() as shares,
+        watch_models(target, live) as loads,
+        ThreadPoolExecutor(1) as pool,
+    ):
         before, usage = target.statistics(plan.deadline), target.usage()
         used, began = _children_cpu(), time.perf_counter()
         troubled = pool.submit(_later, plan.seconds / 3 + _LOCUST_STARTS, trouble) if trouble else None
@@ -162,6 +169,7 @@ def run(
             server_memory_mib=sum(one.memory_mib for one in after.values()) if usage else math.nan,
             trouble=span,
             loads=loads,
+            machine_cpu=shares,
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tuwen import InvalidArgumentError
 
-__all__ = ["METRICS", "Objective", "good_seconds", "parse_slo"]
+__all__ = ["METRICS", "Objective", "good_seconds", "names_good_answers", "parse_slo"]
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
@@ -72,6 +72,11 @@ def good_seconds(objectives: Sequence[Objective]) -> float:
     """
     bounds = [one.bound for one in objectives if one.metric in _OF_NEARLY_ALL and one.comparison.startswith("<")]
     return min(bounds, default=math.inf)
+
+
+def names_good_answers(objectives: Sequence[Objective]) -> bool:
+    """Return whether the objectives say which answers are good, or ask for good answers. Otherwise all are good."""
+    return math.isfinite(good_seconds(objectives)) or any(one.metric == "goodput" for one in objectives)
 
 
 def _parse(part: str) -> Objective:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tuwen import InvalidArgumentError
+from tuwen.connection import is_loopback
 from tuwen.statistics import Statistics
 from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._usage import Usage, usage_of
@@ -34,6 +35,11 @@ class Target:
     connection: Connection
     metrics: Sequence[str] = ()
     servers: Sequence[EmbeddedServer] = field(default=(), repr=False)
+
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether the server was started for the test, or has an address of this machine's loopback."""
+        return bool(self.servers) or is_loopback(self.connection.url.rpartition(":")[0])
 
     def usage(self) -> Mapping[int, Usage]:
         """Return the resources of each server that was started for the test, by process id."""

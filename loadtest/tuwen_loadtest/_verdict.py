@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tuwen_loadtest._samples import Sample
-from tuwen_loadtest._slo import Objective, good_seconds
+from tuwen_loadtest._slo import Objective, good_seconds, names_good_answers
 from tuwen_loadtest._summary import Summary, summarise
 
 __all__ = ["Finding", "Verdict", "judge"]
@@ -50,20 +50,21 @@ def judge(samples: Sequence[Sample], objectives: Sequence[Objective], *, warmup:
     start, end = first + warmup, max((sample.due for sample in samples), default=0.0) + 1e-9
     if end <= start:
         start, end = end, end + 1.0  # nothing but warm-up: nothing was measured
-    good = good_seconds(objectives)
+    good, shown = good_seconds(objectives), names_good_answers(objectives)
     kinds = sorted({sample.kind for sample in samples})
     by_kind = {kind: [sample for sample in samples if sample.kind == kind] for kind in kinds}
-    lines = [_line(kind, summarise(some, start, end, good_seconds=good)) for kind, some in by_kind.items()]
+    lines = [_line(kind, summarise(some, start, end, good_seconds=good), good=shown) for kind, some in by_kind.items()]
     summary = summarise(samples, start, end, good_seconds=good)
-    lines.append(_line("all", summary))
+    lines.append(_line("all", summary, good=shown))
     return Verdict(summary, [(one, one.is_met(summary.metric(one.metric))) for one in objectives], "\n".join(lines))
 
 
-def _line(name: str, found: Summary) -> str:
+def _line(name: str, found: Summary, *, good: bool) -> str:
     latencies = ", ".join(f"{quantile} {_milliseconds(seconds)}" for quantile, seconds in found.latencies.items())
+    in_time = f", {found.goodput:.1f}/s good" if good else ""
     return (
-        f"{name:<10} {found.requests} requests, {found.offered:.1f}/s offered, {found.throughput:.1f}/s answered, "
-        f"{found.goodput:.1f}/s good; {latencies}; refused {found.refused:.2%}, timed out {found.timeouts:.2%}, "
+        f"{name:<10} {found.requests} requests, {found.offered:.1f}/s offered, {found.throughput:.1f}/s answered"
+        f"{in_time}; {latencies}; refused {found.refused:.2%}, timed out {found.timeouts:.2%}, "
         f"failed {found.failures:.2%}; sent late by p99 {found.lag * 1e3:.1f} ms"
     )
 

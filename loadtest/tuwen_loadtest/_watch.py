@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from tuwen import InvalidArgumentError
 from tuwen.connection import is_loopback
 
-__all__ = ["Reading", "watch"]
+__all__ = ["Reading", "watch", "watch_processor"]
 
 _EVERY = 1.0  # seconds; Triton itself looks every two
 _TIMEOUT = 5.0
@@ -78,6 +79,30 @@ def watch(urls: Sequence[str], every: float = _EVERY) -> Iterator[list[Reading]]
     finally:
         done.set()
         thread.join(2 * _TIMEOUT)
+
+
+@contextmanager
+def watch_processor(every: float = _EVERY) -> Iterator[list[float]]:
+    """Provide a list of the busy shares of this machine's processor, which grows until the end of the block.
+
+    Args:
+        every: the seconds between two readings.
+    """
+    shares: list[float] = []
+    done = threading.Event()
+
+    def look() -> None:
+        psutil.cpu_percent()  # begins the first span of time
+        while not done.wait(every):
+            shares.append(psutil.cpu_percent() / 100)
+
+    thread = threading.Thread(target=look, name="watch processor", daemon=True)
+    thread.start()
+    try:
+        yield shares
+    finally:
+        done.set()
+        thread.join(_TIMEOUT)
 
 
 def _opener(url: str) -> urllib.request.OpenerDirector:

@@ -13,6 +13,7 @@ from functools import partial
 from tuwen_loadtest._answer import Answer, answer_of_curves, answer_of_runs, answer_of_scenario
 from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._curve import Curve, curve_of
+from tuwen_loadtest._doubts import Doubt, doubts_of
 from tuwen_loadtest._machine import processor, versions
 from tuwen_loadtest._model_load import STEP_NAMES, ModelLoad
 from tuwen_loadtest._phases import Phases, phases_of
@@ -39,8 +40,6 @@ __all__ = [
 _PROBE_CALLERS = 32
 _PROBE_SECONDS, _RAMP_SECONDS = 10.0, 64.0
 _BEYOND = 1.5  # times the capacity: how far a ramp goes
-_LATE = 0.01  # seconds that a request may be sent late before the load generator is to blame
-_BUSY = 0.9  # cores, of which gevent uses one
 _LIBRARIES = ("tuwen", "locust", "grpcio", "tritonclient", "numpy")
 
 
@@ -84,19 +83,21 @@ class _Test:
     def without(self) -> Report:
         plan, options = self._wanted(), self.options
         runs = self._repeat(plan)
-        if plan.shape == "ramp" and plan.open_loop:
-            curves = [curve_of(one.samples, options.duration, options.objectives) for one, _ in runs]
-            # Each objective for itself: the lowest rate of each ramp has to meet it.
+        doubts = self._doubts(runs)
+        if plan.shape == "ramp":
+            callers = None if plan.open_loop else plan.users
+            curves = [curve_of(one.samples, plan.seconds, options.objectives, callers=callers) for one, _ in runs]
+            # Each objective for itself: the first step of each ramp has to meet it.
             lowest = [curve.steps[0] for curve in curves]
             findings = [
                 Finding(one.text, all(one.is_met(step.metric(one.metric)) for step in lowest))
                 for one in options.objectives
             ]
-            answer = answer_of_curves(curves, options.objectives, [one for one, _ in runs], _doubts(runs))
+            answer = answer_of_curves(curves, options.objectives, [one for one, _ in runs], doubts)
             return self._report(_load(plan), answer, runs, findings, curves=curves)
         missed = {one.text for _, verdict in runs for one in verdict.missed}
         findings = [Finding(one.text, one.text not in missed) for one in options.objectives]
-        answer = answer_of_runs(runs, options.objectives, _doubts(runs))
+        answer = answer_of_runs(runs, options.objectives, doubts)
         return self._report(_load(plan), answer, runs, findings)
 
     def with_trouble(self, scenario: Scenario) -> Report:
@@ -193,23 +194,15 @@ class _Test:
         with self.target.connection.client(self.options.deadline) as clip:
             card = clip.model_card()
         title = f"{self.target.name}: {title}"
-        return Report(title, answer, _machine(), card, findings, _doubts(runs), runs, curves, phases)
+        doubts = [doubt.text for doubt in self._doubts(runs)]
+        return Report(title, answer, _machine(), card, findings, doubts, runs, curves, phases)
+
+    def _doubts(self, runs: Sequence[tuple[Run, Verdict]]) -> Sequence[Doubt]:
+        return doubts_of(runs, shared=self.target.on_this_machine)
 
 
 def _whole(rate: float) -> int:
     return max(1, math.ceil(rate))
-
-
-def _doubts(judged: Sequence[tuple[Run, Verdict]]) -> list[str]:
-    lag = max(verdict.summary.lag for _, verdict in judged)
-    cores = max(one.generator_cpu for one, _ in judged)
-    elsewhere = "run it elsewhere, or as several workers"
-    found = []
-    if lag > _LATE:
-        found.append(f"the load generator sent 1 % of the requests {lag * 1e3:.0f} ms late or more; {elsewhere}")
-    if cores > _BUSY:
-        found.append(f"the load generator used {cores:.2f} cores and has only one; {elsewhere}")
-    return found
 
 
 def _load(plan: Plan) -> str:

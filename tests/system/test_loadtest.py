@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,22 @@ import pytest
 from tests.support.command import tuwen, wait_until
 from tests.support.grpc_server import GrpcServer
 from tests.support.locust import PICTURES, locust, run_locust
+from tests.support.web_page import chromium
 from tuwen import Client
 from tuwen_loadtest._samples import read_samples
 from tuwen_server import EmbeddedServer
 
 pytestmark = pytest.mark.alone
+
+# The drawn parts of a chart that stick out of its frame. Lines are clipped to their axes; definitions are not drawn.
+OUTSIDE_THE_FRAME = """chart => {
+    const frame = chart.getBoundingClientRect();
+    const out = box => box.left < frame.left - 1 || box.right > frame.right + 1
+        || box.top < frame.top - 1 || box.bottom > frame.bottom + 1;
+    return [...chart.querySelectorAll("use, path")]
+        .filter(part => !part.closest("defs, clipPath, [clip-path]") && out(part.getBoundingClientRect()))
+        .map(part => part.outerHTML.slice(0, 200));
+}"""
 
 
 class Stall:
@@ -48,6 +60,32 @@ class Stall:
         self._over.wait(60)
         with self._lock:
             self._in_flight -= 1
+
+
+def check_in_browser(report: Path) -> None:
+    """Check in a browser, if there is one, that charts and page fit a desktop and a phone, and shoot a picture."""
+    program = chromium()
+    if program is None:
+        return
+    api = pytest.importorskip("playwright.sync_api", reason="no Playwright")
+    with (
+        api.sync_playwright() as playwright,
+        closing(playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])) as browser,
+    ):
+        for width, shown in ((1100, "wide"), (390, "narrow")):
+            tab = browser.new_page(viewport={"width": width, "height": 844})
+            tab.goto(report.as_uri())
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width
+            charts = tab.locator("svg:visible")
+            assert charts.count() == 2
+            for chart in charts.all():
+                box = chart.bounding_box()
+                assert box["x"] >= 0
+                assert box["x"] + box["width"] <= width
+                assert shown in chart.locator("..").get_attribute("class").split()
+                outside = chart.evaluate(OUTSIDE_THE_FRAME)
+                assert not outside, outside
+            tab.screenshot(path=report.with_name(f"report-{width}.png"), full_page=True)
 
 
 def test_indexing_beside_search(server: EmbeddedServer, tmp_path: Path) -> None:
@@ -136,6 +174,10 @@ class TestCommand:
         page = (tmp_path / "report.html").read_text(encoding="utf-8")
         assert page.count("<svg") == 2
         assert "fingerprint" in page
+        assert "The ramp, step by step" in page
+        assert "<td>└ text_encoder</td>" in page
+        assert "good per second" not in page  # no objective says which answers are good
+        check_in_browser(tmp_path / "report.html")
 
     @pytest.mark.parametrize(
         ("scenario", "seconds", "findings"),
@@ -175,7 +217,7 @@ class TestCommand:
     def test_rejects_what_makes_no_sense(self, tmp_path: Path) -> None:
         for arguments, message in (
             (("--slo", "quick"), "write it like p99<200ms"),
-            (("--rate", "1", "--users", "1"), "not rate and users"),
+            (("--rate", "1", "--users", "1"), "expected a rate, a number of users or a scenario, got rate and users"),
             (("localhost:1", "--scenario", "restart"), "pass a repository's folder"),
             (("localhost:1", "--rate", "1"), "Failed to connect"),
         ):

@@ -13,6 +13,7 @@ from tuwen import ModelStatistics
 from tuwen_loadtest._answer import answer_of_curves, answer_of_runs, answer_of_scenario, limit_of
 from tuwen_loadtest._connection import Connection
 from tuwen_loadtest._curve import Curve
+from tuwen_loadtest._doubts import Cause, Doubt
 from tuwen_loadtest._model_load import ModelLoad, busiest_seconds, load_between
 from tuwen_loadtest._samples import Sample
 from tuwen_loadtest._session import Plan, Run
@@ -45,7 +46,9 @@ def run(
     )
 
 
-def answer(one: Run, slo: str = "", doubts: Sequence[str] = ()) -> str:
+def answer(one: Run, slo: str = "", cause: Cause | None = None) -> str:
+    """Return the answer of a run, with a doubt if there is a cause for one."""
+    doubts = [Doubt("it sent 1 % late", cause)] if cause else []
     objectives = parse_slo(slo) if slo else ()
     return answer_of_runs([(one, judge(one.samples, objectives, warmup=0))], objectives, doubts).sentence
 
@@ -83,10 +86,39 @@ def test_callers_reach_the_limit_by_themselves() -> None:
 
 def test_a_slow_load_generator_is_the_limit() -> None:
     one = run(seconds=0.4, busy={"vision_encoder": 0.4})
-    assert "; limited by the load generator, so" in answer(one, "p99<200ms", ["it sent 1 % late"])
+    assert "; limited by the load generator, so" in answer(one, "p99<200ms", "generator")
     both = run(seconds=0.4, busy={"vision_encoder": 0.96})
     doubtful = "; probably limited by the vision encoder (busy 96 %), but the load generator was too slow to be sure"
-    assert answer(both, "p99<200ms", ["it sent 1 % late"]).endswith(doubtful)
+    assert answer(both, "p99<200ms", "unknown").endswith(doubtful)
+
+
+def test_a_processor_that_server_and_load_generator_share_is_the_limit() -> None:
+    idle, busy = run(seconds=0.4, busy={"vision_encoder": 0.4}), run(seconds=0.4, busy={"vision_encoder": 0.96})
+    shares = "shares the processor with the load generator"
+    assert answer(idle, "p99<200ms", "shared machine").endswith(f"; limited by the processor: the server {shares}")
+    limit = f"; limited by the vision encoder (busy 96 %), which {shares}"
+    assert answer(busy, "p99<200ms", "shared machine").endswith(limit)
+
+
+def test_a_ramp_of_callers_holds_the_highest_number_that_meets_all_objectives() -> None:
+    one = run(shape="ramp", open_loop=False, users=16, busy={"vision_encoder": 0.96})
+    measured = judge(one.samples, (), warmup=0).summary
+    late = {**measured.latencies, "p99": 0.3}
+    steps = [measured, measured, replace(measured, latencies=late)]
+
+    def answered(slo: str, promised: float) -> tuple[str, Sequence[str]]:
+        objectives = parse_slo(slo) if slo else ()
+        found = answer_of_curves([Curve(steps, 8.0, promised, (2, 4, 6))], objectives, [one], ())
+        return found.sentence, found.reasons
+
+    limit = "limited by the vision encoder (busy 96 %)"
+    sentence, reasons = answered("p99<200ms", 4.0)
+    assert sentence == f"holds 4 concurrent callers at p99 < 200 ms; {limit}"
+    assert "at 6 concurrent callers, p99 is 300 ms: misses p99 < 200 ms" in reasons
+    sentence, _ = answered("p99<10ms", 0.0)
+    assert sentence == f"does not hold p99 < 10 ms, even at 2 concurrent callers; {limit}"
+    sentence, _ = answered("", math.nan)
+    assert sentence == f"answers 8.0 images/s at most, to up to 6 concurrent callers; {limit}"
 
 
 @pytest.mark.parametrize(

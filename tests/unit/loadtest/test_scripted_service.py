@@ -28,16 +28,18 @@ class Service:
     """Answers 40 requests a second after 50 ms each, and refuses the others after 10 ms.
 
     Attributes:
-        overloaded: how many requests a second it answers while more are offered.
-        lag: how late the load generator sends every request, in seconds.
-        generator_cpu: cores that the load generator uses.
-        cache: what the server's counters of hits and misses are during a run, reading by reading.
+        overloaded: the requests per second that it answers while more than 40 are offered.
+        lag: the delay with which the load generator sends every request, in seconds.
+        generator_cpu: the number of cores that the load generator uses.
+        machine_cpu: the busy share of the processor of the load generator's machine.
+        cache: the server's counters of cache hits and misses, a pair for each reading of a run.
         plans: every plan that was run, in order.
     """
 
     overloaded: int = 40
     lag: float = 0.0
     generator_cpu: float = 0.5
+    machine_cpu: float = 0.4
     cache: Sequence[tuple[float, float]] = ()
     plans: list[Plan] = field(default_factory=list)
 
@@ -47,7 +49,8 @@ class Service:
         samples = list(self._callers(plan) if not plan.open_loop else self._arrivals(plan))
         models = {"text_embedding": ModelStatistics(requests=len(samples))}
         readings = [Reading(1000, *[0.0] * 4, hits, misses) for hits, misses in self.cache]
-        return Run(plan, samples, models, readings, self.generator_cpu, float("nan"), float("nan"))
+        unknown, machine = float("nan"), [self.machine_cpu] * 5
+        return Run(plan, samples, models, readings, self.generator_cpu, unknown, unknown, machine_cpu=machine)
 
     def _callers(self, plan: Plan) -> Iterator[Sample]:
         for number in range(round(40 * plan.seconds)):
@@ -163,9 +166,32 @@ def test_a_service_that_breaks_down_fails_an_overload(judged: Callable[..., Repo
 def test_a_load_generator_that_is_late_or_busy_casts_doubt(judged: Callable[..., Report]) -> None:
     options: dict[str, Any] = {"rate": 30.0, "seconds": 20.0, "repetitions": 1}
     [late] = judged(Service(lag=0.02), **options).doubts
-    assert late.startswith("the load generator sent 1 % of the requests 20 ms late or more")
+    assert late.startswith("the load generator sent 1 % of the requests 20 ms late or more, although its machine was")
     [busy] = judged(Service(generator_cpu=0.95), **options).doubts
-    assert busy.startswith("the load generator used 0.95 cores and has only one")
+    assert busy.startswith("the load generator used 0.95 cores, and one process cannot use more than one; run Locust")
+    assert judged(Service(machine_cpu=0.99), **options).doubts == []  # every request was sent in time
+
+
+def test_a_late_load_generator_beside_its_server_is_told_to_move(judged: Callable[..., Report]) -> None:
+    """The server of the test listens on loopback, so it shares the processor with the load generator."""
+    report = judged(Service(lag=0.02, machine_cpu=0.97), rate=30.0, seconds=20.0, repetitions=1)
+    [late] = report.doubts
+    assert "20 ms late or more: it waited for the processor that it shares with the server, which was 97 % busy" in late
+    assert late.endswith("run the load generator on another machine than the server")
+    assert "the server shares the processor with the load generator" in report.answer.sentence
+    [busy] = judged(Service(lag=0.02, machine_cpu=0.97, generator_cpu=0.95), rate=30.0, repetitions=1).doubts
+    assert busy.endswith("run Locust with several workers, on another machine than the server")
+
+
+def test_a_ramp_of_callers_has_a_curve_over_their_number(judged: Callable[..., Report], tmp_path: Path) -> None:
+    objectives = parse_slo("p50<0.3s")  # the service takes 1/40 of a second for each caller
+    report = judged(Service(), users=16, shape="ramp", seconds=40.0, repetitions=1, objectives=objectives)
+    [curve] = report.curves
+    assert curve.callers == curve.loads == [2, 4, 6, 8, 10, 12, 14, 16]
+    write_report(report, tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "The number of callers was raised in 8 steps." in page
+    assert "<th>callers</th>" in page
 
 
 @pytest.mark.parametrize(

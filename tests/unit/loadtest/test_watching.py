@@ -18,8 +18,10 @@ import pytest
 
 from tests.support.command import wait_until
 from tuwen import InvalidArgumentError
+from tuwen_loadtest._connection import Connection
+from tuwen_loadtest._target import Target
 from tuwen_loadtest._usage import Usage, usage_of
-from tuwen_loadtest._watch import Reading, watch
+from tuwen_loadtest._watch import Reading, watch, watch_processor
 from tuwen_loadtest.scenarios._relay import Relay
 
 
@@ -95,6 +97,22 @@ tuwen_text_cache_misses_total 12
             watch(["clip:8002"]),
         ):
             pass
+
+
+def test_the_busy_share_of_the_own_processor_is_read_until_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = iter([0.0, 25.0, 100.0])  # the first share is about the time since the process began
+    monkeypatch.setattr("tuwen_loadtest._watch.psutil.cpu_percent", lambda: next(shares, 50.0))
+    with watch_processor(every=0.01) as found:
+        wait_until(lambda: len(found) >= 3)
+    assert found[:3] == [0.25, 1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [("localhost:8001", True), ("127.0.0.1:8001", True), ("[::1]:8001", True), ("clip.search.svc:8001", False)],
+)
+def test_a_target_on_loopback_is_on_this_machine(url: str, here: bool) -> None:
+    assert Target(url, Connection(url)).on_this_machine is here
 
 
 class TestRelay:
