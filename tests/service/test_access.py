@@ -1,4 +1,4 @@
-"""Access to the real server: restricted protocols, encryption, certificates, and what errors reveal."""
+"""Tests of access to the real server: restricted protocols, encryption, certificates, and secrets in errors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CALLS: dict[str, tuple[Callable[[service_pb2_grpc.GRPCInferenceServiceStub], Cal
 
 @pytest.fixture(scope="module")
 def guarded(repository: Path) -> Iterator[EmbeddedServer]:
-    """A server whose operator has chosen a key."""
+    """Yield a server whose restricted protocols need the key `KEY`."""
     with RecordedServer(repository, replace(ServerOptions.on_free_ports(), key=KEY)) as running:
         yield running
 
@@ -55,14 +55,14 @@ def test_restricted_protocols_need_the_key(guarded: EmbeddedServer, server: Embe
         (guarded, {"triton-grpc-protocol-tuwen": KEY}, True),
         (guarded, {"triton-grpc-protocol-tuwen": KEY[:-1]}, False),
         (guarded, {}, False),
-        (server, {"triton-grpc-protocol-tuwen": KEY}, False),  # nobody knows the key of this server
+        (server, {"triton-grpc-protocol-tuwen": KEY}, False),  # this server has a random key
     ):
         assert _over_grpc(running, method, request, header) == allowed
         over_http = {name.removeprefix("triton-grpc-protocol-"): value for name, value in header.items()}
         assert _over_http(running, path, over_http) == allowed
 
 
-def test_embedding_needs_no_key_and_a_wrong_key_does_no_harm(guarded: EmbeddedServer) -> None:
+def test_embedding_needs_no_key_and_ignores_a_wrong_key(guarded: EmbeddedServer) -> None:
     for headers in ({}, {"triton-grpc-protocol-tuwen": "wrong" * 5}):
         with Client(guarded.grpc_url, retries=ONCE, headers=headers) as clip:
             assert clip.embed_texts(["一只猫"]).shape == (1, 64)
@@ -90,15 +90,18 @@ def _over_http(running: EmbeddedServer, path: str, headers: dict[str, str]) -> b
 @pytest.mark.parametrize(
     "path", ["v2/models/text_embedding/infer", "v2/models/text_embedding", "v2", "v2/models/text_embedding/config"]
 )
-def test_http_answers_health_checks_alone(server: EmbeddedServer, path: str) -> None:
+def test_http_answers_only_health_checks(server: EmbeddedServer, path: str) -> None:
     with urllib.request.urlopen(f"{server.http_url}/v2/health/ready", timeout=20) as answer:
         assert answer.status == 200
     assert not _over_http(server, path, {})
 
 
 @pytest.mark.parametrize("encoding", ["", "Content-Encoding: gzip\r\n", "Content-Encoding: deflate\r\n"])
-def test_a_request_of_a_million_chunks_does_not_end_the_server(server: EmbeddedServer, encoding: str) -> None:
-    """Triton 2.51 copies the chunks of a body onto its stack (CVE-2025-23310): a restricted path reads no body."""
+def test_the_server_survives_a_request_of_a_million_chunks(server: EmbeddedServer, encoding: str) -> None:
+    """A chunked request on a restricted path is refused with 403, and the server keeps running.
+
+    Triton 2.51 copies the chunks of a body onto its stack (CVE-2025-23310). A restricted path never reads a body.
+    """
     host, port = server.http_url.removeprefix("http://").split(":")
     head = f"POST /v2/models/text_embedding/infer HTTP/1.1\r\nHost: x\r\n{encoding}Transfer-Encoding: chunked\r\n\r\n"
     with socket.create_connection((host, int(port)), timeout=60) as connection, contextlib.suppress(ConnectionError):
@@ -111,7 +114,10 @@ def test_a_request_of_a_million_chunks_does_not_end_the_server(server: EmbeddedS
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Certificates of the server and of a client from one authority, and of a stranger from another authority."""
+    """Return a folder with certificates and keys.
+
+    The server and the client have certificates of one authority, and the stranger has one of another authority.
+    """
     authority, folder = trustme.CA(), tmp_path_factory.mktemp("tls")
     for name, issuer in (("server", authority), ("client", authority), ("stranger", trustme.CA())):
         issued = issuer.issue_cert("localhost", "127.0.0.1")
@@ -122,7 +128,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_mutual_tls_lets_in_only_clients_with_a_certificate_of_the_authority(repository: Path, files: Path) -> None:
-    """TLS without client certificates is proven on the chart's arguments in `tests/system/test_edge.py`."""
+    """With mutual TLS, the server answers only clients that have a certificate of the same authority.
+
+    `tests/system/test_edge.py` tests TLS without client certificates, with the chart's arguments.
+    """
     ours = files / "server-ca.pem"
     arguments = ("--grpc-use-ssl=true", f"--grpc-server-cert={files}/server.pem")
     arguments += (f"--grpc-server-key={files}/server.key",)

@@ -1,4 +1,4 @@
-"""A build appears complete or not at all, records what it was made from, and keeps the bound of its precision."""
+"""Tests of a build: complete output or none, the manifest, and the deviation that a precision allows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def exported(repository: Path, model: str) -> Any:
 
 @pytest.fixture(scope="module")
 def fresh(minimal_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository of the minimal checkpoint that nothing has been run on. Do not change it."""
+    """Return a repository of the minimal checkpoint that was never loaded or served. Do not change its files."""
     output = tmp_path_factory.mktemp("fresh") / "out"
     build_repository(str(minimal_checkpoint), output)
     return output
@@ -50,19 +50,22 @@ class TestManifest:
             assert deviation.compared > 30
 
     def test_names_the_embedding_space(self, repository: Path, checkpoint: Path) -> None:
-        """`tests/unit/building/test_assembly.py` shows what changes a fingerprint."""
+        """The manifest holds the fingerprint of the checkpoint's model card.
+
+        `tests/unit/building/test_assembly.py` tests which changes alter a fingerprint.
+        """
         found = open_checkpoint(str(checkpoint))
         card = model_card(found, BuildOptions(), vision_encoder(found, "fp32"), text_encoder(found, "fp32"))
         assert Manifest.read(repository).fingerprint == card.fingerprint
 
-    def test_a_name_changes_the_names_of_the_models_alone(self, minimal_checkpoint: Path, built: Built) -> None:
+    def test_a_name_changes_only_the_names_of_the_models(self, minimal_checkpoint: Path, built: Built) -> None:
         bare = built.of(minimal_checkpoint, "minimal-repository", BuildOptions())
         named = built.of(minimal_checkpoint, "minimal-repository", BuildOptions(name="b16"))
         ours, theirs = Manifest.read(bare), Manifest.read(named)
         theirs.check(named)
         assert (ours.name, theirs.name) == ("", "b16")
         assert theirs.fingerprint == ours.fingerprint
-        # TorchScript's files differ from export to export; the fingerprint is a hash of their weights.
+        # Two exports write different TorchScript files for equal weights; the fingerprint hashes only the weights.
         same = {path for path in ours.files if not path.endswith(("config.pbtxt", "model.pt"))}
         assert {path: theirs.files[f"b16_{path}"] for path in same} == {path: ours.files[path] for path in same}
         assert set(theirs.files) == {f"b16_{path}" for path in ours.files}
@@ -84,17 +87,20 @@ class TestPrecision:
         assert name in Manifest.read(repository).files
 
     @pytest.mark.parametrize("precision", ["bf16", "fp16", "int8"])
-    def test_lower_precision_keeps_its_bound(self, built: Built, precision: Precision) -> None:
+    def test_lower_precision_stays_within_its_bound(self, built: Built, precision: Precision) -> None:
         manifest = Manifest.read(built(BuildOptions(precision=precision)))
         assert manifest.precision == precision
         for deviation in (manifest.image_deviation, manifest.text_deviation):
             assert 1e-5 < deviation.distance < bound(precision, 3).distance
 
     def test_int8_vectors_do_not_depend_on_their_batch(self, built: Built) -> None:
-        """With one scale for the whole batch, as in torch's quantize_dynamic, they would."""
+        """An image has the same int8 vector alone and in a batch.
+
+        With one scale for a whole batch, as in torch's quantize_dynamic, the vector would depend on the other images.
+        """
         encoder = exported(built(BuildOptions(precision="int8")), "vision_encoder")
         pixels = torch.randint(0, 256, (7, 3, 64, 64), dtype=torch.uint8)
-        pixels[3] = 255  # the largest values that pixels have, next to which others would round to nothing
+        pixels[3] = 255  # the largest pixel values: with a shared scale, smaller values would be rounded to 0
         with torch.inference_mode():
             together = encoder(pixels)
             alone = torch.cat([encoder(image[None]) for image in pixels])
@@ -129,26 +135,30 @@ class TestOutput:
             build_repository("anything", output)
         assert Manifest.read(output) == Manifest.read(fresh)
 
-    def test_a_build_that_fails_keeps_the_earlier_one(self, tmp_path: Path, fresh: Path) -> None:
+    def test_a_failed_build_keeps_the_earlier_repository(self, tmp_path: Path, fresh: Path) -> None:
         output = shutil.copytree(fresh, tmp_path / "out")
         with pytest.raises(CheckpointError):
             build_repository(str(tmp_path / "missing"), output, force=True)
         assert Manifest.read(output) == Manifest.read(fresh)
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
-    def test_a_good_build_replaces_the_earlier_one(self, minimal_checkpoint: Path, tmp_path: Path, fresh: Path) -> None:
+    def test_a_successful_build_replaces_the_earlier_repository(
+        self, minimal_checkpoint: Path, tmp_path: Path, fresh: Path
+    ) -> None:
         output = shutil.copytree(fresh, tmp_path / "out")
         build_repository(str(minimal_checkpoint), output, BuildOptions(max_batch_size=2), force=True)
         assert Manifest.read(output).max_batch_size == 2
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
-    def test_a_folder_of_something_else_is_never_replaced(self, minimal_checkpoint: Path, tmp_path: Path) -> None:
+    def test_a_folder_that_is_not_a_repository_is_never_replaced(
+        self, minimal_checkpoint: Path, tmp_path: Path
+    ) -> None:
         (tmp_path / "thesis.txt").write_text("years of work")
         with pytest.raises(OutputExistsError, match="not changed"):
             build_repository(str(minimal_checkpoint), tmp_path, force=True)
         assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
-    def test_rejects_a_place_where_it_cannot_write(self, minimal_checkpoint: Path, tmp_path: Path) -> None:
+    def test_rejects_an_output_that_cannot_be_written(self, minimal_checkpoint: Path, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(BuildError, match="cannot write"):
             build_repository(str(minimal_checkpoint), tmp_path / "file" / "out")

@@ -1,4 +1,4 @@
-"""`tuwen build`, as a user types it, run in the test's process."""
+"""Tests of the command `tuwen build`, run in the test's process."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def test_builds_and_replaces_a_repository(checkpoint: Path, tmp_path: Path) -> N
 
 
 class BuiltNothingError(TuwenError):
-    """Stands for the end of a build."""
+    """The error that ends a fake build before anything is built."""
 
 
 @pytest.fixture
 def asked_for(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The arguments of the build that the command starts. Nothing is built."""
+    """Replace the build by a function that fails, and return a dict that this function fills with its arguments."""
     asked: dict[str, Any] = {}
 
     def build_repository(checkpoint: str, output: Path, options: Any, **others: Any) -> None:
@@ -79,7 +79,9 @@ def test_explain_builds_nothing(checkpoint: Path, tmp_path: Path) -> None:
         (("-o", "out", "--text-rules", "unmasked"), 1, "text_rules: expected reference or evaluation for chinese-clip"),
     ],
 )
-def test_says_which_option_does_not_fit(checkpoint: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
+def test_names_the_option_that_does_not_apply(
+    checkpoint: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
     assert message in tuwen("build", str(checkpoint), *arguments, code=code).stderr
 
 

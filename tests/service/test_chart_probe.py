@@ -1,4 +1,4 @@
-"""The probe of the chart's pods on the real server, whose models hang and go on."""
+"""Tests of the chart's pod probe on the real server, while a model hangs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SDK with the real server."""
+"""Tests of the SDK on the real server: forks, pixels made by the client, refused images, and profiles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tuwen import Client, EmbeddingSpaceError, InvalidItemsError
 from tuwen_repository.samples import PHOTOGRAPHS, awkward_images, sample
 from tuwen_server import EmbeddedServer
 
-# Each case runs in a fork of this interpreter, which has imported everything and used nothing of gRPC before.
+# Each case runs in a fork of this interpreter, which has imported gRPC but not used it yet.
 FORK = """
 import multiprocessing, sys
 from PIL import Image
@@ -51,7 +51,10 @@ for preprocess in ("server", "client"):
 
 
 def test_a_client_works_on_both_sides_of_a_fork(server: EmbeddedServer) -> None:
-    """gunicorn --preload forks a parent's client, which was used before or not. Children may also make a new one."""
+    """After a fork, the parent and its children embed with the client from before the fork, and with new clients.
+
+    gunicorn --preload forks like this. The client may have been used before the fork, or not.
+    """
     command = [sys.executable, "-W", "ignore", "-c", FORK, server.grpc_url]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
     cases = [f"{preprocess}, {before}: equal" for preprocess in ("server", "client") for before in ("used", "unused")]
@@ -85,7 +88,7 @@ print("refused", flush=True)
 """
 
 
-def test_a_process_that_was_forked_during_calls_is_refused_and_its_parent_goes_on(server: EmbeddedServer) -> None:
+def test_a_fork_during_calls_raises_fork_error_in_the_child_only(server: EmbeddedServer) -> None:
     command = [sys.executable, "-W", "ignore", "-c", DURING_CALLS, server.grpc_url]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
     assert finished.stdout == "refused\n", finished.stderr
@@ -113,9 +116,9 @@ def test_the_client_refuses_the_images_that_the_server_refuses(client: Client, p
     assert refusals[0] == refusals[1]
 
 
-def test_pixels_of_another_size_than_the_servers_are_of_another_space(pixels: Client) -> None:
+def test_pixels_of_another_size_raise_embedding_space_error(pixels: Client) -> None:
     card = pixels.model_card()
-    pixels._pipeline._card = replace(card, image_size=2 * card.image_size)  # as of another server behind the same name
+    pixels._pipeline._card = replace(card, image_size=2 * card.image_size)  # as if another server took over the address
     with pytest.raises(EmbeddingSpaceError, match="another image size"):
         pixels.embed_images([sample(PHOTOGRAPHS[0])])
 
@@ -123,7 +126,7 @@ def test_pixels_of_another_size_than_the_servers_are_of_another_space(pixels: Cl
 def test_a_profile_counts_items_and_requests_and_has_every_part(client: Client, pixels: Client) -> None:
     photos = [sample(name) for name in PHOTOGRAPHS]
     for clip in (client, pixels):
-        # The server may still count a request that an earlier test gave up, and then too much time as its own.
+        # The server may still count an abandoned request of an earlier test, so one profile may show no network time.
         profiles = [clip.profile(images=photos * 4, texts=["一只猫", "一只狗"]) for _ in range(3)]
         for profile in profiles:
             assert (profile.items, profile.requests) == (18, 3)

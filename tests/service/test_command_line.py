@@ -1,4 +1,4 @@
-"""The commands that ask a server, as a user types them, run in the test's process."""
+"""Tests of the commands that call a server, run in the test's process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_prints_help(command: tuple[str, ...]) -> None:
 
 
 class TestStatus:
-    def test_shows_the_card_and_what_the_server_counted(self, server: EmbeddedServer, client: Client) -> None:
+    def test_shows_the_model_card_and_the_servers_counters(self, server: EmbeddedServer, client: Client) -> None:
         client.embed_texts(["猫"])
         assert "context length" in tuwen("status", "--url", server.grpc_url, "--over", "0").stdout
         status = json.loads(tuwen("status", "--url", server.grpc_url, "--json", "--over", "0").stdout)
@@ -37,7 +37,7 @@ class TestStatus:
         assert counted["text_encoder"]["requests"] > 0
         assert counted["text_encoder"]["mean_batch_size"] >= 1
 
-    def test_counts_throughput_over_the_seconds_asked_for(
+    def test_measures_throughput_over_the_given_seconds(
         self, server: EmbeddedServer, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def counted() -> int:
@@ -84,7 +84,7 @@ def test_classify_prints_what_the_client_computes(server: EmbeddedServer, client
     assert "cannot be combined" in tuwen(*arguments, "--template", "zh", "--template", "{}图", code=1).stderr
 
 
-def test_prints_an_error_in_one_line(server: EmbeddedServer, tmp_path: Path) -> None:
+def test_an_error_is_printed_in_one_line(server: EmbeddedServer, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"no image")
     refused = tuwen("embed", CAT, str(bad), "--json", "-u", server.grpc_url, code=1).stderr

@@ -1,4 +1,4 @@
-"""The command line as a process of its own: the installed script, its pipes, and its exit code after Ctrl-C."""
+"""Tests of the command line in a separate process: the installed script, pipes, and the exit code after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_installed_script_prints_help() -> None:
 
 
 def test_names_the_extra_that_is_missing(tmp_path: Path) -> None:
-    """The environment of this test has only the base install."""
+    """Without torch, `tuwen build` fails and names the command that installs the missing extra."""
     code = (
         "import sys; sys.modules['torch'] = None; sys.argv[1:] = ['build', 'x', '-o', 'y']\n"
         "import tuwen_cli; tuwen_cli.main()"

@@ -1,4 +1,4 @@
-"""The pages about frameworks and databases: their Python blocks, run as they stand, on the demo's model."""
+"""Run the Python blocks of the pages about frameworks and databases unchanged, on the demo's model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.repositories import demo_repository
 from tests.support.servers import SharedServers
 
 FOLDER = ROOT / "docs" / "guides" / "connect"
-# A unit test compares the code of the translations with that of these pages.
+# The translated pages are not run: a unit test checks that their code equals the code of these pages.
 PAGES = sorted(
     path.name
     for path in FOLDER.glob("*.md")
@@ -28,7 +28,7 @@ PAGES = sorted(
 
 @pytest.fixture(scope="module")
 def addresses(servers: SharedServers, artefacts: Artefacts) -> Iterator[list[str]]:
-    """The address of the demo's server, and that of an edge in front of it."""
+    """Yield the address of a server of the demo's model, and the address of an HTTP edge in front of the server."""
     url = servers.on(demo_repository(artefacts)).grpc_url
     with edge_process(url) as edge:
         yield [url, edge.address]
@@ -36,7 +36,7 @@ def addresses(servers: SharedServers, artefacts: Artefacts) -> Iterator[list[str
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with the pictures that the pages speak of."""
+    """Return a folder whose subfolder ``photos`` holds the pictures that the pages use."""
     photos = tmp_path / "photos"
     photos.mkdir()
     for name in ("狗", "热茶", "火箭"):

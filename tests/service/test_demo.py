@@ -1,4 +1,4 @@
-"""The demo, as `make demo` runs it, and what its checkpoint understands."""
+"""Tests of `make demo`: its output, and the search quality of its checkpoint."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RIGHT = {
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The output of `make demo`."""
+    """Run the demo, and return the text that it prints."""
     folder = tmp_path_factory.mktemp("demo")
     finished = subprocess.run(
         [sys.executable, "-m", "tuwen_lab.demo"], cwd=folder, capture_output=True, text=True, timeout=300, check=False
@@ -53,7 +53,7 @@ def test_answers_every_word_and_proves_its_vectors(shown: str) -> None:
     assert max(differences) < 1e-5
 
 
-def test_ends_with_a_line_of_curl_whose_twin_was_answered(shown: str) -> None:
+def test_ends_with_a_curl_command_that_worked_during_the_demo(shown: str) -> None:
     line = shown.strip().splitlines()[-1]
     assert line.startswith("curl http://127.0.0.1:8080/v1/embeddings ")
     asked, answer = re.findall(r"^\$ (curl .*)\n(.*)", shown, re.MULTILINE)[0]
@@ -67,8 +67,11 @@ def test_recognises_a_cat(shown: str) -> None:
     assert max(probabilities, key=probabilities.__getitem__) == "一只猫"
 
 
-def test_its_checkpoint_finds_the_right_pictures(servers: SharedServers, artefacts: Artefacts) -> None:
-    """Ranks over all queries are judged, because a new training may swap any two."""
+def test_the_demo_checkpoint_finds_the_right_pictures(servers: SharedServers, artefacts: Artefacts) -> None:
+    """The demo's checkpoint ranks the right pictures high, on average over all queries.
+
+    Single queries are not checked, because a newly trained checkpoint may swap two pictures.
+    """
     pictures = sorted(GALLERY.glob("*.png"))
     names = [picture.stem for picture in pictures]
     queries = [*EVERYDAY_WORDS, *names]
@@ -84,12 +87,12 @@ def test_its_checkpoint_finds_the_right_pictures(servers: SharedServers, artefac
     assert (labels < 10).mean() > 0.9
 
 
-def test_the_gallery_holds_the_things_of_its_list() -> None:
+def test_every_gallery_picture_is_in_the_list_of_things() -> None:
     assert {picture.stem for picture in GALLERY.glob("*.png")} <= set(THINGS)
     assert {"猫", "狗", "老虎", "红心", "太阳", "自行车"} <= {picture.stem for picture in GALLERY.glob("*.png")}
 
 
-def test_a_query_cannot_break_the_picture_of_results(tmp_path: Path) -> None:
+def test_a_query_with_markup_stays_text_in_the_results_picture(tmp_path: Path) -> None:
     picture = next(GALLERY.glob("*.png"))
     write_results(tmp_path / "results.svg", [("<猫 & 狗>", [(picture, 0.5)])])
     texts = [node.text for node in ElementTree.parse(tmp_path / "results.svg").iter("{http://www.w3.org/2000/svg}text")]

@@ -1,4 +1,4 @@
-"""The HTTP edge in front of the real server: vectors equal to the SDK's, the command line, and its end."""
+"""Tests of the HTTP edge in front of the real server: vectors equal to the SDK's, the command line, and signals."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PICTURES = [picture("red"), picture("blue")]
 
 @pytest.fixture
 def http(server: RecordedServer) -> Iterator[httpx.Client]:
-    """A client of an edge that runs as a process in front of the shared server."""
+    """Start an HTTP edge in front of the shared server, and yield an HTTP client of the edge."""
     with (
         edge_process(server.grpc_url, "--model-name", "tiny") as edge,
         httpx.Client(base_url=edge.address, timeout=60) as connected,
@@ -51,7 +51,7 @@ def asked(http: httpx.Client, path: str, body: Any) -> Any:
     return answer.json()
 
 
-def test_every_dialect_gives_the_vectors_of_the_sdk_to_the_bit(http: httpx.Client, client: Client) -> None:
+def test_every_api_dialect_gives_exactly_the_vectors_of_the_sdk(http: httpx.Client, client: Client) -> None:
     texts, images = client.embed_texts(TEXTS), client.embed_images(PICTURES)
     coded = [base64_of(one) for one in PICTURES]
     both = np.concatenate([texts, images])
@@ -78,7 +78,7 @@ def test_every_dialect_gives_the_vectors_of_the_sdk_to_the_bit(http: httpx.Clien
     assert np.array_equal(np.float32(uploaded["result"]), client.embed_images(PICTURES[:1])[0])
 
 
-def test_scores_are_those_of_the_sdk(http: httpx.Client, client: Client) -> None:
+def test_scores_equal_those_of_the_sdk(http: httpx.Client, client: Client) -> None:
     coded = [base64_of(one) for one in PICTURES]
     found = asked(http, "/v1/similarity", {"images": coded, "texts": TEXTS})
     expected = client.similarity(images=PICTURES, texts=TEXTS)
@@ -89,7 +89,7 @@ def test_scores_are_those_of_the_sdk(http: httpx.Client, client: Client) -> None
     assert [one["prediction"] for one in classified["data"]] == list(best)
 
 
-def test_the_server_names_bad_items_by_their_place_in_the_request(http: httpx.Client) -> None:
+def test_bad_items_are_named_by_their_index_in_the_request(http: httpx.Client) -> None:
     items = ["a", {"image": base64_of(b"no picture")}, {"image": base64_of(PICTURES[0])}, "b" * 300_000]
     answer = http.post("/v1/embeddings", json={"input": items})
     assert answer.status_code == 422
@@ -97,7 +97,7 @@ def test_the_server_names_bad_items_by_their_place_in_the_request(http: httpx.Cl
     assert found == {1: "unsupported_format", 3: "too_many_bytes"}
 
 
-def test_a_server_that_is_not_there_is_503_until_it_comes() -> None:
+def test_the_edge_responds_503_while_its_server_is_unreachable() -> None:
     with edge_process("127.0.0.1:1", "--timeout", "1") as edge:
         assert httpx.get(f"{edge.address}/health", timeout=30).status_code == 503
         answer = httpx.post(f"{edge.address}/v1/embeddings", json={"input": "a"}, timeout=30)
@@ -106,7 +106,7 @@ def test_a_server_that_is_not_there_is_503_until_it_comes() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_edge_with_success(server: RecordedServer, number: signal.Signals) -> None:
+def test_a_signal_ends_the_edge_with_exit_code_0(server: RecordedServer, number: signal.Signals) -> None:
     with edge_process(server.grpc_url) as edge:
         assert httpx.post(f"{edge.address}/v1/embeddings", json={"input": "a"}, timeout=30).status_code == 200
         edge.process.send_signal(number)
@@ -116,7 +116,7 @@ def test_a_signal_ends_the_edge_with_success(server: RecordedServer, number: sig
     assert edge.lines[-1] == "stopped"
 
 
-def test_a_key_file_lets_its_keys_in(server: RecordedServer, tmp_path: Path) -> None:
+def test_only_keys_of_the_key_file_are_accepted(server: RecordedServer, tmp_path: Path) -> None:
     file = tmp_path / "keys"
     key = tuwen_here("edge-key", "me", "--file", str(file)).stdout.strip()
     with edge_process(server.grpc_url, "--keys", str(file)) as edge:
@@ -128,7 +128,7 @@ def test_a_key_file_lets_its_keys_in(server: RecordedServer, tmp_path: Path) -> 
     assert not any(key in line for line in edge.lines)
 
 
-def test_a_wrong_setting_is_one_sentence(tmp_path: Path) -> None:
+def test_a_wrong_setting_prints_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("nonsense")
     for arguments in (("--keys", str(tmp_path / "keys")), ("--host", "no such host"), ("--fetch-host", "")):
         finished = tuwen_process("edge", "127.0.0.1:1", "--port", "0", *arguments, code=1, timeout=60)

@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote, unchanged, against the running edge: each gets the vectors of the SDK."""
+"""Third-party clients, unchanged, get the same vectors from the running HTTP edge as the SDK from the server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PICTURE = GALLERY / "猫脸.png"
 
 @pytest.fixture(scope="module")
 def found(servers: SharedServers, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The results of every client."""
+    """Call a running edge with every third-party client, and return the results by the client's name."""
     assert PYTHON.exists(), "run `tests/environments.sh http_clients` first"
     keys = tmp_path_factory.mktemp("edge") / "keys"
     key = tuwen_here("edge-key", "test", "--file", str(keys)).stdout.strip()

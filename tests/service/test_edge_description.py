@@ -1,4 +1,4 @@
-"""The description of the edge's interface is valid, and the edge keeps it under generated requests."""
+"""Tests of the HTTP edge's OpenAPI description: it is valid, and responses to generated requests follow it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tuwen embed`, as a user types it, against the real server."""
+"""Tests of the command `tuwen embed` on the real server."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_adds_only_new_items_when_run_again(server: EmbeddedServer, tmp_path: Pa
     assert [Path(key).name for key in table.keys] == ["cat.jpg", "coffee.jpg", "broken.png"]
 
 
-def test_lists_a_name_that_parquet_cannot_hold_and_goes_on(server: EmbeddedServer, tmp_path: Path) -> None:
+def test_a_name_that_parquet_cannot_store_is_listed_and_skipped(server: EmbeddedServer, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     shutil.copy(COFFEE, photos)
@@ -77,7 +77,7 @@ def test_lists_a_name_that_parquet_cannot_hold_and_goes_on(server: EmbeddedServe
     assert (os.fsencode(refused["key"]), refused["reason"]) == (os.fsencode(photos) + b"/\xff.jpg", "not_utf8")
 
 
-def test_keeps_what_it_has_when_interrupted(
+def test_an_interrupted_run_keeps_its_finished_vectors(
     server: EmbeddedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     texts, output = tmp_path / "texts.txt", tmp_path / "vectors.npz"
@@ -105,7 +105,7 @@ def test_keeps_what_it_has_when_interrupted(
     assert list(EmbeddingTable.load(output).keys) == keys
 
 
-def test_refuses_a_file_of_another_space_before_it_embeds(server: EmbeddedServer, tmp_path: Path) -> None:
+def test_refuses_a_file_of_another_embedding_space_before_embedding(server: EmbeddedServer, tmp_path: Path) -> None:
     output = tmp_path / "vectors.npz"
     EmbeddingTable(["a"], np.ones((1, 64), dtype=np.float32), "b" * 32).save(output)
     refused = tuwen("embed", CAT, "-o", str(output), "-u", server.grpc_url, code=1).stderr

@@ -1,4 +1,4 @@
-"""`tuwen evaluate`, as a user types it, against the real server and feature files."""
+"""Tests of the command `tuwen evaluate` on the real server and on feature files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TestRetrieval:
             assert served == repository
             return nullcontext(server)
 
-        monkeypatch.setattr("tuwen_server.EmbeddedServer", serve)  # the running one is as good as a new one
+        monkeypatch.setattr("tuwen_server.EmbeddedServer", serve)  # use the shared server instead of a new one
         with Client(server.grpc_url) as clip:
             images, texts = embed_split(clip, RetrievalSplit(dataset))
         for name, features in (("image", images), ("text", texts)):
@@ -58,7 +58,7 @@ class TestRetrieval:
             assert (shown["images"], shown["texts"]) == (5, 6)
         assert expected.text_to_image.queries == 6
 
-    def test_prints_published_numbers_beside_ours(self, dataset: Path, server: EmbeddedServer) -> None:
+    def test_prints_published_numbers_next_to_the_measured_ones(self, dataset: Path, server: EmbeddedServer) -> None:
         arguments = ("evaluate", "retrieval", str(dataset), "-u", server.grpc_url)
         shown = tuwen(*arguments, "--compare", "ViT-B-16:flickr30k-cn")
         assert "62.7" in shown.stdout

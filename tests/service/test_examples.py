@@ -1,4 +1,4 @@
-"""The programs in ``examples/``, run by the commands of their page on the demo's model."""
+"""Run the programs in ``examples/`` with the commands of their page, on the demo's model."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def demo(servers: SharedServers, artefacts: Artefacts) -> RecordedServer:
 
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder ``photos`` in the current folder, in which the commands of the page find their files."""
+    """Return an empty folder ``photos`` in a temporary current folder, where the page's commands find their files."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     return tmp_path / "photos"
@@ -50,7 +50,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(demo: RecordedServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a function that runs a program by its command on the page, and returns what the program prints."""
+    """Return a function that runs a program with its command on the page and returns the program's output."""
 
     def run(name: str, *more: str, code: int = 0) -> str:
         [command] = [line for line in COMMANDS if line.startswith(f"python examples/{name} ")]

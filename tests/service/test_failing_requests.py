@@ -1,4 +1,4 @@
-"""A request that fails at the encoder is answered, and harms neither the server nor other callers."""
+"""Requests that fail in an encoder get an error, and harm neither the server nor other callers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tuwen_server import EmbeddedServer
 
 
 def infer(url: str, model: str, **tensors: NDArray[np.generic]) -> InferResult:
-    """Send one plain request with INT64 or BYTES inputs."""
+    """Send one plain request whose inputs are INT64 or BYTES tensors, and return the result."""
     inputs = []
     for name, values in tensors.items():
         inputs.append(InferInput(name, list(values.shape), "BYTES" if values.dtype == object else "INT64"))
@@ -26,9 +26,7 @@ def infer(url: str, model: str, **tensors: NDArray[np.generic]) -> InferResult:
         return triton.infer(model, inputs, client_timeout=30)
 
 
-def test_concurrent_requests_that_fail_are_answered_and_the_server_lives(
-    server: EmbeddedServer, client: Client
-) -> None:
+def test_concurrent_failing_requests_get_errors_and_the_server_survives(server: EmbeddedServer, client: Client) -> None:
     expected = client.embed_texts(["一只猫"])
 
     def fail(number: int) -> str:
@@ -41,14 +39,17 @@ def test_concurrent_requests_that_fail_are_answered_and_the_server_lives(
         messages = set(callers.map(fail, range(300)))
     assert all(message.startswith("[StatusCode.INVALID_ARGUMENT]") for message in messages)
     assert server.trouble() is None
-    with Client(server.grpc_url) as another:  # `client` may remember the text
+    with Client(server.grpc_url) as another:  # `client` may have cached the vector of the text
         np.testing.assert_array_equal(another.embed_texts(["一只猫"]), expected)
 
 
 def test_a_request_of_another_shape_does_not_change_the_answer_to_another_caller(
     server: EmbeddedServer, client: Client
 ) -> None:
-    """A server with a response cache of Triton's own would confuse them: its key leaves out the shapes."""
+    """A request with token ids in another shape is refused, and a correct request with the same ids is answered.
+
+    Triton's own response cache would return the wrong answer, because its key leaves out the shapes.
+    """
     text = f"一只会飞的猫{uuid.uuid4().hex[:4]}"
     tokens = infer(server.grpc_url, "text_tokenization", text=np.array([[text.encode()]], dtype=object))
     ids, mask = tokens.as_numpy("input_ids"), tokens.as_numpy("attention_mask")
@@ -57,7 +58,7 @@ def test_a_request_of_another_shape_does_not_change_the_answer_to_another_caller
     assert client.embed_texts([text]).shape == (1, client.model_card().embedding_dimension)
 
 
-def test_a_text_of_no_tokens_is_refused(server: EmbeddedServer) -> None:
+def test_a_text_without_tokens_is_refused(server: EmbeddedServer) -> None:
     nothing = np.ones((1, 0), np.int64)
     with pytest.raises(InferenceServerException, match=r"\[StatusCode.INVALID_ARGUMENT\]"):
         infer(server.grpc_url, "text_encoder", input_ids=nothing, attention_mask=nothing)

@@ -1,6 +1,7 @@
-"""Checkpoints of every family and layout, at small sizes: the built files give the vectors of the originals.
+"""For small checkpoints of every family and layout, the built files give the vectors of the original code.
 
-`tests/system/test_published_sizes.py` does the same at published widths, `test_parity.py` through the whole service.
+`tests/system/test_published_sizes.py` compares models of published sizes. `test_parity.py` compares the vectors that a
+running server returns.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ IMAGES = awkward_images()
 TEXTS = {entry.name: entry.text for entry in awkward_texts()}
 TEXTS_OF_FEW_TOKENS = [index for index, name in enumerate(TEXTS) if name in ("short", "chinese", "empty")]
 
-# The names of cn_clip's configurations, as cn_clip pairs them in the published models.
+# The image tower's and the text tower's configurations in cn_clip, for each published model.
 PUBLISHED = {
     "RN50": "RBT3-chinese",
     "ViT-B-16": "RoBERTa-wwm-ext-base-chinese",
@@ -43,7 +44,7 @@ PUBLISHED = {
 
 
 def smallest_difference(vectors: NDArray[np.float32]) -> float:
-    """Return how far the two most similar vectors are from each other, in their most different component."""
+    """Return the largest difference in a component between the two most similar vectors."""
     differences = np.abs(vectors[:, None] - vectors[None]).max(axis=-1)
     return float(differences[~np.eye(len(vectors), dtype=bool)].min())
 
@@ -75,15 +76,21 @@ def test_the_built_files_give_the_vectors_of_the_original(
 
 @pytest.mark.parametrize("vision", PUBLISHED)
 def test_the_heads_of_every_published_model_are_inferred_from_its_weights(vision: str, originals: Originals) -> None:
-    """The weights do not tell the number of attention heads: the build looks it up by width."""
+    """The build infers the right number of attention heads for every published model.
+
+    The weights do not state this number, so the build looks it up by the width of a tower.
+    """
     published = originals.architecture(vision, PUBLISHED[vision])
     weights = {name: torch.empty(shape, device="meta") for name, shape in published["shapes"].items()}
     architecture = inferred(weights, vision)
     assert [architecture.vision.heads, architecture.text.heads] == published["heads"]
 
 
-def test_unmasked_taiyi_attends_to_its_padding_as_the_cards_do(artefacts: Artefacts, originals: Originals) -> None:
-    """The model cards pass no mask, so a vector depends on the padding; the build pads every text to 77 tokens."""
+def test_unmasked_taiyi_gives_the_vectors_of_its_model_cards(artefacts: Artefacts, originals: Originals) -> None:
+    """With the text rules ``unmasked``, vectors equal those of the code in Taiyi's model cards.
+
+    The model cards pass no attention mask, so a vector depends on the padding. The build pads every text to 77 tokens.
+    """
     row = Row("taiyi-clip", VisionSizes(96, 1, 4, 32, 64), TextSizes(96, 3, 4), 96, 64)
     source = kept_source(row, artefacts, originals)
     files = ServedFiles(build(source, artefacts, BuildOptions(text_rules="unmasked")))
@@ -110,7 +117,7 @@ def test_every_precision_stays_within_its_bound(built: Built, precision: Precisi
 
 
 class TestComparison:
-    """The comparisons above notice a repository that is wrong."""
+    """The comparison `differing`, which the tests of this module use, finds wrong vectors."""
 
     def test_notices_other_weights(self, built: Built, artefacts: Artefacts, originals: Originals) -> None:
         images, texts = list(IMAGES.values()), list(TEXTS.values())
@@ -133,7 +140,7 @@ class TestComparison:
         assert differing(["cat", "1x1"], wrong.embed_images(images), right.embed_images(images)).keys() == {"cat"}
         assert differing(["en", "zh"], wrong.embed_texts(texts), right.embed_texts(texts)).keys() == {"en"}
 
-    def test_notices_swapped_items_and_vectors_without_numbers(self) -> None:
+    def test_notices_swapped_items_and_nan_vectors(self) -> None:
         vectors = np.eye(3, dtype=np.float32)
         assert differing(list("abc"), vectors, vectors) == {}
         assert differing(list("abc"), vectors[[1, 0, 2]], vectors) == {"a": 1.0, "b": 1.0}

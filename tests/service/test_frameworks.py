@@ -1,4 +1,4 @@
-"""The integrations in LangChain, LlamaIndex and Haystack themselves, on the demo's model."""
+"""Tests of the integrations for LangChain, LlamaIndex and Haystack with the real frameworks, on the demo's model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OTHER_SPACE = r"EmbeddingSpaceError: the server's vectors belong to the embeddin
 
 @pytest.fixture(scope="module")
 def found(servers: SharedServers, artefacts: Artefacts) -> dict[str, Any]:
-    """The results of every framework, and the vectors of the SDK."""
+    """Return the results of every framework, and the vectors of the SDK as `texts` and `pictures`."""
     url = servers.on(demo_repository(artefacts)).grpc_url
     finished = run_in_frameworks("tests/reference/frameworks.py", url, *map(str, PICTURES))
     content: dict[str, Any] = json.loads(finished.splitlines()[-1])
@@ -32,7 +32,7 @@ def found(servers: SharedServers, artefacts: Artefacts) -> dict[str, Any]:
 
 
 def same(found: object, expected: object) -> bool:
-    """Return whether vectors are equal, but for what the size of a batch changes in their last digits."""
+    """Return whether vectors are equal within 1e-5, because the size of a batch changes the last digits."""
     return np.allclose(np.float32(found), np.float32(expected), rtol=0, atol=1e-5)
 
 
@@ -124,11 +124,11 @@ def test_haystack_names_a_document_without_an_image(found: dict[str, Any]) -> No
     )
 
 
-def test_a_closed_pipeline_connects_again_and_leaves_a_lent_client_open(found: dict[str, Any]) -> None:
+def test_a_closed_pipeline_reconnects_and_never_closes_a_given_client(found: dict[str, Any]) -> None:
     assert same(found["haystack"]["closed"], [found["texts"][0]] * 3)
 
 
-def test_haystack_saves_no_pipeline_with_a_client_of_its_own(found: dict[str, Any]) -> None:
+def test_haystack_refuses_to_save_a_pipeline_with_its_own_client(found: dict[str, Any]) -> None:
     assert found["haystack"]["not saved"].startswith("SerializationError: ")
 
 
@@ -136,7 +136,7 @@ def test_the_integrations_fit_the_types_of_the_frameworks(tmp_path: Path) -> Non
     options = ["--strict", "--explicit-package-bases", "--follow-imports", "silent", "--cache-dir", CACHE / "mypy"]
     finished = subprocess.run(
         [PYTHON, "-m", "mypy", *options, ROOT / "client" / "tuwen_integrations"],
-        cwd=tmp_path,  # without the settings of the project, which take the frameworks' types for Any
+        cwd=tmp_path,  # without the project's mypy settings, which treat the frameworks' types as Any
         env={**os.environ, "MYPYPATH": str(ROOT / "client")},
         capture_output=True,
         text=True,

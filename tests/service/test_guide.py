@@ -1,6 +1,6 @@
-"""The Python blocks of every page, run as they stand, in order, against the real server.
+"""Run the Python blocks of every page unchanged and in order, on the real server.
 
-`test_connect_pages.py` runs those that need frameworks and databases.
+`test_connect_pages.py` runs the pages that need frameworks and databases.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SDK_GUIDES = ["docs/guides/sdk.md", "docs/guides/sdk.zh.md"]
 
 @pytest.fixture
 def namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A folder with the files that the pages speak of."""
+    """Create the files that the pages use in the current folder, and return the variables for the blocks."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     for name in ("cat.jpg", "coffee.jpg", "horse.png"):
@@ -89,7 +89,7 @@ def test_the_blocks_of_the_guide_run(page: str, namespace: dict[str, Any], serve
     namespace["test_nearest"]()
     namespace["test_a_server_that_restarts"]()
     with pytest.raises(TuwenError):
-        namespace["pods"].embed_texts(["猫"], timeout=1)  # nobody has this name here
+        namespace["pods"].embed_texts(["猫"], timeout=1)  # the host name does not exist
     with TestClient(namespace["app"]) as service:
         answer = service.post("/embed", content=sample("cat.jpg").read_bytes())
         assert answer.status_code == 200

@@ -1,4 +1,4 @@
-"""One picture has one vector on the real server, in calls and streams of both clients, under both image rules."""
+"""A picture has the same vector in every form in which it may be passed: bytes, path, file or PIL image."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def url(request: pytest.FixtureRequest, servers: SharedServers, built: Built) ->
 
 @pytest.fixture(params=["sync, server", "sync, client", "async, server", "async, client"])
 def clip(request: pytest.FixtureRequest, url: str) -> Iterator[Client]:
-    """A client of either kind, whose images are preprocessed on either side."""
+    """Yield a synchronous or asynchronous client that preprocesses images on the server or in the client."""
     kind, preprocess = request.param.split(", ")
     made: Any = AsyncClient if kind == "async" else Client
     connected: Any = (
@@ -42,7 +42,7 @@ def clip(request: pytest.FixtureRequest, url: str) -> Iterator[Client]:
 
 
 def files() -> list[bytes]:
-    """Pictures that know more than their pixels: EXIF, transparency, a palette, CMYK, 16 bits, HEIC."""
+    """Return encoded pictures with EXIF data, transparency, a palette, CMYK, 16 bits per channel, or HEIC."""
     exif = Image.Exif()
     exif[0x0112] = 6
     with Image.open(sample("cat.jpg")) as photograph:
@@ -81,7 +81,7 @@ def test_every_form_of_a_picture_has_the_vector_of_its_file(clip: Client, tmp_pa
             np.testing.assert_allclose(vector, vectors[0], atol=1e-6)
 
 
-def test_every_mode_of_pillow_has_a_vector(clip: Client) -> None:
+def test_every_pillow_mode_is_embedded(clip: Client) -> None:
     with Image.open(sample("cat.jpg")) as photograph:
         small = photograph.resize((90, 60))
     rgba = small.convert("RGBA")
@@ -98,7 +98,7 @@ def test_every_mode_of_pillow_has_a_vector(clip: Client) -> None:
     assert all(outcome.ok for outcome in clip.try_embed_images(images))
 
 
-def test_a_refused_image_has_the_failure_of_the_decoder_on_either_side(clip: Client) -> None:
+def test_client_and_server_refuse_an_image_for_the_same_reason(clip: Client) -> None:
     preprocessor = Preprocessor(**clip.model_card().pixel_rules(), limits=ImageLimits())
     bad = [b"no image", sample("cat.jpg").read_bytes()[:5_000], b"\xff\xd8" + b"\xff\xe0\0\2" * 20_001]
     expected = []

@@ -1,4 +1,4 @@
-"""`tuwen index` and `tuwen embed` on sources that are damaged, empty, or hold more than pictures."""
+"""Tests of `tuwen index` and `tuwen embed` on sources that are damaged, empty, or hold files other than pictures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Run = Callable[..., CompletedProcess[str]]
 
 @pytest.fixture
 def index(server: RecordedServer, tmp_path: Path) -> Run:
-    """`tuwen index` into one collection."""
+    """Return a function that runs `tuwen index` with the given arguments, into the collection ``c``."""
     store = str(tmp_path / "store.db")
 
     def run(*arguments: object, code: int = 0) -> CompletedProcess[str]:
@@ -53,7 +53,7 @@ def test_only_regular_files_are_embedded(server: RecordedServer, folder: Path, t
     assert sorted(keys) == [str(folder / name) for name in ("a.png", "album.jpg/c.png", "sub/b.png")]
 
 
-def test_embedding_goes_on_beside_a_link_to_nowhere(server: RecordedServer, folder: Path, tmp_path: Path) -> None:
+def test_embedding_continues_after_a_broken_link(server: RecordedServer, folder: Path, tmp_path: Path) -> None:
     (folder / "gone.png").symlink_to(folder / "nowhere.png")
     options = ("--output", str(tmp_path / "v.npz"), "--url", server.grpc_url, "--no-progress")
     done = tuwen("embed", str(folder), *options, code=1)
@@ -63,14 +63,14 @@ def test_embedding_goes_on_beside_a_link_to_nowhere(server: RecordedServer, fold
     assert json.loads(listing)["reason"] == "unreadable"
 
 
-def test_one_folder_is_one_source(index: Run, folder: Path, tmp_path: Path) -> None:
+def test_other_paths_to_a_folder_are_the_same_source(index: Run, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(folder)
     assert "3 added" in index(folder).stdout
     for path in (tmp_path / "link", f"{folder}/sub/..", f"{folder}/"):
         assert "0 added, 0 changed, 3 unchanged" in index(path).stdout
 
 
-def test_the_path_that_a_search_shows_exists(index: Run, server: RecordedServer, folder: Path, tmp_path: Path) -> None:
+def test_a_search_shows_paths_that_exist(index: Run, server: RecordedServer, folder: Path, tmp_path: Path) -> None:
     (folder / "list.txt").write_text("a.png\n", encoding="utf-8")
     index(folder / "list.txt")
     done = tuwen("search", "c", "红色", "--store", str(tmp_path / "store.db"), "--url", server.grpc_url)
@@ -88,7 +88,7 @@ def test_an_empty_folder_removes_nothing_unless_confirmed(index: Run, folder: Pa
 
 
 @pytest.mark.parametrize("damage", ["cut", "header", "gzip"])
-def test_a_damaged_archive_is_one_line_and_keeps_what_was_read(index: Run, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_archive_prints_one_line_and_removes_no_picture(index: Run, tmp_path: Path, damage: str) -> None:
     output = io.BytesIO()
     with tarfile.open(fileobj=output, mode="w") as tar:
         for number in range(5):

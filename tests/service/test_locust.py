@@ -1,4 +1,4 @@
-"""Locust over the SDK against the real server: what Locust counts is what the server counted."""
+"""A Locust load test with the SDK on the real server: Locust and the server count the same requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ USERS = 20
 
 
 def test_locust_counts_what_the_server_counted(server: EmbeddedServer, tmp_path: Path) -> None:
-    """Locust also ends by itself, which gRPC under gevent does not when a channel is left open."""
+    """Locust counts as many image and text requests as the server.
+
+    The run also ends by itself. Under gevent, a process with an open gRPC channel would not end.
+    """
     file = tmp_path / "samples.npz"
     with Client(server.grpc_url) as clip:
 
@@ -23,7 +26,7 @@ def test_locust_counts_what_the_server_counted(server: EmbeddedServer, tmp_path:
             statistics = clip.statistics()
             return statistics["image_embedding"].requests, statistics["text_embedding"].requests
 
-        # A server counts a request shortly after it has answered it: the last ones of earlier tests come first.
+        # A server counts a request shortly after the answer. Wait until all requests of earlier tests are counted.
         wait_until(lambda: requests() == requests())
         images_before, texts_before = requests()
         options = ["--users", str(USERS), "--spawn-rate", str(USERS), "--run-time", "2s", "--stop-timeout", "60"]
@@ -31,11 +34,11 @@ def test_locust_counts_what_the_server_counted(server: EmbeddedServer, tmp_path:
         samples = read_samples(file)
         kinds = Counter(sample.kind for sample in samples)
         assert {sample.outcome for sample in samples} == {"answered"}
-        assert set(kinds) == {"image", "text", "similarity"}  # the first calls of 20 users, by their seeds
+        assert set(kinds) == {"image", "text", "similarity"}  # the users' seeds make all three kinds appear
         assert len(samples) >= USERS
         assert f"Aggregated {len(samples)} " in " ".join(output.split())  # Locust's own table
         images, texts, both = kinds["image"], kinds["text"], kinds["similarity"]
         wait_until(lambda: requests()[0] >= images_before + images + both)
         assert requests()[0] == images_before + images + both
-        # A text is a request, and so is each of up to five different ones of a similarity.
+        # A text call sends one text request. A similarity call sends one for each of its one to five texts.
         assert texts + both <= requests()[1] - texts_before <= texts + 5 * both

@@ -1,4 +1,4 @@
-"""The notebook in ``examples/``, run from its first cell to its last in a kernel of its own."""
+"""Run all cells of the notebook in ``examples/`` in a fresh kernel."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ NOTEBOOK = ROOT / "examples" / "tuwen.ipynb"
 
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An environment without tuwen, and a Jupyter kernel in it; the notebook installs tuwen there.
+    """Create a Jupyter kernel in a virtual environment without tuwen, and return the environment's package folder.
 
-    The environment also sees the packages of the tests' environment, so that pip finds all that tuwen needs.
+    The notebook installs tuwen there. The environment also sees the packages of the tests' environment, so that pip
+    finds the packages that tuwen needs.
     """
     environment = tmp_path / "environment"
     venv.create(environment, symlinks=True)
@@ -67,7 +68,10 @@ def test_installs_builds_serves_searches_and_plots(kernel: Path) -> None:
 
 
 def test_the_notebook_is_kept_without_outputs() -> None:
-    """Outputs would change with each run, and hold pictures that nobody can review."""
+    """The notebook in the repository holds no outputs and no execution counts.
+
+    Outputs would change with each run, and would hold pictures that cannot be reviewed.
+    """
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbformat.validate(notebook)
     for cell in notebook.cells:

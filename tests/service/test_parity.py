@@ -1,7 +1,7 @@
-"""The whole service, asked by gRPC, gives the vectors of the originals.
+"""A running server returns the vectors of the original code over gRPC.
 
-`test_families.py` proves that the built files do. What only the service can break is the way between client and
-files: the wire, the processes of the Python models, and the ensembles.
+`test_families.py` compares the vectors that the built files give without a server. This module also covers the parts
+that only a server has: the wire format, the processes of the Python models, and the ensembles.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TAIYI = SMALL_ROWS["Taiyi-CLIP-Roberta-102M-Chinese"]
 
 
 def embedded_by(server: RecordedServer) -> Vectors:
-    """Return the vectors of all images and texts, as a client of the server gets them."""
+    """Return the vectors of all images and of all texts, which a client gets from the server."""
     with Client(server.grpc_url, timeout=300) as clip, pytest.warns(UserWarning, match="are longer than"):
         return clip.embed_images(list(IMAGES.values())), clip.embed_texts(list(TEXTS.values()))
 
@@ -55,7 +55,10 @@ def test_openai_clip_is_served_with_the_vectors_of_open_clip(artefacts: Artefact
 
 
 def test_taiyi_is_served_in_int8_within_its_bound(artefacts: Artefacts, originals: Originals) -> None:
-    """One server shows both: Taiyi's tokenizer and image rules, and a precision other than float32."""
+    """An int8 build of Taiyi is served with vectors within the bound of int8.
+
+    The test covers Taiyi's tokenizer and image rules, and a precision other than float32, with a single server.
+    """
     source = kept_source(TAIYI, artefacts, originals)
     expected = expected_vectors(TAIYI, source, originals, list(IMAGES.values()), list(TEXTS.values()))
     repository = build(source, artefacts, BuildOptions(precision="int8"))
@@ -68,7 +71,7 @@ def test_taiyi_is_served_in_int8_within_its_bound(artefacts: Artefacts, original
     assert np.linalg.norm(images - expected[0], axis=1).max() < allowed
     assert np.linalg.norm(texts - expected[1], axis=1).max() < allowed
     files = ServedFiles(repository)
-    # Sums in another order change a float32 activation by its last bit, and so, rarely, the int8 next to it.
+    # Another order of summation may change the last bit of an activation, and then its rounded int8 value.
     assert differing(list(IMAGES), images, files.embed_images(list(IMAGES.values())), allowed=1e-3) == {}
     assert differing(list(TEXTS), texts, files.embed_texts(list(TEXTS.values())), allowed=1e-3) == {}
 

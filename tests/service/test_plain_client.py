@@ -1,4 +1,4 @@
-"""The server as seen by a client that knows Triton but not this SDK."""
+"""Tests of the server with a plain tritonclient, without the SDK."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def infer(
     return triton.infer(f"{kind}_embedding", [tensor], client_timeout=30, **options)
 
 
-def test_it_gets_the_vectors_of_the_sdk(triton: tritonclient.grpc.InferenceServerClient, client: Client) -> None:
+def test_a_plain_client_gets_the_vectors_of_the_sdk(
+    triton: tritonclient.grpc.InferenceServerClient, client: Client
+) -> None:
     for kind, items, expected in (
         ("image", [PHOTO], client.embed_images([PHOTO])),
         ("text", ["一只猫".encode()], client.embed_texts(["一只猫"])),
@@ -40,7 +42,9 @@ def test_a_bad_item_fails_its_request_and_is_named(triton: tritonclient.grpc.Inf
     assert e.value.status() == "StatusCode.INVALID_ARGUMENT"
 
 
-def test_statuses_come_on_request(triton: tritonclient.grpc.InferenceServerClient, client: Client) -> None:
+def test_a_request_may_ask_for_the_status_of_each_item(
+    triton: tritonclient.grpc.InferenceServerClient, client: Client
+) -> None:
     result = infer(triton, "image", [b"x", PHOTO], parameters={"per_item_status": True})
     statuses = [status.decode() for status in result.as_numpy("status")[:, 0]]
     assert statuses[0].startswith("unsupported_format: ")
@@ -51,7 +55,7 @@ def test_statuses_come_on_request(triton: tritonclient.grpc.InferenceServerClien
     assert result.as_numpy("status")[0, 0] == b"not_utf8: byte 0 is not UTF-8"
 
 
-def test_truncation_is_per_item(triton: tritonclient.grpc.InferenceServerClient) -> None:
+def test_truncation_is_reported_for_each_item(triton: tritonclient.grpc.InferenceServerClient) -> None:
     result = infer(triton, "text", ["猫".encode(), ("猫" * 51).encode(), ("猫" * 50).encode()])
     assert result.as_numpy("truncated").tolist() == [[False], [True], [False]]
 
@@ -63,7 +67,7 @@ def test_batches_outside_the_limits_are_refused(triton: tritonclient.grpc.Infere
     assert infer(triton, "text", [b"x"]).as_numpy("embedding").shape == (1, 64)
 
 
-def test_the_answer_to_pixels_names_their_embedding_space(
+def test_the_output_for_pixels_is_named_after_the_embedding_space(
     triton: tritonclient.grpc.InferenceServerClient, client: Client
 ) -> None:
     card = client.model_card()

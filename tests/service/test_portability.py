@@ -1,4 +1,7 @@
-"""A build writes what `tests/unit/models/test_portability.py` examines, and its encoders fit their configs."""
+"""A build writes the same configs and Python models as the templates, and its encoders fit their configs.
+
+`tests/unit/models/test_portability.py` tests the templates for portability.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ def test_the_configs_are_the_templates_rendered_for_the_model_card(repository: P
         assert read_config(config_path(repository, name)) == rendered
 
 
-def test_the_code_of_the_python_models_is_that_of_the_templates(repository: Path) -> None:
+def test_the_code_of_the_python_models_equals_the_templates(repository: Path) -> None:
     shared = (*templates().glob("shared/*.py"), *sdk_modules("image_preprocessing"), *sdk_modules("text_tokenization"))
     sources = {path.name: path.read_bytes() for path in shared}
     files = list(repository.rglob("*.py"))

@@ -1,4 +1,4 @@
-"""`tuwen probe` on the real server: one small inference finds a model whose process hangs."""
+"""Tests of the command `tuwen probe` on the real server, while a model's process hangs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tuwen_server import ServerOptions
 
 
 def stub_of(pid: int, model: str) -> int:
-    """Return the process of a Python model."""
+    """Return the ID of the process in which the server runs a Python model."""
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         if f"{model}_" in Path(f"/proc/{child}/cmdline").read_text():
             return int(child)
@@ -28,7 +28,7 @@ def test_finds_a_model_that_hangs_while_the_server_says_that_it_is_ready(reposit
         assert "computes" in tuwen("probe", server.grpc_url, "--timeout", "30").stdout
         stopped = []
         try:
-            for model in ("image_preprocessing", "text_encoder"):  # a text is asked for first
+            for model in ("image_preprocessing", "text_encoder"):  # the probe embeds a text before an image
                 stopped.append(stub_of(server.pid, model))
                 os.kill(stopped[-1], signal.SIGSTOP)
                 assert clip.is_ready()

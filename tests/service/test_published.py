@@ -1,4 +1,4 @@
-"""`make verify-published`, from the download to the verdict, on a stand-in for the hub."""
+"""Tests of `make verify-published` on a fake Hugging Face hub, from the download to the verdict."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Return a function that runs Python with an empty cache of the hub, which is at the given address."""
+    """Return a function that runs Python with the given hub address and an empty cache of downloads."""
 
     def run(hub: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         folders = {"HF_HOME": str(tmp_path / "hub"), "TMPDIR": str(tmp_path)}
@@ -50,7 +50,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def model_card_probabilities() -> dict[str, float]:
-    """Return what the code of the model card computes, with transformers alone."""
+    """Return each text's probability, computed with transformers as in the code of the model card."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         processor = ChineseCLIPProcessor(
@@ -72,7 +72,7 @@ def write_split(folder: Path) -> None:
     (folder / "test_texts.jsonl").write_text(lines, encoding="utf-8")
 
 
-def test_numbers_that_transformers_computes_hold(run: Run) -> None:
+def test_a_checkpoint_with_the_published_numbers_passes(run: Run) -> None:
     probabilities = model_card_probabilities()
     with stand_in_hub({BASE: CHECKPOINT}, {"/picture.jpg": PICTURE}) as hub:
         example = json.dumps([f"{hub.url}/picture.jpg", BASE, probabilities])
@@ -86,10 +86,8 @@ def test_numbers_that_transformers_computes_hold(run: Run) -> None:
     assert "training.png" not in fetched
 
 
-def test_another_model_under_the_name_differs_in_probabilities_and_recalls(
-    run: Run, tmp_path: Path, minimal_checkpoint: Path
-) -> None:
-    """A model of random weights is not the published one, so every kind of published number must differ."""
+def test_another_model_under_a_published_name_fails(run: Run, tmp_path: Path, minimal_checkpoint: Path) -> None:
+    """If the hub holds random weights under the published name, all published numbers are reported as different."""
     write_split(tmp_path / "data" / "Flickr30k-CN")
     (tmp_path / "picture.jpg").write_bytes(PICTURE)
     options = ["--data", str(tmp_path / "data"), "--picture", str(tmp_path / "picture.jpg")]
@@ -103,7 +101,7 @@ def test_another_model_under_the_name_differs_in_probabilities_and_recalls(
     assert "Traceback" not in ended.stderr
 
 
-def test_says_plainly_that_the_hub_cannot_be_reached(run: Run) -> None:
+def test_an_unreachable_hub_ends_with_exit_code_3(run: Run) -> None:
     ended = run("http://127.0.0.1:9", "-m", "tuwen_lab.published")
     assert ended.returncode == 3
     assert ended.stdout.startswith(f"NOT VERIFIED: cannot reach http://127.0.0.1:9 for {BASE} (")

@@ -1,4 +1,4 @@
-"""The queues of the real server: who goes first, who is refused, and what is not computed."""
+"""Tests of the real server's queues: priorities, refused requests, expired requests, and full batches."""
 
 from __future__ import annotations
 
@@ -31,7 +31,13 @@ PATIENCE = 300.0
 
 @dataclass(frozen=True)
 class Gated:
-    """A server whose encoders compute when a test lets them. The queue of the text encoder holds two requests."""
+    """A server whose encoders wait until a test opens their gates. The text encoder's queue holds two requests.
+
+    Attributes:
+        server: the running server.
+        images: the gate of the image encoder.
+        texts: the gate of the text encoder.
+    """
 
     server: RecordedServer
     images: Gate
@@ -51,7 +57,7 @@ def gated(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def one_request(url: str, photos: list[bytes], priority: Priority) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Return the vectors of one request. The SDK splits calls with many images into several."""
+    """Send all images in one request, and return the vectors. A call of the SDK would send several requests."""
     request = InferRequest("image_embedding", "image", tuple(photos), ("embedding",), bulk=priority == "bulk")
     with closing(GrpcTransport(url)) as transport:
         return np.asarray(transport.infer(request, PATIENCE).outputs["embedding"])
@@ -67,19 +73,22 @@ def one_request(url: str, photos: list[bytes], priority: Priority) -> np.ndarray
 def test_an_interactive_request_goes_before_queued_bulk_requests(
     gated: Gated, priority: Priority, order: list[list[int]]
 ) -> None:
-    """While the encoder is busy, three full batches queue up, and then one picture that somebody waits for."""
+    """An interactive request runs before the bulk requests that were queued earlier.
+
+    While the encoder is busy, three full batches are queued, and then a request with one picture.
+    """
     url, gate = gated.server.grpc_url, gated.images
     with (
-        Client(url, timeout=PATIENCE) as person,
+        Client(url, timeout=PATIENCE) as interactive,
         ThreadPoolExecutor(5) as pool,
         gate.closed(),
     ):
-        calls = [pool.submit(person.embed_images, PHOTOS[:2])]
+        calls = [pool.submit(interactive.embed_images, PHOTOS[:2])]
         gate.wait_until_busy()
         for queued in (1, 2, 3):
             calls.append(pool.submit(one_request, url, PHOTOS, priority))
             gate.wait_until_queued(gated.server, queued)
-        calls.append(pool.submit(person.embed_images, PHOTOS[:1]))
+        calls.append(pool.submit(interactive.embed_images, PHOTOS[:1]))
         gate.wait_until_queued(gated.server, 4)
         assert gate.executed() == [[2]]
         gate.open()
@@ -109,7 +118,7 @@ def test_a_call_goes_before_the_stream_of_the_same_client(gated: Gated) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_a_request_that_waited_too_long_is_refused_and_not_computed(gated: Gated, kind: str) -> None:
+def test_an_expired_request_is_refused_and_not_computed(gated: Gated, kind: str) -> None:
     gate, url, before = gated.images, gated.server.grpc_url, gated.counted("vision_encoder")
     with (
         Client(url, timeout=PATIENCE) as patient,
@@ -119,7 +128,7 @@ def test_a_request_that_waited_too_long_is_refused_and_not_computed(gated: Gated
     ):
         busy = pool.submit(patient.embed_images, PHOTOS[:2])
         gate.wait_until_busy()
-        # The server refuses what waited for half of the timeout; if it is late, the client gives up at the timeout.
+        # The server refuses a request that waited for half its timeout. If the server is late, the client times out.
         with pytest.raises((OverloadedError, DeadlineExceededError)) as caught:
             hasty.embed_images(PHOTOS[:1], timeout=2.0)
         assert caught.value.items == (0,)
@@ -132,12 +141,16 @@ def test_a_request_that_waited_too_long_is_refused_and_not_computed(gated: Gated
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_a_full_queue_refuses_new_requests_and_retries_stay_within_the_budget(gated: Gated, kind: str) -> None:
-    """With one request in the encoder and two in its queue, 16 callers are refused; then all is well again."""
+    """A full queue refuses all further requests, and the client's retries stay within its budget.
+
+    One request is in the encoder, and two fill its queue. After the gate opens, requests are answered again.
+    """
     gate, url, callers, calls = gated.texts, gated.server.grpc_url, 16, 5
     errors: list[OverloadedError] = []
 
     def received() -> int:
-        # Every request passes the tokenization. Triton 2.51 counts what an ensemble's step refuses twice (core #483).
+        # Every request passes the tokenization. The ensemble's own counter would be wrong: Triton 2.51 counts a request
+        # twice if one of the ensemble's steps refuses it (core #483).
         return gated.counted("text_tokenization").requests
 
     def insist(clip: Client) -> None:
@@ -165,7 +178,7 @@ def test_a_full_queue_refuses_new_requests_and_retries_stay_within_the_budget(ga
             worker.join()
         assert len(errors) == callers * calls
         assert all(error.retryable and error.items == (0,) for error in errors)
-        # Each call sends one request, and all calls together ten retries: no success has earned more of them.
+        # Each call sends one request. All calls share a budget of ten retries, because no success has added to it.
         seen = before + 3 + callers * calls + 10
         wait_until(lambda: received() >= seen)
         assert received() == seen
@@ -179,7 +192,10 @@ def test_a_full_queue_refuses_new_requests_and_retries_stay_within_the_budget(ga
 
 
 def test_single_items_of_many_callers_are_joined_into_full_batches(gated: Gated) -> None:
-    """While an encoder is busy, 64 callers send one picture each; the encoder then runs twice."""
+    """Requests that arrive while an encoder is busy are joined into full batches.
+
+    64 requests with one picture each become two batches of 32.
+    """
     image_gate, text_gate = gated.images, gated.texts
     with (
         Client(gated.server.grpc_url, timeout=PATIENCE) as clip,

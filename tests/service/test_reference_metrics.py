@@ -1,4 +1,4 @@
-"""Evaluation gives the same numbers as Chinese-CLIP's own scripts on the same features."""
+"""The recalls of `tuwen evaluate` equal those of Chinese-CLIP's own scripts on the same features."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write_features(path: Path, kind: str, features: Features) -> None:
 
 
 def several_truths() -> tuple[Features, Features, Truths]:
-    """Five texts for each image, texts with two images, images that no text names, and ids in no order."""
+    """Return features with five texts per image, texts with two images, images without a text, and unsorted ids."""
     images = Features(np.random.default_rng(1).permutation(5000)[:120].tolist(), unit(120))
     near = np.repeat(images.vectors[:100], 5, axis=0) + 2 * unit(500, seed=2)
     texts = Features(list(range(900, 1400)), (near / np.linalg.norm(near, axis=1, keepdims=True)).astype(np.float32))
@@ -42,7 +42,7 @@ def several_truths() -> tuple[Features, Features, Truths]:
 
 
 def ties() -> tuple[Features, Features, Truths]:
-    """Many pictures and texts with equal vectors, of which the first in the file ranks higher."""
+    """Return features with many equal vectors. Of equal scores, the picture that is first in the file ranks higher."""
     vectors = unit(12)
     images = Features(list(range(60, 0, -1)), np.tile(vectors, (5, 1)))
     texts = Features(list(range(100, 160)), np.tile(vectors, (5, 1)))
@@ -51,7 +51,7 @@ def ties() -> tuple[Features, Features, Truths]:
 
 
 def coarse() -> tuple[Features, Features, Truths]:
-    """Vectors of few values, whose scores tie although the vectors differ."""
+    """Return features with few distinct values, so that different vectors often have equal scores."""
     choice = np.random.default_rng(5)
     images = Features(list(range(200)), choice.integers(-1, 2, (200, 8)).astype(np.float32) / 2)
     texts = Features(list(range(300)), choice.integers(-1, 2, (300, 8)).astype(np.float32) / 2)
@@ -59,7 +59,7 @@ def coarse() -> tuple[Features, Features, Truths]:
 
 
 @pytest.mark.parametrize("made", [several_truths, ties, coarse], ids=lambda made: made.__name__)
-def test_recall_is_that_of_chinese_clips_scripts(
+def test_recall_equals_that_of_chinese_clips_scripts(
     made: Callable[[], tuple[Features, Features, Truths]], tmp_path: Path, originals: Originals
 ) -> None:
     images, texts, truths = made()

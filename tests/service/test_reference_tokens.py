@@ -1,4 +1,4 @@
-"""The tokenizers give the ids of the originals: for the sample texts, and for every character of Unicode."""
+"""The tokenizers give the token ids of cn_clip and open_clip for the sample texts and every Unicode character."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ TEXTS = awkward_texts()
 
 @pytest.fixture(scope="module")
 def clip_repository(artefacts: Artefacts, originals: Originals) -> Path:
-    """The repository of a small OpenAI CLIP with the published vocabulary. Do not change its files."""
+    """Return the repository of a small OpenAI CLIP model with the published vocabulary. Do not change its files."""
     return build(kept_source(SMALL_ROWS["openai/clip-vit-base-patch32"], artefacts, originals), artefacts)
 
 
 @pytest.fixture(scope="module")
 def clip_vocabulary(originals: Originals) -> tuple[dict[str, int], list[str]]:
-    """The tokens with their ids, and the lines of ``merges.txt``."""
+    """Return the published vocabulary of OpenAI's CLIP: the ids by token, and the lines of ``merges.txt``."""
     folder = originals.clip_vocabulary()
     ids = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
     return ids, (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
@@ -48,10 +48,13 @@ def clip_tokenizer(clip_vocabulary: tuple[dict[str, int], list[str]]) -> Any:
 @pytest.mark.parametrize(
     ("original", "kind"), [("cn_clip", "chinese_clip_wordpiece"), ("open_clip", "clip_bpe")], ids=lambda value: value
 )
-def test_the_ids_of_the_sample_texts_are_those_of_the_original(
+def test_the_ids_of_the_sample_texts_equal_those_of_the_original(
     original: Original, kind: str, originals: Originals
 ) -> None:
-    """``samples/texts.json`` holds the ids that every build and the tests of the tokenizers compare with."""
+    """The token ids in ``samples/texts.json`` equal those of the original tokenizers.
+
+    Every build and the tests of the tokenizers compare with the ids in this file.
+    """
     ids = originals.token_ids(original, [text.text for text in TEXTS])
     for text, expected in zip(TEXTS, ids, strict=True):
         assert list(text.token_ids[kind]) == expected[:510], text.name
@@ -68,11 +71,14 @@ class TestBytePairs:
         assert encoded.attention_mask[0].sum() == len(expected)
         assert encoded.truncated[0] == (len(ids) > 75)
 
-    def test_takes_special_tokens_that_a_user_types_for_text(self, clip_tokenizer: Any) -> None:
+    def test_special_tokens_in_a_users_text_are_plain_text(self, clip_tokenizer: Any) -> None:
         assert clip_tokenizer.encode(["<|endoftext|> cat"]).input_ids[0].tolist().count(49407) == 1
 
     def test_reads_the_merges_of_any_release(self, clip_vocabulary: tuple[dict[str, int], list[str]]) -> None:
-        """Some releases of merges.txt name another file in their first line, and go on after the last merge."""
+        """The tokenizer reads each published form of ``merges.txt``.
+
+        Some releases have another first line, and more lines after the last merge that the vocabulary uses.
+        """
         ids, merges = clip_vocabulary
         english = next(text for text in TEXTS if text.name == "english")
         for lines in (merges[1:], ['"bpe_simple_vocab_16e6.txt#version: 0.2', *merges[1:], "no token</w>"]):
@@ -81,24 +87,25 @@ class TestBytePairs:
 
 
 class TestEveryCharacter:
-    """Every assigned character is compared here; `tests/system/test_published_sizes.py` compares all code points."""
+    """The tokenizers give the ids of the originals for every assigned character.
 
-    def test_of_unicode_is_tokenized_as_by_cn_clip(
-        self, repository: Path, originals: Originals, artefacts: Artefacts
-    ) -> None:
+    `tests/system/test_published_sizes.py` compares all code points.
+    """
+
+    def test_gives_the_ids_of_cn_clip(self, repository: Path, originals: Originals, artefacts: Artefacts) -> None:
         expected = originals.characters("cn_clip")
         assert expected.codes.tolist() == [ord(character) for character in assigned_characters()]
         assert kept_differing_characters(repository, expected, artefacts) == []
 
     @pytest.mark.skipif(unicodedata.unidata_version != "14.0.0", reason="`tokenizers` has the tables of Unicode 14")
-    def test_of_unicode_14_is_tokenized_as_by_open_clip(
+    def test_gives_the_ids_of_open_clip_up_to_unicode_14(
         self, clip_repository: Path, originals: Originals, artefacts: Artefacts
     ) -> None:
         expected = originals.characters("open_clip")
         assert expected.codes.tolist() == [ord(character) for character in assigned_characters()]
         assert kept_differing_characters(clip_repository, expected, artefacts) == []
 
-    def test_that_differs_is_named(self, repository: Path, originals: Originals) -> None:
+    def test_names_a_character_with_other_ids(self, repository: Path, originals: Originals) -> None:
         every = originals.characters("cn_clip")
         first = every.codes.tolist().index(ord("猫"))
         ends = np.cumsum(every.lengths, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""One step of training is that of cn_clip: the loss, every gradient, and which weights decay."""
+"""A training step has the loss, gradients and weight decay of a step in cn_clip."""
 
 from __future__ import annotations
 
@@ -26,7 +26,13 @@ TEXTS = [[101, *range(1000 + 10 * row, 1003 + 11 * row), 102] for row in range(C
 
 
 class Step(NamedTuple):
-    """A step of cn_clip: its loss, its gradients by cn_clip's names, and the names that have no weight decay."""
+    """The result of a training step in cn_clip.
+
+    Attributes:
+        loss: the loss of the batch.
+        gradients: the gradient of each weight, by cn_clip's name of the weight.
+        without_decay: cn_clip's names of the weights without weight decay.
+    """
 
     loss: float
     gradients: dict[str, torch.Tensor]
@@ -35,7 +41,7 @@ class Step(NamedTuple):
 
 @pytest.fixture(scope="module")
 def batch(minimal_checkpoint: Path) -> Batch:
-    """Six pictures of noise, and six texts of different lengths."""
+    """Return a batch of six pictures of random pixels and six texts of different lengths."""
     config = json.loads((minimal_checkpoint / "config.json").read_text(encoding="utf-8"))
     side, length = config["vision_config"]["image_size"], max(map(len, TEXTS))
     generator = torch.Generator().manual_seed(SEED)
@@ -55,7 +61,7 @@ def batch(minimal_checkpoint: Path) -> Batch:
 def step(
     minimal_checkpoint: Path, batch: Batch, originals: Originals, tmp_path_factory: pytest.TempPathFactory
 ) -> Step:
-    """The step that cn_clip computes from the checkpoint and the batch."""
+    """Return the result of cn_clip's training step with the minimal checkpoint and the batch."""
     inputs = tmp_path_factory.mktemp("step") / "inputs.npz"
     np.savez(inputs, pixels=batch.pixels.numpy(), input_ids=batch.input_ids.numpy())
     decides = {"checkpoint": content_hash(minimal_checkpoint), "inputs": content_hash(inputs)}
@@ -69,12 +75,12 @@ def step(
 
 @pytest.fixture
 def towers(minimal_checkpoint: Path) -> TwoTowers:
-    """The towers as training begins with them, without dropout."""
+    """Return the towers of the minimal checkpoint, ready for training, but without dropout."""
     return TwoTowers(ChineseCLIPModel.from_pretrained(minimal_checkpoint)).eval()
 
 
 @pytest.mark.parametrize("parts", [1, 4])
-def test_loss_and_gradients_are_those_of_cn_clip(towers: TwoTowers, batch: Batch, step: Step, parts: int) -> None:
+def test_loss_and_gradients_equal_those_of_cn_clip(towers: TwoTowers, batch: Batch, step: Step, parts: int) -> None:
     loss = Stepper(towers, None, lambda pixels: pixels, nullcontext, parts).backward(batch, Stage("both", 1, 1e-3))
     assert loss == pytest.approx(step.loss, abs=TOLERANCE)
     gradients = native_names(
@@ -83,15 +89,16 @@ def test_loss_and_gradients_are_those_of_cn_clip(towers: TwoTowers, batch: Batch
     assert gradients.keys() >= step.gradients.keys()
     assert sum(float(expected.abs().max()) > 100 * TOLERANCE for expected in step.gradients.values()) > 20
     for name, expected in step.gradients.items():
-        bound = TOLERANCE * max(1.0, float(expected.abs().max()))  # float32 has seven digits
+        bound = TOLERANCE * max(1.0, float(expected.abs().max()))  # float32 has about seven significant digits
         difference = float((gradients[name] - expected).abs().max())
         assert difference <= bound, f"{name}: {difference}"
 
 
-def test_weight_decay_differs_from_cn_clip_in_norms_and_the_class_embedding_alone(
-    towers: TwoTowers, step: Step
-) -> None:
-    """cn_clip picks weights without decay by name, and its rule misses BERT's norms and the class embedding."""
+def test_weight_decay_differs_from_cn_clip_only_in_norms_and_the_class_embedding(towers: TwoTowers, step: Step) -> None:
+    """Only BERT's layer norms and the class embedding have another weight decay than in cn_clip.
+
+    cn_clip chooses the weights without decay by name, and misses these two kinds. Here, they have no weight decay.
+    """
     [(optimizer, _)] = Optimizer([towers], "adamw", 0.1)._parts
     decay = {id(one): group["weight_decay"] for group in optimizer.param_groups for one in group["params"]}
     marks = native_names(

@@ -1,7 +1,7 @@
-"""The build rejects an encoder, preprocessing or a tokenizer that differs from the reference, however little.
+"""The build rejects an encoder, a preprocessing or a tokenizer that differs slightly from the reference.
 
-Two faults of each kind go through the whole build. The others are put into the files of a repository that was
-assembled once, and only the verification runs.
+A few faults of each kind run through the whole build. All other faults are put into a copy of an assembled repository,
+and only the verification runs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ Verify = Callable[[Path, Checkpoint, BuildOptions], Deviation]
 
 @dataclass(frozen=True)
 class Assembled:
-    """The files of a repository before its verification, with the checkpoint that they were made from."""
+    """A repository that is not verified yet.
+
+    Attributes:
+        folder: the folder of the repository.
+        checkpoint: the checkpoint from which the repository was assembled.
+    """
 
     folder: Path
     checkpoint: Checkpoint
@@ -53,7 +58,15 @@ class Assembled:
         return str(caught.value)
 
     def assert_rejects_line(self, place: Path, file: str, right: str, wrong: str, message: str) -> None:
-        """Expect that the verification of a copy rejects one wrong line in the code for pixels or tokens."""
+        """Check that the verification rejects a copy with one wrong line in the code for pixels or tokens.
+
+        Args:
+            place: the folder of the copy, which must not exist yet.
+            file: the path of the code in the repository.
+            right: the part of the code that is replaced.
+            wrong: the replacement.
+            message: a regular expression for the error's message.
+        """
         broken = self.copied(place)
         replace_in(broken.folder / file, right, wrong)
         broken.assert_rejected(verify_images if file == PIXELS else verify_texts, message)
@@ -82,7 +95,7 @@ def good_clip(clip_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def own_templates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of model_repository and of the SDK's modules that a test may break, and that the build uses."""
+    """Copy model_repository and the SDK's modules, make builds use the copy, and return the folder of the copy."""
     copied = shutil.copytree(templates(), tmp_path / "model_repository")
     modules = {
         model: [Path(shutil.copy(path, copied / model / "1")) for path in assembly_module.sdk_modules(model)]
@@ -100,18 +113,21 @@ def replace_in(path: Path, right: str, wrong: str) -> None:
 
 
 def smallest_cosine(message: str) -> float:
-    """Return the smallest cosine between the vectors of the wrong encoder and of the reference."""
+    """Return the smallest cosine between an encoder's and the reference's vectors: the last word of the message."""
     return float(message.rpartition(" ")[2])
 
 
-def test_the_unbroken_files_are_accepted(good: Assembled, good_clip: Assembled) -> None:
+def test_correct_files_are_accepted(good: Assembled, good_clip: Assembled) -> None:
     for each in (good, good_clip):
         verify_images(each.folder, each.checkpoint, BuildOptions())
         verify_texts(each.folder, each.checkpoint, BuildOptions())
 
 
 class Gelu(nn.Module):
-    """GELU between layers that QuickGELU's factor was folded into."""
+    """A wrong activation: exact GELU in place of QuickGELU.
+
+    The export folds QuickGELU's factor 1.702 into the neighbouring layers, so the input and the output are scaled.
+    """
 
     def forward(self, scaled: Tensor) -> Tensor:
         return 1.702 * nn.functional.gelu(scaled / 1.702)
@@ -136,7 +152,7 @@ def with_undefined_numbers(encoder: nn.Module) -> nn.Module:
 
 
 class Unmasked(nn.Module):
-    """A text encoder that attends to the padding as well."""
+    """A wrong text encoder, which also attends to the padding."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -152,13 +168,16 @@ def without_causal_mask(encoder: nn.Module) -> nn.Module:
 
 
 class TestWrongEncoders:
-    """Cosines would accept some of these faults; a component of a vector shows them."""
+    """Encoders with small faults are rejected, although the cosines with the reference may be close to 1."""
 
     @pytest.mark.parametrize(("fault", "cosine"), [(with_another_activation, 0.9998), (with_shifted_mean, 0.999)])
     def test_rejects_a_vision_encoder_although_its_cosines_are_high(
         self, checkpoint: Path, tmp_path: Path, fault: Fault, cosine: float
     ) -> None:
-        """In the three layers of the small checkpoint a fault shows less than in fewer."""
+        """A fault is found by a single component of a vector, even if all cosines are above the given value.
+
+        The checkpoint has three layers, in which the faults change the cosines less than in fewer layers.
+        """
         loaded = open_checkpoint(str(checkpoint))
         assemble(tmp_path, loaded, BuildOptions())
         export_vision(tmp_path, fault(vision_encoder(loaded, "fp32")), loaded.preprocessing.image_size)
@@ -167,19 +186,22 @@ class TestWrongEncoders:
         )
         assert smallest_cosine(message) > cosine
 
-    def test_rejects_vectors_that_are_not_numbers(self, good: Assembled, tmp_path: Path) -> None:
+    def test_rejects_nan_vectors(self, good: Assembled, tmp_path: Path) -> None:
         broken = good.copied(tmp_path / "broken")
         encoder = with_undefined_numbers(vision_encoder(good.checkpoint, "fp32"))
         export_vision(broken.folder, encoder, good.checkpoint.preprocessing.image_size)
         broken.assert_rejected(verify_images, "exported vision encoder differs")
 
-    def test_rejects_a_text_encoder_that_looks_ahead(self, good_clip: Assembled, tmp_path: Path) -> None:
+    def test_rejects_a_text_encoder_without_a_causal_mask(self, good_clip: Assembled, tmp_path: Path) -> None:
         broken = good_clip.copied(tmp_path / "broken")
         export_text(broken.folder, without_causal_mask(text_encoder(good_clip.checkpoint, "fp32")), 77)
         broken.assert_rejected(verify_texts, "exported text encoder differs")
 
     def test_lower_precision_hides_no_fault(self, good: Assembled, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The bound of bf16 would let this through; the float32 original is compared as well."""
+        """A build in bf16 rejects an encoder whose float32 original is wrong.
+
+        The bound for bf16 alone would accept this fault, so the float32 original is compared, too.
+        """
         monkeypatch.setattr(
             verify_module, "vision_encoder", lambda *arguments: with_shifted_mean(vision_encoder(*arguments))
         )
@@ -193,7 +215,7 @@ class TestWrongEncoders:
             ("text_encoder", text_encoder, lambda encoder: Unmasked(encoder).eval(), "exported text encoder differs"),
         ],
     )
-    def test_the_whole_build_rejects_it(
+    def test_the_whole_build_rejects_a_wrong_encoder(
         self,
         minimal_checkpoint: Path,
         tmp_path: Path,
@@ -216,7 +238,7 @@ CONVERTED_TOO_EARLY = (
 
 
 class TestOtherRules:
-    """One wrong line in the code that the server runs for pixels or tokens."""
+    """A repository is rejected if one line of its code for pixels or tokens is wrong."""
 
     @pytest.mark.parametrize(
         ("file", "right", "wrong", "message"),
@@ -228,7 +250,7 @@ class TestOtherRules:
             (WORDPIECE, "0x2B820, 0x2CEAF", "0x2B920, 0x2CEAF", "tokenizer differs from cn_clip's"),
         ],
     )
-    def test_chinese_clip(
+    def test_rejects_a_wrong_line_in_a_chinese_clip(
         self, good: Assembled, tmp_path: Path, file: str, right: str, wrong: str, message: str
     ) -> None:
         good.assert_rejects_line(tmp_path / "broken", file, right, wrong, message)
@@ -243,7 +265,7 @@ class TestOtherRules:
             (BYTE_PAIRS, ".lower()", "", "tokenizer differs from the checkpoint's own on 'A photo"),
         ],
     )
-    def test_openai_clip(
+    def test_rejects_a_wrong_line_in_an_openai_clip(
         self, good_clip: Assembled, tmp_path: Path, file: str, right: str, wrong: str, message: str
     ) -> None:
         good_clip.assert_rejects_line(tmp_path / "broken", file, right, wrong, message)
@@ -257,7 +279,7 @@ class TestOtherRules:
             ("openai-clip", BYTE_PAIRS, "ftfy.fix_text(text)", "text", "tokenizer differs from open_clip's"),
         ],
     )
-    def test_the_whole_build_rejects_them(
+    def test_the_whole_build_rejects_a_wrong_line(
         self,
         minimal_checkpoint: Path,
         clip_checkpoint: Path,

@@ -1,4 +1,4 @@
-"""Vocabularies in every file and form that a checkpoint's folder holds: read alike, or refused by name."""
+"""Vocabularies in all file formats of a checkpoint are read to the same tokenizer, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Content = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def folders(originals: Originals, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An OpenAI CLIP and a Taiyi text tower with the files of transformers 4."""
+    """Return a folder with the checkpoints ``clip`` and ``taiyi``, which have the tokenizer files of transformers 4."""
     folder = tmp_path_factory.mktemp("folders")
     write_openai_clip(folder / "clip", VisionSizes(96, 3, 4, 16, 64), SMALL, 96, originals.clip_vocabulary())
     write_taiyi(folder / "taiyi", SMALL)
@@ -39,13 +39,20 @@ def folders(originals: Originals, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture(scope="module")
 def saved(folders: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An OpenAI CLIP with the files of transformers 5."""
+    """Return an OpenAI CLIP checkpoint that has the tokenizer files of transformers 5."""
     folder = shutil.copytree(folders / "clip", tmp_path_factory.mktemp("saved") / "clip")
     return save_again(folder, CLIPTokenizer, "vocab.json", "merges.txt")
 
 
 def save_again(folder: Path, tokenizer_class: Any, *former: str, **settings: Any) -> Path:
-    """Replace the files of a tokenizer by the files that transformers 5 writes."""
+    """Load a tokenizer, save it again with transformers 5, and return the folder.
+
+    Args:
+        folder: the folder of the checkpoint, whose files are replaced.
+        tokenizer_class: the class of the tokenizer in transformers.
+        former: the names of the old files, which are removed.
+        settings: keyword arguments of the tokenizer.
+    """
     tokenizer = tokenizer_class.from_pretrained(folder, **settings)
     for name in former:
         (folder / name).unlink()
@@ -64,20 +71,22 @@ def change(folder: Path, edit: Callable[[Content], object]) -> None:
 class TestWordPiece:
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
-        """A folder with tokenizer.json and no vocab.txt."""
+        """Return a folder with a BERT tokenizer in ``tokenizer.json``, without ``vocab.txt``."""
         folder = tmp_path / "saved"
         folder.mkdir()
         shutil.copy(vocabulary(), folder / "vocab.txt")
         return save_again(folder, BertTokenizer, "vocab.txt")
 
-    def test_a_chinese_clip_builds_the_same_space(self, checkpoint: Path, repository: Path, tmp_path: Path) -> None:
+    def test_a_chinese_clip_saved_by_transformers_5_builds_the_same_space(
+        self, checkpoint: Path, repository: Path, tmp_path: Path
+    ) -> None:
         folder = save_again(shutil.copytree(checkpoint, tmp_path / "saved"), BertTokenizer, "vocab.txt")
         manifest = build_repository(str(folder), tmp_path / "out")
         assert manifest.fingerprint == Manifest.read(repository).fingerprint
         assert sha256_of(tmp_path / "out/text_tokenization/1/vocab.txt") == sha256_of(vocabulary())
 
     @pytest.mark.parametrize("lowercase", [True, False])
-    def test_a_taiyi_builds(self, folders: Path, tmp_path: Path, lowercase: bool) -> None:
+    def test_a_taiyi_saved_by_transformers_5_builds(self, folders: Path, tmp_path: Path, lowercase: bool) -> None:
         options = ReadOptions(vision=str(folders / "clip"))
         folder = shutil.copytree(folders / "taiyi", tmp_path / "saved")
         save_again(folder, BertTokenizer, "vocab.txt", do_lower_case=lowercase)
@@ -85,7 +94,7 @@ class TestWordPiece:
         assert manifest.text_deviation.max_abs < 1e-5
         assert open_checkpoint(str(folder), options).tokenization.settings == {"lowercase": lowercase}
 
-    def test_limits_on_words_of_either_implementation_are_read(self, folder: Path) -> None:
+    def test_the_word_length_limit_must_match_the_tokenizer(self, folder: Path) -> None:
         change(folder, lambda content: content["model"].update(max_input_chars_per_word=200))
         rules = chinese_clip_tokenization(folder / "vocab.txt", SIZE, 512)
         assert rules.assets["vocab.txt"] == vocabulary().read_bytes()
@@ -120,7 +129,7 @@ class TestWordPiece:
             (lambda c: c.pop("model"), "model is null; expected WordPiece"),
         ],
     )
-    def test_another_tokenizer_is_refused_by_name(
+    def test_a_different_tokenizer_is_refused_with_the_differing_setting(
         self, folder: Path, edit: Callable[[Content], object], message: str
     ) -> None:
         change(folder, edit)
@@ -133,7 +142,7 @@ class TestWordPiece:
             taiyi_tokenization(folder, SIZE, 512)
 
     @pytest.mark.parametrize("setting", ['"tokenize_chinese_chars": false', '"strip_accents": false'])
-    def test_rules_of_the_tokenizers_config_that_nothing_follows_are_refused(self, folder: Path, setting: str) -> None:
+    def test_unsupported_rules_in_the_tokenizers_config_are_refused(self, folder: Path, setting: str) -> None:
         (folder / "tokenizer_config.json").write_text(f"{{{setting}}}")
         with pytest.raises(CheckpointError, match=r"tokenizer_config\.json says \w+ false; supported: "):
             taiyi_tokenization(folder, SIZE, 512)
@@ -156,9 +165,9 @@ class TestWordPiece:
             chinese_clip_tokenization(tmp_path / "vocab.txt", SIZE, 512),
             taiyi_tokenization(tmp_path, SIZE, 512),
         ):
-            assert rules.assets == {"vocab.txt": published}  # the bytes that were hashed before
+            assert rules.assets == {"vocab.txt": published}  # the fingerprint hashes these bytes
 
-    def test_a_vocabulary_that_is_no_text_is_refused(self, tmp_path: Path) -> None:
+    def test_a_vocabulary_that_is_not_utf8_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "vocab.txt").write_bytes(b"[PAD]\n\xff\n")
         with pytest.raises(CheckpointError, match=r"vocab\.txt is not UTF-8 text"):
             chinese_clip_tokenization(tmp_path / "vocab.txt", 2, 512)
@@ -167,7 +176,7 @@ class TestWordPiece:
 class TestBytePairs:
     @pytest.fixture
     def folder(self, saved: Path, tmp_path: Path) -> Path:
-        """A folder with tokenizer.json and neither vocab.json nor merges.txt."""
+        """Return a folder with a CLIP tokenizer in ``tokenizer.json``, without ``vocab.json`` and ``merges.txt``."""
         (tmp_path / "saved").mkdir()
         shutil.copy(saved / "tokenizer.json", tmp_path / "saved")
         return tmp_path / "saved"
@@ -177,7 +186,7 @@ class TestBytePairs:
         got, expected = (clip_tokenization(folder, CLIP_SIZE, 77).assets for folder in (saved, folders / "clip"))
         assert got["merges.txt"] == expected["merges.txt"]
         assert json.loads(got["vocab.json"]) == json.loads(expected["vocab.json"])
-        assert len(got["vocab.json"]) == 862328  # as openai/clip-vit-base-patch32 has it
+        assert len(got["vocab.json"]) == 862328  # the size of this file in openai/clip-vit-base-patch32
 
     def test_the_forms_of_transformers_4_are_read(self, folder: Path) -> None:
         expected = clip_tokenization(folder, CLIP_SIZE, 77).assets
@@ -214,7 +223,7 @@ class TestBytePairs:
             (lambda c: c["model"]["vocab"].update(one_more=CLIP_SIZE), "has 49409 tokens, config.json says .* 49408"),
         ],
     )
-    def test_another_tokenizer_is_refused_by_name(
+    def test_a_different_tokenizer_is_refused_with_the_differing_setting(
         self, folder: Path, edit: Callable[[Content], object], message: str
     ) -> None:
         change(folder, edit)
@@ -231,8 +240,12 @@ class TestBytePairs:
             assert rules.assets["vocab.json"] == (tmp_path / "vocab.json").read_bytes()
 
 
-def test_the_fingerprint_of_a_known_vocabulary_stays() -> None:
-    """This value was computed when the fingerprint hashed the file itself; vectors that users keep depend on it."""
+def test_the_fingerprint_of_a_known_vocabulary_never_changes() -> None:
+    """The fingerprint of a fixed encoder and the published vocabulary has a fixed value.
+
+    The value was computed when the fingerprint still hashed the vocabulary's file. Another value would make the vectors
+    that users have stored unusable.
+    """
     encoder = torch.nn.Linear(1, 1)
     torch.nn.init.ones_(encoder.weight)
     torch.nn.init.zeros_(encoder.bias)

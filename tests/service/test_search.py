@@ -1,4 +1,4 @@
-"""`tuwen index` and `tuwen search`, as a user types them, against the real server, with an interruption."""
+"""Tests of the commands `tuwen index` and `tuwen search` on the real server, with an interrupted indexing run."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ BROKEN = (7, 390)
 
 @dataclass
 class Indexed:
-    """A collection ``pictures`` that was made in two runs, the first of which was interrupted.
+    """The collection ``pictures``, which two runs of `tuwen index` filled. The first run was interrupted.
 
     Attributes:
-        folder: the pictures.
-        store: the file of the collection.
-        said: what the interrupted run printed to standard error.
-        report: what the second run printed as JSON.
+        folder: the folder of the pictures.
+        store: the path of the store's file.
+        said: the standard error of the interrupted run.
+        report: the JSON that the second run printed.
     """
 
     folder: Path
@@ -68,12 +68,12 @@ def test_the_same_command_continues_an_interrupted_run(indexed: Indexed) -> None
     assert "run the same command again to resume" in indexed.said
     assert indexed.report["pictures"] == COUNT - 2
     [report] = indexed.report["sources"]
-    assert report["unchanged"] == 299  # of the 300 taken before the interruption, one is broken
+    assert report["unchanged"] == 299  # one of the 300 pictures before the interruption is broken
     assert report["added"] + report["unchanged"] == COUNT - 2
     assert {failure["name"] for failure in report["failures"]} == set(map(picture_name, BROKEN))
 
 
-def test_finds_what_an_exact_search_finds(server: EmbeddedServer, indexed: Indexed) -> None:
+def test_finds_the_same_pictures_as_an_exact_search(server: EmbeddedServer, indexed: Indexed) -> None:
     with Client(server.grpc_url, timeout=60) as clip, Collection.open("pictures", clip, store=indexed.store) as opened:
         rows = list(opened._store.every("pictures", ["name", "vector"]))
         assert len({row["name"] for row in rows}) == len(rows) == COUNT - 2  # each picture once
@@ -95,7 +95,7 @@ def test_searches_and_draws_a_contact_sheet(server: EmbeddedServer, indexed: Ind
         assert drawn.width > 900
 
 
-def test_pages_and_filters_what_is_found(server: EmbeddedServer, indexed: Indexed) -> None:
+def test_results_are_paged_and_filtered(server: EmbeddedServer, indexed: Indexed) -> None:
     where = ("--store", indexed.store, "--url", server.grpc_url)
     found = json.loads(tuwen("search", "pictures", "红色", "-n", "3", "--page", "2", *where, "--json").stdout)
     assert [set(hit["parts"]) for hit in found["hits"]] == [{"红色"}] * 3
@@ -106,7 +106,7 @@ def test_pages_and_filters_what_is_found(server: EmbeddedServer, indexed: Indexe
     assert sorted(names) == [picture_name(number) for number in range(50, 60)]
 
 
-def test_prints_wrong_use_in_one_line(server: EmbeddedServer, indexed: Indexed, tmp_path: Path) -> None:
+def test_wrong_arguments_print_one_line(server: EmbeddedServer, indexed: Indexed, tmp_path: Path) -> None:
     where = ("--store", indexed.store, "--url", server.grpc_url)
     assert "'nothing' is not a collection" in tuwen("search", "nothing", "猫", *where, code=1).stderr
     assert "expected a text, a picture, or both" in tuwen("search", "pictures", *where, code=1).stderr
@@ -119,6 +119,6 @@ def test_prints_wrong_use_in_one_line(server: EmbeddedServer, indexed: Indexed, 
 def test_names_the_cause_when_another_program_holds_the_store(server: EmbeddedServer, tmp_path: Path) -> None:
     store = str(tmp_path / "collections.db")
     with closing(MilvusStore(store)):
-        Path(f"{store}.address").unlink()  # as by a program that does not share the file
+        Path(f"{store}.address").unlink()  # without this file, other processes cannot share the store
         refused = tuwen_process("search", "pictures", "猫", "--store", store, "--url", server.grpc_url, code=1)
     assert "another process holds it" in refused.stderr

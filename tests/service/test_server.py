@@ -1,4 +1,7 @@
-"""The embedded server with the real tritonserver. `tests/unit/server` proves the supervision on a stand-in."""
+"""Tests of the embedded server with the real tritonserver binary.
+
+`tests/unit/server` tests the supervision with a fake binary.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def test_serves_on_loopback_and_leaves_nothing_behind(
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "model.py").write_text("raise RuntimeError('code of the user')\n", encoding="utf-8")
-    monkeypatch.chdir(tmp_path / "experiment")  # the Python models must not import from where the server is started
+    monkeypatch.chdir(tmp_path / "experiment")  # the Python models must not import from the current folder
     lines: list[str] = []
     options = replace(ON_FREE_PORTS, log_file=tmp_path / "server.log")
     with RecordedServer(repository, options, on_log_line=lines.append) as server:
@@ -69,7 +72,10 @@ def test_serves_on_loopback_and_leaves_nothing_behind(
 
 
 def test_requests_in_flight_finish_when_the_server_stops(repository: Path) -> None:
-    """Each thread sends one request after another until the server turns one away."""
+    """Requests that were sent before the server stops are answered, and later requests are refused.
+
+    Each of 8 threads sends one request after another until a request is refused.
+    """
     threads = 8
     photograph = sample("coffee.jpg").read_bytes()
     first_answers = threading.Semaphore(0)
@@ -103,14 +109,17 @@ def test_requests_in_flight_finish_when_the_server_stops(repository: Path) -> No
             future.result(timeout=60)
     assert finished_while_stopping
     assert len(turned_away) == threads
-    # what Triton says if it stops a model that still has requests to answer
+    # Triton's error if it stops a model that still has unanswered requests
     assert not [error for error in turned_away if "stopped accepting" in str(error)]
 
 
 @pytest.mark.our_backend
 @pytest.mark.provokes_trouble
-def test_serve_starts_a_dead_model_again_and_stops_at_sigterm(repository: Path) -> None:
-    """Triton 2.51 stays ready when the Python process of a model has died, and every request to the model fails."""
+def test_serve_restarts_a_dead_model_and_stops_at_sigterm(repository: Path) -> None:
+    """`tuwen serve` restarts the server after a model's process died, and exits with code 0 at SIGTERM.
+
+    Triton 2.51 still reports ready when a model's Python process has died, although all requests to the model fail.
+    """
     command = [TUWEN, "serve", str(repository), "--json"]
     command += ["--grpc-port", "0", "--http-port", "0", "--metrics-port", "0"]
     said: list[str] = []
@@ -144,7 +153,7 @@ def test_serve_starts_a_dead_model_again_and_stops_at_sigterm(repository: Path) 
     assert [segments(one) for one in arguments] == [[], []]
 
 
-def test_a_broken_model_shows_the_lines_that_matter(repository: Path, tmp_path: Path) -> None:
+def test_a_broken_model_shows_only_the_relevant_log_lines(repository: Path, tmp_path: Path) -> None:
     broken = shutil.copytree(repository, tmp_path / "broken")
     (broken / "vision_encoder" / "1" / "model.pt").write_bytes(b"not TorchScript")
     unchecked = replace(ON_FREE_PORTS, check_files=False)
@@ -156,7 +165,7 @@ def test_a_broken_model_shows_the_lines_that_matter(repository: Path, tmp_path: 
     assert len(message.splitlines()) < 15
 
 
-def test_the_python_models_count_what_they_refuse_and_cut(server: EmbeddedServer, client: Client) -> None:
+def test_the_python_models_count_refused_and_truncated_items(server: EmbeddedServer, client: Client) -> None:
     before = metrics.text(server.metrics_url)
     client.embed_images([sample("cat.jpg")] * 3)
     with pytest.raises(ValueError, match="refused"):

@@ -1,4 +1,4 @@
-"""The Python processes of the real server get its own numpy, and every other package from this environment."""
+"""The server's Python models import the server's pinned numpy, and all other packages from this environment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ print(json.dumps({**found, "shapes": [array.shape, image.shape]}))
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """The packages that the models import when the server starts them."""
+    """Return the versions of the packages that a Python model of the server imports."""
     backends = tmp_path_factory.mktemp("backends")
     runtime = find_runtime()
     runtime.assemble_backends(backends)
@@ -32,15 +32,15 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     return json.loads(subprocess.check_output([python, "-I", "-c", CODE], text=True, timeout=120))
 
 
-def test_numpy_is_the_server_s_own(found: dict[str, object]) -> None:
+def test_numpy_is_the_version_pinned_for_the_server(found: dict[str, object]) -> None:
     assert found["numpy"] == PACKAGES["numpy"]
     assert np.__version__ != PACKAGES["numpy"]
 
 
-def test_torch_and_tokenizers_are_those_of_this_environment(found: dict[str, object]) -> None:
+def test_torch_and_tokenizers_come_from_this_environment(found: dict[str, object]) -> None:
     assert found["torch"] == version("torch")
     assert found["tokenizers"] == version("tokenizers")
 
 
-def test_the_packages_of_this_environment_work_on_the_server_s_numpy(found: dict[str, object]) -> None:
+def test_packages_of_this_environment_work_with_the_servers_numpy(found: dict[str, object]) -> None:
     assert found["shapes"] == [[2, 3], [3, 2, 3]]

@@ -1,4 +1,4 @@
-"""The embedded server keeps the vectors of texts, and nothing but vectors."""
+"""Tests of the embedded server's text cache, which stores vectors but no failures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OPTIONS = replace(ServerOptions.on_free_ports(), check_files=False)
 
 
 def embed(triton: InferenceServerClient, texts: Sequence[str | bytes], **options: Any) -> NDArray[np.float32]:
-    """Send one plain request, because the SDK may know a text without asking the server."""
+    """Return the vectors of texts, sent in one plain request. The SDK would not send texts that it has cached."""
     encoded = [text if isinstance(text, bytes) else text.encode() for text in texts]
     tensor = InferInput("text", [len(texts), 1], "BYTES")
     tensor.set_data_from_numpy(np.array([[text] for text in encoded], dtype=object))
@@ -39,7 +39,7 @@ def embed(triton: InferenceServerClient, texts: Sequence[str | bytes], **options
 
 
 def counted(server: EmbeddedServer) -> dict[str, int]:
-    """Return the numbers of hits and misses since the server started."""
+    """Return the cache's numbers of hits and misses since the server started, by the names ``hits`` and ``misses``."""
     return {name: int(value) for name, value in _COUNTER.findall(metrics.text(server.metrics_url))}
 
 
@@ -48,7 +48,7 @@ def new_texts(count: int) -> list[str]:
     return [f"第{number}只猫{uuid.uuid4().hex[:6]}" for number in range(count)]
 
 
-def test_a_text_that_comes_again_is_not_computed_again(server: RecordedServer, triton: InferenceServerClient) -> None:
+def test_a_repeated_text_is_not_computed_again(server: RecordedServer, triton: InferenceServerClient) -> None:
     [text] = new_texts(1)
     before = counted(server)
     first, again = embed(triton, [text]), embed(triton, [text])
@@ -57,7 +57,7 @@ def test_a_text_that_comes_again_is_not_computed_again(server: RecordedServer, t
     assert {name: after[name] - before[name] for name in after} == {"hits": 1, "misses": 1}
 
 
-def test_of_a_batch_only_the_new_texts_are_computed(server: RecordedServer, triton: InferenceServerClient) -> None:
+def test_only_the_new_texts_of_a_batch_are_computed(server: RecordedServer, triton: InferenceServerClient) -> None:
     texts = new_texts(32)
     known = embed(triton, texts[:20])
     before = counted(server)
@@ -79,8 +79,11 @@ def test_a_text_that_is_in_a_batch_twice_is_computed_once(
     assert after["misses"] - before["misses"] == 2
 
 
-def test_an_answer_for_one_caller_is_not_given_to_another(triton: InferenceServerClient) -> None:
-    """Each caller gets the outputs and the form of refusals that it asked for."""
+def test_cached_answers_keep_the_form_that_each_caller_requests(triton: InferenceServerClient) -> None:
+    """A cached text or refusal does not change the answer to another caller.
+
+    Callers may request different outputs, and a status for each item instead of an error.
+    """
     [text] = new_texts(1)
     embed(triton, [text], outputs=[InferRequestedOutput("embedding")])
     assert embed(triton, [text]).shape == (1, 64)
@@ -90,7 +93,7 @@ def test_an_answer_for_one_caller_is_not_given_to_another(triton: InferenceServe
 
 
 class FailsOnce(torch.nn.Module):
-    """An encoder that fails at its first batch after the warm-up, which sends masks of zeros."""
+    """A text encoder that fails once, at the first batch after the warm-up. Warm-up batches have masks of zeros."""
 
     def __init__(self, encoder: torch.jit.ScriptModule) -> None:
         super().__init__()
@@ -106,7 +109,7 @@ class FailsOnce(torch.nn.Module):
 
 @pytest.fixture
 def fails_once(repository: Path, tmp_path: Path) -> Iterator[RecordedServer]:
-    """A server whose text encoder fails at the first text."""
+    """Yield a server whose text encoder fails at the first text after its start."""
     copy = Path(shutil.copytree(repository, tmp_path / "repository"))
     weights = copy / "text_encoder" / "1" / "model.pt"
     encoder = torch.jit.load(str(weights))  # type: ignore[no-untyped-call]
@@ -116,8 +119,11 @@ def fails_once(repository: Path, tmp_path: Path) -> Iterator[RecordedServer]:
         yield server
 
 
-def test_a_failure_is_not_kept(fails_once: RecordedServer, triton: InferenceServerClient) -> None:
-    """Triton's response cache keeps a failed request as a success without its output. Only answered texts count."""
+def test_a_failure_is_not_cached(fails_once: RecordedServer, triton: InferenceServerClient) -> None:
+    """A text whose first request failed is computed at its second request, and only answered texts are counted.
+
+    Triton's own response cache would store the failed request as a success without outputs.
+    """
     with closing(InferenceServerClient(fails_once.grpc_url)) as failing:
         with pytest.raises(InferenceServerException, match="out of memory"):
             embed(failing, ["一只猫"])
@@ -125,7 +131,7 @@ def test_a_failure_is_not_kept(fails_once: RecordedServer, triton: InferenceServ
     assert counted(fails_once) == {"hits": 0, "misses": 1}
 
 
-def test_instances_count_together_also_beside_queue_policies(repository: Path, tmp_path: Path) -> None:
+def test_two_instances_count_hits_and_misses_together(repository: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(repository, tmp_path / "repository"))
     config = read_config(config_path(copy, "text_encoder"))
     config.instance_group[0].count = 2
@@ -141,7 +147,7 @@ def test_instances_count_together_also_beside_queue_policies(repository: Path, t
     assert found["misses"] <= 2
 
 
-def test_a_server_without_metrics_keeps_vectors_too(repository: Path) -> None:
+def test_a_server_without_metrics_caches_vectors_too(repository: Path) -> None:
     silent = replace(OPTIONS, arguments=("--allow-metrics=false",))
     with RecordedServer(repository, silent) as server, closing(InferenceServerClient(server.grpc_url)) as triton:
         np.testing.assert_array_equal(embed(triton, ["一只猫"]), embed(triton, ["一只猫"]))

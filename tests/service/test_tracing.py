@@ -1,4 +1,4 @@
-"""One trace from the application to the encoder: the SDK's span and the server's, at an OTLP receiver."""
+"""Tests of tracing: an application's spans and the server's spans of a call form one trace."""
 
 from __future__ import annotations
 
@@ -26,7 +26,13 @@ from tuwen_server.traffic import photographs
 
 
 class Receiver:
-    """An OpenTelemetry collector: takes spans as OTLP over HTTP."""
+    """A fake OpenTelemetry collector, which receives the server's spans as OTLP over HTTP.
+
+    Attributes:
+        spans: the received spans, in OTLP's JSON format.
+        server: the HTTP server.
+        url: the address to which the server sends its spans.
+    """
 
     def __init__(self) -> None:
         self.spans: list[dict[str, Any]] = []
@@ -51,16 +57,16 @@ class Receiver:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def traces(self) -> set[str]:
-        """Return the traces of requests. The span of a request arrives after the spans within it."""
+        """Return the IDs of complete traces: a request's span, ``InferRequest``, arrives after all spans below it."""
         return {span["traceId"] for span in self.spans if span["name"] == "InferRequest"}
 
     def has(self, trace_id: str) -> bool:
-        """Wait for the request of a trace; return whether it has arrived."""
+        """Wait up to 10 seconds until a trace is complete, and return whether it is."""
         with self._more:
             return self._more.wait_for(lambda: trace_id in self.traces(), timeout=10)
 
     def chain(self, trace_id: str, name: str) -> list[str]:
-        """Return the names of a span and of its ancestors in the server, and the ID of the caller's span above them."""
+        """Return the names of a server's span and its ancestors, followed by the ID of the client's span above them."""
         spans = {span["spanId"]: span for span in self.spans if span["traceId"] == trace_id}
         [found] = [span for span in spans.values() if span["name"] == name]
         names = []
@@ -81,7 +87,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def exported() -> InMemorySpanExporter:
-    """The spans of the application itself."""
+    """Set up tracing in this process, and return the exporter that stores the finished spans of the application."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -90,10 +96,10 @@ def exported() -> InMemorySpanExporter:
 
 
 class Application:
-    """An application that traces its calls.
+    """An application that traces its calls of the server.
 
     Attributes:
-        traces: the traces of all its calls.
+        traces: the IDs of the traces of all calls, including repeated calls.
     """
 
     def __init__(self, exporter: InMemorySpanExporter, receiver: Receiver) -> None:
@@ -102,10 +108,10 @@ class Application:
         self.traces: set[str] = set()
 
     def traced(self, call: Callable[[], object]) -> tuple[str, dict[str, ReadableSpan]]:
-        """Make a call; return its trace and the application's spans in the trace, by their names.
+        """Make a call, and return the ID of its trace and the application's spans by their names.
 
-        Triton 2.51 does not join about one call in a hundred, because it reads the header beyond its end (as the gRPC
-        example of opentelemetry-cpp did until its pull request 3304). Such a call is made again.
+        Triton 2.51 loses about one trace in a hundred, because it reads beyond the end of the trace header, as did the
+        gRPC example of opentelemetry-cpp before its pull request 3304. Such a call is repeated up to four times.
         """
         for _ in range(5):
             self._exporter.clear()
@@ -115,7 +121,9 @@ class Application:
             self.traces.add(trace_id)
             if self._receiver.has(trace_id):
                 return trace_id, spans
-        pytest.fail(f"no trace of {call} in five attempts; there are {len(self._receiver.spans)} spans of others")
+        pytest.fail(
+            f"the server sent no trace of {call} in five attempts; it sent {len(self._receiver.spans)} other spans"
+        )
 
 
 @pytest.fixture
@@ -123,10 +131,10 @@ def application(exported: InMemorySpanExporter, receiver: Receiver) -> Applicati
     return Application(exported, receiver)
 
 
-def test_each_call_of_both_clients_is_one_trace_from_the_application_to_the_encoder(
+def test_a_call_of_both_clients_is_one_trace_from_application_to_encoder(
     repository: Path, receiver: Receiver, application: Application
 ) -> None:
-    # Of calls that carry no trace, one in a million is traced: none of this test.
+    # Of calls without a trace header, Triton traces one in a million, so none in this test.
     settings = ("mode=opentelemetry", "level=TIMESTAMPS", "rate=1000000", f"opentelemetry,url={receiver.url}")
     settings += ("opentelemetry,bsp_schedule_delay=200",)  # milliseconds
     arguments = tuple(f"--trace-config={setting}" for setting in settings)
@@ -176,10 +184,10 @@ def test_each_call_of_both_clients_is_one_trace_from_the_application_to_the_enco
             trace_id, spans = application.traced(index)
             assert spans.keys() == {"index"}
             assert receiver.chain(trace_id, "text_encoder")[-1] == f"{spans['index'].context.span_id:016x}"
-    assert receiver.traces() <= application.traces  # calls that carry no trace made none
+    assert receiver.traces() <= application.traces  # calls without a trace header have no trace
 
 
-def test_names_the_extra_if_opentelemetry_is_missing() -> None:
+def test_names_the_missing_tracing_extra() -> None:
     program = "import sys; sys.modules['opentelemetry'] = None; import tuwen; tuwen.Client(tracing=True)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert "pip install 'tuwen[tracing]'" in done.stderr

@@ -1,4 +1,4 @@
-"""`tuwen train`, as a user types it: a short training from random weights, and one that is interrupted."""
+"""Tests of the command `tuwen train` with short trainings from random weights, one of which is interrupted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(shapes: Path) -> Path:
-    """The checkpoint of a training that was not interrupted. Do not change its files."""
+    """Return the checkpoint of an uninterrupted training. Do not change its files."""
     output = shapes / "trained"
     shown = tuwen(*from_random_weights(shapes, output, **LENGTHS)).stdout
     assert "best at step" in shown
@@ -77,7 +77,7 @@ def test_continues_after_ctrl_c(shapes: Path, trained: Path, monkeypatch: pytest
         torch.testing.assert_close(found[name].float(), weights.float(), rtol=2e-2, atol=2e-3)
 
 
-def test_trains_without_the_bad_rows_and_counts_them(tmp_path: Path) -> None:
+def test_bad_rows_are_skipped_and_counted(tmp_path: Path) -> None:
     data = write_shapes(tmp_path / "data")
     with (data / "train_texts.jsonl").open("a", encoding="utf-8") as texts:
         texts.write('{"text_id": 9000, "text": null, "image_ids": [1]}\n')

@@ -1,4 +1,7 @@
-"""Responses and refusals of the search page over HTTP; `tests/system/test_web_in_a_browser.py` uses it."""
+"""Tests of the search page's HTTP responses.
+
+`tests/system/test_web_in_a_browser.py` tests the page in a browser.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +26,12 @@ def page(servers: SharedServers, artefacts: Artefacts, tmp_path_factory: pytest.
         yield served
 
 
-def test_shows_pictures_in_full_only_from_the_named_folder(page: Page) -> None:
+def test_shows_full_pictures_only_from_the_given_folder(page: Page) -> None:
     status, headers, body = get(f"{page.url}/pictures/{page.ids['企鹅.png']}")
     assert (status, headers["content-type"]) == (200, "image/png")
     assert headers["x-content-type-options"] == "nosniff"
     assert body == (page.gallery / "企鹅.png").read_bytes()
-    # link.png leads out of the folder: only its thumbnail is shown, which was made when it was indexed.
+    # link.png is a link to a file outside the folder. Only its thumbnail is shown, which was made during indexing.
     status, headers, body = get(f"{page.url}/pictures/{page.ids['link.png']}")
     assert (status, headers["content-type"]) == (200, "image/webp")
     assert body != (page.gallery.parent / "secret.png").read_bytes()
@@ -47,7 +50,7 @@ def test_shows_pictures_in_full_only_from_the_named_folder(page: Page) -> None:
         "F" * 32,
     ],
 )
-def test_responds_404_to_whatever_is_not_a_picture(page: Page, path: str) -> None:
+def test_responds_404_to_ids_that_are_not_pictures(page: Page, path: str) -> None:
     connection = http.client.HTTPConnection(page.host, timeout=30)
     connection.request("GET", f"/pictures/{urllib.parse.quote(path, safe='%./')}")
     response = connection.getresponse()
@@ -76,13 +79,13 @@ def test_a_query_is_never_html(page: Page) -> None:
     assert "default-src 'none'" in headers["content-security-policy"]
 
 
-def test_speaks_two_languages_and_accepts_any_name_of_one(page: Page) -> None:
+def test_speaks_two_languages_and_ignores_an_unknown_one(page: Page) -> None:
     assert "图文搜索".encode() in get(page.url)[2]
     assert b"Picture search" in get(f"{page.url}/?language=en")[2]
     assert get(f"{page.url}/?language=<b>")[0] == 200
 
 
-def test_prints_wrong_use_in_one_line(tmp_path: Path) -> None:
+def test_wrong_arguments_print_one_line(tmp_path: Path) -> None:
     assert "'--language'" in tuwen("web", "x", "--language", "fr", code=2).stderr
     assert "there is no folder" in tuwen("web", "x", "--pictures", str(tmp_path / "x"), code=1).stderr
     assert "UNAVAILABLE" in tuwen("web", "x", "--url", "127.0.0.1:1", "--timeout", "1", code=1).stderr
