@@ -152,7 +152,8 @@ def _silent(wire: GrpcWire, models: tuple[str, ...], timeout: float) -> str:
 def _clock_skew(server: _Server, model: str, timeout: float) -> float | None:
     """Return the seconds by which the server's clock is ahead of this machine's; None: unknown.
 
-    The server's clock is read from the time of the last inference in the server's statistics."""
+    The server's clock is read from the time of the last inference in the server's statistics.
+    """
     name = full_name(model, "text_embedding")
     try:
         last = earlier = _last_inference(server, name, timeout)
@@ -210,7 +211,8 @@ def _open_protocols(stranger: _Server, timeout: float) -> tuple[str, ...]:
 def _several_servers(url: str, tls: Tls | None, headers: dict[str, str], timeout: float) -> bool | None:
     """Return whether new connections reach different servers; None: unknown.
 
-    The counters of one server never decrease, so a smaller value comes from another server."""
+    The counters of one server never decrease, so a smaller value comes from another server.
+    """
     last = -1
     for number in range(_CONNECTIONS):
         options = {"grpc.use_local_subchannel_pool": 1, "tuwen.connection": number}
@@ -291,7 +293,8 @@ def _is_address(host: str) -> bool:
 def _addresses(host: str, port: int) -> tuple[str, ...]:
     """Return the addresses of a host from this machine's resolver: IPv4 or IPv6, whichever has more.
 
-    The loopback counts as one address."""
+    The loopback counts as one address.
+    """
     if not host:
         return ()
     if _is_local(host):

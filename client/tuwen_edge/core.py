@@ -190,8 +190,9 @@ class Core:
         """Return the similarity of every image with every text.
 
         Args:
-            embedded: the embeddings of the images, followed by the embeddings of the texts. images: the number of
-                images."""
+            embedded: the embeddings of the images, followed by the embeddings of the texts.
+            images: the number of images.
+        """
         card = await self.card()
         return similarity(embedded.vectors[:images], embedded.vectors[images:], card.logit_scale)
 

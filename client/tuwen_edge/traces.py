@@ -28,8 +28,7 @@ class Traces:
 
     @contextmanager
     def request(self, headers: Mapping[str, str], method: str, route: str) -> Iterator[str]:
-        """Open a span while a request is handled, and provide the ID of its trace in hexadecimal; empty without a
-        trace.
+        """Open a span for a request, and provide the ID of its trace in hexadecimal; empty without a trace.
 
         Args:
             headers: the headers of the request, with ``traceparent`` if the caller has a trace.

@@ -10,10 +10,10 @@
         for hit in pictures.search(Query("海边的日落", without=["人"])).hits:
             print(hit.score, hit.picture.name)
 
-Needs the extra ``search``. The modules, in the order in which data flows: `sources` finds pictures, `records` describes
-each, `indexing` decides which are new, `store` stores them, and `query` describes a search. `collection` and
-`async_collection` combine them. `maintenance` moves and forgets sources, `migration` embeds them with another model,
-and `contact_sheet` draws results.
+The package needs the extra ``search``. Its modules, in the order in which data flows: `sources` finds pictures,
+`records` describes each picture, `indexing` decides which pictures are new, and `store` stores them. `query` describes
+a search. `collection` and `async_collection` combine these modules. `maintenance` moves and forgets sources,
+`migration` embeds a collection with another model, and `contact_sheet` draws the results of a search.
 """
 
 from tuwen_search.async_collection import AsyncCollection

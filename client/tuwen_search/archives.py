@@ -1,4 +1,4 @@
-"""Pictures in tar archives, plain or compressed, as webdataset writes them. Every damaged place is reported."""
+"""Pictures in tar archives, plain or compressed, as webdataset writes them. Damage is reported, not skipped."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PIECE = 1 << 20
 _TEXTS = {".txt": "caption", ".caption": "caption", ".cls": "class", ".json": ""}
 _LONGEST_TEXT = 32_768  # bytes; a picture's metadata has at most 64 KiB in a collection
 _DAMAGE = (tarfile.TarError, OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
-"""The errors that reading a damaged archive raises. `tarfile` does not convert the errors of the decompressors."""
+"""The errors that a damaged archive causes. `tarfile` passes on the errors of the decompressors."""
 
 
 def is_archive(path: Path) -> bool:
@@ -42,9 +42,9 @@ def is_archive(path: Path) -> bool:
 def pictures_of_archive(path: Path) -> Iterator[Entry]:
     """Yield the members that are pictures, in the order in which they were written.
 
-    Members that follow one another and differ in their suffix alone are one sample, as in webdataset: the ``.txt`` or
-    ``.caption`` beside a picture is its metadata ``caption``, ``.cls`` is its ``class``, and ``.json`` adds its fields.
-    At a damaged place the archive ends with an `Unseen`, because the rest cannot be read.
+    Successive members whose names differ only in the suffix are one sample, as in webdataset. In a sample, a ``.txt``
+    or ``.caption`` is the picture's metadata ``caption``, ``.cls`` is its metadata ``class``, and the fields of a
+    ``.json`` are metadata, too. The rest of an archive cannot be read after damage, so the last entry is an `Unseen`.
 
     Raises:
         SourceError: the file is not a tar archive, or is damaged before its first member.
@@ -78,7 +78,7 @@ def pictures_of_archive(path: Path) -> Iterator[Entry]:
 
 
 class _Sample:
-    """The members of one sample: pictures, and the texts that describe them."""
+    """The members of one sample: pictures, and the texts that describe the pictures."""
 
     def __init__(self, stem: str) -> None:
         self.stem = stem
@@ -87,7 +87,7 @@ class _Sample:
         self._ignored: list[Ignored] = []
 
     def take(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-        """Read one member. Errors of `tarfile` are passed on."""
+        """Read one member of the archive, and add it to the sample. Raise the errors of `tarfile` unchanged."""
         suffix = Path(member.name).suffix.lower()
         ignored = Ignored(kind_of_file(member.name, regular=member.isfile()), names=(member.name,))
         if member.isfile() and (suffix in IMAGE_SUFFIXES or not suffix):
@@ -130,7 +130,7 @@ def _told(suffix: str, content: bytes) -> dict[str, Any]:
 
 
 class _StrictTarInfo(tarfile.TarInfo):
-    """A member that raises if its header is damaged. `tarfile` itself treats a damaged header as the archive's end."""
+    """A member whose damaged header raises an error. Without this class, `tarfile` takes such a header for the end."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
@@ -139,7 +139,9 @@ class _StrictTarInfo(tarfile.TarInfo):
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the mark that ends an archive
             raise
         except tarfile.EmptyHeaderError as error:  # type: ignore[attr-defined]
-            raise tarfile.ReadError(f"cut off at byte {archive.offset:,}: the end mark is missing") from error
+            raise tarfile.ReadError(
+                f"cut off at byte {archive.offset:,}: expected a header or the archive's end"
+            ) from error
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"header at byte {archive.offset:,}: {error}") from error
 
@@ -159,10 +161,10 @@ def _opened(path: Path, until: ExitStack) -> tarfile.TarFile:
 
 
 def _read_to_the_end(archive: tarfile.TarFile) -> None:
-    """Read the bytes after the last member, so that the checksum at the end of a compressed archive is compared.
+    """Read the bytes after the last member, so that the checksum of a compressed archive is checked.
 
     Raises:
-        tarfile.ReadError: bytes other than zeros follow, so the zeros are a damaged header, not the archive's end.
+        tarfile.ReadError: the archive goes on after the zeros at its supposed end, so the zeros are a damaged header.
     """
     file: Any = archive.fileobj
     while piece := file.read(_PIECE):

@@ -28,7 +28,7 @@ __all__ = ["AsyncCollection"]
 
 
 class AsyncCollection(StoredCollection):
-    """A `Collection` for programs with an event loop. Calls of the store run in threads."""
+    """A `Collection` for programs with an event loop. Calls of the Milvus store run in threads."""
 
     def __init__(self, kept: StoredCollection, client: AsyncClient) -> None:
         super().__init__(kept._generation, kept._store, owned=kept._owned, created=kept._created)
@@ -44,12 +44,12 @@ class AsyncCollection(StoredCollection):
         create: bool = False,
         index: IndexType = "auto",
     ) -> AsyncCollection:
-        """See `Collection.open`."""
+        """Return a collection whose vectors are of the same model as the client's server; see `Collection.open`."""
         card = await client.model_card()
         opening = asyncio.create_task(asyncio.to_thread(open_stored, name, card, store, create, index))
         try:
             return cls(await asyncio.shield(opening), client)
-        except asyncio.CancelledError:  # a thread cannot be cancelled: what it opens is closed
+        except asyncio.CancelledError:  # The thread cannot be cancelled, so wait for it and close the collection.
             await asyncio.wait({opening})
             if not opening.cancelled() and opening.exception() is None:
                 await asyncio.to_thread(opening.result()._close)
@@ -65,7 +65,7 @@ class AsyncCollection(StoredCollection):
         min_score: float | None = None,
         timeout: float | None = None,
     ) -> Results:
-        """See `Collection.search`."""
+        """Return the pictures that fit the query best; see `Collection.search` for the arguments and the errors."""
         query = query if isinstance(query, Query) else Query(query)
         start = time.perf_counter()
         pictures = await asyncio.to_thread(self._like, query)
@@ -89,7 +89,7 @@ class AsyncCollection(StoredCollection):
     async def add(
         self, source: Path | str | Source, *, keep_removed: bool = False, confirm_removal: bool = False
     ) -> Report:
-        """See `Collection.add`."""
+        """Update the collection from a source; see `Collection.add` for the arguments and the errors."""
         source = source if isinstance(source, Source) else await asyncio.to_thread(open_source, Path(source))
         options = {"keep_removed": keep_removed, "confirm_removal": confirm_removal}
         work = await asyncio.to_thread(self._indexing, source, **options)
@@ -104,7 +104,7 @@ class AsyncCollection(StoredCollection):
                 yield item
 
         def close() -> None:
-            with reading:  # a thread that reads cannot be cancelled
+            with reading:  # wait for the thread that reads, because it cannot be cancelled
                 work.close()
 
         try:
@@ -118,35 +118,35 @@ class AsyncCollection(StoredCollection):
         return work.report
 
     async def get(self, picture_id: str) -> Picture | None:
-        """See `Collection.get`."""
+        """Return a picture by its ID; None if the collection has no such picture."""
         return await asyncio.to_thread(self._get, picture_id)
 
     async def count(self, where: str = "") -> int:
-        """See `Collection.count`."""
+        """Return the number of all pictures, or of the pictures that a filter selects."""
         return await asyncio.to_thread(self._count, where)
 
     async def sample(self, count: int, *, seed: int = 0) -> list[tuple[Picture, NDArray[np.float32]]]:
-        """See `Collection.sample`."""
+        """Return random pictures and their vectors; see `Collection.sample` for the arguments."""
         return await asyncio.to_thread(self._sample, count, seed)
 
     async def sample_metadata(self, count: int, *, seed: int = 0) -> list[dict[str, Any]]:
-        """See `Collection.sample_metadata`."""
+        """Return the metadata of random pictures; see `Collection.sample_metadata` for the arguments."""
         return await asyncio.to_thread(self._sample_metadata, count, seed)
 
     async def browse(self, where: str = "", *, limit: int = 10, offset: int = 0) -> list[Picture]:
-        """See `Collection.browse`."""
+        """Return the pictures that a filter selects, without a search; see `Collection.browse` for the arguments."""
         return await asyncio.to_thread(self._browse, where, limit, offset)
 
     async def facets(self, where: str = "") -> list[Facet]:
-        """See `Collection.facets`."""
+        """Return the fields of the pictures' metadata, with their values counted; see `Collection.facets`."""
         return await asyncio.to_thread(self._facets, where)
 
     async def duplicates(self) -> list[list[str]]:
-        """See `Collection.duplicates`."""
+        """Return groups of paths whose files are equal byte for byte."""
         return await asyncio.to_thread(self._duplicates)
 
     async def close(self) -> None:
-        """See `Collection.close`."""
+        """Close the store, unless it was passed to `open`. The client stays open."""
         await asyncio.to_thread(self._close)
 
     async def __aenter__(self) -> AsyncCollection:

@@ -26,7 +26,7 @@ __all__ = ["Collection"]
 
 
 class Collection(StoredCollection):
-    """A collection of pictures for search, returned by `open`. A context manager.
+    """A collection of pictures for search. `open` returns it, and its use as a context manager closes it.
 
     Attributes:
         name: the name of the collection.
@@ -50,15 +50,15 @@ class Collection(StoredCollection):
         """Return a collection whose vectors are of the same model as the client's server.
 
         Args:
-            name: letters, digits and ``_``.
-            client: a client, which the collection does not close.
+            name: the name of the collection, of letters, digits and ``_``.
+            client: the client of the embedding server. The collection does not close the client.
             store: the address of a Milvus server, such as ``http://host:19530``; a file that ends in ``.db``; or an
                 open store, which the collection does not close. Default: `default_store`.
             create: create an empty collection if it does not exist.
             index: the index type of a new collection.
 
         Raises:
-            CollectionNotFoundError: the collection does not exist, and `create` is off.
+            CollectionNotFoundError: the collection does not exist, and `create` is False.
             EmbeddingSpaceError: the collection has no vectors of the server's model.
             QueryError: the name or the address is invalid.
             StoreError: the store does not respond, or its file is in use.
@@ -84,9 +84,8 @@ class Collection(StoredCollection):
             offset: the number of pictures to skip, the best first.
             where: a Milvus filter over ``name``, ``source``, ``file_size``, ``width``, ``height``, ``sha256``
                 and the names of metadata, such as ``width > 1000 and year == 2024``.
-            min_score: return only pictures with at least this score. None: return the best pictures, whatever their
-                scores are.
-            timeout: seconds for the embedding.
+            min_score: return only pictures with at least this score; None: return the best pictures, with any score.
+            timeout: the maximum time in seconds to embed the query; None: the client's timeout.
 
         Raises:
             QueryError: the query is empty, the filter is invalid, or `offset` plus `limit` is too large.
@@ -121,18 +120,18 @@ class Collection(StoredCollection):
     ) -> Report:
         """Update the collection from a source: embed new and changed pictures, and remove missing ones.
 
-        The next run resumes an interrupted one. A broken picture is skipped, and the report lists it as a failure. A
-        part of the source that cannot be read, such as the rest of a damaged archive, is a failure too; its pictures
-        stay in the collection.
+        The next run resumes an interrupted run. A broken picture is skipped, and the report lists it as a failure. A
+        part of the source that cannot be read, such as the rest of a damaged archive, is a failure, too. The pictures
+        of this part stay in the collection.
 
         Args:
             source: a folder, a text file that lists pictures, a table (``.parquet``, ``.csv``, ``.tsv``, ``.jsonl``), a
                 tar archive (``.tar``, ``.tar.gz``, ``.tgz``, ``.tar.zst``), or a `Source`. All paths of one folder or
                 file are one source.
             progress: show a bar on standard error, if that is a terminal.
-            keep_removed: keep pictures that the source no longer has.
-            confirm_removal: if the source has no pictures any more, remove all its pictures from the collection.
-                Without this option, such a source is a failure, because a disk that is not mounted looks the same.
+            keep_removed: keep pictures in the collection that are no longer in the source.
+            confirm_removal: if the source is empty now, remove all its pictures from the collection. By default, an
+                empty source is a failure, because a disk that is not mounted looks empty, too.
 
         Raises:
             SourceError: the source cannot be read.
@@ -163,7 +162,11 @@ class Collection(StoredCollection):
         return self._get(picture_id)
 
     def count(self, where: str = "") -> int:
-        """Return the number of all pictures, or of the pictures that a filter selects; see `search`."""
+        """Return the number of all pictures, or of the pictures that a filter selects.
+
+        Args:
+            where: a filter, as for `search`; empty: all pictures.
+        """
         return self._count(where)
 
     def sample(self, count: int, *, seed: int = 0) -> list[tuple[Picture, NDArray[np.float32]]]:
@@ -171,21 +174,21 @@ class Collection(StoredCollection):
 
         Args:
             count: the number of pictures. A sample of a larger collection has a few more or fewer.
-            seed: another seed chooses other pictures.
+            seed: the seed of the random choice. The same seed chooses the same pictures.
         """
         return self._sample(count, seed)
 
     def sample_metadata(self, count: int, *, seed: int = 0) -> list[dict[str, Any]]:
-        """Return the metadata of pictures that are chosen at random, to show which filters make sense.
+        """Return the metadata of random pictures, from which a program can choose filters to offer.
 
         Args:
-            count: the number of pictures, at most 8,000; see `sample`.
-            seed: another seed chooses other pictures.
+            count: the number of pictures, at most 8,000. A sample of a larger collection has a few more or fewer.
+            seed: the seed of the random choice. The same seed chooses the same pictures.
         """
         return self._sample_metadata(count, seed)
 
     def browse(self, where: str = "", *, limit: int = 10, offset: int = 0) -> list[Picture]:
-        """Return the pictures that a filter selects, without a search, in an order that stays the same.
+        """Return the pictures that a filter selects, without a search. The order stays the same between calls.
 
         Args:
             where: a filter, as for `search`; empty: all pictures.
@@ -198,7 +201,9 @@ class Collection(StoredCollection):
         return self._browse(where, limit, offset)
 
     def facets(self, where: str = "") -> list[Facet]:
-        """Return the fields of the pictures' metadata, with their values counted; reads the metadata of all pictures.
+        """Return the fields of the pictures' metadata, with their values counted.
+
+        The metadata of all pictures is read, so the time grows with the collection.
 
         Args:
             where: a filter, as for `search`.
@@ -224,7 +229,7 @@ class Collection(StoredCollection):
     ) -> None:
         try:
             if error is not None:  # a failed run leaves no empty collection
-                with suppress(StoreError):  # the first error says more
+                with suppress(StoreError):  # the earlier error says more than an error of this call
                     self._discard_if_new()
         finally:
             self.close()

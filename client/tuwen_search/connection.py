@@ -25,19 +25,19 @@ __all__ = ["NOT_FOUND", "STORE", "MilvusConnection", "default_store", "without_s
 NOT_FOUND = 100
 """The error code of Milvus for a collection that does not exist."""
 _TIMEOUT = 60.0
-_users: Counter[str] = Counter()  # how many stores of this process have a file open
+_users: Counter[str] = Counter()  # number of open stores in this process, by file
 _LOCKED = "Open local milvus failed"
 
 STORE = Option(
-    "Place of the collections: the address of a Milvus server, such as http://host:19530, or a file (Milvus Lite). "
-    "Default: a file in the user's folder for data.",
+    "Store of the collections: the address of a Milvus server, such as http://host:19530, or a .db file (Milvus Lite). "
+    "Default: collections.db in the user's folder for data.",
     envvar="TUWEN_STORE",
 )
-"""The option of every command that opens a collection."""
+"""The option ``--store``, which every command that opens a collection has."""
 
 
 def default_store() -> str:
-    """Return TUWEN_STORE, or a file in the user's folder for data."""
+    """Return the value of the variable TUWEN_STORE; if it is not set, a file in the user's folder for data."""
     home = os.environ.get("XDG_DATA_HOME") or Path("~/.local/share").expanduser()
     return os.environ.get("TUWEN_STORE") or str(Path(home, "tuwen", "collections.db"))
 
@@ -52,7 +52,7 @@ class MilvusConnection:
     Args:
         url: the address of a server or cluster, such as ``http://host:19530``, with ``user:password@`` if the server
             requires it; or a file that ends in ``.db``.
-        timeout: seconds for each call.
+        timeout: the maximum time in seconds for each call.
 
     Raises:
         StoreError: the server does not respond, or another process has the file open.
@@ -65,7 +65,7 @@ class MilvusConnection:
             from pymilvus import MilvusClient, MilvusException  # noqa: PLC0415 - an extra
         except ImportError as error:
             raise MissingExtraError(f"search needs an extra ({error}): pip install 'tuwen[search]'") from error
-        for library in ("pymilvus", "milvus_lite"):  # which print a traceback of every error that they raise
+        for library in ("pymilvus", "milvus_lite"):  # They print a traceback of every error.
             logging.getLogger(library).setLevel(logging.CRITICAL)
         self._exception = MilvusException
         given = url or default_store()
@@ -74,7 +74,7 @@ class MilvusConnection:
         self._timeout = timeout
         self._closed = False
         if not self.remote:
-            # Two names of one file, such as a link, are one store: the file can be opened only once.
+            # The file can be opened only once, so all names of one file, such as links, must mean one store.
             self.url = str(Path(self.url).expanduser().resolve())
             if not self.url.endswith(".db"):
                 raise QueryError(
@@ -82,13 +82,13 @@ class MilvusConnection:
                 )
             Path(self.url).parent.mkdir(parents=True, exist_ok=True)
         self._loaded: set[str] = set()
-        self._owner = ""  # the address of the process that has the file open; empty if it is this one
+        self._owner = ""  # the address of the process that has the file open; empty: this process
         self._reopening = threading.RLock()
         with self._calling("reach it"):
             self._milvus: MilvusClient = MilvusClient(given, timeout=timeout) if self.remote else self._open_file()
 
     def close(self) -> None:
-        """Close the connection or the file. Idempotent."""
+        """Close the connection or the file. A second call does nothing."""
         if self._closed:
             return
         self._closed = True

@@ -21,7 +21,7 @@ _PAPER, _INK, _PALE = "#ffffff", "#1c1c1e", "#8a8a8e"
 
 
 def contact_sheet(hits: Sequence[Hit], title: str) -> Image.Image:
-    """Return a picture of the results, the best first, with score and name below each and the title on top.
+    """Return one picture with all results, the best first. Score and name stand below each result, the title on top.
 
     Without a Chinese font on the system, only ASCII characters are drawn.
     """

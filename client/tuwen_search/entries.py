@@ -13,7 +13,7 @@ __all__ = ["Entry", "Found", "Ignored", "NoBytesError", "Unseen", "filterable", 
 
 
 class NoBytesError(OSError):
-    """An entry of a table or archive holds no bytes where its picture should be."""
+    """An entry of a table or archive has no bytes for its picture."""
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,15 @@ class Found:
     """A picture that was found but not read yet.
 
     Attributes:
-        name: the path within a folder or archive, the absolute path in a list of files, or the key in a table; at most
-            4,096 bytes in UTF-8.
-        version: a value that changes whenever the picture may have changed; at most 64 bytes.
+        name: the picture's name in the source, at most 4,096 bytes in UTF-8: the path within a folder or archive, the
+            absolute path in a list of files, or the key in a table.
+        version: a text of at most 64 bytes that changes whenever the picture may have changed.
         read: a function that returns the bytes of the picture, or raises OSError. Call the function before the next
             picture is taken from the source.
         metadata: all other values that the source has for the picture; at most 64 KiB as JSON.
-        content_version: the first part of `version`. This part changes only when the bytes of the picture change. If
-            the collection has this content version, the picture is not read, and only its metadata is updated. Empty:
-            the picture is always read.
+        content_version: the first part of `version`, which changes only when the picture's bytes change. If the
+            collection has this content version, the picture is not read, and only its metadata is updated. Empty: the
+            picture is always read.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Unseen:
         name: a name of the part for people: a subfolder, a file or an archive.
         reason: one word for programs: ``unreadable`` or ``damaged``.
         message: one line for people: what failed, where and why.
-        prefix: pictures whose names begin with it may be in this part; empty: every picture may.
+        prefix: the beginning of the names of all pictures that may be in this part; empty: any picture may be in it.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Ignored:
 
     Attributes:
         kind: the suffix by which such files are counted, such as ``.txt``.
-        count: number of files.
+        count: the number of files.
         names: the names of the files within the source; files without a name are missing.
     """
 
@@ -79,12 +79,14 @@ Entry: TypeAlias = "Found | Unseen | Ignored"
 
 
 def held(name: str, data: object, metadata: Mapping[str, Any]) -> Found:
-    """Return a picture whose bytes are in memory already. Its version is a hash of its bytes and metadata."""
+    """Return a picture whose bytes are in memory already. The version is a hash of the bytes and the metadata."""
     content = data if isinstance(data, bytes) else b""
 
     def read() -> bytes:
         if not isinstance(data, bytes):
-            raise NoBytesError(f"expected bytes, got {'none' if data is None else type(data).__name__}")
+            raise NoBytesError(
+                f"expected the bytes of a picture, got {'none' if data is None else type(data).__name__}"
+            )
         return data
 
     told = json.dumps(metadata, sort_keys=True, default=str, skipkeys=True).encode()

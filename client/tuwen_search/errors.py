@@ -1,4 +1,4 @@
-"""Errors of collections, a branch of the tree in ``tuwen._errors``.
+"""The errors about collections, which belong to the tree of errors in ``tuwen._errors``.
 
 ::
 
@@ -7,7 +7,7 @@
     └── SearchError
         ├── CollectionNotFoundError  the collection does not exist
         ├── MigrationError           a collection cannot be migrated to another model
-        ├── QueryError (ValueError)  an empty query, an invalid filter, or a page too far
+        ├── QueryError (ValueError)  an empty query, an invalid filter, or a page beyond the limit
         ├── SourceError              a folder, list, table or archive cannot be read
         └── StoreError *             the vector store does not respond, is in use by another process, or failed
 """

@@ -1,4 +1,4 @@
-"""Pictures that are single files. They are listed without being read."""
+"""Pictures that are single files, which are listed without a read of their contents."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["found_file"]
 
 
 def found_file(path: Path, name: str, metadata: Mapping[str, Any] | None = None) -> Found:
-    """Return the picture at a path. Its version is the file's size and time, and a hash of any metadata."""
+    """Return the picture at a path. Its version consists of the file's size and time, and a hash of the metadata."""
     told = f"-{hashlib.sha256(json.dumps(metadata, sort_keys=True).encode()).hexdigest()[:16]}" if metadata else ""
     try:
         stamp = file_stamp(path)
-    except OSError:  # reading raises the error that names the cause
+    except OSError:  # a later read of the file raises the error with the cause
         stamp = ""
     version = f"{stamp}{told}" if stamp else "missing"
     return Found(name, version, lambda: read_regular_file(path), metadata or {}, stamp)

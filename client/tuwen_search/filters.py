@@ -1,7 +1,8 @@
-"""Milvus filters. All values are quoted in this module, so that no value can change the meaning of a filter.
+"""Milvus filters. Only this module quotes the values in filters, so that no value can change a filter's meaning.
 
-Only `literal` puts quotes around a text. A user's filter (``where``) is already an expression: `expanded` writes out
-its names of metadata and leaves the rest unchanged. It never becomes part of another filter.
+`literal` is the only function that puts quotes around a text. A user's filter (``where``) is an expression already:
+`expanded` writes out the names of metadata and leaves the rest unchanged. A user's filter is never part of another
+filter.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ __all__ = ["any_of", "checked_id", "compared", "expanded", "literal", "metadata_
 
 _ID = re.compile("[0-9a-f]{32}")
 _FIELD = re.compile("[A-Za-z_][A-Za-z0-9_]*")
-# The escapes that a Milvus server and Milvus Lite both know. A text may hold all other characters as they are.
+# The escapes that both a Milvus server and Milvus Lite understand. All other characters need no escape.
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n", "\r": r"\r", "\t": r"\t"})
 
 _WORDS = re.compile(
@@ -35,7 +36,7 @@ def expanded(where: str) -> str:
 
 
 def metadata_names(where: str) -> list[str]:
-    """Return the names of metadata that stand in a user's filter without brackets."""
+    """Return the names of metadata that a user's filter contains without brackets, such as ``price``."""
     return [found["name"] for found in _WORDS.finditer(where) if _of_metadata(found)]
 
 
@@ -53,7 +54,7 @@ def literal(text: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise QueryError(f"a filter is UTF-8, and {text!r} cannot be encoded: {error.reason}") from error
+        raise QueryError(f"filter: expected a text that UTF-8 can encode, got {text!r} ({error.reason})") from error
     return f'"{text.translate(_ESCAPES)}"'
 
 
@@ -68,10 +69,10 @@ def any_of(field: str, values: Iterable[str]) -> str:
 
 
 def checked_id(picture_id: object) -> str:
-    """Return the ID of a picture after a check of its form.
+    """Check that a picture's ID is well-formed, and return it.
 
     Raises:
-        QueryError: it is not a string of 32 lower-case hexadecimal digits.
+        QueryError: the ID is not a string of 32 lower-case hexadecimal digits.
     """
     if not isinstance(picture_id, str) or not _ID.fullmatch(picture_id):
         raise QueryError(f"expected a picture's ID of 32 hexadecimal digits (0-9, a-f), got {str(picture_id)[:80]!r}")

@@ -1,8 +1,11 @@
-"""The generations of a collection: each holds its vectors in one embedding space. The newest one is current.
+"""The generations of a collection. A generation holds the collection's vectors in one embedding space.
 
-A collection is one place in the store until it is migrated to another model. Each migration makes another place. Its
-name consists of the collection's name, the beginning of the fingerprint and, until the switch, ``_building``. Clients
-of an older model use the older generation until it is dropped. So searches work before, during and after the switch.
+Each generation is one collection in Milvus, which this package calls a place. A new collection has one generation, and
+each migration to another model adds a generation. The newest complete generation is the current one.
+
+The place of a later generation is named after the collection, followed by the beginning of the fingerprint and, until
+the switch, ``_building``. Clients of an older model use the older generation until it is dropped. So searches work
+before, during and after the switch.
 """
 
 from __future__ import annotations
@@ -33,9 +36,9 @@ class Generation:
 
     Attributes:
         collection: the name of the collection.
-        place: the name under which the store has the vectors.
+        place: the name of the Milvus collection that holds the vectors.
         space: the embedding space.
-        complete: whether it can be searched; false while a migration fills it.
+        complete: whether the generation can be searched; False while a migration fills it.
     """
 
     collection: str
@@ -68,7 +71,7 @@ def current_generation(store: MilvusStore, collection: str) -> Generation:
     """Return the newest generation that is complete.
 
     Raises:
-        CollectionNotFoundError, StoreError: see `generations_of`.
+        CollectionNotFoundError, StoreError: the store has no such collection, or failed.
     """
     return next(generation for generation in generations_of(store, collection) if generation.complete)
 
@@ -78,7 +81,7 @@ def generation_for(store: MilvusStore, collection: str, card: ModelCard) -> Gene
 
     Raises:
         EmbeddingSpaceError: no complete generation belongs to this model.
-        CollectionNotFoundError, StoreError: see `generations_of`.
+        CollectionNotFoundError, StoreError: the store has no such collection, or failed.
     """
     found = generations_of(store, collection)
     mine = next((generation for generation in found if generation.space.fingerprint == card.fingerprint), None)
@@ -100,7 +103,7 @@ def rename_collection(store: MilvusStore, collection: str, new: str) -> None:
 
     Raises:
         QueryError: the new name is taken, or Milvus does not accept it.
-        CollectionNotFoundError, StoreError: see `generations_of`.
+        CollectionNotFoundError, StoreError: the store has no such collection, or failed.
     """
     found = generations_of(store, collection)
     _check_free(store, new)
@@ -109,7 +112,16 @@ def rename_collection(store: MilvusStore, collection: str, new: str) -> None:
 
 
 def copy_collection(store: MilvusStore, collection: str, new: str, target: MilvusStore | None = None) -> int:
-    """Copy the current generation of a collection, and return the number of pictures; see `MilvusStore.copy`."""
+    """Copy the current generation of a collection, and return the number of pictures.
+
+    Args:
+        target: the store of the copy; None: the same store.
+
+    Raises:
+        QueryError: the new name is taken, or Milvus does not accept it.
+        DiskFullError: the disk of the target has too little free space.
+        CollectionNotFoundError, StoreError: the store has no such collection, or failed.
+    """
     place = current_generation(store, collection).place
     _check_free(target or store, new)
     return store.copy(place, new, target)
@@ -118,14 +130,14 @@ def copy_collection(store: MilvusStore, collection: str, new: str, target: Milvu
 def chosen_generations(store: MilvusStore, collection: str, fingerprint: str | None = None) -> list[Generation]:
     """Return all generations of a collection, or the generation in an embedding space.
 
-    If the last complete generation is chosen, incomplete ones are returned, too.
+    If the chosen generation is the only complete one, the incomplete generations are returned, too.
 
     Args:
         fingerprint: the fingerprint of the space, or its beginning; None: all generations.
 
     Raises:
         QueryError: the fingerprint belongs to no generation, or to several.
-        CollectionNotFoundError, StoreError: see `generations_of`.
+        CollectionNotFoundError, StoreError: the store has no such collection, or failed.
     """
     found = generations_of(store, collection)
     if fingerprint is None:
@@ -134,15 +146,15 @@ def chosen_generations(store: MilvusStore, collection: str, fingerprint: str | N
     if len(chosen) != 1:
         known = ", ".join(one.space.fingerprint for one in found)
         raise QueryError(
-            f"expected the fingerprint of one space of '{collection}', got '{fingerprint}', which {len(chosen)} have; "
-            f"its spaces: {known}"
+            f"expected the fingerprint of one space of '{collection}', got '{fingerprint}', which matches "
+            f"{len(chosen)} spaces; the spaces of the collection: {known}"
         )
     rest = [one for one in found if one not in chosen]
     return chosen if any(one.complete for one in rest) else found
 
 
 def drop_generations(store: MilvusStore, generations: Sequence[Generation]) -> None:
-    """Remove vectors, the oldest generation first."""
+    """Remove the vectors of some generations, the oldest generation first."""
     for generation in sorted(generations, key=lambda one: one.space.generation):
         store.drop(generation.place)
 

@@ -1,4 +1,4 @@
-"""Updating a collection from a source: finding new, changed and missing pictures, and embedding each once."""
+"""The update of a collection from a source: find new, changed and missing pictures, and embed each picture once."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Failure:
 
     Attributes:
         name: the name of the picture or part within its source.
-        reason: one word for programs, such as ``corrupt``, ``unreadable``, ``damaged`` or ``emptied``.
-        message: one line for people.
+        reason: the reason as one word for programs, such as ``corrupt``, ``unreadable``, ``damaged`` or ``emptied``.
+        message: the reason as one line for people.
     """
 
     name: str
@@ -44,16 +44,17 @@ class Failure:
 
 @dataclass
 class Report:
-    """The result of updating a collection from a source.
+    """The result of an update of a collection from a source.
 
     Attributes:
         source: the source's name in the collection.
-        added, changed, unchanged, removed: numbers of pictures.
+        added, changed, unchanged, removed: the numbers of pictures that are new, have changed, have not changed, or
+            were removed.
         updated: the number of pictures that got new metadata and kept their vectors.
-        failures: pictures that were skipped, and parts of the source that could not be read.
-        ignored: numbers of files that are not pictures, by suffix.
-        ignored_names: the names of these files within the source.
-        seconds: the duration.
+        failures: the pictures that were skipped, and the parts of the source that could not be read.
+        ignored: the numbers of files that are not pictures, by suffix.
+        ignored_names: the names of the files that are not pictures, within the source.
+        seconds: the duration of the update in seconds.
     """
 
     source: str
@@ -73,8 +74,8 @@ class _Known:
     """The version of a picture in the collection.
 
     Attributes:
-        version: the version under which it was added.
-        sha256: the checksum of its bytes.
+        version: the version of the picture when it was added.
+        sha256: the checksum of the picture's bytes.
     """
 
     version: str
@@ -87,25 +88,27 @@ class _Known:
         )
 
     def is_of(self, found: Found) -> bool:
-        """Return whether this is the version of the given picture, so that the picture need not be read."""
+        """Return whether a found picture has this version or these bytes, so that it need not be read."""
         return self.version == found.version or self.has_content(found.content_version)
 
 
 class Indexing:
-    """One run over a source. The caller embeds the pictures of `wanted`, gives outcomes to `take`, and calls `close`.
+    """One update from a source. The caller embeds the pictures of `wanted`, and passes each outcome to `take`.
 
-    Embedded pictures are written in groups of 256 and by `close`, so that the next run resumes an interrupted one.
+    The caller calls `finish` at the end of the source, and `close` in any case. Embedded pictures are written in groups
+    of 256 and by `close`, so that the next run resumes an interrupted run.
 
-    A part of the source that cannot be read is a failure, and its pictures stay in the collection. A picture is removed
-    if its part was read to the end without it, or if its file changed and cannot be embedded any more.
+    A part of the source that cannot be read is a failure, and the pictures of this part stay in the collection. A
+    picture is removed if it is missing in a part that was read completely, or if its file changed and can no longer be
+    embedded.
 
     Args:
-        keep_removed: keep pictures that the source no longer has.
-        confirm_removal: if the source has no pictures any more, remove all its pictures from the collection. Without
-            this option, such a source is a failure, because a disk that is not mounted looks the same.
+        keep_removed: keep pictures in the collection that are no longer in the source.
+        confirm_removal: if the source is empty now, remove all its pictures from the collection. By default, an empty
+            source is a failure, because a disk that is not mounted looks empty, too.
 
     Raises:
-        SourceError: the source's name is longer than the store can hold, or not UTF-8.
+        SourceError: the source's name is too long for the store, or not UTF-8.
     """
 
     def __init__(
@@ -118,7 +121,7 @@ class Indexing:
         confirm_removal: bool = False,
     ) -> None:
         if reason := why_not_kept({}, source=source.name):
-            raise SourceError(f"cannot store the source: {reason}")
+            raise SourceError(f"cannot index the source: {reason}")
         self._store, self._collection, self._source = store, collection, source
         self._keep_removed, self._confirm_removal = keep_removed, confirm_removal
         self._name, *self._other_names = _names_in(store, collection, source)
@@ -197,7 +200,7 @@ class Indexing:
             self._write_renewed()
 
     def count(self) -> int:
-        """Return the number of pictures that may have changed; for sources that list pictures without reading them."""
+        """Return the number of pictures that may have changed. The source must list pictures without reading them."""
         found = {entry.name: entry for entry in self._source.pictures() if isinstance(entry, Found)}
         return sum(not (name in self._known and self._known[name].is_of(entry)) for name, entry in found.items())
 
@@ -238,7 +241,7 @@ class Indexing:
             self._write()
 
     def finish(self) -> None:
-        """Remove pictures that the source no longer has or that are broken. Call this at the end of the source."""
+        """Remove pictures that are broken, or that the source no longer has. Call this at the end of the source."""
         gone = {(self._name, name) for name in self._known.keys() & self._broken}
         if not self._keep_removed:
             missing = {
@@ -250,8 +253,8 @@ class Indexing:
                 self._fail(
                     self._name,
                     "emptied",
-                    f"the source holds no pictures, and the collection has {len(missing):,} of it. If its disk is not "
-                    "mounted, mount it; if the pictures are gone for good, run again with --confirm-removal",
+                    f"the source is empty, but the collection has {len(missing):,} pictures from it. If the disk is "
+                    "not mounted, mount it; if the pictures are gone for good, run again with --confirm-removal",
                 )
             else:
                 gone |= {(self._name, name) for name in missing}
@@ -260,7 +263,7 @@ class Indexing:
         self.report.removed = len(gone)
 
     def _under_other_names(self) -> set[tuple[str, str]]:
-        """Return the pictures that the collection has a second time, under another path of the same source."""
+        """Return the pictures that the collection contains a second time, under another path of the same source."""
         if self._unseen or not self._seen:
             return set()
         return {
@@ -301,14 +304,15 @@ class Indexing:
         self._renewed = {}
 
     def _fail(self, name: str, reason: str, message: str) -> None:
-        printable = name.encode("utf-8", "backslashreplace").decode()  # a file's name may be any bytes
+        printable = name.encode("utf-8", "backslashreplace").decode()  # a file's name need not be UTF-8
         self.report.failures.append(Failure(printable, reason, message))
 
 
 def _names_in(store: MilvusStore, collection: str, source: Source) -> list[str]:
     """Return the source's name in the collection, then other names under which the collection has the same source.
 
-    A collection may know a folder by a path that was not resolved. Its pictures keep this name and their vectors.
+    A collection may have stored a folder under an unresolved path, such as a link. Then its pictures keep this path and
+    their vectors.
     """
     if not source.is_path:
         return [source.name]

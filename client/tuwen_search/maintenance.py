@@ -20,8 +20,9 @@ __all__ = ["KeptSource", "Moved", "forget_source", "move_sources", "sources_of"]
 
 _ROWS_AT_ONCE = 256
 State = Literal["there", "empty", "gone", "no path"]
-"""``there``: a file, or a folder that is not empty. ``empty``: an empty folder, such as the mount point of an unmounted
-disk. ``gone``: nothing is at the path. ``no path``: a program made the source and gave it a name that is not a path."""
+"""The state of a source's path. ``there``: a file, or a folder that is not empty. ``empty``: an empty folder, such as
+the mount point of an unmounted disk. ``gone``: the path does not exist. ``no path``: a program made the source and gave
+it a name that is not a path."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class KeptSource:
 
     Attributes:
         name: the source's name in the collection: usually the absolute path of a folder or file.
-        pictures: the number of its pictures.
-        state: what is at the source's path now.
+        pictures: the number of pictures from this source.
+        state: the present state of the source's path: ``there``, ``empty``, ``gone`` or ``no path``.
     """
 
     name: str
@@ -46,7 +47,8 @@ class Moved:
     Attributes:
         sources: the names of the sources before the move.
         moved: the number of pictures that got new paths.
-        known: the number of pictures that the collection already had under the new path; their old rows were removed.
+        known: the number of pictures that the collection already had under the new path. The rows with the old path
+            were removed.
     """
 
     sources: tuple[str, ...]
@@ -55,7 +57,7 @@ class Moved:
 
 
 def sources_of(store: MilvusStore, collection: str) -> list[KeptSource]:
-    """Return the sources of a collection, by name.
+    """Return the sources of a collection, sorted by name.
 
     Raises:
         CollectionNotFoundError: the store has no such collection.
@@ -68,14 +70,14 @@ def sources_of(store: MilvusStore, collection: str) -> list[KeptSource]:
 def forget_source(store: MilvusStore, collection: str, source: str) -> int:
     """Remove all pictures of one source from a collection and return their number. The files are not touched.
 
-    A collection that was migrated loses them in all its generations.
+    In a collection that was migrated, the pictures are removed from the old and the new vectors.
 
     Args:
-        source: its name in the collection, or another path of the same folder or file.
+        source: the source's name in the collection, or another path of the same folder or file.
 
     Raises:
-        SourceError: the collection has no such source; lists the sources that it has.
-        CollectionNotFoundError, StoreError: see `sources_of`.
+        SourceError: the collection has no such source. The message lists the collection's sources.
+        CollectionNotFoundError, StoreError: the store has no such collection, or failed.
     """
     removed = None
     for generation in generations_of(store, collection):
@@ -95,8 +97,8 @@ def forget_source(store: MilvusStore, collection: str, source: str) -> int:
 def move_sources(store: MilvusStore, collection: str, old: str, new: str) -> Moved:
     """Change the paths of pictures whose files were moved. The vectors stay as they are.
 
-    A source at the old path moves, and so does every source below it. The paths of the pictures that these sources
-    list are changed, too, if they are below the old path. To finish an interrupted move, call this again.
+    The sources at and below the old path get new paths. If a source lists pictures below the old path, the paths of
+    these pictures are changed, too. To finish an interrupted move, call this function again.
 
     Args:
         old: the former path, which need not exist any more.
@@ -105,7 +107,7 @@ def move_sources(store: MilvusStore, collection: str, old: str, new: str) -> Mov
     Raises:
         SourceError: the collection has no source at or below the old path, nothing is at the new path, or a picture's
             new path is too long for the store.
-        CollectionNotFoundError, StoreError: see `sources_of`.
+        CollectionNotFoundError, StoreError: the store has no such collection, or failed.
     """
     target = os.path.realpath(Path(new).expanduser())
     if not os.path.exists(target):
@@ -122,7 +124,7 @@ def move_sources(store: MilvusStore, collection: str, old: str, new: str) -> Mov
 
 
 def _moving(store: MilvusStore, place: str, old: str) -> list[tuple[str, str]]:
-    """Return the old path as the sources at a place have it, with each source at or below it."""
+    """Return pairs of the old path, as the store spells it, and a source at or below this path."""
     counts = _counts(store, place)
     for spelling in _spellings(old):
         if moving := [(spelling, name) for name in sorted(counts) if _is_below(name, spelling)]:
@@ -131,7 +133,7 @@ def _moving(store: MilvusStore, place: str, old: str) -> list[tuple[str, str]]:
 
 
 def _moved_in(store: MilvusStore, place: str, moving: Sequence[tuple[str, str]], target: str) -> Moved:
-    """Move the pictures of one generation."""
+    """Change the paths of the pictures in one generation."""
     moved = known = 0
     moving = [(start, name) for start, name in moving if not (_is_below(target, start) and _is_below(name, target))]
     for start, name in moving:
@@ -144,7 +146,7 @@ def _moved_in(store: MilvusStore, place: str, moving: Sequence[tuple[str, str]],
 
 
 def _move(store: MilvusStore, collection: str, ids: Sequence[str], old: str, new: str) -> int:
-    """Write new rows, then remove the old ones. Return the number of new rows."""
+    """Write rows with the new paths, then remove the old rows. Return the number of new rows."""
     rows = store.get(collection, ids)
     renamed = {_renamed(picture, old, new).id: (picture, vector) for picture, vector in rows.values()}
     present = store.get(collection, list(renamed))
@@ -181,7 +183,7 @@ def _counts(store: MilvusStore, place: str) -> Counter[str]:
 
 
 def _spellings(path: str) -> Iterator[str]:
-    """Yield the names that a path may have in a collection: as given, absolute, and with links resolved."""
+    """Yield the spellings of a path that a collection may have stored: as given, absolute, and with links resolved."""
     yield path
     absolute = os.path.abspath(os.path.expanduser(path))
     yield absolute
@@ -196,9 +198,9 @@ def _state(name: str) -> State:
             return "there" if next(entries, None) else "empty"
     except FileNotFoundError:
         return "gone"
-    except NotADirectoryError:  # a file, or nothing below a file
+    except NotADirectoryError:  # the path is a file, or lies below a file
         return "there" if os.path.lexists(name) else "gone"
-    except OSError:  # a folder that cannot be listed
+    except OSError:  # the folder cannot be listed
         return "there"
 
 

@@ -16,8 +16,8 @@ from tuwen_search.store import MilvusStore, Space
 
 __all__ = ["MigrationReport", "migrate"]
 
-_CHECKED = 32  # pictures that are embedded a second time
-_LEAST_COSINE = 0.99  # of a picture's two vectors; batches of other sizes round differently
+_CHECKED = 32  # number of pictures that are embedded a second time
+_LEAST_COSINE = 0.99  # minimum cosine of a picture's two vectors: batches of different sizes round differently
 
 
 @dataclass
@@ -26,16 +26,16 @@ class MigrationReport:
 
     Attributes:
         collection: the name of the collection.
-        old, new: the two embedding spaces.
+        old, new: the embedding spaces before and after the migration.
         pictures: the number of pictures in the new space.
         embedded: the number of pictures that this run embedded.
-        updated: the number of pictures that kept their vector and got a new record.
+        updated: the number of pictures whose record changed and whose vector was kept.
         changed: the number of embedded pictures whose file changed after it was indexed.
         failures: pictures that cannot be read any more (``lost``), or that the server refused.
         checked: the number of pictures that were embedded a second time and compared.
-        least_cosine: the smallest cosine of these comparisons.
-        switched: whether searches use the new model.
-        seconds: the duration.
+        least_cosine: the smallest cosine between the two vectors of a checked picture.
+        switched: whether searches use the new vectors now.
+        seconds: the duration of the migration in seconds.
     """
 
     collection: str
@@ -57,13 +57,13 @@ def migrate(
 ) -> MigrationReport:
     """Embed the pictures of a collection with the client's model, check the vectors, and switch to them.
 
-    Searches work meanwhile. The next run resumes an interrupted one. Changes of the collection during the run are
-    applied before the switch. The old vectors stay until they are dropped, and servers of the old model use them. New
-    pictures cannot be added to the old vectors.
+    Searches work during the migration. The next run resumes an interrupted run. Changes of the collection during the
+    run are applied before the switch. After the switch, searches with the old model's server use the old vectors until
+    these are dropped. Nothing can be added to the old vectors.
 
     Args:
-        drop_missing: switch even if some pictures cannot be embedded, and leave them out. Without this option, a failed
-            picture prevents the switch.
+        drop_missing: switch even if some pictures cannot be embedded, and leave these pictures out. By default, a
+            failed picture prevents the switch.
         progress: show a bar on standard error, if that is a terminal.
 
     Raises:
@@ -88,7 +88,7 @@ def migrate(
             store.load(place)
             run.new, run.only_missing, report.switched = place, True, True
     if report.switched:
-        run.catch_up()  # what was added between the last pass and the switch
+        run.catch_up()  # embed what was added between the last pass and the switch
     report.embedded, report.updated, report.changed = run.embedded, run.updated, run.changed
     report.failures, report.pictures = run.failures, store.count(run.new)
     report.seconds = time.monotonic() - start
@@ -104,7 +104,7 @@ def _generations(store: MilvusStore, collection: str, card: ModelCard) -> tuple[
         if mine != complete[0]:
             newer = complete[0].space
             raise MigrationError(
-                f"'{collection}' has vectors of {card.checkpoint} already, and newer ones of {newer.checkpoint}; to go "
+                f"'{collection}' has older vectors of {card.checkpoint} and newer vectors of {newer.checkpoint}; to go "
                 f"back to {card.checkpoint}, run: tuwen collections drop {collection} --space {newer.fingerprint}"
             )
         if len(complete) == 1:
@@ -114,7 +114,7 @@ def _generations(store: MilvusStore, collection: str, card: ModelCard) -> tuple[
             )
         return complete[1], mine
     old = complete[0]
-    if mine is not None and mine.space.generation <= old.space.generation:  # another migration was completed since
+    if mine is not None and mine.space.generation <= old.space.generation:  # another migration has finished since
         store.drop(mine.place)
         mine = None
     if mine is None:
@@ -130,10 +130,10 @@ def _check(store: MilvusStore, new: Generation, client: Client, *, expected: int
     """Compare the number of vectors, and embed some pictures a second time.
 
     Returns:
-        the number of pictures that were embedded, and the smallest cosine with their vectors.
+        The number of pictures that were embedded twice, and the smallest cosine between the two vectors of a picture.
 
     Raises:
-        MigrationError: a number or a vector differs.
+        MigrationError: the number of vectors is wrong, or a vector differs.
     """
     found = store.count(new.place)
     if found != expected:

@@ -23,7 +23,7 @@ class DuplicateGroup:
     """Pictures that are connected by cosines of at least the threshold.
 
     Attributes:
-        hits: the pictures, the largest file first. The score of each is its cosine with the first one.
+        hits: the pictures, the largest file first. The score of a picture is its cosine with the first picture.
         identical: whether all files have the same bytes.
     """
 
@@ -36,14 +36,15 @@ def near_duplicates(
 ) -> list[DuplicateGroup]:
     """Return the groups of near-duplicates in a collection, the largest group first.
 
-    All vectors are held in memory, and every picture is compared with every other one.
+    All vectors are kept in memory, and every picture is compared with every other picture.
 
     Args:
-        threshold: the smallest cosine of two pictures that count as the same.
-        where: compare only the pictures that this filter selects; see `Collection.search`.
+        threshold: the minimum cosine of two pictures that count as near-duplicates; 1 finds exact copies only.
+        where: a filter, as for `Collection.search`. Only the pictures that it selects are compared; empty: all
+            pictures.
 
     Raises:
-        QueryError: the threshold is not above 0 and at most 1, or the filter cannot be read.
+        QueryError: the threshold is outside the range from 0 (exclusive) to 1, or the filter is invalid.
         CollectionNotFoundError, StoreError: the store has no such collection, or failed.
     """
     if not 0 < threshold <= 1:
@@ -70,7 +71,7 @@ def _described(store: MilvusStore, place: str, ids: list[str]) -> DuplicateGroup
 
 
 def _connected(vectors: NDArray[np.float32], threshold: float) -> list[list[int]]:
-    """Return the groups of two or more vectors. Rows are compared in blocks, to save memory."""
+    """Return the groups of two or more connected vectors, as positions. Rows are compared in blocks, to save memory."""
     group_of = list(range(len(vectors)))
 
     def root(index: int) -> int:

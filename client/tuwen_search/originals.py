@@ -24,8 +24,8 @@ class Wanted:
 
     Attributes:
         id: the ID of the picture in the collection.
-        source, name: the source and name under which the picture was found.
-        sha256: the checksum of its bytes when it was indexed.
+        source, name: the picture's source, and its name in this source.
+        sha256: the checksum of the picture's bytes when it was indexed.
     """
 
     id: str
@@ -39,10 +39,10 @@ class Original:
     """The bytes of a picture of a collection, read again.
 
     Attributes:
-        wanted: the picture.
-        data: the present bytes.
-        sha256: the checksum of these bytes.
-        changed: the new record if the bytes have changed since the picture was indexed; None: they are the same.
+        wanted: the picture that was to be read.
+        data: the present bytes of the picture.
+        sha256: the checksum of the present bytes.
+        changed: the new record if the bytes have changed since the picture was indexed; None: the bytes are unchanged.
     """
 
     wanted: Wanted
@@ -52,7 +52,7 @@ class Original:
 
 
 def path_of(wanted: Wanted) -> str:
-    """Return the path of a picture for a failure. In an archive: the archive's path and the picture's name."""
+    """Return a picture's path for a report of failures: the source's path, followed by the picture's name."""
     return str(Path(wanted.source, wanted.name)).encode("utf-8", "backslashreplace").decode()
 
 

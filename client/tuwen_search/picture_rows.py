@@ -21,15 +21,15 @@ __all__ = ["ROWS_AT_ONCE", "PictureRows"]
 
 ROWS_AT_ONCE = 1_000
 """The number of rows that one call reads or removes."""
-_FARTHEST = 16_384  # of Milvus: no page may end behind it
-_IDS = 1 << 128  # an ID is 32 hexadecimal digits
+_FARTHEST = 16_384  # maximum of offset + limit that Milvus accepts
+_IDS = 1 << 128  # number of possible IDs of 32 hexadecimal digits
 
 
 class PictureRows(MilvusConnection):
-    """The rows of pictures, in the collections of one Milvus server or file."""
+    """The connection to one Milvus server or file, with calls that write, read and search rows of pictures."""
 
     def load(self, name: str) -> None:
-        """Load a collection into the store's memory, as a search requires."""
+        """Load a collection into the store's memory, which searches need."""
         with self._calling(f"load {name}"):
             self._milvus.load_collection(name, timeout=self._timeout)
         self._loaded.add(name)
@@ -40,13 +40,13 @@ class PictureRows(MilvusConnection):
             self._milvus.flush(name, timeout=self._timeout)
 
     def put(self, name: str, pictures: Sequence[Picture], vectors: Sequence[NDArray[np.float32]]) -> None:
-        """Add pictures. A picture with a known ID replaces the earlier one."""
+        """Write pictures with their vectors. A picture whose ID exists already replaces the stored picture."""
         rows = [row_of(picture, vector) for picture, vector in zip(pictures, vectors, strict=True)]
         with self._calling(f"write to {name}"):
             self._milvus.upsert(name, rows, timeout=self._timeout)
 
     def remove(self, name: str, ids: Sequence[str]) -> None:
-        """Remove pictures."""
+        """Remove the pictures with the given IDs."""
         for start in range(0, len(ids), ROWS_AT_ONCE):
             with self._calling(f"clear {name}"):
                 part = any_of("id", map(checked_id, ids[start : start + ROWS_AT_ONCE]))
@@ -57,7 +57,7 @@ class PictureRows(MilvusConnection):
 
         Raises:
             QueryError: the filter cannot be read.
-            StoreError: see above.
+            StoreError: the store does not respond, or failed.
         """
         with self._filtering(where), self._calling(f"count {name}"):
             [row] = self._milvus.query(name, filter=expanded(where), output_fields=["count(*)"], timeout=self._timeout)
@@ -69,8 +69,8 @@ class PictureRows(MilvusConnection):
         IDs are hashes, so the pictures with IDs in a random interval are a random sample.
 
         Args:
-            count: the number of pictures. The sample has a few more or fewer if the collection is larger.
-            seed: another seed chooses other pictures.
+            count: the number of pictures. A sample of a larger collection has a few more or fewer.
+            seed: the seed of the random choice. The same seed chooses the same pictures.
         """
         total = self.count(name)
         where = ""
@@ -86,11 +86,11 @@ class PictureRows(MilvusConnection):
         return [dict(row) for row in rows]
 
     def browse(self, name: str, *, where: str = "", limit: int, offset: int = 0) -> list[Picture]:
-        """Return pictures that a filter selects, in an order that stays the same while the collection does.
+        """Return pictures that a filter selects. The order stays the same as long as the collection is unchanged.
 
         Raises:
-            QueryError: the filter cannot be read, or the page ends behind the 16,384th picture.
-            StoreError: see above.
+            QueryError: the filter is invalid, or `offset` plus `limit` is above 16,384.
+            StoreError: the store does not respond, or failed.
         """
         _check_page(limit, offset)
         with self._filtering(where), self._calling(f"read {name}"):
@@ -109,7 +109,7 @@ class PictureRows(MilvusConnection):
 
         Raises:
             QueryError: an ID is not 32 hexadecimal digits.
-            StoreError: see above.
+            StoreError: the store does not respond, or failed.
         """
         wanted = any_of("id", map(checked_id, ids))
         if not ids:
@@ -129,7 +129,13 @@ class PictureRows(MilvusConnection):
         other_than: str | None = None,
         where: str = "",
     ) -> Iterator[dict[str, Any]]:
-        """Yield some fields of each picture of a collection, of one source, of all other sources, or of a filter."""
+        """Yield some fields of every picture of a collection, or of a part of the collection.
+
+        Args:
+            source: yield only the pictures of this source.
+            other_than: yield only the pictures of other sources than this one.
+            where: yield only the pictures that this Milvus filter selects. At most one of the three may be given.
+        """
         wanted = where
         if source is not None:
             wanted = compared("source_id", "==", short_hash(source))
@@ -161,11 +167,12 @@ class PictureRows(MilvusConnection):
         Args:
             index: the index type of the collection.
             where: a Milvus filter, such as ``width > 1000 and name like "cats/%"``.
-            min_score: return only pictures with at least this inner product. None: return all.
+            min_score: return only pictures with at least this inner product; None: return pictures with any inner
+                product.
 
         Raises:
-            QueryError: the filter cannot be read, or offset + limit is not below 16,384.
-            StoreError: see above.
+            QueryError: the filter is invalid, or `offset` plus `limit` is above 16,384.
+            StoreError: the store does not respond, or failed.
         """
         fields = [*RECORD, "vector"]
         hits = self._search(
@@ -189,7 +196,7 @@ class PictureRows(MilvusConnection):
 
         Raises:
             QueryError: the filter cannot be read.
-            StoreError: see above.
+            StoreError: the store does not respond, or failed.
         """
         return len(self._search(name, vector, index, limit=limit, offset=0, where=where, least=min_score, fields=[]))
 
@@ -236,7 +243,10 @@ class PictureRows(MilvusConnection):
 
 def _check_page(limit: int, offset: int) -> None:
     if limit < 1 or offset < 0 or limit + offset > _FARTHEST:
-        raise QueryError(f"expected a limit of at least 1, and offset + limit below {_FARTHEST:,}")
+        raise QueryError(
+            f"expected limit >= 1, offset >= 0 and offset + limit <= {_FARTHEST:,}, got limit={limit} and "
+            f"offset={offset}"
+        )
 
 
 def _about_filter(message: str) -> bool:

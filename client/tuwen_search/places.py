@@ -1,20 +1,23 @@
-"""The names of the places in a store that hold the vectors of a collection."""
+"""The names of places. A place is a Milvus collection that holds the vectors of one generation of a collection."""
 
 from __future__ import annotations
 
 __all__ = ["collection_of", "is_place_of", "place_name"]
 
-_DIGITS = 12  # of the fingerprint
+_DIGITS = 12  # number of the fingerprint's digits in a place's name
 _BUILDING = "_building"
 
 
 def place_name(collection: str, fingerprint: str, *, complete: bool = True) -> str:
-    """Return the name of the place that holds a collection's vectors after a migration to an embedding space."""
+    """Return the name of the place for a collection's vectors in an embedding space to which it was migrated."""
     return f"{collection}__{fingerprint[:_DIGITS]}{'' if complete else _BUILDING}"
 
 
 def is_place_of(place: str, collection: str) -> bool:
-    """Return whether a place may hold vectors of a collection. Only the fingerprint of the place is certain."""
+    """Return whether a place's name allows that the place holds vectors of a collection.
+
+    The name alone is not enough: to be certain, compare the place's fingerprint with `collection_of`.
+    """
     return place == collection or place.startswith(f"{collection}__")
 
 

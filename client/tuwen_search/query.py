@@ -1,4 +1,4 @@
-"""The vector of a query, and the share of each part of the query in a score. The functions only compute."""
+"""The query of a search, its vector, and the results. The functions only compute: they call no server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ class Query:
         QueryError: the query is empty, a text is both wanted and excluded, an ID is malformed, or a weight is invalid.
     """
 
-    text: Annotated[str, Option("What the pictures should show.", positional=True, show_default=False)] = ""
+    text: Annotated[
+        str, Option("Description of what the pictures should show.", positional=True, show_default=False)
+    ] = ""
     image: Annotated[
         ImageInput | None, Option("Picture that the results should resemble.", metavar="<path>", parse=Path)
     ] = field(default=None, kw_only=True)
@@ -36,21 +38,23 @@ class Query:
         str | None,
         Option("ID of a picture of the collection that the results should resemble, 32 hexadecimal digits."),
     ] = field(default=None, kw_only=True)
-    without: Annotated[Sequence[str], Option("What the pictures should not show. Repeat for more.")] = field(
+    without: Annotated[Sequence[str], Option("Description of what no picture should show. Repeat for more.")] = field(
         default=(), kw_only=True
     )
-    text_weight: Annotated[float, Option("Weight of the text in a query that also has a picture.", min=0, max=1)] = (
-        field(default=0.5, kw_only=True)
-    )
-    without_weight: Annotated[float, Option("Weight of each text that the pictures should not show.", min=0)] = field(
-        default=0.5, kw_only=True
-    )
+    text_weight: Annotated[
+        float,
+        Option("Weight of the text beside a picture, from 0 (only the picture) to 1 (only the text).", min=0, max=1),
+    ] = field(default=0.5, kw_only=True)
+    without_weight: Annotated[
+        float,
+        Option("Weight of all --without texts together, compared with 1 for the wanted parts. 0: no effect.", min=0),
+    ] = field(default=0.5, kw_only=True)
 
     def __post_init__(self) -> None:
         if isinstance(self.without, str):
-            raise QueryError("without: expected a list of texts, got str")
+            raise QueryError("without: expected a list of texts, got str; for one text pass [text]")
         if not self.text.strip() and self.image is None and self.like is None:
-            raise QueryError("expected a text, a picture, or both")
+            raise QueryError("the query is empty: expected a text, a picture, or both")
         check_values(self, QueryError)
         if self.like is not None:
             checked_id(self.like)
@@ -72,13 +76,13 @@ class Query:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One wanted or excluded part of a query. Compared by identity, because it holds an array.
+    """One wanted or excluded part of a query. Parts are compared by identity, because they contain arrays.
 
     Attributes:
-        name: the text, or ``picture``; unique within its query. A text that equals an earlier name gets a prefix, such
-            as ``text: picture``.
+        name: the part's text, or ``picture``; unique within the query. A text that equals an earlier name gets a
+            prefix, such as ``text: picture``.
         weight: the part's share of the query's vector, negative for an excluded part.
-        vector: float32 (D,), a unit vector.
+        vector: the part's embedding, a unit vector, float32 (D,).
     """
 
     name: str
@@ -92,9 +96,10 @@ class Hit:
 
     Attributes:
         picture: the picture, with its thumbnail.
-        score: the cosine of the picture's vector and the query's, from -1 to 1. A text and a picture that fit well
-            usually have 0.2 to 0.5; two similar pictures come close to 1. Do not compare scores of different models.
-        parts: the cosine with each part of the query. If parts have the same name, later ones are numbered.
+        score: the cosine of the picture's vector and the query's vector, from -1 to 1. A text and a picture that fit
+            well usually have 0.2 to 0.5; two similar pictures come close to 1. Do not compare scores of different
+            models.
+        parts: the cosine of the picture with each part of the query, by the part's name.
     """
 
     picture: Picture
@@ -108,8 +113,8 @@ class Results:
 
     Attributes:
         hits: the pictures that were found, the best first.
-        embedding_seconds: the time to embed the query.
-        store_seconds: the time to find the pictures.
+        embedding_seconds: the time in seconds to embed the query.
+        store_seconds: the time in seconds to find the pictures in the store.
         truncated: the texts of the query that were too long, so that the model read only their beginning.
         total: the number of pictures that reach `min_score`, up to 1,000; None if the search had no `min_score`.
     """
@@ -137,8 +142,8 @@ def parts_of(query: Query, texts: NDArray[np.float32], pictures: Sequence[NDArra
     """Return the parts of a query.
 
     Args:
-        texts: float32 (n, D), the vectors of `Query.texts`.
-        pictures: the vectors of `Query.picture` and of `Query.like`, if the query has them, in this order.
+        texts: the vectors of `Query.texts`, float32 (n, D).
+        pictures: the vectors of the query's pictures: first `Query.like`, then `Query.image`, if the query has these.
     """
     vectors, parts = list(texts), []
     taken = {"picture"} if pictures else set()
@@ -156,7 +161,7 @@ def parts_of(query: Query, texts: NDArray[np.float32], pictures: Sequence[NDArra
 
 
 def _unused(name: str, prefix: str, taken: set[str]) -> str:
-    """Return an unused name, and mark it as used. The prefix is added until no other part has the name."""
+    """Return a name that no other part has, and mark it as taken. The prefix is added until the name is new."""
     while name in taken:
         name = f"{prefix}: {name}"
     taken.add(name)
@@ -164,7 +169,7 @@ def _unused(name: str, prefix: str, taken: set[str]) -> str:
 
 
 def combined(parts: Sequence[Part]) -> NDArray[np.float32]:
-    """Return the weighted sum of the parts, float32 (D,), a unit vector.
+    """Return the weighted sum of the parts as a unit vector, float32 (D,).
 
     Raises:
         QueryError: the parts cancel each other out.
@@ -172,13 +177,13 @@ def combined(parts: Sequence[Part]) -> NDArray[np.float32]:
     total: NDArray[np.float64] = np.sum([part.weight * part.vector for part in parts], axis=0, dtype=np.float64)
     norm = float(np.linalg.norm(total))
     if norm < 1e-6:
-        raise QueryError("the wanted and the excluded parts are the same; change one of them")
+        raise QueryError("the wanted and the excluded parts of the query cancel each other out; change one of them")
     vector: NDArray[np.float32] = (total / norm).astype(np.float32)
     return vector
 
 
 def explained(parts: Sequence[Part], vector: NDArray[np.float32]) -> dict[str, float]:
-    """Return the cosine of a picture's vector with each part. A repeated name is numbered: ``cat (2)``."""
+    """Return the cosine of a picture's vector with each part, by name. A repeated name gets a number: ``cat (2)``."""
     cosines: dict[str, float] = {}
     for part in parts:
         name, count = part.name, 1

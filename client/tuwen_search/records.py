@@ -1,4 +1,4 @@
-"""The record that is stored beside a picture's vector. The functions read no file and no network."""
+"""The record that is stored with a picture's vector. The functions only compute: they read no file."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tuwen.pixels import ImageLimits, check_structure, open_image, upright
 __all__ = ["Picture", "describe", "picture_id", "plain_metadata", "short_hash"]
 
 _THUMBNAIL_SIDE = 192
-_THUMBNAIL_BYTES = 45_000  # in base64 it must fit in a VARCHAR of Milvus, which holds 65,535 bytes
-_LIMITS = ImageLimits()  # the server refuses a larger picture
-_DEEPEST = 32  # levels of metadata within each other
-_INT64 = range(-(1 << 63), 1 << 63)  # what Milvus holds as a JSON number
+_THUMBNAIL_BYTES = 45_000  # as base64, it must fit into a VARCHAR of Milvus, at most 65,535 bytes
+_LIMITS = ImageLimits()  # the server refuses larger pictures
+_DEEPEST = 32  # maximum depth of nested metadata
+_INT64 = range(-(1 << 63), 1 << 63)  # integers that Milvus can store in JSON
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,13 @@ class Picture:
     """One picture of a collection.
 
     Attributes:
-        id: 32 hexadecimal digits, a hash of source and name. The ID stays the same if the picture changes.
+        id: the picture's ID: 32 hexadecimal digits, a hash of source and name. A changed picture keeps its ID.
         source: the absolute path of the folder, list, table or archive that the picture comes from.
-        name: the picture's path within the source, or its key there.
-        version: the size and time of the file, or a hash. A changed picture has another version.
+        name: the picture's path within the source, or its key in a table.
+        version: the size and time of the file, or a hash. The version changes with the picture.
         file_size: the size of the file in bytes.
         sha256: the checksum of the file, in hexadecimal. Copies have the same checksum.
-        width, height: the size in pixels, upright; 0 if unknown.
+        width, height: the size in pixels after rotation by EXIF; 0 if unknown.
         thumbnail: a WebP picture of at most 192 pixels a side; empty if there is no thumbnail.
         metadata: all other values that the source has for the picture, such as the other columns of a table.
     """
@@ -53,7 +53,7 @@ class Picture:
 
     @property
     def thumbnail_url(self) -> str:
-        """The thumbnail as a ``data:`` URL, for a page."""
+        """The thumbnail as a ``data:`` URL, for a web page; empty if there is no thumbnail."""
         return f"data:image/webp;base64,{base64.b64encode(self.thumbnail).decode()}" if self.thumbnail else ""
 
 
@@ -63,12 +63,12 @@ def short_hash(text: str) -> str:
 
 
 def picture_id(source: str, name: str) -> str:
-    """Return the ID of a picture."""
+    """Return the ID of a picture, a hash of its source and its name."""
     return short_hash(f"{source}\0{name}")
 
 
 def plain_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metadata as JSON that Milvus can hold. NaN and infinity become None; values of other types become text."""
+    """Return metadata as JSON that Milvus can store. NaN and infinity become None; other types become text."""
     return {_text(str(name)): _plain(value) for name, value in metadata.items()}
 
 
@@ -90,7 +90,7 @@ def _text(text: str) -> str:
 
 
 def describe(data: bytes, *, source: str, name: str, version: str, metadata: Mapping[str, Any]) -> Picture:
-    """Return the record of a picture. If the picture cannot be decoded here, size and thumbnail are missing."""
+    """Return the record of a picture. If Pillow cannot decode the picture, size and thumbnail are missing."""
     width, height, thumbnail = _seen(data)
     return Picture(
         id=picture_id(source, name),
@@ -107,23 +107,26 @@ def describe(data: bytes, *, source: str, name: str, version: str, metadata: Map
 
 
 def _seen(data: bytes) -> tuple[int, int, bytes]:
-    """Return width, height and thumbnail. Never raises, because the server decides whether a picture is valid."""
+    """Return width, height and thumbnail; zeros and no bytes if the picture cannot be decoded.
+
+    No error is raised, because the server decides whether a picture is valid.
+    """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow, about odd files
+            warnings.simplefilter("ignore")  # Pillow's warnings about odd files
             check_structure(data, _LIMITS)
             with open_image(data) as image:
                 if image.width * image.height > _LIMITS.max_pixels:
                     return 0, 0, b""
                 width, height = image.size
-                # Many times as fast: a JPEG is decoded at a fraction of its size, a HEIC file by its thumbnail.
+                # Many times as fast as a full decode: Pillow decodes a JPEG at a fraction of its size.
                 image.draft("RGB", (2 * _THUMBNAIL_SIDE, 2 * _THUMBNAIL_SIDE))
                 turned = upright(image)
-                if turned.size != image.size:  # the camera was held upright
+                if turned.size != image.size:  # EXIF says that the camera was held upright
                     width, height = height, width
                 turned.thumbnail((_THUMBNAIL_SIDE, _THUMBNAIL_SIDE))
                 return width, height, _encoded(turned)
-    except Exception:  # whatever Pillow's decoders and parsers raise: the vector is kept without a thumbnail
+    except Exception:  # Pillow raises many types; the vector is stored without a thumbnail
         return 0, 0, b""
 
 

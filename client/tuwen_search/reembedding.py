@@ -1,4 +1,4 @@
-"""The embedding of the pictures of one place into another place of the store, repeated until they agree."""
+"""The embedding of all pictures of a Milvus collection into another one, repeated until both agree."""
 
 from __future__ import annotations
 
@@ -30,10 +30,12 @@ class _Differences:
     """The differences between the old and the new vectors.
 
     Attributes:
-        wanted: pictures that are missing in the new place, or whose file changed, by source.
-        known: the checksums in the new place of pictures whose file changed.
-        renewed: IDs of pictures with the same file and another record.
-        gone: IDs of pictures that the old place no longer has.
+        wanted: the pictures without a new vector, and the pictures whose file changed after the new vector was made, by
+            source.
+        known: the checksums of the changed files at the time of the new vectors, by ID.
+        renewed: the IDs of pictures whose file is unchanged and whose record changed.
+        gone: the IDs of new vectors to remove: the old collection no longer has the picture, or its file cannot be
+            embedded.
     """
 
     wanted: dict[str, list[Wanted]] = field(default_factory=dict)
@@ -43,16 +45,16 @@ class _Differences:
 
 
 class Reembedding:
-    """The pictures of one place of the store, embedded into another one with the client's model.
+    """The embedding of all pictures of the old Milvus collection into the new one, with the client's model.
 
     Args:
-        old, new: the two places. The new one may hold vectors of an earlier run.
-        only_missing: only add pictures that are missing in the new place.
+        old, new: the names of the two Milvus collections. The new one may contain vectors of an earlier run.
+        only_missing: only add pictures that are missing in the new collection.
         progress: show a bar on standard error, if that is a terminal.
 
     Attributes:
-        new, only_missing: the arguments of the same names.
-        embedded, updated, changed: see `tuwen_search.migration.MigrationReport`.
+        new, only_missing: the arguments with these names, which the caller may change.
+        embedded, updated, changed: the numbers of pictures, as in `tuwen_search.migration.MigrationReport`.
     """
 
     def __init__(
@@ -78,11 +80,11 @@ class Reembedding:
 
     @property
     def expected(self) -> int:
-        """The number of vectors that the new place must have after a pass in which nothing differed."""
+        """The number of vectors that the new collection must have after `catch_up` has returned False."""
         return self._pictures - len(self._failed)
 
     def catch_up(self) -> bool:
-        """Make the new place equal to the old one, and return whether anything differed.
+        """Update the new collection from the old one, and return whether they differed.
 
         Raises:
             StoreError, ServerError: the store or the embedding server failed. Embedded pictures are written.
@@ -122,7 +124,7 @@ class Reembedding:
         return found
 
     def _renew(self, ids: Sequence[str]) -> None:
-        """Write new records. The vectors in the new place stay as they are."""
+        """Write changed records into the new collection. The vectors stay as they are."""
         records, vectors = self._store.get(self._old, ids), self._store.get(self.new, ids)
         both = [key for key in ids if key in records and key in vectors]
         if both:
@@ -166,7 +168,7 @@ class Reembedding:
         rows = [
             (_record(changed, records[wanted.id][0]), vector)
             for wanted, changed, vector in self._ready
-            # Else it was removed or indexed anew meanwhile, and the next pass looks at it again.
+            # Otherwise the picture was removed or indexed again during this pass, and the next pass handles it.
             if wanted.id in records and records[wanted.id][0].sha256 == wanted.sha256
         ]
         if rows:
@@ -177,11 +179,11 @@ class Reembedding:
 
 
 def _record(changed: Picture | None, kept: Picture) -> Picture:
-    """Return the record to write: a changed file keeps its metadata, unless its source has others."""
+    """Return the record to write. A changed file keeps the stored metadata if its source has none."""
     return kept if changed is None else replace(changed, metadata=changed.metadata or kept.metadata)
 
 
 def _digest(row: Mapping[str, Any]) -> bytes:
-    """Return a hash of the parts of a picture's record that do not depend on its bytes."""
+    """Return a hash of the source, the name, the version and the metadata in a picture's record."""
     told = json.dumps([row["source"], row["name"], row["version"], row["metadata"]], sort_keys=True, default=str)
     return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -27,16 +27,16 @@ T = TypeVar("T")
 def open_or_borrow(
     path: str, open_file: Callable[[], T], connect: Callable[[str], T], *, locked: Callable[[Exception], bool]
 ) -> tuple[T, str]:
-    """Return a connection to a store, and the address of the process that owns its file; empty if this process owns it.
+    """Return a connection to a store, and the address of the owner; empty if this process is the owner.
 
     Args:
         path: the store's file.
-        open_file: opens the file in this process.
-        connect: connects to an address.
-        locked: returns whether an error of `open_file` says that another process has the file open.
+        open_file: a function that opens the file in this process.
+        connect: a function that connects to an owner's address.
+        locked: a function that returns whether an error of `open_file` means that another process has the file open.
 
     Raises:
-        Exception: the error of `open_file`, if no process that has the file open can be reached.
+        Exception: the error of `open_file`. Either the file is not locked, or its owner cannot be reached.
     """
     deadline = time.monotonic() + _PATIENCE
     while True:
@@ -50,13 +50,13 @@ def open_or_borrow(
                 return connect(address), address
             if time.monotonic() > deadline:
                 raise
-        time.sleep(_LOOK)  # the owner has just opened the file, or is about to end
+        time.sleep(_LOOK)  # the owner has not written its address yet, or is about to end
 
 
 def publish(path: str, address: str) -> None:
-    """Tell other processes of this user where the store is served."""
+    """Write the address under which other processes of this user reach the store."""
     scratch = Path(f"{_file(path)}.{os.getpid()}")
-    with suppress(OSError):  # a folder that cannot be written: the store works for one process
+    with suppress(OSError):  # without a writable folder, the store works for one process
         descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(address)
@@ -64,13 +64,13 @@ def publish(path: str, address: str) -> None:
 
 
 def withdraw(path: str) -> None:
-    """Tell other processes that the store is no longer served."""
+    """Remove the address, because this process no longer serves the store."""
     with suppress(OSError):
         os.unlink(_file(path))
 
 
 def answers(address: str) -> bool:
-    """Return whether a process listens at an address."""
+    """Return whether a process accepts connections at an address."""
     parts = urlsplit(address)
     try:
         socket.create_connection((parts.hostname or "", parts.port or 0), timeout=_CONNECT).close()

@@ -26,9 +26,9 @@ class Source:
 
     Attributes:
         name: the source's name within a collection: usually the resolved path of a folder or file.
-        pictures: yields the entries, from the beginning with each call: a `Found` for each picture, an `Unseen` for
-            each part that could not be read, an `Ignored` for files that are not pictures.
-        quick: whether the pictures are listed without being read, so that they can be counted first.
+        pictures: a function that returns the entries, from the beginning with each call. A `Found` is a picture, an
+            `Unseen` is a part that could not be read, and an `Ignored` stands for files that are not pictures.
+        quick: whether the pictures can be listed, and so counted, without reading them.
         is_path: whether the name is a path, so that other paths of the same file or folder mean the same source.
     """
 
@@ -41,15 +41,15 @@ class Source:
 def open_source(path: Path) -> Source:
     """Return the source at a path: a folder, a tar archive, a table, or a text file with a path in each line.
 
-    A table is a ``.parquet``, ``.csv``, ``.tsv`` or ``.jsonl`` file with a column of paths, or Parquet with images.
-    The path is resolved, so ``photos``, ``../photos`` and a link to it are one source.
+    A table is a ``.parquet``, ``.csv``, ``.tsv`` or ``.jsonl`` file with a column of paths, or Parquet with images. The
+    path is resolved, so ``photos``, ``../photos`` and a link to ``photos`` are one source.
 
     Raises:
         SourceError: the path does not exist or cannot be read.
     """
     try:
         path = path.expanduser().resolve()
-    except (OSError, RuntimeError) as error:  # a circle of links, or an unknown user's home
+    except (OSError, RuntimeError) as error:  # links in a circle, or the home of an unknown user
         raise SourceError(f"cannot read '{path}': {error}") from error
     if path.is_dir():
         return Source(str(path), lambda: _folder(path), quick=True, is_path=True)
@@ -64,12 +64,12 @@ def open_source(path: Path) -> Source:
     if is_text_table(path):
         return Source(str(path), lambda: pictures_of_text_table(path), quick=True, is_path=True)
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        raise SourceError(f"{path} is a picture; pass its folder, or a text file that lists pictures")
+        raise SourceError(f"'{path}' is a single picture; pass its folder, or a text file that lists pictures")
     return Source(str(path), lambda: _listed(path), quick=True, is_path=True)
 
 
 def _folder(root: Path) -> Iterator[Entry]:
-    """Yield the image files at any depth; see `image_files`."""
+    """Yield the image files in a folder and its subfolders, then unreadable parts, then other files."""
     unseen: list[Unseen] = []
     left_out: dict[str, list[str]] = {}
 

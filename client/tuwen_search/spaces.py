@@ -9,15 +9,16 @@ from typing import Literal
 __all__ = ["INDEXES", "IndexType", "Space"]
 
 IndexType = Literal["auto", "flat", "hnsw", "ivf_sq8"]
-"""``flat`` compares with every vector and is exact. ``hnsw`` is a graph: fast, and held in memory. ``ivf_sq8`` groups
-8-bit vectors and searches some groups: a quarter of the memory. ``auto``: flat in a file, hnsw on a server."""
+"""The type of Milvus's index. ``flat`` compares with every vector and is exact. ``hnsw`` is a graph: fast, and kept in
+memory. ``ivf_sq8`` groups 8-bit vectors and searches some groups: a quarter of the memory. ``auto`` is ``flat`` in a
+file and ``hnsw`` on a server."""
 
 INDEXES: Mapping[str, tuple[dict[str, int], dict[str, int]]] = {
     "flat": ({}, {}),
     "hnsw": ({"M": 32, "efConstruction": 256}, {"ef": 256}),
     "ivf_sq8": ({"nlist": 1024}, {"nprobe": 64}),
 }
-"""The parameters of each index type: of its construction and of a search."""
+"""The parameters of each index type: first for its construction, then for a search."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Space:
         checkpoint: the checkpoint of the model.
         dimension: the dimension of the vectors.
         index: the index type; ``auto`` until the collection is created.
-        generation: 1, and one more after each migration to another model.
+        generation: the number of the generation: 1, and one more after each migration to another model.
     """
 
     fingerprint: str

@@ -18,8 +18,8 @@ from tuwen_search.spaces import INDEXES, IndexType, Space
 
 __all__ = ["STORE", "IndexType", "MilvusStore", "Space", "default_store"]
 
-_VECTORS_KEPT = 3  # in the log of writes, in the data and in the index
-_RECORD_BYTES = 1024  # of paths, metadata and a small thumbnail; those of photographs are larger
+_VECTORS_KEPT = 3  # a vector is stored in the write-ahead log, in the data and in the index
+_RECORD_BYTES = 1024  # paths, metadata and a small thumbnail; thumbnails of photographs are larger
 _CARD = {
     attribute: f"tuwen.{attribute}" for attribute in ("fingerprint", "checkpoint", "dimension", "index", "generation")
 }
@@ -35,7 +35,7 @@ class MilvusStore(PictureRows):
     Args:
         url: the address of a server or cluster, such as ``http://host:19530``, with ``user:password@`` if the server
             requires it; or a file that ends in ``.db``.
-        timeout: seconds for each call.
+        timeout: the maximum time in seconds for each call.
 
     Raises:
         StoreError: the server does not respond, or another process has the file open.
@@ -49,11 +49,15 @@ class MilvusStore(PictureRows):
         return sorted({collection_of(place, space.fingerprint) for place, space in spaces.items() if space})
 
     def places(self, collection: str | None = None) -> list[str]:
-        """Return the places of all vectors, or of those that may belong to a collection; see `tuwen_search.places`.
+        """Return the names of all Milvus collections, or of those that may hold vectors of one collection.
+
+        Args:
+            collection: the name of a collection of `tuwen_search`, which may have several Milvus collections
+                (`tuwen_search.places`); None: all Milvus collections.
 
         Raises:
             QueryError: Milvus does not accept the name.
-            StoreError: see above.
+            StoreError: the store does not respond, or failed.
         """
         if collection is not None:
             _check_name(collection)
@@ -66,7 +70,7 @@ class MilvusStore(PictureRows):
 
         Raises:
             QueryError: Milvus does not accept the name.
-            StoreError: see above.
+            StoreError: the store does not respond, or failed.
         """
         from pymilvus import DataType  # noqa: PLC0415 - an extra
 
@@ -101,7 +105,7 @@ class MilvusStore(PictureRows):
         Raises:
             QueryError: Milvus does not accept the name.
             CollectionNotFoundError: the store has no such collection, or tuwen did not make it.
-            StoreError: see above.
+            StoreError: the store does not respond, or failed.
         """
         found = self.found_space(name)
         if found is None:
@@ -112,7 +116,7 @@ class MilvusStore(PictureRows):
         return found
 
     def found_space(self, name: str) -> Space | None:
-        """Return the embedding space and the index of a collection; None if it does not exist or is not of tuwen's."""
+        """Return the embedding space and the index of a collection; None if tuwen made no such collection."""
         found = {"tuwen.generation": "1", **self._properties(name)}
         if _CARD["fingerprint"] not in found:
             return None
@@ -127,7 +131,7 @@ class MilvusStore(PictureRows):
             except self._exception as error:
                 if not is_disk_full(error):
                     raise
-                # Milvus Lite 3.0 first writes rows that are only in memory. The second call finds none.
+                # Milvus Lite 3.0 first writes the rows in memory to the full disk. A second call has no rows to write.
                 self._milvus.drop_collection(name, timeout=self._timeout)
 
     def rename(self, name: str, new: str) -> None:
@@ -149,10 +153,11 @@ class MilvusStore(PictureRows):
         A copy that fails leaves nothing behind.
 
         Args:
-            target: the other store; None: this one.
+            target: the store of the copy; None: this store.
 
         Raises:
-            CollectionNotFoundError, QueryError: as `rename`.
+            CollectionNotFoundError: the store has no such collection.
+            QueryError: the new name is taken, or Milvus does not accept it.
             DiskFullError: the disk of the target has too little free space.
         """
         place = target or self
@@ -170,13 +175,13 @@ class MilvusStore(PictureRows):
                 copied += len(ids)
             place.flush(new)
         except BaseException:
-            with contextlib.suppress(StoreError):  # the first error says more
+            with contextlib.suppress(StoreError):  # the earlier error says more than an error of this call
                 place.drop(new)
             raise
         return copied
 
     def check_space(self, pictures: int, dimension: int) -> None:
-        """Check that the disk of a store in a file has space for more pictures. A server is not asked.
+        """Check that the disk of a store in a file has space for more pictures. For a server, do nothing.
 
         Raises:
             DiskFullError: the disk has too little free space.
@@ -204,7 +209,7 @@ class MilvusStore(PictureRows):
 
 
 def _check_name(name: str) -> None:
-    """Check a name by Milvus's rules. Milvus Lite and a Milvus server report an invalid name differently."""
+    """Check a name by Milvus's rules, because Milvus Lite and a Milvus server report an invalid name differently."""
     if not name.isidentifier() or not name.isascii():
         raise QueryError(
             f"expected a collection name of letters, digits and _ that does not begin with a digit, got {name!r}"

@@ -24,11 +24,11 @@ from tuwen_search.store import IndexType, MilvusStore, Space
 __all__ = ["NO_TEXTS", "StoredCollection", "open_stored"]
 
 NO_TEXTS: tuple[NDArray[np.float32], tuple[str, ...]] = (np.empty((0, 0), np.float32), ())
-"""The vectors of no texts, and the texts that were cut."""
+"""The result of `embedded_texts` for a query without texts."""
 
 
 class StoredCollection:
-    """A collection without a client: vectors in, pictures out."""
+    """A collection without a client: it finds pictures by vectors, and leaves the embedding to its subclasses."""
 
     def __init__(self, generation: Generation, store: MilvusStore, *, owned: bool, created: bool = False) -> None:
         self.name, self.space, self._place = generation.collection, generation.space, generation.place
@@ -53,7 +53,7 @@ class StoredCollection:
         total = None
         if min_score is not None:
             total = self._store.count_nearest(self._place, vector, index=index, min_score=min_score, where=where)
-        if not rows and not offset:  # a misspelt name of metadata selects nothing
+        if not rows and not offset:  # an empty result may come from a misspelt name in the filter
             check_names(self._store, self._place, where)
         hits = tuple(Hit(picture, score, explained(parts, its)) for picture, score, its in rows)
         return Results(hits, start - begun, time.perf_counter() - start, truncated, total)
@@ -63,11 +63,11 @@ class StoredCollection:
             return []
         found = self._store.get(self._place, [query.like])
         if not found:
-            raise QueryError(f"the collection has no picture {query.like}")
+            raise QueryError(f"like: the collection has no picture with the ID {query.like}")
         return [found[query.like][1]]
 
     def _check_current(self) -> None:
-        """Refuse to write to vectors that a migration has replaced."""
+        """Raise an error if a migration has replaced the vectors, because nothing may be added to old vectors."""
         current = current_generation(self._store, self.name).space
         if current.generation > self.space.generation:
             where = f"'{self.name}' was migrated to {current.checkpoint}, and this server runs {self.space.checkpoint}"
@@ -89,7 +89,7 @@ class StoredCollection:
         return found[picture_id][0] if found else None
 
     def _discard_if_new(self) -> None:
-        """Remove the collection if it was created here and is still empty."""
+        """Remove the collection if `open` created it and it is still empty."""
         if self._created and not self._store.count(self._place):
             self._store.drop(self._place)
 

@@ -23,10 +23,10 @@ _KEY_COLUMNS = ("key", "id", "name", "path", "filename", "url")
 def pictures_of_table(path: Path) -> Iterator[Entry]:
     """Yield the pictures of the rows, with the other columns as metadata.
 
-    A row's image is bytes, a path, or a struct of ``bytes`` and ``path`` as Hugging Face's datasets write it. A table
-    without a column of images may have a column of paths. Relative paths begin at the folder of the table. The name of
-    a picture that has a path and no bytes is this path, and only its first row is used. At a damaged place the table
-    ends with an `Unseen`.
+    A row's image is bytes, a path, or a struct of ``bytes`` and ``path``, as Hugging Face's datasets write it. A table
+    without a column of images may have a column of paths. Relative paths begin at the folder of the table. If a row has
+    a path and no bytes, the picture's name is this path, and later rows with the same path are ignored. The rest of a
+    table cannot be read after damage, so the last entry is an `Unseen`.
 
     Raises:
         SourceError: the file is not a Parquet file, or has no column of images.
@@ -75,7 +75,7 @@ def pictures_of_table(path: Path) -> Iterator[Entry]:
 
 
 def _row(row: dict[str, Any], image: str, key: str | None, number: int, folder: Path) -> Found:
-    """Return the picture of one row. Bytes are taken before a path, as Hugging Face's datasets do."""
+    """Return the picture of one row. Of bytes and a path, the bytes are used, as in Hugging Face's datasets."""
     value = row.pop(image)
     data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
     if isinstance(data, str) or image in PATH_COLUMNS:
@@ -87,7 +87,7 @@ def _row(row: dict[str, Any], image: str, key: str | None, number: int, folder: 
 
 
 def _name(value: Any) -> str:
-    """Return the text of a key; empty for null and NaN, which name no picture."""
+    """Return the value of a key column as text; empty for null and NaN."""
     if value is None or value != value:  # noqa: PLR0124 - only NaN differs from itself
         return ""
     return os.fsdecode(value) if isinstance(value, bytes) else str(value)

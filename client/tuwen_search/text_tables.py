@@ -21,7 +21,7 @@ PATH_COLUMNS = ("image_path", "file_path", "filepath", "path", "file_name", "fil
 _COLUMNS = ("image", *PATH_COLUMNS)
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _JSON = (".jsonl", ".ndjson")
-_INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")  # no leading zeros: 007 is an article number
+_INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")  # without leading zeros, because 007 may be an article number
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 _TRUTH = {"true": True, "false": False}
 
@@ -32,7 +32,7 @@ def is_text_table(path: Path) -> bool:
 
 
 def looks_like_a_table(line: str) -> bool:
-    """Return whether a line is the header of a table with a column of paths, or an object of JSON."""
+    """Return whether a line is the header of a table with a column of paths, or begins a JSON object."""
     names = {name.strip().strip('"').lower() for name in re.split(r"[,;\t]", line)}
     return line.startswith("{") or (len(names) > 1 and not names.isdisjoint(_COLUMNS))
 
@@ -40,9 +40,9 @@ def looks_like_a_table(line: str) -> bool:
 def pictures_of_text_table(path: Path) -> Iterator[Entry]:
     """Yield the pictures of the rows, with the other columns as metadata.
 
-    The values of a CSV column are numbers if all of them are numbers, and truth values if all of them are truth values;
-    else they are texts. Empty values are left out. Relative paths begin at the folder of the table. If several rows
-    have the same picture, the first one is used.
+    A CSV column whose values all look like numbers becomes numbers; a column of ``true`` and ``false`` becomes truth
+    values; any other column becomes texts. Empty values are left out. Relative paths begin at the folder of the table.
+    If several rows have the same picture, the first one is used.
 
     Raises:
         SourceError: the file cannot be read, is not a table, or has no column of paths.
@@ -85,7 +85,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
 
 
 def _kinds(path: Path) -> dict[str, str]:
-    """Return the type of each column, which fits all its values: ``integer``, ``number``, ``truth`` or ``text``."""
+    """Return the type of each column that fits all its values: ``integer``, ``number``, ``truth`` or ``text``."""
     kinds: dict[str, str] = {}
     for _, row in _records(path):
         for name, text in row.items():
@@ -113,7 +113,7 @@ def _typed(text: str, kind: str) -> Any:
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the line number and the cells of each row that is not blank. The first line names the cells."""
+    """Yield the line number and the cells of each row that is not blank. The first line names the columns."""
     try:
         reader = csv.reader(
             (f"{line}\n" for _, line in numbered_lines(path)), delimiter=_DELIMITERS[path.suffix.lower()]

@@ -99,11 +99,11 @@ def test_leaves_out_and_reports_what_the_store_cannot_hold(opened: Open, tmp_pat
     report = collection.add(Source("somewhere", pictures))
     assert report.added == collection.count() == 1
     assert [(failure.name[:7], failure.reason, failure.message) for failure in report.failures] == [
-        ("a\\udcff", "unfit", "its name is not UTF-8"),
-        ("猫" * 7, "unfit", "its name has 4,098 bytes; the maximum is 4,096"),
-        ("much", "unfit", "its metadata has 66,015 bytes; the maximum is 65,536"),
+        ("a\\udcff", "unfit", "the picture's name is not UTF-8"),
+        ("猫" * 7, "unfit", "the picture's name has 4,098 bytes; the maximum is 4,096"),
+        ("much", "unfit", "the picture's metadata has 66,015 bytes; the maximum is 65,536"),
     ]
-    with pytest.raises(SourceError, match="its source is not UTF-8"):
+    with pytest.raises(SourceError, match="the source's path is not UTF-8"):
         collection.add(Source("\udcff", pictures))
     odd = tmp_path / os.fsdecode(b"\xff.png")
     odd.write_bytes(picture(1))

@@ -1,4 +1,4 @@
-"""`tuwen calibrate`, and `tuwen classify` with its file or with labels that mean something else than intended."""
+"""`tuwen calibrate` chooses thresholds, and `tuwen classify` uses them and warns of labels that are probably wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CATS = {picture(shade, 17) for shade in range(60)}
 
 
 class Judge(GrpcServer):
-    """A server for which pictures of one size lie near the text 猫."""
+    """A fake server that puts the vectors of the pictures in `CATS` near the vector of the text 猫."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,5 +98,5 @@ def test_one_label_and_joined_labels_are_noticed(server: GrpcServer, judged: Pat
         ("calibrate", "--positive", "x", "--negative", "y", "-t", "", "-o", "z.json"),
     ],
 )
-def test_an_empty_text_is_asked_about(arguments: tuple[str, ...]) -> None:
+def test_an_empty_text_is_refused(arguments: tuple[str, ...]) -> None:
     assert "is empty; pass a text" in " ".join(tuwen(*arguments, code=2).stderr.replace("│", "").split())

@@ -1,4 +1,4 @@
-"""Facts about a server become findings with a severity and a remedy."""
+"""Each fact about a server gives a finding with the right severity and remedy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WELL = Facts(
 
 
 def found(check: str, **changed: object) -> list[Finding]:
-    """Return the findings of one check about a server that is well but for some facts."""
+    """Return the findings of one check about a healthy server with some facts changed."""
     return [finding for finding in findings_of(replace(WELL, **changed)) if finding.check == check]  # type: ignore[arg-type]
 
 
@@ -70,7 +70,9 @@ def test_a_server_that_is_well_has_nothing_to_mend() -> None:
         ("burst", "note", "could not be counted", {"burst": Burst(32, 0, 0, 1.0)}),
     ],
 )
-def test_names_what_is_wrong_and_what_to_do(check: str, severity: str, words: str, changed: dict[str, object]) -> None:
+def test_each_problem_gives_a_finding_with_a_remedy(
+    check: str, severity: str, words: str, changed: dict[str, object]
+) -> None:
     [finding] = found(check, **changed)
     assert finding.severity == severity
     assert words in finding.message

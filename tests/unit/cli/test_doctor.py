@@ -1,4 +1,4 @@
-"""`tuwen doctor` gathers its facts from a server, a certificate and a name server."""
+"""`tuwen doctor` collects facts from a server, its certificate and the name resolution."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def facts_of(server: GrpcServer, **settings: Any) -> Any:
 
 
 class OpenServer(GrpcServer):
-    """A server that restricts only what its key restricts: the control of models, if a key is given."""
+    """A fake server whose tracing needs no key. The control of models needs the server's key, if the server has one."""
 
     def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
         if self._key and dict(context.invocation_metadata()).get(self._key[0]) != self._key[1]:
@@ -67,7 +67,7 @@ def test_finds_control_that_is_open_to_everybody() -> None:
 
 def test_counts_the_batches_of_a_burst(server: GrpcServer) -> None:
     burst = facts_of(server, burst=8).burst
-    assert (burst.requests, burst.failures, burst.batches) == (8, 0, 0)  # the stand-in does not count an encoder
+    assert (burst.requests, burst.failures, burst.batches) == (8, 0, 0)  # the fake server counts no batches of encoders
 
 
 def test_a_model_that_hangs_is_found_before_the_timeout() -> None:
@@ -77,8 +77,11 @@ def test_a_model_that_hangs_is_found_before_the_timeout() -> None:
     assert facts.clock_skew is None
 
 
-def test_counters_that_go_back_betray_several_servers(monkeypatch: pytest.MonkeyPatch, server: GrpcServer) -> None:
-    """Each connection reaches another server, as a balancer of connections does."""
+def test_counters_that_decrease_show_several_servers(monkeypatch: pytest.MonkeyPatch, server: GrpcServer) -> None:
+    """A counter that decreases shows that one address leads to several servers.
+
+    Each connection reaches another server, as behind a load balancer for connections.
+    """
     with GrpcServer() as other:
         facts_of(server)
         urls = iter([server.url, other.url, server.url])
@@ -114,14 +117,14 @@ class TestCertificate:
         authority.cert_pem.write_to_path(str(folder / "ca.pem"))
         return Tls(ca=folder / "ca.pem")
 
-    def test_a_trusted_one_has_days_left(self, authority: trustme.CA, tmp_path: Path) -> None:
+    def test_a_trusted_certificate_has_days_left(self, authority: trustme.CA, tmp_path: Path) -> None:
         with self.served(authority, "127.0.0.1", 3) as server:
             facts = facts_of(server, tls=self.trusted(authority, tmp_path))
         assert (facts.unreachable, facts.certificate.problem) == ("", "")
         assert facts.certificate.days_left == pytest.approx(3, abs=0.1)
         assert facts.certificate.names == ("127.0.0.1",)
 
-    def test_one_for_another_name_is_named(self, authority: trustme.CA, tmp_path: Path) -> None:
+    def test_a_certificate_for_another_name_is_reported(self, authority: trustme.CA, tmp_path: Path) -> None:
         with self.served(authority, "clip.example", 30) as server:
             facts = facts_of(server, tls=self.trusted(authority, tmp_path))
         assert "127.0.0.1" in facts.certificate.problem
@@ -141,7 +144,7 @@ def test_a_port_without_tls_is_named(server: GrpcServer) -> None:
 
 
 class LateCounter(GrpcServer):
-    """A server that counts an inference only after some looks at its statistics, as Triton does for an ensemble."""
+    """A fake server whose statistics show an inference only after a few requests, as Triton's do for an ensemble."""
 
     looks = 0
 
@@ -171,7 +174,7 @@ def test_the_command_prints_findings_and_remedies(server: GrpcServer) -> None:
 def test_the_exit_code_is_one_after_an_error(server: GrpcServer) -> None:
     server.clock_skew = 3_600.0
     said = tuwen("doctor", server.url, code=1).stdout
-    # The answer takes a moment, by which the difference looks smaller.
+    # the response takes a moment, which makes the difference look smaller
     assert re.search(r"error    clock: the server's clock is 3(600\.0|59\d\.\d) s ahead", said)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""`tuwen embed` run again: one rule for what is new, changed, unchanged and missing."""
+"""When `tuwen embed` runs again, it embeds new and changed images, keeps unchanged ones, and removes missing ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def server() -> Iterator[GrpcServer]:
 
 
 class Embedding:
-    """`tuwen embed FOLDER --output FILE`, run again and again."""
+    """A folder of images and an output file, for repeated runs of `tuwen embed FOLDER --output FILE`."""
 
     def __init__(self, server: GrpcServer, tmp_path: Path, suffix: str) -> None:
         self.server, self.photos, self.output = server, tmp_path / "photos", tmp_path / f"v{suffix}"
@@ -45,7 +45,7 @@ class Embedding:
         return {Path(key).name for key in EmbeddingTable.load(self.output).keys}
 
     def check(self) -> None:
-        """Compare every vector with that of the file as it is now."""
+        """Compare every vector with the embedding of the present file."""
         table = EmbeddingTable.load(self.output)
         with Client(self.server.url) as clip:
             np.testing.assert_allclose(table.embeddings, clip.embed_images(list(table.keys)), atol=1e-6)

@@ -1,4 +1,4 @@
-"""`tuwen models`: what is asked of the server, and what is printed."""
+"""`tuwen models` sends the right calls to the server, and prints the results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ B16 = ServedModel("b16", "loaded", None, "3dbb", "OFA-Sys/b16")
 
 
 class Administrator:
-    """Stands in for `ModelAdministrator`: notes what is asked, and answers."""
+    """A fake `ModelAdministrator`, which records its calls and returns fixed models."""
 
     asked: ClassVar[list[Any]] = []
 
@@ -45,7 +45,7 @@ class Administrator:
 
 @pytest.fixture(autouse=True)
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The calls that reach the server."""
+    """Replace the administrator by a fake, and return the list of its calls."""
     monkeypatch.setattr(models, "ModelAdministrator", Administrator)
     monkeypatch.delenv("TUWEN_URL", raising=False)
     monkeypatch.setenv("TUWEN_SERVER_KEY", "key-of-the-environment")

@@ -1,4 +1,4 @@
-"""The description of options beside the fields of a dataclass: validation, and the docstring that it becomes."""
+"""Options that are described beside a dataclass's fields are validated, and listed in the dataclass's docstring."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tuwen_options import REQUIRED, Option, check_values, documented, option_fie
 @documented
 @dataclass(frozen=True)
 class Sample:
-    """A summary.
+    """The options of a sample command.
 
-    A second paragraph.
+    The list of options follows this second paragraph.
     """
 
-    name: Annotated[str, Option("A name.")]
-    limit: Annotated[int, Option("A limit.", min=1, max=1024)] = 10
-    least: Annotated[int | None, Option("At least three.", min=3)] = None
-    seconds: Annotated[float, Option("A duration.", above=0)] = 5.0
-    decay: Annotated[float, Option("A decay.", min=0, below=1)] = 0.5
-    weight: Annotated[float, Option("Any number.")] = 0.0
-    colour: Annotated[Literal["red", "blue"] | None, Option("A colour.")] = None
-    kinds: Annotated[Sequence[Literal["text", "image"]], Option("Kinds.")] = ()
+    name: Annotated[str, Option("Name of the product.")]
+    limit: Annotated[int, Option("Maximum number of items.", min=1, max=1024)] = 10
+    least: Annotated[int | None, Option("Number of points, at least 3.", min=3)] = None
+    seconds: Annotated[float, Option("Duration in seconds.", above=0)] = 5.0
+    decay: Annotated[float, Option("Decay in each step.", min=0, below=1)] = 0.5
+    weight: Annotated[float, Option("Weight, any finite number.")] = 0.0
+    colour: Annotated[Literal["red", "blue"] | None, Option("Colour of the product.")] = None
+    kinds: Annotated[Sequence[Literal["text", "image"]], Option("Kinds of items to count.")] = ()
     internal: int = -1
 
     def __post_init__(self) -> None:
@@ -74,9 +74,12 @@ def test_raises_the_error_that_the_dataclass_asks_for() -> None:
 
 def test_the_docstring_lists_every_option_after_the_summary() -> None:
     lines = (Sample.__doc__ or "").splitlines()
-    assert lines[0] == "A summary."
+    assert lines[0] == "The options of a sample command."
     attributes = lines.index("Attributes:")
-    assert lines[attributes + 1 : attributes + 3] == ["    name: A name.", "    limit: A limit."]
+    assert lines[attributes + 1 : attributes + 3] == [
+        "    name: Name of the product.",
+        "    limit: Maximum number of items.",
+    ]
     assert not any("internal" in line for line in lines)
 
 

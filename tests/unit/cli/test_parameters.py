@@ -1,4 +1,4 @@
-"""The parameters of the commands: each option of a dataclass is offered once, as the dataclass describes it."""
+"""Each command offers every option of its dataclasses once, with the dataclass's help text and default."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ OFFERED: list[tuple[str, type]] = [
     ("search", Query),
 ]
 NOT_OFFERED = {
-    LoadTestOptions: ["payloads"],  # its own options are offered
-    PayloadOptions: ["worker"],  # a number that Locust gives to its processes
-    WebOptions: ["tls", "headers"],  # `tuwen --ca ... web`: they stand before every command
+    LoadTestOptions: ["payloads"],  # the options inside `payloads` are offered instead
+    PayloadOptions: ["worker"],  # Locust numbers its processes
+    WebOptions: ["tls", "headers"],  # these options stand before the command: `tuwen --ca ... web`
 }
-OWN_PARAMETERS = {("serve", "arguments")}  # one positional parameter takes the repositories too
+OWN_PARAMETERS = {("serve", "arguments")}  # a positional parameter takes the repositories and these arguments
 
 
 @pytest.mark.parametrize(("command", "options"), OFFERED)
@@ -49,7 +49,7 @@ def test_a_command_offers_every_option_with_the_same_default(command: str, optio
         if (command, field.name) in OWN_PARAMETERS:
             continue
         wanted: Any = inspect.Parameter.empty if field.default is REQUIRED else field.default
-        if field.option.parse is not None and wanted == ():  # the user types one text for all items
+        if field.option.parse is not None and wanted == ():  # on the command line, one text contains all items
             wanted = None
         assert offered[field.name].default == wanted, field.name
 
@@ -81,25 +81,25 @@ def _parse_size(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Sample:
-    """Options of all kinds."""
+    """The options of a sample command, one of each kind."""
 
-    name: Annotated[str, Option("A name.", positional=True)]
-    colour: Annotated[Literal["red", "blue"], Option("A colour.")] = "red"
-    max_items: Annotated[int, Option("A number.", min=1, max=9)] = 3
-    share: Annotated[float, Option("A share.", above=0, max=1)] = 0.5
-    fast: Annotated[bool, Option("A switch that is off.")] = False
-    check: Annotated[bool, Option("A switch that is on.")] = True
-    size: Annotated[tuple[int, int] | None, Option("A size.", parse=_parse_size)] = None
-    folders: Annotated[tuple[Path, ...], Option("Folders.", flags=("--folder", "-f"))] = ()
-    kinds: Annotated[Sequence[Literal["text", "image"]], Option("Kinds.")] = ()
-    secret: Annotated[str | None, Option("A secret.", envvar="SAMPLE_SECRET")] = None
+    name: Annotated[str, Option("Name of the product.", positional=True)]
+    colour: Annotated[Literal["red", "blue"], Option("Colour of the product.")] = "red"
+    max_items: Annotated[int, Option("Maximum number of items.", min=1, max=9)] = 3
+    share: Annotated[float, Option("Share of items, above 0.", above=0, max=1)] = 0.5
+    fast: Annotated[bool, Option("Skip the slow checks.")] = False
+    check: Annotated[bool, Option("Check the items.")] = True
+    size: Annotated[tuple[int, int] | None, Option("Width and height, such as 3x4.", parse=_parse_size)] = None
+    folders: Annotated[tuple[Path, ...], Option("Folder to read. Repeat for more.", flags=("--folder", "-f"))] = ()
+    kinds: Annotated[Sequence[Literal["text", "image"]], Option("Kind of items to count. Repeat for more.")] = ()
+    secret: Annotated[str | None, Option("Password of the server.", envvar="SAMPLE_SECRET")] = None
 
     def __post_init__(self) -> None:
         check_values(self)
 
 
 def run(options: Any, *arguments: str) -> tuple[int, Any]:
-    """Run a command that takes these options, and return its exit code and the dataclass that it got."""
+    """Run a command that takes the given class of options. Return the exit code and the arguments that it received."""
     got: list[Any] = []
 
     def command(options: Any, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
@@ -154,7 +154,7 @@ def test_the_dataclass_checks_what_the_command_line_cannot() -> None:
 
 
 def test_a_new_field_is_offered_without_a_change_in_the_command_line() -> None:
-    added = Annotated[int, Option("Something new.", min=0)]
+    added = Annotated[int, Option("Number of retries; 0 means none.", min=0)]
     extended = make_dataclass("Extended", [("brand_new", added, 7)], bases=(Sample,), frozen=True)
     assert run(extended, "x")[1][0].brand_new == 7
     assert run(extended, "x", "--brand-new", "8")[1][0].brand_new == 8
@@ -164,7 +164,7 @@ def test_a_new_field_is_offered_without_a_change_in_the_command_line() -> None:
 def test_the_help_shows_bounds_choices_and_environment(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(Sample, "--help")[0] == 0
     shown = capsys.readouterr().out
-    for part in ("[1<=x<=9]", "[0<x<=1]", "red|blue", "text|image", "SAMPLE_SECRET", "--no-check", "A number."):
+    for part in ("[1<=x<=9]", "[0<x<=1]", "red|blue", "text|image", "SAMPLE_SECRET", "--no-check", "Maximum number"):
         assert part in shown
 
 

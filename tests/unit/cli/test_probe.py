@@ -1,4 +1,4 @@
-"""`tuwen probe` passes a server that computes, however busy, and reports a server that hangs."""
+"""`tuwen probe` accepts a server that computes, even if it is busy, and reports a server that hangs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tuwen_cli.health_probe import PROBES, NotAnsweredError, probe
 
 
 class ScriptedWire:
-    """A server whose models compute, wait in a queue, or hang.
+    """A fake connection to a server whose models compute, wait in a queue, or hang.
 
     Args:
-        refused: ensembles that give no answer.
-        idle: models that compute nothing meanwhile.
+        refused: the names of ensembles that return no embedding.
+        idle: the names of models that compute no batch.
         ready: whether the server says that it is ready.
     """
 
@@ -69,7 +69,7 @@ def test_a_model_that_computes_nothing_fails_the_probe() -> None:
 
 
 def test_a_busy_server_passes() -> None:
-    """The probe's own requests wait too long, but each model computed batches of others meanwhile."""
+    """A server passes if the probe's requests wait too long, but each model computes batches of other requests."""
     probe(ScriptedWire(refused=("image_embedding", "text_embedding")))
 
 

@@ -1,4 +1,4 @@
-"""A command line that prints help, or an error of its arguments, imports little: each library would take its time."""
+"""A command that prints help, or an error about its arguments, starts quickly because it imports few libraries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FRAMEWORKS = (
 LIBRARIES = ("numpy", "PIL", "grpc", "tritonclient", "tqdm", *FRAMEWORKS)
 PACKAGES = ("tuwen", "tuwen_build", "tuwen_edge", "tuwen_files", "tuwen_lab", "tuwen_loadtest", "tuwen_search")
 
-# Runs every command line in one interpreter, and prints the modules that are loaded after each.
+# Runs all command lines in one interpreter, and prints the modules that are loaded after each of them.
 PROGRAM = """
 import contextlib, io, json, sys
 from tuwen_cli import main
@@ -49,7 +49,7 @@ print(json.dumps(loaded))
 
 @pytest.fixture(scope="module")
 def loaded() -> dict[str, set[str]]:
-    """The top-level modules that are loaded after each command line, including modules of earlier ones."""
+    """Return the top-level modules that are loaded after each command line; earlier modules stay loaded."""
     lines = [["--help"], ["no-such-command"], *([name, "--help"] for name in _TARGETS), ["build", "--no-such-option"]]
     command = [sys.executable, "-c", PROGRAM, json.dumps(lines)]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)

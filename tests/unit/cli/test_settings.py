@@ -1,4 +1,4 @@
-"""`tuwen settings`: complete, with origins, and without secrets."""
+"""`tuwen settings` lists every variable with its value and origin, and shows no secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands with options that contradict each other, or that name a file of the wrong kind."""
+"""Commands reject options that contradict each other, or that name a file of the wrong kind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def words(text: str) -> str:
-    """Return a message without the frame and the line breaks around it."""
+    """Return a message without the frame and the line breaks that Rich adds."""
     return " ".join(text.replace("│", " ").split())
 
 
@@ -54,7 +54,7 @@ def test_names_the_option_and_what_it_expects(command: str, message: str) -> Non
     assert message in words(tuwen(*command.split(), code=2).stderr)
 
 
-def test_feature_files_come_in_pairs(folder: Path) -> None:
+def test_one_feature_file_without_the_other_is_refused(folder: Path) -> None:
     (folder / "test_imgs.tsv").write_text("1\taGk=\n", encoding="utf-8")
     (folder / "test_texts.jsonl").write_text('{"text_id": 1, "text": "猫", "image_ids": [1]}\n', encoding="utf-8")
     shown = tuwen("evaluate", "retrieval", ".", "--split", "test", "--image-features", "a.jsonl", code=2)

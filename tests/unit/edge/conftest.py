@@ -1,4 +1,4 @@
-"""Fixtures of the edge's tests."""
+"""Fixtures that several tests of the HTTP edge use."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ from tests.support.edge import EdgeInMemory
 
 @pytest.fixture
 def edge() -> Iterator[EdgeInMemory]:
-    """An edge with default options on a fake server."""
+    """Yield an edge with default options, in front of a fake embedding server."""
     with EdgeInMemory() as running:
         yield running

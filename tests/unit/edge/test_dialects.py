@@ -1,4 +1,4 @@
-"""The interfaces of Cohere, Jina, Weaviate, MT-Photos and Triton, with the requests that their clients send."""
+"""The edge answers the requests that clients of Cohere, Jina, Weaviate, MT-Photos and Triton send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images at web addresses: only from the hosts that the operator names, and never from a private network by a name."""
+"""Images are fetched only from hosts that the operator names, and never from a private address behind a host name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.edge import edge_in_a_thread, png
 
 
 class Site(BaseHTTPRequestHandler):
-    """A picture, and redirects to other places."""
+    """A web server with one picture, which redirects every other path."""
 
     asked: ClassVar[list[str]] = []
 
@@ -30,12 +30,12 @@ class Site(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture
 def site() -> Iterator[str]:
-    """Return the host and port of the site, which has an address of a private network."""
+    """Yield the host and port of a web server on the loopback, which counts as a private network."""
     Site.asked.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -46,7 +46,7 @@ def site() -> Iterator[str]:
 
 
 def reason(edge: str, url: str) -> str:
-    """Return why an image at an address is refused; empty: it is embedded."""
+    """Return the reason why the edge refuses an image at an address; empty if the image is embedded."""
     answer = httpx.post(f"{edge}/v1/embeddings", json={"input": {"image": url}}, timeout=30)
     if answer.status_code == 200:
         return ""

@@ -1,4 +1,4 @@
-"""Forms with images as raw bytes. Items keep the order of the parts, and bad images are refused on arrival."""
+"""In a form, images are raw bytes, items keep the order of the parts, and bad images are refused on arrival."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_parts_do_not_depend_on_how_the_body_arrives(size: int) -> None:
         b"--b\r\nX: " + b"a" * 5000 + b"\r\n\r\na\r\n--b--\r\n",
     ],
 )
-def test_refuses_what_is_no_form(body: bytes) -> None:
+def test_a_body_that_is_not_a_form_is_refused(body: bytes) -> None:
     with pytest.raises(EdgeError) as caught:
         read(body)
     assert caught.value.status == 400

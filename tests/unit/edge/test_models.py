@@ -1,4 +1,4 @@
-"""Several models behind one edge: which one answers, which names there are, and what happens when they change."""
+"""One edge serves several models: it chooses by name, lists all names, and follows changes of the models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def fake() -> FakeTransport:
 
 @pytest.fixture
 def ask(fake: FakeTransport, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Ask]]:
-    """A function that makes an edge with the given options, and returns a function that sends requests to it."""
+    """Yield a function that makes an edge with the given options and returns a function to send requests."""
     monkeypatch.setattr(models, "_REFRESH_SECONDS", 0.0)
     loop = asyncio.new_event_loop()
     with ExitStack() as stack:
@@ -66,7 +66,7 @@ def test_a_request_chooses_a_model_by_name(ask: Callable[..., Ask], fake: FakeTr
     assert found["b16"] != found["l14"]
 
 
-def test_every_interface_chooses(ask: Callable[..., Ask], fake: FakeTransport) -> None:
+def test_every_api_chooses_a_model_by_name(ask: Callable[..., Ask], fake: FakeTransport) -> None:
     send = ask()
     bodies = {
         "/v1/similarity": {"images": ["aW1hZ2U="], "texts": ["猫"]},

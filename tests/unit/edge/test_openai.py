@@ -1,4 +1,4 @@
-"""OpenAI's interface: what goes in, what comes out, and what is refused."""
+"""OpenAI's API: requests are embedded, responses have OpenAI's form, and invalid requests are refused."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_refuses_dimensions_unless_they_are_those_of_the_model(edge: EdgeInMemor
         ([], None),
     ],
 )
-def test_refuses_what_is_no_request(edge: EdgeInMemory, content: Any, param: str | None) -> None:
+def test_an_invalid_request_is_refused(edge: EdgeInMemory, content: Any, param: str | None) -> None:
     answer = edge.post("/v1/embeddings", content)
     assert answer.status_code == 400
     error = answer.json()["error"]

@@ -1,4 +1,4 @@
-"""The operator's view of the edge: the description, the metrics, the log, and the traces."""
+"""The edge offers its operator an OpenAPI description, metrics, a log, traces and a health check."""
 
 from __future__ import annotations
 

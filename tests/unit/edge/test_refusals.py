@@ -1,4 +1,4 @@
-"""Refusals of the edge, and its responses when the server is in trouble."""
+"""The edge refuses invalid requests, and reports failures of the embedding server."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_each_dialect_tells_of_a_server_in_trouble(path: str, error: ServerError
         assert answer.json()
 
 
-def test_a_changed_model_is_told_until_the_edge_restarts() -> None:
+def test_a_changed_model_is_reported_until_the_edge_restarts() -> None:
     with EdgeInMemory() as edge:
         assert edge.post("/v1/embeddings", REQUEST).status_code == 200
         assert edge.get("/.well-known/live").status_code == 204
@@ -89,7 +89,7 @@ def test_answers_429_when_the_bodies_in_memory_are_too_many() -> None:
     memory.take(10)
 
 
-def test_a_fault_of_the_edge_tells_nothing_of_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_in_the_edge_shows_the_caller_no_details(caplog: pytest.LogCaptureFixture) -> None:
     with EdgeInMemory() as edge:
         edge.fake.infer = edge.fake.send = None  # type: ignore[assignment]
         answer = edge.post("/v1/embeddings", {"input": "a secret"})
@@ -117,7 +117,7 @@ def test_other_media_types_are_refused(edge: EdgeInMemory, media_type: str) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 5000, b'{"input": NaN}', b"null"])
-def test_refuses_what_is_no_json(edge: EdgeInMemory, content: bytes) -> None:
+def test_a_body_that_is_not_json_is_refused(edge: EdgeInMemory, content: bytes) -> None:
     answer = edge.post("/v1/embeddings", content=content, headers={"content-type": "application/json"})
     assert answer.status_code == 400
     assert answer.json()["error"]["type"] == "invalid_request_error"

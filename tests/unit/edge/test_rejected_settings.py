@@ -1,4 +1,4 @@
-"""Options, key files and forms that the edge rejects, with what it expected instead."""
+"""The edge rejects invalid options, key files and forms, and says what it expected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The edge behind a real socket: slow, large and malformed requests, and its end."""
+"""Behind a real socket, the edge survives slow, large and malformed requests, and stops cleanly."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def port_of(address: str) -> int:
 
 
 def sent(address: str, data: bytes) -> bytes:
-    """Return everything that the edge answers to some bytes, until it closes the connection."""
+    """Send bytes, and return everything that the edge sends back until it closes the connection."""
     with socket.create_connection(("127.0.0.1", port_of(address)), timeout=20) as connection:
         connection.sendall(data)
         found = b""

@@ -1,4 +1,4 @@
-"""A collection in Milvus Lite, filled through the SDK's fake transport."""
+"""Fixtures: a collection in Milvus Lite, whose embeddings come from the SDK's fake transport."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tuwen_search.store import MilvusStore
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusStore]:
-    """An open file of Milvus Lite."""
+    """Yield a store in a Milvus Lite file, which all tests of a module share."""
     opened = MilvusStore(str(tmp_path_factory.mktemp("milvus") / "collections.db"))
     yield opened
     opened.close()
@@ -22,7 +22,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusStore]:
 
 @pytest.fixture
 def collection(store: MilvusStore) -> Iterator[Collection]:
-    """An empty collection, whose client answers without a server."""
+    """Yield an empty collection, whose client uses a fake transport instead of a server."""
     if "pictures" in store.names():
         store.drop("pictures")
     with Client(transport=FakeTransport(embedding_dimension=16)) as client:

@@ -1,4 +1,4 @@
-"""The asynchronous collection: cancelled while it opens, and while its source is read."""
+"""An asynchronous collection can be cancelled while it opens, and does not block the event loop while it indexes."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_loop_runs_on_while_a_source_is_read(store: MilvusStore) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
 
-        def read() -> bytes:  # ends only if the event loop runs meanwhile
+        def read() -> bytes:  # ends only if the event loop runs during the wait
             loop.call_soon_threadsafe(turned.set)
             assert turned.wait(30)
             return file.getvalue()

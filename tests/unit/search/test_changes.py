@@ -1,4 +1,4 @@
-"""The pictures that are read and embedded again when a source is indexed again."""
+"""When a source is indexed again, only changed pictures are read and embedded again."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ INJECTION = '") or id != ("'
 
 
 def read_back(written: str) -> str:
-    """Read a string literal as Milvus does: it ends at the first quote without a backslash."""
+    """Read a string literal as Milvus does: the literal ends at the first quote without a backslash."""
     assert written[0] == '"'
     text, place = [], 1
     while written[place] != '"':
@@ -40,7 +40,7 @@ def test_a_literal_is_read_as_the_text_that_it_was_written_from(text: str) -> No
 
 @pytest.fixture(scope="module")
 def named(store: MilvusStore) -> MilvusStore:
-    """A collection with one picture, whose version is written by each example."""
+    """Return a store with the collection `filters`, in which each example overwrites the same two pictures."""
     store.create("filters", Space("0" * 32, "fake", 4))
     store.load("filters")
     return store
@@ -86,5 +86,5 @@ def test_rejects_a_field_that_is_an_expression(field: str) -> None:
 
 
 def test_rejects_a_text_that_is_not_utf_8() -> None:
-    with pytest.raises(QueryError, match="cannot be encoded"):
+    with pytest.raises(QueryError, match="expected a text that UTF-8 can encode"):
         literal("\udcff")

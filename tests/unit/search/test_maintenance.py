@@ -1,4 +1,4 @@
-"""Sources of a collection are listed, moved without embedding, and forgotten; `tuwen collections` does the same."""
+"""Functions and `tuwen collections` list the sources of a collection, move them without embedding, and forget them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAME = "pictures"
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
-    """A folder with two sources: a folder of two pictures, and a list of one."""
+    """Return a folder with two sources: a folder of two pictures, and a list of one picture."""
     photos = tmp_path / "disk" / "photos"
     photos.mkdir(parents=True)
     write(photos, a=1, b=2)
@@ -35,7 +35,7 @@ def disk(tmp_path: Path) -> Path:
 
 
 class TestSources:
-    def test_every_source_has_its_number_and_state(
+    def test_sources_are_listed_with_picture_counts_and_states(
         self, collection: Collection, store: MilvusStore, disk: Path
     ) -> None:
         collection.add(disk / "photos")
@@ -51,7 +51,7 @@ class TestSources:
             path.unlink()
         assert sources_of(store, NAME)[1].state == "empty"
 
-    def test_what_may_not_be_examined_is_there(
+    def test_a_path_without_permission_counts_as_there(
         self, collection: Collection, store: MilvusStore, disk: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         collection.add(disk / "photos")
@@ -110,7 +110,7 @@ class TestMove:
         assert move_sources(store, NAME, str(disk), str(new)) == Moved((str(disk / "photos"),), 0, 2)
         assert sources_of(store, NAME) == [KeptSource(str(new / "photos"), 2, "there")]
 
-    def test_a_folder_whose_name_only_begins_alike_stays(
+    def test_a_move_leaves_folders_whose_names_only_begin_alike(
         self, collection: Collection, store: MilvusStore, tmp_path: Path
     ) -> None:
         for name in ("a", "ab"):
@@ -127,7 +127,9 @@ class TestMove:
             move_sources(store, NAME, str(disk), str(disk / "year"))
         assert [source.name for source in sources_of(store, NAME)] == [str(disk / "year" / "photos")]
 
-    def test_refuses_what_cannot_be_meant(self, collection: Collection, store: MilvusStore, disk: Path) -> None:
+    def test_a_move_to_a_missing_or_unchanged_path_is_refused(
+        self, collection: Collection, store: MilvusStore, disk: Path
+    ) -> None:
         collection.add(disk / "photos")
         with pytest.raises(SourceError, match="does not exist; move"):
             move_sources(store, NAME, str(disk), str(disk.with_name("missing")))

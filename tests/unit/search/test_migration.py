@@ -1,4 +1,4 @@
-"""A collection is migrated to another model: resumed, checked, switched in one step, and kept for the old model."""
+"""A migration embeds a collection with another model. It can be resumed, checks the vectors, and keeps the old ones."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OLD, NEW = "a" * 32, "b" * 32
 
 
 def fake(fingerprint: str = NEW, **settings: Any) -> FakeTransport:
-    """A server whose models have vectors of different dimensions, so that vectors cannot be confused."""
+    """Return a fake server with a model of the given fingerprint. Vectors of two models differ in their dimension."""
     dimension = {OLD: 16, NEW: 24}.get(fingerprint, 20)
     return FakeTransport(embedding_dimension=dimension, fingerprint=fingerprint, **settings)
 
@@ -54,7 +54,7 @@ def clients() -> Iterator[Any]:
 
 @pytest.fixture
 def old(store: MilvusStore, clients: Any) -> Collection:
-    """An empty collection of the old model."""
+    """Yield an empty collection with the old model."""
     for place in store.places():
         store.drop(place)
     return Collection.open(NAME, clients(fake(OLD)), store=store, create=True)
@@ -62,7 +62,7 @@ def old(store: MilvusStore, clients: Any) -> Collection:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
-    """A folder of two pictures, a list of a third one, a table with metadata, and an archive of a fifth one."""
+    """Return a folder with four sources: a folder of two pictures, and a list, a table and an archive of one each."""
     folder = tmp_path / "disk"
     (folder / "photos").mkdir(parents=True)
     write(folder / "photos", a=1, b=2)
@@ -94,7 +94,7 @@ class TestMigrate:
         self, old: Collection, store: MilvusStore, clients: Any, disk: Path
     ) -> None:
         add_all(old, disk)
-        (disk / "list.txt").unlink()  # its picture is a file of its own
+        (disk / "list.txt").unlink()  # the picture of the list is a separate file
         server = fake()
         report = migrate(store, NAME, clients(server))
         assert (report.pictures, report.embedded, report.failures, report.switched) == (5, 5, [], True)
@@ -189,10 +189,13 @@ class TestMigrate:
         sent = sum(len(request.items) for request in server.requests)
         assert sent == report.embedded + report.checked
 
-    def test_takes_over_what_changes_meanwhile(
+    def test_changes_during_a_migration_are_applied_before_the_switch(
         self, old: Collection, store: MilvusStore, clients: Any, disk: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Pictures are added, changed, labelled anew and removed between two passes, and added before the switch."""
+        """A migration includes pictures that are added, changed, labelled again or removed between two passes.
+
+        One more picture is added just before the switch.
+        """
         add_all(old, disk)
         rename = store.rename
 
@@ -222,7 +225,9 @@ class TestMigrate:
         embedded = clients(fake()).embed_images([disk / "photos" / "b.png"])[0]
         assert float(vectors["b.png"] @ embedded) == pytest.approx(1, abs=1e-5)
 
-    def test_embeds_a_file_as_it_is_now(self, old: Collection, store: MilvusStore, clients: Any, disk: Path) -> None:
+    def test_a_changed_file_is_embedded_with_its_present_bytes(
+        self, old: Collection, store: MilvusStore, clients: Any, disk: Path
+    ) -> None:
         add_all(old, disk)
         write(disk, d=200)
         report = migrate(store, NAME, clients(fake()))
@@ -285,7 +290,7 @@ class TestRefusals:
         with pytest.raises(MigrationError, match="already; expected the address of a server with another model"):
             migrate(store, NAME, old._client)
 
-    def test_a_model_that_was_left_is_gone_back_to_by_dropping_the_newer_one(
+    def test_dropping_the_newer_vectors_goes_back_to_the_old_model(
         self, old: Collection, store: MilvusStore, clients: Any, disk: Path
     ) -> None:
         add_all(old, disk)
@@ -295,7 +300,7 @@ class TestRefusals:
         drop_generations(store, chosen_generations(store, NAME, NEW))
         assert old.add(disk / "photos").unchanged == 2
 
-    def test_a_finished_migration_adds_what_came_late(
+    def test_a_finished_migration_adds_pictures_that_arrived_later(
         self, old: Collection, store: MilvusStore, clients: Any, disk: Path
     ) -> None:
         add_all(old, disk)
@@ -319,7 +324,7 @@ class TestRefusals:
 
 
 class TestGenerations:
-    def test_are_renamed_copied_moved_and_forgotten_together(
+    def test_all_generations_are_renamed_copied_moved_and_forgotten_together(
         self, old: Collection, store: MilvusStore, clients: Any, disk: Path
     ) -> None:
         add_all(old, disk)
@@ -348,13 +353,13 @@ class TestGenerations:
         drop_generations(store, chosen_generations(store, "albums"))
         assert store.names() == ["backup"]
 
-    def test_an_unknown_space_is_refused_and_the_last_one_leaves_nothing(
+    def test_an_unknown_space_is_refused_and_dropping_the_last_space_leaves_nothing(
         self, old: Collection, store: MilvusStore, clients: Any, disk: Path
     ) -> None:
         add_all(old, disk)
         (disk / "photos" / "a.png").unlink()
         assert not migrate(store, NAME, clients(fake())).switched
-        with pytest.raises(QueryError, match="got 'c', which 0 have"):
+        with pytest.raises(QueryError, match="got 'c', which matches 0 spaces"):
             chosen_generations(store, NAME, "c")
         drop_generations(store, chosen_generations(store, NAME, OLD))
         assert store.places() == []

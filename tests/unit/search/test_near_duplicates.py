@@ -1,4 +1,4 @@
-"""Groups of near-duplicates, pictures like another one, and searches in which nothing fits."""
+"""Near-duplicates are grouped, similar pictures are found, and a search tells when no picture fits."""
 
 from __future__ import annotations
 

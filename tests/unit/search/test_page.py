@@ -1,4 +1,4 @@
-"""The search page over HTTP, in this process: its model server is a fake, its collection a file of Milvus Lite."""
+"""The search page is tested over HTTP in this process, with a fake model server and a Milvus Lite file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COUNT = 30
 
 
 class Visitor:
-    """A browser without scripts, and what it last got."""
+    """A browser without scripts, which sends requests to the page in this process."""
 
     def __init__(self, page: Any) -> None:
         self._page = page
@@ -72,7 +72,7 @@ def gallery(tmp_path: Path) -> Path:
 def visit(
     fake: FakeTransport, store: MilvusStore, gallery: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., Visitor]]:
-    """A function that opens the page, with options of `WebOptions`."""
+    """Yield a function that opens the page with the given fields of `WebOptions`, and returns a `Visitor`."""
 
     def goods() -> Iterator[Found]:
         for number in range(COUNT):
@@ -132,7 +132,10 @@ def names(html: str) -> list[str]:
 def test_a_migrated_collection_is_searched_when_the_server_gets_the_new_model(
     visit: Callable[..., Visitor], fake: FakeTransport, store: MilvusStore, gallery: Path, monkeypatch: Any
 ) -> None:
-    """The page stays open while the collection is migrated and its server is replaced behind one address."""
+    """A page that stays open finds the new vectors after a migration.
+
+    The new model's server replaces the old one behind the same address.
+    """
     monkeypatch.setattr(_routes, "AsyncClient", lambda *_, **__: AsyncClient(transport=AsyncFakeTransport(fake)))
     (gallery / "p1.png").write_bytes(picture(1))
     visitor = visit()
@@ -221,7 +224,7 @@ def test_weak_pictures_are_hidden_by_a_calibrated_threshold(
     assert "没有显示" not in shown
     [weak] = links(shown, "移除：显示所有分数")
     assert "共 3 张" in page.get(weak).text
-    assert "共 30 张" in page.get("/?q=猫&without=狗").text  # its scores are on another scale
+    assert "共 30 张" in page.get("/?q=猫&without=狗").text  # scores of searches by a picture are on another scale
     assert len(names(page.get("/").text)) == 18
     Threshold(("猫",), 0.999, fake.card.fingerprint).save(file)
     nothing = visit(threshold=file).get("/?q=猫&language=en").text
@@ -313,7 +316,7 @@ def test_decodes_the_uploads_of_all_visitors_one_at_a_time(visitor: Visitor, mon
             most = max(most, running)
             if running > 1:
                 second.set()
-        second.wait(0.05)  # gives another thread the time to begin
+        second.wait(0.05)  # gives another thread time to begin
         with lock:
             running -= 1
         return ""

@@ -1,4 +1,4 @@
-"""The address of the search page holds all choices of a visitor. Invalid parts of an address are dropped."""
+"""The address of the search page contains all choices of a visitor. Invalid parts of an address are dropped."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_any_parameters_are_read(pairs: list[tuple[str, str]]) -> None:
         ("max.price", "nan"),
     ],
 )
-def test_a_value_that_makes_no_sense_counts_as_absent(name: str, value: str) -> None:
+def test_an_invalid_value_counts_as_absent(name: str, value: str) -> None:
     assert Address.parse([(name, value)]) == Address()
 
 

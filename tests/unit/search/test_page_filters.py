@@ -42,7 +42,7 @@ def test_counts_and_ranges_follow_the_filters_of_the_other_fields() -> None:
     )
     red = ("colour", "red")
     assert counts(found, red)["category"] == {"shoe": 2, "bag": 0, "hat": 1}
-    assert counts(found, red)["colour"] == {"red": 3, "blue": 3}  # an alternative would add these
+    assert counts(found, red)["colour"] == {"red": 3, "blue": 3}  # a second colour would add these pictures
     both = counts(found, red, ("colour", "blue"), ("category", "bag"))
     assert both["category"] == {"shoe": 3, "bag": 2, "hat": 1}
     assert both["colour"] == {"red": 0, "blue": 2}

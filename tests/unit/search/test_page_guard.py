@@ -1,4 +1,4 @@
-"""The guard of the page: the host names it answers as, over HTTP and WebSockets."""
+"""The page answers only under allowed host names, over HTTP and over WebSockets."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_refuses_every_other_name(hosts: list[str]) -> None:
 def test_a_picture_over_the_servers_limit_of_pixels_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.BytesIO()
     Image.new("1", (8001, 8000)).save(file, "PNG")
-    Image.init()  # its plugins load pictures of their own
+    Image.init()  # Pillow's plugins open pictures when they are loaded
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
     assert describe(file.getvalue(), source="", name="", version="", metadata={}).thumbnail == b""
 

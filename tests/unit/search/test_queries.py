@@ -1,4 +1,4 @@
-"""Queries: the weights that are taken, and the parts that explain a hit."""
+"""Queries accept only valid weights, and name every part that explains a hit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tuwen_search.query import Part, explained
 
 @pytest.mark.parametrize("name", ["text_weight", "without_weight"])
 @pytest.mark.parametrize("weight", [math.nan, math.inf, -0.1])
-def test_refuses_a_weight_that_is_no_share(name: str, weight: float) -> None:
+def test_an_invalid_weight_is_rejected(name: str, weight: float) -> None:
     with pytest.raises(QueryError, match="weight"):
         Query("猫", **{name: weight})  # type: ignore[arg-type]
 

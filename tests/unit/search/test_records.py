@@ -1,4 +1,4 @@
-"""The stored record of a picture, and the parts of a query."""
+"""Pictures get a record with size and thumbnail, and queries are combined from their parts."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_every_format_that_the_server_embeds_has_a_thumbnail(kind: str) -> None:
 
 
 def test_a_picture_of_too_many_parts_has_no_thumbnail() -> None:
-    """Pillow would decode it, after it has walked through every part."""
+    """A JPEG with too many segments gets no thumbnail, although Pillow would decode it after reading every segment."""
     picture = encoded(Image.new("RGB", (40, 40), "blue"), "JPEG")
     many = picture[:2] + b"\xff\xe5\0\2" * 20_001 + picture[2:]
     assert described(picture).thumbnail
@@ -107,7 +107,7 @@ def test_transparency_stays() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", encoded(Image.new("L", (9, 9)), "PNG")[:40]])
-def test_what_cannot_be_decoded_has_no_size(data: bytes) -> None:
+def test_bytes_that_cannot_be_decoded_have_no_size(data: bytes) -> None:
     picture = described(data)
     assert (picture.width, picture.height, picture.thumbnail, picture.thumbnail_url) == (0, 0, b"", "")
     assert picture.file_size == len(data)
@@ -144,9 +144,9 @@ def test_parts_are_weighed_and_explained() -> None:
     assert np.allclose(combined(alone), texts[0])
 
 
-def test_what_is_wanted_and_not_wanted_cannot_be_the_same() -> None:
+def test_wanted_and_excluded_parts_must_not_cancel_out() -> None:
     query = Query("猫", without=["猫咪"], without_weight=1)
-    with pytest.raises(QueryError, match="are the same"):
+    with pytest.raises(QueryError, match="cancel each other out"):
         combined(parts_of(query, np.stack([unit(1, 0), unit(1, 0)]), []))
 
 
@@ -160,7 +160,7 @@ def test_what_is_wanted_and_not_wanted_cannot_be_the_same() -> None:
         ({"text": "猫", "without_weight": -1}, "without_weight: expected a finite number of at least 0"),
     ],
 )
-def test_queries_that_make_no_sense(arguments: dict[str, object], said: str) -> None:
+def test_empty_queries_and_invalid_weights_are_rejected(arguments: dict[str, object], said: str) -> None:
     with pytest.raises(QueryError, match=said):
         Query(**arguments)  # type: ignore[arg-type]
 

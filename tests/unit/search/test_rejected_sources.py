@@ -1,4 +1,4 @@
-"""Sources that cannot be read as a whole, and what each error asks for."""
+"""An error about a source that cannot be read says what the program expected."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ def entries(path: Path) -> list[Entry]:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("cat.png", picture(3), "is a picture; pass its folder, or a text file that lists pictures"),
+        ("cat.png", picture(3), "is a single picture; pass its folder, or a text file that lists pictures"),
         ("list.txt", b"\xff\xfe\x00", "expected a list with the path of a picture in each line"),
         ("table.csv", b"image\n\xff\n", "cannot read '.*table.csv' as a table: .* not UTF-8"),
         ("table.jsonl", b'{"image": "\xff"}\n', "cannot read '.*table.jsonl' as a table: .* not UTF-8"),
     ],
 )
-def test_says_what_a_source_must_be(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_the_error_of_a_rejected_source_says_what_was_expected(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(SourceError, match=message):
         entries(tmp_path / name)

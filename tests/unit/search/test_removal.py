@@ -1,4 +1,4 @@
-"""Absence is not removal: what could not be looked at stays in the collection."""
+"""Pictures that could not be examined stay in the collection; only pictures that are gone are removed."""
 
 from __future__ import annotations
 
@@ -77,14 +77,16 @@ class TestUnseen:
         assert collection.add(tmp_path / "a.tar").added == 3 == collection.count()
 
     def test_a_row_that_lost_its_bytes_is_removed(self, collection: Collection) -> None:
-        """The changed file was looked at, so the collection would show a picture that no longer exists."""
+        """A picture whose row no longer has bytes is removed. Otherwise, the collection would show a lost picture."""
         for value, removed in ((picture(1), 0), (None, 1)):
             source = Source("mine", lambda value=value: iter([held("a", value, {}), held("b", picture(2), {})]))
             assert collection.add(source).removed == removed
 
 
 class TestEmptied:
-    def test_an_empty_folder_asks_before_it_removes_all(self, collection: Collection, tmp_path: Path) -> None:
+    def test_a_folder_that_became_empty_removes_nothing_unless_confirmed(
+        self, collection: Collection, tmp_path: Path
+    ) -> None:
         library = photos(tmp_path / "library", "a.png", "sub/b.png")
         collection.add(library)
         library.rename(tmp_path / "disk")
@@ -98,7 +100,7 @@ class TestEmptied:
         report = collection.add(library, confirm_removal=True)
         assert (report.removed, report.failures) == (2, [])
 
-    def test_an_empty_archive_asks_too(self, collection: Collection, tmp_path: Path) -> None:
+    def test_an_emptied_archive_removes_nothing_unless_confirmed(self, collection: Collection, tmp_path: Path) -> None:
         (tmp_path / "a.tar").write_bytes(archive())
         collection.add(tmp_path / "a.tar")
         with tarfile.open(tmp_path / "a.tar", "w"):
@@ -123,18 +125,20 @@ class TestOneSource:
         assert collection.count() == 2
 
     def old(self, collection: Collection, folder: Path, name: str) -> None:
-        """Index a folder under a path that was not resolved."""
+        """Index a folder under a path that is not resolved, such as a link."""
         entries = [entry for entry in open_source(folder).pictures() if isinstance(entry, Found)]
         collection.add(Source(name, lambda: iter(entries)))
 
-    def test_a_collection_with_an_unresolved_path_goes_on_with_it(self, collection: Collection, tmp_path: Path) -> None:
+    def test_a_collection_keeps_an_unresolved_path(self, collection: Collection, tmp_path: Path) -> None:
         folder = photos(tmp_path / "photos", "a.png", "b.png")
         (tmp_path / "link").symlink_to(folder)
         self.old(collection, folder, str(tmp_path / "link"))
         report = collection.add(folder)
         assert (report.source, report.added, report.unchanged) == (str(tmp_path / "link"), 0, 2)
 
-    def test_pictures_that_stand_there_twice_are_removed(self, collection: Collection, tmp_path: Path) -> None:
+    def test_pictures_under_a_second_path_of_the_source_are_removed(
+        self, collection: Collection, tmp_path: Path
+    ) -> None:
         folder = photos(tmp_path / "photos", "a.png", "b.png")
         other = photos(tmp_path / "other", "c.png")
         self.old(collection, folder, f"{folder}/../photos")

@@ -1,4 +1,4 @@
-"""One file of Milvus Lite in several processes, and collections that are renamed and copied."""
+"""Several processes can share one Milvus Lite file, and collections can be renamed and copied."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ store.close()
 
 @contextmanager
 def owner(path: str) -> Iterator[subprocess.Popen[str]]:
-    """A second process that keeps the file open until its standard input is closed."""
+    """Yield a second process that keeps the file open until its standard input is closed."""
     command = [sys.executable, "-c", _OWNER, path]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""The entries of a source: its pictures, and the parts that cannot be read."""
+"""Every source yields its pictures, and reports the parts that cannot be read."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def members() -> list[tarfile.TarInfo]:
 
 
 def seen(path: Path) -> tuple[list[str], list[Unseen], dict[str, int]]:
-    """Names of pictures that can be read, parts that cannot, and the numbers of other files."""
+    """Return the names of readable pictures, the unreadable parts, and the numbers of other files by suffix."""
     names, unseen, ignored = [], [], Counter[str]()
     for entry in open_source(path).pictures():
         if isinstance(entry, Found):
@@ -129,7 +129,7 @@ class TestFolders:
         assert f"cannot read '{tmp_path / 'gone.png'}': No such file or directory" in unseen[1].message
 
     def test_a_folder_that_cannot_be_listed_is_unseen(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Permissions do not stop root, so the system's answer is a stand-in."""
+        """A folder that the user may not list is reported. The error is simulated, as root may list every folder."""
         for name in ("a.png", "sub/b.png", "sub.png"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_bytes(picture(1))
@@ -145,7 +145,10 @@ class TestFolders:
     def test_a_folder_whose_files_cannot_be_examined_is_unseen(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Permission to list a folder without permission to search it gives the names of its files and no more."""
+        """A folder whose files cannot be examined is reported as unreadable.
+
+        The program may list such a folder, so it gets the file names, but it has no permission to examine the files.
+        """
         for name in ("a.png", "sub/b.png", "sub/inner/c.png"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_bytes(picture(1))
@@ -156,7 +159,7 @@ class TestFolders:
         assert all(any(part.may_hold(name) for part in unseen) for name in ("sub/b.png", "sub/inner/c.png"))
         assert {part.reason for part in unseen} == {"unreadable"}
 
-    def test_what_is_removed_during_the_walk_is_skipped(self, tmp_path: Path) -> None:
+    def test_a_file_that_is_removed_during_the_listing_is_skipped(self, tmp_path: Path) -> None:
         for name in ("a.png", "b.png", "sub/c.png"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_bytes(picture(1))
@@ -258,7 +261,9 @@ class TestArchives:
             ("packed.tar", gzip.compress),
         ],
     )
-    def test_plain_and_compressed(self, tmp_path: Path, name: str, packed: Callable[[bytes], bytes]) -> None:
+    def test_plain_and_compressed_archives_are_read(
+        self, tmp_path: Path, name: str, packed: Callable[[bytes], bytes]
+    ) -> None:
         (tmp_path / name).write_bytes(packed(archive(("a/1.png", "a/1.txt", "2.jpg"))))
         assert seen(tmp_path / name) == (["a/1.png", "2.jpg"], [], {".txt": 1})
 
@@ -271,18 +276,18 @@ class TestArchives:
         assert "\n" not in part.message
         return len(names), part.message
 
-    def test_a_cut_within_a_member(self, tmp_path: Path) -> None:
+    def test_an_archive_cut_within_a_member_is_reported(self, tmp_path: Path) -> None:
         count, message = self.damaged(tmp_path, archive()[: members()[2].offset_data + 20])
         assert count == 2
         assert "after its member '1.png' (unexpected end of data)" in message
 
-    def test_a_cut_at_the_boundary_of_a_member(self, tmp_path: Path) -> None:
+    def test_an_archive_cut_between_two_members_is_reported(self, tmp_path: Path) -> None:
         cut = members()[2].offset
         count, message = self.damaged(tmp_path, archive()[:cut])
         assert count == 2
         assert f"cut off at byte {cut:,}" in message
 
-    def test_a_damaged_header(self, tmp_path: Path) -> None:
+    def test_an_archive_with_a_damaged_header_is_reported(self, tmp_path: Path) -> None:
         data = bytearray(archive())
         place = members()[2].offset
         data[place + 148 : place + 156] = b"\xff" * 8
@@ -290,7 +295,7 @@ class TestArchives:
         assert count == 2
         assert f"header at byte {place:,}" in message
 
-    def test_a_header_of_zeros_is_not_the_end(self, tmp_path: Path) -> None:
+    def test_a_header_of_zeros_is_not_the_end_of_an_archive(self, tmp_path: Path) -> None:
         data = bytearray(archive())
         place = members()[2].offset
         data[place : place + 512] = bytes(512)
@@ -299,7 +304,7 @@ class TestArchives:
         assert f"zeros at byte {place:,}" in message
 
     @pytest.mark.parametrize("packed", [gzip.compress, bzip2_in_small_blocks, lzma.compress, zstd])
-    def test_a_cut_within_the_compressed_data(self, tmp_path: Path, packed: Callable[[bytes], bytes]) -> None:
+    def test_compressed_data_that_is_cut_is_reported(self, tmp_path: Path, packed: Callable[[bytes], bytes]) -> None:
         names = tuple(f"{number}.png" for number in range(200))
         rows = io.BytesIO()
         with tarfile.open(fileobj=rows, mode="w") as tar:
@@ -313,7 +318,7 @@ class TestArchives:
         assert len(parts) == 1
         assert len(found) < 200
 
-    def test_a_wrong_checksum_at_the_end(self, tmp_path: Path) -> None:
+    def test_a_wrong_checksum_at_the_end_is_reported(self, tmp_path: Path) -> None:
         data = bytearray(gzip.compress(archive()))
         data[-8:-4] = b"\0\0\0\0"
         count, message = self.damaged(tmp_path, bytes(data), "a.tar.gz")
@@ -323,7 +328,7 @@ class TestArchives:
     @pytest.mark.parametrize(
         "data", [b"", b"no archive", b"\x1f\x8b\x08 cut", b"\x28\xb5\x2f\xfd cut", archive()[:300]]
     )
-    def test_what_is_no_archive_is_an_error_of_one_line(self, tmp_path: Path, data: bytes) -> None:
+    def test_a_file_that_is_not_an_archive_gives_an_error_of_one_line(self, tmp_path: Path, data: bytes) -> None:
         (tmp_path / "a.tar").write_bytes(data)
         with pytest.raises(SourceError, match=r"cannot read '.*a\.tar': not a tar archive") as raised:
             list(open_source(tmp_path / "a.tar").pictures())
@@ -331,7 +336,7 @@ class TestArchives:
 
 
 def packed(path: Path, **members: bytes) -> list[Found]:
-    """Write an archive of these members, `_` in a name for a dot, and return its pictures."""
+    """Write an archive with the given members, and return its pictures. In a name, `_` stands for a dot."""
     with tarfile.open(path, "w") as tar:
         for name, data in members.items():
             member = tarfile.TarInfo(name.replace("_", "."))
@@ -341,7 +346,7 @@ def packed(path: Path, **members: bytes) -> list[Found]:
 
 
 class TestCaptions:
-    """The texts beside a picture in an archive are its metadata, whichever comes first."""
+    """The texts beside a picture in an archive are the picture's metadata, before or after the picture."""
 
     def test_texts_beside_a_picture_are_its_metadata(self, tmp_path: Path) -> None:
         fields = '{"year": 2024, "tags": ["a"], "a b": true}'
@@ -426,7 +431,7 @@ class TestTables:
         assert isinstance(first, Found)
         assert (first.name, first.read()) == ("0", picture(1))
         assert isinstance(second, Found)
-        with pytest.raises(OSError, match="expected bytes, got none"):
+        with pytest.raises(OSError, match="expected the bytes of a picture, got none"):
             second.read()
 
     def test_a_path_may_be_bytes(self, tmp_path: Path) -> None:
@@ -472,7 +477,7 @@ class TestTables:
         assert f"its rows from {len(names)} on could not be read" in part.message
         assert "\n" not in part.message
 
-    def test_what_is_no_table_is_an_error_of_one_line(self, tmp_path: Path) -> None:
+    def test_a_file_that_is_not_parquet_gives_an_error_of_one_line(self, tmp_path: Path) -> None:
         (tmp_path / "a.parquet").write_bytes(b"PAR1 and nothing else")
         with pytest.raises(SourceError, match=r"cannot read '.*a\.parquet': not a Parquet file") as raised:
             list(open_source(tmp_path / "a.parquet").pictures())

@@ -1,4 +1,4 @@
-"""Names of a store: two names of one file are one store."""
+"""Two names of one file, such as a link, mean the same store."""
 
 from __future__ import annotations
 

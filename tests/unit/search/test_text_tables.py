@@ -1,4 +1,4 @@
-"""Tables of text as sources: paths, typed metadata, filters over it, and its values counted."""
+"""CSV, TSV and JSON Lines tables are sources of pictures with typed metadata, which can be filtered and counted."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def test_reads_tabs_quotes_and_json_lines(tmp_path: Path) -> None:
         ("a.txt", '{"path": "a.png"}\n', "looks like a table"),
     ],
 )
-def test_says_what_a_table_needs(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_the_error_of_a_rejected_table_says_what_was_expected(
+    tmp_path: Path, name: str, content: str, message: str
+) -> None:
     (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(SourceError, match=message):
         list(open_source(tmp_path / name).pictures())
