@@ -24,9 +24,9 @@ class TowerSize:
     """The architecture and size of a tower.
 
     Attributes:
-        architecture: such as ``ViT, patch 16, 768 wide, 12 layers, 12 heads, quick_gelu``.
+        architecture: a description, such as ``ViT, patch 16, 768 wide, 12 layers, 12 heads, quick_gelu``.
         parameters: the number of parameters.
-        bytes: the size of its weights, by precision.
+        bytes: the size of the weights in bytes, by precision.
     """
 
     architecture: str

@@ -29,7 +29,7 @@ _ROWS, _WIDTH, _INNER = 8 * 197, 768, 3072  # the widest layer of a ViT-B/16, wi
 
 @dataclass(frozen=True)
 class PrecisionChoice:
-    """A precision, and a clause for people that says why it was chosen."""
+    """A precision, and a clause for the user that says why the precision was chosen."""
 
     precision: Precision
     reason: str

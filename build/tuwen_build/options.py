@@ -46,20 +46,21 @@ class BuildOptions:
     ] = 32
     context_length: Annotated[
         int | None,
-        Option("Maximum number of tokens per text. Default: the family's, 52 for Chinese-CLIP, else 77.", min=3),
+        Option("Maximum number of tokens per text. Default: 52 for Chinese-CLIP, 77 for other families.", min=3),
     ] = None
     image_rules: Annotated[
         ImageRules,
         Option(
-            "`reference`: preprocess like the model's own code. `display`: as a viewer shows the image: EXIF "
-            "orientation applied, transparency on white, 16-bit greys scaled."
+            "`reference`: preprocess like the model's own code. `display`: preprocess the image as a viewer shows it, "
+            "with the EXIF orientation applied, transparency on white and 16-bit greys scaled."
         ),
     ] = "reference"
     jpeg_decoding: Annotated[
         JpegDecoding,
         Option(
-            "`scaled`: decode large JPEGs at a half, a quarter or an eighth of the resolution, but at least at twice "
-            "the encoder's size. This is faster, and the vectors are nearly the same."
+            "`full`: decode JPEGs at their full resolution. `scaled`: decode large JPEGs at a half, a quarter or an "
+            "eighth of the resolution, but at least at twice the encoder's size. This is faster, and the vectors are "
+            "nearly the same."
         ),
     ] = "full"
     text_rules: Annotated[
@@ -74,8 +75,8 @@ class BuildOptions:
     name: Annotated[
         str,
         Option(
-            "Name of the model on a server with several models, such as `b16`. Its Triton models' names begin with "
-            "this name. Vectors and fingerprint do not depend on it. Default: none.",
+            "Name of the model on a server with several models, such as `b16`. The names of its Triton models begin "
+            "with this name. Vectors and fingerprint do not depend on the name. Default: no name.",
             show_default=False,
         ),
     ] = ""
@@ -89,7 +90,7 @@ class BuildOptions:
         """The precision of the encoders.
 
         Raises:
-            InvalidArgumentError: the precision is ``auto``, which `build_repository` replaces first.
+            InvalidArgumentError: the precision is ``auto``. `build_repository` replaces ``auto`` by a precision first.
         """
         if self.precision == "auto":
             raise InvalidArgumentError(f"precision: expected one of {', '.join(PRECISIONS)}, got 'auto'")
@@ -112,12 +113,13 @@ class ReadOptions:
 
     vision: Annotated[
         str | None,
-        Option("For a text tower alone (Taiyi): the OpenAI CLIP checkpoint whose image tower belongs to it."),
+        Option("OpenAI CLIP checkpoint (hub id or folder) that adds the image tower to a Taiyi text tower."),
     ] = None
     heads: Annotated[
         tuple[int, int] | None,
         Option(
-            "Attention heads of the image and the text tower, for native weights of no published width.",
+            "Numbers of attention heads of the image and the text tower, such as 12,12. Needed only for native "
+            "weights whose width no published model has.",
             metavar="IMAGE,TEXT",
             parse=_parse_heads,
         ),

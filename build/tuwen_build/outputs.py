@@ -26,7 +26,7 @@ class OutputFolder:
     Attributes:
         path: the folder.
         marker: the name of the file in the folder by which an earlier output is recognised, such as ``manifest.json``.
-        force: replace an earlier output. A folder without the marker is never replaced.
+        force: whether an earlier output may be replaced. A folder without the marker is never replaced.
     """
 
     path: Path
@@ -40,11 +40,12 @@ class OutputFolder:
         The output is checked before the block and again after it, because a block may take hours.
 
         Raises:
-            OutputExistsError: the output is a file, a symbolic link or a mount point; or it is not empty and has no
-                marker; or it has the marker and `force` is off; or another process changed it during the block.
+            OutputExistsError: the output is a file, a symbolic link or a mount point. The same error is raised for a
+                folder with other files, for an earlier output if `force` is off, and for an output that another
+                process changed during the block.
             DiskFullError: the disk became full. An earlier output is unchanged.
-            BuildError: the output cannot be written. An earlier output is unchanged. If it could not be put back, the
-                message names the folder that holds it.
+            BuildError: the output cannot be written. An earlier output is unchanged. If the earlier output could not
+                be put back, the message names the folder that holds it.
         """
         before = self.check()
         try:
@@ -77,7 +78,7 @@ class OutputFolder:
                 shutil.rmtree(scratch, ignore_errors=True)
 
     def check(self) -> tuple[int, int] | None:
-        """Return the identity of the earlier output (inode and time of change of its marker), or None.
+        """Return the identity of the earlier output (inode and time of change of its marker); None: there is none.
 
         Raises:
             OutputExistsError: the output may not be replaced.

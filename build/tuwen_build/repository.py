@@ -39,10 +39,10 @@ def build_repository(
     Args:
         source: a checkpoint folder or file, or a hub id.
         output: the folder to create; it appears complete or not at all.
-        options: precision, batch size and so on.
+        options: the precision, the batch size and the other choices of the build.
         read_options: facts that the checkpoint's files lack.
-        force: replace an earlier build in `output`.
-        progress: called with the name of each step as it begins.
+        force: whether an earlier build in `output` may be replaced.
+        progress: a function that is called with the name of each step when the step begins.
 
     Raises:
         BuildError: a subclass in `tuwen_build.errors` says what failed. `output` is unchanged.

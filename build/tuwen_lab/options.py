@@ -56,10 +56,13 @@ class TrainingOptions:
         ),
     ] = "photographs"
     start_epochs: Annotated[
-        float, Option("Epochs of the stage that trains random weights; only without a checkpoint.", min=0)
+        float,
+        Option("Number of epochs of the stage that trains random weights. Not used with a checkpoint.", min=0),
     ] = 32
-    frozen_epochs: Annotated[float, Option("Epochs of the first stage, with the image tower frozen.", min=0)] = 1
-    epochs: Annotated[float, Option("Epochs of the second stage, in which both towers learn.", min=0)] = 3
+    frozen_epochs: Annotated[
+        float, Option("Number of epochs of the first stage, with the image tower frozen.", min=0)
+    ] = 1
+    epochs: Annotated[float, Option("Number of epochs of the second stage, in which both towers learn.", min=0)] = 3
     start_learning_rate: Annotated[float, Option("Learning rate of the stage that trains random weights.", above=0)] = (
         4e-4
     )
@@ -67,20 +70,20 @@ class TrainingOptions:
     learning_rate: Annotated[float, Option("Learning rate of the second stage.", above=0)] = 2e-5
     # FLIP (Li et al. 2023): faster, and each view of a picture differs. The evaluation uses all patches.
     kept_patches: Annotated[
-        float, Option("Share of an image's patches that the image tower sees while it learns.", above=0, max=1)
+        float, Option("Share of an image's patches that the image tower sees during training. 1: all.", above=0, max=1)
     ] = 1.0
-    batch_size: Annotated[int, Option("Number of pictures, with one text each, that one step compares.", min=2)] = 128
+    batch_size: Annotated[int, Option("Number of pictures in a step, with one text for each picture.", min=2)] = 128
     accumulate: Annotated[
         int,
         Option(
-            "Number of parts in which a step goes through the towers. More parts need less memory; the result of the "
-            "step is the same.",
+            "Number of parts into which each batch is split for the towers. More parts need less memory and give the "
+            "same gradients.",
             min=1,
         ),
     ] = 1
-    optimizer: Annotated[OptimizerName, Option("`adamw`: as in cn_clip. `muon`: fewer steps from random weights.")] = (
-        "adamw"
-    )
+    optimizer: Annotated[
+        OptimizerName, Option("`adamw`: the optimizer of cn_clip. `muon`: needs fewer steps from random weights.")
+    ] = "adamw"
     warmup_steps: Annotated[int, Option("Number of warm-up steps at the beginning of every stage.", min=0)] = 100
     weight_decay: Annotated[
         float, Option("Weight decay of matrices; biases, norms and the logit scale have none.", min=0)
@@ -97,17 +100,26 @@ class TrainingOptions:
     context_length: Annotated[int, Option("Maximum number of tokens per text.", min=3)] = 52
     precision: Annotated[
         TrainingPrecision,
-        Option("Precision of the arithmetic; weights and their updates are float32. `auto`: bf16 where it is native."),
+        Option(
+            "Precision of the arithmetic; weights and their updates are float32. `auto`: bf16 if the device computes "
+            "bf16 natively, else fp32."
+        ),
     ] = "auto"
-    device: Annotated[str, Option("`auto`, `cpu`, `cuda` or `cuda:1`.")] = "auto"
+    device: Annotated[
+        str, Option("Device of the training: `auto`, `cpu`, `cuda` or `cuda:1`. `auto`: a GPU if there is one.")
+    ] = "auto"
     evaluate_every: Annotated[
-        float, Option("Epochs between two evaluations on the validation split; every stage ends with one.", above=0)
+        float,
+        Option(
+            "Number of epochs between two evaluations on the validation split. Every stage ends with an evaluation.",
+            above=0,
+        ),
     ] = 1
     patience: Annotated[
         int, Option("End the second stage after this many evaluations without a better recall. 0: never.", min=0)
     ] = 5
     cache_mib: Annotated[
-        int, Option("Memory in MiB for decoded pictures; larger data sets are decoded as they are read.", min=0)
+        int, Option("Memory in MiB for decoded pictures. Larger data sets are decoded again in every epoch.", min=0)
     ] = 2048
     workers: Annotated[int, Option("Number of threads that decode images.", min=1)] = 4
     seed: Annotated[int, Option("Seed of the random numbers. Equal seeds give the same batches.")] = 0

@@ -21,7 +21,10 @@ def config_path(repository: Path, model: str) -> Path:
 
 
 def find_config(repository: Path, model: str) -> Path:
-    """Return the path of the configuration of a model, given without the name of the repository."""
+    """Return the path of the configuration of a model, such as ``image_embedding``.
+
+    If the repository has a name, the folder's name begins with it.
+    """
     for path in repository.glob(f"*{model}/config.pbtxt"):
         found = name_and_model(path.parent.name)
         if found is not None and found[1] == model:

@@ -35,7 +35,7 @@ def usable_cores(root: Path = Path("/")) -> int:
 def core_limit(root: Path = Path("/")) -> float | None:
     """Return the CPU time that the control groups of this process allow, as a number of cores; None: no limit.
 
-    Versions 1 and 2 of control groups are read. A limit of a group applies to the groups below.
+    Versions 1 and 2 of control groups are read. A limit of a group applies to the groups below that group.
 
     Args:
         root: the root of the file system. Tests replace it.

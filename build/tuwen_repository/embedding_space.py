@@ -21,7 +21,7 @@ class EmbeddingSpace(PixelRules):
     Attributes:
         precision: the arithmetic of the encoders: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         context_length: the maximum number of tokens per text, special tokens included.
-        text_rules: ``reference``, ``evaluation`` or ``unmasked``; see ``BuildOptions`` in ``tuwen_build``.
+        text_rules: the rules of the tokenization: ``reference``, ``evaluation`` or ``unmasked``.
         tokenizer: the kind of the tokenizer and its settings.
         vision_arithmetic, text_arithmetic: the numbers of heads, activations and epsilons of the two towers.
     """
@@ -36,8 +36,8 @@ class EmbeddingSpace(PixelRules):
     def rules(self) -> dict[str, object]:
         """Return the rules that the fingerprint is a hash of, by name, ready for JSON.
 
-        A rule that a later version adds counts only if it differs from its default, so that the fingerprints of
-        models without it stay as they are.
+        A rule that a later version adds is left out while it has its default. So the fingerprints of earlier models
+        stay the same.
         """
         defaults = {field.name: field.default for field in fields(self) if field.name not in _ALWAYS_HASHED}
         return {name: value for name, value in asdict(self).items() if defaults.get(name, MISSING) != value}

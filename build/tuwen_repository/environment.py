@@ -26,11 +26,11 @@ _KEPT = 1 << 30  # bytes
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 ALLOCATOR_SETTINGS = {"MALLOC_MMAP_THRESHOLD_": str(_KEPT), "MALLOC_TRIM_THRESHOLD_": str(_KEPT)}
-"""Environment variables for new processes."""
+"""The environment variables with which glibc's malloc keeps freed memory, for new processes."""
 OPENMP_SETTINGS = {"GOMP_SPINCOUNT": "10000"}
-"""Environment variables for new processes. OpenMP libraries other than libgomp ignore them."""
+"""The environment variable that shortens the spinning of libgomp's threads. Other OpenMP libraries ignore it."""
 TF32_SETTINGS: Mapping[str, str] = {"NVIDIA_TF32_OVERRIDE": "0"}
-"""Environment variables for new processes, which cuBLAS and cuDNN read."""
+"""The environment variable that turns TF32 off in cuBLAS and cuDNN, for new processes."""
 
 
 def keep_freed_memory() -> None:

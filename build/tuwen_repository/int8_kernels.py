@@ -66,7 +66,7 @@ def int8_products_are_exact() -> bool:
 def _cpu_flags() -> frozenset[str]:
     """Return the features that Linux lists, without VNNI if the CPU does not report it.
 
-    The two differ under an emulator such as qemu-user, which shows the host's /proc/cpuinfo.
+    Linux may list VNNI for a CPU without it: an emulator such as qemu-user shows the host's /proc/cpuinfo.
     """
     try:
         lines = _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -30,7 +30,7 @@ _PROTOCOLS = "model-repository,shared-memory,trace,logging"
 _ALL_OF_HTTP = "inference,metadata,model-config,statistics"  # health checks stay open to all
 _POLL_SECONDS = 0.05
 _CALL_SECONDS = 5.0
-_ALIAS_SECONDS = 0.5  # for requests through aliases, because Triton does not tell when the last one was answered
+_ALIAS_SECONDS = 0.5  # a pause for requests through aliases: Triton does not tell when the last one was answered
 
 
 class ModelControl:
@@ -39,10 +39,10 @@ class ModelControl:
     Shared memory is privileged because a caller who registers a region can make the server read and write it.
 
     Args:
-        key: the operator's key. If it is None, a random key is made that only this object knows.
+        key: the operator's key; None: a random key is made, which only this object knows.
         http_inference: whether requests without the key may use inference and metadata over HTTP. If not, only health
             checks are allowed: Triton answers 403 before it reads the body of a request.
-        clock: measures the timeout of draining. Tests replace it.
+        clock: the clock that measures the timeout of draining. Tests replace it.
     """
 
     def __init__(self, key: str | None = None, *, http_inference: bool = False, clock: Clock | None = None) -> None:
@@ -63,7 +63,7 @@ class ModelControl:
         """Return the names of the repositories of which a model is loaded, or is being loaded or unloaded.
 
         Raises:
-            OSError, HTTPException, ValueError: the server did not tell it.
+            OSError, HTTPException, ValueError: the server did not list its models.
         """
         index = self._index(http_url)
         used = [name_and_model(name) for name, state in index if state in ("READY", "LOADING", "UNLOADING")]
@@ -74,10 +74,10 @@ class ModelControl:
 
         Args:
             http_url: the address of Triton's HTTP API on this machine.
-            names: the names of the repositories. All others are aliases.
+            names: the names of the repositories. Every other name is an alias.
 
         Raises:
-            OSError, HTTPException, ValueError: the server did not tell it.
+            OSError, HTTPException, ValueError: the server did not list its models or return a configuration.
         """
         configs = []
         for ensemble in self._loaded_ensembles(http_url):
@@ -91,7 +91,7 @@ class ModelControl:
         return configs
 
     def drain(self, http_url: str, timeout: float) -> str | None:
-        """Unload the ensembles, and wait until their requests are answered or the timeout is over.
+        """Unload the ensembles, and wait until their requests are answered or the timeout has passed.
 
         The calls go over HTTP, which Triton never encrypts, so that a server with TLS for gRPC is drained too.
 
@@ -100,7 +100,7 @@ class ModelControl:
             timeout: the maximum time in seconds for requests in flight.
 
         Returns:
-            A sentence for the log that says why requests may have been lost; None if all were answered.
+            A sentence for the log that says why requests may have been lost; None: every request was answered.
         """
         deadline = self._clock.now() + timeout
         repository = f"{http_url}/v2/repository"
@@ -125,7 +125,7 @@ class ModelControl:
         return [(str(model.get("name")), str(model.get("state", ""))) for model in models]
 
     def _loaded_ensembles(self, http_url: str) -> list[str]:
-        """Return all loaded ensembles; the index lacks those of aliases, which are in no repository."""
+        """Return all loaded ensembles, from the statistics. The index lacks ensembles of aliases."""
         content = json.loads(get(f"{http_url}/v2/models/stats", {_NAME: self._key}, _CALL_SECONDS))
         models = _objects(content.get("model_stats") if isinstance(content, dict) else content)
         return _ensembles([(str(model.get("name")), "READY") for model in models], "READY")
@@ -144,7 +144,7 @@ def _objects(models: object) -> list[dict[str, object]]:
     """Return a list of models that Triton sent.
 
     Raises:
-        ValueError: it is not a list of objects.
+        ValueError: the value is not a list of objects.
     """
     if not isinstance(models, list) or not all(isinstance(model, dict) for model in models):
         raise ValueError(f"expected a list of models, got {str(models)[:100]}")

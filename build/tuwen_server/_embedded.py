@@ -34,9 +34,9 @@ __all__ = ["EmbeddedServer"]
 
 _SHARED_MEMORY = Path("/dev/shm")
 _MIB = 1 << 20
-_SEGMENT_MIB = 8  # the initial size for each Python process; it grows by the same size when a batch needs more
+_SEGMENT_MIB = 8  # the initial segment of each Python process, which grows in steps of the same size
 _ROOM_TO_GROW_MIB = 64
-_PROCESS_BYTES = 64 * _MIB  # that each Python process takes at least, beside its weights
+_PROCESS_BYTES = 64 * _MIB  # the memory that each Python process takes at least, beside its weights
 _PORT_ATTEMPTS = 3
 _POLL_SECONDS = 0.1
 _EXIT_SECONDS = 10  # time to unload models after the drain timeout; then the processes are killed
@@ -54,8 +54,9 @@ class EmbeddedServer:
     Args:
         repository: a folder that `tuwen build` made, or a folder that holds such folders, or several of them. Several
             repositories must have different names (``tuwen build --name``).
-        options: addresses, ports and timeouts.
-        on_log_line: called with every line of tritonserver's log, from another thread.
+        options: the addresses, ports and timeouts of the server.
+        on_log_line: a function that is called with every line of tritonserver's log, from another thread; None: no
+            function.
         clock: the clock for starting, watching and stopping. Tests replace it.
 
     Raises (on entering):
@@ -88,17 +89,17 @@ class EmbeddedServer:
 
     @property
     def grpc_url(self) -> str:
-        """``host:port`` for `tuwen.Client`."""
+        """The address ``host:port`` for `tuwen.Client`."""
         return f"{self._options.reachable_host}:{self._options.grpc_port}"
 
     @property
     def http_url(self) -> str:
-        """Triton's HTTP API, for probes."""
+        """The address of Triton's HTTP API, for probes."""
         return f"http://{self._options.reachable_http_host}:{self._options.http_port}"
 
     @property
     def metrics_url(self) -> str:
-        """The Prometheus metrics."""
+        """The address of the Prometheus metrics."""
         return f"http://{self._options.reachable_host}:{self._options.metrics_port}/metrics"
 
     @property
@@ -163,16 +164,16 @@ class EmbeddedServer:
         return trouble and f"{trouble}:\n{self._telling_lines()}".rstrip(":\n")
 
     def refresh(self) -> list[str]:
-        """Take notice of repositories that are new or were replaced since the start, so that they can be loaded.
+        """Find repositories that are new or were replaced since the start, so that they can be loaded.
 
-        Aliases are noted too, so that `restart` sets them again.
+        The current aliases are recorded, so that `restart` can set them again.
 
         Returns:
             Sentences for the log.
         """
         if self._overlay is None:
             return []
-        with contextlib.suppress(OSError, HTTPException, ValueError):  # then those of the last time are kept
+        with contextlib.suppress(OSError, HTTPException, ValueError):  # the aliases of the last time are kept
             self._aliases = self._control.aliases(self.http_url, self._repositories.names)
         return self._repositories.refresh(self._overlay, lambda: self._control.names_in_use(self.http_url))
 
@@ -191,7 +192,7 @@ class EmbeddedServer:
         return self._log.telling_lines() if self._log else ""
 
     def stop(self) -> None:
-        """Let requests in flight finish, end every process, remove every shared-memory segment. Idempotent.
+        """Let requests in flight finish, end every process, and remove every shared-memory segment. Idempotent.
 
         Processes and segments are removed even if a second Ctrl-C interrupts the draining.
         """

@@ -25,11 +25,11 @@ from tuwen_server.errors import InstallationError, UnsupportedPlatformError
 __all__ = ["PACKAGES", "Installation", "check_platform", "ensure_installed", "install_server"]
 
 PACKAGES: Mapping[str, str] = {"nvidia-pytriton": "0.7.0", "numpy": "1.26.4"}
-"""The versions that `install_server` installs; `packages.txt` has their hashes."""
+"""The versions of the packages that `install_server` installs. ``packages.txt`` has their hashes."""
 
 _FOLDER_VARIABLE = "TUWEN_SERVER_FOLDER"
 _TRITON = "2.51"
-_INSTALLED_BYTES = 300 << 20  # 223 MiB, and the download for a while
+_INSTALLED_BYTES = 300 << 20  # 223 MiB, and the downloaded wheels until they are unpacked
 _OLDEST_GLIBC = (2, 35)  # the wheel's tag is manylinux_2_35
 _PYTHONS = ((3, 10), (3, 13))  # the oldest that tuwen supports and the newest that the wheel has a stub for
 _NEWEST_WITH_NUMPY = (3, 12)  # numpy 1.26.4 has no wheel for a newer Python, so pip compiles it
@@ -40,7 +40,7 @@ _PIP_SETTINGS = ("PIP_CONSTRAINT", "PIP_PREFIX", "PIP_ROOT", "PIP_TARGET", "PIP_
 
 @dataclass(frozen=True)
 class Installation:
-    """A folder that holds the embedded server, or where it will be installed.
+    """The folder that holds the embedded server, or in which it will be installed.
 
     Attributes:
         folder: the folder for this version of Python.
@@ -73,7 +73,7 @@ class Installation:
 
     @property
     def complete(self) -> bool:
-        """Whether the binary and numpy are there."""
+        """Whether the folder holds the binary and numpy."""
         return (self.tritonserver / "bin" / "tritonserver").is_file() and (self.packages / "numpy").is_dir()
 
 
@@ -109,8 +109,9 @@ def ensure_installed(wheels: Path | None = None, *, say: Callable[[str], None]) 
     """Return the embedded server's installation; install the server first if it is missing.
 
     Args:
-        wheels: as for `install_server`.
-        say: called with one sentence before a download.
+        wheels: the folder with both packages, from which a missing server is installed without the network; None: pip
+            downloads the packages.
+        say: a function that is called with one sentence before a download.
 
     Raises:
         UnsupportedPlatformError: the server does not run on this machine.
@@ -132,9 +133,9 @@ def install_server(
     """Install the embedded server for this Python. An earlier installation is replaced.
 
     Args:
-        wheels: a folder with both packages. If it is given, the network is not used.
-        say: called with one sentence before a download.
-        run: starts pip. Tests replace it.
+        wheels: the folder with both packages, so that the network is not used; None: pip downloads the packages.
+        say: a function that is called with one sentence before a download.
+        run: the function that runs pip. Tests replace it.
 
     Returns:
         The complete installation.

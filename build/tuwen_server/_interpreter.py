@@ -30,9 +30,9 @@ def make_interpreter(folder: Path, first: Path, others: Iterable[Path]) -> Path:
     """Create a virtual environment without pip that takes all packages from other folders.
 
     Args:
-        folder: where to create the environment.
-        first: a folder of packages that take precedence over packages of the same name.
-        others: further folders of packages, whose .pth files are read too.
+        folder: the folder in which the environment is created.
+        first: the folder of packages that take precedence over other packages of the same name.
+        others: the other folders of packages, whose .pth files are read too.
 
     Returns:
         The folder with ``python3``, for the front of PATH.

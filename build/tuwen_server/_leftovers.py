@@ -123,7 +123,7 @@ def remove_leftovers() -> list[str]:
 
 
 def _prefix_of_the_dead(folder: Path) -> str | None:
-    """Return the prefix of the segments if the owner of the folder is dead, else None.
+    """Return the prefix of the shared-memory segments if the owner of the folder is dead; None: the owner lives.
 
     The folders of other users count as alive.
     """

@@ -13,7 +13,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def answers(url: str, timeout: float = 2.0) -> bool:
-    """Return whether a web address answers with success before the timeout, in seconds."""
+    """Return whether a web address answers with a status of success before the timeout, in seconds."""
     try:
         with _DIRECT.open(url, timeout=timeout) as response:
             return bool(response.status == 200)
@@ -25,9 +25,9 @@ def post(url: str, headers: Mapping[str, str], timeout: float) -> bytes:
     """Send an empty JSON object and return the body of the response.
 
     Args:
-        url: an address of the embedded server.
+        url: the address of the embedded server's HTTP API, with a path.
         headers: the headers of the request, besides its content type.
-        timeout: seconds to wait for the connection and for each part of the response.
+        timeout: the maximum time in seconds for the connection, and for each part of the response.
 
     Raises:
         OSError: the connection failed, or the status is not a success.
@@ -37,7 +37,7 @@ def post(url: str, headers: Mapping[str, str], timeout: float) -> bytes:
 
 
 def get(url: str, headers: Mapping[str, str], timeout: float) -> bytes:
-    """Return the body of the response to a request without a body. The rest is as for `post`."""
+    """Send a GET request and return the body of the response. Arguments and errors are those of `post`."""
     return _answer(url, None, headers, timeout)
 
 

@@ -38,13 +38,14 @@ def is_problem(line: str) -> bool:
 class LogFollower:
     """A reader of the server's output, in its own thread, until the server closes the output.
 
-    If the file cannot be written (full disk) or the callback fails (closed pipe), their lines are lost. The output is
+    If the file cannot be written (full disk) or the callback fails (closed pipe), lines are lost there. The output is
     still read, because the server would block on a full pipe.
 
     Args:
         stream: the server's output.
-        file: the file for every line, or None.
-        on_line: called with every line, and with a message when lines begin to be lost; or None.
+        file: the file to which every line is appended; None: no file.
+        on_line: a function that is called with every line, and with a message when lines begin to be lost; None: no
+            function.
     """
 
     def __init__(self, stream: IO[str], file: Path | None, on_line: Callable[[str], None] | None) -> None:

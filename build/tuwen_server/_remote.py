@@ -18,7 +18,7 @@ from tuwen_server.errors import ModelControlError
 __all__ = ["RemoteControl"]
 
 _CONFIG_SECONDS = 10.0
-_LOAD_SECONDS = 600.0  # a large model on a GPU, with its warm-up
+_LOAD_SECONDS = 600.0  # enough for a large model on a GPU, with its warm-up
 _CONTROL_IS_OFF = "explicit model load / unload is not allowed"  # Triton's message for every other control mode
 _RESTRICTED = "protocol is restricted"
 
@@ -29,7 +29,7 @@ class RemoteControl:
     Args:
         url: ``host:port`` of the server's gRPC endpoint.
         key: the key of the server's restricted protocols; None: the server has none.
-        tls: encryption.
+        tls: the encryption of the connection; None: plain text.
         headers: the headers of every request.
     """
 
@@ -61,8 +61,8 @@ class RemoteControl:
 
         Args:
             model: the name of the model.
-            config: another configuration; None: the configuration in the server's repository.
-            files: the files of the model, if it is not in the server's repository.
+            config: the configuration with which the model is loaded; None: the one in the server's repository.
+            files: the files of a model that is not in the server's repository; None: the repository has the files.
 
         Raises:
             ModelControlError: the server refused, or could not load the model.
@@ -83,7 +83,7 @@ class RemoteControl:
             self._client.unload_model(model, headers=self._headers, client_timeout=_CONFIG_SECONDS)
 
     def states(self) -> dict[str, str]:
-        """Return the state of every model, such as ``READY``. An empty state: the model was never loaded.
+        """Return the state of every model, such as ``READY``. The state of a model that was never loaded is empty.
 
         Triton's index lacks loaded models that are in no repository, such as the models of an alias. Its statistics
         list all loaded models.

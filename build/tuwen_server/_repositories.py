@@ -72,7 +72,7 @@ class Repositories:
     """The repositories of one server.
 
     Args:
-        folders: repositories, or folders that hold repositories.
+        folders: the folders of repositories, or folders that hold repositories.
         check_files: whether files are compared with the built files.
     """
 
@@ -117,7 +117,7 @@ class Repositories:
 
         Args:
             overlay: the folder in which the server finds its models.
-            names_in_use: returns the names of the repositories whose models are loaded.
+            names_in_use: a function that returns the names of the repositories whose models are loaded.
 
         Returns:
             A sentence for each new or replaced repository, and for each repository that cannot be served.

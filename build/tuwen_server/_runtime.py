@@ -41,7 +41,7 @@ class Runtime:
     Attributes:
         binary: the tritonserver program.
         wheel: the wheel's folder `tritonserver`, with the Python backend and its stubs.
-        library_path: folders for LD_LIBRARY_PATH: the wheel's libraries and the folder of libpython.
+        library_path: the folders for LD_LIBRARY_PATH: the wheel's libraries and the folder of libpython.
         packages: the folder with the numpy that the Python backend works with.
         pytorch: the folder of the `pytorch` backend.
     """
@@ -75,8 +75,8 @@ class Runtime:
     def assemble_backends(self, folder: Path) -> None:
         """Fill a backend directory: the wheel's `python` with this Python's stub, `pytorch`, and the interpreter.
 
-        A stub looks for modules in its working directory first. So it starts in a folder without modules: otherwise a
-        `model.py` in the user's working directory would run instead of ours.
+        A stub looks for modules in its working directory first. So the stub starts in a folder without modules.
+        Otherwise, a `model.py` in the user's working directory would run instead of ours.
 
         Raises:
             OSError: the folder cannot be written.

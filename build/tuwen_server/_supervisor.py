@@ -13,7 +13,7 @@ from tuwen_server.errors import ServeError
 __all__ = ["supervise"]
 
 _POLL_SECONDS = 0.2
-_REFRESH_SECONDS = 1.0  # between two looks at the folders of repositories
+_REFRESH_SECONDS = 1.0  # between two checks of the folders of repositories
 _WINDOW_SECONDS = 600.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 30.0
 
@@ -23,18 +23,18 @@ def supervise(server: EmbeddedServer, *, restarts: int, say: Callable[[str], Non
 
     Repositories that are new or were replaced are laid out, so that they can be loaded.
 
-    A start can fail for lack of memory or disk, or while the files are being replaced. It is then tried again after a
-    pause of 2, 4, 8... seconds.
+    A start can fail for lack of memory or disk, or while the files are being replaced. The start is then tried again
+    after a pause of 2, 4, 8... seconds.
 
     Args:
         server: a running server.
-        restarts: the maximum number of restarts within ten minutes. A fault that needs more has another cause.
-        say: called with a sentence about each event.
+        restarts: the maximum number of restarts within ten minutes. More restarts would not help.
+        say: a function that is called with a sentence about each event.
         clock: the clock for checks, pauses and the ten minutes. Tests replace it.
 
     Raises:
         ServeError: the server failed once more after the last allowed restart.
-        KeyboardInterrupt: passed on unchanged.
+        KeyboardInterrupt: the interrupt is passed on.
     """
     clock = clock or system_clock
     recent: deque[float] = deque()

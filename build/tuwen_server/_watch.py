@@ -19,10 +19,10 @@ __all__ = ["Watch", "accepts"]
 
 _STUB = "triton_python_backend_stub"
 _INSTANCE = re.compile(r"([\w-]+?)_\d+_\d+")
-_ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)  # of a process that the server has not waited for
-_STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)  # by a signal or by a debugger
+_ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)  # states of a dead process that tritonserver has not waited for
+_STOPPED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)  # stopped by a signal or by a debugger
 _UNLOADING_SECONDS = 1.0  # between the end of a model's process and the moment when tritonserver waits for it
-_POLL_SECONDS = 5.0  # between two questions over HTTP
+_POLL_SECONDS = 5.0  # between two health checks over HTTP
 
 
 class Watch:
@@ -30,9 +30,9 @@ class Watch:
 
     Args:
         pid: the process id of tritonserver.
-        url: the address of its HTTP API.
-        silence: seconds without an answer after which the server counts as failed.
-        clock: measures the silence. Tests replace it.
+        url: the address of the server's HTTP API.
+        silence: the number of seconds without an answer after which the server counts as failed.
+        clock: the clock that measures the silence. Tests replace it.
     """
 
     def __init__(self, pid: int, url: str, silence: float, clock: Clock | None = None) -> None:

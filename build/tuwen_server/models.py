@@ -32,9 +32,9 @@ class ServedModel:
     """A model or an alias on a server.
 
     Attributes:
-        name: the name, for ``Client(url, model=name)``; empty: the model that has no name.
+        name: the name of the model or alias, for ``Client(url, model=name)``; empty: the model that has no name.
         state: ``loaded``, ``unloaded``, or ``partly loaded``, for example during a load or after a failed load.
-        alias_of: the model that the alias stands for; None: this is not an alias.
+        alias_of: the model that the alias stands for; None: the entry is a model, not an alias.
         fingerprint: the embedding space; empty if the model is not loaded.
         checkpoint: the checkpoint that the model was built from; empty if the model is not loaded.
     """
@@ -52,11 +52,11 @@ class ModelAdministrator:
     Args:
         url: ``host:port`` of the server's gRPC endpoint.
         key: the key of the server's restricted protocols; None: the server has none.
-        tls: encryption.
+        tls: the encryption of the connection; None: plain text.
         headers: the headers of every request.
-        timeout: the maximum seconds for requests in flight when a model is unloaded.
-        control: talks to the server. Tests replace it.
-        clock: measures the timeout. Tests replace it.
+        timeout: the maximum number of seconds that unloading a model waits for requests in flight.
+        control: the connection to the server. Tests replace it.
+        clock: the clock that measures the timeout. Tests replace it.
 
     Raises (by every method):
         ModelControlError: the server refused the action, or the action failed.
@@ -201,7 +201,7 @@ class ModelAdministrator:
                 )
 
     def _wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Wait until a condition is true or some seconds have passed. Return whether it is true."""
+        """Wait until a condition is true or some seconds have passed. Return whether the condition is true."""
         deadline = self._clock.now() + seconds
         while not (is_true := condition()) and self._clock.now() < deadline:
             self._clock.pause(_POLL_SECONDS)

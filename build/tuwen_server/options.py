@@ -41,11 +41,13 @@ class ServerOptions:
 
     host: Annotated[
         str,
-        Option("Address for gRPC and metrics. The server has no password: open it to others with care."),
+        Option("Address on which gRPC and metrics listen. The server has no password, so 0.0.0.0 lets anybody in."),
     ] = _LOOPBACK
-    grpc_port: Annotated[int, Option("Port for clients. 0 takes a free port.", min=0, max=65535)] = 8001
-    http_port: Annotated[int, Option("Port for health checks. 0 takes a free port.", min=0, max=65535)] = 8000
-    metrics_port: Annotated[int, Option("Port for Prometheus. 0 takes a free port.", min=0, max=65535)] = 8002
+    grpc_port: Annotated[int, Option("Port of gRPC, for clients. 0 takes a free port.", min=0, max=65535)] = 8001
+    http_port: Annotated[int, Option("Port of HTTP, for health checks. 0 takes a free port.", min=0, max=65535)] = 8000
+    metrics_port: Annotated[
+        int, Option("Port of the metrics, for Prometheus. 0 takes a free port.", min=0, max=65535)
+    ] = 8002
     # Off by default because of CVE-2025-23310 (NVIDIA security bulletin of August 2025).
     http_inference: Annotated[
         bool,
@@ -62,13 +64,19 @@ class ServerOptions:
         ),
     ] = False
     ready_timeout: Annotated[
-        float, Option("Maximum time in seconds until every model is loaded and warmed up.", above=0)
+        float, Option("Maximum time in seconds until every model is loaded and warmed up at the start.", above=0)
     ] = 300.0
     drain_timeout: Annotated[
-        int, Option("Seconds for requests in flight when the server stops.", min=0, max=_LONGEST_DRAIN)
+        int,
+        Option(
+            "Maximum time in seconds that a stopping server waits for requests in flight. 0: no wait.",
+            min=0,
+            max=_LONGEST_DRAIN,
+        ),
     ] = 30
     silence: Annotated[
-        float, Option("Seconds without an answer after which a running server counts as failed.", above=0)
+        float,
+        Option("Number of seconds without an answer after which a running server counts as failed.", above=0),
     ] = 60.0
     cache_mib: Annotated[
         int,
@@ -89,13 +97,13 @@ class ServerOptions:
     ] = field(default=None, repr=False)
     check_files: Annotated[
         bool,
-        Option("Check before the start that every file equals the built file.", flags=("--check/--no-check",)),
+        Option("Check that every file equals the built file before the start.", flags=("--check/--no-check",)),
     ] = True
-    log_file: Annotated[Path | None, Option("Append tritonserver's log to this file.")] = None
+    log_file: Annotated[Path | None, Option("File to which tritonserver's log is appended. Default: no file.")] = None
     arguments: Annotated[
         tuple[str, ...],
         Option(
-            "After --, arguments of tritonserver, such as --trace-config=mode=opentelemetry.",
+            "Further arguments of tritonserver, after --, such as --trace-config=mode=opentelemetry.",
             positional=True,
         ),
     ] = ()
@@ -115,7 +123,7 @@ class ServerOptions:
                     f"arguments: expected an argument of tritonserver such as --log-verbose=1, got {argument!r}"
                 )
             if name in _OURS:
-                raise InvalidArgumentError(f"arguments: {name} is set by tuwen itself: use its own options")
+                raise InvalidArgumentError(f"arguments: {name} is set by tuwen itself; use an option of tuwen instead")
 
     @classmethod
     def on_free_ports(cls) -> ServerOptions:

@@ -62,8 +62,8 @@ def open_checkpoint(source: str, options: ReadOptions | None = None) -> Checkpoi
     """Read a checkpoint: a folder, a file, or a hub id such as ``OFA-Sys/chinese-clip-vit-base-patch16``.
 
     Raises:
-        CheckpointError: the checkpoint is missing, incomplete, or not of a known family; or it holds an adapter that
-            cannot be merged, or that the options do not ask to merge.
+        CheckpointError: the checkpoint is missing, incomplete, or not of a known family. The same error is raised for
+            an adapter that cannot be merged, and for an adapter if `ReadOptions.merge_adapter` is off.
         MissingExtraError: an adapter must be merged, and peft is not installed.
     """
     options = options or ReadOptions()
@@ -83,13 +83,15 @@ def _open(path: Path, source: str, options: ReadOptions) -> Checkpoint:
             _check_options(reader, source, options)
             return reader.read(path, source, options)
     known = "\n  ".join(reader.layout for reader in READERS)
-    raise CheckpointError(f"{source} is not a known kind of checkpoint. It holds: {_contents(path)}. Known:\n  {known}")
+    raise CheckpointError(
+        f"{source} is not a checkpoint of a known layout. It holds: {_contents(path)}. Known layouts:\n  {known}"
+    )
 
 
 def _check_options(reader: Reader, source: str, options: ReadOptions) -> None:
     for name, value in vars(options).items():
         if value not in (None, False) and name not in reader.options:
-            raise CheckpointError(f"--{name} does not apply to {source} ({reader.layout}); leave it out")
+            raise CheckpointError(f"--{name} does not apply to {source} ({reader.layout}); leave the option out")
 
 
 def _contents(path: Path) -> str:

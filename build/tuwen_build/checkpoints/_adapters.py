@@ -97,7 +97,7 @@ def _base_of(folder: Path) -> Path:
     try:
         return locate(str(beside) if beside.is_dir() else named)
     except CheckpointError as error:
-        raise CheckpointError(f"the adapter in {folder} belongs to the base model {named}: {error}") from error
+        raise CheckpointError(f"cannot open {named}, the base model of the adapter in {folder}: {error}") from error
 
 
 def _load_base(plain: Path, base: Path) -> Any:
@@ -110,8 +110,8 @@ def _load_base(plain: Path, base: Path) -> Any:
         classifies = any(name.startswith("classifier.") for name in weight_names(plain))
         return load_pretrained(BertForSequenceClassification if classifies else BertModel, plain)
     raise CheckpointError(
-        f"{base} is the base model of an adapter, and its config.json says model_type {json.dumps(kind)}; adapters are "
-        "merged into chinese_clip, clip and bert, in the layout of Hugging Face"
+        f"cannot merge an adapter into the base model {base}: its config.json says model_type {json.dumps(kind)}; "
+        "expected chinese_clip, clip or bert, in the layout of Hugging Face"
     )
 
 
@@ -130,9 +130,10 @@ def _merged(model: Any, folder: Path) -> Any:
         given = _adapter_names(folder)
     except Exception as error:  # peft raises its own errors, torch's and those of its configuration
         raise CheckpointError(f"{folder}: cannot load the adapter: {first_line(error)}") from error
-    for kind, names in (("missing", expected - given), ("of no place in the base model", given - expected)):
+    problems = {"the adapter lacks": expected - given, "the base model has no place for": given - expected}
+    for problem, names in problems.items():
         if names:
-            raise CheckpointError(f"{folder}: the adapter does not fit its base model: weights {kind}: {some(names)}")
+            raise CheckpointError(f"{folder}: the adapter does not fit its base model: {problem} {some(names)}")
     try:
         return adapted.merge_and_unload(safe_merge=True)
     except Exception as error:  # a kind of adapter that cannot be merged, or NaN

@@ -14,8 +14,8 @@ from tuwen_build.errors import CheckpointError
 
 __all__ = ["Architecture", "BertShape", "ResNetShape", "VisionTransformerShape", "described", "inferred"]
 
-# The tensors do not show the number of attention heads. In every published model (cn_clip/clip/model_configs) it
-# follows from the width: of the vision transformer, of the ResNet's stem, or of BERT.
+# The tensors do not show the number of attention heads. In every published model (cn_clip/clip/model_configs) the
+# number follows from the width of the vision transformer, of the ResNet's stem, or of BERT.
 _VISION_HEADS = {768: 12, 1024: 16, 1280: 16}
 _RESNET_HEADS = {64: 32}
 _BERT_HEADS = {768: 12, 1024: 16}
@@ -23,7 +23,7 @@ _BERT_HEADS = {768: 12, 1024: 16}
 
 @dataclass(frozen=True)
 class VisionTransformerShape:
-    """A vision transformer; its activation is QuickGELU in every size (cn_clip/clip/model.py)."""
+    """The sizes of a vision transformer. The activation is QuickGELU in every size (cn_clip/clip/model.py)."""
 
     image_size: int
     patch_size: int
@@ -34,7 +34,14 @@ class VisionTransformerShape:
 
 @dataclass(frozen=True)
 class ResNetShape:
-    """A ResNet of CLIP: bottlenecks per layer, channels after the stem, heads of the attention pooling."""
+    """The sizes of CLIP's ResNet.
+
+    Attributes:
+        image_size: the side of the square input, in pixels.
+        blocks: the number of bottlenecks in each layer.
+        width: the number of channels after the stem.
+        heads: the number of heads of the attention pooling.
+    """
 
     image_size: int
     blocks: tuple[int, ...]
@@ -44,7 +51,7 @@ class ResNetShape:
 
 @dataclass(frozen=True)
 class BertShape:
-    """The text tower; LayerNorm's epsilon is 1e-12 in every size (cn_clip/clip/model.py)."""
+    """The sizes of BERT, the text tower. LayerNorm's epsilon is 1e-12 in every size (cn_clip/clip/model.py)."""
 
     vocabulary_size: int
     positions: int
@@ -53,7 +60,7 @@ class BertShape:
     intermediate: int
     layers: int
     heads: int
-    activation: str = "gelu"  # what every text model's JSON says
+    activation: str = "gelu"  # the value in the JSON file of every published text tower
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ def inferred(weights: Mapping[str, Tensor], origin: object, heads: tuple[int, in
 def described(
     vision: Mapping[str, Any], text: Mapping[str, Any], weights: Mapping[str, Tensor], origin: object
 ) -> Architecture:
-    """Return the architecture in two JSON files of cn_clip's schema, after comparing it with the tensors.
+    """Read the architecture from two JSON files of cn_clip's schema, and compare it with the tensors.
 
     Raises:
         CheckpointError: a key is missing, or the files and the tensors belong to different models.

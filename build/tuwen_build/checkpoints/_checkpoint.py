@@ -29,7 +29,7 @@ class ImageProcessor(Protocol):
     """The image processor of transformers, configured by the checkpoint's own files.
 
     Attributes:
-        mean, std: statistics for each channel, of pixels scaled to [0, 1].
+        mean, std: the mean and the standard deviation of each channel, for pixels scaled to [0, 1].
     """
 
     mean: tuple[float, float, float]
@@ -44,10 +44,10 @@ class Reference:
     """The family's own implementation, with which the build compares the exported encoders. It is never exported.
 
     Attributes:
-        embed_images: maps normalised float32 pixels (n, 3, S, S) to un-normalised embeddings (n, D).
-        embed_texts: maps int64 ids and mask (n, L) to un-normalised embeddings (n, D).
-        tokenize: maps a text and a context length to the family's own ids, truncated, without padding.
-        image_processor: checks how the build reads the preprocessing files, and normalises for `embed_images`.
+        embed_images: a function from normalised float32 pixels (n, 3, S, S) to un-normalised embeddings (n, D).
+        embed_texts: a function from int64 ids and mask (n, L) to un-normalised embeddings (n, D).
+        tokenize: a function from a text and a context length to the family's own ids, truncated, without padding.
+        image_processor: the image processor that checks the build's preprocessing, and normalises for `embed_images`.
     """
 
     embed_images: Callable[[Tensor], Tensor]
@@ -63,7 +63,7 @@ class Preprocessing:
     Attributes:
         image_size: the side of the square input, in pixels.
         resize: ``squash`` stretches the image to the square; ``crop`` fits the shortest edge and crops the centre.
-        mean, std: statistics for each channel, of pixels scaled to [0, 1].
+        mean, std: the mean and the standard deviation of each channel, for pixels scaled to [0, 1].
     """
 
     image_size: int
@@ -77,7 +77,7 @@ class Tokenization:
     """The rules that turn a text into the text tower's input.
 
     Attributes:
-        kind: the rules, one of those in ``text_tokenization/1/tokens.py``.
+        kind: the name of the rules in ``text_tokenization/1/tokens.py``.
         files: the files of the checkpoint that hold the vocabulary, by name.
         assets: the files that the server's tokenizer reads, by name (``vocab.txt``). Equal vocabularies have equal
             bytes.
@@ -103,8 +103,8 @@ class Origin:
     """The source of a checkpoint.
 
     Attributes:
-        source: the hub id, folder or file that it was read from.
-        layout: a description of its layout on disk.
+        source: the hub id, folder or file from which the checkpoint was read.
+        layout: a description of the checkpoint's layout on disk.
         files: the files that were read, by their names in the manifest.
     """
 
@@ -119,9 +119,9 @@ class Checkpoint:
 
     Attributes:
         family: ``chinese-clip``, ``openai-clip`` or ``taiyi-clip``.
-        vision: maps normalised pixels (n, 3, S, S) to embeddings (n, D), not yet unit vectors.
-        text: maps int64 ids and mask (n, L) to embeddings (n, D), not yet unit vectors.
-        vision_architecture, text_architecture: descriptions of the towers for people.
+        vision: the image tower, from normalised pixels (n, 3, S, S) to embeddings (n, D), not yet unit vectors.
+        text: the text tower, from int64 ids and mask (n, L) to embeddings (n, D), not yet unit vectors.
+        vision_architecture, text_architecture: descriptions of the towers, such as ``BERT, 768 wide, 12 layers, ...``.
         depth: the number of transformer layers in the deeper tower. Rounding errors grow with its square root. Two
             convolutions count as one layer.
         logit_scale: the factor that turns cosines into logits; the exponential of the float32 weight.

@@ -53,7 +53,10 @@ def read_chinese_clip(path: Path) -> ChineseClip:
 
 
 class ChineseClipReader:
-    """The reader of Chinese-CLIP with a ViT of any size (transformers has no class for RN50)."""
+    """The reader of Chinese-CLIP in the layout of Hugging Face, with a ViT of any size.
+
+    transformers has no class for Chinese-CLIP's RN50.
+    """
 
     layout = "Chinese-CLIP, Hugging Face layout: config.json with model_type chinese_clip"
     options: frozenset[str] = frozenset()

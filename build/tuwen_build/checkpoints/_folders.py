@@ -41,7 +41,8 @@ def check_no_adapter(folder: Path) -> None:
         f"{folder} holds a LoRA adapter ({present[0]}), which must be merged into its base model first. Build "
         "with --merge-adapter (pip install 'tuwen[peft]'), or merge it with peft yourself: "
         f"PeftModel.from_pretrained(base, {str(folder)!r}).merge_and_unload().save_pretrained('merged'), "
-        f"where base is the model {base}; copy the base's tokenizer and preprocessor files to 'merged', and use that"
+        f"where base is the model {base}; copy the base's tokenizer and preprocessor files to 'merged', and build "
+        "from 'merged'"
     )
 
 

@@ -30,7 +30,7 @@ _SUFFIXES = (".pt", ".pth")
 
 
 class NativeReader:
-    """The reader of a weights file, or of a folder with one, such as RN50's repository on the hub."""
+    """The reader of a native weights file, or of a folder with one such file, like RN50's repository on the hub."""
 
     layout = "Chinese-CLIP, native: a clip_cn_*.pt file, or a folder with one"
     options = frozenset({"heads"})

@@ -21,7 +21,10 @@ __all__ = ["OpenAiClipReader"]
 
 
 class OpenAiClipReader:
-    """The reader of OpenAI CLIP with a ViT of any size (transformers has no class for its ResNets)."""
+    """The reader of OpenAI CLIP in the layout of Hugging Face, with a ViT of any size.
+
+    transformers has no class for OpenAI CLIP's ResNets.
+    """
 
     layout = (
         "OpenAI CLIP, Hugging Face layout: config.json with model_type clip, "

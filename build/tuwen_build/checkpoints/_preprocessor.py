@@ -105,15 +105,15 @@ class _Settings:
         return _DEFAULTS[key] if self.lacks(key) else self.given[key]
 
     def said(self, key: str) -> str:
-        """Return the first words of an error message: the value of a key, or that the file lacks the key."""
+        """Return the beginning of an error message. It states the value of a key, or that the file lacks the key."""
         value = json.dumps(self.value(key))
         if self.lacks(key):
             return f"{self.path} lacks {key}, and the default of transformers is {value}"
         return f"{self.path} says {key} {value}"
 
-    def refuse(self, key: str, expected: str) -> CheckpointError:
-        """Return the error about the value of a key."""
-        return CheckpointError(f"{self.said(key)}; expected {expected}")
+    def refuse(self, key: str, expectation: str) -> CheckpointError:
+        """Return the error about the value of a key. The expectation begins with the word "expected"."""
+        return CheckpointError(f"{self.said(key)}; {expectation}")
 
     def check_names(self) -> None:
         """Reject other kinds of image processor, and keys whose effect is unknown."""
@@ -130,13 +130,13 @@ class _Settings:
                 )
 
     def channels(self, key: str) -> tuple[float, float, float]:
-        """Return three finite numbers; a single number counts for every channel."""
+        """Return the value of a key as three finite numbers. A single number counts for every channel."""
         value = self.value(key)
         values = value if isinstance(value, list) else [value] * 3
         if len(values) != 3 or not all(_is_number(number) for number in values):
-            raise self.refuse(key, "three finite numbers, or one for all channels")
+            raise self.refuse(key, "expected three finite numbers, or one number for all channels")
         if key == "image_std" and min(values) <= 0:
-            raise self.refuse(key, "numbers above 0")
+            raise self.refuse(key, "expected numbers above 0")
         red, green, blue = (float(number) for number in values)
         return red, green, blue
 
@@ -158,18 +158,18 @@ def _check(settings: _Settings, key: str, image_size: int, resize: Literal["squa
     """Reject a value that asks for rules that the server does not implement."""
     value, default = settings.value(key), _DEFAULTS[key]
     if isinstance(default, bool) and not isinstance(value, bool):
-        raise settings.refuse(key, "true or false")
+        raise settings.refuse(key, "expected true or false")
     if key in _FIXED and (type(value), value) != (type(default), default):
-        raise settings.refuse(key, f"{json.dumps(default)}: {_FIXED[key]}")
+        raise settings.refuse(key, f"expected {json.dumps(default)}: {_FIXED[key]}")
     if key == "do_center_crop" and value != (resize == "crop"):
         rule = "crops the centre" if resize == "crop" else "squashes to a square"
         raise CheckpointError(f"{settings.said(key)}; this family {rule}, so {key} must be {json.dumps(not value)}")
     if key == "do_normalize" and not value and settings.lacks("do_rescale"):
         raise settings.refuse(
-            key, "true, or do_rescale beside it: transformers before 4.25 then does not rescale either"
+            key, "expected true, or a value for do_rescale too: without one, transformers before 4.25 does not rescale"
         )
     if key == "rescale_factor" and not (_is_number(value) and math.isclose(value, default, rel_tol=1e-6)):
-        raise settings.refuse(key, "1/255; for another factor f, divide image_mean and image_std by 255 f")
+        raise settings.refuse(key, "expected 1/255; for another factor f, divide image_mean and image_std by 255 f")
     if key == "size":
         names = ("height", "width") if resize == "squash" else ("shortest_edge",)
         _check_size(settings, key, dict.fromkeys(names, image_size), square=settings.value("default_to_square"))
@@ -193,9 +193,9 @@ def _check_size(settings: _Settings, key: str, expected: dict[str, int], *, squa
     if len(sides) == 1:
         raise CheckpointError(
             f"{settings.path}: {key} is {json.dumps(sides.pop())} pixels, config.json says image_size {image_size}"
-            + (f" (the file lacks {key}, so this is the default of transformers)" if settings.lacks(key) else "")
+            + (f" (the default of transformers, because the file lacks {key})" if settings.lacks(key) else "")
         )
-    raise settings.refuse(key, f"{json.dumps(expected)}, since config.json says image_size {image_size}")
+    raise settings.refuse(key, f"expected {json.dumps(expected)}, because config.json says image_size {image_size}")
 
 
 def _is_number(value: object) -> bool:

@@ -17,10 +17,10 @@ __all__ = ["locate"]
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _MODELSCOPE_OWNERS = ("damo", "iic")  # Alibaba's names on ModelScope, which do not exist on Hugging Face
-# Weights beside one of these mean nothing without it, unless they are a native .pt, which some repositories hold too.
+# Weights beside one of these files need it, except a native .pt file, which some repositories hold too.
 _DESCRIPTIONS = ("config.json", "vision_model_config.json")
 _ALWAYS = ["*.json", "*.txt"]
-_ADVICE = "set HF_ENDPOINT to a mirror or HTTPS_PROXY to a proxy, or download it elsewhere and give the folder"
+_ADVICE = "set HF_ENDPOINT to a mirror or HTTPS_PROXY to a proxy, or download the model elsewhere and pass its folder"
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt")  # the first kind that exists is fetched
 
 
@@ -35,8 +35,9 @@ def locate(source: str, *, adapter: bool = False) -> Path:
         adapter: whether the folder may hold an adapter.
 
     Raises:
-        CheckpointError: the source is neither a path nor a hub id; or the hub cannot be reached and its cache is empty;
-            or the folder holds an adapter, or unsupported modules of sentence-transformers.
+        CheckpointError: the source is neither a path nor a hub id. The same error is raised if the hub cannot be
+            reached and its cache lacks the model, and if the folder holds an adapter or unsupported modules of
+            sentence-transformers.
     """
     folder = model_folder(_located(source))
     if not adapter:
@@ -85,7 +86,7 @@ def _cached(hub_id: str, why: str) -> Path:
     """Return the folder of a model in the hub's cache."""
     try:
         return Path(snapshot_download(hub_id, allow_patterns=[*_ALWAYS, *_WEIGHTS], local_files_only=True))
-    except Exception as error:  # as above
+    except Exception as error:  # the hub client raises its own errors and OSError, by version
         raise CheckpointError(f"{hub_id} is not in the hub's cache, and {why}; {_ADVICE}") from error
 
 
@@ -94,12 +95,12 @@ def _download_from_modelscope(hub_id: str) -> Path:
         from modelscope import snapshot_download as download  # noqa: PLC0415 - optional: few need it
     except ImportError:
         raise CheckpointError(
-            f"{hub_id} is on ModelScope's hub: pip install modelscope, or download it with another tool "
-            "and give the folder"
+            f"fetching {hub_id} from ModelScope needs a library: pip install modelscope; or download the model with "
+            "another tool and pass its folder"
         ) from None
     try:
         return Path(download(hub_id))
-    except Exception as error:  # as above
+    except Exception as error:  # modelscope raises its own errors and those of its HTTP library
         raise CheckpointError(f"cannot fetch {hub_id} from ModelScope: {error}") from error
 
 

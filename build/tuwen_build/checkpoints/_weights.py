@@ -23,8 +23,8 @@ def load_pickled_weights(path: Path) -> dict[str, Tensor]:
     """Return the state dict of a ``.pt`` or ``.bin`` file, in float32, without the prefixes of wrappers.
 
     Raises:
-        CheckpointError: the file is truncated, not a checkpoint, a Git LFS pointer, holds several models, or would run
-            code.
+        CheckpointError: the file is truncated, is not a checkpoint, is a Git LFS pointer, holds several models, or
+            would run code.
     """
     check_no_pointer(path)
     _refuse_torchscript(path)
@@ -49,7 +49,7 @@ def check_loading_report(path: Path, report: Mapping[str, Any], *, unused: tuple
         report: the report of ``from_pretrained(..., output_loading_info=True)``.
         unused: endings of the names of unexpected weights that are allowed.
     """
-    unused = (*unused, "position_ids")  # a buffer that older versions saved
+    unused = (*unused, "position_ids")  # a buffer that older versions of transformers saved
     problems = {
         "missing": report["missing_keys"],
         "of another shape": [f"{name} {tuple(theirs)}" for name, theirs, _ in report["mismatched_keys"]],
@@ -82,7 +82,7 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str)
     """
     try:
         report = module.load_state_dict(weights, strict=False)
-    except RuntimeError as error:  # shapes
+    except RuntimeError as error:  # torch raises it for shapes that differ
         raise CheckpointError(f"{source}: the shapes of the weights do not fit: {error}") from error
     missing = [name for name in report.missing_keys if not name.endswith(("position_ids", "token_type_ids"))]
     for kind, names in (("missing", missing), ("unexpected", report.unexpected_keys)):

@@ -19,7 +19,7 @@ _CONTAINERS = ("state_dict", "model_state_dict", "model", "module")
 _PREFIXES = ("module.", "_orig_mod.", "clip_model.", "model.", "clip.", "net.")
 # torch.compile, FSDP and activation checkpointing add these prefixes to the name of any submodule.
 _INFIXES = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
-# Names that every CLIP has once: the first layer of images in the native layouts and in that of transformers, and:
+# Names that every CLIP has once: the first layer of the image tower (native and in transformers), and the logit scale.
 _FIRST_LAYERS = ("visual.conv1.weight", "vision_model.embeddings.patch_embedding.weight")
 _SCALE = "logit_scale"
 
@@ -35,8 +35,8 @@ def state_dict_of(content: object, path: Path) -> dict[str, Tensor]:
         holding = [name for name in _CONTAINERS if _holds_tensors(content.get(name))]
         if len(holding) > 1:
             raise CheckpointError(
-                f"{path} holds weights in {' and in '.join(map(repr, holding))}. Which are meant? "
-                f"Save those alone: torch.save(content[{holding[0]!r}], ...)"
+                f"{path} holds weights in {' and in '.join(map(repr, holding))}; expected one of them. Save the right "
+                f"weights alone: torch.save(content[{holding[0]!r}], ...)"
             )
         if not holding:
             break
@@ -45,9 +45,9 @@ def state_dict_of(content: object, path: Path) -> dict[str, Tensor]:
     if tensors:
         return tensors
     others = [repr(name) for name, value in content.items() if _tensors(value)] if isinstance(content, Mapping) else []
-    hint = f"; there are tensors in {', '.join(others)}: save these alone" if others else ""
+    hint = f"; the file holds tensors in {', '.join(others)}: save only those tensors" if others else ""
     raise CheckpointError(
-        f"{path} holds no state dict: neither tensors by name nor one of {', '.join(_CONTAINERS)} with them{hint}"
+        f"{path} holds no state dict: expected tensors by name, at the top or in {', '.join(_CONTAINERS)}{hint}"
     )
 
 

@@ -55,7 +55,7 @@ def assemble(
         folder: an empty folder.
         checkpoint: the checkpoint to build.
         options: the choices of the build.
-        progress: called with the name of each step as it begins.
+        progress: a function that is called with the name of each step when the step begins.
 
     Raises:
         BuildError: the checkpoint does not allow the options, or an encoder cannot be exported.
@@ -87,7 +87,7 @@ def assemble(
 
 
 def name_models(folder: Path, name: str) -> None:
-    """Rename the models' folders in a verified repository, as the configs name the models."""
+    """Rename the models' folders in a verified repository, so that each folder has the name in its config."""
     for template in templates().glob("*/config.pbtxt"):
         model = template.parent.name
         (folder / model).rename(folder / full_name(name, model))
@@ -109,13 +109,14 @@ def context_length(checkpoint: Checkpoint, options: BuildOptions) -> int:
     """Return the maximum number of tokens per text: the one in the options, or the default of the family.
 
     Raises:
-        BuildError: the checkpoint has fewer position embeddings.
+        BuildError: the number exceeds the checkpoint's number of position embeddings.
     """
     rules = checkpoint.tokenization
     length = options.context_length or rules.default_context_length
     if length > rules.max_context_length:
         raise BuildError(
-            f"a context length of {length} is more than the checkpoint's {rules.max_context_length} positions"
+            f"context_length: expected at most {rules.max_context_length}, the position embeddings of the checkpoint; "
+            f"got {length}"
         )
     return length
 

@@ -64,7 +64,7 @@ def needs_full_warmup(card: ModelCard) -> bool:
 
 
 def _render_named_outputs(config: Any, card: ModelCard) -> None:
-    """Append the fingerprint to the output name `embedding.` of an ensemble, and to its name in the steps."""
+    """Append the fingerprint to the name `embedding.` among the outputs and in the steps of an ensemble."""
     for tensor in config.output:
         if tensor.name == _NAMED_OUTPUT:
             tensor.name += card.fingerprint

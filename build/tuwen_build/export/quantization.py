@@ -40,7 +40,7 @@ class Int8Linear(nn.Module):
         return outputs.reshape(*inputs.shape[:-1], -1)
 
     def layer(self) -> _Layer:
-        """The tensors that scripted functions take."""
+        """Return the weights, scales and bias, as the scripted functions take them."""
         return self.weight, self.scale, self.bias
 
 
@@ -69,7 +69,10 @@ def quantized(tower: nn.Module) -> nn.Module:
 
 
 def _linear(rows: Tensor, layer: _Layer) -> Tensor:
-    """Return rows (n, out) of rows (n, in), in blocks of 256, so that intermediate values stay in the CPU's cache."""
+    """Apply an int8 layer to rows (n, in), and return rows (n, out).
+
+    Works in blocks of 256 rows, so that intermediate values stay in the CPU's cache.
+    """
     outputs = rows.new_empty([rows.shape[0], layer[0].shape[1]])
     scratch = rows.new_empty([min(256, rows.shape[0]), rows.shape[1]])
     for start in range(0, rows.shape[0], 256):
@@ -79,7 +82,7 @@ def _linear(rows: Tensor, layer: _Layer) -> Tensor:
 
 
 def _feed_forward(rows: Tensor, before: _Layer, after: _Layer) -> Tensor:
-    """Return rows (n, out) of rows (n, in) after both layers, in blocks of 256."""
+    """Apply both int8 layers of a block to rows (n, in), and return rows (n, out). Works in blocks of 256 rows."""
     outputs = rows.new_empty([rows.shape[0], after[0].shape[1]])
     scratch = rows.new_empty([min(256, rows.shape[0]), rows.shape[1]])
     inner = rows.new_empty([min(256, rows.shape[0]), before[0].shape[1]])
@@ -93,7 +96,10 @@ def _feed_forward(rows: Tensor, before: _Layer, after: _Layer) -> Tensor:
 
 
 def _product(rows: Tensor, layer: _Layer, outputs: Tensor, scratch: Tensor) -> None:
-    """Write the product of rows (n, in) into outputs (n, out). Overwrites scratch (n, in), which may be the rows."""
+    """Apply an int8 layer to rows (n, in), and write the result into outputs (n, out).
+
+    The values of `scratch` (n, in) are overwritten. `scratch` may be the same tensor as `rows`.
+    """
     weight, scale, bias = layer
     its_scale = _scale_of_rows(rows)
     integers = torch.mul(rows, its_scale.reciprocal(), out=scratch).round_().to(torch.int8)

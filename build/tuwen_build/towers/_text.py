@@ -30,7 +30,8 @@ class Packing(NamedTuple):
     Attributes:
         places: int64 (T,), the index of each token of the row among the n * L padded tokens. It is empty if the row
             holds the padded texts unchanged, so that T is n * L.
-        slots: int64 (n, L), the index in the row of each padded token; for padding, that of the last token before it.
+        slots: int64 (n, L), the index in the row of each padded token. Padding has the index of the last token before
+            the padding.
     """
 
     places: Tensor
@@ -47,9 +48,10 @@ class TextTower(nn.Module):
 
     Args:
         text_model: a text model of transformers, with `embeddings` and `encoder`.
-        head: maps the hidden state of the token that represents the text to its embedding.
+        head: the module from the hidden state of the token that represents the text to the embedding of the text.
         causal_length: the context length, for CLIP's causal attention. The last token (the end token, which only
-            padding follows) then represents the text. Without it, the first token does.
+            padding follows) then represents the text. None: attention goes both ways, and the first token represents
+            the text.
     """
 
     causal: Tensor | None

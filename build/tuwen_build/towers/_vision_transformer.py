@@ -8,7 +8,7 @@ __all__ = ["VisionTransformerTower"]
 
 
 class VisionTransformerTower(nn.Module):
-    """CLIP's vision transformer: class token, final norm, projection."""
+    """CLIP's vision transformer with class token, final norm and projection: pixels (n, 3, S, S) to vectors (n, D)."""
 
     def __init__(self, vision_model: nn.Module, projection: nn.Module) -> None:
         super().__init__()

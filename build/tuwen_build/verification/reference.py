@@ -33,13 +33,13 @@ def reference_pixels(data: bytes, rules: Preprocessing) -> NDArray[np.uint8]:
 
 
 def _shortest_edge(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """Return the resized sides, rounding as torchvision does (``_compute_resized_output_size``): down."""
+    """Return the sides after the resize, rounded down as in torchvision (``_compute_resized_output_size``)."""
     width, height = size
     return (side, int(side * height / width)) if width <= height else (int(side * width / height), side)
 
 
 def _centre(image: Image.Image, side: int) -> Image.Image:
-    """Crop the centre, rounding as torchvision does (``center_crop``): halves to even."""
+    """Crop the centre. Halves of an offset are rounded to even, as in torchvision (``center_crop``)."""
     left, top = (int(round((edge - side) / 2.0)) for edge in image.size)  # noqa: RUF046 - as it stands there
     return image.crop((left, top, left + side, top + side))
 

@@ -18,8 +18,8 @@ _PACKAGE = "tuwen_staged"
 def staged_module(folder: Path, name: str) -> Iterator[ModuleType]:
     """Provide a file of a version folder as a module, in a package with the modules that it imports.
 
-    Some modules import others late. Such imports find the package only inside the block. They leave no bytecode in the
-    folder.
+    Some modules import other modules only when a function runs, so call their functions inside the block. No bytecode
+    is written to the folder.
     """
     package = ModuleType(_PACKAGE)
     package.__path__ = [str(folder)]

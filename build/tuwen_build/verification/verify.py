@@ -161,7 +161,7 @@ def _verify_tokens(tokenizer: Any, checkpoint: Checkpoint, options: BuildOptions
 def _expected_tokens(
     tokenizer: Any, checkpoint: Checkpoint, options: BuildOptions
 ) -> Iterator[tuple[str, str, list[int]]]:
-    """Yield texts, the name of a reference tokenizer, and its tokens.
+    """Yield each text with the name of its reference tokenizer and the tokens that this tokenizer gives.
 
     The checkpoint's own tokenizer is the reference for texts on which all implementations agree. If the ids of the
     original code are known for this vocabulary, they are the reference for all texts.

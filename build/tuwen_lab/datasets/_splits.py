@@ -39,9 +39,9 @@ class RetrievalSplit:
     is ``{"text_id": 1, "text": "...", "image_ids": [7]}``. See "Preparing the dataset" in Chinese-CLIP's README.
 
     Attributes:
-        skip_bad_rows: skip malformed lines, images with a repeated id, and texts without any readable image.
-            `skipped` lists them.
-        skip_silent_images: with `skip_bad_rows`, also skip images without a text, for training.
+        skip_bad_rows: whether malformed lines, images with a repeated id, and texts without any readable image are
+            skipped. `skipped` lists all skipped rows.
+        skip_silent_images: whether `skip_bad_rows` also skips images without a text, for training.
 
     Raises:
         InvalidArgumentError: a file is missing. Methods also raise it for a malformed line, unless `skip_bad_rows` is
@@ -85,10 +85,12 @@ class RetrievalSplit:
         ]
 
     def _image_rows(self) -> Iterator[tuple[int, int, int, bytes]]:
-        """Yield the line's number, the id, the line's offset and the line of each image, without bad rows if asked.
+        """Yield the line's number, the id, the line's offset and the line of each image.
+
+        With `skip_bad_rows`, malformed lines and repeated ids are left out.
 
         Raises:
-            InvalidArgumentError: a line has no id, or a repeated id, and bad rows are not skipped.
+            InvalidArgumentError: a line has no id or a repeated id, and `skip_bad_rows` is off.
         """
         known: set[int] = set()
         for number, offset, line in self._image_lines():
@@ -169,7 +171,7 @@ class RetrievalSplit:
         name, tab, _ = line.removeprefix(_UTF8_MARK if number == 1 else b"").partition(b"\t")
         try:
             if not tab:
-                raise ValueError("there is no tab")
+                raise ValueError("expected a tab after the image's id")
             return int(name)
         except ValueError as error:
             raise InvalidArgumentError(
@@ -186,7 +188,7 @@ class RetrievalSplit:
         """Return the records of the texts, and the reasons why other lines are skipped.
 
         Raises:
-            InvalidArgumentError: a line is malformed, and bad rows are not skipped.
+            InvalidArgumentError: a line is malformed, and `skip_bad_rows` is off.
         """
         records: list[dict[str, Any]] = []
         skipped: list[str] = []
@@ -211,15 +213,16 @@ class RetrievalSplit:
         return records, skipped
 
     def _present(self, image_ids: list[int], place: str) -> list[int]:
-        """Return the ids of images that the images file holds.
+        """Return those of a text's image ids that the images file holds.
 
         Raises:
-            InvalidArgumentError: the file holds none of them, or bad rows are not skipped and it lacks one.
+            InvalidArgumentError: the file holds no image of the text. Without `skip_bad_rows`, every missing image
+                raises the error.
         """
         left = [image for image in image_ids if image in self._image_ids]
         if self.skip_bad_rows and not left:
             raise InvalidArgumentError(
-                f"{place}, field 'image_ids': cannot read any of its images: {', '.join(map(str, image_ids[:3]))}"
+                f"{place}, field 'image_ids': cannot read any image of this text: {', '.join(map(str, image_ids[:3]))}"
             )
         if not self.skip_bad_rows and len(left) < len(image_ids):
             lacking = next(image for image in image_ids if image not in self._image_ids)
@@ -252,7 +255,8 @@ class ClassFolder:
 
     Attributes:
         folder: the folder that holds the class folders. The classes are ordered by the folders' names.
-        labels_file: a file with the label of each class on a line (``label_cn.txt``). Default: the folders' names.
+        labels_file: the file with the label of one class on each line (``label_cn.txt``). None: the labels are the
+            folders' names.
 
     Raises:
         InvalidArgumentError: there are no classes or no images, or the numbers of labels and classes differ.
@@ -269,7 +273,10 @@ class ClassFolder:
                 f"{self.labels_file} has {len(self.labels)} labels for {len(self.classes)} classes in {self.folder}"
             )
         if len(set(self.labels)) < len(self.labels):
-            raise InvalidArgumentError("two classes have the same label")
+            twice = next(label for label in self.labels if self.labels.count(label) > 1)
+            raise InvalidArgumentError(
+                f"{self.labels_file} has the label '{twice}' for two classes; expected a different label for each class"
+            )
 
     @cached_property
     def classes(self) -> list[str]:

@@ -102,12 +102,14 @@ def _serve_and_ask(checkpoint: Checkpoint) -> None:
     _console.rule("6. Verify: compare the served vectors with the reference implementation")
     _print_difference("images", images, _reference_images(checkpoint, photographs))
     _print_difference("texts", texts, _reference_texts(checkpoint, list(_TEXTS)))
-    _console.print("The server has stopped. `make serve` starts it again, and in another terminal this line answers:")
+    _console.print(
+        "The server has stopped. `make serve` starts it again, and in another terminal this command gets a vector:"
+    )
     _console.print(_curl(f"http://127.0.0.1:{_HTTP_PORT}"), soft_wrap=True, markup=False, highlight=False)
 
 
 def _ask_over_http(url: str) -> None:
-    """Print a line that asks for an embedding, and what it answers."""
+    """Print a curl command that asks for an embedding, run it, and print the beginning of the response."""
     with EdgeThread(EdgeOptions(url=url, port=0, access_log=False)) as edge:
         line = _curl(edge.address)
         _console.print(f"$ {line}", soft_wrap=True, markup=False, highlight=False)
@@ -155,7 +157,7 @@ def _search(clip: Client) -> None:
 
 
 def _here(path: Path) -> str:
-    """Return a path relative to the working directory if it lies in it, else unchanged."""
+    """Return a path relative to the working directory, or unchanged if the path lies elsewhere."""
     return os.path.relpath(path)
 
 

@@ -47,11 +47,11 @@ PUBLISHED: dict[str, dict[str, PublishedRecall]] = {
 
 @dataclass(frozen=True)
 class _Split:
-    """The split on which recalls were published.
+    """The split of a data set on which recalls were published.
 
     Attributes:
-        name: its name.
-        images, texts: its size; None if it is not compared.
+        name: the name of the split, such as ``valid``.
+        images, texts: the numbers of images and texts in the split; None: the number is not compared.
     """
 
     name: str
@@ -67,7 +67,10 @@ _SPLITS = {
 
 
 def published_difference(benchmark: str, split: str, images: int, texts: int) -> str | None:
-    """Return why measured recalls cannot be compared with published ones; None if the data are as large as theirs."""
+    """Return why measured recalls cannot be compared with published ones.
+
+    None: the split has the published split's name and size, so that the recalls can be compared.
+    """
     theirs = _SPLITS[benchmark]
     expected = [] if theirs.images is None else [f"{theirs.images:,} images"]
     expected.append(f"{theirs.texts:,} texts")
@@ -80,5 +83,5 @@ def published_difference(benchmark: str, split: str, images: int, texts: int) ->
 
 
 def published_recall(architecture: str, benchmark: str) -> PublishedRecall | None:
-    """Return the published recall, or None."""
+    """Return the published recall of an architecture on a data set; None: no recall is published."""
     return PUBLISHED.get(architecture, {}).get(benchmark)

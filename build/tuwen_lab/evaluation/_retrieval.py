@@ -58,7 +58,7 @@ class Recall:
 
     @property
     def mean(self) -> float:
-        """The mean of the three, called "MR" in papers."""
+        """The mean of R@1, R@5 and R@10, called "MR" in papers."""
         return (self.r1 + self.r5 + self.r10) / 3.0
 
 
@@ -121,8 +121,10 @@ def retrieval_report(images: Features, texts: Features, truths: Mapping[int, Seq
     """Compute the recall from text to image and from image to text.
 
     Args:
-        truths: the images of every text. The other direction inverts the mapping (transform_ir_annotation_to_tr.py),
-            so an image without a text is not a query.
+        images: the vectors of the images.
+        texts: the vectors of the texts.
+        truths: the ids of the images that fit each text, by the text's id. From image to text, the mapping is inverted
+            (transform_ir_annotation_to_tr.py), so an image without a text is not a query.
     """
     inverted: dict[int, list[int]] = {}
     for text, wanted in truths.items():

@@ -161,8 +161,8 @@ def _choose(
 def _rejected(count: int, recall: float) -> int:
     """Return the rank of the positive whose score becomes the threshold; the lowest score has rank 1.
 
-    The share of all positives below the k-th of n samples has the distribution Beta(k, n + 1 - k). The probability that
-    it is at most x equals the probability of at least k successes in n trials with chance x.
+    The share of all positives below the k-th of n samples has the distribution Beta(k, n + 1 - k). The probability of a
+    share of at most x equals the probability of at least k successes in n trials with chance x.
     """
     certain, below, rank = 1.0, 1 - recall, 0
     for successes in range(count):

@@ -13,7 +13,7 @@ class PublishedExample:
     """A picture with texts, and the probabilities that a model card publishes for them.
 
     Attributes:
-        pictures: addresses of the same picture; the first one that answers is used.
+        pictures: web addresses of one picture. The first address that answers is used.
         probabilities: the published probability of each text.
     """
 
@@ -26,9 +26,9 @@ class PublishedCheckpoint:
     """A checkpoint on the hub.
 
     Attributes:
-        hub_id: ``owner/name``.
-        architecture: the name under which `tuwen_lab.evaluation.PUBLISHED` lists its recalls.
-        example: the example of its model card; None if the card has no numbers.
+        hub_id: the id ``owner/name``.
+        architecture: the name under which `tuwen_lab.evaluation.PUBLISHED` lists the checkpoint's recalls.
+        example: the example of the model card; None: the card has no numbers.
     """
 
     hub_id: str

@@ -79,7 +79,7 @@ def splits_at_hand(data: Path | None, architecture: str) -> dict[str, RetrievalS
 
     Args:
         data: a folder with a subfolder for each data set, named ``MUGE``, ``Flickr30k-CN`` or ``COCO-CN`` in any case.
-        architecture: such as ``ViT-B-16``.
+        architecture: the name of the architecture, such as ``ViT-B-16``.
     """
     found = {}
     folders = {} if data is None else {path.name.lower(): path for path in data.iterdir() if path.is_dir()}

@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None, checkpoints: Sequence[Published
         description="Fetch published checkpoints, build and serve them, and compare them with published numbers.",
         epilog="Exit code: 0 if every number holds, 1 if one differs, 3 if the hub cannot be reached.",
     )
-    parser.add_argument("--data", type=Path, help="a folder with the data sets MUGE, Flickr30k-CN and COCO-CN")
-    parser.add_argument("--picture", type=Path, help="the example's picture as a file, instead of its web address")
+    parser.add_argument("--data", type=Path, help="Folder with the data sets MUGE, Flickr30k-CN and COCO-CN.")
+    parser.add_argument("--picture", type=Path, help="File of the example's picture, instead of its web address.")
     options = parser.parse_args(arguments)
     if options.data is not None and not options.data.is_dir():
         parser.error(f"--data: expected a folder, got '{options.data}'")

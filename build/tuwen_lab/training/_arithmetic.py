@@ -17,11 +17,11 @@ __all__ = ["Arithmetic", "choose_arithmetic"]
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """A device and a precision that suits it.
+    """A device, and a precision that the device supports.
 
     Attributes:
-        device: the device.
-        precision: fp32, bf16 or fp16.
+        device: the device of the towers.
+        precision: the precision of the towers' arithmetic: fp32, bf16 or fp16.
     """
 
     device: torch.device
@@ -39,7 +39,8 @@ class Arithmetic:
     def attention(self) -> str:
         """The implementation of attention for transformers.
 
-        On CPUs in bf16, the backward pass of torch's fused attention takes five times as long as the plain one (2.13).
+        On CPUs in bf16, the backward pass of torch's fused attention takes five times as long as that of plain
+        attention (torch 2.13).
         """
         return "eager" if self.device.type == "cpu" and self.precision == "bf16" else "sdpa"
 

@@ -22,7 +22,7 @@ _LUMINANCE = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class _Strength:
-    """The strength of the augmentation. Shares are probabilities."""
+    """The strength of the augmentation. The values from `flip` to `backgrounds`, except `colour`, are probabilities."""
 
     turn: float  # degrees
     shear: float  # degrees

@@ -71,12 +71,12 @@ class Batches:
         Args:
             pictures: the pictures of the split.
             captions: the captions of the split.
-            tokenize: maps a text to token ids.
+            tokenize: a function from a text to its token ids.
             size: the batch size.
             recipe: the augmentation of both.
             seed: the seed of all random numbers.
-            easing: the number of first epochs in which the share of varied pictures grows. If a tower of random weights
-                sees only strongly varied artwork, all its vectors become equal.
+            easing: the number of epochs, from the first, in which the share of varied pictures grows. If a tower of
+                random weights sees only strongly varied artwork, all its vectors become equal.
         """
         self._pictures, self._captions, self._tokenize = pictures, captions, tokenize
         self._size, self._recipe, self._seed = fitting_batch_size(size, len(pictures)), recipe, seed
@@ -143,7 +143,7 @@ class Batches:
 
 
 def fitting_batch_size(size: int, pictures: int) -> int:
-    """Return the batch size. If the pictures are fewer, return a smaller size: an epoch then has about eight steps."""
+    """Return the batch size, or a smaller size if there are fewer pictures. An epoch then has about eight steps."""
     return size if size <= pictures else min(pictures, max(_SMALLEST, pictures // 8))
 
 

@@ -114,7 +114,7 @@ class Captions:
         return Caption(text, frozenset(parts))
 
     def words(self, row: int) -> str:
-        """Return all texts of a picture, joined, for a search for words."""
+        """Return all texts of a picture as one string, in which a caller can search for words."""
         return " ".join(self._texts[text] for text in self._fitting[row])
 
     def fits(self, captions: Sequence[Caption], rows: Sequence[int]) -> Tensor:

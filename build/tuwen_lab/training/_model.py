@@ -15,7 +15,7 @@ __all__ = ["DEMO_ARCHITECTURE", "TwoTowers", "new_model"]
 # The largest model in 12 MB of half precision. Half of the parameters belong to the vocabulary.
 DEMO_ARCHITECTURE: dict[str, Any] = {
     "projection_dim": 256,
-    "logit_scale_init_value": 3.4,  # 30: few steps are no time to learn it
+    "logit_scale_init_value": 3.4,  # a factor of 30, because a short training cannot learn the scale
     "vision_config": {
         "hidden_size": 192,
         "intermediate_size": 768,
@@ -83,7 +83,7 @@ def new_model(architecture: dict[str, Any], pixel_values: Tensor) -> ChineseCLIP
 
     Its patch filters are the whitened principal components of the pictures' patches. Its position embeddings are the
     two-dimensional sines and cosines of MoCo v3 (Chen et al. 2021). Random filters would need thousands of steps to
-    learn the same.
+    learn such filters.
 
     Args:
         architecture: the arguments of `ChineseCLIPConfig`.
@@ -92,8 +92,8 @@ def new_model(architecture: dict[str, Any], pixel_values: Tensor) -> ChineseCLIP
     model = ChineseCLIPModel(ChineseCLIPConfig(**architecture))
     for name, parameter in model.named_parameters():
         if parameter.ndim == 2 and "embedding" not in name:
-            # As much variance goes out as comes in. With transformers' 0.02 all pictures, and all texts, begin at
-            # nearly the same vector, and training spends its first thousand steps on getting away from there.
+            # Inputs and outputs have the same variance. With transformers' 0.02, all pictures and all texts begin with
+            # nearly the same vector, and a thousand steps pass until the vectors differ.
             parameter.normal_(std=parameter.shape[1] ** -0.5)
     for layer in model.vision_model.encoder.layers:  # so that the sum over the layers stays in bounds (GPT-2)
         for branch in (layer.self_attn.out_proj, layer.mlp.fc2):

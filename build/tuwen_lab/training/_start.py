@@ -36,7 +36,7 @@ def open_start(source: str) -> tuple[Path, ChineseClip]:
     """Load a Chinese-CLIP checkpoint in the layout of Hugging Face as the start of a training.
 
     Raises:
-        CheckpointError: the source is not such a checkpoint.
+        CheckpointError: the source is not a Chinese-CLIP checkpoint in the layout of Hugging Face.
     """
     path = locate(source)
     if not ChineseClipReader().recognises(path):
@@ -57,7 +57,7 @@ def write_new_checkpoint(folder: Path, data: RetrievalSplit, architecture: Path 
         seed: equal seeds give equal weights.
 
     Raises:
-        InvalidArgumentError: the file is not such a config.
+        InvalidArgumentError: the file is not a ``config.json`` of Chinese-CLIP.
         DiskFullError: the disk has too little free space.
     """
     sizes = _read_architecture(architecture)

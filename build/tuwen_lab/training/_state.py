@@ -32,7 +32,7 @@ class Evaluation:
     """An evaluation on the validation split.
 
     Attributes:
-        step: the step of the whole training after which it took place.
+        step: the number of steps of the whole training before the evaluation.
         text_to_image, image_to_text: R@1, R@5 and R@10, in percent.
     """
 
@@ -68,7 +68,7 @@ class Progress:
     Attributes:
         stage: the index of the current stage.
         step: the number of finished steps of the stage.
-        done: the number of steps of the stages before.
+        done: the number of steps in all earlier stages.
         since_best: the number of evaluations since the best recall.
         history: the measurements.
     """
@@ -81,14 +81,14 @@ class Progress:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Progress:
-        """Return the reverse of `dataclasses.asdict`."""
+        """Return the progress from the dictionary that `dataclasses.asdict` made of it."""
         history = content["history"]
         evaluations = [Evaluation(**look) for look in history["evaluations"]]
         return cls(**{**content, "history": History(**{**history, "evaluations": evaluations})})
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Replace the file in one step. If the process or the machine fails meanwhile, the old file remains.
+    """Replace the file of the state in one step. If the process or the machine fails meanwhile, the old file remains.
 
     Raises:
         TrainingStateError: the file cannot be written.

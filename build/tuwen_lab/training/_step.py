@@ -20,8 +20,9 @@ __all__ = ["Stepper"]
 class Stepper:
     """The computation of the gradients of a batch.
 
-    A batch in parts is embedded twice: first completely without gradients, so that every part can be compared with all
-    others, then part by part with gradients (GradCache, Gao et al. 2021). The gradients equal those of the whole batch.
+    A batch in parts is embedded twice (GradCache, Gao et al. 2021). The first time, the whole batch is embedded without
+    gradients, so that every part can be compared with all other parts. The second time, each part is embedded with
+    gradients. The gradients equal the gradients of the whole batch in one part.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Stepper:
         self._autocast, self._parts = autocast, parts
 
     def backward(self, batch: Batch, stage: Stage, scaled: Callable[[Tensor], Tensor] = lambda loss: loss) -> float:
-        """Compute the loss, and the gradients of the loss that `scaled` returns.
+        """Compute the loss of a batch, and the gradients of the scaled loss, which `scaled` returns for a loss.
 
         Returns:
             The loss.

@@ -41,21 +41,21 @@ from tuwen_lab.training._validation import Validation
 __all__ = ["Observer", "TrainingSummary", "train"]
 
 REPORT = "training.json"  # also the file by which an earlier output of a training is recognised
-_WORKPLACE = {"start", "state.pt", "state.part"}  # what a training keeps beside its output
-_COPIES = 5  # of the weights, in a state: the towers, their average, the best average, and the optimizer's two
+_WORKPLACE = {"start", "state.pt", "state.part"}  # the files that a running training keeps beside its output
+_COPIES = 5  # copies of the weights in a state: the towers, their average, the best average, and two of the optimizer
 _FEW_STEPS = 200
-_LOSS_EVERY = 20  # steps a point of the curve
-_EASING = 0.75  # of the stage that makes towers
+_LOSS_EVERY = 20  # steps for each point of the loss curve
+_EASING = 0.75  # the share of the stage that trains random weights
 
 
 class Observer(Protocol):
     """The callbacks of a training."""
 
     def begin(self, stage: Stage, steps: int, done: int) -> None:
-        """Handle the begin of a stage, or its resumption after `done` of its steps."""
+        """Handle the beginning of a stage, or its resumption after `done` of its steps."""
 
     def adjusted(self, reason: str) -> None:
-        """Handle a value of the options that does not fit little data, and was replaced."""
+        """Handle an option whose value was replaced because the data are few. The reason is a sentence."""
 
     def step(self, loss: float) -> None:
         """Handle the end of a step. A KeyboardInterrupt may only come from here, so that no step is repeated."""
@@ -107,17 +107,17 @@ def train(
         options: the options of the training.
         checkpoint: Chinese-CLIP in the layout of Hugging Face to start from. Default: random weights.
         architecture: a ``config.json`` for random weights. Default: the config of the demo checkpoint.
-        resume: resume an interrupted training with the same settings.
-        force: replace an earlier output.
-        skip_bad_rows: skip malformed rows, and pictures without a text.
-        observer: the callbacks.
+        resume: whether to resume an interrupted training, which needs the same settings.
+        force: whether an earlier output may be replaced.
+        skip_bad_rows: whether malformed rows and pictures without a text are skipped.
+        observer: the callbacks of the training.
 
     Raises:
         InvalidArgumentError: a row is malformed, or the settings contradict each other.
         CheckpointError: training cannot start from the checkpoint.
         OutputExistsError: the output, or the state of an interrupted training, exists already.
         DiskFullError: the disk has too little free space for the state and the output.
-        TrainingStateError: the state cannot be written any more; the earlier one stays.
+        TrainingStateError: the state cannot be written any more. The earlier state is kept.
     """
     if checkpoint is not None and architecture is not None:
         raise InvalidArgumentError(

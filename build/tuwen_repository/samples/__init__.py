@@ -62,12 +62,12 @@ def sample(name: str) -> Path:
 
 
 def vocabulary() -> Path:
-    """Return the 21128-token vocabulary of Chinese-CLIP (that of BERT-Base, Chinese)."""
+    """Return the 21128-token vocabulary of Chinese-CLIP, which is the vocabulary of BERT-Base, Chinese."""
     return sample("vocab.txt")
 
 
 def known_vocabularies() -> dict[str, KnownVocabulary]:
-    """Return the vocabulary of the ids in `awkward_texts`, by kind of tokenizer."""
+    """Return the vocabulary that the ids in `awkward_texts` belong to, by kind of tokenizer."""
     return {kind: KnownVocabulary(**known) for kind, known in _texts()["vocabularies"].items()}
 
 

@@ -32,11 +32,11 @@ class Answers:
     """The successful answers, refusals and failures of a load.
 
     Attributes:
-        seconds: the time of these answers, from the slope of a line through their number over time; infinite if all
-            came after the measured time.
-        latencies: seconds until each successful answer. In an open loop, they count from the request's scheduled start.
-        refused: seconds until each refusal.
-        failed: the number of requests that ended in another way.
+        seconds: the time that the successful answers took, from the slope of a line through their number over time;
+            infinite if every answer came after the measured time.
+        latencies: the seconds until each successful answer. In an open loop, the time begins with the scheduled start.
+        refused: the seconds until each refusal.
+        failed: the number of requests that ended without an answer or a refusal.
     """
 
     seconds: float
@@ -50,9 +50,9 @@ class Answers:
         return len(self.latencies) / self.seconds
 
     def quantile(self, share: float) -> float:
-        """Return the seconds within which a share of all requests was answered; see `latency_quantile`.
+        """Return the time in seconds within which a share of all requests was answered.
 
-        A refused or failed request counts as infinitely late.
+        A refused or failed request counts as infinitely late. `latency_quantile` has the details.
         """
         return latency_quantile(self.latencies, share, unanswered=len(self.refused) + self.failed)
 
@@ -60,17 +60,17 @@ class Answers:
 def saturate(
     ask: Ask, *, concurrency: int, seconds: float, warmup: float, clock: Callable[[], float] = time.perf_counter
 ) -> Answers:
-    """Measure a closed loop: each caller sends its next request as soon as it has an answer or a refusal.
+    """Measure a closed loop, in which each caller sends its next request after an answer or a refusal.
 
     The first `warmup` seconds do not count. Answers come in bursts, at the end of each batch, and the rate is measured
     from burst to burst. The measurement is extended until every caller has a few answers.
 
     Args:
-        ask: sends one request.
+        ask: the function that sends one request.
         concurrency: the number of callers.
-        seconds: the duration of the measurement.
-        warmup: seconds before the measurement.
-        clock: returns the time in seconds. Tests pass their own.
+        seconds: the duration of the measurement in seconds.
+        warmup: the number of seconds before the measurement, in which callers already send requests.
+        clock: a function that returns the time in seconds. Tests replace it.
     """
     start = clock() + warmup
     latencies: list[float] = []
@@ -99,8 +99,8 @@ def saturate(
 def _rate(times: Sequence[float], begin: float, end: float) -> float:
     """Return the responses per second from `begin` to `end`. `times` must be sorted.
 
-    Answers come in bursts, so the rate is the slope of a line through them. A pause at the end counts only as far as it
-    is longer than every pause before.
+    Answers come in bursts, so the rate is the slope of a line through the bursts. If the pause at the end is longer
+    than every earlier pause, the rate is lowered by the difference.
     """
     if not times:
         return 0.0
@@ -110,7 +110,7 @@ def _rate(times: Sequence[float], begin: float, end: float) -> float:
 
 
 def _duration(times: Sequence[float]) -> float:
-    """Return the time of this many answers, from the slope of a line through their number over time; 0 if unknown."""
+    """Return the time that the answers took, from the slope of a line through their number over time; 0 if unknown."""
     if len(set(times)) < 2:
         return 0.0
     rate = float(np.polyfit(np.sort(times) - min(times), np.arange(len(times)), 1)[0])
@@ -118,12 +118,12 @@ def _duration(times: Sequence[float]) -> float:
 
 
 async def send_at(rate: float, ask: AsyncAsk, *, seconds: float, warmup: float = 0.0, seed: int = 0) -> Answers:
-    """Measure an open loop: requests start at random times (Poisson), independent of the answers, as of many users.
+    """Measure an open loop, in which requests start at random times (Poisson) and do not wait for earlier answers.
 
     A latency counts from the scheduled start of its request, so every request that is scheduled during a stall is slow.
     Each request that is scheduled between `warmup` and `seconds` counts, however late it ends. Otherwise, a service
-    that stops answering would look fast. Only answers within this time count for the rate. One event loop sends all
-    requests, because a thread for each request in flight would take CPU time from a service on the same machine.
+    that stops answering would look fast. The rate counts only the answers between `warmup` and `seconds`. One event
+    loop sends all requests, because a thread for each request in flight would take CPU time from a local service.
     """
     clock = asyncio.get_running_loop().time
     good: list[float] = []

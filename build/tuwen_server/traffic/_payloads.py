@@ -34,8 +34,8 @@ class Work:
     """The items of a measurement, one item for each call.
 
     Attributes:
-        images: encoded photographs. They are sent repeatedly, because images are not cached.
-        texts: queries. Each is sent once, because client and server cache the vectors of texts.
+        images: the encoded photographs. Each photograph is sent repeatedly, because images are not cached.
+        texts: the queries. Each query is sent once, because client and server cache the vectors of texts.
     """
 
     def __init__(self, images: Sequence[bytes], texts: Sequence[str]) -> None:

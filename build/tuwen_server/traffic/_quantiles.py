@@ -17,12 +17,12 @@ def latency_quantile(latencies: Sequence[float], share: float, *, unanswered: in
     improves when a service refuses its slowest requests, and stays good when the service falls silent.
 
     Args:
-        latencies: seconds, one for each answer, in any order.
-        share: from 0 to 1, such as 0.99.
-        unanswered: number of requests without an answer.
+        latencies: the seconds until each answer, in any order.
+        share: the share of the requests, from 0 to 1, such as 0.99.
+        unanswered: the number of requests without an answer.
 
     Returns:
-        Seconds; infinite if fewer than `share` of the requests were answered, nan if there were no requests.
+        The latency in seconds; infinite if fewer than `share` of the requests were answered, nan without requests.
     """
     count = len(latencies) + unanswered
     if not count:

@@ -22,7 +22,7 @@ __all__ = ["Attempt", "best_of", "best_threads", "fewest_instances", "search_mac
 Attempt = Callable[[Mapping[str, Settings]], Mapping[str, Trial]]
 """A function that measures settings of each kind, and returns a trial for each kind."""
 
-_EQUAL = 0.97  # of the best rate: less than that is no noise
+_EQUAL = 0.97  # the share of the best rate from which a rate counts as equal, because measurements vary
 
 
 def search_machine(attempt: Attempt, now: Mapping[str, Settings], *, cores: int, on_gpu: bool) -> Mapping[str, Trial]:
@@ -35,9 +35,9 @@ def search_machine(attempt: Attempt, now: Mapping[str, Settings], *, cores: int,
     uses the number of the model that it loads first and ignores the other one.
 
     Args:
-        attempt: measures settings.
+        attempt: the function that measures settings.
         now: the settings of each kind in the repository.
-        cores: the processor cores that the servers may use.
+        cores: the number of processor cores that the servers may use.
         on_gpu: whether the encoders run on a GPU.
 
     Returns:
@@ -69,7 +69,7 @@ def search_server(attempt: Attempt, now: Mapping[str, Settings]) -> Mapping[str,
     their number only when it starts.
 
     Args:
-        attempt: measures settings.
+        attempt: the function that measures settings.
         now: the current settings of each kind in the server.
 
     Returns:
@@ -120,7 +120,7 @@ def best_threads(trials: Sequence[Trial]) -> int:
     Among the numbers whose scores equal the best within noise, the one with the shortest single calls is returned.
 
     Args:
-        trials: trials of both kinds for each number of threads.
+        trials: the trials of both kinds for each number of threads.
     """
     peaks = {kind: best_of(trials, kind).rate for kind in ENCODERS}
     best = {
@@ -136,9 +136,9 @@ def best_of(trials: Sequence[Trial], kind: str, threads: int | None = None) -> T
     """Return the trial that is fastest under load. If several are equally fast within noise, single calls decide.
 
     Args:
-        trials: trials of any kind.
-        kind: ``images`` or ``texts``.
-        threads: consider only trials with this number of threads; None: consider all.
+        trials: the trials of all kinds.
+        kind: the kind of the trial to return: ``images`` or ``texts``.
+        threads: the number of threads of the trials to consider; None: all trials are considered.
     """
     candidates = [trial for trial in trials if trial.kind == kind and threads in (None, trial.settings.threads)]
     peak = max(trial.rate for trial in candidates)
@@ -149,7 +149,7 @@ def fewest_instances(trials: Sequence[Trial]) -> Trial:
     """Return the trial with the fewest instances among the trials that equal the fastest within noise.
 
     Args:
-        trials: trials of one kind that differ only in `Settings.instances` or only in `Settings.preprocessing`.
+        trials: the trials of one kind, which differ only in `Settings.instances` or only in `Settings.preprocessing`.
     """
     peak = max(trial.rate for trial in trials)
     return min(

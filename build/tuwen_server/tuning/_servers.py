@@ -65,7 +65,7 @@ class RunningServer:
         url: ``host:port`` of the server's gRPC endpoint.
         repository: the built repository that the server runs.
         key: the key of the server's restricted protocols; None: the server has none.
-        tls: encryption.
+        tls: the encryption of the connection; None: plain text.
         headers: the headers of every request.
 
     Raises (on entering):

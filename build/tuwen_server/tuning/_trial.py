@@ -21,9 +21,9 @@ class Trial:
     Attributes:
         kind: ``images`` or ``texts``.
         settings: the settings of the encoder and of the model before it.
-        rate: items a second with many callers.
+        rate: the number of items per second with many callers.
         batch: the mean number of items in a batch with many callers.
-        alone_seconds: the median time of a call while nobody else calls.
+        alone_seconds: the median time in seconds of a call with one item, while no other caller sends requests.
     """
 
     kind: str
@@ -37,10 +37,10 @@ def run_trial(server: TrialServer, settings: Mapping[str, Settings], work: Work,
     """Measure the kinds that have settings, one after the other.
 
     Args:
-        server: runs the repository with the settings.
+        server: the server that runs the repository with the settings.
         settings: the settings of each kind.
         work: the items that are sent.
-        seconds: the duration of each measurement.
+        seconds: the duration of each measurement in seconds.
     """
     with server.running(settings) as clip:
         name = clip.model_card().name

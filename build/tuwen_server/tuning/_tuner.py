@@ -71,9 +71,9 @@ def tune(
     Args:
         repository: a folder that `tuwen build` made. Nothing else may change it during the tuning.
         options: the durations and limits of the tuning, and the address of a running server, if it is tuned.
-        tls: encryption of the calls to `TuningOptions.url`.
+        tls: the encryption of the calls to `TuningOptions.url`; None: plain text.
         headers: the headers of the calls to `TuningOptions.url`.
-        observe: called after each trial.
+        observe: a function that is called with each finished trial.
 
     Raises:
         NotARepositoryError: the folder is not a built repository.

@@ -31,7 +31,7 @@ def test_rejects_a_missing_folder() -> None:
 
 def test_rejects_a_folder_of_another_kind_and_lists_its_files(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "siglip"}')
-    with pytest.raises(CheckpointError, match=r"not a known kind of checkpoint\. It holds: config\.json"):
+    with pytest.raises(CheckpointError, match=r"not a checkpoint of a known layout\. It holds: config\.json"):
         open_checkpoint(str(tmp_path))
 
 
@@ -179,7 +179,7 @@ def test_does_not_load_a_pickle_that_would_run_code(copied: Path, tmp_path: Path
 
 @pytest.mark.parametrize("options", [ReadOptions(vision="openai/clip-vit-base-patch32"), ReadOptions(heads=(12, 12))])
 def test_rejects_options_that_the_files_make_needless(short_checkpoint: Path, options: ReadOptions) -> None:
-    with pytest.raises(CheckpointError, match=r"--(vision|heads) does not apply to .*; leave it out"):
+    with pytest.raises(CheckpointError, match=r"--(vision|heads) does not apply to .*; leave the option out"):
         open_checkpoint(str(short_checkpoint), options)
 
 
@@ -216,7 +216,9 @@ class TestFetching:
 
     def test_asks_for_the_modelscope_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "modelscope", None)
-        with pytest.raises(CheckpointError, match="on ModelScope's hub: pip install modelscope, or download it"):
+        with pytest.raises(
+            CheckpointError, match="from ModelScope needs a library: pip install modelscope; or download"
+        ):
             open_checkpoint("damo/multi-modal_clip-vit-base-patch16_zh")
 
     def test_rejects_a_modelscope_id_that_cannot_be_fetched(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,8 +89,8 @@ class TestNative:
     @pytest.mark.parametrize(
         ("wrap", "message"),
         [
-            (lambda w: {"state_dict": w, "model": w}, "weights in 'state_dict' and in 'model'. Which are meant"),
-            (lambda w: {"net": w, "ema": w}, "no state dict: .*; there are tensors in 'net', 'ema': save these alone"),
+            (lambda w: {"state_dict": w, "model": w}, "weights in 'state_dict' and in 'model'; expected one"),
+            (lambda w: {"net": w, "ema": w}, "no state dict: .*; the file holds tensors in 'net', 'ema': save only"),
             (
                 lambda w: {**prefixed("model.", w), "criterion.weight": torch.ones(2)},
                 "tensors outside the first model, such as criterion.weight",

@@ -33,11 +33,11 @@ def pictures(folder: Path, names: Names, side: int) -> Iterator[tuple[str, bytes
 
     Args:
         folder: an unpacked package: an icon set of SVG bodies, or a folder of pictures named by code points.
-        names: maps icons' names to codes.
+        names: the mapping from icons' names to codes.
         side: the side of the pictures in pixels.
 
     Raises:
-        BuildError: the package is neither.
+        BuildError: the package is neither an icon set nor a folder of pictures.
         ImportError: resvg_py is not installed.
     """
     if (folder / "icons.json").is_file():

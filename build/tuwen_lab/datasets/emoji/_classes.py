@@ -21,8 +21,8 @@ class EmojiClass:
     """One emoji.
 
     Attributes:
-        code: its code points, such as ``1f63a``, without the variation selector.
-        label: its name in Chinese.
+        code: the emoji's code points, such as ``1f63a``, without the variation selector.
+        label: the emoji's name in Chinese.
         tags: keywords in Chinese, without the label.
     """
 
@@ -38,12 +38,15 @@ class Names:
         self._codes: dict[str, str] = {}
 
     def add(self, name: str, code: str) -> None:
-        """Add a name. The first meaning of a name is kept."""
+        """Add a name and its code. A name that is known already keeps its first code."""
         for form in (_slug(name), _slug(name).replace("-", "")):
             self._codes.setdefault(form, normalized(code))
 
     def code(self, name: str) -> str | None:
-        """Return the code of the emoji that an icon of this name shows, if known. FxEmoji's names have no hyphens."""
+        """Return the code of the emoji that an icon of this name shows; None: the name is unknown.
+
+        Hyphens do not count, because FxEmoji's names have none.
+        """
         slug = _slug(name)
         return self._codes.get(slug) or self._codes.get(slug.replace("-", ""))
 
@@ -75,7 +78,7 @@ def read_names(labels: Path, tables: Iterable[dict[str, str]]) -> Names:
 
     Args:
         labels: the unpacked package `LABELS`.
-        tables: maps code points to names, as icon sets publish them.
+        tables: the icon sets' own tables, from code points to names.
     """
     names = Names()
     for table in tables:

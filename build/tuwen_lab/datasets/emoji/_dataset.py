@@ -54,12 +54,12 @@ def build_emoji_dataset(
         output: the folder of the data set, which appears complete or not at all.
         cache: the folder for fetched packages.
         side: the side of the pictures in pixels.
-        force: replace an earlier data set of this function. A folder with other files is never replaced.
-        sources: the artwork.
-        progress: called with the name of each source as it begins.
+        force: whether an earlier data set of this function may be replaced. A folder with other files never is.
+        sources: the packages with the artwork.
+        progress: a function that is called with the name of each source when its pictures begin.
 
     Raises:
-        OutputExistsError: the folder holds other files, or an earlier data set and `force` is off.
+        OutputExistsError: the folder holds other files, or it holds an earlier data set and `force` is off.
         DiskFullError: the disk has too little free space.
         BuildError: a package cannot be fetched or has another structure, or the folder cannot be written.
         ImportError: resvg_py is not installed.

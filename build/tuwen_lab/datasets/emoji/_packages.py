@@ -26,7 +26,7 @@ class Package:
 
     @property
     def spec(self) -> str:
-        """The package and its version in npm's notation."""
+        """The package and its version in npm's notation, ``name@version``."""
         return f"{self.name}@{self.version}"
 
 
@@ -81,7 +81,7 @@ def _folder(package: Package, cache: Path) -> Path:
 
 
 def fetch(package: Package, cache: Path) -> Path:
-    """Return the folder of an unpacked package. If the cache lacks it, ``npm pack`` fetches it.
+    """Return the folder of an unpacked package. If the cache lacks the package, ``npm pack`` fetches it.
 
     Raises:
         BuildError: npm is missing or fails, or the archive is not a package.

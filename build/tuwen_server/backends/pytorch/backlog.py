@@ -38,7 +38,7 @@ class Backlog:
 
     Args:
         longest: the maximum wait in microseconds; 0 turns the limit off.
-        clock: returns seconds since 1970.
+        clock: a function that returns the time in seconds since 1970.
     """
 
     def __init__(self, longest: int, clock: Callable[[], float] = time.time) -> None:
@@ -47,7 +47,7 @@ class Backlog:
         self._now = self._busy_since = self._ended = float("-inf")
         self._took = 0.0  # seconds of the last batch with a computed request
         self._kept = False  # whether the current batch has a computed request
-        self._exceeded = 0.0  # seconds: the longest allowed wait that was exceeded since then
+        self._exceeded = 0.0  # seconds: the longest limit that a request exceeded since the last computed batch
 
     def begin(self) -> None:
         """Note the start of a batch."""
@@ -81,5 +81,5 @@ class Backlog:
         elif allowed > self._exceeded or allowed * _SHED_TO < self._took or waited <= allowed * _SHED_TO:
             return ""
         else:
-            allowed *= _SHED_TO  # while older requests are rejected
+            allowed *= _SHED_TO  # the shorter limit while requests are shed
         return f"Request timeout expired: the request waited {waited:.1f} seconds, {allowed:.1f} were allowed"

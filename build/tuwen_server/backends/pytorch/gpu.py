@@ -41,7 +41,10 @@ def warn_of_slow_arithmetic(module: torch.nn.Module, device: torch.device) -> No
 
 
 def full_batch(config: Mapping[str, Any], names: Sequence[str]) -> list[NDArray[Any]]:
-    """Return the inputs of the largest batch of a model, in the order of the names. They hold ones, so no padding."""
+    """Return the inputs of the largest batch of a model, in the order of the names.
+
+    The inputs hold ones, so that an attention mask contains no padding.
+    """
     tensors = {tensor["name"]: tensor for tensor in config["input"]}
     return [
         np.ones((config["max_batch_size"], *map(int, tensors[name]["dims"])), dtype=_DTYPES[tensors[name]["data_type"]])

@@ -125,7 +125,8 @@ def _check_weights(parameters, path):
     found = path.stat()
     if parameters["WEIGHTS"] != f"{found.st_ino} {found.st_mtime_ns} {found.st_size}":
         raise pb_utils.TritonModelException(
-            f"{path} was replaced by another build, and its configuration was not yet; load the model again in a moment"
+            f"{path} was replaced by another build, but the model's configuration was not replaced yet; load the model "
+            "again in a moment"
         )
 
 

@@ -19,14 +19,14 @@ _OVERHEAD = 450  # bytes of the Python objects of one entry, besides its data
 
 
 class RowCache:
-    """The most recent output rows, by the bytes of the input rows.
+    """A cache of the most recent output rows, by the bytes of the input rows.
 
     A key holds the bytes themselves, not a hash, so two inputs never share an entry. A failed computation leaves no
     entry. Rows of zeros are always computed, and neither stored nor counted, because Triton's warm-up sends them.
 
     Args:
-        size: memory for the entries, in bytes. The least recently used entries are removed first.
-        count: called for each batch with the number of hits and of misses.
+        size: the memory for the entries, in bytes. The least recently used entries are removed first.
+        count: a function that is called for each batch with the number of hits and the number of misses.
     """
 
     def __init__(self, size: int, count: Callable[[int, int], None]) -> None:
@@ -38,8 +38,8 @@ class RowCache:
         """Return the output rows of a batch. Unknown rows are computed, equal rows only once.
 
         Args:
-            inputs: one array for each input, (n, ...) each.
-            compute: called with the unknown input rows, m of n, and returns (m, ...).
+            inputs: one array (n, ...) for each input.
+            compute: a function from the m unknown input rows to their output rows (m, ...).
 
         Returns:
             A new array (n, ...).
