@@ -1,4 +1,4 @@
-"""The correction of the search of the site's theme."""
+"""The hook of MkDocs that corrects the theme's search for Chinese words."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 Tests in `unit/` and `contract/` reach nearly every place that raises an error. These places need more:
 
 - `tests/service/`: a tokenizer that differs (`verification/verify.py`), merges of a damaged ``tokenizer.json``, and a
-  hub that is away or lacks a model (`tuwen_lab/published`).
+  hub that does not answer or lacks a model (`tuwen_lab/published`).
 - `tests/system/`: a Parquet file without the column (`tuwen_files/ray_data.py`).
 - no test: an image tower of RN50 with weights of another shape, a picture whose new path is too long for Milvus while
   a source moves, a channel that gRPC itself cancels, and a deadline or warm-up of Locust's web page that is not finite.
@@ -28,7 +28,7 @@ def test_every_example_raises_its_error(example: Example) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.error)
 def test_the_page_and_the_error_agree_on_retries(example: Example) -> None:
-    """Errors of a server know whether the same request may succeed later."""
+    """If an error has the attribute `retryable`, the page advises for or against a retry accordingly."""
     retryable = getattr(raised(example), "retryable", None)
     assert retryable is None or retryable == example.retry
 

@@ -1,4 +1,4 @@
-"""Every public module says what it exports, and exports what it says."""
+"""The ``__all__`` of every public module: it exists, has no duplicates, and lists only existing names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGES = (
     "tuwen_search",
     "tuwen_server",
 )
-# Each module imports a framework, which has an environment of its own.
+# Each of these modules imports a framework, which is installed in an environment of its own.
 FRAMEWORKS = tuple(f"tuwen_integrations.{name}" for name in ("haystack", "langchain", "llama_index"))
 MODULES = [
     name
@@ -30,7 +30,7 @@ MODULES = [
 
 
 @pytest.mark.parametrize("name", [*PACKAGES, *MODULES])
-def test_all_is_explicit_and_true(name: str) -> None:
+def test_all_lists_only_existing_names_without_duplicates(name: str) -> None:
     module = importlib.import_module(name)
     assert len(set(module.__all__)) == len(module.__all__)
     for exported in module.__all__:

@@ -1,4 +1,4 @@
-"""The packages keep to their borders: private names stay inside, and the picture of the architecture is up to date."""
+"""The borders of the packages: no package imports private names of another, and their picture is up to date."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.support.paths import ROOT
 PACKAGES = sorted(
     path.parent for source in ("client", "build", "loadtest") for path in ROOT.glob(f"{source}/*/__init__.py")
 )
-# The SDK's own needs; every other package that it imports is an extra, imported inside a function.
-# The module `_http` itself is imported inside a function, so that its import of httpx may stand at the top.
+# The libraries that the SDK requires. Every other library belongs to an extra and is imported inside a function.
+# The module `_http` is itself imported inside a function, so it may import httpx at its top.
 SDK_NEEDS = {"PIL", "google", "grpc", "numpy", "tqdm", "tritonclient"}
 
 
@@ -64,7 +64,7 @@ def test_finds_a_private_import(text: str) -> None:
 def test_the_sdk_imports_only_its_own_needs() -> None:
     found = set()
     for path in set(modules(ROOT / "client" / "tuwen")) - {ROOT / "client" / "tuwen" / "_http.py"}:
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:  # the top of the module alone
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:  # only imports at the top of the module
             if isinstance(node, ast.ImportFrom) and not node.level:
                 found.add(str(node.module).partition(".")[0])
             elif isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""Every shell command of the README and the guides runs here as written, or has a reason why another place runs it."""
+"""Every shell command of the README and the guides runs here as written, or is listed with the test that runs it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RUNS = re.compile(
     r"tuwen (status|similarity|classify|embed|index|search|collections|edge-key|evaluate)\b"
     r"|python -m (tuwen_loadtest\.perf_analyzer_input|tests\.quantization_table)\b"
 )
-# Commands that do not run here: what they need, and where the same command runs.
+# Commands that do not run here: for each the requirement that is missing here, and the test that runs the command.
 EXCEPTIONS: dict[str, str] = {
     r"make ": "the whole environment; the workflows run it, and test_environment_script.py its first step",
     r"(sudo |pip |python -m venv|perf/bin/pip)": "a package registry; tests/system/test_package.py installs the wheel",
@@ -74,7 +74,7 @@ def reason(command: str) -> str | None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_command_runs_here_or_has_a_reason(page: str) -> None:
+def test_every_command_runs_here_or_is_listed_with_a_reason(page: str) -> None:
     assert [command for command in commands(page) if not RUNS.match(command) and not reason(command)] == []
 
 
@@ -134,7 +134,7 @@ def test_the_commands_of_a_page_run_as_written(page: str, folder: Path) -> None:
         if arguments[0] == "tuwen":
             tuwen(*arguments[1:])
             continue
-        if "photos.npz" in arguments:  # the page leaves it to the reader to embed them
+        if "photos.npz" in arguments:  # the page does not show the command that makes this file
             tuwen("embed", "photos/", "-o", "photos.npz")
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
         subprocess.run([sys.executable, *arguments[1:]], check=True, cwd=folder, env=environment, timeout=120)

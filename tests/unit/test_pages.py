@@ -1,4 +1,4 @@
-"""Links, anchors, code blocks and tables of the pages."""
+"""The pages: links, anchors, code blocks, commands, the site that they become, and tables that repeat the code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from docs.staging import linked_pages, site_page
 from tests.support.paths import ROOT
 from tuwen_cli.settings import SETTINGS
 
-# click, or the copy of it that newer versions of Typer bring.
+# click, or the copy of click that newer versions of Typer contain.
 CLICK = importlib.import_module(TyperGroup.__mro__[1].__module__)
 IGNORED = {"node_modules"}
 PAGES = sorted(
@@ -34,7 +34,7 @@ def text_of(page: str) -> str:
 
 
 def broken_links(page: str, text: str, root: Path = ROOT) -> list[str]:
-    """Return the links of a page to files or headings that do not exist."""
+    """Return the targets of those links of a page that lead to missing files or headings."""
     broken = []
     for link in links(text):
         if link.external:
@@ -102,7 +102,7 @@ def test_a_translation_of_a_recipe_has_the_code_of_its_original(page: str) -> No
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """Return the arguments of every call of ``tuwen`` in a shell block."""
+    """Yield the arguments of every command ``tuwen`` in a shell block."""
     for line in text.replace("\\\n", " ").splitlines():
         if line.partition(" ")[0].rpartition("/")[2] == "tuwen":
             yield shlex.split(line, comments=True)[1:]
@@ -165,7 +165,7 @@ def test_collects_linked_pages_with_the_pages_that_they_link_to(tmp_path: Path) 
     assert set(found) == {"guide/one.md", "two.md", "two.zh.md", "guide/a.png"}
 
 
-def test_links_lead_to_the_places_on_the_site() -> None:
+def test_links_are_rewritten_to_paths_on_the_site() -> None:
     text = (
         "[a](../../guide/one.md#x) [b](../index.md) [code](../../client/tuwen/pixels.py) [c](#here) [d](https://x.org) "
         "[names](../public_api.txt)"
@@ -234,7 +234,7 @@ def test_every_exception_of_the_sdk_is_explained() -> None:
     import tuwen
 
     raised = {name for name in tuwen.__all__ if name.endswith("Error")} - {"TuwenError", "ServerError"}
-    raised.discard("ServerStoppingError")  # its base class has the row
+    raised.discard("ServerStoppingError")  # the table has a row for its base class
     assert raised <= first_cells("docs/reference/errors.md")
 
 
@@ -262,7 +262,7 @@ def test_the_table_of_parameters_has_their_defaults() -> None:
 def test_every_environment_variable_is_explained() -> None:
     sources = [*(ROOT / "client").rglob("*.py"), *(ROOT / "build").rglob("*.py"), *(ROOT / "loadtest").rglob("*.py")]
     text = "".join(path.read_text(encoding="utf-8") for path in sources)
-    names = set(re.findall(r"\"(TUWEN_[A-Z0-9_]+)\"", text)) - {"TUWEN_LOADTEST_PARENT"}  # between our own processes
+    names = set(re.findall(r"\"(TUWEN_[A-Z0-9_]+)\"", text)) - {"TUWEN_LOADTEST_PARENT"}  # for our own processes
     names |= {setting.name for setting in SETTINGS}
     assert len(names) >= 8
     assert names <= first_cells("docs/reference/configuration.md")

@@ -1,4 +1,4 @@
-"""`docs/public_api.txt` lists every public name with its signature, and a change of one is noticed."""
+"""`docs/public_api.txt` lists every public name with its signature, and a test fails if a signature changes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_lists_names_with_their_signatures(script: ModuleType, package: Path) ->
     ]
 
 
-def test_names_what_has_changed(
+def test_prints_the_signatures_that_have_changed(
     script: ModuleType, package: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = package / "public_api.txt"

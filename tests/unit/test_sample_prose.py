@@ -1,4 +1,4 @@
-"""The sample of the project's prose."""
+"""The program that prints a sample of the project's docstrings, errors, help texts and comments."""
 
 from __future__ import annotations
 

@@ -31,9 +31,9 @@ WORDS = {
     "嵌入空间": "向量空间",
     "你": "您",
 }
-"""The word that Chinese pages use in the place of another one for the same thing."""
+"""Chinese words that the pages avoid, and the word that they use for the same thing."""
 _DOCSTRING = re.compile(r'^( *)""".*?"""$', re.MULTILINE | re.DOTALL)
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?! ?月)")  # English writes the names of months
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?! ?月)")  # no numbers of months, because English pages write their names
 
 
 def text_of(page: str) -> str:
@@ -49,13 +49,13 @@ def translation_of(page: str) -> str:
 
 
 def code_of(block: Block) -> object:
-    """Return what the code of a block does, without the words for its readers."""
+    """Return the code of a block without comments, docstrings and labels, which a translation may change."""
     if block.language == "python":
         text = _DOCSTRING.sub(r'\1""', block.text)
         return ast.dump(compile(text, "block", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST))
     words = {
         "mermaid": r'"[^"\n]*"|(?<=: ).*|(?<= as ).*',
-        "text": r"(?<=[\w*)]) {2,}.*",  # the second column
+        "text": r"(?<=[\w*)]) {2,}.*",  # the second column has words
     }.get(block.language, r"(?:^|\s+)#.*")
     return [line.rstrip() for line in re.sub(words, "", block.text, flags=re.MULTILINE).splitlines()]
 
@@ -65,7 +65,11 @@ def code(text: str) -> list[tuple[str, object]]:
 
 
 def rows(text: str) -> Iterator[tuple[int, int, int, list[str]]]:
-    """Return the number of its table and its own, the number of cells, and the code and numbers of each row."""
+    """Yield facts about each row of each table, which a translation must not change.
+
+    The facts are the number of the table, the number of the row, the count of bars between cells, and the sorted code
+    and numbers in the cells.
+    """
     for table, lines in enumerate(tables(text), 1):
         for row, line in enumerate(lines, 1):
             prose = re.sub(r"`[^`]*`|\]\([^)]*\)", "", line)
@@ -79,7 +83,7 @@ def documented_names(text: str) -> list[str]:
 
 
 def targets(page: str, text: str) -> set[str]:
-    """Return the pages and headings that a page links to, each by its English name."""
+    """Return the pages and headings to which a page links, each by its name on the English pages."""
     found = set()
     for link in links(text):
         path, anchor = resolved(page, link.target), link.target.partition("#")[2]
@@ -145,7 +149,10 @@ def test_a_chinese_page_uses_one_word_for_one_thing(page: str) -> None:
 
 
 def broken_bold(text: str) -> list[str]:
-    """Return the bold words that GitHub shows with their asterisks, because a mark and a character touch them."""
+    """Return the bold words that GitHub shows with their asterisks.
+
+    That happens if the asterisks stand between a punctuation mark on the inside and a character on the outside.
+    """
     found = []
     for bold in re.finditer(r"(.?)\*\*([^*\n]+)\*\*(.?)", text):
         before, inside, after = bold.groups()

@@ -1,4 +1,4 @@
-"""The version that the package and its command report."""
+"""The version that the package and the command line report."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def test_the_command_prints_the_version() -> None:
     assert finished.stdout == f"tuwen {version('tuwen')}\n"
 
 
-def test_another_missing_name_is_an_attribute_error() -> None:
+def test_a_missing_name_raises_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'tuwen' has no attribute 'nothing'"):
         _ = tuwen.nothing

@@ -1,4 +1,4 @@
-"""LoRA adapters that peft saved: merged into their base model when asked, and equal to what peft itself merges."""
+"""Builds of LoRA adapters: with ``--merge-adapter``, the weights equal those that peft itself merges."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from tuwen import MissingExtraError
 from tuwen_build.checkpoints import Checkpoint, ReadOptions, open_checkpoint
 from tuwen_build.errors import CheckpointError
 
-# peft asks transformers for the old names of some settings.
+# peft uses old names of some settings of transformers.
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
 MERGE = ReadOptions(merge_adapter=True)
-# The linear layers of attention, by the names that each family has for them.
+# The names of the linear layers of attention in all families.
 TARGETS = ["q_proj", "v_proj", "query", "value"]
 
 
 def save_adapter(model_class: Any, base: Path, folder: Path, **options: Any) -> None:
-    """Save a LoRA adapter of random weights for a base model, as fine-tuning with peft does."""
+    """Save a LoRA adapter with random weights for a base model, in the form that fine-tuning with peft saves."""
     model = model_class.from_pretrained(base, local_files_only=True)
     adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, lora_alpha=4, target_modules=TARGETS, **options))
     generator = torch.Generator().manual_seed(7)
@@ -51,7 +51,7 @@ def state(checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def bases(artefacts: Artefacts, short_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Base models of every family that transformers loads, by name."""
+    """Return a folder with a base model of every family that transformers loads, each in a subfolder of its name."""
     folder = tmp_path_factory.mktemp("bases")
     shutil.copytree(short_checkpoint, folder / "chinese-clip")
     shutil.copytree(
@@ -106,7 +106,7 @@ def adapter(bases: Path, tmp_path: Path) -> Path:
     return tmp_path / "adapter"
 
 
-def test_an_adapter_is_refused_with_the_option_unless_asked(adapter: Path) -> None:
+def test_without_the_option_an_adapter_is_refused_and_the_option_is_named(adapter: Path) -> None:
     with pytest.raises(CheckpointError, match=r"holds a LoRA adapter.*--merge-adapter.*tuwen\[peft\]"):
         open_checkpoint(str(adapter))
 
@@ -119,7 +119,7 @@ def test_preprocessor_files_beside_the_adapter_come_first(bases: Path, adapter: 
     assert open_checkpoint(str(adapter), MERGE).preprocessing.mean == (0.5, 0.5, 0.5)
 
 
-def test_a_base_is_found_by_a_path_from_the_adapter(bases: Path, adapter: Path) -> None:
+def test_a_base_is_found_by_a_path_relative_to_the_adapter(bases: Path, adapter: Path) -> None:
     shutil.copytree(bases / "chinese-clip", adapter.parent / "base")
     change(adapter, base_model_name_or_path="../base")
     assert open_checkpoint(str(adapter), MERGE).family == "chinese-clip"
@@ -141,14 +141,14 @@ class TestRefusals:
             open_checkpoint(str(folder), MERGE)
         return str(caught.value)
 
-    def test_a_whole_model_has_nothing_to_merge(self, short_checkpoint: Path) -> None:
+    def test_a_checkpoint_without_an_adapter_is_refused(self, short_checkpoint: Path) -> None:
         assert "holds no adapter to merge: adapter_config.json is missing" in self.refusal(short_checkpoint)
 
     def test_missing_weights_are_named(self, adapter: Path) -> None:
         (adapter / "adapter_model.safetensors").unlink()
         assert "adapter_model.safetensors is missing" in self.refusal(adapter)
 
-    def test_a_base_that_is_missing_is_named(self, adapter: Path) -> None:
+    def test_a_missing_base_is_named(self, adapter: Path) -> None:
         change(adapter, base_model_name_or_path="/nowhere/base model")
         assert "cannot open /nowhere/base model, the base model of the adapter in " in self.refusal(adapter)
         change(adapter, base_model_name_or_path=None)
@@ -164,7 +164,7 @@ class TestRefusals:
         change(adapter, r=3)
         assert "cannot load the adapter" in self.refusal(adapter)
 
-    def test_weights_that_are_no_numbers_are_refused(self, adapter: Path) -> None:
+    def test_weights_that_are_nan_are_refused(self, adapter: Path) -> None:
         path = adapter / "adapter_model.safetensors"
         save_file({name: weight * float("nan") for name, weight in load_file(path).items()}, path)
         assert "cannot merge the adapter" in self.refusal(adapter)
@@ -176,7 +176,7 @@ class TestRefusals:
         assert 'model_type "siglip"; expected chinese_clip, clip or bert' in self.refusal(adapter)
 
 
-def test_without_peft_the_extra_is_named(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_peft_the_error_names_the_extra(adapter: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingExtraError, match=r"merging an adapter needs an extra .*pip install 'tuwen\[peft\]'"):
         open_checkpoint(str(adapter), MERGE)

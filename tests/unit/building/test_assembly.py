@@ -1,4 +1,4 @@
-"""The options of a build: the allowed values, and the values that give another embedding space."""
+"""The options of a build, the options that change the fingerprint of the embedding space, and the built manifest."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TestOptions:
             ({"text_rules": "x"}, "text_rules: expected one of"),
         ],
     )
-    def test_rejects_unknown_choices(self, choice: dict[str, object], message: str) -> None:
+    def test_rejects_values_that_are_not_allowed(self, choice: dict[str, object], message: str) -> None:
         with pytest.raises(InvalidArgumentError, match=message):
             BuildOptions(**choice)  # type: ignore[arg-type]
 
@@ -65,7 +65,7 @@ class TestOptions:
             ),
         ],
     )
-    def test_python_models_read_them(
+    def test_options_reach_the_files_of_the_python_models(
         self,
         short_checkpoint: Path,
         tmp_path: Path,
@@ -79,7 +79,9 @@ class TestOptions:
         settings = json.loads((tmp_path / model / "1" / f"{file}.json").read_text(encoding="utf-8"))
         assert settings[key] == value
 
-    def test_one_class_describes_every_rule_for_images(self, short_checkpoint: Path, tmp_path: Path) -> None:
+    def test_fingerprint_card_and_served_settings_name_the_same_image_rules(
+        self, short_checkpoint: Path, tmp_path: Path
+    ) -> None:
         """The fingerprint, the model card and the served settings name the same rules with the same values."""
         checkpoint = open_checkpoint(str(short_checkpoint))
         options = BuildOptions(image_rules="display", jpeg_decoding="scaled")
@@ -96,7 +98,7 @@ class TestOptions:
 
 
 def fingerprint(folder: Path, options: BuildOptions | None = None) -> str:
-    """Return the fingerprint that a repository of a checkpoint would have."""
+    """Return the fingerprint that the repository of a checkpoint gets with these options."""
     checkpoint, options = open_checkpoint(str(folder)), options or BuildOptions()
     encoders = vision_encoder(checkpoint, options.precision), text_encoder(checkpoint, options.precision)
     return model_card(checkpoint, options, *encoders).fingerprint
@@ -107,7 +109,7 @@ class TestFingerprint:
     def copied(self, short_checkpoint: Path, tmp_path: Path) -> Path:
         return shutil.copytree(short_checkpoint, tmp_path / "copied")
 
-    def test_place_and_batch_size_do_not_change_it(self, short_checkpoint: Path, copied: Path) -> None:
+    def test_path_and_batch_size_do_not_change_the_fingerprint(self, short_checkpoint: Path, copied: Path) -> None:
         assert fingerprint(copied, BuildOptions(max_batch_size=4)) == fingerprint(short_checkpoint)
 
     @pytest.mark.parametrize(
@@ -121,11 +123,11 @@ class TestFingerprint:
             BuildOptions(precision="int8"),
         ],
     )
-    def test_other_rules_change_it(self, short_checkpoint: Path, options: BuildOptions) -> None:
+    def test_other_rules_change_the_fingerprint(self, short_checkpoint: Path, options: BuildOptions) -> None:
         assert fingerprint(short_checkpoint, options) != fingerprint(short_checkpoint)
 
     @pytest.mark.parametrize("name", ["text_projection.weight", "vision_model.post_layernorm.bias"])
-    def test_one_changed_weight_changes_it(self, short_checkpoint: Path, copied: Path, name: str) -> None:
+    def test_one_changed_weight_changes_the_fingerprint(self, short_checkpoint: Path, copied: Path, name: str) -> None:
         weights = load_file(copied / "model.safetensors")
         weights[name].flatten()[0] += 1e-3
         save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
@@ -135,7 +137,7 @@ class TestFingerprint:
     @pytest.mark.parametrize(
         ("setting", "value"), [("num_attention_heads", 1), ("hidden_act", "relu"), ("layer_norm_eps", 0.1)]
     )
-    def test_another_arithmetic_changes_it(
+    def test_settings_of_the_towers_change_the_fingerprint(
         self, short_checkpoint: Path, copied: Path, tower: str, setting: str, value: object
     ) -> None:
         config = json.loads((copied / "config.json").read_text(encoding="utf-8"))
@@ -147,7 +149,7 @@ class TestFingerprint:
         pooling = _AttentionPooling(5, 8, 4, 8)
         assert arithmetic(torch.nn.Sequential(pooling)) == [{"num_attention_heads": 4}]
 
-    def test_another_vocabulary_changes_it(self, short_checkpoint: Path, copied: Path) -> None:
+    def test_another_vocabulary_changes_the_fingerprint(self, short_checkpoint: Path, copied: Path) -> None:
         tokens = (copied / "vocab.txt").read_text(encoding="utf-8").split("\n")
         tokens[7], tokens[8] = tokens[8], tokens[7]
         (copied / "vocab.txt").write_text("\n".join(tokens), encoding="utf-8")
@@ -192,7 +194,7 @@ class TestManifest:
         assert Manifest.read(repository).files == manifest.files
         Manifest.read(repository).check(repository)
 
-    def test_writes_slashes_on_windows(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_writes_paths_with_slashes_on_windows(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Folder:
             def rglob(self, _: str) -> list[PureWindowsPath]:
                 return [PureWindowsPath(r"C:\r\vision_encoder\1\model.pt")]

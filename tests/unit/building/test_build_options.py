@@ -1,4 +1,4 @@
-"""The options of a build: the precision that the build chooses, and what a user types for the heads."""
+"""Options of a build: the precision that ``auto`` chooses, and the text of ``--heads``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tuwen_options import option_fields
 
 
 class StoppedError(Exception):
-    """Ends a build at the place that a test looks at."""
+    """An error that ends a build before the export, so that a test can look at the options so far."""
 
 
 def test_a_build_replaces_auto_by_the_precision_of_this_machine(
@@ -33,7 +33,7 @@ def test_a_build_replaces_auto_by_the_precision_of_this_machine(
     assert [options.encoder_precision for options in seen] == ["bf16"]
 
 
-def test_auto_is_no_precision_of_an_encoder() -> None:
+def test_auto_is_not_a_precision_of_an_encoder() -> None:
     assert [BuildOptions(precision=precision).encoder_precision for precision in PRECISIONS] == list(PRECISIONS)
     with pytest.raises(InvalidArgumentError, match="got 'auto'"):
         _ = BuildOptions(precision="auto").encoder_precision

@@ -1,4 +1,4 @@
-"""OpenAI CLIP and Taiyi-CLIP checkpoints: read, or rejected with a reason or a question."""
+"""The reading of OpenAI CLIP and Taiyi-CLIP checkpoints, and the messages for those that cannot be built."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SMALL = TextSizes(32, 2, 2)
 
 @pytest.fixture(scope="module")
 def folders(artefacts: Artefacts, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with CLIPs of 32 and 16 dimensions, and two Taiyi text towers with the same dimensions."""
+    """Return a folder with four checkpoints: CLIPs of 32 and 16 dimensions, and a Taiyi text tower for each."""
     folder = tmp_path_factory.mktemp("clip")
     vocabulary = write_short_clip_vocabulary(folder / "vocabulary")
     for name, dimension in (("clip", 32), ("narrow", 16)):
@@ -51,7 +51,7 @@ def change(file: Path, **values: Any) -> None:
 
 
 class TestOpenAi:
-    def test_crops_and_reads_77_tokens(self, clip: Path) -> None:
+    def test_clip_crops_images_and_reads_77_tokens(self, clip: Path) -> None:
         checkpoint = open_checkpoint(str(clip))
         assert checkpoint.family == "openai-clip"
         assert checkpoint.preprocessing.resize == "crop"
@@ -62,13 +62,16 @@ class TestOpenAi:
         with pytest.raises(BuildError, match="expected at most 77, .*; got 78"):
             check_options(open_checkpoint(str(clip)), BuildOptions(context_length=78))
 
-    @pytest.mark.parametrize("says", ["2, by mistake", "the last token"])
+    @pytest.mark.parametrize("says", ["2 by mistake", "the last token"])
     @torch.inference_mode()
-    def test_either_end_of_text_in_config_json_is_the_same_model(self, clip: Path, says: str) -> None:
-        """OpenAI's own releases say 2, by mistake; transformers pools at the highest id for them."""
+    def test_the_end_of_text_id_in_config_json_does_not_change_vectors(self, clip: Path, says: str) -> None:
+        """A checkpoint with `eos_token_id` 2 gives the same vectors as one that names the last token.
+
+        OpenAI's own releases say 2, which is a mistake. For them, transformers pools at the token with the highest id.
+        """
         config = json.loads((clip / "config.json").read_text(encoding="utf-8"))
         size = config["text_config"]["vocab_size"]
-        config["text_config"]["eos_token_id"] = 2 if says == "2, by mistake" else size - 1
+        config["text_config"]["eos_token_id"] = 2 if says == "2 by mistake" else size - 1
         (clip / "config.json").write_text(json.dumps(config), encoding="utf-8")
         checkpoint = open_checkpoint(str(clip))
         ids = torch.tensor([[size - 2, 98, 2, 99, size - 1, 0], [size - 2, 2, size - 1, 0, 0, 0]])
@@ -109,7 +112,7 @@ class TestOpenAi:
 
 
 class TestTaiyi:
-    def test_asks_for_its_image_tower(self, taiyi: Path) -> None:
+    def test_without_an_image_tower_the_error_names_the_option(self, taiyi: Path) -> None:
         with pytest.raises(CheckpointError, match=r"Name the CLIP checkpoint .* a hub id .* --vision"):
             open_checkpoint(str(taiyi))
 
@@ -125,7 +128,7 @@ class TestTaiyi:
             assert torch.equal(checkpoint.vision.state_dict()[name], tensor)
         assert set(checkpoint.origin.files) >= {"model.safetensors", "vision/model.safetensors"}
 
-    def test_rejects_towers_of_two_trainings(self, folders: Path) -> None:
+    def test_rejects_towers_with_different_dimensions(self, folders: Path) -> None:
         with pytest.raises(
             CheckpointError, match="has 32 dimensions, but the image tower of .* has 16; pass the checkpoint"
         ):
@@ -135,7 +138,7 @@ class TestTaiyi:
         with pytest.raises(CheckpointError, match="Taiyi's image tower comes from OpenAI's CLIP"):
             open_checkpoint(str(taiyi), ReadOptions(vision=str(short_checkpoint)))
 
-    def test_recognises_a_sibling_by_its_classification_head(self, folders: Path) -> None:
+    def test_recognises_a_projected_text_tower_by_its_classification_head(self, folders: Path) -> None:
         checkpoint = open_checkpoint(str(folders / "sibling"), ReadOptions(vision=str(folders / "narrow")))
         assert checkpoint.embedding_dimension == 16
         assert checkpoint.text_architecture.endswith("tanh pooler, projection to 16")
@@ -159,14 +162,14 @@ class TestTaiyi:
         with pytest.raises(CheckpointError, match="is truncated or not a safetensors file"):
             open_checkpoint(str(taiyi), ReadOptions(vision=str(clip)))
 
-    def test_keeps_case_if_its_tokenizer_does(self, taiyi: Path, clip: Path) -> None:
+    def test_keeps_upper_case_if_the_tokenizer_of_the_checkpoint_does(self, taiyi: Path, clip: Path) -> None:
         (taiyi / "tokenizer_config.json").write_text('{"do_lower_case": false}')
         checkpoint = open_checkpoint(str(taiyi), ReadOptions(vision=str(clip)))
         assert checkpoint.tokenization.settings == {"lowercase": False}
 
 
 class TestExplanation:
-    def test_states_what_was_recognised(self, folders: Path) -> None:
+    def test_the_explanation_states_towers_preprocessing_and_tokenizer(self, folders: Path) -> None:
         options = ReadOptions(vision=str(folders / "clip"))
         explanation = explain(open_checkpoint(str(folders / "taiyi"), options))
         assert explanation.family == "taiyi-clip"

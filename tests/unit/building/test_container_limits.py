@@ -1,4 +1,4 @@
-"""The cores and the memory of a process follow its affinity mask and the limits of control groups of both versions."""
+"""The cores and the memory that a process may use, by its affinity mask and by control groups of both versions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from tuwen_repository.container_limits import core_limit, memory_limit, usable_c
 
 
 def control_groups(root: Path, membership: str, **files: str) -> Path:
-    """Write a file system with control groups; the keys of `files` are paths with `__` in the place of `/`."""
+    """Write the files of control groups below a root folder, and return the folder.
+
+    Args:
+        root: the folder that stands for ``/``.
+        membership: the text of ``/proc/self/cgroup``.
+        files: the text of each file below ``/sys/fs/cgroup``, by its path with ``__`` in the place of ``/``.
+    """
     (root / "proc" / "self").mkdir(parents=True)
     (root / "proc" / "self" / "cgroup").write_text(membership, encoding="utf-8")
     for name, text in files.items():
@@ -36,7 +42,7 @@ def test_version_2_limits_the_cores(tmp_path: Path, quota: str, limit: float | N
     assert (core_limit(root), usable_cores(root)) == (limit, cores)
 
 
-def test_a_limit_applies_to_the_groups_below(tmp_path: Path) -> None:
+def test_a_limit_of_a_parent_group_applies_to_its_children(tmp_path: Path) -> None:
     root = control_groups(
         tmp_path, "0::/pod/server\n", pod__cpu_max="300000 100000", pod__server__cpu_max="800000 100000"
     )
@@ -45,7 +51,10 @@ def test_a_limit_applies_to_the_groups_below(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("quota", "cores"), [("-1", 16), ("400000", 4)])
 def test_version_1_limits_the_cores(tmp_path: Path, quota: str, cores: int) -> None:
-    """The path is that of the host, and the container sees its own group at the mount point."""
+    """Limits are read at the mount point of control groups version 1.
+
+    In a container, ``/proc/self/cgroup`` names a path of the host, and the container's own group is the mount point.
+    """
     membership = "12:memory:/kubepods/a\n5:cpu,cpuacct:/kubepods/a\n1:name=systemd:/kubepods/a\n"
     files = {"cpu__cpu_cfs_quota_us": f"{quota}\n", "cpu__cpu_cfs_period_us": "100000\n"}
     assert usable_cores(control_groups(tmp_path, membership, **files)) == cores
@@ -61,7 +70,7 @@ def test_without_control_groups_all_cores_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "100000", "0 100000", "a b"])
-def test_a_file_that_cannot_be_read_is_no_limit(tmp_path: Path, text: str) -> None:
+def test_an_invalid_limit_file_sets_no_limit(tmp_path: Path, text: str) -> None:
     assert core_limit(control_groups(tmp_path, "0::/\n", cpu_max=text)) is None
 
 

@@ -1,4 +1,4 @@
-"""The rules of an embedding space, and how a later version adds one."""
+"""The rules of an embedding space, and the rules that a later version of tuwen adds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that the build rewrites compute what they computed before, and are exported only if every device runs them."""
+"""Layers that the build rewrites: their outputs stay the same, and the export accepts no layer bound to a device."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tuwen_build.towers._projections import JoinedAttention, join_projections
 
 
 def exported(module: nn.Module, example: Tensor, folder: Path) -> Any:
-    """Return a module as it is after export, from the file that Triton would load."""
+    """Export a module, and return it as loaded from the exported file."""
     export(module.eval(), (example,), folder / "module.pt")
     return torch.jit.load(folder / "module.pt")  # type: ignore[no-untyped-call]
 
@@ -39,7 +39,7 @@ class TestJoinedProjections:
         )
         model = CLIPVisionModel(config).eval()
         for name, parameter in model.named_parameters():
-            if "proj.bias" in name:  # transformers initialises these with zeros
+            if "proj.bias" in name:  # transformers initialises these biases with zeros
                 nn.init.normal_(parameter)
         return model
 
@@ -92,13 +92,13 @@ class TestInt8:
         assert outputs.shape == (2, 3, 4)
         assert torch.equal(outputs, layer.bias.expand(2, 3, 4))  # type: ignore[union-attr]
 
-    def test_layers_take_more_rows_than_one_multiplication_does(self, tmp_path: Path) -> None:
+    def test_layers_accept_more_rows_than_one_int8_product(self, tmp_path: Path) -> None:
         plain = nn.Linear(32, 8).eval()
         layer = exported(Int8Linear(plain), torch.randn(2, 3, 32), tmp_path)
         inputs = torch.randn(5, 120, 32) * torch.rand(5, 120, 1) * 100
         with torch.inference_mode():
             off = (layer(inputs) - plain(inputs)).abs().amax(-1)
-        assert (off < 0.02 * inputs.abs().amax(-1)).all()  # each row has a scale of its own
+        assert (off < 0.02 * inputs.abs().amax(-1)).all()  # each row is quantized with its own scale
         assert off.max() > 0
 
     def test_feed_forward_blocks_equal_their_two_layers(self, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The choice of `--precision auto` on machines of every kind."""
+"""The precision that `--precision auto` chooses on machines with different processors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tuwen_build.options import Precision
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """A machine without GPU, AMX or AVX-512."""
+    """Simulate a machine without GPU, AMX or AVX-512, and return the patch with which a test adds one of them."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
@@ -44,7 +44,7 @@ def test_the_speed_of_bf16_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def linear(rows: torch.Tensor, _: torch.Tensor) -> None:
         asked.append(rows.dtype)
-        first = len(asked) <= 2  # which also pays for the warm-up
+        first = len(asked) <= 2  # the first product of each type includes the warm-up
         seconds[0] += 100.0 if first else {torch.float32: 6.0, torch.bfloat16: 1.5}[rows.dtype]
 
     monkeypatch.setattr(torch.nn.functional, "linear", linear)
@@ -67,7 +67,7 @@ def test_a_gpu_gets_fp16_if_it_has_tensor_cores(
 
 @pytest.fixture
 def driver(machine: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """A machine with NVIDIA's driver, whose GPU PyTorch cannot use."""
+    """Simulate a machine with NVIDIA's driver and a GPU that PyTorch cannot use, and return the patch."""
     (tmp_path / "version").touch()
     machine.setattr(hardware, "_NVIDIA_DRIVER", tmp_path / "version")
     return machine

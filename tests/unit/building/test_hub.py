@@ -1,4 +1,4 @@
-"""A hub that cannot be reached is told within seconds, and its cache is used; a mirror answers in its place."""
+"""Reads of checkpoints from the hub: a short error within seconds if the hub does not answer, and use of the cache."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODEL = "shop/model"
 
 @pytest.fixture(autouse=True)
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache of the hub, and no proxy."""
+    """Let the hub's client use an empty cache and no proxy, and return the folder of the cache."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     cache = tmp_path / "cache"
@@ -36,12 +36,12 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """The address of a server that accepts connections and never answers."""
+    """Yield the address of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def test_a_silent_hub_is_one_sentence(monkeypatch: pytest.MonkeyPatch, silent: str) -> None:
+def test_a_silent_hub_gives_an_error_of_one_sentence(monkeypatch: pytest.MonkeyPatch, silent: str) -> None:
     monkeypatch.setattr(constants, "ENDPOINT", silent)
     monkeypatch.setattr(_hub, "_SECONDS", 0.2)
     with pytest.raises(CheckpointError) as caught:
@@ -52,7 +52,7 @@ def test_a_silent_hub_is_one_sentence(monkeypatch: pytest.MonkeyPatch, silent: s
     assert "\n" not in message
 
 
-def test_a_name_that_takes_long_to_look_up_does_not_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_lookup_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = []
 
     def slow(*_: object, **__: object) -> None:
@@ -68,7 +68,7 @@ def test_a_name_that_takes_long_to_look_up_does_not_take_longer(monkeypatch: pyt
     thread.join()
 
 
-def test_a_closed_port_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_port_gives_an_error_of_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     monkeypatch.setattr(constants, "ENDPOINT", url)
@@ -76,7 +76,7 @@ def test_a_closed_port_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
         locate(MODEL)
 
 
-def test_a_model_that_the_hub_lacks_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_the_hub_lacks_gives_an_error_of_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     with stand_in_hub({}) as hub:
         monkeypatch.setattr(constants, "ENDPOINT", hub.url)
         with pytest.raises(CheckpointError, match=rf"{hub.url} refused {MODEL}: ") as caught:

@@ -1,4 +1,4 @@
-"""Checkpoints in the layout of Hugging Face, in folders and from hubs: read, or rejected with a reason."""
+"""The reading of checkpoints in the layout of Hugging Face, from folders and hubs, and the reasons for refusals."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_rejects_a_fifo_without_waiting_for_it(tmp_path: Path) -> None:
         open_checkpoint(str(tmp_path / "model.pt"))
 
 
-def test_a_byte_order_mark_is_no_part_of_a_vocabulary(copied: Path, short_checkpoint: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_token(copied: Path, short_checkpoint: Path) -> None:
     (copied / "vocab.txt").write_bytes(b"\xef\xbb\xbf" + (copied / "vocab.txt").read_bytes())
     marked, plain = open_checkpoint(str(copied)), open_checkpoint(str(short_checkpoint))
     assert marked.tokenization.assets == plain.tokenization.assets
@@ -116,7 +116,7 @@ def test_reads_pickled_weights(copied: Path, short_checkpoint: Path) -> None:
 
 
 def test_reads_a_hub_id_from_the_hub_cache(short_checkpoint: Path, hub_cache: Path) -> None:
-    """The layout of the hub's own cache, as a download leaves it; no network is needed to read it."""
+    """A hub id is found in the cache that a download left behind. No network is needed."""
     snapshot = hub_cache / "models--someone--small-clip" / "snapshots" / ("0" * 40)
     shutil.copytree(short_checkpoint, snapshot)
     (hub_cache / "models--someone--small-clip" / "refs").mkdir()
@@ -141,7 +141,10 @@ def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_rejects_weights_that_config_json_does_not_mention(copied: Path) -> None:
-    """A config.json with fewer layers than the weights would build a model that nobody trained."""
+    """Weights of layers that config.json does not have are refused.
+
+    Without these layers, the build would make a model that was never trained.
+    """
     path = copied / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config["text_config"]["num_hidden_layers"] = 1
@@ -184,7 +187,7 @@ def test_rejects_options_that_the_files_make_needless(short_checkpoint: Path, op
 
 
 class TestFetching:
-    """Requests to the hubs. These tests do not reach the hubs themselves."""
+    """The files that the build fetches from the hubs. Functions of the test take the place of the hubs' clients."""
 
     @pytest.mark.parametrize(
         ("names", "kind"),

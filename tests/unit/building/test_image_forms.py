@@ -1,6 +1,7 @@
-"""One picture has one vector: as a path, bytes, a file object, a PIL image or an array, wherever it is preprocessed.
+"""A picture has the same pixels as a path, bytes, a file object, a PIL image or an array.
 
-The server's part is `Preprocessor.pixel_values`, which the model calls with the bytes that the SDK sends.
+The pixels are also the same on the server and in a client that preprocesses itself. For the server, the tests call
+`Preprocessor.pixel_values`, as the model does, with the bytes that the SDK sends.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ ORIENTATION = 0x0112
 PREPROCESSORS = [
     Preprocessor(SIDE, resize, rules) for rules in ("reference", "display") for resize in ("squash", "crop")
 ]
-# Every mode that Pillow 10 to 13 has.
+# All modes of Pillow 10 to 13.
 MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "F")
 MODES += ("I;16", "I;16B", "I;16L", "I;16N")
 FORMATS: Mapping[str, tuple[str, ...]] = {
@@ -49,7 +50,7 @@ Image.init()
 pillow_heif.register_heif_opener()
 FILES = [(name, mode) for name, modes in FORMATS.items() for mode in modes if name in Image.SAVE]
 
-# Pillow warns of what it then does right.
+# Pillow handles these cases correctly, in spite of its warnings.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Palette images with Transparency"),
     pytest.mark.filterwarnings("ignore:Corrupt EXIF data"),
@@ -58,7 +59,7 @@ pytestmark = [
 
 @functools.cache
 def picture(mode: str) -> Image.Image:
-    """Return a picture of coarse noise, which looks different in every orientation and colour space."""
+    """Return a picture in a mode of Pillow. Its coarse noise looks different in every orientation and colour space."""
     coarse = np.random.default_rng(3).integers(0, 256, (8, 13, 4), dtype=np.uint8)
     rgba = Image.fromarray(coarse).resize(SIZE, Image.Resampling.BILINEAR)
     if mode in ("I", "F") or mode.startswith("I;16"):
@@ -113,14 +114,14 @@ def check(image: ImageInput, expected: NDArray[np.uint8], preprocessor: Preproce
 
 
 def array_of(data: bytes) -> NDArray[np.uint8] | None:
-    """Return the pixels of a file as an array, or None if an array cannot hold all that the file knows."""
+    """Return the pixels of a file as an array; None if the file has a mode or metadata that an array cannot hold."""
     image = loaded(data)
     beyond_pixels = image.mode not in ("L", "RGB", "RGBA") or "transparency" in image.info or "exif" in image.info
     return None if beyond_pixels else np.asarray(image)
 
 
 def check_forms(data: bytes, folder: Path) -> None:
-    """Every form of an encoded picture has the pixel values of its file, under all rules."""
+    """Check that every form of an encoded picture gives the pixel values of its file, under all rules."""
     path = folder / "picture"
     path.write_bytes(data)
     for preprocessor in PREPROCESSORS:
@@ -164,7 +165,7 @@ def test_an_array_gives_the_pixels_of_the_file(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_mode_is_resized_in_itself_then_converted_to_rgb(mode: str) -> None:
+def test_every_mode_is_resized_before_it_is_converted_to_rgb(mode: str) -> None:
     image = picture(mode)
     before = image.tobytes()
     resized = image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
@@ -214,7 +215,10 @@ def test_a_palette_with_alpha_is_kept() -> None:
 
 
 def test_pixels_outside_the_palette_are_kept() -> None:
-    """A PNG with three colours has two bits for each pixel, and would take pixel 7 for pixel 3."""
+    """Pixels whose value is beyond the palette keep their value when the SDK encodes the image.
+
+    As a PNG with three colours, the image would have two bits for each pixel, and the value 7 would become 3.
+    """
     image = Image.frombytes("P", (16, 16), bytes(range(256)))
     image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
     expected = np.asarray(image.resize((SIDE, SIDE)).convert("RGB")).transpose(2, 0, 1)
@@ -227,8 +231,11 @@ def test_a_colour_profile_changes_nothing(name: str, tmp_path: Path) -> None:
     check_forms(encode(picture("RGB"), name, icc_profile=profile), tmp_path)
 
 
-def test_a_profile_that_no_png_may_hold_does_not_refuse_a_pil_image() -> None:
-    """Pillow refuses to read a PNG whose profile is larger than a mebibyte; profiles of printers can be."""
+def test_a_pil_image_with_a_huge_colour_profile_is_accepted() -> None:
+    """A PIL image with a colour profile of more than a mebibyte is accepted, and the profile is left out.
+
+    Profiles of printers can be so large, and Pillow refuses to read a PNG with such a profile.
+    """
     image = picture("RGB").copy()
     image.info["icc_profile"] = bytes(2 << 20)
     check(image, PREPROCESSORS[0].pixel_values(encode(picture("RGB"), "PNG")), PREPROCESSORS[0])
@@ -239,7 +246,7 @@ def test_a_jpeg_in_a_tiff_is_not_compressed_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["GIF", "PNG", "WEBP", "TIFF"])
-def test_an_animation_is_its_first_frame_and_a_pil_image_the_frame_that_it_shows(name: str, tmp_path: Path) -> None:
+def test_a_file_means_its_first_frame_and_a_pil_image_its_current_frame(name: str, tmp_path: Path) -> None:
     frames = [picture("RGB").rotate(angle) for angle in (0, 90, 180)]
     options: dict[str, Any] = {"lossless": True} if name == "WEBP" else {}
     data = encode(frames[0], name, save_all=True, append_images=frames[1:], **options)
@@ -263,7 +270,7 @@ BROKEN_EXIF = {
 
 @pytest.mark.parametrize("exif", BROKEN_EXIF.values(), ids=BROKEN_EXIF)
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "WEBP"])
-def test_exif_that_cannot_be_parsed_turns_nothing(name: str, exif: bytes, tmp_path: Path) -> None:
+def test_an_image_with_unreadable_exif_is_not_turned(name: str, exif: bytes, tmp_path: Path) -> None:
     options: dict[str, Any] = {"lossless": True} if name == "WEBP" else {}
     data = encode(picture("RGB"), name, exif=exif, **options)
     check_forms(data, tmp_path)
@@ -272,8 +279,11 @@ def test_exif_that_cannot_be_parsed_turns_nothing(name: str, exif: bytes, tmp_pa
     )
 
 
-def test_exif_that_cannot_be_written_again_turns_the_image_nevertheless(tmp_path: Path) -> None:
-    """Pillow writes the EXIF of a turned image anew, which fails for a tag whose type it does not know."""
+def test_exif_that_pillow_cannot_write_still_turns_the_image(tmp_path: Path) -> None:
+    """An image is turned as its EXIF says, even if the EXIF has a tag of an unknown type.
+
+    Pillow writes the EXIF of a turned image again, which fails for such a tag.
+    """
     entries = struct.pack("<HHIHH", ORIENTATION, 3, 1, 6, 0) + struct.pack("<HHIf", 0x9286, 11, 1, 0.5)
     broken = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + struct.pack("<I", 0)
     data = encode(picture("RGB"), "PNG", exif=broken)
@@ -283,14 +293,14 @@ def test_exif_that_cannot_be_written_again_turns_the_image_nevertheless(tmp_path
 
 
 @pytest.mark.parametrize("image", [picture("RGB"), np.asarray(picture("RGB")), picture("CMYK")])
-def test_pixels_that_make_too_large_a_file_are_sent_as_a_square(image: Any) -> None:
+def test_pixels_whose_file_would_be_too_large_are_sent_resized(image: Any) -> None:
     small = Preprocessor(SIDE, limits=ImageLimits(max_bytes=3_000))
     assert len(encoded_bytes(image, PREPROCESSORS[0])) > 3_000
     assert len(encoded_bytes(image, small)) <= 3_000
     np.testing.assert_array_equal(served(image, small), served(image, PREPROCESSORS[0]))
 
 
-def test_a_pil_image_of_too_many_pixels_has_a_reason() -> None:
+def test_a_pil_image_of_too_many_pixels_is_refused_with_a_reason() -> None:
     narrow = Preprocessor(SIDE, limits=ImageLimits(max_pixels=100))
     with pytest.raises(ItemError, match="61x40 pixels, the limit is 100") as caught:
         encoded_bytes(picture("HSV"), narrow)
@@ -316,7 +326,7 @@ def test_a_broken_pil_image_is_unreadable() -> None:
             function(opened(data[: len(data) // 2]), PREPROCESSORS[0])
 
 
-def test_a_snapshot_is_the_frame_that_an_animation_shows() -> None:
+def test_a_snapshot_keeps_the_current_frame_of_an_animation() -> None:
     frames = [Image.new("L", (4, 4), shade) for shade in (10, 20, 30)]
     animation = opened(encode(frames[0], "PNG", save_all=True, append_images=frames[1:]))
 

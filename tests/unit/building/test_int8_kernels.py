@@ -1,4 +1,4 @@
-"""int8 is refused on CPUs whose kernels are slow or saturate: at advice, at a build and when a repository is served."""
+"""int8 on CPUs whose kernels are slow or saturate: not advised, and refused at a build and before serving."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ INT8 = BuildOptions(precision="int8")
 
 @pytest.fixture
 def without_vnni(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A CPU like Zen 3, Broadwell or Skylake."""
+    """Simulate a CPU without VNNI, such as Zen 3, Broadwell or Skylake."""
     monkeypatch.delenv(OVERRIDE, raising=False)
     monkeypatch.setattr("tuwen_repository.int8_kernels._cpu_flags", lambda: frozenset(NO_VNNI))
 
@@ -42,7 +42,7 @@ def test_a_cpu_with_vnni_may_compute_int8(limit: str) -> None:
 
 @pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
 @pytest.mark.parametrize("limit", ["SSE41", "AVX2", "avx2", "AVX2_VNNI", "AVX512_CORE"])
-def test_a_limit_of_onednn_below_vnni_is_an_obstacle_that_nothing_overrides(name: str, limit: str) -> None:
+def test_the_override_does_not_lift_a_limit_of_onednn_below_vnni(name: str, limit: str) -> None:
     obstacle = int8_obstacle(VNNI, {name: limit, OVERRIDE: "1"})
     assert obstacle is not None
     assert name in obstacle
@@ -58,10 +58,13 @@ def test_a_cpu_without_vnni_needs_the_override(flags: set[str]) -> None:
 
 
 @pytest.mark.parametrize(("reported", "is_refused"), [(True, False), (False, True)])
-def test_a_cpu_that_does_not_report_the_flag_of_its_host_is_refused(
+def test_an_emulated_cpu_needs_the_vnni_flag_itself(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reported: bool, is_refused: bool
 ) -> None:
-    """An emulated CPU: /proc/cpuinfo is the host's, and the CPU's own answer is the emulator's."""
+    """On an emulated CPU, int8 is refused if the CPU itself does not report the flag, although /proc/cpuinfo has it.
+
+    /proc/cpuinfo shows the flags of the host, and NumPy asks the emulated CPU.
+    """
     host = tmp_path / "cpuinfo"
     host.write_text("processor\t: 0\nflags\t\t: fpu avx2 avx512_vnni\n")
     monkeypatch.setattr(int8_kernels, "_CPU_INFO", host)
@@ -69,7 +72,7 @@ def test_a_cpu_that_does_not_report_the_flag_of_its_host_is_refused(
     assert (int8_obstacle(int8_kernels._cpu_flags.__wrapped__(), {}) is not None) == is_refused
 
 
-def test_numpy_that_does_not_tell_the_features_leaves_the_flags_as_they_are(
+def test_without_cpu_features_of_numpy_the_flags_of_the_host_count(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     host = tmp_path / "cpuinfo"
@@ -87,7 +90,7 @@ def test_a_build_is_refused_before_anything_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("without_vnni")
-def test_serving_is_refused(tmp_path: Path) -> None:
+def test_serving_is_refused_without_vnni(tmp_path: Path) -> None:
     repository = write_repository(tmp_path / "repository")
     replace(Manifest.read(repository), precision="int8").write(repository)
     with pytest.raises(UnsupportedPlatformError, match="with precision int8: this CPU lacks AVX-512 VNNI"):

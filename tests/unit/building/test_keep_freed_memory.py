@@ -1,4 +1,4 @@
-"""Keeping freed memory saves the page faults of the next large buffer."""
+"""`keep_freed_memory` saves the page faults of the next large buffer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Native Chinese-CLIP and ModelScope checkpoints in all variants: read as the same model, or rejected with a reason."""
+"""The reading of native Chinese-CLIP and ModelScope checkpoints in all variants, and the reasons for refusals."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tuwen_build.export.encoders import text_encoder, vision_encoder
 from tuwen_build.options import BuildOptions
 from tuwen_repository.samples import vocabulary
 
-HEADS = ReadOptions(heads=(2, 2))  # the minimal checkpoint has no published width
+HEADS = ReadOptions(heads=(2, 2))  # needed because the width of the checkpoint is not a published one
 Weights = dict[str, Tensor]
 
 
 def native(checkpoint: Path) -> Weights:
-    """Return the weights of a checkpoint under their native names."""
+    """Return the weights of a checkpoint under their names in native checkpoints."""
     named = native_names(load_file(checkpoint / "model.safetensors"))
     return {name: tensor.contiguous() for name, tensor in named.items()}
 
@@ -41,13 +41,13 @@ def weights(short_checkpoint: Path) -> Weights:
 
 @pytest.fixture
 def folder(tmp_path: Path, short_checkpoint: Path) -> Path:
-    """A folder with the vocabulary of the weights. The published vocabulary, used by default, would not fit them."""
+    """Return a folder with the vocabulary that fits the weights. The default is the published vocabulary."""
     shutil.copy(short_checkpoint / "vocab.txt", tmp_path)
     return tmp_path
 
 
 def with_flash_attention(weights: Weights) -> Weights:
-    """Rename and join weights as cn_clip's convert_state_dict does for training with FlashAttention."""
+    """Return the weights as cn_clip's convert_state_dict renames and joins them for training with FlashAttention."""
     result = {name.replace(".attn.in_proj_", ".attn.Wqkv."): tensor for name, tensor in weights.items()}
     for layer in range(2):
         attention = f"bert.encoder.layer.{layer}.attention"
@@ -98,14 +98,17 @@ class TestNative:
     ) -> None:
         file = folder / "clip_cn_small.pt"
         torch.save(VARIANTS[variant](dict(weights)), file)
-        for source in (file, folder):  # RN50's repository on the hub is a folder with nothing else
+        for source in (file, folder):  # on the hub, RN50's repository is a folder with the file alone
             got = open_checkpoint(str(source), HEADS)
             assert_same_towers(got, open_checkpoint(str(short_checkpoint)))
             assert got.family == "chinese-clip"
             assert got.tokenization.default_context_length == 52
 
     def test_both_layouts_have_the_same_fingerprint(self, minimal_checkpoint: Path, tmp_path: Path) -> None:
-        """The native file lies alone, so the vocabulary is the one that cn_clip ships."""
+        """A native file without a vocabulary has the fingerprint of the Hugging Face layout with the published one.
+
+        Without a vocabulary beside the file, the build uses the vocabulary that cn_clip ships.
+        """
         torch.save({"state_dict": native(minimal_checkpoint)}, tmp_path / "small.pt")
         cards = [
             model_card(found, BuildOptions(), vision_encoder(found, "fp32"), text_encoder(found, "fp32"))
@@ -119,14 +122,17 @@ class TestNative:
         assert {parameter.dtype for parameter in loaded.vision.parameters()} == {torch.float32}
 
     def test_the_logit_scale_keeps_its_precision(self, weights: Weights, folder: Path) -> None:
-        """In float16, 4.6052 is 4.6055 and its exponential 100.03."""
+        """A logit scale of 4.6052 is read in float32. In float16 it would be 4.6055, and its exponential 100.03."""
         torch.save({**weights, "logit_scale": torch.tensor(4.6052)}, folder / "released.pt")
         assert open_checkpoint(str(folder / "released.pt"), HEADS).logit_scale == pytest.approx(100.0032, abs=1e-3)
 
     def test_a_path_chooses_between_two_layouts_in_one_folder(
         self, short_checkpoint: Path, weights: Weights, tmp_path: Path
     ) -> None:
-        """OFA-Sys's repositories hold both layouts; the folder is read as one, the file as the other."""
+        """If a folder holds both layouts, its path means the Hugging Face layout, and the file's path the native one.
+
+        The repositories of OFA-Sys on the hub hold both layouts.
+        """
         both = shutil.copytree(short_checkpoint, tmp_path / "both")
         torch.save({"state_dict": weights}, both / "clip_cn_small.pt")
         assert open_checkpoint(str(both)).origin.layout == "Hugging Face layout"
@@ -137,7 +143,9 @@ class TestNative:
         loaded = open_checkpoint(str(folder / "small.pt"), HEADS)
         assert loaded.tokenization.files["vocab.txt"] == folder / "vocab.txt"
 
-    def test_uses_the_published_vocabulary_otherwise(self, minimal_checkpoint: Path, tmp_path: Path) -> None:
+    def test_without_a_vocabulary_beside_the_file_the_published_one_is_used(
+        self, minimal_checkpoint: Path, tmp_path: Path
+    ) -> None:
         torch.save(native(minimal_checkpoint), tmp_path / "small.pt")
         for source in (tmp_path / "small.pt", tmp_path):
             loaded = open_checkpoint(str(source), HEADS)
@@ -152,7 +160,7 @@ class TestRejected:
         assert "bad.pt" in str(caught.value)
         return str(caught.value)
 
-    def test_asks_for_heads_that_nothing_tells(self, weights: Weights, folder: Path) -> None:
+    def test_a_width_that_is_not_published_needs_the_heads(self, weights: Weights, folder: Path) -> None:
         message = self.rejected(weights, folder, ReadOptions())
         assert "the number of attention heads of the image tower is unknown" in message
         assert "pass it with --heads IMAGE,TEXT" in message
@@ -172,7 +180,7 @@ class TestRejected:
         message = self.rejected(nn.Linear(2, 2).state_dict(), folder)
         assert "not a native Chinese-CLIP checkpoint: it lacks visual.conv1.weight; it holds bias, weight" in message
 
-    def test_rejects_position_embeddings_that_form_no_square(self, weights: Weights, folder: Path) -> None:
+    def test_rejects_position_embeddings_that_do_not_form_a_square(self, weights: Weights, folder: Path) -> None:
         odd = {**weights, "visual.positional_embedding": torch.ones(16, 32)}
         assert "16 position embeddings do not form a square grid" in self.rejected(odd, folder)
 
@@ -195,7 +203,7 @@ class TestRejected:
 
     @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
     def test_rejects_a_torchscript_program(self, folder: Path) -> None:
-        """OpenAI's own ViT-B-32.pt is one."""
+        """A TorchScript program, such as OpenAI's own ViT-B-32.pt, is refused with the layout to use instead."""
         torch.jit.save(torch.jit.script(nn.Linear(2, 2)), folder / "ViT-B-32.pt")  # type: ignore[no-untyped-call]
         with pytest.raises(CheckpointError, match="is a TorchScript program, not weights .* Hugging Face layout"):
             open_checkpoint(str(folder / "ViT-B-32.pt"))
@@ -218,7 +226,7 @@ class TestRejected:
 class TestModelScope:
     @pytest.fixture
     def folder(self, weights: Weights, folder: Path) -> Path:
-        """A checkpoint in the layout of ModelScope, whose architecture is in two JSON files."""
+        """Return a checkpoint in the layout of ModelScope, which states the architecture in two JSON files."""
         vision = {
             "embed_dim": 16,
             "image_resolution": 32,
@@ -290,6 +298,6 @@ class TestModelScope:
 
 
 def test_the_resnet_reference_imports_nothing_from_the_build() -> None:
-    """The build compares the tower with this reference; code that both used would be compared with itself."""
+    """The reference of the ResNet shares no code with the build, which compares its own tower with this reference."""
     code = (ROOT / "build/tuwen_build/checkpoints/_resnet_reference.py").read_text(encoding="utf-8")
     assert "tuwen_build" not in code

@@ -1,4 +1,4 @@
-"""Output folders appear complete or not at all, and files that a command did not make are never deleted."""
+"""Output folders: they appear complete or not at all, and files that a command did not make are never deleted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def content(folder: Path) -> str:
 
 
 def make(folder: OutputFolder, content: str, during: Callable[[], object] = lambda: None) -> None:
-    """Stage an output, and do something else before the block ends."""
+    """Write an output, and call a function before the block ends."""
     with folder.staged() as staged:
         write(staged, content)
         during()
@@ -61,7 +61,7 @@ def test_an_earlier_output_is_replaced_only_with_force(tmp_path: Path) -> None:
     assert content(output) == "new"
 
 
-def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+def test_an_empty_folder_may_be_the_output(tmp_path: Path) -> None:
     with OutputFolder(tmp_path, MARKER).staged() as staged:
         write(staged, "new")
     assert content(tmp_path) == "new"
@@ -101,7 +101,7 @@ def test_an_output_that_appears_during_the_block_is_not_replaced(tmp_path: Path)
     assert content(output) == "of another process"
 
 
-def test_an_output_that_another_process_replaced_during_the_block_is_not_replaced(tmp_path: Path) -> None:
+def test_an_output_that_another_process_has_just_written_is_not_replaced(tmp_path: Path) -> None:
     output = write(tmp_path / "out", "old")
     forced = OutputFolder(output, MARKER, force=True)
     with pytest.raises(OutputExistsError, match="changed by another process"):
@@ -140,7 +140,7 @@ def test_an_earlier_output_that_cannot_be_put_back_is_kept(tmp_path: Path, monke
     rename = Path.rename
 
     def fail_at_the_output(self: Path, target: Path) -> Path:
-        if target == output:  # as if another process had made a folder there
+        if target == output:  # simulates another process that made a folder there
             raise OSError(39, "Directory not empty")
         return rename(self, target)
 

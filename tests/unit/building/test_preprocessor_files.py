@@ -1,4 +1,4 @@
-"""The files of an image processor, as transformers 4.20 to 5 write them: each key is honoured or refused by name."""
+"""The files of an image processor that transformers 4.20 to 5 write: each key is followed, or refused by its name."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def opened(data: bytes) -> Image.Image:
 
 
 @pytest.mark.parametrize(("resize", "key", "value"), CASES, ids=lambda value: "left out" if value is LEFT_OUT else None)
-def test_a_changed_key_gives_the_processors_pixels_or_is_refused_by_name(
+def test_a_changed_key_gives_the_pixels_of_transformers_or_is_refused(
     tmp_path: Path, resize: Resize, key: str, value: Any
 ) -> None:
     processor_class, own = FAMILIES[resize]
@@ -159,7 +159,9 @@ def test_a_changed_key_gives_the_processors_pixels_or_is_refused_by_name(
         ("image_processor_type", "CLIPImageProcessorFast"),
     ],
 )
-def test_rules_that_the_server_follows_are_honoured(tmp_path: Path, resize: Resize, key: str, value: Any) -> None:
+def test_supported_settings_of_the_image_processor_are_read(
+    tmp_path: Path, resize: Resize, key: str, value: Any
+) -> None:
     write(tmp_path, {**COMMON, **FAMILIES[resize][1], key: value})
     read_preprocessing(tmp_path, SIDE, resize)
 
@@ -217,7 +219,7 @@ def test_rules_that_the_server_follows_are_honoured(tmp_path: Path, resize: Resi
 )
 def test_older_forms_of_the_file_are_read(tmp_path: Path, settings: dict[str, Any]) -> None:
     write(tmp_path, settings)
-    (tmp_path / "processor_config.json").write_text('{"processor_class": "CLIPProcessor"}')  # as 4.40 writes it
+    (tmp_path / "processor_config.json").write_text('{"processor_class": "CLIPProcessor"}')  # the form of 4.40
     assert read_preprocessing(tmp_path, SIDE, "crop") == Preprocessing(SIDE, "crop", (0.4, 0.5, 0.6), (0.3, 0.2, 0.1))
 
 
@@ -234,7 +236,7 @@ def test_the_nested_processor_comes_first_as_in_transformers(tmp_path: Path) -> 
     assert saved_image_processor(tmp_path, SIDE, "squash").mean == (0.2, 0.2, 0.2)
 
 
-def test_a_nested_processor_that_is_no_object_is_refused(tmp_path: Path) -> None:
+def test_a_nested_processor_that_is_not_an_object_is_refused(tmp_path: Path) -> None:
     (tmp_path / "processor_config.json").write_text('{"image_processor": "ChineseCLIPImageProcessor"}')
     with pytest.raises(CheckpointError, match=r"processor_config\.json says image_processor .*; expected an object"):
         read_preprocessing(tmp_path, SIDE, "squash")
@@ -251,15 +253,15 @@ def test_a_folder_without_the_files_has_the_published_rules(tmp_path: Path, resi
 class TestBuild:
     @pytest.fixture
     def saved_by_transformers_5(self, checkpoint: Path, tmp_path: Path) -> Path:
-        """A fine-tuned folder with processor_config.json alone."""
+        """Return a checkpoint in the form of transformers 5: all settings of images are in processor_config.json."""
         folder = shutil.copytree(checkpoint, tmp_path / "checkpoint")
         write(folder, {**COMMON, **FAMILIES["squash"][1], "image_mean": 0.5, "image_std": 0.5}, "processor_config.json")
         return folder
 
-    def test_the_checkpoints_own_statistics_are_used(self, saved_by_transformers_5: Path) -> None:
+    def test_mean_and_deviation_of_the_checkpoint_are_used(self, saved_by_transformers_5: Path) -> None:
         assert open_checkpoint(str(saved_by_transformers_5)).preprocessing.mean == (0.5, 0.5, 0.5)
 
-    def test_statistics_that_we_misread_are_noticed(
+    def test_the_verification_notices_a_mean_that_was_misread(
         self, saved_by_transformers_5: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def without_reading(_: Path, image_size: int, resize: Resize) -> Preprocessing:

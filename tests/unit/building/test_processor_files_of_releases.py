@@ -1,6 +1,7 @@
-"""Files that transformers 4.20, 4.57 and 5.23 wrote, each key changed in turn: their own pixel values, or a refusal.
+"""Processor files of transformers 4.20, 4.57 and 5.23, with one key changed at a time, and the resulting pixels.
 
-`tests/reference/processor_files.py` made the files' contents and the expected values with those releases.
+Either the pixels equal those of the release, or the key is refused. `tests/reference/processor_files.py` made the files
+and the expected pixels with these releases.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def resize_of(path: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def picture() -> Image.Image:
-    """The picture that the releases were given."""
+    """Return the picture that the releases preprocessed."""
     image: Image.Image = runpy.run_path(str(MAKER))["picture"]()
     return image
 
@@ -59,23 +60,25 @@ def served(rules: Preprocessing, image: Image.Image) -> NDArray[np.float32]:
 
 
 def check(folder: Path, resize: Any, expected: dict[str, Any], image: Image.Image) -> None:
-    """Raise the refusal, or check that the server's pixel values equal the release's."""
+    """Check that the server's pixel values equal the release's. If the file is refused, raise the refusal."""
     rules = read_preprocessing(folder, SIDE, resize)
-    if "error" in expected:  # the release cannot use this file; a later one can
+    if "error" in expected:  # the release could not use this file
         return
     assert expected["shape"] == [3, SIDE, SIDE]
     wanted = np.array(expected["values"]).reshape(3, SIDE, SIDE)
     np.testing.assert_allclose(served(rules, image), wanted, rtol=0, atol=1e-5)
 
 
-def test_every_release_and_family_is_there() -> None:
+def test_there_are_files_of_every_release_and_family() -> None:
     names = {path.stem for path in MADE}
     both = {f"{family}-{release}" for family in ("clip", "chinese-clip") for release in ("4.57.1", "5.23.0")}
-    assert names == both | {"clip-4.20.1"}  # Chinese-CLIP came with 4.25
+    assert names == both | {"clip-4.20.1"}  # transformers has Chinese-CLIP from 4.25 on
 
 
 @pytest.mark.parametrize("path", MADE, ids=lambda path: path.stem)
-def test_the_files_of_a_release_are_honoured(path: Path, tmp_path: Path, picture: Image.Image) -> None:
+def test_the_files_of_a_release_give_the_pixels_of_the_release(
+    path: Path, tmp_path: Path, picture: Image.Image
+) -> None:
     made = content(path)
     for name, settings in made["files"].items():
         (tmp_path / name).write_text(json.dumps(settings))
@@ -83,7 +86,7 @@ def test_the_files_of_a_release_are_honoured(path: Path, tmp_path: Path, picture
 
 
 @pytest.mark.parametrize(("path", "key", "value", "result"), CASES)
-def test_a_changed_key_has_the_pixels_of_its_release_or_is_refused_by_name(
+def test_a_changed_key_gives_the_pixels_of_its_release_or_is_refused(
     path: Path, key: str, value: Any, result: int, tmp_path: Path, picture: Image.Image
 ) -> None:
     made = content(path)

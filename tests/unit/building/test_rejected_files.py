@@ -1,4 +1,4 @@
-"""Files of checkpoints that the build rejects: vocabularies, tokenizers, image processors and weights."""
+"""Files of checkpoints that the build refuses: vocabularies, tokenizers, image processors and weights."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_reads_the_unchanged_file(tmp_path: Path) -> None:
     assert read_wordpiece(tmp_path / "tokenizer.json", lowercase=True, word_lengths=(100,)) == TOKENS
 
 
-def test_byte_pairs_need_their_normalizers(tmp_path: Path) -> None:
+def test_a_byte_pair_tokenizer_needs_its_normalizers(tmp_path: Path) -> None:
     file = tmp_path / "tokenizer.json"
     file.write_text(json.dumps({"normalizer": {"type": "Sequence", "normalizers": []}}), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"normalizer.normalizers is \[\]; expected the \d parts NFC"):
@@ -97,7 +97,7 @@ def test_a_vocabulary_needs_its_special_tokens(tmp_path: Path, tokens: list[str]
         chinese_clip_tokenization(tmp_path / "vocab.txt", 5, 52)
 
 
-def test_a_vocabulary_is_utf_8(tmp_path: Path) -> None:
+def test_a_vocabulary_that_is_not_utf_8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_bytes(b"\xff\n")
     with pytest.raises(CheckpointError, match="vocab.txt is not UTF-8 text"):
         vocabulary_lines(tmp_path / "vocab.txt")
@@ -110,14 +110,14 @@ def test_clip_needs_its_start_and_end_tokens(tmp_path: Path) -> None:
         clip_tokenization(tmp_path, 1, 77)
 
 
-def test_taiyi_needs_the_rules_of_the_server(tmp_path: Path) -> None:
+def test_taiyi_with_unsupported_tokenizer_rules_is_refused(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("\n".join(TOKENS) + "\n", encoding="utf-8")
     (tmp_path / "tokenizer_config.json").write_text('{"tokenize_chinese_chars": false}', encoding="utf-8")
     with pytest.raises(CheckpointError, match="says tokenize_chinese_chars false; supported: true"):
         taiyi_tokenization(tmp_path, 5, 512)
 
 
-def test_a_json_file_is_an_object(tmp_path: Path) -> None:
+def test_a_json_file_that_is_not_an_object_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("[]", encoding="utf-8")
     with pytest.raises(CheckpointError, match="config.json is not a JSON object"):
         load_json(tmp_path / "config.json")
@@ -141,17 +141,17 @@ def test_weights_that_transformers_cannot_load_are_named(checkpoint: Path, tmp_p
         load_pretrained(Broken, folder)
 
 
-def test_a_difference_in_pixels_is_measured() -> None:
+def test_the_error_states_the_largest_difference_of_pixels() -> None:
     pixels = np.zeros((3, 2, 2), dtype=np.uint8)
     with pytest.raises(VerificationError, match="preprocessing differs from the reference on cat by up to 9 of 255"):
         verify._check_pixels("cat", pixels, pixels + 9)
 
 
-def test_a_difference_of_vectors_is_measured() -> None:
+def test_the_error_states_the_largest_difference_of_vectors() -> None:
     ours, theirs = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     with pytest.raises(VerificationError, match=r"the exported text encoder differs .*: up to 1.00e\+00 in a comp"):
         verify._judge("exported text encoder", [(ours, theirs)], verify.bound("fp32", 12))
 
 
-def test_a_token_that_differs_is_named() -> None:
+def test_the_error_names_the_first_token_that_differs() -> None:
     assert verify._first_difference([1, 2], [1, 3]) == "token 1 is 2, the reference says 3"

@@ -1,4 +1,4 @@
-"""Weights as training programs save them, and NaN or infinite numbers: read alike, or refused with a remedy."""
+"""Weights in the forms that training programs save, and weights that are refused, such as NaN, with the remedy."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tuwen_build.checkpoints import Checkpoint, ReadOptions, _source, open_check
 from tuwen_build.checkpoints._numbers import exponential_of
 from tuwen_build.errors import CheckpointError
 
-HEADS = ReadOptions(heads=(4, 4))  # the small checkpoint has no published width
+HEADS = ReadOptions(heads=(4, 4))  # needed because the width of the checkpoint is not a published one
 Weights = dict[str, Tensor]
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 753000000\n"
 
 
 @pytest.fixture
 def folder(checkpoint: Path, tmp_path: Path) -> Path:
-    """The small checkpoint in the layout of Hugging Face."""
+    """Return a copy of the small checkpoint in the layout of Hugging Face."""
     return shutil.copytree(checkpoint, tmp_path / "checkpoint")
 
 
 @pytest.fixture(scope="module")
 def native(checkpoint: Path) -> Weights:
-    """The small checkpoint under its native names."""
+    """Return the weights of the small checkpoint under their names in native checkpoints."""
     return {
         name: tensor.contiguous() for name, tensor in native_names(load_file(checkpoint / "model.safetensors")).items()
     }
@@ -44,7 +44,7 @@ def prefixed(prefix: str, weights: Weights) -> Weights:
 
 
 def compiled_inside(weights: Weights) -> Weights:
-    """Compile each tower alone, as ``model.visual = torch.compile(model.visual)`` does."""
+    """Return the names that weights get after ``model.visual = torch.compile(model.visual)``."""
     return {name.replace("visual.", "visual._orig_mod.", 1): tensor for name, tensor in weights.items()}
 
 
@@ -109,7 +109,7 @@ class TestNative:
             ),
         ],
     )
-    def test_what_is_ambiguous_is_named(
+    def test_ambiguous_weights_are_refused_with_their_names(
         self, native: Weights, tmp_path: Path, wrap: Callable[[Weights], Any], message: str
     ) -> None:
         torch.save(wrap(dict(native)), tmp_path / "last.pt")
@@ -118,7 +118,9 @@ class TestNative:
 
     @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
     @pytest.mark.parametrize("name", ["visual.proj", "bert.encoder.layer.1.output.dense.bias", "logit_scale"])
-    def test_numbers_that_are_none_are_refused(self, native: Weights, tmp_path: Path, name: str, number: float) -> None:
+    def test_nan_and_infinite_weights_are_refused(
+        self, native: Weights, tmp_path: Path, name: str, number: float
+    ) -> None:
         broken = native[name].clone()
         broken.view(-1)[0] = number
         torch.save({**native, name: broken}, tmp_path / "last.pt")
@@ -130,7 +132,7 @@ class TestNative:
         with pytest.raises(CheckpointError, match=r"logit_scale is 800, whose exponential is too large for float32"):
             open_checkpoint(str(tmp_path / "last.pt"), HEADS)
 
-    def test_a_git_lfs_pointer_is_called_one(self, tmp_path: Path) -> None:
+    def test_the_error_says_that_a_file_is_a_git_lfs_pointer(self, tmp_path: Path) -> None:
         (tmp_path / "clip_cn_vit-b-16.pt").write_bytes(POINTER)
         with pytest.raises(CheckpointError, match=r"b-16\.pt is a Git LFS pointer.*run 'git lfs pull' in "):
             open_checkpoint(str(tmp_path))
@@ -166,7 +168,9 @@ class TestHuggingFace:
             ),
         ],
     )
-    def test_what_is_ambiguous_is_named(self, folder: Path, wrap: Callable[[Weights], Weights], message: str) -> None:
+    def test_ambiguous_weights_are_refused_with_their_names(
+        self, folder: Path, wrap: Callable[[Weights], Weights], message: str
+    ) -> None:
         rewrite(folder, wrap)
         with pytest.raises(CheckpointError, match=message):
             open_checkpoint(str(folder))
@@ -185,7 +189,7 @@ class TestHuggingFace:
         assert_same(open_checkpoint(str(folder)), open_checkpoint(str(checkpoint)))
 
     @pytest.mark.parametrize("name", ["visual_projection.weight", "logit_scale"])
-    def test_numbers_that_are_none_are_refused(self, folder: Path, name: str) -> None:
+    def test_nan_and_infinite_weights_are_refused(self, folder: Path, name: str) -> None:
         rewrite(folder, lambda weights: {**weights, name: weights[name] * math.nan})
         with pytest.raises(CheckpointError, match=rf"{name} holds \d+ of \d+ numbers that are NaN or infinite"):
             open_checkpoint(str(folder))
@@ -211,7 +215,7 @@ class TestHuggingFace:
             open_checkpoint(str(folder))
 
     @pytest.mark.parametrize("file", ["model.safetensors", "pytorch_model.bin", "vocab.txt", "config.json"])
-    def test_a_git_lfs_pointer_is_called_one(self, folder: Path, file: str) -> None:
+    def test_the_error_says_that_a_file_is_a_git_lfs_pointer(self, folder: Path, file: str) -> None:
         if file == "pytorch_model.bin":
             (folder / "model.safetensors").unlink()
         (folder / file).write_bytes(POINTER)
@@ -229,13 +233,13 @@ class TestSentenceTransformers:
         return root
 
     @pytest.mark.parametrize("listed", [True, False])
-    def test_the_models_folder_is_found(self, checkpoint: Path, tmp_path: Path, listed: bool) -> None:
+    def test_the_folder_of_the_model_is_found(self, checkpoint: Path, tmp_path: Path, listed: bool) -> None:
         shutil.copytree(checkpoint, tmp_path / "0_CLIPModel")
         if listed:
             self.modules(tmp_path, ("CLIPModel", "0_CLIPModel"), ("Normalize", "1_Normalize"))
         assert_same(open_checkpoint(str(tmp_path)), open_checkpoint(str(checkpoint)))
 
-    def test_the_model_at_the_top_is_read(self, folder: Path, checkpoint: Path) -> None:
+    def test_a_model_in_the_top_folder_is_read(self, folder: Path, checkpoint: Path) -> None:
         self.modules(folder, ("CLIPModel", ""))
         assert_same(open_checkpoint(str(folder)), open_checkpoint(str(checkpoint)))
 
@@ -255,7 +259,7 @@ class TestSentenceTransformers:
         with pytest.raises(CheckpointError, match=r"modules\.json is not a list of modules"):
             open_checkpoint(str(tmp_path))
 
-    def test_the_models_folder_is_fetched(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_folder_of_the_model_is_fetched(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         names = ["modules.json", "0_CLIPModel/config.json", "0_CLIPModel/model.safetensors", "onnx/model.safetensors"]
         asked: list[list[str]] = []
 

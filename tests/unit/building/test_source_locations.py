@@ -1,4 +1,4 @@
-"""An exported encoder tells nothing of the machine that built it."""
+"""An exported encoder contains no path of the machine that built it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text towers that compute on tokens alone, against transformers on the padded batch."""
+"""Text towers that compute tokens without padding, compared with transformers on the padded batch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,12 @@ LENGTHS = [
 
 @dataclass(frozen=True)
 class Family:
-    """A tower, and a function that returns what transformers computes for the padded batch."""
+    """A text tower of a model family, and its reference.
+
+    Attributes:
+        tower: the tower that is tested.
+        reference: a function that returns the vectors of transformers for the padded ids and their mask.
+    """
 
     tower: TextTower
     reference: Callable[[Tensor, Tensor], Tensor]
@@ -65,7 +70,7 @@ def openai_clip() -> Family:
 
 
 class OnGpu(Tensor):
-    """A tensor that takes itself for one on a GPU, and records what would make the host wait for the GPU there."""
+    """A tensor that claims to be on a GPU, and records the operations for which the host would wait for the GPU."""
 
     waits: ClassVar[list[str]] = []
     is_cuda = property(lambda _: True)  # type: ignore[assignment]
@@ -85,7 +90,7 @@ def family(request: pytest.FixtureRequest) -> Family:
 
 
 def texts(lengths: list[int], padded_to: int = 20) -> tuple[Tensor, Tensor]:
-    """Return random ids and their mask. Each text ends with 299, as CLIP ends a text."""
+    """Return random token ids and their mask. Each text ends with id 299, CLIP's end-of-text token in these tests."""
     mask = torch.tensor([[1] * length + [0] * (padded_to - length) for length in lengths])
     ids = torch.randint(1, 299, mask.shape) * mask
     for row, length in enumerate(lengths):
@@ -104,7 +109,7 @@ def test_packed_tokens_give_the_vectors_of_the_padded_batch(family: Family, leng
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @torch.inference_mode()
-def test_a_trace_takes_other_texts_than_it_was_made_with(family: Family, tmp_path: Path) -> None:
+def test_a_trace_computes_other_shapes_than_its_example(family: Family, tmp_path: Path) -> None:
     expected = {}
     for lengths in ([4, 9, 1], [20], [2] * 7):
         ids, mask = texts(lengths)
@@ -118,8 +123,11 @@ def test_a_trace_takes_other_texts_than_it_was_made_with(family: Family, tmp_pat
 
 
 @torch.inference_mode()
-def test_linear_layers_see_no_padding(family: Family) -> None:
-    """A linear layer sees the tokens of all texts, rounded up to eight, however wide they were padded."""
+def test_linear_layers_compute_no_padding(family: Family) -> None:
+    """A linear layer computes as many rows as the texts have tokens, rounded up to a multiple of eight.
+
+    The width to which the texts were padded does not count.
+    """
     rows = []
     layer = next(module for module in family.tower.encoder.modules() if isinstance(module, nn.Linear))
     layer.register_forward_hook(lambda _, inputs, __: rows.append(inputs[0].shape[:-1].numel()))
@@ -131,7 +139,7 @@ def test_linear_layers_see_no_padding(family: Family) -> None:
 
 @torch.inference_mode()
 def test_a_mask_of_zeros_gives_finite_vectors(family: Family) -> None:
-    """Triton's warm-up sends zeros."""
+    """A mask of zeros, which Triton sends to warm up a model, gives finite vectors."""
     use_packed_attention(family.tower)
     zeros = torch.zeros(3, 20, dtype=torch.int64)
     assert torch.isfinite(family.tower(zeros, zeros)).all()
@@ -140,7 +148,10 @@ def test_a_mask_of_zeros_gives_finite_vectors(family: Family) -> None:
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @torch.inference_mode()
 def test_ids_and_masks_out_of_range_are_clamped(family: Family, tmp_path: Path) -> None:
-    """An index out of range would end a GPU's process, and whoever reaches a server can send one."""
+    """Token ids and mask values out of range are clamped instead of computed.
+
+    Every caller of a server can send such ids, and an index out of range would crash a process that uses a GPU.
+    """
     use_packed_attention(family.tower)
     example = torch.ones(2, 16, dtype=torch.int64)
     export(family.tower.eval(), (example, example), tmp_path / "model.pt")
@@ -153,7 +164,7 @@ def test_ids_and_masks_out_of_range_are_clamped(family: Family, tmp_path: Path) 
     ends[0][0, 1], ends[1][0, 1] = SIZES["vocab_size"] - 1, 0
     torch.testing.assert_close(tower(beyond, torch.ones_like(ids)), tower(ends[0], torch.ones_like(ids)))
     torch.testing.assert_close(tower(below, torch.ones_like(ids)), tower(ends[1], torch.ones_like(ids)))
-    torch.testing.assert_close(tower(ids, torch.tensor([[1, 7, 1 << 50, 1]])), expected)  # any mask is ones and zeros
+    torch.testing.assert_close(tower(ids, torch.tensor([[1, 7, 1 << 50, 1]])), expected)  # values above 0 count as 1
     negative = torch.tensor([[1, 1, -5, -1]])
     torch.testing.assert_close(tower(ids, negative), tower(ids[:, :2], torch.ones_like(ids[:, :2])))
     longer = torch.ones(1, 500, dtype=torch.int64)
@@ -185,7 +196,7 @@ def test_a_gpu_waits_at_most_once_for_a_batch(
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @torch.inference_mode()
-def test_a_saved_tower_turns_no_size_into_a_tensor_and_back(family: Family, tmp_path: Path) -> None:
+def test_a_saved_tower_does_not_turn_sizes_into_tensors(family: Family, tmp_path: Path) -> None:
     use_packed_attention(family.tower)
     example = torch.ones(2, 16, dtype=torch.int64)
     export(family.tower.eval(), (example, example), tmp_path / "model.pt")

@@ -1,4 +1,4 @@
-"""The bounds that a build is held to, and why they are on components of vectors and not on cosines."""
+"""The bounds that a build must meet, and faults that show why bounds are on components and not on cosines."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def test_bounds_grow_with_depth_and_roundoff() -> None:
 
 
 class TestCosinesAreBlind:
-    """The reference itself with one thing wrong: the cosines stay high, a component shows the fault."""
+    """Vectors of the reference with one fault in their inputs: the cosines stay high, but a component shows it."""
 
     def assert_only_a_component_shows_it(self, got: Tensor, expected: Tensor) -> None:
         got, expected = (nn.functional.normalize(vectors, dim=-1) for vectors in (got, expected))
         assert float((got * expected).sum(dim=-1).min()) > 0.98
         assert float((got - expected).abs().max()) > 1e-3
 
-    def test_bilinear_instead_of_bicubic(self, checkpoint: Path) -> None:
+    def test_bilinear_instead_of_bicubic_shows_in_a_component_only(self, checkpoint: Path) -> None:
         loaded = open_checkpoint(str(checkpoint))
         vectors = {}
         for filtering in (Image.Resampling.BICUBIC, Image.Resampling.BILINEAR):
@@ -43,7 +43,7 @@ class TestCosinesAreBlind:
             vectors[filtering] = loaded.reference.embed_images(batch)
         self.assert_only_a_component_shows_it(vectors[Image.Resampling.BILINEAR], vectors[Image.Resampling.BICUBIC])
 
-    def test_a_mask_that_lets_one_padding_token_through(self, checkpoint: Path) -> None:
+    def test_a_padding_token_behind_the_mask_shows_in_a_component_only(self, checkpoint: Path) -> None:
         reference = open_checkpoint(str(checkpoint)).reference
         ids = torch.tensor([reference.tokenize("一只可爱的橘猫在沙发上睡觉，旁边有一只小狗", 52)])
         padded = nn.functional.pad(ids, (0, 1))

@@ -1,4 +1,4 @@
-"""Thresholds chosen from judged pictures, and what they promise on pictures that were not judged."""
+"""Thresholds chosen from judged pictures, and their recall and precision on pictures that were not judged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_reaches_a_wanted_recall_on_held_out_pictures_with_3_percent_positives()
         calibration = calibrate(scores(30, 0.4, seed), scores(970, 0.3, 1000 + seed), recall=0.9)
         reached.append((scores(2000, 0.4, 9999) >= calibration.cosine).mean())
         covered.append(calibration.recall.low <= reached[-1] <= calibration.recall.high)
-    assert np.mean(np.array(reached) >= 0.9) >= 0.75  # as certain as promised: 80 %
+    assert np.mean(np.array(reached) >= 0.9) >= 0.75  # the promise has a confidence of 80 %
     assert np.mean(covered) >= 0.8
 
 
@@ -48,14 +48,14 @@ def test_reaches_a_wanted_precision_at_the_base_rate() -> None:
         (20, 20, {"precision": 0.99, "base_rate": 0.001}, "no threshold reaches a precision of 0.99.*the best is"),
     ],
 )
-def test_refuses_what_the_examples_cannot_decide(
+def test_refuses_too_few_examples_and_unreachable_goals(
     positives: int, negatives: int, wanted: dict[str, float], message: str
 ) -> None:
     with pytest.raises(InvalidArgumentError, match=message):
         calibrate(scores(positives, 0.35, 1), scores(negatives, 0.3, 2), **wanted)  # type: ignore[arg-type]
 
 
-def test_says_how_well_the_texts_separate() -> None:
+def test_states_how_well_the_scores_separate_the_classes() -> None:
     assert calibrate(scores(50, 0.9, 1), scores(50, 0.1, 2), recall=0.9).ranking == 1
     assert calibrate(scores(500, 0.3, 1), scores(500, 0.3, 2), recall=0.9).ranking == pytest.approx(0.5, abs=0.05)
 

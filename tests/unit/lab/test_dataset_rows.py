@@ -1,4 +1,4 @@
-"""Rows of a data set are validated once, and a bad row is named by file, line and field."""
+"""The rows of a data set: which rows are valid, and errors that name the file, line and field of a bad row."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class TestImages:
             rows.image_places()
 
     @pytest.mark.parametrize("reader", ["images", "image_places"])
-    def test_an_id_twice_is_named_by_its_line(self, tmp_path: Path, reader: str) -> None:
+    def test_a_repeated_id_is_named_by_its_line(self, tmp_path: Path, reader: str) -> None:
         rows = self.rows(tmp_path, b"7\tAA==\n8\tAA==\n7\tAQ==\n")
         with pytest.raises(InvalidArgumentError, match=r"test_imgs.tsv, line 3: the id 7 is repeated"):
             list(getattr(rows, reader)())
@@ -109,7 +109,7 @@ class TestSkipping:
         assert "the id 7 is repeated" in rows.skipped[3]
         assert "cannot read any of its images: 404" in rows.skipped[-1]
 
-    def test_a_text_whose_id_was_there_before_is_left_out(self, tmp_path: Path) -> None:
+    def test_a_text_with_a_repeated_id_is_left_out(self, tmp_path: Path) -> None:
         rows = self.rows(tmp_path)
         (tmp_path / "test_texts.jsonl").write_bytes(b'{"text_id": 1, "text": "a"}\n{"text_id": 1, "text": "b"}\n')
         assert rows.texts() == [(1, "a")]
@@ -120,20 +120,20 @@ class TestSkipping:
         assert [place.image_id for place in rows.image_places()] == [7]
         assert "line 6: no text fits the image 9" in rows.skipped[-1]
 
-    def test_nothing_is_skipped_unless_asked(self, tmp_path: Path) -> None:
+    def test_without_the_option_bad_rows_are_refused(self, tmp_path: Path) -> None:
         self.rows(tmp_path)
         rows = RetrievalSplit(tmp_path)
         assert rows.skipped == []
         with pytest.raises(InvalidArgumentError, match="line 2"):
             list(rows.images())
 
-    def test_a_file_in_another_encoding_is_refused_even_so(self, tmp_path: Path) -> None:
+    def test_skipping_bad_rows_does_not_accept_a_file_that_is_not_utf_8(self, tmp_path: Path) -> None:
         self.rows(tmp_path)
         (tmp_path / "test_texts.jsonl").write_bytes('{"text_id": 2, "text": "自行车"}'.encode("gbk"))
         with pytest.raises(InvalidArgumentError, match="is not UTF-8"):
             RetrievalSplit(tmp_path, skip_bad_rows=True).texts()
 
-    def test_the_command_counts_what_it_leaves_out(self, tmp_path: Path) -> None:
+    def test_the_command_counts_the_rows_that_it_skips(self, tmp_path: Path) -> None:
         self.rows(tmp_path)
         features = []
         for kind, ids in (("image", (7, 9)), ("text", (1,))):

@@ -1,4 +1,4 @@
-"""The emoji dataset, made from small packages of the same layouts as the real ones."""
+"""The emoji data set, made from small packages with the layouts of the published packages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write(path: Path, content: Any) -> None:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """A cache that holds every package already."""
+    """Return a cache that holds a small version of every package, so that no package is fetched."""
     labels = tmp_path / f"emojibase-data-{LABELS.version}"
     write(
         labels / "zh" / "data.json",
@@ -82,7 +82,7 @@ def test_flags_components_and_genders_are_left_out(cache: Path) -> None:
     ]
 
 
-def test_every_phrase_has_all_the_pictures_that_it_fits(cache: Path, tmp_path: Path) -> None:
+def test_every_phrase_lists_all_pictures_that_it_describes(cache: Path, tmp_path: Path) -> None:
     output = tmp_path / "data"
     summary = build_emoji_dataset(output, cache, side=32, sources=SOURCES)
     assert summary.classes == 3
@@ -105,20 +105,20 @@ def test_every_phrase_has_all_the_pictures_that_it_fits(cache: Path, tmp_path: P
     }
 
 
-def test_pictures_are_squares_on_nothing(cache: Path, tmp_path: Path) -> None:
+def test_pictures_are_squares_with_a_transparent_background(cache: Path, tmp_path: Path) -> None:
     build_emoji_dataset(tmp_path / "data", cache, side=32, sources=SOURCES)
     found = {**pictures(tmp_path / "data", "train"), **pictures(tmp_path / "data", "test")}
     for picture in found.values():
         assert (picture.size, picture.mode) == ((32, 32), "RGBA")
     assert found[0].getpixel((16, 16)) == (255, 0, 0, 255)
     assert found[10_000].getpixel((16, 16)) == (0, 0, 255, 255)
-    assert found[10_000].getpixel((16, 2)) == (0, 0, 0, 0)  # twice as wide as high: nothing above
+    assert found[10_000].getpixel((16, 2)) == (0, 0, 0, 0)  # the margin above the picture
     ink = np.asarray(found[20_000])
     assert ink[..., 3].max() == 255
     assert ink[ink[..., 3] == 255][:, :3].max() < 0x30
 
 
-def test_many_pictures_are_drawn_by_several_processes(
+def test_several_processes_draw_the_same_pictures_as_one(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build_emoji_dataset(tmp_path / "one", cache, side=32, sources=SOURCES)
@@ -138,7 +138,7 @@ def test_a_folder_with_other_files_is_left_alone(cache: Path, tmp_path: Path) ->
     assert mine.read_text() == "mine"
 
 
-def test_an_earlier_data_set_is_replaced_on_request_alone(cache: Path, tmp_path: Path) -> None:
+def test_an_earlier_data_set_is_replaced_only_with_force(cache: Path, tmp_path: Path) -> None:
     build_emoji_dataset(tmp_path / "data", cache, side=16, sources=SOURCES)
     with pytest.raises(OutputExistsError, match="--force replaces it"):
         build_emoji_dataset(tmp_path / "data", cache, side=32, sources=SOURCES)
@@ -146,7 +146,7 @@ def test_an_earlier_data_set_is_replaced_on_request_alone(cache: Path, tmp_path:
     assert pictures(tmp_path / "data", "test")[20_000].size == (32, 32)
 
 
-def test_an_interrupted_run_leaves_no_half_of_a_data_set(cache: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_leaves_no_output(cache: Path, tmp_path: Path) -> None:
     def interrupt(_: str) -> None:
         raise KeyboardInterrupt
 
@@ -199,7 +199,7 @@ class TestFetch:
             ("exit 0", "not a package"),
         ],
     )
-    def test_what_goes_wrong_is_said(
+    def test_a_failure_of_npm_is_reported_with_its_reason(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str
     ) -> None:
         fake_npm(tmp_path, script)
@@ -208,7 +208,7 @@ class TestFetch:
             fetch(RED, tmp_path / "cache")
         assert list((tmp_path / "cache").iterdir()) == []
 
-    def test_without_npm_the_remedy_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_without_npm_the_error_names_node_js(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", str(tmp_path))
         with pytest.raises(BuildError, match="needs npm, which comes with Node.js"):
             fetch(RED, tmp_path / "cache")

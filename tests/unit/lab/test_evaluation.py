@@ -1,4 +1,4 @@
-"""Evaluation: recall, zero-shot classification, and the data that they are measured on.
+"""The evaluation of models: recall, zero-shot classification, and the reading of their data sets.
 
 `tests/service/test_reference_metrics.py` compares recall with Chinese-CLIP's own scripts.
 """
@@ -38,7 +38,7 @@ def unit(count: int, dimension: int = 16, seed: int = 0) -> NDArray[np.float32]:
     return vectors
 
 
-def test_the_best_are_those_of_a_stable_sort() -> None:
+def test_the_best_candidates_equal_those_of_a_stable_sort() -> None:
     choice = np.random.default_rng(3)
     queries = choice.integers(-2, 3, (40, 6)).astype(np.float32)
     candidates = choice.integers(-2, 3, (500, 6)).astype(np.float32)
@@ -46,20 +46,20 @@ def test_the_best_are_those_of_a_stable_sort() -> None:
     assert top_candidates(queries, candidates).tolist() == expected
 
 
-def test_fewer_candidates_than_ten() -> None:
+def test_recall_at_ten_of_fewer_than_ten_candidates() -> None:
     few = Features([1, 2, 3], unit(3))
     result = recall(few, few, {1: [1], 2: [2], 3: [7]})
     assert (result.r1, result.r10, result.queries) == (pytest.approx(200 / 3), pytest.approx(200 / 3), 3)
 
 
 @pytest.mark.parametrize("truths", [{}, {9: [1]}], ids=["no truths", "a query without a vector"])
-def test_what_cannot_be_measured_is_refused(truths: Truths) -> None:
+def test_recall_without_truths_or_vectors_is_refused(truths: Truths) -> None:
     few = Features([1, 2, 3], unit(3))
     with pytest.raises(InvalidArgumentError):
         recall(few, few, truths)
 
 
-def test_an_id_twice_is_refused() -> None:
+def test_a_repeated_id_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="the id 2 is repeated"):
         Features([1, 2, 2], unit(3))
 
@@ -75,7 +75,7 @@ class TestSplit:
         (tmp_path / "test_texts.jsonl").write_text(text, encoding="utf-8")
         return tmp_path
 
-    def test_it_is_read_as_chinese_clip_writes_it(self, split: Path) -> None:
+    def test_a_split_in_the_format_of_chinese_clip_is_read(self, split: Path) -> None:
         data = RetrievalSplit(split)
         assert [number for number, _ in data.images()] == [0, 1]
         assert {content for _, content in data.images()} == {sample("cat.jpg").read_bytes()}
@@ -94,7 +94,7 @@ class TestSplit:
         assert list(texts.ids) == [5, 6]
         assert fake.requests[-1].items == (sent.encode(), "狗".encode())
 
-    def test_a_missing_split_names_those_that_are_there(self, split: Path) -> None:
+    def test_the_error_for_a_missing_split_names_the_existing_splits(self, split: Path) -> None:
         with pytest.raises(InvalidArgumentError, match="valid_imgs.tsv is missing; splits here: test"):
             RetrievalSplit(split, "valid")
 
@@ -110,19 +110,19 @@ class TestSplit:
         with pytest.raises(InvalidArgumentError, match="test_texts.jsonl', line 1"):
             RetrievalSplit(split).texts()
 
-    def test_a_split_without_answers_says_so(self, split: Path) -> None:
+    def test_a_split_without_public_answers_is_refused(self, split: Path) -> None:
         (split / "test_texts.jsonl").write_text('{"text_id": 1, "text": "猫"}\n', encoding="utf-8")
         with pytest.raises(InvalidArgumentError, match="answers of this split are not public"):
             RetrievalSplit(split).truths()
 
-    def test_a_dataset_is_evaluated_whole_or_not_at_all(self, split: Path) -> None:
+    def test_a_refused_image_ends_the_evaluation_of_a_dataset(self, split: Path) -> None:
         (split / "test_imgs.tsv").write_text("3\tAAAA\n", encoding="ascii")
         with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="rejected image 3 "):
             embed_split(clip, RetrievalSplit(split))
 
 
 class TestZeroShot:
-    def test_the_report_counts(self) -> None:
+    def test_the_report_counts_correct_labels_in_total_and_per_class(self) -> None:
         labels = np.eye(6, dtype=np.float32)
         images = np.stack([labels[0], labels[0], labels[1], labels[2]]) + 0.01 * unit(4, 6)
         report = zero_shot_report(images.astype(np.float32), [0, 1, 1, 2], labels, list("abcdef"))
@@ -132,7 +132,7 @@ class TestZeroShot:
         assert report.confusion[1].tolist() == [1, 1, 0, 0, 0, 0]
         assert report.top5 >= report.top1
 
-    def test_a_folder_of_classes(self, tmp_path: Path) -> None:
+    def test_a_folder_of_classes_is_evaluated_with_all_templates(self, tmp_path: Path) -> None:
         for name in ("cat", "coffee"):
             (tmp_path / name).mkdir()
             (tmp_path / name / "a.jpg").write_bytes(sample(f"{name}.jpg").read_bytes())
@@ -148,7 +148,7 @@ class TestZeroShot:
         assert texts == {"猫", "一张猫的照片", "咖啡", "一张咖啡的照片"}
 
     @pytest.mark.parametrize("labels", ["猫\n", "猫\n猫\n"])
-    def test_labels_that_do_not_fit_are_refused(self, tmp_path: Path, labels: str) -> None:
+    def test_too_few_or_repeated_labels_are_refused(self, tmp_path: Path, labels: str) -> None:
         for name in ("cat", "coffee"):
             (tmp_path / name).mkdir()
         (tmp_path / "label_cn.txt").write_text(labels, encoding="utf-8")
@@ -156,8 +156,8 @@ class TestZeroShot:
             ClassFolder(tmp_path, tmp_path / "label_cn.txt")
 
 
-def test_published_means_are_the_papers() -> None:
-    """The mean recalls that the makers print beside the three, rounded."""
+def test_published_recalls_have_the_published_mean() -> None:
+    """The three published recalls of MUGE give the mean recall that Chinese-CLIP's authors publish beside them."""
     means = {"RN50": 63.0, "ViT-B-16": 71.1, "ViT-L-14": 74.1, "ViT-L-14-336": 76.1, "ViT-H-14": 78.8}
     for name, mean in means.items():
         assert sum(PUBLISHED[name]["muge"].text_to_image) / 3 == pytest.approx(mean, abs=0.051)
@@ -173,14 +173,14 @@ def test_published_means_are_the_papers() -> None:
         '{"image_id": 1, "feature": [1, 1e39]}',
     ],
 )
-def test_feature_files_hold_integer_ids_and_finite_numbers(tmp_path: Path, line: str) -> None:
+def test_feature_files_must_hold_integer_ids_and_finite_numbers(tmp_path: Path, line: str) -> None:
     file = tmp_path / "features.jsonl"
     file.write_text(f'{{"image_id": 2, "feature": [1, 2]}}\n{line}\n', encoding="utf-8")
     with pytest.raises(InvalidArgumentError, match=r"features.jsonl', line 2: expected"):
         read_features(file, "image")
 
 
-def test_feature_files_hold_vectors_of_one_dimension(tmp_path: Path) -> None:
+def test_feature_files_must_hold_vectors_of_one_dimension(tmp_path: Path) -> None:
     file = tmp_path / "features.jsonl"
     for lines, got in (
         ('{"image_id": 1, "feature": [1]}\n{"image_id": 2, "feature": [1, 2]}', "shapes"),

@@ -1,4 +1,4 @@
-"""Little data: a training chooses values that fit it, and says so; other data than the published set is noticed."""
+"""Small data sets: a training reduces its settings and says so, and an evaluation notices an unexpected size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_warm_up_leaves_most_of_a_stage(warmup: int, steps: int, fitting: int)
     assert max(learning_rate_at(step, steps, warmup, 1.0) for step in range(steps)) == 1.0
 
 
-def test_the_command_says_what_it_changed(checkpoint: Path, tmp_path: Path) -> None:
+def test_the_command_reports_the_settings_that_it_reduced(checkpoint: Path, tmp_path: Path) -> None:
     data = write_shapes(tmp_path)
     options = ("--checkpoint", str(checkpoint), "--frozen-epochs", "0", "--epochs", "1", "--warmup-steps", "9")
     told = tuwen("train", str(data), "-o", str(tmp_path / "trained"), *options, "--batch-size", "1000").stderr
@@ -41,7 +41,7 @@ def test_every_benchmark_with_published_numbers_has_a_size() -> None:
         assert published_difference(benchmark, "train", 1, 1) is not None
 
 
-def test_other_data_than_the_published_set_is_noticed() -> None:
+def test_data_of_another_size_than_the_published_set_is_noticed() -> None:
     assert published_difference("flickr30k-cn", "test", 1000, 5000) is None
     assert published_difference("muge", "valid", 30_000, 5008) is None
     assert published_difference("coco-cn", "test", 24, 30) == (

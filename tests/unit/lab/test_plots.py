@@ -1,4 +1,4 @@
-"""The plots of measurements: what they show, and that a failed one leaves no file."""
+"""Plots of measurements: their bars, their file formats, and no file after a failure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POSITIVES = np.linspace(0.2, 0.4, 40, dtype=np.float32)
 NEGATIVES = np.linspace(0.0, 0.3, 80, dtype=np.float32)
 
 
-def test_the_bars_of_each_kind_are_shares_of_its_pictures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_bars_of_each_class_add_up_to_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     drawn: list[Any] = []
     monkeypatch.setattr(plots, "_save", lambda figure, _: drawn.append(figure))
     plots.plot_calibration(POSITIVES, NEGATIVES, calibrate(POSITIVES, NEGATIVES, recall=0.5), tmp_path / "plot.png")
@@ -26,7 +26,7 @@ def test_the_bars_of_each_kind_are_shares_of_its_pictures(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("name", ["plot.png", "plot.svg"])
-def test_a_plot_has_the_format_of_its_name(tmp_path: Path, name: str) -> None:
+def test_the_suffix_of_the_name_decides_the_format_of_a_plot(tmp_path: Path, name: str) -> None:
     plots.plot_calibration(POSITIVES, NEGATIVES, calibrate(POSITIVES, NEGATIVES, recall=0.5), tmp_path / name)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (b"<svg" in (tmp_path / name).read_bytes()) == name.endswith(".svg")

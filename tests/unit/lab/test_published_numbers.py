@@ -1,4 +1,4 @@
-"""Comparisons with published numbers: which data sets are at hand, and which differences are allowed."""
+"""Comparisons with published numbers: the data sets that are found, and the differences that are allowed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_picture_comes_from_the_first_address_that_answers() -> None:
             fetch_picture([missing, "http://127.0.0.1:9/picture.jpg"])
 
 
-def test_options_that_name_nothing_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_name_missing_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--data", str(tmp_path / "missing")])
     assert ended.value.code == 2

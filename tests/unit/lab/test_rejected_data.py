@@ -1,4 +1,4 @@
-"""Data sets, features and states of trainings that cannot be used."""
+"""Errors for data sets, feature files and training states that cannot be used."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_state_of_another_training_cannot_be_resumed(tmp_path: Path) -> None:
         _state.load_state(state, {"seed": 2, "epochs": 2})
 
 
-def test_an_interrupted_training_is_not_replaced_by_chance(tmp_path: Path) -> None:
+def test_an_interrupted_training_is_replaced_only_on_request(tmp_path: Path) -> None:
     split_of(tmp_path)
     (tmp_path / "out.training").mkdir()
     (tmp_path / "out.training" / "state.pt").touch()

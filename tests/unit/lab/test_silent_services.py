@@ -1,4 +1,4 @@
-"""Arrivals that are never answered in time count, at a given rate and in every percentile."""
+"""Requests without an answer in time: they count in the rate and in the percentiles of a measurement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from tuwen_server.traffic._load import _rate
 
 
 def test_a_service_that_falls_silent_is_slow_in_every_percentile() -> None:
-    """The service answers forty requests at once, and all later requests when the measurement is over."""
+    """The requests after a service has become silent raise the p99 and lower the rate.
+
+    The scripted service answers forty requests without delay, and all later requests after the measurement.
+    """
     numbers = itertools.count()
     over = asyncio.Event()
 
@@ -32,7 +35,7 @@ def test_a_service_that_falls_silent_is_slow_in_every_percentile() -> None:
     assert answers.rate < 70
 
 
-def test_answers_without_one_in_time_have_no_rate() -> None:
+def test_the_rate_is_zero_if_every_answer_came_too_late() -> None:
     async def ask() -> None:
         await asyncio.sleep(0.4)
 
@@ -55,7 +58,7 @@ def test_refused_and_failed_requests_are_infinitely_late() -> None:
     assert math.isnan(Answers(1.0, ()).quantile(0.5))
 
 
-def test_silence_at_the_end_counts_as_time() -> None:
+def test_silence_at_the_end_of_a_measurement_lowers_the_rate() -> None:
     times = [second / 100 for second in range(1, 401)]
     assert math.isclose(_rate(times, 0.0, 8.0), 50, rel_tol=0.02)
     assert math.isclose(_rate(times, 0.0, 4.0), 100, rel_tol=0.02)

@@ -1,4 +1,4 @@
-"""The load for measuring a service: the photographs, the queries and the callers."""
+"""The load with which a service is measured: photographs, queries, callers, and requests at a given rate."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class TestWork:
 
 
 class Service:
-    """A scripted service that answers its callers all at once, a fixed time after the last of them has asked.
+    """A scripted service that waits for a request of every caller, and then answers all of them at the same time.
 
     Args:
-        callers: how many ask at the same time.
-        seconds: how long an answer takes.
+        callers: the number of callers.
+        seconds: the time from the last request to the answers, in seconds of the service's clock.
     """
 
     def __init__(self, callers: int, seconds: float) -> None:
@@ -73,7 +73,10 @@ class TestCallers:
 
     @pytest.mark.parametrize(("seconds", "batches"), [(0.44, 5), (0.52, 6), (0.61, 7)])
     def test_the_rate_does_not_depend_on_where_in_a_batch_the_time_ends(self, seconds: float, batches: int) -> None:
-        """The service answers eight requests every 0.1 seconds, so one batch more or less is a fifth of all answers."""
+        """The rate is 80 requests a second, whether the measurement ends early or late in a batch.
+
+        The service answers eight requests every 0.1 seconds, so one batch more or less is a fifth of all answers.
+        """
         service = Service(callers=8, seconds=0.1)
         answers = saturate(service.ask, concurrency=8, seconds=seconds, warmup=0.05, clock=service.clock.now)
         assert len(answers.latencies) == 8 * batches
@@ -86,8 +89,11 @@ class TestCallers:
 
 
 class TestRate:
-    def test_a_stall_is_felt_by_all_requests_that_were_due_during_it(self) -> None:
-        """Coordinated omission: for callers who wait, a stall would be one slow request."""
+    def test_a_stall_delays_all_requests_that_were_due_during_it(self) -> None:
+        """Every request that was due during a stall is late, as at an open-loop load.
+
+        In a closed loop, whose callers wait, the same stall would be one slow request (coordinated omission).
+        """
         asked: list[float] = []
 
         async def measure() -> Answers:
@@ -109,7 +115,7 @@ class TestRate:
         assert len(asked) > len(during) + 20
         assert len(during) > 40
 
-    def test_requests_are_sent_when_they_are_due_however_many_are_in_flight(self) -> None:
+    def test_requests_are_sent_on_time_while_many_are_in_flight(self) -> None:
         sent: list[float] = []
 
         async def measure() -> Answers:
@@ -123,7 +129,7 @@ class TestRate:
         assert len(sent) > 80
         assert sent[-1] < 1.1 + 1e-6
         assert answers.latencies == pytest.approx([10.0] * len(sent))
-        assert answers.rate == 0.0  # every answer came after the time
+        assert answers.rate == 0.0  # every answer came after the measurement
 
     def test_refusals_are_counted_apart_from_answers_and_failures(self) -> None:
         numbers = itertools.count()

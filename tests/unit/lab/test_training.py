@@ -1,4 +1,4 @@
-"""The parts of a training: batches, losses, gradients in parts, augmentation."""
+"""The parts of a training: losses, batches, augmentation, and steps whose batch is computed in parts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tuwen_lab.training._step import Stepper
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Compute with one thread. On towers this small, several threads mostly wait for each other."""
+    """Compute with one thread, because on such small towers several threads mostly wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -56,8 +56,11 @@ def batches(shapes: Path) -> Batches:
 
 
 class TestLoss:
-    def test_one_right_answer_a_row_is_the_loss_of_clip(self) -> None:
-        """cn_clip/training/train.py, get_loss, uses the mean of both cross-entropies, with the diagonal as correct."""
+    def test_with_one_right_answer_for_each_picture_the_loss_is_clips(self) -> None:
+        """If each picture fits one text alone, the loss equals CLIP's loss.
+
+        CLIP's loss is the mean of both cross-entropies with the diagonal as answers, as in cn_clip's ``get_loss``.
+        """
         images, texts = (functional.normalize(torch.randn(6, 8), dim=-1) for _ in range(2))
         scale = torch.tensor(14.3)
         logits = scale * images @ texts.T
@@ -65,14 +68,14 @@ class TestLoss:
         expected = (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)) / 2
         torch.testing.assert_close(contrastive_loss(images, texts, scale, torch.eye(6).bool()), expected)
 
-    def test_all_right_answers_are_drawn_near(self) -> None:
+    def test_the_loss_pulls_all_right_answers_to_a_picture(self) -> None:
         images = torch.eye(3)[[0, 0, 1]].requires_grad_()
         texts = torch.eye(3)[[0, 1, 2]].clone().requires_grad_()
         fits = torch.tensor([[True, True, False], [True, True, False], [False, False, True]])
         contrastive_loss(images, texts, torch.tensor(1.0), fits).backward()
         assert texts.grad is not None
-        assert texts.grad[1, 0] < 0  # the second text fits the first two pictures, and is drawn to them
-        assert texts.grad[2, 0] > 0  # the third is pushed away from them
+        assert texts.grad[1, 0] < 0  # the second text fits the first two pictures: the gradient pulls it to them
+        assert texts.grad[2, 0] > 0  # the third text does not fit them: the gradient pushes it away
 
     def test_the_logit_scale_stays_between_1_and_100(self) -> None:
         for start, end in ((5.0, np.log(100)), (-1.0, 0.0), (2.0, 2.0)):
@@ -80,13 +83,13 @@ class TestLoss:
             clamp_logit_scale(scale)
             assert scale.item() == pytest.approx(end)
 
-    def test_proxies_begin_undecided(self) -> None:
+    def test_new_proxies_give_every_class_the_same_probability(self) -> None:
         proxies = Proxies(10, 4)
         assert proxies(torch.randn(3, 4), torch.tensor([0, 1, 2])).item() == pytest.approx(np.log(10))
 
 
 class TestBatches:
-    def test_a_step_has_the_same_batch_whenever_it_is_asked_for(self, batches: Batches) -> None:
+    def test_a_step_always_has_the_same_batch(self, batches: Batches) -> None:
         first = [batches.batch(step) for step in range(6)]
         again = [batches.batch(5), *batches.between(0, 5)]
         for one, other in zip([first[5], *first[:5]], again, strict=True):
@@ -99,7 +102,7 @@ class TestBatches:
         groups = torch.cat([batch.groups for batch in batches.between(0, 4)])
         assert groups.bincount().tolist() == [6] * 8
 
-    def test_what_is_right_follows_the_texts(self, batches: Batches) -> None:
+    def test_a_picture_fits_every_caption_that_describes_its_group(self, batches: Batches) -> None:
         batch = batches.batch(0)
         assert batch.fits.diagonal().all()
         for picture in range(12):
@@ -107,9 +110,9 @@ class TestBatches:
                 right = batch.caption_groups[caption, batch.groups[picture]] > 0
                 assert batch.fits[picture, caption] == right
         torch.testing.assert_close(batch.caption_groups.sum(1), torch.ones(12))
-        assert batch.fits.sum() > 12  # colours alone fit several
+        assert batch.fits.sum() > 12  # a caption with a colour alone fits several pictures
 
-    def test_captions_that_join_texts_fit_where_all_fit(self, shapes: Path) -> None:
+    def test_a_caption_of_two_texts_fits_pictures_that_fit_both(self, shapes: Path) -> None:
         split = RetrievalSplit(shapes, "train")
         captions = Captions(split, [image for image, _ in split.images()])
         texts = [text for _, text in split.texts()]
@@ -117,7 +120,7 @@ class TestBatches:
         assert captions.fits([both], [0, 6, 12]).flatten().tolist() == [True, False, False]
         assert captions.fitting_groups([both])[0].tolist() == [1, 0, 0, 0, 0, 0, 0, 0]
 
-    def test_easing_begins_with_pictures_as_they_are(self, shapes: Path) -> None:
+    def test_easing_begins_with_pictures_without_augmentation(self, shapes: Path) -> None:
         split = RetrievalSplit(shapes, "train")
         pictures = Pictures(split, 32, cache_mib=0, workers=1)
         captions = Captions(split, pictures.ids)
@@ -131,7 +134,7 @@ class TestBatches:
         assert 0.2 < shares[1] < 0.8
         assert shares[2] == 0
 
-    def test_padding(self) -> None:
+    def test_shorter_texts_are_padded_with_zeros(self) -> None:
         ids, mask = pad([[5, 6, 7], [8]])
         assert ids.tolist() == [[5, 6, 7], [8, 0, 0]]
         assert mask.tolist() == [[1, 1, 1], [1, 0, 0]]
@@ -139,24 +142,24 @@ class TestBatches:
 
 class TestAugmentation:
     @pytest.mark.parametrize("recipe", ["photographs", "artwork"])
-    def test_pictures_stay_pictures(self, batches: Batches, recipe: str) -> None:
+    def test_augmented_pictures_keep_their_shape_and_range(self, batches: Batches, recipe: str) -> None:
         pictures = batches._pictures.batch(range(48))
         varied = augment(pictures, recipe, torch.ones(48, dtype=torch.bool), torch.Generator().manual_seed(0))  # type: ignore[arg-type]
         assert varied.shape == (48, 3, 32, 32)
         assert 0 <= varied.min() <= varied.max() <= 1
         assert len({picture.numpy().tobytes() for picture in varied}) == 48
 
-    def test_only_what_may_be_flipped_is(self) -> None:
+    def test_only_pictures_that_may_be_flipped_are_flipped(self) -> None:
         may_flip = torch.arange(200) < 100
         opaque = torch.zeros(200, 4, 16, 16, dtype=torch.uint8)
         opaque[:, 3] = 255
-        opaque[:, :3, :, 8:] = 255  # white on the right
+        opaque[:, :3, :, 8:] = 255  # the right half is white
         varied = augment(opaque, "photographs", may_flip, torch.Generator().manual_seed(0)).mean((1, 2))
         flipped = varied[:, :8].mean(1) > varied[:, 8:].mean(1)
         assert 25 < flipped[:100].sum() < 75
         assert not flipped[100:].any()
 
-    def test_what_shows_through_is_white(self) -> None:
+    def test_transparent_pixels_are_blended_with_white(self) -> None:
         picture = torch.tensor([200, 100, 0, 51], dtype=torch.uint8).view(1, 4, 1, 1)
         expected = torch.tensor([200, 100, 0]) / 255 * 0.2 + 0.8
         torch.testing.assert_close(on_white(picture).flatten(), expected)
@@ -164,7 +167,10 @@ class TestAugmentation:
 
 class TestSteps:
     def test_equal_texts_under_two_ids_fit_the_pictures_of_both(self, tmp_path: Path) -> None:
-        """cn_clip prepares texts in the same way: it straightens curly quotes and converts to lower case."""
+        """Two texts that are equal after preparation fit the pictures of both.
+
+        As in cn_clip, the preparation straightens curly quotes and converts to lower case.
+        """
         texts = {1: "印着“囍”的T恤", 2: '印着"囍"的t恤'}
         image = io.BytesIO()
         Image.new("RGB", (4, 4)).save(image, "PNG")
@@ -182,7 +188,7 @@ class TestSteps:
     def towers(self, batches: Batches) -> TwoTowers:
         torch.manual_seed(0)
         config = ChineseCLIPConfig(**ARCHITECTURE)
-        return TwoTowers(ChineseCLIPModel(config)).train()  # with the dropout of its text tower
+        return TwoTowers(ChineseCLIPModel(config)).train()  # so that the text tower drops activations
 
     def gradients(self, towers: TwoTowers, batch: Batch, stage: Stage, parts: int) -> tuple[float, list[torch.Tensor]]:
         torch.manual_seed(1)
@@ -195,8 +201,10 @@ class TestSteps:
         return loss, [torch.zeros(1) if parameter.grad is None else parameter.grad.clone() for parameter in parameters]
 
     @pytest.mark.parametrize("stage", [Stage("whole", 1, 1e-3, proxies=True), Stage("frozen", 1, 1e-3, True)])
-    def test_a_step_in_parts_is_the_same_step(self, towers: TwoTowers, batches: Batches, stage: Stage) -> None:
-        towers.eval()  # one part draws another dropout than three
+    def test_a_step_in_parts_has_the_same_loss_and_gradients(
+        self, towers: TwoTowers, batches: Batches, stage: Stage
+    ) -> None:
+        towers.eval()  # no dropout, whose random numbers would depend on the number of parts
         towers.freeze_images(stage.frozen_images)
         whole, expected = self.gradients(towers, batches.batch(0), stage, 1)
         for parts in (3, 5, 12, 13):
@@ -235,7 +243,7 @@ class TestSteps:
         )
         assert not torch.allclose(towers.images(pixels, 0.5), whole)
 
-    def test_a_new_tower_tells_pictures_apart(self, batches: Batches) -> None:
+    def test_vectors_of_a_new_tower_are_less_alike_than_with_plain_initialisation(self, batches: Batches) -> None:
         torch.manual_seed(0)
         pixels = on_white(batches._pictures.batch(range(48))) * 2 - 1
         vectors = TwoTowers(new_model(ARCHITECTURE, pixels)).eval().images(pixels)
@@ -250,7 +258,7 @@ class TestSteps:
         assert rates[-1] < 0.001
         assert max(learning_rate_at(step, 4, 10, 1.0) for step in range(4)) == 1.0
 
-    def test_the_average_follows(self) -> None:
+    def test_the_average_of_the_weights_follows_the_weights(self) -> None:
         model = torch.nn.Linear(1, 1, bias=False)
         model.weight.data.fill_(0.0)
         mean = averaged(model, 0.9)

@@ -1,4 +1,4 @@
-"""A training replaces only an earlier training. Any other existing output is refused before the start."""
+"""The output of a training: only an earlier training is replaced, and other folders are refused before the start."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tuwen_lab.training import TrainingOptions, train
 
 
 class NoTraining:
-    """An observer that fails as soon as a stage begins."""
+    """An observer of trainings that fails the test as soon as a stage begins."""
 
     def begin(self, *_: object) -> None:
         pytest.fail("the training must not begin")
@@ -21,13 +21,13 @@ class NoTraining:
 
 
 def refuse(data: Path, output: Path, message: str) -> None:
-    """Expect that a training with ``--force`` is refused."""
+    """Check that a training with ``--force`` is refused with this message."""
     options = TrainingOptions(device="cpu", precision="fp32")
     with pytest.raises(OutputExistsError, match=message):
         train(data, output, options, architecture=data / "architecture.json", force=True, observer=NoTraining())
 
 
-def test_a_folder_that_is_no_training_is_refused_with_force(tmp_path: Path) -> None:
+def test_force_does_not_replace_a_folder_that_is_not_a_training(tmp_path: Path) -> None:
     data, thesis = write_shapes(tmp_path / "data"), tmp_path / "thesis"
     thesis.mkdir()
     (thesis / "thesis.txt").touch()

@@ -1,4 +1,4 @@
-"""Refusals of a training before its first step."""
+"""Errors that end a training before its first step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tuwen_lab.training._arithmetic import choose_arithmetic
 
 
 class Silent:
-    """An observer that does nothing."""
+    """An observer of trainings that ignores all reports."""
 
     def begin(self, stage: Stage, steps: int, done: int) -> None: ...
 
@@ -52,19 +52,19 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"context_length": 2}, "context_length: expected a number of at least 3"),
     ],
 )
-def test_refuses_options_that_make_no_sense(settings: dict[str, object], message: str) -> None:
+def test_refuses_invalid_options(settings: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidArgumentError, match=message):
         TrainingOptions(**settings)  # type: ignore[arg-type]
 
 
-def test_refuses_devices_and_precisions_that_are_missing() -> None:
+def test_refuses_unavailable_devices_and_precisions() -> None:
     with pytest.raises(InvalidArgumentError, match="device 'quantum' is not available"):
         choose_arithmetic("quantum", "auto")
     with pytest.raises(InvalidArgumentError, match="needs a GPU"):
         choose_arithmetic("cpu", "fp16")
 
 
-def test_refuses_pictures_that_have_no_text_or_come_twice_or_are_broken(shapes: Path, tmp_path: Path) -> None:
+def test_refuses_repeated_and_broken_pictures_and_pictures_without_text(shapes: Path, tmp_path: Path) -> None:
     lines = (shapes / "train_imgs.tsv").read_text("ascii").splitlines(keepends=True)
     texts = (shapes / "train_texts.jsonl").read_text("utf-8")
     (tmp_path / "train_texts.jsonl").write_text(texts, encoding="utf-8")
@@ -111,7 +111,7 @@ def test_refuses_an_existing_output_and_an_invalid_config(shapes: Path, tmp_path
             )
 
 
-def test_refuses_to_resume_what_was_never_started(shapes: Path, tmp_path: Path) -> None:
+def test_refuses_to_resume_without_a_saved_state(shapes: Path, tmp_path: Path) -> None:
     start = write_seeded_checkpoint(tmp_path / "tiny")
     with pytest.raises(InvalidArgumentError, match="nothing to resume"):
         train(shapes, tmp_path / "out", TrainingOptions(), checkpoint=str(start), resume=True, observer=Silent())

@@ -1,4 +1,4 @@
-"""The state of a training is replaced completely or not at all."""
+"""The saved state of a training: a failed write leaves the earlier state as it was."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tuwen_lab.training._state import TrainingStateError, load_state, save_state
 def test_a_full_disk_keeps_the_earlier_state(tmp_path: Path) -> None:
     state = tmp_path / "state.pt"
     save_state(state, {"settings": {"seed": 1}, "towers": torch.ones(1 << 16)})
-    (tmp_path / "state.part").symlink_to("/dev/full")  # every write says that the disk is full
+    (tmp_path / "state.part").symlink_to("/dev/full")  # every write fails because the disk is full
     with pytest.raises(TrainingStateError, match="the disk is full; free some space, then run .* with --resume"):
         save_state(state, {"settings": {"seed": 2}, "towers": torch.zeros(1 << 16)})
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]

@@ -1,4 +1,4 @@
-"""The settings that a tuning tries, its choice of the best, and its refusals before a trial."""
+"""The tuning of a server: the settings that it tries, its choice of the best, and errors before the first trial."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tuwen_server.tuning._search import best_of, best_threads, fewest_instances,
 from tuwen_server.tuning._settings import layouts, preprocessing_counts
 
 
-def test_splits_a_cpu_in_every_way_and_gives_a_gpu_one_instance() -> None:
+def test_tries_every_split_of_a_cpu_and_one_instance_on_a_gpu() -> None:
     assert layouts(1, on_gpu=False) == [(1, 1)]
     assert layouts(6, on_gpu=False) == [(1, 6), (2, 3), (4, 1)]
     assert layouts(96, on_gpu=False) == [(1, 96), (2, 48), (4, 24), (8, 12)]
     assert layouts(96, on_gpu=True) == [(1, 0)]
 
 
-def test_of_equally_fast_settings_the_quickest_for_one_caller_is_best() -> None:
+def test_among_equal_rates_the_lowest_latency_for_one_caller_wins() -> None:
     def trial(rate: float, alone: float, kind: str = "images") -> Trial:
         return Trial(kind, Settings(1, 1, 100), rate, 4.0, alone)
 
@@ -37,7 +37,10 @@ def test_of_equally_fast_settings_the_quickest_for_one_caller_is_best() -> None:
 
 
 class TestThreads:
-    """NVIDIA's C++ backend has one number of threads for all models, that of the model that it loads first."""
+    """The number of threads, which is the same for both encoders.
+
+    NVIDIA's C++ backend uses the number of the model that it loads first for all models.
+    """
 
     @staticmethod
     def trial(kind: str, threads: int, rate: float, alone: float = 0.01) -> Trial:
@@ -50,7 +53,7 @@ class TestThreads:
         assert threads == 2
         assert [best_of(trials, kind, threads).rate for kind in ("images", "texts")] == [95, 950]
 
-    def test_of_numbers_that_are_equally_fast_the_quickest_for_one_caller_is_best(self) -> None:
+    def test_among_equal_rates_the_number_with_the_lowest_latency_wins(self) -> None:
         trials = [self.trial("images", 1, 100, 0.09), self.trial("images", 4, 99, 0.03)]
         trials += [self.trial("texts", 1, 1000, 0.02), self.trial("texts", 4, 1000, 0.01)]
         assert best_threads(trials) == 4
@@ -74,11 +77,19 @@ class TestThreads:
 
 
 class TestPreprocessing:
-    """One process decodes several images at once, until its interpreter lock is the limit."""
+    """The number of preprocessing processes.
+
+    A process decodes several images at the same time, until its interpreter lock becomes the limit.
+    """
 
     @staticmethod
     def measured(rates: Mapping[int, float], tried: list[tuple[str, int]]) -> Callable[..., Iterator[Trial]]:
-        """Return a stand-in for trials, in which images are as fast as their number of processes allows."""
+        """Return a function in the place of `run_trial`, with known rates of images.
+
+        Args:
+            rates: the rate of images by the number of preprocessing processes.
+            tried: a list to which each trial appends its kind and its number of processes.
+        """
 
         def run(_: Path, settings: Mapping[str, Settings], *__: object) -> Iterator[Trial]:
             for kind, of in settings.items():
@@ -97,7 +108,7 @@ class TestPreprocessing:
         tune(repository)
         return repository
 
-    def test_each_process_has_eight_cores(self) -> None:
+    def test_there_is_at_most_one_process_for_eight_cores(self) -> None:
         assert [preprocessing_counts(cores) for cores in (2, 15, 16, 32, 96)] == [
             [1],
             [1],
@@ -106,7 +117,7 @@ class TestPreprocessing:
             [1, 2, 4, 8],
         ]
 
-    def test_the_fastest_number_is_written_into_the_configs_of_images_alone(
+    def test_the_best_number_is_written_into_the_config_of_images_only(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         tried: list[tuple[str, int]] = []
@@ -125,13 +136,13 @@ class TestPreprocessing:
         assert {count for _, count in tried} == {1}
         assert read_config(config_path(repository, "image_preprocessing")).instance_group[0].count == 1
 
-    def test_of_equally_fast_numbers_the_smallest_is_enough(self) -> None:
+    def test_among_equal_rates_the_smallest_number_wins(self) -> None:
         trials = [Trial("images", Settings(1, 1, 100, count), rate, 4.0, 0.01) for count, rate in ((4, 100), (1, 98))]
         assert fewest_instances(trials).settings.preprocessing == 1
 
 
 class TestServerThatRuns:
-    """A server with an unknown number of cores, such as NVIDIA's container on a GPU."""
+    """The tuning of a running server with an unknown number of cores, such as NVIDIA's container on a GPU."""
 
     NOW: Mapping[str, Settings] = {"images": Settings(1, 2, 100), "texts": Settings(1, 2, 100)}
 
@@ -145,13 +156,13 @@ class TestServerThatRuns:
 
         return run
 
-    def test_one_instance_stays_where_a_second_one_gains_nothing(self) -> None:
+    def test_one_instance_stays_if_a_second_one_is_not_faster(self) -> None:
         tried: list[Mapping[str, Settings]] = []
         chosen = search_server(self.attempt(lambda *_: 100.0, tried), self.NOW)
         assert {kind: trial.settings.instances for kind, trial in chosen.items()} == {"images": 1, "texts": 1}
         assert max(settings["images"].instances for settings in tried) == 2
 
-    def test_instances_and_processes_are_doubled_as_long_as_they_gain(self) -> None:
+    def test_instances_and_processes_are_doubled_while_the_rate_rises(self) -> None:
         def rate(kind: str, of: Settings) -> float:
             return min(1000.0 * of.instances, 2000.0) + 100.0 * min(of.preprocessing, 4) * (kind == "images")
 
@@ -168,7 +179,7 @@ class TestServerThatRuns:
 
 
 class TestControl:
-    """The loading of models on a server that somebody else started."""
+    """The loading of models on a running server that `tuwen` did not start."""
 
     @pytest.mark.parametrize(
         ("refusal", "advice"),
@@ -202,7 +213,9 @@ class TestControl:
         (("--longest-wait", "-1"), "longest_wait: expected a finite number above 0, got -1"),
     ],
 )
-def test_says_what_cannot_be_tuned(tmp_path: Path, options: tuple[str, ...], message: str) -> None:
+def test_the_command_refuses_a_folder_or_option_that_it_cannot_use(
+    tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
     assert message in tuwen("tune", str(tmp_path), *options, code=1).stderr
 
 

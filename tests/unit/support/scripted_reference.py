@@ -1,4 +1,4 @@
-"""Commands in the place of an original's, which do what a test wants of a reference interpreter."""
+"""Commands for tests of the reference interpreter, in the place of the commands of an original implementation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["COMMANDS"]
 
 
 def note(output: str, text: str) -> None:
-    """Write a text to ``note.txt``, and print it, as the originals print what they do."""
+    """Write a text to ``note.txt``, and print the text, because the originals print messages as well."""
     print(text)
     Path(output, "note.txt").write_text(text, encoding="utf-8")
 
@@ -21,7 +21,7 @@ def fail(text: str) -> None:
 
 
 def end(code: int) -> None:
-    """End the interpreter, as a fatal error in a library does."""
+    """End the interpreter with an exit code, as a fatal error in a library does."""
     os.write(2, b"killed by a library")
     os._exit(code)
 

@@ -1,4 +1,4 @@
-"""The artefact cache: makes a folder once, notices what has changed, and leaves nothing incomplete."""
+"""The artefact cache: folders are made once, made again after a change, and never left incomplete."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODULES = ("package.maker",)
 
 
 class Maker:
-    """Writes a folder with one file, and counts how often it was asked."""
+    """A maker for the cache that writes one file and counts its calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -34,7 +34,11 @@ class Maker:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> SourceTree:
-    """A module that imports another, which imports a third, which reads a data folder; and an unrelated module."""
+    """Return the sources of a package: a chain of three imports, a data folder of the last module, and another module.
+
+    ``maker`` imports ``middle``, and ``middle`` imports ``reader``, which reads the data. No module imports
+    ``unrelated``.
+    """
     files = {
         "package/__init__.py": "",
         "package/maker.py": "import package.middle",
@@ -52,7 +56,7 @@ def tree(tmp_path: Path) -> SourceTree:
 
 @pytest.fixture
 def cache(tmp_path: Path, tree: SourceTree) -> Callable[..., Artefacts]:
-    """A function that opens the same cache, as a new run of the tests does."""
+    """Return a function that opens the same cache again, as a new run of the tests does."""
 
     def opened(libraries: Mapping[str, str] | None = None, now: Callable[[], float] = lambda: 1e9) -> Artefacts:
         return Artefacts(tmp_path / "cache", sources=tree, libraries=lambda: libraries or {"torch": "2"}, now=now)
@@ -61,12 +65,12 @@ def cache(tmp_path: Path, tree: SourceTree) -> Callable[..., Artefacts]:
 
 
 def contents(root: Path) -> list[str]:
-    """Return the names of everything in the cache."""
+    """Return the names of all folders and records in a cache."""
     return sorted(path.name for path in root.glob("*/*"))
 
 
 class TestKey:
-    def test_the_same_key_is_made_once(self, cache: Callable[..., Artefacts]) -> None:
+    def test_a_folder_is_made_once_for_a_key(self, cache: Callable[..., Artefacts]) -> None:
         make = Maker()
         first = cache().get("thing", make, modules=MODULES, options={"size": 1})
         assert (first / "inner" / "file.txt").read_text() == "made 1"
@@ -74,14 +78,14 @@ class TestKey:
         assert make.calls == 1
 
     @pytest.mark.parametrize("options", [{"size": 2}, {"size": 1, "more": None}, None])
-    def test_other_options_are_another_folder(
+    def test_other_options_give_another_folder(
         self, cache: Callable[..., Artefacts], options: dict[str, object] | None
     ) -> None:
         make = Maker()
         folders = {cache().get("thing", make, modules=MODULES, options=each) for each in ({"size": 1}, options)}
         assert len(folders) == make.calls == 2
 
-    def test_another_name_is_another_folder(self, cache: Callable[..., Artefacts]) -> None:
+    def test_another_name_gives_another_folder(self, cache: Callable[..., Artefacts]) -> None:
         make = Maker()
         assert cache().get("one", make, modules=MODULES) != cache().get("two", make, modules=MODULES)
         assert make.calls == 2
@@ -89,7 +93,7 @@ class TestKey:
     @pytest.mark.parametrize(
         "file", ["package/maker.py", "package/middle.py", "package/reader.py", "models/encoder/config.pbtxt"]
     )
-    def test_a_changed_source_or_data_file_makes_it_anew(
+    def test_after_a_change_of_a_source_or_data_file_the_folder_is_made_again(
         self, cache: Callable[..., Artefacts], tree: SourceTree, file: str
     ) -> None:
         make = Maker()
@@ -99,13 +103,15 @@ class TestKey:
         assert cache().get("thing", make, modules=MODULES) != before
         assert make.calls == 2
 
-    def test_a_new_data_file_makes_it_anew(self, cache: Callable[..., Artefacts], tree: SourceTree) -> None:
+    def test_after_a_new_data_file_the_folder_is_made_again(
+        self, cache: Callable[..., Artefacts], tree: SourceTree
+    ) -> None:
         make = Maker()
         before = cache().get("thing", make, modules=MODULES)
         (tree.roots[0] / "models" / "encoder" / "more.py").touch()
         assert cache().get("thing", make, modules=MODULES) != before
 
-    def test_a_module_that_is_not_imported_does_not_matter(
+    def test_a_change_of_a_module_that_is_not_imported_keeps_the_folder(
         self, cache: Callable[..., Artefacts], tree: SourceTree
     ) -> None:
         make = Maker()
@@ -114,7 +120,7 @@ class TestKey:
         assert cache().get("thing", make, modules=MODULES) == before
         assert make.calls == 1
 
-    def test_another_version_of_a_library_makes_it_anew(self, cache: Callable[..., Artefacts]) -> None:
+    def test_with_another_version_of_a_library_the_folder_is_made_again(self, cache: Callable[..., Artefacts]) -> None:
         make = Maker()
         folders = {cache({"torch": version}).get("thing", make, modules=MODULES) for version in ("2.9", "2.10", "2.9")}
         assert len(folders) == make.calls == 2
@@ -122,12 +128,12 @@ class TestKey:
 
 class TestDamage:
     @pytest.mark.parametrize("damage", ["changed", "missing", "added", "folder missing", "record missing"])
-    def test_a_damaged_folder_is_made_anew(self, cache: Callable[..., Artefacts], damage: str) -> None:
+    def test_a_damaged_folder_is_made_again(self, cache: Callable[..., Artefacts], damage: str) -> None:
         make = Maker()
         folder = cache().get("thing", make, modules=MODULES)
         file = folder / "inner" / "file.txt"
         if damage == "changed":
-            file.write_text("MADE 1")  # of the same size
+            file.write_text("MADE 1")  # with the same size
         elif damage == "missing":
             file.unlink()
         elif damage == "added":
@@ -140,8 +146,8 @@ class TestDamage:
         assert file.read_text() == "made 2"
         assert sorted(path.name for path in folder.rglob("*")) == ["file.txt", "inner"]
 
-    def test_bytecode_is_no_damage(self, cache: Callable[..., Artefacts]) -> None:
-        """A server that runs on a cached repository writes it."""
+    def test_bytecode_does_not_count_as_damage(self, cache: Callable[..., Artefacts]) -> None:
+        """Python bytecode in a cached folder does not count as damage. A server writes it into a cached repository."""
         make = Maker()
         folder = cache().get("thing", make, modules=MODULES)
         (folder / "__pycache__").mkdir()
@@ -150,7 +156,7 @@ class TestDamage:
         assert make.calls == 1
 
     @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-    def test_a_maker_that_fails_leaves_nothing(
+    def test_a_maker_that_fails_leaves_no_files(
         self, cache: Callable[..., Artefacts], tmp_path: Path, error: type[BaseException]
     ) -> None:
         def fail(folder: Path) -> None:
@@ -175,7 +181,7 @@ class TestUnused:
 
         unused, used = get("unused"), get("used")
         today[0] += 10 * DAY
-        assert get("used") == used  # which counts as use
+        assert get("used") == used  # this call counts as a use
         today[0] += 5 * DAY
         new = get("new")
         assert not unused.exists()
@@ -183,7 +189,7 @@ class TestUnused:
             name for folder in (used, new) for name in (folder.name, f"{folder.name}.json")
         )
 
-    def test_nothing_is_removed_while_nothing_is_made(self, cache: Callable[..., Artefacts]) -> None:
+    def test_an_unused_folder_is_kept_until_another_folder_is_made(self, cache: Callable[..., Artefacts]) -> None:
         make = Maker()
         folder = cache().get("thing", make, modules=MODULES)
         cache(now=lambda: 1e9 + 20 * DAY).get("thing", make, modules=MODULES)
@@ -192,7 +198,10 @@ class TestUnused:
 
 
 class TestProcesses:
-    """Real processes, which say on their standard output what they do, and go on when told on their standard input."""
+    """A cache that several processes use at the same time.
+
+    Each process prints what it does, and completes a folder when it reads a line from its standard input.
+    """
 
     PROGRAM = textwrap.dedent(
         """
@@ -222,7 +231,7 @@ class TestProcesses:
             cwd=ROOT,
         )
 
-    def test_two_that_want_the_same_folder_make_it_once(self, tmp_path: Path) -> None:
+    def test_two_processes_make_the_same_folder_once(self, tmp_path: Path) -> None:
         with self.start(tmp_path) as first:
             assert first.stdout.readline() == "making\n"  # type: ignore[union-attr]
             with self.start(tmp_path) as second:
@@ -233,7 +242,9 @@ class TestProcesses:
         assert len(contents(tmp_path)) == 2  # the folder and its record
 
     @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
-    def test_the_next_makes_what_an_interrupted_one_could_not(self, tmp_path: Path, end: signal.Signals) -> None:
+    def test_a_waiting_process_makes_the_folder_of_an_interrupted_one(
+        self, tmp_path: Path, end: signal.Signals
+    ) -> None:
         with self.start(tmp_path) as first:
             assert first.stdout.readline() == "making\n"  # type: ignore[union-attr]
             with self.start(tmp_path) as second:

@@ -1,4 +1,4 @@
-"""The lane of NVIDIA's backend: which tests run, and the line that says whether it runs."""
+"""The choice of the PyTorch backend for the tests, the line in pytest's header, and the command for NVIDIA's image."""
 
 from __future__ import annotations
 

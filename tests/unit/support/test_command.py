@@ -1,4 +1,4 @@
-"""A command in the test's process behaves as the installed script does, and leaves the process as it was."""
+"""Commands in the test's process: they behave as the installed script does, and the process is restored afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_prints_what_the_installed_script_prints(arguments: tuple[str, ...], cod
 
 
 def replace_status(monkeypatch: pytest.MonkeyPatch, error: BaseException | None) -> None:
-    """Let `tuwen status` change the process, print a line and raise an error."""
+    """Let `tuwen status` change the state of the process and print a line, and then raise an error if one is given."""
 
     def connect(*_: object, **__: object) -> None:
         os.chdir("/")
@@ -38,7 +38,7 @@ def state() -> tuple[object, ...]:
     return Path.cwd(), dict(os.environ), handlers, sys.argv, sys.stdout, sys.stderr, sys.modules["__main__"]
 
 
-def test_leaves_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restores_the_state_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     replace_status(monkeypatch, TuwenError("broken"))
     before = state()
@@ -49,7 +49,9 @@ def test_leaves_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("error", "code"), [(KeyboardInterrupt(), 130), (SystemExit(3), 3), (SystemExit(None), 0), (SystemExit("why"), 1)]
 )
-def test_an_end_becomes_an_exit_code(monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int) -> None:
+def test_an_exception_that_ends_the_program_becomes_an_exit_code(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
     replace_status(monkeypatch, error)
     assert tuwen("status", code=None).returncode == code
 

@@ -1,4 +1,4 @@
-"""Where a library of the full environment is missing, a test that needs it is skipped, and no other test is."""
+"""The skipping of tests that need a missing library of the full environment. All other tests run."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def test_keeps_any_other_failure(text: str) -> None:
     assert without_library(report, PATH) is report
 
 
-def test_the_header_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_header_names_the_missing_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     present = FULL_LIBRARIES - {"ray", "torch"}
     monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if name in present else None)
     assert light_header(every_library=False) == ["tests are skipped if they need ray, torch; `make test` runs them"]
     assert light_header(every_library=True) == []
 
 
-def test_the_header_is_empty_where_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_header_is_empty_if_every_library_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
     assert light_header(every_library=False) == []

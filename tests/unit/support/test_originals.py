@@ -1,4 +1,4 @@
-"""Reference interpreters: they keep running between commands, and no trouble of theirs goes unnoticed."""
+"""Reference interpreters: they run on between commands, and each of their failures becomes an error."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TestCache:
     def originals(self, tmp_path: Path, environment: Path) -> Originals:
         return Originals(Artefacts(tmp_path / "artefacts"), environment, {"cn_clip": SCRIPTED})
 
-    def test_a_kept_result_starts_no_interpreter(self, tmp_path: Path, environment: Path) -> None:
+    def test_a_cached_result_starts_no_interpreter(self, tmp_path: Path, environment: Path) -> None:
         for run in ("first", "second"):
             originals = self.originals(tmp_path, environment)
             folder = originals.result("cn_clip", "note", {"text": "一"}, text="一")
@@ -78,7 +78,7 @@ class TestCache:
             assert originals.running == (["cn_clip"] if run == "first" else [])
             originals.close()
 
-    def test_other_items_or_another_recipe_make_another_result(self, tmp_path: Path, environment: Path) -> None:
+    def test_other_items_or_another_recipe_give_another_result(self, tmp_path: Path, environment: Path) -> None:
         originals = self.originals(tmp_path, environment)
         folders = [originals.result("cn_clip", "note", {"text": text}, text=text) for text in "一二"]
         (environment / ".complete").write_text("another recipe", encoding="utf-8")
@@ -89,7 +89,7 @@ class TestCache:
     def test_a_failed_command_leaves_no_result(self, tmp_path: Path, environment: Path) -> None:
         originals = self.originals(tmp_path, environment)
         for _ in range(2):
-            with pytest.raises(OriginalError, match="TypeError"):  # it takes no `output`
+            with pytest.raises(OriginalError, match="TypeError"):  # the command does not accept `output`
                 originals.result("cn_clip", "fail", {}, text="no")
         originals.close()
 
@@ -99,7 +99,7 @@ class TestCache:
 
 
 class TestContentHash:
-    def test_depends_on_content_and_not_on_place_or_time(self, tmp_path: Path) -> None:
+    def test_depends_on_content_but_not_on_path_or_time(self, tmp_path: Path) -> None:
         for place in ("a", "b", "c"):
             (tmp_path / place).mkdir()
             (tmp_path / place / "config.json").write_text("{}", encoding="utf-8")
@@ -108,7 +108,7 @@ class TestContentHash:
         first, second, other = (content_hash(tmp_path / place) for place in "abc")
         assert first == second != other
 
-    def test_of_a_native_file_holds_its_architecture(self, tmp_path: Path) -> None:
+    def test_of_a_native_file_depends_on_the_architecture_beside_it(self, tmp_path: Path) -> None:
         (tmp_path / "clip_cn.pt").write_bytes(b"weights")
         before = content_hash(tmp_path / "clip_cn.pt")
         (tmp_path / "clip_cn.json").write_text('[{"vision_layers": 2}]', encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The recall in the table of smaller vectors."""
+"""The recall of searches in quantized vectors, which the table of docs/guides/bulk.md shows."""
 
 from __future__ import annotations
 

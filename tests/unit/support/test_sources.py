@@ -1,4 +1,4 @@
-"""The files that a cached artefact depends on: imports are followed, data folders and versions count."""
+"""The files on which a cached artefact depends: imported modules, data folders, and versions of libraries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Write = Callable[..., SourceTree]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """A function that writes modules, given as `name__of__module="code"`, and returns their tree."""
+    """Return a function that writes modules, such as ``name__of__module="code"``, and returns their source tree."""
 
     def write(**modules: str) -> SourceTree:
         for name, code in modules.items():
@@ -56,7 +56,7 @@ def test_imports_of_imported_modules_are_followed(write: Write) -> None:
     assert names(tree, "one.maker") >= {"two/middle.py", "three/last.py", "three/__init__.py"}
 
 
-def test_modules_that_import_each_other_end_the_search(write: Write) -> None:
+def test_modules_may_import_each_other(write: Write) -> None:
     tree = write(package__one="import package.two", package__two="import package.one")
     assert names(tree, "package.one") == {"package/__init__.py", "package/one.py", "package/two.py"}
 
@@ -85,7 +85,7 @@ def test_data_folders_count_for_the_module_that_reads_them(write: Write, tmp_pat
 
 
 class TestProject:
-    """The sources that the artefacts of this project depend on."""
+    """The sources on which the artefacts of this project depend."""
 
     def test_a_repository_depends_on_templates_and_samples(self) -> None:
         files = {str(file.relative_to(ROOT)) for file in PROJECT.files("tuwen_build.repository")}
@@ -107,12 +107,12 @@ class TestProject:
         files = {str(file.relative_to(ROOT)) for file in PROJECT.files("tests.reference.open_clip_reference")}
         assert files >= {"tests/reference/open_clip_reference.py", "tests/reference/native_names.py"}
 
-    def test_versions_name_what_shapes_a_build(self) -> None:
+    def test_versions_name_the_libraries_that_influence_a_build(self) -> None:
         assert versions().keys() >= {"python", "processor", "torch", "transformers", "tokenizers", "pillow"}
 
 
 class TestHash:
-    def test_content_and_path_decide(self, tmp_path: Path) -> None:
+    def test_a_hash_depends_on_content_and_path(self, tmp_path: Path) -> None:
         one, two = tmp_path / "one.txt", tmp_path / "two.txt"
         one.write_text("content")
         two.write_text("content")
@@ -120,7 +120,7 @@ class TestHash:
         one.write_text("CONTENT")
         assert len({*hashes, files_hash([one])}) == 4
 
-    def test_the_order_of_files_does_not_decide(self, tmp_path: Path) -> None:
+    def test_a_hash_does_not_depend_on_the_order_of_files(self, tmp_path: Path) -> None:
         files = [tmp_path / "one.txt", tmp_path / "two.txt"]
         for file in files:
             file.write_text(file.name)
