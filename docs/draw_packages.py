@@ -54,7 +54,7 @@ def imports() -> dict[str, set[str]]:
 def drawing(arrows: Mapping[str, set[str]], page: int = 0) -> str:
     """Return a Mermaid flow chart of the imports.
 
-    An arrow is left out if a path over other packages leads to the same package.
+    An arrow is left out if other arrows lead to the same package through further packages.
 
     Args:
         arrows: the packages that each package imports, by the name of the importing package.

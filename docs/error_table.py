@@ -91,7 +91,7 @@ def raised(example: Example) -> Exception:
         except Exception as error:
             error.folder = folder  # type: ignore[attr-defined]
             return error
-    raise AssertionError(f"the example of {example.error} raises no error")
+    raise AssertionError(f"expected {example.error} from the call of its example, but the call raised no error")
 
 
 def page() -> str:

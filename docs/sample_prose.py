@@ -57,7 +57,7 @@ class Passage:
 
 
 def passages(path: str, source: str) -> list[Passage]:
-    """Return the prose of a file, in order."""
+    """Return all passages of prose in a file, in the order of their lines."""
     found = _Reader(path).read(source) if path.endswith(".py") else [*_config_comments(path, source)]
     return sorted(found, key=lambda passage: (passage.line, passage.kind))
 

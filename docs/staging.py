@@ -24,7 +24,7 @@ _COPIED = {".css", *_PICTURES}
 
 
 def linked_pages(pages: Mapping[str, str], root: Path = _ROOT) -> dict[str, str | None]:
-    """Return the files outside ``docs/`` to which the pages link, directly or over other pages.
+    """Return the files outside ``docs/`` to which the pages link, directly or through other pages.
 
     Args:
         pages: the text of each page of ``docs/``, by the path of the page from the root.

@@ -143,7 +143,7 @@ def compared(url: str, checkouts: Sequence[Path], calls: int, rounds: int, turns
 
 
 def over_turns(rows: Sequence[Row]) -> Row:
-    """Return one row with the medians of this row over all turns."""
+    """Return one row with the median times of the same row in all turns."""
     hand, sdk = (
         [statistics.median(column) for column in zip(*times, strict=True)]
         for times in list(zip(*rows, strict=True))[2:]

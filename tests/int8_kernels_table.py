@@ -31,7 +31,7 @@ _DEMO = Path(__file__).parents[1] / "build" / "demo" / "checkpoint"
 
 
 def main() -> None:
-    """Print the table, each row as soon as it is measured."""
+    """Measure each row in a new process, and print the row at once."""
     columns = ("variables", "int8, CPU ms", "float32, CPU ms", "speed", "exact sums", "lowest cosine", "tuwen")
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
     for variables in _ENVIRONMENTS:

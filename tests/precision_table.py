@@ -87,7 +87,7 @@ ROWS = (
 
 
 def main() -> None:
-    """Print the table, each line as soon as it is measured."""
+    """Measure the rows that the command line names, and print each line at once."""
     quiet_transformers()
     words = [word for word in sys.argv[1:] if word != "--sizes"]
     measure = _print_sizes if "--sizes" in sys.argv[1:] else _print_deviations

@@ -104,7 +104,7 @@ class ReferenceInterpreter:
         with contextlib.suppress(BrokenPipeError):  # if the interpreter has ended, `_answer` reports that
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-        answer = self._answer(process, f"command {command!r} of {self._module}", seconds)
+        answer = self._answer(process, f"{command!r} of {self._module}", seconds)
         if "error" in answer:
             raise OriginalError(f"command {command!r} of {self._module} failed:\n{answer['error']}")
 
@@ -133,18 +133,20 @@ class ReferenceInterpreter:
         )
         return self._process
 
-    def _answer(self, process: subprocess.Popen[bytes], what: str, seconds: float) -> dict[str, Any]:
+    def _answer(self, process: subprocess.Popen[bytes], command: str, seconds: float) -> dict[str, Any]:
         assert process.stdout is not None
         deadline = time.monotonic() + seconds
         received = b""
         while not received.endswith(b"\n"):
             if not select.select([process.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
                 self.close()
-                raise OriginalError(f"{what} did not finish within {seconds} s")
+                raise OriginalError(f"the command {command} did not finish within {seconds} s")
             chunk = os.read(process.stdout.fileno(), 1 << 16)
             if not chunk:
                 code = process.wait()
-                raise OriginalError(f"{what} ended the interpreter with exit code {code}:\n{self._last_output()}")
+                raise OriginalError(
+                    f"the command {command} ended the interpreter with exit code {code}:\n{self._last_output()}"
+                )
             received += chunk
         return dict(json.loads(received))
 

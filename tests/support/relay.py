@@ -1,4 +1,4 @@
-"""A TCP relay in front of a server, with which a test cuts, silences, replaces or encrypts the connections."""
+"""A TCP relay in front of a server. It can also refuse connections, stay silent, answer as a web server, or encrypt."""
 
 from __future__ import annotations
 

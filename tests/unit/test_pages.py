@@ -1,4 +1,4 @@
-"""The pages: links, anchors, code blocks, commands, the site that they become, and tables that repeat the code."""
+"""The Markdown pages of the project: their links, code blocks, commands and tables, and the site made from them."""
 
 from __future__ import annotations
 

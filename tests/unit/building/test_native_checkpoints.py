@@ -41,7 +41,10 @@ def weights(short_checkpoint: Path) -> Weights:
 
 @pytest.fixture
 def folder(tmp_path: Path, short_checkpoint: Path) -> Path:
-    """Return a folder with the vocabulary that fits the weights. The default is the published vocabulary."""
+    """Return a folder that holds the vocabulary of the weights.
+
+    Without this file, the build would use the published vocabulary, which does not fit the weights.
+    """
     shutil.copy(short_checkpoint / "vocab.txt", tmp_path)
     return tmp_path
 
@@ -105,9 +108,9 @@ class TestNative:
             assert got.tokenization.default_context_length == 52
 
     def test_both_layouts_have_the_same_fingerprint(self, minimal_checkpoint: Path, tmp_path: Path) -> None:
-        """A native file without a vocabulary has the fingerprint of the Hugging Face layout with the published one.
+        """A native file without a vocabulary beside it has the same fingerprint as the checkpoint of Hugging Face.
 
-        Without a vocabulary beside the file, the build uses the vocabulary that cn_clip ships.
+        The build then uses the published vocabulary, which cn_clip ships.
         """
         torch.save({"state_dict": native(minimal_checkpoint)}, tmp_path / "small.pt")
         cards = [

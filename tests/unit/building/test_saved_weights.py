@@ -44,7 +44,7 @@ def prefixed(prefix: str, weights: Weights) -> Weights:
 
 
 def compiled_inside(weights: Weights) -> Weights:
-    """Return the names that weights get after ``model.visual = torch.compile(model.visual)``."""
+    """Return the weights under the names that ``model.visual = torch.compile(model.visual)`` gives them."""
     return {name.replace("visual.", "visual._orig_mod.", 1): tensor for name, tensor in weights.items()}
 
 

@@ -16,7 +16,7 @@ def note(output: str, text: str) -> None:
 
 
 def fail(text: str) -> None:
-    """Raise an error."""
+    """Raise a `ValueError` with this text."""
     raise ValueError(text)
 
 

@@ -1,4 +1,4 @@
-"""Reference interpreters: they run on between commands, and each of their failures becomes an error."""
+"""The interpreters of original implementations: they run on between commands, and every failure raises an error."""
 
 from __future__ import annotations
 

@@ -15,7 +15,10 @@ Write = Callable[..., SourceTree]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Return a function that writes modules, such as ``name__of__module="code"``, and returns their source tree."""
+    """Return a function that writes modules and returns their source tree.
+
+    For example, ``write(package__maker="import json")`` writes the module ``package.maker``.
+    """
 
     def write(**modules: str) -> SourceTree:
         for name, code in modules.items():
