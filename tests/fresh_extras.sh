@@ -3,10 +3,10 @@
 #
 # usage: tests/fresh_extras.sh [EXTRA ...]    default: every extra of pyproject.toml, and `all`
 #
-# This finds what constraints.txt hides: a new release of a dependency that breaks an extra. PIP_ARGS goes to every pip
-# install. The environments share pip's cache; each one is removed after its use.
-# CLIENT_PYTHON names the interpreter of the environments (default: that of .venv). The server that they ask runs on the
-# Python of .venv. An extra that starts a server of its own is left out where CLIENT_PYTHON cannot run it.
+# This finds a new release of a dependency that breaks an extra, which constraints.txt hides. PIP_ARGS holds arguments
+# for every pip install. The environments share pip's cache, and each is removed after its use.
+# CLIENT_PYTHON names the Python of the environments (default: the Python of .venv). The server for all of them runs on
+# the Python of .venv. If CLIENT_PYTHON cannot run a server, the extra `serve` is left out.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -18,7 +18,7 @@ trap '[ -z "$server" ] || { kill "$server" && wait "$server"; }; rm -rf "$work"'
 unset PYTHONPATH
 export TUWEN_STORE=$work/search.db RAY_USAGE_STATS_ENABLED=0 RAY_DATA_DISABLE_PROGRESS_BARS=1
 
-# Make the environment $1 with the extras $2 (none: the SDK) of the Python $3, which becomes the folder of commands $bin.
+# Make the environment $1 with the extras $2 (empty: the SDK alone) and the Python $3, and set $bin to its commands.
 environment() {
 	"$3" -m venv "$work/$1" && bin=$work/$1/bin || return
 	# shellcheck disable=SC2046,SC2086 - PIP_ARGS and the index are several arguments
@@ -31,7 +31,7 @@ picture=$(printf '%s\n' "$gallery"/*.png | head -n 1)
 
 use_sdk() { "$bin/tuwen" similarity --image "$picture" --text 太阳 --text 下雨; }
 use_build() { "$bin/tuwen" build "$root/build/demo/checkpoint" --output "$work/built" --image-rules display --force; }
-use_serve() { # from the first sentence to a vector, on a server of its own
+use_serve() { # starts a server and embeds a text
 	"$bin/tuwen" serve "$work/repository" --grpc-port 18101 --http-port 18100 --metrics-port 18102 &
 	local own=$! done=1
 	for _ in $(seq 120); do
@@ -65,7 +65,7 @@ use_heif() {
 		Image.open(sys.argv[1]).save(sys.argv[2])
 	END
 }
-use_peft() { # an adapter of zeros on the demo's checkpoint
+use_peft() { # builds from an adapter of zeros for the demo's checkpoint
 	"$bin/python" - "$root/build/demo/checkpoint" "$work/adapter" <<-'END' &&
 		import sys
 		import peft, transformers
@@ -78,7 +78,7 @@ use_parquet() {
 	"$bin/tuwen" embed "$gallery" --output "$work/vectors.parquet" &&
 		"$bin/python" -c 'import pyarrow.parquet as p, sys; assert p.read_table(sys.argv[1]).num_rows > 9' "$work/vectors.parquet"
 }
-use_edge() { # a vector over HTTP
+use_edge() { # gets a vector over HTTP
 	"$bin/tuwen" edge "$TUWEN_URL" --port 18103 &
 	local own=$! done=1
 	for _ in $(seq 30); do
@@ -158,7 +158,7 @@ extras() {
 mkdir "$work/wheel" && "$server_python" -m pip wheel --quiet --no-deps --wheel-dir "$work/wheel" . || exit 1
 wheel=$(echo "$work"/wheel/*.whl)
 
-# One server for all: the demo's, beside the newest releases.
+# The server for all extras: it serves the demo's model, with the newest releases of the libraries.
 environment server build,heif,serve "$server_python" && "$bin/tuwen" build build/demo/checkpoint --output "$work/repository" --image-rules display ||
 	{ echo "FAILED: the server's environment" >&2 && exit 1; }
 "$bin/tuwen" serve "$work/repository" --grpc-port 0 --http-port 0 --metrics-port 0 --json >"$work/ready" &
