@@ -14,15 +14,17 @@ from tuwen_files import TableWriter
 def main(
     products: Annotated[Path, typer.Argument(help="A CSV file with the columns id and picture (a path).")],
     output: Annotated[Path, typer.Option(help="The .npz or .parquet file to write.")] = Path("vectors.npz"),
-    patience: Annotated[float, typer.Option(help="Seconds to wait for a server that is away.")] = 600.0,
-    url: Annotated[str, typer.Option(help="The address of the server.")] = "localhost:8001",
+    patience: Annotated[
+        float, typer.Option(help="Maximum seconds to wait for a server that does not respond.")
+    ] = 600.0,
+    url: Annotated[str, typer.Option(help="host:port of the server's gRPC endpoint.")] = "localhost:8001",
 ) -> None:
     """Write a vector for each product. Run the same command again to resume, or to add new products.
 
     Products whose picture is refused are listed in OUTPUT.refused.csv. The exit code is then 1.
     """
     written, refused = 0, []
-    # A server with queue policies takes bulk requests only while no others wait.
+    # A server with queue policies handles bulk requests only while no other request waits.
     with Client(url, priority="bulk") as clip:
         card = clip.model_card(timeout=patience)
         with TableWriter(output, card.fingerprint, card.embedding_dimension) as table:

@@ -1,4 +1,4 @@
-"""Find pictures that show the same in a folder: copies, other sizes, other file formats, small edits."""
+"""Find duplicate pictures in a folder: copies, other sizes, other file formats, small edits."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,10 +14,12 @@ BLOCK = 1024
 
 def main(
     folder: Annotated[Path, typer.Argument(help="The folder to search, subfolders included.")],
-    threshold: Annotated[float, typer.Option(help="The lowest cosine of two pictures that count as the same.")] = 0.97,
-    url: Annotated[str, typer.Option(help="The address of the server.")] = "localhost:8001",
+    threshold: Annotated[
+        float, typer.Option(help="The smallest cosine at which two pictures count as duplicates.")
+    ] = 0.97,
+    url: Annotated[str, typer.Option(help="host:port of the server's gRPC endpoint.")] = "localhost:8001",
 ) -> None:
-    """Print each group of equal pictures, the largest file first. Nothing is removed."""
+    """Print each group of duplicate pictures, with the largest file of the group first. No file is removed."""
     pictures, rows = [], []
     with Client(url) as clip:
         for item in clip.stream_images(image_files(folder), progress=True):
@@ -37,7 +39,7 @@ def main(
 def groups(vectors: np.ndarray, threshold: float) -> list[list[int]]:
     """Return the groups of two or more vectors that are connected by cosines of at least the threshold.
 
-    Cosines are computed in blocks of rows, because all of them at once need memory for n × n numbers.
+    Cosines are computed in blocks of rows, because the whole matrix needs memory for n × n numbers.
     """
     group_of = list(range(len(vectors)))
 

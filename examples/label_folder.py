@@ -14,10 +14,14 @@ BATCH = 64
 
 def main(
     folder: Annotated[Path, typer.Argument(help="The folder whose pictures are labelled, subfolders included.")],
-    label: Annotated[list[str], typer.Option(help="What a picture may show. Repeat the option for each label.")],
+    label: Annotated[
+        list[str], typer.Option(help="A label for something that a picture may show. Repeat the option for each label.")
+    ],
     output: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("labels.csv"),
-    minimum: Annotated[float, typer.Option(help="A picture whose best cosine is lower gets no label.")] = 0.0,
-    url: Annotated[str, typer.Option(help="The address of the server.")] = "localhost:8001",
+    minimum: Annotated[
+        float, typer.Option(help="The smallest cosine of a label. A picture whose best cosine is lower gets no label.")
+    ] = 0.0,
+    url: Annotated[str, typer.Option(help="host:port of the server's gRPC endpoint.")] = "localhost:8001",
 ) -> None:
     """Write one row for each picture: its path, its best label, the cosine and the probability among the labels."""
     pictures = list(image_files(folder))
@@ -37,7 +41,7 @@ def main(
 
 
 def classify(clip: Client, pictures: list[Path], labels: list[str]) -> tuple[list[Path], Classification | None]:
-    """Classify a batch. Pictures that cannot be decoded are reported and left out."""
+    """Classify a batch of pictures. Pictures that cannot be decoded are reported and left out."""
     try:
         return pictures, clip.classify(pictures, labels)
     except InvalidItemsError as error:

@@ -1,4 +1,4 @@
-"""Flag pictures for review by zero-shot, with a threshold that is chosen from pictures that people have judged."""
+"""Flag pictures for review with zero-shot classification. Pictures that people have judged decide the threshold."""
 
 import csv
 from pathlib import Path
@@ -15,16 +15,22 @@ from tuwen_files.image_files import image_files
 def main(
     folder: Annotated[Path, typer.Argument(help="The folder whose pictures are checked, subfolders included.")],
     judged: Annotated[Path, typer.Option(help="A CSV file with the columns picture (a path) and flag (yes or no).")],
-    subject: Annotated[list[str], typer.Option(help="What is to be flagged. Repeat the option for more subjects.")],
-    recall: Annotated[float, typer.Option(help="The share of judged pictures with yes that must be flagged.")] = 0.95,
-    url: Annotated[str, typer.Option(help="The address of the server.")] = "localhost:8001",
+    subject: Annotated[
+        list[str], typer.Option(help="A subject that must be flagged, in words. Repeat the option for more subjects.")
+    ],
+    recall: Annotated[
+        float, typer.Option(help="The share of the pictures judged yes that must be flagged, from 0 to 1.")
+    ] = 0.95,
+    url: Annotated[str, typer.Option(help="host:port of the server's gRPC endpoint.")] = "localhost:8001",
 ) -> None:
-    """Print the pictures whose cosine with a subject reaches the threshold, the most certain first."""
+    """Print the pictures whose cosine with a subject reaches the threshold, the highest cosine first."""
     with judged.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     flags = np.array([row["flag"] == "yes" for row in rows])
     if not flags.any() or flags.all():
-        raise typer.BadParameter(f"expected pictures of both kinds in '{judged}', yes and no")
+        raise typer.BadParameter(
+            f"expected pictures with flag yes and with flag no in '{judged}', got only one of the two"
+        )
     with Client(url) as clip:
         known = scores(clip, [judged.parent / row["picture"] for row in rows], subject)
         threshold = choose_threshold(known, flags, recall)
@@ -40,16 +46,22 @@ def main(
 def scores(clip: Client, pictures: list[Path], subjects: list[str]) -> NDArray[np.float32]:
     """Return the highest cosine of each picture with any subject.
 
-    Probabilities do not serve here: they compare the subjects with each other, and most pictures show none of them.
+    Cosines are used instead of probabilities. Probabilities compare only the subjects with each other, and most
+    pictures show none of the subjects.
     """
     best: NDArray[np.float32] = clip.classify(pictures, subjects).scores.cosine.max(axis=1)
     return best
 
 
 def choose_threshold(cosines: NDArray[np.float32], flags: NDArray[np.bool_], recall: float) -> float:
-    """Return the highest threshold that flags the wanted share of the judged pictures.
+    """Return the highest threshold that flags a share of the pictures judged yes.
 
-    The threshold lies halfway between the last picture that it flags and the next picture below.
+    The threshold lies halfway between the lowest flagged cosine and the next lower cosine.
+
+    Args:
+        cosines: the cosine of each judged picture.
+        flags: whether each picture was judged yes.
+        recall: the share of the pictures judged yes that must be flagged.
     """
     wanted = np.sort(cosines[flags])[::-1]
     last = wanted[max(1, int(np.ceil(recall * len(wanted)))) - 1]

@@ -1,4 +1,4 @@
-"""A search service over a folder of pictures, with FastAPI: by words, by a picture, or by both."""
+"""A search service with FastAPI that finds pictures of a folder by words, by a picture, or by both."""
 
 import os
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from tuwen_search import AsyncCollection, Query, QueryError, Results, StoreError
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Connect once, bring the collection up to the folder, and serve until the end."""
+    """Connect to the server once, index new pictures of the folder, and close the connection at shutdown."""
     url, folder = os.environ.get("TUWEN_URL", "localhost:8001"), os.environ["PICTURES"]
     async with (
         AsyncClient(url, timeout=10) as clip,
@@ -34,39 +34,39 @@ Limit = Annotated[int, fastapi.Query(ge=1, le=100)]
 @app.exception_handler(QueryError)
 @app.exception_handler(InvalidItemsError)
 async def refuse(_: Request, error: Exception) -> JSONResponse:
-    """Answer 422: the query or the picture is at fault, so the same request must not be sent again."""
+    """Respond with 422, because the query or the picture is invalid. A retry cannot help."""
     return JSONResponse({"detail": str(error)}, status_code=422)
 
 
 @app.exception_handler(ServerError)
 @app.exception_handler(StoreError)
 async def fail(_: Request, error: ServerError | StoreError) -> JSONResponse:
-    """Answer 503 if a later try can help, and 502 if not."""
+    """Respond with 503 if a retry can help, else with 502."""
     return JSONResponse({"detail": str(error)}, status_code=503 if error.retryable else 502)
 
 
 @app.get("/search")
 async def search_by_words(text: str, limit: Limit = 10) -> list[dict[str, object]]:
-    """Find pictures by words."""
+    """Return the pictures that match words best."""
     return listed(await app.state.pictures.search(Query(text), limit=limit))
 
 
 @app.post("/search")
 async def search_by_picture(request: Request, text: str = "", limit: Limit = 10) -> list[dict[str, object]]:
-    """Find pictures that are like the picture in the body, and that fit the words if there are any."""
+    """Return the pictures that are most similar to the picture in the body and, if words are given, match the words."""
     query = Query(text, image=await request.body())
     return listed(await app.state.pictures.search(query, limit=limit))
 
 
 @app.get("/thumbnails/{picture_id}")
 async def thumbnail(picture_id: str) -> Response:
-    """Return a small WebP picture."""
+    """Return the thumbnail of a picture as WebP."""
     picture = await app.state.pictures.get(picture_id)
     if picture is None:
-        raise HTTPException(404, "no such picture")
+        raise HTTPException(404, f"there is no picture with the ID {picture_id!r}")
     return Response(picture.thumbnail, media_type="image/webp")
 
 
 def listed(results: Results) -> list[dict[str, object]]:
-    """Return what the service says about each hit."""
+    """Return the ID, name and score of each hit, as the service sends them."""
     return [{"id": hit.picture.id, "name": hit.picture.name, "score": round(hit.score, 4)} for hit in results.hits]

@@ -1,7 +1,7 @@
-"""Input and output files: folders of images, lines of text, and tables of vectors (``.npz``, ``.jsonl``, Parquet).
+"""Input and output files: folders of images, lines of text, and tables of vectors (``.npz``, Parquet).
 
-``image_files`` finds images, ``text_files`` reads lines of text, and ``file_versions`` tells which files changed. The
-embedding table is exported here, and ``quantization`` has the smaller forms of vectors.
+The module ``image_files`` finds images, ``text_files`` reads lines of text, and ``file_versions`` detects changed
+files. ``quantization`` converts vectors to smaller forms. This package exports `EmbeddingTable`.
 """
 
 from tuwen_files._embedding_table import EmbeddingTable

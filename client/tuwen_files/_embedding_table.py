@@ -1,4 +1,4 @@
-"""Saved vectors with their keys and with the fingerprint of their embedding space, so that spaces are never mixed."""
+"""A table of vectors with keys. It states the fingerprint of the embedding space, so that spaces are never mixed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["EmbeddingTable"]
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingTable:
-    """Vectors of one embedding space.
+    """A table of vectors of one embedding space, with a key for each vector.
 
     Attributes:
-        keys: n names, such as paths or texts.
-        embeddings: float32 (n, D), unit vectors; other floating-point types are converted.
+        keys: the n keys, such as paths or texts.
+        embeddings: the unit vectors, float32 (n, D); other floating-point types are converted.
         fingerprint: the fingerprint of the vectors' embedding space, from the model card.
 
     Raises:
@@ -47,7 +47,9 @@ class EmbeddingTable:
         return len(self.keys)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a ``.npz`` or ``.parquet`` file, completely or not at all. Parquet needs ``tuwen[parquet]``.
+        """Write a ``.npz`` or ``.parquet`` file. If an error occurs, an existing file stays unchanged.
+
+        Parquet needs the extra ``parquet``.
 
         Raises:
             InvalidArgumentError: the file has another suffix or cannot be written.

@@ -21,9 +21,10 @@ class Rows(NamedTuple):
     """Some rows of a table.
 
     Attributes:
-        keys: n names.
-        embeddings: float32 (n, D).
-        versions: n versions of the files that the keys name, as in `tuwen_files.file_versions`; empty if unknown.
+        keys: the n keys, such as paths or texts.
+        embeddings: the n vectors, float32 (n, D).
+        versions: the n versions of the files that the keys name, as `tuwen_files.file_versions` defines them. The
+            version of a row without a file is empty.
     """
 
     keys: Sequence[str]
@@ -36,7 +37,7 @@ _FINGERPRINT = b"tuwen.fingerprint"
 
 
 def check_suffix(path: Path) -> None:
-    """Reject the path of an output that cannot be written, before the work begins.
+    """Check that a table can be written to a path with this suffix. Call this before the work begins.
 
     Raises:
         InvalidArgumentError: the suffix is neither ``.npz`` nor ``.parquet``.
@@ -49,7 +50,7 @@ def check_suffix(path: Path) -> None:
 
 
 def check_key(path: Path, key: str) -> None:
-    """Reject a key that the file cannot hold, such as a file name that is not UTF-8 in Parquet.
+    """Check that a file can hold a key. Parquet cannot hold a file name that is not UTF-8.
 
     Raises:
         InvalidArgumentError: the file cannot hold the key.
@@ -64,7 +65,13 @@ def check_key(path: Path, key: str) -> None:
 
 
 def write(path: Path, fingerprint: str, dimension: int, rows: Iterable[Rows]) -> None:
-    """Write a file completely or not at all. Parquet is written piece by piece; ``.npz`` needs all rows in memory.
+    """Write a table to a file. If an error occurs, an existing file stays unchanged.
+
+    Args:
+        path: the ``.npz`` or ``.parquet`` file.
+        fingerprint: the fingerprint of the vectors' embedding space.
+        dimension: the dimension of the vectors.
+        rows: the rows in pieces. Parquet needs memory for one piece, and ``.npz`` for all rows.
 
     Raises:
         InvalidArgumentError: the file has another suffix or cannot be written, or Parquet cannot hold a key.
@@ -79,7 +86,7 @@ def write(path: Path, fingerprint: str, dimension: int, rows: Iterable[Rows]) ->
 
 
 def read(path: Path) -> tuple[Sequence[str], NDArray[np.float32], str]:
-    """Return the keys, the embeddings and the fingerprint of a file.
+    """Return the keys, the embeddings and the fingerprint of the table in a file.
 
     Raises:
         InvalidArgumentError: the file is missing or is not a table.
@@ -94,7 +101,7 @@ def read(path: Path) -> tuple[Sequence[str], NDArray[np.float32], str]:
 
 
 def pieces(path: Path) -> tuple[str, Iterator[Rows]]:
-    """Return the fingerprint of a file, and its rows in at least one piece.
+    """Return the fingerprint of the table in a file, and an iterator over its rows in one or more pieces.
 
     Raises:
         InvalidArgumentError: the file is missing or is not a table.
@@ -103,18 +110,26 @@ def pieces(path: Path) -> tuple[str, Iterator[Rows]]:
     try:
         return _read_parquet(path) if path.suffix == ".parquet" else _read_npz(path)
     except OSError as error:
-        raise InvalidArgumentError(f"cannot read {path}: {error.strerror or error}") from error
+        raise InvalidArgumentError(f"cannot read '{path}': {error.strerror or error}") from error
     except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidArgumentError(f"{path} is not a table of vectors from `tuwen embed`: {error}") from error
+        raise InvalidArgumentError(
+            f"cannot read '{path}': expected a table of vectors from `tuwen embed` ({error})"
+        ) from error
 
 
 @contextmanager
 def _damage(path: Path, *kinds: type[Exception]) -> Iterator[None]:
-    """Turn the errors of damaged files into an `InvalidArgumentError`."""
+    """Provide a context in which the error of a damaged file becomes an `InvalidArgumentError`.
+
+    Args:
+        path: the file, for the message.
+        kinds: the classes of the errors.
+    """
     try:
         yield
     except kinds as error:
-        raise InvalidArgumentError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise InvalidArgumentError(f"cannot read '{path}': the file is damaged ({reason})") from error
 
 
 def _write_npz(path: Path, fingerprint: str, dimension: int, rows: Iterable[Rows]) -> None:
@@ -125,7 +140,7 @@ def _write_npz(path: Path, fingerprint: str, dimension: int, rows: Iterable[Rows
         keys += names
         versions += known
         embeddings.append(vectors.astype(np.float32, copy=False))
-    with path.open("wb") as file:  # np.savez would add a suffix to a name
+    with path.open("wb") as file:  # np.savez would add .npz to the name of the scratch file
         np.savez(
             file,
             **_texts("key", keys),
@@ -136,7 +151,7 @@ def _write_npz(path: Path, fingerprint: str, dimension: int, rows: Iterable[Rows
 
 
 def _texts(name: str, texts: Sequence[str]) -> dict[str, Any]:
-    """Return texts of any length as two arrays: bytes in UTF-8 one after the other, and the end of each."""
+    """Return texts of any length as two arrays: the concatenated bytes in UTF-8, and the end of each text in them."""
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     return {
         f"{name}_bytes": np.frombuffer(b"".join(encoded), dtype=np.uint8),
@@ -145,10 +160,10 @@ def _texts(name: str, texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _read_npz(path: Path) -> tuple[str, Iterator[Rows]]:
-    with path.open("rb") as raw:  # np.load would not close a file that it did not open
+    with path.open("rb") as raw:  # np.load does not close a file that the caller opened
         file = np.load(raw, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("a single array")
+            raise ValueError("the file holds a single array")
         keys = file["keys"].tolist() if "keys" in file else _read_texts(file, "key")
         versions = _read_texts(file, "version") if "version_ends" in file else [""] * len(keys)
         embeddings: NDArray[np.float32] = file["embeddings"].astype(np.float32, copy=False)
@@ -157,10 +172,10 @@ def _read_npz(path: Path) -> tuple[str, Iterator[Rows]]:
 
 
 def _read_texts(file: Any, name: str) -> list[str]:
-    """Return the texts that `_texts` encoded. Older files have keys of a fixed width."""
+    """Return the texts that `_texts` encoded under a name."""
     joined, ends = file[f"{name}_bytes"].tobytes(), file[f"{name}_ends"].tolist()
     if [0, *ends] != sorted([0, *ends]) or (ends[-1] if ends else 0) != len(joined):
-        raise ValueError(f"the ends of its {name}s do not fit their bytes")
+        raise ValueError(f"the array {name}_ends does not fit the array {name}_bytes")
     return [joined[start:end].decode("utf-8", "surrogatepass") for start, end in zip([0, *ends], ends, strict=False)]
 
 
@@ -184,7 +199,7 @@ def _write_parquet(path: Path, fingerprint: str, dimension: int, rows: Iterable[
 
 def _read_parquet(path: Path) -> tuple[str, Iterator[Rows]]:
     pyarrow, parquet = _pyarrow()
-    path.stat()  # stat raises an OSError with a shorter reason than pyarrow's
+    path.stat()  # for a missing file, the error of stat has a shorter reason than pyarrow's
     try:
         file = parquet.ParquetFile(path)
         schema = file.schema_arrow

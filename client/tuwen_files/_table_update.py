@@ -1,4 +1,4 @@
-"""The update of a table of vectors from files: embed new and changed files, and remove the rows of missing files."""
+"""The update of a table of vectors from files: new and changed files are embedded, and old rows are removed."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ class UpdateReport:
     """The result of updating a table from files.
 
     Attributes:
-        added, changed, unchanged, removed: numbers of rows.
-        failures: files that were refused, or that could not be read.
+        added: the number of new rows.
+        changed: the number of rows that got a new vector.
+        unchanged: the number of rows whose files have not changed.
+        removed: the number of removed rows.
+        failures: the files that were refused, or that could not be read.
     """
 
     added: int = 0
@@ -33,19 +36,21 @@ class UpdateReport:
 
 
 class TableUpdate:
-    """One run over some files. The caller embeds the files of `wanted`, passes outcomes to `take`, and calls `finish`.
+    """One update of a table from files.
 
-    A file is unchanged, and is not read, if its size and time equal those of its row. Any other file is read. If its
-    checksum equals that of its row, it is unchanged, and the row keeps its vector. A row is removed if its file is
-    missing, or if its file was changed and can no longer be embedded.
+    The caller embeds the files that `wanted` yields, passes each outcome to `take`, and calls `finish` at the end.
+
+    If a file has the size and time that its row states, the file is unchanged and is not read. Any other file is read.
+    If the file has the checksum that its row states, the file is unchanged, and the row keeps its vector. A row is
+    removed if its file is missing, or if its file has changed and can no longer be embedded.
 
     Args:
-        writer: the table.
-        files: the paths of the files, which are their keys.
-        folders: the folders that were searched for the files. Rows of other folders stay.
-        unseen: paths that could not be read. Rows at and below them stay.
-        keep_removed: keep the rows of missing files.
-        max_bytes: the server's maximum size of an image. Larger files are not read.
+        writer: the writer of the table.
+        files: the paths of the files. Each path is the key of a row.
+        folders: the folders that were searched for the files. Rows of files in other folders stay.
+        unseen: the paths that could not be read. Rows of files at and below these paths stay.
+        keep_removed: whether to keep the rows of missing files.
+        max_bytes: the server's maximum size of an image in bytes. Larger files are not read.
     """
 
     def __init__(
@@ -71,13 +76,13 @@ class TableUpdate:
         return sum(not same_stamp(self._known.get(file, ""), _stamp(file)) for file in self._files)
 
     def wanted(self) -> Iterator[tuple[str, bytes | str]]:
-        """Yield the key and the content of each new or changed file. Of an unreadable file, yield the path instead."""
+        """Yield the key and the content of each new or changed file. For an unreadable file, yield the path twice."""
         for file in self._files:
             stamp, known = _stamp(file), self._known.get(file)
             if known is not None and same_stamp(known, stamp):
                 self.report.unchanged += 1
                 continue
-            data: bytes | str = file  # the client says what is wrong with the file
+            data: bytes | str = file  # the client gets the path, and reports what is wrong with the file
             if stamp and int(stamp.partition("-")[0]) <= self._max_bytes:
                 try:
                     data = read_regular_file(Path(file))
@@ -109,11 +114,17 @@ class TableUpdate:
             self.report.added += 1
 
     def refuse(self, key: str, reason: str, message: str) -> None:
-        """Count a file that is not embedded, such as one in a folder that cannot be listed."""
+        """Add a file to the failures that was never passed to the client, such as a folder that cannot be listed.
+
+        Args:
+            key: the path.
+            reason: one word for programs, such as ``unreadable``.
+            message: one line for people.
+        """
         self.report.failures.append(RefusedItem(-1, key, ItemFailure(-1, reason, message)))
 
     def missing(self) -> list[str]:
-        """Return the keys of rows whose files are no longer in their folder."""
+        """Return the keys of the rows whose files are missing in the searched folders."""
         return [
             key
             for key in self._known
@@ -123,7 +134,7 @@ class TableUpdate:
         ]
 
     def finish(self) -> None:
-        """Remove the rows of missing files. Call this after the last outcome."""
+        """Remove the rows of missing files, unless they are to be kept. Call this after the last outcome."""
         if not self._keep_removed:
             gone = self.missing()
             self._writer.remove(gone)
@@ -138,7 +149,7 @@ def _stamp(file: str) -> str:
 
 
 def _is_below(key: str, folder: str) -> bool:
-    """Return whether a key is a path at or below a folder. Both are written as on the command line."""
+    """Return whether a key is the path of a folder or of a file in it, at any depth. Paths are compared as texts."""
     folder = str(Path(folder))
     if folder == os.curdir:
         return not os.path.isabs(key) and Path(key).parts[:1] != (os.pardir,)

@@ -20,16 +20,16 @@ from tuwen_files.replacing import locked_folder, release
 __all__ = ["TableWriter"]
 
 _ROWS_A_PART = 4096
-_KEY_BYTES = 64  # a key and its version, about
+_KEY_BYTES = 64  # the approximate size of a key and its version
 
 
 class TableWriter:
     """A writer that collects vectors in parts beside the output file, and joins the parts into the file at the end.
 
-    The rows of earlier runs are kept, even of interrupted runs; `versions` has their keys. New rows are added at the
-    end, and a row with a known key replaces the earlier row. The writer is a context manager: at the end of the block
-    it writes the collected rows, and it completes the file if there was no error. It holds a lock, so that only one
-    process writes a file at a time.
+    The rows of earlier runs are kept, even if a run was interrupted. New rows are added at the end, and a row with a
+    known key replaces the earlier row. The writer is a context manager. At the end of the block, it writes the
+    collected rows to a part, and joins the parts if there was no error. It holds a lock, so that only one process
+    writes a file at a time.
 
     Args:
         path: a ``.npz`` or ``.parquet`` file.
@@ -37,7 +37,7 @@ class TableWriter:
         dimension: the dimension of the vectors.
 
     Attributes:
-        versions: the version of each row, by key; empty for a row without a version.
+        versions: the version of the file of each row, by key; empty for a row without a file.
 
     Raises:
         EmbeddingSpaceError: the file or its parts hold vectors of another space.
@@ -70,14 +70,16 @@ class TableWriter:
 
     @property
     def done(self) -> Set[str]:
-        """Return the keys of all rows."""
+        """The keys of all rows that are written to the file or to a part."""
         return self.versions.keys()
 
     def add(self, key: str, embedding: NDArray[np.float32], version: str = "") -> None:
-        """Add one vector (D,). It replaces an earlier vector with the same key.
+        """Add one row. If the key is known, the new row replaces the earlier row.
 
         Args:
-            version: the version of the embedded file, as in `tuwen_files.file_versions`.
+            key: the key, such as a path or a text.
+            embedding: the vector, float32 (D,).
+            version: the version of the embedded file, as `tuwen_files.file_versions` defines it; empty: no file.
 
         Raises:
             InvalidArgumentError: the file cannot hold the key, or a part cannot be written.
@@ -92,7 +94,10 @@ class TableWriter:
             self._write_part()
 
     def check_space(self, new: int) -> None:
-        """Check that the disk has space for new rows: once in parts, and once with all rows in the finished file.
+        """Check that the disk has space for the new rows in parts, and for all rows in the finished file.
+
+        Args:
+            new: the number of new rows.
 
         Raises:
             DiskFullError: the disk has too little free space.
@@ -102,11 +107,11 @@ class TableWriter:
             check_space(self._path, rows * (4 * self._dimension + _KEY_BYTES), f"'{self._path.name}'")
 
     def keep(self, key: str, version: str) -> None:
-        """Keep the vector of a key, but store a new version of its file, whose content has not changed."""
+        """Store a new version of a row's file whose content has not changed. The row keeps its vector."""
         self.versions[key] = self._kept_versions[key] = version
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Mark rows for removal. They are removed when the file is complete; an interrupted run removes none."""
+        """Mark rows for removal. They are removed when the parts are joined, so an interrupted run removes no rows."""
         self._removed.update(keys)
 
     def __enter__(self) -> TableWriter:
@@ -130,7 +135,7 @@ class TableWriter:
         return bool(self._parts() or self._kept_versions or removed or not self._path.exists())
 
     def _remove_folder(self, *, with_parts: bool) -> None:
-        """Remove the folder of the parts. A folder that still holds parts is only removed on request."""
+        """Remove the folder of the parts. A folder that still holds parts is removed only if `with_parts` is true."""
         if with_parts or not any(self._folder.iterdir()):
             shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -143,7 +148,7 @@ class TableWriter:
             self._keys, self._embeddings, self._new_versions = [], [], []
 
     def _all(self) -> Iterator[Rows]:
-        """Yield the latest row of each key that is not removed."""
+        """Yield the latest row of each key, except for removed rows."""
         rest = Counter(key for file in self._files() for keys, _, _ in self._rows(file) for key in keys)
         for file in self._files():
             for keys, embeddings, versions in self._rows(file):

@@ -1,4 +1,4 @@
-"""Free space on a disk: a check before the work, and an error message for a full disk."""
+"""The check of a disk's free space before the work, and the error for a full disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tuwen import TuwenError
 __all__ = ["DiskFullError", "check_space", "full_disk_named", "is_disk_full", "os_reason", "readable_size"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_WORDS = ("no space left on device", "disk quota exceeded")  # libraries in C++ and Rust keep only the text of an error
+_WORDS = ("no space left on device", "disk quota exceeded")  # C++ and Rust libraries give no errno
 _ADVICE = "free some space, or choose an output on another disk"
 
 
@@ -25,19 +25,19 @@ def check_space(path: Path, needed: int, what: str) -> None:
     """Check that a disk has enough free space for an output.
 
     Args:
-        path: a file or folder of the output, which need not exist.
+        path: a file or folder of the output. The path need not exist.
         needed: the largest number of bytes that the output takes while it is written.
-        what: the output in words, for the message, such as ``the repository``.
+        what: the words for the output in the message, such as ``the repository``.
 
     Raises:
-        DiskFullError: the disk has too little free space. The message states both sizes.
+        DiskFullError: the disk has too little free space. The message states the needed and the free size.
     """
     folder = path.expanduser().absolute()
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     try:
         usage = shutil.disk_usage(folder)
-    except OSError:  # a file system that does not tell its size; writing will show
+    except OSError:  # this file system does not report its size, so a full disk is noticed later
         return
     if usage.total and usage.free < needed:
         raise DiskFullError(
@@ -48,7 +48,10 @@ def check_space(path: Path, needed: int, what: str) -> None:
 
 @contextmanager
 def full_disk_named(path: Path) -> Iterator[None]:
-    """Convert the errors of libraries about a full disk to an error that names the output.
+    """Provide a context in which a library's error about a full disk becomes an error that names the output.
+
+    Args:
+        path: the output.
 
     Raises:
         DiskFullError: the disk became full in the block.
@@ -63,7 +66,7 @@ def full_disk_named(path: Path) -> Iterator[None]:
 
 def is_disk_full(error: BaseException) -> bool:
     """Return whether an error, or one of its causes, says that a disk or a quota is full."""
-    seen: set[int] = set()  # pymilvus raises errors that are each other's causes
+    seen: set[int] = set()  # in pymilvus, two errors can each be the cause of the other
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:
         if getattr(cause, "errno", None) in _FULL or any(word in str(cause).lower() for word in _WORDS):
@@ -74,7 +77,7 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 def os_reason(error: BaseException) -> str:
-    """Return the reason of an error for a message. For a full disk, the reason includes the remedy."""
+    """Return the reason of an error in words for a message. For a full disk, the words include the remedy."""
     if is_disk_full(error):
         return f"the disk is full; {_ADVICE}"
     return str(getattr(error, "strerror", None) or error)

@@ -18,18 +18,21 @@ _KINDS = {
 }
 
 FileVersion = str
-"""A file's size and time, then a colon and its checksum: ``12345-1700000000000000000:9f86d081…``."""
+"""The version of a file: its size and modification time, a colon, and the checksum of its content.
+
+An example is ``12345-1700000000000000000:9f86d081…``.
+"""
 
 
 def file_stamp(path: Path) -> str:
-    """Return the size and the modification time of a file as text.
+    """Return the size in bytes and the modification time in nanoseconds of a file as text, joined by a dash.
 
     Raises:
         OSError: the file cannot be examined.
     """
     try:
         status = path.stat()
-    except ValueError as error:  # a path with a NUL
+    except ValueError as error:  # the path contains a NUL
         raise OSError(str(error)) from error
     return f"{status.st_size}-{status.st_mtime_ns}"
 
@@ -40,12 +43,12 @@ def content_checksum(data: bytes) -> str:
 
 
 def same_stamp(version: FileVersion, stamp: str) -> bool:
-    """Return whether a version has this size and time, so that the file need not be read."""
+    """Return whether a version states the size and time of a stamp from `file_stamp`. Then the file is not read."""
     return bool(stamp) and version.partition(":")[0] == stamp
 
 
 def kind_of_node(path: Path) -> str:
-    """Return the kind of a path that is not a regular file: a folder, a FIFO, a socket or a device."""
+    """Return the kind of a path that is not a regular file in words, such as ``a folder`` or ``a FIFO``."""
     return _KINDS.get(stat.S_IFMT(path.stat().st_mode), "something else")
 
 

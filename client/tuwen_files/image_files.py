@@ -1,4 +1,4 @@
-"""The search for images in a folder, which all commands share."""
+"""The search for image files in a folder. All commands share this search."""
 
 from __future__ import annotations
 
@@ -20,31 +20,32 @@ IMAGE_SUFFIXES = frozenset(
 )
 HEAD_BYTES = 16
 _MAGICS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*")
-_HEIF_BRANDS = (b"avif", b"mif1", b"heic", b"heix", b"heim", b"heis")  # of still images
-_APPLE_DOUBLE = b"\0\x05\x16\x07"  # what macOS writes beside `a.jpg` as `._a.jpg` on foreign disks
+_HEIF_BRANDS = (b"avif", b"mif1", b"heic", b"heix", b"heim", b"heis")  # the brands of still images
+_APPLE_DOUBLE = b"\0\x05\x16\x07"  # macOS writes `._a.jpg` beside `a.jpg` on disks of other systems
 _SHOWN = 8
 
 LeftOut = Callable[[Path, str], None]
-"""A callback for a skipped file and its kind, from `kind_of_file`."""
+"""A callback whose arguments are a skipped file and its kind, which `kind_of_file` returned."""
 
 Unreadable = Callable[[Path, OSError], None]
-"""A callback for a folder or file that could not be examined, and the error."""
+"""A callback whose arguments are a folder or file that could not be examined, and the error."""
 
 
 def image_files(
     folder: Path, *, left_out: LeftOut | None = None, unreadable: Unreadable | None = None
 ) -> Iterator[Path]:
-    """Yield the image files in a folder at any depth, sorted, the files of a folder before those of its subfolders.
+    """Yield the image files in a folder at any depth, sorted. The files of a folder come before its subfolders.
 
-    An image file is a regular file, or a link to one. Its name has the suffix of an image, or has no suffix and the
-    content begins like an image. FIFOs, sockets and devices are not read. Links to folders are not
-    followed, so that the search stays in the folder and ends.
+    An image file is a regular file or a link to a regular file. Its name ends in the suffix of an image format. A file
+    without a suffix counts if its content begins like an image. FIFOs, sockets and devices are not read. Links to
+    folders are not followed, so that the search stays in the folder and ends.
 
     Args:
         folder: the folder.
-        left_out: called with each file that is skipped because it is not an image.
-        unreadable: called with each subfolder that cannot be listed and each file that cannot be examined, such as a
-            link to a missing file. The walk continues. Files that are removed during the walk are skipped.
+        left_out: a function that is called with each file that is skipped because it is not an image; None: no calls.
+        unreadable: a function that is called with each subfolder that cannot be listed and each file that cannot be
+            examined, such as a link to a missing file. The search then continues. None: an error is raised. Files that
+            are removed during the search are skipped.
 
     Raises:
         InvalidArgumentError: a subfolder or file cannot be examined, and `unreadable` is None.
@@ -77,7 +78,7 @@ def image_files(
 
 
 def _was_removed(path: Path, error: OSError) -> bool:
-    """Return whether a path was removed during the search. A path that may not be examined counts as existing."""
+    """Return whether a path was removed during the search. A path that this user may not examine counts as existing."""
     return isinstance(error, (FileNotFoundError, NotADirectoryError)) and not os.path.lexists(path)
 
 
@@ -86,7 +87,7 @@ def is_image(name: str, head: Callable[[], bytes]) -> bool:
 
     Args:
         name: the file's name.
-        head: returns the first 16 bytes of the file. It is only called for a name without a suffix.
+        head: a function that returns the first 16 bytes of the file. It is called only for a name without a suffix.
     """
     base, suffix = Path(name).name, Path(name).suffix.lower()
     if suffix in IMAGE_SUFFIXES:
@@ -104,13 +105,13 @@ def _head(path: Path) -> bytes:
 
 
 def kind_of_file(name: str, *, regular: bool = True) -> str:
-    """Return the kind by which skipped files are counted: the suffix in lower case."""
+    """Return the kind under which a skipped file is counted: its suffix in lower case, such as ``.txt``."""
     suffix = Path(name).suffix.lower().encode("utf-8", "backslashreplace").decode() or "without suffix"
     return suffix if regular else f"{suffix} (not a regular file)"
 
 
 def listed_kinds(left_out: Mapping[str, int]) -> str:
-    """Return the counts as text, the most frequent kinds first: ``12 .txt, 3 .mov``; empty without counts."""
+    """Return the counts of skipped files as text, the most frequent kind first, such as ``12 .txt, 3 .mov``."""
     most = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
     kinds = [f"{count:,} {kind}" for kind, count in most[:_SHOWN]]
     rest = sum(count for _, count in most[_SHOWN:])

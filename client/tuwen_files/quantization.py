@@ -1,7 +1,7 @@
-"""Smaller forms of embeddings: one byte or one bit for each component.
+"""The conversion of embeddings to smaller forms, with one byte or one bit for each component.
 
-A search with bytes needs a quarter of the memory of float32, a search with bits a thirty-second. Both lose recall;
-compare them on your own data before you index with them.
+A search with bytes needs 1/4 of the memory of float32, and a search with bits needs 1/32. Both lose recall. Measure the
+loss on your own data before you index with a smaller form.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ from tuwen import InvalidArgumentError
 __all__ = ["Quantization", "quantize"]
 
 Quantization: TypeAlias = Literal["int8", "uint8", "binary", "ubinary"]
-"""A form of embeddings: ``int8`` and ``uint8`` hold a byte per component, ``binary`` and ``ubinary`` a bit."""
+"""A smaller form of embeddings: one byte per component (``int8``, ``uint8``), or one bit (``binary``, ``ubinary``)."""
 
 
 def quantize(vectors: NDArray[np.float32], form: Quantization) -> NDArray[np.int8] | NDArray[np.uint8]:
     """Return embeddings in a smaller form.
 
     Args:
-        vectors: float32 (n, D) or (D,).
-        form: ``int8`` scales each vector so that its largest component becomes 127 or -127, and rounds. Compare such
-            vectors by their cosine, which does not depend on scales; do not use dot products. ``uint8`` is ``int8``
-            plus 128. ``ubinary`` keeps the sign of each component, eight to a byte, the first in the highest bit;
-            ``binary`` is ``ubinary`` minus 128, as embedding services return it. Compare both by Hamming distance.
+        vectors: the embeddings, float32 (n, D), or one embedding, float32 (D,).
+        form: the smaller form. ``int8`` scales each vector so that its largest component becomes 127 or -127, and
+            rounds. Compare such vectors by their cosine, which does not depend on the scale; do not use dot products.
+            ``uint8`` is ``int8`` plus 128. ``ubinary`` keeps the sign of each component. A byte holds eight signs, the
+            first in the highest bit. ``binary`` is ``ubinary`` minus 128, as embedding services return it. Compare the
+            two binary forms by Hamming distance.
 
     Returns:
-        (n, D) for a byte per component, (n, D / 8) for bits, rounded up. For a single vector, n is left out.
+        an array (n, D) for bytes, or (n, D / 8), rounded up, for bits. For one embedding, the axis n is left out.
 
     Raises:
         InvalidArgumentError: the form is unknown, or a vector has values that are not finite.

@@ -4,8 +4,8 @@
 
     python -m tuwen_files.ray_data s3://shop/photos/ s3://shop/vectors/ --url dns:///clip.search.svc:8001 --workers 16
 
-Ray reads and writes the files, restarts failed workers and reassigns their shards. All workers share one service. Needs
-the extra ``ray``.
+Ray reads and writes the files, restarts failed workers and reassigns their shards. All workers share one service. This
+module needs the extra ``ray``.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _COLUMNS = ("embedding", "error", "fingerprint")
 
 
 class Embedder:
-    """A callable that embeds one column of each batch. Each Ray actor has its own, with its own connection.
+    """A callable that embeds one column of each batch. Each Ray actor has one such object, with its own connection.
 
-    A batch gets three columns: ``embedding``, float32 (D,), which is null for a refused item; ``error``, the reason,
-    which is null for an embedded item; and ``fingerprint``, the embedding space. A column of images is dropped, but a
-    column of texts is kept. Existing columns with these names are replaced.
+    A batch gets three columns. ``embedding`` holds the vector, float32 (D,), or null for a refused item. ``error``
+    holds the reason of a refusal, or null for an embedded item. ``fingerprint`` names the embedding space. Existing
+    columns with these names are replaced. A column of images is dropped, but a column of texts is kept.
 
     Args:
         url: the address of the service.
         column: the name of the column. It holds texts, encoded images as bytes, or structs with ``bytes`` as in
             Hugging Face's datasets.
-        kind: ``image`` or ``text``.
-        fingerprint: the required embedding space. If the service is upgraded during the job, the job ends with an error
-            instead of mixing spaces.
+        kind: the kind of the items, ``image`` or ``text``.
+        fingerprint: the fingerprint of the required embedding space; None: the space of the first response. If the
+            service gets another model during the job, the job ends with an error instead of mixing spaces.
         timeout: seconds for each request, including retries while the service restarts.
 
     Raises (when called):
@@ -73,7 +73,7 @@ class Embedder:
             vectors[row], errors[row] = outcome.embedding, outcome.error.reason if outcome.error else None
         replaced = {*_COLUMNS, self._column} if self._kind == "image" else set(_COLUMNS)
         kept = table.drop_columns([name for name in table.column_names if name in replaced])
-        # not lists of a fixed size: Arrow 25 writes those with nulls to Parquet, and cannot read them again
+        # Lists of a variable size: Arrow 25 writes lists of a fixed size with nulls to Parquet, but cannot read them.
         embeddings = arrow.array(vectors, arrow.list_(arrow.float32()))
         names = arrow.array([self._fingerprint] * table.num_rows, arrow.string())
         return (
@@ -91,7 +91,7 @@ class Embedder:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the program: read a folder of Parquet files or images, and write a folder of Parquet files with vectors."""
+    """Read a folder of Parquet files or images, and write a folder of Parquet files with vectors."""
     options = _parser().parse_args(arguments)
     try:
         import ray  # noqa: PLC0415 - an extra
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         rows, column = ray.data.read_parquet(options.source), options.column
     if column not in rows.columns():
-        raise InvalidArgumentError(f"there is no column {column}, but {', '.join(rows.columns())}; name it: --column")
+        raise InvalidArgumentError(f"--column: expected one of {', '.join(rows.columns())}, got {column}")
     told = {"url": options.url, "column": column, "kind": options.kind, "fingerprint": card.fingerprint}
     rows.map_batches(
         Embedder,
@@ -124,19 +124,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tuwen_files.ray_data", description=main.__doc__)
-    parser.add_argument("source", help="a folder, file or bucket")
-    parser.add_argument("output", help="a folder or bucket")
-    parser.add_argument("--files", action="store_true", help="the source holds images, not Parquet files")
+    parser.add_argument("source", help="The folder, file or bucket with Parquet files or images.")
+    parser.add_argument("output", help="The folder or bucket for the Parquet files with vectors.")
+    parser.add_argument("--files", action="store_true", help="Read image files instead of Parquet files.")
     parser.add_argument(
-        "--column", default="image", help="name of the Parquet column with images or texts (default: image)"
+        "--column", default="image", help="Name of the Parquet column with images or texts (default: image)."
     )
     parser.add_argument("--kind", choices=("image", "text"), default="image")
     parser.add_argument(
-        "--url", default="localhost:8001", help="address of the server; dns:///name:port uses all servers of a name"
+        "--url",
+        default="localhost:8001",
+        help="host:port of the server's gRPC endpoint; dns:///name:port uses all addresses of a name.",
     )
-    parser.add_argument("--workers", type=int, default=2, help="connections to the service (default: 2)")
     parser.add_argument(
-        "--cpus", type=float, default=0.25, help="CPUs of each worker, which mostly waits (default: 0.25)"
+        "--workers",
+        type=int,
+        default=2,
+        help="Number of workers, each with its own connection to the service (default: 2).",
+    )
+    parser.add_argument(
+        "--cpus",
+        type=float,
+        default=0.25,
+        help="Number of CPUs that Ray reserves for each worker. A worker mostly waits (default: 0.25).",
     )
     parser.add_argument("--batch-size", type=int, default=256)
     return parser

@@ -1,4 +1,4 @@
-"""Functions to replace a file completely or not at all, and to lock a folder for one writer."""
+"""Functions that replace a file in one step, and that lock a folder for one writer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["locked_folder", "release", "replacing"]
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Provide a scratch file beside a file. It replaces the file if the block ends without an error.
+    """Provide a scratch file beside a file. If the block ends without an error, the scratch file replaces the file.
 
     Each scratch file has a unique name and is locked during the block, so several writers of one path do not disturb
     each other. Scratch files of killed processes are removed.
@@ -40,7 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with suppress(OSError):  # some file systems cannot sync a folder
             _sync(path.parent)
     except OSError as error:
-        raise InvalidArgumentError(f"cannot write {path}: {os_reason(error)}") from error
+        raise InvalidArgumentError(f"cannot write '{path}': {os_reason(error)}") from error
     finally:
         if scratch is not None:
             with suppress(OSError):
@@ -49,9 +49,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def locked_folder(folder: Path) -> int:
-    """Create a folder, lock it, and return the descriptor for `release`.
+    """Create a folder, lock it, and return the file descriptor that `release` takes.
 
-    The lock ends with the process, even if the process is killed.
+    The operating system releases the lock when the process ends, even if the process is killed.
 
     Raises:
         InvalidArgumentError: the folder cannot be created, or another writer holds the lock.
@@ -65,12 +65,12 @@ def locked_folder(folder: Path) -> int:
         except FileNotFoundError:  # another writer removed the folder in the meantime
             continue
         except OSError as error:
-            raise InvalidArgumentError(f"cannot write to {folder.parent}: {os_reason(error)}") from error
+            raise InvalidArgumentError(f"cannot write to '{folder.parent}': {os_reason(error)}") from error
         if not _lock(descriptor):
             os.close(descriptor)
             raise InvalidArgumentError(
                 f"another process is writing '{folder.name.removesuffix('.parts')}' in '{folder.parent}'; "
-                "wait for it, or choose another output"
+                "wait until that process ends, or choose another output"
             )
         if _is_still(descriptor, folder):
             return descriptor
@@ -78,7 +78,7 @@ def locked_folder(folder: Path) -> int:
 
 
 def release(descriptor: int) -> None:
-    """Release a lock."""
+    """Release the lock of a file descriptor that `locked_folder` returned."""
     if descriptor >= 0:
         os.close(descriptor)
 
@@ -106,7 +106,7 @@ def _remove_abandoned(path: Path) -> None:
 
 
 def _lock(descriptor: int) -> bool:
-    """Try to take a lock, and return whether it succeeded. On a file system without locks, this is always true."""
+    """Try to lock an open file, and return whether this succeeded. On a file system without locks, return True."""
     if fcntl is None:
         return True
     try:

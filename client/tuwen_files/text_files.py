@@ -33,7 +33,7 @@ def numbered_lines(source: Path | BinaryIO) -> Iterator[tuple[int, str]]:
     because they occur within texts. A byte order mark at the start is not part of the first line.
 
     Raises:
-        InvalidArgumentError: as for `read_lines`.
+        InvalidArgumentError: the file cannot be read, or is not UTF-8. The message names the file and the line.
     """
     if isinstance(source, Path):
         try:
@@ -50,7 +50,7 @@ def _decoded(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
         line = raw
         if number == 1:
             if encoding := _OTHER_MARKS.get(raw[:2]):
-                raise InvalidArgumentError(f"{name} is encoded as {encoding}; expected UTF-8: save the file as UTF-8")
+                raise InvalidArgumentError(f"{name} is encoded as {encoding}, expected UTF-8; save the file as UTF-8")
             line = raw.removeprefix(_UTF8_MARK)
         try:
             text = line.decode("utf-8")
@@ -61,7 +61,7 @@ def _decoded(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
             ) from error
         if 2 * text.count("\0") >= max(len(text) - 1, 2):
             raise InvalidArgumentError(
-                f"{name}, line {number}: every second character is NUL, as in UTF-16; expected UTF-8: save the file "
+                f"{name}, line {number}: every second character is NUL, as in UTF-16, expected UTF-8; save the file "
                 "as UTF-8"
             )
         yield number, text.removesuffix("\n").removesuffix("\r")

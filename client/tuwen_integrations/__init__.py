@@ -1,7 +1,7 @@
 """Embedding models for LangChain, LlamaIndex and Haystack, over the Python client.
 
 Import the module of your framework: `tuwen_integrations.langchain`, `tuwen_integrations.llama_index` or
-`tuwen_integrations.haystack`. Each one needs the extra of its name: ``langchain``, ``llama-index`` or ``haystack``.
+`tuwen_integrations.haystack`. Each module needs an extra: ``langchain``, ``llama-index`` or ``haystack``.
 """
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""Results in the form that the frameworks expect: lists of numbers, and one error or warning for many items."""
+"""The conversion of results to the form that the frameworks expect: lists of numbers, and one error for many items."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def vectors_of(kind: Literal["image", "text"], outcomes: Iterable[ItemOutcome]) 
 
     Args:
         kind: the kind of the embedded items, for messages.
-        outcomes: the stream. It is read to its end, so that the error names every refused item.
+        outcomes: the outcomes of the stream. They are read to the end, so that the error names every refused item.
 
     Raises:
-        InvalidItemsError: items were refused; lists each.
+        InvalidItemsError: items were refused; lists each with its index and the reason.
     """
     found, failures = vectors_and_failures(outcomes)
     if failures:
@@ -30,9 +30,9 @@ def vectors_of(kind: Literal["image", "text"], outcomes: Iterable[ItemOutcome]) 
 
 
 def vectors_and_failures(outcomes: Iterable[ItemOutcome]) -> tuple[list[list[float] | None], list[ItemFailure]]:
-    """Return the vectors of a stream, with None for each refused item, and the reasons of the refusals.
+    """Return the vectors of a stream, with None for each refused item, and the list of the refused items.
 
-    A text that was cut causes a `TextTruncatedWarning`, as in `tuwen.Client.embed_texts`.
+    If texts were cut to the model's context length, a `TextTruncatedWarning` states their positions.
     """
     vectors: list[list[float] | None] = []
     failures: list[ItemFailure] = []

@@ -1,6 +1,6 @@
-"""Embedders for Haystack's pipelines. Needs the extra ``haystack``.
+"""Embedders for Haystack's pipelines. This module needs the extra ``haystack``.
 
-A pipeline that runs asynchronously runs these components in threads, because they have no ``run_async``.
+An asynchronous pipeline runs these components in threads, because they have no ``run_async``.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ class _Connection:
     """The client of one component. After `close`, the next use makes a new client.
 
     Args:
-        url, timeout, expected_fingerprint: the arguments of `tuwen.Client`.
-        client: the caller's own client, which stays open; None: make a client.
+        url: ``host:port`` of the server's gRPC endpoint.
+        timeout: seconds for each call, or for each request of a stream.
+        expected_fingerprint: the fingerprint of the required embedding space; None: the space of the first response.
+        client: a client of the caller, which stays open; None: the component makes a client from the other arguments.
     """
 
     def __init__(self, url: str, timeout: float, expected_fingerprint: str | None, client: Client | None) -> None:
@@ -40,7 +42,7 @@ class _Connection:
         self._lock = threading.Lock()
 
     def client(self) -> Client:
-        """Return the client."""
+        """Return the client. If there is none, make a client."""
         with self._lock:
             if self._given is not None:
                 return self._given
@@ -49,7 +51,7 @@ class _Connection:
             return self._made
 
     def close(self) -> None:
-        """Close the client, unless the caller made it. Idempotent."""
+        """Close the client. A client that the caller passed stays open. Closing again does nothing."""
         with self._lock:
             made, self._made = self._made, None
         if made is not None:
@@ -58,12 +60,13 @@ class _Connection:
 
 @component
 class TuwenTextEmbedder:
-    """The embedder of queries.
+    """The Haystack component that embeds queries.
 
     Args:
         url: ``host:port`` of the server's gRPC endpoint.
         timeout: seconds for each query.
-        expected_fingerprint: the embedding space of an existing index; another space is refused.
+        expected_fingerprint: the fingerprint of the required embedding space, such as the space of an existing index.
+            A server with another space raises an error. None: the space of the first response.
         client: a client with settings of its own, such as TLS; it replaces `url`, `timeout` and
             `expected_fingerprint`. A pipeline with such a client cannot be saved.
     """
@@ -95,17 +98,22 @@ class TuwenTextEmbedder:
 
 @component
 class TuwenDocumentEmbedder:
-    """The embedder of documents by their text. Documents are embedded as a stream: their number is not limited.
-
-    The arguments of the connection are those of `TuwenTextEmbedder`; `timeout` holds for each request of the stream.
+    """The Haystack component that embeds documents by their text. Documents are streamed, so their number is unlimited.
 
     Args:
-        meta_fields_to_embed: names of metadata that stand before the document's content in its text.
-        embedding_separator: the text between these parts.
-        raise_on_failure: false logs a refused document and returns it without an embedding.
+        url: ``host:port`` of the server's gRPC endpoint.
+        timeout: seconds for each request of the stream.
+        expected_fingerprint: the fingerprint of the required embedding space, such as the space of an existing index.
+            A server with another space raises an error. None: the space of the first response.
+        meta_fields_to_embed: the names of metadata fields whose values are put before the document's content.
+        embedding_separator: the text between these values and the content.
+        raise_on_failure: whether a refused document raises an error. If false, the refusal is logged, and the document
+            is returned without an embedding.
+        client: a client with settings of its own, such as TLS; it replaces `url`, `timeout` and
+            `expected_fingerprint`. A pipeline with such a client cannot be saved.
 
     Raises:
-        InvalidItemsError: by `run`: documents were refused; lists each.
+        InvalidItemsError: `run` raises this error if documents were refused. It lists each with its index and reason.
     """
 
     def __init__(
@@ -147,19 +155,27 @@ class TuwenDocumentEmbedder:
 
 @component
 class TuwenDocumentImageEmbedder:
-    """The embedder of documents by their image: the bytes of the document's blob, or the file that its metadata name.
+    """The Haystack component that embeds documents by their image.
 
-    The arguments of the connection are those of `TuwenTextEmbedder`; `timeout` holds for each request of the stream.
+    The image is the document's blob, or the file at the path in the document's metadata.
 
     Args:
-        file_path_meta_field: the name of the metadata that holds the path.
-        root_path: the folder to which paths are relative. Files outside it are not read. None: every path is allowed,
-            which is only safe for documents from a trusted source.
-        raise_on_failure: false logs a refused document and returns it without an embedding.
+        url: ``host:port`` of the server's gRPC endpoint.
+        timeout: seconds for each request of the stream.
+        expected_fingerprint: the fingerprint of the required embedding space, such as the space of an existing index.
+            A server with another space raises an error. None: the space of the first response.
+        file_path_meta_field: the name of the metadata field that holds the path.
+        root_path: the folder to which paths are relative. Files outside this folder are not read. None: every path is
+            allowed, which is safe only for documents from a trusted source.
+        raise_on_failure: whether a refused image raises an error. If false, the refusal is logged, and the document is
+            returned without an embedding.
+        client: a client with settings of its own, such as TLS; it replaces `url`, `timeout` and
+            `expected_fingerprint`. A pipeline with such a client cannot be saved.
 
     Raises:
-        InvalidArgumentError: by `run`: a document has neither a blob nor a path, or its path lies outside `root_path`.
-        InvalidItemsError: by `run`: images were refused; lists each.
+        InvalidArgumentError: `run` raises this error if a document has neither a blob nor a path, or if its path lies
+            outside `root_path`.
+        InvalidItemsError: `run` raises this error if images were refused. It lists each with its index and the reason.
     """
 
     def __init__(
@@ -217,6 +233,12 @@ def _with_vectors(
     kind: Literal["image", "text"], documents: list[Document], outcomes: Iterable[ItemOutcome], *, strict: bool
 ) -> list[Document]:
     """Return copies of the documents with their vectors.
+
+    Args:
+        kind: the kind of the embedded items.
+        documents: the documents.
+        outcomes: the outcome of each document, in order.
+        strict: whether a refused document raises an error. If false, it is logged and gets no vector.
 
     Raises:
         InvalidItemsError: documents were refused, and `strict` is true.

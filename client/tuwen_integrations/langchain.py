@@ -1,4 +1,4 @@
-"""Embeddings for LangChain. Needs the extra ``langchain``."""
+"""An embedding model for LangChain. This module needs the extra ``langchain``."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ __all__ = ["TuwenEmbeddings"]
 
 
 class TuwenEmbeddings(Embeddings):
-    """Embeddings of texts and images for LangChain's vector stores.
+    """An embedding model of texts and images for LangChain's vector stores.
 
-    Documents and images are embedded as streams: their number is not limited, and queries of other callers go first.
-    The asynchronous methods run in threads, so one object serves any number of event loops.
+    Documents and images are embedded as streams, so their number is not limited, and the server handles queries first.
+    The asynchronous methods run in threads, so any number of event loops can share one object.
 
     Args:
         url: ``host:port`` of the server's gRPC endpoint.
-        documents: the kind of a vector store's documents: ``texts`` or ``images``. With ``images``, the content of a
-            document is the path or the ``data:`` URL of a picture, and queries stay texts. Take paths only from a
-            trusted source, because the files that they name are read.
+        documents: the kind of a vector store's documents, ``texts`` or ``images``. With ``images``, the content of a
+            document is the path or the ``data:`` URL of a picture. Queries stay texts. Take paths only from a trusted
+            source, because the files at these paths are read.
         timeout: seconds for a query, and for each request of a stream.
-        expected_fingerprint: the embedding space of an existing index; another space is refused.
+        expected_fingerprint: the fingerprint of the required embedding space, such as the space of an existing index.
+            A server with another space raises an error. None: the space of the first response.
         client: a client with settings of its own, such as TLS; it replaces `url`, `timeout` and
             `expected_fingerprint`.
 
     Raises:
-        InvalidArgumentError: `documents` has another value.
+        InvalidArgumentError: `documents` is neither ``texts`` nor ``images``.
     """
 
     def __init__(
@@ -51,10 +52,10 @@ class TuwenEmbeddings(Embeddings):
         self.documents = documents
 
     def embed_documents(self, texts: list[str]) -> Vectors:
-        """Return a vector for each document: for its text, or for the picture that it names.
+        """Return a vector for each document: the vector of its text, or of the picture at its path or ``data:`` URL.
 
         Raises:
-            InvalidItemsError: documents were refused; lists each.
+            InvalidItemsError: documents were refused; lists each with its index and the reason.
         """
         if self.documents == "images":
             return self.embed_images(texts)
@@ -69,7 +70,7 @@ class TuwenEmbeddings(Embeddings):
         """Return a vector for each image: a path, a ``data:`` URL, encoded bytes, a PIL image or an array.
 
         Raises:
-            InvalidItemsError: images were refused; lists each.
+            InvalidItemsError: images were refused; lists each with its index and the reason.
         """
         return vectors_of("image", self.client.stream_images(images))
 

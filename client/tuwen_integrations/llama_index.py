@@ -1,4 +1,4 @@
-"""A multimodal embedding for LlamaIndex. Needs the extra ``llama-index``."""
+"""A multimodal embedding model for LlamaIndex. This module needs the extra ``llama-index``."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ __all__ = ["TuwenEmbedding"]
 
 
 class TuwenEmbedding(MultiModalEmbedding):
-    """Embeddings of texts and images for LlamaIndex.
+    """An embedding model of texts and images for LlamaIndex.
 
-    The asynchronous methods run in threads, so one object serves any number of event loops. A copy in another process
-    makes its own connection to `url`.
+    The asynchronous methods run in threads, so any number of event loops can share one object. A copy in another
+    process makes its own connection to `url`.
 
     Args:
-        client: a client with settings of its own, such as TLS; it replaces the fields, and cannot be copied into
-            another process.
-        fields: the values of the fields.
+        client: a client with settings of its own, such as TLS; it replaces the fields `url`, `timeout` and
+            `expected_fingerprint`. An embedding with such a client cannot be copied into another process.
+        fields: the values of the fields, such as ``url``.
     """
 
     url: str = Field(default="localhost:8001", description="host:port of the server's gRPC endpoint.")
     timeout: float = Field(default=30.0, description="Seconds for each call.")
     expected_fingerprint: str | None = Field(
-        default=None, description="The embedding space of an existing index; another space is refused."
+        default=None, description="The fingerprint of the required embedding space; None: any space."
     )
     _client: Client = PrivateAttr()
     _own: bool = PrivateAttr()
@@ -47,14 +47,14 @@ class TuwenEmbedding(MultiModalEmbedding):
     def __getstate__(self) -> dict[str, Any]:
         if not self._own:
             raise TypeError(
-                "an embedding with its own client cannot be copied into another process; pass url instead of client"
+                "an embedding with client= cannot be copied into another process; pass url= instead of client="
             )
         state: dict[str, Any] = super().__getstate__()
         return state
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name of the class in LlamaIndex's files."""
+        """Return the name of this class, which LlamaIndex writes into its files."""
         return "TuwenEmbedding"
 
     def _get_text_embeddings(self, texts: list[str]) -> Vectors:

@@ -1,6 +1,6 @@
-"""Options of commands. Each option is described once, beside the dataclass field that holds its value.
+"""The options of commands. Each option is described once, beside the dataclass field that holds its value.
 
-`tuwen_options.fields` has the details.
+`tuwen_options.fields` shows how to write such a dataclass.
 """
 
 from tuwen_options.fields import (

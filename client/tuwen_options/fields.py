@@ -1,6 +1,6 @@
-"""The description of an option, beside the dataclass field that holds its value.
+"""The classes and functions that describe an option beside the dataclass field that holds its value.
 
-A dataclass of options names each option once::
+A dataclass of options describes each option once::
 
     @documented
     @dataclass(frozen=True)
@@ -10,7 +10,7 @@ A dataclass of options names each option once::
         def __post_init__(self) -> None:
             check_values(self)
 
-The command line, the docstring and the validation derive from these fields.
+The command line, the docstring and the validation are made from these fields.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 _Class = TypeVar("_Class", bound=type)
 
 REQUIRED: Any = MISSING
-"""A marker in place of the default of a required field."""
+"""The value of `OptionField.default` for a field without a default."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,16 @@ class Option:
 
     Attributes:
         help: the meaning of the option, for the command line's help and the docstring of the dataclass.
-        min, max: the bounds of a number, both inclusive.
-        above, below: the bounds of a number, both exclusive.
-        flags: names on the command line. Default: the field's name, with dashes.
-        positional: whether the command line takes a positional argument instead of an option.
-        metavar: the placeholder of the value in the help.
-        envvar: the environment variable that sets the value if the command line does not.
+        min: the smallest allowed number; None: no limit.
+        max: the largest allowed number; None: no limit.
+        above: a number that the value must exceed; None: no limit.
+        below: a number that the value must stay below; None: no limit.
+        flags: the names on the command line; empty: the field's name with dashes.
+        positional: whether the command line takes the value as a positional argument instead of an option.
+        metavar: the placeholder of the value in the help; None: the placeholder of the field's type.
+        envvar: the environment variable that sets the value if the command line does not; None: no variable.
         show_default: whether the help shows the default.
-        parse: converts the text that a user types. Default: the command line converts by the field's type.
+        parse: a function that converts the text that a user types; None: the field's type decides the conversion.
     """
 
     help: str
@@ -78,8 +80,8 @@ class OptionField:
     Attributes:
         name: the field's name.
         type: the field's type, without the option.
-        default: the field's default, or `REQUIRED`.
-        option: the description.
+        default: the field's default, or `REQUIRED` if the field has no default.
+        option: the description of the option.
     """
 
     name: str
@@ -89,13 +91,13 @@ class OptionField:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The values that a literal type allows; empty for other types."""
+        """The values that a `Literal` type allows; empty for any other type."""
         literals = [part for part in _parts(self.type) if get_origin(part) is Literal]
         return tuple(choice for literal in literals for choice in get_args(literal))
 
     @property
     def item_type(self) -> Any:
-        """The type of each item if the field holds a sequence of any length; None for other types."""
+        """The type of each item if the field holds a sequence of any length; None for any other type."""
         for part in _parts(self.type):
             arguments = get_args(part)
             if get_origin(part) is Sequence or (get_origin(part) is tuple and arguments[1:] == (...,)):
@@ -104,16 +106,16 @@ class OptionField:
 
 
 URL = Option("host:port of the server's gRPC endpoint.", flags=("--url", "-u"), envvar="TUWEN_URL")
-"""The option that every command with a server shares."""
+"""The option for the server's address, which all commands that call a server share."""
 MODEL = Option(
     "Name of the model on a server with several; `tuwen status` lists them. Default: the model that has no name.",
     flags=("--model",),
     envvar="TUWEN_MODEL",
     show_default=False,
 )
-"""The option that every command with a server shares."""
+"""The option for the name of the model, which all commands that call a server share."""
 TIMEOUT = Option("Maximum duration of a call in seconds.", min=0.001)
-"""The option that every command with a server shares."""
+"""The option for the timeout of a call, which all commands that call a server share."""
 
 
 @cache
@@ -130,7 +132,7 @@ def option_fields(options: type) -> tuple[OptionField, ...]:
 
 
 def documented(options: _Class) -> _Class:
-    """Add the help text of every option to the docstring of a dataclass. A class decorator."""
+    """Add the help text of every option to the docstring of a dataclass. Use this function as a decorator."""
     lines = [f"    {field.name}: {field.option.help}" for field in option_fields(options)]
     options.__doc__ = "\n".join([(options.__doc__ or "").rstrip(), "", "Attributes:", *lines])
     return options

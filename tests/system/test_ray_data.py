@@ -61,4 +61,4 @@ def test_two_workers_embed_every_image_of_the_shards_once(
 def test_names_the_columns_when_the_asked_one_is_missing(server: EmbeddedServer, tmp_path: Path) -> None:
     parquet.write_table(arrow.table({"photo": [b"x"]}), tmp_path / "a.parquet")
     said = run(str(tmp_path / "a.parquet"), str(tmp_path / "out"), "--url", server.grpc_url, code=1)
-    assert "there is no column image, but photo; name it: --column" in said
+    assert "--column: expected one of photo, got image" in said

@@ -105,7 +105,7 @@ class TestFullDisk:
                 scratch.write_text("half", encoding="utf-8")
                 raise full()
 
-        with pytest.raises(InvalidArgumentError, match="report: the disk is full; free some space"):
+        with pytest.raises(InvalidArgumentError, match="report': the disk is full; free some space"):
             write()
         assert [path.read_text("utf-8") for path in tmp_path.iterdir()] == ["earlier"]
 
