@@ -1,4 +1,4 @@
-"""The benchmark measures a real service and its encoders alone. Nothing here judges what it measures."""
+"""Tests that the benchmark measures a real server and its encoders alone. They do not check how fast either is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def work_file(work: Work, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_every_contestant_has_a_turn_in_every_round(repository: Path, work: Work, work_file: Path) -> None:
+def test_every_contestant_is_measured_in_every_round(repository: Path, work: Work, work_file: Path) -> None:
     plan, said = Plan(rounds=1, seconds=0.1, threads=1), list[str]()
     with Loop("encoder", repository, work_file, 1) as encoder, service(repository, work) as mine:
         contestants = {"fp32": Ours(encoder, {"images": 8, "texts": 16}, mine)}
@@ -54,7 +54,7 @@ def test_every_contestant_has_a_turn_in_every_round(repository: Path, work: Work
     assert [len(rows) for rows in vectors] == [16, 64]
 
 
-def test_encoders_alone_are_measured_in_every_size_and_length(repository: Path, work_file: Path) -> None:
+def test_encoders_alone_are_measured_at_every_batch_size_and_length(repository: Path, work_file: Path) -> None:
     with Loop("encoder", repository, work_file, 1) as encoder:
         found = curves(encoder, Plan(rounds=1, seconds=0.1, threads=1))
     assert set(found["images"]) == set(found["texts"]) == {1, 2, 4, 8, 16, 32}
@@ -80,14 +80,16 @@ def test_calls_that_wait_for_the_batcher_are_counted(repository: Path) -> None:
     assert all(waits.longest > 0 for waits in found.values())
 
 
-def test_a_caller_is_measured_beside_jobs_of_either_priority(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_caller_is_measured_beside_interactive_and_bulk_jobs(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(_priority, "_LARGE", (64, 64))
     found = measure_beside_jobs(repository, 2)
     assert set(found) == {"interactive", "bulk"}
     assert all(seconds > 0 for seconds in found.values())
 
 
-def test_bursts_and_a_person_beside_streams_are_measured(repository: Path) -> None:
+def test_bursts_and_single_calls_beside_streams_are_measured(repository: Path) -> None:
     bursts, beside = measure_interactive(repository, 0.1, sizes=(2, 8))
     assert [(burst.kind, burst.calls) for burst in bursts] == [
         ("texts", 2),
@@ -103,12 +105,12 @@ def test_bursts_and_a_person_beside_streams_are_measured(repository: Path) -> No
     assert all(one.alone > 0 and one.beside > 0 for one in beside)
 
 
-def test_a_loop_that_cannot_start_says_why(work_file: Path, tmp_path: Path) -> None:
+def test_a_benchmark_loop_that_cannot_start_prints_the_reason(work_file: Path, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match=r"the loop encoder failed:(.|\n)*model.pt"):
         Loop("encoder", tmp_path, work_file, 1)
 
 
-def test_the_start_and_memory_of_a_size_are_measured(
+def test_the_start_time_and_memory_of_a_model_are_measured(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(startup, "_STARTS", 1)

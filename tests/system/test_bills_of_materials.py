@@ -1,4 +1,4 @@
-"""The bills of materials of the images follow CycloneDX's schema and list what the locks pin, and nothing else."""
+"""The images' bills of materials follow CycloneDX's schema and list exactly the packages that the locks pin."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def bills(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pinned(name: str) -> dict[str, set[str]]:
-    """Return the hashes of every package that a lock installs, by package URL."""
+    """Return the hashes of every package in the lock of an image, by package URL."""
     text = "".join(path.read_text(encoding="utf-8") for path in (LOCKS / f"{name}.txt", *FURTHER.get(name, [])))
     pins = re.findall(r"^([a-z0-9-]+)==([^\s\\]+)((?:\s*\\\n\s+--hash=sha256:\w+)+)", text, re.MULTILINE)
     return {
@@ -55,7 +55,7 @@ def hashes(component: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.parametrize("name", ["server", "cpu", "client", "edge"])
-def test_a_bill_lists_the_lock_the_base_and_our_wheel(bills: Path, name: str) -> None:
+def test_a_bill_lists_the_locked_packages_the_base_image_and_the_wheel(bills: Path, name: str) -> None:
     path = bills / f"tuwen-{name}.cdx.json"
     done = run("-c", VALIDATE, path)
     assert done.returncode == 0, done.stderr
@@ -73,7 +73,7 @@ def test_a_bill_lists_the_lock_the_base_and_our_wheel(bills: Path, name: str) ->
     assert sorted(whole["dependsOn"]) == sorted(one["bom-ref"] for one in found["components"])
 
 
-def test_a_base_that_is_pinned_by_digest_is_named_so(tmp_path: Path) -> None:
+def test_a_base_image_pinned_by_digest_is_listed_with_its_digest(tmp_path: Path) -> None:
     base = f"nvcr.io/nvidia/tritonserver@sha256:{'0' * 64}"
     assert run("docker/sbom.py", "server", "--base", base, "--output", tmp_path).returncode == 0
     found = json.loads((tmp_path / "tuwen-server.cdx.json").read_text(encoding="utf-8"))
@@ -81,7 +81,7 @@ def test_a_base_that_is_pinned_by_digest_is_named_so(tmp_path: Path) -> None:
     assert purl == f"pkg:docker/nvidia/tritonserver@sha256%3A{'0' * 64}?repository_url=nvcr.io"
 
 
-def test_rejects_an_image_that_it_does_not_know() -> None:
+def test_rejects_an_unknown_image() -> None:
     done = run("docker/sbom.py", "gpu")
     assert done.returncode == 2
     assert "expected server, cpu, client, edge, got gpu" in done.stderr

@@ -1,4 +1,4 @@
-"""checkov finds nothing wrong with the recipes of the images and the objects of the chart."""
+"""checkov reports no problem in the images' Dockerfiles and in the chart's Kubernetes objects."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.support.checkov import checkov
 from tests.support.paths import ROOT
 
 
-def test_finds_nothing_in_the_image_recipes() -> None:
+def test_checkov_finds_nothing_in_the_dockerfiles() -> None:
     assert "dockerfile scan results" in checkov("dockerfile", ROOT / "docker")
 
 
-def test_finds_nothing_in_the_chart_with_everything_enabled(tmp_path: Path) -> None:
+def test_checkov_finds_nothing_in_the_chart_with_everything_enabled(tmp_path: Path) -> None:
     pytest.importorskip("helm_python", reason="real Helm comes for Linux only")
     objects = rendered(EVERYTHING).values()
     (tmp_path / "objects.yaml").write_text("---\n".join(map(yaml.safe_dump, objects)), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Envoy, as the chart configures it, in front of two real servers; and the chart's own test, run against both."""
+"""Tests of Envoy with the chart's configuration in front of two real servers, with and without mutual TLS."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def secret(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="module")
 def fleet(repository: Path, secret: Path | None) -> Iterator[Fleet]:
     tls = {"tls": {"secret": "clip-tls", "mutual": True}} if secret else {}
-    # Connections that end every ten seconds show in a short test whether their end is noticed by a caller.
+    # Connections end every ten seconds, so that a short test shows whether a caller notices this.
     with Fleet(repository, secret, values={**tls, "server": {"maxConnectionAgeSeconds": 10}}) as running:
         yield running
 
@@ -53,7 +53,7 @@ def edge(fleet: Fleet, secret: Path | None, tmp_path_factory: pytest.TempPathFac
         yield running
 
 
-def test_the_chart_s_own_test_passes(edge: Edge, secret: Path | None) -> None:
+def test_the_helm_test_of_the_chart_passes(edge: Edge, secret: Path | None) -> None:
     chosen = {"tls": {"secret": "clip-tls", "mutual": True}} if secret else {}
     [container] = rendered(chosen)["Pod/test"]["spec"]["containers"]
     [program] = container["args"]
@@ -64,8 +64,11 @@ def test_the_chart_s_own_test_passes(edge: Edge, secret: Path | None) -> None:
     assert "cosine" in done.stdout
 
 
-def test_a_pod_s_own_arguments_start_a_server(repository: Path, tmp_path: Path) -> None:
-    """The container's command as the chart renders it, on the embedded tritonserver."""
+def test_the_arguments_of_a_pod_start_a_server(repository: Path, tmp_path: Path) -> None:
+    """The embedded tritonserver starts with the arguments that the chart gives to a pod's container.
+
+    TLS is enabled, without client certificates.
+    """
     chosen = {
         "tls": {"secret": "clip-tls"},
         "tracing": {"enabled": True, "url": "http://127.0.0.1:9/v1/traces"},
@@ -101,7 +104,7 @@ def test_a_pod_s_own_arguments_start_a_server(repository: Path, tmp_path: Path) 
             with Client(url, tls=Tls(ca=ca), retries=ONCE) as clip:
                 wait_until(clip.is_ready, running=process)
                 assert clip.embed_texts(["一只猫"]).shape == (1, 64)
-            # This TLS is not mutual: the server asks for no certificate, so anybody's certificate will do.
+            # Without mutual TLS, the server requests no client certificate and accepts any.
             with Client(
                 url, tls=Tls(ca=ca, certificate=other / "tls.crt", key=other / "tls.key"), retries=ONCE
             ) as clip:
@@ -118,7 +121,7 @@ def test_a_pod_s_own_arguments_start_a_server(repository: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("secret", ["mutual TLS"], indirect=True)
-def test_mutual_tls_turns_away_clients_without_a_certificate(fleet: Fleet, edge: Edge) -> None:
+def test_mutual_tls_refuses_clients_without_a_certificate(fleet: Fleet, edge: Edge) -> None:
     assert fleet.tls is not None
     for url in (edge.url, f"localhost:{fleet.port}"):
         for tls in (None, Tls(ca=fleet.tls.ca, server_name="localhost")):
@@ -127,11 +130,13 @@ def test_mutual_tls_turns_away_clients_without_a_certificate(fleet: Fleet, edge:
 
 
 class Callers:
-    """Closed-loop callers of both kinds: the SDK, and a plain gRPC client that never tries again; a context manager.
+    """Closed-loop callers, which call Envoy in threads until the context manager exits.
+
+    Half of the threads use the SDK, and half a plain gRPC client without retries.
 
     Attributes:
-        failures: the exceptions of calls that failed.
-        answers: the number of calls that were answered.
+        failures: the exceptions of failed calls.
+        answers: the number of answered calls.
     """
 
     def __init__(self, edge: Edge, tls: Tls | None, threads: int = 4) -> None:
@@ -155,7 +160,7 @@ class Callers:
             thread.join()
 
     def wait_for_answers(self, count: int) -> None:
-        """Wait until this many more calls have been answered."""
+        """Wait until the given number of further calls have been answered."""
         goal = self.answers + count
         wait_until(lambda: self.answers >= goal)
 
@@ -192,7 +197,10 @@ class Callers:
 
 @pytest.mark.provokes_trouble
 def test_no_call_fails_while_every_server_is_replaced(fleet: Fleet, edge: Edge) -> None:
-    """Each pod does what the kubelet has it do: it leaves the names, drains, gets SIGTERM and comes back."""
+    """No call fails during a rolling restart of both servers.
+
+    As in a cluster, a server first leaves the DNS name, drains, gets SIGTERM, and then starts again.
+    """
     with Callers(edge, fleet.tls) as callers:
         callers.wait_for_answers(100)
         for host, server in zip(fleet.hosts, fleet.servers, strict=True):
@@ -204,7 +212,7 @@ def test_no_call_fails_while_every_server_is_replaced(fleet: Fleet, edge: Edge) 
             server.restart()
             fleet.names.addresses = list(fleet.hosts)
             wait_until(lambda: edge.members("healthy") == 2)
-            wait_until(lambda: min(fleet.requests()) >= 20)  # the callers have found it again
+            wait_until(lambda: min(fleet.requests()) >= 20)  # the callers use the restarted server again
     assert callers.failures == []
 
 
@@ -218,7 +226,7 @@ def test_calls_are_spread_and_a_dead_server_is_left_out(fleet: Fleet, edge: Edge
         assert min(answered) >= 10, answered
         os.kill(fleet.servers[1].pid, signal.SIGKILL)
         for number in range(40):
-            clip.embed_texts([f"第{number}只狗"])  # the SDK repeats requests that the dead server had
+            clip.embed_texts([f"第{number}只狗"])  # the SDK retries requests to the dead server
     try:
         wait_until(lambda: edge.members("healthy") == 1)
         with Client(edge.url, tls=fleet.tls, retries=ONCE) as clip:

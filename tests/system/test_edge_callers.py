@@ -1,4 +1,4 @@
-"""The checks of the chart's Envoy: keys, tokens, limits of callers, names and renewals of certificates."""
+"""Tests of access control in the chart's Envoy: keys, tokens, rate limits, and certificates of the servers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def fleet(repository: Path) -> Iterator[Fleet]:
 
 
 def embed(edge: Edge, headers: dict[str, str] | None = None, tls: Tls | None = None, times: int = 1) -> None:
-    """Embed a text, with one request each time."""
+    """Embed one text a number of times, with one request each time and without retries."""
     with Client(edge.url, headers=headers, tls=tls, retries=ONCE, timeout=10, remembered_texts=0) as clip:
         for _ in range(times):
             clip.embed_texts(["一只猫"])
@@ -47,7 +47,7 @@ def access_log(edge: Edge) -> list[dict[str, Any]]:
     return [json.loads(line) for line in edge.log().splitlines() if line.startswith("{")]
 
 
-def test_only_callers_with_a_key_are_let_through(fleet: Fleet, tmp_path: Path) -> None:
+def test_only_callers_with_a_valid_key_are_allowed(fleet: Fleet, tmp_path: Path) -> None:
     with Edge(fleet, tmp_path, values={"envoy": {"apiKeys": KEYS, "accessLog": "all"}}) as edge:
         for headers in ({}, {"x-api-key": "the-key-of-nobody"}, {"x-tuwen-caller": "shop"}):
             with pytest.raises(AccessDeniedError):
@@ -57,7 +57,7 @@ def test_only_callers_with_a_key_are_let_through(fleet: Fleet, tmp_path: Path) -
         assert not any(key in edge.log() for key in KEYS.values())
 
 
-def test_only_callers_with_a_valid_token_are_let_through(fleet: Fleet, tmp_path: Path) -> None:
+def test_only_callers_with_a_valid_token_are_allowed(fleet: Fleet, tmp_path: Path) -> None:
     mine, other = (rsa.generate_private_key(public_exponent=65537, key_size=2048) for _ in range(2))
     now = int(time.time())
     good = {"iss": ISSUER, "sub": "shop", "aud": "clip", "exp": now + 600}
@@ -73,7 +73,7 @@ def test_only_callers_with_a_valid_token_are_let_through(fleet: Fleet, tmp_path:
         assert {line["caller"] for line in access_log(edge) if line["status"] == "OK"} == {"shop"}
 
 
-def test_a_caller_beyond_its_rate_does_not_slow_the_others(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_caller_over_its_rate_limit_is_refused_and_others_are_not(fleet: Fleet, tmp_path: Path) -> None:
     values = {"apiKeys": KEYS, "rateLimit": {"requestsPerSecond": 1, "burst": 5}}
     with Edge(fleet, tmp_path, values={"envoy": values}) as edge:
         crawler = {"x-api-key": KEYS["crawler"]}
@@ -101,8 +101,8 @@ def test_requests_beyond_the_circuit_breaker_are_refused_and_counted(fleet: Flee
         wait_until(lambda: "UO" in {line["flags"] for line in access_log(edge)})
 
 
-def test_a_server_with_another_name_is_not_trusted(repository: Path, tmp_path: Path) -> None:
-    """The certificate comes from the right authority, but is that of another service."""
+def test_a_server_with_a_certificate_for_another_name_is_refused(repository: Path, tmp_path: Path) -> None:
+    """Envoy refuses a server whose certificate is for another name, even if the authority is the right one."""
     authority = trustme.CA()
     secret = tmp_path / "tls"
     write_secret(secret, "another.search.svc", "localhost", authority=authority)
@@ -140,7 +140,7 @@ def _nothing_until(over: threading.Event) -> Iterator[bytes]:
 
 
 def certificate(edge: Edge, fleet: Fleet) -> int:
-    """Return the serial number of the certificate that Envoy shows its callers."""
+    """Return the serial number of the certificate that Envoy presents to callers."""
     assert fleet.tls is not None
     context = ssl.create_default_context(cafile=str(fleet.tls.ca))
     context.load_cert_chain(str(fleet.tls.certificate), str(fleet.tls.key))
@@ -160,7 +160,7 @@ def encoded(data: bytes) -> str:
 
 
 def jwks(key: rsa.RSAPrivateKey) -> str:
-    """Return the JSON Web Key Set with the public half of a key."""
+    """Return a JSON Web Key Set that holds the public key of a key pair."""
     numbers = key.public_key().public_numbers()
     parts = {"n": numbers.n, "e": numbers.e}
     values = {name: encoded(value.to_bytes((value.bit_length() + 7) // 8, "big")) for name, value in parts.items()}
@@ -168,7 +168,7 @@ def jwks(key: rsa.RSAPrivateKey) -> str:
 
 
 def token(key: rsa.RSAPrivateKey, claims: dict[str, Any]) -> str:
-    """Return a signed JSON Web Token."""
+    """Return a JSON Web Token with the given claims, signed with the given key."""
     head = {"alg": "RS256", "typ": "JWT", "kid": "1"}
     signed = ".".join(encoded(json.dumps(part).encode()) for part in (head, claims))
     return f"{signed}.{encoded(key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"

@@ -1,4 +1,4 @@
-"""Thousands of generated requests against every operation of the HTTP edge."""
+"""A test of every operation of the HTTP edge with thousands of generated requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.servers import RecordedServer
 
 
 @pytest.mark.timeout(2400)
-def test_five_thousand_generated_requests_break_nothing(server: RecordedServer, tmp_path: Path) -> None:
+def test_responses_to_5000_generated_requests_follow_the_description(server: RecordedServer, tmp_path: Path) -> None:
     with edge_process(server.grpc_url, "--no-access-log") as edge:
         assert attack(edge.address, tmp_path, cases=420, seed=3) >= 5000
         assert httpx.get(f"{edge.address}/health", timeout=30).status_code == 200

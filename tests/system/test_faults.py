@@ -1,4 +1,4 @@
-"""A small part of the attacks of ``make test-faults``: nothing goes wrong, and the server stays well."""
+"""Run the attacks of ``make test-faults`` with fewer requests. No attack may find a fault."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check(outcomes: list[Outcome]) -> None:
     assert sum(outcome.times for outcome in outcomes) > 0
 
 
-def test_hostile_items_do_not_harm_good_ones(attacked: EmbeddedServer, repository: Path) -> None:
+def test_hostile_items_do_not_affect_good_items(attacked: EmbeddedServer, repository: Path) -> None:
     check(attack_with_items(attacked, repository, hostile=3_000, good=600, seed=1))
 
 
@@ -44,19 +44,19 @@ def test_malformed_requests_are_refused(attacked: EmbeddedServer) -> None:
     check(attack_with_requests(attacked, times=390, seed=1))
 
 
-def test_failing_requests_harm_no_others(repository: Path, tmp_path: Path) -> None:
-    """Requests with induced failures run into the same batches as good ones."""
+def test_failing_requests_do_not_affect_other_requests(repository: Path, tmp_path: Path) -> None:
+    """Requests that are made to fail do not change the answers to other requests, which share their batches."""
     outcomes = attack_with_mixed_requests(repository, tmp_path, requests=2_000, seed=1, serve=RecordedServer)
     check(outcomes)
     assert any(outcome.tried.endswith("encoder error") for outcome in outcomes)
 
 
-def test_neither_a_storm_nor_a_soak_makes_the_server_grow(attacked: EmbeddedServer) -> None:
+def test_the_servers_memory_does_not_grow_under_overload_or_in_a_soak(attacked: EmbeddedServer) -> None:
     check(storm(attacked, seconds=8) + soak(attacked, seconds=15))
 
 
 @pytest.mark.provokes_trouble
-def test_streams_survive_breakdowns_beneath_them(repository: Path) -> None:
+def test_streams_survive_breakdowns_of_server_and_network(repository: Path) -> None:
     some = {
         name: BREAKDOWNS[name]
         for name in (
@@ -69,12 +69,17 @@ def test_streams_survive_breakdowns_beneath_them(repository: Path) -> None:
 
 
 @pytest.mark.provokes_trouble
-def test_a_served_repository_may_be_replaced(repository: Path, built: Built, tmp_path: Path) -> None:
+def test_no_answer_mixes_two_models_when_a_served_repository_is_replaced(
+    repository: Path, built: Built, tmp_path: Path
+) -> None:
     check(attack_by_replacing(repository, built(seed=1), tmp_path))
 
 
-def test_nobody_reads_the_wall_clock(attacked: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The wall clock may jump, so every deadline and pause is measured by a monotonic clock."""
+def test_the_wall_clock_is_never_read(attacked: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK and the server's supervision never read the wall clock, which may jump.
+
+    They measure every deadline and pause with a monotonic clock.
+    """
     read = time.time
 
     def jump() -> float:
@@ -88,5 +93,5 @@ def test_nobody_reads_the_wall_clock(attacked: EmbeddedServer, monkeypatch: pyte
     assert attacked.trouble() is None
 
 
-def test_noise_and_silent_connections_do_not_harm_good_requests(attacked: EmbeddedServer) -> None:
+def test_random_bytes_and_idle_connections_do_not_affect_good_requests(attacked: EmbeddedServer) -> None:
     check(attack_ports(attacked, times=60, connections=300, seed=1))

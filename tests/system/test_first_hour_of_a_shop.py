@@ -1,4 +1,4 @@
-"""The first hour of a team with product pictures: a table of prices, changes, a threshold, and broken servers."""
+"""A shop indexes a table of product pictures, changes it, calibrates a threshold, and meets broken servers."""
 
 from __future__ import annotations
 
@@ -25,12 +25,18 @@ from tests.support.relay import Relay
 from tests.support.servers import RecordedServer
 
 pytest.importorskip("pymilvus")
-PICTURES, POSITIVES = 5_000, 150  # 3 %
+PICTURES, POSITIVES = 5_000, 150  # 3 % of the pictures are positive
 Run = Callable[..., CompletedProcess[str]]
 
 
 class Shop:
-    """A folder of product pictures and the table that lists them."""
+    """A folder of product pictures, and a CSV table with their prices and categories.
+
+    Attributes:
+        folder: the folder of the pictures and the table.
+        table: the path of the table.
+        rows: the rows of the table, by the picture's file name. `write` saves them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.table = folder, folder / "products.csv"
@@ -60,7 +66,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 @pytest.fixture
 def run(server: RecordedServer, shop: Shop) -> Run:
-    """Run a command of `tuwen` in its own process, with the shop's store and the server."""
+    """Return a function that runs a `tuwen` command in its own process, with the shop's store and the server."""
     store = str(shop.folder / "shop.db")
 
     def command(*arguments: object, code: int | None = 0, url: str = "") -> CompletedProcess[str]:
@@ -101,7 +107,7 @@ def test_a_table_is_indexed_changed_and_filtered_while_the_page_runs(
             changed = run("index", shop.table, "--into", "shop").stdout
             assert "0 added, 5 changed, 100 with new metadata, 4,892 unchanged, 3 removed, 0 failed" in changed
             wait_until(lambda: '<span class="hint">5 – 9,999</span>' in shown(), running=web)
-            assert '鞋 <span class="hint">1,632</span>' in shown()  # 34 are too expensive now, and one is gone
+            assert '鞋 <span class="hint">1,632</span>' in shown()  # 34 cost too much now, and one was removed
         finally:
             web.terminate()
     hits = json.loads(run("search", "shop", "红色的鞋", "--where", 'price > 9000 and 类别 == "鞋"', "--json").stdout)[
@@ -113,7 +119,7 @@ def test_a_table_is_indexed_changed_and_filtered_while_the_page_runs(
     assert "nothing fits" in run("search", "shop", "红色的鞋", "--min-score", "0.999").stdout
 
 
-def test_a_threshold_reaches_the_wanted_recall_on_pictures_that_were_not_judged(run: Run, shop: Shop) -> None:
+def test_a_calibrated_threshold_reaches_the_wanted_recall_on_new_pictures(run: Run, shop: Shop) -> None:
     for folder, numbers in (
         ("positive", range(0, POSITIVES, 2)),
         ("negative", range(POSITIVES, 2_000)),
@@ -131,14 +137,14 @@ def test_a_threshold_reaches_the_wanted_recall_on_pictures_that_were_not_judged(
 
 @contextmanager
 def silent() -> Iterator[str]:
-    """A server that accepts connections and never answers."""
+    """Provide the address of a server that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 @contextmanager
 def web_server() -> Iterator[str]:
-    """A server of HTTP 1, as behind the wrong port."""
+    """Provide the address of a web server that speaks HTTP/1 only, as if the user chose the wrong port."""
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_address[1]}"
@@ -147,7 +153,7 @@ def web_server() -> Iterator[str]:
 
 @contextmanager
 def down() -> Iterator[str]:
-    """A port on which nobody listens."""
+    """Provide an address at which no program listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"127.0.0.1:{listener.getsockname()[1]}"
     yield url
@@ -155,13 +161,13 @@ def down() -> Iterator[str]:
 
 @contextmanager
 def wrong_host() -> Iterator[str]:
-    """A host name that no resolver knows: the domain is reserved for this."""
+    """Provide an address whose host name cannot be resolved: the domain ``.invalid`` is reserved for this."""
     yield "clip.invalid:8001"
 
 
 @contextmanager
 def encrypted() -> Iterator[str]:
-    """A server that speaks TLS, asked without encryption."""
+    """Provide the address of a server that requires TLS. The commands call the server without encryption."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
@@ -193,7 +199,7 @@ def encrypted() -> Iterator[str]:
     ],
     ids=lambda command: command[0],
 )
-def test_a_server_that_is_broken_is_one_sentence(
+def test_a_broken_server_prints_one_sentence(
     run: Run, shop: Shop, broken: Callable[[], object], cause: str, command: tuple[str, ...]
 ) -> None:
     arguments = [shop.folder / part if part.endswith((".png", ".csv")) else part for part in command]
@@ -210,7 +216,7 @@ def test_a_server_that_is_broken_is_one_sentence(
     [(web_server, "this port does not speak TLS"), (down, "nothing listens at this address")],
     ids=["no TLS", "down"],
 )
-def test_encryption_that_the_server_lacks_is_one_sentence(run: Run, broken: Callable[[], object], cause: str) -> None:
+def test_tls_to_a_server_without_tls_prints_one_sentence(run: Run, broken: Callable[[], object], cause: str) -> None:
     with broken() as url:  # type: ignore[attr-defined]
         failed = run("--tls", "embed", "-t", "猫", "--json", "--timeout", "3", url=url, code=1)
     lines = (failed.stdout + failed.stderr).strip().splitlines()
@@ -218,7 +224,7 @@ def test_encryption_that_the_server_lacks_is_one_sentence(run: Run, broken: Call
     assert cause in lines[0]
 
 
-def test_a_slow_server_is_one_sentence_or_an_answer(run: Run, server: RecordedServer) -> None:
+def test_a_slow_server_prints_one_sentence_or_the_answer(run: Run, server: RecordedServer) -> None:
     with Relay(server.grpc_url, pause=1.0) as slow:
         failed = run("embed", "-t", "猫", "--json", "--timeout", "0.5", url=slow.url, code=1)
         lines = (failed.stdout + failed.stderr).strip().splitlines()

@@ -1,6 +1,7 @@
-"""Commands on a small disk: refused in one sentence before the work begins, or ended in one that leaves no half file.
+"""Commands on a disk without enough space print one sentence and leave no incomplete file.
 
-Each command runs in a mount namespace of its own, whose disk is a tmpfs.
+If the needed space is known, a command refuses to start; otherwise it ends when the disk is full. Each command runs in
+its own mount namespace, in which a small tmpfs is mounted on the current folder.
 """
 
 from __future__ import annotations
@@ -30,18 +31,26 @@ sys.argv[0] = "tuwen"
 from tuwen_cli import main
 main()
 """
-"""The command line on a machine whose disks look empty, so that only writing shows that the disk is full."""
+"""A program that runs the command line and reports endless free space. Only a failed write shows that the disk is full."""
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("unshare")
     or bool(subprocess.run([*_UNSHARE, "true"], capture_output=True, check=False).returncode),
-    reason="mounting a small disk takes root and unshare",
+    reason="mounting a small disk needs root and the program unshare",
 )
 
 
 @dataclass(frozen=True)
 class Shop:
-    """Inputs of the commands: pictures, a store with a collection of them, image-text data and a checkpoint."""
+    """The inputs of the commands.
+
+    Attributes:
+        pictures: the folder of the pictures.
+        store: the file with the collection ``shop`` of the pictures.
+        data: the folder of image-text pairs for training.
+        checkpoint: the folder of a checkpoint.
+        url: the address of the server.
+    """
 
     pictures: Path
     store: Path
@@ -106,7 +115,7 @@ CASES = [(name, kind, size) for name, (_, sizes) in COMMANDS.items() for kind, s
 
 
 @pytest.mark.parametrize(("name", "kind", "size"), CASES, ids=[f"{name}, {kind} size" for name, kind, _ in CASES])
-def test_a_full_disk_is_one_sentence_and_nothing_half_written(
+def test_a_full_disk_prints_one_sentence_and_leaves_no_incomplete_file(
     shop: Shop, tmp_path: Path, name: str, kind: str, size: str
 ) -> None:
     arguments = COMMANDS[name][0](shop)
@@ -122,11 +131,20 @@ def test_a_full_disk_is_one_sentence_and_nothing_half_written(
     else:
         assert "the disk is full" in message
     assert not [path for path in left if not path.startswith(("./new.db", "./copy.db"))]
-    assert not [path for path in left if "collections/" in path]  # an empty store at most
+    assert not [path for path in left if "collections/" in path]  # a new store may exist, but must hold no collection
 
 
 def on_a_small_disk(folder: Path, size: str, command: list[str]) -> tuple[CompletedProcess[str], list[str]]:
-    """Run a command in a folder on a disk of its own, and return how it ended and the paths that it left there."""
+    """Run a command in a folder on which a small disk is mounted.
+
+    Args:
+        folder: the folder on which the disk is mounted.
+        size: the size of the disk, such as ``64k``.
+        command: the command with its arguments.
+
+    Returns:
+        The finished process, and the paths of the files that the command left on the disk.
+    """
     script = (
         'mount -t tmpfs -o size="$1" tmpfs . && cd "$PWD" && shift && "$@"; code=$?; find . -mindepth 1; exit $code'
     )

@@ -1,4 +1,4 @@
-"""Hostile callers of the HTTP edge: huge bodies, slow connections, slow bodies. Good requests go on in flat memory."""
+"""Huge bodies, slow connections and slow bodies at the HTTP edge, which must still answer good requests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPARE_FILES = 200
 
 @pytest.fixture
 def edge(server: RecordedServer) -> Iterator[EdgeProcess]:
-    """An edge in front of the real server."""
+    """Yield an HTTP edge in front of the real server, with an upload timeout of 20 seconds."""
     with edge_process(server.grpc_url, "--no-access-log", "--upload-timeout", "20") as running:
         assert_good_requests_go_on(running)
         yield running
@@ -31,7 +31,7 @@ def assert_good_requests_go_on(edge: EdgeProcess) -> None:
     with httpx.Client(base_url=edge.address, timeout=60) as http:
         for number in range(20):
             assert http.post("/v1/embeddings", json={"input": f"text {number}"}).status_code == 200
-    with httpx.Client(base_url=edge.address, timeout=60) as http:  # and over a new connection
+    with httpx.Client(base_url=edge.address, timeout=60) as http:  # over a new connection
         assert http.post("/v1/embeddings", json={"input": "a"}).status_code == 200
 
 
@@ -60,7 +60,7 @@ def test_a_body_of_a_gigabyte_is_refused(edge: EdgeProcess, length: bytes) -> No
     assert_good_requests_go_on(edge)
 
 
-def test_slow_connections_keep_nobody_out(edge: EdgeProcess) -> None:
+def test_slow_connections_do_not_block_other_callers(edge: EdgeProcess) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = min(10_000, hard - SPARE_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, count + SPARE_FILES), hard))
@@ -79,7 +79,7 @@ def test_slow_connections_keep_nobody_out(edge: EdgeProcess) -> None:
     assert_good_requests_go_on(edge)
 
 
-def test_slow_bodies_keep_nobody_out_and_end(edge: EdgeProcess) -> None:
+def test_slow_bodies_time_out_and_do_not_block_other_callers(edge: EdgeProcess) -> None:
     before = memory(edge)
     with ExitStack() as opened:
         callers = [opened.enter_context(connection(edge)) for _ in range(500)]

@@ -1,7 +1,6 @@
-"""Items that are costly to reject, between the good items of 64 callers: the neighbours hardly wait longer.
+"""Expensive hostile items may at most double the latency of 64 other callers.
 
-The load and the bound belong to one run: the callers alone and the callers beside hostile items take turns, so that a
-slow or busy machine slows both.
+Rounds with and without hostile items alternate in one run, so that a slow or busy machine slows both.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ pytestmark = pytest.mark.alone
 
 CALLERS = 64
 CALLS = 12
-"""Of each caller in one round."""
+"""The number of calls that each caller makes in one round."""
 ROUNDS = 4
 MOST_BYTES = 262_144
 PATIENCE = 300.0
@@ -37,11 +36,11 @@ HOSTILE: Mapping[str, tuple[Any, str | None]] = {
     "words of 199 letters": (" ".join(["y" * 199] * (MOST_BYTES // 200)), None),
     "punctuation": ("!" * MOST_BYTES, None),
 }
-"""Items, and the reason for which the server rejects them; None: it embeds them."""
+"""By name: an expensive item, and the reason for which the server refuses it. None: the item is embedded."""
 
 
 async def round_of_calls(clients: list[AsyncClient]) -> list[float]:
-    """Let every caller make its calls one after the other, and return the seconds of each call."""
+    """Let all callers make `CALLS` calls at the same time, and return the seconds of each call."""
     images, texts = good_images(CALLERS), good_texts(CALLERS)
 
     async def call(number: int, clip: AsyncClient) -> list[float]:
@@ -51,7 +50,7 @@ async def round_of_calls(clients: list[AsyncClient]) -> list[float]:
             if number % 2:
                 await clip.embed_images([images[number]])
             else:
-                await clip.embed_texts([f"{texts[number]}{turn}{start}"])  # known texts would not reach the server
+                await clip.embed_texts([f"{texts[number]}{turn}{start}"])  # a repeated text might be cached
             seconds.append(time.perf_counter() - start)
         return seconds
 
@@ -60,7 +59,7 @@ async def round_of_calls(clients: list[AsyncClient]) -> list[float]:
 
 
 async def attack(clip: AsyncClient) -> None:
-    """Send each hostile item in turn until cancelled, and check what becomes of it."""
+    """Send the hostile items in turn until cancelled, and check that each is refused for its reason or embedded."""
     while True:
         for name, (item, reason) in HOSTILE.items():
             embed: Any = clip.try_embed_texts if isinstance(item, str) else clip.try_embed_images
@@ -69,7 +68,7 @@ async def attack(clip: AsyncClient) -> None:
 
 
 async def measured(url: str) -> tuple[list[float], list[float]]:
-    """Return the seconds of the calls without and beside hostile items, in turns."""
+    """Return the seconds of each call without hostile items, and the seconds of each call beside hostile items."""
     options: dict[str, Any] = {"timeout": PATIENCE, "remembered_texts": 0}
     clients = [AsyncClient(url, **options) for _ in range(CALLERS + 1)]
     quiet: list[float] = []
@@ -90,7 +89,7 @@ async def measured(url: str) -> tuple[list[float], list[float]]:
     return quiet, disturbed
 
 
-def test_neighbours_of_hostile_items_wait_at_most_twice_as_long(server: EmbeddedServer) -> None:
+def test_hostile_items_at_most_double_the_latency_of_other_callers(server: EmbeddedServer) -> None:
     quiet, disturbed = asyncio.run(measured(server.grpc_url))
     assert len(quiet) == len(disturbed) == CALLERS * CALLS * ROUNDS
     alone, beside = (latency_quantile(seconds, 0.99) for seconds in (quiet, disturbed))

@@ -1,4 +1,4 @@
-"""A collection of 20,000 pictures, indexed by a program that is killed and interrupted on the way."""
+"""Index 20,000 pictures with `tuwen index`, which is killed once and interrupted once before it finishes."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ BROKEN = (7, 19_000)
 
 @dataclass
 class Indexed:
-    """A collection ``pictures`` that was made in three runs.
+    """The collection ``pictures``, which three runs of `tuwen index` filled.
+
+    The first run was killed, the second run was interrupted with Ctrl-C, and the third run finished.
 
     Attributes:
-        folder: the pictures.
-        store: the file of the collection.
-        codes: the exit codes of the two runs that did not end by themselves.
-        said: what the last of these printed to standard error.
-        report: what the third run printed as JSON.
+        folder: the folder of the pictures.
+        store: the path of the store's file.
+        codes: the exit codes of the first and the second run.
+        said: the standard error of the second run.
+        report: the JSON that the third run printed.
     """
 
     folder: Path
@@ -61,7 +63,7 @@ def indexed(servers: SharedServers, repository: Path, tmp_path_factory: pytest.T
 
 
 def embedded(url: str) -> int:
-    """Return how many pictures the server has embedded so far."""
+    """Return the number of pictures that the server has embedded since its start."""
     with Client(url) as clip:
         return clip.statistics()["image_embedding"].items
 
@@ -78,7 +80,7 @@ def test_every_picture_is_indexed_once_although_the_program_is_killed(indexed: I
     assert {failure["name"] for failure in report["failures"]} == set(map(picture_name, BROKEN))
 
 
-def test_finds_what_an_exact_search_finds(server: EmbeddedServer, indexed: Indexed) -> None:
+def test_finds_the_same_pictures_as_an_exact_search(server: EmbeddedServer, indexed: Indexed) -> None:
     with Client(server.grpc_url, timeout=60) as clip, Collection.open("pictures", clip, store=indexed.store) as opened:
         rows = list(opened._store.every("pictures", ["name", "vector"]))
         assert len({row["name"] for row in rows}) == len(rows) == COUNT - 2  # each picture once

@@ -1,6 +1,6 @@
-"""Load tests as a whole: Locust's processes and arrivals, and what `tuwen loadtest` reports of a real server.
+"""Tests of complete load tests: Locust's processes and arrivals, and the reports of `tuwen loadtest`.
 
-How numbers are judged is proven on a scripted service in `tests/unit/loadtest`; nothing here judges this machine.
+`tests/unit/loadtest` tests the verdicts on known numbers. The tests here do not check how fast this machine is.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ OUTSIDE_THE_FRAME = """chart => {
 
 
 class Stall:
-    """Holds every answer until a number of requests are in flight.
+    """A stall of a server, which holds every response until a number of requests are in flight.
 
     Attributes:
-        most: the most requests that were ever in flight.
-        ended: when the stall ended, in Unix time.
+        most: the largest number of requests that were in flight at once.
+        ended: the time at which the stall ended, in Unix seconds; 0 before.
     """
 
     def __init__(self, requests: int) -> None:
@@ -63,7 +63,10 @@ class Stall:
 
 
 def check_in_browser(report: Path) -> None:
-    """Check in a browser, if there is one, that charts and page fit a desktop and a phone, and shoot a picture."""
+    """Check in a browser that a report's page and charts fit a desktop and a phone, and save screenshots.
+
+    Without an installed browser, nothing is checked.
+    """
     program = chromium()
     if program is None:
         return
@@ -88,7 +91,7 @@ def check_in_browser(report: Path) -> None:
             tab.screenshot(path=report.with_name(f"report-{width}.png"), full_page=True)
 
 
-def test_indexing_beside_search(server: EmbeddedServer, tmp_path: Path) -> None:
+def test_locust_runs_two_kinds_of_users_at_once(server: EmbeddedServer, tmp_path: Path) -> None:
     file = tmp_path / "samples.npz"
     with Client(server.grpc_url) as clip:
         before = clip.statistics()["image_embedding"].requests
@@ -102,11 +105,11 @@ def test_indexing_beside_search(server: EmbeddedServer, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrivals", "users", "in_flight"),
     [
-        ("closed", 2, 2),  # callers who wait: a stall is one slow request for each of them
-        ("poisson", 40, 20),  # requests come at their times, and each of them is slow
+        ("closed", 2, 2),  # callers wait for their answers, so each has one slow request
+        ("poisson", 40, 20),  # requests start at scheduled times, so all of them are slow
     ],
 )
-def test_a_stall_is_felt_by_every_request_that_is_due_during_it(
+def test_a_stall_delays_every_request_scheduled_during_it(
     tmp_path: Path, arrivals: str, users: int, in_flight: int
 ) -> None:
     stall, file = Stall(in_flight), tmp_path / "samples.npz"
@@ -116,9 +119,9 @@ def test_a_stall_is_felt_by_every_request_that_is_due_during_it(
     samples = read_samples(file)
     assert {sample.outcome for sample in samples} == {"answered"}
     assert len(samples) == len(server.calls)
-    assert stall.ended > 0, "the stall did not get its requests"
+    assert stall.ended > 0, "too few requests were in flight to end the stall"
     felt = [sample for sample in samples if sample.due < stall.ended]
-    # A latency counts from the moment when the request was due, so that no request seems to end before the stall.
+    # A latency counts from the scheduled start, so no request may end before the stall.
     assert min(sample.due + sample.seconds for sample in felt) > stall.ended - 0.1
     if arrivals == "closed":
         assert stall.most == len(felt) == users
@@ -126,7 +129,7 @@ def test_a_stall_is_felt_by_every_request_that_is_due_during_it(
         assert len(felt) >= in_flight
 
 
-def test_two_workers_are_one_load_test(tmp_path: Path) -> None:
+def test_two_locust_workers_report_one_load_test(tmp_path: Path) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = str(listener.getsockname()[1])
@@ -187,7 +190,7 @@ class TestCommand:
             ("bad-clients", 12, ["requests that others lost: 0 of", "their p99"]),
         ],
     )
-    def test_a_scenario_provokes_its_trouble_and_judges_the_service(
+    def test_a_scenario_causes_its_trouble_and_gives_a_verdict(
         self, repository: Path, tmp_path: Path, scenario: str, seconds: int, findings: Sequence[str]
     ) -> None:
         load = ["--capacity", "60", "--seconds", str(seconds), "--warmup", "1", "--kind", "text", "--deadline", "30"]
@@ -201,20 +204,20 @@ class TestCommand:
         assert {"before", "trouble", "after"} <= set(phases)
         assert run["summary"]["requests"] > 0
         if scenario == "restart":
-            assert run["generator_cpu"] is None  # unknown, since servers ended; their counters began anew
+            assert run["generator_cpu"] is None  # unknown: the counters of the restarted servers began at 0
         else:
             assert run["models"]["text_embedding"]["requests"] > 0
         assert run["readings"]
         assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<svg") == 1
 
-    def test_a_missed_objective_is_the_exit_code(self, server: EmbeddedServer, tmp_path: Path) -> None:
+    def test_a_missed_objective_sets_the_exit_code(self, server: EmbeddedServer, tmp_path: Path) -> None:
         load = ["--rate", "30", "--seconds", "4", "--warmup", "1", "--repetitions", "1", "--kind", "text"]
         options = [server.grpc_url, *load, "--images", PICTURES, "-o", str(tmp_path)]
         shown = tuwen("loadtest", *options, "--slo", "failures<1%,throughput>1000/s", code=1).stdout
         assert "met    failures<1%" in shown
         assert "MISSED throughput>1000/s" in shown
 
-    def test_rejects_what_makes_no_sense(self, tmp_path: Path) -> None:
+    def test_rejects_invalid_options_and_targets(self, tmp_path: Path) -> None:
         for arguments, message in (
             (("--slo", "quick"), "write it like p99<200ms"),
             (("--rate", "1", "--users", "1"), "expected a rate, a number of users or a scenario, got rate and users"),

@@ -1,6 +1,6 @@
-"""Sources that cannot be read, are not there, are damaged or have moved: no vector is lost, and each is reported.
+"""If sources are unreadable, missing, damaged or moved, a collection keeps their vectors and reports each fault.
 
-`pytest tests/system/test_lost_sources.py --pictures 2000` runs it on 2,000 pictures.
+`pytest tests/system/test_lost_sources.py --pictures 2000` uses 2,000 pictures.
 """
 
 from __future__ import annotations
@@ -28,7 +28,15 @@ Vectors = list[tuple[float, ...]]
 
 @dataclass
 class Library:
-    """Pictures in a folder of two subfolders, on a disk and in an archive, a quarter each, and their collection."""
+    """Three sources of pictures, and the collection that holds them.
+
+    Attributes:
+        folder: a folder with half of the pictures, in the subfolders ``family`` and ``trips``.
+        disk: a folder with a quarter of the pictures, which stands for a disk that can be unmounted.
+        archive: a tar file with a quarter of the pictures.
+        collection: the collection of all pictures.
+        fake: the fake transport, which records every request.
+    """
 
     folder: Path
     disk: Path
@@ -37,7 +45,7 @@ class Library:
     fake: FakeTransport
 
     def vectors(self) -> Vectors:
-        """Return the vectors of the collection in a fixed order."""
+        """Return the vectors of the collection, sorted."""
         return sorted(tuple(row["vector"]) for row in self.collection._store.every("pictures", ["vector"]))
 
     def add_all(self) -> list[Report]:
@@ -45,7 +53,7 @@ class Library:
 
 
 def encoded(numbers: np.random.Generator) -> bytes:
-    """Return a picture of random colours."""
+    """Return a PNG file with random colours."""
     file = io.BytesIO()
     Image.fromarray(numbers.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(file, "PNG")
     return file.getvalue()
@@ -79,7 +87,7 @@ def failed(reports: list[Report]) -> list[list[tuple[str, str]]]:
     return [[(failure.name, failure.reason) for failure in report.failures] for report in reports]
 
 
-def test_no_vector_is_lost_and_each_fault_is_reported(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_vector_is_lost_and_every_fault_is_reported(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     before, sent = library.vectors(), len(library.fake.requests)
     count = len(before)
     assert len(set(before)) == count

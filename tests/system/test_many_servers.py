@@ -1,4 +1,4 @@
-"""Two servers behind one name: calls spread over both, and no call fails while one server is stopped and started."""
+"""Tests of two servers behind one DNS name: calls are spread, and no call fails while a server restarts."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ TEXTS = ["一只猫", "一只狗"]
 
 
 class Fleet:
-    """A `tuwen serve` on each host, all on one port; a context manager.
+    """A `tuwen serve` process on each of `HOSTS`, all on the same port, until the context manager exits.
 
     Args:
-        repository: that all hosts serve.
-        others: by host, the repositories of hosts that serve another one.
+        repository: the repository that the hosts serve.
+        others: by host, another repository for this host; None: all hosts serve `repository`.
     """
 
     def __init__(self, repository: Path, others: Mapping[str, Path] | None = None) -> None:
@@ -56,7 +56,7 @@ class Fleet:
             process.wait(60)
 
     def start(self, host: str) -> None:
-        """Start the server of a host; also again, after it has ended."""
+        """Start the server of a host, for the first time or after it has ended."""
         ports = replace(ServerOptions.on_free_ports(), host=host).with_ports_resolved()
         command = [TUWEN, "serve", str(self._repositories[host]), "--host", host, "--grpc-port", str(self.port)]
         command += ["--http-port", str(ports.http_port), "--metrics-port", str(ports.metrics_port)]
@@ -68,7 +68,7 @@ class Fleet:
             wait_until(clip.is_ready, running=self.processes[host])
 
     def requests(self, host: str) -> int:
-        """Return how many text requests the server of a host has answered since it started."""
+        """Return the number of text requests that the server of a host has answered since its start."""
         with Client(f"{host}:{self.port}") as clip:
             return clip.statistics()["text_embedding"].requests
 
@@ -86,10 +86,12 @@ def names() -> Iterator[NameServer]:
 
 
 class Callers:
-    """Threads that embed texts without a pause, half of them with each client; a context manager.
+    """Threads that embed texts without a pause until the context manager exits.
+
+    Half of the threads use `Client`, and half use `AsyncClient`.
 
     Attributes:
-        failures: the exceptions of calls that failed. A thread ends at its first failure.
+        failures: the exceptions of failed calls. A thread ends at its first failure.
     """
 
     def __init__(self, target: str, threads: int = 8) -> None:
@@ -110,7 +112,7 @@ class Callers:
             thread.join()
 
     def wait_for_answers(self, count: int) -> None:
-        """Wait until this many more calls have been answered, or a call has failed."""
+        """Wait until the given number of further calls have been answered, or a call has failed."""
         goal = sum(self._answers) + count
         wait_until(lambda: self.failures or sum(self._answers) >= goal)
 
@@ -126,7 +128,7 @@ class Callers:
             self.failures.append(error)
 
 
-def test_calls_spread_and_none_fails_while_a_server_is_drained(fleet: Fleet, names: NameServer) -> None:
+def test_calls_are_spread_and_none_fails_while_a_server_restarts(fleet: Fleet, names: NameServer) -> None:
     with Callers(names.target("clip.search.svc", fleet.port)) as callers:
         wait_until(lambda: callers.failures or min(fleet.requests(host) for host in HOSTS) >= 20)
         before = [fleet.requests(host) for host in HOSTS]
@@ -138,16 +140,21 @@ def test_calls_spread_and_none_fails_while_a_server_is_drained(fleet: Fleet, nam
         callers.wait_for_answers(100)  # the other server answers them
         fleet.start(HOSTS[1])
         fleet.wait_for(HOSTS[1])
-        wait_until(lambda: callers.failures or fleet.requests(HOSTS[1]) >= 20)  # the callers have found it again
+        wait_until(
+            lambda: callers.failures or fleet.requests(HOSTS[1]) >= 20
+        )  # the callers use the restarted server again
     assert callers.failures == []
     assert sum(shares) >= 400
     assert min(shares) > 0.3 * sum(shares)
 
 
-def test_vectors_of_two_spaces_behind_one_name_are_right_or_refused(
+def test_two_models_behind_one_name_never_give_a_wrong_vector(
     repository: Path, minimal_checkpoint: Path, built: Built, names: NameServer
 ) -> None:
-    """The two servers differ in the weights, the dimension and the size of images."""
+    """If two servers of one name have different models, a client gets right vectors or an `EmbeddingSpaceError`.
+
+    The two models differ in weights, dimension and image size.
+    """
     other = built.of(minimal_checkpoint, "minimal-repository", BuildOptions())
     right, refused, wrong = 0, 0, []
     with Fleet(repository, {HOSTS[1]: other}) as fleet:

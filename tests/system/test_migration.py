@@ -1,4 +1,4 @@
-"""A collection of 20,000 pictures, migrated by a program that is killed twice, while the page and commands search."""
+"""Migrate a collection of 20,000 pictures with a command that is killed twice, while others search the collection."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tuwen_server import ServerOptions
 
 pytest.importorskip("uvicorn")
 COUNT = 20_000
-KILLED_AT = (5_000, 12_000)  # embedded pictures
+KILLED_AT = (5_000, 12_000)  # the numbers of embedded pictures at which the command is killed
 OLD, NEW = "a" * 32, "b" * 32
 
 
@@ -41,13 +41,13 @@ def server_of(fingerprint: str, dimension: int) -> GrpcServer:
 
 
 def embedded(server: GrpcServer) -> int:
-    """Return the number of pictures that a server has embedded."""
+    """Return the number of pictures that a fake server has embedded."""
     requests = list(server.fake.requests)
     return sum(len(request.items) for request in requests if request.model == "image_embedding")
 
 
 def fill(store: str, folder: Path) -> None:
-    """Put the pictures of a folder into the collection ``pictures``, as `tuwen index` does, without thumbnails."""
+    """Write the pictures of a folder to the collection ``pictures`` as `tuwen index` would, without thumbnails."""
     fake = FakeTransport(embedding_dimension=32, fingerprint=OLD)
     with closing(MilvusStore(store)) as opened, Client(transport=fake) as clip:
         opened.create("pictures", Space(OLD, "fake", fake.card.embedding_dimension))
@@ -65,10 +65,11 @@ def fill(store: str, folder: Path) -> None:
 
 
 class Searches(threading.Thread):
-    """Searches on the page, one after the other, until it is stopped.
+    """A thread that searches on the page, one query after another, until `stop` is called.
 
     Attributes:
-        statuses: the status and the number of pictures of each answer.
+        url: the address of the page.
+        statuses: the HTTP status and the number of pictures of each response; the status 0 means that none came.
     """
 
     def __init__(self, url: str) -> None:
@@ -148,7 +149,7 @@ def test_searches_are_answered_while_a_killed_migration_is_finished(tmp_path: Pa
             finally:
                 searches.stop()
         assert (report["pictures"], report["failed"], report["switched"]) == (COUNT, 0, True)
-        # A killed run loses at most what it had not written and what was on its way.
+        # A killed run loses at most its unwritten vectors and the requests in flight.
         repeated = embedded(after) - report["checked"] - COUNT
         assert 0 <= repeated <= 2 * (256 + 2 * 64)
         assert report["embedded"] <= COUNT - KILLED_AT[1] + 2 * (256 + 2 * 64)
@@ -162,7 +163,7 @@ def test_searches_are_answered_while_a_killed_migration_is_finished(tmp_path: Pa
 
 
 def compare(store: str, folder: Path, server: GrpcServer) -> None:
-    """Compare the new records with the old ones, and the new vectors with the vectors of the current server."""
+    """Check that the migrated records equal the old records, and the migrated vectors those of the new server."""
     fields = ["source", "name", "version", "sha256", "metadata"]
     with closing(MilvusStore(store)) as opened, Client(server.url) as clip:
         places = [chosen_generations(opened, "pictures", fingerprint)[0].place for fingerprint in (OLD, NEW)]

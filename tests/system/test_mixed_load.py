@@ -1,4 +1,4 @@
-"""2,000 calls at once, good and bad mixed: every good item gets its vector, and every bad one its reason."""
+"""Among 2,000 concurrent calls, every good item gets its vector, and every bad item its reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PATIENCE = 600.0
 PHOTOS = [sample(name).read_bytes() for name in PHOTOGRAPHS]
 TEXTS = ["一只猫", "a cup of coffee", "火箭发射升空", "", "😀", "一位穿着橙色宇航服的女宇航员在星条旗前微笑"]
 GOOD_ITEMS: dict[str, list[Any]] = {"image": PHOTOS, "text": TEXTS}
-# reason: which ensemble refuses which items with it
+# By reason: the kind of the items, and items that the server refuses for this reason.
 BAD_ITEMS: dict[str, tuple[Any, list[Any]]] = {
     "corrupt": ("image", [PHOTOS[0][: len(PHOTOS[0]) // 2], PHOTOS[1][:3000]]),
     "empty": ("image", [b""]),
@@ -36,10 +36,11 @@ BAD_ITEMS: dict[str, tuple[Any, list[Any]]] = {
 }
 
 
-def test_bad_items_are_named_and_cost_good_items_of_other_calls_nothing(server: EmbeddedServer) -> None:
-    """The calls are made of the client's own parts, so that one thread can have 2,000 of them in flight.
+def test_bad_items_are_refused_and_do_not_affect_other_calls(server: EmbeddedServer) -> None:
+    """Bad items are refused with their reason, and good items of other calls get their vectors.
 
-    2,000 threads would fight the server for the same cores, and measure the scheduler.
+    One thread sends the 2,000 calls with internal parts of the client. 2,000 threads would compete with the server for
+    the cores.
     """
     choice = random.Random(0)
     transport = GrpcTransport(server.grpc_url)
@@ -72,4 +73,4 @@ def test_bad_items_are_named_and_cost_good_items_of_other_calls_nothing(server: 
 
 def _judge(kind: str, vector: NDArray[np.float32], expected: NDArray[np.float32]) -> str:
     difference = np.abs(vector - expected).max()
-    return f"right {kind}" if difference < 1e-5 else f"{kind} off by {difference}"
+    return f"right {kind}" if difference < 1e-5 else f"a wrong vector of the kind {kind}: differs by {difference}"

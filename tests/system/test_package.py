@@ -1,4 +1,4 @@
-"""The wheel and the sdist: they hold everything, and install nothing but the SDK unless an extra is chosen."""
+"""Tests of the wheel and the sdist: their contents, and the packages that they install without an extra."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_the_base_install_needs_no_torch(wheel: Path) -> None:
 
 
 def test_a_fresh_install_loads_no_extra_and_works(wheel: Path, server: EmbeddedServer, tmp_path: Path) -> None:
-    """Do what a user does with `pip install tuwen`."""
+    """After `pip install tuwen` in a fresh environment, the command line and the SDK work without any extra."""
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
     pip = [str(python), "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt"), str(wheel)]
@@ -67,7 +67,7 @@ def test_a_fresh_install_loads_no_extra_and_works(wheel: Path, server: EmbeddedS
     code = "import sys, tuwen; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = set(subprocess.check_output([python, "-I", "-c", code], text=True, timeout=60).split())
     assert {"tuwen", "grpc", "numpy"} <= loaded
-    # What only the command line or one kind of call needs is not loaded by `import tuwen`.
+    # `import tuwen` loads no package that only the command line or one kind of call needs.
     assert not loaded & {"rich", "typer", "click", "aiohttp", "requests", "pandas", "tuwen_build", "tuwen_search"}
     listed = json.loads(subprocess.check_output([python, "-m", "pip", "list", "--format", "json"], timeout=60))
     installed = {package["name"].lower() for package in listed}
@@ -80,15 +80,18 @@ def test_a_fresh_install_loads_no_extra_and_works(wheel: Path, server: EmbeddedS
     subprocess.run([python, "-I", "-c", code, server.grpc_url, sample("cat.jpg")], check=True, timeout=60)
 
 
-def test_serving_needs_nothing_of_what_building_does() -> None:
-    """An image of the server has torch for its encoders, but neither transformers nor what a build needs."""
+def test_serving_needs_no_packages_of_a_build() -> None:
+    """`tuwen_server` can be imported without torch and transformers.
+
+    The server's image has no packages that only a build needs.
+    """
     code = "import sys; sys.modules['transformers'] = sys.modules['torch'] = None; import tuwen_server"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The sdist, and the wheel that is built from it, as a release publishes them."""
+    """Build the sdist and, from the sdist, the wheel, as a release does, and return both paths, the wheel first."""
     folder = tmp_path_factory.mktemp("dist")
     subprocess.run([release_tool("python"), "-m", "build", "--outdir", folder, ROOT], check=True, timeout=600)
     return sorted(folder.iterdir())
@@ -101,7 +104,7 @@ def release_tool(name: str) -> Path:
     return tool
 
 
-def test_the_checks_of_a_release_find_nothing(distributions: list[Path]) -> None:
+def test_the_release_checks_pass(distributions: list[Path]) -> None:
     assert [path.suffix for path in distributions] == [".whl", ".gz"]
     for command in (
         [release_tool("twine"), "check", "--strict", *distributions],
@@ -124,7 +127,10 @@ def test_the_sdist_makes_the_same_wheel_as_the_sources(distributions: list[Path]
 def test_the_sdk_works_on_the_oldest_and_the_newest_python(
     distributions: list[Path], server: EmbeddedServer, tmp_path: Path, minor: int
 ) -> None:
-    """Install the newest releases that the base install allows, and use them on the fake and on the real server."""
+    """The SDK and the command line work on the oldest and the newest supported Python.
+
+    The newest releases that the base install allows are installed, and used with the fake and the real server.
+    """
     python = shutil.which(f"python3.{minor}")
     if (
         python is None

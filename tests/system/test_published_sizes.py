@@ -1,6 +1,7 @@
-"""Every row of the table of checkpoints at published widths: the built files give the vectors of the originals.
+"""For every published checkpoint in the documentation, the built files give the vectors of the original code.
 
-All layers where a test machine has the time and memory, else two. Two of the rows go through the whole service.
+The checkpoints have random weights and the published widths. Large models have only two layers, to save time and
+memory. Two of the models are also compared through a running server.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from tuwen_repository.samples import PHOTOGRAPHS, awkward_images, awkward_texts
 
 IMAGES = awkward_images()
 TEXTS = {entry.name: entry.text for entry in awkward_texts()}
-# Every mode and shape of image is embedded at full depth; at two layers these show that nothing else went wrong.
+# Models with all layers embed images of every mode and shape. Models with two layers embed only these images.
 FEW_IMAGES = (*PHOTOGRAPHS, "horse.png", "palette.png", "exif_rotated.jpg", "8000x20.jpg", "1x1.png", "one_bit.png")
 
 B16 = VisionSizes(768, 12, 12, 16)
@@ -76,13 +77,13 @@ SERVED = {"chinese-clip-vit-base-patch16", "openai/clip-vit-base-patch32"}
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that is removed after each test: the checkpoints and repositories of all rows are many gigabytes."""
+    """Yield a folder that is removed after each test, because all checkpoints together take many gigabytes."""
     with TemporaryDirectory() as name:
         yield Path(name)
 
 
 def smallest_difference(vectors: NDArray[np.float32]) -> float:
-    """Return the largest difference of a component between the two most similar vectors."""
+    """Return the largest difference in a component between the two most similar vectors."""
     differences = np.abs(vectors[:, None] - vectors[None]).max(axis=-1)
     return float(differences[~np.eye(len(vectors), dtype=bool)].min())
 
@@ -127,7 +128,10 @@ def test_a_checkpoint_of_published_width_gives_the_vectors_of_the_original(
 
 
 def test_every_code_point_is_tokenized_as_by_cn_clip(repository: Path, originals: Originals) -> None:
-    """`tests/service/test_reference_tokens.py` compares the assigned characters, in seconds."""
+    """The tokenizer gives cn_clip's token ids for every code point of Unicode.
+
+    `tests/service/test_reference_tokens.py` compares only the assigned characters, which takes seconds.
+    """
     expected = originals.characters("cn_clip", "code_points")
     assert expected.codes.tolist() == [ord(character) for character in every_character()]
     assert differing_characters(repository, expected) == []

@@ -1,4 +1,4 @@
-"""Bulk work with Ray, on this machine as on many: shards in, shards with vectors out."""
+"""Tests of embedding Parquet shards with Ray."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tuwen_server.traffic import photographs
 
 arrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
-pytest.importorskip("ray", reason="has no wheel for this Python")
+pytest.importorskip("ray", reason="Ray has no wheel for this Python")
 
 
 def run(*arguments: str, code: int = 0) -> str:
@@ -58,7 +58,7 @@ def test_two_workers_embed_every_image_of_the_shards_once(
             assert row["embedding"] is None
 
 
-def test_names_the_columns_when_the_asked_one_is_missing(server: EmbeddedServer, tmp_path: Path) -> None:
+def test_a_missing_column_is_reported_with_the_existing_columns(server: EmbeddedServer, tmp_path: Path) -> None:
     parquet.write_table(arrow.table({"photo": [b"x"]}), tmp_path / "a.parquet")
     said = run(str(tmp_path / "a.parquet"), str(tmp_path / "out"), "--url", server.grpc_url, code=1)
     assert "--column: expected one of photo, got image" in said

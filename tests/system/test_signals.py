@@ -1,4 +1,4 @@
-"""Signals to every command that starts a server: no process, port, folder or shared-memory segment is left behind."""
+"""After a signal, a command that starts a server leaves no process, port, folder or shared-memory segment behind."""
 
 from __future__ import annotations
 
@@ -27,11 +27,17 @@ SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL)
 PHASES = ("starting", "serving", "stopping")
 START_SECONDS = 400  # the demo builds a repository first
 END_SECONDS = 60  # each test prints how long it took
-INTERRUPTED = (0, 130, -signal.SIGINT)  # exit codes; Python ends a module without a handler by the signal
+INTERRUPTED = (0, 130, -signal.SIGINT)  # exit codes; without a handler, the signal ends Python
 
 
 class Command:
-    """A command in a process of its own, whose descendants are known by a variable in their environment."""
+    """A command in its own process. An environment variable marks all its descendants, so that a test finds them.
+
+    Attributes:
+        mark: the value of the environment variable.
+        temporary: the folder of the command's temporary files.
+        process: the process of the command.
+    """
 
     def __init__(self, arguments: list[str], place: Path) -> None:
         self.mark = uuid.uuid4().hex
@@ -44,25 +50,25 @@ class Command:
         )
 
     def end(self) -> None:
-        """Kill the processes that a failing test has left."""
+        """Kill the remaining processes, which a failing test may leave."""
         for process in self.processes():
             os.kill(process, signal.SIGKILL)
         self.process.wait()
         self._log.close()
 
     def processes(self) -> list[int]:
-        """Return the living processes of the command, of its server and of their guard."""
+        """Return the IDs of all running processes of the command and its descendants."""
         found = []
         for file in Path("/proc").glob("[0-9]*/environ"):
             try:
                 if f"{MARK}={self.mark}".encode() in file.read_bytes():
                     found.append(int(file.parent.name))
             except (PermissionError, FileNotFoundError, ProcessLookupError):
-                continue  # somebody else's, or it ended meanwhile
+                continue  # another user's process, or one that has just ended
         return found
 
     def server(self) -> dict[str, str]:
-        """Return the options of the running tritonserver; empty before it runs."""
+        """Return the options of the running tritonserver by name; empty if no tritonserver runs yet."""
         for process in self.processes():
             try:
                 name, *arguments = Path(f"/proc/{process}/cmdline").read_bytes().decode().split("\0")
@@ -73,7 +79,7 @@ class Command:
         return {}
 
     def left_behind(self, ports: list[int]) -> list[str]:
-        """Return what of the command is still there."""
+        """Return the remaining processes, temporary folders, shared-memory segments and used ports of the command."""
         segments = [path.name for path in Path("/dev/shm").glob(f"tuwen-{self.process.pid}-*")]
         folders = [path.name for path in self.temporary.iterdir()]
         self.process.poll()
@@ -106,7 +112,7 @@ def evaluate(repository: Path, place: Path) -> list[str]:
     for label in ("猫", "狗"):
         (place / "classes" / label).mkdir(parents=True)
         picture = shutil.copy(sample("cat.jpg"), place / "classes" / label / "0.jpg")
-        for number in range(1, 5_000):  # enough that the command still works when the signal comes
+        for number in range(1, 5_000):  # enough pictures to keep the command busy until the signal
             os.link(picture, place / "classes" / label / f"{number}.jpg")
     return [TUWEN, "evaluate", "zero-shot", str(place / "classes"), "--repository", str(repository)]
 
@@ -125,13 +131,13 @@ SHORT = ((demo, "starting"), (startup, "starting"))  # these two stop their serv
 
 @pytest.fixture
 def copied(repository: Path, tmp_path: Path) -> Path:
-    """A repository alone in a folder, in which nothing else may appear."""
+    """Return a copy of the repository, alone in its folder. The commands must not add files to this folder."""
     return Path(shutil.copytree(repository, tmp_path / "repositories" / "repository"))
 
 
 @pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
 @pytest.mark.parametrize(("make", "phase"), [*LONG, *SHORT], ids=lambda part: getattr(part, "__name__", part))
-def test_nothing_is_left_after_a_signal(
+def test_nothing_is_left_behind_after_a_signal(
     copied: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -155,7 +161,7 @@ def test_nothing_is_left_after_a_signal(
         start = time.monotonic()
         command.process.send_signal(number)
         wait_until(lambda: not command.left_behind(ports), seconds=END_SECONDS)
-        with capsys.disabled():  # a row of the table of results
+        with capsys.disabled():  # prints a row of a results table
             print(f"| {make.__name__} | {phase} | {number.name} | {time.monotonic() - start:.1f} s |")
         assert command.process.wait() in ((-signal.SIGKILL,) if number == signal.SIGKILL else INTERRUPTED)
         assert [path.name for path in copied.parent.iterdir()] == ["repository"]

@@ -1,4 +1,4 @@
-"""A server that falls silent: the requests that the end of the run cuts off are in the verdict."""
+"""If a server stops responding, the load test counts the requests that were unfinished at the end of the run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tuwen_server import ServerOptions
 pytestmark = pytest.mark.alone
 
 
-def test_requests_that_the_end_of_the_run_cuts_off_are_counted(repository: Path, tmp_path: Path) -> None:
+def test_unfinished_requests_at_the_end_of_a_run_are_counted(repository: Path, tmp_path: Path) -> None:
     file = tmp_path / "samples.npz"
     load = ["--arrivals", "poisson", "-u", "20", "-r", "20", "-t", "6s", "--stop-timeout", "2", "--deadline", "60"]
     options = ["--images", str(sample("cat.jpg").parent), "--samples", str(file), "--slo", "p50<2s", "--warmup", "0"]

@@ -1,4 +1,4 @@
-"""A long stream against the real server, which is killed and started again while the stream runs."""
+"""A test of a long stream, during which the real server is killed and restarted twice."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def resident_mib() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
-def test_every_picture_has_one_right_outcome_in_order_while_the_server_is_killed_twice(repository: Path) -> None:
+def test_a_stream_yields_every_picture_once_in_order_although_the_server_is_killed_twice(repository: Path) -> None:
     options = ServerOptions.on_free_ports().with_ports_resolved()
     server = RecordedServer(repository, options).__enter__()
     restarts: list[threading.Thread] = []

@@ -1,6 +1,6 @@
-"""Complete trainings with `tuwen train`: learning, fine-tuning, and Ctrl-C in its own process.
+"""Tests of complete trainings with `tuwen train`: learning, fine-tuning, and Ctrl-C in a separate process.
 
-A short training in the test's process is in `tests/service/test_train_command.py`.
+`tests/service/test_train_command.py` tests a short training in the test's process.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(shapes: Path) -> Path:
-    """The checkpoint of a training from random weights. Do not change its files."""
+    """Return the checkpoint of a training from random weights. Do not change its files."""
     output = shapes / "trained"
     assert "best at step" in tuwen(*from_random_weights(shapes, output, **LENGTHS)).stdout
     return output
 
 
-def test_learns_what_the_texts_say(trained: Path) -> None:
+def test_training_learns_to_retrieve_the_shapes(trained: Path) -> None:
     report = json.loads((trained / "training.json").read_text("utf-8"))
-    assert report["best"]["mean"] > 90  # of eight things; a guess finds 12.5 %
+    assert report["best"]["mean"] > 90  # in per cent; a random choice among eight things gives 12.5
     stages = dict(report["history"]["stages"])
     assert list(stages) == ["start", "frozen", "whole"]
     started = [loss for step, loss in report["history"]["losses"] if step <= stages["frozen"]]
@@ -46,7 +46,7 @@ def test_learns_what_the_texts_say(trained: Path) -> None:
     assert not trained.with_name("trained.training").exists()
 
 
-def test_the_checkpoint_is_served_as_well_as_it_was_validated(shapes: Path, trained: Path) -> None:
+def test_the_served_checkpoint_has_the_recalls_of_the_validation(shapes: Path, trained: Path) -> None:
     model = ChineseCLIPModel.from_pretrained(trained)
     assert model.dtype == torch.float16
     repository = shapes / "repository"
@@ -71,7 +71,7 @@ def test_fine_tuning_has_two_stages_and_stops_early(shapes: Path, trained: Path)
     assert [name for name, _ in report["history"]["stages"]] == ["frozen", "whole"]
 
 
-def test_a_frozen_image_tower_stays_as_it_was(shapes: Path, trained: Path) -> None:
+def test_a_frozen_image_tower_keeps_its_weights(shapes: Path, trained: Path) -> None:
     output = shapes / "frozen"
     arguments = ("--frozen-epochs=2", "--epochs=0", "--batch-size=16", "--average=0", "--warmup-steps=1")
     tuwen("train", str(shapes), "-o", str(output), "--checkpoint", str(trained), *arguments)

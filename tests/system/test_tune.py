@@ -1,4 +1,4 @@
-"""`tuwen tune` with real trials: the written files, and the unchanged vectors."""
+"""Tests of `tuwen tune` with real trials: the written settings, and unchanged vectors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.alone
 
 @pytest.fixture(scope="module")
 def tuned(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository that was tuned."""
+    """Return a copy of the repository after `tuwen tune`."""
     copied = tmp_path_factory.mktemp("tune") / "repository"
     shutil.copytree(repository, copied)
     shown = tuwen("tune", str(copied), "--seconds", "0.4", "--longest-wait", "0.5").stdout
@@ -62,7 +62,7 @@ def test_the_manifest_lists_the_new_files(tuned: Path) -> None:
     assert {name: sha256_of(tuned / name) for name in files} == files
 
 
-def test_vectors_stay_the_same_and_no_trial_is_left_behind(tuned: Path, client: Client) -> None:
+def test_tuning_changes_no_vector_and_leaves_no_trial_behind(tuned: Path, client: Client) -> None:
     assert [path.name for path in tuned.parent.iterdir()] == ["repository"]
     with (
         RecordedServer(tuned) as server,
@@ -72,7 +72,7 @@ def test_vectors_stay_the_same_and_no_trial_is_left_behind(tuned: Path, client: 
         np.testing.assert_allclose(clip.embed_images([image]), client.embed_images([image]), atol=1e-5)
 
 
-def test_a_server_that_runs_keeps_running_with_the_best_settings(
+def test_a_running_server_is_tuned_without_a_restart(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copied = shutil.copytree(repository, tmp_path / "repository")

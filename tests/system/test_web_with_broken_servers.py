@@ -1,4 +1,4 @@
-"""The search page in a real browser while its model server is down, silent, another program, or reached over TLS."""
+"""Tests of the search page in a browser while its model server is down, silent, another program, or uses TLS."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def search(tab: Any, text: str) -> None:
     ("language", "size", "retrying"), [("zh", DESKTOP, "秒后自动重试"), ("en", PHONE, "Trying again in")]
 )
 @pytest.mark.parametrize(
-    ("behaviour", "name", "messages"),  # another text each time, because the page remembers the vectors of texts
+    ("behaviour", "name", "messages"),  # different texts, because the page caches the vectors of texts
     [
         ("down", "企鹅", {"zh": "模型服务器没有响应", "en": "The model server does not answer"}),
         ("silent", "太阳", {"zh": "模型服务器没有响应", "en": "The model server does not answer"}),
         ("web", "狮子", {"zh": "请通知管理员", "en": "Tell the operator"}),
     ],
 )
-def test_a_broken_model_server_is_told_and_the_page_recovers_by_itself(
+def test_the_page_reports_a_broken_model_server_and_recovers_by_itself(
     browser: Any,
     page: Page,
     relay: Relay,
@@ -96,7 +96,7 @@ def test_a_broken_model_server_is_told_and_the_page_recovers_by_itself(
         message.wait_for()
         assert retrying in message.inner_text()
         assert relay.url not in tab.content()
-        assert tab.locator(".tile .name").all_inner_texts() == older  # dimmed until there are new ones
+        assert tab.locator(".tile .name").all_inner_texts() == older  # the older results stay, dimmed
         assert tab.locator("#results[data-stale]").count() == 1
         assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert tab.reload().status == 503
