@@ -31,7 +31,10 @@ sys.argv[0] = "tuwen"
 from tuwen_cli import main
 main()
 """
-"""A program that runs the command line and reports endless free space. Only a failed write shows that the disk is full."""
+"""A program that runs the command line and reports endless free space.
+
+The check before the work then passes, and the command meets the full disk when it writes.
+"""
 
 pytestmark = pytest.mark.skipif(
     not shutil.which("unshare")
