@@ -53,7 +53,7 @@ class ErrorSite:
 
 
 def error_classes() -> dict[str, tuple[str, ...]]:
-    """Return the names of the base classes of each error class, by the class's name, in the order of the sources."""
+    """Return each error class with the names of its base classes, in the order of the sources."""
     found: dict[str, tuple[str, ...]] = {}
     for path in _modules():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.support.servers import RecordedServer, SharedServers
     from tuwen import Client
 
-# In the background of a shell, pytest ignores SIGINT. The programs that tests start would inherit this and ignore it.
+# If a shell starts pytest in the background, pytest ignores SIGINT, and so would the programs that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _TIERS = ("unit", "contract", "service", "system")

@@ -39,8 +39,8 @@ def expected_vectors(
 ) -> Vectors:
     """Return the vectors of images and of texts that the original implementation computes.
 
-    The original is cn_clip for Chinese-CLIP, and open_clip for OpenAI's CLIP. For Taiyi, open_clip computes the images,
-    and the recipe of Taiyi's model cards the texts.
+    The original is cn_clip for Chinese-CLIP, and open_clip for OpenAI's CLIP. For Taiyi, open_clip computes the vectors
+    of images. The vectors of texts follow the recipe of Taiyi's model cards.
     """
     if row.family == "chinese-clip":
         return originals.embeddings("cn_clip", source.checkpoint, images, texts)

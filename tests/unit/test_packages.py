@@ -1,4 +1,4 @@
-"""The borders of the packages: no package imports private names of another, and their picture is up to date."""
+"""The imports between packages: no package imports private names of another, and the picture shows all imports."""
 
 from __future__ import annotations
 

@@ -51,9 +51,9 @@ def test_a_limit_of_a_parent_group_applies_to_its_children(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("quota", "cores"), [("-1", 16), ("400000", 4)])
 def test_version_1_limits_the_cores(tmp_path: Path, quota: str, cores: int) -> None:
-    """Limits are read at the mount point of control groups version 1.
+    """The limits of control groups version 1 are read at their mount point, which shows the container's own group.
 
-    In a container, ``/proc/self/cgroup`` names a path of the host, and the container's own group is the mount point.
+    In a container, ``/proc/self/cgroup`` names a path of the host, which does not exist below the mount point.
     """
     membership = "12:memory:/kubepods/a\n5:cpu,cpuacct:/kubepods/a\n1:name=systemd:/kubepods/a\n"
     files = {"cpu__cpu_cfs_quota_us": f"{quota}\n", "cpu__cpu_cfs_period_us": "100000\n"}

@@ -108,7 +108,7 @@ class TestNative:
             assert got.tokenization.default_context_length == 52
 
     def test_both_layouts_have_the_same_fingerprint(self, minimal_checkpoint: Path, tmp_path: Path) -> None:
-        """A native file without a vocabulary beside it has the same fingerprint as the checkpoint of Hugging Face.
+        """A native file without a vocabulary has the fingerprint of the same weights in the Hugging Face layout.
 
         The build then uses the published vocabulary, which cn_clip ships.
         """

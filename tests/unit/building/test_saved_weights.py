@@ -1,4 +1,4 @@
-"""Weights in the forms that training programs save, and weights that are refused, such as NaN, with the remedy."""
+"""Weights in the forms that training programs save. Unusable weights, such as NaN, are refused with a remedy."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def test_a_trace_computes_other_shapes_than_its_example(family: Family, tmp_path
 def test_linear_layers_compute_no_padding(family: Family) -> None:
     """A linear layer computes as many rows as the texts have tokens, rounded up to a multiple of eight.
 
-    The width to which the texts were padded does not count.
+    The number does not depend on the width to which the texts were padded.
     """
     rows = []
     layer = next(module for module in family.tower.encoder.modules() if isinstance(module, nn.Linear))

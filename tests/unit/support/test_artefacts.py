@@ -133,7 +133,7 @@ class TestDamage:
         folder = cache().get("thing", make, modules=MODULES)
         file = folder / "inner" / "file.txt"
         if damage == "changed":
-            file.write_text("MADE 1")  # with the same size
+            file.write_text("MADE 1")  # the file keeps its size
         elif damage == "missing":
             file.unlink()
         elif damage == "added":
