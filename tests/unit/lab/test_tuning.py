@@ -39,7 +39,7 @@ def test_among_equal_rates_the_lowest_latency_for_one_caller_wins() -> None:
 class TestThreads:
     """The number of threads, which is the same for both encoders.
 
-    NVIDIA's C++ backend loads a model first and uses its number of threads for all other models, too.
+    NVIDIA's C++ backend uses one number for all models, which is the number of the first model that it loads.
     """
 
     @staticmethod
