@@ -1,4 +1,4 @@
-"""Print the CPU time of each command that shows its help, and the command's imports.
+"""Print the CPU time that each command takes to show its help, and the libraries that it imports.
 
 Run it with ``python -m tests.import_times``. Each command runs in five new processes, and the lowest CPU time counts.
 Other programs on the machine change CPU time less than elapsed time.
