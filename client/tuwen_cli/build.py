@@ -27,13 +27,13 @@ def build(
         typer.Argument(help="Folder or file of a checkpoint, or its ID on the Hugging Face hub, such as owner/name."),
     ],
     *,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The repository folder to create.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the repository to create.")] = None,
     read_options: ReadOptions,
     options: BuildOptions,
     explain: Annotated[
         bool, typer.Option("--explain", help="Describe the recognised checkpoint without building it.")
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier build.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the repository of an earlier build.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Build a Triton model repository from a checkpoint, and compare it with the reference.

@@ -118,4 +118,6 @@ def _summary_of(name: str) -> str:
             return ast.get_docstring(node) or ""
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and ast.unparse(node.targets[0]) == target:
             return str(next(ast.literal_eval(word.value) for word in node.value.keywords if word.arg == "help"))
-    raise LookupError(f"no help of `tuwen {name}`: expected a function or a group {target!r} in the module {module!r}")
+    raise LookupError(
+        f"cannot show the help of `tuwen {name}`: expected a function or a group {target!r} in the module {module!r}"
+    )

@@ -19,7 +19,7 @@ _SHOWN_ON_SHEET = 100
 
 
 def duplicates(
-    collection: Annotated[str, typer.Argument(help="Collection that `tuwen index` made.")],
+    collection: Annotated[str, typer.Argument(help="Name of a collection that `tuwen index` made.")],
     threshold: Annotated[
         float,
         typer.Option(help="Minimum cosine of two pictures that count as near-duplicates. 1 finds exact copies only."),

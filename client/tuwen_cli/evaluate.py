@@ -37,7 +37,9 @@ evaluate = typer.Typer(no_args_is_help=True, help="Measure retrieval or zero-sho
 
 @evaluate.command("retrieval")
 def retrieval(
-    folder: Annotated[Path, typer.Argument(help="A folder with SPLIT_imgs.tsv and SPLIT_texts.jsonl.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of a data set, with the files SPLIT_imgs.tsv and SPLIT_texts.jsonl.")
+    ],
     split: Annotated[str, typer.Option(help="Name of the split, such as test or valid.")] = "test",
     image_features: Annotated[
         Path | None, typer.Option(help="File with image features from Chinese-CLIP's scripts, instead of a server.")
@@ -47,7 +49,9 @@ def retrieval(
     ] = None,
     compare: Annotated[
         str | None,
-        typer.Option(help="Show published numbers too: ARCHITECTURE:BENCHMARK, such as ViT-B-16:flickr30k-cn."),
+        typer.Option(
+            help="Published results to show for comparison, as ARCHITECTURE:BENCHMARK, such as ViT-B-16:flickr30k-cn."
+        ),
     ] = None,
     skip_bad_rows: SkipBadRowsOption = False,
     repository: RepositoryOption = None,
@@ -108,7 +112,7 @@ def retrieval(
 
 @evaluate.command("zero-shot")
 def zero_shot(
-    folder: Annotated[Path, typer.Argument(help="A folder that holds a folder of images for each class.")],
+    folder: Annotated[Path, typer.Argument(help="Folder that contains a folder of images for each class.")],
     labels: Annotated[
         Path | None,
         typer.Option(

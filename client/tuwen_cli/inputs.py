@@ -29,7 +29,9 @@ def pictures_of(paths: Sequence[Path]) -> list[Path]:
             continue
         found = list(image_files(path))
         if not found:
-            raise typer.BadParameter(f"{path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            raise typer.BadParameter(
+                f"{path} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); pass another folder"
+            )
         files += found
     return list(dict.fromkeys(files))
 

@@ -20,14 +20,14 @@ _SHOWN = 10
 
 
 def migrate(
-    collection: Annotated[str, typer.Argument(help="Collection that `tuwen index` made.")],
+    collection: Annotated[str, typer.Argument(help="Name of a collection that `tuwen index` made.")],
     to: Annotated[str, typer.Option("--to", "--url", "-u", help="host:port of the server with the new model (gRPC).")],
     model: ModelOption = "",
     drop_missing: Annotated[
         bool,
         typer.Option(
             "--drop-missing",
-            help="Switch even if some pictures cannot be embedded again. They are missing from the new vectors.",
+            help="Switch even if some pictures cannot be embedded again. These pictures get no new vectors.",
         ),
     ] = False,
     progress: Annotated[

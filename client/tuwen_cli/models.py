@@ -72,7 +72,7 @@ def unload(
 
 @models.command()
 def alias(
-    name: Annotated[str, typer.Argument(help="The alias, such as shop.")],
+    name: Annotated[str, typer.Argument(help="Name of the alias, such as shop.")],
     model: Annotated[str, typer.Argument(help="Name of the loaded model that the alias will mean.")],
     url: UrlOption = "localhost:8001",
     key: KeyOption = None,

@@ -26,7 +26,7 @@ StoreOption = Annotated[str | None, typer_option(STORE)]
 
 @expand_options
 def search(
-    collection: Annotated[str, typer.Argument(help="Collection that `tuwen index` made.")],
+    collection: Annotated[str, typer.Argument(help="Name of a collection that `tuwen index` made.")],
     query: Query,
     *,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Number of pictures on a page.")] = 10,

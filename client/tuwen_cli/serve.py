@@ -34,7 +34,8 @@ def serve(
     options: ServerOptions,
     *,
     restarts: Annotated[
-        int, typer.Option(min=0, help="Maximum number of restarts within ten minutes after the server died.")
+        int,
+        typer.Option(min=0, help="Maximum number of restarts within ten minutes, if the server dies. 0: no restarts."),
     ] = 5,
     http_api: Annotated[
         int | None,

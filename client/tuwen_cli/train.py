@@ -42,7 +42,7 @@ def train(
     options: TrainingOptions,
     skip_bad_rows: SkipBadRowsOption = False,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted training.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an earlier output.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the output of an earlier training.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train Chinese-CLIP in two stages: first the text tower alone, then both towers.
@@ -125,7 +125,7 @@ class _Bar:
         signal.signal(signal.SIGINT, self._handler)
 
     def begin(self, stage: Stage, steps: int, done: int) -> None:
-        """Show the bar of a stage."""
+        """Show the progress bar of a training stage."""
         self._task = self._progress.add_task(stage.name, total=steps, completed=done, loss=0.0)
 
     def adjusted(self, reason: str) -> None:
@@ -133,13 +133,13 @@ class _Bar:
         self._console.print(f"little data: {reason}", highlight=False, soft_wrap=True, style="yellow")
 
     def step(self, loss: float) -> None:
-        """Advance the bar."""
+        """Advance the progress bar after a training step."""
         if self._interrupted:
             raise KeyboardInterrupt
         self._progress.update(self._task, advance=1, loss=loss)
 
     def evaluated(self, evaluation: Evaluation, best: bool) -> None:
-        """Print an evaluation."""
+        """Print the results of an evaluation."""
         minutes = (time.monotonic() - self._started) / 60
         mark = "  best" if best else ""
         self._console.print(

@@ -23,7 +23,7 @@ __all__ = ["tune"]
 
 @expand_options
 def tune(
-    repository: Annotated[Path, typer.Argument(help="A folder that `tuwen build` made.")],
+    repository: Annotated[Path, typer.Argument(help="Folder of a repository that `tuwen build` made.")],
     options: TuningOptions,
     as_json: JsonOption = False,
 ) -> None:

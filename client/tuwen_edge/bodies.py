@@ -99,7 +99,12 @@ class BodyReader:
             return b"".join([piece async for piece in pieces])
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """Yield the pieces of the body as they arrive. Raise the errors that `read` raises."""
+        """Yield the pieces of the body as they arrive.
+
+        Raises:
+            EdgeError: 408, 413 or 429: a limit is reached; the rest of the body is not read.
+            DisconnectedError: the caller went away.
+        """
         if self._declared > self._limits.max_bytes:
             raise self._too_large()
         deadline = asyncio.get_running_loop().time() + self._limits.timeout

@@ -1,4 +1,4 @@
-"""The computation behind all dialects: embeddings, similarities and labels of mixed items, with one `AsyncClient`."""
+"""The computation behind all HTTP APIs of the edge: embeddings, similarities and labels of texts and images."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Embedded:
 
 
 class Core:
-    """The computation behind all dialects of the edge, with one model of the embedding server.
+    """The computation behind all HTTP APIs of the edge, with one model of the embedding server.
 
     Args:
         client: the client of the embedding server.

@@ -1,4 +1,4 @@
-"""Errors of requests with their HTTP statuses, before a dialect formats them."""
+"""Errors of requests with their HTTP statuses. Each HTTP API of the edge formats the errors in its own form."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ async def read_form(pieces: AsyncIterator[bytes], content_type: str, limits: For
     """
     boundary = parse_options_header(content_type.encode("latin-1", "replace"))[1].get(b"boundary")
     if not boundary or len(boundary) > 256:
-        raise EdgeError(400, "The form has no boundary in its Content-Type.", code="invalid_form")
+        raise EdgeError(400, "The header Content-Type of the form has no boundary.", code="invalid_form")
     reader = _Reader(limits)
     parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type]
     try:
@@ -170,7 +170,9 @@ class _Reader:
     def _headers_finished(self) -> None:
         disposition, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         if disposition != b"form-data" or b"name" not in options:
-            raise EdgeError(400, "A part of the form has no name.", code="invalid_form")
+            raise EdgeError(
+                400, "A part of the form has no field name in its header Content-Disposition.", code="invalid_form"
+            )
         if len(self.form.parts) >= self._limits.max_parts:
             raise EdgeError(
                 413, f"The form has more than {self._limits.max_parts} parts. Split the form.", code="too_many_items"

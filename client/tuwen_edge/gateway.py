@@ -77,7 +77,7 @@ class Gateway:
 
     Args:
         app: the ASGI application with the routes.
-        direct: applications by method and path, which take precedence over the routes.
+        direct: applications by method and path. They answer their paths before the routes are searched.
         hosts: the host names under which the edge answers.
         fingerprint: a function that returns the fingerprint of the embedding space, or an empty text before the
             fingerprint is known.

@@ -1,4 +1,4 @@
-"""The handling of an operation: check the key, read the body, compute, and format errors for the dialect."""
+"""The handling of a request: check the key, read the body, compute, and format errors as the caller's API does."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ async def _refuse_early(response: Response, body: BodyReader, send: Send) -> Non
 
 
 def _invalid(error: ValidationError) -> EdgeError:
-    """Return the error of a request that does not match its model. The error does not repeat the caller's values."""
+    """Return the error about a request that does not match its pydantic model, without the caller's values."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
     # A value of several possible types has an error for each type. The error at the deepest place says most.
     worst = max(found, key=lambda detail: len(detail["loc"]))

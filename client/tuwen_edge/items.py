@@ -1,4 +1,4 @@
-"""The items of a request: texts, and images as encoded bytes, ``data:`` URLs or web addresses. Never paths."""
+"""The items of a request: texts, and images as encoded bytes, ``data:`` URLs or web addresses, but never as paths."""
 
 from __future__ import annotations
 

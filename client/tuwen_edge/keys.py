@@ -49,7 +49,9 @@ def parse_keys(text: str) -> dict[str, bytes]:
         if matched is None:
             raise InvalidArgumentError(f"line {number}: expected 'NAME sha256:HASH', as `tuwen edge-key` prints it")
         if matched["name"] in found:
-            raise InvalidArgumentError(f"line {number}: the name {matched['name']!r} is repeated; remove one")
+            raise InvalidArgumentError(
+                f"line {number}: the name {matched['name']!r} is used twice; rename or remove one of the keys"
+            )
         found[matched["name"]] = bytes.fromhex(matched["hash"])
     if not found:
         raise InvalidArgumentError("the file has no key; `tuwen edge-key` makes one")

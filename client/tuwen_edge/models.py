@@ -51,7 +51,10 @@ class Models:
         return self._given
 
     async def choose(self, asked: str | None) -> Core:
-        """Return the core of the requested model. The server may have loaded the model just now.
+        """Return the `Core` of the requested model, even if the server has only just loaded the model.
+
+        Args:
+            asked: the requested name, with or without a fingerprint; None: the request names no model.
 
         Raises:
             EdgeError: no model has this name; or the request names no model and the server has several; or the server

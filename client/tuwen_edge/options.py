@@ -117,7 +117,10 @@ class EdgeOptions:
     drain_timeout: Annotated[
         int, Option("Maximum time in seconds to finish requests in flight when the edge stops.", min=0, max=86_400)
     ] = 30
-    tracing: Annotated[bool, Option("Join the traces of callers with OpenTelemetry (extra `tracing`).")] = False
+    tracing: Annotated[
+        bool,
+        Option("Record a span for each request in the caller's OpenTelemetry trace. Needs the extra tuwen[tracing]."),
+    ] = False
     access_log: Annotated[
         bool,
         Option("Write a line of JSON for each request to standard error.", flags=("--access-log/--no-access-log",)),

@@ -143,7 +143,7 @@ class _StrictTarInfo(tarfile.TarInfo):
                 f"cut off at byte {archive.offset:,}: expected a header or the archive's end"
             ) from error
         except tarfile.HeaderError as error:
-            raise tarfile.ReadError(f"header at byte {archive.offset:,}: {error}") from error
+            raise tarfile.ReadError(f"damaged header at byte {archive.offset:,}: {error}") from error
 
 
 def _opened(path: Path, until: ExitStack) -> tarfile.TarFile:
@@ -169,4 +169,4 @@ def _read_to_the_end(archive: tarfile.TarFile) -> None:
     file: Any = archive.fileobj
     while piece := file.read(_PIECE):
         if piece.strip(b"\0"):
-            raise tarfile.ReadError(f"zeros at byte {archive.offset:,} end the archive, but data follows")
+            raise tarfile.ReadError(f"the archive ends with zeros at byte {archive.offset:,}, but more data follows")

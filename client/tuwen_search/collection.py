@@ -26,7 +26,7 @@ __all__ = ["Collection"]
 
 
 class Collection(StoredCollection):
-    """A collection of pictures for search. `open` returns it, and its use as a context manager closes it.
+    """A collection of pictures for search. Use `open` to get a collection, in a ``with`` block that closes it.
 
     Attributes:
         name: the name of the collection.

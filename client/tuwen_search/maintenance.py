@@ -118,7 +118,9 @@ def move_sources(store: MilvusStore, collection: str, old: str, new: str) -> Mov
     if not any(places.values()):
         raise _not_found(old, collection, _counts(store, current_generation(store, collection).place))
     if any(start == target for moving in places.values() for start, _ in moving):
-        raise SourceError(f"'{old}' and '{new}' are the same path; name the old and the new path")
+        raise SourceError(
+            f"cannot move '{old}' to '{new}': both are the same path; pass the former path and the new path"
+        )
     newest, *_ = [_moved_in(store, place, moving, target) for place, moving in places.items() if moving]
     return newest
 

@@ -138,8 +138,8 @@ def _check(store: MilvusStore, new: Generation, client: Client, *, expected: int
     found = store.count(new.place)
     if found != expected:
         raise MigrationError(
-            f"'{new.collection}' was not switched: expected {expected:,} new vectors, got {found:,}; "
-            "is another migration of it running? Run the same command again"
+            f"'{new.collection}' was not switched to the new model: expected {expected:,} new vectors, got {found:,}. "
+            "Another migration may be running; run the same command again"
         )
     wanted: dict[str, list[Wanted]] = {}
     for row in store.sample(new.place, _CHECKED, ["source", "name", "sha256"]):

@@ -20,7 +20,7 @@ _BLOCK = 1024
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """Pictures that are connected by cosines of at least the threshold.
+    """A group of pictures that look the same: each has a cosine of at least the threshold with another one.
 
     Attributes:
         hits: the pictures, the largest file first. The score of a picture is its cosine with the first picture.

@@ -9,20 +9,25 @@ _BUILDING = "_building"
 
 
 def place_name(collection: str, fingerprint: str, *, complete: bool = True) -> str:
-    """Return the name of the place for a collection's vectors in an embedding space to which it was migrated."""
+    """Return the name of the Milvus collection for a migrated collection's vectors in an embedding space."""
     return f"{collection}__{fingerprint[:_DIGITS]}{'' if complete else _BUILDING}"
 
 
 def is_place_of(place: str, collection: str) -> bool:
-    """Return whether a place's name allows that the place holds vectors of a collection.
+    """Return whether a Milvus collection may hold vectors of a collection, judged by its name.
 
-    The name alone is not enough: to be certain, compare the place's fingerprint with `collection_of`.
+    To be certain, compare with `collection_of`, which also needs the fingerprint of the vectors.
     """
     return place == collection or place.startswith(f"{collection}__")
 
 
 def collection_of(place: str, fingerprint: str) -> str:
-    """Return the name of the collection whose vectors a place holds."""
+    """Return the name of the collection to which the vectors in a Milvus collection belong.
+
+    Args:
+        place: the name of the Milvus collection.
+        fingerprint: the fingerprint of its vectors.
+    """
     for complete in (True, False):
         suffix = place_name("", fingerprint, complete=complete)
         if place.endswith(suffix) and place != suffix:

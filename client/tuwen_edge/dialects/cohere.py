@@ -129,8 +129,8 @@ async def _embed(call: Call, request: EmbedRequest) -> Answer:
     if request.output_dimension not in (None, card.embedding_dimension):
         raise EdgeError(
             422,
-            f"output_dimension: the vectors of this model have {card.embedding_dimension} components and cannot be "
-            f"shortened, got {request.output_dimension}. Leave it out.",
+            f"output_dimension: expected {card.embedding_dimension}, because the vectors of this model cannot be "
+            f"shortened, got {request.output_dimension}. Leave output_dimension out.",
             code="invalid_value",
             param="output_dimension",
         )

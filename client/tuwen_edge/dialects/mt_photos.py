@@ -87,7 +87,9 @@ async def _picture(call: Call, request: Picture) -> Answer:
 def _of_form(form: Form) -> Picture:
     parts = form.fields({"file": False}).get("file")
     if not parts:
-        raise EdgeError(400, "The form has no field 'file'.", code="invalid_form", param="file")
+        raise EdgeError(
+            400, "The form has no field 'file'; send the picture as 'file'.", code="invalid_form", param="file"
+        )
     return Picture(file=parts[0].data)
 
 

@@ -194,7 +194,12 @@ def _of_form(form: Form) -> RawItems:
         values["dimensions"] = int(number) if number.isascii() and number.isdigit() and len(number) < 1000 else number
     parts = fields.get("input", [])
     if not parts:
-        raise EdgeError(400, "The form has no field 'input'.", code="invalid_form", param="input")
+        raise EdgeError(
+            400,
+            "The form has no field 'input'; send each text or image as 'input'.",
+            code="invalid_form",
+            param="input",
+        )
     items = [Item("image", part.data) if part.is_file else item_of_string(part.text()) for part in parts]
     return RawItems(input="form", items=items, **values)
 
@@ -204,8 +209,8 @@ async def _embeddings(call: Call, request: EmbeddingsRequest) -> Answer:
     if request.dimensions not in (None, card.embedding_dimension):
         raise EdgeError(
             422,
-            f"dimensions: the vectors of this model have {card.embedding_dimension} components and cannot be "
-            f"shortened, got {request.dimensions}. Leave it out.",
+            f"dimensions: expected {card.embedding_dimension}, because the vectors of this model cannot be "
+            f"shortened, got {request.dimensions}. Leave dimensions out.",
             code="invalid_value",
             param="dimensions",
         )

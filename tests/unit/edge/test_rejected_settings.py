@@ -53,4 +53,4 @@ def test_a_form_needs_a_boundary() -> None:
 def test_a_form_of_mt_photos_needs_a_file(edge: EdgeInMemory) -> None:
     answer = edge.post("/clip/img", content=b"--b--\r\n", headers={"content-type": "multipart/form-data; boundary=b"})
     assert answer.status_code == 400
-    assert "The form has no field 'file'." in answer.text
+    assert "The form has no field 'file'; send the picture" in answer.text

@@ -135,7 +135,7 @@ class TestMove:
             move_sources(store, NAME, str(disk), str(disk.with_name("missing")))
         with pytest.raises(SourceError, match="has no source"):
             move_sources(store, NAME, "/elsewhere", str(disk))
-        with pytest.raises(SourceError, match="are the same path"):
+        with pytest.raises(SourceError, match="both are the same path"):
             move_sources(store, NAME, str(disk), f"{disk}/photos/..")
         assert collection.count() == 2
 
