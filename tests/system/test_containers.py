@@ -1,4 +1,7 @@
-"""The CPU image and the client image without a container engine: their recipes install and start in a fresh folder."""
+"""Tests of the CPU image and the client image without a container engine.
+
+The steps of the Dockerfiles run in a virtual environment.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +27,12 @@ pytestmark = pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the ima
 
 
 class Image:
-    """The steps of a recipe, done in a virtual environment.
+    """An image whose installation steps run in a virtual environment instead of a container.
 
     Args:
-        name: of the recipe.
-        folder: for the environment.
-        wheel: what the recipe's first stage builds. The wheel is the same for all recipes.
+        name: the name of the Dockerfile in ``docker/``, such as ``cpu``.
+        folder: the folder of the virtual environment, which is created.
+        wheel: the wheel of tuwen, which the first stage of every Dockerfile builds.
     """
 
     def __init__(self, name: str, folder: Path, wheel: Path) -> None:
@@ -56,14 +59,19 @@ class Image:
         assert done.returncode == 0, done.stdout + done.stderr
 
     def packages(self) -> set[str]:
-        """Return the packages that pip finds, with their versions, without the tools of a virtual environment."""
+        """Return the installed packages as ``name==version``, without pip and setuptools."""
         command = [self.bin / "python", "-m", "pip", "list", "--format", "json"]
         listed = json.loads(subprocess.check_output(command, timeout=60))
         names = {re.sub(r"[-_.]+", "-", one["name"]).lower(): one["version"] for one in listed}
         return {f"{name}=={version}" for name, version in names.items() if name not in ("pip", "setuptools")}
 
     def command(self, *, entrypoint: list[str] | None = None, arguments: list[str] | None = None) -> list[str]:
-        """Return the command that a container of the image runs."""
+        """Return the command that a container of the image runs.
+
+        Args:
+            entrypoint: the program; None: the ENTRYPOINT of the Dockerfile.
+            arguments: the arguments; None: the CMD of the Dockerfile.
+        """
         said = {
             name: json.loads(value)
             for name, value in re.findall(r"^(ENTRYPOINT|CMD) (\[.*\])$", self.recipe, re.MULTILINE)
@@ -73,7 +81,7 @@ class Image:
 
 
 def listed_in_the_bill(name: str, folder: Path) -> set[str]:
-    """Return the packages of an image's bill of materials, with their versions."""
+    """Return the packages in an image's bill of materials as ``name==version``."""
     python = ENVIRONMENTS / "release" / "bin" / "python"
     if not python.exists():
         pytest.skip("the tools of a release are missing; install them with: tests/environments.sh release")
@@ -82,7 +90,7 @@ def listed_in_the_bill(name: str, folder: Path) -> set[str]:
     return {f"{one['name']}=={one['version']}" for one in bill["components"] if one["type"] == "library"}
 
 
-def test_the_server_for_cpus_starts_and_answers(repository: Path, artefacts: Artefacts, tmp_path: Path) -> None:
+def test_the_cpu_image_starts_a_server_that_answers(repository: Path, artefacts: Artefacts, tmp_path: Path) -> None:
     image = Image("cpu", tmp_path / "cpu", project_wheel(artefacts))
     command = image.command()
     assert command[1:5] == ["serve", "/models", "--host", "0.0.0.0"]
@@ -99,7 +107,7 @@ def test_the_server_for_cpus_starts_and_answers(repository: Path, artefacts: Art
         return subprocess.run([image.bin / check[0], *check[1:]], capture_output=True, check=False).returncode == 0
 
     assert not healthy()
-    # In an image there is no other Python whose packages could be imported by mistake.
+    # Without these variables, the process cannot import packages of the tests' Python.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     with started(command, env=environment) as process, Client(f"localhost:{free.grpc_port}") as clip:
         wait_until(clip.is_ready, running=process, seconds=300)
@@ -109,8 +117,11 @@ def test_the_server_for_cpus_starts_and_answers(repository: Path, artefacts: Art
         assert process.wait(60) == 0
 
 
-def test_the_chart_s_command_starts_the_image_for_cpus(repository: Path, artefacts: Artefacts, tmp_path: Path) -> None:
-    """The image of the embedded server has a program `tritonserver` with the arguments of NVIDIA's."""
+def test_the_command_of_the_chart_starts_the_cpu_image(repository: Path, artefacts: Artefacts, tmp_path: Path) -> None:
+    """The chart can start the CPU image with the same command as NVIDIA's image.
+
+    The CPU image has a script `tritonserver`, which takes the arguments of NVIDIA's program.
+    """
     image = Image("cpu", tmp_path / "cpu", project_wheel(artefacts))
     [script, place] = re.findall(r"^COPY .*(docker/tritonserver\.sh) (\S+)$", image.recipe, re.MULTILINE)[0]
     assert place == "/usr/local/bin/tritonserver"  # beside the image's Python
@@ -139,7 +150,7 @@ def test_the_chart_s_command_starts_the_image_for_cpus(repository: Path, artefac
         assert process.wait(60) == 0
 
 
-def test_the_client_embeds_and_the_load_tests_start(
+def test_the_client_image_calls_a_server_and_runs_a_load_test(
     server: EmbeddedServer, artefacts: Artefacts, tmp_path: Path
 ) -> None:
     image = Image("client", tmp_path / "client", project_wheel(artefacts))

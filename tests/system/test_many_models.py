@@ -1,6 +1,7 @@
-"""Two models of different families behind one server, under load, while one of them is unloaded and replaced.
+"""Tests of one server with two models under load, while a model is replaced or an alias is switched.
 
-``-s`` prints the latencies of the other model before, during and after; the test does not judge them.
+With ``-s``, pytest prints the latencies of the other model before, during and after the replacement. The test does not
+check them.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ class Caller:
     """A thread that embeds with one model without a pause, and compares every vector with the expected one.
 
     Attributes:
-        latencies: when each answer came, and after how many seconds.
-        refusals: the failures of calls, by the name of the exception.
-        spaces: the number of answers of each embedding space.
-        wrong: the answers that were not of the client's space.
+        latencies: for each answer, its time on the monotonic clock and its latency, both in seconds.
+        refusals: the number of failed calls, by the name of the exception.
+        spaces: the number of answers, by the fingerprint of the embedding space.
+        wrong: descriptions of wrong vectors and unexpected exceptions.
     """
 
     def __init__(self, url: str, model: str, expected: dict[str, Vectors]) -> None:
@@ -69,7 +70,7 @@ class Caller:
             try:
                 with Client(self._url, model=self._model, remembered_texts=0, timeout=20) as clip:
                     self._embed(clip, self._expected[clip.model_card().fingerprint], clip.model_card().fingerprint)
-            except (ServerError, EmbeddingSpaceError) as error:  # typed, and a new client is made
+            except (ServerError, EmbeddingSpaceError) as error:  # an expected error; the next round makes a new client
                 self.refusals[type(error).__name__] += 1
                 self._stop.wait(0.05)
             except Exception as error:
@@ -88,17 +89,17 @@ class Caller:
                 self.latencies.append((time.monotonic(), time.monotonic() - start))
                 self.spaces[space] += 1
                 if found.shape != expected.shape or np.abs(found - expected).max() > 1e-4:
-                    self.wrong.append(f"a vector that is not of {space}")
+                    self.wrong.append(f"a vector differs from the vectors of the space {space}")
 
     def p99(self, begin: float, end: float) -> float:
-        """Return the 99th percentile of the seconds of the answers that came between two times."""
+        """Return the 99th percentile of the latencies, in seconds, of the answers between two times."""
         found = [seconds for when, seconds in self.latencies if begin <= when < end]
         return float(np.percentile(found, 99)) if found else float("nan")
 
 
 @pytest.fixture
 def builds(built: Built, artefacts: Artefacts, tmp_path: Path) -> dict[str, Path]:
-    """The repositories ``b16`` and ``clip``, and another build with the name ``clip``."""
+    """Return three repositories by name: ``b16``, ``clip``, and ``next clip``, another model with the name ``clip``."""
     vocabulary = write_short_clip_vocabulary(tmp_path / "vocabulary")
 
     def clip(dimension: int) -> Path:
@@ -113,7 +114,7 @@ def vectors_of(url: str, model: str) -> tuple[str, Vectors]:
         return clip.model_card().fingerprint, (clip.embed_images(IMAGES), clip.embed_texts(TEXTS))
 
 
-def test_a_model_is_replaced_while_another_answers(builds: dict[str, Path], tmp_path: Path) -> None:
+def test_a_model_is_replaced_while_the_other_model_answers(builds: dict[str, Path], tmp_path: Path) -> None:
     models = tmp_path / "models"
     for name in ("b16", "clip"):
         shutil.copytree(builds[name], models / name)
@@ -174,6 +175,6 @@ def test_an_alias_is_switched_under_load(builds: dict[str, Path]) -> None:
                 wait_until(lambda before=before: caller.wrong or sum(caller.spaces.values()) >= before + 50)
         assert caller.wrong == []
         assert set(caller.spaces) == set(expected)
-        # A client meets each switch once, by an answer of the other space. No request is lost.
+        # After a switch, a client raises EmbeddingSpaceError once. No request is lost.
         assert set(caller.refusals) == {"EmbeddingSpaceError"}
         assert caller.refusals["EmbeddingSpaceError"] <= 2 * len(switches)

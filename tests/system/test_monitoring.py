@@ -1,7 +1,7 @@
-"""Prometheus scrapes the real server; each alert fires when its cause is provoked; every panel shows something.
+"""With Prometheus and the real server, each alert fires for its cause, and every dashboard panel has data.
 
-The encoders have gates, so that a queue grows because an encoder stands still and not because this machine is slow.
-The thresholds of the alerts are proven on known numbers, by promtool in `tests/unit/deployment`.
+The encoders have gates, so that a queue grows because a gate is closed, and not because this machine is slow.
+`tests/unit/deployment` tests the thresholds of the alerts on known numbers, with promtool.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tuwen_server.traffic import photographs
 pytestmark = [
     pytest.mark.alone,
     pytest.mark.provokes_trouble,
-    pytest.mark.skipif(program("prometheus") is None, reason="Prometheus is not there"),
+    pytest.mark.skipif(program("prometheus") is None, reason="Prometheus is not installed"),
     pytest.mark.filterwarnings("ignore::tuwen.TextTruncatedWarning"),
 ]
 OPTIONS = replace(gates.OPTIONS, arguments=("--metrics-config=summary_latencies=true",))
@@ -41,9 +41,9 @@ Ask = Callable[[AsyncClient], Awaitable[object]]
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus with the project's rules, in which hours are minutes and minutes seconds.
+    """Yield a Prometheus with the project's alert rules, sped up 60 times.
 
-    The minute over which Triton takes its quantiles stays a minute.
+    In the rules, hours become minutes and minutes become seconds. Triton's quantiles still cover one minute.
     """
     rules = re.sub(r"\b(\d+)m\b", r"\1s", ALERTS.read_text(encoding="utf-8"))
     with Prometheus(tmp_path_factory.mktemp("prometheus"), re.sub(r"\b(\d+)h\b", r"\1m", rules)) as running:
@@ -52,7 +52,14 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 
 @contextlib.contextmanager
 def asking(server: EmbeddedServer, ask: Ask, *, callers: int = 1, timeout: float = PATIENCE) -> Iterator[None]:
-    """Run callers that ask twenty times a second at most, whatever the answer is."""
+    """Run callers in a thread until the context manager exits. Errors of the SDK are ignored.
+
+    Args:
+        server: the server to call.
+        ask: a function that makes one call.
+        callers: the number of concurrent callers, each of which makes at most 20 calls a second.
+        timeout: the timeout of a call, in seconds.
+    """
     stop = threading.Event()
 
     async def call(clip: AsyncClient) -> None:
@@ -76,12 +83,12 @@ def asking(server: EmbeddedServer, ask: Ask, *, callers: int = 1, timeout: float
 
 
 def wait_for(prometheus: Prometheus, *alerts: str) -> None:
-    """Wait until these alerts fire."""
+    """Wait until all given alerts fire, at most `PATIENCE` seconds."""
     wait_until(lambda: set(alerts) <= prometheus.firing(), seconds=PATIENCE)
 
 
 def scrapes(prometheus: Prometheus) -> int:
-    """Return how often Prometheus has scraped its targets in the last two minutes."""
+    """Return the number of times that Prometheus scraped its targets in the last two minutes."""
     found = prometheus.query('sum(count_over_time(up{job="tuwen"}[2m]))')
     return int(found[0]["value"][1]) if found else 0
 
@@ -90,7 +97,7 @@ def metrics_address(server: EmbeddedServer) -> str:
     return server.metrics_url.removeprefix("http://").removesuffix("/metrics")
 
 
-def test_every_cause_has_its_alert_and_every_panel_its_data(
+def test_every_alert_fires_for_its_cause_and_every_panel_has_data(
     repository: Path, prometheus: Prometheus, tmp_path: Path
 ) -> None:
     numbers = itertools.count()
@@ -104,7 +111,7 @@ def test_every_cause_has_its_alert_and_every_panel_its_data(
         prometheus.watch(metrics_address(server))
         with asking(server, text), asking(server, lambda clip: clip.embed_images(images)):
             wait_until(lambda: scrapes(prometheus) >= 40, seconds=PATIENCE)
-            # TuwenSlow is left out, because it would judge how fast this machine is; promtool proves it.
+            # TuwenSlow may fire, because it depends on the speed of this machine; promtool tests the alert.
             wait_until(lambda: prometheus.firing() <= {"TuwenSlow"}, seconds=PATIENCE)
         with asking(server, lambda clip: clip.embed_texts(["长" * 100])):
             wait_for(prometheus, "TuwenTextsCut")
@@ -125,7 +132,9 @@ def test_every_cause_has_its_alert_and_every_panel_its_data(
     wait_for(prometheus, "TuwenAbsent")
 
 
-def test_a_repository_without_batching_has_its_alert(repository: Path, prometheus: Prometheus, tmp_path: Path) -> None:
+def test_an_alert_fires_for_a_repository_without_batching(
+    repository: Path, prometheus: Prometheus, tmp_path: Path
+) -> None:
     gates.with_gates(repository, tmp_path, seconds=0.02)
     for config in (tmp_path / "repository").glob("*/config.pbtxt"):
         text = config.read_text(encoding="utf-8")
@@ -138,7 +147,7 @@ def test_a_repository_without_batching_has_its_alert(repository: Path, prometheu
 
 
 def panels_without_data(prometheus: Prometheus) -> set[str]:
-    """Return the queries of the dashboard without a result, except those of GPUs, of which there may be none."""
+    """Return the dashboard's queries without a result, except queries about GPUs, which the machine may lack."""
     found = set()
     for panel in json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]:
         for target in panel["targets"]:
@@ -150,7 +159,7 @@ def panels_without_data(prometheus: Prometheus) -> set[str]:
 
 
 def kill_encoder(server: EmbeddedServer) -> None:
-    """Kill the Python process of a model, which Triton 2.51 does not notice."""
+    """Kill the Python process of the image encoder. Triton 2.51 still reports that the model is ready."""
     children = psutil.Process(server.pid).children(recursive=True)
     [stub] = [child for child in children if "vision_encoder_0_0" in child.cmdline()]
     stub.kill()

@@ -1,4 +1,4 @@
-"""The documentation site, built as `make docs` builds it and read in a real browser."""
+"""Tests of the documentation site in a browser. The site is built with the commands of `make docs`."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tests.support.paths import ROOT
 from tests.support.web_page import chromium
 
 pytestmark = [
-    pytest.mark.skipif(chromium() is None, reason="tests/environments.sh chromium installs the browser"),
-    pytest.mark.skipif(shutil.which("npm") is None, reason="npm fetches Mermaid"),
+    pytest.mark.skipif(chromium() is None, reason="no browser; install it with: tests/environments.sh chromium"),
+    pytest.mark.skipif(shutil.which("npm") is None, reason="npm, which fetches Mermaid, is not installed"),
 ]
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *arguments: object) -> None:
-        """Print nothing."""
+        """Suppress the log line of a request."""
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """Return the folder of the built site and its address."""
+    """Build and serve the site, and yield its folder and its address."""
     folder = tmp_path_factory.mktemp("site")
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     for command in (
@@ -78,7 +78,9 @@ def test_every_page_fits_its_window_and_calls_no_other_host(site: tuple[Path, st
         if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
             wide.append(path)
     assert hosts - {""} == {urlsplit(address).netloc}  # a data: URL has no host
-    assert [url for url in missing if not url.endswith("/sitemap.xml")] == []  # the theme looks for more of these
+    assert [
+        url for url in missing if not url.endswith("/sitemap.xml")
+    ] == []  # the theme requests sitemaps that do not exist
     assert wide == []
 
 
@@ -113,12 +115,12 @@ def _search(address: str, page: Page, query: str) -> None:
     search = page.locator(".md-search__input")
     search.focus()
     search.type(query)
-    page.keyboard.press("End")  # Chinese characters arrive without a key, as the theme expects one
+    page.keyboard.press("End")  # the theme waits for a key, and typed Chinese characters send none
     page.locator(".md-search-result__item h1").first.wait_for(timeout=60_000)
 
 
 @pytest.mark.parametrize("path", ["reference/configuration/", "zh/reference/configuration/"])
-def test_a_table_breaks_no_name(site: tuple[Path, str], page: Page, path: str) -> None:
+def test_names_in_tables_are_not_wrapped(site: tuple[Path, str], page: Page, path: str) -> None:
     page.goto(f"{site[1]}/{path}")
     codes = page.locator("td code").evaluate_all(
         "codes => codes.map(code => [code.textContent, code.getClientRects().length])"
@@ -129,7 +131,7 @@ def test_a_table_breaks_no_name(site: tuple[Path, str], page: Page, path: str) -
 
 
 @pytest.mark.parametrize(("query", "words"), [("过载", {"过载"}), ("指纹", {"指纹"}), ("模型仓库", {"模型", "仓库"})])
-def test_the_search_finds_no_other_chinese_word(
+def test_the_search_marks_only_the_words_of_a_chinese_query(
     site: tuple[Path, str], page: Page, query: str, words: set[str]
 ) -> None:
     _search(site[1] + "/zh/", page, query)
@@ -137,17 +139,17 @@ def test_the_search_finds_no_other_chinese_word(
     assert {word.replace("\u200b", "") for word in found} - {""} == words
     assert (
         "".join(page.locator(".md-search-result__item").first.locator("del").all_inner_texts()) == ""
-    )  # missing words
+    )  # words of the query that the page lacks
 
 
 @pytest.mark.parametrize("path", ["architecture/", "zh/architecture/", "concepts/batching/", "zh/concepts/batching/"])
 def test_diagrams_are_drawn(site: tuple[Path, str], page: Page, path: str) -> None:
     page.goto(f"{site[1]}/{path}")
-    page.locator("div.mermaid").first.wait_for(timeout=60_000)  # the theme replaces the text by a drawing
+    page.locator("div.mermaid").first.wait_for(timeout=60_000)  # the theme replaces the text with a drawing
     assert page.locator("pre.mermaid").count() == 0
 
 
-def test_the_languages_lead_to_each_other(site: tuple[Path, str], page: Page) -> None:
+def test_the_english_page_links_to_its_chinese_translation(site: tuple[Path, str], page: Page) -> None:
     page.goto(f"{site[1]}/guides/sdk/")
     chinese = page.locator("a[hreflang=zh]").first.get_attribute("href")
     assert chinese

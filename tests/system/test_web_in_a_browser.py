@@ -1,4 +1,4 @@
-"""The search page in a real browser: with a mouse, by keyboard, on a phone, and without scripts."""
+"""Tests of the search page in a browser: with a mouse, with a keyboard, on a phone, and without scripts."""
 
 from __future__ import annotations
 
@@ -40,13 +40,16 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for axe-core's reports and screenshots, which pytest keeps for a while."""
+    """Return a folder for axe-core's reports and screenshots."""
     return tmp_path_factory.mktemp("axe")
 
 
 @pytest.fixture
 def visit(browser: Any, page: Page) -> Iterator[Callable[..., Any]]:
-    """A function that opens the page in a tab. Afterwards no other host was called and no script failed."""
+    """Yield a function that opens the page in a tab.
+
+    After the test, check that the page called no other host and that no script failed.
+    """
     tabs = []
 
     def opened(path: str = "/", **options: Any) -> Any:
@@ -123,7 +126,7 @@ def test_back_reload_and_another_language_keep_the_query(visit: Callable[..., An
     assert "language" not in query(tab) or query(tab)["language"] == ["zh"]
 
 
-def test_a_picture_finds_itself_and_more_like_it(visit: Callable[..., Any], page: Page) -> None:
+def test_an_uploaded_picture_finds_itself_and_similar_pictures(visit: Callable[..., Any], page: Page) -> None:
     tab = visit()
     send(tab, page.gallery / "鲸鱼.png")
     assert names(tab)[0] == "鲸鱼.png"
@@ -133,7 +136,7 @@ def test_a_picture_finds_itself_and_more_like_it(visit: Callable[..., Any], page
     assert "like" in query(tab)
 
 
-def test_words_and_a_picture_are_weighed(visit: Callable[..., Any], page: Page) -> None:
+def test_the_slider_weighs_words_against_a_picture(visit: Callable[..., Any], page: Page) -> None:
     tab = visit()
     send(tab, page.gallery / "鲸鱼.png")
     search(tab, "下雨")
@@ -143,7 +146,7 @@ def test_words_and_a_picture_are_weighed(visit: Callable[..., Any], page: Page) 
     tab.locator(".tile .name").first.get_by_text("下雨.png").wait_for()
 
 
-def test_the_focus_stays_near_what_the_keyboard_changed(visit: Callable[..., Any]) -> None:
+def test_the_focus_stays_near_the_control_used_by_keyboard(visit: Callable[..., Any]) -> None:
     tab = visit("/?q=下雨&without=船")
     tab.locator(".chip.without a").focus()
     tab.keyboard.press("Enter")
@@ -162,10 +165,10 @@ def test_the_focus_stays_near_what_the_keyboard_changed(visit: Callable[..., Any
     tab.locator("#q").focus()
     tab.keyboard.press("Tab")
     tab.keyboard.press("Tab")
-    assert tab.evaluate("document.activeElement.id") == "file"  # where its button is seen
+    assert tab.evaluate("document.activeElement.id") == "file"  # the focus order follows the visual order
 
 
-def test_a_picture_is_opened_left_and_labelled_by_keyboard(visit: Callable[..., Any]) -> None:
+def test_a_picture_is_opened_labelled_and_closed_by_keyboard(visit: Callable[..., Any]) -> None:
     tab = visit()
     search(tab, "下雨")
     tab.locator(".frame").first.focus()
@@ -192,8 +195,8 @@ def test_a_picture_is_opened_left_and_labelled_by_keyboard(visit: Callable[..., 
     assert tab.locator("dialog:modal").count() == 0
 
 
-def test_a_picture_that_is_closed_stays_out_of_the_address(visit: Callable[..., Any]) -> None:
-    tab = visit("/?q=下雨")  # without the language that all links have
+def test_a_closed_picture_stays_out_of_the_address(visit: Callable[..., Any]) -> None:
+    tab = visit("/?q=下雨")  # without the parameter `language`, which all links have
     tab.locator(".frame").first.click()
     dialog = tab.locator("dialog:modal")
     dialog.wait_for()
@@ -212,7 +215,9 @@ def test_a_picture_that_is_closed_stays_out_of_the_address(visit: Callable[..., 
     tab.go_back()
     with tab.expect_response("**labels=*"):
         held[0].continue_()
-    tab.locator(".answers progress").first.wait_for(state="attached")  # the answer came after the end
+    tab.locator(".answers progress").first.wait_for(
+        state="attached"
+    )  # the response arrived after the dialog was closed
     assert not {"open", "labels"} & query(tab).keys()
 
 
@@ -226,7 +231,7 @@ def test_a_refused_picture_leaves_an_address_that_can_be_reloaded(visit: Callabl
     assert query(tab)["q"] == ["下雨"]
 
 
-def test_a_picture_keeps_the_words_that_were_typed_before(visit: Callable[..., Any], page: Page) -> None:
+def test_uploading_a_picture_keeps_the_typed_words(visit: Callable[..., Any], page: Page) -> None:
     tab = visit()
     tab.locator("#q").fill("下雨")
     tab.locator("#without").fill("船")
@@ -234,7 +239,7 @@ def test_a_picture_keeps_the_words_that_were_typed_before(visit: Callable[..., A
     assert (query(tab)["q"], query(tab)["without"]) == (["下雨"], ["船"])
 
 
-def test_an_original_is_shown_at_its_size_and_downloaded(visit: Callable[..., Any], page: Page) -> None:
+def test_an_original_is_shown_in_its_own_size_and_downloaded(visit: Callable[..., Any], page: Page) -> None:
     tab = visit()
     search(tab, "下雨")
     tab.locator(".frame").first.click()
@@ -242,14 +247,14 @@ def test_an_original_is_shown_at_its_size_and_downloaded(visit: Callable[..., An
     picture.wait_for()
     tab.wait_for_load_state("networkidle")
     width, natural = picture.evaluate("image => [image.width, image.naturalWidth]")
-    assert width == natural > 0  # not blown up
+    assert width == natural > 0  # not enlarged
     with tab.expect_download() as waiting:
         tab.locator("dialog:modal").get_by_role("link", name="下载").click()
     assert waiting.value.suggested_filename == "下雨.png"
     assert Path(waiting.value.path()).read_bytes() == (page.gallery / "下雨.png").read_bytes()
 
 
-def test_waiting_is_shown_and_the_newest_query_wins(visit: Callable[..., Any]) -> None:
+def test_a_pending_query_is_shown_and_the_newest_query_wins(visit: Callable[..., Any]) -> None:
     tab = visit()
     search(tab, "下雨")
     held: list[Any] = []
@@ -261,14 +266,14 @@ def test_waiting_is_shown_and_the_newest_query_wins(visit: Callable[..., Any]) -
     assert tab.locator("#go").get_attribute("aria-disabled") == "true"
     assert tab.locator("#results").get_attribute("aria-busy") == "true"
     assert float(tab.locator(".frame img").first.evaluate("image => getComputedStyle(image).opacity")) < 1
-    tab.keyboard.press("Enter")  # the button waits: nothing is sent twice
+    tab.keyboard.press("Enter")  # the busy button sends no second request
     search(tab, "企鹅")
     assert names(tab)[0] == "企鹅.png"
     assert len(held) == 1
     held[0].abort()
 
 
-def test_a_page_that_cannot_be_reached_is_tried_again(visit: Callable[..., Any]) -> None:
+def test_an_unreachable_page_is_retried(visit: Callable[..., Any]) -> None:
     tab = visit("/?language=en")
     search(tab, "下雨")
     tab.context.set_offline(True)
@@ -284,7 +289,7 @@ def test_a_page_that_cannot_be_reached_is_tried_again(visit: Callable[..., Any])
     assert message.count() == 0
 
 
-def test_a_bad_upload_gives_a_message_that_stays(visit: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_bad_upload_shows_a_message_until_it_is_dismissed(visit: Callable[..., Any], tmp_path: Path) -> None:
     tab = visit()
     (tmp_path / "bad.png").write_bytes(b"no picture")
     send(tab, tmp_path / "bad.png")
@@ -402,7 +407,7 @@ def test_every_state_is_accessible_and_fits_its_width(
     assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_search_on_a_phone_does_not_jump(visit: Callable[..., Any]) -> None:
+def test_a_search_on_a_phone_does_not_shift_the_layout(visit: Callable[..., Any]) -> None:
     tab = visit(viewport=PHONE, has_touch=True)
     tab.evaluate(
         """() => {
