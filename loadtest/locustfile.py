@@ -1,4 +1,4 @@
-"""The entry point of ``locust -f loadtest/locustfile.py --host localhost:8001``."""
+"""The file that Locust runs: ``locust -f loadtest/locustfile.py --host localhost:8001``."""
 
 from tuwen_loadtest.locustfile import (
     BulkEmbedding,

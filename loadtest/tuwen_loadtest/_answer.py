@@ -19,8 +19,8 @@ from tuwen_loadtest._verdict import Finding, Verdict
 
 __all__ = ["Answer", "answer_of_curves", "answer_of_runs", "answer_of_scenario", "limit_of", "unit_of"]
 
-_BUSY = 0.8  # of the time: a step that is busy for less does not hold the others up
-_KEEPS_UP = 0.95  # of the offered requests
+_BUSY = 0.8  # the share of the time from which on a step counts as the limit
+_KEEPS_UP = 0.95  # the share of the offered requests that a service answers if it keeps up
 _ADVICE: Mapping[str, str] = {
     "vision_encoder": "to hold more, run `tuwen tune`, build with a faster precision, or add servers",
     "text_encoder": "to hold more, run `tuwen tune`, build with a faster precision, or add servers",
@@ -58,7 +58,14 @@ class Limit:
 def answer_of_curves(
     curves: Sequence[Curve], objectives: Sequence[Objective], runs: Sequence[Run], doubts: Sequence[Doubt]
 ) -> Answer:
-    """Return the answer of ramps: the highest load that the service holds."""
+    """Return the answer of a test with ramps: the highest load that the service holds.
+
+    Args:
+        curves: the curve of each repetition.
+        objectives: the objectives that the service has to meet; empty: the service has to keep up with the load.
+        runs: the measurements of each repetition.
+        doubts: the signs that the load generator did not send the load as planned.
+    """
     unit, capacity = unit_of(runs), median(curve.capacity for curve in curves)
     steps, callers = curves[-1].steps, curves[-1].callers
     fell_behind = not all(_keeps_up(step) for curve in curves for step in curve.steps)
@@ -73,7 +80,7 @@ def answer_of_curves(
     elif callers:
         held = f"answers {_number(capacity)} {unit} at most, to up to {callers[-1]} concurrent callers"
     else:
-        # Behind the first step that falls behind, a step may answer what waited since earlier ones.
+        # After the first step that falls behind, a step may answer requests that waited since an earlier step.
         kept = [step for step in takewhile(_keeps_up, steps) if step.offered * _KEEPS_UP <= capacity]
         held = f"holds {_number(kept[-1].offered)} {unit} at p99 {_milliseconds(kept[-1])}" if kept else ""
         held = held or f"answers {_number(capacity)} {unit} at most"
@@ -83,7 +90,13 @@ def answer_of_curves(
 def answer_of_runs(
     judged: Sequence[tuple[Run, Verdict]], objectives: Sequence[Objective], doubts: Sequence[Doubt]
 ) -> Answer:
-    """Return the answer of runs under one load: whether the service holds it."""
+    """Return the answer of a test with one constant load: whether the service holds the load.
+
+    Args:
+        judged: the measurements of each repetition, with the verdict on them.
+        objectives: the objectives that the service has to meet.
+        doubts: the signs that the load generator did not send the load as planned.
+    """
     runs = [run for run, _ in judged]
     unit, plan = unit_of(runs), runs[0].plan
     summaries = [verdict.summary for _, verdict in judged]
@@ -105,7 +118,7 @@ def answer_of_runs(
 
 
 def answer_of_scenario(name: str, findings: Sequence[Finding]) -> Answer:
-    """Return the answer of a scenario: whether the service met every expectation."""
+    """Return the answer of a scenario: whether the service met every expectation, and which it missed."""
     missed = [finding.text for finding in findings if not finding.met]
     if not missed:
         return Answer(f"withstands {name}: all {len(findings)} expectations were met")
@@ -124,9 +137,9 @@ def limit_of(runs: Sequence[Run], doubts: Sequence[Doubt], *, overloaded: bool) 
     shares = {
         model: busiest_seconds([load.busy[model] for load in loads if model in load.busy]) for model in STEP_NAMES
     }
-    busy = {model: share for model, share in shares.items() if share > 0}  # nan is not
+    busy = {model: share for model, share in shares.items() if share > 0}  # a comparison with nan is false
     listed = ", ".join(f"{STEP_NAMES[model]} {share * 100:.0f} %" for model, share in busy.items())
-    reasons = [f"busy in the busiest five seconds: {listed}"] if busy else []
+    reasons = [f"busy share of each step in its busiest five seconds: {listed}"] if busy else []
     model = max(busy, key=lambda name: busy[name], default="")
     step = f"{STEP_NAMES[model]} (busy {busy[model] * 100:.0f} %)" if model and busy[model] >= _BUSY else ""
     if doubts:
@@ -140,7 +153,7 @@ def limit_of(runs: Sequence[Run], doubts: Sequence[Doubt], *, overloaded: bool) 
         return Limit(f"limited by the {step}", [*reasons, _ADVICE[model]])
     if processor >= _BUSY:
         return Limit(f"limited by the processor of the server's machine (busy {processor * 100:.0f} %)", reasons)
-    return Limit("what limits it is not known: no step of the server was busy all the time", reasons)
+    return Limit("the limit is not known, because no step of the server was busy all the time", reasons)
 
 
 def _doubtful(doubts: Sequence[Doubt], step: str) -> str:
@@ -158,7 +171,7 @@ def _amount(load: float, unit: str, callers: Sequence[int]) -> str:
 
 
 def unit_of(runs: Sequence[Run]) -> str:
-    """Return the unit of rates: images, texts or mixed requests a second."""
+    """Return the unit of the rates in an answer: ``images/s``, ``texts/s``, or ``requests/s`` for mixed requests."""
     kinds = {sample.kind for run in runs for sample in run.samples}
     return {frozenset({"image"}): "images/s", frozenset({"text"}): "texts/s"}.get(frozenset(kinds), "requests/s")
 
@@ -181,7 +194,7 @@ def _listed(objectives: Sequence[Objective]) -> str:
 
 
 def _spaced(objective: str) -> str:
-    """Return an objective with spaces: ``p99 < 200 ms``."""
+    """Return an objective with spaces, such as ``p99 < 200 ms`` for ``p99<200ms``."""
     name, comparison, bound = re.split(r"\s*(<=|>=|<|>)\s*", objective, maxsplit=1)
     spaced = re.sub(r"(?<=[0-9])(ms|s|%)$", r" \1", bound)
     return f"{name} {comparison} {spaced}"

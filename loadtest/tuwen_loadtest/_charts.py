@@ -24,12 +24,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 __all__ = ["curve_picture", "timeline_picture"]
 
-_WIDE, _NARROW = 9.6, 3.9  # inches of 96 pixels: a page, and a phone without its margins
-_SHOWN_BUSY = 5.0  # percent; a line near 0 says nothing
+_WIDE, _NARROW = 9.6, 3.9  # inches of 96 pixels: the widths of a page and of the screen of a phone
+_SHOWN_BUSY = 5.0  # percent; a step that is never busier has no line
 _GREY = "#8a8a8a"
 _LINES = {"p50": ":", "p99": "-"}
 _TWO_DECADES = 100.0
-_UNANSWERED = 0.96  # of the height of a chart: where a latency without an end is marked
+_UNANSWERED = 0.96  # the height of the marks of infinite latencies, as a share of the height of the chart
 
 
 def curve_picture(curves: Sequence[Curve], *, good_seconds: float = math.inf, narrow: bool = False) -> str:

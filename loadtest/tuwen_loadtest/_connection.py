@@ -1,6 +1,7 @@
-"""The connection settings of the load generator's processes, passed in the command line's environment variables.
+"""The connection settings of the load generator's processes.
 
-A secret on Locust's command line would be visible in every list of processes.
+They are passed in the environment variables of the command line `tuwen`. A secret on Locust's command line would be
+visible in every list of processes.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ class Connection:
     """The address and the credentials of a server.
 
     Attributes:
-        url: the gRPC endpoint.
+        url: the address of the gRPC endpoint, such as ``localhost:8001``.
         tls: the encryption settings; None means no encryption.
         headers: the headers of every request. They are not shown in `repr`.
-        model: the name of the model on a server with several.
+        model: the name of the model on a server with several models; empty: the server has one model.
     """
 
     url: str
@@ -35,9 +36,9 @@ class Connection:
 
     @classmethod
     def from_environment(cls, url: str) -> Connection:
-        """Return the connection in the variables of the command line.
+        """Return the connection that the environment variables of the command line describe.
 
-        These are ``TUWEN_TLS``, ``TUWEN_CA``, ``TUWEN_CERTIFICATE``, ``TUWEN_KEY``, ``TUWEN_HEADERS`` and
+        The variables are ``TUWEN_TLS``, ``TUWEN_CA``, ``TUWEN_CERTIFICATE``, ``TUWEN_KEY``, ``TUWEN_HEADERS`` and
         ``TUWEN_MODEL``.
 
         Raises:
@@ -60,7 +61,12 @@ class Connection:
         return variables
 
     def client(self, timeout: float, attempts: int = 1) -> Client:
-        """Return a client. By default it does not retry, so that refusals are counted."""
+        """Return a client of the server.
+
+        Args:
+            timeout: the deadline of a call in seconds.
+            attempts: the maximum number of attempts of a call. With the default of 1, every refusal is counted.
+        """
         retries = RetryPolicy(attempts=attempts)
         return Client(
             self.url,

@@ -14,7 +14,7 @@ from tuwen_loadtest._users_over_time import STEPS, users_at
 
 __all__ = ["Curve", "curve_of"]
 
-_SETTLING = 0.25  # of each step, in which the queue grows to its new length
+_SETTLING = 0.25  # the share of each step that is not measured, because the queue still grows
 
 
 @dataclass(frozen=True)

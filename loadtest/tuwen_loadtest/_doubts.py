@@ -14,12 +14,13 @@ from tuwen_loadtest._verdict import Verdict
 __all__ = ["Cause", "Doubt", "doubts_of"]
 
 Cause = Literal["generator", "shared machine", "own machine", "unknown"]
-"""What delayed the load generator: its own single core, the processor that it shares with the server, the processor of
-its own machine, or nothing that the measurements show."""
+"""The cause of the delay. ``generator``: the load generator used all of the one core that a Locust process can use.
+``shared machine``: the server used the same busy processor. ``own machine``: other programs kept the processor of the
+load generator's machine busy. ``unknown``: the measurements show no cause."""
 
-_LATE = 0.01  # seconds that 1 % of the requests may be sent late
-_BUSY_CORES = 0.9  # of the one core that a Locust process can use
-_BUSY_MACHINE = 0.9  # of all cores
+_LATE = 0.01  # seconds; a load generator keeps up if it sends at most 1 % of the requests later
+_BUSY_CORES = 0.9  # cores; a Locust process can use one
+_BUSY_MACHINE = 0.9  # the busy share of all cores of a machine
 _WORKERS = "run Locust with several workers"
 _ELSEWHERE = "run the load generator on another machine than the server"
 
@@ -29,8 +30,8 @@ class Doubt:
     """A sign that the load generator could not send the load as planned.
 
     Attributes:
-        text: the measurement, its cause, and what to do.
-        cause: what delayed the load generator.
+        text: a sentence with the measurement, its cause and the advice.
+        cause: the cause of the delay.
     """
 
     text: str
@@ -50,7 +51,7 @@ def doubts_of(judged: Sequence[tuple[Run, Verdict]], *, shared: bool) -> list[Do
     if shared:
         shares += [reading.cpu for run, _ in judged for reading in run.readings]
     machine = busiest_seconds(shares)
-    crowded = machine >= _BUSY_MACHINE  # false if it is nan
+    crowded = machine >= _BUSY_MACHINE  # false without readings, because `machine` is nan then
     late = f"the load generator sent 1 % of the requests {lag * 1e3:.0f} ms late or more"
     if cores > _BUSY_CORES:
         found = f"the load generator used {cores:.2f} cores, and one process cannot use more than one"

@@ -1,4 +1,4 @@
-"""The options of a run on Locust's command line."""
+"""The options that this package adds to Locust's command line."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class LoadOptions:
         shape: the shape of the load over time.
         deadline: the deadline of a call in seconds.
         attempts: the maximum number of attempts of a call.
-        payloads: the items to send.
-        samples: the file for every sample, or None.
+        payloads: the options of the pictures and queries to send.
+        samples: the ``.npz`` file into which all samples are written; None: the samples are not written.
         objectives: the objectives that decide the exit code.
-        warmup: seconds at the beginning that the objectives ignore.
+        warmup: the seconds at the beginning of the run whose requests do not count.
     """
 
     connection: Connection
@@ -57,24 +57,28 @@ class LoadOptions:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of a load test to Locust's own. Locust's web page shows them too."""
+    """Add the options of a load test to Locust's command line. Locust's web page shows these options too."""
     group: Any = parser.add_argument_group("tuwen")
     group.add_argument(
         "--arrivals",
         choices=("closed", "poisson"),
         default="closed",
-        help="closed: each user waits for an answer before its next request; poisson: each user sends one request a "
-        "second on average, at random times",
+        help="when a user sends the next request. closed: after the answer to the previous request. poisson: at random "
+        "times, once per second on average, without waiting for answers (default: closed)",
     )
     for field in (*option_fields(PayloadOptions), *option_fields(LoadTestOptions)):
         if field.name in _SHARED:
             _add(group, field)
-    group.add_argument("--attempts", type=int, default=1, help="maximum number of attempts of a request (default: 1)")
-    group.add_argument("--samples", help=".npz file for all samples", metavar="FILE")
+    group.add_argument(
+        "--attempts", type=int, default=1, help="maximum number of attempts of a request (default: 1, no retries)"
+    )
+    group.add_argument(
+        "--samples", help="write all samples into this .npz file (default: samples are not written)", metavar="FILE"
+    )
 
 
 def _add(group: Any, field: OptionField) -> None:
-    """Add an option of `tuwen loadtest`, with the same default and help."""
+    """Add an option of `tuwen loadtest` to Locust's command line, with the default and the help of `tuwen loadtest`."""
     settings: dict[str, Any] = {"choices": field.choices} if field.choices else {"metavar": field.name.upper()}
     if isinstance(field.default, int | float):
         settings["type"] = type(field.default)
@@ -84,13 +88,13 @@ def _add(group: Any, field: OptionField) -> None:
 
 
 def options_of(environment: Environment) -> LoadOptions:
-    """Return the options of a run. Locust's web page can change them between runs.
+    """Return the options of the next run. Users of Locust's web page can change options between two runs.
 
     Raises:
         InvalidArgumentError: an option has an invalid value.
     """
     parsed: Any = environment.parsed_options
-    # Workers that asked the same in the same order would find their answers in the server's cache.
+    # If two workers sent equal texts in the same order, the server's cache would answer the second worker.
     worker = max(0, getattr(environment.runner, "worker_index", 0))
     return LoadOptions(
         connection=Connection.from_environment(environment.host or _URL),

@@ -1,4 +1,4 @@
-"""The hardware and software of a measurement."""
+"""The names of the processor and the versions of the software, for the report of a measurement."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def processor() -> str:
-    """Return the name of the processor."""
+    """Return the name of this machine's processor, such as ``AMD EPYC 7763``."""
     return ", ".join(sorted(set(_values("model name")))) or platform.processor() or platform.machine()
 
 
 def cpu_flags() -> Set[str]:
-    """Return the CPU's features as Linux lists them, such as ``amx_tile``."""
+    """Return the features of this machine's processor by Linux's names, such as ``amx_tile``. Empty elsewhere."""
     return set(next(_values("flags"), "").split())
 
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:
-    """Return the versions of Python and of these packages."""
+    """Return the version of Python and the versions of installed packages, by name."""
     return {"python": platform.python_version(), **{name: version(name) for name in libraries}}
 
 

@@ -1,4 +1,4 @@
-"""How busy each step of the server is, second by second, from Triton's counters."""
+"""The busy share of each step of the server, second by second, from Triton's counters."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ STEP_NAMES: Mapping[str, str] = {
     "image_preprocessing": "preprocessing of images",
     "text_tokenization": "tokenization of texts",
 }
-"""The models that compute, and their names for people."""
+"""The names of the steps of the server in reports, by the name of the Triton model."""
 _EVERY = 1.0  # seconds
 _TIMEOUT = 5.0
-_SMOOTHED = 5  # readings: a batch counts at its end, so a single second shows too much or too little
+_SMOOTHED = 5  # readings; Triton counts a batch when it ends, so the share of a single second is too high or too low
 
 
 @dataclass(frozen=True)
 class ModelLoad:
-    """The work of the server in about a second.
+    """The work of the server during a span of about one second.
 
     Attributes:
-        time: the end of the second, in Unix time.
-        answered: the answers a second.
-        busy: by model, the share of the time in which its instances computed.
+        time: the end of the span, in Unix time.
+        answered: the answers per second.
+        busy: the share of the span in which the instances of a model computed, by the name of the model.
     """
 
     time: float
@@ -51,13 +51,13 @@ class ModelLoad:
 
 @contextmanager
 def watch_models(target: Target, live: Callable[[ModelLoad], None] = lambda _: None) -> Iterator[list[ModelLoad]]:
-    """Provide a list to which readings are added until the end of the block.
+    """Provide a list of the server's work. A reading is added every second until the end of the block.
 
-    A server that does not answer, for example during a restart, leaves a gap.
+    While a server does not answer, for example during a restart, no readings are added.
 
     Args:
         target: the target of the load.
-        live: called with each reading.
+        live: a function that is called with each reading.
 
     Raises:
         InvalidArgumentError: the address, the model's name or the encryption of the target is invalid.
@@ -97,16 +97,17 @@ def watch_models(target: Target, live: Callable[[ModelLoad], None] = lambda _: N
 def load_between(
     changes: Sequence[Statistics], instances: Mapping[str, int], seconds: float, now: float, *, name: str = ""
 ) -> ModelLoad:
-    """Return the load of servers from the changes of their counters.
+    """Return the work of servers during a span of time, from the changes of their counters.
 
-    Triton adds the time of a batch to each of its requests, so the mean time of a request is that of a batch.
+    Triton adds the time of a batch to every request of the batch. The mean time of a request is therefore the time of a
+    batch.
 
     Args:
-        changes: what each server counted in the time.
+        changes: the changes of the counters of each server during the span.
         instances: the number of instances of each model, on all servers together.
-        seconds: the length of the time.
-        now: its end, in Unix time.
-        name: the name of the repository on a server with several.
+        seconds: the length of the span.
+        now: the end of the span, in Unix time.
+        name: the name of the repository on a server with several repositories; empty: the server has one repository.
     """
     busy = {}
     for model, count in instances.items():
@@ -129,7 +130,7 @@ def busiest_seconds(shares: Sequence[float]) -> float:
 
 
 def _instances(target: Target, url: str) -> Counter[str]:
-    """Return the number of instances in the configuration of each model; 1 if the server does not tell."""
+    """Return the number of instances of each model, from its configuration; 1 if the server does not show it."""
     address, tls = channel_target(url), target.connection.tls
     found = Counter(dict.fromkeys(STEP_NAMES, 1))
     with InferenceServerClient(

@@ -1,4 +1,4 @@
-"""The end of a Locust process whose parent, `tuwen loadtest`, was killed."""
+"""A Locust process ends if `tuwen loadtest`, its parent process, was killed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 __all__ = ["PARENT", "end_with_parent"]
 
 PARENT = "TUWEN_LOADTEST_PARENT"
-"""The environment variable that holds the process id of the `tuwen loadtest` that started Locust."""
+"""The environment variable with the process ID of the `tuwen loadtest` that started Locust."""
 _LOOK_SECONDS = 1.0
 
 
@@ -23,13 +23,14 @@ def end_with_parent(
 ) -> None:
     """Wait until the parent process has died, then remove the samples and end this process.
 
-    If the environment variable is missing, a user started Locust, and the function returns at once.
+    If the environment variable `PARENT` is missing, a user started Locust. Then the function returns at once.
 
     Args:
-        samples: the file for the parent. Its folder is removed if it contains nothing else.
-        sleep: waits for a number of seconds without blocking Locust.
-        parent: returns the process ID of the current parent.
-        end: ends this process at once with an exit code.
+        samples: the file with the samples for the parent. The function also removes the folder of the file, if the
+            folder is empty then. None: there is no file.
+        sleep: a function that waits for a number of seconds without blocking Locust.
+        parent: a function that returns the process ID of the current parent.
+        end: a function that ends this process at once with an exit code.
     """
     expected = os.environ.get(PARENT)
     if expected is None:

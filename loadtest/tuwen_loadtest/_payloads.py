@@ -1,4 +1,4 @@
-"""The payloads of users: photographs in the sizes of phones and shops, and queries of which some are frequent."""
+"""The items that users send: photographs in the sizes of phones and shops, and queries, some of which are frequent."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tuwen_server.traffic import distinct_query, photographs
 
 __all__ = ["Payloads", "payloads_of"]
 
-# sizes, and how many of 32 photographs have them
+# width and height, and the number of photographs of this size among 32
 _SIZES = {(480, 640): 8, (640, 480): 8, (800, 800): 8, (1280, 960): 5, (1920, 1080): 2, (4032, 3024): 1}
-_DISTINCT_QUERIES = 1_000_000  # so many that a server's cache never holds them all, as in life
-_WORKER_SEEDS = 1_000_003  # between the seeds of two workers, further than the seeds of repetitions reach
+_DISTINCT_QUERIES = 1_000_000  # so many that no cache of a server holds all of them, as in production
+_WORKER_SEEDS = 1_000_003  # the distance of the seeds of two workers, larger than any number of repetitions
 
 
 class Payloads:
-    """Endless pictures and queries.
+    """An endless supply of pictures and queries.
 
     Raises:
         InvalidArgumentError: the folder has no pictures, or the file has no queries.
@@ -41,11 +41,11 @@ class Payloads:
         self._weights = np.cumsum(1 / ranks**options.skew)
 
     def image(self) -> bytes:
-        """Return one encoded picture."""
+        """Return the next picture as an encoded file."""
         return next(self._images)
 
     def query(self) -> str:
-        """Return one query, drawn by Zipf's law: low ranks are more frequent."""
+        """Return a random query, drawn by Zipf's law: the query of rank 1 is the most frequent."""
         place = self._choose.random() * self._weights[-1]
         rank = min(int(np.searchsorted(self._weights, place, side="right")), len(self._weights) - 1)
         return self._queries[rank] if self._queries else distinct_query(rank, seed=self._seed)
@@ -66,12 +66,13 @@ def _made_images(seed: int) -> Sequence[bytes]:
 def _read_images(folder: Path) -> Sequence[bytes]:
     files = sorted(image_files(folder))
     if not files:
-        raise InvalidArgumentError(f"{folder} holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise InvalidArgumentError(f"expected pictures in '{folder}', found no file that ends in {suffixes}")
     return [path.read_bytes() for path in files]
 
 
 def _read_queries(path: Path) -> Sequence[str]:
     lines = read_lines(path)
     if not lines:
-        raise InvalidArgumentError(f"'{path}' holds no query; write one query in each line")
+        raise InvalidArgumentError(f"expected one query in each line of '{path}', got a file without text")
     return lines

@@ -12,7 +12,7 @@ from tuwen_server.traffic import latency_quantile
 
 __all__ = ["Phases", "phases_of"]
 
-_STEADY = 3  # seconds without a bad request, until it counts as recovered
+_STEADY = 3  # seconds with good answers, after which the service counts as recovered
 _GOOD_SHARE = 0.95
 
 
@@ -21,10 +21,10 @@ class Phases:
     """The measurements of a run with a fault in its middle third.
 
     Attributes:
-        before, trouble, after: the summary of each phase.
-        begin, end: the begin and end of the fault, in Unix time.
-        recovery: seconds from the end of the fault to the first three seconds in which 95 % of the scheduled requests
-            had a good answer; infinite if there were none.
+        before, trouble, after: the summaries of the phases before, during and after the fault.
+        begin, end: the begin and the end of the fault, in Unix time.
+        recovery: the seconds from the end of the fault until the service was normal: in three consecutive seconds, 95 %
+            of the scheduled requests had a good answer. Infinite if the service did not recover.
     """
 
     before: Summary
@@ -36,11 +36,14 @@ class Phases:
 
 
 def phases_of(samples: Sequence[Sample], trouble: tuple[float, float], *, warmup: float, good_seconds: float) -> Phases:
-    """Summarise the phases before, during and after a fault. Its begin and end are in Unix time.
+    """Return the summaries of the phases before, during and after a fault.
 
     Args:
-        warmup: seconds at the beginning that are ignored.
-        good_seconds: the maximum latency of a good answer; if infinite, twice the p99 of the answers before the fault.
+        samples: the requests of the run.
+        trouble: the begin and the end of the fault, in Unix time.
+        warmup: the seconds at the beginning of the run whose requests do not count.
+        good_seconds: the maximum latency of a good answer. If infinite, the recovery ends when answers take at most
+            twice the p99 of the answers before the fault.
     """
     begin, end = trouble
     first, last = min(one.due for one in samples), max(one.due for one in samples)
@@ -49,7 +52,7 @@ def phases_of(samples: Sequence[Sample], trouble: tuple[float, float], *, warmup
         for span in ((min(first + warmup, begin), begin), trouble, (end, max(last, end + 1.0)))
     )
     normal = good_seconds
-    if math.isinf(normal):  # p99 of the answers alone: with losses before, that of all requests may be infinite
+    if math.isinf(normal):  # of the answers: a lost request would make the p99 of all requests infinite
         waits = [one.seconds for one in samples if one.outcome == "answered" and first + warmup <= one.due < begin]
         normal = 2 * latency_quantile(waits, 0.99)
     return Phases(before, during, after, begin, end, _recovery(samples, end, last, normal))

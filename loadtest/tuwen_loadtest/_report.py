@@ -47,10 +47,10 @@ class Report:
     """The results of a load test.
 
     Attributes:
-        title: the target and the load.
-        answer: how much the service holds, and what limits it.
-        machine: hardware and versions, by name.
-        card: the model card.
+        title: the target and the load of the test, in one line.
+        answer: the answer of the test: how much the service holds, and what limits it.
+        machine: the processor and the versions of the software, by name.
+        card: the model card of the server.
         findings: the expectations, and whether each was met.
         doubts: reasons why the load generator may have distorted the numbers.
         runs: the repetitions, each with its verdict.

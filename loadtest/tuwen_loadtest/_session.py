@@ -1,4 +1,4 @@
-"""Running Locust in its own process, and recording the server's statistics meanwhile."""
+"""One run of Locust in its own process, with the statistics of the server during the run."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ KINDS: Mapping[RequestKind, str] = {
     "similarity": "Similarity",
     "bulk": "BulkIndexing",
 }
-"""The kinds of requests, and the Locust user that sends each."""
+"""The class of Locust users that send a kind of request, by kind."""
 _LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 _START_TIMEOUT = 120.0
-_LOCUST_STARTS = 3.0  # seconds, about
+_LOCUST_STARTS = 3.0  # seconds that Locust takes to start, about
 
 
 class LoadTestError(TuwenError):
-    """Locust could not run, or sent no request. The message quotes its output.
+    """Locust could not run, or sent no request. The message quotes the output of Locust.
 
-    Running it again can help if the server was not reachable.
+    If the server was not reachable, another attempt can succeed.
     """
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One run of Locust.
+    """The load of one run of Locust.
 
     Attributes:
         connection: the address and the credentials of the server.
         open_loop: whether `users` counts requests per second at random times, instead of concurrent callers.
-        users: the number of users.
+        users: the maximum number of concurrent callers, or of requests per second.
         shape: the shape of the load over time.
-        seconds: the duration, warm-up included.
+        seconds: the duration of the run, with its warm-up.
         deadline: the deadline of a call in seconds.
         kinds: the kinds of requests. If empty, users mix text, image and similarity.
-        payloads: the items to send.
+        payloads: the options of the pictures and queries to send.
         attempts: the maximum number of attempts of a request.
     """
 
@@ -72,7 +72,11 @@ class Plan:
     attempts: int = 1
 
     def command(self, samples: Path) -> list[str]:
-        """Return the command line of Locust."""
+        """Return the command line that runs Locust.
+
+        Args:
+            samples: the file into which Locust writes the samples.
+        """
         payloads = self.payloads
         options = {
             "--host": self.connection.url,
@@ -97,17 +101,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class Run:
-    """The measurements of a plan.
+    """The measurements of one run.
 
     Attributes:
-        plan: the plan.
-        samples: all samples.
-        models: the servers' statistics of the run, by model.
-        readings: the state of their machines, second by second.
+        plan: the load of the run.
+        samples: the samples of all requests.
+        models: the statistics that the servers counted during the run, by model.
+        readings: the state of the servers' machines, second by second.
         generator_cpu: the mean number of cores that the load generator used; nan if servers were restarted.
         server_cpu, server_memory_mib: the mean number of cores and the memory of the servers; nan for a remote server.
-        trouble: begin and end of the fault, in Unix time.
-        loads: how busy the steps of the server were, second by second.
+        trouble: the begin and the end of the fault, in Unix time; None without a fault that the test injected.
+        loads: the work of the steps of the server, second by second.
         machine_cpu: the busy share of the processor of the load generator's machine, second by second.
     """
 
@@ -133,10 +137,10 @@ def run(
     """Run a plan once, and inject a fault after a third of its time.
 
     Args:
-        plan: the load.
+        plan: the load of the run.
         target: the target of the load.
-        trouble: makes the fault.
-        live: called every second with the work of the server.
+        trouble: a function that injects the fault, and returns when the fault has ended; None: there is no fault.
+        live: a function that is called every second with the work of the server.
 
     Raises:
         LoadTestError: Locust failed, or did not end.
@@ -155,7 +159,7 @@ def run(
         seconds = time.perf_counter() - began
         span = troubled.result() if troubled else None
         generator, after = _children_cpu() - used, target.usage()
-        restarted = usage.keys() != after.keys()  # and ended servers count as children, too
+        restarted = usage.keys() != after.keys()  # ended servers count as children, like Locust
         cpu = sum(after[pid].cpu_seconds - usage[pid].cpu_seconds for pid in usage) if not restarted else math.nan
         if not samples:
             raise LoadTestError(f"Locust sent no request in {plan.seconds:g} s; use a higher rate or a longer duration")
@@ -188,9 +192,13 @@ def _run_locust(plan: Plan) -> Sequence[Sample]:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise LoadTestError(f"Locust did not end within {limit:.0f} seconds") from error
+            raise LoadTestError(
+                f"Locust did not end within {limit:.0f} seconds; use a lower rate, or check that the server answers"
+            ) from error
         if finished.returncode or not file.is_file():
-            raise LoadTestError(f"Locust ended with {finished.returncode}:\n{finished.stderr[-2000:]}")
+            raise LoadTestError(
+                f"Locust ended with exit code {finished.returncode}. Its output:\n{finished.stderr[-2000:]}"
+            )
         return read_samples(file)
 
 

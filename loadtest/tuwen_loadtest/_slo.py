@@ -1,4 +1,4 @@
-"""Service level objectives: ``p99<200ms,errors<0.1%``."""
+"""Service level objectives, such as ``p99<200ms,errors<0.1%``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ METRICS: Mapping[str, Mapping[str, float]] = {
     **dict.fromkeys(("errors", "refused", "timeouts", "failures"), _SHARES),
     **dict.fromkeys(("throughput", "goodput"), _RATES),
 }
-"""The metrics of objectives, with the units of each."""
+"""The units of each metric that an objective can bound. A unit has its factor to seconds, shares or rates."""
 _OF_NEARLY_ALL = ("p95", "p99", "p99.9", "max")
 _OBJECTIVE = re.compile(r"\s*([a-z0-9.]+)\s*(<=|>=|<|>)\s*([0-9.]+)\s*([a-z%/]*)\s*", re.IGNORECASE)
 
@@ -39,7 +39,7 @@ class Objective:
         metric: one of `METRICS`.
         comparison: ``<``, ``<=``, ``>`` or ``>=``.
         bound: the bound in seconds, in requests per second, or as a share of the requests.
-        text: the text of the objective.
+        text: the objective as the user wrote it, such as ``p99<200ms``.
     """
 
     metric: str
@@ -48,7 +48,7 @@ class Objective:
     text: str
 
     def is_met(self, value: float) -> bool:
-        """Return whether a value is within the bound. A missing value (nan) never is."""
+        """Return whether a value is within the bound. A value that was not measured (nan) is not within any bound."""
         return _OPERATORS[self.comparison](value, self.bound)
 
 
@@ -59,7 +59,7 @@ def parse_slo(text: str) -> Sequence[Objective]:
     ``errors<0.1`` is one in ten.
 
     Raises:
-        InvalidArgumentError: an objective is invalid; names the objective and the known metrics.
+        InvalidArgumentError: an objective is invalid. The message names the objective and the known metrics.
     """
     return [_parse(part) for part in text.split(",")]
 
@@ -75,7 +75,7 @@ def good_seconds(objectives: Sequence[Objective]) -> float:
 
 
 def names_good_answers(objectives: Sequence[Objective]) -> bool:
-    """Return whether the objectives say which answers are good, or ask for good answers. Otherwise all are good."""
+    """Return whether the report counts good answers: an objective bounds their latency, or their rate (goodput)."""
     return math.isfinite(good_seconds(objectives)) or any(one.metric == "goodput" for one in objectives)
 
 
@@ -83,12 +83,12 @@ def _parse(part: str) -> Objective:
     match = _OBJECTIVE.fullmatch(part)
     if not match:
         raise InvalidArgumentError(
-            f"{part!r} is not an objective; write it like p99<200ms, errors<0.1% or goodput>50/s"
+            f"expected an objective such as p99<200ms, errors<0.1% or goodput>50/s, got {part!r}"
         )
     metric, comparison, number, unit = match.groups()
     units = METRICS.get(metric)
     if units is None:
-        raise InvalidArgumentError(f"{part!r}: unknown metric {metric!r}; expected one of {', '.join(METRICS)}")
+        raise InvalidArgumentError(f"{part!r}: expected a metric, got {metric!r}; use one of {', '.join(METRICS)}")
     if unit not in units:
         known = " or ".join(name or "no unit" for name in units)
         raise InvalidArgumentError(f"{part!r}: {metric}: expected the unit {known}, got {unit or 'none'}")

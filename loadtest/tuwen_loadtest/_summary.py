@@ -1,4 +1,4 @@
-"""The statistics of samples."""
+"""The statistics of the samples in a span of time."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class Summary:
     """Statistics of the requests whose scheduled start lies in a time span.
 
     Attributes:
-        requests: number of requests.
-        lost: number of requests without an answer: refused, timed out, failed or unfinished.
-        offered: requests per second.
-        throughput: answers per second within the time span. Requests that still wait in a queue are not counted.
-        goodput: answers per second within the given latency. Without a given latency, all answers count.
+        requests: the number of requests.
+        lost: the number of requests without an answer: refused, timed out, failed or unfinished.
+        offered: the scheduled requests per second.
+        throughput: the answers per second that arrived within the time span.
+        goodput: the good answers per second, which arrived within the maximum latency. Without a maximum, all are good.
         latencies: ``p50``, ``p90``, ``p95``, ``p99``, ``p99.9`` and ``max`` over all requests, in seconds since the
             scheduled start of each request. A request without an answer is infinitely late; nan without requests.
-        errors, refused, timeouts, failures: shares of the requests. `errors` is the sum of the other three. Unfinished
-            requests count as timeouts. nan without requests.
+        errors, refused, timeouts, failures: the shares of the requests, from 0 to 1; nan without requests. `errors` is
+            the sum of `refused`, `timeouts` and `failures`. Unfinished requests count as timeouts.
         refusal: the 99th percentile of the time until a request was refused, in seconds; nan without refusals.
-        lag: the 99th percentile of the delay between scheduled and actual start, in seconds, which the load generator
-            adds.
+        lag: the 99th percentile of the delay between scheduled and actual start, in seconds. The load generator causes
+            this delay.
     """
 
     requests: int
@@ -48,12 +48,18 @@ class Summary:
     lag: float
 
     def metric(self, name: str) -> float:
-        """Return the value of a metric by its name in objectives."""
+        """Return the value of a metric, by the name that objectives use, such as ``p99``."""
         return self.latencies[name] if name in self.latencies else float(getattr(self, name))
 
 
 def summarise(samples: Sequence[Sample], start: float, end: float, *, good_seconds: float = math.inf) -> Summary:
-    """Summarise the samples scheduled from `start` to before `end`. Answers within `good_seconds` are good."""
+    """Return the statistics of the samples that are scheduled from `start` until before `end`.
+
+    Args:
+        samples: all samples of a run.
+        start, end: the span of time, in Unix time.
+        good_seconds: the maximum latency of a good answer in seconds; infinite: all answers are good.
+    """
     due = [sample for sample in samples if start <= sample.due < end]
     waits: dict[Outcome, list[float]] = {outcome: [] for outcome in get_args(Outcome)}
     for sample in due:

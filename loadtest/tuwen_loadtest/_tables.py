@@ -1,4 +1,4 @@
-"""The tables of a report: rows of cells with text, and their meanings."""
+"""The tables of a report, and the explanations of their rows."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from tuwen_loadtest._watch import Reading
 __all__ = ["model_rows", "phase_rows", "step_head", "step_rows", "summary_rows", "table"]
 
 _MEANINGS = {
-    "offered per second": "requests that were due",
-    "answered per second": "answers that came, even late ones",
-    "good per second": "answers that came in time for the objectives",
-    "p50, ms": "half of the requests were answered within this time, from when each was due",
+    "offered per second": "requests that were scheduled",
+    "answered per second": "all answers, late answers too",
+    "good per second": "answers within the latency that --slo allows",
+    "p50, ms": "half of the requests were answered within this time, counted from their scheduled start",
     "p99, ms": "99 of 100 requests were answered within this time; ∞: more than one in 100 had no answer",
-    "refused": "the server was too busy and said so at once",
+    "refused": "the server was too busy, and rejected the request",
     "timed out": "no answer came within the deadline of a call",
-    "failed": "any other error",
-    "p99 of a refusal, ms": "how long callers waited until they were refused",
-    "sent late, p99 ms": "the load generator's own delay; more than a few ms makes the numbers doubtful",
-    "cores of the load generator": "it can use one; a busy generator makes the numbers doubtful",
-    "capacity per second": "the highest mean of answers over three steps of the ramp, whatever the latency",
+    "failed": "requests with any other error",
+    "p99 of a refusal, ms": "99 of 100 refused callers were refused within this time",
+    "sent late, p99 ms": "delay that the load generator caused; more than 10 ms makes the numbers doubtful",
+    "cores of the load generator": "a load generator can use one core; if it uses all of it, the numbers are doubtful",
+    "capacity per second": "the highest mean throughput of three steps of the ramp, whatever the latency",
     "highest load that meets all objectives": "requests per second, or concurrent callers in a closed loop",
 }
 """The explanations of rows, by the name of the row."""
@@ -44,12 +44,12 @@ _MACHINE = (
     ("GPUs of that machine, % busy", "gpu", 100, "{:.0f}"),
     ("memory in use on those GPUs, MiB", "gpu_memory_mib", 1, "{:.0f}"),
 )
-"""Rows of means: the name, the attribute of a reading, a factor, and the format."""
+"""The rows with means of readings: the name, the attribute of `Reading`, the factor, and the format of a cell."""
 _PART = "└ "
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table as HTML. The first cell of a row is its name, and gets the explanation of the name."""
+    """Return a table as HTML. The first cell of a row is its name, with its explanation if there is one."""
     found = ['<div class="table"><table><tr>' + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
     for name, *cells in rows:
         meaning = f"<small>{escape(_MEANINGS[name])}</small>" if name in _MEANINGS else ""
@@ -60,7 +60,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def phase_rows(phases: Phases, *, good: bool) -> Iterable[list[str]]:
-    """Yield the rows of a scenario, with a cell for each phase. `good`: whether good answers have a row."""
+    """Yield the rows of a scenario, with a cell for each phase. If `good` is true, good answers have a row."""
     parts = (phases.before, phases.trouble, phases.after)
 
     def row(name: str, value: Callable[[Summary], float], shown: str) -> list[str]:
@@ -126,7 +126,7 @@ def summary_rows(judged: Sequence[tuple[Run, Verdict]], curves: Sequence[Curve],
 
 
 def step_head(curves: Sequence[Curve], objectives: Sequence[Objective], *, good: bool) -> list[str]:
-    """Return the heads of the columns of `step_rows`."""
+    """Return the titles of the columns of `step_rows`."""
     load = ["callers"] if curves[0].callers else []
     rates = ["offered", "answered", *(["good"] if good else [])]
     return ["step", *load, *rates, "p50 ms", "p99 ms", "no answer", *(["met"] if objectives else [])]
@@ -157,7 +157,7 @@ def step_rows(curves: Sequence[Curve], objectives: Sequence[Objective], *, good:
 
 
 def model_rows(models: Statistics) -> Iterable[list[str]]:
-    """Yield a row for each model that had requests. The steps of an ensemble follow it, indented with a corner."""
+    """Yield a row for each model that had requests. An ensemble's row is followed by the rows of its steps."""
     left = {name: counted for name, counted in models.items() if counted.requests + counted.failures}
     prefixes = sorted({found[0] for found in map(name_and_model, left) if found})
     for prefix in prefixes:

@@ -22,13 +22,13 @@ __all__ = ["Target", "served"]
 
 @dataclass(frozen=True)
 class Target:
-    """The target of the requests.
+    """The server or servers that a load test sends its requests to.
 
     Attributes:
         name: the address or the folder that the user named.
         connection: the address and the credentials of the server.
-        metrics: the known addresses of Prometheus pages, one for each server.
-        servers: the servers that were started for the test.
+        metrics: the addresses of the servers' Prometheus metrics; empty if the addresses are not known.
+        servers: the servers that were started for the test; empty for a server that already ran.
     """
 
     name: str
@@ -42,11 +42,11 @@ class Target:
         return bool(self.servers) or is_loopback(self.connection.url.rpartition(":")[0])
 
     def usage(self) -> Mapping[int, Usage]:
-        """Return the resources of each server that was started for the test, by process id."""
+        """Return the used resources of each server that was started for the test, by process ID."""
         return {server.pid: usage_of(server.pid) for server in self.servers}
 
     def statistics(self, timeout: float) -> Sequence[Statistics]:
-        """Return the statistics of each server. Behind one name of a remote service, one of its servers answers.
+        """Return the statistics of each server. If several remote servers share one name, only one of them is asked.
 
         Raises:
             TuwenError: a server does not respond.
@@ -66,10 +66,10 @@ def served(
     """Provide the target for the duration of the test.
 
     Args:
-        connection: a server, or in place of its address the folder of a repository.
-        say: called with a sentence about each step.
-        count: the number of servers behind the target.
-        metrics: the address of a server's metrics, such as ``http://host:8002/metrics``.
+        connection: the connection to a server. If the address is a folder, servers of this repository are started.
+        say: a function that is called with a sentence about each step.
+        count: the number of servers to start; more than 1 only for a folder.
+        metrics: the address of a server's Prometheus metrics, such as ``http://host:8002/metrics``; None: not known.
 
     Raises:
         InvalidArgumentError: several servers are needed, and the target is not a folder.
@@ -77,7 +77,9 @@ def served(
     """
     if not Path(connection.url).is_dir():
         if count > 1:
-            raise InvalidArgumentError(f"the scenario restarts {count} servers; pass a repository's folder")
+            raise InvalidArgumentError(
+                f"expected the folder of a repository, got '{connection.url}'; {count} servers are restarted"
+            )
         yield Target(connection.url, connection, [metrics] if metrics else [])
         return
     from tuwen_repository.manifest import Manifest  # noqa: PLC0415

@@ -17,8 +17,8 @@ class Usage:
     """The resources of a process and all its children.
 
     Attributes:
-        cpu_seconds: the CPU time since their start.
-        memory_mib: the proportional set size: memory that several processes share counts once.
+        cpu_seconds: the CPU time of the processes since their start, in seconds.
+        memory_mib: the memory of the processes in MiB. Memory that several processes share counts once.
     """
 
     cpu_seconds: float
@@ -26,11 +26,15 @@ class Usage:
 
 
 def usage_of(pid: int) -> Usage:
-    """Return the resources that a process has used."""
+    """Return the resources that a process and its children have used.
+
+    Args:
+        pid: the process ID.
+    """
     root = psutil.Process(pid)
     seconds = memory = 0.0
     for process in (root, *root.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+        with suppress(psutil.NoSuchProcess):  # the process has ended since it was listed
             times = process.cpu_times()
             seconds += times.user + times.system
             memory += process.memory_full_info().pss

@@ -1,4 +1,4 @@
-"""The number of users over time. With Poisson arrivals, it is the offered rate in requests per second."""
+"""The number of users over time. With Poisson arrivals, a user sends one request per second on average."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ STEPS = 8
 
 
 def users_at(shape: str, users: int, progress: float) -> int:
-    """Return the number of active users of a shape after a share of the time.
+    """Return the number of active users at some time of a run.
 
-    ``steady``: all users. ``ramp``: one eighth of the users more in each eighth of the time. ``spike``: a quarter of
-    the users, and all users in the middle third.
+    Args:
+        shape: ``steady``: all users all the time. ``ramp``: another eighth of the users in each eighth of the time.
+            ``spike``: all users in the middle third of the time, and a quarter of the users before and after it.
+        users: the number of all users.
+        progress: the elapsed share of the run, from 0 to 1.
     """
     if shape == "ramp":
         return math.ceil(users * (math.floor(progress * STEPS) + 1) / STEPS)

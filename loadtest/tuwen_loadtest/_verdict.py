@@ -1,4 +1,4 @@
-"""The verdict on a run: its objectives, and a summary as text."""
+"""The verdict on a run: the objectives that it met or missed, and its statistics as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Finding", "Verdict", "judge"]
 
 @dataclass(frozen=True)
 class Finding:
-    """An expectation, and whether it was met."""
+    """An expectation of the service, and whether the service met it."""
 
     text: str
     met: bool
@@ -31,7 +31,7 @@ class Verdict:
     Attributes:
         summary: the statistics of all requests.
         objectives: the objectives, and whether each was met.
-        text: a line for each kind and a line for all requests.
+        text: the statistics as text, with a line for each kind of request and a line for all requests.
     """
 
     summary: Summary
@@ -45,11 +45,11 @@ class Verdict:
 
 
 def judge(samples: Sequence[Sample], objectives: Sequence[Objective], *, warmup: float) -> Verdict:
-    """Return the verdict on `samples`, without those scheduled in the first `warmup` seconds."""
+    """Return the verdict on samples. Requests that were scheduled in the first `warmup` seconds do not count."""
     first = min((sample.due for sample in samples), default=0.0)
     start, end = first + warmup, max((sample.due for sample in samples), default=0.0) + 1e-9
     if end <= start:
-        start, end = end, end + 1.0  # nothing but warm-up: nothing was measured
+        start, end = end, end + 1.0  # the run ended in its warm-up, so nothing was measured
     good, shown = good_seconds(objectives), names_good_answers(objectives)
     kinds = sorted({sample.kind for sample in samples})
     by_kind = {kind: [sample for sample in samples if sample.kind == kind] for kind in kinds}

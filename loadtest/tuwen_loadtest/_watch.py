@@ -1,4 +1,4 @@
-"""The state of the server's machine, second by second, from Triton's metrics."""
+"""The state of the machines of a load test, second by second: the servers' machines, and this machine."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from tuwen.connection import is_loopback
 
 __all__ = ["Reading", "watch", "watch_processor"]
 
-_EVERY = 1.0  # seconds; Triton itself looks every two
+_EVERY = 1.0  # seconds; Triton updates its metrics every two seconds
 _TIMEOUT = 5.0
 _MIB = 1 << 20
 
 
 @dataclass(frozen=True)
 class Reading:
-    """The state of all machines together at one time.
+    """The state of the servers' machines at one time, from the metrics of Triton and of tuwen's models.
 
     Attributes:
-        time: Unix time.
-        cpu: the busy share of the CPU, with all processes of the machine; nan if Triton does not report it.
-        memory_mib: the memory in use; nan if Triton does not report it.
-        gpu: the mean share of time in which the GPUs are busy; nan without a GPU.
-        gpu_memory_mib: the memory in use on all GPUs; nan without a GPU.
+        time: the time of the reading, in Unix time.
+        cpu: the mean busy share of the processors, by all programs of the machines; nan if Triton does not report it.
+        memory_mib: the mean memory in use, in MiB; nan if Triton does not report it.
+        gpu: the mean busy share of all GPUs; nan without a GPU.
+        gpu_memory_mib: the memory in use on all GPUs together, in MiB; nan without a GPU.
         cache_hits, cache_misses: the number of texts since the server's start whose vector was in the cache, or was
             not; nan if the server does not report them.
     """
@@ -49,16 +49,16 @@ class Reading:
 
 @contextmanager
 def watch(urls: Sequence[str], every: float = _EVERY) -> Iterator[list[Reading]]:
-    """Provide a list to which readings are added until the end of the block.
+    """Provide a list of readings. A reading is added every second until the end of the block.
 
-    A server that does not answer, for example during a restart, leaves a gap.
+    While a server does not answer, for example during a restart, no readings are added.
 
     Args:
-        urls: the addresses of Prometheus pages.
+        urls: the addresses of the servers' Prometheus metrics; empty: no readings are added.
         every: the seconds between two readings.
 
     Raises:
-        InvalidArgumentError: an address is not a web address.
+        InvalidArgumentError: an address begins with neither ``http://`` nor ``https://``.
     """
     if strange := [url for url in urls if not url.startswith(("http://", "https://"))]:
         raise InvalidArgumentError(f"metrics: expected an address such as http://host:8002/metrics, got {strange[0]}")
@@ -83,7 +83,8 @@ def watch(urls: Sequence[str], every: float = _EVERY) -> Iterator[list[Reading]]
 
 @contextmanager
 def watch_processor(every: float = _EVERY) -> Iterator[list[float]]:
-    """Provide a list of the busy shares of this machine's processor, which grows until the end of the block.
+    """Provide a list of the busy shares of this machine's processor. A share is added every second until the block
+    ends.
 
     Args:
         every: the seconds between two readings.
@@ -92,7 +93,7 @@ def watch_processor(every: float = _EVERY) -> Iterator[list[float]]:
     done = threading.Event()
 
     def look() -> None:
-        psutil.cpu_percent()  # begins the first span of time
+        psutil.cpu_percent()  # the next call returns the share since this call
         while not done.wait(every):
             shares.append(psutil.cpu_percent() / 100)
 
@@ -106,7 +107,7 @@ def watch_processor(every: float = _EVERY) -> Iterator[list[float]]:
 
 
 def _opener(url: str) -> urllib.request.OpenerDirector:
-    """Return an opener of web addresses, which uses the proxy of the environment except for loopback addresses."""
+    """Return a function object that opens an address. Loopback addresses are opened without the environment's proxy."""
     if is_loopback(urlsplit(url).hostname or ""):
         return urllib.request.build_opener(urllib.request.ProxyHandler({}))
     return urllib.request.build_opener()

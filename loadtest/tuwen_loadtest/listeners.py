@@ -1,4 +1,4 @@
-"""The hooks into Locust: options, the collection of samples from all its processes, and the verdict."""
+"""The functions that Locust calls: they add options, collect the samples of all processes, and print the verdict."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tuwen_loadtest.users import BulkEmbedding, BulkIndexing, Visitor
 
 __all__ = ["attach"]
 
-_GRACE = 5.0  # seconds beyond the deadline of a call until it has ended for sure
+_GRACE = 5.0  # seconds after its deadline, within which every call has ended
 
 
 def attach() -> None:
-    """Register the hooks. Called once, when Locust reads the locustfile."""
+    """Register the functions with Locust. The locustfile calls `attach` once."""
     hooks: Any = events
     hooks.init_command_line_parser.add_listener(_add_options)
     hooks.init.add_listener(_gather)
@@ -36,7 +36,7 @@ def _add_options(parser: argparse.ArgumentParser, **_: Any) -> None:
 
 
 def _check(environment: Environment) -> None:
-    """Check the options before users start, because Locust only logs the errors of users."""
+    """Exit with a message if an option is invalid. Locust would only log the error of each user."""
     try:
         payloads_of(options_of(environment).payloads)
     except InvalidArgumentError as error:
@@ -44,9 +44,10 @@ def _check(environment: Environment) -> None:
 
 
 def _choose_users(environment: Environment) -> None:
-    """Run visitors if no user is named, because Locust runs every user that it finds.
+    """Choose the classes of users that run. If the command line names no class, only `Visitor` runs.
 
-    If bulk indexing is the only named user, it is the load itself, so it gets all requested users.
+    Without this choice, Locust would run every class of the locustfile. If `BulkIndexing` is the only named class, all
+    users of the run embed batches (`BulkEmbedding`).
     """
     parsed: Any = environment.parsed_options
     if not parsed.user_classes:
@@ -56,17 +57,17 @@ def _choose_users(environment: Environment) -> None:
 
 
 def _wait_for_answers(environment: Environment) -> None:
-    """Let requests in flight end within their deadline, if ``--stop-timeout`` does not say otherwise.
+    """Let Locust wait at the end until the deadline of all requests in flight, unless ``--stop-timeout`` is given.
 
-    Without this, Locust would end them at once, and the verdict would count them as lost.
+    Without this wait, Locust would end the requests at once, and the verdict would count them as lost.
     """
     if not environment.stop_timeout:
         environment.stop_timeout = options_of(environment).deadline + _GRACE
 
 
 def _gather(environment: Environment, **_: Any) -> None:
-    """Send the samples of a worker to the master every few seconds, with its statistics."""
-    if not isinstance(environment.runner, WorkerRunner):  # a worker is told its options later
+    """Register the functions that collect samples. A worker sends its samples to the master every few seconds."""
+    if not isinstance(environment.runner, WorkerRunner):  # a worker gets its options from the master later
         _check(environment)
         _choose_users(environment)
         _wait_for_answers(environment)
@@ -92,7 +93,7 @@ def _gather(environment: Environment, **_: Any) -> None:
         verdict = judge(samples, options.objectives, warmup=options.warmup)
         told = [str(Finding(objective.text, met)) for objective, met in verdict.objectives]
         sys.stdout.write("\n".join(["", verdict.text, *told, ""]))
-        # Locust's own rule, 1 for any failed request, would forbid an objective that allows some.
+        # By default, Locust exits with 1 after any failed request. An objective may allow some failures.
         if options.objectives:
             environment.process_exit_code = 1 if verdict.missed else 0
 

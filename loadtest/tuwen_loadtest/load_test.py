@@ -1,4 +1,4 @@
-"""A complete load test in one call, for `tuwen loadtest`."""
+"""A complete load test in one function, which `tuwen loadtest` calls."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = [
 
 _PROBE_CALLERS = 32
 _PROBE_SECONDS, _RAMP_SECONDS = 10.0, 64.0
-_BEYOND = 1.5  # times the capacity: how far a ramp goes
+_BEYOND = 1.5  # the highest rate of a ramp, as a multiple of the rate that the first callers reached
 _LIBRARIES = ("tuwen", "locust", "grpcio", "tritonclient", "numpy")
 
 
@@ -51,18 +51,18 @@ def load_test(
     metrics: str | None = None,
     live: Callable[[str], None] = lambda _: None,
 ) -> Report:
-    """Load a server with requests like those of users, and report its answers.
+    """Send requests like those of users to a server, and return a report about the answers.
 
     Args:
         target: the address of the server, or the folder of a repository to serve for the test.
         options: the options of the load test.
-        say: called with a sentence when a step begins.
-        metrics: the address of the server's Prometheus metrics.
-        live: called every second with a line about the state of the test.
+        say: a function that is called with a sentence when a step begins.
+        metrics: the address of the server's Prometheus metrics; None: only servers that are started here are read.
+        live: a function that is called every second with a line about the state of the test.
 
     Raises:
         LoadTestError: Locust could not run.
-        InvalidArgumentError: the scenario needs a repository.
+        InvalidArgumentError: the scenario needs the folder of a repository, or `metrics` is not a web address.
         ServeError: the repository cannot be served.
         TuwenError: the server does not respond.
     """
@@ -87,7 +87,7 @@ class _Test:
         if plan.shape == "ramp":
             callers = None if plan.open_loop else plan.users
             curves = [curve_of(one.samples, plan.seconds, options.objectives, callers=callers) for one, _ in runs]
-            # Each objective for itself: the first step of each ramp has to meet it.
+            # An objective is met if the first step of every ramp meets it, whatever the other objectives are.
             lowest = [curve.steps[0] for curve in curves]
             findings = [
                 Finding(one.text, all(one.is_met(step.metric(one.metric)) for step in lowest))
@@ -112,7 +112,7 @@ class _Test:
         for of_run in phases:
             met = [(one.text, one.is_met(of_run.after.metric(one.metric))) for one in options.objectives]
             findings += [Finding(f"{text} afterwards", good) for text, good in met]
-        title = f"{options.scenario} at a capacity of {capacity:.1f} requests a second"
+        title = f"{options.scenario} at a capacity of {capacity:.1f} requests per second"
         answer = answer_of_scenario(options.scenario or "", findings)
         return self._report(title, answer, runs, findings, phases=phases)
 
@@ -130,7 +130,7 @@ class _Test:
         )
 
     def _wanted(self) -> Plan:
-        """Return the load in the options. The default is a ramp."""
+        """Return the load of the options. Without a rate or a number of callers, the load is a ramp of rates."""
         if self.options.users is not None:
             return replace(self._plan(), open_loop=False, users=self.options.users)
         if self.options.rate is not None:
@@ -138,15 +138,15 @@ class _Test:
         return replace(self._plan(), users=self._ramp_to(), shape="ramp")
 
     def _capacity(self) -> float:
-        """Return the capacity in requests per second, from a short ramp of the kind of requests that the test sends."""
+        """Return the capacity in requests per second, which a short ramp with requests of the same kinds finds."""
         ramp = replace(self._plan(), users=self._ramp_to(), shape="ramp", seconds=_RAMP_SECONDS)
         self.say(f"{_RAMP_SECONDS:g} s, {_load(ramp)}, to find the capacity")
         capacity = curve_of(self._run(ramp).samples, _RAMP_SECONDS, ()).capacity
-        self.say(f"it answers {capacity:.1f} requests a second")
+        self.say(f"the server answers {capacity:.1f} requests per second")
         return capacity
 
     def _ramp_to(self) -> int:
-        self.say(f"{_PROBE_CALLERS} callers, to find the range of rates")
+        self.say(f"{_PROBE_SECONDS:g} s, {_PROBE_CALLERS} concurrent callers, to find the range of rates")
         callers = replace(self._plan(), open_loop=False, users=_PROBE_CALLERS, shape="steady", seconds=_PROBE_SECONDS)
         probe = self._run(callers)
         found = judge(probe.samples, (), warmup=_PROBE_SECONDS / 3)
@@ -154,7 +154,7 @@ class _Test:
         return _whole(_BEYOND * found.summary.throughput)
 
     def _repeat(self, plan: Plan, trouble: Callable[[], None] | None = None) -> list[tuple[Run, Verdict]]:
-        """Return every repetition with its verdict."""
+        """Run all repetitions of a load. Return the measurements and the verdict of each repetition."""
         options, times, runs = self.options, self.options.times, []
         for repetition in range(times):
             self.say(f"repetition {repetition + 1} of {times}: {plan.seconds:g} s, {_load(plan)}")
@@ -163,7 +163,7 @@ class _Test:
         return runs
 
     def _run(self, plan: Plan, trouble: Callable[[], None] | None = None) -> Run:
-        """Run a plan with new queries of the same frequencies, because the server caches those of the last run."""
+        """Run a load with new queries, because the server's cache knows the queries of the previous run."""
         payloads = replace(plan.payloads, seed=plan.payloads.seed + next(self.seeds))
         begun = time.monotonic()
 
@@ -206,13 +206,13 @@ def _whole(rate: float) -> int:
 
 
 def _load(plan: Plan) -> str:
-    amount = f"{plan.users} requests a second" if plan.open_loop else f"{plan.users} callers"
+    amount = f"{plan.users} requests per second" if plan.open_loop else f"{plan.users} concurrent callers"
     return amount if plan.shape == "steady" else f"{plan.shape} to {amount}"
 
 
 def _machine() -> dict[str, str]:
     return {
-        "the load generator's processor": processor(),
-        "its cores": str(os.cpu_count()),
+        "processor of the load generator's machine": processor(),
+        "cores of the load generator's machine": str(os.cpu_count()),
         **versions(_LIBRARIES),
     }

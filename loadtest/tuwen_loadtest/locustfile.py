@@ -1,6 +1,6 @@
-"""The users that Locust finds here: visitors, who send all kinds of requests, or the users that are named.
+"""The classes of users that Locust can run. Without names on its command line, Locust runs `Visitor`.
 
-``locust -f ... TextSearch BulkIndexing`` measures searches beside indexing.
+``locust -f ... TextSearch BulkIndexing`` measures searches while another user indexes pictures.
 """
 
 from tuwen_loadtest.listeners import attach

@@ -27,19 +27,19 @@ def perf_analyzer_input(images: Iterable[bytes]) -> str:
     bytes in little-endian order, so the length is encoded together with the image.
 
     Args:
-        images: encoded files, such as JPEG.
+        images: the pictures as encoded files, such as JPEG.
     """
     items = [base64.b64encode(struct.pack("<I", len(image)) + image).decode("ascii") for image in images]
     return json.dumps({"data": [{"image": {"b64": item}} for item in items]})
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the pictures of a folder. Exits with a message if the folder has none."""
+    """Write the pictures of a folder into the input file. Exit with a message if the folder has no pictures."""
     parser = argparse.ArgumentParser(
         prog="python -m tuwen_loadtest.perf_analyzer_input", description=str(__doc__).splitlines()[0]
     )
-    parser.add_argument("folder", type=Path, help="the folder with the pictures; its subfolders are searched too")
-    parser.add_argument("--output", type=Path, default=Path("images.json"), help="the file (default: images.json)")
+    parser.add_argument("folder", type=Path, help="folder with the pictures; subfolders are searched too")
+    parser.add_argument("--output", type=Path, default=Path("images.json"), help="file to write (default: images.json)")
     parser.add_argument("--limit", type=int, default=1000, help="maximum number of pictures (default: 1000)")
     options = parser.parse_args(arguments)
     try:

@@ -1,4 +1,4 @@
-"""The number of users over time. With Poisson arrivals, it is the offered rate in requests per second."""
+"""The shape of a load for Locust: the number of users over time."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["Shape"]
 
 
 class Shape(LoadTestShape):
-    """``--shape``, from ``--users`` and ``--run-time``.
+    """The shape that ``--shape`` names, for the number of users in ``--users`` and the duration in ``--run-time``.
 
-    Without a run time, all users run endlessly.
+    Without ``--run-time``, all users run endlessly.
     """
 
     use_common_options = True
 
     def tick(self) -> tuple[int, float] | None:
-        """Return the current number of users, and the number to start per second."""
+        """Return the current number of users, and the number of users to start per second; None ends the run."""
         runner: Any = self.runner
         locusts_own = runner.environment.parsed_options
         users, seconds = locusts_own.num_users or 1, locusts_own.run_time
@@ -30,8 +30,8 @@ class Shape(LoadTestShape):
         if seconds is None:
             return users, users
         if elapsed >= seconds:
-            # Locust (2.47) quits half a second after a shape has ended, and drops what workers report later. The
-            # users of the workers end first, so that the workers' last samples come at once.
+            # Locust 2.47 quits half a second after a shape has ended, and drops later reports of workers. So the users
+            # of the workers end first. Then the workers send their last samples in time.
             if isinstance(runner, MasterRunner) and runner.user_count > 0:
                 return 0, users
             return None

@@ -1,9 +1,9 @@
 """Locust users that call the SDK.
 
-With ``--arrivals closed``, a user is a caller who sends the next request after the answer. During a stall all callers
-wait, and the stall counts as one slow request per caller (coordinated omission). With ``--arrivals poisson``, a user is
-a stream of requests at random times, one per second on average, that does not wait for answers. In both modes, a
-latency counts from the scheduled start of a request.
+With ``--arrivals closed``, a user is a caller who sends the next request after the answer. If the server stalls, all
+callers wait, and the stall counts as one slow request per caller (coordinated omission). With ``--arrivals poisson``, a
+user sends requests at random times, one per second on average, and does not wait for answers. In both modes, a latency
+counts from the scheduled start of a request.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tuwen_loadtest._samples import Outcome, Sample
 
 __all__ = ["CALLS", "BulkEmbedding", "BulkIndexing", "ImageEmbedding", "SdkUser", "Similarity", "TextSearch", "Visitor"]
 
-# Before any channel is made, and after Locust patched the standard library: otherwise one call blocks all users.
+# gRPC has to know gevent before the first channel is made. Otherwise one call would block all users.
 init_gevent()
 
 _numbers = itertools.count()
@@ -38,11 +38,11 @@ _BULK = 32
 
 
 class SdkUser(User):
-    """One caller, or one stream of requests.
+    """The base class of users: one caller, or with Poisson arrivals one stream of requests.
 
     Attributes:
-        mix: the kinds of its calls from `CALLS`, each with its weight.
-        waits_for_answers: whether it waits for answers even with Poisson arrivals.
+        mix: the weights of the kinds of calls that the user makes. The kinds are those of `CALLS`.
+        waits_for_answers: whether the user waits for answers even with Poisson arrivals.
     """
 
     abstract = True
@@ -51,7 +51,7 @@ class SdkUser(User):
     waits_for_answers = False
 
     def on_start(self) -> None:
-        """Join the process's shared channel."""
+        """Get the client that all users of this process share, and the items to send."""
         options = options_of(self.environment)
         self._open = options.open_loop and not self.waits_for_answers
         self._random = random.Random(f"{options.payloads.seed} {next(_numbers)}")  # noqa: S311 - no secret
@@ -61,7 +61,7 @@ class SdkUser(User):
         self._payloads = payloads_of(options.payloads)
 
     def on_stop(self) -> None:
-        """Wait for requests in flight. The last user closes the channel; with an open channel, Locust would hang.
+        """Wait for requests in flight. The last user closes the client, because Locust would hang with an open channel.
 
         If Locust's ``--stop-timeout`` ends the wait, the remaining requests are recorded as unfinished.
         """
@@ -80,7 +80,7 @@ class SdkUser(User):
         self._due += self._random.expovariate(1.0)
         gevent.sleep(max(0.0, self._due - time.perf_counter()))
         if self._state == LOCUST_STATE_STOPPING:
-            return  # it was due after the end
+            return  # the request was scheduled after the end of the run
         self._under_way.spawn(self._measure, self._due)
 
     def _measure(self, due: float) -> None:
@@ -91,7 +91,7 @@ class SdkUser(User):
             CALLS[kind](self._clip, self._payloads)
         except TuwenError as error:
             failure = error
-        except BaseException as error:  # a fault of ours, or the end of the run: lost requests count, too
+        except BaseException as error:  # a bug, or the end of the run: lost requests count too
             failure = error
             raise
         finally:
@@ -110,10 +110,10 @@ class SdkUser(User):
 
 
 class Visitor(SdkUser):
-    """The default user, which searches, embeds pictures and compares at random.
+    """The default user, which embeds queries, embeds pictures, and compares pictures with texts, in random order.
 
-    One user sends all kinds of requests, so that their proportion is fixed. With separate callers for each kind,
-    callers with fast answers would send more requests.
+    One user sends all kinds of requests, so that the proportion of the kinds is fixed. With separate users for each
+    kind, users with fast answers would send more requests.
     """
 
     mix: ClassVar[Mapping[str, int]] = {"text": 6, "image": 3, "similarity": 1}
@@ -138,9 +138,9 @@ class Similarity(SdkUser):
 
 
 class BulkIndexing(SdkUser):
-    """A user that embeds one batch of pictures after the other, like the indexing of pictures beside a search.
+    """A user that embeds one batch of pictures after another, as an indexing job does while other users search.
 
-    Beside users of other kinds, there is only one such user. A run of only this kind uses `BulkEmbedding`.
+    Beside users of other classes, there is one user of this class. A run of this class alone uses `BulkEmbedding`.
     """
 
     fixed_count = 1
@@ -149,7 +149,7 @@ class BulkIndexing(SdkUser):
 
 
 class BulkEmbedding(SdkUser):
-    """Users that embed batches of pictures, with the number of users or arrivals of the run."""
+    """A user that embeds batches of pictures. The run decides how many of these users there are, and their arrivals."""
 
     mix: ClassVar[Mapping[str, int]] = {"bulk": 1}
 
@@ -176,7 +176,7 @@ CALLS: Mapping[str, Callable[[Client, Payloads], object]] = {
     "similarity": _compare,
     "bulk": _index,
 }
-"""The calls by kind."""
+"""The function that makes a call, by the kind of the call."""
 
 
 def _outcome(failure: BaseException | None) -> Outcome:
@@ -190,7 +190,7 @@ def _outcome(failure: BaseException | None) -> Outcome:
 
 
 class _Clients:
-    """The client that all users of the process share. The last user closes it."""
+    """The client that all users of the process share. The first user opens the client, and the last user closes it."""
 
     def __init__(self) -> None:
         self._client: Client | None = None

@@ -185,9 +185,9 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("scenario", "seconds", "findings"),
         [
-            ("overload", 9, ["good answers at twice the capacity", "back to normal"]),
+            ("overload", 9, ["good answers at twice the capacity", "normal again"]),
             ("restart", 30, ["requests lost during the restarts: 0 of"]),  # each server takes a few seconds
-            ("bad-clients", 12, ["requests that others lost: 0 of", "their p99"]),
+            ("bad-clients", 12, ["requests that other clients lost: 0 of", "p99 of other clients"]),
         ],
     )
     def test_a_scenario_causes_its_trouble_and_gives_a_verdict(
@@ -218,10 +218,14 @@ class TestCommand:
         assert "MISSED throughput>1000/s" in shown
 
     def test_rejects_invalid_options_and_targets(self, tmp_path: Path) -> None:
-        for arguments, message in (
-            (("--slo", "quick"), "write it like p99<200ms"),
-            (("--rate", "1", "--users", "1"), "expected a rate, a number of users or a scenario, got rate and users"),
-            (("localhost:1", "--scenario", "restart"), "pass a repository's folder"),
-            (("localhost:1", "--rate", "1"), "Failed to connect"),
+        for arguments, message, code in (
+            (("--slo", "quick"), "expected an objective such as p99<200ms", 2),
+            (
+                ("--rate", "1", "--users", "1"),
+                "expected a rate, a number of callers or a scenario, got rate and users",
+                1,
+            ),
+            (("localhost:1", "--scenario", "restart"), "expected the folder of a repository, got 'localhost:1'", 1),
+            (("localhost:1", "--rate", "1"), "cannot connect: nothing listens at this address", 1),
         ):
-            assert message in tuwen("loadtest", *arguments, "-o", str(tmp_path), code=1).stderr
+            assert message in " ".join(tuwen("loadtest", *arguments, "-o", str(tmp_path), code=code).stderr.split())

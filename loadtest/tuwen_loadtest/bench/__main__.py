@@ -1,4 +1,7 @@
-"""The entry point of ``python -m tuwen_loadtest.bench``: build, measure all contestants, and write a report."""
+"""Build a model, measure the service and other software with it, and write a report.
+
+This is the entry point of ``python -m tuwen_loadtest.bench``.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ from tuwen_server.tuning import ENCODERS, Settings, apply, limit_waiting
 
 __all__ = ["main"]
 
-_PATIENCE = 2  # what waits so many times longer than under saturation, and a second, is refused
+_PATIENCE = 2  # a request may wait twice as long as under saturation, and at least one second
 _SERVED = (4, 8, 16, 32)
 """The sizes of batches that a busy service forms."""
 _CALLS = 200
@@ -49,13 +52,23 @@ _console = Console(stderr=True)
 
 
 def main() -> None:
-    """Run the benchmark."""
+    """Run the benchmark with the options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m tuwen_loadtest.bench", description=__doc__)
-    parser.add_argument("--model", choices=list(_MODELS), default="base")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each contestant (default: 1)")
-    parser.add_argument("--rounds", type=int, default=3, help="number of rounds over all contestants (default: 3)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="duration of each measurement (default: 5)")
-    parser.add_argument("--output", type=Path, default=Path(".cache/bench"), help="folder of the report")
+    parser.add_argument(
+        "--model", choices=list(_MODELS), default="base", help="size of the model: ViT-B/16, or tiny (default: base)"
+    )
+    parser.add_argument(
+        "--threads", type=int, default=1, help="number of threads that each measured program computes with (default: 1)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="number of rounds; each program is measured once per round (default: 3)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=5.0, help="duration of each measurement in seconds (default: 5)"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path(".cache/bench"), help="folder for the report (default: .cache/bench)"
+    )
     arguments = parser.parse_args()
     quiet_transformers()
     keep_freed_memory()
@@ -80,7 +93,7 @@ def _build(checkpoint: Path) -> Mapping[str, Path]:
 
 
 def _precisions() -> Sequence[Precision]:
-    """Return the precisions that this machine computes fast. A CPU without units for bf16 skips bf16."""
+    """Return the precisions to measure. bf16 is left out on a processor without instructions for bf16."""
     if torch.cuda.is_available():
         return "fp32", "bf16", "fp16"
     choice = choose_precision()
@@ -96,21 +109,21 @@ def _measure(checkpoint: Path, repositories: Mapping[str, Path], work: Work, pla
     with ExitStack() as stack:
         ours, found = {}, {}
         for precision, repository in repositories.items():
-            _console.print(f"{precision}: the encoder alone, by batch size")
+            _console.print(f"measuring the encoder alone, by batch size, in {precision}")
             encoder = stack.enter_context(Loop("encoder", repository, work_file, plan.threads))
             found[precision] = curves(encoder, plan)
             best = {kind: max(_SERVED, key=lambda size: found[precision][kind][size].rate) for kind in KINDS}
             _settle(repository, {kind: found[precision][kind][best[kind]].rate for kind in KINDS}, plan)
             ours[precision] = Ours(encoder, best, stack.enter_context(service(repository, work)))
         vectors = {precision: mine.service.vectors() for precision, mine in ours.items()}
-        _console.print("the peers start")
+        _console.print("starting the other software")
         loops = {
             name: stack.enter_context(Loop(name, checkpoint, work_file, plan.threads))
             for name in ("transformers", "sentence-transformers")
         }
         server = stack.enter_context(litserve(checkpoint, work, plan.threads))
         rounds, peers = compare(ours, loops, server, plan, _console.print)
-    _console.print("decoding")
+    _console.print("measuring the decoding of images")
     cosines = {
         precision: {
             kind: float((mine * exact).sum(1).min())
@@ -120,10 +133,10 @@ def _measure(checkpoint: Path, repositories: Mapping[str, Path], work: Work, pla
     }
     starts = {precision: mine.service.start for precision, mine in ours.items()}
     decoding = measure_decoding(plan.seconds / 2)
-    _console.print("one caller alone, and beside jobs")
+    _console.print("measuring one caller without and with bulk jobs")
     tiny = _build_tiny(checkpoint.with_name("tiny"))
     waits, beside_jobs = measure_waits(tiny, _CALLS), measure_beside_jobs(tiny, _CALLS)
-    _console.print("bursts, and a person beside a bulk stream")
+    _console.print("measuring bursts, and an interactive caller during a bulk stream")
     bursts, beside_streams = measure_interactive(list(repositories.values())[-1], plan.seconds)
     return Results(
         machine(plan.threads),
@@ -141,21 +154,21 @@ def _measure(checkpoint: Path, repositories: Mapping[str, Path], work: Work, pla
 
 
 def _build_tiny(folder: Path) -> Path:
-    """Build the repository of a tiny model, whose computation takes almost no time, with default options."""
+    """Build a repository with default options and a tiny model, whose computation takes almost no time."""
     repository = folder / "repository"
     build_repository(str(write_seeded_checkpoint(folder / "checkpoint", TINY)), repository, BuildOptions())
     return repository
 
 
 def _settle(repository: Path, rates: Mapping[str, float], plan: Plan) -> None:
-    """Give all contestants the same encoder settings, and turn off queue delays."""
+    """Configure a repository: one instance of each encoder, the threads of the plan, and short queues."""
     for kind in ENCODERS:
         apply(repository, kind, Settings(instances=1, threads=plan.threads, delay_microseconds=100))
     limit_waiting(repository, {kind: max(1.0, _PATIENCE * CALLERS[kind] / rate) for kind, rate in rates.items()})
 
 
 def _complete_for_peers(checkpoint: Path, dimensions: dict[str, Any]) -> None:
-    """Write the file that transformers' processor reads. It holds the defaults that our build uses without the file."""
+    """Write the preprocessor configuration that transformers needs. It holds the defaults of our build."""
     side = dimensions["vision_config"].get("image_size", 224)
     images = ChineseCLIPImageProcessorPil(size={"height": side, "width": side}, do_center_crop=False)
     processor: Any = ChineseCLIPProcessor

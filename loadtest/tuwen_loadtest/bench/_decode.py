@@ -20,7 +20,11 @@ _SIDE = 224
 
 
 def measure_decoding(seconds: float) -> Mapping[str, Mapping[str, float]]:
-    """Return images per second, by decoder and size of the photographs."""
+    """Return the images per second on one core, by decoder and size of the photographs.
+
+    Args:
+        seconds: the duration of each measurement.
+    """
     processor = ChineseCLIPImageProcessorPil(size={"height": _SIDE, "width": _SIDE}, do_center_crop=False)
     ways: dict[str, Callable[[bytes], object]] = {
         "tuwen": Preprocessor(_SIDE).pixel_values,

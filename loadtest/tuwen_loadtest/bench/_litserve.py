@@ -1,4 +1,4 @@
-"""LitServe with the same model, as a contestant."""
+"""A LitServe server with the same model, which the benchmark compares with the service."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _START_TIMEOUT = 300.0
 
 
 class LitServe:
-    """A running server."""
+    """A running LitServe server, which the benchmark measures over HTTP."""
 
     def __init__(self, http: httpx.Client, work: Work) -> None:
         self._http, self._work = http, work
 
     def throughput(self, kind: str, *, seconds: float, warmup: float) -> float:
-        """Return items per second under saturation."""
+        """Return the items per second when many callers send requests at the same time."""
         return saturate(self._ask(kind), concurrency=CALLERS[kind], seconds=seconds, warmup=warmup).rate
 
     def _ask(self, kind: str) -> Ask:
@@ -44,7 +44,7 @@ class LitServe:
 
 @contextmanager
 def litserve(checkpoint: Path, work: Work, threads: int) -> Iterator[LitServe]:
-    """Provide a healthy LitServe server, and end it after the block."""
+    """Start a LitServe server, wait until it is healthy, and end it after the block."""
     port = ServerOptions.on_free_ports().with_ports_resolved().http_port
     url = f"http://127.0.0.1:{port}"
     command = [str(PEERS), str(_SCRIPT), str(checkpoint), str(port)]
@@ -52,7 +52,7 @@ def litserve(checkpoint: Path, work: Work, threads: int) -> Iterator[LitServe]:
     process = subprocess.Popen(
         command,
         env=environment(threads),
-        stdin=subprocess.PIPE,  # the server ends when the pipe is closed, also by our death
+        stdin=subprocess.PIPE,  # the server ends when this pipe is closed, even if the benchmark is killed
         stdout=quiet,
         stderr=quiet,
         start_new_session=True,
@@ -70,11 +70,14 @@ def _wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _START_TIMEOUT
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise SystemExit(f"bench: LitServe ended with {process.returncode}")
+            why = f"to see why, run {PEERS} {_SCRIPT}"
+            raise SystemExit(f"bench: LitServe ended with exit code {process.returncode} while it started; {why}")
         try:
             if httpx.get(f"{url}/health", timeout=2).status_code == 200:
                 return
         except httpx.HTTPError:
             pass
         time.sleep(0.5)
-    raise SystemExit("bench: LitServe did not become healthy")
+    raise SystemExit(
+        f"bench: LitServe was not healthy after {_START_TIMEOUT:g} seconds; to see why, run {PEERS} {_SCRIPT}"
+    )

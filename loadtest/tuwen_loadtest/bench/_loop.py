@@ -1,4 +1,4 @@
-"""A loop in its own process, which measures on request and is idle otherwise."""
+"""A process that embeds batches in a loop on request, and is idle otherwise."""
 
 from __future__ import annotations
 
@@ -20,22 +20,26 @@ from tuwen_server.traffic import Work
 __all__ = ["PEERS", "Loop", "environment", "write_work"]
 
 PEERS = Path(".venv-bench") / "bin" / "python"
-"""The Python of the peers' environment."""
+"""The Python interpreter of the environment in which the other software is installed."""
 _HERE = Path(__file__).parent
-# The encoder is the limit of the service, so it has the settings of the service.
+# The speed of the encoder alone is the upper bound of the service, so both have the same settings.
 _SERVED = {**ALLOCATOR_SETTINGS, **OPENMP_SETTINGS, **TF32_SETTINGS}
-_PATIENCE = 600.0  # seconds, beyond those that it is to measure
+_PATIENCE = 600.0  # seconds that an answer may take in addition to the measurement
 
 
 class Loop:
-    """A running loop of `_loops`. As a context manager, it ends the loop on exit.
+    """A running process with a loop of `_loops`. As a context manager, it ends the process on exit.
 
     Attributes:
         tasks: the names of the measurements that the loop offers.
     """
 
     def __init__(self, name: str, source: Path, work_file: Path, threads: int) -> None:
-        """Start the loop. Raises `SystemExit` with the loop's output if it cannot start."""
+        """Start the process.
+
+        Raises:
+            SystemExit: the process could not start; the message has its output.
+        """
         self._name = name
         python = str(PEERS) if name == "sentence-transformers" else sys.executable
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - ends with the loop
@@ -50,7 +54,13 @@ class Loop:
         self.tasks: list[str] = self._answer(_PATIENCE)
 
     def measure(self, task: str, *, seconds: float, batch: int = 8) -> Timing:
-        """Measure one batch after another for some seconds."""
+        """Return the measurement of a task that computes one batch after another.
+
+        Args:
+            task: one of `tasks`.
+            seconds: the duration of the measurement.
+            batch: the number of items in a batch.
+        """
         wanted = {"task": task, "batch": batch, "seconds": seconds}
         cast("IO[bytes]", self._process.stdin).write(json.dumps(wanted).encode() + b"\n")
         return Timing(**self._answer(seconds + _PATIENCE))
@@ -63,11 +73,11 @@ class Loop:
             self._errors.seek(0)
             said = self._errors.read().decode(errors="replace")
             self.close()
-            raise SystemExit(f"bench: the loop {self._name} failed:\n{said[-2000:]}")
+            raise SystemExit(f"bench: the process of the loop '{self._name}' failed. Its output:\n{said[-2000:]}")
         return json.loads(line)
 
     def close(self) -> None:
-        """End the loop."""
+        """End the process."""
         self._process.kill()
         self._process.communicate()
         self._errors.close()
@@ -82,11 +92,11 @@ class Loop:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """Return the environment of a contestant that computes with a number of threads."""
+    """Return the environment variables of a measured program that computes with a number of threads."""
     return {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
 
 
 def write_work(work: Work, path: Path) -> None:
-    """Write the work into the file that the loops read."""
+    """Write the pictures and texts to embed into a JSON file, which the loops read."""
     images = [base64.b64encode(data).decode("ascii") for data in work.images]
     path.write_text(json.dumps({"images": images, "texts": list(work.texts)}, ensure_ascii=False), encoding="utf-8")

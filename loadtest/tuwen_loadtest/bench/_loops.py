@@ -1,4 +1,4 @@
-"""The loops without a service: the encoder alone, and the loops of the peers.
+"""Loops that embed without a server: the encoder alone, transformers, and sentence-transformers.
 
 `_loop` runs this file as ``python _loops.py LOOP SOURCE WORK`` in its own process, which may have another environment,
 so this file does not import tuwen. When it is ready, it prints its tasks as a line of JSON. For every line ``{"task",
@@ -24,15 +24,15 @@ from torch import Tensor
 
 Loop = Callable[..., object]
 Tasks = dict[str, tuple[Loop, Sequence[Any]]]
-"""Tasks by name: a function that embeds a batch, and the items of the batches."""
-_CONTEXT = 52  # tokens, of which a query takes a few
+"""The tasks of a loop, by name. A task is a function that embeds a batch, and the items to embed."""
+_CONTEXT = 52  # tokens that the model takes; a query has fewer
 _LENGTHS = (8, 16, 24, 32, 52)
 _BATCH = 32
 _DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def timed(embed: Loop, items: Sequence[Any], batch: int, seconds: float) -> dict[str, float]:
-    """Return items per second, the median time of a batch, and the additional time of the first batch, a warm-up."""
+    """Return the items per second, the median time of a batch, and the extra time of the first batch (the warm-up)."""
     batches = [items[start : start + batch] for start in range(0, len(items) - batch + 1, batch)]
     start = time.perf_counter()
     embed(batches[0])
@@ -46,9 +46,9 @@ def timed(embed: Loop, items: Sequence[Any], batch: int, seconds: float) -> dict
 
 
 def encoder(repository: Path, work: dict[str, list[Any]]) -> Tasks:
-    """Return the exported encoders on ready tensors, the upper bound for a service of this precision.
+    """Return tasks that run the exported encoders on ready tensors. Their speed is the upper bound of a service.
 
-    Texts have as many tokens as the queries of the work, all of Chinese characters, with a start and an end token.
+    A text has one token for each character of its query, and a start and an end token.
     """
     vision, text = (_loaded(repository / name / "1" / "model.pt") for name in ("vision_encoder", "text_encoder"))
     side = json.loads((repository / "manifest.json").read_text(encoding="utf-8"))["image_size"]
@@ -71,7 +71,7 @@ def _loaded(path: Path) -> Loop:
 
 
 def transformers_loop(checkpoint: Path, work: dict[str, list[Any]]) -> Tasks:
-    """Return a loop with the model's own classes, used as in its model card."""
+    """Return tasks that embed with the model classes of transformers, as the model card shows."""
     from transformers import ChineseCLIPModel, ChineseCLIPProcessor
 
     model = ChineseCLIPModel.from_pretrained(checkpoint).to(_DEVICE).eval()
@@ -94,7 +94,7 @@ def transformers_loop(checkpoint: Path, work: dict[str, list[Any]]) -> Tasks:
 
 
 def sentence_transformers_loop(checkpoint: Path, work: dict[str, list[Any]]) -> Tasks:
-    """Return a loop with ``SentenceTransformer.encode``."""
+    """Return tasks that embed with ``SentenceTransformer.encode``."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(checkpoint), device=_DEVICE)
@@ -110,7 +110,7 @@ def sentence_transformers_loop(checkpoint: Path, work: dict[str, list[Any]]) -> 
 
 
 def main() -> None:
-    """Load one loop, and run the requested measurements until the input ends."""
+    """Load the model of one loop, then run the requested measurements until the input ends."""
     loop, source, work_file = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     work = json.loads(work_file.read_text(encoding="utf-8"))
     work["images"] = [base64.b64decode(data) for data in work["images"]]
@@ -119,7 +119,10 @@ def main() -> None:
         "transformers": transformers_loop,
         "sentence-transformers": sentence_transformers_loop,
     }
-    with torch.inference_mode(), torch.jit.optimized_execution(False):  # as the server runs its encoders
+    with (
+        torch.inference_mode(),
+        torch.jit.optimized_execution(False),
+    ):  # the server runs its encoders with the same setting
         tasks = loops[loop](source, work)
         print(json.dumps(list(tasks)), flush=True)
         for line in sys.stdin:

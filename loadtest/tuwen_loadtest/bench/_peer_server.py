@@ -1,6 +1,7 @@
-"""LitServe with the same model and batching: ``python _peer_server.py CHECKPOINT PORT``, in the peers' environment.
+"""The program of the LitServe server: ``python _peer_server.py CHECKPOINT PORT``.
 
-The server follows LitServe's documentation: JSON with base64 images, one worker, batches formed within milliseconds.
+It runs in the environment in which LitServe is installed. It serves the same model with batches of the same size, as
+LitServe's documentation shows: JSON with base64 images, one worker, and batches that are formed within milliseconds.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ _LARGEST_BATCH, _PATIENCE = 32, 0.005  # seconds
 
 
 class Embedding(litserve.LitAPI):
-    """The base class of both kinds of items: the model, and the conversion of vectors to lists."""
+    """The base class of the two interfaces: it loads the model, and converts vectors to lists."""
 
     def setup(self, device: str) -> None:
-        """Load the model in the worker."""
+        """Load the model. LitServe calls this method in the worker process."""
         self.model = ChineseCLIPModel.from_pretrained(sys.argv[1]).to(device).eval()
         self.processor = ChineseCLIPProcessor.from_pretrained(sys.argv[1])
 
@@ -34,19 +35,19 @@ class Embedding(litserve.LitAPI):
         return {"embedding": output.tolist()}
 
     def unbatch(self, output: Any) -> list[Any]:
-        """Return the rows of a batch."""
+        """Return the rows of a batch as separate vectors."""
         return list(output)
 
     def batch(self, inputs: list[Any]) -> list[Any]:
-        """Return the items unchanged."""
+        """Return the items of a batch unchanged, because `predict` takes a list."""
         return inputs
 
 
 class Images(Embedding):
-    """``POST /image`` with ``{"image": base64}``."""
+    """The interface for images: ``POST /image`` with ``{"image": base64}``."""
 
     def decode_request(self, request: dict[str, str]) -> Image.Image:
-        """Return one picture."""
+        """Return the picture of a request."""
         return Image.open(io.BytesIO(base64.b64decode(request["image"]))).convert("RGB")
 
     def predict(self, batch: list[Image.Image]) -> Any:
@@ -57,21 +58,21 @@ class Images(Embedding):
 
 
 class Texts(Embedding):
-    """``POST /text`` with ``{"text": ...}``."""
+    """The interface for texts: ``POST /text`` with ``{"text": "..."}``."""
 
     def decode_request(self, request: dict[str, str]) -> str:
-        """Return one text."""
+        """Return the text of a request."""
         return request["text"]
 
     def predict(self, batch: list[str]) -> Any:
-        """Return the vectors of texts, padded to the longest."""
+        """Return the vectors of texts. The texts of a batch are padded to the longest text."""
         with torch.inference_mode():
             inputs = self.processor(text=batch, padding=True, return_tensors="pt").to(self.model.device)
             return self.model.get_text_features(**inputs).pooler_output.cpu()
 
 
 def _end_with_input() -> None:
-    """End the process group when the standard input is closed, which happens when the benchmark dies."""
+    """End the process group when the standard input is closed, because the benchmark has ended then."""
     sys.stdin.buffer.read()
     os.killpg(0, signal.SIGKILL)
 

@@ -1,4 +1,4 @@
-"""The plots of a benchmark."""
+"""The plots in the report of a benchmark."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["plot_cost", "plot_load", "plot_throughput"]
 
 
 def plot_throughput(results: Results, path: Path) -> None:
-    """Plot all contestants under saturation: the median over the rounds."""
+    """Plot the throughput of all measured programs under saturation, as the median over the rounds."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4))
     for axis, kind in zip(axes, KINDS, strict=True):
         bars = {name: median(peer[kind]) for name, peer in results.peers.items()}
@@ -60,7 +60,7 @@ def plot_load(results: Results, path: Path) -> None:
 
 
 def plot_cost(results: Results, path: Path) -> None:
-    """Plot the encoder alone, by batch size and by length."""
+    """Plot the time of a batch in the encoder alone, by batch size and by length of texts."""
     figure, axes = plt.subplots(1, 3, figsize=(13, 4))
     titles = ("ms an image batch, by its size", "ms a text batch, by its size", "ms for 8 texts, by length in tokens")
     for axis, name, title in zip(axes, (*KINDS, "lengths"), titles, strict=True):

@@ -1,4 +1,4 @@
-"""The waiting time of one caller beside bulk jobs, with and without priority over the jobs."""
+"""The time of a single caller's calls while bulk jobs run, with and without priority over the jobs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TIMEOUT = 600.0
 
 
 def measure_beside_jobs(repository: Path, calls: int) -> Mapping[str, float]:
-    """Return the median seconds of a call with one small picture, by the priority of the jobs.
+    """Return the median seconds of a call with one small picture while jobs run, by the priority of the jobs.
 
     Args:
         repository: a folder that `tuwen build` made.
@@ -31,7 +31,9 @@ def measure_beside_jobs(repository: Path, calls: int) -> Mapping[str, float]:
     """
     [picture] = photographs(1, size=_SMALL, seed=1)
     found = {}
-    options = replace(ServerOptions.on_free_ports(), queue_policies=True)  # without policies there are no priorities
+    options = replace(
+        ServerOptions.on_free_ports(), queue_policies=True
+    )  # Triton has priorities only with queue policies
     with EmbeddedServer(repository, options) as server:
         for priority in ("interactive", "bulk"):
             with (
@@ -51,7 +53,10 @@ def _seconds(clip: Client, picture: bytes) -> float:
 
 @contextmanager
 def _running(clip: Client) -> Iterator[None]:
-    """Run jobs that embed photographs, one call after the other. The block begins after each job's first answer."""
+    """Run jobs during a block. A job embeds photographs in one call after another.
+
+    The block begins when each job has had its first answer.
+    """
     album = photographs(_PHOTOGRAPHS, size=_LARGE)
     stop, answered = threading.Event(), threading.Semaphore(0)
 

@@ -1,4 +1,4 @@
-"""The report of a benchmark, as Markdown with plots."""
+"""The report of a benchmark, as a Markdown file with plots."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tuwen_loadtest.bench.interactive import interactive_lines
 
 __all__ = ["write_report"]
 
-# One caller: the encoder with an item at a time and no service, the service, and what it adds in its own calls.
+# The columns of one caller: time of an item in the encoder without a service, in the service, and the difference.
 _LONE = ("an item by the encoder", "by tuwen, p50", "p99", "added")
 
 
 def write_report(model: str, results: Results, folder: Path) -> None:
-    """Write ``report.md``, ``results.json``, ``throughput.png``, ``load.png`` and ``cost.png``."""
+    """Write the report: ``report.md``, ``results.json``, ``throughput.png``, ``load.png`` and ``cost.png``."""
     folder.mkdir(parents=True, exist_ok=True)
     results.write(folder / "results.json")
     (folder / "report.md").write_text("\n".join(_lines(model, results)) + "\n", encoding="utf-8")
@@ -155,12 +155,12 @@ def _milliseconds(seconds: float) -> str:
 
 
 def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
-    """Return the ratio of two values in each round."""
+    """Return the ratio of two measurements in each round."""
     return _spread([mine / other for mine, other in zip(ours, theirs, strict=True)], ".2f")
 
 
 def _spread(values: Sequence[float], form: str) -> str:
-    """Return the median, and the range if there are several values."""
+    """Return the median of values as text, with their range if there are several values."""
     if len(values) == 1:
         return format(values[0], form)
     return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"

@@ -1,4 +1,4 @@
-"""The results of a benchmark as plain data, for the report and for comparisons of runs."""
+"""The results of a benchmark as dataclasses, for the report and for comparisons of runs."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ __all__ = [
 
 KINDS = ("images", "texts")
 PADDED = "texts padded to 52"
-"""The task of a peer that pads every text to the context length."""
+"""The name of the task in which a peer pads every text to the context length of 52 tokens."""
 _LIBRARIES = ("tuwen", "torch", "transformers", "tokenizers", "pillow", "numpy", "tritonclient")
 _SERVER = "nvidia-pytriton"
 
 
 @dataclass(frozen=True)
 class Timing:
-    """The measurements of a loop.
+    """The measurements of a loop that computes one batch after another.
 
     Attributes:
-        rate: items per second.
-        median: the median seconds of a batch.
-        first: the additional seconds of the first batch, which is a warm-up.
+        rate: the items per second.
+        median: the median time of a batch in seconds.
+        first: the time that the first batch (the warm-up) took in addition to the median, in seconds.
     """
 
     rate: float
@@ -56,7 +56,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Start:
-    """The start of a service: seconds until it was ready, and its memory then."""
+    """The start of a service: the seconds until the service was ready, and the memory that it used then."""
 
     seconds: float
     memory_mib: float
@@ -67,8 +67,9 @@ class Lone:
     """The measurements of a service with one caller.
 
     Attributes:
-        answers: all answers.
-        encoder_seconds: the mean time that the encoder computed for each request, from the server's statistics.
+        answers: the answers to all calls, with their latencies.
+        encoder_seconds: the mean time that the encoder computed for a request, in seconds, from the server's
+            statistics.
     """
 
     answers: Answers
@@ -76,13 +77,13 @@ class Lone:
 
     @property
     def added(self) -> float:
-        """The mean seconds of a call outside its encoder."""
+        """The mean time of a call that the encoder did not compute, in seconds."""
         return fmean(self.answers.latencies) - self.encoder_seconds
 
 
 @dataclass(frozen=True)
 class Saturated:
-    """A saturated service: its answers, the mean batch size of its encoder, and its CPU time per item."""
+    """The measurements of a saturated service: answers, the encoder's mean batch size, and the CPU time per item."""
 
     answers: Answers
     batch: float
@@ -91,7 +92,7 @@ class Saturated:
 
 @dataclass(frozen=True)
 class Step:
-    """The measurements of one offered rate, a multiple of the throughput at saturation."""
+    """The measurements of one offered rate in one round. The rate is a multiple of the throughput at saturation."""
 
     load: float
     answers: Answers
@@ -113,12 +114,12 @@ class Round:
     """The measurements of one precision with one kind of items, in one round.
 
     Attributes:
-        encoder: the encoder alone, in batches of its best size.
-        encoder_alone: the encoder alone, one item at a time.
+        encoder: the encoder without a service, in batches of its fastest size.
+        encoder_alone: the encoder without a service, one item at a time.
         alone: the service with one caller.
         saturated: the service with many callers.
-        steps: the service at given rates.
-        cached: the service with one caller that repeats one text; None for images.
+        steps: the service at each offered rate.
+        cached: the service with one caller that repeats one text, which the cache answers; None for images.
     """
 
     encoder: Timing
@@ -134,18 +135,18 @@ class Results:
     """All results of a benchmark.
 
     Attributes:
-        machine: hardware and versions.
-        curves: the encoder alone, by precision, then by ``images`` or ``texts`` and batch size, or by ``lengths`` and
-            number of tokens.
+        machine: the processor, the cores and the versions of the software, by name.
+        curves: the encoder without a service, by precision. The next key is ``images`` or ``texts``, with the timings
+            by batch size, or ``lengths``, with the timings by number of tokens.
         starts: the start of the service, by precision.
-        rounds: the rounds, by precision and kind.
-        cosines: the smallest cosine with fp32 over the work, by precision and kind.
-        peers: items per second in each round, by name and task.
-        decoding: images per second on one core, by decoder and size.
-        waits: the number of calls that waited for Triton's batcher, by kind of call.
-        beside_jobs: the median seconds of a caller beside jobs, by the priority of the jobs.
-        bursts: calls that were sent at once, with the service's batching and with default batching.
-        beside_streams: a person's calls beside bulk streams.
+        rounds: the measurements of each round, by precision and kind.
+        cosines: the smallest cosine between a vector and its fp32 vector, by precision and kind.
+        peers: the items per second of other software in each round, by name and task.
+        decoding: the images per second on one core, by decoder and size of the images.
+        waits: the calls that waited for Triton's batcher, by kind of call.
+        beside_jobs: the median time of a call while jobs run, in seconds, by the priority of the jobs.
+        bursts: the times of calls that were sent at once, with the service's batching and with default batching.
+        beside_streams: the times of an interactive caller's calls, without and with a bulk stream.
     """
 
     machine: Mapping[str, str]
@@ -161,7 +162,7 @@ class Results:
     beside_streams: Sequence[Beside] = ()
 
     def throughput(self, precision: str, kind: str) -> Sequence[float]:
-        """Return the throughput of the service in each round."""
+        """Return the throughput of the service in each round, in items per second."""
         return [found.saturated.answers.rate for found in self.rounds[precision][kind]]
 
     def loads(self, precision: str, kind: str) -> Sequence[Load]:
@@ -178,17 +179,17 @@ class Results:
         ]
 
     def best_peer(self, task: str) -> Sequence[float]:
-        """Return the throughput in each round of the peer with the best median."""
+        """Return the throughput in each round of the fastest peer, which has the highest median."""
         return max((peer[task] for peer in self.peers.values() if task in peer), key=median)
 
     def write(self, path: Path) -> None:
-        """Write the results as JSON, with all latencies."""
+        """Write the results, with all latencies, into a JSON file."""
         content: dict[str, Any] = asdict(self)
         path.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def pooled(rounds: Iterable[Answers]) -> Answers:
-    """Return the answers of all rounds together."""
+    """Return the answers of several rounds as one."""
     found = list(rounds)
     return Answers(
         sum(answers.seconds for answers in found),
@@ -199,12 +200,12 @@ def pooled(rounds: Iterable[Answers]) -> Answers:
 
 
 def machine(threads: int) -> dict[str, str]:
-    """Return hardware and versions."""
+    """Return the processor, the cores and the versions of the software, by name."""
     flags = cpu_flags()
     units = [name for name, flag in (("AMX", "amx_tile"), ("AVX-512", "avx512f"), ("AVX2", "avx2")) if flag in flags]
     return {
         "processor": f"{processor()} ({', '.join(units)})",
-        "cores": f"{os.cpu_count()}, of which every contestant computes on {threads}",
+        "cores": f"{os.cpu_count()}; every measured program computes with {threads}",
         **versions(_LIBRARIES),
         _SERVER: PACKAGES[_SERVER],
     }

@@ -1,4 +1,7 @@
-"""The measurements of all contestants, in rounds, because the speed of a shared machine drifts."""
+"""The measurements of the service and its peers, in rounds.
+
+In each round every program is measured once, because the speed of a shared machine changes over time.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _WAVES = 8
 
 @dataclass(frozen=True)
 class Plan:
-    """The number of rounds, the seconds of each measurement, and the threads of each contestant."""
+    """The plan of a benchmark: the number of rounds, the seconds of a measurement, and the threads of each program."""
 
     rounds: int
     seconds: float
@@ -30,7 +33,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Ours:
-    """The service in one precision, the encoder alone, and the encoder's fastest batch size by kind."""
+    """The programs of this project in one precision: the service, the encoder alone, and its fastest batch sizes."""
 
     encoder: Loop
     batches: Mapping[str, int]
@@ -38,7 +41,7 @@ class Ours:
 
 
 def curves(encoder: Loop, plan: Plan) -> Mapping[str, Mapping[int, Timing]]:
-    """Return the times of the encoder alone: by batch size for images and texts, and by tokens for batches of eight."""
+    """Return the timings of the encoder alone: by batch size, and for batches of eight texts by number of tokens."""
     seconds = plan.seconds / 4
     return {
         **{kind: {size: encoder.measure(kind, batch=size, seconds=seconds) for size in _SIZES} for kind in KINDS},
@@ -49,7 +52,7 @@ def curves(encoder: Loop, plan: Plan) -> Mapping[str, Mapping[int, Timing]]:
 def compare(
     ours: Mapping[str, Ours], loops: Mapping[str, Loop], server: LitServe | None, plan: Plan, say: Callable[[str], None]
 ) -> tuple[Mapping[str, Mapping[str, Sequence[Round]]], Mapping[str, Mapping[str, Sequence[float]]]]:
-    """Measure the service in each precision, and the peers. Return the `rounds` and `peers` of `Results`."""
+    """Measure the service in each precision, and the peers. Return `Results.rounds` and `Results.peers`."""
     rounds: dict[str, dict[str, list[Round]]] = {precision: {kind: [] for kind in KINDS} for precision in ours}
     peers: dict[str, dict[str, list[float]]] = {name: {task: [] for task in loop.tasks} for name, loop in loops.items()}
     if server:
@@ -59,7 +62,7 @@ def compare(
             for precision, mine in ours.items():
                 say(f"round {number} of {plan.rounds}: {precision} {kind}")
                 rounds[precision][kind].append(_round(mine, kind, plan.seconds))
-            say(f"round {number} of {plan.rounds}: the peers' {kind}")
+            say(f"round {number} of {plan.rounds}: {kind} of the other software")
             for name, loop in loops.items():
                 for task in (task for task in loop.tasks if task.startswith(kind)):
                     peers[name][task].append(loop.measure(task, seconds=plan.seconds).rate)
@@ -80,6 +83,6 @@ def _round(ours: Ours, kind: str, seconds: float) -> Round:
 
 
 def _steps(service: Service, kind: str, capacity: float, seconds: float) -> Sequence[Step]:
-    """Measure each offered rate, long enough for a full queue and a few of the largest batches."""
+    """Measure each offered rate, long enough for a full queue and a few batches of the largest size."""
     longer = max(2 * seconds, _WAVES * CALLERS[kind] / capacity)
     return [service.offered(kind, load, capacity=capacity, seconds=longer) for load in _LOADS]

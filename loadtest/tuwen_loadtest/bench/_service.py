@@ -1,4 +1,4 @@
-"""The contestant tuwen: a running service."""
+"""The service of this project, which the benchmark compares with other software."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from tuwen_server.tuning import ENCODERS
 __all__ = ["Service", "service"]
 
 _TIMEOUT = 60.0
-_FILLING = 0.4  # of an offered rate's time, in which the queue grows to the length that it will have
+_FILLING = 0.4  # the share of a measurement that does not count, because the queue still grows
 _ONCE = RetryPolicy(attempts=1)
 
 
 class Service:
-    """A running server.
+    """A running tritonserver, which the benchmark measures with the SDK.
 
     Attributes:
-        start: the time and memory of its start.
+        start: the time until the server was ready, and its memory then.
     """
 
     def __init__(self, server: EmbeddedServer, clip: Client, work: Work, start: Start) -> None:
         self._server, self._clip, self._work, self.start = server, clip, work, start
 
     def alone(self, kind: str, *, seconds: float) -> Lone:
-        """Measure one caller."""
+        """Return the measurements of one caller, who makes one call after another."""
         ask = self._work.ask(kind, self._clip)
         saturate(ask, concurrency=1, seconds=seconds / 4, warmup=0)
         before = self._clip.statistics()
@@ -46,11 +46,11 @@ class Service:
         return Lone(answers, done.compute_seconds / done.requests)
 
     def cached(self, *, seconds: float) -> Answers:
-        """Measure one caller that repeats a text that is in the server's cache."""
+        """Return the answers to one caller who repeats one text. The server's cache answers the calls."""
         return saturate(lambda: self._clip.embed_texts(["一只猫"]), concurrency=1, seconds=seconds, warmup=seconds / 4)
 
     def saturated(self, kind: str, *, seconds: float, warmup: float) -> Saturated:
-        """Measure as many callers as saturate the service."""
+        """Return the measurements of so many callers that they saturate the service."""
         before, used = self._clip.statistics(), usage_of(self._server.pid).cpu_seconds
         answers = saturate(self._work.ask(kind, self._clip), concurrency=CALLERS[kind], seconds=seconds, warmup=warmup)
         cpu = usage_of(self._server.pid).cpu_seconds - used
@@ -58,7 +58,7 @@ class Service:
         return Saturated(answers, done.mean_batch_size, cpu / max(1, done.items))
 
     def offered(self, kind: str, load: float, *, capacity: float, seconds: float) -> Step:
-        """Measure an offered rate, a multiple of the capacity, in an open loop."""
+        """Return the measurements of an open loop, whose rate of requests is a multiple of the capacity."""
         return asyncio.run(self._offered(kind, load, capacity, seconds))
 
     async def _offered(self, kind: str, load: float, capacity: float, seconds: float) -> Step:
@@ -77,7 +77,7 @@ class Service:
 
 @contextmanager
 def service(repository: Path, work: Work) -> Iterator[Service]:
-    """Provide a ready service, and end it after the block."""
+    """Start a service, wait until it is ready, and end it after the block."""
     begun = time.perf_counter()
     with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
         start = Start(time.perf_counter() - begun, usage_of(server.pid).memory_mib)

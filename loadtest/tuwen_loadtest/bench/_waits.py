@@ -1,7 +1,8 @@
-"""The number of calls that wait for Triton's batcher.
+"""The number of calls that wait for the dynamic batcher of Triton 2.51.
 
-With a queue policy, the batcher of Triton 2.51 does not wake when a model becomes free, and may look at its queue only
-half a second later. The tiny model computes each of these calls much faster, so a call of more than 400 ms has waited.
+If a queue has a policy, a model that becomes free does not wake the batcher. The batcher may then look at the queue
+half a second later. The tiny model computes each call much faster, so a call of more than 400 ms has waited for the
+batcher.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ from tuwen_server.traffic import photographs, queries
 __all__ = ["WAIT", "Waits", "count_waits", "measure_waits"]
 
 WAIT = 0.4
-"""The duration in seconds from which on a call counts as waiting for the batcher."""
+"""The duration in seconds. A longer call counts as a call that waited for the batcher."""
 _TEXTS, _IMAGES, _BURSTS = (2, 8, 64), (16, 32), (4, 16)
-_LONE = 5  # times as many calls with a single text
+_LONE = 5  # the factor of the number of calls with a single text
 _SIZE = (64, 64)
 
 
 @dataclass(frozen=True)
 class Waits:
-    """The calls of one kind.
+    """The waiting times of the calls of one kind.
 
     Attributes:
         calls: the number of calls.
         waited: the number of calls that took longer than `WAIT`.
-        longest: the seconds of the slowest call.
+        longest: the time of the slowest call in seconds.
     """
 
     calls: int
@@ -43,12 +44,12 @@ class Waits:
 
 
 def count_waits(ask: Callable[[], object], calls: int, *, clock: Callable[[], float] = time.perf_counter) -> Waits:
-    """Make calls, one after the other, and count the calls that waited.
+    """Make one call after another, and count the calls that waited for the batcher.
 
     Args:
-        ask: makes one call.
+        ask: a function that makes one call.
         calls: the number of calls.
-        clock: returns the time in seconds. Tests pass their own.
+        clock: a function that returns the time in seconds. Tests pass a clock of their own.
     """
     taken = []
     for _ in range(calls):
@@ -62,11 +63,12 @@ def measure_waits(repository: Path, calls: int) -> Mapping[str, Waits]:
     """Serve a repository of the tiny model with and without queue policies, and measure every kind of call.
 
     Args:
-        repository: what `tuwen build` made.
-        calls: the number of calls of each kind with several items. Calls with a single text are five times as many.
+        repository: the folder of a repository with the tiny model.
+        calls: the number of calls of each kind with several items. There are five times as many calls with one text.
 
     Returns:
-        The measurements by kind of call. The names of calls to the server with queue policies end in a note about it.
+        The measurements by kind of call, such as ``2 texts``. Names end with ``, with queue policies`` if the server
+        has queue policies.
     """
     found: dict[str, Waits] = {}
     for policies, suffix in ((False, ""), (True, ", with queue policies")):

@@ -1,7 +1,7 @@
-"""``python -m tuwen_loadtest.bench.http_edge``: compare the HTTP edge with the SDK, in one run.
+"""Compare the speed of the HTTP edge with the speed of the SDK: ``python -m tuwen_loadtest.bench.http_edge``.
 
-The SDK and the edge take turns on the same server. Compare only their ratios, because the server, the edge and the
-callers share this machine. The edge runs in its own process, and its callers are tasks of this process.
+The SDK and the edge are measured in turn on the same server. Compare only their ratios, because the server, the edge
+and the callers share this machine. The edge runs in its own process, and the callers are tasks of this process.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ Connect = Callable[[], Awaitable[tuple[Call, Callable[[], Awaitable[None]]]]]
 
 @dataclass(frozen=True)
 class Measured:
-    """The speed of some callers.
+    """The speed of calls through one contestant, such as the SDK or the edge.
 
     Attributes:
-        rate: calls per second.
-        median_ms: the median duration of a call.
+        rate: the calls per second of all callers together.
+        median_ms: the median duration of a call in milliseconds.
     """
 
     rate: float
@@ -55,13 +55,14 @@ class Measured:
 def measure_in_turn(
     contestants: Sequence[tuple[str, Connect]], *, callers: int, rounds: int, seconds: float
 ) -> dict[str, Measured]:
-    """Return the medians over the rounds. In each round, every contestant has a turn.
+    """Return the median speed of each contestant. In each round, every contestant is measured once.
 
     Args:
-        contestants: by name, a function that returns a call and a clean-up for each caller.
-        callers: the number of concurrent callers. Each makes one call after the other.
-        rounds: the number of turns.
-        seconds: the duration of each turn.
+        contestants: the name of each contestant, and a function that a caller awaits first. The function returns two
+            functions: one makes a call, and the other cleans up.
+        callers: the number of concurrent callers. A caller makes one call after another.
+        rounds: the number of rounds.
+        seconds: the duration of one measurement.
     """
     found: dict[str, list[Measured]] = {name: [] for name, _ in contestants}
     for number in range(rounds):
@@ -95,7 +96,10 @@ async def _measure(connect: Connect, callers: int, seconds: float) -> Measured:
 
 
 def _sdk(url: str, pictures: Sequence[bytes]) -> Connect:
-    """Return calls of the SDK with one text, or with one picture if there are any. All callers share one client."""
+    """Return a contestant that calls the SDK with one picture, or without pictures with one text.
+
+    All callers share one client.
+    """
     shared: list[AsyncClient] = []
 
     async def connect() -> tuple[Call, Callable[[], Awaitable[None]]]:
@@ -119,7 +123,10 @@ def _sdk(url: str, pictures: Sequence[bytes]) -> Connect:
 
 
 def _edge(port: int, body: Callable[[int], tuple[str, bytes]]) -> Connect:
-    """Return calls over HTTP with a minimal client, because this process and the edge share the machine."""
+    """Return a contestant that calls the edge over HTTP.
+
+    The HTTP client is minimal, because it shares the machine's cores with the edge.
+    """
 
     async def connect() -> tuple[Call, Callable[[], Awaitable[None]]]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -170,7 +177,7 @@ def _form_body(pictures: Sequence[bytes]) -> Callable[[int], tuple[str, bytes]]:
 
 
 def photographs(count: int, side: int = 640) -> list[bytes]:
-    """Return seeded pictures with the size and the detail of small photographs, as JPEG."""
+    """Return random pictures as JPEG files, with the size and the detail of small photographs."""
     random, found = np.random.default_rng(0), []
     for _ in range(count):
         coarse = Image.fromarray(random.integers(0, 255, (48, 48, 3), dtype=np.uint8))
@@ -182,7 +189,7 @@ def photographs(count: int, side: int = 640) -> list[bytes]:
 
 @contextmanager
 def _running_edge(url: str) -> Iterator[int]:
-    """Provide the port of an edge that runs in its own process without a log."""
+    """Run an edge in its own process during the block, and provide its port. The edge writes no access log."""
     command = [sys.executable, "-m", "tuwen_cli", "edge", url, "--port", "0", "--no-access-log"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
@@ -193,7 +200,7 @@ def _running_edge(url: str) -> Iterator[int]:
 
 
 def edge_lines(title: str, found: dict[str, Measured]) -> Iterator[str]:
-    """Yield the lines of a table. All contestants are compared with the first one."""
+    """Yield the lines of a Markdown table. Ratios and differences compare with the first contestant."""
     [first, *_] = found.values()
     yield f"| {title} | calls per second | ratio | median, ms | difference, ms |"
     yield "|---|---|---|---|---|"
@@ -203,10 +210,14 @@ def edge_lines(title: str, found: dict[str, Measured]) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print each table as soon as it is measured."""
+    """Measure, and print each table as soon as it is complete."""
     parser = argparse.ArgumentParser(prog="python -m tuwen_loadtest.bench.http_edge", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="number of rounds over all contestants (default: 5)")
-    parser.add_argument("--seconds", type=float, default=4.0, help="duration of each measurement (default: 4)")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="number of rounds; SDK and edge are measured once per round (default: 5)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="duration of each measurement in seconds (default: 4)"
+    )
     parsed = parser.parse_args(arguments)
     quiet_transformers()
     pictures = photographs(32)

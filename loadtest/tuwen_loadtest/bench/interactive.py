@@ -1,9 +1,10 @@
-"""The speed of interactive use: bursts of calls, and a person's calls beside a bulk stream.
+"""The speed of interactive use: bursts of calls, and the calls of an interactive caller during a bulk stream.
 
     python -m tuwen_loadtest.bench.interactive [--repository FOLDER] [--seconds 5]
 
-Bursts are sent in turn by the SDK and by plain requests to `tuwen serve`, and by plain requests to the same repository
-with only ``dynamic_batching { }`` in its configurations. Without --repository, the model is a seeded ViT-B/16.
+Bursts are sent in three ways, in turn: by the SDK to `tuwen serve`, by plain requests to `tuwen serve`, and by plain
+requests to a server of the same models with only ``dynamic_batching { }`` in their configurations. Without
+--repository, the model is a ViT-B/16 with random weights.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ __all__ = ["Beside", "Burst", "in_turn", "interactive_lines", "measure_interacti
 
 _KINDS = ("texts", "images")
 _SIZES = (2, 4, 8, 16, 32, 64)
-_ROUNDS = 3  # of each burst at least
-_PAUSE = 0.1  # seconds between two calls of the person, and between two bursts
+_ROUNDS = 3  # the minimum number of rounds of each burst
+_PAUSE = 0.1  # seconds between two calls of the interactive caller, and between two bursts
 _QUERIES = 100_000
 _TIMEOUT = 120.0
 _BASELINE = "`dynamic_batching { }`"
@@ -52,12 +53,12 @@ Ask = Callable[[str], Awaitable[object]]
 
 @dataclass(frozen=True)
 class Burst:
-    """Calls with one item each that are sent at once.
+    """The times of a number of calls with one item each, which are sent at the same time.
 
     Attributes:
         kind: ``texts`` or ``images``.
         calls: the number of calls of a burst.
-        latencies: the seconds of every call of all bursts, by way of sending.
+        latencies: the times of all calls of all bursts in seconds, by the way of sending, such as ``SDK``.
     """
 
     kind: str
@@ -65,18 +66,19 @@ class Burst:
     latencies: Mapping[str, Sequence[float]]
 
     def ratio(self, way: str, share: float) -> float:
-        """Return a percentile of the latencies, divided by the same percentile with ``dynamic_batching { }``."""
+        """Return a percentile of one way's latencies, divided by this percentile with ``dynamic_batching { }``."""
         return latency_quantile(self.latencies[way], share) / latency_quantile(self.latencies[_BASELINE], share)
 
 
 @dataclass(frozen=True)
 class Beside:
-    """A person's calls with one item, alone and beside a bulk stream.
+    """The calls of an interactive caller with one item each, without and with a bulk stream.
 
     Attributes:
-        kind, stream: the kinds of items that the person and the stream send, ``texts`` or ``images``.
-        alone, beside: the median seconds of a call, alone and beside the stream.
-        stream_alone, stream_beside: the items per second of the stream, alone and beside the person.
+        kind: the kind of the items of the interactive caller, ``texts`` or ``images``.
+        stream: the kind of the items of the bulk stream, ``texts`` or ``images``.
+        alone, beside: the median time of a call in seconds, without and with the bulk stream.
+        stream_alone, stream_beside: the items per second of the bulk stream, without and with the interactive caller.
     """
 
     kind: str
@@ -93,9 +95,9 @@ def measure_interactive(
     """Serve a repository twice, as `tuwen serve` does and with ``dynamic_batching { }``, and measure both workloads.
 
     Args:
-        repository: what `tuwen build` made.
-        seconds: the length of each measurement.
-        sizes: the numbers of calls of a burst.
+        repository: the folder of a built repository.
+        seconds: the duration of each measurement.
+        sizes: the numbers of calls in a burst that are measured.
     """
     options = ServerOptions.on_free_ports()
     work = Work(photographs(32), queries(_QUERIES))
@@ -108,7 +110,7 @@ def measure_interactive(
 
 
 def interactive_lines(bursts: Sequence[Burst], beside: Sequence[Beside]) -> Iterator[str]:
-    """Return both tables as lines of Markdown."""
+    """Yield the lines of two Markdown tables: the bursts, and the interactive caller."""
     ways = list(bursts[0].latencies) if bursts else []
     compared = [way for way in ways if way != _BASELINE]
     head = [f"{way}, ms" for way in ways] + [f"{way}: ratio" for way in compared]
@@ -134,7 +136,7 @@ def _pair(first: float, second: float, *, form: str = ".0f") -> str:
 
 
 def _with_plain_batching(repository: Path, folder: Path) -> Path:
-    """Make a repository of links to another repository's files, with default settings for the batchers."""
+    """Make a repository whose files are links to the files of `repository`, with default settings for the batchers."""
     for path in repository.iterdir():
         config = config_path(repository, path.name)
         if not config.is_file():
@@ -177,10 +179,10 @@ async def _bursts(ours: str, theirs: str, work: Work, seconds: float, sizes: Seq
 
 
 def in_turn(names: Sequence[str], number: int) -> Sequence[str]:
-    """Return the order of a round. Over the rounds, each name follows every other name equally often.
+    """Return the order of a round. Over the rounds, each name follows each other name equally often.
 
-    Two ways of sending use the same server. In a fixed order, the server's weights would always be in the processor's
-    cache for the second way, and never for the first.
+    Two ways of sending use the same server. In a fixed order, the weights of the model would always be in the
+    processor's cache for the second way, and never for the first way.
     """
     orders = list(itertools.permutations(names))
     return orders[number % len(orders)]
@@ -188,7 +190,7 @@ def in_turn(names: Sequence[str], number: int) -> Sequence[str]:
 
 @asynccontextmanager
 async def _plain(url: str, work: Work) -> AsyncIterator[Ask]:
-    """Yield a function that sends plain requests, without tuwen's parameters."""
+    """Provide a function that sends requests without the parameters that the SDK adds."""
     async with triton.InferenceServerClient(url) as client:
 
         async def ask(kind: str) -> object:
@@ -211,7 +213,7 @@ async def _beside(url: str, work: Work, seconds: float) -> Sequence[Beside]:
         for stream in _KINDS:
             bulk = _Stream(jobs, stream, work)
             task = asyncio.create_task(bulk.run())
-            while bulk.done < 64 and not task.done():  # until the stream has found its pace
+            while bulk.done < 64 and not task.done():  # until the rate of the stream is constant
                 await asyncio.sleep(_PAUSE)
             rate, _ = await bulk.rate_during(asyncio.sleep(seconds, 0.0))
             for kind in _KINDS:
@@ -223,11 +225,11 @@ async def _beside(url: str, work: Work, seconds: float) -> Sequence[Beside]:
 
 
 class _Stream:
-    """An endless stream.
+    """A bulk stream of the SDK that sends items until it is stopped.
 
     Attributes:
         done: the number of answered items.
-        stop: an event that ends the stream.
+        stop: whether the stream ends; set it to end the stream.
     """
 
     def __init__(self, clip: AsyncClient, kind: str, work: Work) -> None:
@@ -242,7 +244,7 @@ class _Stream:
             self.done += 1
 
     async def rate_during(self, work: Awaitable[float]) -> tuple[float, float]:
-        """Await something. Return the items per second meanwhile, and the result."""
+        """Await some work. Return the items per second of the stream during the work, and the result of the work."""
         begun, done = time.perf_counter(), self.done
         result = await work
         return (self.done - done) / (time.perf_counter() - begun), result
@@ -272,9 +274,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tuwen_loadtest.bench.interactive", description=str(__doc__).splitlines()[0]
     )
-    parser.add_argument("--repository", type=Path, help="a built repository (default: a seeded ViT-B/16 is built)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of each measurement (default: 5)")
-    parser.add_argument("--sizes", type=int, nargs="+", default=list(_SIZES), help="numbers of calls of a burst")
+    parser.add_argument(
+        "--repository", type=Path, help="folder of a built repository (default: build a ViT-B/16 with random weights)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=5.0, help="duration of each measurement in seconds (default: 5)"
+    )
+    parser.add_argument(
+        "--sizes",
+        type=int,
+        nargs="+",
+        default=list(_SIZES),
+        help="numbers of calls in a burst to measure (default: 2 4 8 16 32 64)",
+    )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         repository = options.repository or Path(folder) / "repository"

@@ -1,9 +1,9 @@
-"""Overload: constant rates up to four times the capacity, with and without queue policies, in one run.
+"""Measure overload: constant rates of up to four times the capacity, with and without queue policies.
 
     python -m tuwen_loadtest.bench.overload [--repository FOLDER] [--seconds 20]
 
-Each encoder computes with one thread. So on a machine with two cores, the load generator and the other steps have one
-core. Without --repository, the model is a seeded ViT-B/16.
+Each encoder computes with one thread. On a machine with two cores, one core is left for the load generator and the
+other steps of the server. Without --repository, the model is a ViT-B/16 with random weights.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from tuwen_server.tuning import ENCODERS, Settings, apply, limit_waiting
 
 __all__ = ["Overload", "measure_overload", "overload_lines"]
 
-_LOADS = (0.5, 1.0, 2.0, 4.0)  # times the capacity
+_LOADS = (0.5, 1.0, 2.0, 4.0)  # rates of requests, as multiples of the capacity
 _WAYS = {"as `tuwen serve` does": False, "with queue policies": True}
 _QUERIES = 500_000
-_FILLING = 0.25  # the share of a step in which the queue grows, and which is not counted
-_DEADLINES = 4.0  # a caller's deadline, in longest waits
+_FILLING = 0.25  # the share of a measurement that does not count, because the queue still grows
+_DEADLINES = 4.0  # the deadline of a call, as a multiple of the longest wait
 _ONCE = RetryPolicy(attempts=1)
 
 
@@ -44,11 +44,11 @@ class Overload:
     """The measurements of one rate of requests.
 
     Attributes:
-        way: the name of the way in which the repository is served.
-        kind: ``texts`` or ``images``.
-        load: the rate of requests, divided by `capacity`.
-        capacity: answers per second to callers who send the next request as soon as they have an answer.
-        answers: the answers and refusals.
+        way: the name of the server's settings: as `tuwen serve` does, or with queue policies.
+        kind: the kind of items, ``texts`` or ``images``.
+        load: the rate of requests, as a multiple of `capacity`.
+        capacity: the answers per second to callers who send the next request after each answer.
+        answers: the answers and refusals, with their latencies.
         batch: the mean number of items in a batch of the encoder.
     """
 
@@ -61,16 +61,16 @@ class Overload:
 
     @property
     def share(self) -> float:
-        """The ratio of answers per second to the capacity."""
+        """The answers per second, as a share of the capacity."""
         return self.answers.rate / self.capacity
 
 
 def measure_overload(repository: Path, seconds: float, longest_wait: float) -> Sequence[Overload]:
-    """Serve a repository in both ways, one after the other, and offer every load.
+    """Serve a repository without and then with queue policies, and measure every rate of requests.
 
     Args:
-        repository: a built repository, which is not changed.
-        seconds: the length of each measurement.
+        repository: the folder of a built repository. The measurement changes a copy.
+        seconds: the duration of each measurement.
         longest_wait: the maximum seconds that a request may wait for a model.
     """
     found: list[Overload] = []
@@ -109,7 +109,7 @@ async def _offer(url: str, work: Work, kind: str, rate: float, *, seconds: float
 
 
 def overload_lines(found: Sequence[Overload]) -> Iterator[str]:
-    """Return the table as lines of Markdown."""
+    """Yield the lines of a Markdown table with the measurements."""
     yield "| served | load | answers per second | of the capacity | p50; p99 of answers, s | refused; p99, s | batch |"
     yield "|---" * 7 + "|"
     for one in found:
@@ -145,10 +145,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tuwen_loadtest.bench.overload", description=str(__doc__).splitlines()[0]
     )
-    parser.add_argument("--repository", type=Path, help="a built repository (default: a seeded ViT-B/16 is built)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="length of each measurement (default: 20)")
     parser.add_argument(
-        "--longest-wait", type=float, default=2.0, help="maximum seconds that a request may wait (default: 2)"
+        "--repository", type=Path, help="folder of a built repository (default: build a ViT-B/16 with random weights)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=20.0, help="duration of each measurement in seconds (default: 20)"
+    )
+    parser.add_argument(
+        "--longest-wait",
+        type=float,
+        default=2.0,
+        help="maximum time in seconds that a request may wait for a model (default: 2)",
     )
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:

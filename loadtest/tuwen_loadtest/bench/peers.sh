@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The peers that `make bench` measures, in an environment of their own that sees the project's torch and transformers.
+# Installs the other software that `make bench` measures. Its environment also sees the project's torch and transformers.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 [ -f .venv-bench/.complete ] && exit 0

@@ -1,6 +1,7 @@
-"""``python -m tuwen_loadtest.bench.startup``: the start time and memory of a server, by size and precision.
+"""Measure the start time and the memory of a server, by model size: ``python -m tuwen_loadtest.bench.startup``.
 
-For every size, a repository with seeded weights is built and started three times. Builds of large models take minutes.
+For every size and precision, a repository with random weights is built, and started three times. The build of a large
+model takes minutes.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ _MIB = 1 << 20
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print each line of the table as soon as it is measured."""
+    """Measure, and print each line of the table as soon as it is complete."""
     parser = argparse.ArgumentParser(prog="python -m tuwen_loadtest.bench.startup", description=__doc__)
     parser.add_argument(
-        "sizes", nargs="*", help=f"sizes to measure: {', '.join(_SIZES)}; default: ViT-B/16 and ViT-L/14"
+        "sizes", nargs="*", help=f"model sizes to measure, of {', '.join(_SIZES)} (default: ViT-B/16 and ViT-L/14)"
     )
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16", "int8"])
     parsed = parser.parse_args(arguments)
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _start(repository: Path) -> tuple[float, float]:
-    """Return the seconds until the server is ready, and its memory in MiB."""
+    """Start a server. Return the seconds until it is ready, and its memory in MiB."""
     begun = time.perf_counter()
     with EmbeddedServer(repository, ServerOptions.on_free_ports()) as server:
         return time.perf_counter() - begun, usage_of(server.pid).memory_mib

@@ -1,4 +1,7 @@
-"""``python -m tuwen_loadtest.gpu_check``: check an NVIDIA card, and write a table and plots."""
+"""Check the encoders and the service on an NVIDIA GPU: ``python -m tuwen_loadtest.gpu_check``.
+
+The report has a table and plots.
+"""
 
 from __future__ import annotations
 
@@ -36,26 +39,52 @@ _LIBRARIES = ("tuwen", "torch", "tritonclient")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the check. Return 0 if every precision keeps its bound, else 1."""
+    """Run the check. Return the exit code: 0 if the vectors of every precision are exact enough, else 1."""
     parser = argparse.ArgumentParser(prog="python -m tuwen_loadtest.gpu_check", description=__doc__)
-    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--models", nargs="+", choices=list(_MODELS), default=["ViT-B/16", "ViT-L/14"])
-    parser.add_argument("--precisions", nargs="+", choices=_PRECISIONS, default=list(_PRECISIONS))
+    parser.add_argument(
+        "--device",
+        choices=["cuda", "cpu"],
+        default="cuda",
+        help="device to check; cpu tries the check itself (default: cuda)",
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        choices=list(_MODELS),
+        default=["ViT-B/16", "ViT-L/14"],
+        help="sizes of models to check (default: ViT-B/16 ViT-L/14)",
+    )
+    parser.add_argument(
+        "--precisions",
+        nargs="+",
+        choices=_PRECISIONS,
+        default=list(_PRECISIONS),
+        help="precisions to check (default: all)",
+    )
     parser.add_argument(
         "--instances",
         nargs="+",
         type=int,
         default=[1, 2, 3],
-        help="numbers of instances of each encoder (default: 1 2 3)",
+        help="numbers of instances of each encoder to measure (default: 1 2 3)",
     )
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32], help="sizes to measure (default: 1 8 32)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="duration of each measurement (default: 3)")
-    parser.add_argument("--output", type=Path, default=Path(".cache/gpu-check"), help="folder of the report")
+    parser.add_argument(
+        "--batches", nargs="+", type=int, default=[1, 8, 32], help="batch sizes to measure (default: 1 8 32)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help="duration of each measurement in seconds (default: 3)"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path(".cache/gpu-check"),
+        help="folder for the report (default: .cache/gpu-check)",
+    )
     chosen = parser.parse_args(arguments)
     if chosen.device == "cuda" and not torch.cuda.is_available():
         why = gpu_without_cuda() or "this machine has no NVIDIA GPU"
         parser.error(f"cannot check a GPU: {why}; --device cpu tries the check itself")
-    os.environ.update(TF32_SETTINGS)  # read when CUDA starts, which nothing has done yet
+    os.environ.update(TF32_SETTINGS)  # CUDA reads these variables when it starts, which is later
     quiet_transformers()
     results = check(
         {name: _MODELS[name] for name in chosen.models},
@@ -82,12 +111,12 @@ def check(
     """Build, compare, measure and serve every model in every precision.
 
     Args:
-        models: the dimensions of the models, as `ChineseCLIPConfig` takes them, by name.
+        models: the sizes of the models by name, as arguments of `ChineseCLIPConfig`.
         precisions: the precisions to build.
         device: ``cuda`` or ``cpu``.
-        instances: the numbers of instances of each encoder to serve with.
-        batches: the batch sizes of the encoders alone, at most 32.
-        seconds: the length of each measurement.
+        instances: the numbers of instances of each encoder to measure.
+        batches: the batch sizes to measure without a server, at most 32.
+        seconds: the duration of each measurement.
     """
     cores = usable_cores()
     work = Work(photographs(16), queries(200_000))
@@ -110,7 +139,7 @@ def check(
                 if precision != "fp32":
                     _say(f"{name}: building {precision}")
                     build_repository(str(checkpoint), repository, BuildOptions(precision=precision))
-                _say(f"{name}, {precision}: the encoders on {device}")
+                _say(f"{name}, {precision}: measuring the encoders on {device}")
                 encoders = Encoders(repository, device)
                 exact = {
                     kind: exactness(
@@ -127,7 +156,7 @@ def check(
                     torch.cuda.empty_cache()
                 served = []
                 for count in instances:
-                    _say(f"{name}, {precision}: serving with {count} of each encoder")
+                    _say(f"{name}, {precision}: measuring a server with {count} instances of each encoder")
                     served.append(measure_served(repository, work, instances=count, cores=cores, seconds=seconds))
                 found[name][precision] = Found(exact, rates, served)
     card = torch.cuda.get_device_name() if device == "cuda" else processor()
@@ -135,7 +164,7 @@ def check(
 
 
 def _depth(dimensions: Mapping[str, object]) -> int:
-    """Return the number of layers of the deeper tower; 12 is the default of transformers' classes."""
+    """Return the number of layers of the deeper tower. transformers' default is 12."""
     towers = [dimensions[tower] for tower in ("vision_config", "text_config")]
     return max(int(tower.get("num_hidden_layers", 12)) for tower in towers if isinstance(tower, dict))
 

@@ -1,4 +1,4 @@
-"""The exported encoders on a device, without a service."""
+"""The exported encoders on a device, without a server."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tuwen_repository.manifest import Manifest
 __all__ = ["Encoders", "exactness", "sample_inputs"]
 
 _MODELS = {"images": "vision_encoder", "texts": "text_encoder"}
-_TOKENS = 12  # of a query of ten characters
+_TOKENS = 12  # tokens of a query of ten characters, with a start and an end token
 _WARMUPS = 3
 Inputs = Mapping[str, tuple[Tensor, ...]]
 
 
 def sample_inputs(repository: Path, count: int) -> Inputs:
-    """Return seeded pixels, and ids and masks of short queries, for the encoders of a repository."""
+    """Return random pixels, and token ids and masks of short queries, as inputs of a repository's encoders."""
     manifest = Manifest.read(repository)
     generator = torch.Generator().manual_seed(0)
     side = manifest.image_size
@@ -64,13 +64,13 @@ class Encoders:
         return batches * len(part[0]) / elapsed
 
     def _run(self, kind: str, inputs: Sequence[Tensor]) -> Tensor:
-        # as the configurations tell Triton to run encoders
+        # Triton runs the encoders with the same setting
         with torch.inference_mode(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             return self._modules[kind](*(tensor.to(self._device) for tensor in inputs))
 
 
 def exactness(vectors: Tensor, reference: Tensor, precision: Precision, depth: int) -> Exactness:
-    """Compare unit vectors (n, D) with those of fp32 on the CPU, and judge by the bound of a build."""
+    """Compare unit vectors (n, D) with fp32 vectors from the CPU. The bound is the bound that builds have to keep."""
     allowed = bound(precision, depth)
     difference = vectors - reference
     max_abs = float(difference.abs().max())

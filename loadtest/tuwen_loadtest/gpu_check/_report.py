@@ -1,4 +1,4 @@
-"""The check as a Markdown table, with plots that carry the card's name."""
+"""The report of a GPU check: a Markdown table, and plots with the name of the GPU."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KINDS = ("images", "texts")
 
 
 def write_report(results: Results, folder: Path) -> None:
-    """Write ``report.md``, ``results.json``, ``encoders.png`` and ``service.png`` into a new or existing folder."""
+    """Write the report: ``report.md``, ``results.json``, ``encoders.png`` and ``service.png``."""
     folder.mkdir(parents=True, exist_ok=True)
     results.write(folder / "results.json")
     (folder / "report.md").write_text("\n".join(_lines(results)) + "\n", encoding="utf-8")
@@ -107,7 +107,7 @@ def _plot_encoders(results: Results, path: Path) -> None:
 
 
 def _plot_service(results: Results, path: Path) -> None:
-    """Plot the images per second of the service from JPEG bytes and from pixels, by the number of instances."""
+    """Plot the images per second of the service, by number of instances: from JPEG files, and from pixels."""
     _, axes = plt.subplots(1, 2, figsize=(11, 4), sharey=True)
     for axis, field, title in zip(axes, ("jpeg_rate", "pixel_rate"), ("JPEG bytes", "pixels"), strict=True):
         for model, precision, found in _all(results):

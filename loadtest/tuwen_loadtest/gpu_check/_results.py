@@ -1,4 +1,4 @@
-"""The results of a check, as plain data."""
+"""The results of a GPU check, as dataclasses."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["Exactness", "Found", "Results", "Served"]
 
 @dataclass(frozen=True)
 class Exactness:
-    """The difference between vectors of the device and fp32 vectors of the CPU.
+    """The differences between the vectors of the device and the fp32 vectors of the CPU.
 
     Attributes:
-        max_abs: the largest difference in a component.
-        min_cosine: the smallest cosine of a vector with its reference.
-        within: whether the bound of the precision is kept.
+        max_abs: the largest difference between two components.
+        min_cosine: the smallest cosine between a vector and its fp32 vector.
+        within: whether the differences are within the bound of the precision.
     """
 
     max_abs: float
@@ -27,17 +27,17 @@ class Exactness:
 
 @dataclass(frozen=True)
 class Served:
-    """Measurements of the embedded server with a number of instances of each encoder.
+    """The measurements of the embedded server with a number of instances of each encoder.
 
     Attributes:
-        instances: the number of instances.
-        jpeg_rate: images per second from JPEG bytes, with many callers.
-        pixel_rate: images per second from prepared pixels, with many callers.
-        text_rate: texts per second, with many callers.
-        alone_seconds: the median time of a call with one JPEG, without other calls.
-        decode_share: the share of all cores' time that decoding takes at `jpeg_rate`.
-        device_mib: the server's memory on the device; None: unknown.
-        host_mib: the memory of the server's processes.
+        instances: the number of instances of each encoder.
+        jpeg_rate: the images per second if many callers send JPEG files.
+        pixel_rate: the images per second if many callers send decoded pixels.
+        text_rate: the texts per second if many callers send texts.
+        alone_seconds: the median time of a call with one JPEG file in seconds, without other callers.
+        decode_share: the share of the time of all cores that decoding takes at `jpeg_rate`, from 0 to 1.
+        device_mib: the memory of the server on the device in MiB; None: unknown.
+        host_mib: the memory of the server's processes on the host in MiB.
     """
 
     instances: int
@@ -55,9 +55,9 @@ class Found:
     """The results of one model in one precision.
 
     Attributes:
-        exactness: by kind, ``images`` or ``texts``.
-        rates: items per second of the encoder alone, by kind and batch size.
-        served: one entry for each number of instances.
+        exactness: the differences from the fp32 vectors, by kind (``images`` or ``texts``).
+        rates: the items per second of the encoder without a server, by kind and batch size.
+        served: the measurements of the server, one entry for each number of instances.
     """
 
     exactness: Mapping[str, Exactness]
@@ -70,7 +70,7 @@ class Results:
     """All results of a check.
 
     Attributes:
-        device: the name of the card, or of the processor.
+        device: the name of the GPU, or of the processor.
         cores: the number of cores that this process may use.
         decode_ms: the milliseconds in which one core decodes a photograph of 640×480.
         versions: the versions of the measured software.
@@ -85,10 +85,10 @@ class Results:
 
     @property
     def exact(self) -> bool:
-        """Whether every precision of every model keeps its bound."""
+        """Whether the vectors of every model and precision are within the bounds."""
         found = [one for model in self.models.values() for one in model.values()]
         return all(exactness.within for one in found for exactness in one.exactness.values())
 
     def write(self, path: Path) -> None:
-        """Write the results as JSON."""
+        """Write the results into a JSON file."""
         path.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

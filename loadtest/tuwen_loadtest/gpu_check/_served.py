@@ -1,4 +1,4 @@
-"""The embedded server on the machine's card."""
+"""Measurements of the embedded server on this machine's GPU."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from tuwen_server.tuning import ENCODERS, Settings, apply
 __all__ = ["decode_images", "measure_served"]
 
 _TIMEOUT = 120.0
-_DELAY = 100  # microseconds, as a build sets it
+_DELAY = 100  # microseconds; builds set the same queue delay
 
 
 def decode_images(repository: Path, images: Sequence[bytes]) -> tuple[list[NDArray[np.uint8]], float]:
-    """Return the pixels of all images, and the mean seconds per image on one core."""
+    """Return the pixels of all images, and the mean time of decoding an image on one core, in seconds."""
     folder = repository / "image_preprocessing" / "1"
     with staged_module(folder, "pixels") as module:
         preprocessor = module.load_preprocessor(folder, module.ImageLimits())
@@ -41,14 +41,16 @@ def decode_images(repository: Path, images: Sequence[bytes]) -> tuple[list[NDArr
 
 
 def measure_served(repository: Path, work: Work, *, instances: int, cores: int, seconds: float) -> Served:
-    """Serve a repository with a number of instances of each encoder, and measure it. Its configurations are changed.
+    """Serve a repository with a number of instances of each encoder, and return the measurements.
+
+    The function changes the configurations in the repository.
 
     Args:
         repository: a folder that `tuwen build` made.
-        work: the items to send.
+        work: the pictures and texts to send.
         instances: the number of instances of each encoder.
-        cores: the number of cores that decode.
-        seconds: the length of each of the four measurements.
+        cores: the number of cores that decode images.
+        seconds: the duration of each of the four measurements.
     """
     for kind in ENCODERS:
         apply(repository, kind, Settings(instances, 0, _DELAY))
@@ -81,7 +83,7 @@ def measure_served(repository: Path, work: Work, *, instances: int, cores: int, 
 
 
 def _ask_with_pixels(url: str, pixels: Sequence[NDArray[np.uint8]]) -> Callable[[], object]:
-    """Return a call that sends the next image as pixels. Every thread has its own connection."""
+    """Return a function that sends the next image as pixels. Every thread has its own connection."""
     images, connections = itertools.cycle(pixels), local()
 
     def ask() -> object:
@@ -96,7 +98,7 @@ def _ask_with_pixels(url: str, pixels: Sequence[NDArray[np.uint8]]) -> Callable[
 
 
 def _device_mib() -> float | None:
-    """Return the memory in use on all cards of this machine; None if nvidia-smi is missing."""
+    """Return the memory in use on all GPUs of this machine in MiB; None if nvidia-smi is missing."""
     if shutil.which("nvidia-smi") is None:
         return None
     command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]

@@ -1,6 +1,6 @@
 """Scenarios: faults of production, injected in the middle of a load test.
 
-Each scenario runs a third of the time before the fault, a third with it and a third after it, and checks the service.
+A scenario has three phases of equal length: before, during and after the fault. Then it checks the measurements.
 """
 
 from collections.abc import Mapping
@@ -18,4 +18,4 @@ SCENARIOS: Mapping[ScenarioName, Scenario] = {
     "restart": RESTART,
     "bad-clients": BAD_CLIENTS,
 }
-"""The scenarios by their names on the command line."""
+"""The scenarios, by their name on the command line."""

@@ -11,17 +11,23 @@ from tuwen_loadtest.scenarios._scenario import Scenario
 __all__ = ["OVERLOAD"]
 
 _GOODPUT = 0.9
-_RECOVERY = 10.0  # seconds
+_RECOVERY = 10.0  # seconds until answers are normal again
 
 
 def _findings(phases: Phases, capacity: float) -> Sequence[Finding]:
-    """Check that goodput stays, that excess requests are rejected, and that the service recovers quickly."""
+    """Check that the service answers at its capacity during the overload, and that it recovers quickly."""
     share, recovery = phases.trouble.goodput / capacity, phases.recovery
     return [
-        Finding(f"good answers at twice the capacity: {share:.0%} of it (at least {_GOODPUT:.0%})", share >= _GOODPUT),
-        Finding(f"back to normal {recovery:.0f} s after (at most {_RECOVERY:.0f} s)", recovery <= _RECOVERY),
+        Finding(
+            f"good answers at twice the capacity: {share:.0%} of the capacity (required: at least {_GOODPUT:.0%})",
+            share >= _GOODPUT,
+        ),
+        Finding(
+            f"normal again {recovery:.0f} s after the overload (allowed: at most {_RECOVERY:.0f} s)",
+            recovery <= _RECOVERY,
+        ),
     ]
 
 
 OVERLOAD = Scenario(_findings, shape="spike", load=2.0)
-"""Half the capacity, then twice of it, then half of it again."""
+"""The overload scenario: half of the capacity, then twice the capacity, then half of the capacity again."""

@@ -20,12 +20,12 @@ Sleep = Callable[[float], Awaitable[object]]
 
 
 class Relay:
-    """A relay that forwards connections to `url` in both directions. A context manager.
+    """A relay that forwards connections at `url` to a server, and answers back. A context manager.
 
     Args:
         host, port: the address of the server.
-        bytes_a_second: the limit of each direction; None: no limit.
-        sleep: waits between the pieces of a slow connection. Tests pass their own.
+        bytes_a_second: the maximum speed of each direction in bytes per second; None: no limit.
+        sleep: a function that waits between the pieces of a slow connection. Tests pass a function that does not wait.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Relay:
 
     @property
     def url(self) -> str:
-        """The address for clients."""
+        """The address to which clients connect, such as ``127.0.0.1:40123``."""
         return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     def cut(self) -> None:
@@ -75,16 +75,16 @@ class Relay:
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             there_reader, there_writer = await asyncio.open_connection(*self._target)
-        except (OSError, asyncio.CancelledError):  # nobody listens there, or the relay ends meanwhile; see below
+        except (OSError, asyncio.CancelledError):  # the server cannot be reached, or the relay ends
             writer.transport.abort()
             return
         self._sockets.append(there_writer.get_extra_info("socket"))
         task = asyncio.current_task()
-        self._tasks.add(task)  # the loop itself holds its tasks weakly
+        self._tasks.add(task)  # asyncio itself keeps only weak references to tasks
         try:
             await asyncio.gather(self._pump(reader, there_writer), self._pump(there_reader, writer))
         except (OSError, asyncio.CancelledError):
-            pass  # one side is gone, and so is the wire; before Python 3.12 a server's cancelled task is a traceback
+            pass  # a side has disconnected; before Python 3.12, asyncio logs a traceback for a cancelled task
         finally:
             self._tasks.discard(task)
             there_writer.transport.abort()

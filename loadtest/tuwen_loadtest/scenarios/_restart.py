@@ -19,11 +19,12 @@ def _restart(target: Target, seconds: float, capacity: float) -> None:  # noqa: 
 
 
 def _findings(phases: Phases, capacity: float) -> Sequence[Finding]:  # noqa: ARG001 - whatever it is
-    """Check that no requests are lost."""
+    """Check that no request was lost during the restarts."""
     found = phases.trouble
-    text = f"requests lost during the restarts: {found.lost} of {found.requests} (none)"
+    text = f"requests lost during the restarts: {found.lost} of {found.requests} (allowed: none)"
     return [Finding(text, found.requests > 0 and found.lost == 0)]
 
 
 RESTART = Scenario(_findings, _restart, servers=2, attempts=3)
-"""Half the capacity, which one server can bear; requests are tried again, as applications do."""
+"""The restart scenario. The load is half of the capacity, which one server can answer alone. Clients try a request up
+to three times, as applications do."""

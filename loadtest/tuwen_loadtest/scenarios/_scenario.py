@@ -1,4 +1,4 @@
-"""The description of a scenario."""
+"""The class of scenarios."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ class Scenario:
     """A fault, and the expectations of a service during it.
 
     Attributes:
-        findings: returns the findings about a run, given the capacity in requests per second.
-        trouble: injects the fault in a target, for a number of seconds or until it has finished, given the capacity.
-            None: the load itself is the fault.
-        servers: the number of servers. Several servers are started for the test, from a repository.
+        findings: a function that checks the phases of a run. Its second argument is the capacity in requests per
+            second.
+        trouble: a function that injects the fault. Its arguments are the target, the duration in seconds, and the
+            capacity in requests per second. None: the load itself is the fault.
+        servers: the number of servers; more than 1 only for the folder of a repository.
         shape: the shape of the load over time.
         load: the maximum load, as a multiple of the capacity.
         attempts: the maximum number of attempts of a request; 1 if refusals are to be counted.

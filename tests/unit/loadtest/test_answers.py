@@ -125,8 +125,8 @@ def test_a_ramp_of_callers_holds_the_highest_number_that_meets_all_objectives() 
     ("busy", "cpu", "text"),
     [
         ({"vision_encoder": 0.5}, 0.97, "limited by the processor of the server's machine (busy 97 %)"),
-        ({"vision_encoder": 0.5}, 0.3, "what limits it is not known: no step of the server was busy all the time"),
-        ({}, math.nan, "what limits it is not known: no step of the server was busy all the time"),
+        ({"vision_encoder": 0.5}, 0.3, "the limit is not known, because no step of the server was busy all the time"),
+        ({}, math.nan, "the limit is not known, because no step of the server was busy all the time"),
         (
             {"image_preprocessing": 0.9, "vision_encoder": 0.8},
             0.9,
@@ -137,7 +137,7 @@ def test_a_ramp_of_callers_holds_the_highest_number_that_meets_all_objectives() 
 def test_the_busiest_step_is_the_limit(busy: Mapping[str, float], cpu: float, text: str) -> None:
     limit = limit_of([run(busy=busy, cpu=cpu)], (), overloaded=True)
     assert limit.text == text
-    assert all("vision encoder" in reason for reason in limit.reasons if reason.startswith("busy in the busiest"))
+    assert all("vision encoder" in reason for reason in limit.reasons if reason.startswith("busy share of each step"))
 
 
 def test_a_scenario_lists_what_was_missed() -> None:

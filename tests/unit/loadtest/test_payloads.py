@@ -63,8 +63,11 @@ class TestPayloads:
         (tmp_path / "empty.txt").write_text("\n", encoding="utf-8")
         (tmp_path / "latin.txt").write_bytes(b"\xe9")
         for options, message in (
-            (PayloadOptions(images=tmp_path), "holds no pictures"),
-            (PayloadOptions(images=sample("cat.jpg").parent, queries=tmp_path / "empty.txt"), "holds no query"),
+            (PayloadOptions(images=tmp_path), "expected pictures in .*, found no file that ends in"),
+            (
+                PayloadOptions(images=sample("cat.jpg").parent, queries=tmp_path / "empty.txt"),
+                "expected one query in each line of .*, got a file without text",
+            ),
             (PayloadOptions(images=sample("cat.jpg").parent, queries=tmp_path / "latin.txt"), "is not UTF-8"),
             (PayloadOptions(images=sample("cat.jpg").parent, queries=tmp_path / "none.txt"), "cannot read"),
         ):

@@ -29,7 +29,7 @@ PLAN = Plan(
 
 
 def test_a_restart_of_several_servers_needs_a_repository() -> None:
-    message = "the scenario restarts 2 servers; pass a repository's folder"
+    message = "expected the folder of a repository, got 'localhost:8001'; 2 servers are restarted"
     with pytest.raises(InvalidArgumentError, match=message), _target.served(TARGET.connection, print, count=2):
         pytest.fail("there is nothing to serve")
 

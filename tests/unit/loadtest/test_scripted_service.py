@@ -151,8 +151,8 @@ def test_a_service_that_refuses_what_is_too_much_passes_an_overload(judged: Call
     report = judged(service, scenario="overload", seconds=60.0, objectives=parse_slo("p99<200ms"))
     assert [(plan.users, plan.shape) for plan in service.plans] == [(32, "steady"), (61, "ramp"), (80, "spike")]
     assert [finding.text for finding in report.findings] == [
-        "good answers at twice the capacity: 100% of it (at least 90%)",
-        "back to normal 0 s after (at most 10 s)",
+        "good answers at twice the capacity: 100% of the capacity (required: at least 90%)",
+        "normal again 0 s after the overload (allowed: at most 10 s)",
         "p99<200ms afterwards",
     ]
     assert report.missed == []
@@ -160,7 +160,7 @@ def test_a_service_that_refuses_what_is_too_much_passes_an_overload(judged: Call
 
 def test_a_service_that_breaks_down_fails_an_overload(judged: Callable[..., Report]) -> None:
     report = judged(Service(overloaded=20), scenario="overload", seconds=60.0, capacity=40.0)
-    assert report.missed == ["good answers at twice the capacity: 50% of it (at least 90%)"]
+    assert report.missed == ["good answers at twice the capacity: 50% of the capacity (required: at least 90%)"]
 
 
 def test_a_load_generator_that_is_late_or_busy_casts_doubt(judged: Callable[..., Report]) -> None:

@@ -35,9 +35,9 @@ class TestSlo:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("fast", "write it like p99<200ms"),
-            ("p99<200ms,", "write it like p99<200ms"),
-            ("p98<200ms", "unknown metric 'p98'; expected one of p50, p90"),
+            ("fast", "expected an objective such as p99<200ms"),
+            ("p99<200ms,", "expected an objective such as p99<200ms"),
+            ("p98<200ms", "expected a metric, got 'p98'; use one of p50, p90"),
             ("p99<200", "p99: expected the unit ms or s, got none"),
             ("errors<1ms", "errors: expected the unit % or no unit, got ms"),
             ("p99<1.2.3s", "expected a number, got 1.2.3"),
@@ -194,8 +194,8 @@ class TestPhases:
             [found] = SCENARIOS["restart"].findings(self.phases(samples), 10.0)
             return found.text, found.met
 
-        assert finding(0) == ("requests lost during the restarts: 0 of 200 (none)", True)
-        assert finding(1) == ("requests lost during the restarts: 20 of 200 (none)", False)
+        assert finding(0) == ("requests lost during the restarts: 0 of 200 (allowed: none)", True)
+        assert finding(1) == ("requests lost during the restarts: 20 of 200 (allowed: none)", False)
 
     def test_bad_clients_may_cost_others_no_request_and_double_their_p99(self) -> None:
         def findings(refused: int, seconds: float) -> list[bool]:
