@@ -139,7 +139,7 @@ def fields(
 @collections.command("rename")
 def rename(
     collection: _Collection,
-    new: Annotated[str, typer.Argument(help="The new name.")],
+    new: Annotated[str, typer.Argument(help="New name of the collection.")],
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -29,8 +29,8 @@ def emoji(
 ) -> None:
     """Make a data set of emoji artwork with Chinese names and keywords, in the formats of Chinese-CLIP.
 
-    The pictures of one maker are for validation, those of two makers for tests, and all others for training. Pictures
-    and names come from npm packages of fixed versions. `sources.json` records versions and licences.
+    The pictures of one maker are for validation, the pictures of two makers for tests, and all others for training.
+    Pictures and names come from npm packages of fixed versions. `sources.json` records versions and licences.
     """
     with needs_extra("dataset"):
         import resvg_py  # noqa: F401 - needed in the end: better missed now

@@ -19,7 +19,7 @@ _COLOURS = {"error": typer.colors.RED, "warning": typer.colors.YELLOW, "note": t
 
 def doctor(
     url: Annotated[
-        str, typer.Argument(envvar="TUWEN_URL", help="host:port of the server (gRPC), such as localhost:8001.")
+        str, typer.Argument(envvar="TUWEN_URL", help="host:port of the server's gRPC endpoint, such as localhost:8001.")
     ] = "localhost:8001",
     model: ModelOption = "",
     burst: Annotated[

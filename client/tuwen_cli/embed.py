@@ -44,7 +44,7 @@ def embed(
         list[Path] | None, typer.Argument(help="Image files, or folders searched for images.", show_default=False)
     ] = None,
     text: Annotated[
-        list[str] | None, typer.Option("--text", "-t", help="A text, instead of images. Repeat for more.")
+        list[str] | None, typer.Option("--text", "-t", help="Text to embed, instead of images. Repeat for more.")
     ] = None,
     texts_from: Annotated[
         Path | None, typer.Option(help="A UTF-8 file with a text in each line, instead of images; - reads stdin.")
@@ -84,7 +84,7 @@ def embed(
     are embedded, and the exit code is 1. Without `--output`, `--json` prints the vectors.
     """
     if sum(map(bool, (images, text, texts_from))) != 1:
-        raise typer.BadParameter("expected either image files or folders, or --text, or --texts-from")
+        raise typer.BadParameter("expected one of image files or folders, --text, and --texts-from")
     checked_texts("--text", text or [])
     if output is None and not as_json:
         raise typer.BadParameter("expected --output FILE for the vectors, or --json to print them")

@@ -40,7 +40,7 @@ def checked_texts(option: str, texts: Sequence[str]) -> None:
     """Check that no text is empty.
 
     Raises:
-        typer.BadParameter: a text is empty; names the option and the position of the text.
+        typer.BadParameter: a text is empty. The message names the option and the position of the text.
     """
     for number, text in enumerate(texts, 1):
         if not text.strip():

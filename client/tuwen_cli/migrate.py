@@ -21,7 +21,10 @@ _SHOWN = 10
 
 def migrate(
     collection: Annotated[str, typer.Argument(help="Name of a collection that `tuwen index` made.")],
-    to: Annotated[str, typer.Option("--to", "--url", "-u", help="host:port of the server with the new model (gRPC).")],
+    to: Annotated[
+        str,
+        typer.Option("--to", "--url", "-u", help="host:port of the gRPC endpoint of the server with the new model."),
+    ],
     model: ModelOption = "",
     drop_missing: Annotated[
         bool,

@@ -73,7 +73,7 @@ def unload(
 @models.command()
 def alias(
     name: Annotated[str, typer.Argument(help="Name of the alias, such as shop.")],
-    model: Annotated[str, typer.Argument(help="Name of the loaded model that the alias will mean.")],
+    model: Annotated[str, typer.Argument(help="Name of the loaded model to which the alias will refer.")],
     url: UrlOption = "localhost:8001",
     key: KeyOption = None,
     as_json: JsonOption = False,

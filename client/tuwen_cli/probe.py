@@ -21,7 +21,7 @@ __all__ = ["GrpcWire", "probe"]
 def probe(
     url: Annotated[
         str,
-        typer.Argument(envvar="TUWEN_URL", help="host:port of the server (gRPC), such as localhost:8001."),
+        typer.Argument(envvar="TUWEN_URL", help="host:port of the server's gRPC endpoint, such as localhost:8001."),
     ] = "localhost:8001",
     model: Annotated[
         list[str] | None,
@@ -34,10 +34,11 @@ def probe(
         ),
     ] = 5.0,
 ) -> None:
-    """Check that a server computes: embed one word and one small image. Exits with 1 if it does not.
+    """Check that a server computes: embed one word and one small image.
 
-    A server reports ready even if the process of a model hangs. A busy server passes: if the requests wait too long,
-    the counters of the models decide.
+    The exit code is 1 if the server does not compute. Its own report of readiness is not enough, because the server
+    reports ready even if the process of a model hangs. A busy server passes: if the requests wait too long, the
+    counters of the models decide.
     """
     seconds = Deadline(timeout).remaining()
     tls, headers = settings()

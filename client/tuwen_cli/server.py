@@ -24,7 +24,7 @@ def install(
     *,
     wheels: Annotated[
         Path | None,
-        typer.Option(help="Install from the wheels in this folder, without the network."),
+        typer.Option(help="Folder of wheels to install from, without network access."),
     ] = None,
     missing: Annotated[
         bool, typer.Option("--if-missing", help="Do nothing if the server is already installed for this Python.")

@@ -27,11 +27,12 @@ def train(
     data: Annotated[
         Path,
         typer.Argument(
-            help="Folder with train_imgs.tsv and train_texts.jsonl, and optionally the same files for valid."
+            help="Folder with train_imgs.tsv and train_texts.jsonl, and optionally valid_imgs.tsv and "
+            "valid_texts.jsonl."
         ),
     ],
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The checkpoint folder to create.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the checkpoint to create.")],
     checkpoint: Annotated[
         str | None,
         typer.Option(help="Chinese-CLIP checkpoint in the Hugging Face layout to start from. Default: random weights."),

@@ -144,7 +144,7 @@ class Handler:
 
 
 def error_response(dialect: Dialect, error: EdgeError, request_id: str) -> Response:
-    """Return the response for an error."""
+    """Return the HTTP response for an error, in the form of the given API."""
     headers: dict[str, str] = {}
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)

@@ -68,7 +68,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Dialect:
-    """The HTTP API of another service, in which the edge answers.
+    """The HTTP API of another service, which the edge offers to that service's clients.
 
     Attributes:
         name: the API's name in the OpenAPI description, such as ``OpenAI``.

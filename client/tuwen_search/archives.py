@@ -155,7 +155,7 @@ def _opened(path: Path, until: ExitStack) -> tarfile.TarFile:
     try:
         import pyarrow as arrow  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise MissingExtraError(f".tar.zst needs an extra ({error}): pip install 'tuwen[parquet]'") from error
+        raise MissingExtraError(f"reading .tar.zst needs an extra ({error}): pip install 'tuwen[parquet]'") from error
     stream = until.enter_context(arrow.input_stream(str(path), compression="zstd"))
     return until.enter_context(tarfile.open(fileobj=stream, mode="r|", tarinfo=_StrictTarInfo))
 

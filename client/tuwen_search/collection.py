@@ -206,7 +206,7 @@ class Collection(StoredCollection):
         The metadata of all pictures is read, so the time grows with the collection.
 
         Args:
-            where: a filter, as for `search`.
+            where: a filter, as for `search`; empty: all pictures.
 
         Raises:
             QueryError: the filter cannot be read.

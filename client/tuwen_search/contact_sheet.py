@@ -48,7 +48,7 @@ def contact_sheet(hits: Sequence[Hit], title: str) -> Image.Image:
 
 
 class _Pen:
-    """A writer of single lines of text. A line that is too wide is cut."""
+    """A helper that draws single lines of text. A line that is too wide is cut."""
 
     def __init__(self, draw: ImageDraw.ImageDraw) -> None:
         self._draw, self._file = draw, _chinese_font()

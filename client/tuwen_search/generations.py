@@ -77,7 +77,7 @@ def current_generation(store: MilvusStore, collection: str) -> Generation:
 
 
 def generation_for(store: MilvusStore, collection: str, card: ModelCard) -> Generation:
-    """Return the complete generation with the vectors of a server's model.
+    """Return the complete generation with the vectors of a server's model, given by its card.
 
     Raises:
         EmbeddingSpaceError: no complete generation belongs to this model.

@@ -71,7 +71,7 @@ class Report:
 
 @dataclass(frozen=True)
 class _Known:
-    """The version of a picture in the collection.
+    """The stored version of a picture that is in the collection already.
 
     Attributes:
         version: the version of the picture when it was added.

@@ -135,7 +135,7 @@ def _moving(store: MilvusStore, place: str, old: str) -> list[tuple[str, str]]:
 
 
 def _moved_in(store: MilvusStore, place: str, moving: Sequence[tuple[str, str]], target: str) -> Moved:
-    """Change the paths of the pictures in one generation."""
+    """Change the paths of the pictures in one Milvus collection, and return the numbers of moved pictures."""
     moved = known = 0
     moving = [(start, name) for start, name in moving if not (_is_below(target, start) and _is_below(name, target))]
     for start, name in moving:

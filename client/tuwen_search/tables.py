@@ -36,7 +36,7 @@ def pictures_of_table(path: Path) -> Iterator[Entry]:
         import pyarrow as arrow  # noqa: PLC0415 - an extra
         from pyarrow import parquet  # noqa: PLC0415
     except ImportError as error:
-        raise MissingExtraError(f"Parquet needs an extra ({error}): pip install 'tuwen[parquet]'") from error
+        raise MissingExtraError(f"reading Parquet needs an extra ({error}): pip install 'tuwen[parquet]'") from error
     damage = (OSError, ValueError, arrow.ArrowException)
     try:
         table = parquet.ParquetFile(path)

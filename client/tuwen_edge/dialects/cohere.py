@@ -107,7 +107,7 @@ class BilledUnits(BaseModel):
 
 
 class Meta(BaseModel):
-    """The billed units of a response, and the texts that were cut."""
+    """The billed units of a response, and a warning for each text that was cut."""
 
     api_version: ApiVersion
     billed_units: BilledUnits

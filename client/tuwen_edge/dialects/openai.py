@@ -241,7 +241,7 @@ class ModelObject(BaseModel):
 
 
 class ModelsAnswer(BaseModel):
-    """The names under which callers may ask for the model."""
+    """The response: all names under which callers may ask for a model."""
 
     object: Literal["list"]
     data: list[ModelObject]

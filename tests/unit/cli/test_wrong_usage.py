@@ -44,7 +44,7 @@ def words(text: str) -> str:
         ("duplicates shop --show sheet.jpg", "--show: expected a .png file, got sheet.jpg"),
         ("search shop 猫 --show sheet.jpg", "--show: expected a .png file, got sheet.jpg"),
         ("embed cat.png", "expected --output FILE for the vectors, or --json to print them"),
-        ("embed cat.png --text 猫 --json", "expected either image files or folders, or --text, or --texts-from"),
+        ("embed cat.png --text 猫 --json", "expected one of image files or folders, --text, and --texts-from"),
         ("embed cat.png -o vectors.txt", "expected a .npz or .parquet file for the vectors, got 'vectors.txt'"),
         ("evaluate retrieval empty --compare ViT-B-16", "--compare: expected ARCHITECTURE:BENCHMARK"),
         ("evaluate zero-shot classes --templates fr", "--templates: expected zh, en or none, got fr"),

@@ -83,7 +83,7 @@ def add_all(collection: Collection, disk: Path) -> None:
 
 
 def rows(store: MilvusStore, fingerprint: str) -> dict[str, dict[str, Any]]:
-    """Return the rows of a generation without their vectors, by ID."""
+    """Return the rows of the vectors with this fingerprint, by ID. The rows contain all fields but the vector."""
     [generation] = chosen_generations(store, NAME, fingerprint)
     fields = ["source", "name", "version", "sha256", "metadata", "width", "height", "thumbnail", "file_size"]
     return {row["id"]: row for row in store.every(generation.place, fields)}
