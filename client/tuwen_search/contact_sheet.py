@@ -65,7 +65,7 @@ class _Pen:
 
 
 def _chinese_font() -> str | None:
-    """Return a font file of the system that has Chinese characters."""
+    """Return the path of a system font with Chinese characters; None if the system has no such font."""
     if shutil.which("fc-match") is None:
         return None
     command = ["fc-match", "--format", "%{file}\n%{lang}", "sans:lang=zh-cn"]

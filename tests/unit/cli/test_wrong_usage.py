@@ -70,7 +70,7 @@ def test_a_named_template_cannot_be_combined() -> None:
 def test_an_output_in_a_missing_folder_is_named() -> None:
     with GrpcServer() as server:
         shown = tuwen("embed", "--text", "猫", "-o", "/dev/null/vectors.npz", "-u", server.url, code=1)
-    assert "cannot write to /dev/null: Not a directory" in shown.stderr
+    assert "cannot write to '/dev/null': Not a directory" in shown.stderr
 
 
 def test_an_unreadable_folder_ends_a_command_that_prints_vectors(folder: Path) -> None:
