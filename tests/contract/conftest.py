@@ -1,4 +1,4 @@
-"""Fixtures of the collections' contract: a store of each kind, and a function that opens a collection in it."""
+"""Fixtures for the contract of collections: a store of each kind, and a function that opens a collection in a store."""
 
 from __future__ import annotations
 

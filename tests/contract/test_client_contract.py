@@ -1,6 +1,6 @@
-"""The contract of both clients, tested on the fake and on the real server.
+"""The contract of both clients, tested on the fake server and on tritonserver.
 
-On the server these are service tests: `make check` runs the fakes only.
+Tests on tritonserver carry the marker `service`: `make check` runs only the tests on the fake server.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def test_an_image_is_the_same_in_every_form(clip: Client) -> None:
     np.testing.assert_array_equal(clip.embed_images([PHOTOS[0]]), clip.embed_images([str(PHOTOS[0])]))
 
 
-def test_every_bad_image_is_named_and_none_costs_its_neighbours(clip: Client) -> None:
+def test_the_error_names_every_bad_image_and_no_good_one(clip: Client) -> None:
     photo = PHOTOS[0].read_bytes()
     items = [photo, b"", photo, b"no image", photo[:2000], "/nowhere.jpg", *[photo] * 10]
     with pytest.raises(InvalidItemsError) as caught:
@@ -142,7 +142,7 @@ def test_a_classification_is_a_similarity_to_the_mean_of_the_templates(clip: Cli
     np.testing.assert_array_equal(result.best, np.array(result.labels)[cosine.argmax(axis=1)])
 
 
-def test_the_card_says_what_the_vectors_are(clip: Client) -> None:
+def test_the_model_card_has_fingerprint_context_and_batch_size(clip: Client) -> None:
     card = clip.model_card()
     assert len(card.fingerprint) == 32
     assert card.context_length == 52
@@ -150,12 +150,12 @@ def test_the_card_says_what_the_vectors_are(clip: Client) -> None:
     assert clip.model_card() is card
 
 
-def test_a_timeout_that_has_passed_is_a_typed_error(clip: Client) -> None:
+def test_an_exceeded_timeout_raises_a_typed_error(clip: Client) -> None:
     with pytest.raises(DeadlineExceededError):
         clip.embed_texts(["猫"] * 64, timeout=1e-6)
 
 
-def test_outcomes_hold_the_vectors_and_refusals_of_the_call(clip: Client) -> None:
+def test_outcomes_hold_vectors_reasons_and_truncation(clip: Client) -> None:
     outcomes = clip.try_embed_images([PHOTOS[0], b"no image", PHOTOS[1]])
     assert [outcome.error and outcome.error.reason for outcome in outcomes] == [None, "unsupported_format", None]
     assert outcomes[0].embedding is not None
@@ -163,7 +163,7 @@ def test_outcomes_hold_the_vectors_and_refusals_of_the_call(clip: Client) -> Non
     assert [outcome.truncated for outcome in clip.try_embed_texts(["猫", "猫" * 60])] == [False, True]
 
 
-def test_streams_give_the_same_vectors(clip: Client) -> None:
+def test_streams_give_the_vectors_of_calls(clip: Client) -> None:
     outcomes = list(clip.stream_images([*PHOTOS, b""], window=2))
     assert [outcome.ok for outcome in outcomes] == [True] * 4 + [False]
     vectors = np.stack([outcome.embedding for outcome in outcomes if outcome.embedding is not None])
@@ -185,7 +185,7 @@ def test_statistics_count_the_requests_of_a_call(clip: Client) -> None:
 
     before = counted()
     clip.embed_texts([f"第{number}句" for number in range(64)])
-    # At least: a server counts a request shortly after it has answered it, so that earlier ones may still come.
+    # "At least", because a server counts a request shortly after the answer: earlier requests may still be counted.
     wait_until(lambda: counted() >= before + 2)
 
 
@@ -226,18 +226,18 @@ def test_one_client_serves_many_threads(clip: Client) -> None:
     assert max(worst) < 1e-5
 
 
-def test_a_long_timeout_is_no_error(clip: Client) -> None:
+def test_a_timeout_of_centuries_is_accepted(clip: Client) -> None:
     assert len(clip.embed_texts(["猫"], timeout=sys.maxsize)) == 1
 
 
-def test_one_lazily_opened_picture_may_be_there_twice(clip: Client) -> None:
+def test_a_lazily_opened_picture_may_be_repeated_in_a_call(clip: Client) -> None:
     with Image.open(PHOTOS[0]) as picture, Image.open(PHOTOS[0]) as again:
         vectors = clip.embed_images([picture, picture] * 8)
         [expected] = clip.embed_images([again])
     np.testing.assert_allclose(vectors, np.broadcast_to(expected, vectors.shape), atol=1e-5)
 
 
-def test_a_stream_gives_what_was_sent_before_its_source_raised(clip: Client) -> None:
+def test_a_stream_gives_the_items_before_an_error_of_its_source(clip: Client) -> None:
     def source() -> Iterator[str]:
         for number in range(60):
             yield f"第{number}张"
@@ -262,7 +262,7 @@ def test_a_stream_gives_what_was_sent_before_its_source_raised(clip: Client) -> 
     ],
     ids=["text", "number", "array", "address", "text file"],
 )
-def test_a_stream_gives_what_came_before_an_item_of_a_wrong_type(
+def test_a_stream_gives_the_items_before_an_item_of_a_wrong_type(
     clip: Client, kind: str, wrong: Any, message: str, count: int
 ) -> None:
     good: list[Any] = [PHOTOS[0]] * count if kind == "image" else [f"第{number}张" for number in range(count)]
@@ -282,7 +282,7 @@ def test_an_outcome_has_an_embedding_or_an_error(clip: Client) -> None:
     assert (bad.ok, bad.embedding, bad.error.reason) == (False, None, "empty")
     assert isinstance(good, ItemOutcome)
     assert isinstance(bad, ItemOutcome)
-    assert good != clip.try_embed_images([PHOTOS[0]])[0]  # by identity, and no error of an array
+    assert good != clip.try_embed_images([PHOTOS[0]])[0]  # compared by identity, which raises no error for arrays
 
 
 def test_scores_are_compared_by_identity(clip: Client) -> None:
@@ -301,9 +301,9 @@ def test_a_large_file_is_refused_by_its_size(clip: Client, tmp_path: Path) -> No
     assert good.ok
 
 
-def test_pixels_of_another_size_than_the_servers_are_of_another_space(clip: Client) -> None:
+def test_pixels_of_another_size_than_the_server_expects_are_refused(clip: Client) -> None:
     card = clip.model_card()
-    other = replace(card, image_size=2 * card.image_size)  # as of another server behind the same name
+    other = replace(card, image_size=2 * card.image_size)  # the card of another server behind the same name
     pipeline = getattr(clip, "_client", clip)._pipeline
     pipeline._card, pipeline._routes = other, Routes("client")
     with pytest.raises(EmbeddingSpaceError, match="another image size"):

@@ -47,7 +47,7 @@ def test_indexes_and_searches_a_folder(opened: Open, tmp_path: Path) -> None:
     assert pictures.get("0" * 32) is None
 
 
-def test_a_second_run_touches_only_what_is_new_changed_or_gone(opened: Open, tmp_path: Path) -> None:
+def test_a_second_run_handles_only_new_changed_and_missing_pictures(opened: Open, tmp_path: Path) -> None:
     write(tmp_path, a=1, b=2, c=3)
     fake = FakeTransport(embedding_dimension=32)
     pictures = opened(fake)
@@ -81,11 +81,11 @@ def test_leaves_out_and_reports_a_broken_picture(opened: Open, tmp_path: Path) -
     ]
     (tmp_path / "b.png").write_bytes(b"broken meanwhile")
     report = pictures.add(tmp_path)
-    assert report.removed == 1  # what it showed before is no longer true
+    assert report.removed == 1  # its row no longer matches the file
     assert found(pictures.search("猫")) == ["a.png"]
 
 
-def test_leaves_out_and_reports_what_the_store_cannot_hold(opened: Open, tmp_path: Path) -> None:
+def test_leaves_out_and_reports_names_and_metadata_that_are_too_long(opened: Open, tmp_path: Path) -> None:
     def pictures() -> Iterator[Found]:
         for name, metadata in (
             ("good", {"longest": "猫" * 21_000}),
@@ -131,7 +131,7 @@ def test_continues_an_interrupted_run(opened: Open) -> None:
     assert collection.count() == 600
 
 
-def test_two_sources_do_not_touch_each_other(opened: Open, tmp_path: Path) -> None:
+def test_adding_a_source_keeps_the_pictures_of_another_source(opened: Open, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         write(tmp_path / name, a=1, b=2)

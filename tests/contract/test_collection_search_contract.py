@@ -17,7 +17,7 @@ from tuwen_search.sources import Found, Source
 from tuwen_search.store import MilvusStore
 
 
-def test_weighs_texts_pictures_and_what_is_not_wanted(opened: Open, tmp_path: Path) -> None:
+def test_weighs_texts_pictures_and_unwanted_texts(opened: Open, tmp_path: Path) -> None:
     write(tmp_path, **{f"p{number}": number for number in range(20)})
     pictures = opened()
     pictures.add(tmp_path)
@@ -40,7 +40,7 @@ def test_weighs_texts_pictures_and_what_is_not_wanted(opened: Open, tmp_path: Pa
     assert found(like) == ["p3.png"]
 
 
-def test_pages_follow_each_other(opened: Open, tmp_path: Path) -> None:
+def test_pages_join_to_the_whole_result(opened: Open, tmp_path: Path) -> None:
     write(tmp_path, **{f"p{number}": number for number in range(25)})
     pictures = opened()
     pictures.add(tmp_path)
@@ -124,7 +124,7 @@ def test_refuses_another_model_by_name(opened: Open, tmp_path: Path) -> None:
     assert (raised.value.expected, raised.value.found) == ("0" * 32, "1" * 32)
 
 
-def test_notices_a_model_that_changes_meanwhile(opened: Open, tmp_path: Path) -> None:
+def test_notices_that_the_server_has_another_model_now(opened: Open, tmp_path: Path) -> None:
     fake = FakeTransport(embedding_dimension=32)
     pictures = opened(fake)
     pictures.add(write(tmp_path, a=1))
@@ -136,7 +136,7 @@ def test_notices_a_model_that_changes_meanwhile(opened: Open, tmp_path: Path) ->
     assert pictures.count() == 1
 
 
-def test_refuses_queries_that_make_no_sense(opened: Open, tmp_path: Path) -> None:
+def test_refuses_invalid_queries(opened: Open, tmp_path: Path) -> None:
     pictures = opened()
     pictures.add(write(tmp_path, a=1))
     for query, options, said in (
@@ -174,7 +174,7 @@ def test_names_a_store_that_does_not_answer() -> None:
         Collection.open("pictures", clip, store="http://127.0.0.1:1")
 
 
-def test_keeps_metadata_as_it_is(opened: Open) -> None:
+def test_keeps_the_types_and_values_of_metadata(opened: Open) -> None:
     told = {"作者": "李", "size": 3.5, "good": True}
     pictures = opened()
     pictures.add(Source("mine", lambda: iter([Found("a", "1", lambda: picture(1), told)])))

@@ -1,4 +1,4 @@
-"""The contract of both clients with several models on one server, tested on the fake and on the real server."""
+"""The contract of both clients with several models on one server, tested on the fake server and on tritonserver."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _ONCE = RetryPolicy(attempts=1)
 
 @dataclass
 class Service:
-    """A server with the models ``b16`` and ``clip``, of two families and spaces.
+    """A server with two models, ``b16`` and ``clip``, which have different families and embedding spaces.
 
     Attributes:
-        connect: returns a client with the given options.
-        alias: lets a name stand for a model.
-        unload, load: by name.
+        connect: a function that returns a client with the given options.
+        alias: a function that makes a name an alias of a model; it takes the name and the model's name.
+        unload, load: functions that unload and load a model by its name.
     """
 
     connect: Callable[..., Any]
@@ -60,7 +60,7 @@ def _fake() -> Service:
 
 @pytest.fixture(scope="module")
 def running(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The real server, on repositories of two families."""
+    """Yield a tritonserver that serves repositories of two families."""
     from tests.support.repositories import Built, minimal_clip, write_short_clip_vocabulary
     from tests.support.servers import RecordedServer
     from tuwen_build.options import BuildOptions
@@ -86,7 +86,7 @@ def _real(url: str) -> Iterator[Service]:
 
     with ModelAdministrator(url, key=_KEY) as administrator:
         yield Service(connect, administrator.alias, administrator.unload, administrator.load)
-        for model in administrator.models():  # as it was, for the next test
+        for model in administrator.models():  # restores the models for the next test
             if model.alias_of is not None and model.state != "unloaded":
                 administrator.unload(model.name)
             elif model.state == "unloaded" and model.name in ("b16", "clip"):
@@ -133,7 +133,7 @@ def test_every_model_is_listed(service: Service) -> None:
     assert found["shop"].fingerprint == service.connect(model="clip").model_card().fingerprint
 
 
-def test_a_name_that_no_model_has_is_not_found(service: Service) -> None:
+def test_a_client_with_an_unknown_model_name_is_refused(service: Service) -> None:
     for options in ({"model": "l14"}, {}):
         with pytest.raises(ModelNotFoundError):
             service.connect(**options).embed_texts(["cat"])
@@ -166,7 +166,7 @@ def test_a_client_never_mixes_the_spaces_of_an_alias(service: Service) -> None:
         service.connect(model="shop", expected_fingerprint=expected).embed_texts(["cat"])
 
 
-def test_a_model_that_is_unloaded_is_refused_until_it_is_loaded_again(service: Service) -> None:
+def test_an_unloaded_model_refuses_calls_until_it_is_loaded_again(service: Service) -> None:
     clip, other = service.connect(model="clip", retries=_ONCE), service.connect(model="b16")
     before = clip.embed_texts(["cat"])
     service.unload("clip")
