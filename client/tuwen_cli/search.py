@@ -13,7 +13,7 @@ from tuwen_cli.options import JsonOption, ModelOption, TimeoutOption, UrlOption,
 from tuwen_cli.parameters import expand_options, typer_option
 from tuwen_files.replacing import replacing
 from tuwen_search import Query
-from tuwen_search.cutoff import THRESHOLD, cutoff_of
+from tuwen_search.cutoff import THRESHOLD, threshold_of
 from tuwen_search.store import STORE
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def search(
         raise typer.BadParameter(f"--show: expected a .png file, got {show.name}")
     with connect(url, timeout, model=model) as clip, Collection.open(collection, clip, store=store) as pictures:
         if threshold is not None and min_score is None:
-            cutoff = cutoff_of(threshold, pictures.space.fingerprint)
+            cutoff = threshold_of(threshold, pictures.space.fingerprint).cosine
             if query.text_alone:
                 min_score = cutoff
             else:

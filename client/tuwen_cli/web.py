@@ -10,7 +10,7 @@ from tuwen.connection import bracketed
 from tuwen_cli.connection import connect, settings
 from tuwen_cli.parameters import expand_options
 from tuwen_search import Collection
-from tuwen_search.cutoff import cutoff_of
+from tuwen_search.cutoff import threshold_of
 from tuwen_search.web import WebOptions
 
 __all__ = ["web"]
@@ -28,7 +28,7 @@ def web(options: WebOptions) -> None:
         Collection.open(options.collection, clip, store=options.store) as opened,
     ):
         if options.threshold is not None:
-            cutoff_of(options.threshold, opened.space.fingerprint)
+            threshold_of(options.threshold, opened.space.fingerprint)
         address = f"http://{bracketed(options.host)}:{options.port}"
         typer.echo(f"{options.collection}: {opened.count():,} pictures, {address}")
     serve(options)

@@ -7,7 +7,7 @@ from pathlib import Path
 from tuwen import Threshold
 from tuwen_options import Option
 
-__all__ = ["THRESHOLD", "cutoff_of"]
+__all__ = ["THRESHOLD", "threshold_of"]
 
 THRESHOLD = Option(
     "File of `tuwen calibrate`. Its threshold is the lowest score in searches for a text alone, because the scores of "
@@ -18,8 +18,8 @@ THRESHOLD = Option(
 """The option of every command that searches."""
 
 
-def cutoff_of(path: Path, fingerprint: str) -> float:
-    """Return the threshold in a file of `tuwen calibrate`.
+def threshold_of(path: Path, fingerprint: str) -> Threshold:
+    """Return the threshold in a file of `tuwen calibrate`, for searches in a collection.
 
     Args:
         path: the file.
@@ -31,4 +31,4 @@ def cutoff_of(path: Path, fingerprint: str) -> float:
     """
     threshold = Threshold.load(path)
     threshold.check(fingerprint, "the collection's vectors")
-    return threshold.cosine
+    return threshold

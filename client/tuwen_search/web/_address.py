@@ -84,7 +84,7 @@ class Address:
                 picture=_id(last("picture")),
                 like=_id(last("like")),
                 weight=0.5 if weight is None else weight,
-                min_score=_number(last("score"), -1.0, 1.0),
+                min_score=-1.0 if last("all") else _number(last("score"), -1.0, 1.0),
                 filters=tuple(filters)[:_MOST_FILTERS],
                 page=int(last("page")) if re.fullmatch("[1-9][0-9]{0,3}", last("page")) else 1,
                 open=last("open") if last("open") in _PLACES else _id(last("open")),
@@ -102,9 +102,25 @@ class Address:
         return Address(language=self.language, text=text)
 
     @property
+    def text_alone(self) -> bool:
+        """Whether the address asks for a text, without pictures and without phrases to leave out."""
+        return bool(self.text) and not (self.picture or self.like or self.without)
+
+    @property
     def narrowed(self) -> bool:
-        """Whether filters or a smallest score leave pictures out."""
-        return bool(self.filters) or self.min_score is not None
+        """Whether the visitor chose filters or a smallest score, which leave pictures out."""
+        return bool(self.filters) or (self.min_score is not None and self.min_score > -1)
+
+    def defaulted(self, least: float | None) -> Address:
+        """Return the address without a smallest score that equals the default.
+
+        Args:
+            least: the operator's smallest score for this search. None: all pictures are shown.
+        """
+        chosen = self.min_score
+        if chosen is None or (chosen > -1 if least is None else f"{chosen:.2f}" != f"{least:.2f}"):
+            return self
+        return replace(self, min_score=None)
 
     def href(self, **changes: Any) -> str:
         """Return the address of the page with some attributes changed. A changed search begins at its first page."""

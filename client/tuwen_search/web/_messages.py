@@ -6,6 +6,7 @@ The texts of errors stay in the server's log, because they may hold paths and ad
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from tuwen import (
     AccessDeniedError,
@@ -19,6 +20,7 @@ from tuwen import (
     TuwenError,
 )
 from tuwen_search.errors import CollectionNotFoundError, QueryError, StoreError
+from tuwen_search.web._address import Address
 from tuwen_search.web._words import Words
 
 __all__ = ["Message", "message_of"]
@@ -32,21 +34,34 @@ class Message:
         text: what failed, and what to do.
         retry: whether the page tries again by itself.
         status: the HTTP status of the response. If a page has several messages, the worst one decides.
+        action: the text of the link that mends the failure; empty without such a link.
+        href: the address of the link.
+        choose: whether the message offers to choose another picture.
     """
 
     text: str
     retry: bool = False
     status: int = 200
+    action: str = ""
+    href: str = ""
+    choose: bool = False
 
 
-def message_of(error: TuwenError, words: Words) -> Message:
-    """Return the message about an error."""
+def message_of(error: TuwenError, words: Words, address: Address | None = None) -> Message:
+    """Return the message about an error.
+
+    Args:
+        address: the address of the page, for the links of the message. None: the message has no link.
+    """
+    href = address.href(page=address.page) if address else ""
+    again = (words.try_again, href) if href else ("", "")
     away = isinstance(error, ServerError) and (error.retryable or isinstance(error, DeadlineExceededError))
     unreadable = isinstance(error, InvalidItemsError) and error.kind == "image"
     for fits, message in (
-        (unreadable, Message(words.no_picture, status=400)),
-        (isinstance(error, QueryError), Message(words.same, status=400)),  # the page has checked everything else
-        (isinstance(error, EmbeddingSpaceError), Message(words.model_other, status=503)),
+        (unreadable, _linked(words.no_picture, words.remove_picture, address, picture="")),
+        # The page has checked everything else.
+        (isinstance(error, QueryError), _linked(words.same, words.remove_without, address, without=())),
+        (isinstance(error, EmbeddingSpaceError), Message(words.model_other, False, 503, *again)),
         (isinstance(error, OverloadedError), Message(words.model_busy, retry=True, status=503)),
         (isinstance(error, (StoreError, CollectionNotFoundError)), Message(words.store_away, retry=True, status=503)),
         # The page tries again, because the operator may have mended it.
@@ -58,4 +73,9 @@ def message_of(error: TuwenError, words: Words) -> Message:
     ):
         if fits:
             return message
-    return Message(words.failed, status=500)
+    return Message(words.failed, False, 500, *again)
+
+
+def _linked(text: str, action: str, address: Address | None, **changes: Any) -> Message:
+    """Return a message about a wrong query, with a link to the query without its wrong part."""
+    return Message(text, False, 400, action, address.href(**changes)) if address else Message(text, status=400)

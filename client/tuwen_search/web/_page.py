@@ -11,11 +11,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tuwen import EmbeddingSpaceError, ModelCard, TuwenError
 from tuwen_search.errors import CollectionNotFoundError
 from tuwen_search.web._address import LONGEST_TEXT, Address
+from tuwen_search.web._least import least_control, least_default
 from tuwen_search.web._messages import Message, message_of
 from tuwen_search.web._results import LAST_PAGE, MOST_COUNTED, PAGE, Shown, fill
 from tuwen_search.web._service import Service
+from tuwen_search.web._translations import WORDS
 from tuwen_search.web._view import page_numbers
-from tuwen_search.web._words import WORDS
 
 __all__ = ["response_of"]
 
@@ -41,6 +42,8 @@ async def response_of(
         long_text: whether the visitor's text was cut to the maximum length.
     """
     words = WORDS[address.language]
+    if service is not None:
+        address = address.defaulted(least_default(service, address))
     shown = Shown(messages=list(messages))
     if long_text:
         shown.messages.append(Message(words.too_long.format(limit=LONGEST_TEXT)))
@@ -50,7 +53,7 @@ async def response_of(
         except TuwenError as error:
             _log.warning("cannot answer a visitor: %s", error)
             service.replaced = isinstance(error, (EmbeddingSpaceError, CollectionNotFoundError))
-            shown.messages.append(message_of(error, words))
+            shown.messages.append(message_of(error, words, address))
     return _rendered(service, address, shown), max((message.status for message in shown.messages), default=200)
 
 
@@ -59,16 +62,16 @@ def _rendered(service: Service | None, address: Address, shown: Shown) -> str:
     words = WORDS[address.language]
     pages = min(-(-(shown.total or 0) // PAGE), LAST_PAGE)
     counted = f"{shown.total or 0:,}"
+    default = least_default(service, address) if service else None
     if shown.least is not None and (shown.total or 0) >= MOST_COUNTED:
         counted = words.more_than.format(total=MOST_COUNTED)
-    cutoff = service.cutoff if service else None
     return _templates.get_template("page.html").render(
         words=words,
         address=address,
         shown=shown,
         counted=counted,
-        cutoff=cutoff,
-        everything=address.href(min_score=None if cutoff is None else -1.0),
+        least=least_control(service, address, _best(address, shown)) if service and address.asks else None,
+        everything=address.href(min_score=None if default is None else -1.0),
         number=lambda value: f"{value:,.15g}",
         pages=pages,
         numbers=page_numbers(address.page, pages),
@@ -78,6 +81,13 @@ def _rendered(service: Service | None, address: Address, shown: Shown) -> str:
         upload_mib=service.upload_mib if service else 0,
         card=_card(service.card) if service else {},
     )
+
+
+def _best(address: Address, shown: Shown) -> float | None:
+    """Return the score of the best picture of a search; None if this page does not know it."""
+    if shown.best is None and address.page == 1 and shown.results:
+        return shown.tiles[0].score
+    return shown.best
 
 
 def _card(card: ModelCard) -> Mapping[str, Any]:

@@ -11,10 +11,12 @@ from tuwen_search.records import Picture
 from tuwen_search.web._address import Address, phrases
 from tuwen_search.web._files import file_of
 from tuwen_search.web._filters import Facet
+from tuwen_search.web._least import least_score
 from tuwen_search.web._messages import Message
 from tuwen_search.web._service import Service
+from tuwen_search.web._suggestions import Subjects
+from tuwen_search.web._translations import WORDS
 from tuwen_search.web._view import Chip, Tile, tile_of, weights_of
-from tuwen_search.web._words import WORDS
 
 __all__ = ["LAST_PAGE", "MOST_COUNTED", "PAGE", "Shown", "fill"]
 
@@ -36,7 +38,7 @@ class Shown:
     opened: str = ""
     answers: list[tuple[str, float]] = field(default_factory=list)
     chips: list[Chip] = field(default_factory=list)
-    subjects: Sequence[str] = ()
+    subjects: Subjects = field(default_factory=Subjects)
     facets: Sequence[Facet] = ()
     estimated: bool = False
     count: int | None = None
@@ -57,7 +59,7 @@ async def fill(service: Service, address: Address, shown: Shown) -> None:
     shown.facets, shown.estimated = filters.facets(address.filters), filters.estimated
     where, known = filters.where(address.filters)
     if not known:
-        shown.messages.append(Message(words.filter_lost))
+        shown.messages.append(Message(words.filter_lost, action=words.clear, href=address.href(filters=())))
     if not address.asks and where:
         await _browse(service, address, shown, where)
         return
@@ -69,11 +71,13 @@ async def fill(service: Service, address: Address, shown: Shown) -> None:
     upload = service.uploads.get(address.picture) if address.picture else None
     refusal = None
     if address.text in address.without:
-        refusal = Message(words.both.format(text=address.text), status=400)
+        rest = tuple(phrase for phrase in address.without if phrase != address.text)
+        text = words.both.format(text=address.text)
+        refusal = Message(text, False, 400, words.remove_without, address.href(without=rest))
     elif address.picture and upload is None:
-        refusal = Message(words.forgotten, status=410)
+        refusal = Message(words.forgotten, False, 410, words.remove_picture, address.href(picture=""))
     elif address.like and await service.collection.get(address.like) is None:
-        refusal = Message(words.gone, status=410)
+        refusal = Message(words.gone, False, 410, words.remove_picture, address.href(like=""))
     elif address.page > LAST_PAGE:
         refusal = _too_far(address)
     if refusal is not None:
@@ -86,7 +90,7 @@ async def fill(service: Service, address: Address, shown: Shown) -> None:
         text_weight=address.weight,
         without=address.without,
     )
-    shown.least = least = _least(service, address, query)
+    shown.least = least = least_score(service, address)
     found = await service.collection.search(
         query, limit=PAGE, offset=(address.page - 1) * PAGE, where=where, min_score=least
     )
@@ -107,13 +111,6 @@ async def fill(service: Service, address: Address, shown: Shown) -> None:
     await _show(service, address, shown, [(hit.picture, hit) for hit in found.hits], weights=weights)
 
 
-def _least(service: Service, address: Address, query: Query) -> float | None:
-    """Return the smallest score of a picture that is shown; None: all are shown."""
-    if address.min_score is None:
-        return service.cutoff if query.text_alone else None
-    return None if address.min_score <= -1 else address.min_score
-
-
 async def _browse(service: Service, address: Address, shown: Shown, where: str) -> None:
     """Show the pictures that filters select, without a search."""
     if address.page > LAST_PAGE:
@@ -125,7 +122,9 @@ async def _browse(service: Service, address: Address, shown: Shown, where: str) 
 
 
 def _too_far(address: Address) -> Message:
-    return Message(WORDS[address.language].too_far.format(limit=LAST_PAGE * PAGE), status=400)
+    words = WORDS[address.language]
+    text = words.too_far.format(limit=LAST_PAGE * PAGE)
+    return Message(text, False, 400, words.first_page, address.href(page=1))
 
 
 async def _show(
@@ -152,7 +151,8 @@ async def _show(
         return
     picture = by_id.get(shown.opened) or await service.collection.get(shown.opened)
     if picture is None:
-        shown.messages.append(Message(WORDS[address.language].gone, status=410))
+        words = WORDS[address.language]
+        shown.messages.append(Message(words.gone, False, 410, words.back, address.href(open="")))
         shown.opened = ""
         return
     if picture.id not in by_id:
@@ -191,7 +191,7 @@ async def _chips(service: Service, address: Address) -> list[Chip]:
     for pair in address.filters:
         others = tuple(other for other in address.filters if other != pair)
         chips.append(Chip(f"{pair[0]}: {pair[1]}", address.href(filters=others), kind="filter"))
-    if address.min_score is not None and (address.min_score > -1 or service.cutoff is not None):
+    if address.min_score is not None:
         text = f"{words.score} ≥ {address.min_score:g}" if address.min_score > -1 else words.weak_too
         chips.append(Chip(text, address.href(min_score=None), kind="filter"))
     return chips

@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 
 from tuwen import AsyncClient, TuwenError
 from tuwen_search.async_collection import AsyncCollection
-from tuwen_search.cutoff import cutoff_of
+from tuwen_search.cutoff import threshold_of
 from tuwen_search.records import describe
 from tuwen_search.web._address import LONGEST_TEXT, Address
 from tuwen_search.web._files import MEDIA_TYPES, file_of
@@ -30,9 +30,9 @@ from tuwen_search.web._page import response_of
 from tuwen_search.web._serve import WebOptions
 from tuwen_search.web._service import Service
 from tuwen_search.web._suggestions import Suggestions
+from tuwen_search.web._translations import WORDS
 from tuwen_search.web._uploads import Upload, Uploads
 from tuwen_search.web._view import shown_name
-from tuwen_search.web._words import WORDS
 
 __all__ = ["application"]
 
@@ -97,10 +97,10 @@ class _Site:
         address = Address.parse(fields, self._options.language)
         words = WORDS[address.language]
         if not data:
-            return await self._answer(address, Message(words.no_file, status=400))
+            return await self._answer(address, Message(words.no_file, status=400, choose=True))
         if len(data) > self._options.upload_mib << 20:
             return await self._answer(
-                address, Message(words.too_large.format(mib=self._options.upload_mib), status=413)
+                address, Message(words.too_large.format(mib=self._options.upload_mib), status=413, choose=True)
             )
         try:
             service = await self._service()
@@ -164,7 +164,7 @@ class _Site:
                     collection = await AsyncCollection.open(options.collection, client, store=options.store)
                     unless_opened.push_async_callback(collection.close)
                     path, space = options.threshold, collection.space
-                    cutoff = await asyncio.to_thread(cutoff_of, path, space.fingerprint) if path else None
+                    threshold = await asyncio.to_thread(threshold_of, path, space.fingerprint) if path else None
                     unless_opened.pop_all()
                 self._opened = Service(
                     client,
@@ -173,7 +173,7 @@ class _Site:
                     options.upload_mib,
                     self._uploads,
                     Suggestions(client, collection, options.examples),
-                    cutoff,
+                    threshold,
                     tuple(folder.resolve() for folder in options.folders),
                 )
             return self._opened

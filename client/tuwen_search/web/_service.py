@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tuwen import AsyncClient, ModelCard
+from tuwen import AsyncClient, ModelCard, Threshold
 from tuwen_search.async_collection import AsyncCollection
 from tuwen_search.web._suggestions import Suggestions
 from tuwen_search.web._uploads import Uploads
@@ -26,7 +26,7 @@ class Service:
         upload_mib: the maximum size of a picture to search with.
         uploads: the pictures that visitors sent.
         suggestions: subjects, pictures and filters for a visitor who has not searched yet.
-        cutoff: show only pictures with at least this score in searches for a text alone. None: show all.
+        threshold: the calibrated lowest score in searches for a text alone. None: show all pictures.
         roots: the folders whose pictures are shown in full, resolved.
         replaced: whether the server has another model now, or the collection was dropped: the service is of no use.
         previews: a lock that is held while an upload is decoded, so that one upload at a time needs memory.
@@ -38,7 +38,7 @@ class Service:
     upload_mib: int
     uploads: Uploads
     suggestions: Suggestions
-    cutoff: float | None = None
+    threshold: Threshold | None = None
     roots: Sequence[Path] = ()
     replaced: bool = False
     previews: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))

@@ -26,4 +26,4 @@ SUBJECTS: Mapping[Language, tuple[str, ...]] = {
     "zh": tuple(_CHINESE.split()),
     "en": tuple(" ".join(_ENGLISH.split()).split(", ")),
 }
-"""The subjects in each language of the page."""
+"""The same subjects, in the same order, in each language of the page."""

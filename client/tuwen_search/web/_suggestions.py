@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +18,7 @@ from tuwen_search.web._filters import FilterTable
 from tuwen_search.web._subjects import SUBJECTS
 from tuwen_search.web._words import Language
 
-__all__ = ["Suggestions", "frequent"]
+__all__ = ["Subjects", "Suggestions", "frequent", "suggested", "understood"]
 
 _SAMPLE = 400
 _PICTURES = 18
@@ -26,6 +26,22 @@ _SUBJECTS = 6
 _COUNTED = 8_000  # Milvus returns at most 16,384 rows of a query, and a sample can be larger than asked for
 _KEPT_SECONDS = 600.0
 _KEPT_SECONDS_OF_CHANGES = 10.0
+_FEWEST_JUDGED = 8  # pictures; fewer say nothing about a language
+_RELATED = 0.25  # the mean correlation of a subject in both languages, if the model understands both
+_CLEARER = 1.15  # how much farther the best picture of a subject stands out in a language that is understood
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """Searches that the page suggests.
+
+    Attributes:
+        texts: pairs of a text to search for and the same subject in the language of the page.
+        other_language: whether the texts are in the other language, because the model understands it better.
+    """
+
+    texts: tuple[tuple[str, str], ...] = ()
+    other_language: bool = False
 
 
 @dataclass
@@ -44,7 +60,7 @@ class Suggestions:
     collection: AsyncCollection
     examples: tuple[str, ...] = ()
     _sample: list[tuple[Picture, NDArray[np.float32]]] = field(default_factory=list)
-    _subjects: dict[Language, tuple[str, ...]] = field(default_factory=dict)
+    _subjects: dict[Language, Subjects] = field(default_factory=dict)
     _filters: FilterTable = field(default_factory=lambda: FilterTable([], 0))
     _total: int = 0
     _made: float | None = None
@@ -64,16 +80,21 @@ class Suggestions:
         await self._refresh(total)
         return self._filters
 
-    async def subjects(self, language: Language) -> tuple[str, ...]:
-        """Return the operator's examples, or else subjects that many pictures show."""
+    async def subjects(self, language: Language) -> Subjects:
+        """Return the operator's examples, or else subjects that many pictures show.
+
+        The subjects are in the language of the page, unless the model hardly understands it.
+        """
         if self.examples:
-            return self.examples
+            return Subjects(tuple((text, text) for text in self.examples))
         await self._refresh()
         async with self._making:
             if self._sample and language not in self._subjects:
-                vectors = await self.client.embed_texts(SUBJECTS[language])
-                self._subjects[language] = frequent(SUBJECTS[language], vectors, [vector for _, vector in self._sample])
-        return self._subjects.get(language, ())
+                vectors = {name: await self.client.embed_texts(SUBJECTS[name]) for name in SUBJECTS}
+                self._subjects[language] = suggested(
+                    language, vectors, np.asarray([vector for _, vector in self._sample])
+                )
+        return self._subjects.get(language, Subjects())
 
     async def _refresh(self, total: int | None = None) -> None:
         if self._made is not None and self._making.locked():
@@ -89,16 +110,56 @@ class Suggestions:
                 self._made = time.monotonic()
 
 
-def frequent(
-    subjects: Sequence[str], vectors: NDArray[np.float32], pictures: Sequence[NDArray[np.float32]]
-) -> tuple[str, ...]:
-    """Return the most frequent subjects, most frequent first. Each picture counts for the subject that fits it best.
+def suggested(
+    language: Language, vectors: Mapping[Language, NDArray[np.float32]], pictures: NDArray[np.float32]
+) -> Subjects:
+    """Return the most frequent subjects of some pictures, in a language that the model understands.
 
     Args:
-        vectors: float32 (n, D), the vectors of the subjects.
-        pictures: the vectors of some pictures, float32 (D,) each.
+        language: the language of the page.
+        vectors: the vectors of `SUBJECTS` in each language, float32 (n, D).
+        pictures: the vectors of the pictures, float32 (N, D).
     """
-    cosines = np.asarray(pictures) @ vectors.T
+    spoken = understood(language, vectors, pictures)
+    shown = [(SUBJECTS[spoken][index], SUBJECTS[language][index]) for index in frequent(vectors[spoken], pictures)]
+    return Subjects(tuple(shown), spoken != language)
+
+
+def understood(
+    language: Language, vectors: Mapping[Language, NDArray[np.float32]], pictures: NDArray[np.float32]
+) -> Language:
+    """Return the language of the page, or the other one if the model understands only that.
+
+    A model that understands both languages finds similar pictures for one subject in both. Of two languages whose
+    results are unrelated, the model understands the one in which the best picture stands out more.
+
+    Args:
+        language: the language of the page.
+        vectors: the vectors of the same subjects in each language, float32 (n, D).
+        pictures: the vectors of the pictures, float32 (N, D).
+    """
+    if len(pictures) < _FEWEST_JUDGED:
+        return language
+    cosines = {name: pictures @ texts.T for name, texts in vectors.items()}
+    centred = {name: scores - scores.mean(axis=0) for name, scores in cosines.items()}
+    other: Language = "en" if language == "zh" else "zh"
+    ours, theirs = centred[language], centred[other]
+    norms = np.linalg.norm(ours, axis=0) * np.linalg.norm(theirs, axis=0)
+    related = float(((ours * theirs).sum(axis=0) / np.maximum(norms, 1e-9)).mean())
+    clearer = float(theirs.max(axis=0).mean() / max(ours.max(axis=0).mean(), 1e-9))
+    return other if related < _RELATED and clearer > _CLEARER else language
+
+
+def frequent(vectors: NDArray[np.float32], pictures: NDArray[np.float32]) -> list[int]:
+    """Return the numbers of the most frequent subjects, most frequent first.
+
+    Each picture counts for the subject that fits it best.
+
+    Args:
+        vectors: the vectors of the subjects, float32 (n, D).
+        pictures: the vectors of some pictures, float32 (N, D).
+    """
+    cosines = pictures @ vectors.T
     cosines -= cosines.mean(axis=0)  # some subjects have a high cosine with every picture
     counts = Counter(cosines.argmax(axis=1).tolist())
-    return tuple(subjects[index] for index, _ in counts.most_common(_SUBJECTS))
+    return [index for index, _ in counts.most_common(_SUBJECTS)]

@@ -20,9 +20,9 @@ from tuwen_search.records import Picture
 from tuwen_search.web._messages import message_of
 from tuwen_search.web._subjects import SUBJECTS
 from tuwen_search.web._suggestions import frequent
+from tuwen_search.web._translations import WORDS
 from tuwen_search.web._uploads import Upload, Uploads
 from tuwen_search.web._view import page_numbers, shown_name
-from tuwen_search.web._words import WORDS
 
 
 def test_uploads_keep_the_most_recently_used_pictures() -> None:

@@ -51,7 +51,8 @@ async function show(href, { push = true, body = null, scroll = null } = {}) {
   busy(false);
   const page = new DOMParser().parseFromString(text, "text/html");
   if (!page.getElementById("results")) {
-    say(response.status === 413 ? said.tooLarge : text.trim().slice(0, 200));
+    if (response.status === 413) say(said.tooLarge, null, true);
+    else say(text.trim().slice(0, 200));
     return;
   }
   if (push) history.replaceState({ ...history.state, scroll: scrollY }, "");
@@ -83,15 +84,21 @@ function swap(page) {
     field.value = field.defaultValue;
     field.placeholder = fresh.placeholder;
   }
-  byId("filters").open = false;
+  byId("filter-button").textContent = page.getElementById("filter-button").textContent;
   document.title = page.title;
   // What had the focus may be gone, such as a chip that was removed: the next Tab goes to the results.
-  if (focused && !focused.isConnected) (byId(focused.id) || byId("results")).focus({ preventScroll: true });
+  if (focused && !focused.isConnected) (successor(focused) || byId("results")).focus({ preventScroll: true });
   retryLater();
 }
 
+// The new element in the place of one that was replaced; null if it is not shown any more.
+function successor(old) {
+  if (old.id) return byId(old.id);
+  return [...byId("panel").querySelectorAll("input")].find((one) => one.name === old.name && (one.type !== "checkbox" || one.value === old.value));
+}
+
 // Say one thing above the results; with `again`, count down and do that.
-function say(text, again = null) {
+function say(text, again = null, choose = false) {
   const message = document.createElement("div");
   message.className = "message";
   const line = document.createElement("p");
@@ -103,9 +110,17 @@ function say(text, again = null) {
     line.append(left);
     const link = document.createElement("a");
     link.href = location.href;
+    link.className = "button primary";
     link.textContent = said.again;
     link.addEventListener("click", (event) => { event.preventDefault(); event.stopPropagation(); again(); });
     message.append(link);
+  }
+  if (choose) {
+    const label = document.createElement("label");
+    label.className = "button primary";
+    label.htmlFor = "file";
+    label.textContent = byId("choose").textContent;
+    message.append(label);
   }
   const dismiss = document.createElement("button");
   dismiss.type = "button";
@@ -136,9 +151,9 @@ function retryLater() {
 // Dialogs: the address says which one is open.
 function syncDialog() {
   const wanted = new URL(location.href).searchParams.get("open") || "";
-  const first = document.querySelector("dialog[open]");
+  const first = document.querySelector(".picture[open]");
   const target = byId(`open-${wanted}`) || (["first", "last"].includes(wanted) ? first : null);
-  for (const dialog of document.querySelectorAll("dialog[open]")) {
+  for (const dialog of document.querySelectorAll(".picture[open]")) {
     if (!dialog.matches(":modal")) dialog.removeAttribute("open"); // as the server wrote it: it never was modal
     else if (dialog !== target) { dialog.synced = true; dialog.close(); }
   }
@@ -150,7 +165,7 @@ function syncDialog() {
 }
 
 function openDialog(id, href) {
-  const inside = document.querySelector("dialog:modal");
+  const inside = document.querySelector(".picture:modal");
   if (inside) history.replaceState(history.state, "", href);
   else history.pushState({ opened: true }, "", href);
   syncDialog();
@@ -158,6 +173,7 @@ function openDialog(id, href) {
 }
 
 document.addEventListener("close", (event) => {
+  if (event.target === filters) return;
   if (!(event.target instanceof HTMLDialogElement) || event.target.synced || event.target.open) return;
   if (!new URL(location.href).searchParams.get("open")) return;
   const id = event.target.id.replace("open-", "");
@@ -168,7 +184,16 @@ document.addEventListener("close", (event) => {
 }, true);
 
 document.addEventListener("click", (event) => {
-  if (event.target instanceof HTMLDialogElement) { event.target.close(); return; } // beside the dialog
+  if (event.target instanceof HTMLDialogElement) { // beside the dialog
+    if (event.target.matches(":modal")) event.target.close();
+    return;
+  }
+  if (event.target.closest("#filter-button")) {
+    if (filters.open) filters.close();
+    else openFilters();
+    return;
+  }
+  if (event.target.closest("#filters .close")) { filters.close(); return; }
   if (event.target.closest(".dismiss")) {
     clearTimeout(retryTimer);
     event.target.closest(".message").remove();
@@ -180,6 +205,7 @@ document.addEventListener("click", (event) => {
   const url = new URL(link.href);
   if (url.origin !== location.origin || url.pathname !== "/" || link.id === "language" || link.closest("h1") || link.className === "skip") return;
   event.preventDefault();
+  if (filters.matches(":modal")) filters.close();
   if (link.className === "close") { link.closest("dialog").close(); return; }
   if (link.dataset.open) { openDialog(link.dataset.open, link.href); return; }
   show(link.href);
@@ -188,11 +214,12 @@ document.addEventListener("click", (event) => {
 document.addEventListener("submit", (event) => {
   event.preventDefault();
   if (event.target.id === "upload") { send(byId("file").files[0]); return; }
-  const query = new URLSearchParams();
-  for (const [name, value] of new FormData(event.target)) if (value) query.append(name, value);
-  const href = `/?${query}`;
+  const href = formHref(event.target);
   if (event.target.className === "classify") { classify(event.target, href); return; }
   if (running && "busy" in said && running.href === href) return; // the button waits
+  clearTimeout(countTimer);
+  counting?.abort();
+  if (filters.matches(":modal")) filters.close();
   show(href);
   running.href = href;
 });
@@ -206,7 +233,7 @@ async function classify(form, href) {
   try {
     const text = await (await fetch(href, { signal: AbortSignal.timeout(120000) })).text();
     const page = new DOMParser().parseFromString(text, "text/html");
-    const found = page.querySelector("dialog[open] .answers")?.childNodes;
+    const found = page.querySelector(".picture[open] .answers")?.childNodes;
     answers.replaceChildren(...(found || [page.querySelector(".message p")?.firstChild.textContent || said.away]));
     if (dialog.matches(":modal")) history.replaceState(history.state, "", href); // it may have been closed meanwhile
   } catch {
@@ -219,7 +246,7 @@ async function classify(form, href) {
 function send(file) {
   if (!file) return;
   byId("file").value = "";
-  if (file.size > Number(said.uploadMib) * 2 ** 20) { say(said.tooLarge); return; }
+  if (file.size > Number(said.uploadMib) * 2 ** 20) { say(said.tooLarge, null, true); return; }
   const body = new FormData();
   for (const field of byId("upload-state").querySelectorAll("input")) body.append(field.name, field.value);
   body.set("q", byId("q").value); // words and phrases that were typed and not sent yet
@@ -234,17 +261,16 @@ document.addEventListener("change", (event) => {
 });
 
 document.addEventListener("keydown", (event) => {
-  const dialog = document.querySelector("dialog:modal");
+  const dialog = document.querySelector(".picture:modal");
   const typing = event.target.matches("input:not([type=checkbox], [type=range]), textarea");
   if (dialog && !typing && ["ArrowLeft", "ArrowRight"].includes(event.key)) {
     dialog.querySelector(event.key === "ArrowLeft" ? "[rel=prev]" : "[rel=next]")?.click();
     event.preventDefault();
-  } else if (!dialog && !typing && event.key === "/") {
+  } else if (!document.querySelector("dialog:modal") && !typing && event.key === "/") {
     byId("q").focus();
     event.preventDefault();
-  } else if (event.key === "Escape" && byId("filters").open) {
-    byId("filters").open = false;
-    byId("filters").querySelector("summary").focus();
+  } else if (event.key === "Escape" && !dialog && filters.open && !filters.matches(":modal")) {
+    filters.close();
   }
 });
 

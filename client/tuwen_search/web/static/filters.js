@@ -1,0 +1,63 @@
+// The panel of filters. Loaded after page.js, whose functions it uses.
+"use strict";
+
+// The filters: a sheet over the page on a phone, beside the results on a wide window, where they stay open.
+const wide = matchMedia("(min-width: 900px)");
+const filters = byId("filters");
+let counting = null;
+let countTimer = 0;
+
+function openFilters() {
+  if (wide.matches) filters.show();
+  else filters.showModal();
+  byId("filter-button").setAttribute("aria-expanded", "true");
+  filters.querySelector(".close").focus({ preventScroll: wide.matches });
+}
+
+filters.addEventListener("close", () => {
+  byId("filter-button").setAttribute("aria-expanded", "false");
+  byId("filter-button").focus({ preventScroll: true });
+});
+
+wide.addEventListener("change", () => {
+  if (filters.open) { filters.close(); openFilters(); }
+});
+
+// The address that the form leads to. A value that is the default stays out of it.
+function formHref(form) {
+  const query = new URLSearchParams();
+  for (const [name, value] of new FormData(form)) if (value) query.append(name, value);
+  if (form.id === "search" && byId("least")) {
+    const standard = byId("least").dataset.default;
+    const all = query.has("all");
+    if (all || query.get("score") === standard) query.delete("score");
+    if (standard === "all") query.delete("all");
+  }
+  return `/?${query}`;
+}
+
+filters.addEventListener("input", (event) => {
+  const [slider, all] = [byId("least-score"), filters.querySelector("[name=all]")];
+  if (slider && [slider, all].includes(event.target)) {
+    if (event.target === slider) all.checked = false;
+    filters.querySelector("output").textContent = all.checked ? "–" : Number(slider.value).toFixed(2);
+  }
+  clearTimeout(countTimer);
+  countTimer = setTimeout(countFound, 300);
+});
+
+// Write on the button how many pictures the filters would show.
+async function countFound() {
+  counting?.abort();
+  counting = new AbortController();
+  const { signal } = counting;
+  const wait = setTimeout(() => counting.abort(), 20000);
+  try {
+    const text = await (await fetch(formHref(byId("search")), { signal })).text();
+    const page = new DOMParser().parseFromString(text, "text/html");
+    if (!signal.aborted && page.querySelector("#apply")) byId("apply").textContent = page.querySelector("#apply").textContent;
+  } catch { // the button keeps its words, and works
+  } finally {
+    clearTimeout(wait);
+  }
+}
