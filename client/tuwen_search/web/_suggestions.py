@@ -91,9 +91,8 @@ class Suggestions:
         async with self._making:
             if self._sample and language not in self._subjects:
                 vectors = {name: await self.client.embed_texts(SUBJECTS[name]) for name in SUBJECTS}
-                self._subjects[language] = suggested(
-                    language, vectors, np.asarray([vector for _, vector in self._sample])
-                )
+                pictures = np.asarray([vector for _, vector in self._sample])
+                self._subjects[language] = suggested(language, vectors, pictures)
         return self._subjects.get(language, Subjects())
 
     async def _refresh(self, total: int | None = None) -> None:

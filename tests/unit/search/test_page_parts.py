@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tuwen import (
     AccessDeniedError,
@@ -17,12 +18,14 @@ from tuwen import (
 )
 from tuwen_search import QueryError, StoreError
 from tuwen_search.records import Picture
+from tuwen_search.web._address import Address
 from tuwen_search.web._messages import message_of
 from tuwen_search.web._subjects import SUBJECTS
-from tuwen_search.web._suggestions import frequent
+from tuwen_search.web._suggestions import frequent, suggested, understood
 from tuwen_search.web._translations import WORDS
 from tuwen_search.web._uploads import Upload, Uploads
 from tuwen_search.web._view import page_numbers, shown_name
+from tuwen_search.web._words import Language
 
 
 def test_uploads_keep_the_most_recently_used_pictures() -> None:
@@ -49,11 +52,46 @@ def test_the_same_picture_has_the_same_key_in_one_process_only() -> None:
 def test_suggests_the_subjects_that_most_pictures_show() -> None:
     axes = np.eye(4, dtype=np.float32)
     pictures = [axes[2]] * 5 + [axes[0]] * 3 + [axes[3]]
-    assert frequent(["cat", "dog", "car", "tree"], axes, pictures) == ("car", "cat", "tree")
+    assert frequent(axes, np.asarray(pictures)) == [2, 0, 3]
+
+
+def shuffled(vectors: NDArray[np.float32], strength: float) -> NDArray[np.float32]:
+    """Return vectors of texts that a model does not understand: unrelated to the pictures, and alike."""
+    noise = np.random.default_rng(1).normal(size=vectors.shape).astype(np.float32)
+    texts: NDArray[np.float32] = noise * strength + 1
+    return texts / np.linalg.norm(texts, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_suggests_subjects_in_the_language_that_the_model_understands(language: Language) -> None:
+    other: Language = "en" if language == "zh" else "zh"
+    count = len(SUBJECTS["zh"])
+    clear = np.eye(count, dtype=np.float32)
+    pictures = clear[[3] * 4 + [5] * 3 + [9] * 2 + [12]]
+    both = suggested(language, {"zh": clear, "en": clear}, pictures)
+    assert [text for text, _ in both.texts][:3] == [SUBJECTS[language][index] for index in (3, 5, 9)]
+    assert not both.other_language
+    vectors = {other: clear, language: shuffled(clear, 0.1)}
+    only_other = suggested(language, vectors, pictures)
+    assert only_other.texts[0] == (SUBJECTS[other][3], SUBJECTS[language][3])
+    assert only_other.other_language
+    assert not suggested(other, vectors, pictures).other_language
+
+
+def test_keeps_the_language_of_the_page_without_evidence() -> None:
+    """Vectors of a fake server are random in both languages, and a few pictures say nothing about a language."""
+    random = np.random.default_rng(0)
+    vectors = {name: random.normal(size=(66, 16)).astype(np.float32) for name in SUBJECTS}
+    pictures = random.normal(size=(40, 16)).astype(np.float32)
+    assert understood("zh", vectors, pictures) == "zh"
+    assert understood("en", vectors, pictures) == "en"
+    clear = np.eye(66, dtype=np.float32)
+    assert understood("en", {"zh": clear, "en": shuffled(clear, 0.1)}, clear[:3]) == "en"
 
 
 def test_both_languages_have_subjects() -> None:
     assert all(len(set(subjects)) == len(subjects) > 50 for subjects in SUBJECTS.values())
+    assert len(SUBJECTS["zh"]) == len(SUBJECTS["en"])
 
 
 def test_names_hold_no_folder_of_the_server() -> None:
@@ -94,3 +132,11 @@ def test_messages_speak_to_visitors_and_hide_the_server() -> None:
             assert message.status >= 400
             assert "srv" not in message.text
             assert "10.0.0.7" not in message.text
+
+
+def test_a_message_about_a_wrong_query_has_a_link_without_the_wrong_part() -> None:
+    address = Address(language="en", text="cat", picture="0" * 32, without=("dog",))
+    unreadable = message_of(InvalidItemsError("image", (), 1), WORDS["en"], address)
+    assert (unreadable.action, "picture=" in unreadable.href) == ("Remove the picture", False)
+    cancelled = message_of(QueryError("the same"), WORDS["en"], address)
+    assert (cancelled.action, "without=" in cancelled.href) == ("Remove the unwanted phrase", False)
