@@ -110,19 +110,28 @@ def fields(
     where: Annotated[
         str, typer.Option(help="Count only the pictures that this filter selects; see `tuwen search`.")
     ] = "",
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="Read all pictures, which is slow for a large collection. Default: at most 8,000."),
+    ] = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the metadata that filters can use, with the most frequent values and the ranges of numbers."""
-    from tuwen_search.facets import facets_of
+    """Show the metadata that filters can use, with the most frequent values and the ranges of numbers.
+
+    The counts of a collection with more than 8,000 pictures are those of a random sample.
+    """
+    from tuwen_search.facets import SAMPLE, facets_of
     from tuwen_search.generations import current_generation
 
     with _opened(store) as opened:
         place = current_generation(opened, collection).place
         opened.load(place)
-        facets = facets_of(opened, place, where=where)
+        facets = facets_of(opened, place, where=where, sample=None if everything else SAMPLE)
+        pictures = opened.count(place, where)
     if as_json:
-        print_json({"collection": collection, "fields": [vars(facet) for facet in facets]})
+        described = [vars(facet) for facet in facets]
+        print_json({"collection": collection, "pictures": pictures, "fields": described})
     elif not facets:
         typer.echo(f"{collection} has no metadata; index a table with columns beside its paths, such as a .csv file")
     else:
@@ -134,6 +143,12 @@ def fields(
                 [facet.field, f"{facet.pictures:,}", f"{facet.smallest:g} to {facet.largest:g}" if ranged else common]
             )
         print_table("", ["field", "pictures", "values"], rows)
+        if facets[0].read < pictures:
+            typer.echo(
+                f"These are the counts and ranges of a random sample: {facets[0].read:,} of {pictures:,} pictures. "
+                f"To read all: tuwen collections fields {collection} --all",
+                err=True,
+            )
 
 
 @collections.command("rename")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from tuwen import AsyncClient, ImageInput
 from tuwen_search.errors import StoreError
-from tuwen_search.facets import Facet
+from tuwen_search.facets import SAMPLE, Facet
 from tuwen_search.indexing import Report
 from tuwen_search.query import Query, Results, embedded_texts, parts_of
 from tuwen_search.records import Picture
@@ -137,9 +137,9 @@ class AsyncCollection(StoredCollection):
         """Return the pictures that a filter selects, without a search; see `Collection.browse` for the arguments."""
         return await asyncio.to_thread(self._browse, where, limit, offset)
 
-    async def facets(self, where: str = "") -> list[Facet]:
+    async def facets(self, where: str = "", *, sample: int | None = SAMPLE) -> list[Facet]:
         """Return the fields of the pictures' metadata, with their values counted; see `Collection.facets`."""
-        return await asyncio.to_thread(self._facets, where)
+        return await asyncio.to_thread(self._facets, where, sample)
 
     async def duplicates(self) -> list[list[str]]:
         """Return groups of paths whose files are equal byte for byte."""

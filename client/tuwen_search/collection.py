@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from tuwen import Client
 from tuwen_search.errors import StoreError
-from tuwen_search.facets import Facet
+from tuwen_search.facets import SAMPLE, Facet
 from tuwen_search.indexing import Report
 from tuwen_search.query import Query, Results, embedded_texts, parts_of
 from tuwen_search.records import Picture
@@ -200,18 +200,18 @@ class Collection(StoredCollection):
         """
         return self._browse(where, limit, offset)
 
-    def facets(self, where: str = "") -> list[Facet]:
+    def facets(self, where: str = "", *, sample: int | None = SAMPLE) -> list[Facet]:
         """Return the fields of the pictures' metadata, with their values counted.
-
-        The metadata of all pictures is read, so the time grows with the collection.
 
         Args:
             where: a filter, as for `search`; empty: all pictures.
+            sample: the maximum number of pictures to read, at most 16,384; of more pictures, a random sample is read,
+                and `Facet.read` says so. None: read all pictures, which is slow for a large collection.
 
         Raises:
             QueryError: the filter cannot be read.
         """
-        return self._facets(where)
+        return self._facets(where, sample)
 
     def duplicates(self) -> list[list[str]]:
         """Return groups of paths whose files are equal byte for byte."""

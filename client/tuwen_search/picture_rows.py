@@ -85,6 +85,26 @@ class PictureRows(MilvusConnection):
             )
         return [dict(row) for row in rows]
 
+    def some(self, name: str, fields: Sequence[str], *, where: str = "", limit: int) -> list[dict[str, Any]]:
+        """Return some fields of the pictures that a filter selects. Of more pictures than the limit, read the first.
+
+        Milvus returns them in the order of their IDs. IDs are hashes, so the first ones are a random sample.
+
+        Args:
+            where: a filter of a user; empty: all pictures.
+            limit: the maximum number of pictures, at most 16,384.
+
+        Raises:
+            QueryError: the filter cannot be read, or the limit is too large.
+            StoreError: see above.
+        """
+        _check_page(limit, 0)
+        with self._filtering(where), self._calling(f"read {name}"):
+            rows = self._milvus.query(
+                name, filter=expanded(where), limit=limit, output_fields=["id", *fields], timeout=self._timeout
+            )
+        return [dict(row) for row in rows]
+
     def browse(self, name: str, *, where: str = "", limit: int, offset: int = 0) -> list[Picture]:
         """Return pictures that a filter selects. The order stays the same as long as the collection is unchanged.
 

@@ -93,8 +93,8 @@ class StoredCollection:
         if self._created and not self._store.count(self._place):
             self._store.drop(self._place)
 
-    def _facets(self, where: str) -> list[Facet]:
-        return facets_of(self._store, self._place, where=where)
+    def _facets(self, where: str, sample: int | None) -> list[Facet]:
+        return facets_of(self._store, self._place, where=where, sample=sample)
 
     def _sample(self, count: int, seed: int) -> list[tuple[Picture, NDArray[np.float32]]]:
         rows = self._store.sample(self._place, count, [*RECORD, "vector"], seed=seed)

@@ -152,16 +152,17 @@ def test_the_focus_stays_near_the_control_used_by_keyboard(visit: Callable[..., 
     tab.keyboard.press("Enter")
     tab.locator(".chip.without").wait_for(state="detached")
     tab.wait_for_function("document.activeElement.id === 'results'")
-    tab.locator("#filters summary").focus()
+    tab.locator("#filter-button").focus()
     tab.keyboard.press("Enter")
     tab.get_by_role("checkbox", name="动物 48").focus()
     tab.keyboard.press("Space")
     tab.keyboard.press("Enter")
     tab.locator(".chip.filter").wait_for()
-    tab.wait_for_function("document.activeElement.id === 'results'")
+    tab.wait_for_function("document.activeElement.value === '动物'")  # the panel stays open beside the results
     assert tab.locator("#status").inner_text() == "第 1–24 张，共 48 张"
-    tab.keyboard.press("Tab")
-    assert tab.evaluate("document.activeElement.className") == "frame"
+    tab.keyboard.press("Escape")
+    tab.locator("#filters").wait_for(state="hidden")
+    assert tab.evaluate("document.activeElement.id") == "filter-button"
     tab.locator("#q").focus()
     tab.keyboard.press("Tab")
     tab.keyboard.press("Tab")
@@ -331,6 +332,71 @@ def test_everything_works_without_scripts(visit: Callable[..., Any], page: Page)
     assert query(tab)["q"] == ["下雨"]
 
 
+def box(tab: Any, selector: str) -> dict[str, float]:
+    found: dict[str, float] = tab.locator(selector).first.bounding_box()
+    return found
+
+
+def test_open_filters_stand_beside_the_results_on_a_wide_window(visit: Callable[..., Any]) -> None:
+    tab = visit("/?q=下雨")
+    tab.locator("#filter-button").click()
+    panel, button = box(tab, "#filters"), box(tab, "#apply")
+    assert panel["x"] + panel["width"] <= box(tab, ".tile")["x"]
+    assert box(tab, "#status")["x"] > panel["x"] + panel["width"]
+    assert button["y"] + button["height"] <= DESKTOP["height"]
+    tab.get_by_role("checkbox", name="食物 47").check()
+    apply = tab.get_by_role("button", name="显示47 张图片")
+    apply.wait_for()
+    apply.click()
+    tab.locator(".chip.filter").wait_for()
+    assert tab.locator("#status").inner_text() == "第 1–24 张，共 47 张"
+    assert tab.locator("#filters").is_visible()
+    assert tab.locator("#filter-button").inner_text() == "筛选 (1)"
+
+
+def test_open_filters_are_a_sheet_of_full_height_on_a_phone(visit: Callable[..., Any]) -> None:
+    tab = visit("/?q=下雨&language=en", viewport=PHONE, has_touch=True)
+    tab.locator("#filter-button").tap()
+    assert box(tab, "#filters") == {"x": 0, "y": 0, **PHONE}
+    button = box(tab, "#apply")
+    assert button["y"] + button["height"] <= PHONE["height"]
+    tab.get_by_role("checkbox", name="食物 47").check()
+    tab.get_by_role("button", name="Show 47 pictures").tap()
+    tab.locator("#filters").wait_for(state="hidden")
+    tab.locator(".chip.filter").wait_for()
+    assert tab.locator("#status").inner_text() == "1–24 of 47"
+    tab.locator("#filter-button").tap()
+    tab.locator("#filters").get_by_role("button", name="Close").tap()
+    tab.locator("#filters").wait_for(state="hidden")
+
+
+def test_the_lowest_score_has_named_ends_and_is_switched_off_by_a_checkbox(visit: Callable[..., Any]) -> None:
+    tab = visit("/?q=下雨&language=en")
+    tab.locator("#filter-button").click()
+    assert tab.locator(".ends span").all_inner_texts() == ["More results", "Only close ones"]
+    everything = tab.get_by_role("checkbox", name="Show all, also weak matches")
+    assert everything.is_checked()
+    tab.get_by_role("slider").fill("0.3")
+    assert not everything.is_checked()
+    assert tab.locator("#least output").inner_text() == "0.30"
+    tab.locator("#apply").click()
+    tab.locator(".chip.filter", has_text="Score ≥ 0.3").wait_for()
+    assert query(tab)["score"] == ["0.30"]
+    assert "You chose 0.30." in tab.locator("#least-hint").inner_text()
+    everything.check()
+    tab.get_by_role("button", name="Show 142 pictures").click()
+    tab.locator(".chip.filter").wait_for(state="detached")
+    assert not {"score", "all"} & query(tab).keys()
+
+
+def test_margins_are_equal_on_a_phone_and_cards_name_their_link(visit: Callable[..., Any]) -> None:
+    tab = visit("/?q=下雨&language=en", viewport=PHONE, has_touch=True)
+    for selector in (".line", ".gallery"):
+        place = box(tab, selector)
+        assert place["x"] == PHONE["width"] - place["x"] - place["width"]
+    assert tab.locator(".tile .like").first.inner_text() == "More like this"
+
+
 def first(tab: Any, _: Page) -> None:
     tab.locator(".suggestions a").first.wait_for()
 
@@ -357,14 +423,14 @@ def opened(tab: Any, _: Page) -> None:
 
 def filters(tab: Any, _: Page) -> None:
     search(tab, "红色的水果")
-    tab.locator("#filters summary").click()
+    tab.locator("#filter-button").click()
     tab.locator("legend", has_text="类别").wait_for()
 
 
 def browsed(tab: Any, _: Page) -> None:
     tab.goto(f"{tab.url}&f.类别=动物&min.price=20")
     tab.locator(".chip.filter").nth(1).wait_for()
-    tab.locator("#filters summary").click()
+    tab.locator("#filter-button").click()
 
 
 def hidden(tab: Any, _: Page) -> None:
@@ -374,9 +440,9 @@ def hidden(tab: Any, _: Page) -> None:
 
 def nothing_fits(tab: Any, page: Page) -> None:
     filters(tab, page)
-    tab.locator("[name=score]").fill("0.95")
-    tab.keyboard.press("Enter")
-    tab.locator("#status a").wait_for()
+    tab.locator("[name=score]").fill("0.6")
+    tab.locator("#apply").click()
+    tab.locator(".ways a").first.wait_for()
 
 
 def refused(tab: Any, _: Page) -> None:

@@ -235,6 +235,81 @@ def test_weak_pictures_are_hidden_by_a_calibrated_threshold(
     assert visit(threshold=file).get("/?q=猫").status_code == 503
 
 
+def test_without_a_calibration_a_search_shows_all_pictures_and_says_so(visitor: Visitor) -> None:
+    """A guessed lowest score would hide pictures that fit, because scores depend on the model and the language."""
+    html = visitor.get("/?q=猫&language=en").text
+    assert "of 30" in html
+    assert "No lowest score is set" in html
+    assert re.search('name="all" value="1" form="search" checked', html)
+    chosen = visitor.get("/?q=猫&score=-0.2&language=en").text
+    assert "You chose -0.20." in chosen
+    assert not re.search('name="all" value="1" form="search" checked', chosen)
+    for everything in ("/?q=猫&all=1&score=0.30", "/?q=猫&score=-1"):
+        html = visitor.get(everything).text
+        assert "共 30 张" in html
+        assert 'class="chip filter"' not in html
+    assert 'id="least"' not in visitor.get("/").text  # no search: no scores
+
+
+def test_a_calibrated_lowest_score_says_where_it_comes_from(
+    visit: Callable[..., Visitor], fake: FakeTransport, tmp_path: Path
+) -> None:
+    file = tmp_path / "shop.json"
+    Threshold(("一双鞋", "鞋"), 0.0541, fake.card.fingerprint).save(file)
+    page = visit(threshold=file)
+    html = page.get("/?q=猫&language=en").text
+    assert "0.05 comes from a calibration with pictures that were judged for “一双鞋”, “鞋”." in html
+    assert 'data-default="0.05"' in html
+    default = page.get("/?q=猫&score=0.05&language=en").text  # as a form without scripts sends it
+    assert 'class="chip filter"' not in default
+    assert page.get("/?q=猫&score=0.1&language=en").text.count("gave 0.05") == 1
+    everything = page.get("/?q=猫&all=1&score=0.05&language=en").text
+    assert "of 30" in everything
+    assert "All scores shown" in everything
+    assert "No lowest score is set" in page.get("/?q=猫&without=狗&language=en").text
+
+
+@pytest.mark.parametrize(
+    ("path", "action", "wanted"),
+    [
+        ("/?q=猫&f.category=boat&f.category=shoe", "Clear filters", "of 30"),
+        ("/?q=猫&without=猫", "Remove the unwanted phrase", "of 30"),
+        (f"/?q=猫&picture={'0' * 32}", "Remove the picture", "of 30"),
+        (f"/?q=猫&like={'0' * 32}", "Remove the picture", "of 30"),
+        ("/?q=猫&page=683", "First page", "1–24 of 30"),
+        (f"/?q=猫&open={'0' * 32}", "Back to the results", "of 30"),
+    ],
+)
+def test_a_message_offers_what_mends_its_cause(visitor: Visitor, path: str, action: str, wanted: str) -> None:
+    html = visitor.get(f"{path}&language=en").text
+    [message] = re.findall('<div class="message">(.*?)</div>', html, re.S)
+    [href] = links(message, f">{action}")
+    mended = visitor.get(href)
+    assert mended.status_code == 200
+    assert wanted in mended.text
+    assert '<div class="message">' not in mended.text
+
+
+def test_messages_about_uploads_and_servers_offer_another_try(visitor: Visitor, fake: FakeTransport) -> None:
+    for data in (b"", bytes((1 << 20) + 1)):
+        assert '<label class="button primary" for="file">' in visitor.upload(data, language="en").text
+    fake._fail_with, fake._fail_times = ServerUnavailableError("away"), None
+    failed = visitor.get("/?q=没有人问过的&language=en")
+    assert failed.status_code == 503
+    [again] = links(failed.text, ">Try again now")
+    fake._fail_with = None
+    assert "of 30" in visitor.get(again).text
+
+
+def test_no_result_offers_to_show_all_or_to_clear_the_filters(visitor: Visitor) -> None:
+    weak = visitor.get("/?q=猫&score=0.99&language=en").text
+    [everything] = links(weak, 'class="button primary" href')
+    assert "of 30" in visitor.get(everything).text
+    narrow = visitor.get("/?f.category=shoe&min.price=99&language=en").text
+    [cleared] = links(narrow.partition('<p class="ways">')[2], "Clear filters")
+    assert "f.category" not in cleared
+
+
 def test_says_how_many_pictures_a_lowest_score_hides(visitor: Visitor) -> None:
     html = visitor.get("/?q=猫&score=-0.2&language=en").text
     [hidden] = re.findall(r"Hidden, with a score below -0.20: (\d+) picture", html)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support.collections import found, write
+from tests.support.collections import found, picture, write
 from tests.support.command import tuwen
 from tests.support.grpc_server import GrpcServer
 from tuwen_search import Collection
 from tuwen_search.errors import QueryError, SourceError
 from tuwen_search.filters import expanded
-from tuwen_search.sources import open_source
+from tuwen_search.sources import Found, Source, open_source
 from tuwen_search.text_tables import pictures_of_text_table
 
 CSV = "path,price,类别,sku,new\na.png,5,鞋,007,true\nb.png,50.5,帽子,8,false\nc.png,,鞋,9,true\n"
@@ -93,7 +95,50 @@ def test_filters_and_counts_metadata(collection: Collection, tmp_path: Path) -> 
         collection.facets("price >")
 
 
-def test_the_command_line_shows_fields_and_a_failed_run_leaves_no_collection(tmp_path: Path) -> None:
+def goods(count: int) -> Iterator[Found]:
+    for number in range(count):
+        rare = {"rare": 1} if number == count - 1 else {}
+        yield Found(f"{number}.png", "1", lambda number=number: picture(number), {"price": number, **rare})  # type: ignore[misc]
+
+
+def test_counts_of_a_large_collection_are_those_of_a_sample(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Milvus cannot group by metadata, so reading all pictures of a large collection would take minutes."""
+    collection.add(Source("/shop", lambda: goods(30)))
+    limits: list[int | None] = []
+    query = collection._store._milvus.query
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        limits.append(options.get("limit"))
+        return query(*arguments, **options)
+
+    monkeypatch.setattr(collection._store._milvus, "query", counted)
+    monkeypatch.setattr(collection._store._milvus, "query_iterator", None)
+    [price, *_] = collection.facets(sample=10)
+    assert (price.field, price.pictures, price.read, limits) == ("price", 10, 10, [10])
+    [price, *_] = collection.facets("price >= 20", sample=10)
+    assert (price.read, price.smallest, price.largest) == (10, 20, 29)
+    monkeypatch.undo()
+    everything = {facet.field: facet for facet in collection.facets(sample=None)}
+    assert (everything["price"].read, everything["rare"].pictures) == (30, 1)
+
+
+def test_an_unknown_name_is_told_from_a_name_that_the_sample_lacks(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection.add(Source("/shop", lambda: goods(30)))
+    monkeypatch.setattr("tuwen_search.facets.SAMPLE", 3)
+    assert collection.search("鞋", where="rare > 5").hits == ()
+    with pytest.raises(QueryError, match="no picture has the metadata 'prise'; known names: price"):
+        collection.search("鞋", where="prise > 5")
+    monkeypatch.setattr(type(collection._store), "count", lambda *_: 1 / 0)
+    assert collection.search("鞋", where="price > 99").hits == ()  # a name of the sample asks no more
+
+
+def test_the_command_line_shows_fields_and_a_failed_run_leaves_no_collection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path, a=1, b=2, c=3)
     (tmp_path / "shop.csv").write_text(CSV, encoding="utf-8")
     (tmp_path / "list.txt").write_text(CSV, encoding="utf-8")
@@ -110,4 +155,11 @@ def test_the_command_line_shows_fields_and_a_failed_run_leaves_no_collection(tmp
         assert "0 added, 0 changed, 1 with new metadata" in tuwen("index", str(tmp_path / "shop.csv"), *options).stdout
         shown = tuwen("search", "shop", "帽子", "--where", "price == 60", "--store", store, "-u", server.url, "--json")
         assert [hit["metadata"]["price"] for hit in json.loads(shown.stdout)["hits"]] == [60]
-    assert "鞋 (2), 帽子 (1)" in tuwen("collections", "fields", "shop", "--store", store).stdout
+    fields = ("collections", "fields", "shop", "--store", store)
+    shown = tuwen(*fields)
+    assert "鞋 (2), 帽子 (1)" in shown.stdout
+    assert "sample" not in shown.stdout + shown.stderr
+    monkeypatch.setattr("tuwen_search.facets.SAMPLE", 2)
+    assert "a random sample: 2 of 3 pictures. To read all: tuwen collections fields shop --all" in tuwen(*fields).stderr
+    told = json.loads(tuwen(*fields, "--all", "--json").stdout)
+    assert (told["pictures"], [field["read"] for field in told["fields"]]) == (3, [3] * 4)
