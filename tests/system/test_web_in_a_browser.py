@@ -345,7 +345,7 @@ def test_open_filters_stand_beside_the_results_on_a_wide_window(visit: Callable[
     assert box(tab, "#status")["x"] > panel["x"] + panel["width"]
     assert button["y"] + button["height"] <= DESKTOP["height"]
     tab.get_by_role("checkbox", name="食物 47").check()
-    apply = tab.get_by_role("button", name="显示47 张图片")
+    apply = tab.get_by_role("button", name="显示 47 张图片")
     apply.wait_for()
     apply.click()
     tab.locator(".chip.filter").wait_for()
@@ -379,6 +379,7 @@ def test_the_lowest_score_has_named_ends_and_is_switched_off_by_a_checkbox(visit
     tab.get_by_role("slider").fill("0.3")
     assert not everything.is_checked()
     assert tab.locator("#least output").inner_text() == "0.30"
+    tab.locator("#least-hint", has_text="You chose 0.30.").wait_for()  # before it is applied
     tab.locator("#apply").click()
     tab.locator(".chip.filter", has_text="Score ≥ 0.3").wait_for()
     assert query(tab)["score"] == ["0.3"]

@@ -33,6 +33,8 @@ class Words:
     first_page: str
     back: str
     weight: str
+    weight_low: str
+    weight_high: str
     filters: str
     least: str
     at_least: str

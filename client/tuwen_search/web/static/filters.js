@@ -46,7 +46,7 @@ filters.addEventListener("input", (event) => {
   countTimer = setTimeout(countFound, 300);
 });
 
-// Write on the button how many pictures the filters would show.
+// Write on the button how many pictures the filters would show, and beside each value how many have it.
 async function countFound() {
   counting?.abort();
   counting = new AbortController();
@@ -55,7 +55,11 @@ async function countFound() {
   try {
     const text = await (await fetch(formHref(byId("search")), { signal })).text();
     const page = new DOMParser().parseFromString(text, "text/html");
-    if (!signal.aborted && page.querySelector("#apply")) byId("apply").textContent = page.querySelector("#apply").textContent;
+    if (signal.aborted) return;
+    for (const selector of ["#apply", "#least-hint", ".choice .hint", "legend .hint"]) {
+      const [places, fresh] = [document, page].map((one) => one.querySelectorAll(`#panel ${selector}`));
+      if (places.length === fresh.length) places.forEach((place, index) => place.replaceChildren(...fresh[index].childNodes));
+    }
   } catch { // the button keeps its words, and works
   } finally {
     clearTimeout(wait);
