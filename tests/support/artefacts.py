@@ -26,8 +26,8 @@ class Artefacts:
     """A cache of folders, keyed by a hash of everything that determines their content.
 
     The key is made of the name, the options, the files that the making modules import, and the versions of Python,
-    the libraries and the processor. If any of these changes, the folder is made anew. A folder is read-only by
-    agreement: a folder whose files were changed after it was made is discarded and made anew.
+    the libraries and the processor. If any of these changes, the folder is made again. A folder is read-only
+    by agreement: a folder whose files were changed after it was made is discarded and made again.
 
     Beside each folder lies its record, a JSON file: the sizes and times of the files in the folder. The record is also
     the lock of the folder, and its own time of change says when the folder was last used.

@@ -40,7 +40,7 @@ try { new models[kind](JSON.parse(text)).validate(); } catch (error) { console.l
 def faults(found: dict[str, Any]) -> list[str]:
     """Return the faults of an object by its CRD, and the keys of the object that its operator does not know.
 
-    Unknown keys are found separately, because a validator drops them silently, as the API server does.
+    Unknown keys are found separately, because a validator drops such keys silently, as the API server does.
     """
     kind = found["kind"]
     node = shutil.which("node")

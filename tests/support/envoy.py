@@ -205,7 +205,8 @@ def write_secret(
 
     Args:
         folder: the folder at which a pod mounts the Secret.
-        names: the names and addresses in the certificate; none: those of this machine and of the chart's Service.
+        names: the names and addresses in the certificate; without any: the names of this machine and of the chart's
+            Service.
         authority: the authority that issues the certificate; None: a new authority.
         expires: the time when the certificate expires; None: the default of trustme.
     """

@@ -1,4 +1,4 @@
-"""Repositories of the checkpoints of `tests.support.rows`, and vectors of the original implementations for them."""
+"""Repositories built from the checkpoints of `tests.support.rows`, and the vectors of the original implementations."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def text_of(page: str) -> str:
 
 
 def broken_links(page: str, text: str, root: Path = ROOT) -> list[str]:
-    """Return the targets of those links of a page that lead to missing files or headings."""
+    """Return the targets of the links of a page that lead to missing files or headings."""
     broken = []
     for link in links(text):
         if link.external:

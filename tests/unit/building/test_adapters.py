@@ -1,4 +1,4 @@
-"""Builds of LoRA adapters: with ``--merge-adapter``, the weights equal those that peft itself merges."""
+"""Builds of LoRA adapters: with ``--merge-adapter``, the weights equal the result of peft's own merge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture has the same pixels as a path, bytes, a file object, a PIL image or an array.
+"""A picture gives the same pixels in every form: as a path, bytes, a file object, a PIL image or an array.
 
 The pixels are also the same on the server and in a client that preprocesses itself. For the server, the tests call
 `Preprocessor.pixel_values`, as the model does, with the bytes that the SDK sends.

@@ -1,7 +1,7 @@
 """Processor files of transformers 4.20, 4.57 and 5.23, with one key changed at a time, and the resulting pixels.
 
-Either the pixels equal those of the release, or the key is refused. `tests/reference/processor_files.py` made the files
-and the expected pixels with these releases.
+The pixels equal the pixels of the release, or the key is refused. `tests/reference/processor_files.py` made the files
+and the expected pixels with the three releases.
 """
 
 from __future__ import annotations
