@@ -1,4 +1,4 @@
-"""The answer of a load test: one sentence with what the service holds and what limits it."""
+"""The answer of a load test: one sentence that says how much the service holds, and what limits it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,15 @@ def run(
     cpu: float = math.nan,
     **plan: Any,
 ) -> Run:
-    """Return a run of 40 requests a second that all take so many seconds."""
+    """Return a run of 40 requests per second for 20 seconds.
+
+    Args:
+        seconds: the latency of every request.
+        kind: the kind of every request.
+        busy: the busy share of each step of the server; None: not known.
+        cpu: the busy share of the processor of the server's machine.
+        plan: values of `Plan` that differ from an open loop of 40 users.
+    """
     load = {"open_loop": True, "users": 40, "shape": "steady", "seconds": 20.0, **plan}
     samples = [Sample(kind, 1000 + number / 40, 0.0, seconds, "answered") for number in range(800)]
     return Run(
@@ -47,13 +55,13 @@ def run(
 
 
 def answer(one: Run, slo: str = "", cause: Cause | None = None) -> str:
-    """Return the answer of a run, with a doubt if there is a cause for one."""
+    """Return the sentence of the answer for one run. If `cause` is given, there is a doubt with this cause."""
     doubts = [Doubt("it sent 1 % late", cause)] if cause else []
     objectives = parse_slo(slo) if slo else ()
     return answer_of_runs([(one, judge(one.samples, objectives, warmup=0))], objectives, doubts).sentence
 
 
-def test_states_the_rate_the_objective_and_the_limit() -> None:
+def test_the_answer_states_the_rate_the_objective_and_the_limit() -> None:
     slow = run(seconds=0.4, busy={"vision_encoder": 0.96, "image_preprocessing": 0.4})
     assert answer(slow, "p99<200ms") == (
         "does not hold 40 images/s: missed p99 < 200 ms; limited by the vision encoder (busy 96 %)"
@@ -64,7 +72,10 @@ def test_states_the_rate_the_objective_and_the_limit() -> None:
 
 
 def test_a_ramp_holds_the_last_rate_before_the_service_falls_behind() -> None:
-    """A short step behind it may look as if the service kept up, because one batch is a large part of a step."""
+    """A service holds the last rate before the first step in which it fell behind.
+
+    A later step may look as if the service kept up, because one batch is a large part of a short step.
+    """
     one = run(shape="ramp")
     measured = judge(one.samples, (), warmup=0).summary
     rates = ((5.0, 5.0), (10.0, 7.0), (15.0, 14.9))
@@ -77,7 +88,7 @@ def test_a_ramp_holds_the_last_rate_before_the_service_falls_behind() -> None:
     assert found.startswith("answers 2.0 images/s at most")
 
 
-def test_callers_reach_the_limit_by_themselves() -> None:
+def test_a_closed_loop_always_has_a_limit() -> None:
     callers = run(open_loop=False, users=32, kind="text", busy={"text_encoder": 0.91})
     assert answer(callers).startswith(
         "answers 40 texts/s to 32 concurrent callers at p99 50 ms; limited by the text enc"
@@ -140,7 +151,7 @@ def test_the_busiest_step_is_the_limit(busy: Mapping[str, float], cpu: float, te
     assert all("vision encoder" in reason for reason in limit.reasons if reason.startswith("busy share of each step"))
 
 
-def test_a_scenario_lists_what_was_missed() -> None:
+def test_the_answer_of_a_scenario_lists_missed_expectations() -> None:
     findings = [Finding("recovers within 10 s", True), Finding("refuses fast", False)]
     assert answer_of_scenario("overload", findings).sentence == (
         "does not withstand overload: 1 of 2 expectations were missed"
@@ -149,8 +160,11 @@ def test_a_scenario_lists_what_was_missed() -> None:
     assert answer_of_scenario("restart", findings[:1]).sentence == "withstands restart: all 1 expectations were met"
 
 
-def test_the_time_of_a_batch_counts_once() -> None:
-    """Ten batches of four requests, 80 ms each, on two instances in a second: 0.8 s of 2 s."""
+def test_the_time_of_a_batch_counts_once_in_the_busy_share() -> None:
+    """The busy share counts the time of a batch once, although Triton adds it to every request of the batch.
+
+    Ten batches of 80 ms in one second on two instances are 0.8 s of 2 s, a share of 40 %.
+    """
     encoder = ModelStatistics(requests=40, executions=10, items=40, compute_seconds=40 * 0.08)
     other = ModelStatistics(requests=40, executions=40, items=40, compute_seconds=40)
     embedded = ModelStatistics(requests=40)
@@ -160,7 +174,7 @@ def test_the_time_of_a_batch_counts_once() -> None:
     assert load.answered == 40
 
 
-def test_the_busiest_five_seconds_smooth_single_readings() -> None:
+def test_the_busiest_five_seconds_are_the_highest_mean_of_five_readings() -> None:
     assert busiest_seconds([0, 0, 1, 0, 0, 0, 0.5, 0.5, 0.5, 0.5, 0.5]) == pytest.approx(0.5)
     assert busiest_seconds([0.5, math.nan]) == 0.5
     assert math.isnan(busiest_seconds([]))

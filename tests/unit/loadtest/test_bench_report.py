@@ -1,4 +1,4 @@
-"""The benchmark's report, and its count of calls that waited for the batcher, over known numbers."""
+"""The report of the benchmark, and the number of calls that waited for the batcher, from known measurements."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tuwen_server.traffic import Answers
 RATES = {"images": 20.0, "texts": 180.0}
 
 
-def test_calls_of_over_400_ms_have_waited_for_the_batcher() -> None:
+def test_calls_of_more_than_400_ms_count_as_waiting_for_the_batcher() -> None:
     clock, seconds = ManualClock(), iter([0.01, 0.52, 0.39, 0.41, 0.02])
     waits = count_waits(lambda: clock.pause(next(seconds)), 5, clock=clock.now)
     assert (waits.calls, waits.waited, waits.longest) == (5, 2, pytest.approx(0.52))

@@ -1,4 +1,4 @@
-"""Queries of a load test: every rank has its own, and every repetition asks others."""
+"""The generated queries of a load test: all ranks and all repetitions have different queries."""
 
 from __future__ import annotations
 
@@ -22,11 +22,14 @@ def asked(seed: int, *, worker: int = 0, skew: float = 1.0, queries: Path | None
 
 
 def test_no_word_is_the_beginning_of_another() -> None:
-    """Otherwise two sequences of words could be one text."""
+    """No word of the generated queries is the beginning of another word.
+
+    Otherwise two different sequences of words could be the same text.
+    """
     assert [(one, other) for one in _WORDS for other in _WORDS if one != other and other.startswith(one)] == []
 
 
-def test_every_rank_of_every_repetition_has_its_own_query() -> None:
+def test_all_ranks_and_repetitions_have_different_queries() -> None:
     ranks = [*range(20_000), *range(990_000, 1_000_000)]
     found = {distinct_query(rank, seed=seed) for seed in range(3) for rank in ranks}
     assert len(found) == 3 * len(ranks)
@@ -34,8 +37,8 @@ def test_every_rank_of_every_repetition_has_its_own_query() -> None:
     assert distinct_query(7, seed=1) == distinct_query(7, seed=1)
 
 
-def test_a_repetition_finds_nothing_in_the_cache_of_the_one_before() -> None:
-    """The server's cache answers the same share of the queries in each repetition."""
+def test_the_cache_of_the_server_knows_no_query_of_a_new_repetition() -> None:
+    """In every repetition, the server's cache answers the same share of the queries."""
     seen: set[str] = set()
     hits = []
     for seed in range(3):
@@ -47,7 +50,7 @@ def test_a_repetition_finds_nothing_in_the_cache_of_the_one_before() -> None:
     assert hits == pytest.approx([hits[0]] * 3, abs=0.03)
 
 
-def test_workers_ask_the_same_queries_in_different_orders() -> None:
+def test_workers_send_the_same_queries_in_different_orders() -> None:
     first, second = asked(5, worker=0), asked(5, worker=1)
     assert first[:50] != second[:50]
     assert {distinct_query(rank, seed=5) for rank in range(5)} <= set(first) & set(second)

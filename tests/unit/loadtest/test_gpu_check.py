@@ -1,4 +1,4 @@
-"""The GPU check's judgement and report, over known numbers, and its refusal without a card."""
+"""The report and the verdict of the GPU check, from known measurements, and its error on a machine without a GPU."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FOUND = Found(
 RESULTS = Results("NVIDIA Some Card", 16, 4.1, {"torch": "2.13"}, {"ViT-B/16": {"fp32": FOUND}})
 
 
-def test_the_report_names_the_card_and_shows_what_was_measured(tmp_path: Path) -> None:
+def test_the_report_names_the_gpu_and_shows_the_measurements(tmp_path: Path) -> None:
     write_report(RESULTS, tmp_path)
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert report.startswith("# NVIDIA Some Card, 16 cores\n")
@@ -33,13 +33,13 @@ def test_the_report_names_the_card_and_shows_what_was_measured(tmp_path: Path) -
         assert (tmp_path / plot).read_bytes().startswith(b"\x89PNG")
 
 
-def test_says_where_the_memory_of_the_device_is_unknown(tmp_path: Path) -> None:
+def test_the_report_says_that_the_memory_of_the_device_is_unknown(tmp_path: Path) -> None:
     found = replace(FOUND, served=[replace(SERVED, device_mib=None)])
     write_report(replace(RESULTS, models={"ViT-B/16": {"fp32": found}}), tmp_path)
     assert "| 42% | unknown | 1500 |" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
-def test_one_broken_bound_fails_the_check(tmp_path: Path) -> None:
+def test_a_precision_outside_its_bound_fails_the_check(tmp_path: Path) -> None:
     broken = replace(FOUND, exactness={"images": EXACT, "texts": replace(EXACT, within=False)})
     results = replace(RESULTS, models={"ViT-B/16": {"fp32": FOUND, "fp16": broken}})
     assert RESULTS.exact
@@ -49,15 +49,15 @@ def test_one_broken_bound_fails_the_check(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("error", "within"), [(9e-6, True), (8.3e-5, False), (float("nan"), False)])
-def test_fp32_is_held_to_the_bound_of_a_build(error: float, within: bool) -> None:
-    """8.3e-5 is what TF32 convolutions cost."""
+def test_fp32_has_the_same_bound_as_in_a_build(error: float, within: bool) -> None:
+    """An fp32 vector with an error of 8.3e-5, which TF32 convolutions cause, is outside the bound."""
     reference = torch.nn.functional.normalize(torch.ones(2, 16, dtype=torch.float64), dim=-1)
     vectors = reference.clone()
     vectors[1, 3] += error
     assert exactness(vectors, reference, "fp32", 12).within == within
 
 
-def test_refuses_to_check_a_card_that_is_missing(
+def test_the_check_fails_on_a_machine_without_a_gpu(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -1,4 +1,4 @@
-"""The comparison of the HTTP edge with the SDK: everybody has a turn, and the table compares with the first."""
+"""The comparison of the HTTP edge with the SDK: the order of measurements, and the table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tuwen_loadtest.bench import http_edge
 from tuwen_loadtest.bench.http_edge import Measured, edge_lines, measure_in_turn, photographs
 
 
-def test_everybody_has_a_turn_in_each_round_and_callers_share_the_numbers() -> None:
+def test_every_contestant_is_measured_once_in_each_round() -> None:
     asked: dict[str, list[int]] = {"a": [], "b": []}
 
     def contestant(name: str) -> Any:
@@ -37,7 +37,7 @@ def test_everybody_has_a_turn_in_each_round_and_callers_share_the_numbers() -> N
         assert {0, 1} <= set(numbers)
 
 
-def test_the_table_compares_with_the_first() -> None:
+def test_the_table_compares_with_the_first_contestant() -> None:
     lines = list(edge_lines("texts", {"the SDK": Measured(100, 5), "the edge": Measured(80, 6.5)}))
     assert lines[2] == "| the SDK | 100 | 1.00 | 5.00 | +0.00 |"
     assert lines[3] == "| the edge | 80 | 0.80 | 6.50 | +1.50 |"

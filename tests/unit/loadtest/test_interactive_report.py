@@ -1,4 +1,4 @@
-"""The tables of bursts and of a person beside a bulk stream, over known numbers."""
+"""The tables of bursts and of an interactive caller during a bulk stream, from known measurements."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def test_bursts_are_compared_with_default_batching() -> None:
     assert lines[2] == "| 2 texts | 30; 90 | 20; 60 | 1.50; 1.50 |"
 
 
-def test_a_person_beside_a_stream_is_compared_with_the_person_alone() -> None:
+def test_calls_during_a_stream_are_compared_with_calls_without_a_stream() -> None:
     beside = Beside("texts", "images", alone=0.02, beside=0.05, stream_alone=10.0, stream_beside=8.0)
     lines = list(interactive_lines([], [beside]))
     assert "| one of texts beside a stream of images | 20 | 50 | 2.5 | 10.0 | 8.0 |" in lines
 
 
-def test_each_way_follows_every_other_way_equally_often() -> None:
+def test_each_way_of_sending_follows_each_other_way_equally_often() -> None:
     rounds = [in_turn(["SDK", "plain requests", PLAIN], number) for number in range(6)]
     assert all(sorted(order) == sorted(rounds[0]) for order in rounds)
     followers = Counter(chain.from_iterable(pairwise(order) for order in rounds))

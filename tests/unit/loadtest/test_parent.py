@@ -10,7 +10,11 @@ from tuwen_loadtest._parent import PARENT, end_with_parent
 
 
 class Ancestry:
-    """The process ids of the parents that a process has, one look after another, and what it does meanwhile."""
+    """A fake process with given parents. It records in `done` that it slept or ended.
+
+    Args:
+        parents: the process ID of the parent at each look.
+    """
 
     def __init__(self, *parents: int) -> None:
         self._parents = list(parents)
@@ -31,14 +35,16 @@ class Ancestry:
 
 @pytest.fixture
 def samples(tmp_path: Path) -> Path:
-    """A file with samples, alone in its folder."""
+    """Return a file with samples, which is the only file in its folder."""
     file = tmp_path / "folder" / "samples.npz"
     file.parent.mkdir()
     file.touch()
     return file
 
 
-def test_ends_and_removes_the_samples_when_the_parent_has_died(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locust_ends_and_removes_the_samples_when_its_parent_has_died(
+    samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(PARENT, "77")
     ancestry = Ancestry(77, 77, 1)
     ancestry.watch(samples)
@@ -46,14 +52,16 @@ def test_ends_and_removes_the_samples_when_the_parent_has_died(samples: Path, mo
     assert not samples.parent.exists()
 
 
-def test_ends_at_once_if_the_parent_died_before_the_first_look(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locust_ends_at_once_if_its_parent_died_before_the_first_look(
+    samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(PARENT, "77")
     ancestry = Ancestry(1)
     ancestry.watch(samples)
     assert ancestry.done == ["ended with 1"]
 
 
-def test_leaves_other_files_in_the_folder_of_the_samples(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_files_in_the_folder_of_the_samples_stay(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PARENT, "77")
     other = samples.with_name("report.html")
     other.touch()
@@ -61,7 +69,7 @@ def test_leaves_other_files_in_the_folder_of_the_samples(samples: Path, monkeypa
     assert list(other.parent.iterdir()) == [other]
 
 
-def test_watches_no_parent_if_locust_was_started_by_hand(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locust_watches_no_parent_if_a_user_started_it(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(PARENT, raising=False)
     ancestry = Ancestry()
     ancestry.watch(samples)

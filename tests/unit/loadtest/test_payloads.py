@@ -1,4 +1,4 @@
-"""The payloads and options of a load test, and its number of users over time."""
+"""The items that a load test sends, its options, and its number of users over time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TestPayloads:
         assert sizes[640, 480] == 8
         assert sizes[4032, 3024] == 1
 
-    def test_a_hundred_queries_are_a_third_of_what_is_asked(self, payloads: Payloads) -> None:
+    def test_the_hundred_most_frequent_queries_are_a_third_of_all_queries(self, payloads: Payloads) -> None:
         asked = collections.Counter(payloads.query() for _ in range(20_000))
         often = sum(count for _, count in asked.most_common(100))
         assert 0.3 < often / 20_000 < 0.45  # Zipf with s = 1 over a million: H(100) / H(1,000,000) = 0.36
@@ -50,7 +50,7 @@ class TestPayloads:
 
         assert sent(0) == sent(0) != sent(1)
 
-    def test_own_pictures_and_queries_are_sent(self, tmp_path: Path) -> None:
+    def test_pictures_and_queries_of_the_user_are_sent(self, tmp_path: Path) -> None:
         (tmp_path / "deep").mkdir()
         picture = sample("cat.jpg").read_bytes()
         (tmp_path / "deep" / "a.JPG").write_bytes(picture)
@@ -87,7 +87,7 @@ class TestPayloads:
         ("spike", [20, 20, 80, 20, 20]),
     ],
 )
-def test_each_shape_has_its_users_over_time(shape: str, wanted: list[int]) -> None:
+def test_each_shape_has_the_expected_users_over_time(shape: str, wanted: list[int]) -> None:
     assert [users_at(shape, 80, progress) for progress in (0.0, 0.2, 0.5, 0.8, 0.99)] == wanted
 
 

@@ -12,7 +12,7 @@ import pytest
 from tuwen_loadtest.perf_analyzer_input import main
 
 
-def test_each_picture_follows_its_length(tmp_path: Path) -> None:
+def test_the_length_of_a_picture_stands_before_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "inner").mkdir()
     (tmp_path / "a.JPG").write_bytes(b"first")
     (tmp_path / "inner" / "b.png").write_bytes(b"the second")

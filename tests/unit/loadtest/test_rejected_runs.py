@@ -1,4 +1,4 @@
-"""Load tests that cannot run: options, targets and ends of Locust."""
+"""Load tests that cannot run, because of their options, their target, or Locust."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_a_restart_of_several_servers_needs_a_repository() -> None:
 
 
 @pytest.mark.parametrize("url", ["dns:///clip.example.com", "[::1]:8001"])
-def test_bad_clients_need_one_plain_address(url: str) -> None:
+def test_bad_clients_need_one_unencrypted_address(url: str) -> None:
     trouble = SCENARIOS["bad-clients"].trouble
     assert trouble is not None
     with pytest.raises(InvalidArgumentError, match="expected an unencrypted host:port for bad clients"):
         trouble(Target("there", Connection(url), []), 1, 10)
 
 
-def test_locust_must_send_requests_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locust_that_never_ends_or_sends_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def never_ends(command: list[str], *, timeout: float, **_: Any) -> None:
         raise subprocess.TimeoutExpired(command, timeout)
 

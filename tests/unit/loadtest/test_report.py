@@ -30,7 +30,7 @@ PLAN = Plan(Connection("server:8001"), True, 80, "ramp", 80.0, 30.0, (), Payload
 
 
 def samples(rates: Sequence[int], *, answers_at_most: int = 40) -> list[Sample]:
-    """Return ten seconds of samples for each rate. Requests beyond `answers_at_most` a second are refused."""
+    """Return ten seconds of samples for each rate. Requests above `answers_at_most` per second are refused."""
     found = []
     for step, rate in enumerate(rates):
         for number in range(rate * 10):
@@ -49,7 +49,7 @@ def a_run(taken: Sequence[Sample], **values: Any) -> Run:
 
 @pytest.fixture
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """A list to which every drawn figure is added."""
+    """Return a list to which every drawn figure is added."""
     drawn: list[Figure] = []
     monkeypatch.setattr(plt, "close", drawn.append)
     return drawn
@@ -57,7 +57,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 
 class TestCurvePicture:
     def test_steps_are_drawn_in_the_order_of_the_load(self, figures: list[Figure]) -> None:
-        """A line does not turn back, although random arrivals made step 8 slower than step 7."""
+        """Every line runs from left to right, although step 8 had a lower rate than step 7 by chance."""
         picture = _charts.curve_picture([ramp(5, 10, 15, 20, 25, 30, 45, 40)], good_seconds=0.2)
         assert picture.startswith("<svg")
         for axis in figures[0].axes:
@@ -95,7 +95,7 @@ class TestCurvePicture:
 
 
 def test_latencies_of_a_timeline_are_drawn_at_the_scheduled_second(figures: list[Figure]) -> None:
-    """The only slow request is due in second 3 and answered in second 8."""
+    """A slow request that is scheduled in second 3 and answered in second 8 raises the latency of second 3."""
     taken = [Sample("text", 1000.0 + second, 0.0, 5.0 if second == 3 else 0.1, "answered") for second in range(10)]
     loads = [ModelLoad(1000.0 + second, 1.0, {"text_encoder": 0.5}) for second in range(10)]
     _charts.timeline_picture(a_run(taken, loads=loads), (1003.0, 1005.0))

@@ -1,4 +1,4 @@
-"""Whole load tests against a scripted service whose numbers are known: what is asked of it, and how it is judged."""
+"""Whole load tests of a scripted service with known latencies: the load that it gets, and the verdict on it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from tuwen_loadtest.load_test import Connection, LoadTestOptions, Report, load_t
 
 @dataclass
 class Service:
-    """Answers 40 requests a second after 50 ms each, and refuses the others after 10 ms.
+    """A scripted service that takes the place of Locust and the server.
+
+    It answers 40 requests per second after 50 ms each, and refuses all other requests after 10 ms.
 
     Attributes:
         overloaded: the requests per second that it answers while more than 40 are offered.
@@ -68,17 +70,19 @@ class Service:
 
 @pytest.fixture
 def judged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Report]]:
-    """A function that runs a load test with the given options against a scripted service."""
+    """Return a function that runs a load test with the given options on a scripted service."""
 
     def judge(service: Service, **options: Any) -> Report:
         monkeypatch.setattr(module, "run", service.run)
         return load_test(Connection(server.url), LoadTestOptions(**options))
 
-    with GrpcServer() as server:  # tells the model card
+    with GrpcServer() as server:  # it returns the model card
         yield judge
 
 
-def test_a_ramp_finds_the_capacity_and_promises_the_highest_good_rate(judged: Callable[..., Report]) -> None:
+def test_a_ramp_finds_the_capacity_and_the_highest_rate_that_meets_all_objectives(
+    judged: Callable[..., Report],
+) -> None:
     service = Service()
     report = judged(service, seconds=80.0, repetitions=2, objectives=parse_slo("p99<200ms,errors<1%"))
     asked = [(plan.open_loop, plan.users, plan.shape, plan.seconds) for plan in service.plans]
@@ -99,7 +103,7 @@ def test_a_quick_test_takes_less_than_a_minute(judged: Callable[..., Report]) ->
     assert report.answer.sentence.startswith("holds 39 texts/s at p99 50 ms; ")
 
 
-def test_the_first_look_is_said_before_the_ramps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_answer_is_printed_before_the_ramps(monkeypatch: pytest.MonkeyPatch) -> None:
     service, said = Service(), []
     monkeypatch.setattr(module, "run", service.run)
     with GrpcServer() as server:
@@ -108,7 +112,7 @@ def test_the_first_look_is_said_before_the_ramps(monkeypatch: pytest.MonkeyPatch
     assert said[place + 1].startswith("repetition 1 of 1")
 
 
-def test_every_repetition_sends_other_queries(judged: Callable[..., Report]) -> None:
+def test_every_repetition_sends_new_queries(judged: Callable[..., Report]) -> None:
     service = Service()
     judged(service, rate=30.0, seconds=20.0)
     assert [(plan.users, plan.payloads.seed) for plan in service.plans] == [(30, 0), (30, 1), (30, 2)]
@@ -139,14 +143,14 @@ def test_objectives_are_missed_above_the_capacity(
     assert page.index("<h1>") < page.index(escape(report.answer.sentence[1:])) < page.index("<table")
 
 
-def test_callers_are_asked_for_in_a_closed_loop(judged: Callable[..., Report]) -> None:
+def test_a_number_of_users_is_a_closed_loop(judged: Callable[..., Report]) -> None:
     service = Service()
     report = judged(service, users=8, seconds=20.0, repetitions=1, objectives=parse_slo("p50<0.3s,throughput>39/s"))
     assert [(plan.open_loop, plan.users) for plan in service.plans] == [(False, 8)]
     assert report.missed == []
 
 
-def test_a_service_that_refuses_what_is_too_much_passes_an_overload(judged: Callable[..., Report]) -> None:
+def test_a_service_that_refuses_excess_requests_passes_an_overload(judged: Callable[..., Report]) -> None:
     service = Service()
     report = judged(service, scenario="overload", seconds=60.0, objectives=parse_slo("p99<200ms"))
     assert [(plan.users, plan.shape) for plan in service.plans] == [(32, "steady"), (61, "ramp"), (80, "spike")]
@@ -158,7 +162,7 @@ def test_a_service_that_refuses_what_is_too_much_passes_an_overload(judged: Call
     assert report.missed == []
 
 
-def test_a_service_that_breaks_down_fails_an_overload(judged: Callable[..., Report]) -> None:
+def test_a_service_that_answers_less_under_overload_fails(judged: Callable[..., Report]) -> None:
     report = judged(Service(overloaded=20), scenario="overload", seconds=60.0, capacity=40.0)
     assert report.missed == ["good answers at twice the capacity: 50% of the capacity (required: at least 90%)"]
 
@@ -172,8 +176,11 @@ def test_a_load_generator_that_is_late_or_busy_casts_doubt(judged: Callable[...,
     assert judged(Service(machine_cpu=0.99), **options).doubts == []  # every request was sent in time
 
 
-def test_a_late_load_generator_beside_its_server_is_told_to_move(judged: Callable[..., Report]) -> None:
-    """The server of the test listens on loopback, so it shares the processor with the load generator."""
+def test_a_late_load_generator_that_shares_the_processor_is_advised_to_move(judged: Callable[..., Report]) -> None:
+    """If server and load generator share a busy processor, the advice is another machine.
+
+    The server of the test listens on loopback, so it counts as sharing the processor.
+    """
     report = judged(Service(lag=0.02, machine_cpu=0.97), rate=30.0, seconds=20.0, repetitions=1)
     [late] = report.doubts
     assert "20 ms late or more: it waited for the processor that it shares with the server, which was 97 % busy" in late
@@ -199,12 +206,12 @@ def test_a_ramp_of_callers_has_a_curve_over_their_number(judged: Callable[..., R
     [
         ([(10, 100), (20, 105), (40, 110)], "<td>texts found in the cache</td><td>75%</td>"),
         ([(10, 100), (40, 110), (20, 50), (30, 50)], "<td>texts found in the cache</td><td>50%</td>"),  # was restarted
-        ([(math.nan, math.nan)] * 2, ""),  # a server that has no such cache
-        ([(10, 100)] * 3, ""),  # no texts were sent
+        ([(math.nan, math.nan)] * 2, ""),  # the server has no cache
+        ([(10, 100)] * 3, ""),  # the test sent no texts
         ([], ""),
     ],
 )
-def test_the_report_says_how_many_texts_the_server_s_cache_knew(
+def test_the_report_shows_the_share_of_texts_that_the_cache_answered(
     judged: Callable[..., Report], tmp_path: Path, cache: Sequence[tuple[float, float]], row: str
 ) -> None:
     report = judged(Service(cache=cache), rate=30.0, seconds=20.0, repetitions=1)

@@ -19,7 +19,7 @@ from tuwen_loadtest.scenarios import SCENARIOS
 
 
 class TestSlo:
-    def test_objectives_are_read(self) -> None:
+    def test_objectives_are_parsed(self) -> None:
         latency, errors, goodput = parse_slo("p99<200ms, errors <= 0.1%,goodput>50/s")
         assert (latency.metric, latency.bound) == ("p99", pytest.approx(0.2))
         assert (errors.metric, errors.bound) == ("errors", pytest.approx(0.001))
@@ -111,14 +111,14 @@ class TestVerdict:
         assert [one.text for one in verdict.missed] == ["p99<50ms", "errors<5%"]
         assert verdict.summary.goodput == 0
 
-    def test_a_run_that_was_only_warm_up_meets_no_latency(self) -> None:
+    def test_a_run_that_ends_in_its_warm_up_meets_no_latency(self) -> None:
         assert judge(self.SAMPLES, parse_slo("p99<9s"), warmup=60.0).missed
         assert judge([], parse_slo("p99<9s"), warmup=0.0).missed
 
 
 class TestCurve:
     def samples(self, capacity: int) -> list[Sample]:
-        """Return the samples of a ramp to 80 requests a second in 80 s, on a service that refuses the excess."""
+        """Return the samples of a ramp to 80 requests per second in 80 s. Requests above `capacity` are refused."""
         found = []
         for step in range(8):
             rate = 10 * (step + 1)
@@ -136,14 +136,19 @@ class TestCurve:
         assert curve.capacity == pytest.approx(50, rel=0.05)
         assert curve.promised == pytest.approx(50, rel=0.02)
 
-    def test_no_rate_is_promised_above_one_that_missed_an_objective(self) -> None:
+    def test_no_rate_is_promised_above_a_rate_that_missed_an_objective(self) -> None:
         assert curve_of(self.samples(50), 80.0, parse_slo("p99<50ms")).promised == 0
         assert math.isnan(curve_of(self.samples(50), 80.0, ()).promised)
 
 
 class TestPhases:
     def samples(self, *, refused: int, slow_until: float) -> list[Sample]:
-        """Ten a second for 60 s; in the middle `refused` of ten are; from there until a time all answers are slow."""
+        """Return the samples of ten requests per second for 60 seconds, with trouble from second 120 to 140.
+
+        Args:
+            refused: the number of refused requests of every ten during the trouble.
+            slow_until: the end of the slow answers, which begin with the trouble.
+        """
         found = []
         for number in range(600):
             due = 100 + number / 10
@@ -153,7 +158,7 @@ class TestPhases:
                 found.append(Sample("text", due, 0.0, 2.0 if 120 <= due < slow_until else 0.1, "answered"))
         return found
 
-    def test_each_third_has_its_own_summary(self) -> None:
+    def test_each_phase_has_a_summary(self) -> None:
         found = phases_of(self.samples(refused=5, slow_until=120), (120, 140), warmup=5, good_seconds=1.0)
         assert (found.before.requests, found.trouble.requests) == (150, 200)
         assert found.trouble.refused == 0.5
@@ -166,12 +171,12 @@ class TestPhases:
     def test_recovery_ends_with_three_seconds_of_good_answers(self) -> None:
         late = self.samples(refused=0, slow_until=147)
         assert phases_of(late, (120, 140), warmup=5, good_seconds=1.0).recovery == 7
-        # without an objective: when it takes no longer than twice the p99 of before
+        # Without an objective, an answer is good if it takes at most twice the p99 before the trouble.
         assert phases_of(late, (120, 140), warmup=5, good_seconds=math.inf).recovery == 7
         never = self.samples(refused=0, slow_until=200)
         assert phases_of(never, (120, 140), warmup=5, good_seconds=1.0).recovery == math.inf
 
-    def test_an_overload_has_to_be_answered_at_nine_tenths_of_the_capacity(self) -> None:
+    def test_an_overloaded_service_has_to_answer_nine_tenths_of_its_capacity(self) -> None:
         def findings(refused: int) -> list[bool]:
             samples = self.samples(refused=refused, slow_until=100)
             phases = phases_of(samples, (120, 140), warmup=5, good_seconds=1.0)
@@ -197,7 +202,7 @@ class TestPhases:
         assert finding(0) == ("requests lost during the restarts: 0 of 200 (allowed: none)", True)
         assert finding(1) == ("requests lost during the restarts: 20 of 200 (allowed: none)", False)
 
-    def test_bad_clients_may_cost_others_no_request_and_double_their_p99(self) -> None:
+    def test_other_clients_may_lose_no_request_and_at_most_double_their_p99(self) -> None:
         def findings(refused: int, seconds: float) -> list[bool]:
             samples = [
                 sample._replace(seconds=seconds) if 120 <= sample.due < 140 else sample
@@ -207,7 +212,10 @@ class TestPhases:
 
         assert findings(refused=0, seconds=0.19) == [True, True]
         assert findings(refused=0, seconds=0.21) == [True, False]
-        assert findings(refused=1, seconds=0.19) == [False, False]  # a tenth of the requests is infinitely late
+        assert findings(refused=1, seconds=0.19) == [
+            False,
+            False,
+        ]  # a tenth of the requests has no answer, so p99 is infinite
 
     def phases(self, samples: list[Sample]) -> Phases:
         return phases_of(samples, (120, 140), warmup=5, good_seconds=1.0)

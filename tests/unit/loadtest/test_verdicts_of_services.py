@@ -1,4 +1,4 @@
-"""Verdicts over scripted services whose numbers are known: a request without an answer is infinitely late."""
+"""Verdicts on scripted services with known latencies. A request without an answer counts as infinitely late."""
 
 from __future__ import annotations
 
@@ -23,14 +23,19 @@ from tuwen_loadtest.scenarios import SCENARIOS
 from tuwen_server.traffic import latency_quantile
 
 RATE, SECONDS, WARMUP, BEGIN = 100, 60, 5.0, 1000.0
-MEASURED = RATE * (SECONDS - int(WARMUP))  # requests that count
+MEASURED = RATE * (SECONDS - int(WARMUP))  # requests after the warm-up
 OBJECTIVES = ("p50<100ms", "p95<200ms", "p99<200ms", "p99.9<200ms", "max<200ms", "errors<0.1%", "goodput>98/s")
 
 Answer = tuple[float, Outcome]
 
 
 class Request(NamedTuple):
-    """A request by its number; it is due so many seconds after the beginning."""
+    """A request to a scripted service.
+
+    Attributes:
+        number: the number of the request, from 0.
+        second: the scheduled start, in seconds after the beginning of the run.
+    """
 
     number: int
     second: float
@@ -114,7 +119,7 @@ def verdict_of(service: Service) -> Verdict:
 
 
 @pytest.mark.parametrize(("service", "missed", "lost"), EXPECTED)
-def test_verdicts_over_scripted_services(service: Service, missed: Sequence[str], lost: int) -> None:
+def test_the_verdict_on_each_service_is_as_expected(service: Service, missed: Sequence[str], lost: int) -> None:
     verdict = verdict_of(service)
     assert [one.metric for one in verdict.missed] == list(missed)
     assert verdict.summary.requests == MEASURED
@@ -123,7 +128,10 @@ def test_verdicts_over_scripted_services(service: Service, missed: Sequence[str]
 
 
 def test_the_guide_shows_the_verdicts() -> None:
-    """Prints the table, to be copied into the guide when a service or an objective changes."""
+    """The table in the guide shows the measured verdicts.
+
+    The test prints the table. Copy it into the guide after a change of a service or an objective.
+    """
     rows = ["| service | expected to miss | missed | without an answer |", "|---|---|---|---|"]
     for service, missed, _ in EXPECTED:
         verdict = verdict_of(service)
@@ -136,14 +144,14 @@ def test_the_guide_shows_the_verdicts() -> None:
     assert table in (ROOT / "docs" / "guides" / "load-test.md").read_text(encoding="utf-8")
 
 
-def test_a_missing_answer_is_not_the_latency_of_the_answers() -> None:
+def test_missing_answers_make_high_percentiles_infinite() -> None:
     verdict = judge(asked(silent_half), (), warmup=WARMUP)
     assert verdict.summary.latencies["p50"] == 0.05
     assert verdict.summary.latencies["p99"] == math.inf
     assert "p50 50 ms, p90 unanswered" in verdict.text
 
 
-def test_no_requests_meet_no_objective() -> None:
+def test_a_run_without_requests_misses_every_objective() -> None:
     objectives = parse_slo("p99<200ms,errors<1%,refused<1%,timeouts<1%,failures<1%,goodput>1/s")
     assert len(judge([], objectives, warmup=0.0).missed) == len(objectives)
 
@@ -153,25 +161,28 @@ class TestQuantile:
         ("share", "unanswered", "expected"),
         [(0.5, 0, 5.0), (0.99, 0, 10.0), (1.0, 0, 10.0), (0.5, 10, 10.0), (0.51, 10, math.inf), (0.9, 1, 10.0)],
     )
-    def test_nearest_rank(self, share: float, unanswered: int, expected: float) -> None:
+    def test_a_quantile_is_the_latency_of_the_nearest_rank(
+        self, share: float, unanswered: int, expected: float
+    ) -> None:
         latencies = [float(value) for value in range(10, 0, -1)]
         assert latency_quantile(latencies, share, unanswered=unanswered) == expected
 
-    def test_exactly_the_share_is_enough(self) -> None:
+    def test_a_quantile_is_finite_if_exactly_its_share_was_answered(self) -> None:
         for count in range(100, 100_000, 100):
             assert latency_quantile([1.0] * (count * 99 // 100), 0.99, unanswered=count // 100) == 1.0
 
-    def test_nothing_is_not_a_number(self) -> None:
+    def test_a_quantile_of_no_requests_is_nan(self) -> None:
         assert math.isnan(latency_quantile([], 0.5))
         assert latency_quantile([], 0.5, unanswered=1) == math.inf
 
 
 class TestRamp:
     def ramp(self, service: Callable[[int, int], Answer]) -> list[Sample]:
-        """Return the samples of a ramp to 80 requests a second, in eight steps of eight seconds.
+        """Return the samples of a ramp to 80 requests per second, in eight steps of eight seconds.
 
         Args:
-            service: takes the position of a request within its second, and the rate; returns the answer.
+            service: a function that returns the answer to a request. Its arguments are the number of the request within
+                its second, and the rate.
         """
         return [
             Sample("text", BEGIN + 8 * step + number / rate, 0.0, *service(number % rate, rate))
@@ -180,7 +191,7 @@ class TestRamp:
             for number in range(8 * rate)
         ]
 
-    def test_a_rate_with_refusals_does_not_meet_a_latency(self) -> None:
+    def test_a_rate_with_refusals_misses_a_bound_on_latency(self) -> None:
         def service(place: int, _: int) -> Answer:
             return (0.02, "answered") if place < 50 else (0.001, "refused")
 
@@ -189,7 +200,7 @@ class TestRamp:
         assert curve.promised == pytest.approx(50, rel=0.02)
         assert curve.capacity == pytest.approx(50, rel=0.02)
 
-    def test_a_service_that_refuses_all_promises_nothing(self) -> None:
+    def test_no_rate_is_promised_for_a_service_that_refuses_all_requests(self) -> None:
         assert curve_of(self.ramp(lambda *_: (0.001, "refused")), 64, parse_slo("p99<200ms")).promised == 0
 
 
@@ -205,11 +216,11 @@ class TestGoodAnswers:
             ("p99>1ms,p99<1s", 1.0),
         ],
     )
-    def test_only_a_bound_on_nearly_all_answers_bounds_one(self, slo: str, expected: float) -> None:
+    def test_only_a_bound_on_p95_or_higher_defines_good_answers(self, slo: str, expected: float) -> None:
         assert good_seconds(parse_slo(slo)) == expected
 
-    def test_a_service_that_meets_its_objectives_all_the_time_passes(self) -> None:
-        """60 % of its answers take 90 ms, 40 % take 500 ms."""
+    def test_a_service_that_meets_its_objectives_also_passes_a_scenario(self) -> None:
+        """A service meets `p50<100ms,p99<1s` if 60 % of its answers take 90 ms and 40 % take 500 ms."""
         objectives = parse_slo("p50<100ms,p99<1s")
         samples = asked(lambda request: (0.09 if request.number % 5 < 3 else 0.5, "answered"))
         assert judge(samples, objectives, warmup=WARMUP).missed == []
@@ -228,7 +239,7 @@ class TestScenarios:
         lost = 20 <= request.second < 40 and request.number % 50 == 0
         return (0.001, "refused") if lost else (0.05, "answered")
 
-    def test_losses_are_seen(self) -> None:
+    def test_lost_requests_fail_a_scenario(self) -> None:
         assert self.findings("restart", steady) == [True]
         assert self.findings("restart", self.lossy_meanwhile) == [False]
         assert self.findings("bad-clients", steady) == [True, True]
@@ -241,8 +252,11 @@ class TestScenarios:
 
         assert self.findings("overload", silent) == [False, False]
 
-    def test_losses_before_the_trouble_do_not_make_every_answer_normal(self) -> None:
-        """The service refuses two requests in a hundred throughout. When the trouble begins, answers become slow."""
+    def test_lost_requests_before_the_trouble_do_not_make_slow_answers_good(self) -> None:
+        """Slow answers are not good, even if some requests were lost before the trouble.
+
+        The service refuses two requests in a hundred all the time, so the p99 of all requests is infinite.
+        """
 
         def service(request: Request) -> Answer:
             if request.number % 50 == 0:
@@ -251,7 +265,7 @@ class TestScenarios:
 
         assert self.findings("overload", service) == [True, False]
 
-    def test_no_request_during_the_trouble_is_no_success(self) -> None:
+    def test_a_scenario_without_requests_during_its_trouble_fails(self) -> None:
         samples = [one for one in asked(steady) if not BEGIN + 20 <= one.due < BEGIN + 40]
         phases = phases_of(samples, (BEGIN + 20, BEGIN + 40), warmup=WARMUP, good_seconds=math.inf)
         assert not SCENARIOS["restart"].findings(phases, 1.0)[0].met
@@ -259,7 +273,7 @@ class TestScenarios:
 
 
 class TestObjectives:
-    def test_p95_and_a_share_without_a_percent_sign_are_read(self) -> None:
+    def test_p95_and_a_share_without_a_percent_sign_are_parsed(self) -> None:
         p95, share, percent = parse_slo("p95<200ms,errors<0.1,errors<0.1%")
         assert (p95.metric, p95.bound) == ("p95", pytest.approx(0.2))
         assert share.bound == pytest.approx(0.1)
@@ -271,7 +285,7 @@ class TestObjectives:
             parse_slo(text)
 
 
-def test_the_report_tells_infinite_from_not_measured() -> None:
+def test_report_json_has_infinity_as_text_and_nan_as_null() -> None:
     written = json.dumps(_as_json({"p99": math.inf, "gpu": math.nan, "p50": 0.1}), allow_nan=False)
     assert json.loads(written) == {"p99": "Infinity", "gpu": None, "p50": 0.1}
 
@@ -302,8 +316,11 @@ print(sorted(last["1"].items()))
         ("TextSearch,BulkIndexing", [("BulkIndexing", 1), ("TextSearch", 7)]),
     ],
 )
-def test_bulk_alone_takes_all_users(named: str, expected: list[tuple[str, int]]) -> None:
-    """Locust runs in its own process, because it patches the standard library."""
+def test_bulk_indexing_gets_all_users_if_no_other_class_is_named(named: str, expected: list[tuple[str, int]]) -> None:
+    """A run of bulk indexing alone has as many users as requested; beside other users, it has one.
+
+    Locust runs in its own process, because it patches the standard library.
+    """
     command = [sys.executable, "-c", _USERS, named]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == str(expected)

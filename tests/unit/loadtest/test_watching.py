@@ -46,7 +46,7 @@ tuwen_text_cache_misses_total 12
 """
 
     def watched(self, page: str, *, failures: int = 0) -> list[Reading]:
-        """Return the readings of a server that fails a few times before it answers."""
+        """Return the readings of a server with a page of metrics. Its first `failures` answers are errors."""
         statuses = [503] * failures
 
         class Page(BaseHTTPRequestHandler):
@@ -83,10 +83,10 @@ tuwen_text_cache_misses_total 12
         assert (reading.cache_hits, reading.cache_misses) == (30, 12)
         assert math.isnan(self.watched(self.PAGE)[0].cache_hits)
 
-    def test_a_server_that_does_not_answer_leaves_a_gap(self) -> None:
+    def test_readings_go_on_after_errors_of_the_server(self) -> None:
         assert self.watched(self.PAGE, failures=3)[0].cpu == 0.25
 
-    def test_a_server_on_loopback_is_asked_without_the_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_metrics_on_loopback_are_read_without_the_proxy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
         monkeypatch.delenv("no_proxy", raising=False)
         assert self.watched(self.PAGE)[0].cpu == 0.25
@@ -99,8 +99,8 @@ tuwen_text_cache_misses_total 12
             pass
 
 
-def test_the_busy_share_of_the_own_processor_is_read_until_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    shares = iter([0.0, 25.0, 100.0])  # the first share is about the time since the process began
+def test_the_busy_share_of_this_machine_is_read_until_the_block_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = iter([0.0, 25.0, 100.0])  # the first share is not about a second, so it is dropped
     monkeypatch.setattr("tuwen_loadtest._watch.psutil.cpu_percent", lambda: next(shares, 50.0))
     with watch_processor(every=0.01) as found:
         wait_until(lambda: len(found) >= 3)
@@ -153,10 +153,13 @@ class TestRelay:
             assert received == b"x" * 500_000
         assert sum(pauses) == pytest.approx(2 * 0.5)
 
-    def test_a_relay_that_ends_while_it_connects_says_nothing(
+    def test_a_relay_that_ends_while_it_connects_logs_nothing(
         self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Before Python 3.12, asyncio logs a traceback for a connection whose task was cancelled."""
+        """A relay that ends while it connects to the server logs nothing.
+
+        Before Python 3.12, asyncio logs a traceback for a connection whose task was cancelled.
+        """
         connecting = threading.Event()
 
         async def never(*_: object) -> NoReturn:
@@ -188,7 +191,7 @@ def test_the_usage_of_a_process_includes_its_children(monkeypatch: pytest.Monkey
 
         def cpu_times(self) -> SimpleNamespace:
             if self.pid == 3:
-                raise psutil.NoSuchProcess(3)  # it has ended since it was listed
+                raise psutil.NoSuchProcess(3)  # the process has ended since it was listed
             return SimpleNamespace(user=1.5 * self.pid, system=0.25)
 
         def memory_full_info(self) -> SimpleNamespace:
