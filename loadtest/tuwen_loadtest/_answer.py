@@ -126,7 +126,7 @@ def answer_of_scenario(name: str, findings: Sequence[Finding]) -> Answer:
 
 
 def limit_of(runs: Sequence[Run], doubts: Sequence[Doubt], *, overloaded: bool) -> Limit:
-    """Return the limit of the service.
+    """Return the limit of the service: a step or the processor that is busy, or the load generator.
 
     Args:
         runs: the measurements.

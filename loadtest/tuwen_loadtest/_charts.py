@@ -159,7 +159,7 @@ def _scale_latencies(axis: Any) -> None:
 
 
 def _line(**style: Any) -> Line2D:
-    """Return the sample of a line for a legend."""
+    """Return an example of a line, to be shown in a legend."""
     return Line2D([], [], **{"color": "#333333", **style})
 
 

@@ -78,7 +78,7 @@ def served(
     if not Path(connection.url).is_dir():
         if count > 1:
             raise InvalidArgumentError(
-                f"expected the folder of a repository, got '{connection.url}'; {count} servers are restarted"
+                f"expected the folder of a repository, got '{connection.url}'; the scenario restarts its servers"
             )
         yield Target(connection.url, connection, [metrics] if metrics else [])
         return

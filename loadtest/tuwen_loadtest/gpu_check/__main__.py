@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--device",
         choices=["cuda", "cpu"],
         default="cuda",
-        help="device to check; cpu tries the check itself (default: cuda)",
+        help="device to check; cpu: try the check without a GPU (default: cuda)",
     )
     parser.add_argument(
         "--models",

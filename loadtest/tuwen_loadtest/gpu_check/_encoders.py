@@ -70,7 +70,7 @@ class Encoders:
 
 
 def exactness(vectors: Tensor, reference: Tensor, precision: Precision, depth: int) -> Exactness:
-    """Compare unit vectors (n, D) with fp32 vectors from the CPU. The bound is the bound that builds have to keep."""
+    """Return the differences between unit vectors (n, D) and fp32 vectors from the CPU. Builds have the same bound."""
     allowed = bound(precision, depth)
     difference = vectors - reference
     max_abs = float(difference.abs().max())

@@ -29,7 +29,7 @@ PLAN = Plan(
 
 
 def test_a_restart_of_several_servers_needs_a_repository() -> None:
-    message = "expected the folder of a repository, got 'localhost:8001'; 2 servers are restarted"
+    message = "expected the folder of a repository, got 'localhost:8001'; the scenario restarts its servers"
     with pytest.raises(InvalidArgumentError, match=message), _target.served(TARGET.connection, print, count=2):
         pytest.fail("there is nothing to serve")
 
