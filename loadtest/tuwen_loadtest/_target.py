@@ -49,8 +49,14 @@ class Target:
         """Return the statistics of each server. If several remote servers share one name, only one of them is asked.
 
         Raises:
+            ServeError: a server that was started for the test has ended.
             TuwenError: a server does not respond.
         """
+        for server in self.servers:
+            if server.poll() is not None:
+                from tuwen_server.errors import ServeError  # noqa: PLC0415 - a server elsewhere needs none here
+
+                raise ServeError(f"the server of the load test stopped before the test ended: {server.trouble()}")
         urls = [server.grpc_url for server in self.servers] or [self.connection.url]
         found = []
         for url in urls:

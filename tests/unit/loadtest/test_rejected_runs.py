@@ -14,6 +14,7 @@ from tuwen_loadtest._session import LoadTestError, Plan
 from tuwen_loadtest._target import Target
 from tuwen_loadtest.options import PayloadOptions
 from tuwen_loadtest.scenarios import SCENARIOS
+from tuwen_server.errors import ServeError
 
 TARGET = Target("here", Connection("localhost:8001"), [])
 PLAN = Plan(
@@ -40,6 +41,25 @@ def test_bad_clients_need_one_unencrypted_address(url: str) -> None:
     assert trouble is not None
     with pytest.raises(InvalidArgumentError, match="expected an unencrypted host:port for bad clients"):
         trouble(Target("there", Connection(url), []), 1, 10)
+
+
+def test_a_server_that_ended_during_the_test_is_an_error() -> None:
+    class Ended:
+        """A server whose process has ended."""
+
+        grpc_url = "localhost:8001"
+
+        def poll(self) -> int:
+            return -6
+
+        def trouble(self) -> str:
+            return "tritonserver ended by itself with code -6"
+
+    servers: Any = [Ended()]
+    target = Target("repository", Connection("localhost:8001"), servers=servers)
+    message = "the server of the load test stopped before the test ended: tritonserver ended by itself with code -6"
+    with pytest.raises(ServeError, match=message):
+        target.statistics(1.0)
 
 
 def test_a_locust_that_never_ends_or_sends_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
