@@ -44,7 +44,10 @@ def test_promtool_accepts_the_files() -> None:
 
 @pytest.mark.skipif(program("promtool") is None, reason="promtool is not installed")
 def test_two_releases_are_judged_apart(tmp_path: Path) -> None:
-    """One Prometheus loads the rendered rules of both: each alert fires for one of them, and none on a healthy day."""
+    """A Prometheus with the rules of two releases judges each release alone.
+
+    Each alert fires for one release, and no alert fires on a healthy day.
+    """
     pytest.importorskip("helm_python", reason="real Helm comes for Linux only")
     from tests.support.chart import rendered
 

@@ -1,4 +1,4 @@
-"""The chart's autoscaling: what it asks Prometheus for, and that a fleet that follows it comes to rest."""
+"""The chart's autoscaling: its queries to Prometheus, and simulated fleets that must reach a steady size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEDA = {"autoscaling": {"engine": "keda", "maxReplicas": 16}}
 
 
 def scaler() -> Scaler:
-    """Return the rendered settings."""
+    """Return the rendered settings of the autoscaler."""
     spec = rendered(KEDA)["ScaledObject"]["spec"]
     behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     busy, queue = (float(trigger["metadata"]["threshold"]) for trigger in spec["triggers"])
@@ -40,8 +40,11 @@ def test_a_fleet_under_constant_load_comes_to_rest(load: int) -> None:
 
 
 @pytest.mark.parametrize("load", LOADS)
-def test_a_fleet_that_follows_the_queue_alone_does_not(load: int) -> None:
-    """An earlier chart did this. The simulation shows its fault, so it would detect a regression."""
+def test_a_fleet_that_follows_the_queue_alone_never_comes_to_rest(load: int) -> None:
+    """A fleet whose size follows its queue alone never reaches a steady size, as with an earlier chart.
+
+    So the simulation would detect a return to that chart.
+    """
     old = Scaler(triggers=((32, lambda _, queue, __: queue * REQUESTS_A_SECOND),))
     outcome = follow(old, load)
     assert outcome.changes > 70

@@ -43,8 +43,11 @@ def schemas_are_read_once() -> Iterator[None]:
         yield
 
 
-def test_the_operators_take_their_objects() -> None:
-    """Their models are imported here, for this test alone: that takes seconds."""
+def test_objects_follow_the_models_of_their_operators() -> None:
+    """Objects of KEDA and of the Prometheus operator equal themselves after a round trip through the operators' models.
+
+    The models are imported in this test, because the import takes seconds.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from cloudcoil.models.keda.v1alpha1 import ScaledObject
@@ -67,7 +70,7 @@ def test_the_operators_take_their_objects() -> None:
                     found["spec"].get("fallback", {}).pop("behavior", "currentReplicasIfHigher")
                     == "currentReplicasIfHigher"
                 )
-                # The models drop unknown keys silently, so what comes back must be what went in.
+                # The models drop unknown keys silently, so the result must equal the object.
                 assert model.model_validate(found).model_dump(by_alias=True, exclude_unset=True, mode="json") == found
     assert seen == models.keys()
 
@@ -191,7 +194,7 @@ def test_disabled_parts_are_not_rendered() -> None:
         ),
     ],
 )
-def test_chosen_parts_are_rendered(chosen: dict[str, Any], present: list[str]) -> None:
+def test_enabled_parts_are_rendered(chosen: dict[str, Any], present: list[str]) -> None:
     text = json.dumps(rendered(chosen))
     for part in present:
         assert part in text
@@ -211,7 +214,7 @@ class TestSeveralModels:
         {"name": "baked"},
     )
 
-    def test_one_server_serves_each_from_its_own_folder(self) -> None:
+    def test_one_server_serves_each_model_from_its_own_folder(self) -> None:
         pod = rendered({"models": list(self.MODELS)})["Deployment"]["spec"]["template"]["spec"]
         [server] = pod["containers"]
         folders = [argument for argument in server["args"] if argument.startswith("--model-repository=")]
@@ -229,7 +232,7 @@ class TestSeveralModels:
         for model in self.MODELS:
             assert f'model=\\"{model["name"]}\\"' in text
 
-    def test_a_list_of_one_is_that_model(self) -> None:
+    def test_a_list_of_one_model_equals_a_single_model(self) -> None:
         key = {"restricted": {"secret": "key"}}  # otherwise each rendering makes a random one
         assert rendered({**key, "models": [VOLUME["models"]]}) == rendered({**key, **VOLUME})
 
@@ -342,7 +345,7 @@ def test_the_key_of_a_release_is_random_and_in_a_secret() -> None:
     assert "Secret/key" not in rendered({"restricted": {"secret": "mine"}})
 
 
-def test_pods_may_only_connect_to_what_is_named() -> None:
+def test_pods_may_only_connect_to_named_peers() -> None:
     for name, found in rendered(EVERYTHING).items():
         if name.startswith("NetworkPolicy"):
             for rule in found["spec"]["egress"]:
@@ -376,14 +379,14 @@ def test_openshift_chooses_the_ids_itself() -> None:
     assert context == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 
 
-def test_an_image_is_mounted_as_the_models() -> None:
+def test_an_oci_image_is_mounted_as_the_repository() -> None:
     chosen = {"models": {"source": "oci", "oci": {"reference": "registry.example.com/models:1", "path": "v1"}}}
     found = rendered(chosen)["Deployment"]
     kubernetes_validate.validate(found, NEWEST, strict=True)
     assert "registry.example.com/models:1" in json.dumps(found["spec"]["template"]["spec"]["volumes"])
 
 
-def test_the_rules_and_the_dashboard_are_those_of_one_release(tmp_path: Path) -> None:
+def test_rules_and_dashboard_select_one_release(tmp_path: Path) -> None:
     chosen = {"monitoring": {"rules": True, "dashboard": True, "objectiveSeconds": 0.25, "availability": 0.99}}
     specs, boards = [], []
     for name in ("clip", "clip-2"):

@@ -31,7 +31,7 @@ esac
 
 
 class Machine:
-    """A machine with the given programs: a PATH of its own, and a folder in which .venv is made."""
+    """A simulated machine: a PATH that holds only the added programs, and a folder in which .venv is made."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "bin"
@@ -44,24 +44,24 @@ class Machine:
             (self.path / tool).symlink_to(found)
 
     def add(self, name: str, text: str = "#!/bin/sh\n") -> None:
-        """Add a program."""
+        """Add a program to the PATH."""
         (self.path / name).write_text(text, encoding="utf-8")
         (self.path / name).chmod(0o755)
 
     def add_python(
         self, name: str, minor: int, *, venv: bool = True, headers: bool = True, broken: bool = False
     ) -> None:
-        """Add a Python that answers what the script asks."""
+        """Add a fake Python to the PATH, which reports the given version and abilities to the script."""
         state = {"minor": minor, "venv": venv, "headers": headers, "broken": "yes" if broken else ""}
         self.add(name, PYTHON.format(**state))
 
     def add_compilers(self) -> None:
-        """Add compilers of C and C++."""
+        """Add fake compilers of C and C++ to the PATH."""
         self.add("cc")
         self.add("c++")
 
     def run(self, command: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run the script."""
+        """Run the script with a command and environment variables."""
         environment = {"PATH": str(self.path), **variables}
         return subprocess.run(
             [SCRIPT, command, *arguments],
@@ -74,7 +74,7 @@ class Machine:
         )
 
     def python(self) -> str:
-        """Return the folder of packages of .venv, which tells the version of its Python."""
+        """Return the name of .venv's folder of packages, such as ``python3.12``."""
         [folder] = (self.work / ".venv" / "lib").iterdir()
         return folder.name
 
@@ -112,7 +112,7 @@ class TestChoice:
         assert machine.run("create").returncode == 0
         assert machine.python() == "python3.11"
 
-    def test_takes_the_python_that_is_named(self, machine: Machine) -> None:
+    def test_takes_the_python_that_the_variable_names(self, machine: Machine) -> None:
         machine.add_python("python3.12", 12)
         machine.add_python("python3.10", 10)
         assert machine.run("create", PYTHON="python3.10").returncode == 0
@@ -126,7 +126,7 @@ class TestChoice:
         assert done.stderr == f"expected Python 3.10 to 3.13, but PYTHON=mine is Python 3.{minor}\n"
 
     @pytest.mark.parametrize("lacks", ["compilers", "headers"])
-    def test_uv_fetches_3_12_where_3_13_cannot_compile(self, machine: Machine, lacks: str) -> None:
+    def test_uv_fetches_3_12_if_3_13_cannot_compile(self, machine: Machine, lacks: str) -> None:
         machine.add_python("python3", 13, headers=lacks != "headers")
         if lacks != "compilers":
             machine.add_compilers()
@@ -136,12 +136,12 @@ class TestChoice:
         assert "uv fetches Python 3.12" in done.stderr
         assert (machine.work / "log").read_text() == "uv venv --quiet --seed --python 3.12 .venv\n"
 
-    def test_uv_comes_from_pip_where_it_is_missing(self, machine: Machine) -> None:
+    def test_pip_installs_a_missing_uv(self, machine: Machine) -> None:
         machine.add_python("python3", 9)
         assert machine.run("create").returncode == 0
         assert "--python 3.12 .venv" in (machine.work / "log").read_text()
 
-    def test_one_sentence_says_what_to_install_where_nothing_fits(self, machine: Machine) -> None:
+    def test_says_what_to_install_if_no_python_fits(self, machine: Machine) -> None:
         machine.add_python("python3", 13, venv=False)
         done = machine.run("create")
         assert done.returncode == 1
@@ -156,14 +156,14 @@ class TestChoice:
 
 class TestExistingEnvironment:
     def environment(self, machine: Machine, minor: int, made_by: int | None = None) -> None:
-        """Make a .venv, perhaps by another Python than it starts now."""
+        """Make a .venv with Python 3.`minor`. `made_by` is the minor version that its folder of packages names."""
         machine.add_python("old", minor)
         subprocess.run([machine.path / "old", "-m", "venv", machine.work / ".venv"], check=True)
         if made_by:
             packages = machine.work / ".venv" / "lib"
             (packages / f"python3.{minor}").rename(packages / f"python3.{made_by}")
 
-    def test_one_that_fits_is_kept(self, machine: Machine) -> None:
+    def test_a_fitting_environment_is_kept(self, machine: Machine) -> None:
         self.environment(machine, 11)
         machine.add_python("python3.12", 12)
         done = machine.run("create")
@@ -176,7 +176,7 @@ class TestExistingEnvironment:
         assert done.returncode == 1
         assert done.stderr == "expected Python 3.10 to 3.13, but .venv has Python 3.9; run: rm -r .venv\n"
 
-    def test_notices_another_python_than_the_one_that_is_named(self, machine: Machine) -> None:
+    def test_notices_another_python_than_the_variable_names(self, machine: Machine) -> None:
         self.environment(machine, 11)
         machine.add_python("python3.12", 12)
         done = machine.run("create", PYTHON="python3.12")
@@ -189,7 +189,7 @@ class TestExistingEnvironment:
         assert done.returncode == 1
         assert "made by another Python than 3.12" in done.stderr
 
-    def test_notices_that_its_python_is_gone(self, machine: Machine) -> None:
+    def test_notices_that_the_python_of_the_environment_is_gone(self, machine: Machine) -> None:
         self.environment(machine, 11)
         (machine.work / ".venv" / "bin" / "python").unlink()
         done = machine.run("create")
@@ -225,27 +225,27 @@ class TestTorchIndex:
         (machine.work / ".venv" / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "$@"\n')
         (machine.work / ".venv" / "bin" / "python").chmod(0o755)
 
-    def test_is_the_cpu_index_where_it_answers(self, machine: Machine, torch_index: str) -> None:
+    def test_without_a_gpu_the_cpu_index_is_used_if_it_answers(self, machine: Machine, torch_index: str) -> None:
         done = machine.run("index", TORCH_INDEX=torch_index)
         assert done.stdout == f"--extra-index-url {torch_index}\n"
         assert done.stderr == "no NVIDIA card found: PyTorch comes from its CPU index\n"
 
-    def test_is_for_the_environment_that_is_named(self, machine: Machine, torch_index: str) -> None:
+    def test_the_index_is_for_the_named_environment(self, machine: Machine, torch_index: str) -> None:
         (machine.work / ".venv" / "bin" / "python").rename(machine.work / "other")
         done = machine.run("index", "./other", TORCH_INDEX=torch_index)
         assert done.stdout == f"--extra-index-url {torch_index}\n"
 
-    def test_is_pip_s_own_where_the_cpu_index_does_not_answer(self, machine: Machine) -> None:
+    def test_without_an_answer_of_the_cpu_index_pip_chooses(self, machine: Machine) -> None:
         done = machine.run("index", TORCH_INDEX="http://127.0.0.1:9")
         assert (done.returncode, done.stdout) == (0, "")
         assert "CPU index does not answer: pip chooses PyTorch" in done.stderr
 
-    def test_is_pip_s_own_beside_a_card(self, machine: Machine, torch_index: str) -> None:
+    def test_on_a_machine_with_a_gpu_pip_chooses(self, machine: Machine, torch_index: str) -> None:
         machine.add("nvidia-smi")
         done = machine.run("index", TORCH_INDEX=torch_index)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
-    def test_is_the_user_s_where_pip_s_arguments_name_one(self, machine: Machine, torch_index: str) -> None:
+    def test_an_index_in_the_arguments_of_pip_is_used(self, machine: Machine, torch_index: str) -> None:
         done = machine.run("index", TORCH_INDEX=torch_index, PIP_ARGS="--extra-index-url https://mirror.example")
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 

@@ -92,7 +92,7 @@ def test_labels_ports_volumes_and_times_fit_together(chosen: dict[str, Any]) -> 
     assert memory >= 2 * 512  # the bodies in memory, and what becomes of them
 
 
-def test_it_scales_on_its_own_and_is_let_in() -> None:
+def test_the_edge_scales_on_its_own_and_may_call_the_server() -> None:
     objects = rendered(ALL)
     assert "replicas" not in objects["Deployment/http"]["spec"]
     assert objects["HorizontalPodAutoscaler/http"]["spec"]["scaleTargetRef"]["name"] == "clip-tuwen-http"
@@ -119,7 +119,7 @@ def egress_rules(chosen: dict[str, Any]) -> list[dict[str, Any]]:
     return rules
 
 
-def test_it_reaches_only_names_the_server_and_the_collector_of_traces() -> None:
+def test_the_edge_reaches_only_dns_the_server_and_the_trace_collector() -> None:
     edge = ALL["httpEdge"] | {"fetchHosts": []}
     names, server, collector = egress_rules({"httpEdge": edge})
     assert {port["port"] for port in names["ports"]} == {53}
@@ -132,7 +132,7 @@ def test_it_reaches_only_names_the_server_and_the_collector_of_traces() -> None:
 @pytest.mark.parametrize(
     "private", ["10.1.2.3", "100.64.0.1", "169.254.169.254", "172.16.0.1", "192.168.1.1", "fd00::1"]
 )
-def test_it_fetches_images_from_public_addresses_alone(private: str) -> None:
+def test_the_edge_fetches_images_from_public_addresses_alone(private: str) -> None:
     blocks = [one["ipBlock"] for one in egress_rules(ALL)[-1]["to"]]
     assert [block["cidr"] for block in blocks] == ["0.0.0.0/0", "::/0"]
     networks = [ipaddress.ip_network(network) for block in blocks for network in block["except"]]
@@ -141,7 +141,7 @@ def test_it_fetches_images_from_public_addresses_alone(private: str) -> None:
     assert not any(ipaddress.ip_address("203.0.113.9") in network for network in networks if network.version == 4)
 
 
-def test_without_it_nothing_is_rendered() -> None:
+def test_a_disabled_edge_renders_nothing() -> None:
     assert not [name for name in rendered(EVERYTHING) if "/http" in name]
 
 

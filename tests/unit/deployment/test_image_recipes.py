@@ -71,7 +71,7 @@ def test_an_image_carries_the_bill_of_its_materials(recipe: Path) -> None:
 
 
 def test_compose_finds_the_torch_that_the_lock_names() -> None:
-    """The lock names a version of PyTorch's CPU index, which PyPI does not have."""
+    """Compose passes PyTorch's CPU index to the build, because PyPI lacks the version of torch that the lock names."""
     defaults = dict(re.findall(r"^(\w+)=(.*)$", COMPOSE.with_name(".env").read_text(encoding="utf-8"), re.MULTILINE))
     assert ("+cpu" in (ROOT / "docker" / "locks" / "cpu.txt").read_text(encoding="utf-8")) <= (
         defaults["TORCH_INDEX"] == "https://download.pytorch.org/whl/cpu"

@@ -59,7 +59,10 @@ def test_the_extra_check_needs_no_library_of_the_full_environment() -> None:
 
 
 def test_the_extra_test_has_what_the_tests_of_the_sdk_import() -> None:
-    """On Windows and macOS, and on a Python that is new, these tests run with this extra alone."""
+    """The extra `test` installs every library that the tests of the SDK import.
+
+    On Windows, on macOS and on a new Python, these tests run with this extra alone.
+    """
     tomllib = pytest.importorskip("tomllib", reason="Python 3.10 cannot read TOML")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = {**project["optional-dependencies"], "": project["dependencies"]}

@@ -30,13 +30,13 @@ INPUTS = {
 
 
 class Triton(ThreadingHTTPServer):
-    """The part of tritonserver that the probe uses.
+    """A fake tritonserver with the endpoints that the probe uses.
 
     Attributes:
-        ready: whether the server says so.
-        answers: what happens to a request to each model: `computes`, `hangs` or `fails`.
-        bodies: the requests that were computed, by model: the header's inputs, and the bytes after it.
-        keys: the keys that requests carried.
+        ready: whether the server reports that it is ready.
+        answers: the outcome of a request to each model: `computes`, `hangs` or `fails`.
+        bodies: the computed requests by model, each as the inputs in the header and the bytes after the header.
+        keys: the keys that the requests carried.
     """
 
     daemon_threads = True
@@ -55,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
     server: Triton
 
     def log_message(self, *_: object) -> None:
-        """Print nothing."""
+        """Write no log of the requests."""
 
     def do_GET(self) -> None:
         self.server.keys.add(self.headers["tuwen"])
@@ -108,7 +108,7 @@ def triton() -> Iterator[Triton]:
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which the probe keeps since when a model has not answered."""
+    """The folder of the probe's file, which holds the time since which each model has not answered."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     return tmp_path / "tuwen-probe.json"
 
@@ -124,7 +124,7 @@ def probed(triton: Triton, seconds: float = 20.0, patience: float = 0.0) -> subp
 def test_every_model_computes_one_item_of_its_own_inputs(triton: Triton) -> None:
     done = probed(triton)
     assert (done.returncode, done.stdout) == (0, "every model is well\n")
-    assert triton.bodies.keys() == INPUTS.keys() - {"image_embedding"}  # the steps of an ensemble are asked themselves
+    assert triton.bodies.keys() == INPUTS.keys() - {"image_embedding"}  # the steps of an ensemble are probed instead
     for inputs, payload in triton.bodies.values():
         assert sum(tensor["parameters"]["binary_data_size"] for tensor in inputs) == len(payload)
         assert all(size >= 1 for tensor in inputs for size in tensor["shape"])
@@ -135,7 +135,7 @@ def test_every_model_computes_one_item_of_its_own_inputs(triton: Triton) -> None
 
 
 @pytest.mark.usefixtures("scratch")
-def test_a_server_that_is_not_ready_is_not_asked_further(triton: Triton) -> None:
+def test_a_server_that_is_not_ready_gets_no_inference_request(triton: Triton) -> None:
     triton.ready = False
     done = probed(triton)
     assert done.returncode == 1
@@ -161,7 +161,7 @@ def test_a_model_that_hangs_or_fails_is_named_when_patience_ends(
 
 
 @pytest.mark.parametrize("change", ["a request was finished", "the container was started again", "it answers"])
-def test_patience_begins_anew(triton: Triton, scratch: Path, change: str) -> None:
+def test_patience_begins_anew_after_a_finished_request_or_a_restart(triton: Triton, scratch: Path, change: str) -> None:
     triton.answers["vision_encoder"] = "fails"
     assert probed(triton, patience=60).returncode == 0
     start, waiting = json.loads(scratch.read_text(encoding="utf-8"))

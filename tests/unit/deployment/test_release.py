@@ -1,4 +1,4 @@
-"""`build/release.py`: one version in every file of a release, and its notes out of the changelog."""
+"""`build/release.py` checks that every file of a release has one version, and takes the notes from the changelog."""
 
 from __future__ import annotations
 

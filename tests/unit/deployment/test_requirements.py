@@ -15,14 +15,17 @@ EXTRAS = {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
-def test_no_extra_asks_for_an_old_numpy_or_for_the_server_s_wheel(extra: str) -> None:
+def test_no_extra_requires_an_old_numpy_or_the_server_s_wheel(extra: str) -> None:
     names = {re.split(r"[^\w-]", requirement)[0]: requirement for requirement in EXTRAS[extra]}
     assert "nvidia-pytriton" not in names
     assert "<" not in names.get("numpy", "")
 
 
-def test_tests_run_beside_a_numpy_that_the_server_cannot_take() -> None:
-    """If the environment had the server's version of numpy, it would hide a missing private numpy."""
+def test_tests_run_with_a_numpy_that_the_server_cannot_use() -> None:
+    """The tests run with a numpy that the embedded server cannot use.
+
+    With the server's own version, no test would notice that the server's private numpy is missing.
+    """
     pins = re.findall(r"^numpy==(\d+)", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
     assert pins
     assert all(int(major) >= 2 for major in pins)

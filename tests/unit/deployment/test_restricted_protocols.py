@@ -19,7 +19,7 @@ RESTRICTIONS = ("--grpc-restricted-protocol", "--http-restricted-api")
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """A folder with a `tritonserver` that prints its arguments and the key that it sees, one a line."""
+    """Return a folder with a fake `tritonserver`, which prints its arguments and the key variable, one on each line."""
     program = tmp_path / "tritonserver"
     program.write_text('#!/bin/sh\nprintf "%s\\n" "$@" "seen=${TUWEN_SERVER_KEY-nothing}"\n', encoding="utf-8")
     program.chmod(0o755)
@@ -27,7 +27,7 @@ def programs(tmp_path: Path) -> Path:
 
 
 def started(programs: Path, *arguments: str, key: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the entry point of the image with a `tritonserver` that prints its arguments."""
+    """Run the entry point of the image with the fake `tritonserver`."""
     environment = {"PATH": f"{programs}:{os.environ['PATH']}", **({} if key is None else {"TUWEN_SERVER_KEY": key})}
     return subprocess.run([ENTRY_POINT, *arguments], env=environment, capture_output=True, text=True, check=False)
 
@@ -76,7 +76,7 @@ def test_the_command_of_the_guide_closes_what_tuwen_serve_closes(programs: Path)
     assert all(len(key) >= 16 for _, _, key in closed.values())
 
 
-def test_the_image_starts_with_the_script_that_closes_them() -> None:
+def test_the_image_starts_with_the_script_that_closes_the_protocols() -> None:
     recipe = (ROOT / "docker" / "server.Dockerfile").read_text(encoding="utf-8")
     [source, target] = re.findall(r"^COPY .*?(docker/serve\.sh) /usr/local/bin/(\S+)$", recipe, re.MULTILINE)[0]
     assert (ROOT / source) == ENTRY_POINT

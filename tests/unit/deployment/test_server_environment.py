@@ -1,4 +1,4 @@
-"""The environment variables of the server: images, chart and guide set the same as `tuwen serve`."""
+"""The environment variables of the server: images, chart and guide set the same variables as `tuwen serve`."""
 
 from __future__ import annotations
 
@@ -34,6 +34,6 @@ def test_the_chart_sets_the_variables_of_tuwen_serve() -> None:
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16", "int8"])
 def test_only_fp32_depends_on_a_variable_of_the_gpu(precision: str) -> None:
-    """TF32 concerns float32 arithmetic, which the encoders of other precisions do not use."""
+    """Only a repository in fp32 turns TF32 off. Encoders of other precisions do not compute in float32."""
     assert gpu_environment(precision) == {}
     assert gpu_environment("fp32") == TF32_SETTINGS

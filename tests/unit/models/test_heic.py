@@ -1,4 +1,4 @@
-"""HEIC, which Pillow does not read: decoded by pillow-heif where that is installed, refused by its name elsewhere."""
+"""HEIC images, which Pillow cannot read. pillow-heif decodes them. Without pillow-heif, a refusal names the format."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def heic(*images: Image.Image, **options: Any) -> bytes:
 
 
 def decoded(data: bytes) -> Image.Image:
-    """Return what pillow-heif itself makes of a file."""
+    """Return the pixels that pillow-heif itself decodes from a file."""
     return pillow_heif.read_heif(data).to_pillow()
 
 
@@ -75,7 +75,10 @@ def test_a_file_has_the_pixels_that_pillow_heif_decodes(mode: str, tmp_path: Pat
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_turned_file_is_turned_once(orientation: int) -> None:
-    """The file itself turns its pixels; an orientation that is left in its EXIF data must not turn them again."""
+    """A HEIC file with a rotation is rotated once.
+
+    The rotation in the file turns the pixels. An orientation in the EXIF data must not turn them again.
+    """
     exif = Image.Exif()
     exif[0x0112] = orientation
     marked = photograph().copy()

@@ -44,7 +44,7 @@ class Request:
 
 
 class Metrics:
-    """A stand-in for Triton's metric families that keeps what is counted.
+    """A fake of Triton's metric families, which records the counts.
 
     Attributes:
         counts: the sums, by the name of the family and the labels.
@@ -77,7 +77,7 @@ def folder(minimal_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def models(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Both Python models, with a stand-in for the module that they import from Triton."""
+    """Both Python models, with a fake of the module that they import from Triton."""
     utilities: Any = ModuleType("triton_python_backend_utils")
     utilities.Tensor = lambda name, array: (name, array)
     utilities.InferenceResponse = lambda outputs=(), error=None: SimpleNamespace(outputs=dict(outputs), error=error)
@@ -160,7 +160,10 @@ def test_the_status_of_a_refused_item_is_its_failure(models: dict[str, Any]) -> 
 
 @pytest.mark.usefixtures("models")
 def test_counters_exist_for_every_reason_before_anything_is_refused() -> None:
-    """A reason that is missing at the start would make its first failures invisible to a rate."""
+    """Each reason for a refusal has a counter with the value 0 before the first refusal.
+
+    If a counter appeared with its first refusal, Prometheus's rate() would miss this refusal.
+    """
     assert Metrics.counts["tuwen_image_decode_failures_total"] == dict.fromkeys(IMAGE_REASONS, 0)
     assert Metrics.counts["tuwen_text_failures_total"] == dict.fromkeys(TEXT_REASONS, 0)
     assert Metrics.counts["tuwen_texts_truncated_total"] == {"": 0}

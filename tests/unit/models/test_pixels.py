@@ -68,7 +68,7 @@ class TestCrop:
         np.testing.assert_array_equal(Preprocessor(48, resize="crop").pixel_values(data), expected)
 
     def test_rejects_an_image_that_would_be_resized_to_a_huge_one(self) -> None:
-        """60,000 x 1 pixels would be resized to 224 x 13,440,000."""
+        """An extremely narrow image is refused. 60,000 x 1 pixels would be resized to 224 x 13,440,000."""
         needle = encode(Image.new("L", (60_000, 1)))
         with pytest.raises(ItemError, match="60000x1 pixels is too narrow: resizing would make 224x13440000 pixels"):
             Preprocessor(224, resize="crop").pixel_values(needle)
@@ -94,7 +94,10 @@ def test_rejects_formats_outside_the_list() -> None:
 
 
 def test_pixels_are_counted_before_they_are_decoded() -> None:
-    """A PNG header may claim any size; it must not become gigabytes."""
+    """An image with too many pixels is refused before decoding.
+
+    A PNG's header may claim any size, and decoding could then need gigabytes.
+    """
     assert rejection(huge_png()) == "too_many_pixels"
 
 
@@ -142,7 +145,7 @@ def test_rejects_a_structure_that_takes_long_before_pillow_walks_through_it(
 
 
 @pytest.mark.parametrize("image_format", ["GIF", "TIFF"])
-def test_pillow_counts_no_frames(image_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_are_counted_without_pillow(image_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = [Image.new("L", (4, 4), shade) for shade in range(3)]
     data = encode(frames[0], image_format, save_all=True, append_images=frames[1:])
     plugin = GifImagePlugin.GifImageFile if image_format == "GIF" else TiffImagePlugin.TiffImageFile
@@ -152,7 +155,7 @@ def test_pillow_counts_no_frames(image_format: str, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("build", [png_of_empty_chunks, gif_of_empty_comments])
-def test_many_parts_within_the_limit_are_no_fault(build: Callable[[int], bytes]) -> None:
+def test_many_parts_within_the_limit_are_accepted(build: Callable[[int], bytes]) -> None:
     assert Preprocessor(8).pixel_values(build(1_000)).shape == (3, 8, 8)
 
 

@@ -121,7 +121,10 @@ def test_every_step_batches_and_refuses_what_waited_too_long(models: dict[str, M
 
 @pytest.mark.parametrize("name", ["image_embedding", "text_embedding"])
 def test_ensembles_are_linear(models: dict[str, ModelConfig], name: str) -> None:
-    """A forked ensemble can hang or crash Triton before 26.03 when a queue is full (core #466)."""
+    """Each ensemble is a chain of steps.
+
+    A forked ensemble can hang or crash Triton before 26.03 if a queue is full (core #466).
+    """
     config = models[name]
     first, second = config.ensemble_scheduling.step
     assert set(first.input_map.values()) == {tensor.name for tensor in config.input}

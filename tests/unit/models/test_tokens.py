@@ -72,7 +72,10 @@ class TestIds:
         assert clip.end not in clip.token_ids(["<|endoftext|> cat"], 52)[0]
 
     def test_byte_pairs_are_merged_in_order(self, byte_vocabulary: tuple[dict[str, int], list[str]]) -> None:
-        """Some releases of merges.txt name another file in their first line, and go on after the last merge."""
+        """Merges apply in their order, and the first line and surplus lines of ``merges.txt`` change nothing.
+
+        In some releases, the first line names another file, and lines follow after the last merge of the vocabulary.
+        """
         ids, merges = byte_vocabulary
         expected = [[ids["cat</w>"], ids["do"], ids["g</w>"]]]
         for lines in (merges, merges[1:], ['"bpe_simple_vocab_16e6.txt#version: 0.2', *merges[1:], "no token</w>"]):
@@ -112,10 +115,13 @@ class TestBounds:
 
     @pytest.mark.parametrize("lowercase", [None, True])
     @pytest.mark.parametrize("piece", ["#", "。", "猫", "a#", "a 猫"])
-    def test_words_without_spaces_between_them_are_cut_off_too(
+    def test_words_without_spaces_are_cut_off_too(
         self, lowercase: bool | None, piece: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Each character became a token, so that a text of 256 KiB took 360 MiB of memory."""
+        """A text without spaces is cut as well, if each of its characters is a word.
+
+        Without the cut, each character became a token, and a text of 256 KiB took 360 MiB of memory.
+        """
         if lowercase is None:
             rules = wordpiece.ChineseClipWordPiece(VOCABULARY)
         else:
@@ -172,7 +178,7 @@ class TestBounds:
 class TestPadding:
     @pytest.mark.parametrize("characters", [0, 14, 50, 51, 999])
     def test_all_texts_get_one_length(self, tokenizer: Any, characters: int) -> None:
-        """Triton ends a batch at the first request of another shape."""
+        """All texts are padded to one length, because Triton ends a batch at the first request of another shape."""
         encoded = tokenizer.encode(["猫", "猫" * characters])
         assert encoded.input_ids.shape == encoded.attention_mask.shape == (2, 52)
         assert encoded.input_ids.dtype == encoded.attention_mask.dtype == np.int64

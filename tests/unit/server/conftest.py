@@ -1,4 +1,4 @@
-"""Fixtures for tests of our supervision: a stand-in for tritonserver, which starts in a fraction of a second."""
+"""Fixtures for tests of the supervision: a fake tritonserver, which starts in a fraction of a second."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tuwen_server._installation import Installation
 
 @pytest.fixture
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    """The program that `EmbeddedServer` starts in place of tritonserver, and that `tuwen serve` starts as well."""
+    """The fake tritonserver, which `EmbeddedServer` and `tuwen serve` start in place of the real one."""
     if sys.platform != "linux":
         pytest.skip("the embedded server runs on Linux only")
     monkeypatch.setenv("TUWEN_SERVER_FOLDER", str(tmp_path / "installed"))
@@ -26,13 +26,13 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A folder that passes for a built repository. It may be changed."""
+    """A folder that looks like a built repository. The test may change the folder."""
     return write_repository(tmp_path / "repository")
 
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder for temporary files, which nobody else uses."""
+    """The folder for temporary files, which only this test uses."""
     folder = tmp_path / "scratch"
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
@@ -51,7 +51,10 @@ def make_server(
     repository: Path,
     clock: HurriedClock,
 ) -> Iterator[Callable[..., EmbeddedServer]]:
-    """A function that makes a server on the stand-in with the given options. It is stopped after the test."""
+    """A function that returns a server with the given options on the fake tritonserver.
+
+    The server is stopped after the test.
+    """
     made: list[EmbeddedServer] = []
 
     def make(*, on_log_line: Callable[[str], None] | None = None, **options: Any) -> EmbeddedServer:

@@ -1,4 +1,4 @@
-"""Refusals of waiting requests by the `pytorch` backend, and the size of its batches meanwhile."""
+"""Refusals of requests that waited too long in the `pytorch` backend, and the sizes of its batches under overload."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 class Waiting:
-    """A request with the parameters of one that a client sent at the given time.
+    """A fake request with the time at which a client sent it, and with its timeout.
 
     Args:
-        sent_at: seconds since 1970; None: the client does not say.
-        timeout: microseconds that the client lets the request wait; 0: the client does not say.
+        sent_at: the time in seconds since 1970; None: the request does not state the time.
+        timeout: the maximum wait in microseconds that the client allows; 0: the request states no timeout.
     """
 
     def __init__(self, sent_at: float | None, timeout: int = 0) -> None:
@@ -49,7 +49,7 @@ class Waiting:
 
 
 class Times:
-    """A clock that stands until it is set."""
+    """A clock that shows the same time until the test sets another time."""
 
     def __init__(self, now: float) -> None:
         self.now = now
@@ -64,7 +64,7 @@ def times() -> Times:
 
 
 def busy(backend: ModuleType, times: Times, *, longest: int = 30_000_000, seconds: float = 20.0) -> Any:
-    """Return the backlog of an instance that computed one batch for so long and now begins the next one."""
+    """Return the backlog of an instance that computed one batch for the given seconds and now begins the next batch."""
     backlog = backend.Backlog(longest, times)
     backlog.begin()
     times.now += seconds
@@ -109,11 +109,11 @@ def test_an_idle_instance_refuses_nothing_whatever_the_clock_of_the_client_says(
 
 @dataclass(frozen=True)
 class Encoder:
-    """A stand-in for an encoder and the queue before it.
+    """A simulated encoder with the queue before it.
 
     Attributes:
-        batch: seconds that a batch takes, whatever its size.
-        item: more seconds for each of its requests.
+        batch: the seconds that a batch of any size takes.
+        item: the additional seconds for each request of a batch.
     """
 
     batch: float
@@ -122,7 +122,7 @@ class Encoder:
     def overloaded(
         self, backend: ModuleType, times: Times, *, load: float, longest: float, seconds: float = 60.0
     ) -> tuple[float, float]:
-        """Let requests come at even distances, `load` times as many as full batches could answer.
+        """Simulate requests at even intervals, `load` times as many as full batches could answer.
 
         Returns:
             The answered requests as a share of what full batches answer, and the mean size of a computed batch.
@@ -158,7 +158,7 @@ def test_overload_costs_few_answers(backend: ModuleType, times: Times, load: flo
 
 
 def working(backend: ModuleType, times: Times, *, batches: int, seconds: float) -> Any:
-    """Return the backlog of an instance that computed batches of so many seconds and now begins the next one."""
+    """Return the backlog of an instance that computed batches of the given seconds and now begins the next batch."""
     backlog = backend.Backlog(10_000_000, times)
     for _ in range(batches):
         backlog.begin()
@@ -169,7 +169,7 @@ def working(backend: ModuleType, times: Times, *, batches: int, seconds: float) 
     return backlog
 
 
-def test_once_a_request_is_too_old_the_younger_ones_keep_half_of_their_wait(backend: ModuleType, times: Times) -> None:
+def test_after_a_request_is_too_old_younger_requests_may_wait_half_as_long(backend: ModuleType, times: Times) -> None:
     backlog = working(backend, times, batches=6, seconds=2.0)
     assert backlog.refusal(Waiting(times.now - 6.0)) == ""
     assert "10.0 were allowed" in backlog.refusal(Waiting(times.now - 11.0))
@@ -189,13 +189,13 @@ def test_shedding_goes_on_until_a_batch_is_computed(backend: ModuleType, times: 
     assert backlog.refusal(Waiting(times.now - 6.0)) == ""
 
 
-def test_an_impatient_request_that_is_too_old_sheds_no_patient_one(backend: ModuleType, times: Times) -> None:
+def test_a_request_with_a_short_limit_sheds_none_with_a_longer_limit(backend: ModuleType, times: Times) -> None:
     backlog = working(backend, times, batches=6, seconds=2.0)
     assert backlog.refusal(Waiting(times.now - 6.0, timeout=1_000))
     assert backlog.refusal(Waiting(times.now - 6.0)) == ""
 
 
-def test_nothing_is_shed_where_half_of_a_wait_is_shorter_than_a_batch(backend: ModuleType, times: Times) -> None:
+def test_nothing_is_shed_if_half_of_a_limit_is_shorter_than_a_batch(backend: ModuleType, times: Times) -> None:
     backlog = working(backend, times, batches=2, seconds=6.0)
     assert backlog.refusal(Waiting(times.now - 11.0))
     assert backlog.refusal(Waiting(times.now - 8.0)) == ""

@@ -1,4 +1,4 @@
-"""Requests in flight finish before a server is told to end: what the server is asked, and in which order."""
+"""Requests in flight finish before a server is told to end. The tests check the calls to the server and their order."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_server_that_is_not_ready_is_not_drained_and_the_log_says_so(
 
 
 def test_a_server_that_is_restarted_is_not_drained(make_server: MakeServer, stand_in: StandIn) -> None:
-    """Restarts are for servers that are not well, and their requests fail anyway."""
+    """A restart ends the server without draining, because the requests of an unhealthy server fail anyway."""
     server = make_server()
     server.start()
     server._end_process()
@@ -98,7 +98,7 @@ def test_a_server_that_cannot_be_drained_is_stopped_all_the_same(
 
 
 @pytest.mark.parametrize("index", [b"", b"{}", b"[1]", b"no json"])
-def test_an_index_of_another_kind_is_an_error_of_draining(monkeypatch: pytest.MonkeyPatch, index: bytes) -> None:
+def test_a_malformed_list_of_models_is_a_draining_error(monkeypatch: pytest.MonkeyPatch, index: bytes) -> None:
     monkeypatch.setattr("tuwen_server._drain.post", lambda *_: index)
     lost = ModelControl(KEY).drain("http://127.0.0.1:1", timeout=60)
     assert lost is not None
@@ -131,5 +131,5 @@ def test_inference_over_http_is_open_only_if_it_is_asked_for() -> None:
     assert f"--http-restricted-api=model-repository,shared-memory,trace,logging:tuwen={KEY}" in arguments
 
 
-def test_nobody_knows_the_key_of_a_server_that_was_given_none() -> None:
+def test_a_server_without_a_given_key_gets_a_random_key() -> None:
     assert ModelControl().arguments() != ModelControl().arguments()

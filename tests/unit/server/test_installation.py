@@ -15,14 +15,14 @@ from tuwen_server.errors import InstallationError
 
 
 class Pip:
-    """A stand-in for pip that writes what the packages would bring.
+    """A fake pip, which writes the files that a test needs from the packages.
 
     Attributes:
         commands: the commands that were started.
         requirements: the requirement of each command.
         environments: the environment of each command.
-        failure: what pip prints before it fails; empty: pip succeeds.
-        fills: whether pip writes anything.
+        failure: the text that pip prints before it fails; empty: pip succeeds.
+        fills: whether pip writes any file.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ def said() -> list[str]:
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the installation. The test treats this Python as one that can serve."""
+    """The folder of the installation. The platform checks accept the Python that runs the test."""
     monkeypatch.setenv("TUWEN_SERVER_FOLDER", str(tmp_path / "servers"))
     monkeypatch.setattr(_installation, "check_platform", lambda: None)
     monkeypatch.setattr(_installation, "_NEWEST_WITH_NUMPY", (3, 99))
@@ -107,7 +107,7 @@ def test_a_new_installation_replaces_an_incomplete_one(pip: Pip, said: list[str]
     assert not (folder / "rest").exists()
 
 
-def test_a_failure_is_pip_s_own_word_and_leaves_nothing(pip: Pip, said: list[str], folder: Path) -> None:
+def test_a_failure_quotes_pip_and_leaves_no_folder(pip: Pip, said: list[str], folder: Path) -> None:
     pip.failure = "WARNING: retrying\nERROR: No matching distribution found for nvidia-pytriton==0.7.0\n"
     with pytest.raises(InstallationError, match="No matching distribution") as caught:
         install_server(say=said.append, run=pip)
@@ -156,7 +156,7 @@ class TestInstallers:
     def _without_pip(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
 
-    def test_uv_stands_in_for_a_missing_pip(self, pip: Pip, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_uv_installs_if_pip_is_missing(self, pip: Pip, said: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
         install_server(say=said.append, run=pip)
         assert pip.commands[0][:3] == ["/bin/uv", "pip", "install"]
@@ -168,7 +168,7 @@ class TestInstallers:
 
 
 class TestCompiler:
-    """Python 3.13 has no wheel of numpy 1.26."""
+    """The installation on Python 3.13, which needs a compiler because numpy 1.26 has no wheel for this version."""
 
     @pytest.fixture(autouse=True)
     def check(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""The private environment of the server's Python processes: its numpy wins, and the user's packages are there."""
+"""The private environment of the server's Python processes has its own numpy, and the user's other packages."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def test_other_packages_are_those_of_the_user(python: Path, package: str) -> Non
     assert answer(python, f"import {package}; print(json.dumps({package}.__name__))") == package
 
 
-def test_holds_no_pip(python: Path) -> None:
+def test_the_environment_has_no_pip(python: Path) -> None:
     code = "import importlib.util; print(json.dumps(importlib.util.find_spec('pip') is None))"
     assert answer(python, code) is True
 
 
-def test_is_of_the_same_python(python: Path) -> None:
+def test_the_environment_has_the_same_python_version(python: Path) -> None:
     assert answer(python, "import sys; print(json.dumps(sys.version_info[:3]))") == list(sys.version_info[:3])
 
 

@@ -1,4 +1,4 @@
-"""The folder and segments of a server whose owner died are removed, and those of living owners are not."""
+"""The folder and the segments of a server are removed if its owner died, and kept while the owner lives."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="the embedded
 
 @pytest.fixture
 def segment() -> Iterator[Path]:
-    """A segment of a server that nobody runs."""
+    """A shared-memory segment of a server that does not run."""
     path = SHARED_MEMORY / f"tuwen-1-{uuid.uuid4().hex[:8]}-0"
     path.touch()
     yield path
@@ -31,7 +31,7 @@ def segment() -> Iterator[Path]:
 
 
 def leave_folder(scratch: Path, prefix: str) -> Path:
-    """Make the folder that a server leaves whose owner and guard were killed."""
+    """Make a folder like that of a server whose owner and guard were killed."""
     folder = scratch / "tuwen-server-dead"
     folder.mkdir()
     (folder / ".owner").write_text(prefix, encoding="utf-8")
@@ -105,13 +105,13 @@ def test_the_guard_removes_nothing_that_its_owner_has_removed(scratch: Path) -> 
 
 
 class TestGuardedFolder:
-    def test_is_removed_after_the_block(self, scratch: Path) -> None:
+    def test_a_guarded_folder_is_removed_after_the_block(self, scratch: Path) -> None:
         with guarded_folder() as folder:
             assert list(folder.iterdir()) == []
             (folder / "file").touch()
         assert list(scratch.iterdir()) == []
 
-    def test_is_removed_when_its_process_is_killed(self, scratch: Path) -> None:
+    def test_a_guarded_folder_is_removed_when_its_process_is_killed(self, scratch: Path) -> None:
         program = (
             "from tuwen_server import guarded_folder\n"
             "with guarded_folder() as folder:\n"
@@ -127,7 +127,7 @@ class TestGuardedFolder:
             process.kill()
             wait_until(lambda: not list(scratch.iterdir()))
 
-    def test_warns_of_what_cannot_be_removed(self, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_warns_of_a_folder_that_cannot_be_removed(self, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(_: Path) -> None:
             raise PermissionError("no")
 

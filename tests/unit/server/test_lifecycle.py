@@ -1,4 +1,4 @@
-"""Starting and stopping a server, on the stand-in for tritonserver."""
+"""Starting and stopping a server, with a fake tritonserver."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TestStart:
         assert arguments[-1] == "--log-verbose=1"
 
     @pytest.mark.parametrize("options", [{}, {"queue_policies": True}, {"queue_policies": True, "cache_mib": 0}])
-    def test_serves_a_repository_of_links_that_ends_with_the_server(
+    def test_serves_a_folder_of_links_that_is_removed_with_the_server(
         self, make_server: MakeServer, stand_in: StandIn, repository: Path, options: dict[str, Any]
     ) -> None:
         server = make_server(**options)
@@ -67,7 +67,7 @@ class TestStart:
         assert not served.exists()
 
     def test_triton_gets_no_response_cache(self, make_server: MakeServer, stand_in: StandIn) -> None:
-        """It keeps a failed request as a success without outputs."""
+        """tritonserver starts without its response cache, which stores a failed request as an empty success."""
         make_server(cache_mib=64).start()
         assert not [argument for argument in stand_in.starts()[0] if argument.startswith("--cache")]
 
@@ -120,7 +120,7 @@ class TestStart:
         assert f"--http-port={server.http_url.rpartition(':')[2]}" in stand_in.starts()[2]
         assert server.poll() is None
 
-    def test_does_not_take_another_server_for_its_own_if_that_answers_on_the_http_port(
+    def test_another_server_on_the_http_port_does_not_count_as_ready(
         self, make_server: MakeServer, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         stand_in.behave(starts=[ADDRESS_IN_USE])
@@ -154,7 +154,7 @@ class TestStart:
 
 
 class TestStop:
-    def test_leaves_nothing_behind(
+    def test_stop_leaves_no_process_segment_or_folder(
         self, make_server: MakeServer, stand_in: StandIn, scratch: Path, tmp_path: Path
     ) -> None:
         lines: list[str] = []
@@ -171,14 +171,14 @@ class TestStop:
         assert any("Started GRPCInferenceService" in line for line in lines)
         assert (tmp_path / "server.log").read_text(encoding="utf-8").splitlines() == lines
 
-    def test_may_be_called_twice(self, make_server: MakeServer, stand_in: StandIn) -> None:
+    def test_stop_may_be_called_twice(self, make_server: MakeServer, stand_in: StandIn) -> None:
         server = make_server()
         server.start()
         server.stop()
         server.stop()
         assert stand_in.events() == ["started", "SIGTERM", "ended"]
 
-    def test_may_be_followed_by_another_start(self, make_server: MakeServer, stand_in: StandIn) -> None:
+    def test_a_stopped_server_can_be_started_again(self, make_server: MakeServer, stand_in: StandIn) -> None:
         server = make_server()
         for _ in range(2):
             server.start()

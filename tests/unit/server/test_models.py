@@ -1,4 +1,4 @@
-"""Loading, unloading and aliases, against an object that plays the models of Triton."""
+"""Loading, unloading and aliases, with a fake of Triton's model control."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MODELS = tuple(dict.fromkeys([*ENSEMBLES, *(step for steps in STEPS.values() for
 
 
 class Triton:
-    """The part of Triton's model control that counts: states, dependencies, and models in no repository.
+    """A fake of Triton's model control, with states, dependencies, and models that are in no repository.
 
     Attributes:
         calls: the loads and unloads, in order.
-        broken: a model that cannot be loaded.
-        busy: the number of looks at which an unloaded ensemble still has requests.
+        broken: the name of a model that cannot be loaded; empty: every model can be loaded.
+        busy: the number of status queries during which an unloaded ensemble still has requests.
     """
 
     def __init__(self, *names: str) -> None:
@@ -96,7 +96,7 @@ def test_lists_models_with_their_spaces(server: ModelAdministrator, triton: Trit
     ]
 
 
-def test_a_model_without_a_name_is_no_alias() -> None:
+def test_a_model_without_a_name_is_not_listed_as_an_alias() -> None:
     bare = Triton("")
     [model] = ModelAdministrator("localhost:1", control=cast("Any", bare)).models()
     assert (model.name, model.state, model.alias_of) == ("", "loaded", None)
@@ -138,7 +138,7 @@ def test_a_repository_that_appears_is_waited_for(
     assert server.load("new").state == "loaded"
 
 
-def test_a_name_that_no_repository_has_is_refused_with_the_names_there_are(server: ModelAdministrator) -> None:
+def test_an_unknown_name_is_refused_with_the_known_names(server: ModelAdministrator) -> None:
     with pytest.raises(ModelControlError, match="no repository of the server has this name; it has 'b16', 'l14'"):
         server.load("b32")
 
@@ -184,7 +184,7 @@ class TestAliases:
         removed = {model for model, state in triton.states_now.items() if state == "UNAVAILABLE"}
         assert {split for model in removed if (split := name_and_model(model))} == {("shop", one) for one in ENSEMBLES}
 
-    def test_a_repository_s_name_is_no_alias(self, server: ModelAdministrator) -> None:
+    def test_the_name_of_a_repository_is_refused_as_an_alias(self, server: ModelAdministrator) -> None:
         with pytest.raises(ModelControlError, match="a repository has this name"):
             server.alias("l14", "b16")
 

@@ -1,4 +1,4 @@
-"""The configurations that the embedded server gets in place of the built ones."""
+"""The configurations that the embedded server gets in place of the built configurations."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ def overlaid(repository: Path, model: str, *, queue_policies: bool = False, cach
 
 @pytest.mark.parametrize("model", ["image_preprocessing", "text_encoder", "vision_encoder"])
 def test_no_queue_has_a_policy_or_priorities(repository: Path, model: str) -> None:
-    """With any of them, the batcher of Triton 2.51 sleeps up to 500 ms while an instance is free."""
+    """No queue of the overlay has a policy or priorities.
+
+    With a policy or priorities, the batcher of Triton 2.51 sleeps for up to 500 ms while an instance is free.
+    """
     batching = overlaid(repository, model).dynamic_batching
     assert batching.SerializeToString() == b""
 
@@ -94,7 +97,7 @@ def test_a_text_encoder_under_another_backend_gets_no_parameter_of_ours(reposito
 def test_triton_s_response_cache_is_off_in_a_repository_that_asks_for_it(
     repository: Path, queue_policies: bool
 ) -> None:
-    """It keeps a failed request as a success without outputs."""
+    """The overlay turns Triton's response cache off, because that cache stores a failed request as an empty success."""
     path = config_path(repository, "text_encoder")
     config = read_config(path)
     config.response_cache.enable = True
@@ -124,7 +127,7 @@ def test_models_without_a_policy_keep_their_configuration(repository: Path) -> N
         assert read_config(config_path(folder, model)) == read_config(config_path(repository, model))
 
 
-def test_every_other_file_is_the_built_one(repository: Path) -> None:
+def test_every_other_file_equals_the_built_file(repository: Path) -> None:
     folder = overlay(repository)
     assert {path.name for path in folder.iterdir()} == set(MODELS)
     assert (folder / "text_encoder" / "1" / "model.pt").samefile(repository / "text_encoder" / "1" / "model.pt")
@@ -138,7 +141,10 @@ def test_the_built_repository_stays_as_it_is(repository: Path) -> None:
 
 @pytest.mark.parametrize("model", ["text_encoder", "vision_encoder"])
 def test_a_warm_up_with_a_full_batch_is_left_out(repository: Path, model: str) -> None:
-    """Without a GPU it could take minutes, and on a GPU the backend does it itself."""
+    """The overlay removes a warm-up with a full batch.
+
+    Without a GPU, a full batch could take minutes. On a GPU, the backend computes a full batch itself.
+    """
     path = config_path(repository, model)
     config = read_config(path)
     small = list(config.model_warmup)

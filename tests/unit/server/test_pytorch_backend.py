@@ -1,4 +1,4 @@
-"""The embedded server's `pytorch` backend honours what the C++ backend reads, one batch for many requests."""
+"""The embedded server's `pytorch` backend reads the parameters of the C++ backend, and joins requests into a batch."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 
 
 class Probe(torch.nn.Module):
-    """Answers the sum of each row's differences."""
+    """A module with two inputs, which returns the sum of each row's differences."""
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return (a - b).sum(dim=1, keepdim=True)
 
 
 class TritonError:
-    """A stand-in for Triton's error of one response."""
+    """A fake of Triton's error of one response."""
 
     INTERNAL, UNAVAILABLE = "internal", "unavailable"
 
@@ -41,11 +41,11 @@ class NoMetricsError(Exception):
 
 
 class Counter:
-    """A stand-in for Triton's metric family of one counter."""
+    """A fake of Triton's metric family with one counter."""
 
     COUNTER = 0
     values: ClassVar[dict[str, float] | None] = {}
-    """By the name of the counter; None: the server has no metrics."""
+    """The counts by the name of the counter; None: the server has no metrics."""
 
     def __init__(self, name: str, description: str, kind: int) -> None:
         if self.values is None:
@@ -148,7 +148,10 @@ def test_a_failing_batch_fails_its_requests_not_the_server(backend: ModuleType, 
 
 
 def test_each_request_of_a_failing_batch_has_an_error_object_of_its_own(backend: ModuleType, tmp_path: Path) -> None:
-    """Triton 2.51 frees the error of each response, so a shared object ends the server."""
+    """The responses of a failed batch do not share an error object.
+
+    Triton 2.51 frees the error of each response, so a shared object would crash the server.
+    """
 
     model = load(backend, tmp_path)
     backend.pb_utils.TritonError = TritonError  # type: ignore[attr-defined]
@@ -161,7 +164,7 @@ def test_each_request_of_a_failing_batch_has_an_error_object_of_its_own(backend:
 def test_requests_of_a_failing_batch_are_computed_alone(
     backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Other callers whose requests Triton put into the same batch get their rows."""
+    """After a failed batch, each request is computed alone, so that only the request with the fault fails."""
     monkeypatch.setattr(backend.pb_utils, "TritonError", TritonError)
     model = load(backend, tmp_path)
     run = model._run
@@ -177,7 +180,7 @@ def test_requests_of_a_failing_batch_are_computed_alone(
     assert (failed.error.message, failed.error.code) == ("PyTorch execute failure: out of memory", "internal")
 
 
-def test_intra_op_threads(backend: ModuleType, tmp_path: Path) -> None:
+def test_the_number_of_intra_op_threads_is_set(backend: ModuleType, tmp_path: Path) -> None:
     load(backend, tmp_path, INTRA_OP_THREAD_COUNT="1")
     assert torch.get_num_threads() == 1
 
@@ -249,7 +252,7 @@ def test_an_unknown_parameter_is_ignored(backend: ModuleType, tmp_path: Path) ->
     ("value", "inference"),
     [("true", True), ("1", True), ("On", True), ("false", False), ("0", False), ("off", False)],
 )
-def test_inference_mode(backend: ModuleType, tmp_path: Path, value: str, inference: bool) -> None:
+def test_inference_mode_follows_its_parameter(backend: ModuleType, tmp_path: Path, value: str, inference: bool) -> None:
     model = load(backend, tmp_path, INFERENCE_MODE=value)
     seen = []
     module = model._module
@@ -261,7 +264,9 @@ def test_inference_mode(backend: ModuleType, tmp_path: Path, value: str, inferen
 
 
 @pytest.mark.parametrize(("parameters", "optimized"), [({"DISABLE_OPTIMIZED_EXECUTION": "true"}, False), ({}, True)])
-def test_optimized_execution(backend: ModuleType, tmp_path: Path, parameters: dict[str, str], optimized: bool) -> None:
+def test_optimized_execution_follows_its_parameter(
+    backend: ModuleType, tmp_path: Path, parameters: dict[str, str], optimized: bool
+) -> None:
     model = load(backend, tmp_path, **parameters)
     seen = []
     module = model._module
@@ -270,7 +275,7 @@ def test_optimized_execution(backend: ModuleType, tmp_path: Path, parameters: di
     assert seen == [optimized]
 
 
-def test_cudnn(backend: ModuleType, tmp_path: Path) -> None:
+def test_a_parameter_turns_cudnn_off(backend: ModuleType, tmp_path: Path) -> None:
     load(backend, tmp_path, DISABLE_CUDNN="true")
     assert not torch.backends.cudnn.enabled
 
@@ -297,13 +302,13 @@ class TestCache:
 
     @pytest.fixture
     def executions(self, model: Any) -> list[list[float]]:
-        """The values of the rows that were computed, batch by batch."""
+        """The first values of the computed rows, batch by batch."""
         executions: list[list[float]] = []
         run = model._run
         model._run = lambda inputs: executions.append(inputs[0][:, 0].tolist()) or run(inputs)
         return executions
 
-    def test_a_row_that_comes_again_is_not_computed_again(self, model: Any, executions: list[list[float]]) -> None:
+    def test_a_repeated_row_is_not_computed_again(self, model: Any, executions: list[list[float]]) -> None:
         first = model.execute([request(1, 1.0)])
         again = model.execute([request(1, 1.0)])
         assert executions == [[1.0]]
@@ -319,7 +324,7 @@ class TestCache:
         sums = [response.outputs[0][1].ravel().tolist() for response in responses]
         assert sums == [[6.0, 6.0], [3.0], [9.0]]
 
-    def test_a_failure_is_not_kept(self, backend: ModuleType, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_failed_row_is_not_cached(self, backend: ModuleType, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         backend.pb_utils.TritonError = TritonError  # type: ignore[attr-defined]
         with monkeypatch.context() as broken:
             broken.setattr(model, "_module", fail)
@@ -328,7 +333,7 @@ class TestCache:
         assert failed.error.message == "PyTorch execute failure: out of memory"
         assert answered.outputs[0][1].tolist() == [[3.0]]
 
-    def test_a_known_row_is_answered_though_the_rows_beside_it_fail(self, backend: ModuleType, model: Any) -> None:
+    def test_a_cached_row_is_answered_although_other_rows_fail(self, backend: ModuleType, model: Any) -> None:
         backend.pb_utils.TritonError = TritonError  # type: ignore[attr-defined]
         model.execute([request(1, 1.0)])
         model._module = fail
@@ -374,7 +379,10 @@ class TestGpu:
     def test_computes_a_full_batch_before_it_is_ready(
         self, backend: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A stand-in for a GPU: the weights are loaded to the CPU, and what is run is recorded."""
+        """On a GPU, the backend computes a full batch while the model loads.
+
+        The test fakes the GPU: the weights are loaded to the CPU, and the shapes of the batch are recorded.
+        """
         ran: list[list[tuple[int, ...]]] = []
         gpu = SimpleNamespace(type="cuda")
         load_module = torch.jit.load
@@ -391,7 +399,10 @@ class TestGpu:
     def test_vectors_that_were_computed_on_a_gpu_are_kept_in_the_memory_of_the_host(
         self, backend: ModuleType, tmp_path: Path
     ) -> None:
-        """Triton's own response cache takes host buffers alone, and would keep nothing of a GPU."""
+        """Vectors from a GPU are cached in the memory of the host.
+
+        Triton's own response cache takes only host buffers, and would store no vector from a GPU.
+        """
 
         class OnDevice:
             """A result whose numbers can be read only after they were copied to the host."""

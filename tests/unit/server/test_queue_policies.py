@@ -25,7 +25,10 @@ def test_a_request_that_waited_too_long_is_refused(model: str) -> None:
 
 @pytest.mark.parametrize("model", WITH_POLICY)
 def test_a_lone_request_waits_a_tenth_of_a_millisecond_for_others(model: str) -> None:
-    """Without a delay, Triton 2.51 lets ten times as many lone requests wait for half a second."""
+    """A lone request waits a tenth of a millisecond for other requests.
+
+    Without this delay, ten times as many lone requests wait for half a second on Triton 2.51.
+    """
     assert config(model).dynamic_batching.max_queue_delay_microseconds == 100
 
 
@@ -37,12 +40,15 @@ def test_requests_are_interactive_unless_they_say_that_they_are_bulk_work(model:
 
 @pytest.mark.parametrize("model", WITH_POLICY)
 def test_queues_are_long_enough_never_to_be_full(model: str) -> None:
-    """A full queue lets a model idle on Triton 2.51; overload is shed by waiting time."""
+    """The maximum length of a queue is never reached, because overload is shed by waiting time.
+
+    On Triton 2.51, a model may stay idle while its queue is full.
+    """
     assert config(model).dynamic_batching.default_queue_policy.max_queue_size >= 8192
 
 
 def test_the_tokenization_has_no_policy_so_that_its_batcher_works_ahead() -> None:
-    """With a policy or priorities, a text could wait for half a second before this step, too."""
+    """The tokenization has no queue policy. With one, a text could wait for half a second before this step, too."""
     batching = config("text_tokenization").dynamic_batching
     assert not batching.HasField("default_queue_policy")
     assert not batching.priority_levels

@@ -18,26 +18,26 @@ from tuwen_server.errors import PortTakenError, ServerStartError, SharedMemoryEr
 MakeServer = Callable[..., EmbeddedServer]
 
 
-def test_a_folder_without_a_manifest(make_server: MakeServer, stand_in: StandIn, repository: Path) -> None:
+def test_a_folder_without_a_manifest_is_refused(make_server: MakeServer, stand_in: StandIn, repository: Path) -> None:
     (repository / "manifest.json").unlink()
     with pytest.raises(NotARepositoryError, match="tuwen build CHECKPOINT --output"):
         make_server().start()
     assert stand_in.events() == []
 
 
-def test_a_manifest_that_no_build_wrote(make_server: MakeServer, repository: Path) -> None:
+def test_a_manifest_that_no_build_wrote_is_refused(make_server: MakeServer, repository: Path) -> None:
     (repository / "manifest.json").write_text("{}", encoding="utf-8")
     with pytest.raises(NotARepositoryError, match="is not the manifest of a build"):
         make_server().start()
 
 
-def test_the_command_line_says_it_in_one_line(tmp_path: Path) -> None:
+def test_the_command_line_reports_a_refusal_in_one_line(tmp_path: Path) -> None:
     finished = tuwen("serve", str(tmp_path), code=1)
     assert "is not a built repository" in finished.stderr
     assert finished.stdout == ""
 
 
-def test_files_that_a_bad_copy_damaged(make_server: MakeServer, stand_in: StandIn, repository: Path) -> None:
+def test_damaged_files_are_refused(make_server: MakeServer, stand_in: StandIn, repository: Path) -> None:
     weights = repository / "vision_encoder" / "1" / "model.pt"
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1  # Triton itself would serve it
@@ -50,7 +50,7 @@ def test_files_that_a_bad_copy_damaged(make_server: MakeServer, stand_in: StandI
     assert stand_in.events() == []
 
 
-def test_files_are_not_read_if_the_user_says_so(make_server: MakeServer, repository: Path) -> None:
+def test_changed_files_are_served_if_the_check_is_off(make_server: MakeServer, repository: Path) -> None:
     (repository / "vision_encoder" / "1" / "model.pt").write_bytes(b"changed")
     make_server(check_files=False).start()
 
@@ -61,7 +61,7 @@ def test_a_config_that_the_operator_edited_is_served(make_server: MakeServer, re
     make_server().start()
 
 
-def test_a_port_that_another_process_listens_on(make_server: MakeServer, stand_in: StandIn) -> None:
+def test_a_taken_port_is_refused(make_server: MakeServer, stand_in: StandIn) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         message = f"cannot listen on 127.0.0.1:{port} for HTTP: Address already in use"
@@ -70,7 +70,7 @@ def test_a_port_that_another_process_listens_on(make_server: MakeServer, stand_i
     assert stand_in.events() == []
 
 
-def test_too_little_shared_memory_for_the_processes_of_the_models(
+def test_too_little_shared_memory_is_refused(
     make_server: MakeServer, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(64 << 20, 0, 64 << 20))  # type: ignore[attr-defined]
@@ -80,7 +80,7 @@ def test_too_little_shared_memory_for_the_processes_of_the_models(
     assert stand_in.events() == []
 
 
-def test_a_memory_limit_that_cannot_hold_the_processes(
+def test_a_memory_limit_below_the_need_is_refused(
     make_server: MakeServer, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_embedded, "memory_limit", lambda: 255 << 20)
@@ -92,7 +92,7 @@ def test_a_memory_limit_that_cannot_hold_the_processes(
     make_server().start()
 
 
-def test_no_room_for_temporary_files(
+def test_a_temporary_folder_that_cannot_be_written_is_refused(
     make_server: MakeServer, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/dev/null/nowhere")

@@ -1,4 +1,4 @@
-"""Several repositories behind one server: how they are found, laid out, and taken notice of while the server runs."""
+"""Several repositories behind one server: they are found and laid out at the start and while the server runs."""
 
 from __future__ import annotations
 
@@ -100,7 +100,9 @@ def test_a_server_starts_with_all_repositories(stand_in: StandIn, tmp_path: Path
 
 
 class TestAliases:
-    def test_a_restart_sets_them_again(self, make_server: Callable[..., EmbeddedServer], stand_in: StandIn) -> None:
+    def test_a_restart_sets_the_aliases_again(
+        self, make_server: Callable[..., EmbeddedServer], stand_in: StandIn
+    ) -> None:
         stand_in.behave(aliases=["shop_text_embedding", "resnet"])
         server = make_server()
         server.start()
@@ -111,9 +113,7 @@ class TestAliases:
         server.restart()  # the alias lies in the repository now
         assert self.laid(stand_in) == {"shop_text_embedding"}
 
-    def test_one_that_was_removed_stays_away(
-        self, make_server: Callable[..., EmbeddedServer], stand_in: StandIn
-    ) -> None:
+    def test_a_removed_alias_stays_removed(self, make_server: Callable[..., EmbeddedServer], stand_in: StandIn) -> None:
         stand_in.behave(aliases=["shop_text_embedding"])
         server = make_server()
         server.start()
@@ -123,7 +123,7 @@ class TestAliases:
         server.restart()
         assert self.laid(stand_in) == set()
 
-    def test_a_server_that_does_not_answer_costs_none(
+    def test_aliases_are_kept_while_the_server_does_not_answer(
         self, make_server: Callable[..., EmbeddedServer], stand_in: StandIn
     ) -> None:
         stand_in.behave(aliases=["shop_text_embedding"])

@@ -1,4 +1,4 @@
-"""The cache of the `pytorch` backend: which rows are computed, which are kept, and for how long."""
+"""The cache of the `pytorch` backend: the rows that it computes, stores and removes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ENTRY = 2 * LENGTH * 8 + DIMENSION * 4 + 450  # bytes of one entry: the keys of 
 
 
 class Encoder:
-    """A stand-in for the encoder: rows depend on the ids alone, and every call is recorded."""
+    """A fake encoder: its rows depend on the ids alone, and every call is recorded."""
 
     def __init__(self) -> None:
         self.computed: list[list[int]] = []
@@ -33,7 +33,7 @@ class Encoder:
 
 
 class Caches:
-    """Makes caches and adds up what they count."""
+    """A factory of caches, which adds up the hits and misses that the caches count."""
 
     def __init__(self, row_cache: Any) -> None:
         self._row_cache = row_cache
@@ -44,7 +44,7 @@ class Caches:
         self.misses += misses
 
     def of(self, entries: int) -> Any:
-        """Return a cache with room for a number of entries."""
+        """Return a cache whose memory is enough for a number of entries."""
         return self._row_cache.RowCache(entries * ENTRY, self.count)
 
 
@@ -73,7 +73,7 @@ def firsts(rows: NDArray[Any]) -> list[float]:
 
 
 def known(cache: Any, *numbers: int) -> bool:
-    """Tell whether the cache answers these texts without computing."""
+    """Return whether the cache answers these texts without the encoder."""
 
     def compute(_: list[NDArray[Any]]) -> NDArray[Any]:
         raise LookupError
@@ -150,7 +150,7 @@ def test_a_cache_takes_no_more_memory_than_it_may(caches: Caches, encoder: Encod
     assert after - before <= entries * ENTRY
 
 
-def test_nothing_is_kept_of_a_batch_that_fails(caches: Caches, encoder: Encoder) -> None:
+def test_a_failed_batch_leaves_no_entry(caches: Caches, encoder: Encoder) -> None:
     def fail(_: list[NDArray[Any]]) -> NDArray[Any]:
         raise RuntimeError("out of memory")
 
@@ -171,7 +171,10 @@ def test_a_caller_that_writes_into_its_rows_does_not_change_the_cache(caches: Ca
 
 
 def test_each_row_of_a_warm_up_is_computed_each_time(caches: Caches, encoder: Encoder) -> None:
-    """Triton's warm-up sends zeros. A warm-up of a full batch has to compute a full batch."""
+    """Rows of zeros, which Triton's warm-up sends, are computed each time and one by one.
+
+    Otherwise, the warm-up with a full batch would compute a single row.
+    """
     cache = caches.of(100)
     zeros = [np.zeros((3, LENGTH), np.int64)] * 2
     for _ in range(2):
@@ -180,6 +183,6 @@ def test_each_row_of_a_warm_up_is_computed_each_time(caches: Caches, encoder: En
     assert (caches.hits, caches.misses) == (0, 0)
 
 
-def test_an_empty_batch_is_the_encoder_s_to_answer(caches: Caches, encoder: Encoder) -> None:
+def test_an_empty_batch_goes_to_the_encoder(caches: Caches, encoder: Encoder) -> None:
     nothing = [np.zeros((0, LENGTH), np.int64)] * 2
     assert caches.of(100).rows(nothing, encoder).shape == (0, DIMENSION)

@@ -68,7 +68,7 @@ class TestBackendOfNvidia:
 
 
 def test_a_stub_starts_in_a_folder_without_modules(stand_in: StandIn, tmp_path: Path) -> None:
-    """A stub looks for `model.py` and all that it imports in its working directory first."""
+    """A stub's working directory holds no modules, because a stub looks there first for every import."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     stubs = stand_in.installation.tritonserver / "python_backend_stubs"
     stub = stubs / version / "triton_python_backend_stub"
@@ -95,7 +95,7 @@ class TestEnvironment:
             monkeypatch.delenv(name, raising=False)
         assert settings.items() <= find_runtime().environment(BACKENDS).items()
 
-    def test_settings_of_the_user_win(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_variables_of_the_user_take_precedence(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
         monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
         environment = find_runtime().environment(BACKENDS)

@@ -1,4 +1,4 @@
-"""`tuwen serve` as a process of its own, on the stand-in for tritonserver: signals, exit codes, and messages."""
+"""`tuwen serve` as a process of its own, with a fake tritonserver: signals, exit codes, and messages."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FREE_PORTS = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
 
 
 def serve(repository: Path, *options: str) -> AbstractContextManager[subprocess.Popen[str]]:
-    """Start the command on free ports."""
+    """Start `tuwen serve` on free ports."""
     command = [TUWEN, "serve", str(repository), *FREE_PORTS, "--json", *options]
     return started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def read_until(stream: IO[str] | None, words: str) -> None:
-    """Read up to the first line with these words; fail if the stream ends before."""
+    """Read up to the first line with these words. The test fails if the stream ends before such a line."""
     assert stream is not None
     lines = []
     for line in stream:
@@ -36,7 +36,7 @@ def read_until(stream: IO[str] | None, words: str) -> None:
 
 
 def left_behind(stand_in: StandIn) -> list[object]:
-    """Return the processes and segments that are left of all starts."""
+    """Return the remaining processes and segments of all servers that the test started."""
     processes = [member for pid in stand_in.pids() for member in group_members(pid)]
     return [*processes, *(name for arguments in stand_in.starts() for name in segments(arguments))]
 

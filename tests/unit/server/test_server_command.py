@@ -17,7 +17,7 @@ from tuwen_server.errors import InstallationError
 
 
 class Installer:
-    """A stand-in for the installation.
+    """A fake of the function that installs the server.
 
     Attributes:
         wheels: the folder of wheels of each call.
@@ -56,7 +56,7 @@ def installer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Installer:
     ],
     ids=lambda command: command[0],
 )
-def test_a_command_that_serves_installs_the_server_after_a_word(
+def test_a_serving_command_announces_and_installs_a_missing_server(
     installer: Installer, repository: Path, command: tuple[str, ...]
 ) -> None:
     installer.works = False
@@ -67,7 +67,7 @@ def test_a_command_that_serves_installs_the_server_after_a_word(
     assert "tuwen: cannot install it" in done.stderr
 
 
-def test_a_load_test_of_a_repository_installs_the_server_after_a_word(installer: Installer, repository: Path) -> None:
+def test_a_load_test_announces_and_installs_a_missing_server(installer: Installer, repository: Path) -> None:
     installer.works = False
     said: list[str] = []
     with pytest.raises(InstallationError), served(Connection(str(repository)), said.append):

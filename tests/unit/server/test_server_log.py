@@ -19,8 +19,11 @@ def test_every_line_goes_to_the_file_and_to_the_callback(tmp_path: Path) -> None
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
-def test_a_full_disk_costs_lines_of_the_file_and_nothing_else() -> None:
-    """If the reading ended, tritonserver would wait for ever as soon as its pipe is full."""
+def test_a_full_disk_only_loses_lines_of_the_file() -> None:
+    """After the log file cannot be written, the server's output is still read.
+
+    Otherwise, tritonserver would block for ever on a full pipe.
+    """
     seen: list[str] = []
     follower = LogFollower(io.StringIO("one\ntwo\n"), Path("/dev/full"), seen.append)
     follower.close()
@@ -28,7 +31,7 @@ def test_a_full_disk_costs_lines_of_the_file_and_nothing_else() -> None:
     assert "may miss lines" in follower.telling_lines()
 
 
-def test_a_callback_that_fails_costs_lines_of_the_callback_and_nothing_else(tmp_path: Path) -> None:
+def test_a_failing_callback_only_loses_its_own_lines(tmp_path: Path) -> None:
     seen: list[str] = []
 
     def write_to_a_closed_pipe(line: str) -> None:
@@ -75,7 +78,7 @@ def test_a_file_that_was_rotated_away_is_made_anew(tmp_path: Path) -> None:
         ("E0101 01:02:03.000 17 cuda.cc:1] CudaDriverHelper has not been initialized", False),
     ],
 )
-def test_errors_are_problems_but_for_those_of_a_machine_without_a_gpu(line: str, problem: bool) -> None:
+def test_errors_are_problems_except_those_of_a_machine_without_a_gpu(line: str, problem: bool) -> None:
     assert is_problem(line) == problem
 
 

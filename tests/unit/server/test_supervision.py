@@ -1,4 +1,4 @@
-"""Trouble of a running server is noticed, named and mended by a restart, on the stand-in for tritonserver."""
+"""Faults of a running server are noticed and named, and end with a restart. The tests use a fake tritonserver."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MakeServer = Callable[..., EmbeddedServer]
 
 
 def supervised(server: EmbeddedServer, clock: HurriedClock, restarts: int = 5) -> list[str]:
-    """Supervise a server until it is ready again; return what was said."""
+    """Supervise a server until it is ready again, and return the messages."""
     said: list[str] = []
 
     def say(line: str) -> None:
@@ -40,7 +40,7 @@ def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
 
 
-def test_a_server_that_is_well_has_no_trouble(make_server: MakeServer, clock: HurriedClock) -> None:
+def test_a_healthy_server_has_no_fault(make_server: MakeServer, clock: HurriedClock) -> None:
     server = make_server()
     assert server.trouble() is None  # before it is started
     server.start()
@@ -67,7 +67,7 @@ def test_a_model_whose_process_died_is_started_again(
     assert server.trouble() is None
     assert group_members(stand_in.pids()[0]) == []
     assert segments(stand_in.starts()[0]) == []
-    assert stand_in.events() == ["started", "started"]  # the one that is not well is killed at once
+    assert stand_in.events() == ["started", "started"]  # the unhealthy server is killed at once
 
 
 def test_a_model_whose_process_is_stopped_is_started_again(make_server: MakeServer, clock: HurriedClock) -> None:
@@ -91,7 +91,7 @@ def test_a_model_whose_process_is_stopped_is_started_again(make_server: MakeServ
     assert server.trouble() is None
 
 
-def test_a_model_that_was_loaded_anew_is_no_trouble_until_its_new_process_dies(
+def test_a_reloaded_model_is_healthy_until_its_new_process_dies(
     make_server: MakeServer, stand_in: StandIn, clock: HurriedClock
 ) -> None:
     server = make_server()
@@ -106,7 +106,7 @@ def test_a_model_that_was_loaded_anew_is_no_trouble_until_its_new_process_dies(
     assert "the Python process of text_encoder_0_0_anew died" in str(server.trouble())
 
 
-def test_trouble_comes_with_the_errors_of_the_log(make_server: MakeServer, stand_in: StandIn) -> None:
+def test_a_fault_is_reported_with_the_errors_of_the_log(make_server: MakeServer, stand_in: StandIn) -> None:
     stand_in.behave(log=["E0101 01:02:03.000 17 stub.cc:1] out of memory"])
     server = make_server()
     server.start()

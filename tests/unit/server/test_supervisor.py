@@ -47,12 +47,12 @@ def test_the_pauses_between_failed_starts_double_up_to_half_a_minute(clock: Hurr
     assert said[7].startswith("ready again")
 
 
-def test_after_too_many_tries_the_last_trouble_is_told(clock: HurriedClock) -> None:
+def test_too_many_restarts_raise_the_last_fault(clock: HurriedClock) -> None:
     with pytest.raises(ServeError, match=r"/dev/shm is full \(2 restarts within ten minutes did not help\)"):
         supervise(cast("Any", Patient(FULL, FULL)), restarts=2, say=lambda _: None, clock=clock)
 
 
-def test_without_restarts_the_first_trouble_is_told(clock: HurriedClock) -> None:
+def test_without_restarts_the_first_fault_is_raised(clock: HurriedClock) -> None:
     with pytest.raises(ServeError, match="^it died$"):
         supervise(cast("Any", Patient()), restarts=0, say=lambda _: None, clock=clock)
 

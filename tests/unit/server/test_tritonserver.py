@@ -13,12 +13,12 @@ from tuwen_server import tritonserver
 
 
 class ReplacedError(Exception):
-    """The process would have been replaced."""
+    """The error that ends the test's call in place of the replaced process."""
 
 
 @pytest.fixture
 def replaced(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The arguments of `os.execve`, which fails instead of replacing the tests' process."""
+    """The arguments of `os.execve`, which raises `ReplacedError` instead of replacing the process of the test."""
     called: list[Any] = []
 
     def execve(*arguments: Any) -> None:
@@ -51,7 +51,7 @@ def test_keeps_a_folder_of_backends_that_was_chosen(replaced: list[Any]) -> None
     assert replaced[1][1:] == ["--backend-directory=/mine"]
 
 
-def test_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_names_the_missing_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TUWEN_SERVER_FOLDER", str(tmp_path / "nothing"))
     with pytest.raises(SystemExit, match="cannot start tritonserver: the embedded server is not installed"):
         tritonserver.main([])
