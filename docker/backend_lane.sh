@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs the parity, contract and fault tests on NVIDIA's C++ PyTorch backend, in a copy of the source at /source.
-# TUWEN_PYTORCH_BACKEND names the folder of the backend; arguments go to pytest in the place of the default tests.
+# Run the parity, contract and fault tests on NVIDIA's C++ PyTorch backend, in a copy of the source at /source.
+# TUWEN_PYTORCH_BACKEND names the folder of the backend. Arguments go to pytest and replace the default tests.
 set -eu
 : "${TUWEN_PYTORCH_BACKEND:?names the folder with libtriton_pytorch.so, such as /opt/tritonserver/backends/pytorch}"
 source=$(cd "$(dirname "$0")/.." && pwd)

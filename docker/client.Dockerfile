@@ -27,7 +27,7 @@ RUN --mount=type=bind,from=wheel,source=/wheel,target=/tmp/wheel \
 COPY --from=wheel /sbom /usr/share/doc/tuwen
 COPY loadtest/locustfile.py /opt/tuwen/locustfile.py
 USER 10001:10001
-# matplotlib and the command line keep what they know of fonts and of themselves
+# matplotlib and the command line write caches into their home folder
 ENV HOME=/tmp \
     MPLCONFIGDIR=/tmp/matplotlib
 WORKDIR /tmp

@@ -1,12 +1,12 @@
 # syntax=docker/dockerfile:1
-# The server for development on machines without a GPU, on a slim Python. x86-64. Its Triton has known vulnerabilities
-# (SECURITY.md); in production server.Dockerfile serves on a CPU too. It starts `tuwen serve`; its program `tritonserver`
-# takes the arguments of NVIDIA's, so that the Helm chart can run it.
+# The server for development on x86-64 machines without a GPU, on a slim Python. Its Triton has known vulnerabilities
+# (SECURITY.md). For production, server.Dockerfile makes an image that also serves on a CPU. This image starts
+# `tuwen serve`. Its program `tritonserver` takes the arguments of NVIDIA's program, so that the Helm chart can run it.
 #
 #   docker build -f docker/cpu.Dockerfile --build-arg TORCH_INDEX=... -t tuwen-cpu .
 #   docker run --rm --read-only --tmpfs /tmp --shm-size 1g -v ./repository:/models:ro -p 8001:8001 tuwen-cpu
 #
-# TORCH_INDEX is PyTorch's CPU index (see "Get Started" on pytorch.org): the default wheel carries CUDA, in gigabytes.
+# TORCH_INDEX is PyTorch's CPU index (see "Get Started" on pytorch.org). The default wheel contains gigabytes of CUDA.
 ARG PYTHON=python:3.11-slim-bookworm
 
 # hadolint ignore=DL3006
@@ -29,7 +29,7 @@ RUN --mount=type=bind,source=docker/locks/cpu.txt,target=/tmp/cpu.txt \
     --requirement /tmp/cpu.txt
 RUN --mount=type=bind,from=wheel,source=/wheel,target=/tmp/wheel \
     pip install --no-cache-dir --no-deps /tmp/wheel/*.whl
-# The server and the numpy of its Python models, by hash, for every user of the image.
+# Installs the server and the numpy of its Python models for every user of the image. pip checks the hashes.
 ENV TUWEN_SERVER_FOLDER=/opt/tuwen-server
 RUN PIP_NO_CACHE_DIR=1 tuwen server install
 COPY --chown=0:0 --chmod=755 docker/tritonserver.sh /usr/local/bin/tritonserver
@@ -46,5 +46,5 @@ FROM server AS baked
 # hadolint ignore=DL3022
 COPY --from=models --chown=0:0 --chmod=755 . /models
 
-# what a build without --target makes
+# the stage of a build without --target
 FROM server

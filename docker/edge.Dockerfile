@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The HTTP edge: embeddings in the interfaces of OpenAI, Cohere, Weaviate and others.
+# The HTTP edge, which offers embeddings in the interfaces of OpenAI, Cohere, Weaviate and others.
 #
 #   docker build -f docker/edge.Dockerfile -t tuwen-edge .
 #   docker run --rm -p 8080:8080 tuwen-edge server:8001

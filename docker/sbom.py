@@ -1,8 +1,8 @@
-"""Write the bill of materials of the images, in CycloneDX's JSON: what a lock installs, our wheel, and the base image.
+"""Write the bills of materials of the images, in CycloneDX's JSON: locked packages, our wheel, and the base image.
 
     python docker/sbom.py [IMAGE ...] [--output FOLDER] [--base IMAGE]
 
-The recipes of the images and ``make sbom`` run this program. It takes cyclonedx-bom, which `locks/wheel.txt` pins.
+The Dockerfiles and ``make sbom`` run this program. It needs cyclonedx-bom, which `locks/wheel.txt` pins.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 @dataclass(frozen=True)
 class Image:
-    """The contents of an image beside its base.
+    """The contents of an image beside its base image.
 
     Attributes:
-        base: the argument of the recipe that names the base image.
+        base: the name of the build argument of the Dockerfile that holds the base image.
         wheel: whether our wheel is installed.
         further: further files of pinned packages, beside the image's lock.
     """
@@ -53,7 +53,7 @@ def bill(name: str, base: str | None = None) -> str:
 
     Args:
         name: the name of the image, without ``tuwen-``.
-        base: the base image; default: the recipe's.
+        base: the base image; None: the default in the Dockerfile.
 
     Raises:
         ValueError: cyclonedx-py failed, or the bill does not follow CycloneDX's schema.
@@ -76,7 +76,7 @@ def bill(name: str, base: str | None = None) -> str:
 
 
 def _listed(requirements: str) -> dict[str, Any]:
-    """Return what cyclonedx-py makes of a file of pinned packages."""
+    """Return the bill that cyclonedx-py makes from a file of pinned packages."""
     command = [
         sys.executable,
         "-m",
@@ -136,9 +136,13 @@ def _check(text: str) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Write a file ``tuwen-IMAGE.cdx.json`` for each image."""
     parser = argparse.ArgumentParser(description="Write bills of materials in CycloneDX's JSON.")
-    parser.add_argument("images", nargs="*", metavar="IMAGE", help=f"one of {', '.join(IMAGES)}; default: each of them")
-    parser.add_argument("--output", type=Path, default=_ROOT / "dist" / "sbom", help="folder of the files")
-    parser.add_argument("--base", help="base image (default: the base image of the recipe)")
+    parser.add_argument(
+        "images", nargs="*", metavar="IMAGE", help=f"Image, one of {', '.join(IMAGES)}. Default: all images."
+    )
+    parser.add_argument(
+        "--output", type=Path, default=_ROOT / "dist" / "sbom", help="Folder for the files. Default: dist/sbom."
+    )
+    parser.add_argument("--base", help="Base image. Default: the base image in the Dockerfile.")
     chosen = parser.parse_args(arguments)
     if unknown := set(chosen.images) - IMAGES.keys():
         parser.error(f"expected {', '.join(IMAGES)}, got {', '.join(sorted(unknown))}")

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Starts tritonserver so that only the holder of a key may load models, register shared memory, or change tracing and
-# logging. TUWEN_SERVER_KEY is the key; without it the key is random, and nobody has those rights. The arguments are
-# tritonserver's own.
+# Start tritonserver so that only the holder of a key may load models, register shared memory, or change tracing and
+# logging. TUWEN_SERVER_KEY is the key. Without this variable the key is random, and nobody has these rights. The
+# arguments are those of tritonserver.
 set -eu
 key=${TUWEN_SERVER_KEY:-$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')}
 case $key in

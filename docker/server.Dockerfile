@@ -1,13 +1,13 @@
 # syntax=docker/dockerfile:1
-# The server for production: NVIDIA's tritonserver, on a GPU where there is one, on the CPU elsewhere.
+# The server for production: NVIDIA's tritonserver, which uses a GPU if there is one, and else the CPU.
 #
 #   docker build -f docker/server.Dockerfile -t tuwen-server .                     # models are mounted at /models
 #   docker build -f docker/server.Dockerfile -t clip:1 --target baked --build-context models=repository .
 #   docker build -f docker/server.Dockerfile -t clip:1 --target exported --build-arg CHECKPOINT=OFA-Sys/chinese-clip-vit-base-patch16 .
 #   docker build -f docker/server.Dockerfile -t clip:1 --target exported --build-context checkpoint=checkpoint .
 #
-# A repository must be built with a torch no newer than the server's: both images are of one month, and `exported` builds
-# it in the first for the second. client/tuwen_cli/security_floor.json has the oldest release that is safe, and why.
+# A repository must be built with a torch no newer than the server's. So both images are of one month, and `exported`
+# builds the repository in the PyTorch image. client/tuwen_cli/security_floor.json names the oldest safe release.
 ARG TRITON=nvcr.io/nvidia/tritonserver:26.11-pyt-python-py3
 ARG PYTORCH=nvcr.io/nvidia/pytorch:26.11-py3
 ARG PYTHON=python:3.11-slim-bookworm
@@ -22,12 +22,12 @@ RUN pip install --no-cache-dir --no-deps --require-hashes --requirement docker/l
 ARG TRITON
 RUN python docker/sbom.py server --base "${TRITON}" --output /sbom
 
-# A folder with a checkpoint, where --build-context checkpoint=... names one.
+# --build-context checkpoint=FOLDER replaces this empty stage by a folder with a checkpoint.
 FROM scratch AS checkpoint
 
 # hadolint ignore=DL3006
 FROM ${PYTORCH} AS export
-# In a folder of its own and without NVIDIA's constraints, so that their packages stay as they are, and ours too.
+# Our packages go into a separate folder without NVIDIA's constraints, so that NVIDIA's packages stay unchanged.
 ENV PIP_CONSTRAINT=""
 RUN --mount=type=bind,source=docker/locks/export.txt,target=/tmp/export.txt \
     --mount=type=bind,from=wheel,source=/wheel,target=/tmp/wheel \
@@ -49,15 +49,15 @@ LABEL org.opencontainers.image.title="tuwen-server" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN --mount=type=bind,source=docker/locks/server.txt,target=/tmp/server.txt \
     pip install --no-cache-dir --no-deps --require-hashes --requirement /tmp/server.txt
-# glibc would return every large buffer to the system after use, and take it anew for the next batch; libgomp's threads
-# would keep their cores for milliseconds after each loop. TF32 would round the factors of fp32 convolutions.
+# Without these variables, glibc would return every large buffer after use and request it again for the next batch,
+# libgomp's threads would keep their cores for milliseconds after each loop, and TF32 would round fp32 convolutions.
 ENV MALLOC_MMAP_THRESHOLD_=1073741824 \
     MALLOC_TRIM_THRESHOLD_=1073741824 \
     GOMP_SPINCOUNT=10000 \
     NVIDIA_TF32_OVERRIDE=0
 COPY --from=wheel /sbom /usr/share/doc/tuwen
 COPY --chown=0:0 --chmod=755 docker/serve.sh /usr/local/bin/tuwen-tritonserver
-# By number, so that Kubernetes can see that it is not root
+# A number, so that Kubernetes can check that the user is not root
 USER 10001:10001
 EXPOSE 8000 8001 8002
 HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --retries=6 \
@@ -77,5 +77,5 @@ FROM server AS baked
 # hadolint ignore=DL3022
 COPY --from=models --chown=0:0 --chmod=755 . /models
 
-# what a build without --target makes
+# the stage of a build without --target
 FROM server

@@ -1,3 +1,3 @@
 #!/bin/sh
-# The embedded server's program `tritonserver` in the image for CPUs. The arguments are tritonserver's own.
+# The program `tritonserver` of the image for CPUs. The arguments are those of tritonserver.
 exec python -m tuwen_server.tritonserver "$@"

@@ -2,8 +2,8 @@
 
     python docker/locks/lock.py [IMAGE ...]
 
-The versions are those of constraints.txt, and the newest that fit of what is not named there. Takes Python 3.11 and pip
-23.1 or newer, and for the CPU image a `torch` of PyTorch's CPU index: name that in PIP_EXTRA_INDEX_URL.
+A package has the version in constraints.txt, or the newest version that fits if constraints.txt does not name it. The
+program needs Python 3.11 and pip 23.1 or newer. For the CPU image, PIP_EXTRA_INDEX_URL must name PyTorch's CPU index.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Image:
     """The packages of an image.
 
     Attributes:
-        why: the first line of the lock file.
+        why: the first line of the lock file, which says what the packages are for.
         python: the version of Python.
         machines: the machine types that the image is built for.
         extras: the extras of tuwen, with their dependencies; None: the image does not contain the SDK.
@@ -48,23 +48,23 @@ class _Image:
 
 _IMAGES = {
     "wheel": _Image(
-        "What builds our wheel, and the bill of materials, in the first step of every image.",
+        "The packages that build our wheel and the bill of materials, in the first step of every image.",
         python="3.11",
         whole=("cyclonedx-bom", "hatchling"),
     ),
     "server": _Image(
-        "What our Python models import inside NVIDIA's image, beside its own numpy.",
+        "The packages that our Python models import inside NVIDIA's image, beside its own numpy.",
         python="3.12",
         alone=("ftfy", "pillow", "tokenizers", "wcwidth"),
     ),
     "export": _Image(
-        "What builds a repository inside NVIDIA's pytorch image, beside its own torch and numpy.",
+        "The packages that build a repository inside NVIDIA's pytorch image, beside its own torch and numpy.",
         python="3.12",
         extras=("build",),
         given=("torch", "numpy"),
     ),
     "cpu": _Image(
-        "What serves on a CPU, without the server itself, which packages.txt pins; of tokenizers no downloads.",
+        "The packages that serve on a CPU. packages.txt pins the server itself.",
         python="3.11",
         machines=("x86_64",),
         extras=(),
@@ -95,12 +95,12 @@ def _requirements(image: _Image) -> list[str]:
 
 
 def _resolved(image: _Image, machine: str, requirements: list[str], *options: str) -> dict[str, tuple[str, str]]:
-    """Return the version and the hashes of each package by name."""
+    """Return the version and the hashes of each package, by the name of the package."""
     if not requirements:
         return {}
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
     command += ["--target", "/nonexistent", "--only-binary", ":all:", "--python-version", image.python]
-    for minor in range(36, 16, -1):  # pip takes a platform for what it says, not for all that it can run
+    for minor in range(36, 16, -1):  # pip does not derive the older platforms from a newer one
         command += ["--platform", f"manylinux_2_{minor}_{machine}"]
     command += ["--platform", f"manylinux2014_{machine}", "--constraint", str(_ROOT / "constraints.txt")]
     done = subprocess.run([*command, *options, *requirements], stdout=subprocess.PIPE, text=True, check=True)

@@ -1,11 +1,12 @@
-"""The probe of a server's container: every model must compute one small item, or finish other requests.
+"""Probe a server's container: every model must compute one small item, or finish other requests.
 
     python3 probe.py SECONDS PATIENCE [URL]
 
-tritonserver calls itself ready while the process of a model hangs, and before 26.04 even while it is dead. A full queue
-and a long batch are no faults: a model that does not answer within SECONDS is at fault if it has finished nothing for
-PATIENCE seconds. A file keeps the time since which each model has finished nothing, for the next probe. The exit code
-is 0 if all models are well; otherwise it is 1, and a line for each fault says which model and why.
+tritonserver reports that it is ready while the process of a model hangs, and before 26.04 even after the process died.
+A full queue or a long batch is not a fault. A model is at fault if it does not answer within SECONDS and has finished
+no request for PATIENCE seconds. A file keeps, for the next probe, the time since which each model has finished no
+request. The exit code is 0 if all models are well. Otherwise the exit code is 1, and a line for each fault names the
+model and the reason.
 """
 
 import base64
@@ -35,7 +36,7 @@ class Server:
         self.key = os.environ.get("RESTRICTED_KEY", "")
 
     def ask(self, path, body=None, headers=(), more=0.0):
-        """Return the body of an answer; `more` are the seconds after the deadline for which to wait."""
+        """Return the body of an answer. `more` is the number of seconds to wait beyond the deadline."""
         left = self.deadline + more - time.monotonic()
         if left <= 0:
             raise TimeoutError("no time is left")
@@ -68,7 +69,7 @@ class Server:
         self.ask(f"models/{model}/infer", header + payload, headers)
 
     def obstacle(self, model):
-        """Return the number of requests that a model has finished, and why it did not answer; None if it did."""
+        """Return the number of requests that a model has finished, and why it did not answer; None: it answered."""
         successes = 0
         try:
             metadata = json.loads(self.ask(f"models/{model}"))
@@ -83,7 +84,7 @@ class Server:
 
 
 def remembered(path):
-    """Return since when each model has not answered, and with how many finished requests."""
+    """Return the time since which each model has not answered, and the number of requests that it had finished then."""
     try:
         with open(path, encoding="utf-8") as file:
             start, models = json.load(file)
@@ -99,7 +100,7 @@ def remember(path, models):
 
 
 def started():
-    """Return when the container started: its folder for scratch files outlives it."""
+    """Return the start time of the container, by which the file of an earlier container is recognised."""
     with open("/proc/1/stat", encoding="utf-8") as file:
         return file.read().rpartition(")")[2].split()[19]
 

@@ -23,12 +23,12 @@ static_resources:
                 "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
                 stat_prefix: grpc
                 codec_type: HTTP2
-                stream_idle_timeout: 0s  # a request that waits for the encoder is silent; its deadline ends it
+                stream_idle_timeout: 0s  # no timeout, because a waiting request sends no data; its deadline ends it
                 use_remote_address: true
                 {{- with .Values.server.maxConnectionAgeSeconds }}
                 common_http_protocol_options: {max_connection_duration: {{ . }}s}
                 {{- end }}
-                # The name of a caller comes from its key or token, never from the caller itself.
+                # The name of a caller comes from its key or token. A name that the caller sends is removed.
                 early_header_mutation_extensions:
                   - name: envoy.http.early_header_mutation.header_mutation
                     typed_config:
@@ -47,9 +47,9 @@ static_resources:
                           route:
                             cluster: server
                             timeout: 0s
-                            max_stream_duration: {grpc_timeout_header_max: 0s}  # the caller's own deadline holds
-                            # Only what no server has begun: to ask a full one again would keep it full. A server that is
-                            # stopping refuses with the same status as a full one, so its words decide.
+                            max_stream_duration: {grpc_timeout_header_max: 0s}  # the caller's own deadline applies
+                            # Retries only requests that no server has begun, because retries to a full server would keep
+                            # it full. A stopping server and a full server refuse with one status, so the message decides.
                             retry_policy:
                               retry_on: connect-failure,refused-stream,reset-before-request,retriable-headers
                               num_retries: 2
@@ -100,8 +100,8 @@ static_resources:
         name: envoy.clusters.dns
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.clusters.dns.v3.DnsCluster
-          dns_refresh_rate: 5s  # not the record's TTL, which may be longer than a pod drains
-      # A pod that drains leaves the names first and passes its health checks until SIGTERM.
+          dns_refresh_rate: 5s  # instead of the record's TTL, which may be longer than a pod drains
+      # A draining pod first disappears from DNS, and passes its health checks until SIGTERM.
       ignore_health_on_host_removal: true
       connect_timeout: 2s
       lb_policy: LEAST_REQUEST
@@ -114,7 +114,7 @@ static_resources:
         envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
           "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
           explicit_http_config: {http2_protocol_options: {}}
-      # Far above what the servers queue: they shed load themselves, and these only bound Envoy's own memory.
+      # These limits are far above the queues of the servers, which shed load themselves. They only bound Envoy's memory.
       circuit_breakers:
         thresholds:
           - max_connections: {{ $envoy.limits.connections }}
@@ -124,7 +124,7 @@ static_resources:
             track_remaining: true
       health_checks:
         - {interval: 5s, timeout: 5s, unhealthy_threshold: 2, healthy_threshold: 1, grpc_health_check: {}}
-      # By connections that fail, not by answers: a full server's refusals must not send its load to the others.
+      # Only failed connections eject a server. Refusals of a full server do not, because the others would get its load.
       outlier_detection:
         split_external_local_origin_errors: true
         consecutive_local_origin_failure: 2
@@ -236,7 +236,7 @@ static_resources:
     descriptors:
       - entries: [{key: {{ ternary "caller" "remote_address" (ne $header "") }}}]
         token_bucket: {max_tokens: {{ .burst | default .requestsPerSecond }}, tokens_per_fill: {{ .requestsPerSecond }}, fill_interval: 1s}
-    # The filter demands a bucket for requests without a descriptor, of which there are none.
+    # The filter requires a bucket for requests without a descriptor, although every request has one.
     always_consume_default_token_bucket: false
     token_bucket: {max_tokens: {{ .requestsPerSecond }}, tokens_per_fill: {{ .requestsPerSecond }}, fill_interval: 1s}
 {{- end }}

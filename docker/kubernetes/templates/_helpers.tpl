@@ -96,7 +96,7 @@ seccompProfile:
 {{- mulf $number (get $factors $unit) | floor | int64 }}
 {{- end }}
 
-{{- /* Refuses values that exclude each other, which a schema of single values cannot see. */ -}}
+{{- /* Refuse values that contradict each other, which a schema of single values cannot check. */ -}}
 {{- define "tuwen.check" -}}
 {{- $models := (include "tuwen.models" . | fromJson).models }}
 {{- $names := list }}
