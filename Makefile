@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: `make demo` and `make test`. `make help` lists all commands.
-# PYTHON names the interpreter (3.10 to 3.13), else build/environment.sh chooses one. PIP_ARGS goes to every pip install,
-# TORCH_INDEX names another index of PyTorch. WORKERS is the number of test processes.
+# PYTHON names the interpreter (3.10 to 3.13). Without it, build/environment.sh chooses one. PIP_ARGS goes to every pip
+# install. TORCH_INDEX names another index of PyTorch. WORKERS is the number of test processes.
 # CLIENT_PYTHON names the interpreter of the environments of `make test-extras`, such as python3.14.
 PYTHON ?=
 PIP_ARGS ?=
@@ -26,11 +26,11 @@ DEMO_TRAINING := --recipe artwork --optimizer muon --batch-size 192 --start-epoc
 help: ## List the commands.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/.serve ## Build the demo's checkpoint, serve it, and search its gallery.
+demo: .venv/.serve ## Build a repository from the demo's checkpoint, serve it, and search the gallery.
 	$(BIN)/python -m tuwen_lab.demo
 
 # Linting and type checking use one core, so they run beside the tests.
-check: .venv/.light ## Check style, types, and the tests that need no server; installs no torch, Ray, Helm or browser.
+check: .venv/.light ## Check style and types, and run the tests that need no server. Installs no torch, Ray, Helm or browser.
 	tests/environments.sh actionlint
 	@$(MAKE) --no-print-directory --jobs 2 lint fast-tests
 
@@ -38,7 +38,7 @@ check: .venv/.light ## Check style, types, and the tests that need no server; in
 fast-tests: .venv/.light
 	$(PYTEST) $(PARALLEL) -m "unit or contract" $(FAST)
 
-test: .venv/.dev ## Everything that a change must pass: under 7 minutes once the environment is there.
+test: .venv/.dev ## Run every check that a change must pass: under 7 minutes, after the environment is installed.
 	tests/environments.sh actionlint originals prometheus http_clients api_checks crds frameworks weaviate
 	@$(MAKE) --no-print-directory --jobs 2 lint tests
 
@@ -53,7 +53,7 @@ test-all: .venv/.dev ## `make test` with coverage, and the long tests: load, soa
 	$(COMPLETE) $(PARALLEL) -m "system and not alone" $(FAST) tests/system; \
 	parallel=$$?; $(BIN)/python -m pytest --every-library -m "system and alone" tests/system && exit $$parallel
 
-test-extras: .venv/.serve ## Install each extra without constraints, alone and together, and use it: nightly.
+test-extras: .venv/.serve ## Install each extra without constraints, alone and together, and use it. Runs every night.
 	PIP_ARGS='$(PIP_ARGS)' CLIENT_PYTHON='$(CLIENT_PYTHON)' tests/fresh_extras.sh
 
 # The artefact cache starts empty, because a repository that is taken from the cache runs no code of the build.
@@ -67,7 +67,7 @@ test-faults: .venv/.dev ## Run every attack on a real server in full: about twen
 
 # SECONDS is the time of all fuzz targets together.
 SECONDS ?= 600
-fuzz: .venv/.dev ## Look for inputs that break, delay or fill the code that reads untrusted bytes: SECONDS=600.
+fuzz: .venv/.dev ## Search for inputs that crash, delay or exhaust the code that reads untrusted bytes: SECONDS=600.
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt atheris
 	$(BIN)/python -m tests.faults.fuzz $(SECONDS)
 
@@ -80,14 +80,14 @@ page: .venv/.web ## Serve the demo's repository and its search page.
 data/emoji/sources.json: | .venv/.dev
 	$(BIN)/tuwen dataset emoji $(@D)
 
-# The demo's checkpoint, gallery and picture anew, in about an hour and a half on two cores; needs npm.
+# Make the demo's checkpoint, gallery and picture again, in about 90 minutes on two cores. Needs npm.
 demo-checkpoint: data/emoji/sources.json
 	OMP_WAIT_POLICY=passive $(BIN)/tuwen train data/emoji --output build/demo/checkpoint --force $(DEMO_TRAINING)
 	$(BIN)/python -m tuwen_lab.demo._gallery data/emoji
 	$(BIN)/python -m tuwen_lab.demo
 	cp .cache/demo/search.svg build/demo/search.svg
 
-# The table of the card.
+# Print the table in the demo's model card.
 demo-scores: data/emoji/sources.json
 	$(BIN)/python -m tuwen_lab.demo._scores data/emoji
 
@@ -97,7 +97,7 @@ bench: .venv/.dev ## Measure the service beside its peers: half an hour to an ho
 	$(BIN)/python -m tuwen_loadtest.bench
 
 # OPTIONS may hold --data FOLDER, for recalls, and --picture FILE.
-verify-published: .venv/.serve ## Hold published checkpoints to their published numbers: needs the hub.
+verify-published: .venv/.serve ## Compare published checkpoints with their published numbers. Needs the hub.
 	$(BIN)/python -m tuwen_lab.published $(OPTIONS)
 
 gpu-check: $(if $(wildcard .gpu-check),,.venv/.dev) ## Check an NVIDIA card: exactness, speed and memory of encoders and service.
@@ -113,7 +113,7 @@ gpu-check-pack: .venv/.dev ## Collect in .gpu-check what `make gpu-check` needs 
 	echo '0b3ed4374117363815daefdadfcc20ff704d7dd4513b55ed803abddcbd86a898  $(@D)/package/dist/mermaid.min.js' | sha256sum --check --quiet
 	mv $(@D)/package/dist/mermaid.min.js $@ && rm -r $(@D)/package $(@D)/mermaid-11.9.0.tgz
 
-docs: .venv/.docs .cache/docs/mermaid.min.js ## Build the documentation site in .cache/docs/site; needs npm the first time.
+docs: .venv/.docs .cache/docs/mermaid.min.js ## Build the documentation site in .cache/docs/site. Needs npm the first time.
 	$(BIN)/python -m docs.staging
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Prepare .venv in the current folder. `make` runs this script.
 #
-# usage: build/environment.sh create    create .venv with a Python that can serve, or check the .venv that is there
+# usage: build/environment.sh create    create .venv with a Python that can serve, or check an existing .venv
 #        build/environment.sh index [PYTHON]    print pip's argument for the index that PyTorch comes from, for the
 #                                  environment of PYTHON (default: .venv/bin/python)
-#        build/environment.sh server    install the embedded server, where it runs, if it is missing
+#        build/environment.sh server    install a missing embedded server, if this machine can run it
 #
 # PYTHON names the interpreter, PIP_ARGS holds the arguments of pip, and TORCH_INDEX names another index of PyTorch.
 set -euo pipefail

@@ -6,14 +6,14 @@ __all__ = ["Counter", "Histogram"]
 
 
 class Counter:
-    """A counter, with or without one label. `values` are the label's values that are known at the start."""
+    """A counter, with or without one label. `values` are the values of the label that start with a count of 0."""
 
     def __init__(self, name, description, label=None, values=(None,)):
         self._family = _family(name, description, "COUNTER")
         self._label = label
         self._metrics = {}
         for value in values:
-            self.increment(value, by=0)  # a rate over the first failure takes the 0 before it
+            self.increment(value, by=0)  # Prometheus's rate() only shows the first failure after a 0
 
     def increment(self, value=None, by=1):
         if self._family is None:
@@ -28,7 +28,7 @@ class Histogram:
 
     def __init__(self, name, description, buckets):
         family = _family(name, description, "HISTOGRAM")
-        self._family = family  # a metric dies with its family
+        self._family = family  # kept, because a metric is deleted with its family
         self._metric = family and family.Metric(labels={}, buckets=list(buckets))
 
     def observe(self, value):

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
-# One thread per image; libraries that start their own would fight over the same cores.
+# Each image has one thread. Libraries with threads of their own would compete for the same cores.
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
@@ -27,7 +27,7 @@ from .pixels import ImageLimits, load_preprocessor  # noqa: E402
 
 try:
     from pillow_heif import options as heif_options
-except ImportError:  # an extra; HEIC images are refused without it
+except ImportError:  # an extra, without which HEIC images are refused
     pass
 else:
     heif_options.DECODE_THREADS = 1
@@ -53,12 +53,12 @@ class TritonPythonModel:
         self._failures = Counter(
             "tuwen_image_decode_failures_total", "Images refused, by reason", "reason", IMAGE_REASONS
         )
-        warnings.simplefilter("ignore")  # Pillow warns about odd files; each is judged by its result
+        warnings.simplefilter("ignore")  # Pillow warns about unusual files, which are judged by the result of decoding
 
     def execute(self, requests):
         images = [pb_utils.get_input_tensor_by_name(request, "image").as_numpy()[:, 0] for request in requests]
         encoded = list(chain.from_iterable(images))
-        in_turn = self._pool.map if len(encoded) > 1 else map  # no thread has to wake for one image
+        in_turn = self._pool.map if len(encoded) > 1 else map  # a single image needs no second thread
         outcomes = in_turn(self._preprocess, encoded)
         return [self._respond(request, [next(outcomes) for _ in batch]) for request, batch in zip(requests, images)]
 

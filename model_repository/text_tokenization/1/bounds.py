@@ -10,7 +10,7 @@ from itertools import islice
 
 __all__ = ["first_characters", "first_lines", "first_words", "marks_in_order", "words_apart_from"]
 
-_SHORT_TEXT = 500  # characters; work that grows with the square is nothing here
+_SHORT_TEXT = 500  # characters; sorting a shorter text takes no noticeable time
 
 
 def marks_in_order(text: str) -> str:
@@ -25,7 +25,7 @@ def marks_in_order(text: str) -> str:
 def first_words(text: str, number: int, words: re.Pattern[str]) -> str:
     """Return the first words of a text. Every word has at least one token, so later words would be cut off anyway.
 
-    WordPiece looks up every part of a word, which takes milliseconds for a word of 199 letters. It needs more than a
+    WordPiece looks up every part of a word, which takes milliseconds for a word of 199 letters. This needs more than a
     kilobyte for each token: 256 KiB of punctuation would need 360 MiB.
 
     Args:

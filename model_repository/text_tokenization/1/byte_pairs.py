@@ -18,10 +18,10 @@ from .bounds import first_characters, first_lines, marks_in_order
 
 __all__ = ["ClipBytePairs"]
 
-_MOST_CHARACTERS = 16_384  # over 200 for each token; what ftfy does for a longer text would be cut off
-_MOST_LINES = 1_024  # over 10 for each token; ftfy mends each line apart, which takes 20 microseconds even for one sign
+_MOST_CHARACTERS = 16_384  # over 200 for each token; the tokens of a longer text would be cut off
+_MOST_LINES = 1_024  # over 10 for each token; ftfy takes 20 microseconds for each line, however short
 _START, _END = "<|startoftext|>", "<|endoftext|>"
-# The original drops U+0345, a combining iota: under IGNORECASE it is neither a letter nor anything else.
+# The original drops U+0345, a combining iota, because under IGNORECASE no part of its pattern matches this character.
 _WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}\x{345}]+"
 
 
@@ -35,7 +35,7 @@ class ClipBytePairs:
 
     def __init__(self, vocabulary: dict[str, int], merges: list[str]) -> None:
         self.start, self.end = vocabulary[_START], vocabulary[_END]
-        # Every token is a byte, a byte that ends a word, a merge, or one of the two special tokens; some releases
+        # Every token is a byte, a byte that ends a word, a merge, or one of the two special tokens. Some releases
         # of merges.txt go on after the merges that the vocabulary has.
         count = len(vocabulary) - 2 * 256 - 2
         lines = merges[1:] if "#version" in merges[0] else merges

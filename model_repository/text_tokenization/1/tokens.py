@@ -17,7 +17,7 @@ class Rules(Protocol):
     """The tokenization rules of one family.
 
     Attributes:
-        start, end: the ids before and after each text.
+        start, end: the ids of the tokens before and after each text.
     """
 
     start: int
@@ -52,7 +52,7 @@ class TextTokenizer:
     costs little, because the encoder skips it.
 
     Args:
-        rules: the rules of the family.
+        rules: the tokenization rules of the family.
         context_length: the maximum number of tokens per text, including start and end (52 or 77 as trained). Longer
             texts keep their beginning and their end token.
         unmasked: whether the encoder attends to the padding, as in Taiyi's training.
@@ -88,7 +88,7 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
 
 
 def _load_rules(folder: Path, kind: str, settings: dict[str, bool]) -> Rules:
-    # Each family's module is imported when it is needed, so that a server only needs the packages of its own.
+    # Each family's module is imported when it is needed, so that a server needs only the packages of its family.
     if kind == "chinese_clip_wordpiece":
         from .wordpiece import ChineseClipWordPiece
 

@@ -42,8 +42,8 @@ class ChineseClipWordPiece:
     Args:
         vocabulary: a mapping from tokens to ids, with ``[CLS]``, ``[SEP]`` and ``[UNK]``. The padding id is 0, because
             the reference derives its attention mask from ``ids != 0``.
-        straighten_quotes: replace “ and ” by ``"`` first, as Chinese-CLIP's training and evaluation scripts do. Its
-            public ``clip.tokenize`` does not.
+        straighten_quotes: whether “ and ” are first replaced by ``"``, as in Chinese-CLIP's training and evaluation
+            scripts. Its public ``clip.tokenize`` does not replace them.
     """
 
     def __init__(self, vocabulary: dict[str, int], *, straighten_quotes: bool = False) -> None:
@@ -103,7 +103,7 @@ def _unicode_tables() -> tuple[dict[int, str], dict[int, None], list[tuple[int, 
         category = unicodedata.category(character)
         if category in ("Cc", "Cf"):
             cleaned[code] = " " if character in "\t\n\r" else ""
-        elif category in ("Zs", "Zl", "Zp"):  # the last two are where str.split() splits
+        elif category in ("Zs", "Zl", "Zp"):  # str.split() splits at the last two
             cleaned[code] = " "
         elif category == "Mn":
             marks[code] = None
