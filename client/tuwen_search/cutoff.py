@@ -1,4 +1,4 @@
-"""The lowest score at which a picture fits a text, from a file of `tuwen calibrate`."""
+"""The minimum score at which a picture fits a text, from a file that `tuwen calibrate` wrote."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from tuwen_options import Option
 __all__ = ["THRESHOLD", "threshold_of"]
 
 THRESHOLD = Option(
-    "File of `tuwen calibrate`. Its threshold is the lowest score in searches for a text alone, because the scores of "
-    "other searches are on another scale.",
+    "File that `tuwen calibrate` wrote. Its threshold is the minimum score in searches for a text alone, because the "
+    "scores of other searches are on another scale.",
     envvar="TUWEN_THRESHOLD",
     show_default=False,
 )
-"""The option of every command that searches."""
+"""The option ``--threshold``, which every command that searches has."""
 
 
 def threshold_of(path: Path, fingerprint: str) -> Threshold:
     """Return the threshold in a file of `tuwen calibrate`, for searches in a collection.
 
     Args:
-        path: the file.
-        fingerprint: the embedding space of the collection.
+        path: the file that `tuwen calibrate` wrote.
+        fingerprint: the fingerprint of the collection's embedding space.
 
     Raises:
         InvalidArgumentError: the file is missing, or `tuwen calibrate` did not write it.

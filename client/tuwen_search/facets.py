@@ -1,4 +1,4 @@
-"""Counts of the values in a collection's metadata, from which people choose a filter."""
+"""Counts of the values in a collection's metadata, which help people choose a filter."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ Value = str | int | float | bool
 
 @dataclass(frozen=True)
 class Facet:
-    """One field of the metadata.
+    """One field of the pictures' metadata, with its most frequent values.
 
     Attributes:
         field: the name of the field.
         pictures: the number of pictures that have this field, among the pictures that were read.
-        values: the most frequent values, each with its number of pictures.
-        smallest, largest: the range of the values; None if some values are not numbers.
-        read: the number of pictures that were read. If the filter selects more, they are a random sample, and the
-            counts and the range are those of the sample.
+        values: pairs of a frequent value and its number of pictures, the most frequent value first.
+        smallest, largest: the smallest and the largest value; None if some values are not numbers.
+        read: the number of pictures that were read. If the filter selects more pictures, a random sample was read, and
+            all counts and the range belong to this sample.
     """
 
     field: str
@@ -44,13 +44,13 @@ class Facet:
 def facets_of(
     store: MilvusStore, collection: str, *, where: str = "", most_values: int = 20, sample: int | None = SAMPLE
 ) -> list[Facet]:
-    """Return the fields of a collection's metadata, by name.
+    """Return the fields of a collection's metadata, sorted by name.
 
     Args:
-        where: a filter, as for `Collection.search`.
-        most_values: the maximum number of values of each field.
-        sample: the maximum number of pictures to read, at most 16,384; of more pictures, a random sample is read. None:
-            read all pictures, which is slow for a large collection.
+        where: a filter, as for `Collection.search`, which selects the pictures; empty: all pictures.
+        most_values: the maximum number of values to return for each field.
+        sample: the maximum number of pictures to read, at most 16,384. If the filter selects more pictures, a random
+            sample is read. None: all pictures are read, which is slow for a large collection.
 
     Raises:
         QueryError: the filter cannot be read.
@@ -72,13 +72,13 @@ def facets_of(
 
 
 def check_names(store: MilvusStore, collection: str, where: str) -> None:
-    """Reject a filter with an unknown name: neither a field of every picture nor a field of any picture's metadata.
+    """Reject a filter with an unknown name, which is neither a field of pictures nor the name of any metadata.
 
-    A sample of a large collection may lack a rare field, so the store is asked about a name that the sample lacks. A
-    store that cannot tell gets the benefit of the doubt.
+    A sample of a large collection may lack a rare field. So the store is asked about a name that the sample lacks. If
+    the store cannot answer, the name is accepted.
 
     Raises:
-        QueryError: states the unknown name and all known names.
+        QueryError: a name is unknown. The message states the unknown name and the known names.
     """
     wanted = set(metadata_names(where))
     rows = store.some(collection, ["metadata"], limit=SAMPLE) if wanted else []

@@ -86,17 +86,18 @@ class PictureRows(MilvusConnection):
         return [dict(row) for row in rows]
 
     def some(self, name: str, fields: Sequence[str], *, where: str = "", limit: int) -> list[dict[str, Any]]:
-        """Return some fields of the pictures that a filter selects. Of more pictures than the limit, read the first.
+        """Return some fields of the pictures that a filter selects, or of a random sample of them.
 
-        Milvus returns them in the order of their IDs. IDs are hashes, so the first ones are a random sample.
+        If the filter selects more pictures than the limit, the first pictures in the order of IDs are read. IDs are
+        hashes, so these pictures are a random sample.
 
         Args:
-            where: a filter of a user; empty: all pictures.
+            where: a user's filter; empty: all pictures.
             limit: the maximum number of pictures, at most 16,384.
 
         Raises:
             QueryError: the filter cannot be read, or the limit is too large.
-            StoreError: see above.
+            StoreError: the store does not respond, or failed.
         """
         _check_page(limit, 0)
         with self._filtering(where), self._calling(f"read {name}"):

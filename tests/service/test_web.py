@@ -87,5 +87,5 @@ def test_speaks_two_languages_and_ignores_an_unknown_one(page: Page) -> None:
 
 def test_wrong_arguments_print_one_line(tmp_path: Path) -> None:
     assert "'--language'" in tuwen("web", "x", "--language", "fr", code=2).stderr
-    assert "there is no folder" in tuwen("web", "x", "--pictures", str(tmp_path / "x"), code=1).stderr
+    assert "expected a folder" in tuwen("web", "x", "--pictures", str(tmp_path / "x"), code=1).stderr
     assert "UNAVAILABLE" in tuwen("web", "x", "--url", "127.0.0.1:1", "--timeout", "1", code=1).stderr

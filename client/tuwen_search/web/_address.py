@@ -1,4 +1,4 @@
-"""The address of a page, which holds the visitor's whole request. Reads query parameters and writes addresses."""
+"""The address of the page. Its query parameters contain the visitor's whole request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tuwen_search.web._words import Language
 __all__ = ["LONGEST_TEXT", "Address", "phrases"]
 
 LONGEST_TEXT = 2_000
-"""The maximum length of a text in characters. Models read far fewer."""
+"""The maximum length of a text in characters. Models read far fewer characters."""
 _MOST_PHRASES = 10
 _MOST_FILTERS = 50
 _ID = re.compile("[0-9a-f]{32}")
@@ -25,20 +25,20 @@ _LARGEST = 1e15
 
 @dataclass(frozen=True)
 class Address:
-    """The state of a page, as its address holds it.
+    """The state of the page, which its address contains.
 
     Attributes:
         language: the language of the page.
-        text: what the pictures should show.
-        without: what the pictures should not show.
-        picture: the key of a picture that the visitor sent; empty without such a picture.
-        like: the ID of a picture of the collection; empty without such a picture.
+        text: the description of what the pictures should show; empty without a text.
+        without: the descriptions of what no picture should show.
+        picture: the key of an uploaded picture to search with; empty without such a picture.
+        like: the ID of a picture of the collection to search with; empty without such a picture.
         weight: the weight of the text beside pictures, from 0 to 1.
-        min_score: show only pictures with at least this score. None: the operator's choice. -1: show all.
+        min_score: the minimum score of a shown picture. None: the operator's minimum. -1: no minimum.
         filters: pairs of a metadata field and its required value, or a bound such as ``≥10``.
         page: the number of the page, from 1.
         open: the ID of the picture whose dialog is open, ``first`` or ``last``; empty without such a picture.
-        labels: the labels with which the open picture is compared.
+        labels: the labels to compare with the open picture, separated by commas.
     """
 
     language: Language = "zh"
@@ -55,10 +55,10 @@ class Address:
 
     @classmethod
     def parse(cls, pairs: Iterable[tuple[str, str]], language: Language = "zh") -> Address:
-        """Read query parameters or the fields of a form. An invalid value counts as absent.
+        """Read an address from query parameters or the fields of a form. An invalid value counts as absent.
 
         Args:
-            language: the language if the address does not name a language.
+            language: the language of an address that names no language.
         """
         values: dict[str, list[str]] = {}
         filters: dict[tuple[str, str], None] = {}
@@ -98,7 +98,7 @@ class Address:
         return bool(self.text or self.picture or self.like)
 
     def asking(self, text: str) -> Address:
-        """Return the address of a search for a text alone, in the same language."""
+        """Return the address of a search for another text, in this language and without all other settings."""
         return Address(language=self.language, text=text)
 
     @property
@@ -108,14 +108,14 @@ class Address:
 
     @property
     def narrowed(self) -> bool:
-        """Whether the visitor chose filters or a smallest score, which leave pictures out."""
+        """Whether the visitor chose filters or a minimum score, which leave pictures out."""
         return bool(self.filters) or (self.min_score is not None and self.min_score > -1)
 
     def defaulted(self, least: float | None) -> Address:
-        """Return the address without a smallest score that equals the default.
+        """Return the address without the minimum score, if this score equals the default.
 
         Args:
-            least: the operator's smallest score for this search. None: all pictures are shown.
+            least: the operator's minimum score for this search; None: all pictures are shown.
         """
         chosen = self.min_score
         if chosen is None or (chosen > -1 if least is None else f"{chosen:.2f}" != f"{least:.2f}"):
@@ -158,18 +158,21 @@ class Address:
                 yield name, value
 
     def bound(self, field: str, sign: str) -> str:
-        """Return the bound that a filter sets for a field: after ``≥`` the smallest value, after ``≤`` the largest."""
+        """Return a field's minimum for the sign ``≥``, or its maximum for ``≤``; empty if no filter sets it."""
         return next((value[1:] for name, value in self.filters if name == field and value[0] == sign), "")
 
 
 def phrases(given: Iterable[str], most: int = _MOST_PHRASES) -> tuple[str, ...]:
-    """Return the phrases of some inputs, each once. Commas, semicolons and line breaks separate them."""
+    """Return the phrases in some texts, each phrase once. Commas, semicolons and line breaks separate phrases."""
     parts = (part.strip() for text in given for part in re.split(r"[,，、;；\n]", text[:LONGEST_TEXT]))
     return tuple(dict.fromkeys(filter(None, parts)))[:most]
 
 
 def _settled(address: Address) -> Address:
-    """Return an address without what has lost its subject: a weight without both parts, labels without a picture."""
+    """Return an address without settings that have no effect.
+
+    A weight needs a text and a picture. Labels need an open picture.
+    """
     mixed = address.text and (address.picture or address.like)
     return replace(address, weight=address.weight if mixed else 0.5, labels=address.labels if address.open else "")
 

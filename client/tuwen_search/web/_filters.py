@@ -1,4 +1,4 @@
-"""The filters of the page: metadata in memory, with its values counted under the visitor's current filters."""
+"""The filters of the page. The metadata is kept in memory, and its values are counted under the current filters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OPERATORS = {"≥": ">=", "≤": "<="}
 Value: TypeAlias = "str | int | float | bool"
 Mask: TypeAlias = "NDArray[np.bool_]"
 Filters: TypeAlias = "Sequence[tuple[str, str]]"
-"""Pairs of a field and the text of a value, or a bound such as ``≥10``; see `Address.filters`."""
+"""Pairs of a field's name and the text of a value, or of a bound such as ``≥10``, as in `Address.filters`."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Choice:
 
     Attributes:
         text: the text of the value on the page.
-        count: the number of pictures with this value that fit the filters of all other fields; an estimate in a sample.
+        count: the number of pictures that have this value and fit the filters of all other fields. In a large
+            collection, the count is an estimate from a sample.
     """
 
     text: str
@@ -47,8 +48,8 @@ class Facet:
     Attributes:
         field: the name of the field.
         choices: the values, the most frequent first; empty for a range.
-        smallest, largest: the range among the pictures that fit the filters of all other fields; None for choices, or
-            if no picture fits.
+        smallest, largest: the smallest and the largest number among the pictures that fit the filters of all other
+            fields; None for a field with choices, or if no picture fits.
     """
 
     field: str
@@ -60,7 +61,8 @@ class Facet:
 class FilterTable:
     """The metadata of a collection, or of a random sample of a large one.
 
-    A field is offered as choices if it has few values that several pictures share, and as a range if it has numbers.
+    A field whose few values are shared by several pictures is offered as choices. A field of numbers is offered as a
+    range. Other fields are not offered.
 
     Args:
         metadata: the metadata of each picture.
@@ -95,9 +97,10 @@ class FilterTable:
         return self._rows < self._total
 
     def where(self, filters: Filters) -> tuple[str, bool]:
-        """Return the expression of some filters, and whether all are offered. A filter that is not offered is left out.
+        """Return the Milvus filter for some filters of the page, and whether the page offers all of them.
 
-        Values of one field are alternatives; all fields and all bounds must fit.
+        A picture must have one of the values chosen for each field, and fit all bounds. Filters that the page does not
+        offer are left out.
         """
         chosen: dict[str, list[str]] = {}
         bounds: list[str] = []
@@ -115,7 +118,7 @@ class FilterTable:
         return " and ".join([*(f"({' or '.join(parts)})" for parts in chosen.values()), *bounds]), known
 
     def facets(self, filters: Filters) -> list[Facet]:
-        """Return all fields, with counts and ranges under the filters of the other fields."""
+        """Return all fields, each with its counts or its range under the filters of the other fields."""
         found = []
         for field in self._fields:
             fits = self._fitting(filters, other_than=field)
@@ -147,7 +150,7 @@ class FilterTable:
         return fits
 
     def _scaled(self, count: int) -> int:
-        """Return a count among all pictures; an estimate has two digits that are not zero."""
+        """Return a count for the whole collection. An estimate from a sample is rounded to two significant digits."""
         if not self.estimated or not count:
             return count
         return int(float(f"{count * self._total / self._rows:.1e}"))

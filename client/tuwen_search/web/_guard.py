@@ -11,7 +11,7 @@ from tuwen.connection import is_own_host
 __all__ = ["Guard"]
 
 _HEADERS = {
-    # Scripts and styles are files of the page; thumbnails stand in it as data. Nothing comes from any other host.
+    # Scripts and styles are files of the page, and thumbnails are `data:` URLs. Nothing comes from any other host.
     b"content-security-policy": b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     b"connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     b"x-content-type-options": b"nosniff",
@@ -28,9 +28,9 @@ class Guard:
     one of `hosts`.
 
     Args:
-        app: the application that is protected.
+        app: the ASGI application to protect.
         most_bytes: the maximum size of an upload in bytes.
-        hosts: names under which the page is reached.
+        hosts: the host names under which browsers reach the page.
     """
 
     def __init__(self, app: ASGIApp, *, most_bytes: int, hosts: Collection[str] = ()) -> None:
@@ -38,7 +38,7 @@ class Guard:
         self._hosts = frozenset(host.lower() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """See ASGI."""
+        """Check one request, and pass it on to the application, as ASGI defines it."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return

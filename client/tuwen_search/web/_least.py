@@ -1,4 +1,4 @@
-"""The lowest score of a search on the page: its default, its value, and its control among the filters."""
+"""The minimum score of a search on the page: its default, its value, and the control to choose it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from tuwen_search.web._translations import WORDS
 
 __all__ = ["LeastControl", "least_control", "least_default", "least_score"]
 
-_HIGHEST_OF_TEXTS = 0.6  # the cosine of a text and a picture stays below; two pictures reach 1
+_HIGHEST_OF_TEXTS = 0.6  # cosines of a text and a picture stay below 0.6; cosines of two pictures reach 1
 
 
 @dataclass(frozen=True)
 class LeastControl:
-    """The slider of the lowest score, and the checkbox that shows all pictures.
+    """The control for the minimum score: a slider, and a checkbox that shows all pictures.
 
     Attributes:
         low: the score at the left end.
         high: the score at the right end.
-        value: the score at which the slider stands.
-        all: whether the checkbox is checked, so that the slider has no effect.
-        default: the value that the address leaves out: a score with two digits, or ``all``.
-        hints: sentences that say where the lowest score comes from.
+        value: the score that the slider shows.
+        all: whether the checkbox is checked, so that all pictures are shown and the slider has no effect.
+        default: the value that the address may leave out: a score with two digits, or ``all``.
+        hints: the sentences that explain the minimum score to the visitor.
     """
 
     low: float
@@ -35,7 +35,7 @@ class LeastControl:
 
 
 def least_default(service: Service, address: Address) -> float | None:
-    """Return the lowest score if the visitor chose none. None: all pictures are shown.
+    """Return the minimum score that applies if the visitor chooses no other; None: all pictures are shown.
 
     Only a calibration sets a default. Scores depend on the model, the language and the pictures, so a guess could hide
     pictures that fit.
@@ -44,19 +44,19 @@ def least_default(service: Service, address: Address) -> float | None:
 
 
 def least_score(service: Service, address: Address) -> float | None:
-    """Return the lowest score of a picture that is shown. None: all pictures are shown."""
+    """Return the minimum score of a shown picture; None: all pictures are shown."""
     if address.min_score is None:
         return least_default(service, address)
     return None if address.min_score <= -1 else address.min_score
 
 
 def least_control(service: Service, address: Address, best: float | None) -> LeastControl:
-    """Return the control for the search of an address.
+    """Return the control for the minimum score of a search.
 
     Args:
-        service: the shared state, with the operator's threshold.
+        service: the state that all visitors share, with the operator's threshold.
         address: the address of the page.
-        best: the score of the best picture. None: it is not known on this page.
+        best: the score of the best picture; None: the score is not known on this page.
     """
     words = WORDS[address.language]
     default, least = least_default(service, address), least_score(service, address)

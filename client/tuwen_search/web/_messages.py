@@ -1,6 +1,6 @@
 """Messages to a visitor about a failure: what failed and what to do, in the visitor's language.
 
-The texts of errors stay in the server's log, because they may hold paths and addresses.
+The texts of errors stay in the server's log, because they may contain paths and addresses.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class Message:
     """One message to a visitor.
 
     Attributes:
-        text: what failed, and what to do.
-        retry: whether the page tries again by itself.
+        text: one or two sentences that say what failed and what to do.
+        retry: whether the page tries again automatically.
         status: the HTTP status of the response. If a page has several messages, the worst one decides.
-        action: the text of the link that mends the failure; empty without such a link.
-        href: the address of the link.
+        action: the text of a link that solves the problem; empty without such a link.
+        href: the address of this link.
         choose: whether the message offers to choose another picture.
     """
 
@@ -48,10 +48,10 @@ class Message:
 
 
 def message_of(error: TuwenError, words: Words, address: Address | None = None) -> Message:
-    """Return the message about an error.
+    """Return the message to a visitor about an error, in the language of the given words.
 
     Args:
-        address: the address of the page, for the links of the message. None: the message has no link.
+        address: the address of the page, for the link of the message; None: the message has no link.
     """
     href = address.href(page=address.page) if address else ""
     again = (words.try_again, href) if href else ("", "")
@@ -59,12 +59,12 @@ def message_of(error: TuwenError, words: Words, address: Address | None = None) 
     unreadable = isinstance(error, InvalidItemsError) and error.kind == "image"
     for fits, message in (
         (unreadable, _linked(words.no_picture, words.remove_picture, address, picture="")),
-        # The page has checked everything else.
+        # The page has already checked all other causes of a QueryError.
         (isinstance(error, QueryError), _linked(words.same, words.remove_without, address, without=())),
         (isinstance(error, EmbeddingSpaceError), Message(words.model_other, False, 503, *again)),
         (isinstance(error, OverloadedError), Message(words.model_busy, retry=True, status=503)),
         (isinstance(error, (StoreError, CollectionNotFoundError)), Message(words.store_away, retry=True, status=503)),
-        # The page tries again, because the operator may have mended it.
+        # The page tries again, because the operator may have solved the problem.
         (
             isinstance(error, (AddressError, AccessDeniedError, ModelNotFoundError)),
             Message(words.model_wrong, retry=True, status=503),
@@ -77,5 +77,5 @@ def message_of(error: TuwenError, words: Words, address: Address | None = None) 
 
 
 def _linked(text: str, action: str, address: Address | None, **changes: Any) -> Message:
-    """Return a message about a wrong query, with a link to the query without its wrong part."""
+    """Return a message about an invalid query, with a link to the query without the invalid part."""
     return Message(text, False, 400, action, address.href(**changes)) if address else Message(text, status=400)

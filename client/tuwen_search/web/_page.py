@@ -36,9 +36,9 @@ async def response_of(
     """Return the page at an address as HTML, and the status of the response.
 
     Args:
-        service: the shared state; None if it could not be opened, and then the messages say why.
+        service: the state that all visitors share; None: it could not be opened, and `messages` says why.
         address: the visitor's request.
-        messages: the messages above the results.
+        messages: the messages to show above the results.
         long_text: whether the visitor's text was cut to the maximum length.
     """
     words = WORDS[address.language]
@@ -84,14 +84,14 @@ def _rendered(service: Service | None, address: Address, shown: Shown) -> str:
 
 
 def _best(address: Address, shown: Shown) -> float | None:
-    """Return the score of the best picture of a search; None if this page does not know it."""
+    """Return the score of the best picture of a search; None if this score is unknown."""
     if shown.best is None and address.page == 1 and shown.results:
         return shown.tiles[0].score
     return shown.best
 
 
 def _card(card: ModelCard) -> Mapping[str, Any]:
-    """Return the footer's line about the model. Of a checkpoint's path on the server, only the last part is shown."""
+    """Return the footer's line about the model. It shows only the last part of a checkpoint's path on the server."""
     name = card.checkpoint
     is_path = name.startswith(("/", ".", "~")) or "\\" in name or ":" in name[:3]
     return {

@@ -23,9 +23,9 @@ __all__ = ["LAST_PAGE", "MOST_COUNTED", "PAGE", "Shown", "fill"]
 PAGE = 24
 """The number of pictures on one page."""
 LAST_PAGE = 16_384 // PAGE
-"""The number of the last page: the store finds no picture behind the 16,384th."""
+"""The number of the last page, because the store returns only the best 16,384 pictures."""
 MOST_COUNTED = 1_000
-"""The largest number of pictures that a search with a smallest score counts."""
+"""The number up to which a search with a minimum score counts pictures."""
 _MOST_LABELS = 30
 
 
@@ -51,7 +51,7 @@ class Shown:
 
 
 async def fill(service: Service, address: Address, shown: Shown) -> None:
-    """Search, and fill in all values that the page shows."""
+    """Run the visitor's search, and write all values that the page shows into `shown`."""
     words = WORDS[address.language]
     shown.chips = await _chips(service, address)
     shown.count = await service.collection.count()
@@ -135,7 +135,7 @@ async def _show(
     *,
     weights: Sequence[tuple[str, float]],
 ) -> None:
-    """Make the tiles, and find the picture that is open."""
+    """Make the tiles of the pictures, and find the picture whose dialog is open."""
     first = (address.page - 1) * PAGE + 1 if shown.total is not None else 0
     by_id = {picture.id: picture for picture, _ in pictures}
     shown.results = len(by_id)
@@ -162,7 +162,7 @@ async def _show(
 
 
 async def _classify(service: Service, address: Address, shown: Shown, picture: Picture) -> None:
-    """Compare the picture that is open with the visitor's labels."""
+    """Compare the picture whose dialog is open with the visitor's labels."""
     labels = phrases([address.labels], _MOST_LABELS)
     if len(labels) < 2:
         shown.messages.append(Message(WORDS[address.language].two_labels, status=400))
@@ -174,7 +174,7 @@ async def _classify(service: Service, address: Address, shown: Shown, picture: P
 
 
 async def _chips(service: Service, address: Address) -> list[Chip]:
-    """Return the parts of the query that are not in the text field."""
+    """Return a chip, a label with a link, for each part of the query that is not in the text field."""
     words = WORDS[address.language]
     chips = []
     if address.like:

@@ -56,7 +56,9 @@ def application(options: WebOptions) -> Starlette:
         routes=[
             Route("/", site.page),
             Route("/uploads", site.upload, methods=["POST"]),
-            Route("/uploads", RedirectResponse("/"), methods=["GET"]),  # where a browser is after a refused upload
+            Route(
+                "/uploads", RedirectResponse("/"), methods=["GET"]
+            ),  # a browser has this address after a refused upload
             Route("/pictures/{picture_id}", site.picture),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
         ],
@@ -71,7 +73,7 @@ class _Site:
     def __init__(self, options: WebOptions) -> None:
         self._options, self._opening = options, asyncio.Lock()
         self._opened: Service | None = None
-        self._retired: list[Service] = []  # which may answer other visitors still
+        self._retired: list[Service] = []  # replaced services, which may still answer other visitors
         self._uploads = Uploads(_KEPT_UPLOADS)
 
     async def close(self) -> None:
@@ -88,7 +90,7 @@ class _Site:
     async def upload(self, request: Request) -> Response:
         """Keep a picture, and redirect to the search with it."""
         if not _is_own_form(request):
-            return PlainTextResponse("expected a form of this page, got one of another site\n", 403)
+            return PlainTextResponse("expected a form from this page, got a form from another site\n", 403)
         async with request.form(max_files=1, max_fields=200) as form:
             fields = [(name, value) for name, value in form.multi_items() if isinstance(value, str)]
             sent = form.get("file")
@@ -112,7 +114,7 @@ class _Site:
         return RedirectResponse(replace(address, page=1, open="", labels="").href(picture=key), 303)
 
     async def picture(self, request: Request) -> Response:
-        """Respond with a picture in full, if its file may be shown, else with its thumbnail."""
+        """Respond with a picture's file, or with its thumbnail if the file may not be shown."""
         picture_id = request.path_params["picture_id"]
         if not re.fullmatch("[0-9a-f]{32}", picture_id):
             return PlainTextResponse("there is no such picture\n", 404)
@@ -131,7 +133,7 @@ class _Site:
         return FileResponse(path, media_type=MEDIA_TYPES[path.suffix.lower()], filename=name)
 
     async def _answer(self, address: Address, *messages: Message, long_text: bool = False) -> Response:
-        for _ in range(2):  # a second time if the model or the collection was replaced under the page
+        for _ in range(2):  # again if the model or the collection was replaced while the page was open
             said, service = list(messages), None
             try:
                 service = await self._service()
@@ -180,7 +182,7 @@ class _Site:
 
 
 def _is_own_form(request: Request) -> bool:
-    """Return whether a form was sent by this page, and not by a page of another site."""
+    """Return whether this page sent a form, and not a page of another site."""
     origin = request.headers.get("origin")
     if "sec-fetch-site" in request.headers:
         return request.headers["sec-fetch-site"] in ("same-origin", "none")

@@ -1,4 +1,4 @@
-"""The options of the page, and the program that serves it."""
+"""The options of the page, and the function that serves the page."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["WebOptions", "serve"]
 class WebOptions:
     """The options of the search page.
 
-    ``tls`` and ``headers`` reach the embedding server, as for `tuwen.Client`.
+    ``tls`` and ``headers`` belong to the connection to the embedding server, as in `tuwen.Client`.
     """
 
-    collection: Annotated[str, Option("Collection that `tuwen index` made.", positional=True)]
+    collection: Annotated[str, Option("Name of a collection that `tuwen index` made.", positional=True)]
     folders: Annotated[
         tuple[Path, ...],
         Option(
@@ -31,21 +31,21 @@ class WebOptions:
             flags=("--pictures",),
         ),
     ] = ()
-    host: Annotated[str, Option("Address to listen on. The page has no password: open it to others with care.")] = (
-        "127.0.0.1"
-    )
+    host: Annotated[
+        str, Option("Address to listen on. The page has no password, so open it to other machines with care.")
+    ] = "127.0.0.1"
     port: Annotated[int, Option("Port to listen on.", min=1, max=65535)] = 8080
-    # All other names are refused, since anyone can make one resolve to this machine.
+    # All other names are refused, because anyone can let a name resolve to this machine.
     allowed_hosts: Annotated[
         tuple[str, ...],
         Option(
-            "Name under which browsers reach the page, such as that of a proxy. IP addresses, localhost and the "
+            "Name under which browsers reach the page, such as a proxy's name. IP addresses, localhost and the "
             "address of --host are always allowed. Repeat for more.",
             flags=("--allowed-host",),
         ),
     ] = ()
-    language: Annotated[Language, Option("Language of the page, until a visitor chooses.")] = "zh"
-    # The embedding server takes 32 MiB.
+    language: Annotated[Language, Option("Language of the page, until a visitor chooses the other language.")] = "zh"
+    # The embedding server accepts at most 32 MiB.
     upload_mib: Annotated[int, Option("Maximum size in MiB of an uploaded picture.", min=1, max=32)] = 16
     examples: Annotated[
         tuple[str, ...],
@@ -55,7 +55,7 @@ class WebOptions:
         ),
     ] = ()
     threshold: Annotated[Path | None, THRESHOLD] = None
-    store: Annotated[str | None, STORE] = field(default=None, repr=False)  # its address may hold a password
+    store: Annotated[str | None, STORE] = field(default=None, repr=False)  # the address may contain a password
     url: Annotated[str, URL] = "localhost:8001"
     model: Annotated[str, MODEL] = ""
     timeout: Annotated[float, TIMEOUT] = 20.0
@@ -66,11 +66,13 @@ class WebOptions:
         check_values(self)
         for folder in self.folders:
             if not folder.is_dir():
-                raise InvalidArgumentError(f"there is no folder {folder}")
+                raise InvalidArgumentError(
+                    f"--pictures: expected a folder, got {str(folder)!r}; name an existing folder"
+                )
 
 
 def serve(options: WebOptions) -> None:
-    """Serve the page until an interrupt.
+    """Serve the page until the process is interrupted.
 
     Raises:
         MissingExtraError: a library of the page is not installed.

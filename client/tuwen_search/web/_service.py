@@ -17,18 +17,18 @@ __all__ = ["Service"]
 
 @dataclass
 class Service:
-    """The state shared by all visitors.
+    """The state that all visitors of the page share.
 
     Attributes:
         client: the client of the embedding server.
         collection: the collection that is searched.
-        card: the description of the model.
-        upload_mib: the maximum size of a picture to search with.
+        card: the model card of the embedding server.
+        upload_mib: the maximum size in MiB of a picture to search with.
         uploads: the pictures that visitors sent.
         suggestions: subjects, pictures and filters for a visitor who has not searched yet.
-        threshold: the calibrated lowest score in searches for a text alone. None: show all pictures.
-        roots: the folders whose pictures are shown in full, resolved.
-        replaced: whether the server has another model now, or the collection was dropped: the service is of no use.
+        threshold: the calibrated minimum score in searches for a text alone; None: all pictures are shown.
+        roots: the folders whose pictures are shown in full, with links resolved.
+        replaced: whether the server has another model now, or the collection was dropped. Then a new service is needed.
         previews: a lock that is held while an upload is decoded, so that one upload at a time needs memory.
     """
 

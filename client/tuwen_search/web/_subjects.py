@@ -1,4 +1,4 @@
-"""Subjects of pictures. The page suggests the subjects that occur in its collection."""
+"""Frequent subjects of pictures. The page suggests the subjects that occur in its collection."""
 
 from __future__ import annotations
 

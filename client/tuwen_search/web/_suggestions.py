@@ -23,12 +23,12 @@ __all__ = ["Subjects", "Suggestions", "frequent", "suggested", "understood"]
 _SAMPLE = 400
 _PICTURES = 18
 _SUBJECTS = 6
-_COUNTED = 8_000  # Milvus returns at most 16,384 rows of a query, and a sample can be larger than asked for
+_COUNTED = 8_000  # Milvus returns at most 16,384 rows, and a sample may be larger than requested
 _KEPT_SECONDS = 600.0
 _KEPT_SECONDS_OF_CHANGES = 10.0
-_FEWEST_JUDGED = 8  # pictures; fewer say nothing about a language
-_RELATED = 0.25  # the mean correlation of a subject in both languages, if the model understands both
-_CLEARER = 1.15  # how much farther the best picture of a subject stands out in a language that is understood
+_FEWEST_JUDGED = 8  # minimum number of pictures from which a language is judged
+_RELATED = 0.25  # minimum mean correlation of the cosines in both languages, if the model understands both languages
+_CLEARER = 1.15  # minimum factor between the languages' distances of the best picture's cosine from the mean
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Subjects:
 
     Attributes:
         texts: pairs of a text to search for and the same subject in the language of the page.
-        other_language: whether the texts are in the other language, because the model understands it better.
+        other_language: whether the texts are not in the language of the page, because the model understands the other
+            language better.
     """
 
     texts: tuple[tuple[str, str], ...] = ()
@@ -48,7 +49,7 @@ class Subjects:
 class Suggestions:
     """Subjects, pictures and filters that the page suggests.
 
-    They are renewed after ten minutes, and ten seconds after a change of the number of pictures.
+    The suggestions are renewed after ten minutes, or ten seconds after a change of the number of pictures.
 
     Attributes:
         client: the client of the embedding server.
@@ -67,12 +68,12 @@ class Suggestions:
     _making: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def pictures(self) -> list[Picture]:
-        """Return some pictures of the collection."""
+        """Return some random pictures of the collection."""
         await self._refresh()
         return [picture for picture, _ in self._sample if picture.thumbnail][:_PICTURES]
 
     async def filters(self, total: int) -> FilterTable:
-        """Return the fields and values of metadata that filters offer.
+        """Return the table of filters that the page offers.
 
         Args:
             total: the number of pictures in the collection now.
@@ -81,9 +82,10 @@ class Suggestions:
         return self._filters
 
     async def subjects(self, language: Language) -> Subjects:
-        """Return the operator's examples, or else subjects that many pictures show.
+        """Return the operator's examples; without examples, subjects that many pictures show.
 
-        The subjects are in the language of the page, unless the model hardly understands it.
+        The subjects are in the language of the page. If the model hardly understands this language, they are in the
+        other language.
         """
         if self.examples:
             return Subjects(tuple((text, text) for text in self.examples))
@@ -97,7 +99,7 @@ class Suggestions:
 
     async def _refresh(self, total: int | None = None) -> None:
         if self._made is not None and self._making.locked():
-            return  # one visitor waits for the new ones, and the others get the earlier ones
+            return  # one visitor waits for new suggestions, and all others get the earlier suggestions
         async with self._making:
             changed = total is not None and total != self._total
             kept = _KEPT_SECONDS_OF_CHANGES if changed else _KEPT_SECONDS
@@ -127,10 +129,11 @@ def suggested(
 def understood(
     language: Language, vectors: Mapping[Language, NDArray[np.float32]], pictures: NDArray[np.float32]
 ) -> Language:
-    """Return the language of the page, or the other one if the model understands only that.
+    """Return the language of the page; if the model understands only the other language, return that language.
 
-    A model that understands both languages finds similar pictures for one subject in both. Of two languages whose
-    results are unrelated, the model understands the one in which the best picture stands out more.
+    A model that understands both languages finds similar pictures for the same subject in both languages. If the
+    results are unrelated, the model understands the language in which the best picture's cosine lies farther above the
+    mean.
 
     Args:
         language: the language of the page.
@@ -150,15 +153,15 @@ def understood(
 
 
 def frequent(vectors: NDArray[np.float32], pictures: NDArray[np.float32]) -> list[int]:
-    """Return the numbers of the most frequent subjects, most frequent first.
+    """Return the positions of the most frequent subjects, the most frequent first.
 
-    Each picture counts for the subject that fits it best.
+    A picture counts for the subject that fits it best.
 
     Args:
         vectors: the vectors of the subjects, float32 (n, D).
         pictures: the vectors of some pictures, float32 (N, D).
     """
     cosines = pictures @ vectors.T
-    cosines -= cosines.mean(axis=0)  # some subjects have a high cosine with every picture
+    cosines -= cosines.mean(axis=0)  # otherwise, a subject with a high cosine to every picture would win
     counts = Counter(cosines.argmax(axis=1).tolist())
     return [index for index, _ in counts.most_common(_SUBJECTS)]

@@ -1,4 +1,4 @@
-"""Pictures that visitors sent, kept for a while so that the address of a search stays valid."""
+"""Pictures that visitors uploaded. They are kept for a while, so that the address of a search stays valid."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["Upload", "Uploads"]
 
 @dataclass(frozen=True)
 class Upload:
-    """A picture that a visitor sent.
+    """A picture that a visitor uploaded.
 
     Attributes:
         data: the encoded picture.
-        name: the name of its file.
+        name: the name of the picture's file.
         preview: a small picture as a ``data:`` URL; empty if the picture cannot be decoded here.
     """
 
@@ -29,11 +29,11 @@ class Upload:
 class Uploads:
     """The most recently used pictures of all visitors, up to a number of bytes.
 
-    The key of a picture is a hash with a secret of this process: the same picture has the same address, and nobody can
-    find out whether another visitor sent a certain picture.
+    The key of a picture is a hash of its bytes and a secret of this process. So the same picture has the same address,
+    but nobody can find out whether another visitor uploaded a certain picture.
 
     Args:
-        most_bytes: the size of all pictures together. The newest picture is kept even if it is larger.
+        most_bytes: the maximum size in bytes of all pictures together. The newest picture is kept even if it is larger.
     """
 
     def __init__(self, most_bytes: int) -> None:

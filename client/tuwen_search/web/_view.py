@@ -1,4 +1,4 @@
-"""The tiles, chips and page numbers that the template shows, as texts and addresses."""
+"""The tiles, chips and page numbers of the page, as texts and addresses for the template."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _LONGEST_VALUE = 300
 
 @dataclass(frozen=True)
 class Chip:
-    """One part of the query, with the address of the page without it.
+    """One part of the query, with a link that removes the part.
 
     Attributes:
         text: the text of the chip.
-        remove: the address without this part.
+        remove: the address of the page without this part.
         picture: a small picture as a ``data:`` URL; empty without a picture.
-        kind: ``picture``, ``without`` or ``filter``.
+        kind: the kind of the part: ``picture``, ``without`` or ``filter``.
     """
 
     text: str
@@ -37,7 +37,7 @@ class Chip:
 
 @dataclass(frozen=True)
 class Part:
-    """The share that one part of the query has in a score."""
+    """The weight of one part of the query, and its cosine with the picture, as the page shows them."""
 
     name: str
     weight: str
@@ -46,7 +46,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture, as a tile and as a dialog.
+    """One picture as the page shows it: a tile, which opens a dialog.
 
     Attributes:
         id: the picture's ID.
@@ -57,9 +57,9 @@ class Tile:
         size: width, height and file size in words.
         has_original: whether the picture can be shown in full.
         score: the score; None if the picture was not searched for.
-        parts: the shares of the query's parts in the score.
-        metadata: names and values of metadata.
-        position: the number among the results, from 1; 0 if the picture was not searched for.
+        parts: the weight and the cosine of each part of the query.
+        metadata: the names and values of the picture's metadata.
+        position: the picture's number among the results, from 1; 0 if the picture was not searched for.
         href: the address that shows the picture in full.
         like: the address of a search for similar pictures.
     """
@@ -95,8 +95,8 @@ def tile_of(
         address: the address of the page.
         roots: the folders whose pictures are shown in full.
         hit: the hit of the search; None if the picture was not searched for.
-        weights: name and weight of each part of the query, in the order of `Hit.parts`.
-        position: the picture's number among the results.
+        weights: the name and the weight of each part of the query, in the order of `Hit.parts`.
+        position: the picture's number among the results, from 1; 0 if the picture was not searched for.
     """
     full_name = shown_name(picture, roots)
     pixels = f"{picture.width:,} × {picture.height:,}" if picture.width else ""
@@ -138,7 +138,7 @@ def shown_name(picture: Picture, roots: Sequence[Path]) -> str:
 
 
 def weights_of(address: Address, words: Words, *, picture_name: str = "") -> list[tuple[str, float]]:
-    """Return name and weight of each part of a query, in the order of `Hit.parts`."""
+    """Return the name and the weight of each part of a query, in the order of `Hit.parts`."""
     pictures = [words.like_picture] if address.like else []
     pictures += [picture_name or words.your_picture] if address.picture else []
     text = address.weight if pictures else 1.0
@@ -149,7 +149,7 @@ def weights_of(address: Address, words: Words, *, picture_name: str = "") -> lis
 
 
 def page_numbers(page: int, pages: int) -> list[int]:
-    """Return the numbers of the pages that have a link; 0 stands for a gap."""
+    """Return the numbers of the pages to link to; 0 stands for a gap between two numbers."""
     near = {1, pages, *range(page - 2, page + 3)} & set(range(1, pages + 1))
     numbers: list[int] = []
     for number in sorted(near):

@@ -1,4 +1,4 @@
-"""The names of the texts on the page, and the languages that it speaks."""
+"""The names of the texts on the page, and the languages of the page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Language = Literal["zh", "en"]
 
 @dataclass(frozen=True)
 class Words:
-    """The texts of one language, with placeholders in braces."""
+    """All texts of the page in one language, with placeholders in braces."""
 
     tag: str
     other: str
@@ -119,6 +119,10 @@ class Words:
     model: str
 
     def counted(self, count: int | str) -> str:
-        """Return a number of pictures in words. A text holds a number that is already written."""
+        """Return the text for a number of pictures, such as ``1 picture`` or ``20 pictures``.
+
+        Args:
+            count: the number, or a text that contains the number.
+        """
         written = count if isinstance(count, str) else f"{count:,}"
         return self.one_picture if written == "1" else self.pictures.format(count=written)
