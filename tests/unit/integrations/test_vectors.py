@@ -1,4 +1,4 @@
-"""The lists of numbers that frameworks get from a stream."""
+"""The conversion of a stream's outcomes to the lists of numbers that frameworks expect."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def clip() -> Client:
     return Client(transport=FakeTransport(embedding_dimension=4))
 
 
-def test_a_stream_has_the_vectors_of_a_call(clip: Client) -> None:
+def test_a_stream_gives_the_vectors_of_a_call(clip: Client) -> None:
     texts = ["一只猫", "一只狗"]
     found = vectors_of("text", clip.stream_texts(texts))
     assert isinstance(found[0][0], float)
@@ -40,5 +40,5 @@ def test_warns_of_truncated_texts(clip: Client) -> None:
         vectors_of("text", clip.stream_texts(["短", *["长" * 100] * 12]))
 
 
-def test_no_items_have_no_vectors(clip: Client) -> None:
+def test_an_empty_stream_gives_no_vectors(clip: Client) -> None:
     assert vectors_of("text", clip.stream_texts([])) == []

@@ -1,4 +1,4 @@
-"""Fixtures of the SDK's tests: both clients on the in-memory fake, and a clock that the test moves."""
+"""The fixtures of the SDK's tests: both clients on the fake server in memory, and a clock that the test controls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tuwen.testing import AsyncFakeTransport, FakeTransport
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
-    """The clock of the SDK's deadlines and pauses, for this test."""
+    """Replace the clock of the SDK's deadlines and pauses by a clock that the test controls, and return that clock."""
     manual = ManualClock()
     for name in ("now", "pause", "async_pause"):
         monkeypatch.setattr(f"tuwen.clock.{name}", getattr(manual, name))
@@ -23,7 +23,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> ManualClock:
 
 @pytest.fixture(params=["sync", "async"])
 def make(request: pytest.FixtureRequest) -> Make:
-    """A function that makes a `Client`, or an `AsyncClient` that is called like one, on a fake transport."""
+    """Return a function that makes a client with a fake transport.
+
+    The client is a `Client`, or an `AsyncClient` whose methods the wrapper `Blocking` makes synchronous.
+    """
 
     def sync(fake: FakeTransport, **options: Any) -> Client:
         return Client(transport=fake, **options)

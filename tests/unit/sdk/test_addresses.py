@@ -1,4 +1,4 @@
-"""Wrong addresses and refused TLS: each is named for what it is, by both clients, and costs no retries."""
+"""Wrong addresses and refused TLS. Both clients name the cause in the error, and do not retry."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def http_port() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def authorities(tmp_path_factory: pytest.TempPathFactory) -> tuple[grpc.ServerCredentials, Path, Path]:
-    """The credentials of a server, the authority that signed them, and another authority."""
+    """Return a server's credentials, the file of the authority that signed them, and the file of another authority."""
     folder = tmp_path_factory.mktemp("authorities")
     ours, other = trustme.CA(), trustme.CA()
     pair = ours.issue_cert("localhost")
@@ -74,7 +74,14 @@ def authorities(tmp_path_factory: pytest.TempPathFactory) -> tuple[grpc.ServerCr
 
 
 def failure(make: Make, url: str, method: str = "model_card", **options: Any) -> ServerError:
-    """Return the error of a call, which must not be retried."""
+    """Return the error that a call raises.
+
+    Args:
+        make: a function that makes a client.
+        url: the address.
+        method: the method that is called.
+        options: the options of the client.
+    """
     arguments = (["猫"],) if method == "embed_texts" else ()
     with make(url, **options) as clip, pytest.raises(ServerError) as caught:
         getattr(clip, method)(*arguments)
@@ -82,14 +89,14 @@ def failure(make: Make, url: str, method: str = "model_card", **options: Any) ->
 
 
 @pytest.mark.parametrize("method", ["model_card", "embed_texts", "statistics"])
-def test_a_port_of_http_is_named_and_not_tried_again(make: Make, http_port: int, method: str) -> None:
+def test_an_http_port_raises_an_address_error_without_retries(make: Make, http_port: int, method: str) -> None:
     error = failure(make, f"127.0.0.1:{http_port}", method)
     assert type(error) is AddressError
     assert "speaks HTTP instead of gRPC; Triton's gRPC port is usually 8001" in str(error)
 
 
-def test_a_port_that_closes_each_connection_may_be_one_of_http(make: Make) -> None:
-    """Triton's HTTP port does so, instead of an answer in HTTP."""
+def test_the_error_for_a_port_that_closes_connections_names_the_grpc_port(make: Make) -> None:
+    """A port that closes each new connection may be Triton's HTTP port, so the error says which port to use."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def close_each() -> None:
@@ -109,12 +116,12 @@ def test_a_port_that_closes_each_connection_may_be_one_of_http(make: Make) -> No
 
 
 @pytest.mark.parametrize("command", [("status",), ("embed", "-t", "猫", "--json")])
-def test_every_command_names_a_port_of_http(http_port: int, command: tuple[str, ...]) -> None:
+def test_commands_report_an_http_port(http_port: int, command: tuple[str, ...]) -> None:
     finished = tuwen(*command, "-u", f"127.0.0.1:{http_port}", code=1)
     assert "speaks HTTP instead of gRPC" in finished.stdout + finished.stderr
 
 
-def test_a_closed_port_is_named(make: Make) -> None:
+def test_a_port_without_a_server_is_reported(make: Make) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         error = failure(make, f"127.0.0.1:{unused.getsockname()[1]}", retries=ONCE)
@@ -122,35 +129,35 @@ def test_a_closed_port_is_named(make: Make) -> None:
     assert "nothing listens at this address" in str(error)
 
 
-def test_an_unknown_host_is_named(make: Make) -> None:
+def test_an_unknown_host_is_reported(make: Make) -> None:
     error = failure(make, "nowhere.invalid:8001", retries=ONCE)
     assert type(error) is ServerUnavailableError
     assert "the host name cannot be resolved" in str(error)
 
 
-def test_tls_to_a_plain_server_is_named_and_not_tried_again(make: Make, authorities: Any) -> None:
+def test_tls_to_a_server_without_tls_raises_an_address_error_without_retries(make: Make, authorities: Any) -> None:
     with GrpcServer() as server:
         error = failure(make, server.url, tls=Tls(ca=authorities[1]))
     assert type(error) is AddressError
     assert "does not speak TLS" in str(error)
 
 
-def test_a_plain_call_to_a_tls_server_names_tls(make: Make, authorities: Any) -> None:
+def test_the_error_for_a_call_without_tls_to_a_tls_server_mentions_tls(make: Make, authorities: Any) -> None:
     with GrpcServer(authorities[0]) as server:
         error = failure(make, server.url, retries=ONCE)
     assert type(error) is ServerUnavailableError
     assert "if it uses TLS, pass tls=Tls(...)" in str(error)
 
 
-def test_a_certificate_of_an_unknown_authority_is_not_tried_again(make: Make, authorities: Any) -> None:
+def test_a_certificate_of_an_unknown_authority_is_refused_without_retries(make: Make, authorities: Any) -> None:
     with GrpcServer(authorities[0]) as server:
-        # localhost has two addresses, and gRPC tells the error of the last: here "connection refused" of the other.
+        # localhost has two addresses, and gRPC reports only the last error: "connection refused" for the other address.
         error = failure(make, server.url, tls=Tls(ca=authorities[2], server_name="localhost"))
     assert type(error) is AccessDeniedError
     assert "certificate is not trusted" in str(error)
 
 
-def test_a_certificate_of_another_host_is_not_tried_again(make: Make, authorities: Any) -> None:
+def test_a_certificate_of_another_host_is_refused_without_retries(make: Make, authorities: Any) -> None:
     with GrpcServer(authorities[0]) as server:
         error = failure(make, server.url, tls=Tls(ca=authorities[1], server_name="other.example"))
     assert type(error) is AccessDeniedError
@@ -175,7 +182,7 @@ def test_a_certificate_of_another_host_is_not_tried_again(make: Make, authoritie
         ("user:s3cret@localhost:8001", "no user name or password"),
     ],
 )
-def test_an_address_that_cannot_be_right_is_refused_at_once(url: str, why: str) -> None:
+def test_an_invalid_address_is_refused_at_once(url: str, why: str) -> None:
     for client in (Client, AsyncClient):
         with pytest.raises(InvalidArgumentError, match=why) as caught:
             client(url)
@@ -187,11 +194,11 @@ def test_an_address_that_cannot_be_right_is_refused_at_once(url: str, why: str) 
     [" localhost:8001\n", "[::1]:8001", "grpc://h:1", "dns:///h:8001", "dns://8.8.8.8/h:8001", "dns:h:1", "unix:/tmp/x",
      "unix:///tmp/x", "ipv4:127.0.0.1:1,127.0.0.1:2"],
 )  # fmt: skip
-def test_every_form_of_a_target_is_taken(url: str) -> None:
+def test_every_form_of_a_grpc_target_is_accepted(url: str) -> None:
     Client(url).close()
 
 
-def test_only_a_closed_channel_is_called_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_closed_channel_raises_client_closed_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ValueError("a value that gRPC cannot send")
 
@@ -206,7 +213,7 @@ def test_only_a_closed_channel_is_called_closed(monkeypatch: pytest.MonkeyPatch)
         clip.model_card()
 
 
-def test_closing_an_asynchronous_client_is_an_error_of_its_calls_and_cancels_no_task() -> None:
+def test_closing_an_asynchronous_client_raises_client_closed_error_in_its_calls() -> None:
     async def main() -> None:
         loop, asked = asyncio.get_running_loop(), asyncio.Event()
         with GrpcServer(before_answer=lambda: (loop.call_soon_threadsafe(asked.set), held.result())) as server:
@@ -222,7 +229,7 @@ def test_closing_an_asynchronous_client_is_an_error_of_its_calls_and_cancels_no_
     asyncio.run(main())
 
 
-def test_closing_while_headers_are_awaited_is_an_error_of_ours() -> None:
+def test_closing_while_headers_are_awaited_raises_client_closed_error() -> None:
     async def main() -> None:
         asked, go_on = asyncio.Event(), asyncio.Event()
 

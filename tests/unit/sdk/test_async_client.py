@@ -1,4 +1,4 @@
-"""The asynchronous client: the synchronous one's twin, and a good citizen of its event loop."""
+"""The asynchronous client: it has the methods of the synchronous client, and does not block its event loop."""
 
 from __future__ import annotations
 
@@ -32,13 +32,16 @@ def public(client: type) -> dict[str, Any]:
     return {name: value for name, value in vars(client).items() if not name.startswith("_") and callable(value)}
 
 
-def test_the_twins_have_the_same_methods() -> None:
+def test_both_clients_have_the_same_methods() -> None:
     assert public(Client).keys() == public(AsyncClient).keys()
 
 
 @pytest.mark.parametrize("name", ["__init__", *public(Client)])
-def test_the_twins_take_and_give_the_same(name: str) -> None:
-    """Annotations are strings here, so a result that drifts shows as well."""
+def test_both_clients_have_the_same_signatures(name: str) -> None:
+    """A method has the same parameters and the same result in both clients.
+
+    Annotations are strings here, so a difference between the annotated results is found, too.
+    """
     sync, other = (inspect.signature(getattr(client, name)) for client in (Client, AsyncClient))
     if name.startswith("stream_"):
         other = _as_sync(other)
@@ -52,7 +55,7 @@ def test_the_twins_take_and_give_the_same(name: str) -> None:
 
 
 def _as_sync(signature: inspect.Signature) -> inspect.Signature:
-    """Return an asynchronous signature as the synchronous one: streams take iterables and return generators."""
+    """Return the synchronous form of a stream's signature: the source is an iterable, and the result a generator."""
     parameters = [
         value.replace(annotation=re.sub(r" \| AsyncIterable\[.*\]$", "", value.annotation))
         if isinstance(value.annotation, str)
@@ -66,7 +69,14 @@ def _as_sync(signature: inspect.Signature) -> inspect.Signature:
 
 
 class SlowTransport(AsyncFakeTransport):
-    """Answers when it is told to, and counts what is on its way."""
+    """A fake transport that counts requests in flight, and holds its responses until the test sets `may_answer`.
+
+    Attributes:
+        may_answer: the event that releases the responses.
+        on_the_way: the number of requests in flight.
+        most: the largest number of requests in flight so far.
+        cancelled: the number of cancelled requests.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +128,7 @@ def test_an_item_that_cannot_be_sent_ends_a_call_at_once_and_cancels_its_request
         transport = SlowTransport()
         clip = AsyncClient(transport=transport)
         texts: list[Any] = [str(number) for number in range(1000)]
-        texts[3 * 32] = 7  # in the last of the requests that the call begins with, while none is answered
+        texts[3 * 32] = 7  # in the last of the four requests that a call sends before a response arrives
         with pytest.raises(InvalidArgumentError, match="text 96: expected a text as str"):
             await asyncio.wait_for(clip.embed_texts(texts), 10)
         assert transport.on_the_way == 0
@@ -126,7 +136,7 @@ def test_an_item_that_cannot_be_sent_ends_a_call_at_once_and_cancels_its_request
     asyncio.run(scenario(), debug=True)
 
 
-def test_an_error_cancels_the_other_requests_and_is_the_only_one() -> None:
+def test_an_error_cancels_the_other_requests_of_the_call() -> None:
     async def scenario() -> None:
         transport = AsyncFakeTransport(FakeTransport(fail_with=InferenceError("broken")))
         async with AsyncClient(transport=transport) as clip:
@@ -136,7 +146,7 @@ def test_an_error_cancels_the_other_requests_and_is_the_only_one() -> None:
     asyncio.run(scenario(), debug=True)
 
 
-def test_the_loop_runs_on_while_images_are_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_event_loop_runs_while_images_are_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
     encoding, may_end = threading.Event(), threading.Event()
     encode = _images._from_pixels
 
@@ -171,7 +181,7 @@ def test_calls_of_one_client_run_at_the_same_time() -> None:
     asyncio.run(scenario())
 
 
-def test_nobody_there_is_an_error_of_ours() -> None:
+def test_a_missing_server_raises_server_unavailable_error() -> None:
     async def scenario() -> None:
         async with AsyncClient("127.0.0.1:1") as clip:
             assert not await clip.is_ready()
@@ -198,9 +208,9 @@ async def _collect(stream: AsyncIterator[ItemOutcome], keys: list[object]) -> No
 
 
 class TestStreams:
-    """The contract of the synchronous streams (test_streams.py), and the additional one of asyncio."""
+    """Streams of the asynchronous client: the behaviour that test_streams.py requires, and the rules of asyncio."""
 
-    def test_either_kind_of_source_comes_out_in_order(self) -> None:
+    def test_both_kinds_of_source_yield_outcomes_in_order(self) -> None:
         async def source() -> AsyncIterator[str | tuple[Hashable, str]]:
             for number in range(500):
                 await asyncio.sleep(0)
@@ -218,7 +228,7 @@ class TestStreams:
 
         asyncio.run(scenario(), debug=True)
 
-    def test_refused_items_and_skipped_ones(self) -> None:
+    def test_refused_items_are_yielded_and_skipped_items_are_left_out(self) -> None:
         async def scenario() -> None:
             async with AsyncClient(transport=AsyncFakeTransport()) as clip:
                 image = Image.new("RGB", (4, 4))
@@ -228,8 +238,10 @@ class TestStreams:
 
         asyncio.run(scenario())
 
-    def test_the_window_bounds_what_is_on_its_way_and_closing_cancels_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        # Answers that take no time: requests become as large as they may be, and as many as the window holds.
+    def test_the_window_limits_requests_in_flight_and_closing_cancels_them(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Responses take no time, so the stream sends requests of the largest size, as many as the window allows.
         monkeypatch.setattr("tuwen.clock.now", lambda: 0.0)
 
         async def scenario() -> None:
@@ -241,7 +253,7 @@ class TestStreams:
             transport.may_answer.clear()
             following = asyncio.ensure_future(_exhaust(stream))
             await _until(lambda: transport.on_the_way == 3)
-            for _ in range(100):  # turns of the loop, in which more would be sent
+            for _ in range(100):  # turns of the event loop in which the client could send more
                 await asyncio.sleep(0)
             assert transport.on_the_way == transport.most == 3
             following.cancel()
@@ -252,7 +264,7 @@ class TestStreams:
 
         asyncio.run(scenario())
 
-    def test_a_server_that_comes_back_is_waited_for(self) -> None:
+    def test_a_stream_waits_for_a_server_that_restarts(self) -> None:
         async def scenario() -> None:
             fake = FakeTransport(fail_with=ServerUnavailableError("restarting"), fail_times=60)
             quick = RetryPolicy(first_pause=0.001, longest_pause=0.002)
@@ -262,8 +274,11 @@ class TestStreams:
 
         asyncio.run(scenario())
 
-    def test_a_source_that_waits_for_its_results_gets_them(self) -> None:
-        """The source works like a service that sends the next question after the answer to the last one."""
+    def test_a_source_may_wait_for_the_results_of_its_earlier_items(self) -> None:
+        """A stream yields each outcome even if its source waits for that outcome before it gives the next item.
+
+        A service that sends the next question after the answer to the last question is such a source.
+        """
 
         async def scenario() -> None:
             answered = asyncio.Semaphore(1)
@@ -282,7 +297,7 @@ class TestStreams:
 
         asyncio.run(asyncio.wait_for(scenario(), 10))
 
-    def test_what_came_before_an_error_of_the_source_is_given(self) -> None:
+    def test_items_before_an_error_of_the_source_are_yielded(self) -> None:
         async def scenario() -> None:
             async def source() -> AsyncIterator[str]:
                 for number in range(40):
@@ -297,7 +312,7 @@ class TestStreams:
 
         asyncio.run(scenario(), debug=True)
 
-    def test_an_item_that_is_none_ends_the_stream_after_those_before_it(self) -> None:
+    def test_an_invalid_item_ends_the_stream_after_the_items_before_it(self) -> None:
         async def scenario() -> None:
             keys: list[object] = []
             items: list[Any] = [*map(str, range(40)), 7, *map(str, range(500))]
@@ -308,7 +323,7 @@ class TestStreams:
 
         asyncio.run(scenario(), debug=True)
 
-    def test_an_error_of_the_server_cancels_the_rest(self) -> None:
+    def test_an_error_of_the_server_leaves_no_task_running(self) -> None:
         async def scenario() -> None:
             transport = AsyncFakeTransport(FakeTransport(fail_with=InferenceError("broken")))
             async with AsyncClient(transport=transport) as clip:
@@ -320,7 +335,7 @@ class TestStreams:
         asyncio.run(scenario(), debug=True)
 
     def test_the_source_is_read_by_one_task(self) -> None:
-        """Else its context variables and timeouts would break."""
+        """A stream reads its source in one task, because context variables and timeouts of the source need one task."""
 
         async def scenario() -> None:
             tasks = set()
@@ -343,7 +358,7 @@ async def _exhaust(stream: AsyncIterator[ItemOutcome]) -> None:
         pass
 
 
-def test_the_loop_runs_on_while_done_items_are_skipped() -> None:
+def test_other_tasks_run_while_items_are_skipped() -> None:
     class Everything:
         def __contains__(self, _: object) -> bool:
             return True

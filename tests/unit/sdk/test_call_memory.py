@@ -1,4 +1,4 @@
-"""The memory of a call: it holds only the requests in flight, for any number of items."""
+"""The memory of a call. A call holds only its requests in flight, whatever the number of items is."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tests.support.blocking import Make
 from tuwen._transport import InferRequest
 from tuwen.testing import FakeTransport
 
-IN_FLIGHT = 8 + 2  # requests of a call, with the one that is being built and the one whose response is being read
+IN_FLIGHT = 8 + 2  # the limit of a call, one request that is being built, and one whose response is being read
 IMAGES_PER_REQUEST = 8
 
 
 class Watching(FakeTransport):
-    """A fake that keeps no request.
+    """A fake transport that keeps no request, and counts the request objects that exist.
 
     Attributes:
-        most_requests: the largest number of requests that existed when a request arrived.
+        most_requests: the largest number of request objects that existed when a request arrived.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,9 @@ CALLS: dict[str, Callable[[Any, Any], Any]] = {
 
 @pytest.mark.parametrize("preprocess", ["server", "client"])
 @pytest.mark.parametrize("call", CALLS)
-def test_a_request_is_let_go_when_it_has_been_answered(make: Make, tmp_path: Path, preprocess: str, call: str) -> None:
+def test_a_request_of_images_is_freed_after_its_response(
+    make: Make, tmp_path: Path, preprocess: str, call: str
+) -> None:
     fake = Watching()
     Image.new("RGB", (8, 8), "red").save(tmp_path / "red.png")
     with make(fake, preprocess=preprocess) as clip:
@@ -59,7 +61,7 @@ def test_a_request_is_let_go_when_it_has_been_answered(make: Make, tmp_path: Pat
     assert fake.most_requests <= IN_FLIGHT
 
 
-def test_requests_of_texts_are_let_go(make: Make) -> None:
+def test_a_request_of_texts_is_freed_after_its_response(make: Make) -> None:
     fake = Watching()
     texts = [f"第{number}句" for number in range(2 * IN_FLIGHT * 32)]
     with make(fake) as clip:

@@ -1,4 +1,4 @@
-"""Timeouts, headers and event loops of a call: what works, and what is refused by name."""
+"""The timeouts, headers and event loops of a call: valid settings work, and invalid settings raise clear errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ Make = Callable[..., AbstractContextManager[Any]]
 
 @pytest.fixture(params=["sync", "async"])
 def make(request: pytest.FixtureRequest) -> Make:
-    """Makes a `Client`, or an `AsyncClient` that is called like one, of a real gRPC connection."""
+    """Return a function that makes a client with a real gRPC connection.
+
+    The client is a `Client`, or an `AsyncClient` whose methods the wrapper `Blocking` makes synchronous.
+    """
 
     def other(*arguments: Any, **options: Any) -> Blocking:
         return Blocking(lambda: AsyncClient(*arguments, **options))
@@ -37,7 +40,7 @@ class TestTimeouts:
         [sys.maxsize, 1e300, 10**400, np.int64(2**62), np.float32(30)],
         ids=["maxsize", "float", "int beyond float", "int64", "float32"],
     )
-    def test_a_very_long_one_works(self, make: Make, timeout: float) -> None:
+    def test_a_very_long_timeout_is_accepted(self, make: Make, timeout: float) -> None:
         with GrpcServer() as server:
             with make(server.url, timeout=timeout) as clip:
                 assert clip.embed_texts(["猫"]).shape == (1, 512)
@@ -46,23 +49,23 @@ class TestTimeouts:
                 assert clip.embed_texts(["猫"], timeout=timeout).shape == (1, 512)
                 assert len(list(clip.stream_texts(["猫"], timeout=timeout))) == 1
 
-    def test_it_is_cut_to_a_year(self) -> None:
+    def test_a_very_long_timeout_counts_as_a_year(self) -> None:
         assert 364 < Deadline(sys.maxsize).remaining() / 86_400 <= 365
 
-    def test_a_fetcher_takes_it_too(self) -> None:
-        """A socket raises OverflowError for a timeout of more than 24 days."""
+    def test_a_fetcher_accepts_a_very_long_timeout(self) -> None:
+        """A fetcher accepts a very long timeout, although a socket raises OverflowError above 24 days."""
         fetcher = HttpFetcher(["127.0.0.1:1"], timeout=sys.maxsize)
         with pytest.raises(ItemError, match="cannot fetch: "):
             fetcher.fetch("http://127.0.0.1:1/cat.jpg")
 
     @pytest.mark.parametrize("timeout", ["30", object(), 1j])
-    def test_what_is_no_number_is_refused(self, make: Make, timeout: Any) -> None:
+    def test_a_timeout_that_is_not_a_number_is_refused(self, make: Make, timeout: Any) -> None:
         with pytest.raises(InvalidArgumentError, match="timeout: expected a positive number of seconds, got "):
             make("localhost:8001", timeout=timeout)
 
 
 class TestHeaders:
-    def test_names_are_sent_in_lower_case(self, make: Make) -> None:
+    def test_header_names_are_sent_in_lower_case(self, make: Make) -> None:
         headers = {"Authorization": "Bearer s3cret", "X-Team": "search"}
         with GrpcServer() as server:
             for given in (headers, lambda: headers):
@@ -71,8 +74,10 @@ class TestHeaders:
             for call in server.calls:
                 assert (call["authorization"], call["x-team"]) == ("Bearer s3cret", "search")
 
-    def test_a_propagator_may_write_capital_letters(self, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The propagator of AWS X-Ray writes capital letters."""
+    def test_trace_headers_with_capital_letters_are_sent_in_lower_case(
+        self, make: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Trace headers with capital letters, which AWS X-Ray's propagator writes, are sent in lower case."""
         monkeypatch.setattr(propagate, "inject", lambda carrier: carrier.update({"X-Amzn-Trace-Id": "Root=1-2-3"}))
         with GrpcServer() as server, make(server.url, tracing=True) as clip:
             clip.embed_texts(["猫"])
@@ -88,7 +93,9 @@ class TestHeaders:
             ("token: s3cret", "expected headers as a mapping of names to values, got str"),
         ],
     )
-    def test_a_bad_one_of_a_function_is_named_in_every_call(self, make: Make, headers: Any, message: str) -> None:
+    def test_an_invalid_header_from_a_function_is_named_in_every_call(
+        self, make: Make, headers: Any, message: str
+    ) -> None:
         with GrpcServer() as server, make(server.url, headers=lambda: headers) as clip:
             for call in (
                 lambda: clip.embed_texts(["猫"]),
@@ -101,7 +108,7 @@ class TestHeaders:
                     call()
                 assert "s3c" not in str(caught.value)
 
-    def test_an_error_of_the_function_reaches_the_caller(self, make: Make) -> None:
+    def test_an_error_of_the_header_function_reaches_the_caller(self, make: Make) -> None:
         def headers() -> dict[str, str]:
             raise ValueError("the token file is empty")
 
@@ -113,7 +120,7 @@ class TestHeaders:
 
 
 class TestEventLoops:
-    """A channel of grpc.aio belongs to one event loop."""
+    """An `AsyncClient` belongs to the event loop of its first call, because a channel of grpc.aio does."""
 
     def test_a_call_from_a_second_loop_names_the_remedy(self) -> None:
         with GrpcServer() as server:

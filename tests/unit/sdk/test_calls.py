@@ -1,4 +1,4 @@
-"""The requests of a call, and its results for each item."""
+"""The requests that a call sends, and the results that it returns for each item."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_text_that_was_refused_is_sent_again(make: Make) -> None:
     assert len(fake.requests) == 2
 
 
-def test_a_call_that_failed_leaves_nothing_behind(make: Make) -> None:
+def test_texts_of_a_failed_call_are_not_remembered(make: Make) -> None:
     fake = FakeTransport(fail_with=InferenceError("broken"), fail_times=1)
     with make(fake) as clip:
         with pytest.raises(InferenceError):
@@ -69,7 +69,7 @@ def test_a_call_that_failed_leaves_nothing_behind(make: Make) -> None:
     assert sent(fake) == [["猫"], ["猫"]]
 
 
-def test_a_client_remembers_as_many_texts_as_it_is_told_to(make: Make) -> None:
+def test_a_client_remembers_at_most_the_given_number_of_texts(make: Make) -> None:
     for size, requests in ((0, [["猫"], ["狗"], ["猫"]]), (1, [["猫"], ["狗"], ["猫"]]), (2, [["猫"], ["狗"]])):
         fake = FakeTransport()
         with make(fake, remembered_texts=size) as clip:
@@ -80,7 +80,7 @@ def test_a_client_remembers_as_many_texts_as_it_is_told_to(make: Make) -> None:
         make(FakeTransport(), remembered_texts=-1)
 
 
-def test_what_a_caller_does_with_an_embedding_changes_no_remembered_one(make: Make) -> None:
+def test_changing_an_embedding_does_not_change_the_remembered_one(make: Make) -> None:
     with make(FakeTransport()) as clip:
         first = clip.embed_texts(["猫"])
         expected = first.copy()
@@ -91,7 +91,7 @@ def test_what_a_caller_does_with_an_embedding_changes_no_remembered_one(make: Ma
         np.testing.assert_array_equal(clip.embed_texts(["猫"]), expected)
 
 
-def test_a_text_that_is_there_twice_is_computed_once(make: Make) -> None:
+def test_a_repeated_text_is_sent_once(make: Make) -> None:
     fake = FakeTransport()
     texts = ["猫", "狗", "猫", "猫", "x" * 60, "x" * 60]
     with make(fake) as clip:
@@ -102,7 +102,7 @@ def test_a_text_that_is_there_twice_is_computed_once(make: Make) -> None:
         np.testing.assert_array_equal(vectors[1], clip.embed_texts(["狗"])[0])
 
 
-def test_every_place_of_a_refused_text_is_named(make: Make) -> None:
+def test_every_position_of_a_refused_text_is_named(make: Make) -> None:
     huge = "x" * 300_000
     with make(FakeTransport()) as clip, pytest.raises(InvalidItemsError) as caught:
         clip.embed_texts([huge, "猫", huge])
@@ -110,12 +110,12 @@ def test_every_place_of_a_refused_text_is_named(make: Make) -> None:
 
 
 @pytest.mark.parametrize("wrong", [3, None, ["a"], b"bytes"])
-def test_what_is_no_text_is_named_by_its_position(make: Make, wrong: object) -> None:
+def test_an_item_that_is_not_a_text_is_named_by_its_position(make: Make, wrong: object) -> None:
     with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="text 1: expected a text as str"):
         clip.embed_texts(["猫", wrong, "猫"])
 
 
-def test_outcomes_when_asked(make: Make, tmp_path: Path) -> None:
+def test_try_embed_images_returns_an_outcome_for_each_image(make: Make, tmp_path: Path) -> None:
     images = [PHOTOS[0], b"", tmp_path / "missing.jpg", PHOTOS[1].read_bytes(), *PHOTOS * 4]
     with make(FakeTransport()) as clip:
         outcomes = clip.try_embed_images(images)
@@ -126,7 +126,7 @@ def test_outcomes_when_asked(make: Make, tmp_path: Path) -> None:
     assert [outcome.error and outcome.error.reason for outcome in outcomes[:4]] == [None, "empty", "unreadable", None]
 
 
-def test_outcomes_of_texts_tell_the_cut_ones(make: Make) -> None:
+def test_outcomes_of_texts_state_whether_the_text_was_truncated(make: Make) -> None:
     with make(FakeTransport()) as clip:
         outcomes = clip.try_embed_texts(["猫", "x" * 60, "猫"])
         assert clip.try_embed_texts([]) == []
@@ -142,7 +142,7 @@ def test_an_error_of_the_server_names_the_items_of_its_request(make: Make) -> No
     assert str(caught.value) == "broken (model text_embedding, INTERNAL, items 0 to 31)"
 
 
-def test_a_used_up_budget_names_the_items_it_did_not_reach(make: Make) -> None:
+def test_an_expired_timeout_names_the_items_that_were_not_embedded(make: Make) -> None:
     with make(FakeTransport()) as clip:
         clip.model_card()
         with pytest.raises(DeadlineExceededError) as caught:
@@ -150,7 +150,7 @@ def test_a_used_up_budget_names_the_items_it_did_not_reach(make: Make) -> None:
     assert caught.value.items == (0,)
 
 
-def test_pixels_are_sent_to_a_model_whose_answer_tells_the_space(make: Make) -> None:
+def test_pixel_values_are_sent_to_the_model_pixel_embedding(make: Make) -> None:
     fake = FakeTransport()
     with make(fake, preprocess="client") as clip:
         vectors = clip.embed_images(PHOTOS)
@@ -168,7 +168,7 @@ def test_pixels_are_sent_to_a_model_whose_answer_tells_the_space(make: Make) -> 
 @pytest.mark.parametrize(
     ("resize", "rules", "decoding"), [("squash", "reference", "scaled"), ("crop", "display", "full")]
 )
-def test_pixels_follow_the_rules_of_the_card(resize: str, rules: str, decoding: str) -> None:
+def test_pixel_values_follow_the_image_rules_of_the_card(resize: str, rules: str, decoding: str) -> None:
     card = replace(FakeTransport().card, image_size=64, resize=resize, image_rules=rules, jpeg_decoding=decoding)
     route = Routes("client").to("image", card)
     expected = pixels.Preprocessor(64, resize, rules, jpeg_decoding=decoding).pixel_values(PHOTOS[0].read_bytes())
@@ -177,7 +177,7 @@ def test_pixels_follow_the_rules_of_the_card(resize: str, rules: str, decoding: 
 
 def test_the_model_card_is_read_once(make: Make) -> None:
     class Counting(FakeTransport):
-        """Counts how often the card is read."""
+        """A fake transport that counts how often the client requests the model card."""
 
         asked = 0
 
@@ -194,12 +194,12 @@ def test_the_model_card_is_read_once(make: Make) -> None:
     assert fake.asked == 1
 
 
-def test_a_preprocess_that_is_none_is_refused() -> None:
+def test_an_unknown_preprocess_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="preprocess: expected 'server' or 'client', got 'gpu'"):
         Client(transport=FakeTransport(), preprocess="gpu")  # type: ignore[arg-type]
 
 
-def test_a_profile_adds_up(make: Make) -> None:
+def test_the_parts_of_a_profile_add_up_to_its_total(make: Make) -> None:
     with make(FakeTransport()) as clip:
         profile = clip.profile(images=PHOTOS * 3, texts=["猫"])
         with pytest.raises(InvalidArgumentError, match="expected images or texts"):
@@ -213,7 +213,7 @@ def test_a_profile_adds_up(make: Make) -> None:
     assert str(profile).count(os.linesep) == 6
 
 
-def test_statistics_count(make: Make) -> None:
+def test_statistics_count_requests_and_items(make: Make) -> None:
     with make(FakeTransport()) as clip:
         clip.embed_texts([str(number) for number in range(100)])
         counted = clip.statistics()["text_embedding"]

@@ -1,4 +1,4 @@
-"""The handling of images, texts, addresses and timeouts before a request is sent."""
+"""The checks and conversions of images, texts, addresses and timeouts before a request is sent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _convert(image: Image.Image, mode: str) -> Image.Image:
     return image.convert(mode)
 
 
-def test_closing_a_client_while_it_decodes_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_a_client_while_it_decodes_raises_client_closed_error(monkeypatch: pytest.MonkeyPatch) -> None:
     clip = Client(transport=FakeTransport(), preprocess="client")
     clip.model_card()
     monkeypatch.setattr(_routes, "pixel_values", lambda *_: clip.close() or bytes(3 * 224 * 224))
@@ -41,7 +41,7 @@ def test_closing_a_client_while_it_decodes_is_an_error_of_ours(monkeypatch: pyte
         clip.embed_images([np.zeros((9, 9, 3), np.uint8)] * 64)
     with pytest.raises(ClientClosedError):
         clip.embed_images([np.zeros((9, 9, 3), np.uint8)] * 2)
-    assert clip._pipeline._routes._threads._pool is None  # nothing is left that nobody would end
+    assert clip._pipeline._routes._threads._pool is None  # no thread pool is left running
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 3), (5, 7, 4)])
@@ -62,7 +62,7 @@ def test_arrays_are_sent_losslessly(shape: tuple[int, ...]) -> None:
         (np.zeros((0, 4), dtype=np.uint8), r"got \(0, 4\)"),
     ],
 )
-def test_what_is_no_image_is_refused_by_its_index(image: Any, message: str) -> None:
+def test_an_invalid_image_is_refused_by_its_index(image: Any, message: str) -> None:
     with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match=f"image 1: .*{message}"):
         clip.embed_images([b"first", image])
 
@@ -87,18 +87,18 @@ def test_data_urls_carry_the_image(url: str) -> None:
     ("url", "message"),
     [("data:image/png;base64", "comma"), ("data:;base64,%%%", "base64"), ("data:,\udcff%2", "surrogate pair")],
 )
-def test_a_broken_data_url_is_that_items_failure(url: str, message: str) -> None:
+def test_a_broken_data_url_is_a_failure_of_its_item(url: str, message: str) -> None:
     with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidItemsError, match=f"item 1: .*{message}"):
         clip.embed_images([PIXEL, url])
 
 
-def test_files_are_read_from_where_they_stand() -> None:
+def test_files_are_read_from_their_current_position() -> None:
     file = io.BytesIO(b"header" + PIXEL)
     file.seek(6)
     assert encoded_bytes(file) == PIXEL
 
 
-def test_a_file_that_cannot_be_read_is_that_items_failure(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_a_failure_of_its_item(tmp_path: Path) -> None:
     closed = io.BytesIO(PIXEL)
     closed.close()
     with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidItemsError) as caught:
@@ -111,7 +111,7 @@ def test_a_file_in_text_mode_is_refused() -> None:
         encoded_bytes(io.StringIO("x"))  # type: ignore[arg-type]
 
 
-def test_nothing_is_fetched_from_the_web() -> None:
+def test_a_web_address_without_a_fetcher_is_refused() -> None:
     with (
         Client(transport=FakeTransport()) as clip,
         pytest.raises(InvalidArgumentError, match="image 0: web addresses need a client"),
@@ -119,7 +119,7 @@ def test_nothing_is_fetched_from_the_web() -> None:
         clip.embed_images(["https://example.org/cat.jpg"])
 
 
-def test_a_string_is_a_path_and_a_missing_file_is_that_items_failure(tmp_path: Path) -> None:
+def test_a_string_is_a_path_and_a_missing_file_is_a_failure_of_its_item(tmp_path: Path) -> None:
     good = tmp_path / "good.png"
     Image.new("RGB", (4, 4)).save(good)
     with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidItemsError) as caught:
@@ -129,7 +129,7 @@ def test_a_string_is_a_path_and_a_missing_file_is_that_items_failure(tmp_path: P
     assert "missing.jpg" in failure.message
 
 
-def test_half_a_surrogate_pair_is_its_own_problem() -> None:
+def test_half_a_surrogate_pair_is_a_failure_of_its_item() -> None:
     texts = ["猫", "\ud83d", "狗"]
     with Client(transport=FakeTransport()) as clip:
         outcomes = [*clip.try_embed_texts(texts), *clip.stream_texts(texts)]
@@ -137,19 +137,19 @@ def test_half_a_surrogate_pair_is_its_own_problem() -> None:
 
 
 @pytest.mark.parametrize("text", [None, b"cat"])
-def test_what_is_no_text_is_refused_by_its_index(text: Any) -> None:
+def test_an_invalid_text_is_refused_by_its_index(text: Any) -> None:
     with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="text 1: "):
         clip.embed_texts(["猫", text])
 
 
 @pytest.mark.parametrize("url", ["localhost", "http://localhost:8000", "https://clip:443"])
-def test_addresses_are_checked(url: str) -> None:
+def test_invalid_addresses_are_refused(url: str) -> None:
     with pytest.raises(InvalidArgumentError):
         Client(url)
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan")])
-def test_timeouts_are_checked(timeout: float) -> None:
+def test_invalid_timeouts_are_refused(timeout: float) -> None:
     with pytest.raises(InvalidArgumentError, match="timeout"):
         Client("localhost:8001", timeout=timeout)
 
@@ -162,7 +162,7 @@ def test_a_call_is_split_into_small_requests() -> None:
     assert len({request.request_id for request in transport.requests}) == 3
 
 
-def test_similarity_needs_both_kinds() -> None:
+def test_similarity_needs_images_and_texts() -> None:
     with Client(transport=FakeTransport()) as clip:
         with pytest.raises(InvalidArgumentError, match="at least one text"):
             clip.similarity(images=[b"x"], texts=[])

@@ -1,4 +1,4 @@
-"""TLS, mutual TLS, headers, and calls that spread over several servers, over real connections; both clients."""
+"""TLS, mutual TLS, headers and load balancing of both clients, over real connections."""
 
 from __future__ import annotations
 
@@ -42,7 +42,15 @@ def make(request: pytest.FixtureRequest) -> Make:
 
 
 class Authority:
-    """A certificate authority, a server's certificate and a client's, as files."""
+    """A certificate authority, with a certificate for the server and a certificate for the client.
+
+    Attributes:
+        server: the server's certificate.
+        root: the certificate of the authority, in PEM format.
+        ca: the file with the authority's certificate.
+        certificate: the file with the client's certificate.
+        key: the file with the private key of the client's certificate.
+    """
 
     def __init__(self, folder: Path) -> None:
         authority = trustme.CA()
@@ -95,13 +103,15 @@ class TestProxies:
 
 
 class TestTls:
-    def test_a_server_that_the_authority_vouches_for_is_trusted(self, make: Make, authority: Authority) -> None:
+    def test_a_server_with_a_certificate_of_the_authority_is_trusted(self, make: Make, authority: Authority) -> None:
         tls = Tls(ca=authority.ca, server_name="clip.example.org")
         with GrpcServer(authority.credentials(mutual=False)) as server, make(server.url, tls=tls) as clip:
             assert clip.embed_texts(["猫"]).shape == (1, 512)
 
     @pytest.mark.parametrize("tls", [None, Tls(), Tls(server_name="clip.example.org")])
-    def test_others_are_not(self, make: Make, authority: Authority, tls: Tls | None) -> None:
+    def test_a_server_without_a_trusted_certificate_is_refused(
+        self, make: Make, authority: Authority, tls: Tls | None
+    ) -> None:
         with (
             GrpcServer(authority.credentials(mutual=False)) as server,
             make(server.url, tls=tls, retries=ONCE) as clip,
@@ -109,7 +119,7 @@ class TestTls:
         ):
             clip.embed_texts(["猫"])
 
-    def test_another_name_is_not(self, make: Make, authority: Authority) -> None:
+    def test_a_certificate_for_another_name_is_refused(self, make: Make, authority: Authority) -> None:
         with (
             GrpcServer(authority.credentials(mutual=False)) as server,
             make(server.url, tls=Tls(ca=authority.ca, server_name="evil.example.org"), retries=ONCE) as clip,
@@ -117,7 +127,7 @@ class TestTls:
         ):
             clip.embed_texts(["猫"])
 
-    def test_mutual_tls_asks_for_the_clients_certificate(self, make: Make, authority: Authority) -> None:
+    def test_mutual_tls_requires_the_clients_certificate(self, make: Make, authority: Authority) -> None:
         known = Tls(authority.ca, authority.certificate, authority.key, server_name="clip.example.org")
         unknown = Tls(authority.ca, server_name="clip.example.org")
         with GrpcServer(authority.credentials(mutual=True)) as server:
@@ -126,15 +136,18 @@ class TestTls:
             with make(server.url, tls=unknown, retries=ONCE) as clip, pytest.raises(ServerUnavailableError):
                 clip.embed_texts(["猫"])
 
-    def test_files_are_checked_at_once(self, make: Make, authority: Authority, tmp_path: Path) -> None:
+    def test_certificate_files_are_checked_at_once(self, make: Make, authority: Authority, tmp_path: Path) -> None:
         with pytest.raises(InvalidArgumentError, match="cannot read .*missing.pem: No such file"):
             Client("localhost:8001", tls=Tls(ca=tmp_path / "missing.pem"))
         with pytest.raises(InvalidArgumentError, match="a certificate and its key"):
             Tls(certificate=authority.certificate)
 
 
-def test_an_interrupt_in_the_middle_of_a_call_does_not_hang_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C may come when grpcio has made a call and not yet the thread that would end it."""
+def test_closing_after_an_interrupted_call_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing a client returns even if Ctrl-C came after grpcio made a call and before it started the call's thread.
+
+    In that state grpcio's own `close` waits for ever, because the call never ends.
+    """
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -147,11 +160,11 @@ def test_an_interrupt_in_the_middle_of_a_call_does_not_hang_the_end(monkeypatch:
             list(clip.stream_texts(["猫"] * 100))
         monkeypatch.undo()
         monkeypatch.setattr("tuwen._grpc._CLOSE_SECONDS", 0.1)
-        clip.close()  # returns, although grpcio waits for ever for the call's end
+        clip.close()  # must return
 
 
 class TestCommandLine:
-    """The connection options of `tuwen`, which stand before the command."""
+    """The connection options of the command line, which stand before the command's name."""
 
     @staticmethod
     def run(*arguments: str, code: int = 0) -> str:
@@ -159,7 +172,7 @@ class TestCommandLine:
         assert "s3cret" not in finished.stderr
         return finished.stdout + finished.stderr
 
-    def test_it_speaks_mutual_tls(self, authority: Authority) -> None:
+    def test_commands_use_mutual_tls(self, authority: Authority) -> None:
         files = (str(authority.ca), str(authority.certificate), str(authority.key))
         with GrpcServer(authority.credentials(mutual=True)) as server:
             url = server.url.replace("127.0.0.1", "localhost")
@@ -168,7 +181,7 @@ class TestCommandLine:
             assert "100.0%" in shown
             assert "not ready" in self.run("--ca", files[0], "status", "-u", url, "--timeout", "1", code=1)
 
-    def test_it_sends_headers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_commands_send_headers(self, monkeypatch: pytest.MonkeyPatch) -> None:
         arguments = ("embed", "-t", "猫", "--json")
         with GrpcServer() as server:
             self.run("--header", "Authorization: Bearer s3cret", *arguments, "-u", server.url)
@@ -196,13 +209,13 @@ class TestCommandLine:
 
 
 class TestHeaders:
-    def test_every_request_carries_them(self, make: Make) -> None:
+    def test_every_request_carries_the_headers(self, make: Make) -> None:
         with GrpcServer() as server, make(server.url, headers={"authorization": "Bearer s3cret"}) as clip:
             clip.embed_texts(["猫"])
             assert server.calls[0]["authorization"] == "Bearer s3cret"
             assert "s3cret" not in repr(clip)
 
-    def test_a_function_is_asked_every_time(self, make: Make) -> None:
+    def test_the_header_function_is_called_for_every_request(self, make: Make) -> None:
         tokens = iter(range(100))
         with GrpcServer() as server, make(server.url, headers=lambda: {"token": f"t{next(tokens)}"}) as clip:
             clip.embed_texts(["猫"])
@@ -217,7 +230,7 @@ class TestHeaders:
             clip.embed_texts(["猫"])
             assert server.calls[0]["token"] == "awaited"
 
-    def test_a_restricted_protocol_is_closed_without_its_key(self, make: Make) -> None:
+    def test_a_restricted_protocol_requires_its_key(self, make: Make) -> None:
         key = ("triton-grpc-protocol-infer-key", "s3cret")
         with GrpcServer(key=key) as server:
             with make(server.url, headers=dict([key])) as clip:
@@ -244,7 +257,7 @@ class TestHeaders:
             {"connection": "s3c"},
         ],
     )
-    def test_what_is_no_header_is_refused_without_showing_its_value(self, headers: Any) -> None:
+    def test_an_invalid_header_is_refused_without_showing_its_value(self, headers: Any) -> None:
         for client in (Client, AsyncClient):
             with pytest.raises(InvalidArgumentError) as caught:
                 client("localhost:8001", headers=headers)
@@ -259,7 +272,7 @@ def test_calls_spread_over_the_servers_behind_a_name(make: Make) -> None:
         assert min(len(first.calls), len(second.calls)) >= 10
 
 
-def test_a_server_that_goes_away_leaves_its_calls_to_the_other(make: Make) -> None:
+def test_the_other_server_handles_the_calls_of_a_stopped_server(make: Make) -> None:
     with GrpcServer() as first:
         second = GrpcServer().__enter__()
         with make(f"ipv4:{first.url},{second.url}") as clip:

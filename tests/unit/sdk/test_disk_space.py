@@ -1,4 +1,7 @@
-"""A full disk: refused before the work begins if the size is known, else one sentence, and nothing half-written."""
+"""A full disk. If the size of an output is known, the check comes before the work.
+
+Otherwise a full disk ends the work with one clear error, and leaves no partial file.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def full() -> OSError:
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Let every disk have so many free bytes."""
+    """Return a function that makes every disk report a number of free bytes."""
 
     def set_free(size: int) -> None:
         usage = shutil._ntuple_diskusage(1 << 40, (1 << 40) - size, size)  # type: ignore[attr-defined]
@@ -33,7 +36,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 class TestSpaceBeforeTheWork:
-    def test_states_both_sizes_and_what_to_do(self, tmp_path: Path, free: Callable[[int], None]) -> None:
+    def test_the_error_states_both_sizes_and_the_remedy(self, tmp_path: Path, free: Callable[[int], None]) -> None:
         free(1 << 20)
         with pytest.raises(DiskFullError) as caught:
             check_space(tmp_path / "new" / "folder", 3 << 30, "the repository")
@@ -43,14 +46,16 @@ class TestSpaceBeforeTheWork:
         )
         check_space(tmp_path, 1 << 20, "the repository")
 
-    def test_asks_the_disk_of_the_output(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_checks_the_disk_of_the_output(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         asked: list[Path] = []
         monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or os.stat_result)
         with pytest.raises(AttributeError):
             check_space(tmp_path / "a" / "b.npz", 1, "b")
         assert asked == [tmp_path]
 
-    def test_a_file_system_without_a_size_is_no_obstacle(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_file_system_that_reports_no_size_is_accepted(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         usage = shutil._ntuple_diskusage(0, 0, 0)  # type: ignore[attr-defined]
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
         check_space(tmp_path, 1 << 60, "anything")
@@ -62,11 +67,11 @@ class TestSpaceBeforeTheWork:
             with pytest.raises(DiskFullError, match=r"'v\.npz' needs about 4\.\d MiB"):
                 table.check_space(1000)
             free(0)
-            table.check_space(0)  # nothing new: the file is not written again
+            table.check_space(0)  # without new rows, the file is not written again
 
 
 class TestFullDisk:
-    def test_is_recognised_in_the_errors_of_libraries(self) -> None:
+    def test_a_full_disk_is_recognised_in_the_errors_of_libraries(self) -> None:
         assert is_disk_full(full())
         assert is_disk_full(OSError(errno.EDQUOT, "Disk quota exceeded"))
         assert is_disk_full(RuntimeError("I/O error: No space left on device (os error 28)"))
@@ -79,16 +84,16 @@ class TestFullDisk:
             assert is_disk_full(error)
         assert not is_disk_full(OSError(errno.EACCES, "Permission denied"))
 
-    def test_errors_that_cause_each_other_are_followed_once(self) -> None:
+    def test_two_errors_that_cause_each_other_end_the_search(self) -> None:
         first, second = RuntimeError("one"), RuntimeError("two")
         first.__cause__, second.__cause__ = second, first
         assert not is_disk_full(first)
 
-    def test_the_reason_says_what_to_do(self) -> None:
+    def test_the_reason_includes_the_remedy(self) -> None:
         assert os_reason(full()) == "the disk is full; free some space, or choose an output on another disk"
         assert os_reason(OSError(errno.EACCES, "Permission denied")) == "Permission denied"
 
-    def test_names_the_output_that_a_library_could_not_write(self, tmp_path: Path) -> None:
+    def test_the_error_names_the_output_that_a_library_could_not_write(self, tmp_path: Path) -> None:
         with (
             pytest.raises(DiskFullError, match="cannot write '.*model': the disk is full"),
             full_disk_named(tmp_path / "model"),
@@ -97,7 +102,7 @@ class TestFullDisk:
         with pytest.raises(RuntimeError, match="other"), full_disk_named(tmp_path):
             raise RuntimeError("other")
 
-    def test_an_earlier_file_stays_and_no_part_remains(self, tmp_path: Path) -> None:
+    def test_an_earlier_file_stays_and_no_scratch_file_remains(self, tmp_path: Path) -> None:
         (tmp_path / "report").write_text("earlier", encoding="utf-8")
 
         def write() -> None:
@@ -123,5 +128,5 @@ class TestFullDisk:
 
 
 @pytest.mark.parametrize(("size", "text"), [(0, "0 KiB"), (2048, "2 KiB"), (3 << 19, "1.5 MiB"), (5 << 29, "2.5 GiB")])
-def test_sizes_are_readable(size: int, text: str) -> None:
+def test_sizes_are_shown_with_binary_units(size: int, text: str) -> None:
     assert readable_size(size) == text

@@ -1,4 +1,4 @@
-"""Vectors of two embedding spaces are never mixed, even if the server behind an address changes."""
+"""The client never mixes vectors of two embedding spaces, even if the server behind an address changes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def upgraded(fake: FakeTransport) -> FakeTransport:
     return fake
 
 
-def test_the_expected_space_is_let_in(make: Make) -> None:
+def test_the_expected_space_is_accepted(make: Make) -> None:
     with make(FakeTransport(), expected_fingerprint="0" * 32) as clip:
         assert clip.embed_texts(["猫"]).shape == (1, 512)
 
 
 @pytest.mark.parametrize("scale", ["nan", "inf", "-inf", "1e999"])
 def test_a_card_whose_logit_scale_is_not_finite_is_refused(scale: str) -> None:
-    """Every probability would be NaN."""
+    """A model card with an infinite or NaN logit scale is refused, because every probability would be NaN."""
     card = FakeTransport().card
     assert ModelCard.from_parameters(card.to_parameters(), 32) == replace(card, max_batch_size=32)
     with pytest.raises(InferenceError, match="model card is missing or broken .logit_scale is"):
@@ -46,7 +46,7 @@ def test_another_space_than_expected_is_refused_before_anything_is_sent(make: Ma
 
 
 @pytest.mark.parametrize("preprocess", ["server", "client"])
-def test_a_server_that_was_upgraded_is_noticed_by_its_next_answer(make: Make, preprocess: str) -> None:
+def test_an_upgraded_server_is_noticed_at_its_next_response(make: Make, preprocess: str) -> None:
     fake = FakeTransport()
     with make(fake, preprocess=preprocess) as clip:
         clip.embed_images([IMAGE])
@@ -64,7 +64,7 @@ def test_a_server_that_was_upgraded_is_noticed_by_its_next_answer(make: Make, pr
 
 
 class TwoServers(FakeTransport):
-    """Two servers behind one name: cards always come from the first, and answers from the second."""
+    """A fake of two servers behind one name. The first sends all model cards, and the second all embeddings."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,13 +72,13 @@ class TwoServers(FakeTransport):
         upgraded(self)
 
     def model_card(self, timeout: float, model: str = "") -> ModelCard:
-        """Return the card of the first server."""
+        """Return the model card of the first server."""
         super().model_card(timeout, model)
         return self._first
 
 
 @pytest.mark.parametrize("preprocess", ["server", "client"])
-def test_an_answer_of_another_server_than_the_card_is_refused(make: Make, preprocess: str) -> None:
+def test_a_response_of_another_space_than_the_card_is_refused(make: Make, preprocess: str) -> None:
     with make(TwoServers(), preprocess=preprocess) as clip:
         for call in (
             lambda: clip.embed_images([IMAGE]),
@@ -93,14 +93,14 @@ def test_an_answer_of_another_server_than_the_card_is_refused(make: Make, prepro
 
 
 class TwoImageSizes(TwoServers):
-    """Two servers behind one name whose models take images of different sizes."""
+    """A fake of two servers behind one name, whose models require images of different sizes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.card = replace(self.card, image_size=336)
 
 
-def test_a_server_with_another_image_size_is_of_another_space(make: Make) -> None:
+def test_another_image_size_of_the_server_raises_embedding_space_error(make: Make) -> None:
     with make(TwoImageSizes(), preprocess="client") as clip:
         for call in (
             lambda: clip.embed_images([IMAGE]),

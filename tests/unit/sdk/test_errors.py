@@ -1,4 +1,4 @@
-"""The tree of errors: what each carries, and that it survives the way to another process."""
+"""The error classes: their place in the tree, their messages, and pickling for another process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FAILURES = (ItemFailure(1, "corrupt", "cannot decode"), ItemFailure(3, "empty", 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_error_has_its_place_in_the_drawing(kind: type[TuwenError]) -> None:
+def test_every_error_class_stands_in_the_tree_of_the_docstring(kind: type[TuwenError]) -> None:
     lines = (tuwen._errors.__doc__ or "").splitlines()
     (line,) = [line for line in lines if f"── {kind.__name__} " in line or line.strip() == kind.__name__]
     assert kind.retryable == ("*" in line)
@@ -33,14 +33,14 @@ def test_every_error_has_its_place_in_the_drawing(kind: type[TuwenError]) -> Non
     ],
 )
 def test_errors_survive_pickling(error: TuwenError) -> None:
-    """concurrent.futures pickles the errors of a process."""
+    """An error keeps its type, message and attributes when concurrent.futures pickles it for another process."""
     other = pickle.loads(pickle.dumps(error))
     assert type(other) is type(error)
     assert str(other) == str(error)
     assert vars(other) == vars(error)
 
 
-def test_what_they_say() -> None:
+def test_errors_have_clear_messages() -> None:
     assert str(InvalidItemsError("image", FAILURES, 5)) == (
         "2 of 5 images refused: item 1: corrupt: cannot decode; item 3: empty: no bytes"
     )

@@ -1,4 +1,4 @@
-"""A refused item keeps its reason, its message and its index on the whole way to the user."""
+"""The failure of a refused item keeps its reason, message and index until the user gets it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tuwen.testing import FakeTransport
 FAILURE = ItemFailure(3, "corrupt", "cannot decode: broken data stream: byte 7: unexpected")
 
 
-def test_a_status_gives_back_its_failure() -> None:
+def test_a_failure_survives_the_conversion_to_a_status_and_back() -> None:
     assert FAILURE.status == "corrupt: cannot decode: broken data stream: byte 7: unexpected"
     assert ItemFailure.from_status(3, FAILURE.status) == FAILURE
 

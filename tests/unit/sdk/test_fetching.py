@@ -1,4 +1,4 @@
-"""Images at web addresses: only with a fetcher, only from its hosts, only so long and so large."""
+"""Images at web addresses. A client needs a fetcher, which limits the hosts, the time and the size."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ NEVER = 10_000.0  # seconds; longer than any test may take
 
 
 class Server(ThreadingHTTPServer):
-    """A web server in this process.
+    """A web server in this process. The path of a request selects a response, such as ``/slow-body``.
 
     Attributes:
-        all_there: where requests for /together wait until eight of them have come.
-        stopping: set when slow answers may end.
+        all_there: the barrier at which eight requests for ``/together`` wait for each other.
+        stopping: the event that ends slow responses.
     """
 
     daemon_threads = True
@@ -132,7 +132,7 @@ def test_an_image_of_an_allowed_host_is_fetched(host: str, path: str) -> None:
         ("/cut", "the response ended after [0-9]+ of [0-9]+ bytes"),
     ],
 )
-def test_whatever_else_is_an_unreadable_image(host: str, path: str, message: str) -> None:
+def test_a_failed_fetch_is_refused_with_its_reason(host: str, path: str, message: str) -> None:
     with pytest.raises(ItemError, match=message) as caught:
         HttpFetcher([host], max_bytes=200_000).fetch(f"http://{host}{path}")
     assert caught.value.reason == "not_fetched"
@@ -140,9 +140,7 @@ def test_whatever_else_is_an_unreadable_image(host: str, path: str, message: str
 
 @pytest.mark.parametrize("path", ["/slow-body", "/slow-head"])
 @pytest.mark.parametrize(("timeout", "left"), [(0.1, None), (0.1, NEVER), (NEVER, 0.1)])
-def test_a_server_that_drips_is_left_when_the_time_is_over(
-    host: str, path: str, timeout: float, left: float | None
-) -> None:
+def test_a_slow_response_is_refused_after_the_timeout(host: str, path: str, timeout: float, left: float | None) -> None:
     with pytest.raises(ItemError, match="no response in time"):
         HttpFetcher([host], timeout=timeout).fetch(f"http://{host}{path}", left)
 
@@ -197,18 +195,18 @@ def test_hosts_are_allowed_by_name(allow: str, url: str, allowed: bool) -> None:
         "http://HOST/leaky",
     ],
 )
-def test_a_secret_in_an_address_is_in_no_error(host: str, url: str) -> None:
+def test_errors_do_not_show_secrets_of_an_address(host: str, url: str) -> None:
     with pytest.raises(ItemError) as caught:
         HttpFetcher([host]).fetch(url.replace("HOST", host))
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_path_of_other_letters_is_fetched(host: str) -> None:
+def test_a_path_with_chinese_characters_is_fetched(host: str) -> None:
     assert HttpFetcher([host]).fetch(f"http://{host}/图片.jpg") == PHOTO
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
-    """Resolve every name to these addresses, and return the list that records the resolved names."""
+    """Let every host name resolve to these addresses. Return the list to which resolved names are added."""
     asked: list[str] = []
 
     def look_up(name: str, *_: object, **__: object) -> list[Any]:
@@ -229,14 +227,14 @@ def test_a_name_with_a_private_address_is_refused(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_name_is_resolved_once_and_its_next_address_is_tried(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
-    asked = resolving(monkeypatch, "127.0.0.2", "127.0.0.1")  # nothing listens at the first
+    asked = resolving(monkeypatch, "127.0.0.2", "127.0.0.1")  # no server listens at the first address
     port = host.rpartition(":")[2]
     fetcher = HttpFetcher([f"img.example.com:{port}"], private=True)
     assert fetcher.fetch(f"http://img.example.com:{port}/photo.jpg") == PHOTO
     assert asked == ["img.example.com"]
 
 
-def test_a_lookup_that_hangs_is_left_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_lookup_that_hangs_is_refused_after_the_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     never = threading.Event()
 
     def look_up(*_: object, **__: object) -> list[Any]:
@@ -251,7 +249,7 @@ def test_a_lookup_that_hangs_is_left_when_the_time_is_over(monkeypatch: pytest.M
         never.set()
 
 
-def test_a_host_that_hangs_is_an_outcome_of_a_stream(make: Make, host: str) -> None:
+def test_a_slow_host_is_a_refused_item_of_a_stream(make: Make, host: str) -> None:
     with make(FakeTransport(), fetcher=HttpFetcher([host], timeout=NEVER)) as clip:
         clip.model_card()
         outcomes = list(clip.stream_images([f"http://{host}/slow-body", PHOTO], timeout=0.2))
@@ -260,12 +258,12 @@ def test_a_host_that_hangs_is_an_outcome_of_a_stream(make: Make, host: str) -> N
 
 
 @pytest.mark.parametrize("options", [{"allow": []}, {"allow": "host"}, {"allow": ["a"], "timeout": 0}])
-def test_nonsense_is_refused(options: dict[str, object]) -> None:
+def test_invalid_settings_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(InvalidArgumentError):
         HttpFetcher(**options)  # type: ignore[arg-type]
 
 
-def test_a_client_with_a_fetcher_takes_addresses(make: Make, host: str) -> None:
+def test_a_client_with_a_fetcher_accepts_web_addresses(make: Make, host: str) -> None:
     urls = [f"http://{host}/photo.jpg", f"http://{host}/missing", "http://example.org/a.jpg"]
     with make(FakeTransport(), fetcher=HttpFetcher([host])) as clip:
         outcomes = clip.try_embed_images([*urls, PHOTO])
@@ -275,25 +273,25 @@ def test_a_client_with_a_fetcher_takes_addresses(make: Make, host: str) -> None:
     np.testing.assert_array_equal(outcomes[0].embedding, outcomes[3].embedding)
 
 
-def test_the_time_of_a_call_bounds_its_fetches(make: Make, host: str) -> None:
+def test_the_timeout_of_a_call_limits_its_fetches(make: Make, host: str) -> None:
     with make(FakeTransport(), fetcher=HttpFetcher([host], timeout=NEVER)) as clip:
-        clip.model_card()  # which would take its share of the time
+        clip.model_card()  # read before, so that it takes no part of the call's time
         (outcome,) = clip.try_embed_images([f"http://{host}/slow-body"], timeout=0.2)
     assert outcome.error.message == "http://127.0.0.1: no response in time"
 
 
-def test_addresses_are_fetched_side_by_side(make: Make, host: str) -> None:
+def test_addresses_are_fetched_concurrently(make: Make, host: str) -> None:
     with make(FakeTransport(), fetcher=HttpFetcher([host], timeout=NEVER)) as clip:
         outcomes = clip.try_embed_images([f"http://{host}/together?{number}" for number in range(8)])
     assert all(outcome.ok for outcome in outcomes)
 
 
-def test_without_one_they_are_refused(make: Make) -> None:
+def test_web_addresses_without_a_fetcher_are_refused(make: Make) -> None:
     with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="image 0: web addresses need"):
         clip.embed_images(["https://img.example.com/a.jpg"])
 
 
-def test_a_host_that_hangs_holds_no_thread_of_the_application(host: str) -> None:
+def test_a_slow_host_blocks_no_thread_of_the_application(host: str) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         loop.set_default_executor(concurrent.futures.ThreadPoolExecutor(1))
@@ -301,7 +299,7 @@ def test_a_host_that_hangs_holds_no_thread_of_the_application(host: str) -> None
             await clip.model_card()
             call = asyncio.create_task(clip.try_embed_images([f"http://{host}/slow-body"], timeout=NEVER))
             await asyncio.sleep(0)
-            await asyncio.to_thread(int)  # would wait for ever behind the fetch
+            await asyncio.to_thread(int)  # waits for ever if the fetch holds the only thread
             call.cancel()
 
     asyncio.run(main())

@@ -1,4 +1,4 @@
-"""Clients in forked processes: calls in flight at the moment of a fork make the child refuse to call."""
+"""Clients in forked processes. If calls are in flight at the moment of a fork, the child process refuses calls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = [
 
 
 def in_a_fork(work: Callable[[], object]) -> str:
-    """Run a function in a forked process, and return the name of the error that it raised, or its result in words."""
+    """Run a function in a forked process. Return its result as text, or the name of the class of its error."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -42,7 +42,12 @@ def in_a_fork(work: Callable[[], object]) -> str:
 
 
 class Held(FakeTransport):
-    """A fake whose answers to requests wait until the test lets them go."""
+    """A fake transport that holds its responses until the test sets `let_go`.
+
+    Attributes:
+        arrived: the event that is set when a request has arrived.
+        let_go: the event that releases the responses.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +78,7 @@ def shape(clip: Any) -> tuple[int, ...]:
     return found
 
 
-def test_a_client_that_was_used_works_on_both_sides_of_a_fork_between_calls() -> None:
+def test_a_client_works_in_parent_and_child_after_a_fork_between_calls() -> None:
     with Client(transport=FakeTransport()) as clip:
         shape(clip)
         assert in_a_fork(lambda: shape(clip)) == "(2, 512)"
@@ -99,7 +104,7 @@ def test_every_client_refuses_calls_in_a_process_that_was_forked_during_a_call(m
         assert shape(clip) == (2, 512)
 
 
-def test_a_fork_during_a_stream_refuses_the_rest_of_the_stream() -> None:
+def test_the_child_of_a_fork_during_a_stream_cannot_continue_the_stream() -> None:
     with Client(transport=FakeTransport()) as clip:
         stream = clip.stream_texts([f"第{number}句" for number in range(200)])
         next(stream)
@@ -109,7 +114,7 @@ def test_a_fork_during_a_stream_refuses_the_rest_of_the_stream() -> None:
         assert in_a_fork(lambda: shape(clip)) == "(2, 512)"
 
 
-def test_the_error_names_the_remedy() -> None:
+def test_the_fork_error_names_the_remedy() -> None:
     def message() -> str:
         with pytest.raises(ForkError) as caught:
             shape(Client(transport=FakeTransport()))

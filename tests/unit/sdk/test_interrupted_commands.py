@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP interrupt every command as Ctrl-C does, so that each cleans up after itself."""
+"""SIGTERM and SIGHUP interrupt every command as Ctrl-C does, so that the command cleans up before it ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are larger than the server takes are refused by their size, without being read."""
+"""Files above the server's maximum size are refused by their size, without being read."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tuwen.testing import FakeTransport
 
 no_devices = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither device files nor FIFOs")
 LIMITS = (ImageLimits().max_bytes, 100_000_000)
-"""Bytes: what a server takes unless its configuration says otherwise, and what another one takes."""
+"""The maximum size of an image in bytes: the default of a server, and the limit of a server with another setting."""
 SMALL = Preprocessor(8, limits=ImageLimits(max_bytes=1_000))
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_read() -> Iterator[None]:
-    """Fail a test that reads a large file."""
+    """Check that the test allocates less than 8 MiB, so that it cannot read a large file."""
     tracemalloc.start()
     yield
     peak = tracemalloc.get_traced_memory()[1]
@@ -38,7 +38,7 @@ def nothing_is_read() -> Iterator[None]:
 
 
 def sparse(path: Path, size: int) -> Path:
-    """Make a file that has a size and takes no room."""
+    """Make a sparse file of a size, which takes no space on the disk, and return its path."""
     with path.open("wb") as file:
         file.truncate(size)
     return path
@@ -52,7 +52,7 @@ def refused(outcome: ItemOutcome) -> tuple[str, str]:
 @pytest.mark.parametrize("preprocess", ["server", "client"])
 @pytest.mark.parametrize("limit", LIMITS)
 @pytest.mark.parametrize("form", [Path, str, lambda path: path.open("rb")], ids=["Path", "str", "file"])
-def test_a_file_is_refused_by_its_size(
+def test_a_large_file_is_refused_by_its_size(
     make: Make, tmp_path: Path, preprocess: str, limit: int, form: Callable[[Path], Any]
 ) -> None:
     fake = FakeTransport()
@@ -75,14 +75,14 @@ def test_the_limit_is_that_of_the_server(limit: int) -> None:
             assert clip.model_card() == other.model_card() == server.fake.card
 
 
-def test_no_image_is_larger_than_a_message(tmp_path: Path) -> None:
+def test_a_file_larger_than_a_grpc_message_is_refused(tmp_path: Path) -> None:
     generous = Preprocessor(8, limits=ImageLimits(max_bytes=1 << 40))
     for preprocessor in (None, generous):
         with pytest.raises(ItemError, match="2147483648 bytes, the limit is 2147483647"):
             encoded_bytes(sparse(tmp_path / "huge.tiff", 1 << 31), preprocessor)
 
 
-def test_the_rest_of_a_file_counts(tmp_path: Path) -> None:
+def test_only_the_bytes_after_the_current_position_count(tmp_path: Path) -> None:
     with sparse(tmp_path / "archive", 3_000_000).open("rb") as file:
         file.seek(2_999_000)
         assert len(encoded_bytes(file, SMALL)) == 1_000
@@ -98,7 +98,7 @@ def test_a_small_file_takes_little_memory(tmp_path: Path) -> None:
 
 
 @no_devices
-def test_a_file_that_does_not_tell_its_size_is_read_to_its_end(tmp_path: Path) -> None:
+def test_a_pipe_without_a_known_size_is_read_to_its_end(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(bytes(1_500_000)))
     writer.start()
@@ -107,7 +107,7 @@ def test_a_file_that_does_not_tell_its_size_is_read_to_its_end(tmp_path: Path) -
 
 
 @no_devices
-def test_a_device_without_an_end_is_read_up_to_the_limit() -> None:
+def test_an_endless_device_is_read_up_to_the_limit() -> None:
     with pytest.raises(ItemError, match="1000001 bytes, the limit is 1000000"):
         encoded_bytes("/dev/zero", Preprocessor(8, limits=ImageLimits(max_bytes=1_000_000)))
     with pytest.raises(ItemError, match="1001 bytes, the limit is 1000"):
@@ -115,12 +115,12 @@ def test_a_device_without_an_end_is_read_up_to_the_limit() -> None:
 
 
 @pytest.mark.parametrize("form", [bytes, bytearray, memoryview])
-def test_bytes_are_counted(form: Callable[[bytes], Any]) -> None:
+def test_bytes_above_the_limit_are_refused(form: Callable[[bytes], Any]) -> None:
     with pytest.raises(ItemError, match="1001 bytes, the limit is 1000"):
         encoded_bytes(form(bytes(1_001)), SMALL)
     assert encoded_bytes(form(bytes(1_000)), SMALL) == bytes(1_000)
 
 
-def test_the_bytes_of_a_data_url_are_counted() -> None:
+def test_a_data_url_above_the_limit_is_refused() -> None:
     with pytest.raises(ItemError, match="1001 bytes, the limit is 1000"):
         encoded_bytes("data:image/png," + "x" * 1_001, SMALL)

@@ -1,4 +1,4 @@
-"""Importing the SDK, its testing module or its tests loads no framework: each would take seconds."""
+"""Importing the SDK, its testing module or its tests loads no framework, because a framework takes seconds to load."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEAVY = (
     *("locust", "gevent", "matplotlib"),
 )
 
-# Each step prints which heavy packages are loaded once it is done.
+# Each step notes the heavy packages that are loaded after it.
 PROGRAM = f"""
 import contextlib, io, json, sys
 loaded = {{}}
@@ -51,7 +51,7 @@ print(json.dumps(loaded))
 
 @pytest.fixture(scope="module")
 def loaded() -> dict[str, list[str]]:
-    """The heavy packages that a new interpreter has loaded after each step."""
+    """Return the heavy packages that a new interpreter has loaded, by the step after which they were noted."""
     finished = subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )

@@ -1,4 +1,4 @@
-"""Calls and streams take any iterable of items, and tell a caller who passes a single one what to pass instead."""
+"""Calls and streams take any iterable of items. If a caller passes a single item, the error shows the correct call."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMAGES = [PICTURE, encoded_bytes(PIXELS[1])]
 
 
 def series(items: list[Any], **options: Any) -> Any:
-    """Return a pandas Series. pandas is imported when a test asks for one, because the import takes long."""
+    """Return a pandas Series. pandas is imported only by the tests that need it, because the import takes long."""
     import pandas
 
     return pandas.Series(items, **options)
@@ -54,7 +54,7 @@ MANY_IMAGES: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("name", MANY_TEXTS)
-def test_texts_come_in_any_iterable(make: Make, name: str) -> None:
+def test_any_iterable_of_texts_is_accepted(make: Make, name: str) -> None:
     wanted = list(MANY_TEXTS[name]())
     assert [text.strip() for text in wanted] == TEXTS
     with make(FakeTransport()) as clip:
@@ -70,7 +70,7 @@ def test_texts_come_in_any_iterable(make: Make, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MANY_IMAGES)
-def test_images_come_in_any_iterable(make: Make, name: str) -> None:
+def test_any_iterable_of_images_is_accepted(make: Make, name: str) -> None:
     with make(FakeTransport()) as clip:
         expected = clip.embed_images(IMAGES)
         np.testing.assert_array_equal(clip.embed_images(MANY_IMAGES[name]()), expected)
@@ -104,7 +104,7 @@ def test_rejects_a_table_and_asks_for_a_column(make: Make) -> None:
 
 
 class Tensor:
-    """An array of another library, such as torch, that gives its first dimension one by one."""
+    """An array of another library, such as a tensor of torch. Iterating over it yields its first dimension."""
 
     ndim, shape = 4, (2, 6, 5, 3)
 
@@ -158,14 +158,14 @@ def test_every_other_method_rejects_a_single_item(make: Make) -> None:
                 call()
 
 
-def test_points_an_asynchronous_iterable_to_the_asynchronous_stream(make: Make) -> None:
+def test_the_error_for_an_asynchronous_iterable_names_the_asynchronous_stream(make: Make) -> None:
     with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match=r"use AsyncClient\.stream_texts"):
         clip.embed_texts(asynchronous())
     with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="got async_generator"):
         clip.stream_texts(asynchronous())  # type: ignore[arg-type]
 
 
-def test_a_stream_is_checked_when_it_is_asked_for() -> None:
+def test_a_stream_checks_its_source_at_once() -> None:
     with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="got str"):
         clip.stream_texts("一只猫")
 
@@ -175,8 +175,8 @@ def test_an_item_of_another_type_is_named_by_its_position(make: Make) -> None:
         clip.embed_texts(series(["猫", float("nan")], dtype=object))
 
 
-def test_the_frames_of_an_animation_are_told_apart(make: Make) -> None:
-    """`ImageSequence` gives one image object again and again, and moves it on."""
+def test_each_frame_of_an_animation_has_its_own_vector(make: Make) -> None:
+    """Each frame of an animation has its own vector, although `ImageSequence` yields one object for all frames."""
     frames = [Image.new("RGB", (4, 4), (shade, 0, 0)) for shade in (10, 90, 200)]
     file = io.BytesIO()
     frames[0].save(file, "PNG", save_all=True, append_images=frames[1:])

@@ -16,13 +16,13 @@ def test_a_full_name_is_split_into_its_parts_again(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["B16", "b_16", "b.16", "-b", "b-", "b 16", "模型", "a" * 64, "../x", "b16\n", "b@1"])
-def test_rejects_a_name_that_is_no_dns_label(name: str) -> None:
+def test_rejects_a_name_that_is_not_a_dns_label(name: str) -> None:
     with pytest.raises(InvalidArgumentError, match="invalid model name .* use up to 63 lower-case letters"):
         check_name(name)
 
 
 @pytest.mark.parametrize("model", ["resnet", "b16_resnet", "_text_embedding", "B16_text_embedding", "a_b_text_encoder"])
-def test_models_of_others_have_no_name(model: str) -> None:
+def test_other_models_have_no_name_of_a_repository(model: str) -> None:
     assert name_and_model(model) is None
 
 

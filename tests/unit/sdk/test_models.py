@@ -1,4 +1,4 @@
-"""Clients of a server with several models: which models a call reaches, and what an alias changes."""
+"""Clients of a server with several models: the choice of the model, and the effect of aliases."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fake() -> FakeTransport:
 
 @pytest.fixture(params=["sync", "async"])
 def make(request: pytest.FixtureRequest, fake: FakeTransport) -> Iterator[Make]:
-    """A function that makes a client of the fake with the given options."""
+    """Yield a function that makes a client with the fake transport and the given options."""
     with ExitStack() as stack:
 
         def sync(**options: Any) -> Client:
@@ -58,12 +58,12 @@ def test_a_profile_counts_the_requests_of_its_model(make: Make) -> None:
     assert (profile.items, profile.requests) == (2, 2)
 
 
-def test_a_client_without_a_model_is_told_to_choose_one(make: Make) -> None:
+def test_a_client_without_a_model_raises_model_not_found_error(make: Make) -> None:
     with pytest.raises(ModelNotFoundError):
         make().embed_texts(["猫"])
 
 
-def test_rejects_a_name_that_no_model_can_have(make: Make) -> None:
+def test_rejects_an_invalid_model_name(make: Make) -> None:
     with pytest.raises(InvalidArgumentError, match="invalid model name 'B16'"):
         make(model="B16")
 
@@ -86,7 +86,7 @@ def test_a_client_of_an_alias_refuses_the_vectors_of_its_new_model(
     np.testing.assert_array_equal(fresh.embed_texts(["猫"]), make(model="l14").embed_texts(["猫"]))
 
 
-def test_a_client_of_an_alias_for_a_new_build_of_the_same_space_goes_on(make: Make, fake: FakeTransport) -> None:
+def test_a_client_of_an_alias_accepts_a_new_build_of_the_same_space(make: Make, fake: FakeTransport) -> None:
     fake.cards["shop"] = fake.cards["b16"]
     clip = make(model="shop", remembered_texts=0)
     clip.embed_texts(["猫"])
@@ -101,7 +101,7 @@ def test_lists_the_cards_of_all_models_and_of_aliases(make: Make, fake: FakeTran
     assert found["b16"].fingerprint == fake.cards["b16"].fingerprint
 
 
-def test_is_ready_tells_of_its_own_model(make: Make, fake: FakeTransport) -> None:
+def test_is_ready_checks_the_clients_own_model(make: Make, fake: FakeTransport) -> None:
     clip = make(model="b16")
     assert clip.is_ready()
     del fake.cards["b16"]

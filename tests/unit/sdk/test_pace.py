@@ -1,4 +1,4 @@
-"""The pace of a client: the number of requests in flight, with servers whose times are known."""
+"""The pace of a client: the size and the number of its requests, on simulated servers with known times."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from tuwen._routes import Kind
 
 
 def cpu(items: int) -> float:
-    """Return the seconds of a batch on a processor that gains little by batches: eleven images a second."""
+    """Return the seconds for a batch of images on a CPU, where batches save little time: 11 images a second."""
     return 0.005 + items / 11
 
 
 def gpu(items: int) -> float:
-    """Return the seconds of a batch on a processor that takes 64 images in hardly more time than one."""
+    """Return the seconds for a batch of images on a GPU: 60 ms for 1 image, and 73 ms for 64 images."""
     return 0.06 + items * 0.0002
 
 
 def text_on_a_cpu(items: int) -> float:
-    """Return the seconds of a batch of texts: one text takes 30 ms, 32 texts take 62 ms."""
+    """Return the seconds for a batch of texts on a CPU: 30 ms for 1 text, and 61 ms for 32 texts."""
     return 0.029 + items * 0.001
 
 
 def stream(pace: Pace, seconds: Callable[[int], float], requests: int = 200) -> None:
-    """Answer requests in order on a server that computes all waiting requests as its next batch.
+    """Simulate a stream on a server that computes all waiting requests as its next batch.
 
     Args:
-        pace: asked for the size of each request, and told about each answer.
-        seconds: how long the server takes for a batch of so many items.
-        requests: how many are answered.
+        pace: the pace, which sets the size of each request and adapts to each response.
+        seconds: a function that returns the seconds that the server takes for a batch of a number of items.
+        requests: the number of requests that the stream sends.
     """
     now, free_at = 0.0, 0.0
     waiting: deque[tuple[float, int, int]] = deque()  # the time of sending, items, and requests in flight
@@ -56,28 +56,28 @@ def test_a_stream_begins_with_one_small_request() -> None:
     assert (measured("text", 256).size, measured("text", 256).requests) == (8, 1)
 
 
-def test_requests_stay_small_and_few_on_a_processor_that_gains_nothing_by_batches() -> None:
+def test_requests_stay_small_and_few_if_batches_save_no_time() -> None:
     pace = measured()
     stream(pace, cpu)
     assert pace.size == 2
     assert 2 <= pace.requests <= 3
 
 
-def test_requests_grow_and_fill_the_window_on_a_processor_that_gains_by_batches() -> None:
+def test_requests_grow_and_fill_the_window_if_batches_save_time() -> None:
     pace = measured()
     stream(pace, gpu)
     assert pace.size == 8
     assert pace.requests >= 4
 
 
-def test_texts_go_in_full_requests_where_a_batch_of_texts_is_cheap() -> None:
+def test_texts_are_sent_in_full_requests_if_batches_of_texts_save_time() -> None:
     pace = measured("text", 256)
     stream(pace, text_on_a_cpu)
     assert pace.size == 32
     assert 2 <= pace.requests <= 3
 
 
-def test_a_stream_sends_less_when_others_make_its_requests_wait() -> None:
+def test_a_stream_has_fewer_requests_in_flight_if_its_requests_wait() -> None:
     pace = measured()
     stream(pace, gpu)
     others = 0.5
@@ -85,7 +85,7 @@ def test_a_stream_sends_less_when_others_make_its_requests_wait() -> None:
     assert 2 <= pace.requests <= 3
 
 
-def test_round_trips_that_nobody_notices_fill_the_window() -> None:
+def test_short_round_trips_fill_the_window() -> None:
     pace = measured()
     stream(pace, lambda items: items * 0.0004)
     assert pace.requests * pace.size >= 32
@@ -100,7 +100,7 @@ def test_a_call_sends_the_largest_requests_from_the_beginning() -> None:
 
 
 @pytest.mark.parametrize(("window", "max_batch_size"), [(1, 32), (3, 32), (64, 1), (64, 5), (5, 3)])
-def test_neither_the_window_nor_the_batches_of_the_server_are_exceeded(window: int, max_batch_size: int) -> None:
+def test_the_window_and_the_maximum_batch_size_are_never_exceeded(window: int, max_batch_size: int) -> None:
     for is_measured in (False, True):
         pace = Pace("image", window=window, max_batch_size=max_batch_size, measured=is_measured)
         for _ in range(100):
@@ -110,7 +110,7 @@ def test_neither_the_window_nor_the_batches_of_the_server_are_exceeded(window: i
             pace.answered(pace.size, 0.001, pace.requests)
 
 
-def test_a_request_that_was_not_full_tells_nothing() -> None:
+def test_a_request_that_was_not_full_does_not_change_the_pace() -> None:
     pace = measured()
     pace.answered(1, 1e-6, 1)
     assert (pace.size, pace.requests) == (2, 1)

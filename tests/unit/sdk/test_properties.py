@@ -1,4 +1,4 @@
-"""Properties of all calls. hypothesis searches for a call that violates one."""
+"""Properties that hold for all calls. hypothesis searches for a call that violates a property."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_text(value: str) -> bool:
 
 @SOME
 @given(TEXTS, st.integers(1, 64))
-def test_every_item_is_in_one_request_once(texts: list[str], max_batch_size: int) -> None:
+def test_every_item_is_in_exactly_one_request(texts: list[str], max_batch_size: int) -> None:
     found = parts("text", texts, max_batch_size)
     positions = [position for part in found for held in part.positions for position in held]
     assert sorted(positions) == list(range(len(texts)))
@@ -37,7 +37,7 @@ def test_every_item_is_in_one_request_once(texts: list[str], max_batch_size: int
 
 @SOME
 @given(TEXTS)
-def test_every_text_has_its_own_vector_or_its_own_refusal(texts: list[str]) -> None:
+def test_every_text_has_its_own_vector_or_failure(texts: list[str]) -> None:
     with Client(transport=FakeTransport(embedding_dimension=8)) as clip:
         outcomes = clip.try_embed_texts(texts)
         assert [outcome.index for outcome in outcomes] == list(range(len(texts)))
@@ -60,7 +60,7 @@ def test_every_text_has_its_own_vector_or_its_own_refusal(texts: list[str]) -> N
 
 @SOME
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=9), st.floats(1e-3, 1e4), st.booleans())
-def test_a_request_says_what_it_holds(items: list[bytes], timeout: float, bulk: bool) -> None:
+def test_a_request_message_can_be_parsed_back_to_its_items(items: list[bytes], timeout: float, bulk: bool) -> None:
     message = encode_request(InferRequest("m", "x", tuple(items), ("embedding",), bulk=bulk), timeout)
     assert list(message.inputs[0].shape) == [len(items), 1]
     raw, found = message.raw_input_contents[0], []
@@ -75,7 +75,7 @@ def test_a_request_says_what_it_holds(items: list[bytes], timeout: float, bulk: 
 
 @SOME
 @given(st.dictionaries(st.text(max_size=12), st.text(max_size=12).map("{}s3cret".format), max_size=4))
-def test_headers_are_carried_or_refused_without_their_values(headers: dict[str, str]) -> None:
+def test_headers_are_accepted_or_refused_without_showing_their_values(headers: dict[str, str]) -> None:
     try:
         found = checked_headers(headers)
     except InvalidArgumentError as error:

@@ -1,4 +1,4 @@
-"""Smaller forms of embeddings: their values, and what a search with them keeps."""
+"""Smaller forms of embeddings: their values, and the recall of a search with them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ def unit_vectors(count: int, dimension: int = 512, seed: int = 0) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def test_a_byte_for_each_component() -> None:
+def test_byte_forms_hold_a_byte_per_component() -> None:
     found = quantize(np.float32([[0.5, -0.25, 0.0, 0.001]]), "int8")
     assert (found.dtype, found.tolist()) == (np.int8, [[127, -64, 0, 0]])
     shifted = quantize(np.float32([[0.5, -0.25, 0.0, 0.001]]), "uint8")
     assert (shifted.dtype, shifted.tolist()) == (np.uint8, [[255, 64, 128, 128]])
 
 
-def test_a_bit_for_each_component() -> None:
+def test_binary_forms_hold_a_bit_per_component() -> None:
     vector = np.float32([1, -1, 1, 1, 0, -1, -1, 1, 1])
     assert quantize(vector, "ubinary").tolist() == [0b10110001, 0b10000000]
     signed = quantize(vector, "binary")
     assert (signed.dtype, signed.tolist()) == (np.int8, [0b10110001 - 128, 0])
 
 
-def test_one_vector_has_the_form_of_a_row() -> None:
+def test_a_single_vector_is_converted_like_a_row() -> None:
     vectors = unit_vectors(3)
     for form in ("int8", "uint8", "binary", "ubinary"):
         assert np.array_equal(quantize(vectors, form)[1], quantize(vectors[1], form))  # type: ignore[arg-type]
@@ -73,6 +73,6 @@ def test_a_search_keeps_most_neighbours() -> None:
 
 
 @pytest.mark.parametrize(("vectors", "form"), [([[1.0]], "int4"), ([[np.nan]], "int8"), ([[np.inf]], "binary")])
-def test_refuses_what_has_no_small_form(vectors: Any, form: Any) -> None:
+def test_refuses_an_unknown_form_and_values_that_are_not_finite(vectors: Any, form: Any) -> None:
     with pytest.raises(InvalidArgumentError):
         quantize(np.float32(vectors), form)

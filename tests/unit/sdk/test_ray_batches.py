@@ -1,4 +1,4 @@
-"""One batch of Ray Data, without Ray: columns in, columns out."""
+"""The embedding of one batch of Ray Data, tested without Ray: the columns of the input and of the output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tuwen.testing import FakeTransport
 from tuwen_files.ray_data import Embedder
 
 
-def test_a_batch_of_its_own_output_gets_each_column_once() -> None:
+def test_embedding_an_embedded_batch_again_repeats_no_column() -> None:
     embed = Embedder("localhost:1", column="text", kind="text", fingerprint="0" * 32)
     embed._clip = Client(transport=FakeTransport(embedding_dimension=8))
     arrow = pytest.importorskip("pyarrow")

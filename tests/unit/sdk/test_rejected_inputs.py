@@ -20,13 +20,13 @@ from tuwen_files import EmbeddingTable
 
 
 class TextFile(io.BytesIO):
-    """A file that returns text although it is not a text file of Python."""
+    """A file object that returns str from `read`, although its class derives from `io.BytesIO`."""
 
     def read(self, *_: Any) -> Any:
         return "cat"
 
 
-def test_a_file_that_returns_text_is_no_image() -> None:
+def test_a_file_that_returns_text_is_refused() -> None:
     message = r"image 0: expected an image file opened in binary mode \('rb'\), got a file that returns str"
     with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match=message):
         clip.embed_images([TextFile()])
@@ -51,7 +51,7 @@ def test_names_the_allowed_priorities() -> None:
         Client(transport=FakeTransport(), priority="low")  # type: ignore[arg-type]
 
 
-def test_a_pool_that_was_closed_meanwhile_is_a_closed_client() -> None:
+def test_a_closed_thread_pool_raises_client_closed_error() -> None:
     threads = Threads(2, "decode")
     pool = threads.pool()
     threads.close()

@@ -1,6 +1,6 @@
 """The number, the size, the maximum waiting time and the order of requests in flight.
 
-A person waits behind what others have in flight, so that clients keep few requests in flight.
+A request waits behind the requests in flight of other clients. So each client keeps few requests in flight.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tuwen.testing import AsyncFakeTransport, FakeTransport
 
 
 class Counting(FakeTransport):
-    """A fake that notes how many requests are in flight when a new one arrives.
+    """A fake transport that counts the requests in flight.
 
     Attributes:
-        in_flight: for each request, the number of requests in flight, itself included.
+        in_flight: for each request, the number of requests in flight when it was sent, the request itself included.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,10 @@ class _Pending:
 
 
 class AsyncCounting(AsyncFakeTransport):
-    """A counting transport for an `AsyncClient`. Every response takes a few turns of the event loop."""
+    """A fake transport for an `AsyncClient` that counts the requests in flight in a `Counting`.
+
+    Every response takes ten turns of the event loop.
+    """
 
     def __init__(self, counting: Counting) -> None:
         super().__init__(FakeTransport())
@@ -77,7 +80,7 @@ class AsyncCounting(AsyncFakeTransport):
 
 @pytest.fixture(params=["sync", "async"])
 def counted(request: pytest.FixtureRequest) -> tuple[Any, Counting]:
-    """A client, and the fake that counts its requests."""
+    """Return a client, and the fake transport that counts the client's requests."""
     counting = Counting()
     if request.param == "sync":
         return Client(transport=counting), counting
@@ -106,7 +109,7 @@ def test_a_profile_sends_one_request_after_the_other(counted: tuple[Any, Countin
     assert counting.in_flight == [1] * 4
 
 
-def test_a_stream_finds_its_pace_with_small_requests_one_after_the_other() -> None:
+def test_a_stream_begins_with_small_requests_one_after_the_other() -> None:
     counting = Counting()
     with Client(transport=counting) as clip:
         assert len(list(clip.stream_images([b"image"] * 80, window=32))) == 80
@@ -114,7 +117,7 @@ def test_a_stream_finds_its_pace_with_small_requests_one_after_the_other() -> No
     assert counting.in_flight == [1, 1, 1, 1, 2, 3, 3, 4, 4, 4, 4, 4]
 
 
-def test_a_stream_keeps_to_a_window_that_is_smaller_than_a_request() -> None:
+def test_a_stream_respects_a_window_that_is_smaller_than_a_request() -> None:
     counting = Counting()
     with Client(transport=counting) as clip:
         assert len(list(clip.stream_images([b"image"] * 9, window=3))) == 9
@@ -124,13 +127,16 @@ def test_a_stream_keeps_to_a_window_that_is_smaller_than_a_request() -> None:
 
 @pytest.mark.parametrize("timeout", [0.5, 10.0, 300.0])
 def test_a_request_may_queue_for_half_of_its_timeout(timeout: float) -> None:
-    """The server refuses a request that waited longer, so that it computes no answer that comes too late."""
+    """A request may wait in the server's queue for half of its timeout.
+
+    The server refuses a request that waited longer, because its response would come too late.
+    """
     message = encode_request(InferRequest("text_embedding", "text", (b"cat",), ("embedding",)), timeout)
     assert message.parameters["timeout"].int64_param == timeout / 2 * 1e6
 
 
 @pytest.mark.parametrize("priority", ["interactive", "bulk"])
-def test_streams_are_bulk_work_and_calls_have_the_priority_of_the_client(priority: Priority) -> None:
+def test_streams_have_bulk_priority_and_calls_have_the_clients_priority(priority: Priority) -> None:
     fake = FakeTransport()
     with Client(transport=fake, priority=priority) as clip:
         clip.embed_texts(["一只猫"])

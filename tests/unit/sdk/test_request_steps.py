@@ -1,4 +1,4 @@
-"""The steps of a request that ``docs/architecture.md`` lists."""
+"""The functions that a request passes, compared with the list in ``docs/architecture.md``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEP = re.compile(r"^\| \d+ \| `([\w.]+)` .* \| `(\w+)` \|$", re.MULTILINE)
 
 
 def steps_of_a_call() -> list[tuple[str, str]]:
-    """Return the functions of the SDK, with their modules, in the order in which a call first enters them."""
+    """Return the SDK's functions and their modules, in the order in which a call first enters each function."""
     found: dict[tuple[str, str], None] = {}
 
     def note(frame: FrameType, event: str, _: object) -> None:
@@ -31,7 +31,7 @@ def steps_of_a_call() -> list[tuple[str, str]]:
     with Client(transport=FakeTransport()) as clip:
         sys.setprofile(note)
         try:
-            clip.embed_images([b"no image"] * 9)  # two requests, so that they have a window
+            clip.embed_images([b"no image"] * 9)  # nine images make two requests, so the call has a window
         except tuwen.InvalidItemsError:
             pass
         finally:
@@ -43,7 +43,7 @@ def test_the_page_lists_the_steps_of_a_call_in_their_order() -> None:
     *listed, last = STEP.findall((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
     steps = steps_of_a_call()
     assert [step for step in steps if step in listed] == listed
-    assert steps.index(("FakeTransport.send", "testing")) > steps.index(listed[-1])  # in the place of the last step
+    assert steps.index(("FakeTransport.send", "testing")) > steps.index(listed[-1])  # stands in for the last step
     assert last == ("GrpcTransport.send", "_grpc")
     assert callable(GrpcTransport.send)
 

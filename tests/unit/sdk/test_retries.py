@@ -1,4 +1,4 @@
-"""Retries: only where they can help, bounded in number, time and, for a full server, by a budget."""
+"""Retries: they happen only if they can help. Their number, their time and the budget for a full server limit them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from tuwen.testing import FakeTransport
 
 QUICK = RetryPolicy(first_pause=0.001, longest_pause=0.002)
 
-pytestmark = pytest.mark.usefixtures("clock")  # no pause takes time
+pytestmark = pytest.mark.usefixtures("clock")  # pauses take no time
 
 
 @pytest.mark.parametrize("error", [ServerUnavailableError("gone"), OverloadedError("full")])
-def test_what_can_succeed_later_does(make: Make, error: ServerError) -> None:
+def test_a_retryable_error_is_retried_until_success(make: Make, error: ServerError) -> None:
     fake = FakeTransport(fail_with=error, fail_times=3)
     with make(fake, retries=QUICK) as clip:
         vectors = clip.embed_texts(["猫"])
@@ -39,15 +39,18 @@ def test_what_can_succeed_later_does(make: Make, error: ServerError) -> None:
     assert vectors.shape == (1, 512)
 
 
-def test_attempts_are_counted(make: Make) -> None:
+def test_the_number_of_attempts_is_limited(make: Make) -> None:
     fake = FakeTransport(fail_with=ServerUnavailableError("gone"))
     with make(fake, retries=QUICK) as clip, pytest.raises(ServerUnavailableError, match="gone"):
         clip.embed_texts(["猫"])
     assert len(fake.requests) == 4
 
 
-def test_a_server_that_is_stopping_does_not_count(make: Make) -> None:
-    """If a name has two servers, retries may reach the stopping server again and again."""
+def test_attempts_at_a_stopping_server_do_not_count(make: Make) -> None:
+    """An attempt that a stopping server rejected does not count against the maximum number of attempts.
+
+    If a name has two servers, retries may reach the stopping server several times.
+    """
     fake = FakeTransport(fail_with=ServerStoppingError("stopping"), fail_times=12)
     with make(fake, retries=QUICK) as clip:
         assert clip.embed_texts(["猫"]).shape == (1, 512)
@@ -55,7 +58,7 @@ def test_a_server_that_is_stopping_does_not_count(make: Make) -> None:
     fake = FakeTransport(fail_with=ServerStoppingError("stopping"))
     with make(fake, retries=QUICK, timeout=0.3) as clip, pytest.raises(ServerStoppingError):
         clip.embed_texts(["猫"])
-    assert len(fake.requests) > 100  # until the call's time is over, in pauses of 2 ms at most
+    assert len(fake.requests) > 100  # retries of at most 2 ms each fill the call's 0.3 seconds
     fake = FakeTransport(fail_with=ServerStoppingError("stopping"))
     with make(fake, retries=RetryPolicy(attempts=1)) as clip, pytest.raises(ServerStoppingError):
         clip.embed_texts(["猫"])
@@ -71,22 +74,22 @@ def test_a_server_that_is_stopping_does_not_count(make: Make) -> None:
         DeadlineExceededError("too late"),
     ],
 )
-def test_what_cannot_succeed_later_is_not_tried_again(make: Make, error: ServerError) -> None:
+def test_an_error_that_is_not_retryable_is_raised_at_once(make: Make, error: ServerError) -> None:
     fake = FakeTransport(fail_with=error)
     with make(fake, retries=QUICK) as clip, pytest.raises(type(error)):
         clip.embed_texts(["猫"])
     assert len(fake.requests) == 1
 
 
-def test_one_attempt_is_no_retry(make: Make) -> None:
+def test_a_policy_with_one_attempt_makes_no_retries(make: Make) -> None:
     fake = FakeTransport(fail_with=ServerUnavailableError("gone"))
     with make(fake, retries=RetryPolicy(attempts=1)) as clip, pytest.raises(ServerUnavailableError):
         clip.embed_texts(["猫"])
     assert len(fake.requests) == 1
 
 
-def test_a_full_server_is_not_stormed(make: Make) -> None:
-    """A hundred calls send a hundred requests, and ten retries between them."""
+def test_the_budget_limits_retries_at_a_full_server(make: Make) -> None:
+    """A hundred calls to a full server send a hundred requests and only ten retries, which is the retry budget."""
     fake = FakeTransport(fail_with=OverloadedError("full"))
     with make(fake, retries=QUICK) as clip:
         for number in range(100):
@@ -95,8 +98,8 @@ def test_a_full_server_is_not_stormed(make: Make) -> None:
     assert len(fake.requests) == 110
 
 
-def test_only_answered_items_earn_retries(make: Make) -> None:
-    """Statistics are answered while queues are full, and many clients may read them."""
+def test_reading_statistics_adds_no_retries_to_the_budget(make: Make) -> None:
+    """A response with statistics adds no retry to the budget, because statistics do not pass the full queues."""
     fake = FakeTransport(fail_with=OverloadedError("full"))
     policy = RetryPolicy(first_pause=0, longest_pause=0, overload_budget=1)
     with make(fake, retries=policy) as clip:
@@ -141,7 +144,7 @@ class TestBudget:
             assert most / 2 < max(pauses) <= most
             assert min(pauses) < most / 4
 
-    def test_successes_earn_retries_back(self) -> None:
+    def test_successes_add_retries_to_the_budget(self) -> None:
         budget = RetryBudget(RetryPolicy(overload_budget=1, first_pause=0, longest_pause=0))
         full = OverloadedError("full")
         assert budget.request().pause(full, 30) is not None
@@ -153,6 +156,6 @@ class TestBudget:
     @pytest.mark.parametrize(
         "choice", [{"attempts": 0}, {"first_pause": -1}, {"first_pause": 3}, {"overload_budget": -1}]
     )
-    def test_nonsense_is_refused(self, choice: dict[str, Any]) -> None:
+    def test_invalid_settings_are_refused(self, choice: dict[str, Any]) -> None:
         with pytest.raises(InvalidArgumentError):
             RetryPolicy(**choice)

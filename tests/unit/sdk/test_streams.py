@@ -1,4 +1,4 @@
-"""Streams: in order, complete, bounded, resumable, patient."""
+"""Streams of the synchronous client: order, completeness, bounded memory, resuming, and waiting for a server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def texts(count: int) -> Iterator[str]:
     return (f"第{number}句" for number in range(count))
 
 
-def test_every_item_comes_once_in_order_with_its_vector() -> None:
+def test_every_item_is_yielded_once_in_order_with_its_vector() -> None:
     with Client(transport=FakeTransport()) as clip:
         items = list(clip.stream_texts(texts(1000)))
         assert [item.index for item in items] == list(range(1000))
@@ -38,7 +38,7 @@ def test_every_item_comes_once_in_order_with_its_vector() -> None:
         np.testing.assert_array_equal(vectors, clip.embed_texts(list(texts(1000))))
 
 
-def test_a_refused_item_is_an_outcome_and_costs_no_neighbour(tmp_path: Path) -> None:
+def test_a_refused_item_is_an_outcome_and_the_other_items_are_embedded(tmp_path: Path) -> None:
     good = tmp_path / "good.png"
     good.write_bytes(IMAGE)
     stream = [good, b"", ("mine", IMAGE), tmp_path / "missing.png", IMAGE]
@@ -55,7 +55,7 @@ def test_a_refused_item_is_an_outcome_and_costs_no_neighbour(tmp_path: Path) -> 
     ]
 
 
-def test_the_window_bounds_what_is_taken_ahead() -> None:
+def test_the_window_limits_the_items_that_are_read_ahead() -> None:
     taken = 0
 
     def source() -> Iterator[str]:
@@ -68,18 +68,18 @@ def test_the_window_bounds_what_is_taken_ahead() -> None:
         stream = clip.stream_texts(source(), window=64)
         for seen in range(1, 200):
             next(stream)
-            assert taken <= seen + 64 + 32  # one chunk is gathered while the window is full
+            assert taken <= seen + 64 + 32  # while the window is full, one more request is gathered
 
 
 @pytest.mark.parametrize("window", [1, 3, 64])
-def test_any_window_gives_the_same(window: int) -> None:
+def test_any_window_yields_the_same_outcomes(window: int) -> None:
     fake = FakeTransport()
     with Client(transport=fake) as clip:
         assert [item.key for item in clip.stream_texts(texts(50), window=window)] == list(texts(50))
     assert max(len(request.items) for request in fake.requests) <= window
 
 
-def test_what_is_done_is_skipped() -> None:
+def test_items_with_skipped_keys_are_not_sent() -> None:
     fake = FakeTransport()
     with Client(transport=fake) as clip:
         done = {f"第{number}句" for number in range(0, 100, 2)}
@@ -89,15 +89,15 @@ def test_what_is_done_is_skipped() -> None:
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_server_that_comes_back_is_waited_for() -> None:
+def test_a_stream_waits_for_a_server_that_restarts() -> None:
     fake = FakeTransport(fail_with=ServerUnavailableError("restarting"), fail_times=60)
     with Client(transport=fake, retries=QUICK) as clip:
         assert [item.key for item in clip.stream_texts(texts(500))] == list(texts(500))
 
 
-def test_a_slow_consumer_does_not_use_up_the_time_of_retries(make: Make, clock: ManualClock) -> None:
+def test_a_slow_consumer_does_not_reduce_the_time_for_retries(make: Make, clock: ManualClock) -> None:
     class Hiccup(FakeTransport):
-        """Fails the second request once."""
+        """A fake transport that fails the second request once."""
 
         def send(self, request, timeout):  # type: ignore[no-untyped-def]
             self._fail_with = ServerUnavailableError("restarting") if len(self.requests) == 1 else None
@@ -111,14 +111,14 @@ def test_a_slow_consumer_does_not_use_up_the_time_of_retries(make: Make, clock: 
     assert len(clock.pauses) == 1
 
 
-def test_a_server_that_does_not_come_back_ends_the_stream_in_time(clock: ManualClock) -> None:
+def test_a_server_that_stays_away_ends_the_stream_after_the_timeout(clock: ManualClock) -> None:
     fake = FakeTransport(fail_with=ServerUnavailableError("gone"))
     with Client(transport=fake, retries=QUICK) as clip, pytest.raises(ServerUnavailableError, match="gone"):
         list(clip.stream_texts(texts(500), timeout=0.1))
     assert 0.08 < sum(clock.pauses) <= 0.1
 
 
-def test_an_error_that_no_retry_can_mend_ends_the_stream() -> None:
+def test_an_error_that_is_not_retryable_ends_the_stream() -> None:
     fake = FakeTransport(fail_with=InferenceError("broken"))
     with Client(transport=fake) as clip, pytest.raises(InferenceError):
         list(clip.stream_texts(texts(500)))
@@ -126,7 +126,13 @@ def test_an_error_that_no_retry_can_mend_ends_the_stream() -> None:
 
 
 def keys_until(error: type[Exception], stream: Iterator[ItemOutcome], match: str) -> list[object]:
-    """Return the keys of the outcomes that a stream yields before it raises."""
+    """Return the keys of the outcomes that a stream yields before it raises an error.
+
+    Args:
+        error: the class of the expected error.
+        stream: the stream.
+        match: a pattern that the message of the error must match.
+    """
     keys: list[object] = []
 
     def read() -> None:
@@ -139,7 +145,7 @@ def keys_until(error: type[Exception], stream: Iterator[ItemOutcome], match: str
 
 
 @pytest.mark.parametrize("count", [0, 1, 60, 700])
-def test_what_came_before_an_error_of_the_source_is_given(count: int) -> None:
+def test_items_before_an_error_of_the_source_are_yielded(count: int) -> None:
     def source() -> Iterator[str]:
         yield from texts(count)
         raise LookupError("the source broke")
@@ -148,7 +154,7 @@ def test_what_came_before_an_error_of_the_source_is_given(count: int) -> None:
         assert keys_until(LookupError, clip.stream_texts(source()), "the source broke") == list(texts(count))
 
 
-def test_what_was_sent_before_an_item_that_cannot_be_sent_is_given() -> None:
+def test_items_before_an_invalid_item_are_yielded() -> None:
     items: list[Any] = [*texts(40), 3, "x"]
     with Client(transport=FakeTransport()) as clip:
         keys = keys_until(InvalidArgumentError, clip.stream_texts(items), "text 40: expected a text as str")
@@ -164,19 +170,19 @@ def test_closing_a_stream_ends_it() -> None:
 
 
 @pytest.mark.parametrize("item", [3, ("key",), ("a", "b", "c")])
-def test_what_is_no_item_is_named_by_its_position(item: object) -> None:
+def test_an_invalid_item_is_named_by_its_position(item: object) -> None:
     with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="(text|item) 2: "):
         list(clip.stream_texts(["a", "b", item]))  # type: ignore[list-item]
 
 
-def test_a_window_holds_something() -> None:
+def test_a_window_of_zero_is_refused() -> None:
     with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="at least 1"):
         list(clip.stream_texts(texts(3), window=0))
 
 
 def test_memory_does_not_grow_with_the_stream() -> None:
     class Forgetful(FakeTransport):
-        """The fake remembers every request, for tests; this one does not."""
+        """A fake transport that does not keep its requests, as `FakeTransport` does."""
 
         def send(self, request, timeout):  # type: ignore[no-untyped-def]
             self.requests.clear()
@@ -194,7 +200,7 @@ def test_memory_does_not_grow_with_the_stream() -> None:
             late = tracemalloc.get_traced_memory()[0]
         finally:
             tracemalloc.stop()
-    assert late < early + 100_000  # the 1,750 outcomes in between take several times as much
+    assert late < early + 100_000  # keeping the 1,750 outcomes would take several times as much
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
@@ -219,7 +225,7 @@ def test_progress_is_shown_on_a_terminal_only(
         stream()
         monkeypatch.undo()
         shown = b""
-        while b"70/70" not in shown:  # a terminal hands over its output in pieces, and blocks where no more comes
+        while b"70/70" not in shown:  # the output comes in pieces, and reading more of them would block
             assert select.select([master], [], [], 10)[0], shown
             shown += os.read(master, 100_000)
     os.close(master)

@@ -1,4 +1,4 @@
-"""Saved vectors: whole, resumable, and never of two spaces."""
+"""Tables of saved vectors: files are complete, interrupted runs are resumed, and embedding spaces are never mixed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def table(count: int, fingerprint: str = "a" * 32) -> EmbeddingTable:
 
 @SUFFIXES
 @pytest.mark.parametrize("count", [0, 1, 1000])
-def test_what_is_saved_is_loaded(tmp_path: Path, suffix: str, count: int) -> None:
+def test_a_loaded_table_equals_the_saved_table(tmp_path: Path, suffix: str, count: int) -> None:
     saved = table(count)
     saved.save(tmp_path / f"v{suffix}")
     loaded = EmbeddingTable.load(tmp_path / f"v{suffix}", expected_fingerprint="a" * 32)
@@ -43,7 +43,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path, suffix: str, count: int) -> Non
 
 
 @SUFFIXES
-def test_two_spaces_do_not_mix(tmp_path: Path, suffix: str) -> None:
+def test_tables_of_two_spaces_cannot_be_combined(tmp_path: Path, suffix: str) -> None:
     one, other = table(3), table(2, "b" * 32)
     one.save(tmp_path / f"v{suffix}")
     for mix in (
@@ -63,7 +63,7 @@ def test_rejects_a_table_of_another_dimension() -> None:
             mix(other)
 
 
-def test_one_space_does() -> None:
+def test_tables_of_one_space_can_be_combined() -> None:
     one, other = table(3), table(2)
     assert len(one.joined(other)) == 5
     np.testing.assert_allclose(one.cosine(other), one.embeddings @ other.embeddings.T)
@@ -72,14 +72,14 @@ def test_one_space_does() -> None:
 @pytest.mark.parametrize(
     ("keys", "shape", "fingerprint"), [(["a"], (2, 4), "x"), (["a"], (4,), "x"), (["a"], (1, 4), "")]
 )
-def test_what_does_not_fit_is_refused(keys: list[str], shape: tuple[int, ...], fingerprint: str) -> None:
+def test_a_table_with_inconsistent_values_is_refused(keys: list[str], shape: tuple[int, ...], fingerprint: str) -> None:
     with pytest.raises(InvalidArgumentError):
         EmbeddingTable(keys, np.zeros(shape, dtype=np.float32), fingerprint)
 
 
 @SUFFIXES
 @pytest.mark.parametrize("content", [None, b"", b"\x93NUMPY", b"no table", b"PK\x03\x04broken", b"PAR1brokenPAR1"])
-def test_a_file_that_is_none_is_refused(tmp_path: Path, suffix: str, content: bytes | None) -> None:
+def test_a_missing_or_broken_file_is_refused(tmp_path: Path, suffix: str, content: bytes | None) -> None:
     path = tmp_path / f"v{suffix}"
     if content is not None:
         path.write_bytes(content)
@@ -87,7 +87,7 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, suffix: str, content: by
         EmbeddingTable.load(path)
 
 
-def test_a_foreign_table_is_refused(tmp_path: Path) -> None:
+def test_a_table_of_another_program_is_refused(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
@@ -104,7 +104,7 @@ def test_another_suffix_is_refused_at_once(tmp_path: Path) -> None:
 
 
 @SUFFIXES
-def test_an_interrupted_run_goes_on(tmp_path: Path, suffix: str) -> None:
+def test_an_interrupted_run_is_resumed(tmp_path: Path, suffix: str) -> None:
     whole, path = table(10_000), tmp_path / f"v{suffix}"
 
     class StopError(Exception):
@@ -161,7 +161,7 @@ with TableWriter(Path({str(tmp_path / "v.npz")!r}), "a", 4) as writer:
     assert len(TableWriter(tmp_path / "v.npz", "a", 4).done) == 4096
 
 
-def test_without_pyarrow_the_remedy_is_named(tmp_path: Path) -> None:
+def test_the_error_without_pyarrow_names_the_extra(tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules['pyarrow'] = None; import numpy as np; from tuwen_files import EmbeddingTable\n"
         f"EmbeddingTable([], np.zeros((0, 4), np.float32), 'a').save({str(tmp_path / 'v.parquet')!r})"
@@ -242,7 +242,7 @@ def test_a_second_writer_of_one_output_is_refused(tmp_path: Path, suffix: str) -
     assert list(EmbeddingTable.load(path).keys) == ["first", "second"]
 
 
-def test_a_writer_that_fails_or_is_dropped_gives_its_lock_back(tmp_path: Path) -> None:
+def test_a_writer_that_fails_or_is_deleted_releases_its_lock(tmp_path: Path) -> None:
     path = tmp_path / "v.npz"
     table(1, "b" * 32).save(path)
     with pytest.raises(EmbeddingSpaceError):
@@ -257,7 +257,7 @@ def test_a_writer_that_fails_or_is_dropped_gives_its_lock_back(tmp_path: Path) -
 
 
 @SUFFIXES
-def test_a_file_is_replaced_whole_by_writers_that_overlap(
+def test_concurrent_writers_replace_a_file_completely(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, inner, outer = tmp_path / f"v{suffix}", table(3), table(5)
@@ -283,7 +283,7 @@ def test_scratch_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
 
 
 @SUFFIXES
-def test_a_file_is_on_disk_before_it_takes_its_place(
+def test_a_file_is_synced_before_it_replaces_the_earlier_file(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []

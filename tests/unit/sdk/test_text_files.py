@@ -1,4 +1,4 @@
-"""Text files that people write: any line ends, with or without a byte order mark, and in UTF-8 alone."""
+"""Text files with any line endings, with or without a byte order mark. An encoding other than UTF-8 is refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tuwen_files.text_files import numbered_lines, read_lines
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_marks_and_line_ends_are_no_text(tmp_path: Path, mark: bytes, end: bytes) -> None:
+def test_byte_order_marks_and_line_endings_are_removed(tmp_path: Path, mark: bytes, end: bytes) -> None:
     path = tmp_path / "texts.txt"
     path.write_bytes(mark + "一只猫".encode() + end + b" a dog " + end + end + "无尾".encode())
     assert list(numbered_lines(path)) == [(1, "一只猫"), (2, " a dog "), (3, ""), (4, "无尾")]
@@ -37,7 +37,7 @@ def test_other_line_separators_stay_within_their_line(tmp_path: Path, within: st
         ("gbk", r"line 2: byte 1 is not UTF-8; .*GBK"),
     ],
 )
-def test_another_encoding_is_named_with_its_place(tmp_path: Path, encoding: str, message: str) -> None:
+def test_another_encoding_is_named_with_its_line(tmp_path: Path, encoding: str, message: str) -> None:
     path = tmp_path / "texts.txt"
     path.write_text("a dog\n自行车\n", encoding=encoding)
     with pytest.raises(InvalidArgumentError, match=message) as caught:

@@ -1,4 +1,4 @@
-"""Saved thresholds, which judge pictures of their own embedding space."""
+"""Saved thresholds. A threshold accepts or rejects pictures only in its own embedding space."""
 
 from __future__ import annotations
 

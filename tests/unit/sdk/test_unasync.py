@@ -1,4 +1,4 @@
-"""The synchronous modules are written from the asynchronous ones, so that both clients have one behaviour."""
+"""The program that writes the synchronous modules from the asynchronous modules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.paths import ROOT
 
 @pytest.fixture
 def unasync() -> ModuleType:
-    """The program, loaded from its file."""
+    """Return the program ``client/unasync.py`` as a module."""
     spec = importlib.util.spec_from_file_location("unasync", ROOT / "client" / "unasync.py")
     assert spec is not None
     assert spec.loader is not None
@@ -45,13 +45,13 @@ def test_a_module_that_was_changed_by_hand_is_named_and_written_again(
     assert changed.read_text(encoding="utf-8") == expected
 
 
-def test_a_sentence_that_was_changed_is_named(unasync: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_sentence_is_named(unasync: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unasync, "SENTENCES", {"_async_client.py": {"nobody wrote this": ""}})
     with pytest.raises(ValueError, match="expected this text once, found it 0 times: nobody wrote this"):
         unasync.synchronous("_async_client.py")
 
 
 @pytest.mark.parametrize("name", ["_client.py", "_pipeline.py"])
-def test_nothing_asynchronous_is_left(unasync: ModuleType, name: str) -> None:
+def test_the_synchronous_modules_contain_no_asynchronous_words(unasync: ModuleType, name: str) -> None:
     words = set((unasync.PACKAGE / name).read_text(encoding="utf-8").partition('"""')[2].split())
     assert not words & {"async", "await", "asyncio"}

@@ -1,4 +1,4 @@
-"""The request builder and the response parser against Triton's protocol, and statuses against the error tree."""
+"""Requests and responses in Triton's protocol, compared with tritonclient, and the error for each gRPC status."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_outputs_are_decoded_as_tritonclient_decodes_them() -> None:
     ("datatype", "shape", "content"),
     [("FP32", [1, 4], b"\0" * 15), ("BOOL", [2, 1], b"\0"), ("BYTES", [1, 1], b"\x05\0"), ("FP32", [1, 1], None)],
 )
-def test_a_response_that_is_broken_is_an_error_of_ours(datatype: str, shape: list[int], content: bytes | None) -> None:
+def test_a_malformed_response_raises_inference_error(datatype: str, shape: list[int], content: bytes | None) -> None:
     message = service_pb2.ModelInferResponse(model_name="image_embedding")
     message.outputs.add(name="embedding", datatype=datatype, shape=shape)
     if content is not None:
@@ -78,7 +78,7 @@ def test_a_response_that_is_broken_is_an_error_of_ours(datatype: str, shape: lis
         {"embedding": np.zeros((3, 4), dtype=np.float32), "status": (b"",) * 2},
     ],
 )
-def test_an_answer_of_another_shape_is_an_error_not_a_guess(outputs: dict[str, object]) -> None:
+def test_outputs_of_a_wrong_length_raise_inference_error(outputs: dict[str, object]) -> None:
     with pytest.raises(InferenceError, match="expected 3 rows in each of the outputs"):
         parse(EmbeddingBatch(REQUEST, ((0,), (1,), (2,)), ()), InferResponse(outputs), FakeTransport().card)  # type: ignore[arg-type]
 
@@ -111,7 +111,7 @@ def test_an_answer_of_another_shape_is_an_error_not_a_guess(outputs: dict[str, o
         ("UNKNOWN", "", InferenceError),
     ],
 )
-def test_every_status_has_its_error(code: str, message: str, kind: type[ServerError]) -> None:
+def test_every_grpc_status_becomes_an_error_class(code: str, message: str, kind: type[ServerError]) -> None:
     status = SimpleNamespace(code=lambda: grpc.StatusCode[code], details=lambda: message)
     error = server_error(status, "image_embedding", "abc")
     assert type(error) is kind
@@ -120,7 +120,7 @@ def test_every_status_has_its_error(code: str, message: str, kind: type[ServerEr
     assert (message or code) in str(error)
 
 
-def test_a_repository_of_an_older_version_is_named_as_the_reason() -> None:
+def test_the_error_for_an_older_repository_says_to_build_it_again() -> None:
     status = SimpleNamespace(code=lambda: grpc.StatusCode.NOT_FOUND, details=lambda: "unknown model")
     error = server_error(status, "pixel_embedding")
     assert type(error) is ModelNotFoundError

@@ -1,4 +1,4 @@
-"""Zero-shot classification: templates, the mean of their vectors, and what is remembered."""
+"""Zero-shot classification: the templates, the mean of their vectors, and the cache of label vectors."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_label_vectors_are_computed_once() -> None:
         assert transport.requests[-1].input_name == "image"  # the client remembers the text "猫"
 
 
-def test_the_cache_forgets_what_was_used_longest_ago() -> None:
+def test_the_cache_drops_the_least_recently_used_label() -> None:
     cache = LabelCache(size=2)
     one = np.ones(1, dtype=np.float32)
     cache.remember({"a": one, "b": one}, ("{}",))
@@ -63,7 +63,7 @@ def test_the_cache_forgets_what_was_used_longest_ago() -> None:
     assert cache.known(("a",), ("a {}",)) == {}
 
 
-def test_many_threads_may_classify_at_once() -> None:
+def test_many_threads_can_classify_at_once() -> None:
     with Client(transport=FakeTransport()) as clip, ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda number: clip.classify([IMAGE], ["猫", f"狗{number % 3}"]), range(60)))
     assert len({result.scores.cosine.tobytes() for result in results}) <= 3
@@ -78,7 +78,7 @@ def test_many_threads_may_classify_at_once() -> None:
         (["猫", "猫"], "label 1: .*repeated"),
     ],
 )
-def test_labels_are_checked(labels: Any, message: str) -> None:
+def test_invalid_labels_are_refused(labels: Any, message: str) -> None:
     with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match=message):
         clip.classify([IMAGE], labels)
 
@@ -91,18 +91,18 @@ def test_labels_are_checked(labels: Any, message: str) -> None:
         (["{}", "photo"], "template 1: "),
     ],
 )
-def test_templates_are_checked(templates: Any, message: str) -> None:
+def test_invalid_templates_are_refused(templates: Any, message: str) -> None:
     with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match=message):
         clip.classify([IMAGE], ["猫"], templates=templates)
 
 
-def test_no_images_are_no_question() -> None:
+def test_classifying_no_images_is_refused() -> None:
     with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="at least one image"):
         clip.classify([], ["猫"])
 
 
 @pytest.mark.parametrize("language", ["zh", "en", "none"])
-def test_every_template_of_ours_takes_the_label_once(language: Any) -> None:
+def test_every_built_in_template_contains_the_label_once(language: Any) -> None:
     texts = template_texts(language)
     assert all(text.count("{}") == 1 for text in texts)
     assert len(set(texts)) == len(texts)
