@@ -57,9 +57,9 @@ class AsyncClient:
             in `repr`.
         retries: the number of attempts, and the pauses between them, if the server does not respond or its queue is
             full.
-        preprocess: ``client`` decodes and resizes images in this process, with the server's own code, and sends pixel
-            values to the vision encoder. This helps if the server's CPUs are the bottleneck. The vectors do not change
-            if the client and the server have the same version of Pillow.
+        preprocess: the side that decodes and resizes images, ``server`` or ``client``. ``client`` does this in the
+            calling process, with the server's own code, and sends pixel values to the vision encoder. This helps if the
+            server's CPUs are the bottleneck. The vectors do not change if both sides have the same version of Pillow.
         priority: the priority of this client's requests, ``interactive`` or ``bulk``. The server handles a request of
             priority ``bulk`` only when no other request waits. Streams always have the priority ``bulk``.
         fetcher: the fetcher of images at web addresses; None: web addresses are refused.
@@ -126,10 +126,10 @@ class AsyncClient:
             timeout: seconds for the whole call.
 
         Returns:
-            float32 (n, D), one unit vector per image, in the same order.
+            an array, float32 (n, D), with one unit vector per image, in order.
 
         Raises:
-            InvalidItemsError: images were refused; lists each with its index and the reason.
+            InvalidItemsError: images were refused. The error lists each with its index and the reason.
             InvalidArgumentError: `images` is a single image or not an iterable, or an element is not an image.
             ServerError: the server or the connection failed.
         """
@@ -144,10 +144,10 @@ class AsyncClient:
             timeout: seconds for the whole call.
 
         Returns:
-            float32 (n, D), one unit vector per text, in the same order.
+            an array, float32 (n, D), with one unit vector per text, in order.
 
         Raises:
-            InvalidItemsError: texts were refused, because they have too many bytes; lists each with its index.
+            InvalidItemsError: texts with too many bytes were refused. The error lists each with its index.
             InvalidArgumentError: `texts` is a single string or not an iterable, or an element is not a string.
             ServerError: the server or the connection failed.
         """
@@ -189,11 +189,11 @@ class AsyncClient:
         """Compare every image with every text.
 
         Returns:
-            cosines, logits and probabilities, each float32 (number of images, number of texts).
+            the cosines, logits and probabilities. Each is an array, float32 (number of images, number of texts).
 
         Raises:
             InvalidArgumentError: there are no images or no texts.
-            InvalidItemsError: images or texts were refused; lists each with its index and the reason.
+            InvalidItemsError: images or texts were refused. The error lists each with its index and the reason.
             ServerError: the server or the connection failed.
         """
         with self._call("compare"):
@@ -227,7 +227,7 @@ class AsyncClient:
 
         Raises:
             InvalidArgumentError: there are no images or no labels, a label is repeated, or a template lacks ``{}``.
-            InvalidItemsError: images or labels were refused; lists each with its index and the reason.
+            InvalidItemsError: images or labels were refused. The error lists each with its index and the reason.
             ServerError: the server or the connection failed.
         """
         with self._call("classify"):
@@ -273,7 +273,7 @@ class AsyncClient:
 
         Raises:
             InvalidArgumentError: `images` is a single image or not an iterable (raised at once), or an element is not
-                an image (raised when the stream reaches the element; states its position).
+                an image (raised when the stream reaches the element; the message states its position).
             ServerError: the server or the connection failed for longer than `timeout`.
         """
         check_stream("image", images, asynchronous=True)
@@ -303,7 +303,7 @@ class AsyncClient:
 
         Raises:
             InvalidArgumentError: `texts` is a single string or not an iterable (raised at once), or an element is not
-                a string (raised when the stream reaches the element; states its position).
+                a string (raised when the stream reaches the element; the message states its position).
             ServerError: the server or the connection failed for longer than `timeout`.
         """
         check_stream("text", texts, asynchronous=True)
@@ -348,7 +348,7 @@ class AsyncClient:
 
         Raises:
             InvalidArgumentError: there are neither images nor texts.
-            InvalidItemsError: images or texts were refused; lists each with its index and the reason.
+            InvalidItemsError: images or texts were refused. The error lists each with its index and the reason.
             ServerError: the server or the connection failed.
         """
         with self._call("profile"):

@@ -1,4 +1,4 @@
-"""Images at web addresses. They are fetched only if the client has a fetcher, and only from hosts that it allows."""
+"""The fetching of images at web addresses. Only a client with a fetcher does so, and only from allowed hosts."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class HttpFetcher:
 
         Raises:
             ItemError: the host is not allowed, does not respond in time, or responds with an error or with too many
-                bytes. Names the host, but not the path, the query or a password, because they may be secret.
+                bytes. The message names the host. It shows no path, query or password, because they may be secret.
         """
         [found] = self.fetch_all([url], left)
         if isinstance(found, ItemError):

@@ -1,7 +1,7 @@
 """The transports to Triton over gRPC, for threads and for asyncio.
 
-They use the protocol's stubs from `tritonclient`. Its client classes convert every tensor to numpy objects and back,
-and raise the same class for every error.
+The transports use the generated gRPC stubs of `tritonclient` instead of its client classes. These classes convert every
+tensor to NumPy objects and back, and raise the same class for every error.
 """
 
 from __future__ import annotations

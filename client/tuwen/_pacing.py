@@ -37,7 +37,7 @@ class Pace:
     The throughput rises with the size on a GPU, and hardly on a CPU.
 
     Args:
-        kind: the kind of the items.
+        kind: the kind of the items, ``image`` or ``text``.
         window: the maximum number of items in flight.
         max_batch_size: the server's maximum number of items per request.
         measured: whether to find the size of the requests by trial, as a stream does. A call begins with the largest
@@ -94,7 +94,7 @@ class Pace:
 
 
 def call_pace(kind: Kind, card: ModelCard) -> Pace:
-    """Return the pace of a call."""
+    """Return the pace of a call, which begins with requests of the largest size."""
     window = _FULL_REQUESTS * ITEMS_PER_REQUEST[kind]
     return Pace(kind, window=window, max_batch_size=card.max_batch_size, measured=False)
 

@@ -147,7 +147,7 @@ class Pipeline:
         """Yield an outcome for each item of a stream that is not skipped, in order.
 
         Args:
-            kind: the kind of the items.
+            kind: the kind of the items, ``image`` or ``text``.
             items: the source of the items.
             deadline: a function that returns the deadline of a request that begins now.
             window: the maximum number of items in flight.
@@ -244,8 +244,8 @@ class _Window:
         transport: the transport to the server.
         budget: the retry budget.
         deadline: a function that returns the deadline of a request. It is called before the request is sent, and again
-            before its response is awaited. All requests of a call have the same deadline. A stream counts each deadline
-            anew, because its consumer may be slow.
+            before its response is awaited. All requests of a call have the same deadline. In a stream, each deadline is
+            counted from the call of this function, because the consumer of the stream may be slow.
     """
 
     def __init__(self, transport: Transport, budget: RetryBudget, deadline: Callable[[], Deadline]) -> None:
@@ -265,7 +265,7 @@ class _Window:
             patient: whether to yield the results of earlier requests before an error of the feed is raised.
 
         Raises:
-            ServerError: a request and its retries failed; names the items of the request.
+            ServerError: a request and its retries failed. The error names the items of the request.
             InferenceError: a response is invalid.
             EmbeddingSpaceError: a response belongs to another embedding space than the card.
             Exception: the source of the items failed, or an item cannot be sent.
@@ -300,7 +300,10 @@ class _Window:
                 cancel_all(sent.pending for sent in in_flight if sent.pending is not None)
 
     def _sent(self, part: Part, batch: EmbeddingBatch, ahead: int, card: ModelCard, *, alone: bool) -> _Sent:
-        """Send a request now, unless the caller waits for its response next, or the request holds no item."""
+        """Return a request of the window, which is sent now if several requests may be in flight.
+
+        If `alone` is true, `_received` sends the request. A request without items is never sent.
+        """
         if alone or not batch.positions:
             return _Sent(part, batch, None, ahead)
         with naming(batch, card.fingerprint):

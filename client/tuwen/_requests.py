@@ -47,7 +47,7 @@ class Part:
     """The items of one request.
 
     Attributes:
-        positions: for each item, its positions in the call or stream. A repeated text has several positions.
+        positions: the positions of each item in the call or stream. A repeated text has several positions.
         items: the images or texts.
         keys: the keys of the items of a stream; empty in a call.
     """
@@ -63,7 +63,7 @@ class EmbeddingBatch:
 
     Attributes:
         request: the request.
-        positions: for each item of the request, its positions in the call or stream. A repeated text has several
+        positions: the positions of each item of the request in the call or stream. A repeated text has several
             positions.
         failures: the items that could not be read.
     """
@@ -82,7 +82,7 @@ class Chunker:
     """A chunker that divides the items of a stream into parts of the size that the pace sets.
 
     Args:
-        kind: the kind of the items.
+        kind: the kind of the items, ``image`` or ``text``.
         window: the maximum number of items in flight.
         max_batch_size: the server's maximum number of items per request.
         skip: the keys of items to leave out, such as items that an earlier run has embedded.
@@ -115,11 +115,11 @@ class Chunker:
         self._gathered: list[tuple[tuple[int], Any, Hashable]] = []
 
     def add(self, item: Any) -> Part | None:
-        """Add the next item of the stream. Return the part that this item completes, or None.
+        """Add the next item of the stream. Return the part that this item completes; None: the part is not full yet.
 
         Raises:
             InvalidArgumentError: the item's type cannot be embedded, or it is a tuple other than ``(key, item)``.
-                States the item's position in the stream.
+                The message states the item's position in the stream.
         """
         if isinstance(item, tuple):
             if len(item) != 2:
@@ -181,7 +181,7 @@ def batch_of(route: Route, part: Part) -> EmbeddingBatch:
     """Return the request for a part. This reads the files and encodes the images of the part.
 
     Raises:
-        InvalidArgumentError: the type of an item cannot be embedded; states its position.
+        InvalidArgumentError: the type of an item cannot be embedded. The message states the position of the item.
     """
     payloads: list[bytes] = []
     sent: list[tuple[int, ...]] = []
@@ -228,11 +228,11 @@ def as_list(kind: Wanted, items: object) -> list[Any]:
     """Return the items of a call as a list.
 
     Args:
-        kind: the kind of the items.
+        kind: the kind of items.
         items: an iterable, such as a list, a tuple, a generator, a pandas Series or an array.
 
     Raises:
-        InvalidArgumentError: `items` is a single item or not an iterable; states the type and shows the correct call.
+        InvalidArgumentError: `items` is a single item or not an iterable. The message shows the correct call.
     """
     if isinstance(items, AsyncIterable) and not isinstance(items, Iterable):
         raise _error(kind, items, f"for an asynchronous iterable use AsyncClient.stream_{kind}s({kind}s)")
@@ -256,7 +256,7 @@ def check_stream(kind: Wanted, items: object, *, asynchronous: bool) -> None:
     """Check before a stream begins that its source is an iterable of items.
 
     Raises:
-        InvalidArgumentError: `items` is a single item or not an iterable; states the type and shows the correct call.
+        InvalidArgumentError: `items` is a single item or not an iterable. The message shows the correct call.
     """
     if isinstance(items, AsyncIterable):
         if not asynchronous:

@@ -57,8 +57,8 @@ class EmbeddedItem:
             other item is its index.
         embedding: a read-only unit vector, float32 (D,).
         truncated: whether the item is a text that was cut to the model's context length.
-        error: None.
-        ok: True.
+        error: always None.
+        ok: always true.
     """
 
     index: int
@@ -79,8 +79,8 @@ class RefusedItem:
             other item is its index.
         error: the reason why the item was refused.
         truncated: whether the item is a text that was cut to the model's context length.
-        embedding: None.
-        ok: False.
+        embedding: always None.
+        ok: always false.
     """
 
     index: int
@@ -101,7 +101,7 @@ class Parsed:
 
     Attributes:
         positions: for each row of the embeddings, the positions of its item in the call or stream.
-        embeddings: float32 (n, D), read-only. Rows of refused items have no meaning.
+        embeddings: the embeddings, float32 (n, D), read-only. Rows of refused items have no meaning.
         failures: the refused items by position, including items that were not sent.
         truncated: the positions of the texts that were cut.
     """
@@ -176,7 +176,7 @@ def assemble(kind: Kind, total: int, dimension: int, parsed: Iterable[Parsed]) -
     """Return the embeddings of a call, float32 (n, D), in the order of its items, and the positions of truncated items.
 
     Raises:
-        InvalidItemsError: items were refused; lists each with its index and the reason.
+        InvalidItemsError: items were refused. The error lists each with its index and the reason.
     """
     embeddings = np.empty((total, dimension), dtype=np.float32)
     failures: dict[int, ItemFailure] = {}

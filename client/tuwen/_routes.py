@@ -39,11 +39,11 @@ _READERS = 32  # many, because most of them wait for a file or a web address
 
 @dataclass(frozen=True)
 class Route:
-    """One route to a model.
+    """The route of one kind of items to a Triton model: the model, and the conversion of items to bytes.
 
     Attributes:
-        kind: the kind of the items.
-        model: the Triton model that is called.
+        kind: the kind of the items, ``image`` or ``text``.
+        model: the name of the Triton model that is called.
         input_name: the name of the model's only input.
         item_shape: the shape of an item, a uint8 tensor; empty: an item is a string of bytes.
         outputs: the names of the outputs that are requested; empty: all outputs of the model.
@@ -188,7 +188,7 @@ class Routes:
         """Return the route of this kind of items to a server with this model card.
 
         Args:
-            kind: the kind of the items.
+            kind: the kind of the items, ``image`` or ``text``.
             card: the model card of the server.
             deadline: the deadline of fetches; None: only the timeout of the fetcher limits them.
             bulk: whether to use the priority ``bulk`` whatever the client's priority is.

@@ -72,10 +72,10 @@ class ModelCard(PixelRules):
     """The description of a server's model, including its image rules. ``tuwen build`` wrote it into the repository.
 
     Attributes:
-        family: ``chinese-clip``, ``openai-clip`` or ``taiyi-clip``.
+        family: the model family: ``chinese-clip``, ``openai-clip`` or ``taiyi-clip``.
         checkpoint: the hub ID, folder or file that the repository was built from.
         fingerprint: the name of the embedding space. Only vectors of the same space may be compared.
-        embedding_dimension: D, the length of a vector.
+        embedding_dimension: the number D of components of a vector.
         context_length: the maximum number of tokens per text, special tokens included; longer texts are cut.
         logit_scale: the factor between a cosine and a logit.
         precision: the precision of the encoders: ``fp32``, ``bf16``, ``fp16`` or ``int8``. Vectors are float32.
@@ -160,7 +160,8 @@ class Transport(Protocol):
 
         Args:
             request: the request.
-            timeout: the seconds until the call fails. The request may wait in the server's queues for half of them.
+            timeout: the seconds until the call fails. The request may wait in the server's queues for half of this
+                time.
 
         Raises:
             ServerError: the subclass that fits the status of the server or of the connection.
@@ -171,7 +172,8 @@ class Transport(Protocol):
 
         Args:
             request: the request.
-            timeout: the seconds until the response fails. The request may wait in the server's queues for half of them.
+            timeout: the seconds until the response fails. The request may wait in the server's queues for half of this
+                time.
         """
 
     def model_card(self, timeout: float, model: str = "") -> ModelCard:
@@ -261,16 +263,16 @@ class AsyncTransport(Protocol):
         """Send a request, wait for its response and return it, as `Transport.infer` describes."""
 
     def send(self, request: InferRequest, timeout: float) -> AsyncPendingResponse:
-        """Send a request and return its pending response, as `Transport.send` does."""
+        """Send a request and return its pending response, as `Transport.send` describes."""
 
     async def model_card(self, timeout: float, model: str = "") -> ModelCard:
-        """Return the card of a model on the server, as `Transport.model_card` does."""
+        """Return the card of a model on the server, as `Transport.model_card` describes."""
 
     async def statistics(self, timeout: float) -> Statistics:
-        """Return the server's statistics by model, as `Transport.statistics` does."""
+        """Return the server's statistics by model, as `Transport.statistics` describes."""
 
     async def is_ready(self, timeout: float, model: str = "") -> bool:
-        """Return whether the server responds and has loaded a model, as `Transport.is_ready` does."""
+        """Return whether the server responds and has loaded a model, as `Transport.is_ready` describes."""
 
     async def close(self) -> None:
         """Close the connection. Pending responses fail."""

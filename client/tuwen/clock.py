@@ -17,7 +17,7 @@ __all__ = ["Clock", "Deadline", "async_pause", "now", "pause", "wall"]
 
 
 class Clock(Protocol):
-    """A clock that never goes back, and a way to wait."""
+    """The protocol of a clock that never goes back and that can wait."""
 
     def now(self) -> float:
         """Return a time in seconds. Only the difference of two such times has a meaning."""
@@ -51,7 +51,7 @@ _LONGEST = 365 * 86_400.0
 
 
 class Deadline:
-    """The deadline that lies a timeout after the creation of this object.
+    """A deadline, at the end of a timeout that begins when the object is created.
 
     Args:
         timeout: the timeout in seconds. More than a year counts as a year.

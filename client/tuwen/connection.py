@@ -112,7 +112,7 @@ class Tls:
         return grpc.ssl_channel_credentials(*(_read(path) for path in (self.ca, self.key, self.certificate)))
 
     def options(self) -> list[tuple[str, str | int]]:
-        """Return the channel options for gRPC."""
+        """Return the options of the gRPC channel that set `server_name`; an empty list without `server_name`."""
         return [("grpc.ssl_target_name_override", self.server_name)] if self.server_name else []
 
 
@@ -139,7 +139,7 @@ class NoTracing:
         return nullcontext()
 
     def headers(self) -> Mapping[str, str]:
-        """Return no headers."""
+        """Return an empty mapping, because there are no trace headers."""
         return {}
 
 

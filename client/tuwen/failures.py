@@ -26,12 +26,12 @@ TEXT_REASONS = ("not_utf8", "too_many_bytes")
 
 @dataclass(frozen=True)
 class ItemFailure:
-    """One refused item.
+    """The failure of one refused item.
 
     Attributes:
         index: the position of the item in the sequence that was passed.
-        reason: one word for programs, such as ``corrupt`` or ``too_many_pixels``.
-        message: one line for people.
+        reason: the reason as one word for programs, such as ``corrupt`` or ``too_many_pixels``.
+        message: the reason as one line of text for people.
     """
 
     index: int
@@ -62,8 +62,8 @@ class ItemError(Exception):
     """An image or a text that cannot be embedded, raised by code that does not know the position of the item.
 
     Attributes:
-        reason: one word for programs, such as ``corrupt`` or ``too_many_pixels``.
-        message: one line for people.
+        reason: the reason as one word for programs, such as ``corrupt`` or ``too_many_pixels``.
+        message: the reason as one line of text for people.
     """
 
     def __init__(self, reason: str, message: str) -> None:

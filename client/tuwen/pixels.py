@@ -59,7 +59,7 @@ class ImageLimits:
 
     Attributes:
         max_bytes: the maximum size of the encoded image in bytes.
-        max_pixels: the maximum of width times height.
+        max_pixels: the maximum number of pixels, which is width times height.
         max_frames: the maximum number of frames or pages, although only the first frame is decoded.
         max_parts: the maximum number of parts that Pillow reads in Python: segments of a JPEG, chunks of a PNG, values
             in the first directory of a TIFF, or blocks of a GIF. A GIF may have one more block for every 64 bytes.
@@ -82,12 +82,15 @@ class PixelRules:
 
     Attributes:
         image_size: the side S of the square input of the vision encoder, in pixels.
-        resize: ``squash`` resizes to the square. ``crop`` resizes the shortest edge to S and keeps the centre.
-        image_rules: ``reference`` converts an image as the model's original code does. ``display`` converts an image
-            as a viewer shows it. EXIF orientation is applied, and transparency is put on white. 16-bit greys are scaled
-            instead of clipped. Palettes are expanded before the resize.
-        jpeg_decoding: ``full`` decodes all pixels. ``scaled`` decodes a JPEG whose sides are at least 4 S at a half, a
-            quarter or an eighth of its resolution. The decoded sides are at least 2 S.
+        resize: the way to make the image square. ``squash`` resizes both sides to S. ``crop`` resizes the shortest edge
+            to S and keeps the centre.
+        image_rules: the treatment of orientation, transparency, greys and palettes. ``reference`` converts an image as
+            the model's original code does. ``display`` converts an image as a viewer shows it: it applies the EXIF
+            orientation, puts transparency on white, scales 16-bit greys instead of clipping them, and expands palettes
+            before the resize.
+        jpeg_decoding: the resolution at which a JPEG is decoded. ``full`` decodes all pixels. ``scaled`` decodes a JPEG
+            whose sides are at least 4 S at a half, a quarter or an eighth of its resolution. The decoded sides are at
+            least 2 S.
     """
 
     image_size: int

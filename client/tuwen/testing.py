@@ -182,10 +182,10 @@ class AsyncFakeTransport:
     """A fake server in memory for an `AsyncClient`.
 
     Args:
-        fake: the `FakeTransport` that answers; None: a `FakeTransport` with default settings.
+        fake: the `FakeTransport` that handles the requests; None: a `FakeTransport` with default settings.
 
     Attributes:
-        fake: the `FakeTransport` that answers. ``fake.requests`` holds the requests.
+        fake: the `FakeTransport` that handles the requests. ``fake.requests`` holds them.
     """
 
     def __init__(self, fake: FakeTransport | None = None) -> None:

@@ -227,7 +227,7 @@ class Threshold:
 
         Raises:
             EmbeddingSpaceError: the threshold was calibrated with another model than the server's.
-            InvalidItemsError: images were refused; lists each with its index and the reason.
+            InvalidItemsError: images were refused. The error lists each with its index and the reason.
             ServerError: the server or the connection failed.
         """
         self.check(client.model_card().fingerprint, "the server's vectors")

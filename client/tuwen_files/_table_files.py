@@ -172,7 +172,7 @@ def _read_npz(path: Path) -> tuple[str, Iterator[Rows]]:
 
 
 def _read_texts(file: Any, name: str) -> list[str]:
-    """Return the texts that `_texts` encoded under a name."""
+    """Return the texts in the two arrays that `_texts` made, such as ``key_bytes`` and ``key_ends``."""
     joined, ends = file[f"{name}_bytes"].tobytes(), file[f"{name}_ends"].tolist()
     if [0, *ends] != sorted([0, *ends]) or (ends[-1] if ends else 0) != len(joined):
         raise ValueError(f"the array {name}_ends does not fit the array {name}_bytes")

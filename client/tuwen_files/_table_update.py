@@ -76,7 +76,7 @@ class TableUpdate:
         return sum(not same_stamp(self._known.get(file, ""), _stamp(file)) for file in self._files)
 
     def wanted(self) -> Iterator[tuple[str, bytes | str]]:
-        """Yield the key and the content of each new or changed file. For an unreadable file, yield the path twice."""
+        """Yield the key and content of each new or changed file. For an unreadable file, the content is its path."""
         for file in self._files:
             stamp, known = _stamp(file), self._known.get(file)
             if known is not None and same_stamp(known, stamp):
@@ -114,12 +114,12 @@ class TableUpdate:
             self.report.added += 1
 
     def refuse(self, key: str, reason: str, message: str) -> None:
-        """Add a file to the failures that was never passed to the client, such as a folder that cannot be listed.
+        """Add a path to the failures of the report, such as the path of a folder that cannot be listed.
 
         Args:
             key: the path.
-            reason: one word for programs, such as ``unreadable``.
-            message: one line for people.
+            reason: the reason as one word for programs, such as ``unreadable``.
+            message: the reason as one line of text for people.
         """
         self.report.failures.append(RefusedItem(-1, key, ItemFailure(-1, reason, message)))
 
@@ -134,7 +134,7 @@ class TableUpdate:
         ]
 
     def finish(self) -> None:
-        """Remove the rows of missing files, unless they are to be kept. Call this after the last outcome."""
+        """Remove the rows of missing files if `keep_removed` is false. Call this after the last outcome."""
         if not self._keep_removed:
             gone = self.missing()
             self._writer.remove(gone)

@@ -61,7 +61,7 @@ class Embedder:
         self._clip = Client(url, timeout=timeout, expected_fingerprint=fingerprint)
 
     def __call__(self, table: pyarrow.Table) -> pyarrow.Table:
-        """Embed one batch."""
+        """Return a batch with the columns ``embedding``, ``error`` and ``fingerprint``."""
         import pyarrow as arrow  # noqa: PLC0415 - an extra
 
         vectors: list[Any] = [None] * table.num_rows
@@ -130,7 +130,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--column", default="image", help="Name of the Parquet column with images or texts (default: image)."
     )
-    parser.add_argument("--kind", choices=("image", "text"), default="image")
+    parser.add_argument(
+        "--kind", choices=("image", "text"), default="image", help="Kind of the items in the column (default: image)."
+    )
     parser.add_argument(
         "--url",
         default="localhost:8001",
@@ -148,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
         default=0.25,
         help="Number of CPUs that Ray reserves for each worker. A worker mostly waits (default: 0.25).",
     )
-    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--batch-size", type=int, default=256, help="Number of rows in one batch (default: 256).")
     return parser
 
 

@@ -61,7 +61,6 @@ def _decoded(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
             ) from error
         if 2 * text.count("\0") >= max(len(text) - 1, 2):
             raise InvalidArgumentError(
-                f"{name}, line {number}: every second character is NUL, as in UTF-16, expected UTF-8; save the file "
-                "as UTF-8"
+                f"{name}, line {number}: every second character is NUL, as in UTF-16; save the file as UTF-8"
             )
         yield number, text.removesuffix("\n").removesuffix("\r")

@@ -21,7 +21,7 @@ def vectors_of(kind: Literal["image", "text"], outcomes: Iterable[ItemOutcome]) 
         outcomes: the outcomes of the stream. They are read to the end, so that the error names every refused item.
 
     Raises:
-        InvalidItemsError: items were refused; lists each with its index and the reason.
+        InvalidItemsError: items were refused. The error lists each with its index and the reason.
     """
     found, failures = vectors_and_failures(outcomes)
     if failures:

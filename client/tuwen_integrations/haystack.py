@@ -113,7 +113,7 @@ class TuwenDocumentEmbedder:
             `expected_fingerprint`. A pipeline with such a client cannot be saved.
 
     Raises:
-        InvalidItemsError: `run` raises this error if documents were refused. It lists each with its index and reason.
+        InvalidItemsError: `run` raises this error if documents were refused. The error lists each with its index.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class TuwenDocumentImageEmbedder:
     Raises:
         InvalidArgumentError: `run` raises this error if a document has neither a blob nor a path, or if its path lies
             outside `root_path`.
-        InvalidItemsError: `run` raises this error if images were refused. It lists each with its index and the reason.
+        InvalidItemsError: `run` raises this error if images were refused. The error lists each with its index.
     """
 
     def __init__(

@@ -55,7 +55,7 @@ class TuwenEmbeddings(Embeddings):
         """Return a vector for each document: the vector of its text, or of the picture at its path or ``data:`` URL.
 
         Raises:
-            InvalidItemsError: documents were refused; lists each with its index and the reason.
+            InvalidItemsError: documents were refused. The error lists each with its index and the reason.
         """
         if self.documents == "images":
             return self.embed_images(texts)
@@ -70,7 +70,7 @@ class TuwenEmbeddings(Embeddings):
         """Return a vector for each image: a path, a ``data:`` URL, encoded bytes, a PIL image or an array.
 
         Raises:
-            InvalidItemsError: images were refused; lists each with its index and the reason.
+            InvalidItemsError: images were refused. The error lists each with its index and the reason.
         """
         return vectors_of("image", self.client.stream_images(images))
 

@@ -39,7 +39,7 @@ def test_every_vector_needs_an_id() -> None:
 def test_a_plot_in_a_missing_folder_is_named(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     report = ZeroShotReport(100.0, 100.0, 100.0, ("cat",), np.ones((1, 1), dtype=np.int64))
-    with pytest.raises(InvalidArgumentError, match=f"cannot write {tmp_path / 'no' / 'plot.png'}: .*No such file"):
+    with pytest.raises(InvalidArgumentError, match=f"cannot write '{tmp_path / 'no' / 'plot.png'}': .*No such file"):
         plot_confusion(report, tmp_path / "no" / "plot.png")
 
 

@@ -120,7 +120,7 @@ class TestHeaders:
 
 
 class TestEventLoops:
-    """An `AsyncClient` belongs to the event loop of its first call, because a channel of grpc.aio does."""
+    """An `AsyncClient` belongs to the event loop of its first call, because that loop opens the gRPC channel."""
 
     def test_a_call_from_a_second_loop_names_the_remedy(self) -> None:
         with GrpcServer() as server:

@@ -72,7 +72,7 @@ def test_a_table_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "vectors.npz"
     (folder / "inside").mkdir(parents=True)
     table = EmbeddingTable(["cat.jpg"], np.ones((1, 4), dtype=np.float32) / 2, "a" * 32)
-    with pytest.raises(InvalidArgumentError, match=f"cannot write {folder}: Is a directory"):
+    with pytest.raises(InvalidArgumentError, match=f"cannot write '{folder}': Is a directory"):
         table.save(folder)
 
 
