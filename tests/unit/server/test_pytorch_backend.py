@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
@@ -85,7 +87,12 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def load(
-    backend: ModuleType, folder: Path, inputs: Sequence[str] = ("a", "b"), kind: str = "CPU", **parameters: str
+    backend: ModuleType,
+    folder: Path,
+    inputs: Sequence[str] = ("a", "b"),
+    kind: str = "CPU",
+    warmups: Sequence[str] = (),
+    **parameters: str,
 ) -> Any:
     (folder / "1").mkdir()
     torch.jit.save(torch.jit.script(Probe()), str(folder / "1" / "model.pt"))  # type: ignore[no-untyped-call]
@@ -93,6 +100,8 @@ def load(
         "input": [{"name": name} for name in inputs],
         "output": [{"name": "sum"}],
         "default_model_filename": "",
+        "max_batch_size": 32,
+        "model_warmup": [{"name": name} for name in warmups],
         "parameters": {name: {"string_value": value} for name, value in parameters.items()},
     }
     model = backend.TritonPythonModel()
@@ -363,6 +372,57 @@ def test_without_the_parameter_every_row_is_computed(backend: ModuleType, tmp_pa
     assert Counter.values == {}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the niceness belongs to a thread on Linux alone")
+class TestPriority:
+    """Loading and the first batch have low priority; requests do not."""
+
+    @pytest.fixture
+    def found(self, backend: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+        """Record the niceness of each load of a module, and of each batch."""
+        found: list[tuple[str, int]] = []
+
+        def record(step: str, function: Callable[..., Any]) -> Callable[..., Any]:
+            def recorded(*arguments: Any, **named: Any) -> Any:
+                found.append((step, os.getpriority(os.PRIO_PROCESS, threading.get_native_id())))
+                return function(*arguments, **named)
+
+            return recorded
+
+        ones = [np.ones((1, 3), dtype=np.float32)] * 2
+        monkeypatch.setattr(backend, "batch_of_ones", lambda *_: ones)
+        monkeypatch.setattr(torch.jit, "load", record("load", torch.jit.load))
+        run = record("run", backend.TritonPythonModel._run)
+        monkeypatch.setattr(backend.TritonPythonModel, "_run", lambda *arguments: run(*arguments))
+        return found
+
+    def test_a_model_is_loaded_and_warmed_up_with_low_priority_and_answers_with_normal_priority(
+        self, backend: ModuleType, tmp_path: Path, found: list[tuple[str, int]]
+    ) -> None:
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        model = load(backend, tmp_path, warmups=["one_text"])
+        model.execute([request(1, 1.0)])
+        low = min(own + 10, 19)
+        assert found == [("load", low), ("run", low), ("run", own)]
+
+    def test_a_model_without_a_warm_up_computes_nothing_before_its_first_request(
+        self, backend: ModuleType, tmp_path: Path, found: list[tuple[str, int]]
+    ) -> None:
+        load(backend, tmp_path)
+        assert [step for step, _ in found] == ["load"]
+
+    def test_the_threads_that_cuda_starts_have_normal_priority(
+        self, backend: ModuleType, tmp_path: Path, found: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The threads that CUDA starts during a load stay and take part in every batch."""
+        load_module = torch.jit.load
+        monkeypatch.setattr(backend, "choose_device", lambda _: SimpleNamespace(type="cuda"))
+        monkeypatch.setattr(backend, "warn_of_slow_arithmetic", lambda *_: None)
+        monkeypatch.setattr(torch.jit, "load", lambda path, map_location: load_module(path, "cpu"))  # noqa: ARG005
+        monkeypatch.setattr(backend.TritonPythonModel, "_run", lambda *_: None)
+        load(backend, tmp_path, kind="GPU")
+        assert found == [("load", os.getpriority(os.PRIO_PROCESS, 0))]
+
+
 class TestGpu:
     """The backend with an instance that Triton placed on a GPU."""
 
@@ -389,7 +449,7 @@ class TestGpu:
         monkeypatch.setattr(backend, "choose_device", lambda _: gpu)
         monkeypatch.setattr(backend, "warn_of_slow_arithmetic", lambda *_: None)
         monkeypatch.setattr(torch.jit, "load", lambda path, map_location: load_module(path, "cpu"))  # noqa: ARG005
-        monkeypatch.setattr(backend, "full_batch", lambda *_: [np.ones((32, 3), dtype=np.int64)] * 2)
+        monkeypatch.setattr(backend, "batch_of_ones", lambda _, __, size: [np.ones((size, 3), dtype=np.int64)] * 2)
         monkeypatch.setattr(
             backend.TritonPythonModel, "_run", lambda _, inputs: ran.append([array.shape for array in inputs])
         )
@@ -421,15 +481,14 @@ class TestGpu:
         again = model.execute([request(1, 1.0)])
         assert [response.outputs[0][1].tolist() for response in first + again] == [[[3.0]], [[3.0]]]
 
-    def test_a_full_batch_has_the_shapes_and_types_of_the_configuration(self, backend: ModuleType) -> None:
+    def test_a_batch_of_ones_has_the_shapes_and_types_of_the_configuration(self, backend: ModuleType) -> None:
         config = {
-            "max_batch_size": 4,
             "input": [
                 {"name": "ids", "dims": ["52"], "data_type": "TYPE_INT64"},
                 {"name": "pixels", "dims": ["3", "8", "8"], "data_type": "TYPE_UINT8"},
             ],
         }
-        images, tokens = backend.full_batch(config, ["pixels", "ids"])
+        images, tokens = backend.batch_of_ones(config, ["pixels", "ids"], 4)
         assert (images.shape, images.dtype) == ((4, 3, 8, 8), np.uint8)
         assert (tokens.shape, tokens.dtype) == ((4, 52), np.int64)
         assert images.all()

@@ -10,7 +10,7 @@ import torch
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
-__all__ = ["choose_device", "full_batch", "warn_of_slow_arithmetic"]
+__all__ = ["batch_of_ones", "choose_device", "warn_of_slow_arithmetic"]
 
 _BF16_CAPABILITY = (8, 0)  # Ampere
 _DTYPES = {"TYPE_UINT8": np.uint8, "TYPE_INT64": np.int64}
@@ -40,14 +40,14 @@ def warn_of_slow_arithmetic(module: torch.nn.Module, device: torch.device) -> No
         )
 
 
-def full_batch(config: Mapping[str, Any], names: Sequence[str]) -> list[NDArray[Any]]:
-    """Return the inputs of the largest batch of a model, in the order of the names.
+def batch_of_ones(config: Mapping[str, Any], names: Sequence[str], size: int) -> list[NDArray[Any]]:
+    """Return the inputs of a batch of some size, in the order of the names.
 
     The inputs hold ones, so that an attention mask contains no padding.
     """
     tensors = {tensor["name"]: tensor for tensor in config["input"]}
     return [
-        np.ones((config["max_batch_size"], *map(int, tensors[name]["dims"])), dtype=_DTYPES[tensors[name]["data_type"]])
+        np.ones((size, *map(int, tensors[name]["dims"])), dtype=_DTYPES[tensors[name]["data_type"]])
         for name in names
     ]
 

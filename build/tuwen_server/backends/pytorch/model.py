@@ -9,15 +9,21 @@ load.
 
 import json
 from contextlib import nullcontext, suppress
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
-import torch
 import triton_python_backend_utils as pb_utils
-from backlog import Backlog  # Triton appends this folder to sys.path
+from background import in_background  # Triton appends this folder to sys.path
+from backlog import Backlog
 from cache_counters import CacheCounters
-from gpu import choose_device, full_batch, warn_of_slow_arithmetic
-from row_cache import RowCache
+
+in_background(import_module, "torch")  # takes a core for a second, which other models may need
+
+import torch  # noqa: E402
+from gpu import batch_of_ones, choose_device, warn_of_slow_arithmetic  # noqa: E402
+from row_cache import RowCache  # noqa: E402
 
 _TRUE, _FALSE = ("true", "on", "1"), ("false", "off", "0")
 # Parameters of the C++ backend that have no effect here. A value that the C++ backend rejects is rejected here too.
@@ -53,11 +59,22 @@ class TritonPythonModel:
         file_name = config.get("default_model_filename") or "model.pt"
         path = Path(args["model_repository"]) / args["model_version"] / file_name
         _check_weights(parameters, path)
+        load = partial(self._load, path, args["model_name"], config)
+        # CUDA starts threads that stay, so they must have the normal priority.
+        load() if self._device.type == "cuda" else in_background(load)
+
+    def _load(self, path, name, config):
+        """Load the module, and compute a batch if the configuration asks for a warm-up.
+
+        The first batch costs much more than the next ones: the weights are packed, CUDA loads its libraries.
+        """
         self._module = torch.jit.load(str(path), map_location=self._device)
-        self._inputs = _input_order(args["model_name"], self._module, [tensor["name"] for tensor in config["input"]])
+        self._inputs = _input_order(name, self._module, [tensor["name"] for tensor in config["input"]])
         warn_of_slow_arithmetic(self._module, self._device)
-        if self._device.type == "cuda":  # otherwise the first callers would wait for CUDA's libraries and memory
-            self._run(full_batch(config, self._inputs))
+        if self._device.type == "cuda":
+            self._run(batch_of_ones(config, self._inputs, config["max_batch_size"]))
+        elif config.get("model_warmup"):
+            self._run(batch_of_ones(config, self._inputs, 1))
 
     def execute(self, requests):
         self._backlog.begin()
