@@ -22,7 +22,7 @@ _FILES = {
     "docker/kubernetes/README.md": r"!\[(?:Version|AppVersion): ([^]]+)\]",
     "docker/kubernetes/values.yaml": r"^ +image: tuwen-\w+:(\S+)",
     "docker/examples/argocd.yaml": r"^ +targetRevision: (\S+)$",
-    "docker/examples/kserve.yaml": r"^ +image: tuwen-server:(\S+)$",
+    "docker/examples/kserve.yaml": r"^ +image: \S+/tuwen-server:(\S+)$",
 }
 
 

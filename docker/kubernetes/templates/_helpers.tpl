@@ -17,7 +17,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
 {{- define "tuwen.image" -}}
-{{- with .Values.image }}{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}{{ end }}
+{{- with .Values.image }}{{ include "tuwen.fromRegistry" (list $ .repository) }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}{{ end }}
+{{- end }}
+
+{{- /* The name of an image, after the registry if the name has no slash. Takes the root and the name. */ -}}
+{{- define "tuwen.fromRegistry" -}}
+{{- $root := index . 0 }}{{ $name := index . 1 }}
+{{- with $root.Values.image.registry }}{{ if not (contains "/" $name) }}{{ . }}/{{ end }}{{ end }}{{ $name }}
 {{- end }}
 
 {{- /* The models as JSON: `models` may be one model or a list, and every field of a model has its default here. */ -}}
@@ -26,7 +32,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if kindIs "map" $given }}{{ $given = list $given }}{{ end }}
 {{- $found := list }}
 {{- range $given }}
-{{- $default := dict "name" "" "source" "image" "fingerprint" "" "volume" (dict "claim" "" "path" "") "oci" (dict "reference" "" "path" "" "pullPolicy" "IfNotPresent") "download" (dict "url" "" "sha256" "" "image" "curlimages/curl:8.17.0" "headersSecret" "" "timeoutSeconds" 3600 "storage" "8Gi") }}
+{{- $default := dict "name" "" "source" "image" "fingerprint" "" "loaded" true "volume" (dict "claim" "" "path" "") "oci" (dict "reference" "" "path" "" "pullPolicy" "IfNotPresent") "download" (dict "url" "" "sha256" "" "image" "curlimages/curl:8.17.0" "headersSecret" "" "timeoutSeconds" 3600 "storage" "8Gi") }}
 {{- $model := mergeOverwrite $default (deepCopy .) }}
 {{- $several := gt (len $given) 1 }}
 {{- $_ := set $model "folder" (ternary (printf "/models/%s" $model.name) "/models" $several) }}
@@ -35,6 +41,27 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- $found = append $found $model }}
 {{- end }}
 {{- dict "models" $found | toJson }}
+{{- end }}
+
+{{- /* The arguments that load the models at the start. Triton loads the steps of an ensemble with it. */ -}}
+{{- define "tuwen.modelControl" -}}
+- --model-control-mode={{ .Values.server.modelControl }}
+{{- if eq .Values.server.modelControl "explicit" }}
+{{- $all := true }}
+{{- range (include "tuwen.models" . | fromJson).models }}{{ if not .loaded }}{{ $all = false }}{{ end }}{{ end }}
+{{- if $all }}
+- --load-model=*
+{{- else }}
+{{- range (include "tuwen.models" . | fromJson).models }}
+{{- if .loaded }}
+{{- $prefix := ternary (printf "%s_" .name) "" (ne .name "") }}
+{{- range list "image_embedding" "pixel_embedding" "text_embedding" }}
+- --load-model={{ $prefix }}{{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- /* The mount of one model of `tuwen.models`. */ -}}
@@ -100,6 +127,7 @@ seccompProfile:
 {{- define "tuwen.check" -}}
 {{- $models := (include "tuwen.models" . | fromJson).models }}
 {{- $names := list }}
+{{- $loaded := false }}
 {{- range $models }}
 {{- if and (gt (len $models) 1) (not .name) }}
 {{- fail "models: each of several models needs a name, the one that `tuwen build --name` gave it" }}
@@ -108,6 +136,12 @@ seccompProfile:
 {{- fail (printf "models: two models have the name %q" .name) }}
 {{- end }}
 {{- $names = append $names .name }}
+{{- if .loaded }}{{ $loaded = true }}{{ else if ne $.Values.server.modelControl "explicit" }}
+{{- fail (printf "models: the model %q has loaded: false, which takes server.modelControl: explicit" .name) }}
+{{- end }}
+{{- end }}
+{{- if not $loaded }}
+{{- fail "models: expected at least one model with loaded: true, got none; a pod without a model would be ready" }}
 {{- end }}
 {{- with .Values }}
 {{- if and (ne .autoscaling.engine "none") (gt (int .autoscaling.minReplicas) (int .autoscaling.maxReplicas)) }}

@@ -20,6 +20,7 @@ helm = pytest.importorskip("helm_python", reason="real Helm comes for Linux only
 import kubernetes_validate  # noqa: E402
 
 from tests.support.chart import CHART, EVERYTHING, SHA256, VOLUME, rendered  # noqa: E402
+from tests.support.paths import ROOT  # noqa: E402
 from tests.support.prometheus import program  # noqa: E402
 
 OLDEST, NEWEST = "1.30", "1.37"
@@ -183,6 +184,7 @@ def test_disabled_parts_are_not_rendered() -> None:
         ({"tracing": {"enabled": True, "rate": 7}}, ["mode=opentelemetry", "rate=7"]),
         ({"server": {"maxConnectionAgeSeconds": 30}}, ["--grpc-max-connection-age=30000"]),
         ({"image": {"digest": f"sha256:{SHA256}"}}, [f"tuwen-server@sha256:{SHA256}"]),
+        ({"server": {"modelControl": "explicit"}}, ["--model-control-mode=explicit", "--load-model=*"]),
         (VOLUME, ['"claimName": "clip-models", "readOnly": true', '"subPath": "v1"']),
         ({"autoscaling": {"engine": "keda"}}, ["ScaledObject", "nv_inference_pending_request_count"]),
         ({"autoscaling": {"engine": "hpa"}}, ["HorizontalPodAutoscaler", "tuwen_busy_share", "tuwen_queue_seconds"]),
@@ -244,9 +246,24 @@ class TestSeveralModels:
         whole = {**values, **model, "download": {**values["download"], **model["download"]}}
         assert rendered({**key, "models": [model]}) == rendered({**key, "models": whole})
 
+    def test_a_model_that_is_not_loaded_at_the_start_is_neither_loaded_nor_tested(self) -> None:
+        models = [{"name": "b16"}, {"name": "l14", "loaded": False}]
+        objects = rendered({"models": models, "server": {"modelControl": "explicit"}})
+        [server] = objects["Deployment"]["spec"]["template"]["spec"]["containers"]
+        assert "--model-repository=/models/l14" in server["args"]
+        loaded = [argument for argument in server["args"] if argument.startswith("--load-model=")]
+        assert loaded == [f"--load-model=b16_{part}_embedding" for part in ("image", "pixel", "text")]
+        assert 'model=\\"l14\\"' not in json.dumps(objects["Pod/test"])
+
+    def test_a_pod_that_would_load_no_model_is_refused(self) -> None:
+        models = [{"name": "b16", "loaded": False}]
+        with pytest.raises(helm.HelmError, match="expected at least one model with loaded: true, got none"):
+            rendered({"models": models, "server": {"modelControl": "explicit"}})
+
     @pytest.mark.parametrize(
         ("models", "message"),
         [
+            ([{"name": "b16"}, {"name": "l14", "loaded": False}], "which takes server.modelControl: explicit"),
             ([], "at '/models': minItems"),
             ([{"name": "b16"}, {}], "each of several models needs a name"),
             ([{"name": "b16"}, {"name": "b16"}], 'two models have the name "b16"'),
@@ -286,12 +303,44 @@ class TestSeveralModels:
         ({"autoscaling": {"engine": "magic"}}, "value must be one of 'none', 'hpa', 'keda'"),
         ({"gpu": {"enabled": "yes"}}, "got string, want boolean"),
         ({"server": {"extraArguments": ["verbose"]}}, "does not match pattern '^--'"),
+        ({"server": {"modelControl": "poll"}}, "value must be one of 'none', 'explicit'"),
+        ({"image": {"registry": "ghcr.io/tuwen-project/"}}, "at '/image/registry'"),
     ],
 )
 def test_rejects_wrong_values_and_names_their_place(chosen: dict[str, Any], message: str) -> None:
     with pytest.raises(helm.HelmError) as error:
         rendered(chosen)
     assert message in str(error.value)
+
+
+def test_the_default_images_are_those_that_a_release_publishes() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8"))
+    source = re.search(r'^Source = "https://github\.com/([^/]+)/', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert source is not None
+    published = {
+        f"{workflow['env']['REGISTRY']}/{source[1].lower()}/tuwen-{name}"
+        for name in workflow["jobs"]["images"]["strategy"]["matrix"]["image"]
+    }
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))["appVersion"]
+    text = json.dumps(rendered({"httpEdge": {"enabled": True}}))
+    ours = {name for name in re.findall(r'"image": "([^"]+)"', text) if "tuwen" in name}
+    assert ours == {f"{name}:{version}" for name in published if not name.endswith("-cpu")}
+    cpu = json.dumps(rendered({"image": {"repository": "tuwen-cpu"}}))
+    assert f'"{next(name for name in published if name.endswith("-cpu"))}:{version}"' in cpu
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ({"registry": "mirror.example.com/clip"}, "mirror.example.com/clip/tuwen-server:1"),
+        ({"repository": "registry.example.com/clip"}, "registry.example.com/clip:1"),
+        ({"registry": ""}, "tuwen-server:1"),
+    ],
+    ids=["another registry", "a whole name", "an image of the node"],
+)
+def test_the_registry_stands_before_names_without_a_slash(image: dict[str, str], name: str) -> None:
+    [server] = rendered({"image": {**image, "tag": "1"}})["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert server["image"] == name
 
 
 def test_every_value_is_known_to_the_schema() -> None:

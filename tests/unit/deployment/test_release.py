@@ -52,7 +52,7 @@ def project(tmp_path: Path) -> Path:
     examples = tmp_path / "docker" / "examples"
     examples.mkdir()
     (examples / "argocd.yaml").write_text("  targetRevision: 0.2.0\n", encoding="utf-8")
-    (examples / "kserve.yaml").write_text("  image: tuwen-server:0.2.0\n", encoding="utf-8")
+    (examples / "kserve.yaml").write_text("  image: ghcr.io/tuwen-project/tuwen-server:0.2.0\n", encoding="utf-8")
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "0.2.0"\n', encoding="utf-8")
     (tmp_path / "CHANGELOG.md").write_text(CHANGELOG, encoding="utf-8")
     return tmp_path
