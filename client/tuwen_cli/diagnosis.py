@@ -21,8 +21,10 @@ _CLOCK_WARNING, _CLOCK_ERROR = 1.0, 10.0  # seconds; a request states when it wa
 _CERTIFICATE_WARNING = 14  # days
 _LITTLE_SHARED_MEMORY = 256 << 20
 _ENOUGH_REQUESTS = 1_000
+_FEW_HITS = 0.05  # the share of known texts below which the cache of texts does not pay
 _ENCODERS = ("vision_encoder", "text_encoder")
 _RESTRICTIONS = "start the server with --grpc-restricted-protocol, as `tuwen serve` and the images do"
+_HTTP_RESTRICTIONS = "start the server with --http-restricted-api, as `tuwen serve` and the images do"
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ def findings_of(facts: Facts) -> list[Finding]:
         found = [Finding("connection", "error", f"no answer from {facts.url}: {facts.unreachable}", remedy)]
         return found + list(_certificate(facts))
     checks = (
-        *(_ready, _inference, _version, _queues, _dead_processes, _control, _encryption, _certificate, _clock),
-        *(_connections, _shared_memory, _cache, _batches, _burst),
+        *(_ready, _inference, _version, _queues, _dead_processes, _control, _http, _encryption, _certificate, _clock),
+        *(_connections, _shared_memory, _cache, _text_cache, _batches, _burst),
     )
     return [finding for check in checks for finding in check(facts)]
 
@@ -127,6 +129,31 @@ def _control(facts: Facts) -> Iterator[Finding]:
     yield Finding("control", severity, message, _RESTRICTIONS)
 
 
+def _http(facts: Facts) -> Iterator[Finding]:
+    http = facts.http
+    if http is None:
+        return
+    if not http.is_open:
+        yield Finding("http", "ok", f"port {http.port} of the HTTP API is closed to this machine")
+        return
+    severity: Severity = "warning" if facts.local else "error"
+    if http.open_protocols:
+        message = f"everybody who reaches HTTP port {http.port} can use: {', '.join(http.open_protocols)}"
+        yield Finding("http", severity, message, _HTTP_RESTRICTIONS)
+    if not http.inference:
+        if not http.open_protocols:
+            yield Finding("http", "ok", f"HTTP port {http.port} answers only health checks without a key")
+    elif facts.version is not None and outdated(facts.version):
+        message = f"HTTP port {http.port} answers inference, and one malformed request can end Triton {facts.version}"
+        remedy = "leave out --http-inference of `tuwen serve`, close the port, or use the newest release of Triton"
+        yield Finding("http", severity, message, remedy)
+    elif facts.encrypted:
+        message = f"HTTP port {http.port} answers inference without encryption, although gRPC is encrypted"
+        yield Finding("http", "warning", message, "restrict inference over HTTP to a key, or close the port")
+    elif not http.open_protocols:
+        yield Finding("http", "ok", f"HTTP port {http.port} answers inference, and control only with a key")
+
+
 def _encryption(facts: Facts) -> Iterator[Finding]:
     if not facts.encrypted and not facts.local:
         remedy = "encrypt with TLS on the server or in front of it, or keep the traffic in a network that you trust"
@@ -200,6 +227,22 @@ def _cache(facts: Facts) -> Iterator[Finding]:
         message = f"Triton's response cache can keep a failed request as a success without outputs: {', '.join(cached)}"
         remedy = "turn response_cache off in the config; `tuwen serve --cache-mib` keeps vectors of texts itself"
         yield Finding("cache", "warning", message, remedy)
+
+
+def _text_cache(facts: Facts) -> Iterator[Finding]:
+    cache = facts.text_cache
+    texts = cache.hits + cache.misses if cache else 0
+    if cache is None or not texts:
+        return
+    message = f"the cache had the vectors of {cache.hits:,} of {texts:,} texts ({cache.hits / texts:.0%})"
+    if texts >= _ENOUGH_REQUESTS and cache.hits < _FEW_HITS * texts:
+        remedy = (
+            "if the same texts come again, give the cache more memory (`tuwen serve --cache-mib`); otherwise turn the "
+            "cache off with --cache-mib 0"
+        )
+        yield Finding("text_cache", "note", message, remedy)
+    else:
+        yield Finding("text_cache", "ok", message)
 
 
 def _batches(facts: Facts) -> Iterator[Finding]:

@@ -30,10 +30,26 @@ def doctor(
             help="Number of texts to send at once, to count the batches that Triton forms. 0: send no texts.",
         ),
     ] = 0,
+    http_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port of the server's HTTP API; 0: not examined. Default: 8000 if the gRPC port is 8001, else 0.",
+        ),
+    ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port of the server's metrics; 0: not examined. Default: 8002 if the gRPC port is 8001, else 0.",
+        ),
+    ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Maximum duration of each call in seconds.")] = 5.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Examine a running server: version, queues, processes, control, TLS, clock, connections, memory, cache, batches.
+    """Examine a running server: version, queues, control, HTTP, TLS, clock, connections, memory, caches, batches.
 
     Each finding says what it means and what to do. The exit code is 1 if a finding is an error.
     """
@@ -41,7 +57,16 @@ def doctor(
 
     seconds = Deadline(timeout).remaining()
     tls, headers = settings()
-    facts = examine(url, tls=tls, headers=headers, model=model, burst=burst, timeout=seconds)
+    facts = examine(
+        url,
+        tls=tls,
+        headers=headers,
+        model=model,
+        burst=burst,
+        http_port=http_port,
+        metrics_port=metrics_port,
+        timeout=seconds,
+    )
     found = findings_of(facts)
     if as_json:
         print_json({"url": url, "triton": facts.version, "findings": [asdict(finding) for finding in found]})

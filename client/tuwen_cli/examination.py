@@ -1,4 +1,4 @@
-"""The collection of facts about a running server over gRPC, TLS and DNS. Each call has a deadline."""
+"""The collection of facts about a running server over gRPC, HTTP, TLS and DNS. Each call has a deadline."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from tuwen.model_names import full_name, names_in
 from tuwen_cli.facts import Burst, Certificate, Facts, ModelFacts
 from tuwen_cli.health_probe import NotAnsweredError, probe
+from tuwen_cli.ports import GRPC_PORT, HTTP_PORT, METRICS_PORT, examine_http, examine_text_cache
 from tuwen_cli.probe import GrpcWire
 
 if TYPE_CHECKING:
@@ -38,7 +39,15 @@ _CONTROL = {
 
 
 def examine(
-    url: str, *, tls: Tls | None, headers: dict[str, str], model: str = "", burst: int = 0, timeout: float = 5.0
+    url: str,
+    *,
+    tls: Tls | None,
+    headers: dict[str, str],
+    model: str = "",
+    burst: int = 0,
+    http_port: int | None = None,
+    metrics_port: int | None = None,
+    timeout: float = 5.0,
 ) -> Facts:
     """Return the facts about the server at an address.
 
@@ -47,6 +56,8 @@ def examine(
         tls, headers: the encryption and the headers of every call, as for `tuwen.Client`.
         model: the name of the repository to probe; empty: all repositories are probed, and the first one is timed.
         burst: the number of requests to send at once, to count the batches that Triton forms; 0: no requests are sent.
+        http_port: the port of Triton's HTTP API; 0: the port is not examined. None: 8000 if gRPC has port 8001, else 0.
+        metrics_port: the port of Triton's metrics; 0: the port is not examined. None: 8002 if gRPC has port 8001, else 0.
         timeout: the maximum time in seconds for each call.
     """
     host, port = _host_and_port(url)
@@ -63,6 +74,11 @@ def examine(
         names = (model,) if model else tuple(names_in(facts.models))
         first = names[0] if names else ""
         facts = replace(facts, silent=_silent(server.wire, names, timeout))
+        if http_port := _beside(port, http_port, HTTP_PORT):
+            ensemble = full_name(first, "text_embedding")
+            facts = replace(facts, http=examine_http(host, http_port, ensemble, timeout))
+        if metrics_port := _beside(port, metrics_port, METRICS_PORT):
+            facts = replace(facts, text_cache=examine_text_cache(host, metrics_port, timeout))
         if not facts.silent:
             facts = replace(facts, clock_skew=_clock_skew(server, first, timeout))
             facts = replace(facts, burst=_burst(server, first, burst, timeout) if burst else None)
@@ -74,6 +90,13 @@ def examine(
         several_servers=_several_servers(url, tls, headers, timeout) if len(facts.addresses) <= 1 else None,
         shared_memory_free=_shared_memory() if facts.local else None,
     )
+
+
+def _beside(grpc_port: int, chosen: int | None, default: int) -> int:
+    """Return the port to examine; 0: none. A default beside another gRPC port may belong to another server."""
+    if not grpc_port:  # the address is not a TCP address
+        return 0
+    return chosen if chosen is not None else default if grpc_port == GRPC_PORT else 0
 
 
 class _Server:

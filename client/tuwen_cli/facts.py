@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["Burst", "Certificate", "Facts", "ModelFacts"]
+__all__ = ["Burst", "Certificate", "Facts", "HttpFacts", "ModelFacts", "TextCache"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,36 @@ class Burst:
 
 
 @dataclass(frozen=True)
+class HttpFacts:
+    """Triton's HTTP API, as a caller without the key sees it.
+
+    Attributes:
+        port: the port of the API.
+        is_open: whether this machine can connect to the port.
+        inference: whether the API answers inference.
+        open_protocols: the control protocols that the API answers.
+    """
+
+    port: int
+    is_open: bool
+    inference: bool = False
+    open_protocols: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TextCache:
+    """The counters of the cache of texts since the start of the server.
+
+    Attributes:
+        hits: the number of texts whose vector was in the cache.
+        misses: the number of texts whose vector was computed.
+    """
+
+    hits: int
+    misses: int
+
+
+@dataclass(frozen=True)
 class Facts:
     """All facts about a server. None: the fact is unknown.
 
@@ -82,6 +112,8 @@ class Facts:
         shared_memory_free: bytes that are free in /dev/shm of this machine.
         certificate: the certificate of the server, if the connection is encrypted.
         burst: the results of simultaneous requests, if they were requested.
+        http: the HTTP API, if its port was examined.
+        text_cache: the counters of the cache of texts, if the server shows them.
     """
 
     url: str
@@ -100,3 +132,5 @@ class Facts:
     shared_memory_free: int | None = None
     certificate: Certificate | None = None
     burst: Burst | None = None
+    http: HttpFacts | None = None
+    text_cache: TextCache | None = None

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tuwen_cli.diagnosis import Finding, findings_of
-from tuwen_cli.facts import Burst, Certificate, Facts, ModelFacts
+from tuwen_cli.facts import Burst, Certificate, Facts, HttpFacts, ModelFacts, TextCache
 
 WELL = Facts(
     "clip.example:8001",
@@ -23,6 +23,8 @@ WELL = Facts(
     is_name=True,
     certificate=Certificate(90.0, ("clip.example",)),
     burst=Burst(32, 0, 3, 0.2),
+    http=HttpFacts(8000, is_open=True),
+    text_cache=TextCache(900, 100),
 )
 
 
@@ -36,7 +38,7 @@ def test_a_server_that_is_well_has_nothing_to_mend() -> None:
     assert {finding.severity for finding in findings} == {"ok"}
     assert {finding.check for finding in findings} == {
         *("ready", "inference", "version", "queues", "control", "certificate", "clock"),
-        *("connections", "batches", "burst"),
+        *("connections", "batches", "burst", "http", "text_cache"),
     }
 
 
@@ -65,6 +67,14 @@ def test_a_server_that_is_well_has_nothing_to_mend() -> None:
         ("shared_memory", "warning", "64 MiB left", {"shared_memory_free": 64 << 20}),
         ("shared_memory", "ok", "8,192 MiB left", {"shared_memory_free": 8 << 30}),
         ("cache", "warning", "image_embedding", {"models": {"image_embedding": ModelFacts(True, response_cache=True)}}),
+        ("http", "error", "logging", {"http": HttpFacts(8000, True, False, ("logging",))}),
+        ("http", "warning", "logging", {"http": HttpFacts(8000, True, False, ("logging",)), "local": True}),
+        ("http", "error", "can end Triton 2.51.0", {"http": HttpFacts(8000, True, True), "version": "2.51.0"}),
+        ("http", "warning", "without encryption", {"http": HttpFacts(8000, True, True)}),
+        ("http", "ok", "only with a key", {"http": HttpFacts(8000, True, True), "encrypted": False}),
+        ("http", "ok", "port 8000 of the HTTP API is closed", {"http": HttpFacts(8000, False)}),
+        ("text_cache", "note", "30 of 1,000 texts (3%)", {"text_cache": TextCache(30, 970)}),
+        ("text_cache", "ok", "0 of 999 texts (0%)", {"text_cache": TextCache(0, 999)}),
         ("burst", "warning", "3 of them failed", {"burst": Burst(32, 3, 5, 1.0)}),
         ("burst", "warning", "no batches are formed", {"burst": Burst(32, 0, 31, 1.0)}),
         ("burst", "note", "could not be counted", {"burst": Burst(32, 0, 0, 1.0)}),
@@ -77,7 +87,8 @@ def test_each_problem_gives_a_finding_with_a_remedy(
     assert finding.severity == severity
     assert words in finding.message
     assert bool(finding.remedy) == (
-        severity in ("error", "warning") or check in ("processes", "encryption", "connections")
+        severity in ("error", "warning")
+        or (severity == "note" and check in ("processes", "encryption", "connections", "text_cache"))
     )
 
 

@@ -65,6 +65,14 @@ def test_finds_control_that_is_open_to_everybody() -> None:
         assert facts_of(server, headers=dict([key])).open_protocols == ("trace",)
 
 
+def test_a_default_port_is_examined_only_beside_the_default_port_of_grpc() -> None:
+    assert examination._beside(8001, None, 8000) == 8000
+    assert examination._beside(9001, None, 8000) == 0  # port 8000 may belong to another server
+    assert examination._beside(9001, 9000, 8000) == 9000
+    assert examination._beside(8001, 0, 8000) == 0
+    assert examination._beside(0, 9000, 8000) == 0  # the address is a Unix socket
+
+
 def test_counts_the_batches_of_a_burst(server: GrpcServer) -> None:
     burst = facts_of(server, burst=8).burst
     assert (burst.requests, burst.failures, burst.batches) == (8, 0, 0)  # the fake server counts no batches of encoders

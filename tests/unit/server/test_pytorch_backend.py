@@ -392,7 +392,7 @@ class TestPriority:
         monkeypatch.setattr(backend, "batch_of_ones", lambda *_: ones)
         monkeypatch.setattr(torch.jit, "load", record("load", torch.jit.load))
         run = record("run", backend.TritonPythonModel._run)
-        monkeypatch.setattr(backend.TritonPythonModel, "_run", lambda *arguments: run(*arguments))
+        monkeypatch.setattr(backend.TritonPythonModel, "_run", run)
         return found
 
     def test_a_model_is_loaded_and_warmed_up_with_low_priority_and_answers_with_normal_priority(
