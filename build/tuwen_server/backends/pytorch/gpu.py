@@ -47,8 +47,7 @@ def batch_of_ones(config: Mapping[str, Any], names: Sequence[str], size: int) ->
     """
     tensors = {tensor["name"]: tensor for tensor in config["input"]}
     return [
-        np.ones((size, *map(int, tensors[name]["dims"])), dtype=_DTYPES[tensors[name]["data_type"]])
-        for name in names
+        np.ones((size, *map(int, tensors[name]["dims"])), dtype=_DTYPES[tensors[name]["data_type"]]) for name in names
     ]
 
 
