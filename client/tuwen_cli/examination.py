@@ -57,7 +57,7 @@ def examine(
         model: the name of the repository to probe; empty: all repositories are probed, and the first one is timed.
         burst: the number of requests to send at once, to count the batches that Triton forms; 0: no requests are sent.
         http_port: the port of Triton's HTTP API; 0: the port is not examined. None: 8000 if gRPC has port 8001, else 0.
-        metrics_port: the port of Triton's metrics; 0: the port is not examined. None: 8002 if gRPC has port 8001, else 0.
+        metrics_port: the port of the metrics; 0: the port is not examined. None: 8002 if gRPC has port 8001, else 0.
         timeout: the maximum time in seconds for each call.
     """
     host, port = _host_and_port(url)
