@@ -112,14 +112,17 @@ def fields(
     ] = "",
     everything: Annotated[
         bool,
-        typer.Option("--all", help="Read all pictures, which is slow for a large collection. Default: at most 8,000."),
+        typer.Option(
+            "--all",
+            help="Read all pictures, which is slow for a large collection. Default: at most 8,000 pictures are read.",
+        ),
     ] = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the metadata that filters can use, with the most frequent values and the ranges of numbers.
 
-    The counts of a collection with more than 8,000 pictures are those of a random sample.
+    If the collection has more than 8,000 pictures, the counts come from a random sample.
     """
     from tuwen_search.facets import SAMPLE, facets_of
     from tuwen_search.generations import current_generation

@@ -45,7 +45,8 @@ def migrate(
     Searches work during the migration. Run the same command again to resume an interrupted run. If a picture cannot be
     embedded again, it is listed, the collection is not switched, and the exit code is 1.
 
-    Searches with the old model's server still use the old vectors. `tuwen collections drop --space` removes these.
+    Searches with the old model's server still use the old vectors. `tuwen collections drop --space` removes the old
+    vectors.
     """
     from tuwen_search.migration import migrate as migrated
     from tuwen_search.store import MilvusStore

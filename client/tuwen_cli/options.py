@@ -89,7 +89,7 @@ def print_scores(images: list[Path], column: str, names: list[str], scores: Simi
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Print a table. Chinese characters count as two columns. Lines are not wrapped in a pipe."""
+    """Print a table. Chinese characters count as two columns. Without a terminal, lines are not wrapped."""
     if title:
         typer.echo(title)
     table = Table()

@@ -86,7 +86,7 @@ class Operation:
     """One path and HTTP method of the edge.
 
     Attributes:
-        path: the path, or a template of it, such as ``/v1/models/{model}``.
+        path: the path, or a template such as ``/v1/models/{model}``.
         method: the HTTP method.
         dialect: the API to which the path belongs, which formats errors.
         summary: one sentence for the OpenAPI description.

@@ -205,8 +205,9 @@ class Collection(StoredCollection):
 
         Args:
             where: a filter, as for `search`; empty: all pictures.
-            sample: the maximum number of pictures to read, at most 16,384; of more pictures, a random sample is read,
-                and `Facet.read` says so. None: read all pictures, which is slow for a large collection.
+            sample: the maximum number of pictures to read, at most 16,384. If the filter selects more pictures, a
+                random sample is read, and `Facet.read` is its size. None: all pictures are read, which is slow for a
+                large collection.
 
         Raises:
             QueryError: the filter cannot be read.

@@ -82,7 +82,7 @@ class _Known:
     sha256: str
 
     def has_content(self, content_version: str) -> bool:
-        """Return whether the picture's bytes certainly have this content version."""
+        """Return whether the stored picture certainly has the bytes of this content version."""
         return bool(content_version) and (
             self.version == content_version or self.version.startswith(f"{content_version}-")
         )

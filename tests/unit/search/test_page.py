@@ -236,7 +236,7 @@ def test_weak_pictures_are_hidden_by_a_calibrated_threshold(
 
 
 def test_without_a_calibration_a_search_shows_all_pictures_and_says_so(visitor: Visitor) -> None:
-    """A guessed lowest score would hide pictures that fit, because scores depend on the model and the language."""
+    """Without a calibrated threshold, no picture is hidden. A guess would fail, because scores depend on the model."""
     html = visitor.get("/?q=猫&language=en").text
     assert "of 30" in html
     assert "No lowest score is set" in html
@@ -248,7 +248,7 @@ def test_without_a_calibration_a_search_shows_all_pictures_and_says_so(visitor: 
         html = visitor.get(everything).text
         assert "共 30 张" in html
         assert 'class="chip filter"' not in html
-    assert 'id="least"' not in visitor.get("/").text  # no search: no scores
+    assert 'id="least"' not in visitor.get("/").text  # without a search, there are no scores
 
 
 def test_a_calibrated_lowest_score_says_where_it_comes_from(
@@ -260,7 +260,7 @@ def test_a_calibrated_lowest_score_says_where_it_comes_from(
     html = page.get("/?q=猫&language=en").text
     assert "0.05 comes from a calibration with pictures that were judged for “一双鞋”, “鞋”." in html
     assert 'data-default="0.05"' in html
-    default = page.get("/?q=猫&score=0.05&language=en").text  # as a form without scripts sends it
+    default = page.get("/?q=猫&score=0.05&language=en").text  # a browser without scripts sends these fields
     assert 'class="chip filter"' not in default
     assert page.get("/?q=猫&score=0.1&language=en").text.count("gave 0.05") == 1
     everything = page.get("/?q=猫&all=1&score=0.05&language=en").text

@@ -56,7 +56,7 @@ def test_suggests_the_subjects_that_most_pictures_show() -> None:
 
 
 def shuffled(vectors: NDArray[np.float32], strength: float) -> NDArray[np.float32]:
-    """Return vectors of texts that a model does not understand: unrelated to the pictures, and alike."""
+    """Return vectors as of texts that a model does not understand: alike, and unrelated to the pictures."""
     noise = np.random.default_rng(1).normal(size=vectors.shape).astype(np.float32)
     texts: NDArray[np.float32] = noise * strength + 1
     return texts / np.linalg.norm(texts, axis=1, keepdims=True)
@@ -79,7 +79,10 @@ def test_suggests_subjects_in_the_language_that_the_model_understands(language: 
 
 
 def test_keeps_the_language_of_the_page_without_evidence() -> None:
-    """Vectors of a fake server are random in both languages, and a few pictures say nothing about a language."""
+    """The suggestions change their language only if the model clearly prefers the other language.
+
+    Random vectors, such as a fake server's, are no evidence. A few pictures are not enough evidence.
+    """
     random = np.random.default_rng(0)
     vectors = {name: random.normal(size=(66, 16)).astype(np.float32) for name in SUBJECTS}
     pictures = random.normal(size=(40, 16)).astype(np.float32)

@@ -104,7 +104,7 @@ def goods(count: int) -> Iterator[Found]:
 def test_counts_of_a_large_collection_are_those_of_a_sample(
     collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Milvus cannot group by metadata, so reading all pictures of a large collection would take minutes."""
+    """The values in a large collection are counted in a random sample, as reading all pictures takes minutes."""
     collection.add(Source("/shop", lambda: goods(30)))
     limits: list[int | None] = []
     query = collection._store._milvus.query
@@ -133,7 +133,8 @@ def test_an_unknown_name_is_told_from_a_name_that_the_sample_lacks(
     with pytest.raises(QueryError, match="no picture has the metadata 'prise'; known names: price"):
         collection.search("鞋", where="prise > 5")
     monkeypatch.setattr(type(collection._store), "count", lambda *_: 1 / 0)
-    assert collection.search("鞋", where="price > 99").hits == ()  # a name of the sample asks no more
+    # the sample contains this name, so the store is not asked about it
+    assert collection.search("鞋", where="price > 99").hits == ()
 
 
 def test_the_command_line_shows_fields_and_a_failed_run_leaves_no_collection(
