@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 import stat
 import tarfile
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from tuwen_build.errors import BuildError, OutputExistsError
+from tuwen_files.disk_space import DiskFullError
 from tuwen_lab.datasets import RetrievalSplit
 from tuwen_lab.datasets.emoji import LABELS, Package, Source, build_emoji_dataset, fetch, read_classes
 
@@ -71,6 +73,42 @@ def pictures(folder: Path, split: str) -> dict[int, Image.Image]:
         number, content = line.split("\t")
         found[int(number)] = Image.open(io.BytesIO(base64.b64decode(content)))
     return found
+
+
+def limit_disks(monkeypatch: pytest.MonkeyPatch, free: dict[Path, int]) -> None:
+    """Let the disk of each folder have so many free bytes, and let all other disks be large."""
+
+    def usage(folder: Path) -> Any:
+        size = next((size for place, size in free.items() if folder == place), 1 << 50)
+        return shutil._ntuple_diskusage(1 << 50, (1 << 50) - size, size)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+
+
+def test_a_full_output_disk_is_reported_before_a_package_is_fetched(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    limit_disks(monkeypatch, {output: 1 << 20})
+    monkeypatch.setattr("tuwen_lab.datasets.emoji._dataset.fetch", lambda *_: pytest.fail("fetched a package"))
+    with pytest.raises(DiskFullError, match=r"the data set needs about .* MiB, and 1\.0 MiB are free; free some space"):
+        build_emoji_dataset(output / "emoji", cache, sources=SOURCES)
+    assert list(output.iterdir()) == []
+
+
+def test_a_full_cache_disk_is_reported_only_if_packages_are_missing(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_disks(monkeypatch, {cache: 1 << 20})
+    output = tmp_path / "out"
+    output.mkdir()
+    build_emoji_dataset(output / "emoji", cache, sources=SOURCES, side=32)
+    missing = Source(Package("@icons/missing", "1.0.0"), "train", "MIT", "Missing")
+    monkeypatch.setattr("tuwen_lab.datasets.emoji._dataset.fetch", lambda *_: pytest.fail("fetched a package"))
+    with pytest.raises(DiskFullError, match=r"the packages' cache needs about 22\.0 MiB"):
+        build_emoji_dataset(output / "more", cache, sources=(*SOURCES, missing), side=32)
+    assert [path.name for path in output.iterdir()] == ["emoji"]
 
 
 def test_flags_components_and_genders_are_left_out(cache: Path) -> None:
