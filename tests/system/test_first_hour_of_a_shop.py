@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import socket
@@ -18,50 +17,20 @@ from subprocess import CompletedProcess
 import numpy as np
 import pytest
 import trustme
-from PIL import Image
 
 from tests.support.command import TUWEN, started, tuwen_process, wait_until
 from tests.support.relay import Relay
 from tests.support.servers import RecordedServer
+from tests.support.shop import SHARE_OF_DARK, Shop
 
 pytest.importorskip("pymilvus")
-PICTURES, POSITIVES = 5_000, 150  # 3 % of the pictures are positive
+PICTURES = 5_000
 Run = Callable[..., CompletedProcess[str]]
-
-
-class Shop:
-    """A folder of product pictures, and a CSV table with their prices and categories.
-
-    Attributes:
-        folder: the folder of the pictures and the table.
-        table: the path of the table.
-        rows: the rows of the table, by the picture's file name. `write` saves them.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.table = folder, folder / "products.csv"
-        self.rows: dict[str, dict[str, str]] = {}
-        for number in range(PICTURES):
-            name = f"{number:04}.png"
-            self.paint(name, number, dark=number < POSITIVES)
-            category = ("鞋", "帽子", "包")[number % 3]
-            self.rows[name] = {"path": name, "price": f"{5 + number % 500}", "类别": category}
-        self.write()
-
-    def paint(self, name: str, seed: int, *, dark: bool) -> None:
-        pixels = np.random.default_rng(seed).integers(0, 60 if dark else 256, (8, 8, 3), dtype=np.uint8)
-        Image.fromarray(pixels).resize((32, 32), Image.Resampling.NEAREST).save(self.folder / name)
-
-    def write(self) -> None:
-        with self.table.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, ["path", "price", "类别"])
-            writer.writeheader()
-            writer.writerows(self.rows.values())
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    return Shop(tmp_path_factory.mktemp("shop"))
+    return Shop(tmp_path_factory.mktemp("shop"), PICTURES)
 
 
 @pytest.fixture
@@ -121,18 +90,60 @@ def test_a_table_is_indexed_changed_and_filtered_while_the_page_runs(
 
 def test_a_calibrated_threshold_reaches_the_wanted_recall_on_new_pictures(run: Run, shop: Shop) -> None:
     for folder, numbers in (
-        ("positive", range(0, POSITIVES, 2)),
-        ("negative", range(POSITIVES, 2_000)),
-        ("new", range(1, POSITIVES, 2)),
+        ("positive", range(0, shop.dark, 2)),
+        ("negative", range(shop.dark, 2_000)),
+        ("new", range(1, shop.dark, 2)),
     ):
         (shop.folder / folder).mkdir()
         for number in numbers:
             (shop.folder / folder / f"{number:04}.png").symlink_to(shop.folder / f"{number:04}.png")
-    judged = ("--positive", shop.folder / "positive", "--negative", shop.folder / "negative", "--base-rate", "0.03")
+    judged = ("--positive", shop.folder / "positive", "--negative", shop.folder / "negative")
     output = shop.folder / "dark.json"
-    assert "cross-validated" in run("calibrate", *judged, "-t", "黑色的", "-o", output).stdout
+    wanted = ("--recall", "0.9", "--base-rate", SHARE_OF_DARK)
+    assert "cross-validated" in run("calibrate", *judged, *wanted, "-t", "黑色的", "-o", output).stdout
     told = json.loads(run("classify", shop.folder / "new", "--threshold", output, "--json").stdout)
     assert np.mean(told["accepted"]) >= 0.9
+
+
+def test_vectors_in_a_file_follow_changed_removed_and_renamed_pictures(run: Run, shop: Shop, tmp_path: Path) -> None:
+    few = tmp_path / "few"
+    few.mkdir()
+    for number in range(400, 406):
+        (few / f"{number:04}.png").write_bytes((shop.folder / f"{number:04}.png").read_bytes())
+    output = tmp_path / "v.npz"
+
+    def counted() -> list[int]:
+        told = json.loads(run("embed", few, "-o", output, "--json").stdout)
+        return [told[name] for name in ("added", "changed", "unchanged", "removed", "failed")]
+
+    assert counted() == [6, 0, 0, 0, 0]
+    (few / "0400.png").write_bytes((shop.folder / "0410.png").read_bytes())
+    (few / "0401.png").unlink()
+    (few / "0402.png").rename(few / "renamed.png")
+    assert counted() == [1, 1, 3, 2, 0]
+    assert counted() == [0, 0, 6, 0, 0]
+
+
+def test_collections_are_copied_compared_renamed_and_dropped(run: Run, shop: Shop) -> None:
+    table = shop.folder / "twenty.csv"
+    lines = shop.table.read_text(encoding="utf-8").splitlines()[1000:1019]
+    (shop.folder / "copy.png").write_bytes((shop.folder / lines[0].partition(",")[0]).read_bytes())
+    table.write_text("\n".join(["path,price,类别", *lines, "copy.png,5,包"]) + "\n", encoding="utf-8")
+    run("index", table, "--into", "twenty")
+    found = json.loads(run("search", "twenty", "包", "--limit", "20", "--json").stdout)["hits"]
+    copy = next(hit for hit in found if hit["name"].endswith("copy.png"))
+    like = json.loads(run("search", "twenty", "--like", copy["id"], "--limit", "2", "--json").stdout)["hits"]
+    assert {Path(hit["name"]).name for hit in like} == {"copy.png", lines[0].partition(",")[0]}
+    groups = run("duplicates", "twenty", "--threshold", "0.9999", "--show", shop.folder / "groups.png").stdout
+    assert "copy.png" in groups
+    assert (shop.folder / "groups.png").is_file()
+    run("collections", "copy", "twenty", "backup", "--to", shop.folder / "backup.db")
+    run("collections", "rename", "twenty", "renamed")
+    assert "20 pictures" in run("collections", "show", "renamed").stdout
+    assert "20 pictures" in run("collections", "show", "backup", "--store", shop.folder / "backup.db").stdout
+    run("collections", "drop", "renamed", "--yes")
+    listed = json.loads(run("collections", "list", "--json").stdout)["collections"]
+    assert "renamed" not in [one["collection"] for one in listed]
 
 
 @contextmanager
