@@ -83,7 +83,7 @@ class Fetches:
                     if isinstance(found, bytes):
                         return found
                     target = found
-        raise _refusal(place, f"more than {rules.max_redirects} redirects")
+        raise _refusal(place, f"the response needs more than {rules.max_redirects} redirects, which is the limit")
 
     async def _ask(
         self, client: httpx.AsyncClient, rules: Rules, target: httpx.URL, place: list[str]

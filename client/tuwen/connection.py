@@ -211,7 +211,7 @@ def headers_of(lines: Iterable[str]) -> dict[str, str]:
         name, colon, value = line.partition(":")
         if not colon:
             raise InvalidArgumentError(
-                "expected headers as 'name: value', got one without a colon; check --header and TUWEN_HEADERS"
+                "expected headers as 'name: value', got a line without a colon; check --header and TUWEN_HEADERS"
             )
         found[name.strip().lower()] = value.strip()
     return found
@@ -314,7 +314,7 @@ def _read(path: str | os.PathLike[str] | None) -> bytes | None:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise InvalidArgumentError(f"cannot read {os.fspath(path)}: {error.strerror or error}") from error
+        raise InvalidArgumentError(f"cannot read '{os.fspath(path)}': {error.strerror or error}") from error
 
 
 # Fragments of gRPC's messages (1.60 to 1.85), the type of the error, and the advice. The first match counts.

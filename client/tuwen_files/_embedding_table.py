@@ -69,7 +69,8 @@ class EmbeddingTable:
         """
         table = cls(*_table_files.read(Path(path)))
         if expected_fingerprint not in (None, table.fingerprint):
-            raise EmbeddingSpaceError(str(expected_fingerprint), table.fingerprint, f"the vectors of {path}")
+            where = f"the vectors in '{path}'"
+            raise EmbeddingSpaceError(str(expected_fingerprint), table.fingerprint, where)
         return table
 
     def joined(self, other: EmbeddingTable) -> EmbeddingTable:
@@ -96,7 +97,8 @@ class EmbeddingTable:
 
     def _check(self, other: EmbeddingTable) -> None:
         if self.fingerprint != other.fingerprint:
-            raise EmbeddingSpaceError(self.fingerprint, other.fingerprint, "the other table's vectors")
+            where = "the other table's vectors"
+            raise EmbeddingSpaceError(self.fingerprint, other.fingerprint, where)
         ours, theirs = self.embeddings.shape[1], other.embeddings.shape[1]
         if ours != theirs:
             raise InvalidArgumentError(f"expected vectors of {ours} dimensions in the other table, got {theirs}")

@@ -163,7 +163,8 @@ class TableWriter:
     def _rows(self, file: Path) -> Iterator[Rows]:
         fingerprint, rows = pieces(file)
         if fingerprint != self._fingerprint:
-            raise EmbeddingSpaceError(self._fingerprint, fingerprint, f"the vectors in {file} (choose another output)")
+            where = f"the vectors in '{file}' (choose another output)"
+            raise EmbeddingSpaceError(self._fingerprint, fingerprint, where)
         return rows
 
     def _files(self) -> list[Path]:

@@ -137,7 +137,7 @@ class TestTls:
                 clip.embed_texts(["猫"])
 
     def test_certificate_files_are_checked_at_once(self, make: Make, authority: Authority, tmp_path: Path) -> None:
-        with pytest.raises(InvalidArgumentError, match="cannot read .*missing.pem: No such file"):
+        with pytest.raises(InvalidArgumentError, match="cannot read '.*missing.pem': No such file"):
             Client("localhost:8001", tls=Tls(ca=tmp_path / "missing.pem"))
         with pytest.raises(InvalidArgumentError, match="a certificate and its key"):
             Tls(certificate=authority.certificate)
@@ -205,7 +205,7 @@ class TestCommandLine:
         assert str(tmp_path / "photos" / "b.mov") not in shown
 
     def test_a_header_without_a_colon_is_refused_and_not_shown(self) -> None:
-        assert "got one without a colon" in self.run("--header", "s3cret", "status", code=1)
+        assert "got a line without a colon" in self.run("--header", "s3cret", "status", code=1)
 
 
 class TestHeaders:
