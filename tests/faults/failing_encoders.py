@@ -27,7 +27,7 @@ class _FailingVision(torch.nn.Module):
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         if bool((pixel_values == self.chosen).flatten(1).all(1).any()):
-            raise RuntimeError("induced failure")
+            raise RuntimeError("induced failure: the test made this encoder fail")
         embedding: torch.Tensor = self.tower(pixel_values)
         return embedding
 
@@ -42,7 +42,7 @@ class _FailingText(torch.nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         if bool((input_ids == self.chosen).all(1).any()):
-            raise RuntimeError("induced failure")
+            raise RuntimeError("induced failure: the test made this encoder fail")
         embedding: torch.Tensor = self.tower(input_ids, attention_mask)
         return embedding
 
@@ -70,6 +70,6 @@ def with_failing_encoders(
         path.chmod(0o644)  # cached artefacts are read-only
         path.parent.chmod(0o755)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Triton still needs TorchScript
+            warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is deprecated, but Triton needs it
             torch.jit.save(torch.jit.script(wrapper(torch.jit.load(path), chosen).eval()), path)
     return folder

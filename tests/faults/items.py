@@ -58,7 +58,7 @@ class Oracle:
         with staged_module(repository / "text_tokenization" / "1", "tokens") as tokens:
             self._tokenizer = tokens.load_tokenizer(repository / "text_tokenization" / "1")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Triton still needs TorchScript
+            warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is deprecated, but Triton needs it
             self._vision, self._text = (
                 torch.jit.load(repository / name / "1" / "model.pt") for name in ("vision_encoder", "text_encoder")
             )

@@ -1,4 +1,4 @@
-"""A fixture for tests with a client of Triton that does not use the SDK."""
+"""The fixture of a plain Triton client, for tests that do not use the SDK."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.servers import RecordedServer
 
 @pytest.fixture
 def triton(server: RecordedServer) -> Iterator[tritonclient.grpc.InferenceServerClient]:
-    """Yield a client of tritonclient that is connected to the shared server."""
+    """Yield a plain `tritonclient` client that is connected to the shared server."""
     connection = tritonclient.grpc.InferenceServerClient(server.grpc_url)
     yield connection
     connection.close()

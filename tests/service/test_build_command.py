@@ -36,12 +36,12 @@ class BuiltNothingError(TuwenError):
 
 @pytest.fixture
 def asked_for(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Replace the build by a function that fails, and return a dict that this function fills with its arguments."""
+    """Replace the build by a fake that fails, and return a dict that the fake fills with the arguments of the build."""
     asked: dict[str, Any] = {}
 
     def build_repository(checkpoint: str, output: Path, options: Any, **others: Any) -> None:
         asked.update(vars(options), checkpoint=checkpoint, output=output, **others)
-        raise BuiltNothingError("nothing was built")
+        raise BuiltNothingError("the test replaced the build, so nothing was built")
 
     monkeypatch.setattr("tuwen_build.repository.build_repository", build_repository)
     return asked

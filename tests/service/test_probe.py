@@ -19,7 +19,7 @@ def stub_of(pid: int, model: str) -> int:
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         if f"{model}_" in Path(f"/proc/{child}/cmdline").read_text():
             return int(child)
-    raise LookupError(model)
+    raise LookupError(f"the server {pid} has no process for the model {model}")
 
 
 @pytest.mark.provokes_trouble

@@ -113,7 +113,7 @@ def replace_in(path: Path, right: str, wrong: str) -> None:
 
 
 def smallest_cosine(message: str) -> float:
-    """Return the smallest cosine between an encoder's and the reference's vectors: the last word of the message."""
+    """Return the last number of an error message: the smallest cosine between the encoder's and reference vectors."""
     return float(message.rpartition(" ")[2])
 
 

@@ -103,7 +103,7 @@ class FailsOnce(torch.nn.Module):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         if bool(attention_mask.any()) and bool(self.failures[0] == 0):
             self.failures += 1
-            raise RuntimeError("out of memory")
+            raise RuntimeError("simulated failure: out of memory")
         return self.encoder(input_ids, attention_mask)  # type: ignore[no-any-return]
 
 

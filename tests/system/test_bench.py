@@ -1,4 +1,4 @@
-"""Tests that the benchmark measures a real server and its encoders alone. They do not check how fast either is."""
+"""Tests that the benchmark measures a real server and its encoders alone. They do not check the measured speeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expensive hostile items may at most double the latency of 64 other callers.
+"""Hostile items that are expensive to process may at most double the latency of 64 other callers.
 
 Rounds with and without hostile items alternate in one run, so that a slow or busy machine slows both.
 """

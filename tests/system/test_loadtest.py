@@ -26,7 +26,7 @@ from tuwen_server import EmbeddedServer
 
 pytestmark = pytest.mark.alone
 
-# The drawn parts of a chart that stick out of its frame. Lines are clipped to their axes; definitions are not drawn.
+# Returns the drawn parts of a chart outside its frame. Clipped lines and definitions are not drawn there.
 OUTSIDE_THE_FRAME = """chart => {
     const frame = chart.getBoundingClientRect();
     const out = box => box.left < frame.left - 1 || box.right > frame.right + 1
