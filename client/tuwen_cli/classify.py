@@ -17,9 +17,10 @@ __all__ = ["classify"]
 
 
 def classify(
-    images: Annotated[list[Path], typer.Argument(help="Image files, or folders searched for images.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders that contain images at any depth.")],
     label: Annotated[
-        list[str] | None, typer.Option("--label", "-l", help="A label that the pictures may show. Repeat for more.")
+        list[str] | None,
+        typer.Option("--label", "-l", help="Label to choose from for each picture, such as cat. Repeat for more."),
     ] = None,
     threshold: Annotated[
         Path | None,

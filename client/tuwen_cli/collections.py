@@ -175,7 +175,7 @@ def rename(
 @collections.command("copy")
 def copy(
     collection: _Collection,
-    new: Annotated[str, typer.Argument(help="The name of the copy.")],
+    new: Annotated[str, typer.Argument(help="Name of the copy.")],
     to: Annotated[
         str | None,
         typer.Option(help="Store of the copy, such as backup.db. Default: the same store.", show_default=False),

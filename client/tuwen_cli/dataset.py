@@ -21,8 +21,8 @@ def _dataset() -> None:
 
 @dataset.command("emoji")
 def emoji(
-    output: Annotated[Path, typer.Argument(help="The folder to write the splits into.")],
-    cache: Annotated[Path, typer.Option(help="Cache folder for fetched packages.")] = Path(".cache/npm"),
+    output: Annotated[Path, typer.Argument(help="Folder to write the data set into.")],
+    cache: Annotated[Path, typer.Option(help="Folder in which fetched packages are cached.")] = Path(".cache/npm"),
     side: Annotated[int, typer.Option(min=16, max=1024, help="Width and height of the pictures, in pixels.")] = 128,
     force: Annotated[bool, typer.Option("--force", help="Replace a data set that this command made earlier.")] = False,
     as_json: JsonOption = False,

@@ -41,7 +41,8 @@ _REFUSED_SHOWN = 10
 
 def embed(
     images: Annotated[
-        list[Path] | None, typer.Argument(help="Image files, or folders searched for images.", show_default=False)
+        list[Path] | None,
+        typer.Argument(help="Image files, or folders that contain images at any depth.", show_default=False),
     ] = None,
     text: Annotated[
         list[str] | None, typer.Option("--text", "-t", help="Text to embed, instead of images. Repeat for more.")

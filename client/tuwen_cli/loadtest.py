@@ -37,9 +37,9 @@ def loadtest(
         str | None,
         typer.Option(help="Address of the server's metrics, such as http://host:8002/metrics."),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The folder for report.html and report.json.")] = Path(
-        "loadtest-report"
-    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder to write report.html and report.json into.")
+    ] = Path("loadtest-report"),
     as_json: JsonOption = False,
 ) -> None:
     """Send requests to a server as users would, and report its capacity and latencies.

@@ -38,7 +38,7 @@ TimeoutOption = Annotated[float, typer_option(TIMEOUT)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 ShowIgnoredOption = Annotated[
     bool,
-    typer.Option("--show-ignored", help="List every skipped file, instead of counting them by suffix."),
+    typer.Option("--show-ignored", help="List the names of skipped files, instead of their numbers by suffix."),
 ]
 SkipBadRowsOption = Annotated[
     bool, typer.Option("--skip-bad-rows", help="Leave out invalid rows of the data set, and print their number.")

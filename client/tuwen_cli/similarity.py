@@ -15,8 +15,8 @@ __all__ = ["similarity"]
 
 
 def similarity(
-    image: Annotated[list[Path], typer.Option("--image", "-i", help="An image file. Repeat for more.")],
-    text: Annotated[list[str], typer.Option("--text", "-t", help="A text. Repeat for more.")],
+    image: Annotated[list[Path], typer.Option("--image", "-i", help="Image file to compare. Repeat for more.")],
+    text: Annotated[list[str], typer.Option("--text", "-t", help="Text to compare with the images. Repeat for more.")],
     url: UrlOption = "localhost:8001",
     model: ModelOption = "",
     timeout: TimeoutOption = 60.0,

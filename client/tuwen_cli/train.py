@@ -38,7 +38,10 @@ def train(
         typer.Option(help="Chinese-CLIP checkpoint in the Hugging Face layout to start from. Default: random weights."),
     ] = None,
     architecture: Annotated[
-        Path | None, typer.Option(help="A config.json for random weights. Default: the config of the demo checkpoint.")
+        Path | None,
+        typer.Option(
+            help="File config.json of a model to train from random weights. Default: the config of the demo checkpoint."
+        ),
     ] = None,
     options: TrainingOptions,
     skip_bad_rows: SkipBadRowsOption = False,

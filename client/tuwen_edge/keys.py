@@ -96,7 +96,7 @@ class KeyFile:
             if hmac.compare_digest(presented, allowed):
                 known = name
         if known is None:
-            raise EdgeError(401, "The API key is unknown.", code="invalid_api_key")
+            raise EdgeError(401, "The API key is unknown. Ask the operator for a valid key.", code="invalid_api_key")
         return known
 
     def _refresh(self) -> None:

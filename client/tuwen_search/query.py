@@ -47,7 +47,7 @@ class Query:
     ] = field(default=0.5, kw_only=True)
     without_weight: Annotated[
         float,
-        Option("Weight of all --without texts together, compared with 1 for the wanted parts. 0: no effect.", min=0),
+        Option("Weight of all --without texts together. The wanted parts have weight 1. 0: no effect.", min=0),
     ] = field(default=0.5, kw_only=True)
 
     def __post_init__(self) -> None:
