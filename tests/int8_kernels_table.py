@@ -46,7 +46,10 @@ def main() -> None:
 
 
 def measure(rows: int = _ROWS) -> dict[str, object]:
-    """Measure products of random matrices with a number of rows in this process.
+    """Measure products of two random matrices in this process.
+
+    Args:
+        rows: the number of rows of the first matrix.
 
     Returns:
         the CPU milliseconds of an ``int8`` and a ``float32`` product, the lowest of several rounds; whether int8 sums

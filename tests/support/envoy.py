@@ -176,7 +176,7 @@ class Edge:
             return ""
 
     def metric(self, pattern: str) -> float:
-        """Return the sum of all series whose name and labels match a regular expression."""
+        """Return the sum of the values of all series whose name and labels match a regular expression."""
         return sum(float(value) for value in re.findall(rf"^(?:{pattern}) (\S+)$", self.metrics(), re.MULTILINE))
 
     def members(self, state: str) -> int:

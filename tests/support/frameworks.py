@@ -17,7 +17,7 @@ PYTHON = ENVIRONMENTS / "frameworks" / "bin" / "python"
 
 
 def run_in_frameworks(program: str, *arguments: str, cwd: Path = ROOT, environment: str = "frameworks") -> str:
-    """Run a program of the project in one of these environments, and return its output.
+    """Run a program of the project in the virtual environment of the frameworks, and return its output.
 
     Args:
         program: the path of the program from the root of the project.

@@ -87,7 +87,7 @@ class Gate:
         (self.folder / "closed").unlink(missing_ok=True)
 
     def executed(self) -> list[list[int]]:
-        """Return the batches since the gate was closed, in order. Each is a list of the item counts of its requests."""
+        """Return the batches since the gate was closed, in order. A batch lists the number of items of each request."""
         lines = (self.folder / "executed").read_text(encoding="utf-8").splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 

@@ -33,7 +33,7 @@ class NameServer:
         return found
 
     def target(self, name: str, port: int) -> str:
-        """Return the gRPC target with which a channel resolves the name by this server."""
+        """Return the target with which a gRPC channel asks this server for the addresses of the name."""
         return f"dns://127.0.0.1:{self.port}/{name}:{port}"
 
     def __enter__(self) -> NameServer:
