@@ -42,7 +42,7 @@ def main() -> int:
         "--requests",
         type=int,
         default=5_000,
-        help="Number of malformed gRPC requests; a fifth as many attack each port (default: 5000).",
+        help="Number of malformed gRPC requests; attacks on ports use a fifth of this number (default: 5000).",
     )
     parser.add_argument(
         "--connections", type=int, default=2_000, help="Number of idle connections to each port (default: 2000)."

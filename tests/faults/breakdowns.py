@@ -131,7 +131,7 @@ def attack_from_beneath(
 def attack_by_replacing(
     repository: Path, other: Path, folder: Path, *, say: Callable[[str], None] = lambda _: None
 ) -> list[Outcome]:
-    """Replace a repository that is being served by the repository of another model. No answer may mix both models.
+    """Replace a served repository with the repository of another model. No answer may mix both models.
 
     Args:
         repository: the repository whose copy is served.

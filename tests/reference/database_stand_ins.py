@@ -78,7 +78,7 @@ class SearchEngine:
             self.dimension = vector["dimension"]
 
     def bulk(self, lines: list[dict[str, Any]]) -> dict[str, Any]:
-        """Store the documents of a bulk request. Its lines are actions and documents in turn."""
+        """Store the documents of a bulk request, whose lines alternate between actions and documents."""
         items = []
         for action, document in zip(lines[::2], lines[1::2], strict=True):
             [(operation, target)] = action.items()

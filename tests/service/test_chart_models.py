@@ -1,4 +1,4 @@
-"""The command of the chart's pods on the real server: `tuwen models` loads models and sets aliases while it runs."""
+"""Run the real server with the arguments of the chart's pods, and change its models with `tuwen models`."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ from tuwen import Client
 from tuwen_build.options import BuildOptions
 from tuwen_server import ServerOptions
 
-pytest.importorskip("helm_python", reason="real Helm comes for Linux only")
+pytest.importorskip("helm_python", reason="the package of Helm exists for Linux only")
 from tests.support.chart import rendered
 
 KEY = "the-key-of-the-test"
 
 
 def arguments_of_the_pod(repositories: dict[str, Path], options: ServerOptions) -> list[str]:
-    """Return the arguments of tritonserver in a pod that loads only the first model, for paths and ports of a test."""
+    """Return tritonserver's arguments in a pod that loads only the first model at its start.
+
+    Args:
+        repositories: by model name, the folder that replaces the path in the pod.
+        options: the options whose ports replace the ports of the pod.
+    """
     models = [{"name": name, "loaded": number == 0} for number, name in enumerate(repositories)]
     objects = rendered({"models": models, "server": {"modelControl": "explicit"}})
     [container] = objects["Deployment"]["spec"]["template"]["spec"]["containers"]
@@ -36,7 +41,7 @@ def arguments_of_the_pod(repositories: dict[str, Path], options: ServerOptions) 
     return arguments + [f"--{name}-port={port}" for name, port in ports.items()]
 
 
-def test_the_holder_of_the_key_loads_a_model_and_sets_an_alias_in_a_running_pod(built: Built, tmp_path: Path) -> None:
+def test_models_and_aliases_of_a_running_pod_are_changed_with_the_key(built: Built, tmp_path: Path) -> None:
     repositories = {name: built(BuildOptions(name=name)) for name in ("b16", "next")}
     options = ServerOptions.on_free_ports().with_ports_resolved()
     url = f"localhost:{options.grpc_port}"

@@ -55,7 +55,7 @@ def test_openai_clip_is_served_with_the_vectors_of_open_clip(artefacts: Artefact
 
 
 def test_taiyi_is_served_in_int8_within_its_bound(artefacts: Artefacts, originals: Originals) -> None:
-    """An int8 build of Taiyi is served with vectors within the bound of int8.
+    """The vectors of a served int8 build of Taiyi stay within the bound for int8.
 
     The test covers Taiyi's tokenizer and image rules, and a precision other than float32, with a single server.
     """

@@ -17,7 +17,7 @@ def test_checkov_finds_nothing_in_the_dockerfiles() -> None:
 
 
 def test_checkov_finds_nothing_in_the_chart_with_everything_enabled(tmp_path: Path) -> None:
-    pytest.importorskip("helm_python", reason="real Helm comes for Linux only")
+    pytest.importorskip("helm_python", reason="the package of Helm exists for Linux only")
     objects = rendered(EVERYTHING).values()
     (tmp_path / "objects.yaml").write_text("---\n".join(map(yaml.safe_dump, objects)), encoding="utf-8")
     assert "kubernetes scan results" in checkov("kubernetes", tmp_path)

@@ -24,7 +24,7 @@ from tuwen import Client, RetryPolicy, ServerError, Tls
 from tuwen_server import ServerOptions
 from tuwen_server._runtime import find_runtime
 
-pytestmark = pytest.mark.skipif(not ENVOY.exists(), reason="Envoy comes for Linux only")
+pytestmark = pytest.mark.skipif(not ENVOY.exists(), reason="Envoy is not installed; its package exists for Linux only")
 ONCE = RetryPolicy(attempts=1)
 
 

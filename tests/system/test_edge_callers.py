@@ -24,7 +24,7 @@ from tests.support.command import wait_until
 from tests.support.envoy import ENVOY, HOSTS, SERVER_NAME, Edge, Fleet, write_secret
 from tuwen import AccessDeniedError, Client, OverloadedError, RetryPolicy, ServerUnavailableError, Tls
 
-pytestmark = pytest.mark.skipif(not ENVOY.exists(), reason="Envoy comes for Linux only")
+pytestmark = pytest.mark.skipif(not ENVOY.exists(), reason="Envoy is not installed; its package exists for Linux only")
 ONCE = RetryPolicy(attempts=1)
 ISSUER = "https://identity.example.com"
 KEYS = {"shop": "the-key-of-the-shop", "crawler": "the-key-of-the-crawler"}

@@ -1,4 +1,4 @@
-"""Huge bodies, slow connections and slow bodies at the HTTP edge, which must still answer good requests."""
+"""Tests of huge bodies, slow connections and slow bodies. The HTTP edge must still answer good requests."""
 
 from __future__ import annotations
 
