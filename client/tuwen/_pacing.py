@@ -168,7 +168,7 @@ class RetryBudget:
             self._tokens = min(self._tokens + 0.1, self._policy.overload_budget)
 
     def spent(self) -> bool:
-        """Take one retry from the budget. Return True if less than one retry is left; then nothing is taken."""
+        """Take one retry from the budget, and return False. If none is left, return True."""
         with self._lock:
             if self._tokens < 1:
                 return True

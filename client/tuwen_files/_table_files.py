@@ -163,7 +163,7 @@ def _read_npz(path: Path) -> tuple[str, Iterator[Rows]]:
     with path.open("rb") as raw:  # np.load does not close a file that the caller opened
         file = np.load(raw, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("the file holds a single array")
+            raise ValueError("expected several arrays, got a single array")
         keys = file["keys"].tolist() if "keys" in file else _read_texts(file, "key")
         versions = _read_texts(file, "version") if "version_ends" in file else [""] * len(keys)
         embeddings: NDArray[np.float32] = file["embeddings"].astype(np.float32, copy=False)

@@ -43,7 +43,7 @@ def content_checksum(data: bytes) -> str:
 
 
 def same_stamp(version: FileVersion, stamp: str) -> bool:
-    """Return whether a version states the size and time of a stamp from `file_stamp`. Then the file is not read."""
+    """Return whether a version has the size and time of a stamp from `file_stamp`. Then the file has not changed."""
     return bool(stamp) and version.partition(":")[0] == stamp
 
 

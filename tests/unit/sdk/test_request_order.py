@@ -59,7 +59,7 @@ class _Pending:
 
 
 class AsyncCounting(AsyncFakeTransport):
-    """A fake transport for an `AsyncClient` that counts the requests in flight in a `Counting`.
+    """A fake transport for an `AsyncClient`, which reports each request to a `Counting`.
 
     Every response takes ten turns of the event loop.
     """
