@@ -80,9 +80,9 @@ def embed(
     """Embed any number of images **or** texts.
 
     The file `--output` receives keys, vectors, and the fingerprint of the vectors' embedding space. Run the same
-    command again to resume an interrupted run, or to bring the file up to its folders: new and changed images are
-    embedded, and vectors of missing images are removed. `OUTPUT.refused.jsonl` lists rejected items. The other items
-    are embedded, and the exit code is 1. Without `--output`, `--json` prints the vectors.
+    command again to resume an interrupted run, or to update the file: new and changed images are embedded, and vectors
+    of missing images are removed. `OUTPUT.refused.jsonl` lists rejected items. The other items are embedded, and the
+    exit code is 1. Without `--output`, `--json` prints the vectors.
     """
     if sum(map(bool, (images, text, texts_from))) != 1:
         raise typer.BadParameter("expected one of image files or folders, --text, and --texts-from")

@@ -93,7 +93,10 @@ def examine(
 
 
 def _beside(grpc_port: int, chosen: int | None, default: int) -> int:
-    """Return the port to examine; 0: none. A default beside another gRPC port may belong to another server."""
+    """Return the port to examine; 0: no port.
+
+    The default applies only if gRPC has its default port, because it may otherwise belong to another server.
+    """
     if not grpc_port:  # the address is not a TCP address
         return 0
     return chosen if chosen is not None else default if grpc_port == GRPC_PORT else 0

@@ -63,13 +63,13 @@ class Burst:
 
 @dataclass(frozen=True)
 class HttpFacts:
-    """Triton's HTTP API, as a caller without the key sees it.
+    """The facts about Triton's HTTP API, as a caller without the key sees them.
 
     Attributes:
         port: the port of the API.
         is_open: whether this machine can connect to the port.
-        inference: whether the API answers inference.
-        open_protocols: the control protocols that the API answers.
+        inference: whether the API answers inference requests without the key.
+        open_protocols: the control protocols that the API answers without the key.
     """
 
     port: int
@@ -80,7 +80,7 @@ class HttpFacts:
 
 @dataclass(frozen=True)
 class TextCache:
-    """The counters of the cache of texts since the start of the server.
+    """The counters of the cache of text vectors, since the start of the server.
 
     Attributes:
         hits: the number of texts whose vector was in the cache.

@@ -1,4 +1,4 @@
-"""The collection of facts about the two ports beside gRPC: Triton's HTTP API, and its metrics."""
+"""The examination of two further ports of a server: Triton's HTTP API, and its metrics."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ GRPC_PORT, HTTP_PORT, METRICS_PORT = 8001, 8000, 8002
 
 _MOST_BYTES = 16 << 20  # of an answer
 _PART_BYTES = 64 << 10
-_READY = (200, 400)  # the status of Triton's health check: ready, or not ready
+_READY = (200, 400)  # statuses of Triton's health check: ready, and not ready
 _CONTROL = {
     "model-repository": ("POST", "/v2/repository/index"),
     "shared-memory": ("GET", "/v2/systemsharedmemory/status"),
     "trace": ("GET", "/v2/trace/setting"),
     "logging": ("GET", "/v2/logging"),
 }
-"""The protocols that a key should restrict, and a request of each that changes nothing."""
+"""The protocols that a key should restrict, each with a request that changes nothing."""
 
 _COUNTER = re.compile(r"^tuwen_text_cache_(hits|misses)_total(?:\{[^}]*\})? ([0-9.e+]+)$", re.MULTILINE)
 
 
 def examine_http(host: str, port: int, model: str, timeout: float) -> HttpFacts | None:
-    """Return what Triton's HTTP API allows a caller without the key; None if the port has another service.
+    """Return what Triton's HTTP API allows a caller without the key; None if another service uses the port.
 
     Args:
         host: the name or the address of the server.
         port: the port of the HTTP API.
         model: the full name of an ensemble that the server has.
-        timeout: the maximum seconds for each request.
+        timeout: the maximum time in seconds for each request.
     """
     try:
         status, _ = _answer(host, port, "GET", "/v2/health/ready", timeout)
@@ -54,12 +54,12 @@ def examine_http(host: str, port: int, model: str, timeout: float) -> HttpFacts 
 
 
 def examine_text_cache(host: str, port: int, timeout: float) -> TextCache | None:
-    """Return the counters of the cache of texts; None if the port shows none.
+    """Return the counters of the server's cache of text vectors; None if the metrics contain no such counters.
 
     Args:
         host: the name or the address of the server.
         port: the port of the metrics.
-        timeout: the maximum seconds for the request.
+        timeout: the maximum time in seconds for the request.
     """
     try:
         status, page = _answer(host, port, "GET", "/metrics", timeout)

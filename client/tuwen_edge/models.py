@@ -45,7 +45,7 @@ class Models:
 
     @property
     def default(self) -> Core:
-        """The core for requests that name no model: the given core, or the core of the server's only model."""
+        """The `Core` for requests that name no model: the given one, or that of the server's only model."""
         if not self._given.fingerprint and len(self._cores) == 1:
             return next(iter(self._cores.values()))
         return self._given

@@ -87,7 +87,8 @@ class Reembedding:
         """Update the new collection from the old one, and return whether they differed.
 
         Raises:
-            StoreError, ServerError: the store or the embedding server failed. Embedded pictures are written.
+            StoreError, ServerError: the store or the embedding server failed. Pictures that are embedded already are
+                kept.
         """
         found = self._differences()
         before, failed = self.embedded + self.updated, len(self._failed)

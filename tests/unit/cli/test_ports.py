@@ -19,7 +19,7 @@ Serve = Callable[[Mapping[str, "int | str"]], int]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers a path with a status, or with status 200 and a page. Every other path is restricted, as in Triton."""
+    """A fake HTTP API: paths in `answers` get a status, or 200 and a page. All other paths get 403."""
 
     answers: Mapping[str, int | str]
 
@@ -41,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Start HTTP servers with the answers that a test gives, and return their ports."""
+    """Yield a function that starts an HTTP server with the given answers, and returns its port."""
     running = []
 
     def start(answers: Mapping[str, int | str]) -> int:
@@ -103,7 +103,7 @@ def test_metrics_without_a_cache_give_no_counters(serve: Serve, page: int | str)
 
 
 def test_an_answer_that_never_ends_is_given_up_at_the_deadline() -> None:
-    """The server sends a byte ten times a second, so that no single wait is long."""
+    """The deadline limits the whole response, even if a server sends ten bytes a second without an end."""
 
     def drip(listener: socket.socket) -> None:
         connection, _ = listener.accept()
