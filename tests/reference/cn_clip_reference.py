@@ -149,7 +149,7 @@ def code_points(output: str) -> None:
 
 
 def architecture(vision: str, text: str, output: str) -> None:
-    """Write ``architecture.json``: the shapes of a published model's weights, and both towers' attention heads."""
+    """Write ``architecture.json``: the shapes of a published model's weights, and the head counts of both towers."""
     with torch.device("meta"):
         model = CLIP(**_arguments(*_configs(vision, text, {})))
     visual = model.visual
