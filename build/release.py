@@ -69,10 +69,10 @@ def release_notes(changelog: str, version: str) -> str:
 
 
 def main(arguments: list[str] | None = None, root: Path = _ROOT) -> int:
-    """Print the notes of a tag, or write them to a file; return 1 if the release cannot be published."""
+    """Print the notes of a tag, or write the notes to a file. Return 1 if the release cannot be published."""
     parser = argparse.ArgumentParser(description="Check the version of a release, and print its notes.")
     parser.add_argument("tag", help="The tag of the release, such as v0.2.0.")
-    parser.add_argument("--notes", type=Path, help="The file to write the notes to. By default they are printed.")
+    parser.add_argument("--notes", type=Path, help="The file for the notes. Default: the notes are printed.")
     chosen = parser.parse_args(arguments)
     try:
         version = check_tag(chosen.tag, versions(root))

@@ -38,7 +38,7 @@ def section(floor: dict[str, Any]) -> str:
 
 
 def chinese_section(floor: dict[str, Any]) -> str:
-    """Return the section in Markdown for the Chinese page. The cells of its table are those of the file, in English."""
+    """Return the section in Markdown for the Chinese page. The cells of the table stay in English, as in the file."""
     embedded, default = floor["embedded"], floor["default"]
     lines = [
         "## Triton 自身的漏洞",

@@ -66,9 +66,9 @@ class BuildOptions:
     text_rules: Annotated[
         TextRules,
         Option(
-            "`reference`: tokenize like the model's own code. `evaluation` (Chinese-CLIP): replace curly double quotes "
-            "by straight ones first, as in its training and evaluation. `unmasked` (Taiyi): pad every text to the "
-            "context length and attend to the padding, as in its training."
+            "`reference`: tokenize like the model's own code. `evaluation` (Chinese-CLIP only): first replace curly "
+            "double quotes by straight quotes, as Chinese-CLIP's evaluation does. `unmasked` (Taiyi only): pad every "
+            "text to the context length and attend to the padding, as Taiyi's training does."
         ),
     ] = "reference"
 

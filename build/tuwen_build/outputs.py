@@ -21,7 +21,7 @@ class _NotPutBackError(Exception):
 
 @dataclass(frozen=True)
 class OutputFolder:
-    """An output folder of a command, recognised by a file that only this command writes.
+    """An output folder of a command. An earlier output is recognised by a file that only this command writes.
 
     Attributes:
         path: the folder.

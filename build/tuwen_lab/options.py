@@ -20,7 +20,7 @@ class Stage:
     """A stage of a training: the learning rate rises during the warm-up and then falls to nearly zero.
 
     Attributes:
-        name: ``start``, ``frozen`` or ``whole``.
+        name: the name of the stage: ``start``, ``frozen`` or ``whole``.
         epochs: the number of epochs over the pictures, which may be fractional.
         learning_rate: the learning rate at the end of the warm-up.
         frozen_images: whether the image tower is frozen ("locked-image tuning", Zhai et al. 2022).
@@ -70,7 +70,8 @@ class TrainingOptions:
     learning_rate: Annotated[float, Option("Learning rate of the second stage.", above=0)] = 2e-5
     # FLIP (Li et al. 2023): faster, and each view of a picture differs. The evaluation uses all patches.
     kept_patches: Annotated[
-        float, Option("Share of an image's patches that the image tower sees during training. 1: all.", above=0, max=1)
+        float,
+        Option("Share of an image's patches that the image tower sees in training. 1: all patches.", above=0, max=1),
     ] = 1.0
     batch_size: Annotated[int, Option("Number of pictures in a step, with one text for each picture.", min=2)] = 128
     accumulate: Annotated[
@@ -86,7 +87,7 @@ class TrainingOptions:
     ] = "adamw"
     warmup_steps: Annotated[int, Option("Number of warm-up steps at the beginning of every stage.", min=0)] = 100
     weight_decay: Annotated[
-        float, Option("Weight decay of matrices; biases, norms and the logit scale have none.", min=0)
+        float, Option("Weight decay of matrices. Biases, norms and the logit scale are not decayed.", min=0)
     ] = 0.1
     average: Annotated[
         float,

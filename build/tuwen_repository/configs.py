@@ -23,7 +23,7 @@ def config_path(repository: Path, model: str) -> Path:
 def find_config(repository: Path, model: str) -> Path:
     """Return the path of the configuration of a model, such as ``image_embedding``.
 
-    If the repository has a name, the folder's name begins with it.
+    If the repository has a name, the model's folder begins with this name.
     """
     for path in repository.glob(f"*{model}/config.pbtxt"):
         found = name_and_model(path.parent.name)

@@ -29,8 +29,8 @@ def int8_obstacle(flags: Collection[str] | None = None, environment: Mapping[str
     takes minutes for an image of a ViT-B/16.
 
     Args:
-        flags: the features of the CPU. Default: those that Linux reports; other systems do not report any.
-        environment: the variables that limit oneDNN. Default: those of this process.
+        flags: the features of the CPU. Default: the features that Linux reports; other systems do not report any.
+        environment: the variables that limit oneDNN. Default: the variables of this process.
     """
     flags = _cpu_flags() if flags is None else flags
     environment = os.environ if environment is None else environment
@@ -80,7 +80,7 @@ def _cpu_flags() -> frozenset[str]:
 
 
 def _cpu_reports_vnni() -> bool:
-    """Return whether NumPy, which asks the CPU itself, finds VNNI; True if this NumPy does not tell."""
+    """Return whether NumPy, which queries the CPU, finds VNNI. True if this version of NumPy does not report VNNI."""
     package = "numpy.core" if np.__version__.startswith("1.") else "numpy._core"
     features = getattr(importlib.import_module(f"{package}._multiarray_umath"), "__cpu_features__", {})
     return bool(features.get("AVX512VNNI", True))

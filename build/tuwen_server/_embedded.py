@@ -152,7 +152,7 @@ class EmbeddedServer:
         self.stop()
 
     def poll(self) -> int | None:
-        """Return the exit code of a server that has ended, None while it runs."""
+        """Return the exit code of a server that has ended; None: the server runs."""
         return None if self._process is None else self._process.poll()
 
     def trouble(self) -> str | None:
@@ -323,7 +323,10 @@ def _http_address(host: str) -> str:
 
 
 def _check_memory(repositories: Sequence[Repository]) -> None:
-    """Check that a container's memory holds the weights and the Python processes: the kernel would kill one of them."""
+    """Check that the container's memory limit is large enough for the weights and the Python processes.
+
+    Otherwise, the kernel would kill a process.
+    """
     limit = memory_limit()
     needed = sum(repository.weights() + repository.processes() * _PROCESS_BYTES for repository in repositories)
     if limit is not None and limit < needed:

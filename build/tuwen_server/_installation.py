@@ -1,7 +1,7 @@
 """The installation of the embedded server: NVIDIA's binary, and the numpy of its Python processes.
 
 Both stay out of the environment that runs tuwen, because the server's wheel and its Python backend need numpy 1.26.
-They lie in the user's cache, one folder for each version of Python, and all environments of that version share them.
+The user's cache holds one folder for each version of Python, which all environments of that version share.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Installation:
 
     @classmethod
     def default(cls) -> Installation:
-        """Return the installation for this Python, below TUWEN_SERVER_FOLDER or else below the user's cache."""
+        """Return the installation for this Python, in the folder TUWEN_SERVER_FOLDER or else in the user's cache."""
         chosen = os.environ.get(_FOLDER_VARIABLE)
         cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
         root = Path(chosen).expanduser() if chosen else cache / "tuwen" / "server"
@@ -100,7 +100,7 @@ def check_platform() -> None:
     if not oldest <= sys.version_info[:2] <= newest:
         raise UnsupportedPlatformError(
             f"the embedded server needs Python 3.{oldest[1]} to 3.{newest[1]}, this is Python "
-            f"{sys.version_info.major}.{sys.version_info.minor}; run `tuwen serve` with one of those, or serve with "
+            f"{sys.version_info.major}.{sys.version_info.minor}; run `tuwen serve` with such a Python, or serve with "
             "NVIDIA's container"
         )
 

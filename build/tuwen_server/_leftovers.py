@@ -180,7 +180,8 @@ def _end_processes(folder: Path, prefix: str) -> None:
 def _processes(folder: Path, prefix: str) -> list[int]:
     """Return the processes of a server.
 
-    tritonserver has the prefix of the shared memory among its arguments. Stubs run from the server's temporary folder.
+    tritonserver is recognised by the prefix of the shared memory among its arguments. A stub is recognised by its
+    program, which lies in the server's temporary folder.
     """
     argument, program = f"shm-region-prefix-name={prefix}".encode(), f"{folder}/".encode()
     found = []
@@ -195,7 +196,7 @@ def _processes(folder: Path, prefix: str) -> list[int]:
 
 
 def _watch(folder: Path, prefix: str, parent: int) -> None:
-    """Wait until the owner dies and remove its files, or until the owner reports that it has removed them."""
+    """Wait until the owner dies, then remove its files. End early if the owner reports that it removed the files."""
     while os.getppid() == parent:  # a forked child of the owner can keep the pipe open after the owner's death
         if select.select([0], [], [], _PARENT_SECONDS)[0]:
             if os.read(0, 1) == _DONE:

@@ -40,8 +40,8 @@ class Overlay:
     Args:
         folder: the parent of the new folder.
         queue_policies: whether to keep the queue policies and priorities.
-        cache_mib: memory for the vectors of texts of each repository, shared by the instances of its text encoder; 0
-            turns the cache off.
+        cache_mib: the memory in MiB for the vectors of texts of each repository, shared by the instances of its text
+            encoder; 0 turns the cache off.
 
     Attributes:
         folder: the new folder, which Triton reads.
@@ -57,8 +57,7 @@ class Overlay:
     def add(self, repository: Path) -> None:
         """Add the models of a repository that `tuwen build` made, or replace earlier ones of the same names.
 
-        The repository is not changed. A server that runs an earlier model goes on with it until the model is loaded
-        again.
+        The repository is not changed. A server that runs an earlier model keeps this model until it is loaded again.
         """
         shutil.rmtree(self._staging, ignore_errors=True)
         for path in sorted(repository.iterdir()):

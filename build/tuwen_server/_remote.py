@@ -27,7 +27,7 @@ class RemoteControl:
     """A client that loads and unloads single Triton models, and reads and replaces their configurations.
 
     Args:
-        url: ``host:port`` of the server's gRPC endpoint.
+        url: the address ``host:port`` of the server's gRPC endpoint.
         key: the key of the server's restricted protocols; None: the server has none.
         tls: the encryption of the connection; None: plain text.
         headers: the headers of every request.

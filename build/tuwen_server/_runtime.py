@@ -99,9 +99,9 @@ class Runtime:
 
 
 def _thread_settings() -> dict[str, str]:
-    """Return the environment variable with the threads of an encoder, where a control group limits the cores' time.
+    """Return the environment variable with the number of threads of an encoder, if a control group limits the CPU time.
 
-    Without a limit the library decides: it counts the physical cores.
+    Without a limit, no variable is returned, and the library starts a thread for each physical core.
     """
     limit, cores = core_limit(), usable_cores()
     return {} if limit is None or limit > cores else {"OMP_NUM_THREADS": str(cores)}

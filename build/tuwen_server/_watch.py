@@ -65,7 +65,7 @@ class Watch:
     def _stopped_model(self, now: float) -> str | None:
         """Return the model whose process has been stopped for longer than the silence; None: no process has.
 
-        tritonserver still calls itself ready, and every request to the model waits until its deadline.
+        tritonserver still reports that it is ready, and every request to the model waits until its deadline.
         """
         for stub, model in self._models.items():
             if _state(stub) not in _STOPPED:

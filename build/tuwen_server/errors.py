@@ -7,7 +7,7 @@
     ├── InstallationError        the embedded server could not be installed; the message says why
     ├── PortTakenError           another process listens on a port
     ├── SharedMemoryError        /dev/shm is too small for the Python models
-    ├── ModelControlError        a running server refuses to load models, or could not load one
+    ├── ModelControlError        a running server refuses to load models, or failed to load a model
     └── ServerStartError         tritonserver ended or was not ready in time; the message quotes its log
 """
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 class ServeError(TuwenError):
-    """The embedded server cannot start or stopped by itself."""
+    """The embedded server cannot start, or it stopped by itself."""
 
 
 class UnsupportedPlatformError(ServeError):
@@ -47,7 +47,7 @@ class SharedMemoryError(ServeError):
 
 
 class ModelControlError(ServeError):
-    """A running server refuses to load models, or could not load one."""
+    """A running server refuses to load models, or failed to load a model."""
 
 
 class ServerStartError(ServeError):

@@ -33,7 +33,8 @@ class ServedModel:
 
     Attributes:
         name: the name of the model or alias, for ``Client(url, model=name)``; empty: the model that has no name.
-        state: ``loaded``, ``unloaded``, or ``partly loaded``, for example during a load or after a failed load.
+        state: the state ``loaded``, ``unloaded`` or ``partly loaded``. A load in progress or a failed load gives
+            ``partly loaded``.
         alias_of: the model that the alias stands for; None: the entry is a model, not an alias.
         fingerprint: the embedding space; empty if the model is not loaded.
         checkpoint: the checkpoint that the model was built from; empty if the model is not loaded.
@@ -50,7 +51,7 @@ class ModelAdministrator:
     """The administration of one server's models: loading, unloading and aliases.
 
     Args:
-        url: ``host:port`` of the server's gRPC endpoint.
+        url: the address ``host:port`` of the server's gRPC endpoint.
         key: the key of the server's restricted protocols; None: the server has none.
         tls: the encryption of the connection; None: plain text.
         headers: the headers of every request.

@@ -59,8 +59,8 @@ class ServerOptions:
     queue_policies: Annotated[
         bool,
         Option(
-            "Keep the queue policies and priorities of the built repository, as NVIDIA's container does. With them, "
-            "Triton 2.51 lets requests that arrive at once wait up to 500 ms."
+            "Keep the queue policies and priorities of the built repository, as NVIDIA's container does. With "
+            "policies, Triton 2.51 lets requests that arrive at the same time wait for up to 500 ms."
         ),
     ] = False
     ready_timeout: Annotated[
@@ -192,7 +192,7 @@ class TuningOptions:
         str | None,
         Option(
             "host:port of a server that runs the repository with --model-control-mode=explicit, such as NVIDIA's "
-            "container on a GPU. Its models are loaded anew for each trial. Default: this machine starts servers.",
+            "container on a GPU. Its models are loaded again for each trial. Default: this machine starts servers.",
             flags=("--url", "-u"),
         ),
     ] = None
@@ -200,7 +200,9 @@ class TuningOptions:
         str | None,
         Option("Key of the restricted protocols of the server at --url.", envvar="TUWEN_SERVER_KEY"),
     ] = field(default=None, repr=False)
-    seconds: Annotated[float, Option("Duration of each measurement. A trial has four measurements.", above=0)] = 5.0
+    seconds: Annotated[
+        float, Option("Duration of each measurement in seconds. A trial has four measurements.", above=0)
+    ] = 5.0
     longest_wait: Annotated[
         float | None,
         Option(

@@ -1,4 +1,4 @@
-"""Adapters of peft, such as LoRA: merged into a copy of their base model when the user asks for it."""
+"""Adapters of peft, such as LoRA. On request, an adapter is merged into a copy of its base model."""
 
 from __future__ import annotations
 

@@ -187,7 +187,8 @@ def _grid(positions: Tensor, origin: object) -> int:
     side = math.isqrt(positions.shape[0] - 1)
     if side * side != positions.shape[0] - 1:
         raise CheckpointError(
-            f"{origin}: {positions.shape[0]} position embeddings do not form a square grid plus a class token"
+            f"{origin}: expected a square number of position embeddings plus one for the class token, "
+            f"got {positions.shape[0]}"
         )
     return side
 

@@ -1,6 +1,6 @@
-"""The image processor that transformers makes from a checkpoint's files. The build compares its own rules with it.
+"""The image processor that transformers makes from a checkpoint's files, to compare the build's own rules with.
 
-Nothing here uses `read_preprocessing`: transformers reads the folder's files itself.
+This module does not use `read_preprocessing`, because transformers must read the folder's files itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""JSON files. Errors name the file."""
+"""Reading JSON files. Every error names the file."""
 
 from __future__ import annotations
 

@@ -102,5 +102,5 @@ def _weight_files(folder: Path) -> list[Path]:
 def _only(files: list[Path], source: str) -> Path:
     if len(files) > 1:
         names = ", ".join(path.name for path in files)
-        raise CheckpointError(f"{source}: the folder holds several weights files: {names}; pass the path of one")
+        raise CheckpointError(f"{source}: the folder holds several weights files: {names}; pass the path of one file")
     return files[0]

@@ -21,7 +21,7 @@ def check_finite(weights: Mapping[str, Tensor], origin: object) -> None:
         origin: the file or folder, for the error message.
 
     Raises:
-        CheckpointError: a tensor holds such numbers. The message names the tensor and counts them.
+        CheckpointError: a tensor holds NaN or infinity. The message names the tensor and the number of bad values.
     """
     for name, tensor in weights.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):

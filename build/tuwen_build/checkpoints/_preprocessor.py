@@ -98,7 +98,7 @@ class _Settings:
     given: Mapping[str, Any]
 
     def lacks(self, key: str) -> bool:
-        """Return whether transformers takes its default for a key."""
+        """Return whether the file lacks a key, or holds null, so that transformers takes its default."""
         return key not in self.given or (key in _MAY_BE_NULL and self.given[key] is None)
 
     def value(self, key: str) -> Any:
@@ -120,13 +120,13 @@ class _Settings:
         for key in _TYPE_KEYS:
             if self.given.get(key) is not None and self.given[key] not in _TYPES:
                 value = json.dumps(self.given[key])
-                raise CheckpointError(f"{self.path} says {key} {value}; supported are {', '.join(_TYPES)}")
+                raise CheckpointError(f"{self.path} says {key} {value}; expected one of {', '.join(_TYPES)}")
         for key, value in self.given.items():
             known = key in _DEFAULTS or key in _TYPE_KEYS or key in _WITHOUT_EFFECT
             if not known and value is not None:
                 raise CheckpointError(
                     f"{self.path} says {key} {json.dumps(value)}; this key is not supported, because it may change "
-                    f"pixels. Remove it if it does not. Supported are {', '.join(_DEFAULTS)}"
+                    f"pixels. If the key does not change pixels, remove it. Supported keys: {', '.join(_DEFAULTS)}"
                 )
 
     def channels(self, key: str) -> tuple[float, float, float]:
@@ -191,9 +191,10 @@ def _check_size(settings: _Settings, key: str, expected: dict[str, int], *, squa
     image_size = next(iter(expected.values()))
     sides = set(size.values()) if size.keys() == expected.keys() else set()
     if len(sides) == 1:
+        default = f" (the default of transformers, because the file lacks {key})" if settings.lacks(key) else ""
         raise CheckpointError(
             f"{settings.path}: {key} is {json.dumps(sides.pop())} pixels, config.json says image_size {image_size}"
-            + (f" (the default of transformers, because the file lacks {key})" if settings.lacks(key) else "")
+            f"{default}"
         )
     raise settings.refuse(key, f"expected {json.dumps(expected)}, because config.json says image_size {image_size}")
 

@@ -102,7 +102,7 @@ def weight_files(folder: Path) -> Mapping[str, Path]:
     found = (folder.glob(pattern) for pattern in ("*.safetensors", "pytorch_model*.bin"))
     weights = next(filter(None, (sorted(filter(Path.is_file, paths)) for paths in found)), None)
     if not weights:
-        raise CheckpointError(f"{folder}: no weights: neither *.safetensors nor pytorch_model*.bin")
+        raise CheckpointError(f"{folder} holds no weights; expected *.safetensors or pytorch_model*.bin")
     return {path.name: path for path in (folder / "config.json", *weights)}
 
 

@@ -27,8 +27,8 @@ _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt")  # the first kind tha
 def locate(source: str, *, adapter: bool = False) -> Path:
     """Return the local file or folder of a checkpoint.
 
-    For a hub id, this is its folder in the hub's cache (``damo/...`` comes from ModelScope). For a folder of
-    sentence-transformers, it is the folder of the model in it.
+    A hub id gives the model's folder in the hub's cache (``damo/...`` comes from ModelScope). A folder of
+    sentence-transformers gives the inner folder of the model.
 
     Args:
         source: a path or a hub id.

@@ -48,7 +48,7 @@ def read_wordpiece(path: Path, *, lowercase: bool, word_lengths: tuple[int, ...]
     """Return the tokens of a BERT tokenizer in the order of their ids.
 
     Args:
-        path: ``tokenizer.json``.
+        path: the path of ``tokenizer.json``.
         lowercase: whether the server's tokenizer lower-cases and strips accents.
         word_lengths: the limits of ``max_input_chars_per_word`` that the server's tokenizer implements.
 
@@ -103,7 +103,7 @@ def _vocabulary(path: Path, content: Mapping[str, Any], special: set[str]) -> di
         raise CheckpointError(f"{path}: model.vocab is not an object of tokens and their ids")
     ordered = dict(sorted(vocabulary.items(), key=lambda entry: entry[1]))
     if list(ordered.values()) != list(range(len(ordered))):
-        raise CheckpointError(f"{path}: the ids of model.vocab are not 0 to {len(ordered) - 1}, each of them once")
+        raise CheckpointError(f"{path}: expected the ids 0 to {len(ordered) - 1} in model.vocab, each id once")
     for token in content.get("added_tokens") or ():
         text, number = (token.get("content"), token.get("id")) if isinstance(token, dict) else (token, None)
         if text not in special or ordered.get(text) != number:

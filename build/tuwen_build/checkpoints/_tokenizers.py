@@ -28,7 +28,7 @@ def chinese_clip_tokenization(vocabulary: Path, vocabulary_size: int, positions:
     """Return the rules of WordPiece as in cn_clip.
 
     Args:
-        vocabulary: ``vocab.txt``. If it does not exist, the ``tokenizer.json`` beside it is read.
+        vocabulary: the path of ``vocab.txt``. If this file does not exist, the ``tokenizer.json`` beside it is read.
         vocabulary_size: the number of tokens that the weights have.
         positions: the number of tokens that the position embeddings allow.
 

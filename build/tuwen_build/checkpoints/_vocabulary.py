@@ -43,7 +43,7 @@ def as_json(vocabulary: Mapping[str, int]) -> bytes:
 
 
 def as_published(tokens: list[str]) -> list[str]:
-    """Return the tokens of ``tokenizer.json`` as the published ``vocab.txt`` spells them, if they are the same.
+    """Return the tokens of ``tokenizer.json``. If they are those of the published ``vocab.txt``, its spelling is used.
 
     Two tokens of the published file hold white space, which the `tokenizers` library strips when it reads
     ``vocab.txt``. The server strips it too, so both spellings give the same ids and must give the same fingerprint.

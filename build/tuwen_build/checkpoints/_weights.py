@@ -58,19 +58,19 @@ def check_loading_report(path: Path, report: Mapping[str, Any], *, unused: tuple
     }
     for kind, names in problems.items():
         if names:
-            raise CheckpointError(f"{path}: the weights do not fit config.json: {kind}: {some(names)}")
+            raise CheckpointError(f"{path}: the weights do not fit config.json; {kind}: {some(names)}")
 
 
 def check_no_lora(names: Iterable[str], path: Path) -> None:
-    """Reject weights that hold a LoRA adapter beside those of the model.
+    """Reject weights that hold a LoRA adapter beside the weights of the model.
 
     Raises:
-        CheckpointError: there is an adapter. The message names some of its weights, and says how to merge them.
+        CheckpointError: the weights hold an adapter. The message names some of its weights, and says how to merge it.
     """
     if adapters := [name for name in names if ".lora_" in name]:
         raise CheckpointError(
             f"{path} holds the weights of a LoRA adapter: {some(adapters)}. "
-            "Merge them with peft's merge_and_unload(), save the model and build from that"
+            "Merge the adapter with peft's merge_and_unload(), save the model, and build from the saved model"
         )
 
 
@@ -91,7 +91,7 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str)
 
 
 def some(names: Iterable[str]) -> str:
-    """Return the first few of many names, and the number of the rest."""
+    """Return the first five of many names, and the number of further names."""
     ordered = sorted(names)
     return ", ".join(ordered[:5]) + (f" and {len(ordered) - 5} more" if len(ordered) > 5 else "")
 
@@ -101,8 +101,8 @@ def _refuse_torchscript(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             if any(name.endswith("/constants.pkl") for name in archive.namelist()):
                 raise CheckpointError(
-                    f"{path} is a TorchScript program, not weights (like OpenAI's own downloads); take the same model "
-                    "in the Hugging Face layout, such as openai/clip-vit-base-patch32"
+                    f"{path} is a TorchScript program, like OpenAI's own downloads; expected weights. Take the same "
+                    "model in the Hugging Face layout, such as openai/clip-vit-base-patch32"
                 )
 
 

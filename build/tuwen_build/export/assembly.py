@@ -1,7 +1,7 @@
 """The files of a model repository, written from a checkpoint and not yet verified.
 
-`tuwen_build.repository` verifies them and moves them to their place. A caller that needs only a part of a build, such
-as the fingerprint of a checkpoint, calls the function of that part.
+`tuwen_build.repository` verifies the files and moves them to the output. A caller that needs only a part of a build,
+such as the fingerprint of a checkpoint, calls the function of that part.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ class _Bottleneck(nn.Module):
 
 
 class _AttentionPooling(nn.Module):
-    """Attention pooling with one query, the mean of all positions. It attends to itself and to all positions."""
+    """Attention pooling with one query: the mean of all positions, which attends to itself and to all positions."""
 
     def __init__(self, positions: int, width: int, heads: int, embedding_dimension: int) -> None:
         super().__init__()

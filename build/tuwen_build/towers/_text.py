@@ -28,8 +28,8 @@ class Packing(NamedTuple):
     """The positions of the tokens of n texts, padded to length L, in one row of T tokens.
 
     Attributes:
-        places: int64 (T,), the index of each token of the row among the n * L padded tokens. It is empty if the row
-            holds the padded texts unchanged, so that T is n * L.
+        places: int64 (T,), the index of each token of the row among the n * L padded tokens. The tensor is empty if
+            the row holds the padded texts unchanged, so that T is n * L.
         slots: int64 (n, L), the index in the row of each padded token. Padding has the index of the last token before
             the padding.
     """

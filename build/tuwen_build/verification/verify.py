@@ -260,7 +260,7 @@ def _check_pixels(name: str, pixels: NDArray[np.uint8], expected: NDArray[np.uin
 
 
 def _check_image_processor(preprocessor: Any, checkpoint: Checkpoint) -> None:
-    """Compare normalised pixels with those of the checkpoint's own image processor.
+    """Compare normalised pixels with the pixels of the checkpoint's own image processor.
 
     `preprocessor` is the staged `Preprocessor`, whose module mypy cannot see.
     """

@@ -44,8 +44,8 @@ class RetrievalSplit:
         skip_silent_images: whether `skip_bad_rows` also skips images without a text, for training.
 
     Raises:
-        InvalidArgumentError: a file is missing. Methods also raise it for a malformed line, unless `skip_bad_rows` is
-            on.
+        InvalidArgumentError: a file is missing. Methods also raise this error for a malformed line, unless
+            `skip_bad_rows` is on.
     """
 
     folder: Path
@@ -270,7 +270,8 @@ class ClassFolder:
             raise InvalidArgumentError(f"expected a folder for each class in {self.folder}, but it holds no folders")
         if len(self.labels) != len(self.classes):
             raise InvalidArgumentError(
-                f"{self.labels_file} has {len(self.labels)} labels for {len(self.classes)} classes in {self.folder}"
+                f"expected a label for each of the {len(self.classes)} classes in {self.folder}, "
+                f"got {len(self.labels)} labels in {self.labels_file}"
             )
         if len(set(self.labels)) < len(self.labels):
             twice = next(label for label in self.labels if self.labels.count(label) > 1)

@@ -21,8 +21,8 @@ class Features:
     """Vectors with the ids of their images or texts.
 
     Attributes:
-        ids: n different ids in the order of the file. Of candidates with equal scores, the first wins.
-        vectors: float32 (n, D).
+        ids: the n ids, all different, in the order of the file. Of candidates with equal scores, the first wins.
+        vectors: the vectors, float32 (n, D).
 
     Raises:
         InvalidArgumentError: an id is repeated, or the numbers of ids and vectors differ.

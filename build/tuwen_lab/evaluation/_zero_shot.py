@@ -24,7 +24,7 @@ class ZeroShotReport:
         top1, top5: the share of images whose correct label is the best, or among the best five, in percent.
         mean_per_class: the mean of the top1 of each class, in percent, for classes of different sizes.
         labels: the m labels.
-        confusion: int (m, m), the number of images of the row's class that were given the column's label.
+        confusion: the counts, int (m, m): the number of images of the row's class that got the column's label.
     """
 
     top1: float
@@ -69,10 +69,10 @@ def zero_shot_report(
     """Compute the report from vectors.
 
     Args:
-        images: float32 (n, D).
+        images: the vectors of the images, float32 (n, D).
         classes: the index of the correct label of each image.
-        labels: float32 (m, D), the normalised mean of each label's texts.
-        names: the labels.
+        labels: the vectors of the labels, float32 (m, D): the normalised mean of each label's texts.
+        names: the labels, m strings.
     """
     right = np.asarray(classes)
     order = np.argsort(-(images @ labels.T), axis=1, kind="stable")

@@ -92,7 +92,7 @@ def calibrate(
     """
     wanted = recall if precision is None else precision
     if wanted is None or (recall is not None and precision is not None):
-        raise InvalidArgumentError("expected either a recall or a precision")
+        raise InvalidArgumentError("expected a recall or a precision, and not both")
     if not 0 < wanted < 1:
         raise InvalidArgumentError(f"expected a recall or a precision between 0 and 1, got {wanted:g}")
     if base_rate is not None and not 0 < base_rate < 1:

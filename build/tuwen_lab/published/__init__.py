@@ -1,4 +1,4 @@
-"""Verifying published checkpoints: fetch them from the hub, build, serve, and compare them with published numbers.
+"""Verifying published checkpoints, which are fetched from the hub, served, and compared with published numbers.
 
 ``python -m tuwen_lab.published`` is the command (``make verify-published``). It needs a machine that reaches the hub.
 """

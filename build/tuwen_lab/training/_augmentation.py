@@ -54,9 +54,9 @@ def augment(pictures: Tensor, recipe: Recipe, may_flip: Tensor, random: torch.Ge
     """Return randomly varied pictures.
 
     Args:
-        pictures: uint8 (n, 4, S, S).
+        pictures: the pictures, uint8 (n, 4, S, S).
         recipe: the strength of the variation.
-        may_flip: bool (n,), whether a mirror image has the same meaning.
+        may_flip: for each picture, whether a mirror image has the same meaning, bool (n,).
         random: the random number generator.
 
     Returns:

@@ -27,11 +27,11 @@ class Batch:
     """The pictures and captions of one step.
 
     Attributes:
-        pixels: float32 (n, 3, S, S) from 0 to 1.
-        input_ids, attention_mask: int64 (n, L), a caption for each picture.
-        fits: bool (n, n), whether a caption (column) is true of a picture (row).
-        groups: int64 (n,), the pictures' groups.
-        caption_groups: float32 (n, G), equal shares for the groups of which a caption is true.
+        pixels: the pictures, float32 (n, 3, S, S) from 0 to 1.
+        input_ids, attention_mask: a caption for each picture, as token ids and mask, int64 (n, L).
+        fits: for each pair, whether a caption (column) is true of a picture (row), bool (n, n).
+        groups: the group of each picture, int64 (n,).
+        caption_groups: for each caption, equal shares for the groups of which it is true, float32 (n, G).
     """
 
     pixels: Tensor

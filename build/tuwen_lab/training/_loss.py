@@ -21,10 +21,10 @@ def contrastive_loss(images: Tensor, texts: Tensor, logit_scale: Tensor, fits: T
     equal shares for all texts that fit.
 
     Args:
-        images: unit vectors, float32 (n, D).
-        texts: unit vectors, float32 (m, D).
-        logit_scale: the factor of the cosines, not its logarithm.
-        fits: bool (n, m), with at least one true value in every row and column.
+        images: the unit vectors of the images, float32 (n, D).
+        texts: the unit vectors of the texts, float32 (m, D).
+        logit_scale: the factor of the cosines, not the logarithm of this factor.
+        fits: whether a text is true of an image, bool (n, m), with at least one true value in every row and column.
     """
     logits = logit_scale * images @ texts.T
     right = fits.to(logits.dtype)

@@ -81,7 +81,7 @@ class Progress:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Progress:
-        """Return the progress from the dictionary that `dataclasses.asdict` made of it."""
+        """Return the progress from a dictionary that `dataclasses.asdict` made."""
         history = content["history"]
         evaluations = [Evaluation(**look) for look in history["evaluations"]]
         return cls(**{**content, "history": History(**{**history, "evaluations": evaluations})})
@@ -135,7 +135,7 @@ def load_state(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises its own, pickle's and zipfile's
-        raise InvalidArgumentError(f"{path} is not the state of a training: {error}") from error
+        raise InvalidArgumentError(f"cannot read '{path}' as the state of a training: {error}") from error
     if changed := sorted(name for name, value in settings.items() if state["settings"].get(name) != value):
         raise InvalidArgumentError(
             f"{path} belongs to a training with other settings: {', '.join(changed)}; use the same settings, or leave "

@@ -31,8 +31,8 @@ def search_machine(attempt: Attempt, now: Mapping[str, Settings], *, cores: int,
     The first trials compare all splits of the cores into instances and threads. The next trials compare queue delays
     with the best split. If there are enough cores, the last trials compare numbers of processes that decode images.
 
-    Both encoders get the same number of threads, because NVIDIA's C++ backend has one number for its whole process: it
-    uses the number of the model that it loads first and ignores the other one.
+    Both encoders get the same number of threads, because NVIDIA's C++ backend has one number for its whole process: the
+    number of the model that it loads first.
 
     Args:
         attempt: the function that measures settings.

@@ -62,7 +62,7 @@ class RunningServer:
     so it needs memory for both. Nobody else should use the server during the trials.
 
     Args:
-        url: ``host:port`` of the server's gRPC endpoint.
+        url: the address ``host:port`` of the server's gRPC endpoint.
         repository: the built repository that the server runs.
         key: the key of the server's restricted protocols; None: the server has none.
         tls: the encryption of the connection; None: plain text.

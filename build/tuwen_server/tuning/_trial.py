@@ -19,7 +19,7 @@ class Trial:
     """The measurements of one trial.
 
     Attributes:
-        kind: ``images`` or ``texts``.
+        kind: the kind of the items: ``images`` or ``texts``.
         settings: the settings of the encoder and of the model before it.
         rate: the number of items per second with many callers.
         batch: the mean number of items in a batch with many callers.

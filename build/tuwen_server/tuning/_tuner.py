@@ -62,7 +62,7 @@ def tune(
     headers: Mapping[str, str] | None = None,
     observe: Callable[[Trial], None] = lambda _: None,
 ) -> Tuning:
-    """Find the settings with which a repository runs best, and write them into its configs.
+    """Find the settings with which a repository runs best, and write the settings into its configs.
 
     ``tuning.json`` in the repository lists every trial. Vectors and fingerprint stay the same. `search_machine` and
     `search_server` describe the trials. A server at `TuningOptions.url` gets the best settings; if the tuning fails,

@@ -1,9 +1,10 @@
 """Byte-pair encoding as in OpenAI's CLIP (``clip/simple_tokenizer.py``) and in open_clip.
 
-As in the original, ftfy repairs texts first (mojibake, full-width forms, ligatures) and HTML entities are decoded;
-transformers' `CLIPTokenizer` does neither. If a user types ``<|startoftext|>`` or ``<|endoftext|>``, the original takes
-it for a special token and pools the text at the wrong place; here it is text. The Unicode tables of the `tokenizers`
-library decide which characters are letters, so characters newer than Unicode 14 (2021) may be split in another way.
+As in the original, ftfy repairs texts first (mojibake, full-width forms, ligatures) and HTML entities are decoded.
+transformers' `CLIPTokenizer` skips both steps. If a user types ``<|startoftext|>`` or ``<|endoftext|>``, the original
+reads a special token, and the model pools the text at the wrong place. Here, such words are plain text. The Unicode
+tables of the `tokenizers` library decide which characters are letters. So characters newer than Unicode 14 (2021) may
+be split in another way than in the original.
 """
 
 from __future__ import annotations

@@ -35,9 +35,9 @@ class TokenizedTexts:
     """A batch of n texts, padded to the context length L.
 
     Attributes:
-        input_ids: int64 (n, L): the start token, the tokens, the end token, then zeros.
-        attention_mask: int64 (n, L): 1 for a token, 0 for padding.
-        truncated: bool (n,): whether tokens of the text were cut off.
+        input_ids: the ids, int64 (n, L): the start token, the tokens, the end token, then zeros.
+        attention_mask: the mask, int64 (n, L): 1 for a token, 0 for padding.
+        truncated: for each text, whether tokens were cut off, bool (n,).
     """
 
     input_ids: NDArray[np.int64]

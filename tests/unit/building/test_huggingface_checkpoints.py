@@ -67,7 +67,7 @@ def test_rejects_missing_weights(copied: Path) -> None:
     weights = load_file(path)
     del weights["text_projection.weight"]
     save_file(weights, path, metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match="do not fit config.json: missing: text_projection.weight"):
+    with pytest.raises(CheckpointError, match="do not fit config.json; missing: text_projection.weight"):
         open_checkpoint(str(copied))
 
 
@@ -149,7 +149,7 @@ def test_rejects_weights_that_config_json_does_not_mention(copied: Path) -> None
     config = json.loads(path.read_text(encoding="utf-8"))
     config["text_config"]["num_hidden_layers"] = 1
     path.write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"do not fit config\.json: unexpected: text_model\.encoder\.layer\.1"):
+    with pytest.raises(CheckpointError, match=r"do not fit config\.json; unexpected: text_model\.encoder\.layer\.1"):
         open_checkpoint(str(copied))
 
 

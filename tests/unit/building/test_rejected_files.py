@@ -54,7 +54,7 @@ def changed(change: Callable[[dict[str, Any]], object]) -> str:
     ("change", "message"),
     [
         (lambda c: c["model"].pop("vocab"), "model.vocab is not an object of tokens and their ids"),
-        (lambda c: c["model"]["vocab"].update({"猫": 7}), "the ids of model.vocab are not 0 to 4, each of them once"),
+        (lambda c: c["model"]["vocab"].update({"猫": 7}), "expected the ids 0 to 4 in model.vocab, each id once"),
         (
             lambda c: c.update(added_tokens=[{"content": "<x>", "id": 9}]),
             'added_tokens holds "<x>" with id 9; supported are ',

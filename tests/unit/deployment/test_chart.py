@@ -1,4 +1,4 @@
-"""The Helm chart, rendered by Helm itself and judged by the schemas of Kubernetes and of the operators it talks to."""
+"""The Helm chart, rendered by Helm and checked with the schemas of Kubernetes and of the operators that it uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recipes of the container images, judged by hadolint, and what they pin."""
+"""The Dockerfiles of the images: hadolint accepts them, and they pin the tested versions."""
 
 from __future__ import annotations
 

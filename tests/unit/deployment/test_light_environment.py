@@ -38,7 +38,7 @@ def imported_names(node: ast.AST) -> list[str]:
 
 
 def installed(target: str, folder: Path) -> list[str]:
-    """Return what the commands of a target would install in a project without an environment."""
+    """Return the packages that the commands of a target would install in a project without an environment."""
     shutil.copy(ROOT / "Makefile", folder)
     for name in ("pyproject.toml", "constraints.txt", "build/tuwen_server/packages.txt"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The requirements of the extras: none of them pins numpy or its dependants to an old release."""
+"""The requirements of the extras. No extra pins numpy, or a package that needs numpy, to an old release."""
 
 from __future__ import annotations
 

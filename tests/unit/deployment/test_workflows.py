@@ -1,4 +1,4 @@
-"""The workflows, judged by actionlint and zizmor, and what they pin and may do."""
+"""The workflows: actionlint and zizmor accept them, and their pinned actions and rights are checked."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_training_starts_only_from_chinese_clip(tmp_path: Path) -> None:
 def test_a_state_of_another_training_cannot_be_resumed(tmp_path: Path) -> None:
     state = tmp_path / "state.pt"
     state.write_bytes(b"damaged")
-    with pytest.raises(InvalidArgumentError, match="is not the state of a training"):
+    with pytest.raises(InvalidArgumentError, match="as the state of a training"):
         _state.load_state(state, {})
     _state.save_state(state, {"settings": {"seed": 1, "epochs": 2}})
     with pytest.raises(InvalidArgumentError, match="a training with other settings: seed; use the same settings"):
@@ -97,7 +97,7 @@ def test_only_published_recalls_are_compared(tmp_path: Path) -> None:
 
 
 def test_packages_of_another_structure_are_named(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match=f"{tmp_path} holds neither icons.json nor assets"):
+    with pytest.raises(BuildError, match=f"{tmp_path} is not a package of artwork: expected icons.json or"):
         next(_artwork.pictures(tmp_path, SimpleNamespace(), 8))  # type: ignore[arg-type]
     with pytest.raises(BuildError, match="cannot read the emoji names in .*: .*No such file"):
         _classes.read_classes(tmp_path)

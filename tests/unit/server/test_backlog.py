@@ -125,7 +125,8 @@ class Encoder:
         """Simulate requests at even intervals, `load` times as many as full batches could answer.
 
         Returns:
-            The answered requests as a share of what full batches answer, and the mean size of a computed batch.
+            The answered requests as a share of the requests that full batches could answer, and the mean size of a
+            computed batch.
         """
         capacity = FULL / (self.batch + self.item * FULL)
         backlog = backend.Backlog(int(longest * 1e6), times)

@@ -1,4 +1,4 @@
-"""The embedded server is installed by hash into a folder of its own, or one sentence says what is missing."""
+"""The embedded server is installed into a folder of its own, with checked hashes. A failure says what is missing."""
 
 from __future__ import annotations
 

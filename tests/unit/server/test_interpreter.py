@@ -31,7 +31,7 @@ def python(tmp_path: Path) -> Path:
 
 
 def answer(python: Path, code: str) -> object:
-    """Return what an isolated interpreter prints as JSON."""
+    """Run code in an isolated interpreter, and return the JSON that the code prints."""
     return json.loads(subprocess.check_output([python, "-I", "-c", f"import json; {code}"], text=True, timeout=60))
 
 

@@ -1,4 +1,4 @@
-"""The embedded tritonserver is found, or the message says what is missing and what to do."""
+"""The embedded tritonserver is found. Otherwise, the message says what is missing and what to do."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_a_killed_command_leaves_nothing_behind(
 
 
 def test_a_hangup_that_is_ignored_stays_ignored(stand_in: StandIn, repository: Path) -> None:
-    """`nohup tuwen serve` goes on when its terminal closes."""
+    """`nohup tuwen serve` keeps running when its terminal closes."""
     with started(
         ["/bin/sh", "-c", 'trap "" HUP; exec "$@"', "sh", TUWEN, "serve", str(repository), *FREE_PORTS, "--json"],
         stdout=subprocess.PIPE,

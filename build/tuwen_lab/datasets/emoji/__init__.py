@@ -1,6 +1,6 @@
 """An image-text dataset of emoji artwork with Chinese names, from packages whose licences allow this use.
 
-The demo checkpoint is trained on it. Each maker's artwork is either used for training or held out completely.
+The demo checkpoint is trained on this dataset. Each maker's artwork is used for training or held out, as a whole.
 """
 
 from tuwen_lab.datasets.emoji._classes import EmojiClass, Names, read_classes, read_names

@@ -45,7 +45,7 @@ def pictures(folder: Path, names: Names, side: int) -> Iterator[tuple[str, bytes
     elif (folder / "assets").is_dir():
         yield from _files(folder / "assets", side)
     else:
-        raise BuildError(f"{folder} holds neither icons.json nor assets")
+        raise BuildError(f"{folder} is not a package of artwork: expected icons.json or a folder assets")
 
 
 def _icons(folder: Path, names: Names, side: int) -> Iterator[tuple[str, bytes]]:

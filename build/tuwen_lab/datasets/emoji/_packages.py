@@ -35,7 +35,7 @@ class Source:
     """One maker's artwork.
 
     Attributes:
-        split: the split of its pictures. All pictures of a maker are in one split.
+        split: the split of the maker's pictures. All pictures of a maker are in one split.
         licence: the SPDX identifier of the artwork's licence.
         attribution: the name to credit.
     """

@@ -50,7 +50,7 @@ class Backlog:
         self._exceeded = 0.0  # seconds: the longest limit that a request exceeded since the last computed batch
 
     def begin(self) -> None:
-        """Note the start of a batch."""
+        """Record the start of a batch."""
         self._now = self._clock()
         if self._now - self._ended > _PAUSE:
             self._busy_since = self._now
@@ -59,7 +59,7 @@ class Backlog:
         self._kept = False
 
     def end(self) -> None:
-        """Note the end of a batch."""
+        """Record the end of a batch."""
         self._ended = self._clock()
         if self._kept:
             self._took = self._ended - self._now

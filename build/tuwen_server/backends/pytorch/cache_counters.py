@@ -9,7 +9,10 @@ _MISSES = ("tuwen_text_cache_misses_total", "Texts whose vector had to be comput
 
 
 class CacheCounters:
-    """The counters of hits and misses, summed over all instances of the model. A server without metrics has none."""
+    """The counters of hits and misses, summed over all instances of the model.
+
+    On a server without metrics, nothing is counted.
+    """
 
     def __init__(self):
         try:
