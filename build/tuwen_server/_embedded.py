@@ -52,8 +52,8 @@ class EmbeddedServer:
                 clip.embed_texts(["一只猫"])
 
     Args:
-        repository: a folder that `tuwen build` made, or a folder that holds such folders, or several of them. Several
-            repositories must have different names (``tuwen build --name``).
+        repository: the folder of a repository, or a folder that holds repositories, or a sequence of such folders.
+            Several repositories must have different names (``tuwen build --name``).
         options: the addresses, ports and timeouts of the server.
         on_log_line: a function that is called with every line of tritonserver's log, from another thread; None: no
             function.
@@ -344,5 +344,5 @@ def _check_shared_memory(repositories: Sequence[Repository]) -> None:
     if free < needed:
         raise SharedMemoryError(
             f"/dev/shm has {free} MiB free, but the server's {processes} Python processes need {needed} MiB; enlarge "
-            "it (docker run --shm-size=1g; in Kubernetes an emptyDir with medium: Memory at /dev/shm)"
+            "/dev/shm (docker run --shm-size=1g; in Kubernetes an emptyDir with medium: Memory at /dev/shm)"
         )

@@ -55,7 +55,7 @@ class Overlay:
         self.folder.mkdir(parents=True)
 
     def add(self, repository: Path) -> None:
-        """Add the models of a repository that `tuwen build` made, or replace earlier ones of the same names.
+        """Add the models of a repository that `tuwen build` made, or replace earlier models of the same names.
 
         The repository is not changed. A server that runs an earlier model keeps this model until it is loaded again.
         """
@@ -100,8 +100,8 @@ class Overlay:
 def _take_over(entry: Path, target: Path) -> None:
     """Link to the weights, and copy the small files of the Python models with their compiled code.
 
-    If two models share a third one, loading the second reloads the third if its files have changed. So no file may
-    change: neither when a build replaces the repository nor when Python compiles code.
+    If two models share a third model, loading the second reloads the third if its files have changed. So a build that
+    replaces the repository, or Python when it compiles code, must not change a file here.
     """
     if not entry.is_dir() or not any(entry.glob("*.py")):
         target.symlink_to(entry)
@@ -113,8 +113,8 @@ def _take_over(entry: Path, target: Path) -> None:
 def _name_weights(config: ModelConfig, folder: Path) -> None:
     """Tell our backend which file of weights belongs to a configuration.
 
-    A build that replaces a repository replaces the weights at once, and the overlay's configurations, which hold the
-    fingerprint, a moment later.
+    If a build replaces a repository, the weights change at once. The overlay's configurations, which hold the
+    fingerprint, change a moment later.
     """
     weights = folder / "1" / (config.default_model_filename or "model.pt")
     if weights.is_file():

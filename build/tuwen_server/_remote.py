@@ -74,7 +74,9 @@ class RemoteControl:
             )
 
     def unload(self, model: str) -> None:
-        """Begin to unload a model: it rejects new requests, and unloads after its last response. Does not wait.
+        """Begin to unload a model, and return at once.
+
+        The model rejects new requests, and is unloaded after its last response.
 
         Raises:
             ModelControlError: the server refused.

@@ -134,7 +134,8 @@ class Repositories:
                 _check_names([*others, repository])
                 if laid is not None and name in names_in_use():
                     raise InvalidArgumentError(
-                        f"the folder has a new build, and the old one is still loaded; run: tuwen models unload {name}"
+                        "the folder has a new build, and the old build is still loaded; "
+                        f"run: tuwen models unload {name}"
                     )
                 repository.check(files=self._check_files)
                 overlay.add(folder)

@@ -1,7 +1,7 @@
 """Finding the tritonserver that `tuwen server install` installed, and preparing its backends and environment.
 
 Of the wheel `nvidia-pytriton`, only the binary, its libraries and the Python backend are used, never the Python API.
-The encoders run under our `pytorch` backend. If TUWEN_PYTORCH_BACKEND names its folder, NVIDIA's backend is used.
+The encoders run under our `pytorch` backend, or under NVIDIA's backend if TUWEN_PYTORCH_BACKEND names its folder.
 """
 
 from __future__ import annotations

@@ -106,8 +106,8 @@ class ModelAdministrator:
             )
         if any(found.get(model) == "READY" for model in ENSEMBLES):
             raise ModelControlError(
-                f"cannot load {name!r}: it is loaded already. To replace it, unload it first, or build the new model "
-                "with another name and switch an alias to it"
+                f"cannot load {name!r}: the model is loaded already. To replace the model, unload it first, or build "
+                "the new model with another name and switch an alias to the new model"
             )
         try:
             # One at a time: Triton would load all steps of an ensemble at once, and take the cores from other models.
@@ -198,7 +198,7 @@ class ModelAdministrator:
 
             if not self._wait_for(is_over, self._timeout):
                 raise ModelControlError(
-                    f"{name!r} was still busy {self._timeout:.0f} s after the unload began; unload it again"
+                    f"{name!r} was still busy {self._timeout:.0f} s after the unload began; unload the model again"
                 )
 
     def _wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:

@@ -191,8 +191,9 @@ class TuningOptions:
     url: Annotated[
         str | None,
         Option(
-            "host:port of a server that runs the repository with --model-control-mode=explicit, such as NVIDIA's "
-            "container on a GPU. Its models are loaded again for each trial. Default: this machine starts servers.",
+            "Address host:port of a server that runs the repository with --model-control-mode=explicit, such as "
+            "NVIDIA's container on a GPU. Its models are loaded again for each trial. Default: each trial starts a "
+            "server on this machine.",
             flags=("--url", "-u"),
         ),
     ] = None
@@ -207,7 +208,7 @@ class TuningOptions:
         float | None,
         Option(
             "Maximum time in seconds that a request may wait in the queue of a model before it is rejected. Default: "
-            "the queues stay as they are.",
+            "the limits of the queues do not change.",
             above=0,
         ),
     ] = None

@@ -190,7 +190,7 @@ class TestRefresh:
         shutil.rmtree(folder)
         named(folder, "b16", b"second")
         [said] = running.refresh()
-        assert "the old one is still loaded; run: tuwen models unload b16" in said
+        assert "the old build is still loaded; run: tuwen models unload b16" in said
         assert running.stamp("b16") == before  # so that our backend refuses the new weights
         running.in_use = set()
         assert "replaced" in running.refresh()[0]

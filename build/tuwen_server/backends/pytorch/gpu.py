@@ -41,7 +41,7 @@ def warn_of_slow_arithmetic(module: torch.nn.Module, device: torch.device) -> No
 
 
 def batch_of_ones(config: Mapping[str, Any], names: Sequence[str], size: int) -> list[NDArray[Any]]:
-    """Return the inputs of a batch of some size, in the order of the names.
+    """Return the inputs of a batch of a given size, in the order of the names.
 
     The inputs hold ones, so that an attention mask contains no padding.
     """

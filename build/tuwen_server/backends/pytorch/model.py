@@ -136,7 +136,7 @@ def _flag(parameters, name, default):
 
 
 def _check_weights(parameters, path):
-    """Check that the file of weights is the one that the configuration, with its fingerprint, was written for."""
+    """Check that the file of weights belongs to the build whose fingerprint the configuration holds."""
     if "WEIGHTS" not in parameters:
         return
     found = path.stat()
