@@ -104,16 +104,16 @@ class Facts:
         version: the version of Triton, such as ``2.75.0``.
         models: the facts about each model, by name.
         silent: the reason why a small inference failed; empty if it succeeded.
-        clock_skew: seconds that the server's clock is ahead of this machine's.
+        clock_skew: the seconds by which the server's clock is ahead of this machine's clock.
         open_protocols: the control protocols that answer without a key.
         addresses: the IP addresses of the host; for a host that is an IP address, this address.
         is_name: whether the host is a name instead of an IP address.
         several_servers: whether connections to a single address reach different servers.
-        shared_memory_free: bytes that are free in /dev/shm of this machine.
+        shared_memory_free: the number of free bytes in /dev/shm of this machine.
         certificate: the certificate of the server, if the connection is encrypted.
         burst: the results of simultaneous requests, if they were requested.
-        http: the HTTP API, if its port was examined.
-        text_cache: the counters of the cache of texts, if the server shows them.
+        http: the facts about the HTTP API, if its port was examined.
+        text_cache: the counters of the cache of text vectors, if the server shows these counters.
     """
 
     url: str

@@ -46,7 +46,7 @@ class Wire(Protocol):
         """Compute one embedding.
 
         Raises:
-            NotAnsweredError: no embedding came before the timeout, in seconds.
+            NotAnsweredError: no embedding came within `timeout` seconds.
         """
 
     def executions(self, timeout: float) -> dict[str, int]:
@@ -62,7 +62,7 @@ def probe(wire: Wire, *, models: tuple[str, ...] = (), timeout: float = 5.0) -> 
         timeout: the maximum time in seconds for all requests together. It must be longer than the slowest batch.
 
     Raises:
-        NotAnsweredError: the server is not ready, or a model computed nothing in its part of the time.
+        NotAnsweredError: the server is not ready, or a model computed nothing within its share of the time.
     """
     end = time.monotonic() + timeout
     wire.check_ready(timeout)

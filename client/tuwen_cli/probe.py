@@ -54,7 +54,7 @@ class GrpcWire:
 
     Args:
         url: host:port of the server's gRPC endpoint.
-        tls: encryption; None: the connection is not encrypted.
+        tls: the TLS settings; None: the connection is not encrypted.
         headers: the headers of each request.
         options: additional options of the gRPC channel.
     """

@@ -94,7 +94,7 @@ def _served(clip: Client) -> dict[str, ModelCard]:
 
 
 def _listed(served: dict[str, ModelCard]) -> list[list[str]]:
-    """Return a row for each model and alias: its name, and the model that it stands for."""
+    """Return a row for each model and alias: its name, and the model to which the name refers."""
     return [
         [name or "(no name)", card.name or "(no name)", card.fingerprint, card.precision, card.checkpoint]
         for name, card in served.items()

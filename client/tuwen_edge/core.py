@@ -41,7 +41,7 @@ class Embedded:
     """The embeddings of the items of a request.
 
     Attributes:
-        vectors: float32 (n, D), unit vectors in the order of the items.
+        vectors: the unit vectors of the items, in the order of the items, float32 (n, D).
         truncated: the positions of texts that were cut to the context length.
         tokens: an estimate of the number of tokens of the texts.
         images: the number of images.

@@ -37,7 +37,7 @@ class Part:
 
     Attributes:
         name: the name of the field.
-        data: the content.
+        data: the content of the part.
         is_file: whether the part is a file: it has a file name, or a media type other than text.
     """
 

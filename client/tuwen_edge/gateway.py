@@ -36,7 +36,7 @@ class RequestState:
         route: the path of the operation.
         status: the status of the response.
         key: the name of the caller's key.
-        code: the code of the error, if any.
+        code: the code of the error, such as ``overloaded``; empty without an error.
         items: the number of embedded items.
         bytes: the size of the body in bytes.
         is_disconnected: whether the caller disconnected.

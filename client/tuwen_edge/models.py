@@ -19,11 +19,11 @@ class Models:
     """The models of one embedding server.
 
     Args:
-        default: the core for requests that name no model.
+        default: the `Core` for requests that name no model.
         client: the client of the default model, which requests the list of models.
         connect: a function that returns a client of the model with the given name; None: only the default model is
             served.
-        make_core: a function that returns a core for a client and the name of the client's model.
+        make_core: a function that returns a `Core` for a client and the name of the client's model.
     """
 
     def __init__(

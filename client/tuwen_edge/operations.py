@@ -32,7 +32,7 @@ class Call:
     """The data of one request that an operation reads and writes.
 
     Attributes:
-        core: the core of the chosen model; before a choice, the default model's core.
+        core: the `Core` of the chosen model; before a choice, that of the default model.
         models: the models of the embedding server.
         request_id: the request ID from the caller, or a new one.
         path_parameters: the values of the parameters in the path.

@@ -54,7 +54,7 @@ class Collection(StoredCollection):
             client: the client of the embedding server. The collection does not close the client.
             store: the address of a Milvus server, such as ``http://host:19530``; a file that ends in ``.db``; or an
                 open store, which the collection does not close. Default: `default_store`.
-            create: create an empty collection if it does not exist.
+            create: whether to create an empty collection if the collection does not exist.
             index: the index type of a new collection.
 
         Raises:
@@ -84,7 +84,7 @@ class Collection(StoredCollection):
             offset: the number of pictures to skip, the best first.
             where: a Milvus filter over ``name``, ``source``, ``file_size``, ``width``, ``height``, ``sha256``
                 and the names of metadata, such as ``width > 1000 and year == 2024``.
-            min_score: return only pictures with at least this score; None: return the best pictures, with any score.
+            min_score: the minimum score of the returned pictures; None: pictures with any score are returned.
             timeout: the maximum time in seconds to embed the query; None: the client's timeout.
 
         Raises:
@@ -128,10 +128,10 @@ class Collection(StoredCollection):
             source: a folder, a text file that lists pictures, a table (``.parquet``, ``.csv``, ``.tsv``, ``.jsonl``), a
                 tar archive (``.tar``, ``.tar.gz``, ``.tgz``, ``.tar.zst``), or a `Source`. All paths of one folder or
                 file are one source.
-            progress: show a bar on standard error, if that is a terminal.
-            keep_removed: keep pictures in the collection that are no longer in the source.
-            confirm_removal: if the source is empty now, remove all its pictures from the collection. By default, an
-                empty source is a failure, because a disk that is not mounted looks empty, too.
+            progress: whether to show a progress bar on standard error, if standard error is a terminal.
+            keep_removed: whether pictures that are no longer in the source stay in the collection.
+            confirm_removal: whether all pictures of a source that is empty now are removed from the collection. By
+                default, an empty source is a failure, because a disk that is not mounted looks empty, too.
 
         Raises:
             SourceError: the source cannot be read.

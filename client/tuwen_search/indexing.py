@@ -103,9 +103,9 @@ class Indexing:
     embedded.
 
     Args:
-        keep_removed: keep pictures in the collection that are no longer in the source.
-        confirm_removal: if the source is empty now, remove all its pictures from the collection. By default, an empty
-            source is a failure, because a disk that is not mounted looks empty, too.
+        keep_removed: whether pictures that are no longer in the source stay in the collection.
+        confirm_removal: whether all pictures of a source that is empty now are removed from the collection. By default,
+            an empty source is a failure, because a disk that is not mounted looks empty, too.
 
     Raises:
         SourceError: the source's name is too long for the store, or not UTF-8.

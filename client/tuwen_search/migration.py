@@ -62,9 +62,9 @@ def migrate(
     these are dropped. Nothing can be added to the old vectors.
 
     Args:
-        drop_missing: switch even if some pictures cannot be embedded, and leave these pictures out. By default, a
-            failed picture prevents the switch.
-        progress: show a bar on standard error, if that is a terminal.
+        drop_missing: whether to switch even if some pictures cannot be embedded, and to leave these pictures out. By
+            default, a failed picture prevents the switch.
+        progress: whether to show a progress bar on standard error, if standard error is a terminal.
 
     Raises:
         MigrationError: the check failed, or the collection has no vectors of another model.

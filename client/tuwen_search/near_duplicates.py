@@ -40,8 +40,7 @@ def near_duplicates(
 
     Args:
         threshold: the minimum cosine of two pictures that count as near-duplicates; 1 finds exact copies only.
-        where: a filter, as for `Collection.search`. Only the pictures that it selects are compared; empty: all
-            pictures.
+        where: a filter, as for `Collection.search`, which selects the pictures to compare; empty: all pictures.
 
     Raises:
         QueryError: the threshold is outside the range from 0 (exclusive) to 1, or the filter is invalid.

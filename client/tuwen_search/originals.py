@@ -89,7 +89,7 @@ def _of_file(wanted: Wanted, path: Path) -> Original | tuple[Wanted, Failure]:
 
 
 def _inside(source: str, wanted: dict[str, Wanted]) -> Iterator[Original | tuple[Wanted, Failure]]:
-    """Yield the pictures of an archive or of a table that holds bytes."""
+    """Yield the pictures of one source whose bytes lie in an archive or in a table."""
     why = "the source has no picture of this name any more"
     if not os.path.isabs(source):
         why = "the source was made by a program, and only that program can read it"

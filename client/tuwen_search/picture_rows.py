@@ -153,9 +153,10 @@ class PictureRows(MilvusConnection):
         """Yield some fields of every picture of a collection, or of a part of the collection.
 
         Args:
-            source: yield only the pictures of this source.
-            other_than: yield only the pictures of other sources than this one.
-            where: yield only the pictures that this Milvus filter selects. At most one of the three may be given.
+            source: the source whose pictures are yielded; None: all sources.
+            other_than: the source whose pictures are left out; None: no source.
+            where: a Milvus filter that selects the pictures; empty: all pictures. At most one of the three arguments
+                may be given.
         """
         wanted = where
         if source is not None:
@@ -188,8 +189,7 @@ class PictureRows(MilvusConnection):
         Args:
             index: the index type of the collection.
             where: a Milvus filter, such as ``width > 1000 and name like "cats/%"``.
-            min_score: return only pictures with at least this inner product; None: return pictures with any inner
-                product.
+            min_score: the minimum inner product of the returned pictures; None: no minimum.
 
         Raises:
             QueryError: the filter is invalid, or `offset` plus `limit` is above 16,384.

@@ -49,8 +49,8 @@ class Reembedding:
 
     Args:
         old, new: the names of the two Milvus collections. The new one may contain vectors of an earlier run.
-        only_missing: only add pictures that are missing in the new collection.
-        progress: show a bar on standard error, if that is a terminal.
+        only_missing: whether to add only the pictures that are missing in the new collection.
+        progress: whether to show a progress bar on standard error, if standard error is a terminal.
 
     Attributes:
         new, only_missing: the arguments with these names, which the caller may change.

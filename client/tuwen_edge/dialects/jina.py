@@ -19,10 +19,10 @@ class RerankRequest(Strict):
     """The request to sort documents by their similarity to a query.
 
     Attributes:
-        query: a text or an image.
-        documents: texts or images. Do not mix them: cosines between two texts are always larger than cosines between
-            a text and a picture.
-        top_n: the number of results; None: all.
+        query: the text or the image to compare with the documents.
+        documents: the texts or the images to sort. Do not mix texts and images: cosines between two texts are always
+            larger than cosines between a text and a picture.
+        top_n: the number of results to return; None: all documents are returned.
         return_documents: whether each result repeats its document.
     """
 
