@@ -144,7 +144,7 @@ def test_an_unknown_name_is_refused_with_the_known_names(server: ModelAdministra
 
 
 def test_a_loaded_model_is_not_replaced_in_its_place(server: ModelAdministrator, triton: Triton) -> None:
-    with pytest.raises(ModelControlError, match="it is loaded already. To replace it, unload it first"):
+    with pytest.raises(ModelControlError, match="the model is loaded already. To replace the model, unload it first"):
         server.load("b16")
     assert triton.calls == []
 
