@@ -9,6 +9,7 @@ control, which the server accepts only with its secret key.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Collection, Iterable
 from http.client import HTTPException
@@ -30,7 +31,8 @@ _PROTOCOLS = "model-repository,shared-memory,trace,logging"
 _ALL_OF_HTTP = "inference,metadata,model-config,statistics"  # health checks stay open to all
 _POLL_SECONDS = 0.05
 _CALL_SECONDS = 5.0
-_ALIAS_SECONDS = 0.5  # a pause for requests through aliases: Triton does not tell when the last one was answered
+_ALIAS_SECONDS = 0.5  # for requests through aliases, if the server has no metrics that tell when they are answered
+_PENDING = re.compile(r'^nv_inference_pending_request_count\{[^}]*\bmodel="([^"]+)"', re.MULTILINE)
 
 
 class ModelControl:
@@ -90,13 +92,17 @@ class ModelControl:
                     raise ValueError(f"cannot read the configuration of {ensemble}: {error}") from error
         return configs
 
-    def drain(self, http_url: str, timeout: float) -> str | None:
+    def drain(self, http_url: str, metrics_url: str, timeout: float) -> str | None:
         """Unload the ensembles, and wait until their requests are answered or the timeout has passed.
 
         The calls go over HTTP, which Triton never encrypts, so that a server with TLS for gRPC is drained too.
 
+        The server's index tells when the ensembles of a repository are unloaded, but lacks the ensembles of aliases.
+        For aliases the metrics tell it: Triton removes the gauge of a model's pending requests after the last response.
+
         Args:
             http_url: the address of Triton's HTTP API on this machine.
+            metrics_url: the address of Triton's metrics on this machine.
             timeout: the maximum time in seconds for requests in flight.
 
         Returns:
@@ -107,12 +113,14 @@ class ModelControl:
         try:
             listed = _ensembles(self._index(http_url), "READY")
             aliases = sorted(set(self._loaded_ensembles(http_url)) - set(listed))
+            measured = _models_with_gauge(metrics_url).intersection(aliases)
             for name in (*listed, *aliases):
                 self._post(f"{repository}/models/{name}/unload")
-            if aliases:
+            if measured != set(aliases):
                 self._clock.pause(min(_ALIAS_SECONDS, timeout))
             while self._clock.now() < deadline:
-                if not _ensembles(self._index(http_url), "READY", "UNLOADING"):
+                busy = _ensembles(self._index(http_url), "READY", "UNLOADING")
+                if not busy and not (measured and measured & _models_with_gauge(metrics_url)):
                     return None
                 self._clock.pause(_POLL_SECONDS)
         except (OSError, HTTPException, ValueError) as error:
@@ -132,6 +140,15 @@ class ModelControl:
 
     def _post(self, url: str) -> bytes:
         return post(url, {_NAME: self._key}, _CALL_SECONDS)
+
+
+def _models_with_gauge(metrics_url: str) -> set[str]:
+    """Return the models whose pending requests the metrics show; empty: the server has no metrics."""
+    try:
+        page = get(metrics_url, {}, _CALL_SECONDS).decode()
+    except (OSError, HTTPException, ValueError):
+        return set()
+    return set(_PENDING.findall(page))
 
 
 def _ensembles(models: Iterable[tuple[str, str]], *states: str) -> list[str]:

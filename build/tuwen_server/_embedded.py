@@ -234,7 +234,7 @@ class EmbeddedServer:
         if process is None or process.poll() is not None:
             return
         if answers(f"{self.http_url}/v2/health/ready"):
-            lost = self._control.drain(self.http_url, self._options.drain_timeout)
+            lost = self._control.drain(self.http_url, self.metrics_url, self._options.drain_timeout)
             if lost:
                 self._tell(f"error: {lost}")
         else:

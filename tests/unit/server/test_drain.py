@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -33,6 +34,77 @@ def test_stopping_drains_aliases_too(make_server: MakeServer, stand_in: StandIn)
     server.stop()
     unloads = [*UNLOADS, "unload shop_text_embedding"]
     assert stand_in.timeline() == ["started", "index", *unloads, "index", "SIGTERM", "ended"]
+
+
+class FakeTriton:
+    """The HTTP API and the metrics of a server with the ensembles `text_embedding` and `shop_text_embedding`, an alias.
+
+    As in Triton, an unloaded model keeps its counters, and loses its gauge after the last response.
+
+    Args:
+        looks: the number of looks at the metrics that show the alias after it was unloaded; None: there are no metrics.
+    """
+
+    ENSEMBLES = ("text_embedding", "shop_text_embedding")
+
+    def __init__(self, looks: int | None) -> None:
+        self.calls: list[str] = []
+        self._looks = looks
+        self._loaded = set(self.ENSEMBLES)
+
+    def get(self, url: str, *_: object) -> bytes:
+        if url.endswith("/stats"):
+            return json.dumps({"model_stats": [{"name": name} for name in self._loaded]}).encode()
+        self.calls.append("metrics")
+        if self._looks is None:
+            raise ConnectionRefusedError
+        found = set(self._loaded)
+        if "shop_text_embedding" not in self._loaded and self._looks > 0:
+            self._looks -= 1
+            found.add("shop_text_embedding")
+        counters = "".join(f'nv_inference_count{{model="{name}",version="1"}} 3\n' for name in self.ENSEMBLES)
+        gauges = "".join(f'nv_inference_pending_request_count{{model="{name}",version="1"}} 0\n' for name in found)
+        return (counters + gauges).encode()
+
+    def post(self, url: str, *_: object) -> bytes:
+        if url.endswith("/index"):
+            return json.dumps(
+                [{"name": "text_embedding", "state": "READY"}] * ("text_embedding" in self._loaded)
+            ).encode()
+        self._loaded.discard(url.split("/")[-2])
+        self.calls.append(f"unload {url.split('/')[-2]}")
+        return b""
+
+
+class TestAliases:
+    """The index lacks the ensembles of aliases, so the metrics tell whether their requests are answered."""
+
+    UNLOADED = ("unload text_embedding", "unload shop_text_embedding")
+
+    def drained(self, monkeypatch: pytest.MonkeyPatch, clock: HurriedClock, triton: FakeTriton) -> str | None:
+        monkeypatch.setattr("tuwen_server._drain.get", triton.get)
+        monkeypatch.setattr("tuwen_server._drain.post", triton.post)
+        return ModelControl(KEY, clock=clock).drain("http://127.0.0.1:1", "http://127.0.0.1:1/metrics", timeout=2)
+
+    def test_an_alias_is_waited_for_until_its_gauge_is_gone(
+        self, monkeypatch: pytest.MonkeyPatch, clock: HurriedClock
+    ) -> None:
+        triton = FakeTriton(looks=20)  # a second, which is longer than the pause without metrics
+        assert self.drained(monkeypatch, clock, triton) is None
+        assert triton.calls == ["metrics", *self.UNLOADED, *["metrics"] * 21]
+
+    def test_a_request_that_is_never_answered_ends_the_wait_at_the_timeout(
+        self, monkeypatch: pytest.MonkeyPatch, clock: HurriedClock
+    ) -> None:
+        lost = self.drained(monkeypatch, clock, FakeTriton(looks=10**9))
+        assert lost is not None
+        assert "requests were still in flight after the drain timeout of 2 s" in lost
+
+    def test_without_metrics_there_is_a_pause(self, monkeypatch: pytest.MonkeyPatch, clock: HurriedClock) -> None:
+        triton = FakeTriton(looks=None)
+        assert self.drained(monkeypatch, clock, triton) is None
+        assert triton.calls == ["metrics", *self.UNLOADED]
+        assert clock.pauses == [0.5]
 
 
 def test_draining_does_not_go_through_a_proxy(
@@ -90,7 +162,7 @@ def test_a_server_that_cannot_be_drained_is_stopped_all_the_same(
     server.start()
     pauses = list(clock.pauses)
     url = "http://127.0.0.1:1" if reason == "no server" else server.http_url
-    lost = ModelControl(KEY, clock=clock).drain(url, timeout=60)
+    lost = ModelControl(KEY, clock=clock).drain(url, "http://127.0.0.1:1/metrics", timeout=60)
     assert lost is not None
     assert "could not be drained" in lost
     assert why in lost
@@ -100,7 +172,7 @@ def test_a_server_that_cannot_be_drained_is_stopped_all_the_same(
 @pytest.mark.parametrize("index", [b"", b"{}", b"[1]", b"no json"])
 def test_a_malformed_list_of_models_is_a_draining_error(monkeypatch: pytest.MonkeyPatch, index: bytes) -> None:
     monkeypatch.setattr("tuwen_server._drain.post", lambda *_: index)
-    lost = ModelControl(KEY).drain("http://127.0.0.1:1", timeout=60)
+    lost = ModelControl(KEY).drain("http://127.0.0.1:1", "http://127.0.0.1:1/metrics", timeout=60)
     assert lost is not None
     assert "could not be drained" in lost
 
