@@ -39,6 +39,7 @@ _ROOM_TO_GROW_MIB = 64
 _PROCESS_BYTES = 64 * _MIB  # the memory that each Python process takes at least, beside its weights
 _PORT_ATTEMPTS = 3
 _POLL_SECONDS = 0.1
+_ASK_SECONDS = 10.0  # between two questions for the aliases, if the log says that no model was loaded or unloaded
 _EXIT_SECONDS = 10  # time to unload models after the drain timeout; then the processes are killed
 
 
@@ -76,6 +77,7 @@ class EmbeddedServer:
         self._repositories = Repositories(folders, check_files=self._requested.check_files)
         self._overlay: Overlay | None = None
         self._aliases: list[ModelConfig] = []
+        self._changes, self._asked = 0, -_ASK_SECONDS  # the number of changes and the time when `_aliases` was read
         self._options = self._requested
         self._on_log_line = on_log_line
         self._clock = clock or system_clock
@@ -166,15 +168,19 @@ class EmbeddedServer:
     def refresh(self) -> list[str]:
         """Find repositories that are new or were replaced since the start, so that they can be loaded.
 
-        The current aliases are recorded, so that `restart` can set them again.
+        The current aliases are recorded, so that `restart` can set them again. The server is asked for its aliases when
+        its log says that a model was loaded or unloaded, and every ten seconds, in case the log has no messages.
 
         Returns:
             Sentences for the log.
         """
-        if self._overlay is None:
+        if self._overlay is None or self._log is None:
             return []
-        with contextlib.suppress(OSError, HTTPException, ValueError):  # the aliases of the last time are kept
-            self._aliases = self._control.aliases(self.http_url, self._repositories.names)
+        changes, now = self._log.changes, self._clock.now()
+        if changes != self._changes or now - self._asked >= _ASK_SECONDS:
+            with contextlib.suppress(OSError, HTTPException, ValueError):  # the aliases of the last time are kept
+                self._aliases = self._control.aliases(self.http_url, self._repositories.names)
+                self._changes, self._asked = changes, now
         return self._repositories.refresh(self._overlay, lambda: self._control.names_in_use(self.http_url))
 
     def restart(self) -> None:
@@ -275,6 +281,7 @@ class EmbeddedServer:
         )
         assert self._process.stdout is not None  # noqa: S101 - it is a pipe
         self._overlay = overlay
+        self._changes, self._asked = 0, -_ASK_SECONDS
         self._log = LogFollower(self._process.stdout, self._options.log_file, self._on_log_line)
 
     def _arguments(self, repository: Path, belongings: Belongings) -> list[str]:

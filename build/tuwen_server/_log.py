@@ -20,6 +20,7 @@ _NO_GPU = re.compile(r"CudaDriverHelper has not been initialized|unable to creat
 _NO_CONFIG_FILE = re.compile(r"Failed to set config modification time: model_config_content_name_ is empty")
 # A warning of our `pytorch` backend, which operators should see.
 _WARNING = re.compile(r'^W\d{4} [^\]]*\] "?tuwen: ')
+_CHANGE = re.compile(r"\bsuccessfully (?:un)?loaded '")
 # "E1121 08:37:22.160553 3982 model_lifecycle.cc:642] " before a message, and a traceback after it
 _PREFIX = re.compile(r"^E\d{4} \S+ +\d+ [\w.]+:\d+\] ")
 _TRACEBACK = re.compile(r"\\n\\nAt:\\n.*")
@@ -54,8 +55,14 @@ class LogFollower:
         self._file = file
         self._on_line = on_line
         self._shown = self._writes = True
+        self._changes = 0
         self._thread = threading.Thread(target=self._follow, name="tritonserver-log", daemon=True)
         self._thread.start()
+
+    @property
+    def changes(self) -> int:
+        """The number of models that the log says were loaded or unloaded. A log without messages (INFO) says none."""
+        return self._changes
 
     def close(self) -> None:
         """Wait for the rest of the output of a server that has ended."""
@@ -75,6 +82,7 @@ class LogFollower:
 
     def _follow(self) -> None:
         for raw in self._stream:
+            self._changes += bool(_CHANGE.search(raw))
             self._pass_on(raw.rstrip("\n"), raw)
 
     def _pass_on(self, line: str, raw: str) -> None:

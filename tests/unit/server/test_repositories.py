@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stand_in import StandIn, write_repository
+from tests.support.stand_in import HurriedClock, StandIn, write_repository
 from tuwen import InvalidArgumentError
 from tuwen.model_names import full_name
 from tuwen_repository.checksums import file_hashes
@@ -17,6 +17,7 @@ from tuwen_repository.configs import config_path, read_config, write_config
 from tuwen_repository.errors import NotARepositoryError
 from tuwen_repository.manifest import MANIFEST, Manifest
 from tuwen_server import EmbeddedServer, ServerOptions
+from tuwen_server._drain import ModelControl
 from tuwen_server._overlay import WEIGHTS, Overlay
 from tuwen_server._repositories import Repositories
 
@@ -113,12 +114,15 @@ class TestAliases:
         server.restart()  # the alias lies in the repository now
         assert self.laid(stand_in) == {"shop_text_embedding"}
 
-    def test_a_removed_alias_stays_removed(self, make_server: Callable[..., EmbeddedServer], stand_in: StandIn) -> None:
+    def test_a_removed_alias_stays_removed(
+        self, make_server: Callable[..., EmbeddedServer], stand_in: StandIn, clock: HurriedClock
+    ) -> None:
         stand_in.behave(aliases=["shop_text_embedding"])
         server = make_server()
         server.start()
         server.refresh()
         stand_in.behave(aliases=[])
+        clock.pause(11)
         server.refresh()
         server.restart()
         assert self.laid(stand_in) == set()
@@ -135,6 +139,30 @@ class TestAliases:
         stand_in.behave()
         server.restart()
         assert self.laid(stand_in) == {"shop_text_embedding"}
+
+    def test_aliases_are_read_when_the_log_says_that_a_model_changed(
+        self,
+        make_server: Callable[..., EmbeddedServer],
+        stand_in: StandIn,
+        clock: HurriedClock,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        read: list[float] = []
+        monkeypatch.setattr(ModelControl, "aliases", lambda *_: read.append(clock.now()) or [])
+        server = make_server()
+        server.start()
+        for _ in range(9):
+            server.refresh()
+            clock.pause(1)
+        assert len(read) == 1
+        assert server._log is not None
+        server._log._changes += 1
+        server.refresh()
+        server.refresh()
+        assert len(read) == 2
+        clock.pause(11)
+        server.refresh()
+        assert len(read) == 3
 
     def laid(self, stand_in: StandIn) -> set[str]:
         """Return the models of aliases in the repository of the last start."""

@@ -87,3 +87,14 @@ def test_shows_the_warnings_of_our_backend_but_not_those_of_tritonserver() -> No
     theirs = "W1128 07:19:52.101010 11721 metrics.cc:798] Unable to get power limit for GPU 0."
     assert is_problem(ours)
     assert not is_problem(theirs)
+
+
+def test_counts_the_models_that_were_loaded_or_unloaded() -> None:
+    lines = (
+        "I1128 17:34:43.743833 19156 model_lifecycle.cc:839] \"successfully loaded 'b16_text_encoder'\"\n"
+        "I1128 17:34:44.239571 19156 model_lifecycle.cc:624] \"successfully unloaded 'shop_text_embedding'\"\n"
+        'I1128 17:34:45.000000 19156 model_lifecycle.cc:472] "loading: b16_text_encoder:1"\n'
+    )
+    follower = LogFollower(io.StringIO(lines), None, None)
+    follower.close()
+    assert follower.changes == 2
