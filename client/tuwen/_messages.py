@@ -78,6 +78,7 @@ def _template(model: str, input_name: str, item_shape: tuple[int, ...], outputs:
     message.parameters["per_item_status"].bool_param = True
     if bulk:
         message.parameters["priority"].uint64_param = _BULK_PRIORITY
+        message.parameters["bulk"].bool_param = True
     return message
 
 

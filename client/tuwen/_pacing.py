@@ -21,6 +21,7 @@ _CALL_REQUESTS = 4  # in flight when a call begins; four requests fill a batch o
 _FULL_REQUESTS = 8  # the maximum in flight of a call: 64 images or 256 texts, as in a stream's window
 _FEWEST_REQUESTS = 2  # one request in the model, and one in the queue
 _WORTHWHILE = 1.2  # requests of twice the size must raise the throughput by this factor
+_TRIALS = 3  # requests of each size
 _UNNOTICED = 0.05  # seconds; shorter round trips do not delay other callers noticeably
 _TOO_FEW, _TOO_MANY = 0.5, 1.0  # the number of this client's requests that wait in the server's queue
 
@@ -33,7 +34,8 @@ class Pace:
     estimates how many of its requests wait in the queue. It keeps this estimate between 0.5 and 1, as TCP Vegas does
     with packets (Brakmo and Peterson 1995). If round trips are shorter than 50 ms, the pace grows to the whole window.
 
-    A stream begins with small requests, one after the other. It doubles their size as long as the throughput rises.
+    A stream begins with small requests, one after the other. It tries each size three times, and doubles the size as
+    long as the best throughput rises.
     The throughput rises with the size on a GPU, and hardly on a CPU.
 
     Args:
@@ -53,6 +55,7 @@ class Pace:
         self._window = window
         self._measuring = measured
         self._rate = 0.0  # items per second at the previous size
+        self._rates: list[float] = []  # items per second at the current size
         self._shortest = float("inf")
         self.size = max(1, self._largest // 4) if measured else self._largest
         self.requests = 1 if measured else self._bounded(_CALL_REQUESTS)
@@ -79,6 +82,11 @@ class Pace:
             self.requests = self._bounded(self.requests - 1)
 
     def _measure(self, rate: float) -> None:
+        """Try the current size with several requests, of which the fastest counts: other load only slows requests."""
+        self._rates.append(rate)
+        if len(self._rates) < _TRIALS:
+            return
+        rate, self._rates = max(self._rates), []
         if rate < self._rate * _WORTHWHILE:
             self.size //= 2
         elif self.size * 2 <= self._largest:

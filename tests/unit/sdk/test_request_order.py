@@ -113,8 +113,8 @@ def test_a_stream_begins_with_small_requests_one_after_the_other() -> None:
     counting = Counting()
     with Client(transport=counting) as clip:
         assert len(list(clip.stream_images([b"image"] * 80, window=32))) == 80
-    assert [len(request.items) for request in counting.requests] == [2, 4, 8, 8, 8, 8, 8, 8, 8, 8, 8, 2]
-    assert counting.in_flight == [1, 1, 1, 1, 2, 3, 3, 4, 4, 4, 4, 4]
+    assert [len(request.items) for request in counting.requests] == [*[2] * 3, *[4] * 3, *[8] * 7, 6]
+    assert counting.in_flight == [*[1] * 9, 1, 2, 3, 3, 4]
 
 
 def test_a_stream_respects_a_window_that_is_smaller_than_a_request() -> None:
@@ -145,6 +145,13 @@ def test_streams_have_bulk_priority_and_calls_have_the_clients_priority(priority
         assert fake.requests[-1].bulk
 
 
-def test_bulk_requests_have_the_second_of_two_priority_levels() -> None:
+def test_bulk_requests_have_the_second_of_two_priority_levels_and_say_so_to_the_models() -> None:
+    """Triton reads `priority` and hides it from the models, which read `bulk`."""
     request = InferRequest("text_embedding", "text", (b"cat",), ("embedding",), bulk=True)
-    assert encode_request(request, 1.0).parameters["priority"].uint64_param == 2
+    parameters = encode_request(request, 1.0).parameters
+    assert (parameters["priority"].uint64_param, parameters["bulk"].bool_param) == (2, True)
+
+
+def test_interactive_requests_have_no_parameter_of_bulk_requests() -> None:
+    request = InferRequest("text_embedding", "text", (b"cat",), ("embedding",))
+    assert not {"priority", "bulk"} & set(encode_request(request, 1.0).parameters)

@@ -7,7 +7,8 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
@@ -70,6 +71,7 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     utilities.get_input_tensor_by_name = lambda request, name: SimpleNamespace(as_numpy=lambda: request[name])
     utilities.TritonModelException = NoMetricsError
     utilities.MetricFamily = Counter
+    utilities.TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utilities)
     monkeypatch.syspath_prepend(MODEL.parent)  # as Triton does
     for sibling in MODEL.parent.glob("*.py"):
@@ -118,8 +120,29 @@ def load(
     return model
 
 
-def request(rows: int, value: float) -> dict[str, Any]:
-    return {"a": np.full((rows, 3), value, dtype=np.float32), "b": np.zeros((rows, 3), dtype=np.float32)}
+class Request(dict[str, Any]):
+    """A request of the input tensors by name, with the parameters that the client sent.
+
+    Attributes:
+        bulk: whether the client sent the parameter `bulk`.
+        sent: the responses that the model sent before `execute` returned, with their flags.
+    """
+
+    def __init__(self, tensors: Mapping[str, Any], *, bulk: bool = False) -> None:
+        super().__init__(tensors)
+        self.bulk = bulk
+        self.sent: list[tuple[Any, int]] = []
+
+    def parameters(self) -> str:
+        return json.dumps({"bulk": True}) if self.bulk else ""
+
+    def get_response_sender(self) -> Any:
+        return SimpleNamespace(send=lambda response, flags: self.sent.append((response, flags)))
+
+
+def request(rows: int, value: float, *, bulk: bool = False) -> Request:
+    tensors = {"a": np.full((rows, 3), value, dtype=np.float32), "b": np.zeros((rows, 3), dtype=np.float32)}
+    return Request(tensors, bulk=bulk)
 
 
 def test_weights_of_another_build_than_the_configuration_are_refused(backend: ModuleType, tmp_path: Path) -> None:
@@ -147,7 +170,7 @@ def test_requests_share_one_execution_and_get_their_own_rows(backend: ModuleType
 
 def test_a_failing_batch_fails_its_requests_not_the_server(backend: ModuleType, tmp_path: Path) -> None:
     model = load(backend, tmp_path)
-    wrong = {"a": np.zeros((1, 3), dtype=np.float32), "b": np.zeros((1, 5), dtype=np.float32)}
+    wrong = Request({"a": np.zeros((1, 3), dtype=np.float32), "b": np.zeros((1, 5), dtype=np.float32)})
     backend.pb_utils.TritonError = lambda message, code: (message, code)  # type: ignore[attr-defined]
     backend.pb_utils.TritonError.INTERNAL = "internal"  # type: ignore[attr-defined]
     (response,) = model.execute([wrong])
@@ -164,7 +187,7 @@ def test_each_request_of_a_failing_batch_has_an_error_object_of_its_own(backend:
 
     model = load(backend, tmp_path)
     backend.pb_utils.TritonError = TritonError  # type: ignore[attr-defined]
-    wrong = {"a": np.zeros((1, 3), dtype=np.float32), "b": np.zeros((1, 5), dtype=np.float32)}
+    wrong = Request({"a": np.zeros((1, 3), dtype=np.float32), "b": np.zeros((1, 5), dtype=np.float32)})
     errors = [response.error for response in model.execute([wrong, wrong, wrong])]
     assert len({id(error) for error in errors}) == 3
     assert {(error.message == errors[0].message, error.code) for error in errors} == {(True, "internal")}
@@ -227,7 +250,7 @@ def test_inputs_are_matched_by_the_names_of_the_arguments(backend: ModuleType, t
 def test_other_names_are_taken_in_the_order_of_the_configuration(backend: ModuleType, tmp_path: Path) -> None:
     model = load(backend, tmp_path, inputs=("first", "b"))
     given = request(1, 1.0)
-    (response,) = model.execute([{"first": given["a"], "b": given["b"]}])
+    (response,) = model.execute([Request({"first": given["a"], "b": given["b"]})])
     assert response.outputs[0][1].tolist() == [[3.0]]
 
 
@@ -300,6 +323,65 @@ def test_a_batch_is_computed_without_the_requests_that_are_refused(
     first, refused, last = model.execute(requests)
     assert [first.outputs[0][1].tolist(), last.outputs[0][1].tolist()] == [[[3.0]], [[9.0]]]
     assert (refused.error.message, refused.error.code) == ("Request timeout expired", "unavailable")
+
+
+class TestBulk:
+    """Requests with the parameter `bulk`, and requests without it in the same batch."""
+
+    @pytest.fixture
+    def model(self, backend: ModuleType, tmp_path: Path) -> Any:
+        return load(backend, tmp_path)
+
+    @pytest.fixture
+    def niceness(self, model: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[float], str]]:
+        """The values of the rows of each computation, with the CPU priority during the computation."""
+        priority = ["usual"]
+        computed: list[tuple[list[float], str]] = []
+        run = model._run
+
+        @contextmanager
+        def lowered() -> Iterator[None]:
+            priority.append("lowered")
+            yield
+            priority.pop()
+
+        monkeypatch.setattr(model._priority, "lowered", lowered)
+        model._run = lambda inputs: computed.append((inputs[0][:, 0].tolist(), priority[-1])) or run(inputs)
+        return computed
+
+    def test_interactive_requests_are_answered_before_the_bulk_requests_of_their_batch_are_computed(
+        self, model: Any, niceness: list[tuple[list[float], str]]
+    ) -> None:
+        requests = [request(2, 1.0, bulk=True), request(1, 2.0), request(1, 3.0, bulk=True), request(1, 4.0)]
+        answered = model.execute(requests)
+        assert niceness == [([2.0, 4.0], "usual"), ([1.0, 1.0, 3.0], "lowered")]
+        assert [response and response.outputs[0][1].tolist() for response in answered] == [
+            [[3.0], [3.0]],
+            None,
+            [[9.0]],
+            None,
+        ]
+        sent = [[(response.outputs[0][1].tolist(), flags) for response, flags in each.sent] for each in requests]
+        assert sent == [[], [([[6.0]], 1)], [], [([[12.0]], 1)]]
+
+    @pytest.mark.parametrize(("bulk", "priority"), [(False, "usual"), (True, "lowered")])
+    def test_a_batch_of_one_kind_of_requests_is_computed_at_once(
+        self, model: Any, niceness: list[tuple[list[float], str]], bulk: bool, priority: str
+    ) -> None:
+        requests = [request(1, 1.0, bulk=bulk), request(1, 2.0, bulk=bulk)]
+        assert None not in model.execute(requests)
+        assert niceness == [([1.0, 2.0], priority)]
+        assert not any(each.sent for each in requests)
+
+    def test_a_failing_interactive_request_leaves_the_bulk_requests_of_its_batch_unharmed(
+        self, backend: ModuleType, model: Any
+    ) -> None:
+        backend.pb_utils.TritonError = TritonError  # type: ignore[attr-defined]
+        wrong = Request({"a": np.zeros((1, 3), dtype=np.float32), "b": np.zeros((1, 5), dtype=np.float32)})
+        bulk, failed = model.execute([request(1, 1.0, bulk=True), wrong])
+        assert bulk.outputs[0][1].tolist() == [[3.0]]
+        assert failed is None
+        assert "must match the size" in wrong.sent[0][0].error.message
 
 
 class TestCache:

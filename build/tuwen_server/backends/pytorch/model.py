@@ -22,6 +22,7 @@ from cache_counters import CacheCounters
 in_background(import_module, "torch")  # takes a core for a second, which other models may need
 
 import torch  # noqa: E402
+from bulk import CpuPriority, is_bulk  # noqa: E402
 from gpu import batch_of_ones, choose_device, warn_of_slow_arithmetic  # noqa: E402
 from row_cache import RowCache  # noqa: E402
 
@@ -52,6 +53,7 @@ class TritonPythonModel:
         optimize = not _flag(parameters, "DISABLE_OPTIMIZED_EXECUTION", False)
         self._execution = nullcontext if optimize else lambda: torch.jit.optimized_execution(False)
         self._device = choose_device(args)
+        self._priority = CpuPriority(self._device)
         self._output = config["output"][0]["name"]
         self._backlog = Backlog(_integer(parameters, "MAX_WAITING_MICROSECONDS"))
         size = _integer(parameters, "CACHE_BYTES")
@@ -78,10 +80,25 @@ class TritonPythonModel:
 
     def execute(self, requests):
         self._backlog.begin()
-        refusals = {index: why for index, request in enumerate(requests) if (why := self._backlog.refusal(request))}
-        answers = iter(self._answers([request for index, request in enumerate(requests) if index not in refusals]))
+        responses, interactive, bulk = {}, [], []
+        for index, request in enumerate(requests):
+            if why := self._backlog.refusal(request):
+                responses[index] = _refused(why)
+            else:
+                (bulk if is_bulk(request) else interactive).append(index)
+        responses |= self._answers_by_index(interactive, requests)
+        if interactive and bulk:  # interactive requests do not wait for the bulk requests of their batch
+            for index in interactive:
+                sender = requests[index].get_response_sender()
+                sender.send(responses.pop(index), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        if bulk:
+            with self._priority.lowered():
+                responses |= self._answers_by_index(bulk, requests)
         self._backlog.end()
-        return [_refused(refusals[index]) if index in refusals else next(answers) for index in range(len(requests))]
+        return [responses.get(index) for index in range(len(requests))]  # None: the response is sent already
+
+    def _answers_by_index(self, indices, requests):
+        return dict(zip(indices, self._answers([requests[index] for index in indices])))
 
     def _answers(self, requests):
         if not requests:
