@@ -30,7 +30,7 @@ class Image:
     """The contents of an image beside its base image.
 
     Attributes:
-        base: the name of the build argument of the Dockerfile that holds the base image.
+        base: the build argument that names the base image in the Dockerfile.
         wheel: whether our wheel is installed.
         further: further files of pinned packages, beside the image's lock.
     """

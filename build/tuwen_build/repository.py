@@ -82,7 +82,7 @@ def build_repository(
 
 
 def _peak_bytes(checkpoint: Checkpoint, options: BuildOptions) -> int:
-    """Return the largest size of a repository while it is written: each encoder is there twice for a moment."""
+    """Return the largest size of a repository while it is written: each encoder lies on the disk twice for a moment."""
     explanation = explain(checkpoint)
     vision, text = (tower.bytes[options.encoder_precision] for tower in (explanation.vision, explanation.text))
     return max(2 * vision, vision + 2 * text) + _SMALL_FILES

@@ -127,7 +127,9 @@ def described(
         )
         architecture = Architecture(vision["embed_dim"], shape, bert)
     except (KeyError, TypeError, ValueError, SyntaxError) as error:
-        raise CheckpointError(f"{origin}: vision_model_config.json or text_model_config.json: {error!r}") from error
+        raise CheckpointError(
+            f"{origin}: cannot read vision_model_config.json or text_model_config.json: {error!r}"
+        ) from error
     actual = inferred(weights, origin, (shape.heads, bert.heads))
     actual = replace(actual, text=replace(actual.text, activation=bert.activation))
     differences = [*_differences(shape, actual.vision), *_differences(bert, actual.text)]

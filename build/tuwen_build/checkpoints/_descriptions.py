@@ -1,4 +1,4 @@
-"""Descriptions of towers for people."""
+"""Short descriptions of towers, for output to users."""
 
 from __future__ import annotations
 

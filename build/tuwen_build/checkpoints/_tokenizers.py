@@ -136,7 +136,7 @@ def _wordpiece(
     if missing := {"[PAD]", "[UNK]", "[CLS]", "[SEP]"} - set(tokens):
         raise CheckpointError(f"{path} lacks {', '.join(sorted(missing))}")
     if tokens[0] != "[PAD]":
-        raise CheckpointError(f"{path}: the first token must be [PAD]: the reference takes id 0 for padding")
+        raise CheckpointError(f"{path}: expected [PAD] as the first token, because the reference pads with id 0")
     return {path.name: path}, tokens
 
 

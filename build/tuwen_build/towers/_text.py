@@ -1,4 +1,4 @@
-"""Text towers around the modules of transformers that do not compute on padding.
+"""Text towers around the modules of transformers. The towers do not compute on padding.
 
 Nearly all work of a text tower is in its linear layers, which process every token separately. So the tokens of a batch
 are packed into one row, without the padding between them. Only attention sees the texts side by side, cut to the

@@ -83,10 +83,12 @@ def verify_images(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -
 
     Without the rules that a build may add, preprocessing must equal the family's own rules bit for bit. It must also
     equal the image processor that transformers makes from the checkpoint's files, which normalises the inputs of the
-    reference model too. With added rules, it must equal the family's rules on the images that the rules do not change.
+    reference model too. With added rules, preprocessing must equal the family's rules on the images that the added
+    rules do not change.
 
     Raises:
-        VerificationError: they differ. The message says where and by how much.
+        VerificationError: preprocessing or the encoder differs from the reference. The message says where and by how
+            much.
     """
     folder = staged / "image_preprocessing" / "1"
     with staged_module(folder, "pixels") as module:
@@ -127,7 +129,8 @@ def verify_texts(staged: Path, checkpoint: Checkpoint, options: BuildOptions) ->
     """Compare the tokenizer (id for id) and the text encoder with the reference, on awkward texts in mixed batches.
 
     Raises:
-        VerificationError: they differ. The message says where and by how much.
+        VerificationError: the tokenizer or the encoder differs from the reference. The message says where and by how
+            much.
     """
     folder = staged / "text_tokenization" / "1"
     with staged_module(folder, "tokens") as module:

@@ -73,7 +73,7 @@ class Batches:
             captions: the captions of the split.
             tokenize: a function from a text to its token ids.
             size: the batch size.
-            recipe: the augmentation of both.
+            recipe: the augmentation of pictures and captions.
             seed: the seed of all random numbers.
             easing: the number of epochs, from the first, in which the share of varied pictures grows. If a tower of
                 random weights sees only strongly varied artwork, all its vectors become equal.

@@ -23,8 +23,8 @@ class Optimizer:
     cn_clip picks the weights without decay by their names. Its rule misses BERT's LayerNorm weights and the image
     tower's class embedding, which decay in cn_clip and not here. All other weights are in the same group as in cn_clip.
 
-    Muon (Jordan et al. 2024) makes the updates of the layers' matrices orthogonal. From random weights, it needs about
-    half the steps. Embeddings, projections and all weights that are not matrices are updated by AdamW.
+    Muon (Jordan et al. 2024) makes the updates of the layers' matrices orthogonal. From random weights, Muon needs
+    about half the steps. Embeddings, projections and all weights that are not matrices are updated by AdamW.
     """
 
     def __init__(self, modules: Sequence[nn.Module], name: OptimizerName, weight_decay: float) -> None:

@@ -55,7 +55,7 @@ class Observer(Protocol):
         """Handle the beginning of a stage, or its resumption after `done` of its steps."""
 
     def adjusted(self, reason: str) -> None:
-        """Handle an option whose value was replaced because the data are few. The reason is a sentence."""
+        """Handle an option whose value was replaced because the data are few. `reason` is a sentence for the user."""
 
     def step(self, loss: float) -> None:
         """Handle the end of a step. A KeyboardInterrupt may only come from here, so that no step is repeated."""

@@ -30,8 +30,8 @@ def first_words(text: str, number: int, words: re.Pattern[str]) -> str:
 
     Args:
         text: the text.
-        number: the number of words.
-        words: the pattern from `words_apart_from`.
+        number: the maximum number of words to return.
+        words: the pattern of a word, which `words_apart_from` returns.
     """
     if len(text) <= _SHORT_TEXT:
         return text

@@ -1,6 +1,6 @@
-"""The tokenizer core: the originals' ids, padding, truncation.
+"""The tokenizers give the ids of the original implementations, and truncate and pad texts.
 
-The ids of open_clip need its vocabulary: see `tests/service/test_reference_tokens.py`.
+The ids of open_clip need its vocabulary, so `tests/service/test_reference_tokens.py` tests them.
 """
 
 from __future__ import annotations

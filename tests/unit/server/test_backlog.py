@@ -21,7 +21,7 @@ FULL = 32  # requests of the largest batch that Triton forms
 
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The module of the backlog, as Triton finds it."""
+    """The module `backlog` of the backend, imported from the backend's folder as in Triton."""
     monkeypatch.syspath_prepend(BACKEND)
     import backlog
 

@@ -36,7 +36,7 @@ def supervised(server: EmbeddedServer, clock: HurriedClock, restarts: int = 5) -
 
 
 def state_of(pid: int) -> str:
-    """Return the letter of a process's state."""
+    """Return the letter of a process's state, such as ``T`` for a stopped process."""
     return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
 
 
