@@ -316,7 +316,7 @@ def _names_in(store: MilvusStore, collection: str, source: Source) -> list[str]:
     """
     if not source.is_path:
         return [source.name]
-    others = {row["source"] for row in store.every(collection, ["source"], other_than=source.name)}
+    others = store.sources(collection).keys() - {source.name}
     same = sorted(other for other in others if os.path.isabs(other) and os.path.realpath(other) == source.name)
     known = same and next(iter(store.every(collection, ["name"], source=source.name)), None) is not None
     return [source.name, *same] if known or not same else same

@@ -181,7 +181,7 @@ def _is_below(path: str, folder: str) -> bool:
 
 def _counts(store: MilvusStore, place: str) -> Counter[str]:
     store.load(place)
-    return Counter(row["source"] for row in store.every(place, ["source"]))
+    return store.sources(place)
 
 
 def _spellings(path: str) -> Iterator[str]:

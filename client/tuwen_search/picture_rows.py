@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -106,6 +107,23 @@ class PictureRows(MilvusConnection):
             )
         return [dict(row) for row in rows]
 
+    def sources(self, name: str) -> Counter[str]:
+        """Return the number of pictures of each source.
+
+        Each step finds sources that are not known yet and lets the store count their pictures, so that the time grows
+        with the number of sources and not with the number of pictures.
+        """
+        counts: Counter[str] = Counter()
+        known: list[str] = []
+        while True:
+            unknown = f"not ({any_of('source_id', known)})" if known else ""
+            rows = self.some(name, ["source"], where=unknown, limit=ROWS_AT_ONCE)
+            for source in {row["source"] for row in rows}:
+                known.append(short_hash(source))
+                counts[source] = self.count(name, compared("source_id", "==", known[-1]))
+            if len(rows) < ROWS_AT_ONCE:
+                return counts
+
     def browse(self, name: str, *, where: str = "", limit: int, offset: int = 0) -> list[Picture]:
         """Return pictures that a filter selects. The order stays the same as long as the collection is unchanged.
 
@@ -142,27 +160,16 @@ class PictureRows(MilvusConnection):
         return {row["id"]: (picture_of(row["id"], row), vector_of(row)) for row in rows}
 
     def every(
-        self,
-        name: str,
-        fields: Sequence[str],
-        *,
-        source: str | None = None,
-        other_than: str | None = None,
-        where: str = "",
+        self, name: str, fields: Sequence[str], *, source: str | None = None, where: str = ""
     ) -> Iterator[dict[str, Any]]:
         """Yield some fields of every picture of a collection, or of a part of the collection.
 
         Args:
             source: the source whose pictures are yielded; None: all sources.
-            other_than: the source whose pictures are left out; None: no source.
-            where: a Milvus filter that selects the pictures; empty: all pictures. At most one of the three arguments
-                may be given.
+            where: a Milvus filter that selects the pictures; empty: all pictures. At most one of the two arguments may
+                be given.
         """
-        wanted = where
-        if source is not None:
-            wanted = compared("source_id", "==", short_hash(source))
-        elif other_than is not None:
-            wanted = compared("source_id", "!=", short_hash(other_than))
+        wanted = where if source is None else compared("source_id", "==", short_hash(source))
         with self._filtering(where), self._calling(f"read {name}"):
             rows = self._milvus.query_iterator(
                 name, batch_size=ROWS_AT_ONCE, filter=wanted, output_fields=["id", *fields], timeout=self._timeout

@@ -7,12 +7,13 @@ import socket
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.command import TUWEN, started, tuwen_process, wait_until
-from tests.support.servers import RecordedServer
+from tests.support.servers import SharedServers
 from tests.support.shop import Shop
 from tests.support.web_page import axe_core, chromium
 
@@ -21,8 +22,9 @@ PICTURES = 300  # 100 of each category, and more than one page of each
 
 
 @pytest.fixture(scope="module")
-def address(server: RecordedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def address(servers: SharedServers, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the address of a running page over the pictures of a shop."""
+    server = servers.on(repository)
     shop = Shop(tmp_path_factory.mktemp("shop"), PICTURES)
     store = {"TUWEN_STORE": str(shop.folder / "shop.db"), "TUWEN_URL": server.grpc_url}
     environment = {**os.environ, **store}

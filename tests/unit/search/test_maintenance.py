@@ -51,6 +51,19 @@ class TestSources:
             path.unlink()
         assert sources_of(store, NAME)[1].state == "empty"
 
+    def test_pictures_of_sources_are_counted_by_the_store(
+        self, collection: Collection, store: MilvusStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Only some rows of each source are read, because reading all rows of a large collection takes minutes."""
+        for source, count in (("a", 7), ("b", 3), ("c", 1)):
+            data = write(tmp_path, **{source: count}) / f"{source}.png"
+            found = [held(f"{number}.png", data.read_bytes(), {}) for number in range(count)]
+            collection.add(Source(source, lambda found=found: iter(found)))  # type: ignore[misc]
+        monkeypatch.setattr("tuwen_search.picture_rows.ROWS_AT_ONCE", 2)
+        monkeypatch.setattr(store._milvus, "query_iterator", None)
+        assert store.sources(NAME) == {"a": 7, "b": 3, "c": 1}
+        assert [kept.pictures for kept in sources_of(store, NAME)] == [7, 3, 1]
+
     def test_a_path_without_permission_counts_as_there(
         self, collection: Collection, store: MilvusStore, disk: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
