@@ -121,7 +121,7 @@ def test_vectors_in_a_file_follow_changed_removed_and_renamed_pictures(run: Run,
     (few / "0401.png").unlink()
     (few / "0402.png").rename(few / "renamed.png")
     assert counted() == [1, 1, 3, 2, 0]
-    assert counted() == [0, 0, 6, 0, 0]
+    assert counted() == [0, 0, 5, 0, 0]
 
 
 def test_collections_are_copied_compared_renamed_and_dropped(run: Run, shop: Shop) -> None:
@@ -192,7 +192,7 @@ def encrypted() -> Iterator[str]:
     ("broken", "cause"),
     [
         (down, "nothing listens at this address"),
-        (silent, "no answer came"),
+        (silent, "no response came"),
         (web_server, "speaks HTTP instead of gRPC"),
         (wrong_host, "the host name cannot be resolved"),
         (encrypted, "if it uses TLS"),
