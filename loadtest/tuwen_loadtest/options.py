@@ -76,7 +76,10 @@ class LoadTestOptions:
     ] = None
     capacity: Annotated[
         float | None,
-        Option("Capacity of the server in requests per second, for a scenario. Default: it is measured.", above=0),
+        Option(
+            "Capacity of the server in requests per second, for a scenario. Default: it is measured first.",
+            above=0,
+        ),
     ] = None
     shape: Annotated[
         Shape,

@@ -175,7 +175,7 @@ class TestCommand:
             assert run["server_cpu"] > 0
             assert run["server_memory_mib"] > 0
         page = (tmp_path / "report.html").read_text(encoding="utf-8")
-        assert page.count("<svg") == 2
+        assert page.count("<svg") == 4  # two charts, each for a page and for a phone
         assert "fingerprint" in page
         assert "The ramp, step by step" in page
         assert "<td>└ text_encoder</td>" in page
@@ -208,7 +208,7 @@ class TestCommand:
         else:
             assert run["models"]["text_embedding"]["requests"] > 0
         assert run["readings"]
-        assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<svg") == 1
+        assert (tmp_path / "report.html").read_text(encoding="utf-8").count("<svg") == 2
 
     def test_a_missed_objective_sets_the_exit_code(self, server: EmbeddedServer, tmp_path: Path) -> None:
         load = ["--rate", "30", "--seconds", "4", "--warmup", "1", "--repetitions", "1", "--kind", "text"]
