@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# The GPU check on a machine without internet, whose Python has PyTorch with CUDA and transformers.
+# Packs and runs the GPU check for a machine without internet. Its Python needs PyTorch with CUDA, and transformers.
 #
-# usage: carry.sh pack [VERSION]    collect in .gpu-check what such a machine lacks, for its Python (default: 3.12)
-#        carry.sh run [OPTIONS]     run the check: from .gpu-check if the folder is there, else from .venv
+# usage: carry.sh pack [VERSION]    collect the other packages in .gpu-check, for the machine's version of Python (default: 3.12)
+#        carry.sh run [OPTIONS]     run the check with the packages in .gpu-check; without this folder, with .venv
 #
-# PYTHON names the interpreter of the machine with the card (default: python3).
+# The variable PYTHON names the interpreter of the machine with the GPU (default: python3).
 set -euo pipefail
 
 FOLDER=.gpu-check
 LIMIT_MIB=64
-# What PyTorch, transformers and matplotlib bring stays as it is there: transformers takes few versions of tokenizers.
+# The dependencies of PyTorch, transformers and matplotlib are not packed. The machine has the versions that fit them.
 WHEELS=(ftfy wcwidth tritonclient grpcio protobuf python-rapidjson typer click shellingham rich markdown-it-py mdurl
 	pygments psutil)
 
