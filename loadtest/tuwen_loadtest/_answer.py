@@ -70,7 +70,10 @@ def answer_of_curves(
     steps, callers = curves[-1].steps, curves[-1].callers
     fell_behind = not all(_keeps_up(step) for curve in curves for step in curve.steps)
     limit = limit_of(runs, doubts, overloaded=fell_behind or bool(callers))
-    reasons = [f"highest throughput, whatever the latency: {_number(capacity)} {unit}"]
+    reasons = [f"highest mean throughput of three steps, whatever the latency: {_number(capacity)} {unit}"]
+    if not fell_behind and not callers:
+        highest = max(step.offered for curve in curves for step in curve.steps)
+        reasons = [f"the ramp ended at {_number(highest)} {unit}, before the service fell behind"]
     if objectives:
         promised = median(curve.promised for curve in curves)
         held = f"holds {_amount(promised, unit, callers)} at {_listed(objectives)}"

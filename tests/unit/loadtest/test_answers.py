@@ -83,6 +83,8 @@ def test_a_ramp_holds_the_last_rate_before_the_service_falls_behind() -> None:
     found = answer_of_curves([Curve(steps, 8.0, math.nan)], (), [one], ()).sentence
     assert found.startswith("holds 5.0 images/s at p99")
     assert "no limit was reached" not in found
+    found = answer_of_curves([Curve(steps[:1], 5.0, math.nan)], (), [one], ()).reasons[0]
+    assert found == "the ramp ended at 5.0 images/s, before the service fell behind"
     never = [replace(step, throughput=2.0) for step in steps]
     found = answer_of_curves([Curve(never, 2.0, math.nan)], (), [one], ()).sentence
     assert found.startswith("answers 2.0 images/s at most")
