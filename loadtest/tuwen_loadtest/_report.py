@@ -39,7 +39,7 @@ small { color: #5c5c5c; display: block; max-width: 30rem }
 @media (max-width: 700px) { .wide { display: none } .narrow { display: block }
   td, th { padding: .25rem .2rem; font-size: .8rem } .part td:first-child { padding-left: 1rem } }
 """
-_LATENCY = "Latency counts from the scheduled start of a request; ▲ marks a percentile of requests without an answer."
+_LATENCY = "Latency counts from the scheduled start of a request. ▲: an infinite percentile, as requests had no answer."
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def _timeline(report: Report) -> Iterable[str]:
     last, _ = report.runs[-1]
     yield f"<h2>Second by second{', last repetition' if len(report.runs) > 1 else ''}</h2>"
     trouble = (report.phases[-1].begin, report.phases[-1].end) if report.phases else None
-    caption = f"{_LATENCY} A latency is drawn at that time."
+    caption = f"{_LATENCY} The latencies of a second are those of the requests that were scheduled in this second."
     yield from _chart(partial(timeline_picture, last, trouble), "Requests, latency and busy steps by second.", caption)
 
 
