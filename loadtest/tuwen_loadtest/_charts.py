@@ -26,6 +26,7 @@ __all__ = ["curve_picture", "timeline_picture"]
 
 _WIDE, _NARROW = 9.6, 3.9  # inches of 96 pixels: the widths of a page and of the screen of a phone
 _SHOWN_BUSY = 5.0  # percent; a step that is never busier has no line
+_STEP_GAP = 0.04  # the distance of two labels, as a share of the highest load
 _GREY = "#8a8a8a"
 _LINES = {"p50": ":", "p99": "-"}
 _TWO_DECADES = 100.0
@@ -128,10 +129,19 @@ def timeline_picture(run: Run, trouble: tuple[float, float] | None, *, narrow: b
 
 
 def _number_steps(axis: Any, curves: Sequence[Curve]) -> None:
-    """Show the numbers of the steps above the frame, as in the table of steps."""
-    places = [median(loads) for loads in zip(*(curve.loads for curve in curves), strict=True)]
+    """Show the numbers of the steps above the frame, as in the table of steps. Close steps share a label."""
+    loads = [median(loads) for loads in zip(*(curve.loads for curve in curves), strict=True)]
+    gap = _STEP_GAP * max(loads)
+    groups: list[list[int]] = []
+    for step in sorted(range(len(loads)), key=loads.__getitem__):
+        if groups and loads[step] - loads[groups[-1][0]] < gap:
+            groups[-1].append(step)
+        else:
+            groups.append([step])
     numbers = axis.secondary_xaxis("top")
-    numbers.set_xticks(places, [str(place + 1) for place in range(len(places))], fontsize="small")
+    places = [sum(loads[step] for step in group) / len(group) for group in groups]
+    labels = [", ".join(str(step + 1) for step in sorted(group)) for group in groups]
+    numbers.set_xticks(places, labels, fontsize="small")
     numbers.set_xlabel("step", fontsize="small")
 
 

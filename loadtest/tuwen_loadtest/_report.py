@@ -39,7 +39,8 @@ small { color: #5c5c5c; display: block; max-width: 30rem }
 @media (max-width: 700px) { .wide { display: none } .narrow { display: block }
   td, th { padding: .25rem .2rem; font-size: .8rem } .part td:first-child { padding-left: 1rem } }
 """
-_LATENCY = "Latency counts from the scheduled start of a request. ▲: an infinite percentile, as requests had no answer."
+_LATENCY = "Latency counts from the scheduled start of a request."
+_UNANSWERED = " ▲: an infinite percentile, because requests had no answer."
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,9 @@ def _ramp(curves: Sequence[Curve], objectives: Sequence[Objective], *, good: boo
             "queues, and the latency rises steeply."
         )
     draw = partial(curve_picture, curves, good_seconds=good_seconds(objectives))
-    yield from _chart(draw, "Answers per second, and latency, over the load.", f"{caption} {_LATENCY}")
+    marked = any(math.isinf(step.latencies["p99"]) for curve in curves for step in curve.steps)
+    caption = f"{caption} {_LATENCY}{_UNANSWERED if marked else ''}"
+    yield from _chart(draw, "Answers per second, and latency, over the load.", caption)
 
 
 def _timeline(report: Report) -> Iterable[str]:
@@ -203,6 +206,8 @@ def _timeline(report: Report) -> Iterable[str]:
     yield f"<h2>Second by second{', last repetition' if len(report.runs) > 1 else ''}</h2>"
     trouble = (report.phases[-1].begin, report.phases[-1].end) if report.phases else None
     caption = f"{_LATENCY} The latencies of a second are those of the requests that were scheduled in this second."
+    if any(sample.outcome != "answered" for sample in last.samples):
+        caption += _UNANSWERED
     yield from _chart(partial(timeline_picture, last, trouble), "Requests, latency and busy steps by second.", caption)
 
 

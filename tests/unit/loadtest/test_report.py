@@ -72,6 +72,11 @@ class TestCurvePicture:
         assert places["8"] == pytest.approx(40, rel=0.01)
         assert places["7"] == pytest.approx(45, rel=0.01)
 
+    def test_steps_of_nearly_the_same_load_share_a_label(self, figures: list[Figure]) -> None:
+        _charts.curve_picture([ramp(5, 10, 15, 20, 25, 30, 45, 44)])
+        labels = [label.get_text() for label in figures[0].axes[0].child_axes[0].get_xticklabels()]
+        assert labels == ["1", "2", "3", "4", "5", "6", "7, 8"]
+
     def test_good_answers_are_drawn_only_for_an_objective(self, figures: list[Figure]) -> None:
         for bound in (math.inf, 0.2):
             _charts.curve_picture([ramp(5, 10, 15, 20, 25, 30, 35, 40)], good_seconds=bound)
