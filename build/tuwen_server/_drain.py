@@ -98,7 +98,8 @@ class ModelControl:
         The calls go over HTTP, which Triton never encrypts, so that a server with TLS for gRPC is drained too.
 
         The server's index tells when the ensembles of a repository are unloaded, but lacks the ensembles of aliases.
-        For aliases the metrics tell it: Triton removes the gauge of a model's pending requests after the last response.
+        For aliases, the metrics tell it, because Triton removes a model's gauge of pending requests after the last
+        response.
 
         Args:
             http_url: the address of Triton's HTTP API on this machine.

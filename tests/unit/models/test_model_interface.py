@@ -1,4 +1,4 @@
-"""The Python models answer each item as if it were alone, however Triton groups requests; hypothesis finds groups."""
+"""The Python models answer each item as if it were alone. Hypothesis makes the groups of requests that Triton forms."""
 
 from __future__ import annotations
 

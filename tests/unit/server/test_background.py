@@ -1,4 +1,4 @@
-"""Loading with low priority: the function's thread has it, and the calling thread keeps its own."""
+"""Loading with low priority: a function runs in a thread of low priority, and the calling thread keeps its own."""
 
 from __future__ import annotations
 

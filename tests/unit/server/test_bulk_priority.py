@@ -20,7 +20,7 @@ MODULE = Path(tuwen_server.__file__).parent / "backends" / "pytorch" / "bulk.py"
 
 
 class Request:
-    """A request with parameters, as JSON."""
+    """A fake request with parameters in JSON."""
 
     def __init__(self, parameters: str) -> None:
         self._parameters = parameters
@@ -41,7 +41,7 @@ def bulk() -> ModuleType:
 
 @pytest.fixture
 def other_thread() -> Iterator[int]:
-    """Run a second thread, as of an OpenMP team. Yield its number."""
+    """Run a second thread, like a thread of an OpenMP team, and yield its native id."""
     started, end = threading.Event(), threading.Event()
     numbers: list[int] = []
 

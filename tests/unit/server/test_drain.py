@@ -37,12 +37,13 @@ def test_stopping_drains_aliases_too(make_server: MakeServer, stand_in: StandIn)
 
 
 class FakeTriton:
-    """The HTTP API and the metrics of a server with the ensembles `text_embedding` and `shop_text_embedding`, an alias.
+    """A fake of a server's HTTP API and metrics. The ensemble `shop_text_embedding` belongs to an alias.
 
     As in Triton, an unloaded model keeps its counters, and loses its gauge after the last response.
 
     Args:
-        looks: the number of looks at the metrics that show the alias after it was unloaded; None: there are no metrics.
+        looks: the number of times that the metrics still show the alias after it was unloaded; None: the server has no
+            metrics.
     """
 
     ENSEMBLES = ("text_embedding", "shop_text_embedding")

@@ -121,7 +121,7 @@ def load(
 
 
 class Request(dict[str, Any]):
-    """A request of the input tensors by name, with the parameters that the client sent.
+    """A fake request with the input tensors by name and the parameters of the client.
 
     Attributes:
         bulk: whether the client sent the parameter `bulk`.
@@ -495,7 +495,7 @@ class TestPriority:
     def test_the_threads_that_cuda_starts_have_normal_priority(
         self, backend: ModuleType, tmp_path: Path, found: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The threads that CUDA starts during a load stay and take part in every batch."""
+        """On a GPU, a model loads with normal priority, because CUDA's threads stay and take part in every batch."""
         load_module = torch.jit.load
         monkeypatch.setattr(backend, "choose_device", lambda _: SimpleNamespace(type="cuda"))
         monkeypatch.setattr(backend, "warn_of_slow_arithmetic", lambda *_: None)

@@ -171,7 +171,7 @@ def test_a_caller_that_writes_into_its_rows_does_not_change_the_cache(caches: Ca
 
 
 def test_each_row_of_a_warm_up_is_computed_each_time(caches: Caches, encoder: Encoder) -> None:
-    """Rows of zeros, which Triton's warm-up sends, are computed each time and one by one.
+    """Rows of zeros, which Triton's warm-up sends, are all computed each time, although they are equal.
 
     Otherwise, the warm-up with a full batch would compute a single row.
     """

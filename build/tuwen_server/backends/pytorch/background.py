@@ -19,8 +19,8 @@ T = TypeVar("T")
 def in_background(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """Call a function in a thread of low priority, and return its result.
 
-    On Linux the niceness belongs to a thread, and the threads that it starts (OpenMP) inherit the value. The calling
-    thread, which later computes the requests, keeps its priority: without privileges a thread could not raise it again.
+    On Linux, each thread has its own niceness, and the threads that it starts (OpenMP) inherit the value. The calling
+    thread, which later computes the requests, keeps its priority, because raising a priority again needs privileges.
     """
     with ThreadPoolExecutor(1, initializer=_lower_priority) as executor:
         return executor.submit(function, *arguments, **named).result()

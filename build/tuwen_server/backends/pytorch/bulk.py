@@ -65,7 +65,7 @@ class CpuPriority:
             _set_niceness(self._usual)
 
     def _may_return(self) -> bool:
-        """Return whether the usual priority can be set after the lower one. A thread that ends afterwards tries it."""
+        """Return whether a thread may return from a lower priority to the usual one. A temporary thread tries this."""
         allowed = []
 
         def attempt() -> None:

@@ -52,5 +52,5 @@ def batch_of_ones(config: Mapping[str, Any], names: Sequence[str], size: int) ->
 
 
 def _warn(message: str) -> None:
-    """Write a warning. `tuwen serve` recognises it by its first word and shows it."""
+    """Write a warning to the log. `tuwen serve` recognises the warning by its first word, and shows it."""
     pb_utils.Logger.log_warn(f"tuwen: {message}")

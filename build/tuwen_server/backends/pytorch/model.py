@@ -68,7 +68,7 @@ class TritonPythonModel:
     def _load(self, path, name, config):
         """Load the module, and compute a batch if the configuration asks for a warm-up.
 
-        The first batch costs much more than the next ones: the weights are packed, CUDA loads its libraries.
+        The first batch takes much longer than later batches, because weights are packed and CUDA loads its libraries.
         """
         self._module = torch.jit.load(str(path), map_location=self._device)
         self._inputs = _input_order(name, self._module, [tensor["name"] for tensor in config["input"]])
