@@ -80,8 +80,8 @@ WORDS: Mapping[Language, Words] = {
         source="来源",
         size="尺寸",
         score="分数",
-        score_means="分数是图片与整个查询的余弦相似度，最高为 1。文字与图片相符时一般为 0.2 到 0.5，"
-        "两张相似的图片可接近 1。各部分按权重合成一个查询并归一化，所以下表的数值相加不等于分数。"
+        score_means="分数是图片与整个查询的余弦相似度，最高为 1。文字与图片相符时常为 0.2 到 0.5，"
+        "因模型而异；两张相似的图片可接近 1。各部分按权重合成一个查询并归一化，所以下表的数值相加不等于分数。"
         "只能在同一次搜索中比较。",
         score_part="查询的部分",
         score_weight="权重",
@@ -189,8 +189,8 @@ WORDS: Mapping[Language, Words] = {
         size="Size",
         score="Score",
         score_means="The score is the cosine similarity of the picture and the whole query, at most 1. Words and "
-        "pictures that fit usually have 0.2 to 0.5; two similar pictures come close to 1. The parts "
-        "form one query of length 1, so the numbers below do not add up to the score. Compare scores of "
+        "pictures that fit often have 0.2 to 0.5, depending on the model; two similar pictures come close to 1. The "
+        "parts form one query of length 1, so the numbers below do not add up to the score. Compare scores of "
         "one search only.",
         score_part="Part of the query",
         score_weight="Weight",
