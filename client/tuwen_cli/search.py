@@ -54,8 +54,8 @@ def search(
 ) -> None:
     """Find pictures by words, by a picture, or by both.
 
-    A score is the cosine with the query. A good score depends on the model: often 0.2 to 0.5 between words and pictures,
-    and up to 1 between pictures. The other columns are the cosines with each part of the query.
+    A score is the cosine with the query. A good score depends on the model: often 0.2 to 0.5 between words and
+    pictures, and up to 1 between pictures. The other columns are the cosines with each part of the query.
     """
     from tuwen_search import Collection
     from tuwen_search.contact_sheet import contact_sheet

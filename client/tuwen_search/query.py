@@ -97,8 +97,8 @@ class Hit:
     Attributes:
         picture: the picture, with its thumbnail.
         score: the cosine of the picture's vector and the query's vector, from -1 to 1. A text and a picture that fit
-            well often have 0.2 to 0.5, depending on the model; two similar pictures come close to 1. Do not compare scores of different
-            models.
+            well often have 0.2 to 0.5, depending on the model; two similar pictures come close to 1. Do not compare
+            scores of different models.
         parts: the cosine of the picture with each part of the query, by the part's name.
     """
 
