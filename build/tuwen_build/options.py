@@ -38,7 +38,7 @@ class BuildOptions:
         BuildPrecision,
         Option(
             "Precision of the encoders' weights and arithmetic; embeddings are always float32. `auto`: the fastest "
-            "precision of the machine that builds. `int8` is for CPUs with AVX-512 VNNI and loses some recall."
+            "precision of the machine that runs the build. `int8` is for CPUs with AVX-512 VNNI and loses some recall."
         ),
     ] = "fp32"
     max_batch_size: Annotated[

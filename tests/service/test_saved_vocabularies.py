@@ -118,7 +118,10 @@ class TestWordPiece:
             (lambda c: c["model"].update(unk_token="<unk>"), r"model\.unk_token"),
             (lambda c: c["model"].update(continuing_subword_prefix="_"), r"model\.continuing_subword_prefix"),
             (lambda c: c["model"].update(max_input_chars_per_word=50), r"model\.max_input_chars_per_word is 50"),
-            (lambda c: c["model"].update(vocab=["[PAD]"]), r"model\.vocab is not an object of tokens and their ids"),
+            (
+                lambda c: c["model"].update(vocab=["[PAD]"]),
+                r"expected an object of tokens .* in model\.vocab",
+            ),
             (lambda c: c["model"]["vocab"].update({"[PAD]": 30000}), r"expected the ids 0 to 21127 in model\.vocab"),
             (lambda c: c["model"]["vocab"].update(one_more=SIZE), "has 21129 tokens, the weights .* have 21128"),
             (

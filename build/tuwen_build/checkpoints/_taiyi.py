@@ -81,16 +81,16 @@ def _image_checkpoint(source: str, dimension: int, vision: str | None) -> Checkp
     if vision is None:
         suggestion = _TRAINED_WITH.get(dimension, "openai/clip-vit-large-patch14")
         raise CheckpointError(
-            f"{source} is a text tower alone (Taiyi-CLIP). Name the CLIP checkpoint whose image tower it was "
-            f"trained with: a hub id or a folder, such as --vision {suggestion}"
+            f"{source} holds only a text tower (Taiyi-CLIP). Name the CLIP checkpoint whose image tower the text tower "
+            f"was trained with, a hub id or a folder, such as --vision {suggestion}"
         )
     path, reader = locate(vision), OpenAiClipReader()
     if not reader.recognises(path):
-        raise CheckpointError(f"--vision {vision}: Taiyi's image tower comes from OpenAI's CLIP ({reader.layout})")
+        raise CheckpointError(f"--vision: expected the OpenAI CLIP of the Taiyi model ({reader.layout}), got {vision}")
     image = reader.read(path, vision, ReadOptions())
     if image.embedding_dimension != dimension:
         raise CheckpointError(
             f"{source} has {dimension} dimensions, but the image tower of {vision} has {image.embedding_dimension}; "
-            "pass the checkpoint whose image tower it was trained with"
+            "pass the checkpoint whose image tower the text tower was trained with"
         )
     return image

@@ -100,7 +100,7 @@ def _vocabulary(path: Path, content: Mapping[str, Any], special: set[str]) -> di
     """Return the tokens and their ids, in the order of the ids."""
     vocabulary = content["model"].get("vocab")
     if not isinstance(vocabulary, dict) or not all(type(number) is int for number in vocabulary.values()):
-        raise CheckpointError(f"{path}: model.vocab is not an object of tokens and their ids")
+        raise CheckpointError(f"{path}: expected an object of tokens and their ids in model.vocab")
     ordered = dict(sorted(vocabulary.items(), key=lambda entry: entry[1]))
     if list(ordered.values()) != list(range(len(ordered))):
         raise CheckpointError(f"{path}: expected the ids 0 to {len(ordered) - 1} in model.vocab, each id once")

@@ -26,7 +26,7 @@ _PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 
 
 def main() -> None:
-    """Print a row for every split and precision, with the difference from fp32 in points in brackets."""
+    """Print a row for every split and precision, with the difference from fp32 in percentage points."""
     quiet_transformers()
     with stop_on_signals():
         found = {precision: _served(precision, Path(sys.argv[1])) for precision in _PRECISIONS}

@@ -79,7 +79,8 @@ class Captions:
                     fitting[row_of[image]].add(index)
         if silent := [image_ids[row] for row, texts in enumerate(fitting) if not texts]:
             raise InvalidArgumentError(
-                f"{len(silent)} of {len(image_ids)} images of {split.images_file} have no text, such as {silent[:3]}"
+                f"{len(silent)} of {len(image_ids)} images of {split.images_file} have no text, such as {silent[:3]}; "
+                "add texts, or skip the images with --skip-bad-rows"
             )
         counts = np.zeros(len(self._texts))
         for texts in fitting:

@@ -43,7 +43,7 @@ class NewServers:
 
     @contextmanager
     def running(self, settings: Mapping[str, Settings]) -> Iterator[Client]:
-        """Start a server on a copy of the repository with these settings of each kind, and provide a client of it."""
+        """Start a server on a copy of the repository with these settings of each kind, and provide a client."""
         with guarded_folder() as folder:
             copy = Path(shutil.copytree(self._repository, folder / "repository", copy_function=_link))
             for kind, chosen in settings.items():
@@ -118,7 +118,7 @@ class RunningServer:
 
     @contextmanager
     def running(self, settings: Mapping[str, Settings]) -> Iterator[Client]:
-        """Load the models of the running server with these settings of each kind, and provide a client of it."""
+        """Load the models of the running server with these settings of each kind, and provide a client."""
         self._load(self._changed(settings))
         yield self._client
 

@@ -33,9 +33,10 @@ class Settings:
 
     Attributes:
         instances: the number of instances that compute at the same time.
-        threads: the threads of each instance on the CPU. 0 means torch's default; on a GPU it has no effect.
+        threads: the number of threads of each instance on the CPU; 0: torch's default. A GPU ignores the number.
         delay_microseconds: the time that a request waits for other requests although an instance is free.
-        preprocessing: the instances of the model that decodes images or tokenizes texts. Each is a process.
+        preprocessing: the number of instances of the model that decodes images or tokenizes texts. Each instance is a
+            process.
     """
 
     instances: int

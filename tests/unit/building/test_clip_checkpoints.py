@@ -135,7 +135,7 @@ class TestTaiyi:
             open_checkpoint(str(folders / "taiyi"), ReadOptions(vision=str(folders / "narrow")))
 
     def test_rejects_an_image_tower_of_another_family(self, taiyi: Path, short_checkpoint: Path) -> None:
-        with pytest.raises(CheckpointError, match="Taiyi's image tower comes from OpenAI's CLIP"):
+        with pytest.raises(CheckpointError, match="--vision: expected the OpenAI CLIP of the Taiyi model"):
             open_checkpoint(str(taiyi), ReadOptions(vision=str(short_checkpoint)))
 
     def test_recognises_a_projected_text_tower_by_its_classification_head(self, folders: Path) -> None:

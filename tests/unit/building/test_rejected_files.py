@@ -53,7 +53,7 @@ def changed(change: Callable[[dict[str, Any]], object]) -> str:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c["model"].pop("vocab"), "model.vocab is not an object of tokens and their ids"),
+        (lambda c: c["model"].pop("vocab"), "expected an object of tokens and their ids in model.vocab"),
         (lambda c: c["model"]["vocab"].update({"猫": 7}), "expected the ids 0 to 4 in model.vocab, each id once"),
         (
             lambda c: c.update(added_tokens=[{"content": "<x>", "id": 9}]),

@@ -107,7 +107,7 @@ class TestSkipping:
         for reason, place in zip(rows.skipped, images + texts, strict=True):
             assert place in reason
         assert "the id 7 is repeated" in rows.skipped[3]
-        assert "cannot read any of its images: 404" in rows.skipped[-1]
+        assert "cannot read any image of this text: 404" in rows.skipped[-1]
 
     def test_a_text_with_a_repeated_id_is_left_out(self, tmp_path: Path) -> None:
         rows = self.rows(tmp_path)
