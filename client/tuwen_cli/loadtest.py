@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -74,8 +75,9 @@ def _report_text(report: Report, output: Path) -> str:
     for place, (_, verdict) in enumerate(report.runs):
         lines.append(f"repetition {place + 1}\n{verdict.text}")
     for curve in report.curves:
-        promised = "" if curve.promised != curve.promised else f", {curve.promised:.1f}/s meet all objectives"
+        load = f"{curve.promised:.0f} concurrent callers" if curve.callers else f"{curve.promised:.1f}/s"
+        promised = "" if math.isnan(curve.promised) else f", {load} meet all objectives"
         lines.append(f"capacity {curve.capacity:.1f}/s{promised}")
     lines += [str(finding) for finding in report.findings]
-    lines += [f"IN DOUBT: {doubt}" for doubt in report.doubts]
+    lines += [f"in doubt: {doubt}" for doubt in report.doubts if doubt not in report.answer.reasons]
     return "\n".join([*lines, f"{output / 'report.html'} shows all measurements, with charts"])

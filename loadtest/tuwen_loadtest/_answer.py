@@ -124,8 +124,8 @@ def answer_of_scenario(name: str, findings: Sequence[Finding]) -> Answer:
     """Return the answer of a scenario: whether the service met every expectation, and which it missed."""
     missed = [finding.text for finding in findings if not finding.met]
     if not missed:
-        return Answer(f"withstands {name}: all {len(findings)} expectations were met")
-    return Answer(f"does not withstand {name}: {len(missed)} of {len(findings)} expectations were missed", missed)
+        return Answer(f"withstands {name}: met {len(findings)} of {len(findings)} expectations")
+    return Answer(f"does not withstand {name}: missed {len(missed)} of {len(findings)} expectations", missed)
 
 
 def limit_of(runs: Sequence[Run], doubts: Sequence[Doubt], *, overloaded: bool) -> Limit:

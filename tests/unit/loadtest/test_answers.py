@@ -156,10 +156,10 @@ def test_the_busiest_step_is_the_limit(busy: Mapping[str, float], cpu: float, te
 def test_the_answer_of_a_scenario_lists_missed_expectations() -> None:
     findings = [Finding("recovers within 10 s", True), Finding("refuses fast", False)]
     assert answer_of_scenario("overload", findings).sentence == (
-        "does not withstand overload: 1 of 2 expectations were missed"
+        "does not withstand overload: missed 1 of 2 expectations"
     )
     assert answer_of_scenario("overload", findings).reasons == ["refuses fast"]
-    assert answer_of_scenario("restart", findings[:1]).sentence == "withstands restart: all 1 expectations were met"
+    assert answer_of_scenario("restart", findings[:1]).sentence == "withstands restart: met 1 of 1 expectations"
 
 
 def test_the_time_of_a_batch_counts_once_in_the_busy_share() -> None:
