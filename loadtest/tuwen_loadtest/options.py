@@ -68,7 +68,8 @@ class LoadTestOptions:
         Option("Requests per second, sent at random times. Default: a ramp of rates finds the capacity.", above=0),
     ] = None
     users: Annotated[
-        int | None, Option("Number of concurrent callers, who wait for each answer. It replaces a rate.", min=1)
+        int | None,
+        Option("Number of concurrent callers, who wait for each answer. Replaces --rate.", min=1),
     ] = None
     scenario: Annotated[
         ScenarioName | None,

@@ -28,7 +28,7 @@ _PATIENCE = 600.0  # seconds that an answer may take in addition to the measurem
 
 
 class Loop:
-    """A running process with a loop of `_loops`. As a context manager, it ends the process on exit.
+    """A running process of ``_loops.py``. As a context manager, it ends the process on exit.
 
     Attributes:
         tasks: the names of the measurements that the loop offers.

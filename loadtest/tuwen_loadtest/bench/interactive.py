@@ -56,7 +56,7 @@ class Burst:
     """The times of a number of calls with one item each, which are sent at the same time.
 
     Attributes:
-        kind: ``texts`` or ``images``.
+        kind: the kind of the items, ``texts`` or ``images``.
         calls: the number of calls of a burst.
         latencies: the times of all calls of all bursts in seconds, by the way of sending, such as ``SDK``.
     """
@@ -179,7 +179,7 @@ async def _bursts(ours: str, theirs: str, work: Work, seconds: float, sizes: Seq
 
 
 def in_turn(names: Sequence[str], number: int) -> Sequence[str]:
-    """Return the order of a round. Over the rounds, each name follows each other name equally often.
+    """Return the order of the ways of sending in a round. In all rounds, each way follows each other equally often.
 
     Two ways of sending use the same server. In a fixed order, the weights of the model would always be in the
     processor's cache for the second way, and never for the first way.

@@ -1,4 +1,4 @@
-"""The class of scenarios."""
+"""The dataclass that describes a scenario."""
 
 from __future__ import annotations
 
