@@ -206,5 +206,5 @@ class _Reader:
             return
         if width * height > self._limits.max_pixels:
             index = sum(part.name == self._name for part in self.form.parts)
-            message = f"{width}x{height} pixels, the limit is {self._limits.max_pixels}"
+            message = f"the image has {width}x{height} pixels, the limit is {self._limits.max_pixels}"
             raise refused_items([ItemFailure(index, "too_many_pixels", message)], index + 1)

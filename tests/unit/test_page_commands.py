@@ -39,6 +39,7 @@ RUNS = re.compile(
 EXCEPTIONS: dict[str, str] = {
     r"make ": "the whole environment; the workflows run it, and test_environment_script.py its first step",
     r"(sudo |pip |python -m venv|perf/bin/pip)": "a package registry; tests/system/test_package.py installs the wheel",
+    r"(export TUWEN_SERVER_KEY=\$\()?kubectl ": "a cluster; tests/service/test_chart_models.py runs what a pod runs",
     r"docker |COMPOSE_PROFILES=|TUWEN_REPOSITORY=|helm ": "Docker or a cluster; tests/unit/deployment renders them",
     r"keyed=|exec tritonserver": "Docker, whose command goes on over several lines",
     r"(\w+=\S+ )?tuwen build |hf download ": "a checkpoint of the hub; tests/service/test_build_command.py builds one",

@@ -48,7 +48,7 @@ def test_two_releases_are_judged_apart(tmp_path: Path) -> None:
 
     Each alert fires for one release, and no alert fires on a healthy day.
     """
-    pytest.importorskip("helm_python", reason="real Helm comes for Linux only")
+    pytest.importorskip("helm_python", reason="the package of Helm exists for Linux only")
     from tests.support.chart import rendered
 
     for name in ("clip", "clip-2"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-helm = pytest.importorskip("helm_python", reason="real Helm comes for Linux only")
+helm = pytest.importorskip("helm_python", reason="the package of Helm exists for Linux only")
 
 from tests.support.chart import rendered  # noqa: E402
 from tests.support.fluid import Scaler, follow  # noqa: E402

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-helm = pytest.importorskip("helm_python", reason="real Helm comes for Linux only")
+helm = pytest.importorskip("helm_python", reason="the package of Helm exists for Linux only")
 import kubernetes_validate  # noqa: E402
 
 from tests.support.chart import CHART, EVERYTHING, SHA256, VOLUME, rendered  # noqa: E402

@@ -62,9 +62,9 @@ group:
 
 
 def test_the_package_has_the_version_of_the_project_and_all_files(tmp_path: Path) -> None:
-    helm = pytest.importorskip("helm_python", reason="real Helm comes for Linux only")
+    helm = pytest.importorskip("helm_python", reason="the package of Helm exists for Linux only")
     archive = Path(helm.package(CHART, destination=tmp_path))
-    tomllib = pytest.importorskip("tomllib", reason="comes with Python 3.11")
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 cannot read TOML")
     version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
     assert archive.name == f"tuwen-{version}.tgz"
     with tarfile.open(archive) as packaged:

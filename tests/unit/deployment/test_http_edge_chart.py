@@ -9,7 +9,7 @@ import pytest
 import typer
 import yaml
 
-helm = pytest.importorskip("helm_python", reason="real Helm comes for Linux only")
+helm = pytest.importorskip("helm_python", reason="the package of Helm exists for Linux only")
 import kubernetes_validate  # noqa: E402
 
 from tests.support.chart import CHART, EVERYTHING, rendered  # noqa: E402

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-pytest.importorskip("helm_python", reason="real Helm comes for Linux only")
+pytest.importorskip("helm_python", reason="the package of Helm exists for Linux only")
 import kubernetes_validate
 
 from tests.support.chart import rendered

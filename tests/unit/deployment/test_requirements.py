@@ -9,7 +9,7 @@ import pytest
 from tests.support.paths import ROOT
 from tuwen_server import PACKAGES
 
-tomllib = pytest.importorskip("tomllib", reason="comes with Python 3.11")
+tomllib = pytest.importorskip("tomllib", reason="Python 3.10 cannot read TOML")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}
 

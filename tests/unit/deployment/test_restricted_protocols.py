@@ -54,7 +54,7 @@ def test_the_image_closes_what_tuwen_serve_closes(programs: Path) -> None:
 
 
 def test_the_chart_closes_what_tuwen_serve_closes() -> None:
-    pytest.importorskip("helm_python", reason="real Helm comes for Linux only")
+    pytest.importorskip("helm_python", reason="the package of Helm exists for Linux only")
     from tests.support.chart import rendered
 
     [server] = rendered({})["Deployment"]["spec"]["template"]["spec"]["containers"]
