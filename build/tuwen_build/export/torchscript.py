@@ -59,8 +59,8 @@ def export(encoder: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
 def _keep_sizes_as_numbers(traced: torch.jit.ScriptModule) -> None:
     """Remove the steps of a trace that turn a size into a tensor and back.
 
-    The trace of a text encoder with twelve layers has a hundred. Triton runs the graph as it was saved, without the
-    optimizations that would remove them.
+    The trace of a text encoder with twelve layers has a hundred such steps. Triton runs the graph as it was saved,
+    without the optimizations that would remove the steps.
     """
     for module in traced.modules():
         compiled: Any = module._c

@@ -20,8 +20,8 @@ def reference_pixels(data: bytes, rules: Preprocessing) -> NDArray[np.uint8]:
     """Return an encoded image as uint8 (3, S, S).
 
     The image is squashed as by cn_clip's image_transform (cn_clip/clip/utils.py), or cropped as by OpenAI's _transform
-    (clip/clip.py), up to ToTensor. On a PIL image, torchvision's Resize calls PIL's.
-    Both transforms convert the image to RGB after the resize.
+    (clip/clip.py), up to ToTensor. On a PIL image, torchvision's Resize calls PIL's resize. Both transforms convert the
+    image to RGB after the resize.
     """
     side = rules.image_size
     with Image.open(io.BytesIO(data)) as image:

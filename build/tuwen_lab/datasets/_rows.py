@@ -41,7 +41,7 @@ def integer(value: object, place: str) -> int:
     """Return an integer that JSON holds as a number or as a string.
 
     Raises:
-        InvalidArgumentError: the value is neither. The message names the place.
+        InvalidArgumentError: the value is not an integer. The message names the place.
     """
     if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
         return int(value)

@@ -67,7 +67,7 @@ class RetrievalSplit:
 
     @property
     def texts_file(self) -> Path:
-        """The file of the texts, with the ids of the images that they fit."""
+        """The file of the texts, with the ids of the images that each text fits."""
         return self.folder / f"{self.split}_texts.jsonl"
 
     def images(self) -> Iterator[tuple[int, bytes]]:
