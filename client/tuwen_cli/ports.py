@@ -16,6 +16,7 @@ GRPC_PORT, HTTP_PORT, METRICS_PORT = 8001, 8000, 8002
 
 _MOST_BYTES = 16 << 20  # of an answer
 _PART_BYTES = 64 << 10
+_REFUSED = (401, 403, 404, 405)
 _READY = (200, 400)  # statuses of Triton's health check: ready, and not ready
 _CONTROL = {
     "model-repository": ("POST", "/v2/repository/index"),
@@ -45,8 +46,9 @@ def examine_http(host: str, port: int, model: str, timeout: float) -> HttpFacts 
         return None
     if status not in _READY:
         return None
-    # A request without inputs: Triton answers 403 before it reads the body, or 400 after that.
-    inference = _status(host, port, "POST", f"/v2/models/{model}/infer", timeout) == 400
+    # The request has no inputs. Triton answers 403 before it reads the body, or another error after that.
+    status_of_inference = _status(host, port, "POST", f"/v2/models/{model}/infer", timeout)
+    inference = status_of_inference is not None and status_of_inference not in _REFUSED
     control = tuple(
         name for name, (method, path) in _CONTROL.items() if _status(host, port, method, path, timeout) == 200
     )

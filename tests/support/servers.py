@@ -16,6 +16,9 @@ __all__ = ["KnownServerTroubleError", "RecordedServer", "SharedServers", "known_
 
 # Faults of Triton 2.51 that our code cannot prevent. A test that fails because of such a fault is run once more.
 _KNOWN_TROUBLE = {
+    "a process that got no processor time held a lock of the Python backend (server#8882)": re.compile(
+        r"boost::interprocess::lock_exception"
+    ),
     "gRPC's reference count aborts the server with 'prior > 0'": re.compile(r"prior > 0"),
     "a Python model that got no processor time for a second is taken for dead": re.compile(
         r"[Ss]tub process .{0,80}is not healthy"

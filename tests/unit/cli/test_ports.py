@@ -65,8 +65,9 @@ def test_a_restricted_api_answers_health_checks_alone(serve: Serve) -> None:
     assert http_of(port) == HttpFacts(port, is_open=True)
 
 
-def test_inference_and_control_without_a_key_are_found(serve: Serve) -> None:
-    port = serve({**RESTRICTED, INFER: 400, "/v2/repository/index": 200, "/v2/logging": 200})
+@pytest.mark.parametrize("status", [400, 500])
+def test_inference_and_control_without_a_key_are_found(serve: Serve, status: int) -> None:
+    port = serve({**RESTRICTED, INFER: status, "/v2/repository/index": 200, "/v2/logging": 200})
     found = HttpFacts(port, is_open=True, inference=True, open_protocols=("model-repository", "logging"))
     assert http_of(port) == found
 
