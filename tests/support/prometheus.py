@@ -17,11 +17,20 @@ import yaml
 from tests.support.paths import ENVIRONMENTS, ROOT
 from tuwen_server import ServerOptions
 
-__all__ = ["ALERTS", "DASHBOARD", "MONITORING", "Prometheus", "program"]
+__all__ = ["ALERTS", "DASHBOARD", "EVERY_ALERT", "MONITORING", "Prometheus", "program"]
 
 MONITORING = ROOT / "docker" / "monitoring"
 ALERTS = ROOT / "docker" / "kubernetes" / "files" / "alerts.yaml"
 DASHBOARD = ROOT / "docker" / "kubernetes" / "files" / "dashboard.json"
+EVERY_ALERT: dict[str, Any] = {
+    "gpu": {"enabled": True},
+    "tls": {"secret": "clip-tls"},
+    "autoscaling": {"engine": "keda"},
+    "envoy": {"enabled": True},
+    "monitoring": {"rules": True},
+}
+"""The values of the chart with which a release has all alerts."""
+
 _FETCHED = ENVIRONMENTS / "prometheus" / "usr" / "bin"
 
 
@@ -48,7 +57,14 @@ class Prometheus:
             "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"},
             "rule_files": [str(folder / "rules.yaml")],
             "scrape_configs": [
-                {"job_name": "tuwen", "file_sd_configs": [{"files": files, "refresh_interval": "500ms"}]}
+                {
+                    "job_name": "tuwen",
+                    "file_sd_configs": [{"files": files, "refresh_interval": "500ms"}],
+                    "honor_labels": True,
+                    "metric_relabel_configs": [
+                        {"source_labels": ["__name__"], "regex": "simulated_(up)", "target_label": "__name__"}
+                    ],
+                }
             ],
         }
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -91,10 +107,10 @@ class Prometheus:
         """Return the result of an instant query in PromQL."""
         return list(self._get("query", query=expression)["result"])
 
-    def firing(self) -> set[str]:
-        """Return the names of the alerts that fire."""
-        alerts = self._get("alerts")["alerts"]
-        return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
+    def firing(self, **labels: str) -> set[str]:
+        """Return the names of the alerts that fire and have the given labels."""
+        alerts = [alert["labels"] for alert in self._get("alerts")["alerts"] if alert["state"] == "firing"]
+        return {alert["alertname"] for alert in alerts if labels.items() <= alert.items()}
 
     def _get(self, what: str, **parameters: str) -> dict[str, Any]:
         url = f"http://127.0.0.1:{self.port}/api/v1/{what}?{urllib.parse.urlencode(parameters)}"

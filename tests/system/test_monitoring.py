@@ -18,11 +18,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from tests.support import gates
 from tests.support.command import wait_until
-from tests.support.prometheus import ALERTS, DASHBOARD, Prometheus, program
+from tests.support.prometheus import ALERTS, DASHBOARD, EVERY_ALERT, Prometheus, program
 from tests.support.servers import RecordedServer
+from tests.support.simulated_metrics import SimulatedMetrics, alert_cases
 from tuwen import AsyncClient, RetryPolicy, TuwenError
 from tuwen_server import EmbeddedServer
 from tuwen_server.traffic import photographs
@@ -35,6 +37,15 @@ pytestmark = [
 ]
 OPTIONS = replace(gates.OPTIONS, arguments=("--metrics-config=summary_latencies=true",))
 PATIENCE = 240.0
+CAUSES = {
+    "missing pods": "TuwenReplicasMissing",
+    "a container that restarts": "TuwenRestarting",
+    "a GPU that is gone": "TuwenGpuMissing",
+    "an encoder that fails": "TuwenFailing",
+    "a full server": "TuwenRefusing",
+    "a server that does not answer, and another release beside it": "TuwenDown",
+}
+"""The test cases of `docker/monitoring/alerts_test.yaml` that a real Prometheus sees too, with the alert that fires."""
 
 Ask = Callable[[AsyncClient], Awaitable[object]]
 
@@ -144,6 +155,46 @@ def test_an_alert_fires_for_a_repository_without_batching(
         prometheus.watch(metrics_address(server))
         with asking(server, lambda clip: clip.embed_texts([f"第{next(numbers)}只猫"]), callers=64):
             wait_for(prometheus, "TuwenBatchesOfOne")
+
+
+def rules_of(*releases: str) -> str:
+    """Return the rules of releases, as the chart renders them, sped up 60 times."""
+    from tests.support.chart import rendered
+
+    groups = []
+    for release in releases:
+        for group in rendered(EVERY_ALERT, release)["PrometheusRule"]["spec"]["groups"]:
+            groups.append({**group, "name": f"{group['name']} of {release}"})
+    rules = re.sub(r"\b(\d+)m\b", r"\1s", yaml.safe_dump({"groups": groups}, width=1_000_000))
+    return re.sub(r"\b(\d+)h\b", r"\1m", rules)
+
+
+def wait_for_a_silent_hour(prometheus: Prometheus, metrics: SimulatedMetrics) -> None:
+    """Wait for an hour without an alert. If a scrape failed, every server seemed to be gone: the next hour counts."""
+    for end in (180, 235):  # the hour of a rollout, and the hour of a bulk job
+        wait_until(lambda end=end: metrics.minute >= end, seconds=PATIENCE)
+        fired = prometheus.query('count_over_time(ALERTS{alertstate="firing"}[60s])')
+        if not fired:
+            return
+        [found] = prometheus.query(f'min_over_time(up{{instance="{metrics.address}"}}[60s])')
+        assert found["value"][1] == "0", fired
+    pytest.skip("Prometheus missed scrapes in each hour, because this machine is too busy")
+
+
+def test_two_releases_are_silent_for_an_hour_and_then_each_cause_fires_in_its_own_release(tmp_path: Path) -> None:
+    """The hours have bad pictures, a rollout and a bulk job. Each second is a simulated minute."""
+    pytest.importorskip("helm_python", reason="real Helm comes for Linux only")
+    cases = alert_cases()
+    healthy, *_ = cases.values()
+    with SimulatedMetrics() as metrics, Prometheus(tmp_path, rules_of("clip", "clip-2")) as prometheus:
+        metrics.show(healthy, minute=100)
+        prometheus.watch(metrics.address)
+        wait_for_a_silent_hour(prometheus, metrics)
+        assert prometheus.query("count(tuwen:requests:rate5m)")[0]["value"][1] == "2"
+        for name, alert in CAUSES.items():
+            metrics.show(cases[name])
+            wait_until(lambda alert=alert: alert in prometheus.firing(release="clip"), seconds=PATIENCE)
+            assert alert not in prometheus.firing(release="clip-2")
 
 
 def panels_without_data(prometheus: Prometheus) -> set[str]:

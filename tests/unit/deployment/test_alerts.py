@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.prometheus import ALERTS, DASHBOARD, MONITORING, program
+from tests.support.prometheus import ALERTS, DASHBOARD, EVERY_ALERT, MONITORING, program
 
 FILES = (ALERTS, ALERTS.with_name("cluster-alerts.yaml"))
 RULES = [
@@ -20,13 +20,6 @@ RULES = [
     for rule in group["rules"]
 ]
 NAMES = [rule["alert"] for rule in RULES if "alert" in rule]
-EVERY_ALERT = {
-    "gpu": {"enabled": True},
-    "tls": {"secret": "clip-tls"},
-    "autoscaling": {"engine": "keda"},
-    "envoy": {"enabled": True},
-    "monitoring": {"rules": True},
-}
 PANELS = json.loads(DASHBOARD.read_text(encoding="utf-8"))["panels"]
 
 
