@@ -1,4 +1,4 @@
-"""The imports between packages: no package imports private names of another, and the picture shows all imports."""
+"""The imports between packages: no package imports another's private names, and the diagram shows all imports."""
 
 from __future__ import annotations
 

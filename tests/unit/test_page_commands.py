@@ -70,7 +70,7 @@ def commands(page: str) -> list[str]:
 
 
 def reason(command: str) -> str | None:
-    """Return the reason why a command does not run here; None if there is no reason."""
+    """Return the stated reason why a command does not run here; None if no reason is stated."""
     return next((why for pattern, why in EXCEPTIONS.items() if re.match(pattern, command)), None)
 
 

@@ -65,9 +65,9 @@ class TestOpenAi:
     @pytest.mark.parametrize("says", ["2 by mistake", "the last token"])
     @torch.inference_mode()
     def test_the_end_of_text_id_in_config_json_does_not_change_vectors(self, clip: Path, says: str) -> None:
-        """A checkpoint with `eos_token_id` 2 gives the same vectors as a checkpoint that names the last token.
+        """The vectors are right, whether `eos_token_id` in config.json is 2 or the id of the end-of-text token.
 
-        OpenAI's own releases say 2, which is a mistake. For 2, transformers pools at the token with the highest id.
+        OpenAI's own releases say 2 by mistake. If the value is 2, transformers pools at the token with the highest id.
         """
         config = json.loads((clip / "config.json").read_text(encoding="utf-8"))
         size = config["text_config"]["vocab_size"]

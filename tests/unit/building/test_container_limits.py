@@ -1,4 +1,4 @@
-"""The cores and the memory that a process may use, by its affinity mask and by control groups of both versions."""
+"""The cores and the memory that a process may use, as its affinity mask and control groups 1 and 2 limit them."""
 
 from __future__ import annotations
 

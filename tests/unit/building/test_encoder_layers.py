@@ -1,4 +1,4 @@
-"""Layers that the build rewrites: their outputs stay the same, and the export accepts no layer bound to a device."""
+"""Layers that the build rewrites: their outputs stay the same, and a layer bound to one device is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tuwen_build.towers._projections import JoinedAttention, join_projections
 
 
 def exported(module: nn.Module, example: Tensor, folder: Path) -> Any:
-    """Export a module, and return it as loaded from the exported file."""
+    """Export a module, and return the module that is loaded from the exported file."""
     export(module.eval(), (example,), folder / "module.pt")
     return torch.jit.load(folder / "module.pt")  # type: ignore[no-untyped-call]
 

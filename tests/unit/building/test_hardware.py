@@ -15,7 +15,10 @@ from tuwen_build.options import Precision
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Simulate a machine without GPU, AMX or AVX-512, and return the patch with which a test adds one of them."""
+    """Simulate a machine without GPU, AMX or AVX-512.
+
+    Return the monkeypatch, with which a test adds the missing hardware.
+    """
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
@@ -67,7 +70,7 @@ def test_a_gpu_gets_fp16_if_it_has_tensor_cores(
 
 @pytest.fixture
 def driver(machine: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """Simulate a machine with NVIDIA's driver and a GPU that PyTorch cannot use, and return the patch."""
+    """Simulate a machine with NVIDIA's driver and a GPU that PyTorch cannot use. Return the monkeypatch."""
     (tmp_path / "version").touch()
     machine.setattr(hardware, "_NVIDIA_DRIVER", tmp_path / "version")
     return machine

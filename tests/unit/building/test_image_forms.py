@@ -1,6 +1,6 @@
 """A picture gives the same pixels in every form: as a path, bytes, a file object, a PIL image or an array.
 
-The pixels are also the same on the server and in a client that preprocesses itself. For the server, the tests call
+The pixels are also the same on the server and in a client that preprocesses images. For the server, the tests call
 `Preprocessor.pixel_values`, as the model does, with the bytes that the SDK sends.
 """
 
@@ -102,7 +102,7 @@ def served(image: ImageInput, preprocessor: Preprocessor) -> NDArray[np.uint8]:
 
 
 def own(image: ImageInput, preprocessor: Preprocessor) -> NDArray[np.uint8]:
-    """Return the pixel values of an image with ``preprocess="client"``."""
+    """Return the pixel values that a client with ``preprocess="client"`` computes for an image."""
     return np.frombuffer(pixel_values(image, preprocessor), dtype=np.uint8).reshape(3, SIDE, SIDE)
 
 

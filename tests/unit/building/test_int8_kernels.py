@@ -1,4 +1,4 @@
-"""int8 on CPUs whose kernels are slow or saturate: not advised, and refused at a build and before serving."""
+"""On a CPU whose int8 kernels are slow or saturate, int8 is not advised, and a build and a server refuse it."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def test_a_cpu_without_vnni_needs_the_override(flags: set[str]) -> None:
 def test_an_emulated_cpu_needs_the_vnni_flag_itself(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reported: bool, is_refused: bool
 ) -> None:
-    """On an emulated CPU, int8 is refused if the CPU itself does not report the flag, although /proc/cpuinfo has it.
+    """On an emulated CPU that does not report VNNI itself, int8 is refused, even if /proc/cpuinfo lists VNNI.
 
-    /proc/cpuinfo shows the flags of the host, and NumPy asks the emulated CPU.
+    /proc/cpuinfo shows the flags of the host, but NumPy asks the emulated CPU.
     """
     host = tmp_path / "cpuinfo"
     host.write_text("processor\t: 0\nflags\t\t: fpu avx2 avx512_vnni\n")

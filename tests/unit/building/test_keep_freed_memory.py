@@ -1,4 +1,4 @@
-"""`keep_freed_memory` saves the page faults of the next large buffer."""
+"""After `keep_freed_memory`, a large buffer that follows a freed one causes hardly any page faults."""
 
 from __future__ import annotations
 

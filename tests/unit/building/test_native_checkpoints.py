@@ -125,16 +125,16 @@ class TestNative:
         assert {parameter.dtype for parameter in loaded.vision.parameters()} == {torch.float32}
 
     def test_the_logit_scale_keeps_its_precision(self, weights: Weights, folder: Path) -> None:
-        """A logit scale of 4.6052 is read in float32. In float16 it would be 4.6055, and its exponential 100.03."""
+        """A logit scale of 4.6052 is read in float32. Read in float16, the scale would be 4.6055."""
         torch.save({**weights, "logit_scale": torch.tensor(4.6052)}, folder / "released.pt")
         assert open_checkpoint(str(folder / "released.pt"), HEADS).logit_scale == pytest.approx(100.0032, abs=1e-3)
 
     def test_a_path_chooses_between_two_layouts_in_one_folder(
         self, short_checkpoint: Path, weights: Weights, tmp_path: Path
     ) -> None:
-        """If a folder holds both layouts, its path means the Hugging Face layout, and the file's path the native one.
+        """In a folder with both layouts, the folder's path selects the Hugging Face layout.
 
-        The repositories of OFA-Sys on the hub hold both layouts.
+        The path of the native file selects the native layout. The repositories of OFA-Sys on the hub hold both layouts.
         """
         both = shutil.copytree(short_checkpoint, tmp_path / "both")
         torch.save({"state_dict": weights}, both / "clip_cn_small.pt")
@@ -208,7 +208,7 @@ class TestRejected:
 
     @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
     def test_rejects_a_torchscript_program(self, folder: Path) -> None:
-        """A TorchScript program, such as OpenAI's own ViT-B-32.pt, is refused with the layout to use instead."""
+        """A TorchScript program, such as OpenAI's own ViT-B-32.pt, is refused. The error names a usable layout."""
         torch.jit.save(torch.jit.script(nn.Linear(2, 2)), folder / "ViT-B-32.pt")  # type: ignore[no-untyped-call]
         with pytest.raises(CheckpointError, match="is a TorchScript program, .* Hugging Face layout"):
             open_checkpoint(str(folder / "ViT-B-32.pt"))

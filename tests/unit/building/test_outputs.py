@@ -24,7 +24,7 @@ def content(folder: Path) -> str:
 
 
 def make(folder: OutputFolder, content: str, during: Callable[[], object] = lambda: None) -> None:
-    """Write an output, and call a function before the block ends."""
+    """Write into an output folder, and call a function before the folder appears at its final path."""
     with folder.staged() as staged:
         write(staged, content)
         during()

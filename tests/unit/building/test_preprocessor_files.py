@@ -1,4 +1,4 @@
-"""The files of an image processor that transformers 4.20 to 5 write: each key is followed, or refused by its name."""
+"""The files of an image processor that transformers 4.20 to 5 write: each key is obeyed, or an error names it."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def served(rules: Preprocessing, image: Image.Image) -> NDArray[np.float32]:
 
 
 def check(folder: Path, resize: Any, expected: dict[str, Any], image: Image.Image) -> None:
-    """Check that the server's pixel values equal the release's. If the file is refused, raise the refusal."""
+    """Check that the server's pixel values equal the release's. If the file is refused, raise that error."""
     rules = read_preprocessing(folder, SIDE, resize)
     if "error" in expected:  # the release could not use this file
         return

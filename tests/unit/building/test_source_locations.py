@@ -13,7 +13,7 @@ from tuwen_build.export.torchscript import export
 
 
 class Projection(nn.Module):
-    """A module whose forward fails for inputs of another width."""
+    """A module whose forward fails for inputs that are not four numbers wide."""
 
     def __init__(self) -> None:
         super().__init__()

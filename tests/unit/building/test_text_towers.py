@@ -148,7 +148,7 @@ def test_a_mask_of_zeros_gives_finite_vectors(family: Family) -> None:
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 @torch.inference_mode()
 def test_ids_and_masks_out_of_range_are_clamped(family: Family, tmp_path: Path) -> None:
-    """Token ids and mask values out of range are clamped instead of computed.
+    """Token ids and mask values out of range are clamped before they are used.
 
     Every caller of a server can send such ids, and an index out of range would crash a process that uses a GPU.
     """

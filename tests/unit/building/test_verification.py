@@ -24,7 +24,7 @@ def test_bounds_grow_with_depth_and_roundoff() -> None:
 
 
 class TestCosinesAreBlind:
-    """Faults in the input of the reference that cosines do not show.
+    """Faults that cosines do not show. Each test puts one fault into the input of the reference.
 
     The cosines of right and wrong vectors stay above 0.98, but a component differs by more than 0.001.
     """

@@ -88,7 +88,7 @@ def test_a_model_that_hangs_is_found_before_the_timeout() -> None:
 def test_counters_that_decrease_show_several_servers(monkeypatch: pytest.MonkeyPatch, server: GrpcServer) -> None:
     """A counter that decreases shows that one address leads to several servers.
 
-    Each connection reaches another server, as behind a load balancer for connections.
+    In this test, each new connection reaches a different server, as behind a load balancer.
     """
     with GrpcServer() as other:
         facts_of(server)

@@ -45,7 +45,7 @@ class Embedding:
         return {Path(key).name for key in EmbeddingTable.load(self.output).keys}
 
     def check(self) -> None:
-        """Compare every vector with the embedding of the present file."""
+        """Compare every vector with a new embedding of the picture."""
         table = EmbeddingTable.load(self.output)
         with Client(self.server.url) as clip:
             np.testing.assert_allclose(table.embeddings, clip.embed_images(list(table.keys)), atol=1e-6)

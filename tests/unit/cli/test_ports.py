@@ -19,7 +19,11 @@ Serve = Callable[[Mapping[str, "int | str"]], int]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """A fake HTTP API: paths in `answers` get a status, or 200 and a page. All other paths get 403."""
+    """A fake HTTP API.
+
+    For a path in `answers`, the API sends the given status, or status 200 and the given page.
+    For any other path, the API sends status 403.
+    """
 
     answers: Mapping[str, int | str]
 

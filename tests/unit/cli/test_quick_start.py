@@ -49,7 +49,7 @@ print(json.dumps(loaded))
 
 @pytest.fixture(scope="module")
 def loaded() -> dict[str, set[str]]:
-    """Return the top-level modules that are loaded after each command line; earlier modules stay loaded."""
+    """Return the top-level modules that are loaded after each command line, in one process for all lines."""
     lines = [["--help"], ["no-such-command"], *([name, "--help"] for name in _TARGETS), ["build", "--no-such-option"]]
     command = [sys.executable, "-c", PROGRAM, json.dumps(lines)]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)

@@ -15,7 +15,7 @@ THRESHOLD = '{"tuwen_threshold": 1, "texts": ["猫"], "cosine": 0.3, "fingerprin
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the working directory of the commands, with a picture, a threshold and an empty folder."""
+    """Return the working directory of the commands, with a picture, a threshold file and an empty folder."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cat.png").write_bytes(picture(3))
     (tmp_path / "cat.json").write_text(THRESHOLD, encoding="utf-8")

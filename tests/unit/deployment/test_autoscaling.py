@@ -41,9 +41,9 @@ def test_a_fleet_under_constant_load_comes_to_rest(load: int) -> None:
 
 @pytest.mark.parametrize("load", LOADS)
 def test_a_fleet_that_follows_the_queue_alone_never_comes_to_rest(load: int) -> None:
-    """A fleet whose size follows its queue alone never reaches a steady size, as with an earlier chart.
+    """A fleet whose size follows the length of its queue alone never reaches a steady size.
 
-    So the simulation would detect a return to that chart.
+    An earlier chart scaled by the queue alone. The simulation would detect a return to that rule.
     """
     old = Scaler(triggers=((32, lambda _, queue, __: queue * REQUESTS_A_SECOND),))
     outcome = follow(old, load)

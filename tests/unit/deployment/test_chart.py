@@ -36,7 +36,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module", autouse=True)
 def schemas_are_read_once() -> Iterator[None]:
-    """Keep the schemas of Kubernetes in memory: kubernetes-validate reads megabytes for every object."""
+    """Keep the schemas of Kubernetes in memory, because kubernetes-validate reads them anew for every object."""
     from kubernetes_validate import utils
 
     with pytest.MonkeyPatch.context() as patch:

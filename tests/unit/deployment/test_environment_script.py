@@ -156,7 +156,7 @@ class TestChoice:
 
 class TestExistingEnvironment:
     def environment(self, machine: Machine, minor: int, made_by: int | None = None) -> None:
-        """Make a .venv with Python 3.`minor`. `made_by` is the minor version that its folder of packages names."""
+        """Make a .venv with Python 3.`minor`. If `made_by` is given, the folder of packages names 3.`made_by`."""
         machine.add_python("old", minor)
         subprocess.run([machine.path / "old", "-m", "venv", machine.work / ".venv"], check=True)
         if made_by:
@@ -199,7 +199,7 @@ class TestExistingEnvironment:
 
 @pytest.fixture
 def torch_index() -> Iterator[str]:
-    """The address of an index that answers."""
+    """Yield the address of a fake package index, which answers every request."""
 
     class Index(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""The HTTP edge in the chart and in compose: valid objects that fit together, and a command line that exists."""
+"""The HTTP edge in the chart and in compose: the objects fit together, and `tuwen edge` accepts the command line."""
 
 from __future__ import annotations
 

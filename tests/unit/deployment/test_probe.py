@@ -108,7 +108,7 @@ def triton() -> Iterator[Triton]:
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the probe's file, which holds the time since which each model has not answered."""
+    """The path of the probe's file, which records when each model stopped answering."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     return tmp_path / "tuwen-probe.json"
 

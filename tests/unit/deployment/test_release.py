@@ -1,4 +1,4 @@
-"""`build/release.py` checks that every file of a release has one version, and takes the notes from the changelog."""
+"""`build/release.py` checks that all files state one version, and takes the release notes from the changelog."""
 
 from __future__ import annotations
 

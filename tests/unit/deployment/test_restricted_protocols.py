@@ -33,7 +33,7 @@ def started(programs: Path, *arguments: str, key: str | None = None) -> subproce
 
 
 def restrictions(arguments: list[str]) -> dict[str, tuple[set[str], str, str]]:
-    """Return the closed protocols, the name of the header and the key, by the option of tritonserver."""
+    """Return, for each option of tritonserver that closes protocols, these protocols, the header's name and the key."""
     found = {}
     for argument in arguments:
         option, _, value = argument.partition("=")

@@ -36,7 +36,7 @@ def release(text: str) -> tuple[int, int]:
 
 
 def images(pages: list[Path]) -> list[tuple[str, str]]:
-    """Return the name of the file and the release of every NVIDIA image that is named by a tag."""
+    """For each NVIDIA image that a file names by a tag, return the file's name and the image's release."""
     return [(page.name, tag) for page in pages for tag in NVIDIA_IMAGE.findall(page.read_text(encoding="utf-8"))]
 
 

@@ -1,4 +1,4 @@
-"""The workflows: actionlint and zizmor accept them, and their pinned actions and rights are checked."""
+"""The workflows of GitHub: actionlint and zizmor accept them, actions are pinned, and permissions are limited."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def actionlint(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def copied(folder: Path, old: str, new: str) -> Path:
-    """Return the copy of a project's workflows, with a replacement in the workflow of checks."""
+    """Copy the project's workflows into a folder, replace a text in check.yml, and return the folder."""
     shutil.copytree(GITHUB, folder / ".github")
     workflow = folder / ".github" / "workflows" / "check.yml"
     text = workflow.read_text(encoding="utf-8")

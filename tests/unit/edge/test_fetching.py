@@ -1,4 +1,4 @@
-"""Images are fetched only from hosts that the operator names, and never from a private address behind a host name."""
+"""Images are fetched only from hosts that the operator allows. A host name of a private address is never fetched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In a form, images are raw bytes, items keep the order of the parts, and bad images are refused on arrival."""
+"""Multipart forms: images are raw bytes, items keep the order of the parts, and bad images are refused early."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def fake() -> FakeTransport:
 
 @pytest.fixture
 def ask(fake: FakeTransport, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Ask]]:
-    """Yield a function that makes an edge with the given options and returns a function to send requests."""
+    """Yield a function that makes an edge with the given options, and returns a function that sends a request."""
     monkeypatch.setattr(models, "_REFRESH_SECONDS", 0.0)
     loop = asyncio.new_event_loop()
     with ExitStack() as stack:

@@ -76,7 +76,7 @@ def pictures(folder: Path, split: str) -> dict[int, Image.Image]:
 
 
 def limit_disks(monkeypatch: pytest.MonkeyPatch, free: dict[Path, int]) -> None:
-    """Let the disk of each folder have so many free bytes, and let all other disks be large."""
+    """Let the disk of each folder in `free` have the stated number of free bytes. All other disks are large."""
 
     def usage(folder: Path) -> Any:
         size = next((size for place, size in free.items() if folder == place), 1 << 50)

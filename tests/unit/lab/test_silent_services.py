@@ -13,9 +13,9 @@ from tuwen_server.traffic._load import _rate
 
 
 def test_a_service_that_falls_silent_is_slow_in_every_percentile() -> None:
-    """The requests after a service has become silent raise the p99 and lower the rate.
+    """After a service falls silent, its unanswered requests raise the p99 and lower the rate.
 
-    The scripted service answers forty requests without delay, and all later requests after the measurement.
+    The scripted service answers forty requests without delay, and all later requests only after the measurement.
     """
     numbers = itertools.count()
     over = asyncio.Event()

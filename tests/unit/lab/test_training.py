@@ -57,9 +57,10 @@ def batches(shapes: Path) -> Batches:
 
 class TestLoss:
     def test_with_one_right_answer_for_each_picture_the_loss_is_clips(self) -> None:
-        """If each picture fits one text alone, the loss equals CLIP's loss.
+        """If each picture has exactly one right text, the loss equals CLIP's loss.
 
-        CLIP's loss is the mean of both cross-entropies with the diagonal as answers, as in cn_clip's ``get_loss``.
+        CLIP's loss is the mean of the cross-entropies from pictures to texts and from texts to pictures, as in
+        cn_clip's ``get_loss``.
         """
         images, texts = (functional.normalize(torch.randn(6, 8), dim=-1) for _ in range(2))
         scale = torch.tensor(14.3)
@@ -167,7 +168,7 @@ class TestAugmentation:
 
 class TestSteps:
     def test_equal_texts_under_two_ids_fit_the_pictures_of_both(self, tmp_path: Path) -> None:
-        """Two texts that are equal after preparation fit the pictures of both.
+        """Two texts that are equal after preparation are right for the pictures of both texts.
 
         As in cn_clip, the preparation straightens curly quotes and converts to lower case.
         """

@@ -84,7 +84,7 @@ class TestPreprocessing:
 
     @staticmethod
     def measured(rates: Mapping[int, float], tried: list[tuple[str, int]]) -> Callable[..., Iterator[Trial]]:
-        """Return a function in the place of `run_trial`, with known rates of images.
+        """Return a function that replaces `run_trial`, and reports known rates of images.
 
         Args:
             rates: the rate of images by the number of preprocessing processes.

@@ -1,4 +1,4 @@
-"""The answer of a load test: one sentence that says how much the service holds, and what limits it."""
+"""The answer of a load test: one sentence that says what rate the service sustains, and what limits this rate."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(
     Args:
         seconds: the latency of every request.
         kind: the kind of every request.
-        busy: the busy share of each step of the server; None: not known.
+        busy: the busy share of each model of the server, by the model's name; None: not known.
         cpu: the busy share of the processor of the server's machine.
         plan: values of `Plan` that differ from an open loop of 40 users.
     """
@@ -55,7 +55,7 @@ def run(
 
 
 def answer(one: Run, slo: str = "", cause: Cause | None = None) -> str:
-    """Return the sentence of the answer for one run. If `cause` is given, there is a doubt with this cause."""
+    """Return the sentence of the answer for one run. If `cause` is given, the run is in doubt for this cause."""
     doubts = [Doubt("it sent 1 % late", cause)] if cause else []
     objectives = parse_slo(slo) if slo else ()
     return answer_of_runs([(one, judge(one.samples, objectives, warmup=0))], objectives, doubts).sentence
@@ -72,7 +72,7 @@ def test_the_answer_states_the_rate_the_objective_and_the_limit() -> None:
 
 
 def test_a_ramp_holds_the_last_rate_before_the_service_falls_behind() -> None:
-    """A service holds the last rate before the first step in which it fell behind.
+    """The sustained rate is the rate of the last step before the service first falls behind.
 
     A later step may look as if the service kept up, because one batch is a large part of a short step.
     """

@@ -1,4 +1,4 @@
-"""A Locust process ends, and removes its samples, when the `tuwen loadtest` that started it was killed."""
+"""If `tuwen loadtest` is killed, the Locust process that it started removes its samples and ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Ancestry:
     """A fake process with given parents. It records in `done` that it slept or ended.
 
     Args:
-        parents: the process ID of the parent at each look.
+        parents: the ID of the parent process, for each time that the process asks for it.
     """
 
     def __init__(self, *parents: int) -> None:

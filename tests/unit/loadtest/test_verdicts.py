@@ -118,7 +118,7 @@ class TestVerdict:
 
 class TestCurve:
     def samples(self, capacity: int) -> list[Sample]:
-        """Return the samples of a ramp to 80 requests per second in 80 s. Requests above `capacity` are refused."""
+        """Return the samples of a ramp to 80 requests per second in 80 s. The service answers `capacity` a second."""
         found = []
         for step in range(8):
             rate = 10 * (step + 1)
@@ -143,11 +143,13 @@ class TestCurve:
 
 class TestPhases:
     def samples(self, *, refused: int, slow_until: float) -> list[Sample]:
-        """Return the samples of ten requests per second for 60 seconds, with trouble from second 120 to 140.
+        """Return the samples of ten requests per second from time 100 s to 160 s.
+
+        The trouble lasts from time 120 s to 140 s.
 
         Args:
             refused: the number of refused requests of every ten during the trouble.
-            slow_until: the end of the slow answers, which begin with the trouble.
+            slow_until: the time in seconds at which slow answers end. They begin at 120 s.
         """
         found = []
         for number in range(600):

@@ -317,7 +317,7 @@ print(sorted(last["1"].items()))
     ],
 )
 def test_bulk_indexing_gets_all_users_if_no_other_class_is_named(named: str, expected: list[tuple[str, int]]) -> None:
-    """A run of bulk indexing alone has as many users as requested; beside other users, it has one.
+    """Bulk indexing alone gets all requested users; beside another class of users, it gets one user.
 
     Locust runs in its own process, because it patches the standard library.
     """

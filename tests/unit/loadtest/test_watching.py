@@ -46,7 +46,7 @@ tuwen_text_cache_misses_total 12
 """
 
     def watched(self, page: str, *, failures: int = 0) -> list[Reading]:
-        """Return the readings of a server with a page of metrics. Its first `failures` answers are errors."""
+        """Return the readings of a server that first sends `failures` errors, and then a page of metrics."""
         statuses = [503] * failures
 
         class Page(BaseHTTPRequestHandler):

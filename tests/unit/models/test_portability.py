@@ -54,7 +54,7 @@ CARD = ModelCard(
 
 @pytest.fixture(params=["templates", "rendered"])
 def models(request: pytest.FixtureRequest) -> dict[str, ModelConfig]:
-    """The configs by the model's folder, as they are in the source and as a build writes them."""
+    """Return the config of each model, by its folder: once as in the source, and once as a build writes it."""
     files = {path.parent.name: path for path in templates().glob("*/config.pbtxt")}
     if request.param == "templates":
         return {name: read_config(file) for name, file in files.items()}
@@ -123,7 +123,7 @@ def test_every_step_batches_and_refuses_what_waited_too_long(models: dict[str, M
 def test_ensembles_are_linear(models: dict[str, ModelConfig], name: str) -> None:
     """Each ensemble is a chain of steps.
 
-    A forked ensemble can hang or crash Triton before 26.03 if a queue is full (core #466).
+    In releases of Triton before 26.03, a forked ensemble can hang or crash the server if a queue is full (core #466).
     """
     config = models[name]
     first, second = config.ensemble_scheduling.step

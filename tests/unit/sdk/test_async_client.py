@@ -277,7 +277,7 @@ class TestStreams:
     def test_a_source_may_wait_for_the_results_of_its_earlier_items(self) -> None:
         """A stream yields each outcome even if its source waits for that outcome before it gives the next item.
 
-        A service that sends the next question after the answer to the last question is such a source.
+        An example is a service that sends its next question only after the answer to its previous question.
         """
 
         async def scenario() -> None:

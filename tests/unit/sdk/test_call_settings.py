@@ -53,7 +53,7 @@ class TestTimeouts:
         assert 364 < Deadline(sys.maxsize).remaining() / 86_400 <= 365
 
     def test_a_fetcher_accepts_a_very_long_timeout(self) -> None:
-        """A fetcher accepts a very long timeout, although a socket raises OverflowError above 24 days."""
+        """A fetcher accepts a very long timeout, although a socket raises OverflowError for more than 24 days."""
         fetcher = HttpFetcher(["127.0.0.1:1"], timeout=sys.maxsize)
         with pytest.raises(ItemError, match="cannot fetch: "):
             fetcher.fetch("http://127.0.0.1:1/cat.jpg")

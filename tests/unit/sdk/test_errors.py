@@ -1,4 +1,4 @@
-"""The error classes: their place in the tree, their messages, and pickling for another process."""
+"""The error classes: their base classes, their messages, and pickling for another process."""
 
 from __future__ import annotations
 

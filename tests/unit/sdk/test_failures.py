@@ -1,4 +1,4 @@
-"""The failure of a refused item keeps its reason, message and index until the user gets it."""
+"""The reason, message and index of a refused item reach the user unchanged."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ print(json.dumps(loaded))
 
 @pytest.fixture(scope="module")
 def loaded() -> dict[str, list[str]]:
-    """Return the names of the heavy packages that are loaded in a new interpreter after each step."""
+    """Return the heavy packages that a new interpreter has loaded after each step, such as ``import tuwen``."""
     finished = subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
     )

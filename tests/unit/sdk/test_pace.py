@@ -12,7 +12,7 @@ from tuwen._routes import Kind
 
 
 def cpu(items: int) -> float:
-    """Return the seconds for a batch of images on a CPU, where batches save little time: 11 images a second."""
+    """Return the seconds for a batch of images on a CPU: 96 ms for 1 image, and 5.8 s for 64 images."""
     return 0.005 + items / 11
 
 

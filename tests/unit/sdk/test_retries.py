@@ -49,7 +49,7 @@ def test_the_number_of_attempts_is_limited(make: Make) -> None:
 def test_attempts_at_a_stopping_server_do_not_count(make: Make) -> None:
     """An attempt that a stopping server rejected does not count against the maximum number of attempts.
 
-    If a name has two servers, retries may reach the stopping server several times.
+    If a host name leads to two servers, retries may reach the stopping server several times.
     """
     fake = FakeTransport(fail_with=ServerStoppingError("stopping"), fail_times=12)
     with make(fake, retries=QUICK) as clip:
@@ -99,7 +99,7 @@ def test_the_budget_limits_retries_at_a_full_server(make: Make) -> None:
 
 
 def test_reading_statistics_adds_no_retries_to_the_budget(make: Make) -> None:
-    """A response with statistics adds no retry to the budget, because statistics do not pass the full queues."""
+    """A response with statistics adds no retry to the budget, because statistics do not wait in the models' queues."""
     fake = FakeTransport(fail_with=OverloadedError("full"))
     policy = RetryPolicy(first_pause=0, longest_pause=0, overload_budget=1)
     with make(fake, retries=policy) as clip:

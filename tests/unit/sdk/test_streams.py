@@ -182,7 +182,7 @@ def test_a_window_of_zero_is_refused() -> None:
 
 def test_memory_does_not_grow_with_the_stream() -> None:
     class Forgetful(FakeTransport):
-        """A fake transport that does not keep its requests, as `FakeTransport` does."""
+        """A fake transport that forgets its requests. `FakeTransport` keeps all requests."""
 
         def send(self, request, timeout):  # type: ignore[no-untyped-def]
             self.requests.clear()

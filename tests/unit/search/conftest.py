@@ -1,4 +1,4 @@
-"""Fixtures: a collection in Milvus Lite, whose embeddings come from the SDK's fake transport."""
+"""Fixtures: a Milvus Lite store, and a collection of pictures that embeds with the SDK's fake transport."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusStore]:
 
 @pytest.fixture
 def collection(store: MilvusStore) -> Iterator[Collection]:
-    """Yield an empty collection, whose client uses a fake transport instead of a server."""
+    """Yield an empty collection of pictures. A fake transport takes the place of the server."""
     if "pictures" in store.names():
         store.drop("pictures")
     with Client(transport=FakeTransport(embedding_dimension=16)) as client:

@@ -40,7 +40,7 @@ def test_a_literal_is_read_as_the_text_that_it_was_written_from(text: str) -> No
 
 @pytest.fixture(scope="module")
 def named(store: MilvusStore) -> MilvusStore:
-    """Return a store with the collection `filters`, in which each example overwrites the same two pictures."""
+    """Return a store with the collection `filters`, in which each test case overwrites the same two pictures."""
     store.create("filters", Space("0" * 32, "fake", 4))
     store.load("filters")
     return store

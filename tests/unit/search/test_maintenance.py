@@ -1,4 +1,4 @@
-"""Functions and `tuwen collections` list the sources of a collection, move them without embedding, and forget them."""
+"""The sources of a collection are listed, moved without embedding, and forgotten, by functions and by commands."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ class TestSources:
     def test_pictures_of_sources_are_counted_by_the_store(
         self, collection: Collection, store: MilvusStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Only some rows of each source are read, because reading all rows of a large collection takes minutes."""
+        """The pictures of a source are counted without reading all rows.
+
+        Reading all rows of a large collection takes minutes.
+        """
         for source, count in (("a", 7), ("b", 3), ("c", 1)):
             data = write(tmp_path, **{source: count}) / f"{source}.png"
             found = [held(f"{number}.png", data.read_bytes(), {}) for number in range(count)]

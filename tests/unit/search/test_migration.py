@@ -1,4 +1,4 @@
-"""A migration embeds a collection with another model. It can be resumed, checks the vectors, and keeps the old ones."""
+"""A migration embeds a collection with another model. It can be resumed, checks new vectors, and keeps old vectors."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def clients() -> Iterator[Any]:
 
 @pytest.fixture
 def old(store: MilvusStore, clients: Any) -> Collection:
-    """Yield an empty collection with the old model."""
+    """Return an empty collection of pictures that embeds with the old model."""
     for place in store.places():
         store.drop(place)
     return Collection.open(NAME, clients(fake(OLD)), store=store, create=True)
@@ -62,7 +62,10 @@ def old(store: MilvusStore, clients: Any) -> Collection:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
-    """Return a folder with four sources: a folder of two pictures, and a list, a table and an archive of one each."""
+    """Return a folder with four sources.
+
+    A subfolder holds two pictures. A list, a table and an archive hold one picture each.
+    """
     folder = tmp_path / "disk"
     (folder / "photos").mkdir(parents=True)
     write(folder / "photos", a=1, b=2)

@@ -119,7 +119,7 @@ def _opening(store: MilvusStore) -> Any:
 
 
 def links(html: str, text: str) -> list[str]:
-    """Return the addresses of the links that have an attribute or a text."""
+    """Return the addresses of the links whose HTML tag or label contains the given text."""
     found = re.findall(r'<a [^>]*href="([^"]*)"[^>]*>[^<]*', html)
     whole = re.findall(r"<a [^>]*>[^<]*", html)
     return [href.replace("&amp;", "&") for href, link in zip(found, whole, strict=True) if text in link]
@@ -236,7 +236,7 @@ def test_weak_pictures_are_hidden_by_a_calibrated_threshold(
 
 
 def test_without_a_calibration_a_search_shows_all_pictures_and_says_so(visitor: Visitor) -> None:
-    """Without a calibrated threshold, no picture is hidden. A guess would fail, because scores depend on the model."""
+    """Without a calibrated threshold, no picture is hidden. A guess would be wrong, as scores depend on the model."""
     html = visitor.get("/?q=猫&language=en").text
     assert "of 30" in html
     assert "No lowest score is set" in html

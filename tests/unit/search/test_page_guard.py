@@ -15,7 +15,7 @@ from tuwen_search.web._guard import Guard
 
 
 def answer(kind: str, *hosts: str) -> dict[str, Any]:
-    """Return the first message that a browser receives from the page with these host headers."""
+    """Return the page's first response message to a request with these host headers."""
     sent: list[dict[str, Any]] = []
 
     async def app(scope: Any, _: Any, send: Any) -> None:

@@ -56,7 +56,10 @@ def test_suggests_the_subjects_that_most_pictures_show() -> None:
 
 
 def shuffled(vectors: NDArray[np.float32], strength: float) -> NDArray[np.float32]:
-    """Return vectors as of texts that a model does not understand: alike, and unrelated to the pictures."""
+    """Simulate the vectors of texts that a model does not understand.
+
+    The vectors resemble each other, and are unrelated to the pictures.
+    """
     noise = np.random.default_rng(1).normal(size=vectors.shape).astype(np.float32)
     texts: NDArray[np.float32] = noise * strength + 1
     return texts / np.linalg.norm(texts, axis=1, keepdims=True)

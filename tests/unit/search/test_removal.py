@@ -77,7 +77,7 @@ class TestUnseen:
         assert collection.add(tmp_path / "a.tar").added == 3 == collection.count()
 
     def test_a_row_that_lost_its_bytes_is_removed(self, collection: Collection) -> None:
-        """A picture whose row no longer has bytes is removed. Otherwise, the collection would show a lost picture."""
+        """A picture whose source row no longer has image bytes is removed from the collection."""
         for value, removed in ((picture(1), 0), (None, 1)):
             source = Source("mine", lambda value=value: iter([held("a", value, {}), held("b", picture(2), {})]))
             assert collection.add(source).removed == removed

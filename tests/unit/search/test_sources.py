@@ -346,7 +346,7 @@ def packed(path: Path, **members: bytes) -> list[Found]:
 
 
 class TestCaptions:
-    """The texts beside a picture in an archive are the picture's metadata, before or after the picture."""
+    """In an archive, a text with a picture's name is metadata of the picture, whether before or after the picture."""
 
     def test_texts_beside_a_picture_are_its_metadata(self, tmp_path: Path) -> None:
         fields = '{"year": 2024, "tags": ["a"], "a b": true}'

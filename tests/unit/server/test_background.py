@@ -1,4 +1,4 @@
-"""Loading with low priority: a function runs in a thread of low priority, and the calling thread keeps its own."""
+"""Loading with low priority: a function runs in a thread of low priority, and the calling thread keeps its priority."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class FakeTriton:
 
 
 class TestAliases:
-    """The index lacks the ensembles of aliases, so the metrics tell whether their requests are answered."""
+    """Draining waits for requests to aliases, which the metrics show, because Triton's index does not list aliases."""
 
     UNLOADED = ("unload text_embedding", "unload shop_text_embedding")
 

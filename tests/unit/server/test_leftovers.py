@@ -1,4 +1,4 @@
-"""The folder and the segments of a server are removed if its owner died, and kept while the owner lives."""
+"""The folder and shared memory of a server are removed if its owner died, and kept while the owner lives."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 
 
 class Probe(torch.nn.Module):
-    """A module with two inputs, which returns the sum of each row's differences."""
+    """A module that returns, for each row, the sum of the differences between its two inputs."""
 
     def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return (a - b).sum(dim=1, keepdim=True)
@@ -456,7 +456,7 @@ def test_without_the_parameter_every_row_is_computed(backend: ModuleType, tmp_pa
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the niceness belongs to a thread on Linux alone")
 class TestPriority:
-    """Loading and the first batch have low priority; requests do not."""
+    """Loading and the first batch have low CPU priority; requests have normal CPU priority."""
 
     @pytest.fixture
     def found(self, backend: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:

@@ -48,7 +48,7 @@ def test_queues_are_long_enough_never_to_be_full(model: str) -> None:
 
 
 def test_the_tokenization_has_no_policy_so_that_its_batcher_works_ahead() -> None:
-    """The tokenization has no queue policy. With one, a text could wait for half a second before this step, too."""
+    """The tokenization has no queue policy. A policy could make a text wait for half a second before this step, too."""
     batching = config("text_tokenization").dynamic_batching
     assert not batching.HasField("default_queue_policy")
     assert not batching.priority_levels

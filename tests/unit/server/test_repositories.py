@@ -23,7 +23,7 @@ from tuwen_server._repositories import Repositories
 
 
 def named(folder: Path, name: str, weights: bytes = b"weights") -> Path:
-    """Write a small repository with a name."""
+    """Write a small repository whose models have the given name."""
     write_repository(folder)
     for path in [path for path in folder.iterdir() if path.is_dir()]:
         config = read_config(path / "config.pbtxt")

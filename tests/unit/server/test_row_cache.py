@@ -63,7 +63,7 @@ def encoder() -> Encoder:
 
 
 def texts(*numbers: int) -> list[NDArray[np.int64]]:
-    """Return ids and a mask in which each row belongs to one number."""
+    """Return the ids and the mask of one text for each number. All ids of a text equal its number."""
     ids = np.repeat(np.array(numbers, np.int64).reshape(-1, 1), LENGTH, axis=1)
     return [ids, np.ones_like(ids)]
 

@@ -1,4 +1,4 @@
-"""The embedded tritonserver under its own name takes tritonserver's arguments and says that it is for development."""
+"""The command `tritonserver` starts the embedded server with Triton's arguments, and warns against production use."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tuwen_server import tritonserver
 
 
 class ReplacedError(Exception):
-    """The error that ends the test's call in place of the replaced process."""
+    """The error with which the fake `os.execve` ends the call, so that the process of the test goes on."""
 
 
 @pytest.fixture
 def replaced(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The arguments of `os.execve`, which raises `ReplacedError` instead of replacing the process of the test."""
+    """Replace `os.execve` by a fake that raises `ReplacedError`, and return the list of its arguments."""
     called: list[Any] = []
 
     def execve(*arguments: Any) -> None:

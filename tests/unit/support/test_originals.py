@@ -1,4 +1,4 @@
-"""The interpreters of original implementations: they run on between commands, and every failure raises an error."""
+"""The interpreters of original implementations: they stay alive between commands, and every failure raises an error."""
 
 from __future__ import annotations
 
