@@ -19,7 +19,7 @@ def main(
     ],
     output: Annotated[Path, typer.Option(help="The CSV file to write.")] = Path("labels.csv"),
     minimum: Annotated[
-        float, typer.Option(help="The smallest cosine of a label. A picture whose best cosine is lower gets no label.")
+        float, typer.Option(help="The smallest cosine at which a picture gets a label. Below it, the label is empty.")
     ] = 0.0,
     url: Annotated[str, typer.Option(help="host:port of the server's gRPC endpoint.")] = "localhost:8001",
 ) -> None:

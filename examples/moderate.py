@@ -29,7 +29,7 @@ def main(
     flags = np.array([row["flag"] == "yes" for row in rows])
     if not flags.any() or flags.all():
         raise typer.BadParameter(
-            f"expected pictures with flag yes and with flag no in '{judged}', got only one of the two"
+            f"expected pictures with flag yes and with flag no in '{judged}', got only one of the two flags"
         )
     with Client(url) as clip:
         known = scores(clip, [judged.parent / row["picture"] for row in rows], subject)

@@ -48,8 +48,8 @@ class AsyncClient:
 
     Args:
         url: ``host:port`` of the server's gRPC endpoint.
-        model: the name of the model on a server with several: the name from ``tuwen build --name``, or an alias.
-            Empty: the model without a name.
+        model: the name of the model, if the server has several models: the name from ``tuwen build --name``, or an
+            alias. Empty: the model without a name.
         timeout: seconds for a whole call, with all its requests and retries. Every method can override the timeout.
         tls: the encryption; None: the connection is not encrypted.
         headers: the headers of every request, such as a token for a proxy or the key of Triton's restricted protocols;
@@ -57,9 +57,10 @@ class AsyncClient:
             in `repr`.
         retries: the number of attempts, and the pauses between them, if the server does not respond or its queue is
             full.
-        preprocess: the side that decodes and resizes images, ``server`` or ``client``. ``client`` does this in the
-            calling process, with the server's own code, and sends pixel values to the vision encoder. This helps if the
-            server's CPUs are the bottleneck. The vectors do not change if both sides have the same version of Pillow.
+        preprocess: the side that decodes and resizes images, ``server`` or ``client``. With ``client``, the calling
+            process decodes and resizes images with the server's own code, and sends pixel values to the vision encoder.
+            Choose ``client`` if the server's CPUs are the bottleneck. If both sides have the same version of Pillow,
+            both settings give the same vectors.
         priority: the priority of this client's requests, ``interactive`` or ``bulk``. The server handles a request of
             priority ``bulk`` only when no other request waits. Streams always have the priority ``bulk``.
         fetcher: the fetcher of images at web addresses; None: web addresses are refused.
@@ -322,11 +323,11 @@ class AsyncClient:
     async def models(self, *, timeout: float | None = None) -> dict[str, ModelCard]:
         """Return the cards of all models that the server has loaded, by name, whatever this client's model is.
 
-        The key of a model without a name is the empty string. An alias is a key, too: its card is that of the model
-        behind the alias, and holds that model's name.
+        The key of a model without a name is the empty string. Each alias is a key, too. Its value is the card of the
+        model behind the alias, and the card states the name of this model.
 
         Raises:
-            AccessDeniedError: the server shows no statistics to callers without its key.
+            AccessDeniedError: the server requires a key for its statistics, which list the models.
             ServerError: the server or the connection failed.
         """
         with self._call("read_cards"):
@@ -383,7 +384,7 @@ class AsyncClient:
 
     @contextmanager
     def _call(self, name: str) -> Iterator[None]:
-        """Provide the context of one call: count it as in flight, and record a span with this name.
+        """Provide the context of one call: count the call as in flight, and record a span with the name of the call.
 
         Raises:
             ForkError: this process was forked while calls were in flight.

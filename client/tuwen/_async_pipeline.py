@@ -1,4 +1,4 @@
-"""The path from items to their embeddings: requests in flight, their order, retries, deadlines, and kept texts.
+"""The path from items to their embeddings: requests in flight, their order, retries, deadlines and a cache.
 
 A call and a stream share this code: a call collects the results that a stream yields one by one.
 """
@@ -48,7 +48,7 @@ _STATISTICS_READS = 20  # the maximum; a server counts a request shortly after i
 
 
 class AsyncPipeline:
-    """The path of one client's items to a server and back.
+    """The steps from one client's items to a server's responses and to the results.
 
     Args:
         transport: the transport to the server.
@@ -196,7 +196,7 @@ class AsyncPipeline:
         return profile_of(len(images) + len(texts), sent, total, waiting, counted, name=card.name)
 
     async def ask(self, question: Callable[[float], Awaitable[Result]], deadline: Deadline) -> Result:
-        """Call a method of the transport, and call it again if it fails with an error that a retry can help.
+        """Call a method of the transport. If the method raises a retryable error, call it again.
 
         Args:
             question: the method. Its argument is the number of seconds remaining.
@@ -212,13 +212,13 @@ class AsyncPipeline:
         return await self._window(deadline).retried(attempt, attempt, deadline)
 
     async def close(self) -> None:
-        """Close the connection, end the threads and drop the kept texts."""
+        """Close the connection, end the threads and drop the cached embeddings of texts."""
         await self._transport.close()
         self._routes.close()
         self._texts.forget()
 
     async def _parsed(self, kind: Kind, items: list[Any], card: ModelCard, deadline: Deadline) -> list[Parsed]:
-        """Return the embedding or the failure of every item of a call. Texts that the client keeps are not sent."""
+        """Return the embedding or the failure of every item of a call. Texts with a cached embedding are not sent."""
         known = self._texts.known(items) if kind == "text" else {}
         route, pace = self._routes.to(kind, card, deadline=deadline), call_pace(kind, card)
         wanted = parts(kind, items, pace.size, known)
@@ -242,9 +242,9 @@ class _Window:
     Args:
         transport: the transport to the server.
         budget: the retry budget.
-        deadline: a function that returns the deadline of a request. It is called before the request is sent, and again
-            before its response is awaited. All requests of a call have the same deadline. In a stream, each deadline is
-            counted from the call of this function, because the consumer of the stream may be slow.
+        deadline: a function that returns the deadline of a request. The window calls it before the request is sent, and
+            again before the response is awaited. All requests of a call have the same deadline. In a stream, the time
+            until a deadline starts when the window calls the function, because the stream's consumer may be slow.
     """
 
     def __init__(self, transport: AsyncTransport, budget: RetryBudget, deadline: Callable[[], Deadline]) -> None:
@@ -255,7 +255,7 @@ class _Window:
     async def answers(
         self, feed: AsyncFeed, card: ModelCard, *, pace: Pace | None = None, patient: bool = False
     ) -> AsyncGenerator[tuple[Part, Parsed], None]:
-        """Yield each part of a feed with its embeddings and failures, in order. A request is freed after its response.
+        """Yield each part of a feed with its embeddings and failures, in order. Drop each request after its response.
 
         Args:
             feed: the feed, which makes the requests. It is closed at the end.
@@ -299,9 +299,9 @@ class _Window:
                 await async_cancel_all(sent.pending for sent in in_flight if sent.pending is not None)
 
     def _sent(self, part: Part, batch: EmbeddingBatch, ahead: int, card: ModelCard, *, alone: bool) -> _Sent:
-        """Return a request of the window, which is sent now if several requests may be in flight.
+        """Send a request and return its entry for the window.
 
-        If `alone` is true, `_received` sends the request. A request without items is never sent.
+        If `alone` is true, the request is not sent now; `_received` sends it. A request without items is never sent.
         """
         if alone or not batch.positions:
             return _Sent(part, batch, None, ahead)
@@ -371,7 +371,7 @@ class _Sent:
 
 
 class _Building:
-    """A builder of requests that measures the time it takes.
+    """A builder of requests that measures how long building takes.
 
     Attributes:
         seconds: the seconds that building requests has taken so far.
@@ -384,7 +384,7 @@ class _Building:
         self.requests: Counter[str] = Counter()
 
     def batch_of(self, part: Part) -> EmbeddingBatch:
-        """Return the request for a part, as `tuwen._requests.batch_of` builds it, and add the time and the request."""
+        """Return the request for a part. Add the time of building to `seconds`, and the request to `requests`."""
         start = time.perf_counter()
         batch = batch_of(self._route, part)
         self.seconds += time.perf_counter() - start

@@ -16,7 +16,7 @@
     │   ├── DeadlineExceededError           the call's time budget is used up
     │   ├── AddressError                    the address does not speak gRPC, or needs other encryption
     │   ├── AccessDeniedError               the key or certificate was refused, by TLS or by a restricted protocol
-    │   ├── ModelNotFoundError              the server runs, but serves no such model
+    │   ├── ModelNotFoundError              the server runs, but does not have the model
     │   └── InferenceError                  the server failed on this request, or its response is invalid
     └── MissingExtraError (ImportError)     a command needs an extra that is not installed
 
@@ -186,7 +186,7 @@ class AccessDeniedError(ServerError):
 
 
 class ModelNotFoundError(ServerError):
-    """The server does not have the model, for example because ``tuwen build`` did not make its repository."""
+    """The server does not have the model, for example because ``tuwen build`` did not make the server's repository."""
 
 
 class InferenceError(ServerError):

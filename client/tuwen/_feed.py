@@ -43,7 +43,10 @@ class Feed:
         self._build = build
 
     def has_next(self, first: PendingResponse | None) -> bool:  # noqa: ARG002
-        """Return True, because a thread cannot wait for its source and for a response at the same time."""
+        """Return True, so that the caller takes the next part even if the source must be waited for.
+
+        A thread cannot wait for the source and for a response at the same time.
+        """
         return True
 
     def next(self) -> tuple[Part, EmbeddingBatch] | None:
@@ -105,15 +108,13 @@ class AsyncFeed:
         self._parts: Iterator[Part] = iter(()) if chunker else iter(cast("Iterable[Part]", items))
 
     async def has_next(self, first: AsyncPendingResponse | None) -> bool:
-        """Wait until the next part is ready, the source has ended or the oldest pending response has arrived.
+        """Return whether the next part is ready or the source has ended.
 
-        A source may itself wait for the outcomes of its earlier items, so waiting for the source alone could block.
+        If a response is pending, first wait until a part is ready, the source has ended or the response has arrived.
+        Waiting for the source alone could last for ever, because a source may wait for the outcomes of earlier items.
 
         Args:
-            first: the oldest pending response. None: no response is pending, and the method does not wait.
-
-        Returns:
-            True if the next part is ready or the source has ended.
+            first: the oldest pending response; None: the method does not wait.
         """
         return self._source is None or (self._source.is_ready if first is None else await self._source.wait(first))
 

@@ -1,4 +1,4 @@
-"""The fetching of images at web addresses. Only a client with a fetcher does so, and only from allowed hosts."""
+"""The fetching of images at web addresses. A client needs a fetcher for this, which contacts only allowed hosts."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ class HttpFetcher:
     Attributes:
         allow: the allowed hosts, such as ``img.example.com``; ``*.example.com`` for all subdomains; ``host:port`` for
             another port than the scheme's. An IP address in this list may belong to a private network.
-        timeout: seconds for one image, with the look-up of its host and all redirects. A fetch never lasts longer than
-            the timeout of the call.
+        timeout: seconds for one image, including the look-up of its host and all redirects. A fetch never lasts longer
+            than the timeout of the call.
         max_bytes: the maximum size of an image in bytes.
         max_redirects: the maximum number of redirects.
-        private: whether to allow host names that resolve to addresses of private networks, such as a store in your own
-            cluster.
+        private: whether to allow host names that resolve to addresses of private networks, such as the name of a host
+            in your own cluster.
 
     Raises:
-        InvalidArgumentError: no host is allowed, or a number is invalid.
+        InvalidArgumentError: `allow` is empty or not a list, or a number is invalid.
         MissingExtraError: httpx is not installed.
     """
 
@@ -74,7 +74,7 @@ class HttpFetcher:
         return found
 
     def fetch_all(self, urls: Sequence[str], left: float | None = None) -> list[bytes | ItemError]:
-        """Return the bytes at each address or its failure, in order. All addresses are fetched concurrently.
+        """Return the bytes at each address, or the error of the fetch, in order. The fetches run concurrently.
 
         Args:
             urls: addresses with the scheme http or https.

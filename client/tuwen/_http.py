@@ -83,7 +83,7 @@ class Fetches:
                     if isinstance(found, bytes):
                         return found
                     target = found
-        raise _refusal(place, f"the response needs more than {rules.max_redirects} redirects, which is the limit")
+        raise _refusal(place, f"expected at most {rules.max_redirects} redirects, got more")
 
     async def _ask(
         self, client: httpx.AsyncClient, rules: Rules, target: httpx.URL, place: list[str]
@@ -258,7 +258,7 @@ _shared: tuple[int, Fetches] | None = None
 
 
 def fetches() -> Fetches:
-    """Return the fetches of this process. A forked process has its own, because threads do not survive a fork."""
+    """Return the fetches of this process. A forked process makes new ones, because threads do not survive a fork."""
     global _shared  # noqa: PLW0603 - one loop for all clients
     with _lock:
         if _shared is None or _shared[0] != os.getpid():

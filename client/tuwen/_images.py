@@ -1,4 +1,4 @@
-"""The conversion of images in any form to the encoded bytes that the server takes, without loss.
+"""The lossless conversion of images in any form to the encoded bytes that the server takes.
 
 Beside its pixels, three properties of a PIL image influence its vector: the EXIF orientation (if the image rules of the
 model are ``display``), the transparency and the palette. ICC profiles, comments and further frames have no influence.
@@ -60,14 +60,14 @@ def is_web_url(text: str) -> bool:
 
 
 def check_image(image: object, *, is_fetched: bool = False) -> None:
-    """Check by its type that an object is an image, without reading a file.
+    """Check the type of an object that should be an image. No file is read.
 
     Args:
         image: an image in any form.
         is_fetched: whether web addresses are accepted.
 
     Raises:
-        InvalidArgumentError: the object has no type of an image, or is an array of another dtype or shape.
+        InvalidArgumentError: the type of the object is not supported, or the array's dtype or shape is wrong.
     """
     if isinstance(image, np.ndarray):
         _check_array(image)
@@ -91,11 +91,11 @@ def encoded_bytes(image: ImageInput, preprocessor: Preprocessor | None = None) -
     Args:
         image: an image in any form.
         preprocessor: the server's preprocessor, whose rules and limits decide how `encoded` encodes a PIL image.
-            None: the rules are ``reference``, the modes are limited to those of PNG and TIFF, and the size is limited
-            to that of a gRPC message.
+            None: the image rules are ``reference``. PNG or TIFF must support the mode of a PIL image. The size of a
+            file is limited only by the maximum size of a gRPC message.
 
     Raises:
-        InvalidArgumentError: the object has no type of an image, or is an array of another dtype or shape.
+        InvalidArgumentError: the type of the object is not supported, or the array's dtype or shape is wrong.
         ItemError: the file cannot be read or is too large, or the PIL image cannot be encoded.
     """
     check_image(image)
@@ -122,7 +122,7 @@ def pixel_values(image: ImageInput | bytes, preprocessor: Preprocessor) -> bytes
         preprocessor: the server's preprocessor.
 
     Raises:
-        InvalidArgumentError: the object has no type of an image, or is an array of another dtype or shape.
+        InvalidArgumentError: the type of the object is not supported, or the array's dtype or shape is wrong.
         ItemError: the image cannot be read or decoded, or exceeds a limit of the preprocessor.
     """
     if isinstance(image, (Image.Image, np.ndarray)):
@@ -247,8 +247,8 @@ def decoded(image: Image.Image | NDArray[Any], *, turned: bool) -> Image.Image:
         turned: whether to turn a PIL image according to its EXIF orientation.
 
     Raises:
-        InvalidArgumentError: the array has another dtype or shape.
-        Exception: the PIL image was opened lazily, and its file is broken. The type depends on Pillow's decoder.
+        InvalidArgumentError: the array's dtype or shape is wrong.
+        Exception: the PIL image was opened lazily, and its file is broken. The exception's type depends on Pillow.
     """
     if isinstance(image, np.ndarray):
         return _from_array(image)
@@ -263,9 +263,9 @@ def decoded(image: Image.Image | NDArray[Any], *, turned: bool) -> Image.Image:
 def encoded(image: Image.Image, preprocessor: Preprocessor | None) -> bytes:
     """Encode a PIL image without loss: as PNG, or as TIFF if PNG lacks the mode.
 
-    Some images cannot be stored exactly in a file (such as mode HSV), or their file is larger than the server accepts.
-    `preprocessor` resizes such an image and converts it to RGB, as the server would. The PNG of the result has the same
-    vector as the image.
+    Neither format stores some modes exactly, such as HSV, and some files are larger than the server accepts. In both
+    cases `preprocessor` first resizes the image and converts it to RGB, as the server would. The PNG of the result has
+    the same vector as the image.
 
     Args:
         image: a PIL image that no other thread uses, such as the result of `decoded`.
@@ -273,7 +273,7 @@ def encoded(image: Image.Image, preprocessor: Preprocessor | None) -> bytes:
 
     Raises:
         ItemError: the image has too many pixels, or cannot be converted to RGB.
-        Exception: Pillow cannot encode the image. The type depends on Pillow's encoder.
+        Exception: Pillow cannot encode the image. The exception's type depends on Pillow's encoder.
     """
     if preprocessor is None or _survives_a_file(image):
         data = _written(image)

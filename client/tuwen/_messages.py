@@ -44,7 +44,7 @@ _BULK_PRIORITY = 2  # the lower of the two levels in the models' config.pbtxt; t
 def encode_request(request: InferRequest, timeout: float) -> Any:
     """Return a `ModelInferRequest` with one input in raw bytes.
 
-    The bytes are the concatenated uint8 tensors or strings. Each string follows its length (uint32, little-endian).
+    The bytes are the concatenated uint8 tensors or strings. Its length (uint32, little-endian) precedes each string.
 
     Args:
         request: the request.
@@ -70,7 +70,7 @@ def encode_request(request: InferRequest, timeout: float) -> Any:
 
 @lru_cache(maxsize=64)
 def _template(model: str, input_name: str, item_shape: tuple[int, ...], outputs: tuple[str, ...], bulk: bool) -> Any:
-    """Return the part of a message that all requests for one model share. Copying is faster than building it again."""
+    """Return the part of a message that all requests for one model share. A copy is faster than a new message."""
     message = service_pb2.ModelInferRequest(model_name=model)
     message.inputs.add(name=input_name, datatype="UINT8" if item_shape else "BYTES")
     for name in outputs:
@@ -118,7 +118,7 @@ _NO_ANSWER = (
 
 
 def card_of(ensemble: Any, preprocessing: Any) -> ModelCard:
-    """Return the model card from two messages `ModelConfigResponse`.
+    """Return the model card from two `ModelConfigResponse` messages.
 
     Args:
         ensemble: the config of the ensemble that holds the card.
@@ -166,7 +166,7 @@ def statistics_of(message: Any) -> Statistics:
 def server_error(error: Any, model: str | None = None, request_id: str = "") -> ServerError:
     """Return the SDK's error for a gRPC error of Triton.
 
-    Triton uses one status for several causes, so the text of the message decides, too.
+    Triton uses one status for several causes, so the type of the error depends on the text of the message, too.
 
     Args:
         error: the gRPC error, with a status and a message.

@@ -29,21 +29,21 @@ _TOO_FEW, _TOO_MANY = 0.5, 1.0  # the number of this client's requests that wait
 class Pace:
     """The pace of a call or stream: the size of its requests, and the maximum number of requests in flight.
 
-    The pace keeps the server busy with as few requests as possible, so that other callers wait less. It takes the
-    shortest round trip so far as the time of a request that did not wait in a queue. From a longer round trip it
-    estimates how many of its requests wait in the queue. It keeps this estimate between 0.5 and 1, as TCP Vegas does
-    with packets (Brakmo and Peterson 1995). If round trips are shorter than 50 ms, the pace grows to the whole window.
+    The pace keeps the server busy with as few requests as possible, so that other callers wait less. The shortest round
+    trip until now counts as the time of a request that did not wait in a queue. From a longer round trip, the pace
+    estimates the number of its requests that wait in the queue. The pace keeps this number between 0.5 and 1, as TCP
+    Vegas does with packets (Brakmo and Peterson 1995). If round trips are shorter than 50 ms, the number of requests
+    grows until the window is full.
 
     A stream begins with small requests, one after the other. It tries each size three times, and doubles the size as
-    long as the best throughput rises.
-    The throughput rises with the size on a GPU, and hardly on a CPU.
+    long as the best throughput rises. On a GPU, the throughput rises with the size. On a CPU, it hardly rises.
 
     Args:
         kind: the kind of the items, ``image`` or ``text``.
         window: the maximum number of items in flight.
         max_batch_size: the server's maximum number of items per request.
-        measured: whether to find the size of the requests by trial, as a stream does. A call begins with the largest
-            requests.
+        measured: whether to find the size of the requests by trial, as a stream does. If false, all requests have the
+            largest size, as in a call.
 
     Attributes:
         size: the number of items of the next request.
@@ -82,7 +82,7 @@ class Pace:
             self.requests = self._bounded(self.requests - 1)
 
     def _measure(self, rate: float) -> None:
-        """Try the current size with several requests, of which the fastest counts: other load only slows requests."""
+        """Record the rate of one request. After three requests of a size, use the best rate to choose the next size."""
         self._rates.append(rate)
         if len(self._rates) < _TRIALS:
             return
@@ -97,7 +97,7 @@ class Pace:
         self.requests = self._bounded(_FEWEST_REQUESTS)
 
     def _bounded(self, requests: int) -> int:
-        """Return the number of requests that fit into the window: at least two, if the window has room for two."""
+        """Return the number, limited to the window's size: at least two, if the window has room for two requests."""
         return max(1, min(max(requests, _FEWEST_REQUESTS), self._window // self.size))
 
 
@@ -121,8 +121,8 @@ class RetryPolicy:
 
     Attributes:
         attempts: the maximum number of attempts of one request, including the first; 1 turns retries off. An attempt
-            that a stopping server rejected does not count: if a name has several servers, a request may reach the same
-            stopping server several times by chance.
+            that a stopping server rejected does not count: if a name resolves to several servers, a request may
+            reach the same stopping server several times by chance.
         first_pause: the maximum length of the first pause, in seconds.
         longest_pause: the maximum length of every pause, in seconds.
         overload_budget: the maximum number of retries after overload; every ten successes allow one more. If the
@@ -155,7 +155,7 @@ def patient(policy: RetryPolicy) -> RetryPolicy:
     The window and the pauses limit the load of these retries on a full server.
 
     Args:
-        policy: the retry policy of the client. If it allows one attempt only, the stream makes no retries, too.
+        policy: the retry policy of the client. If the policy allows only one attempt, the stream makes no retries.
     """
     if policy.attempts == 1:
         return policy

@@ -1,6 +1,6 @@
 """Requests from items: check the items of a call, divide them, and build requests.
 
-This module uses no network, so that both clients and the fakes share it.
+This module uses no network, so both clients and the fake transports can share it.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Chunker:
 
 
 def key_of(item: Any, index: int) -> Hashable:
-    """Return the key of an item that was passed without a key: a path or text is its own key, else its position."""
+    """Return the key of an item without a key: the item itself if it is a path or a text, else its position."""
     return cast("Hashable", item) if isinstance(item, (str, os.PathLike)) else index
 
 
@@ -235,7 +235,7 @@ def as_list(kind: Wanted, items: object) -> list[Any]:
         InvalidArgumentError: `items` is a single item or not an iterable. The message shows the correct call.
     """
     if isinstance(items, AsyncIterable) and not isinstance(items, Iterable):
-        raise _error(kind, items, f"for an asynchronous iterable use AsyncClient.stream_{kind}s({kind}s)")
+        raise _error(kind, items, f"for an asynchronous iterable, call AsyncClient.stream_{kind}s({kind}s)")
     found = _checked(kind, items, "embed")
     return list(found) if isinstance(found, (list, tuple)) else [snapshot(item) for item in found]
 
@@ -260,7 +260,7 @@ def check_stream(kind: Wanted, items: object, *, asynchronous: bool) -> None:
     """
     if isinstance(items, AsyncIterable):
         if not asynchronous:
-            raise _error(kind, items, f"for an asynchronous iterable use AsyncClient.stream_{kind}s({kind}s)")
+            raise _error(kind, items, f"for an asynchronous iterable, call AsyncClient.stream_{kind}s({kind}s)")
     else:
         _checked(kind, items, "stream")
 

@@ -163,8 +163,8 @@ def recalled(items: Sequence[Any], known: Mapping[str, tuple[NDArray[np.float32]
 
     Args:
         items: all texts of the call.
-        known: the kept texts, at least one of them in the call. For each: its embedding, float32 (D,), and whether the
-            text was truncated.
+        known: the kept embedding, float32 (D,), of each text, and whether the text was truncated. At least one of these
+            texts is in the call.
     """
     positions = tuple(index for index, text in enumerate(items) if isinstance(text, str) and text in known)
     embeddings = np.stack([known[items[position]][0] for position in positions])
@@ -218,7 +218,8 @@ def _read_only(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 def _with_fingerprint(outputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Return the outputs with an output ``fingerprint``.
 
-    A model without this output has the fingerprint in the name of its embedding, which is returned as ``embedding``.
+    A model without this output states the fingerprint in the name of its only output, the embedding. That output is
+    returned under the name ``embedding``.
     """
     for name, tensor in outputs.items():
         if name.startswith(NAMED_EMBEDDING):

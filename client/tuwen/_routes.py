@@ -50,7 +50,7 @@ class Route:
         to_payload: a function that returns the bytes to send for an item, or raises an `ItemError`.
         pool: the threads that call `to_payload` for several items at once; None: the items are converted one by one.
         bulk: whether the requests have the priority ``bulk``: the server handles them only when no other request waits.
-        fetched: a function that replaces each web address in a list of items by its bytes or by an `ItemError`.
+        fetched: a function that replaces each web address in a list of items by the image's bytes or an `ItemError`.
     """
 
     kind: Kind
@@ -93,7 +93,7 @@ class Route:
 
 
 class Threads:
-    """A pool of threads, made at its first use. Pillow releases the interpreter lock, so threads are enough.
+    """A pool of threads, made at its first use. Pillow releases the interpreter lock, so processes are not needed.
 
     Args:
         count: the maximum number of threads.
@@ -154,7 +154,7 @@ class Routes:
         fetcher: the fetcher of images at web addresses; None: web addresses are refused.
         priority: the priority of the requests, ``interactive`` or ``bulk``. The server handles a request of priority
             ``bulk`` only when no other request waits.
-        model: the name of the model on a server with several; empty: the model without a name.
+        model: the name of the model, if the server has several models; empty: the model without a name.
         readers: the threads that make requests for an event loop, so that slow files and hosts do not block the
             application's own threads.
     """
@@ -226,7 +226,7 @@ class Routes:
         self.readers.close()
 
     def _fetched(self, images: Sequence[Any], deadline: Deadline | None) -> Sequence[Any]:
-        """Return the images with each web address replaced by its bytes or by an `ItemError`."""
+        """Return the images. Each web address is replaced by the bytes of the image or by an `ItemError`."""
         if self.fetcher is None:
             return images
         urls = list(dict.fromkeys(image for image in images if isinstance(image, str) and is_web_url(image)))

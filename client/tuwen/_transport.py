@@ -42,7 +42,7 @@ class InferRequest:
     Attributes:
         items: the values of the model's only input.
         outputs: the names of the outputs that are requested; empty: all outputs of the model.
-        item_shape: the shape of each item, a uint8 tensor; empty: the items are strings, a TYPE_STRING tensor (n, 1).
+        item_shape: the shape of each item, which is a uint8 tensor; empty: each item is a string (TYPE_STRING).
         bulk: whether the request has the priority ``bulk``: the server handles it only when no other request waits.
         request_id: an ID for the server's log and for errors.
     """
@@ -82,7 +82,7 @@ class ModelCard(PixelRules):
         max_batch_size: the maximum number of items per request; the SDK splits larger calls.
         max_image_bytes: the maximum size of an encoded image in bytes. The SDK refuses a larger file without reading
             it.
-        name: the name of the repository on a server with several, from ``tuwen build --name``; empty without a name.
+        name: the name of the repository, from ``tuwen build --name``; empty: the repository has no name.
             The card of an alias states the name of the repository behind the alias.
     """
 
@@ -115,7 +115,7 @@ class ModelCard(PixelRules):
     ) -> ModelCard:
         """Read the card from the ``parameters`` of an ensemble's config.
 
-        If an older version of tuwen built the repository, an image rule may be missing; it gets its default value.
+        An older version of tuwen may have left out image rules. A missing rule gets its default value.
 
         Raises:
             InferenceError: the repository has no card, or the card's logit scale is not finite.
@@ -127,7 +127,7 @@ class ModelCard(PixelRules):
                 if field.name in parameters or (field.default is MISSING and field.name not in values):
                     values[field.name] = convert[str(field.type)](parameters[field.name])
             if not math.isfinite(float(values["logit_scale"])):
-                raise ValueError(f"logit_scale is {values['logit_scale']}, expected a finite number")
+                raise ValueError(f"logit_scale: expected a finite number, got {values['logit_scale']}")
         except (KeyError, ValueError) as error:
             raise InferenceError(
                 f"the server's model card is missing or broken ({error}); serve a repository that `tuwen build` made"
@@ -142,7 +142,7 @@ class PendingResponse(Protocol):
         """Wait for the response and return it.
 
         Raises:
-            ServerError: the subclass that fits the status of the server or of the connection.
+            ServerError: the request failed. The subclass states the kind of the failure.
         """
 
     def seconds(self) -> float:
@@ -164,7 +164,7 @@ class Transport(Protocol):
                 time.
 
         Raises:
-            ServerError: the subclass that fits the status of the server or of the connection.
+            ServerError: the request failed. The subclass states the kind of the failure.
         """
 
     def send(self, request: InferRequest, timeout: float) -> PendingResponse:
@@ -184,7 +184,7 @@ class Transport(Protocol):
             model: the name of the model; empty: the model without a name.
 
         Raises:
-            ServerError: the subclass that fits the status of the server or of the connection.
+            ServerError: the request failed. The subclass states the kind of the failure.
         """
 
     def statistics(self, timeout: float) -> Statistics:
@@ -194,7 +194,7 @@ class Transport(Protocol):
             timeout: the seconds until the call fails.
 
         Raises:
-            ServerError: the subclass that fits the status of the server or of the connection.
+            ServerError: the request failed. The subclass states the kind of the failure.
         """
 
     def is_ready(self, timeout: float, model: str = "") -> bool:
@@ -226,7 +226,7 @@ class AsyncPendingResponse:
         """Wait for the response and return it. Cancelling the task that waits here cancels the request.
 
         Raises:
-            ServerError: the subclass that fits the status of the server or of the connection.
+            ServerError: the request failed. The subclass states the kind of the failure.
         """
         return await self._task
 

@@ -190,10 +190,10 @@ def checked_headers(headers: Mapping[str, str]) -> Metadata:
             )
         if name.lower() in _RESERVED_HEADERS or name.lower().startswith(_RESERVED_PREFIX):
             raise InvalidArgumentError(
-                f"the header {name!r} is reserved: gRPC and HTTP/2 set it themselves; send yours under another name"
+                f"the header {name!r} is reserved: gRPC and HTTP/2 set its value; send your value under another name"
             )
         if not isinstance(value, str) or not value.isascii() or not value.isprintable():
-            raise InvalidArgumentError(f"the value of the header {name!r} is not printable ASCII")
+            raise InvalidArgumentError(f"the value of the header {name!r}: expected only printable ASCII characters")
         if name.lower() in found:
             raise InvalidArgumentError(f"the header {name!r} is given twice, in upper and lower case; remove one")
         found[name.lower()] = value

@@ -1,10 +1,10 @@
-"""The conversion of encoded images to pixel values, exactly as Chinese-CLIP and CLIP do it, without Triton.
+"""The conversion of encoded images to pixel values, exactly as in Chinese-CLIP and CLIP. Triton is not needed.
 
 The rules are those of ``image_transform`` in ``cn_clip/clip/utils.py`` (``squash``: resize to a square) and of
 ``_transform`` in OpenAI's ``clip/clip.py`` (``crop``: resize the shortest edge, keep the centre). Both resize with
 Pillow's bicubic filter, then convert to RGB, in that order. The order matters: Pillow resizes palette and 1-bit
 images with the nearest neighbour. If alpha is dropped after the resize, the colour of transparent pixels is kept. The
-encoder rescales and normalises, so that a pixel value has one byte until then.
+encoder rescales and normalises the pixel values. Before the encoder, each value takes one byte.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ class PixelRules:
     """The rules for converting an image to pixel values. Different rules give different embedding spaces.
 
     A repository holds these rules in ``preprocessing.json``, in its model card and in its manifest. The fingerprint of
-    its embedding space depends on them. All four are made from this class.
+    its embedding space depends on the rules. The file, the card, the manifest and the fingerprint are made from this
+    class.
 
     Attributes:
         image_size: the side S of the square input of the vision encoder, in pixels.
@@ -207,12 +208,12 @@ class Preprocessor(PixelRules):
 def open_image(data: bytes) -> Image.Image:
     """Open an encoded image in one of the allowed formats, without decoding its pixels.
 
-    If pillow-heif is installed, it decodes HEIC. It applies the orientation of the file itself, so the orientation in
-    the EXIF data has no effect, whatever the image rules are.
+    If pillow-heif is installed, it decodes HEIC. pillow-heif always turns the image to the orientation that the file
+    states. So the orientation in the EXIF data has no effect, whatever the image rules are.
 
     Raises:
         ItemError: the image is HEIC, and pillow-heif is not installed.
-        Exception: the image has another format or a broken header. The type depends on Pillow's parser.
+        Exception: the format is not allowed, or the header is broken. The exception's type depends on Pillow's parser.
     """
     if not is_heic(data):
         return Image.open(io.BytesIO(data), formats=_available_formats())

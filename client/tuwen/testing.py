@@ -1,8 +1,8 @@
 """A fake server in memory, for tests of your own code: ``Client(transport=FakeTransport())``, or `AsyncFakeTransport`.
 
-The fake behaves like the real server: it returns unit vectors in order, refuses single items, and raises the same
-errors. Its vectors have no meaning, because they are random with a hash of the item as the seed. Equal items have equal
-vectors.
+The fake behaves like the real server. It returns unit vectors in order, refuses invalid items without failing the whole
+request, and raises the real server's errors. Its vectors have no meaning, because they are random numbers with a hash
+of the item as the seed. Equal items have equal vectors.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class FakeTransport:
             raise ClientClosedError
 
     def _missing(self, name: str, model: str, request_id: str = "") -> ServerError:
-        """Return the error for a model that the server does not have. If it was unloaded, the error is retryable."""
+        """Return the error for a model that the server does not have. If the model was unloaded, a retry can help."""
         kind: type[ServerError] = ModelNotFoundError
         why = "is not found"
         if name in self._known:

@@ -202,7 +202,7 @@ class LabelCache:
         return {label: vector for (label, _), vector in known.items()}
 
     def remember(self, vectors: Mapping[str, NDArray[np.float32]], templates: tuple[str, ...]) -> None:
-        """Keep the vectors of labels with these templates. If the cache is full, drop the least recently used ones."""
+        """Keep the vectors of labels with these templates. If the cache is full, drop the least recently used."""
         self._cache.remember({(label, templates): vector for label, vector in vectors.items()})
 
 
@@ -211,7 +211,7 @@ class Threshold:
     """The smallest cosine at which a picture counts as a match for some texts.
 
     Attributes:
-        texts: the texts; the score of a picture is its cosine with their mean vector.
+        texts: the texts. The score of a picture is the cosine of its vector and the mean vector of the texts.
         cosine: the smallest score of a picture that is accepted.
         fingerprint: the fingerprint of the embedding space that the threshold belongs to.
         checkpoint: the checkpoint of the model that the threshold was calibrated with; empty: unknown.

@@ -123,7 +123,7 @@ def _damage(path: Path, *kinds: type[Exception]) -> Iterator[None]:
 
     Args:
         path: the file, for the message.
-        kinds: the classes of the errors.
+        kinds: the classes of the errors that mean that the file is damaged.
     """
     try:
         yield
@@ -151,7 +151,7 @@ def _write_npz(path: Path, fingerprint: str, dimension: int, rows: Iterable[Rows
 
 
 def _texts(name: str, texts: Sequence[str]) -> dict[str, Any]:
-    """Return texts of any length as two arrays: the concatenated bytes in UTF-8, and the end of each text in them."""
+    """Return texts of any length as two arrays: the concatenated bytes in UTF-8, and where each text ends."""
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     return {
         f"{name}_bytes": np.frombuffer(b"".join(encoded), dtype=np.uint8),
@@ -175,7 +175,7 @@ def _read_texts(file: Any, name: str) -> list[str]:
     """Return the texts in the two arrays that `_texts` made, such as ``key_bytes`` and ``key_ends``."""
     joined, ends = file[f"{name}_bytes"].tobytes(), file[f"{name}_ends"].tolist()
     if [0, *ends] != sorted([0, *ends]) or (ends[-1] if ends else 0) != len(joined):
-        raise ValueError(f"the array {name}_ends does not fit the array {name}_bytes")
+        raise ValueError(f"expected ascending ends up to {len(joined)} in the array {name}_ends, got {ends[:10]}")
     return [joined[start:end].decode("utf-8", "surrogatepass") for start, end in zip([0, *ends], ends, strict=False)]
 
 

@@ -41,7 +41,7 @@ class TableUpdate:
     The caller embeds the files that `wanted` yields, passes each outcome to `take`, and calls `finish` at the end.
 
     If a file has the size and time that its row states, the file is unchanged and is not read. Any other file is read.
-    If the file has the checksum that its row states, the file is unchanged, and the row keeps its vector. A row is
+    If its content has the checksum that the row states, the file is unchanged, and the row keeps the vector. A row is
     removed if its file is missing, or if its file has changed and can no longer be embedded.
 
     Args:
@@ -149,7 +149,7 @@ def _stamp(file: str) -> str:
 
 
 def _is_below(key: str, folder: str) -> bool:
-    """Return whether a key is the path of a folder or of a file in it, at any depth. Paths are compared as texts."""
+    """Return whether a key is the folder's path or a path in the folder, at any depth. Paths are compared as texts."""
     folder = str(Path(folder))
     if folder == os.curdir:
         return not os.path.isabs(key) and Path(key).parts[:1] != (os.pardir,)

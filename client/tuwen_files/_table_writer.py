@@ -107,7 +107,7 @@ class TableWriter:
             check_space(self._path, rows * (4 * self._dimension + _KEY_BYTES), f"'{self._path.name}'")
 
     def keep(self, key: str, version: str) -> None:
-        """Store a new version of a row's file whose content has not changed. The row keeps its vector."""
+        """Store the new version of a file whose content has not changed. The row of the file keeps its vector."""
         self.versions[key] = self._kept_versions[key] = version
 
     def remove(self, keys: Iterable[str]) -> None:

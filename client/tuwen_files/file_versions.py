@@ -43,17 +43,17 @@ def content_checksum(data: bytes) -> str:
 
 
 def same_stamp(version: FileVersion, stamp: str) -> bool:
-    """Return whether a version has the size and time of a stamp from `file_stamp`. Then the file has not changed."""
+    """Return whether a version has the size and time of a stamp from `file_stamp`. If true, the file is unchanged."""
     return bool(stamp) and version.partition(":")[0] == stamp
 
 
 def kind_of_node(path: Path) -> str:
-    """Return the kind of a path that is not a regular file in words, such as ``a folder`` or ``a FIFO``."""
+    """Return words for the kind of a path, such as ``a folder`` or ``a FIFO``. The path is not a regular file."""
     return _KINDS.get(stat.S_IFMT(path.stat().st_mode), "something else")
 
 
 def read_regular_file(path: Path) -> bytes:
-    """Return the content of a regular file. Other kinds are rejected, because reading a FIFO could block for ever.
+    """Return the content of a regular file. Any other path is rejected, because reading a FIFO could block for ever.
 
     Raises:
         OSError: the file cannot be read, or is not a regular file.

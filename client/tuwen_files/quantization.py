@@ -31,7 +31,8 @@ def quantize(vectors: NDArray[np.float32], form: Quantization) -> NDArray[np.int
             two binary forms by Hamming distance.
 
     Returns:
-        an array (n, D) for bytes, or (n, D / 8), rounded up, for bits. For one embedding, the axis n is left out.
+        for ``int8`` and ``uint8``, an array (n, D). For ``binary`` and ``ubinary``, an array (n, B), where B is D / 8
+        rounded up. For one embedding, an array without the axis n.
 
     Raises:
         InvalidArgumentError: the form is unknown, or a vector has values that are not finite.

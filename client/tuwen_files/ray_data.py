@@ -32,7 +32,7 @@ class Embedder:
 
     A batch gets three columns. ``embedding`` holds the vector, float32 (D,), or null for a refused item. ``error``
     holds the reason of a refusal, or null for an embedded item. ``fingerprint`` names the embedding space. Existing
-    columns with these names are replaced. A column of images is dropped, but a column of texts is kept.
+    columns with these names are replaced. If the items are images, their column is dropped.
 
     Args:
         url: the address of the service.
@@ -40,11 +40,11 @@ class Embedder:
             Hugging Face's datasets.
         kind: the kind of the items, ``image`` or ``text``.
         fingerprint: the fingerprint of the required embedding space; None: the space of the first response. If the
-            service gets another model during the job, the job ends with an error instead of mixing spaces.
+            service gets another model during the job, the job ends with an error, so that spaces are never mixed.
         timeout: seconds for each request, including retries while the service restarts.
 
     Raises (when called):
-        EmbeddingSpaceError: the service has another model than `fingerprint`.
+        EmbeddingSpaceError: the service's embedding space has another fingerprint than `fingerprint`.
         ServerError: the service or the connection failed for longer than `timeout`.
     """
 

@@ -15,7 +15,7 @@ _OTHER_MARKS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
 def read_lines(source: Path | BinaryIO) -> list[str]:
-    """Return the non-blank lines of a text file, without white space around them.
+    """Return the non-blank lines of a text file. White space at both ends of a line is removed.
 
     Args:
         source: a path, or a binary stream such as ``sys.stdin.buffer``.
@@ -50,14 +50,14 @@ def _decoded(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
         line = raw
         if number == 1:
             if encoding := _OTHER_MARKS.get(raw[:2]):
-                raise InvalidArgumentError(f"{name} is encoded as {encoding}, expected UTF-8; save the file as UTF-8")
+                raise InvalidArgumentError(f"expected UTF-8 in {name}, got {encoding}; save the file as UTF-8")
             line = raw.removeprefix(_UTF8_MARK)
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
             raise InvalidArgumentError(
                 f"{name}, line {number}: byte {error.start + 1} is not UTF-8; save the file as UTF-8 "
-                "(on Chinese Windows it may be GBK)"
+                "(files from Chinese Windows are often GBK)"
             ) from error
         if 2 * text.count("\0") >= max(len(text) - 1, 2):
             raise InvalidArgumentError(

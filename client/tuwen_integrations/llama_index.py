@@ -26,7 +26,7 @@ class TuwenEmbedding(MultiModalEmbedding):
 
     Args:
         client: a client with settings of its own, such as TLS; it replaces the fields `url`, `timeout` and
-            `expected_fingerprint`. An embedding with such a client cannot be copied into another process.
+            `expected_fingerprint`. An embedding model with such a client cannot be copied into another process.
         fields: the values of the fields, such as ``url``.
     """
 
@@ -47,7 +47,7 @@ class TuwenEmbedding(MultiModalEmbedding):
     def __getstate__(self) -> dict[str, Any]:
         if not self._own:
             raise TypeError(
-                "an embedding with client= cannot be copied into another process; pass url= instead of client="
+                "a TuwenEmbedding with client= cannot be copied into another process; pass url= instead of client="
             )
         state: dict[str, Any] = super().__getstate__()
         return state

@@ -79,7 +79,7 @@ class OptionField:
 
     Attributes:
         name: the field's name.
-        type: the field's type, without the option.
+        type: the field's type, without the `Option` of its annotation.
         default: the field's default, or `REQUIRED` if the field has no default.
         option: the description of the option.
     """
@@ -108,7 +108,7 @@ class OptionField:
 URL = Option("host:port of the server's gRPC endpoint.", flags=("--url", "-u"), envvar="TUWEN_URL")
 """The option for the server's address, which all commands that call a server share."""
 MODEL = Option(
-    "Name of the model on a server with several; `tuwen status` lists them. Default: the model that has no name.",
+    "Name of the model on a server with several models; `tuwen status` lists the names. Default: the unnamed model.",
     flags=("--model",),
     envvar="TUWEN_MODEL",
     show_default=False,

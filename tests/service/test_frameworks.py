@@ -85,7 +85,7 @@ def test_an_index_of_llama_index_finds_pictures_by_words(found: dict[str, Any]) 
 def test_llama_index_copies_an_embedding_into_another_process(found: dict[str, Any]) -> None:
     assert same(found["llama_index"]["copied"], found["texts"][0])
     assert found["llama_index"]["saved"] == 9
-    assert found["llama_index"]["not copied"].startswith("TypeError: an embedding with client= cannot be")
+    assert found["llama_index"]["not copied"].startswith("TypeError: a TuwenEmbedding with client= cannot be")
 
 
 def test_haystack_has_the_vectors_of_the_sdk(found: dict[str, Any]) -> None:

@@ -88,7 +88,7 @@ class TestHeaders:
         [
             ({"a b": "x"}, "invalid header name 'a b'"),
             ({"Data-Bin": "x"}, "invalid header name 'Data-Bin'"),
-            ({"token": "s3crét"}, "the value of the header 'token' is not printable ASCII"),
+            ({"token": "s3crét"}, "the value of the header 'token': expected only printable ASCII"),
             ({"A": "x", "a": "s3cret"}, "the header 'a' is given twice"),
             ("token: s3cret", "expected headers as a mapping of names to values, got str"),
         ],

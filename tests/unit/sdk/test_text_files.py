@@ -31,7 +31,7 @@ def test_other_line_separators_stay_within_their_line(tmp_path: Path, within: st
 @pytest.mark.parametrize(
     ("encoding", "message"),
     [
-        ("utf-16", "encoded as UTF-16, expected UTF-8"),
+        ("utf-16", "expected UTF-8 in .*, got UTF-16"),
         ("utf-16-le", "line 1: every second character is NUL, as in UTF-16; save the file as UTF-8"),
         ("utf-16-be", "line 1: every second character is NUL"),
         ("gbk", r"line 2: byte 1 is not UTF-8; .*GBK"),
