@@ -234,7 +234,7 @@ def test_a_colour_profile_changes_nothing(name: str, tmp_path: Path) -> None:
 def test_a_pil_image_with_a_huge_colour_profile_is_accepted() -> None:
     """A PIL image with a colour profile of more than a mebibyte is accepted, and the profile is left out.
 
-    Profiles of printers can be so large, and Pillow refuses to read a PNG with such a profile.
+    Profiles of printers can be that large, and Pillow refuses to read a PNG with such a profile.
     """
     image = picture("RGB").copy()
     image.info["icc_profile"] = bytes(2 << 20)
@@ -282,7 +282,7 @@ def test_an_image_with_unreadable_exif_is_not_turned(name: str, exif: bytes, tmp
 def test_exif_that_pillow_cannot_write_still_turns_the_image(tmp_path: Path) -> None:
     """An image is turned as its EXIF says, even if the EXIF has a tag of an unknown type.
 
-    Pillow writes the EXIF of a turned image again, which fails for such a tag.
+    When Pillow turns an image, it writes the EXIF anew, and fails at a tag of an unknown type.
     """
     entries = struct.pack("<HHIHH", ORIENTATION, 3, 1, 6, 0) + struct.pack("<HHIf", 0x9286, 11, 1, 0.5)
     broken = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + struct.pack("<I", 0)

@@ -1,4 +1,4 @@
-"""Weights in the forms that training programs save. Unusable weights, such as NaN, are refused with a remedy."""
+"""Weights in the forms that training programs save. For unusable weights, such as NaN, the error names a remedy."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_a_model_that_computes_nothing_fails_the_probe() -> None:
 
 
 def test_a_busy_server_passes() -> None:
-    """A server passes if the probe's requests wait too long, but each model computes batches of other requests."""
+    """A server passes although the probe's requests wait too long, as each model computes batches of other requests."""
     probe(ScriptedWire(refused=("image_embedding", "text_embedding")))
 
 

@@ -1,4 +1,4 @@
-"""The README of the chart describes every value, in the format of helm-docs, and the packaged chart has it."""
+"""The chart's README describes every value in the format of helm-docs. The packaged chart contains this README."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ class TestIds:
 
 
 class TestBounds:
-    """The work for a hostile text is limited, and the tokens stay the same."""
+    """The work for a hostile text is limited, and the limits do not change the text's tokens."""
 
     @pytest.mark.parametrize(
         "text",

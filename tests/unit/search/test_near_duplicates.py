@@ -1,4 +1,4 @@
-"""Near-duplicates are grouped, similar pictures are found, and a search tells when no picture fits."""
+"""Near-duplicates are grouped, similar pictures are found, and a search says if no picture matches the query."""
 
 from __future__ import annotations
 

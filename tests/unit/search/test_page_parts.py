@@ -1,4 +1,4 @@
-"""The parts of the search page work alone: uploads, suggestions, names, page numbers and messages."""
+"""The parts of the search page, each tested alone: uploads, suggestions, names, page numbers and messages."""
 
 from __future__ import annotations
 

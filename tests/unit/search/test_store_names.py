@@ -1,4 +1,4 @@
-"""Two names of one file, such as a link, mean the same store."""
+"""Two paths of one Milvus Lite file, such as a link and its target, mean the same store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refusals of requests that waited too long in the `pytorch` backend, and the sizes of its batches under overload."""
+"""The `pytorch` backend refuses requests that waited too long, and keeps its batches full under overload."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The private environment of the server's Python processes has its own numpy, and the user's other packages."""
+"""The private environment of the server's Python processes has the server's numpy. Other packages are the user's."""
 
 from __future__ import annotations
 

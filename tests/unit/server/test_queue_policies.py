@@ -40,7 +40,7 @@ def test_requests_are_interactive_unless_they_say_that_they_are_bulk_work(model:
 
 @pytest.mark.parametrize("model", WITH_POLICY)
 def test_queues_are_long_enough_never_to_be_full(model: str) -> None:
-    """The maximum length of a queue is never reached, because overload is shed by waiting time.
+    """A queue never reaches its maximum length, because requests that waited too long are refused first.
 
     On Triton 2.51, a model may stay idle while its queue is full.
     """

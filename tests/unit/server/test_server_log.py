@@ -1,4 +1,4 @@
-"""tritonserver's log is read to its end, even if its file cannot be written."""
+"""tritonserver's output is read to its end, even if the log file cannot be written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_every_line_goes_to_the_file_and_to_the_callback(tmp_path: Path) -> None
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
 def test_a_full_disk_only_loses_lines_of_the_file() -> None:
-    """After the log file cannot be written, the server's output is still read.
+    """If the log file can no longer be written, the server's output is still read.
 
     Otherwise, tritonserver would block for ever on a full pipe.
     """
