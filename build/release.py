@@ -27,7 +27,7 @@ _FILES = {
 
 
 class ReleaseError(Exception):
-    """A release that cannot be published as its files are."""
+    """A release that cannot be published, because a file or the changelog does not fit its tag."""
 
 
 def versions(root: Path) -> dict[str, set[str]]:

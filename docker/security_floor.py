@@ -1,4 +1,4 @@
-"""Write the section about NVIDIA's bulletins into SECURITY.md and SECURITY.zh.md of the root.
+"""Write the section about NVIDIA's bulletins into SECURITY.md and SECURITY.zh.md.
 
 The section comes from ``client/tuwen_cli/security_floor.json``.
 
@@ -67,10 +67,10 @@ PAGES = {"SECURITY.md": section, "SECURITY.zh.md": chinese_section}
 
 
 def with_section(page: str, text: str) -> str:
-    """Return the page with the text between its two marks.
+    """Return the page with this text between its two marks.
 
     Raises:
-        ValueError: the page has no such marks.
+        ValueError: the page lacks a mark.
     """
     before, start, rest = page.partition(_START)
     _, end, after = rest.partition(_END)

@@ -91,7 +91,7 @@ def readme(chart: str, values: str) -> str:
 
 
 def main() -> int:
-    """Write the page, or compare it with `--check`. Return the exit code."""
+    """Write the page. With ``--check``, compare the page instead, and return 1 if it is out of date."""
     text = readme(*((_CHART / name).read_text(encoding="utf-8") for name in ("Chart.yaml", "values.yaml")))
     if "--check" in sys.argv[1:]:
         if PAGE.read_text(encoding="utf-8") == text:

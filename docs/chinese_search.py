@@ -2,7 +2,7 @@
 
 Material for MkDocs 9 looks for the words of its index in the query, with two faults. First, it skips a word at the end
 of the query: a search for 过载 (overload) finds every word that begins with 过. Second, it joins the words with a
-wildcard, and then reports words that it found as missing. Remove this hook when the theme's function ``segment``
+wildcard, and so the search reports found words as missing. Remove this hook when the theme's function ``segment``
 compares ``j <= query.length``.
 """
 

@@ -58,7 +58,7 @@ def drawing(arrows: Mapping[str, set[str]], page: int = 0) -> str:
 
     Args:
         arrows: the packages that each package imports, by the name of the importing package.
-        page: the language: 0 for English, 1 for Chinese.
+        page: 0 for the English page, 1 for the Chinese page.
     """
     lines = ["```mermaid", "flowchart TD"]
     lines += [f'    {name}["<b>{name}</b><br>{SUBJECTS[name][page]}"]' for name in arrows]

@@ -102,7 +102,7 @@ def links(text: str) -> list[Link]:
 
 
 def replace_links(text: str, replacement: Callable[[Link], str]) -> str:
-    """Return the page with new links. The function returns the replacement of each link outside code blocks."""
+    """Return the page with new links outside code blocks. `replacement` returns the new text of a link."""
 
     def replaced(prose: str) -> str:
         return _LINK.sub(lambda found: replacement(Link(found[2], found[3], bool(found[1]))), prose)

@@ -3,7 +3,7 @@
 ::
 
     python docs/public_api.py           # rewrite the file
-    python docs/public_api.py --check   # print what has changed since, and exit with 1 if anything has
+    python docs/public_api.py --check   # print the differences, and exit with 1 if there are any
 
 After a change of a signature, a test fails until the file is rewritten. So the change is seen in review and named in
 the changelog. ``CONTRIBUTING.md`` says what the project promises about these names.

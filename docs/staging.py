@@ -1,8 +1,8 @@
 """Collect the pages of the site in ``.cache/docs/pages``, where MkDocs reads them.
 
-The site has three kinds of pages: the pages of this folder, the pages and pictures of the repository to which they link
-(under ``repository/``), and the reference of the command line, which Typer writes. ``make docs`` runs this module and
-then MkDocs.
+The site has three kinds of pages: the pages of this folder, other files of the repository (under ``repository/``), and
+the reference of the command line, which Typer writes. The other files are pages and pictures that a page links to.
+``make docs`` runs this module and then MkDocs.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def linked_pages(pages: Mapping[str, str], root: Path = _ROOT) -> dict[str, str 
 
 
 def site_page(page: str, text: str, linked: Iterable[str], renamed: Mapping[str, Mapping[str, str]]) -> str:
-    """Return the text of a page with links that are right on the site.
+    """Return the text of a page with links that work on the site.
 
     A link to a file that is not on the site, such as a module or a folder, becomes plain text. So does a picture on
     another host, because the site fetches nothing from other hosts.

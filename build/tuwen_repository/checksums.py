@@ -18,6 +18,9 @@ def sha256_of(path: Path) -> str:
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
-    """Return the sha256 of every file below a folder, by its path in the folder, with slashes on every system."""
+    """Return the sha256 of every file below a folder, by the file's path in the folder.
+
+    The paths contain ``/`` on every system.
+    """
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}

@@ -23,7 +23,7 @@ def config_path(repository: Path, model: str) -> Path:
 def find_config(repository: Path, model: str) -> Path:
     """Return the path of the configuration of a model, such as ``image_embedding``.
 
-    If the repository has a name, the model's folder begins with this name.
+    If the repository has a name, the name of the model's folder begins with the repository's name.
     """
     for path in repository.glob(f"*{model}/config.pbtxt"):
         found = name_and_model(path.parent.name)
@@ -42,8 +42,9 @@ def read_config(path: Path) -> ModelConfig:
 
 
 def write_config(config: ModelConfig, path: Path) -> None:
-    """Write a configuration into a new file. A hard link to the old file keeps the old content.
+    """Write a configuration to a new file, and then move the new file to the path.
 
-    If the file cannot be written, for example because the disk is full, the old file stays.
+    The earlier file is not changed: its other hard links keep the earlier content. If the new file cannot be written,
+    for example because the disk is full, the earlier file stays at the path.
     """
     replace_text(path, _HEADER + text_format.MessageToString(config, as_utf8=True))

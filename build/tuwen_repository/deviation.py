@@ -9,12 +9,12 @@ __all__ = ["Deviation"]
 
 @dataclass(frozen=True)
 class Deviation:
-    """The difference between unit vectors and those of the reference.
+    """The difference between the unit vectors of a build and the unit vectors of the reference.
 
     Attributes:
         max_abs: the largest difference of one component.
-        distance: the largest Euclidean distance of two vectors.
-        min_cosine: the smallest cosine of two vectors.
+        distance: the largest Euclidean distance between a vector and its reference vector.
+        min_cosine: the smallest cosine of a vector and its reference vector.
         compared: the number of compared vectors.
     """
 

@@ -14,7 +14,7 @@ _ALWAYS_HASHED = ("resize", "image_rules", "jpeg_decoding")  # have defaults, an
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingSpace(PixelRules):
-    """The rules that an embedding depends on, beside the weights and the vocabulary.
+    """The rules that an embedding depends on, in addition to the weights and the vocabulary.
 
     The fingerprint of an embedding space is a hash of these rules, the weights and the vocabulary.
 
@@ -23,7 +23,7 @@ class EmbeddingSpace(PixelRules):
         context_length: the maximum number of tokens per text, special tokens included.
         text_rules: the rules of the tokenization: ``reference``, ``evaluation`` or ``unmasked``.
         tokenizer: the kind of the tokenizer and its settings.
-        vision_arithmetic, text_arithmetic: the numbers of heads, activations and epsilons of the two towers.
+        vision_arithmetic, text_arithmetic: the attention heads, activation functions and epsilons of each tower.
     """
 
     precision: str
@@ -34,7 +34,7 @@ class EmbeddingSpace(PixelRules):
     text_arithmetic: Sequence[Mapping[str, object]]
 
     def rules(self) -> dict[str, object]:
-        """Return the rules that the fingerprint is a hash of, by name, ready for JSON.
+        """Return the rules that are part of the fingerprint, by name, as values for JSON.
 
         A rule that a later version adds is left out while it has its default. So the fingerprints of earlier models
         stay the same.

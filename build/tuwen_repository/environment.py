@@ -11,7 +11,8 @@ than the loops of a small batch.
 
 Arithmetic: TF32 keeps 10 of the 23 bits of a factor's fraction. On GPUs from Ampere on, PyTorch does not use TF32 for
 float32 matrix products by default, but uses it for convolutions. The patch embedding of an image tower is a
-convolution, so its vectors would exceed the bound of fp32 builds, 1e-5. TF32 does not affect fp16, bf16 and int8.
+convolution. With TF32, image vectors would differ from the reference by more than 1e-5, the bound of fp32 builds. TF32
+does not affect fp16, bf16 and int8.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ TF32_SETTINGS: Mapping[str, str] = {"NVIDIA_TF32_OVERRIDE": "0"}
 
 
 def keep_freed_memory() -> None:
-    """Apply the settings of the allocator to this process, if its C library is glibc."""
+    """Set malloc's thresholds so that this process keeps freed memory, if its C library is glibc."""
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)
         for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):

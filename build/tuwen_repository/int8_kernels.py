@@ -1,4 +1,7 @@
-"""Checking whether the int8 kernels of this machine's CPU are fast and exact. Only the checks import torch."""
+"""Checking whether the int8 kernels of this machine's CPU are fast and exact.
+
+Only `int8_products_are_exact` imports torch.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,8 @@ _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 def int8_obstacle(flags: Collection[str] | None = None, environment: Mapping[str, str] | None = None) -> str | None:
     """Return why int8 must not be used here, and what to do, as a clause; None if int8 may be used.
 
-    torch multiplies int8 matrices by oneDNN only on CPUs with AVX-512 VNNI. Elsewhere it runs a scalar loop, which
-    takes minutes for an image of a ViT-B/16.
+    torch uses oneDNN to multiply int8 matrices only if the CPU has AVX-512 VNNI. Otherwise, torch runs a scalar loop,
+    which takes minutes for one image in a ViT-B/16.
 
     Args:
         flags: the features of the CPU. Default: the features that Linux reports; other systems do not report any.
@@ -80,7 +83,7 @@ def _cpu_flags() -> frozenset[str]:
 
 
 def _cpu_reports_vnni() -> bool:
-    """Return whether NumPy, which queries the CPU, finds VNNI. True if this version of NumPy does not report VNNI."""
+    """Return whether NumPy, which queries the CPU, finds VNNI. True if this version of NumPy does not look for VNNI."""
     package = "numpy.core" if np.__version__.startswith("1.") else "numpy._core"
     features = getattr(importlib.import_module(f"{package}._multiarray_umath"), "__cpu_features__", {})
     return bool(features.get("AVX512VNNI", True))

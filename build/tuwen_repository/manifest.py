@@ -33,7 +33,7 @@ class Manifest(ModelCard):
         sources: the sha256 of the checkpoint's files, by name.
         files: the sha256 of the repository's files, by path.
         gpu_environment: the environment variables with which a server on a GPU computes the verified vectors. `tuwen
-            serve`, the images and the chart set them. Empty in manifests of earlier versions.
+            serve`, the images and the chart set them. Empty in manifests that earlier versions of tuwen wrote.
     """
 
     text_rules: str

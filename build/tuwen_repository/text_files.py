@@ -8,7 +8,7 @@ __all__ = ["replace_text"]
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Replace a file in UTF-8 by a new one. If writing fails, the old file stays.
+    """Write a text to a file in UTF-8. An earlier file is replaced as a whole, and stays if writing fails.
 
     Raises:
         OSError: the file cannot be written.

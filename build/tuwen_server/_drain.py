@@ -62,7 +62,7 @@ class ModelControl:
         ]
 
     def names_in_use(self, http_url: str) -> set[str]:
-        """Return the names of the repositories of which a model is loaded, or is being loaded or unloaded.
+        """Return the names of the repositories with a model that is loaded, being loaded or being unloaded.
 
         Raises:
             OSError, HTTPException, ValueError: the server did not list its models.
@@ -97,9 +97,8 @@ class ModelControl:
 
         The calls go over HTTP, which Triton never encrypts, so that a server with TLS for gRPC is drained too.
 
-        The server's index tells when the ensembles of a repository are unloaded, but lacks the ensembles of aliases.
-        For aliases, the metrics tell it, because Triton removes a model's gauge of pending requests after the last
-        response.
+        The server's index shows when the ensembles of a repository are unloaded, but lacks the ensembles of aliases.
+        The metrics show when an alias is unloaded: Triton then removes the gauge of pending requests of its ensembles.
 
         Args:
             http_url: the address of Triton's HTTP API on this machine.
@@ -153,7 +152,7 @@ def _models_with_gauge(metrics_url: str) -> set[str]:
 
 
 def _ensembles(models: Iterable[tuple[str, str]], *states: str) -> list[str]:
-    """Return the sorted names of the ensembles that are in one of the states, given models with their states."""
+    """Return the sorted names of those models that are ensembles and in one of the states."""
     found = [name for name, state in models if state in states]
     return sorted(name for name in found if (split := name_and_model(name)) is not None and split[1] in ENSEMBLES)
 

@@ -123,8 +123,8 @@ class EmbeddedServer:
             DamagedRepositoryError: files of the repository differ from the built files.
             ServerStartError: the server did not become ready. The message quotes its log.
             SharedMemoryError: /dev/shm is too small.
-            UnsupportedPlatformError: the embedded server, or int8, does not run well on this machine, or the memory
-                limit of the container is too small.
+            UnsupportedPlatformError: the embedded server does not run on this machine, the machine computes int8
+                slowly, or the memory limit of the container is too small.
         """
         repositories = self._repositories.checked()
         runtime = find_runtime()

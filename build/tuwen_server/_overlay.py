@@ -32,7 +32,7 @@ class Overlay:
 
     With a queue policy or priorities, Triton 2.51 does not wake its batcher when an instance of a model becomes free.
     The batcher wakes at the next request, or after 500 ms (fixed by triton-inference-server/core#509, July 2026).
-    Instead of the queue, our `pytorch` backend rejects requests that waited too long.
+    So the queues have no policy, and our `pytorch` backend rejects requests that waited too long.
 
     The cache of texts belongs to our backend too. Triton's response cache (2.51 to 26.05) stores a failed request as a
     success without outputs, and its key is a 64-bit hash without the shapes of the inputs.
@@ -76,7 +76,7 @@ class Overlay:
             path.rename(self.folder / path.name)
 
     def add_alias(self, config: ModelConfig) -> None:
-        """Add an ensemble of an alias, unless a model of its steps is missing."""
+        """Add an ensemble of an alias. If the model of a step is missing here, the ensemble is left out."""
         steps = [step.model_name for step in config.ensemble_scheduling.step]
         if steps and all((self.folder / step).is_dir() for step in steps):
             (self.folder / config.name / "1").mkdir(parents=True, exist_ok=True)
@@ -100,8 +100,9 @@ class Overlay:
 def _take_over(entry: Path, target: Path) -> None:
     """Link to the weights, and copy the small files of the Python models with their compiled code.
 
-    If two models share a third model, loading the second reloads the third if its files have changed. So a build that
-    replaces the repository, or Python when it compiles code, must not change a file here.
+    Two ensembles may share a model. When Triton loads the second ensemble, it also reloads the shared model if the
+    model's files have changed. So neither a build that replaces the repository nor Python's compiler may change a
+    file here.
     """
     if not entry.is_dir() or not any(entry.glob("*.py")):
         target.symlink_to(entry)
@@ -123,7 +124,7 @@ def _name_weights(config: ModelConfig, folder: Path) -> None:
 
 
 def _leave_out_full_warmups(config: ModelConfig) -> None:
-    """Remove the warm-ups with more than one item. Our backend computes a full batch itself, and only on a GPU."""
+    """Remove the warm-ups with more than one item. On a GPU, our backend itself computes a full batch first."""
     if config.backend == "pytorch":
         small = [warmup for warmup in config.model_warmup if warmup.batch_size <= 1]
         del config.model_warmup[:]

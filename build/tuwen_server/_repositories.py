@@ -62,7 +62,7 @@ class Repository:
         return sum(path.stat().st_size for path in self.folder.glob("*/1/model.pt"))
 
     def processes(self) -> int:
-        """Return the number of Python processes that serve the repository: models, and encoders under our backend."""
+        """Return the number of Python processes that serve the repository: one for each instance of a model."""
         configs = map(read_config, self.folder.glob("*/config.pbtxt"))
         served = [config for config in configs if config.platform != "ensemble"]
         return sum(sum(group.count for group in config.instance_group) or 1 for config in served)
@@ -90,7 +90,7 @@ class Repositories:
         return {repository.manifest.name for repository in self._laid.values()}
 
     def checked(self) -> list[Repository]:
-        """Return all repositories after a check.
+        """Check all repositories, and return them.
 
         Raises:
             InvalidArgumentError: two repositories have the same name.
@@ -112,8 +112,8 @@ class Repositories:
     def refresh(self, overlay: Overlay, names_in_use: Callable[[], Collection[str]]) -> list[str]:
         """Lay out new and replaced repositories, so that they can be loaded.
 
-        If the models of a replaced repository are loaded, it is laid out after they are unloaded. Until then, Triton
-        may reload a single model at any time, and must find the files of the same build as its other models.
+        While the models of the old build are loaded, the new build of a repository is not laid out. Triton may reload
+        one of these models at any time, and all models must come from one build.
 
         Args:
             overlay: the folder in which the server finds its models.
@@ -183,10 +183,10 @@ def _stamp(folder: Path) -> tuple[int, ...]:
 
 
 def _check_names(repositories: Sequence[Repository]) -> None:
-    """Check that no two repositories have models of the same name.
+    """Check that the names of the repositories differ, because the names of Triton models begin with them.
 
     Raises:
-        InvalidArgumentError: two repositories have the same name, or two have no name.
+        InvalidArgumentError: two repositories have the same name, or two repositories have no name.
     """
     known: dict[str, Path] = {}
     for repository in repositories:

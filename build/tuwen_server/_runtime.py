@@ -101,7 +101,7 @@ class Runtime:
 def _thread_settings() -> dict[str, str]:
     """Return the environment variable with the number of threads of an encoder, if a control group limits the CPU time.
 
-    Without a limit, no variable is returned, and the library starts a thread for each physical core.
+    Without a limit, no variable is returned, and torch starts a thread for each physical core.
     """
     limit, cores = core_limit(), usable_cores()
     return {} if limit is None or limit > cores else {"OMP_NUM_THREADS": str(cores)}

@@ -2,7 +2,8 @@
 
 Here, a model is a repository with a name, such as ``b16``, with all its Triton models. An alias, such as ``shop``,
 stands for a loaded model. An alias has its own ensembles, whose steps are the models of the repository. A switch of the
-alias replaces these ensembles one after the other, and requests are answered meanwhile. Each response states its space.
+alias replaces these ensembles one after the other, and requests are answered meanwhile. Each response
+names the embedding space of its vectors.
 
 The server needs ``--model-control-mode=explicit``, as `tuwen serve` runs it, and usually a key.
 """
@@ -101,8 +102,8 @@ class ModelAdministrator:
         if not found:
             known = ", ".join(map(repr, sorted(states))) or "none"
             raise ModelControlError(
-                f"cannot load {name!r}: no repository of the server has this name; it has {known}. Put the repository "
-                "into a folder that the server serves"
+                f"cannot load {name!r}: expected the name of a repository of the server ({known}); put a missing "
+                "repository into a folder that the server serves"
             )
         if any(found.get(model) == "READY" for model in ENSEMBLES):
             raise ModelControlError(

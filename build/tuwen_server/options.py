@@ -97,7 +97,10 @@ class ServerOptions:
     ] = field(default=None, repr=False)
     check_files: Annotated[
         bool,
-        Option("Check that every file equals the built file before the start.", flags=("--check/--no-check",)),
+        Option(
+            "Before the start, check that all files except configs are unchanged since the build.",
+            flags=("--check/--no-check",),
+        ),
     ] = True
     log_file: Annotated[Path | None, Option("File to which tritonserver's log is appended. Default: no file.")] = None
     arguments: Annotated[

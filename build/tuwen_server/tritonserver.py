@@ -1,8 +1,9 @@
-"""The embedded tritonserver with its own arguments, as the command of a container, without supervisor and checks.
+"""Run the embedded tritonserver as the command of a container: with Triton's arguments, without supervisor and checks.
 
     python -m tuwen_server.tritonserver --model-repository=/models ...
 
-The image for CPUs has it as its program ``tritonserver``, so that the Helm chart starts it like NVIDIA's image.
+In the image for CPUs, the command ``tritonserver`` runs this module. So the Helm chart starts both images alike: this
+image and NVIDIA's.
 """
 
 from __future__ import annotations

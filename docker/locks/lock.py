@@ -2,7 +2,7 @@
 
     python docker/locks/lock.py [IMAGE ...]
 
-A package has the version in constraints.txt, or the newest version that fits if constraints.txt does not name it. The
+constraints.txt sets the version of a package. A package without an entry there has the newest version that fits. The
 program needs Python 3.11 and pip 23.1 or newer. For the CPU image, PIP_EXTRA_INDEX_URL must name PyTorch's CPU index.
 """
 

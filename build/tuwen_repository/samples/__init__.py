@@ -72,7 +72,7 @@ def known_vocabularies() -> dict[str, KnownVocabulary]:
 
 
 def awkward_texts() -> list[SampleText]:
-    """Return texts of every kind that users send. ``tests/reference/sample_texts.py`` wrote them and their ids."""
+    """Return texts of every kind that users send. ``tests/reference/sample_texts.py`` wrote the texts and ids."""
     return [
         SampleText(
             entry["name"],

@@ -32,8 +32,8 @@ class Answers:
     """The successful answers, refusals and failures of a load.
 
     Attributes:
-        seconds: the time that the successful answers took, from the slope of a line through their number over time;
-            infinite if every answer came after the measured time.
+        seconds: the number of successful answers, divided by their rate. The rate is the slope of a line through the
+            times of the answers. If every answer came after the measured time, the value is infinite.
         latencies: the seconds until each successful answer. In an open loop, the time begins with the scheduled start.
         refused: the seconds until each refusal.
         failed: the number of requests that ended without an answer or a refusal.
@@ -110,7 +110,7 @@ def _rate(times: Sequence[float], begin: float, end: float) -> float:
 
 
 def _duration(times: Sequence[float]) -> float:
-    """Return the time that the answers took, from the slope of a line through their number over time; 0 if unknown."""
+    """Return the number of answers divided by their rate, the slope of a line through their times; 0 if unknown."""
     if len(set(times)) < 2:
         return 0.0
     rate = float(np.polyfit(np.sort(times) - min(times), np.arange(len(times)), 1)[0])

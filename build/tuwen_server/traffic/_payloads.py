@@ -92,7 +92,7 @@ def queries(count: int, *, seed: int = 0) -> list[str]:
 
 
 def distinct_query(rank: int, *, seed: int = 0) -> str:
-    """Return the search query of a rank. Up to a million ranks of one seed give different queries.
+    """Return the search query with this rank, from 0. The first million ranks of a seed give different queries.
 
     The queries of 28 consecutive seeds are disjoint. With more seeds, queries of four words may repeat. No word is the
     beginning of another word, so different sequences of words are different texts.

@@ -133,7 +133,7 @@ def best_threads(trials: Sequence[Trial]) -> int:
 
 
 def best_of(trials: Sequence[Trial], kind: str, threads: int | None = None) -> Trial:
-    """Return the trial that is fastest under load. If several are equally fast within noise, single calls decide.
+    """Return the trial with the shortest single calls among the trials whose rates equal the best within noise.
 
     Args:
         trials: the trials of all kinds.

@@ -58,8 +58,8 @@ class NewServers:
 class RunningServer:
     """A running server whose models are changed for each trial, such as NVIDIA's container on a GPU.
 
-    The server must run with ``--model-control-mode=explicit``. It loads the models of a trial beside the earlier ones,
-    so it needs memory for both. Nobody else should use the server during the trials.
+    The server must run with ``--model-control-mode=explicit``. The earlier models stay loaded while the models
+    of a trial load, so the server needs memory for both. Nobody else should use the server during the trials.
 
     Args:
         url: the address ``host:port`` of the server's gRPC endpoint.
@@ -112,7 +112,7 @@ class RunningServer:
             self._control.close()
 
     def settings(self) -> Mapping[str, Settings]:
-        """Return the settings of each kind that the server had at the start."""
+        """Return the settings of each kind that the server had before the trials."""
         at_start = self._at_start
         return {kind: settings_in(at_start[ENCODERS[kind]], at_start[PREPROCESSING[kind]]) for kind in ENCODERS}
 
@@ -123,7 +123,7 @@ class RunningServer:
         yield self._client
 
     def keep(self, settings: Mapping[str, Settings]) -> None:
-        """Make these settings permanent. Otherwise, the server returns to its settings at the start."""
+        """Load these settings for good. Without this call, the server gets its earlier settings back on exit."""
         self._load(self._changed(settings))
         self._kept = True
 
@@ -146,5 +146,5 @@ class RunningServer:
 
 
 def _link(source: str, target: str) -> None:
-    """Link the file instead of copying it, because weights are large. Configurations are replaced, not changed."""
+    """Make a link, because copies of weights take much space. A new configuration replaces only its link."""
     Path(target).symlink_to(source)

@@ -49,7 +49,7 @@ def layouts(cores: int, *, on_gpu: bool) -> Sequence[tuple[int, int]]:
     """Return pairs of instances and threads per instance: every split of a CPU's cores, or one instance on a GPU.
 
     In the embedded server, each instance on a GPU is a process with its own CUDA context. In NVIDIA's container, all
-    instances share one context, so measurements here are not valid there: `INSTANCES` are tried on the container.
+    instances share one context, so the container needs measurements of its own, with `INSTANCES`.
     """
     if on_gpu:
         return [(1, 0)]

@@ -4,9 +4,9 @@
 
 tritonserver reports that it is ready while the process of a model hangs, and before 26.04 even after the process died.
 A full queue or a long batch is not a fault. A model is at fault if it does not answer within SECONDS and has finished
-no request for PATIENCE seconds. A file keeps, for the next probe, the time since which each model has finished no
-request. The exit code is 0 if all models are well. Otherwise the exit code is 1, and a line for each fault names the
-model and the reason.
+no request for PATIENCE seconds. For the next probe, a file stores since when each model has finished
+no request. The exit code is 0 if all models are well. Otherwise the exit code is 1, and a line for each fault names
+the model and the reason.
 """
 
 import base64
@@ -39,7 +39,7 @@ class Server:
         """Return the body of an answer. `more` is the number of seconds to wait beyond the deadline."""
         left = self.deadline + more - time.monotonic()
         if left <= 0:
-            raise TimeoutError("no time is left")
+            raise TimeoutError("the time limit of the probe has passed")
         request = urllib.request.Request(f"{self.url}/v2/{path}", body, {"tuwen": self.key, **dict(headers)})
         with OPENER.open(request, timeout=left) as response:
             return response.read()
@@ -69,7 +69,7 @@ class Server:
         self.ask(f"models/{model}/infer", header + payload, headers)
 
     def obstacle(self, model):
-        """Return the number of requests that a model has finished, and why it did not answer; None: it answered."""
+        """Return the number of finished requests of a model, and why it did not answer; (0, None) if it answered."""
         successes = 0
         try:
             metadata = json.loads(self.ask(f"models/{model}"))

@@ -25,8 +25,8 @@ def marks_in_order(text: str) -> str:
 def first_words(text: str, number: int, words: re.Pattern[str]) -> str:
     """Return the first words of a text. Every word has at least one token, so later words would be cut off anyway.
 
-    WordPiece looks up every part of a word, which takes milliseconds for a word of 199 letters. This needs more than a
-    kilobyte for each token: 256 KiB of punctuation would need 360 MiB.
+    WordPiece looks up every part of a word, which takes milliseconds for a word of 199 letters. Each token takes more
+    than a kilobyte of memory: 256 KiB of punctuation would take 360 MiB.
 
     Args:
         text: the text.
@@ -46,7 +46,7 @@ def words_apart_from(ranges: Iterable[tuple[int, int]]) -> re.Pattern[str]:
 
 
 def first_characters(text: str, number: int) -> str:
-    """Return the beginning of a text, with a number of characters that are not white space."""
+    """Return the beginning of a text, up to the given number of characters. White space does not count."""
     if len(text) <= number:
         return text
     found = re.match(rf"(?:\s*\S){{0,{number}}}", text)
@@ -54,7 +54,7 @@ def first_characters(text: str, number: int) -> str:
 
 
 def first_lines(text: str, number: int) -> str:
-    """Return the first lines of a text that hold more than spaces, tabs and carriage returns."""
+    """Return the first lines of a text. Lines with only spaces, tabs and carriage returns are left out."""
     lines = (line for line in text.split("\n") if line.strip(" \t\r"))
     return "\n".join(islice(lines, number))
 

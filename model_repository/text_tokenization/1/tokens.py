@@ -102,7 +102,8 @@ def _load_rules(folder: Path, kind: str, settings: dict[str, bool]) -> Rules:
 
         merges = (folder / "merges.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
         return ClipBytePairs(json.loads((folder / "vocab.json").read_text(encoding="utf-8")), merges)
-    raise ValueError(f"{folder / 'tokenizer.json'}: unknown tokenizer kind {kind!r}")
+    kinds = "chinese_clip_wordpiece, bert_wordpiece or clip_bpe"
+    raise ValueError(f"expected the kind {kinds} in {folder / 'tokenizer.json'}, got {kind!r}")
 
 
 def _vocabulary(folder: Path) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """WordPiece in the two variants with which Chinese CLIP models were trained.
 
 Chinese-CLIP tokenizes with Google's original BERT code (``cn_clip/clip/bert_tokenizer.py``). The Rust
-BERT normalizer of Hugging Face, which Taiyi's model cards use, differs from it on private-use characters, a
+BERT normalizer of Hugging Face, which Taiyi's model cards use, differs from Google's code on private-use characters, a
 stretch of CJK extension E, the Greek final sigma, and words of 101 to 200 characters. So for Chinese-CLIP the
 character rules are applied here with Python's own Unicode tables, as in the original. The `tokenizers` library
 does the expensive work, splitting and WordPiece, for a whole batch in parallel.
@@ -43,7 +43,7 @@ class ChineseClipWordPiece:
         vocabulary: a mapping from tokens to ids, with ``[CLS]``, ``[SEP]`` and ``[UNK]``. The padding id is 0, because
             the reference derives its attention mask from ``ids != 0``.
         straighten_quotes: whether “ and ” are first replaced by ``"``, as in Chinese-CLIP's training and evaluation
-            scripts. Its public ``clip.tokenize`` does not replace them.
+            scripts. Chinese-CLIP's public ``clip.tokenize`` does not replace them.
     """
 
     def __init__(self, vocabulary: dict[str, int], *, straighten_quotes: bool = False) -> None:
@@ -94,7 +94,7 @@ class BertWordPiece:
 
 
 def _unicode_tables() -> tuple[dict[int, str], dict[int, None], list[tuple[int, int]]]:
-    """Return the characters to clean, the accents to strip and the punctuation, from this Python's Unicode tables."""
+    """Return the replacements of spaces and control characters, the accents and the punctuation, as Python has them."""
     cleaned: dict[int, str] = {0xFFFD: ""}
     marks: dict[int, None] = {}
     punctuation = [(ord(character), ord(character)) for character in _ASCII_PUNCTUATION]

@@ -139,7 +139,7 @@ def test_a_repository_that_appears_is_waited_for(
 
 
 def test_an_unknown_name_is_refused_with_the_known_names(server: ModelAdministrator) -> None:
-    with pytest.raises(ModelControlError, match="no repository of the server has this name; it has 'b16', 'l14'"):
+    with pytest.raises(ModelControlError, match=r"expected the name of a repository of the server \('b16', 'l14'\)"):
         server.load("b32")
 
 

@@ -1,4 +1,4 @@
-"""Calling a function with low priority, so that a model that loads leaves the cores to the models that answer."""
+"""Calling a function with low priority, so that loading a model does not slow down the loaded models."""
 
 from __future__ import annotations
 

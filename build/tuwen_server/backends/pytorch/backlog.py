@@ -26,15 +26,15 @@ class Waiting(Protocol):
 class Backlog:
     """The limit on the waiting time of requests, where Triton's queues have no policy.
 
-    A request may wait for its own `timeout`, and for `longest` at most. Its age counts from the parameter `sent_at`, in
+    The limit of a request is its own `timeout`, but at most `longest`. The wait begins at the parameter `sent_at`, in
     microseconds since 1970 by the client's clock. A request without the parameter is never rejected. Because two clocks
-    may differ, the age counts only from the time at which this instance became busy: an idle instance rejects nothing.
+    may differ, time before this instance became busy does not count: an idle instance rejects nothing.
 
-    Under overload, a fixed limit would make batches small: Triton forms a full batch, a part of it is too old, and
-    while the rest is computed the next requests become too old. So the first request that is too old starts shedding.
-    Until the next batch is computed, requests whose limit is not longer than that request's limit may wait only half as
-    long. The batches after that are full, until requests are too old again. If half of a limit is shorter than the time
-    of a batch, nothing is shed.
+    Under overload, a fixed limit would make batches small. Triton forms a full batch, in which some requests are too
+    old. While the other requests are computed, the next requests become too old. So the first request that is too old
+    starts shedding: until the next batch is computed, requests with the same or a shorter limit may wait only half of
+    their limit. The later batches are full, until requests are too old again. If half of a limit is shorter than the
+    time of a batch, nothing is shed.
 
     Args:
         longest: the maximum wait in microseconds; 0 turns the limit off.

@@ -38,7 +38,8 @@ class CpuPriority:
     outnumber the processors.
 
     A process may raise its priority again only with CAP_SYS_NICE or a high enough RLIMIT_NICE (man 2 setpriority;
-    `LimitNICE=0` of systemd, `--ulimit nice=20` of Docker). Without them, and on a GPU, the priority stays the same.
+    `LimitNICE=0` of systemd, `--ulimit nice=20` of Docker). Without
+    these rights, and on a GPU, the priority is never lowered.
 
     Args:
         device: the device of the encoder.
@@ -65,7 +66,7 @@ class CpuPriority:
             _set_niceness(self._usual)
 
     def _may_return(self) -> bool:
-        """Return whether a thread may return from a lower priority to the usual one. A temporary thread tries this."""
+        """Return whether a thread that lowered its priority may raise it again. A temporary thread tries this."""
         allowed = []
 
         def attempt() -> None:

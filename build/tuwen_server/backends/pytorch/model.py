@@ -66,7 +66,7 @@ class TritonPythonModel:
         load() if self._device.type == "cuda" else in_background(load)
 
     def _load(self, path, name, config):
-        """Load the module, and compute a batch if the configuration asks for a warm-up.
+        """Load the module, and compute a full batch on a GPU, or one item on a CPU if the configuration has a warm-up.
 
         The first batch takes much longer than later batches, because weights are packed and CUDA loads its libraries.
         """
