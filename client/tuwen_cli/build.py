@@ -36,10 +36,10 @@ def build(
     force: Annotated[bool, typer.Option("--force", help="Replace the repository of an earlier build.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Build a Triton model repository from a checkpoint, and compare it with the reference.
+    """Build a Triton model repository from a checkpoint, and verify it against the reference implementation.
 
-    Nothing is written unless the exported encoders, the tokenizer and the preprocessing match the reference
-    implementation.
+    If the exported encoders, the tokenizer or the preprocessing differ from the reference, the repository is not
+    written.
     """
     with needs_extra("build"):
         from tuwen_build.hardware import choose_precision, precision_warning
@@ -104,7 +104,7 @@ def _report(output: Path, manifest: Manifest) -> None:
 
 
 class _Steps:
-    """The display of the current step (a spinner on a terminal) and of the duration of each step."""
+    """A display of the build's progress: a spinner for the current step, and the duration of each finished step."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)

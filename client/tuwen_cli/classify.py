@@ -25,7 +25,7 @@ def classify(
     threshold: Annotated[
         Path | None,
         typer.Option(
-            help="File that `tuwen calibrate` wrote, instead of labels. Each picture gets yes or no.",
+            help="File that `tuwen calibrate` wrote. Each picture gets yes or no. Cannot be combined with --label.",
             show_default=False,
         ),
     ] = None,
@@ -103,6 +103,7 @@ def _templates(chosen: list[str] | None) -> Templates:
     own = [name for name in chosen if name in OWN_TEMPLATES]
     if own and len(chosen) > 1:
         raise InvalidArgumentError(
-            f"--template {own[0]} cannot be combined with other templates; to combine several, pass texts with {{}}"
+            f"--template: expected {own[0]} alone, got {len(chosen)} templates; to combine templates, write "
+            "each of them as a text with {}"
         )
     return cast(Templates, own[0]) if own else chosen

@@ -204,8 +204,9 @@ def drop(
     space: Annotated[
         str | None,
         typer.Option(
-            help="Fingerprint of an embedding space, or its beginning. Only the vectors of this space are removed, "
-            "such as the old vectors that `tuwen migrate` keeps. Default: the whole collection.",
+            help="Fingerprint of an embedding space, or the first digits of the fingerprint. Only the vectors of this "
+            "space are removed, such as the old vectors that `tuwen migrate` keeps. Default: the whole collection is "
+            "removed.",
             show_default=False,
         ),
     ] = None,

@@ -1,4 +1,4 @@
-"""The commands by name. The module of a command is imported only when the command is used, so that starts are quick."""
+"""The commands by name. To let tuwen start fast, the module of a command is imported when the command is used."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def target_of(name: str) -> Any:
 
 
 class CommandGroup(TyperGroup):
-    """The group of all commands. It prints the overview of the commands without an import of their modules."""
+    """The group of all commands. It prints the overview of the commands without importing their modules."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

@@ -49,7 +49,7 @@ def connection(
         list[str] | None,
         typer.Option(
             help="Header of every request as 'name: value', such as a token. Repeat for more. For secrets, use "
-            "TUWEN_HEADERS with one header in each line, because process lists show options but not variables."
+            "TUWEN_HEADERS with one header in each line: `ps` shows a command's options to every user of the machine."
         ),
     ] = None,
     version: Annotated[  # noqa: ARG001 - `_show_version` ends the command

@@ -29,7 +29,7 @@ def emoji(
 ) -> None:
     """Make a data set of emoji artwork with Chinese names and keywords, in the formats of Chinese-CLIP.
 
-    The pictures of one maker are for validation, the pictures of two makers for tests, and all others for training.
+    The emoji of Firefox OS are for validation, those of Twemoji and OpenMoji for tests, and all others for training.
     Pictures and names come from npm packages of fixed versions. `sources.json` records versions and licences.
     """
     with needs_extra("dataset"):

@@ -49,7 +49,7 @@ def doctor(
     timeout: Annotated[float, typer.Option(min=0.1, help="Maximum duration of each call in seconds.")] = 5.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Examine a running server: version, queues, control, HTTP, TLS, clock, connections, memory, caches, batches.
+    """Examine a running server, from its version, queues and control protocols to TLS, clock, memory and caches.
 
     Each finding says what it means and what to do. The exit code is 1 if a finding is an error.
     """

@@ -35,7 +35,7 @@ def edge(options: EdgeOptions) -> None:
 
 
 def edge_key(
-    name: Annotated[str, typer.Argument(help="Name of the key, which the log shows.")],
+    name: Annotated[str, typer.Argument(help="Name of the key. The log shows this name, and never the key.")],
     file: Annotated[
         Path | None, typer.Option(help="File to append the key's hash to. Default: the hash is printed.")
     ] = None,

@@ -45,10 +45,14 @@ def embed(
         typer.Argument(help="Image files, or folders that contain images at any depth.", show_default=False),
     ] = None,
     text: Annotated[
-        list[str] | None, typer.Option("--text", "-t", help="Text to embed, instead of images. Repeat for more.")
+        list[str] | None,
+        typer.Option("--text", "-t", help="Text to embed. Cannot be combined with images. Repeat for more."),
     ] = None,
     texts_from: Annotated[
-        Path | None, typer.Option(help="A UTF-8 file with a text in each line, instead of images; - reads stdin.")
+        Path | None,
+        typer.Option(
+            help="UTF-8 file with a text to embed in each line; - reads stdin. Cannot be combined with images."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -85,7 +89,7 @@ def embed(
     exit code is 1. Without `--output`, `--json` prints the vectors.
     """
     if sum(map(bool, (images, text, texts_from))) != 1:
-        raise typer.BadParameter("expected one of image files or folders, --text, and --texts-from")
+        raise typer.BadParameter("expected exactly one kind of input: images, --text or --texts-from")
     checked_texts("--text", text or [])
     if output is None and not as_json:
         raise typer.BadParameter("expected --output FILE for the vectors, or --json to print them")
@@ -260,7 +264,8 @@ class _Images:
 def _image_files(paths: list[Path], *, show_ignored: bool, may_be_empty: bool) -> _Images:
     """Return the given files, and the images in the given folders.
 
-    Standard error gets the number of other files in the folders or, with `show_ignored`, a list of these files.
+    The number of files that are not images is printed on standard error. With `show_ignored`, their paths are printed,
+    too.
     """
     found = _Images()
     left_out: Counter[str] = Counter()

@@ -30,7 +30,8 @@ from tuwen_files.text_files import read_lines
 __all__ = ["evaluate"]
 
 RepositoryOption = Annotated[
-    Path | None, typer.Option(help="A built repository to serve during the run, instead of a running server.")
+    Path | None,
+    typer.Option(help="Folder of a built repository to serve during the run. Default: the server at --url is used."),
 ]
 evaluate = typer.Typer(no_args_is_help=True, help="Measure retrieval or zero-shot classification as in the papers.")
 
@@ -42,10 +43,11 @@ def retrieval(
     ],
     split: Annotated[str, typer.Option(help="Name of the split, such as test or valid.")] = "test",
     image_features: Annotated[
-        Path | None, typer.Option(help="File with image features from Chinese-CLIP's scripts, instead of a server.")
+        Path | None,
+        typer.Option(help="File of image features that Chinese-CLIP's scripts computed. No server is used."),
     ] = None,
     text_features: Annotated[
-        Path | None, typer.Option(help="File with text features from Chinese-CLIP's scripts, instead of a server.")
+        Path | None, typer.Option(help="File of text features that Chinese-CLIP's scripts computed. No server is used.")
     ] = None,
     compare: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""The collection of facts about a running server over gRPC, HTTP, TLS and DNS. Each call has a deadline."""
+"""Functions that gather facts about a running server, over gRPC, HTTP, TLS and DNS. Each call has a deadline."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def examine(
 def _beside(grpc_port: int, chosen: int | None, default: int) -> int:
     """Return the port to examine; 0: no port.
 
-    The default applies only if gRPC has its default port, because it may otherwise belong to another server.
+    The default port is examined only if gRPC has its default port. Otherwise, the port may belong to another server.
     """
     if not grpc_port:  # the address is not a TCP address
         return 0
@@ -136,7 +136,7 @@ def _version(server: _Server, timeout: float) -> str | None:
 
 
 def _models(server: _Server, timeout: float) -> dict[str, ModelFacts]:
-    """Return what the server says about its models, by name; empty if the server shows no statistics."""
+    """Return the facts about each model of the server, by name; empty if the server shows no statistics."""
     try:
         statistics = server.call("ModelStatistics", "ModelStatisticsRequest", timeout).model_stats
     except NotAnsweredError:
@@ -319,7 +319,7 @@ def _is_address(host: str) -> bool:
 def _addresses(host: str, port: int) -> tuple[str, ...]:
     """Return the addresses of a host from this machine's resolver: IPv4 or IPv6, whichever has more.
 
-    The loopback counts as one address.
+    A loopback host, such as localhost, counts as one address.
     """
     if not host:
         return ()

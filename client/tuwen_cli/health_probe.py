@@ -1,7 +1,8 @@
 """A health check by a small inference, because a server reports ready even if a model's process hangs.
 
-A busy server passes: if the check's own requests wait too long, the models' counters decide. The chart's pods do not
-contain tuwen, and do the same check over HTTP with `docker/kubernetes/files/probe.py`.
+A busy server passes the check, too. If the small inference gets no answer in time, the server passes as long as each
+model on its path finished other batches meanwhile. The pods of the Helm chart do not contain tuwen. There,
+`docker/kubernetes/files/probe.py` does the same check over HTTP.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Wire(Protocol):
         """
 
     def executions(self, timeout: float) -> dict[str, int]:
-        """Return the number of batches that each model has computed; empty if the server does not report it."""
+        """Return the number of batches that each model has computed; empty if the server reports no such numbers."""
 
 
 def probe(wire: Wire, *, models: tuple[str, ...] = (), timeout: float = 5.0) -> None:
@@ -62,7 +63,8 @@ def probe(wire: Wire, *, models: tuple[str, ...] = (), timeout: float = 5.0) -> 
         timeout: the maximum time in seconds for all requests together. It must be longer than the slowest batch.
 
     Raises:
-        NotAnsweredError: the server is not ready, or a model computed nothing within its share of the time.
+        NotAnsweredError: the server is not ready, or an embedding did not arrive while one of its models computed
+            nothing.
     """
     end = time.monotonic() + timeout
     wire.check_ready(timeout)
@@ -80,5 +82,5 @@ def probe(wire: Wire, *, models: tuple[str, ...] = (), timeout: float = 5.0) -> 
             if idle:
                 raise NotAnsweredError(
                     f"{full_name(name, kind)} returned no embedding ({error}), and {' and '.join(idle)} "
-                    "computed nothing in this time"
+                    "computed nothing while the request waited"
                 ) from error

@@ -38,11 +38,11 @@ def index(
         IndexType, typer.Option("--index", help="Type of the vector index in a new collection.")
     ] = "auto",
     keep_removed: Annotated[
-        bool, typer.Option("--keep-removed", help="Keep pictures in the collection that are no longer in their source.")
+        bool, typer.Option("--keep-removed", help="Keep indexed pictures that are no longer in their source.")
     ] = False,
     confirm_removal: Annotated[
         bool,
-        typer.Option("--confirm-removal", help="Remove the pictures of a source that no longer holds any picture."),
+        typer.Option("--confirm-removal", help="Remove all indexed pictures of a source that is empty now."),
     ] = False,
     show_ignored: ShowIgnoredOption = False,
     progress: Annotated[

@@ -45,7 +45,8 @@ def checked_texts(option: str, texts: Sequence[str]) -> None:
     for number, text in enumerate(texts, 1):
         if not text.strip():
             raise typer.BadParameter(
-                f"{option} number {number} is empty; pass a text, and check that its shell variable is set"
+                f"{option} number {number} is empty; pass a text, and check that the shell variables in "
+                "the command are set"
             )
 
 

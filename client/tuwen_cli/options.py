@@ -38,7 +38,10 @@ TimeoutOption = Annotated[float, typer_option(TIMEOUT)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 ShowIgnoredOption = Annotated[
     bool,
-    typer.Option("--show-ignored", help="List the names of skipped files, instead of their numbers by suffix."),
+    typer.Option(
+        "--show-ignored",
+        help="Print the name of each skipped file. Default: the number of skipped files of each suffix.",
+    ),
 ]
 SkipBadRowsOption = Annotated[
     bool, typer.Option("--skip-bad-rows", help="Leave out invalid rows of the data set, and print their number.")
@@ -73,7 +76,7 @@ def printable(text: str) -> str:
 
 
 def say_skipped_rows(skipped: list[str]) -> None:
-    """Print the number of skipped rows of a data set, and the first rows, on standard error."""
+    """Print on standard error how many rows of a data set were skipped, and the reasons for the first ten."""
     for reason in skipped[:_ROWS_SHOWN]:
         typer.secho(reason, fg=typer.colors.YELLOW, err=True)
     if skipped:

@@ -20,7 +20,8 @@ def expand_options(command: Callable[..., None]) -> Callable[..., None]:
     """Replace each parameter that is a dataclass of options by one parameter for each option.
 
     This is a decorator. The command receives dataclasses that are filled from the options. If the command has a
-    parameter with the name of an option, this parameter replaces the option, and the dataclass keeps the default::
+    parameter with the name of an option, this parameter replaces the option, and the field of the dataclass keeps its
+    default value. An example::
 
         @expand_options
         def tune(repository: Annotated[Path, typer.Argument()], options: TuningOptions) -> None: ...

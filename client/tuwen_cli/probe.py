@@ -36,9 +36,9 @@ def probe(
 ) -> None:
     """Check that a server computes: embed one word and one small image.
 
-    The exit code is 1 if the server does not compute. Its own report of readiness is not enough, because the server
-    reports ready even if the process of a model hangs. A busy server passes: if the requests wait too long, the
-    counters of the models decide.
+    The exit code is 1 if the server does not compute. The server's own health check is not enough, because it reports
+    ready even if the process of a model hangs. A busy server passes: if the requests wait too long, the server passes
+    as long as its models finish other batches meanwhile.
     """
     seconds = Deadline(timeout).remaining()
     tls, headers = settings()
@@ -50,7 +50,7 @@ def probe(
 
 
 class GrpcWire:
-    """Triton's gRPC port, with single calls that are not retried.
+    """A connection to Triton's gRPC port, whose calls are not retried.
 
     Args:
         url: host:port of the server's gRPC endpoint.

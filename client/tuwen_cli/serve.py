@@ -27,7 +27,7 @@ def serve(
         typer.Argument(
             metavar="REPOSITORY... [-- ARGUMENT...]",
             help="Folders that `tuwen build` made, or folders that hold such folders. Several repositories need "
-            "different names (`tuwen build --name`). After --, arguments of tritonserver, such as "
+            "different names (`tuwen build --name`). Arguments after -- are passed to tritonserver, such as "
             "--trace-config=mode=opentelemetry.",
         ),
     ],

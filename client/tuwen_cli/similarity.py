@@ -22,7 +22,7 @@ def similarity(
     timeout: TimeoutOption = 60.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare every image with every text, and print cosines and probabilities among the given texts."""
+    """Compare every image with every text. Print each cosine, and the probability of each text among all texts."""
     checked_texts("--text", text)
     with connect(url, timeout, model=model) as clip:
         scores = clip.similarity(images=image, texts=text)

@@ -102,7 +102,7 @@ def _listed(served: dict[str, ModelCard]) -> list[list[str]]:
 
 
 def _reason(clip: Client) -> str:
-    """Return the reason why a server is not ready, in the words of a call that fails for this reason."""
+    """Return the reason why a server is not ready: the error of a failed call, or that models are not loaded."""
     try:
         clip.model_card()
     except ServerError as error:
@@ -111,7 +111,7 @@ def _reason(clip: Client) -> str:
 
 
 def _counted(clip: Client, over: float) -> tuple[Statistics, Statistics]:
-    """Return the statistics since the models were loaded, and the statistics of the next seconds."""
+    """Return the statistics since the models were loaded, and the statistics of the next `over` seconds."""
     try:
         before = clip.statistics()
         time.sleep(over)

@@ -51,8 +51,9 @@ def train(
 ) -> None:
     """Train Chinese-CLIP in two stages: first the text tower alone, then both towers.
 
-    With random weights, a stage before these two trains both towers. The output is a checkpoint for `tuwen build` in
-    the Hugging Face layout, with training.json and training.png. After Ctrl-C, --resume continues the training.
+    If the training starts from random weights, an additional first stage trains both towers. The output is a checkpoint
+    for `tuwen build` in the Hugging Face layout, with training.json and training.png. After Ctrl-C, --resume continues
+    the training.
     """
     with needs_extra("train"):
         import matplotlib  # noqa: F401 - needed in the end: better missed now

@@ -27,13 +27,13 @@ def tune(
     options: TuningOptions,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the numbers of instances and threads and the queue delay that suit a repository best on this machine.
+    """Find a repository's best settings on this machine: instances, threads and queue delay.
 
     With 16 or more cores, the number of processes that decode images is tuned, too.
 
-    The trials send requests to Triton, which runs copies of the repository. The best settings are written into its
-    configs, and every trial into tuning.json. Vectors and fingerprint stay the same. With `--url`, the trials run on a
-    server that already runs the repository; nobody else should use that server meanwhile.
+    The trials send requests to Triton, which runs copies of the repository. The best settings are written into the
+    repository's configs, and every trial into tuning.json. Vectors and fingerprint stay the same. With `--url`, the
+    trials run on a server that already runs the repository; nobody else should use that server meanwhile.
     """
     with needs_extra("serve"):
         from tuwen_server.tuning import tune as run
