@@ -40,7 +40,7 @@ _EXPOSED = ("x-request-id", "tuwen-fingerprint", "tuwen-truncated", "retry-after
 
 
 def create_client(options: EdgeOptions, model: str | None = None) -> AsyncClient:
-    """Return the client of the embedding server that an edge with these options uses.
+    """Return a client of the embedding server, made from the options of the edge.
 
     Raises:
         InvalidArgumentError: the address, the hosts or the TLS settings are invalid.

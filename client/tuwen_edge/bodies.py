@@ -18,7 +18,7 @@ _MIB = 1 << 20
 
 
 class DisconnectedError(Exception):
-    """The caller went away before its request was complete."""
+    """The HTTP client disconnected before its request was complete."""
 
 
 class Memory:
@@ -93,7 +93,7 @@ class BodyReader:
 
         Raises:
             EdgeError: 408, 413 or 429: a limit is reached; the rest of the body is not read.
-            DisconnectedError: the caller went away.
+            DisconnectedError: the HTTP client disconnected.
         """
         async with aclosing(self.pieces()) as pieces:
             return b"".join([piece async for piece in pieces])
@@ -103,7 +103,7 @@ class BodyReader:
 
         Raises:
             EdgeError: 408, 413 or 429: a limit is reached; the rest of the body is not read.
-            DisconnectedError: the caller went away.
+            DisconnectedError: the HTTP client disconnected.
         """
         if self._declared > self._limits.max_bytes:
             raise self._too_large()
@@ -126,7 +126,7 @@ class BodyReader:
             yield piece
 
     async def drain(self, seconds: float, count: int) -> None:
-        """Read and discard a part of the remaining body, so that the caller can read the response.
+        """Read and discard a part of the remaining body, so that the HTTP client can read the response.
 
         Args:
             seconds: the maximum time in seconds.

@@ -67,8 +67,8 @@ class Core:
 
     Attributes:
         started: the start time of this edge, in seconds since 1970.
-        is_changed: whether the server's embedding space is no longer that of its first response, so that the edge must
-            restart.
+        is_changed: whether the server's embedding space has changed since its first response. If so, the edge must be
+            restarted.
         fingerprint: the fingerprint of the server's embedding space; empty before the server's first response.
     """
 
@@ -115,13 +115,13 @@ class Core:
         return self._name or card.checkpoint.rstrip("/").rpartition("/")[2] or card.family
 
     async def check_model(self, asked: str | None) -> ModelCard:
-        """Check that the caller asks for the served model, and return its card.
+        """Check that the requested model is the served one, and return the card of this model.
 
         Args:
-            asked: the requested name, with or without a fingerprint; None: the caller names no model.
+            asked: the requested name, with or without a fingerprint; None: the request names no model.
 
         Raises:
-            EdgeError: 404: the caller asks for another model or for another fingerprint.
+            EdgeError: 404: the request names another model or another fingerprint.
         """
         card = await self.card()
         names = self.names(card)
@@ -253,7 +253,7 @@ class Core:
 
 
 def _placed(outcomes: Sequence[ItemOutcome], positions: Sequence[int]) -> list[ItemOutcome]:
-    """Return the outcomes with their items' positions in the request, instead of the positions in the client's call."""
+    """Return the outcomes of one call of the client, with the positions that the items have in the request."""
     placed: list[ItemOutcome] = []
     for outcome, index in zip(outcomes, positions, strict=True):
         if outcome.ok:

@@ -84,7 +84,7 @@ def refused_items(failures: Sequence[ItemFailure], total: int) -> EdgeError:
     """Return the error that names every refused item of a request.
 
     Args:
-        failures: the refused items with their positions in the request and the reasons, at least one.
+        failures: the refused items (at least one), with their positions in the request and the reasons.
         total: the number of items in the request.
     """
     shown = "; ".join(f"item {failure.index}: {failure.message}" for failure in failures[:10])

@@ -1,4 +1,4 @@
-"""The handling of a request: check the key, read the body, compute, and format errors as the caller's API does."""
+"""The handling of a request: check the key, read the body, run the operation, and format errors for its API."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def _dumped(answer: Mapping[str, Any] | Answer) -> bytes:
 async def _refuse_early(response: Response, body: BodyReader, send: Send) -> None:
     """Respond before the body was read, read a part of the body, and close the connection.
 
-    If the connection were closed at once, a caller that is still sending would lose the response.
+    If the connection were closed at once, an HTTP client that is still sending would lose the response.
     """
     headers = [*response.raw_headers, (b"connection", b"close")]
     await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
@@ -171,7 +171,7 @@ async def _refuse_early(response: Response, body: BodyReader, send: Send) -> Non
 
 
 def _invalid(error: ValidationError) -> EdgeError:
-    """Return the error about a request that does not match its pydantic model, without the caller's values."""
+    """Return the error about a request that does not match its pydantic model. It shows no values of the request."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
     # A value of several possible types has an error for each type. The error at the deepest place says most.
     worst = max(found, key=lambda detail: len(detail["loc"]))

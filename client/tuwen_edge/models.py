@@ -45,7 +45,7 @@ class Models:
 
     @property
     def default(self) -> Core:
-        """The `Core` for requests that name no model: the given one, or that of the server's only model."""
+        """The `Core` for requests that name no model: the server's only model if the given default is not served."""
         if not self._given.fingerprint and len(self._cores) == 1:
             return next(iter(self._cores.values()))
         return self._given
@@ -95,7 +95,7 @@ class Models:
         return list(dict.fromkeys(found))
 
     async def is_ready(self) -> bool:
-        """Return whether the default model can answer requests or, without a default model, any named model."""
+        """Return whether the default model can answer requests. Without a default model, one ready model is enough."""
         try:
             return await (await self._default()).is_ready()
         except EdgeError:

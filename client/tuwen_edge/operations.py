@@ -48,7 +48,7 @@ class Call:
     items: list[Item] = field(default_factory=list)
 
     async def choose(self, asked: str | None) -> ModelCard:
-        """Choose the model that a caller asks for, and return its card.
+        """Choose the model that the request names, and return the card of this model.
 
         Args:
             asked: the name of the model; None: the default model.

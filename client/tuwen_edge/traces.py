@@ -11,7 +11,7 @@ __all__ = ["Traces"]
 
 
 class Traces:
-    """The maker of a span for each request, which goes to the tracer provider of the process.
+    """The maker of a span for each request. The spans go to the tracer provider of the process.
 
     Raises:
         MissingExtraError: OpenTelemetry's API is not installed.

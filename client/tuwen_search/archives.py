@@ -42,9 +42,10 @@ def is_archive(path: Path) -> bool:
 def pictures_of_archive(path: Path) -> Iterator[Entry]:
     """Yield the members that are pictures, in the order in which they were written.
 
-    Successive members whose names differ only in the suffix are one sample, as in webdataset. In a sample, a ``.txt``
-    or ``.caption`` is the picture's metadata ``caption``, ``.cls`` is its metadata ``class``, and the fields of a
-    ``.json`` are metadata, too. The rest of an archive cannot be read after damage, so the last entry is an `Unseen`.
+    Successive members whose names differ only in the suffix are one sample, as in webdataset. A member
+    ``.txt`` or ``.caption`` gives the sample's pictures the metadata ``caption``, and a member ``.cls`` the metadata
+    ``class``. The fields of a member ``.json`` are metadata, too. If the archive is damaged, the last entry is an
+    `Unseen`, which stands for the unreadable rest.
 
     Raises:
         SourceError: the file is not a tar archive, or is damaged before its first member.
@@ -118,7 +119,7 @@ class _Sample:
 
 
 def _told(suffix: str, content: bytes) -> dict[str, Any]:
-    """Return the metadata in a text member; empty if it is not UTF-8, blank, or not JSON."""
+    """Return the metadata in a text member; empty if the member is blank, not UTF-8, or invalid as ``.json``."""
     try:
         text = content.decode("utf-8-sig").strip()
         if suffix != ".json":
@@ -130,7 +131,7 @@ def _told(suffix: str, content: bytes) -> dict[str, Any]:
 
 
 class _StrictTarInfo(tarfile.TarInfo):
-    """A member whose damaged header raises an error. Without this class, `tarfile` takes such a header for the end."""
+    """A member whose damaged header raises an error. `tarfile` itself takes this header for the archive's end."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:

@@ -44,7 +44,7 @@ class AsyncCollection(StoredCollection):
         create: bool = False,
         index: IndexType = "auto",
     ) -> AsyncCollection:
-        """Return a collection whose vectors are of the same model as the client's server; see `Collection.open`."""
+        """Open a collection for searches with the model of the client's server; see `Collection.open`."""
         card = await client.model_card()
         opening = asyncio.create_task(asyncio.to_thread(open_stored, name, card, store, create, index))
         try:
@@ -138,7 +138,7 @@ class AsyncCollection(StoredCollection):
         return await asyncio.to_thread(self._browse, where, limit, offset)
 
     async def facets(self, where: str = "", *, sample: int | None = SAMPLE) -> list[Facet]:
-        """Return the fields of the pictures' metadata, with their values counted; see `Collection.facets`."""
+        """Return the fields of the pictures' metadata, with counts of the frequent values; see `Collection.facets`."""
         return await asyncio.to_thread(self._facets, where, sample)
 
     async def duplicates(self) -> list[list[str]]:

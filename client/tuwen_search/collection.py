@@ -47,7 +47,7 @@ class Collection(StoredCollection):
         create: bool = False,
         index: IndexType = "auto",
     ) -> Collection:
-        """Return a collection whose vectors are of the same model as the client's server.
+        """Open a collection for searches with the model of the client's server.
 
         Args:
             name: the name of the collection, of letters, digits and ``_``.
@@ -173,7 +173,7 @@ class Collection(StoredCollection):
         """Return random pictures and their vectors, as examples of the collection's content.
 
         Args:
-            count: the number of pictures. A sample of a larger collection has a few more or fewer.
+            count: the approximate number of pictures to return. A collection with fewer pictures returns all of them.
             seed: the seed of the random choice. The same seed chooses the same pictures.
         """
         return self._sample(count, seed)
@@ -182,7 +182,7 @@ class Collection(StoredCollection):
         """Return the metadata of random pictures, from which a program can choose filters to offer.
 
         Args:
-            count: the number of pictures, at most 8,000. A sample of a larger collection has a few more or fewer.
+            count: the approximate number of pictures to read, at most 8,000. A smaller collection is read completely.
             seed: the seed of the random choice. The same seed chooses the same pictures.
         """
         return self._sample_metadata(count, seed)
@@ -201,7 +201,7 @@ class Collection(StoredCollection):
         return self._browse(where, limit, offset)
 
     def facets(self, where: str = "", *, sample: int | None = SAMPLE) -> list[Facet]:
-        """Return the fields of the pictures' metadata, with their values counted.
+        """Return the fields of the pictures' metadata, with counts of the frequent values.
 
         Args:
             where: a filter, as for `search`; empty: all pictures.

@@ -65,9 +65,9 @@ class Ignored:
     """Files of a source that are not pictures.
 
     Attributes:
-        kind: the suffix by which such files are counted, such as ``.txt``.
+        kind: the suffix of the files, such as ``.txt``, or another word for their kind.
         count: the number of files.
-        names: the names of the files within the source; files without a name are missing.
+        names: the names of the files within the source, as far as the files have names.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""Pictures that are single files, which are listed without a read of their contents."""
+"""Pictures that are single files, which are listed without reading their contents."""
 
 from __future__ import annotations
 

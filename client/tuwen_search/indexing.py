@@ -53,7 +53,7 @@ class Report:
         updated: the number of pictures that got new metadata and kept their vectors.
         failures: the pictures that were skipped, and the parts of the source that could not be read.
         ignored: the numbers of files that are not pictures, by suffix.
-        ignored_names: the names of the files that are not pictures, within the source.
+        ignored_names: the names, within the source, of the files that are not pictures.
         seconds: the duration of the update in seconds.
     """
 
@@ -88,7 +88,7 @@ class _Known:
         )
 
     def is_of(self, found: Found) -> bool:
-        """Return whether a found picture has this version or these bytes, so that it need not be read."""
+        """Return whether a found picture has the stored version or content version, so that it need not be read."""
         return self.version == found.version or self.has_content(found.content_version)
 
 
@@ -205,7 +205,7 @@ class Indexing:
         return sum(not (name in self._known and self._known[name].is_of(entry)) for name, entry in found.items())
 
     def prepare(self, dimension: int, *, counted: bool = False) -> int | None:
-        """Check that the disk of the store has space for the pictures of a source that is listed without reading.
+        """Check that the disk of the store has space for the pictures of a source, if they can be counted quickly.
 
         Args:
             dimension: the dimension of the vectors.

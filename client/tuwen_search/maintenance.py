@@ -70,7 +70,7 @@ def sources_of(store: MilvusStore, collection: str) -> list[KeptSource]:
 def forget_source(store: MilvusStore, collection: str, source: str) -> int:
     """Remove all pictures of one source from a collection and return their number. The files are not touched.
 
-    In a collection that was migrated, the pictures are removed from the old and the new vectors.
+    In a collection that was migrated, both the old and the new vectors of the pictures are removed.
 
     Args:
         source: the source's name in the collection, or another path of the same folder or file.
@@ -135,7 +135,7 @@ def _moving(store: MilvusStore, place: str, old: str) -> list[tuple[str, str]]:
 
 
 def _moved_in(store: MilvusStore, place: str, moving: Sequence[tuple[str, str]], target: str) -> Moved:
-    """Change the paths of the pictures in one Milvus collection, and return the numbers of moved pictures."""
+    """Change the paths of the pictures in one Milvus collection, and return the result of the move."""
     moved = known = 0
     moving = [(start, name) for start, name in moving if not (_is_below(target, start) and _is_below(name, target))]
     for start, name in moving:

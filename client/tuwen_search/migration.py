@@ -109,8 +109,8 @@ def _generations(store: MilvusStore, collection: str, card: ModelCard) -> tuple[
             )
         if len(complete) == 1:
             raise MigrationError(
-                f"the vectors of '{collection}' are of {card.checkpoint} already; "
-                "expected the address of a server with another model"
+                f"expected a server with another model than {card.checkpoint}, because '{collection}' already has "
+                "the vectors of this model"
             )
         return complete[1], mine
     old = complete[0]

@@ -20,7 +20,7 @@ _BLOCK = 1024
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """A group of pictures that look the same: each has a cosine of at least the threshold with another one.
+    """A group of pictures that look the same. Each picture reaches the threshold with another picture of the group.
 
     Attributes:
         hits: the pictures, the largest file first. The score of a picture is its cosine with the first picture.
@@ -70,7 +70,10 @@ def _described(store: MilvusStore, place: str, ids: list[str]) -> DuplicateGroup
 
 
 def _connected(vectors: NDArray[np.float32], threshold: float) -> list[list[int]]:
-    """Return the groups of two or more connected vectors, as positions. Rows are compared in blocks, to save memory."""
+    """Return groups of two or more vectors, as positions. Vectors whose cosine reaches the threshold share a group.
+
+    The vectors are compared in blocks, to save memory.
+    """
     group_of = list(range(len(vectors)))
 
     def root(index: int) -> int:

@@ -70,7 +70,7 @@ class PictureRows(MilvusConnection):
         IDs are hashes, so the pictures with IDs in a random interval are a random sample.
 
         Args:
-            count: the number of pictures. A sample of a larger collection has a few more or fewer.
+            count: the approximate number of pictures to return. A collection with fewer pictures returns all of them.
             seed: the seed of the random choice. The same seed chooses the same pictures.
         """
         total = self.count(name)
@@ -110,8 +110,8 @@ class PictureRows(MilvusConnection):
     def sources(self, name: str) -> Counter[str]:
         """Return the number of pictures of each source.
 
-        Each step finds sources that are not known yet and lets the store count their pictures, so that the time grows
-        with the number of sources and not with the number of pictures.
+        Each step finds sources that are not known yet, and lets the store count their pictures. So the time depends on
+        the number of sources, not on the number of pictures.
         """
         counts: Counter[str] = Counter()
         known: list[str] = []

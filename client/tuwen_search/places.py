@@ -1,4 +1,4 @@
-"""The names of places. A place is a Milvus collection that holds the vectors of one generation of a collection."""
+"""The names of places. A place is a Milvus collection that holds one generation of a tuwen collection."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ _BUILDING = "_building"
 
 
 def place_name(collection: str, fingerprint: str, *, complete: bool = True) -> str:
-    """Return the name of the Milvus collection for a migrated collection's vectors in an embedding space."""
+    """Return the name of the place (a Milvus collection) for a tuwen collection that was migrated to a space."""
     return f"{collection}__{fingerprint[:_DIGITS]}{'' if complete else _BUILDING}"
 
 
 def is_place_of(place: str, collection: str) -> bool:
-    """Return whether a Milvus collection may hold vectors of a collection, judged by its name.
+    """Return whether the name of a place may belong to a tuwen collection.
 
-    To be certain, compare with `collection_of`, which also needs the fingerprint of the vectors.
+    A place is a Milvus collection. To be certain, compare with `collection_of`, which also needs the fingerprint.
     """
     return place == collection or place.startswith(f"{collection}__")
 
 
 def collection_of(place: str, fingerprint: str) -> str:
-    """Return the name of the collection to which the vectors in a Milvus collection belong.
+    """Return the name of the tuwen collection to which a place belongs.
 
     Args:
-        place: the name of the Milvus collection.
-        fingerprint: the fingerprint of its vectors.
+        place: the name of a Milvus collection.
+        fingerprint: the fingerprint of the vectors in this Milvus collection.
     """
     for complete in (True, False):
         suffix = place_name("", fingerprint, complete=complete)

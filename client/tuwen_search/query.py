@@ -22,7 +22,7 @@ __all__ = ["Hit", "Part", "Query", "Results", "combined", "embedded_texts", "exp
 @documented
 @dataclass(frozen=True)
 class Query:
-    """A search for a text, a picture, a picture of the collection, or several of them, with exclusions.
+    """The subject of a search: a text, a new picture, a picture of the collection, or a combination, with exclusions.
 
     Raises:
         QueryError: the query is empty, a text is both wanted and excluded, an ID is malformed, or a weight is invalid.

@@ -1,4 +1,4 @@
-"""The embedding of all pictures of a Milvus collection into another one, repeated until both agree."""
+"""The embedding of all pictures of one Milvus collection into another, repeated until both hold the same pictures."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class _Differences:
     """The differences between the old and the new vectors.
 
     Attributes:
-        wanted: the pictures without a new vector, and the pictures whose file changed after the new vector was made, by
-            source.
-        known: the checksums of the changed files at the time of the new vectors, by ID.
+        wanted: the pictures to embed, grouped by source: pictures without a new vector, and pictures whose file changed
+            after the new vector was made.
+        known: the checksum that a changed file had when its new vector was made, by the picture's ID.
         renewed: the IDs of pictures whose file is unchanged and whose record changed.
         gone: the IDs of new vectors to remove: the old collection no longer has the picture, or its file cannot be
             embedded.
@@ -84,7 +84,7 @@ class Reembedding:
         return self._pictures - len(self._failed)
 
     def catch_up(self) -> bool:
-        """Update the new collection from the old one, and return whether they differed.
+        """Update the new collection from the old one, and return whether the two collections differed.
 
         Raises:
             StoreError, ServerError: the store or the embedding server failed. Pictures that are embedded already are
@@ -180,7 +180,7 @@ class Reembedding:
 
 
 def _record(changed: Picture | None, kept: Picture) -> Picture:
-    """Return the record to write. A changed file keeps the stored metadata if its source has none."""
+    """Return the record to write. If the source has no metadata for a changed file, the stored metadata is kept."""
     return kept if changed is None else replace(changed, metadata=changed.metadata or kept.metadata)
 
 

@@ -22,7 +22,7 @@ RECORD = ("source", "name", "version", "sha256", *NUMBERS, "thumbnail", "metadat
 
 
 def why_not_kept(metadata: Mapping[str, Any], **texts: str) -> str:
-    """Return the reason why Milvus cannot store some fields of a picture; empty if it can.
+    """Return the reason why Milvus cannot store some fields of a picture; empty if Milvus can store all of them.
 
     Args:
         metadata: the metadata of the picture.

@@ -103,8 +103,8 @@ def _listed(path: Path) -> Iterator[Entry]:
         raise SourceError(f"{error}; expected a list with the path of a picture in each line") from error
     if lines and looks_like_a_table(lines[0]) and not (path.parent / lines[0]).exists():
         raise SourceError(
-            f"'{path}' looks like a table, and not like a list with one path in each line: its first line is "
-            f"'{lines[0][:80]}'. Rename it to end in .csv, .tsv or .jsonl"
+            f"'{path}': expected a list with one path in each line, got what looks like a table: its first line is "
+            f"'{lines[0][:80]}'. If it is a table, rename it to end in .csv, .tsv or .jsonl"
         )
     for picture in dict.fromkeys(path.parent / line for line in lines):
         yield found_file(picture, str(picture))

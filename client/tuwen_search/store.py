@@ -49,10 +49,10 @@ class MilvusStore(PictureRows):
         return sorted({collection_of(place, space.fingerprint) for place, space in spaces.items() if space})
 
     def places(self, collection: str | None = None) -> list[str]:
-        """Return the names of all Milvus collections, or of those that may hold vectors of one collection.
+        """Return the names of all Milvus collections, or of the Milvus collections that a tuwen collection may own.
 
         Args:
-            collection: the name of a collection of `tuwen_search`, which may have several Milvus collections
+            collection: the name of a tuwen collection, which may own several Milvus collections
                 (`tuwen_search.places`); None: all Milvus collections.
 
         Raises:

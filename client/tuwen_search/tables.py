@@ -25,11 +25,11 @@ def pictures_of_table(path: Path) -> Iterator[Entry]:
 
     A row's image is bytes, a path, or a struct of ``bytes`` and ``path``, as Hugging Face's datasets write it. A table
     without a column of images may have a column of paths. Relative paths begin at the folder of the table. If a row has
-    a path and no bytes, the picture's name is this path, and later rows with the same path are ignored. The rest of a
-    table cannot be read after damage, so the last entry is an `Unseen`.
+    a path and no bytes, the picture's name is this path, and later rows with the same path are ignored. If the
+    table is damaged, the last entry is an `Unseen`, which stands for the unreadable rest.
 
     Raises:
-        SourceError: the file is not a Parquet file, or has no column of images.
+        SourceError: the file is not a Parquet file, or has no column of images or paths.
         MissingExtraError: pyarrow is not installed.
     """
     try:
@@ -47,8 +47,8 @@ def pictures_of_table(path: Path) -> Iterator[Entry]:
         image = next((name for name in (*_IMAGE_COLUMNS, *PATH_COLUMNS) if name in columns), None)
         if image is None:
             raise SourceError(
-                f"'{path}' has no column of images: expected one of {', '.join(_IMAGE_COLUMNS)}, or a column of paths: "
-                f"{', '.join(PATH_COLUMNS)}; got {', '.join(columns)}"
+                f"'{path}': expected a column of images ({', '.join(_IMAGE_COLUMNS)}) or of paths "
+                f"({', '.join(PATH_COLUMNS)}), got only the columns {', '.join(columns)}"
             )
         key = next((name for name in _KEY_COLUMNS if name in columns and name != image), None)
         number = 0
@@ -75,7 +75,7 @@ def pictures_of_table(path: Path) -> Iterator[Entry]:
 
 
 def _row(row: dict[str, Any], image: str, key: str | None, number: int, folder: Path) -> Found:
-    """Return the picture of one row. Of bytes and a path, the bytes are used, as in Hugging Face's datasets."""
+    """Return the picture of one row. If the row has both bytes and a path, the bytes are used, as in Hugging Face."""
     value = row.pop(image)
     data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
     if isinstance(data, str) or image in PATH_COLUMNS:

@@ -85,7 +85,7 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:
 
 
 def _kinds(path: Path) -> dict[str, str]:
-    """Return the type of each column that fits all its values: ``integer``, ``number``, ``truth`` or ``text``."""
+    """Return the type that all values of a column have, by column: ``integer``, ``number``, ``truth`` or ``text``."""
     kinds: dict[str, str] = {}
     for _, row in _records(path):
         for name, text in row.items():

@@ -64,7 +64,7 @@ class EmbedRequest(Strict):
     """A request of Cohere's clients: texts, images, or mixed inputs.
 
     Attributes:
-        embedding_types: the forms of the vectors in the response. Default: ``float``.
+        embedding_types: the encodings of the vectors in the response. Default: ``float``.
         truncate: ``END`` cuts long texts; ``NONE`` refuses them.
         output_dimension: the length of the vectors, which must be the model's dimension.
         input_type, max_tokens, priority: accepted because clients send them; they do not change vectors.
@@ -83,7 +83,7 @@ class EmbedRequest(Strict):
 
 
 class EmbeddingsByType(BaseModel):
-    """The embeddings of all items, once for each requested form."""
+    """The embeddings of all items, once in each requested encoding."""
 
     float_: list[list[float]] | None = Field(None, alias="float")
     base64: list[str] | None = None
@@ -156,7 +156,7 @@ def _items(request: EmbedRequest) -> list[Item]:
     given = [name for name in ("texts", "images", "inputs") if getattr(request, name) is not None]
     if len(given) != 1:
         shown = " and ".join(given) or "none of them"
-        raise EdgeError(422, f"expected one of texts, images and inputs, got {shown}", code="invalid_value")
+        raise EdgeError(422, f"expected exactly one of texts, images and inputs, got {shown}", code="invalid_value")
     if request.texts is not None:
         return [Item("text", text) for text in request.texts]
     if request.images is not None:

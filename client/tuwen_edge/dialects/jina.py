@@ -1,4 +1,4 @@
-"""Jina's operations rerank and classify: sort pictures and texts by a query, or label them without training."""
+"""Jina's operations: rerank sorts documents by their similarity to a query, classify labels items without training."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Picture(Strict):
 
 
 class VectorAnswer(BaseModel):
-    """The response: a vector whose components are strings, or the reason why there is none.
+    """The response: a vector whose components are strings, or the reason why the item was refused.
 
     Attributes:
         result: the components of the vector; empty if the item was refused.

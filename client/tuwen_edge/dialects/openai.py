@@ -1,4 +1,8 @@
-"""OpenAI's embeddings and models, extended by Jina's objects for images, Infinity's ``modality``, and forms."""
+"""OpenAI's operations for embeddings and for models.
+
+Three extensions are accepted, too: Jina's objects for images, Infinity's parameter ``modality``, and forms
+(``multipart/form-data``).
+"""
 
 from __future__ import annotations
 
@@ -89,8 +93,8 @@ def item_of(value: TextOrImage, modality: Modality | None = None) -> Item:
 
     Args:
         value: a string, or an object for a text or an image.
-        modality: the meaning of strings, as texts or images; None: a string that begins with ``data:image/`` is an
-            image, any other string is a text.
+        modality: the kind of all strings, text or image; None: a string that begins with ``data:image/`` is an image,
+            and any other string is a text.
     """
     if isinstance(value, TextObject):
         return Item("text", value.text)

@@ -32,7 +32,7 @@ TRITON = Dialect("Triton", TritonError, _error_body)
 class InputTensor(Strict):
     """The only input tensor, with strings. A string that begins with ``data:image/`` is an image.
 
-    For a single text, LiteLLM sends its number of characters as the shape, so the shape is not checked.
+    The shape is not checked, because LiteLLM sends the number of characters as the shape of a single text.
     """
 
     name: Literal["input_text"]

@@ -37,7 +37,8 @@ class Address:
         min_score: the minimum score of a shown picture. None: the operator's minimum. -1: no minimum.
         filters: pairs of a metadata field and its required value, or a bound such as ``≥10``.
         page: the number of the page, from 1.
-        open: the ID of the picture whose dialog is open, ``first`` or ``last``; empty without such a picture.
+        open: the ID of the picture whose dialog is open; ``first`` or ``last`` means the first or the last picture of
+            the page; empty: no dialog is open.
         labels: the labels to compare with the open picture, separated by commas.
     """
 
@@ -98,7 +99,7 @@ class Address:
         return bool(self.text or self.picture or self.like)
 
     def asking(self, text: str) -> Address:
-        """Return the address of a search for another text, in this language and without all other settings."""
+        """Return the address of a search for another text. It keeps the language and resets all other settings."""
         return Address(language=self.language, text=text)
 
     @property
@@ -136,7 +137,7 @@ class Address:
         """Yield the query parameters, except those with the given names. Parameters with default values are left out.
 
         Args:
-            without: names of parameters; ``f.`` stands for all filters.
+            without: the names of the parameters to leave out; ``f.`` stands for all filters.
         """
         found = [
             ("q", self.text),

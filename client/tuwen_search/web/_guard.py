@@ -21,7 +21,7 @@ _ROOM_FOR_THE_FORM = 64 << 10
 
 
 class Guard:
-    """Middleware that rejects other hosts (400) and large bodies (413) before they are read, and adds security headers.
+    """Middleware that rejects unknown host names (400) and, before it is read, a large body (413). It adds headers.
 
     A hostile site can let its name resolve to this machine (DNS rebinding), and then read the page in a visitor's
     browser. Such a request has the name of that site as its host. So the host must be an IP address, ``localhost``, or

@@ -88,7 +88,7 @@ class _Site:
         return await self._answer(address, long_text=len(request.query_params.get("q", "").strip()) > LONGEST_TEXT)
 
     async def upload(self, request: Request) -> Response:
-        """Keep a picture, and redirect to the search with it."""
+        """Keep an uploaded picture, and redirect the browser to a search with this picture."""
         if not _is_own_form(request):
             return PlainTextResponse("expected a form from this page, got a form from another site\n", 403)
         async with request.form(max_files=1, max_fields=200) as form:
@@ -182,7 +182,7 @@ class _Site:
 
 
 def _is_own_form(request: Request) -> bool:
-    """Return whether this page sent a form, and not a page of another site."""
+    """Return whether a form comes from this page. A page of another site could send a form, too."""
     origin = request.headers.get("origin")
     if "sec-fetch-site" in request.headers:
         return request.headers["sec-fetch-site"] in ("same-origin", "none")

@@ -27,7 +27,7 @@ class Service:
         uploads: the pictures that visitors sent.
         suggestions: subjects, pictures and filters for a visitor who has not searched yet.
         threshold: the calibrated minimum score in searches for a text alone; None: all pictures are shown.
-        roots: the folders whose pictures are shown in full, with links resolved.
+        roots: the folders whose pictures are shown in full size, with links resolved.
         replaced: whether the server has another model now, or the collection was dropped. Then a new service is needed.
         previews: a lock that is held while an upload is decoded, so that one upload at a time needs memory.
     """

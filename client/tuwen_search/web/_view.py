@@ -37,7 +37,7 @@ class Chip:
 
 @dataclass(frozen=True)
 class Part:
-    """The weight of one part of the query, and its cosine with the picture, as the page shows them."""
+    """One part of the query as the page shows it: its name, its weight, and its cosine with the picture."""
 
     name: str
     weight: str
@@ -55,12 +55,12 @@ class Tile:
         source: the last part of the source's path.
         thumbnail: the thumbnail as a ``data:`` URL; empty without a thumbnail.
         size: width, height and file size in words.
-        has_original: whether the picture can be shown in full.
+        has_original: whether the picture can be shown in full size.
         score: the score; None if the picture was not searched for.
         parts: the weight and the cosine of each part of the query.
         metadata: the names and values of the picture's metadata.
         position: the picture's number among the results, from 1; 0 if the picture was not searched for.
-        href: the address that shows the picture in full.
+        href: the address that shows the picture in full size.
         like: the address of a search for similar pictures.
     """
 
@@ -93,7 +93,7 @@ def tile_of(
     Args:
         picture: the picture.
         address: the address of the page.
-        roots: the folders whose pictures are shown in full.
+        roots: the folders whose pictures are shown in full size.
         hit: the hit of the search; None if the picture was not searched for.
         weights: the name and the weight of each part of the query, in the order of `Hit.parts`.
         position: the picture's number among the results, from 1; 0 if the picture was not searched for.
@@ -129,7 +129,7 @@ def tile_of(
 
 
 def shown_name(picture: Picture, roots: Sequence[Path]) -> str:
-    """Return the name of a picture without the folders of the server. A listed picture's name is its whole path."""
+    """Return the name of a picture without the server's folders, which the name of a picture from a list contains."""
     path = Path(picture.name)
     if not path.is_absolute():
         return picture.name

@@ -44,7 +44,7 @@ def words(text: str) -> str:
         ("duplicates shop --show sheet.jpg", "--show: expected a .png file, got sheet.jpg"),
         ("search shop 猫 --show sheet.jpg", "--show: expected a .png file, got sheet.jpg"),
         ("embed cat.png", "expected --output FILE for the vectors, or --json to print them"),
-        ("embed cat.png --text 猫 --json", "expected one of image files or folders, --text, and --texts-from"),
+        ("embed cat.png --text 猫 --json", "expected exactly one kind of input: images, --text or --texts-from"),
         ("embed cat.png -o vectors.txt", "expected a .npz or .parquet file for the vectors, got 'vectors.txt'"),
         ("evaluate retrieval empty --compare ViT-B-16", "--compare: expected ARCHITECTURE:BENCHMARK"),
         ("evaluate zero-shot classes --templates fr", "--templates: expected zh, en or none, got fr"),
@@ -64,7 +64,7 @@ def test_one_feature_file_without_the_other_is_refused(folder: Path) -> None:
 def test_a_named_template_cannot_be_combined() -> None:
     with GrpcServer() as server:
         command = ("classify", "cat.png", "--label", "猫", "--label", "狗", "--template", "zh", "--template", "{}的图")
-        assert "--template zh cannot be combined" in tuwen(*command, "-u", server.url, code=1).stderr
+        assert "--template: expected zh alone, got 2 templates" in tuwen(*command, "-u", server.url, code=1).stderr
 
 
 def test_an_output_in_a_missing_folder_is_named() -> None:

@@ -50,7 +50,7 @@ def test_reads_tabs_quotes_and_json_lines(tmp_path: Path) -> None:
         ("a.csv", "picture,price\na.png,5\n", "expected one of image, image_path"),
         ("a.csv", "", "got none"),
         ("a.jsonl", '{"price": 5}\n', "line 1, has no column of paths"),
-        ("a.txt", "path,price\na.png,5\n", "looks like a table.*Rename it to end in .csv"),
+        ("a.txt", "path,price\na.png,5\n", "looks like a table.*rename it to end in .csv"),
         ("a.txt", '{"path": "a.png"}\n', "looks like a table"),
     ],
 )
