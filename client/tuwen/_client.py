@@ -254,8 +254,8 @@ class Client:
         """Embed any number of images with a bounded amount of memory.
 
         Images are read only as fast as the caller takes the results. A refused image does not end the stream; its
-        outcome states the reason. If the server does not respond, the stream tries again until `timeout`. Closing the
-        iterator cancels the requests in flight.
+        outcome states the reason. If the server does not respond, the stream repeats a request for up to `timeout`
+        seconds. Closing the iterator cancels the requests in flight.
 
         Args:
             images: an iterable of images, in any form that `embed_images` takes,

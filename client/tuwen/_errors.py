@@ -110,7 +110,7 @@ class EmbeddingSpaceError(TuwenError, ValueError):
     Attributes:
         expected: the fingerprint of the required space.
         found: the fingerprint of the space that the vectors have; empty: the server rejected the request.
-        where: the words for the vectors in the message, such as ``the server's vectors``.
+        where: the name of the vectors in the message, such as ``the server's vectors``.
     """
 
     def __init__(self, expected: str, found: str, where: str = "the server's vectors") -> None:

@@ -1,4 +1,4 @@
-"""The fetching of images at web addresses. A client needs a fetcher for this, which contacts only allowed hosts."""
+"""The fetching of images at web addresses. The client needs a fetcher, which contacts only allowed hosts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class HttpFetcher:
             in your own cluster.
 
     Raises:
-        InvalidArgumentError: `allow` is empty or not a list, or a number is invalid.
+        InvalidArgumentError: `allow` is empty or a single string, or a number is invalid.
         MissingExtraError: httpx is not installed.
     """
 

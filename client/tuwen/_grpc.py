@@ -1,7 +1,7 @@
 """The transports to Triton over gRPC, for threads and for asyncio.
 
-The transports use the generated gRPC stubs of `tritonclient` instead of its client classes. These classes convert every
-tensor to NumPy objects and back, and raise the same class for every error.
+The transports use the generated gRPC stubs of `tritonclient` instead of its client classes. The client classes convert
+every tensor to NumPy objects and back. They raise all errors as one exception class.
 """
 
 from __future__ import annotations
@@ -290,7 +290,7 @@ class AsyncGrpcTransport:
             raise server_error(error, model) from error
 
     async def _call(self, method: str, message: Any, timeout: float) -> Any:
-        """Send a request and return the response. The timeout includes the wait for the function of the headers.
+        """Send a request and return the response. The timeout includes the wait for the headers.
 
         Raises:
             ClientClosedError: the client was closed before the response arrived.

@@ -116,7 +116,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         self._inner = httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=_LIMITS)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request to the first address of the host that accepts a connection.
+        """Try the addresses of the host in order. The first that accepts a connection gets the request.
 
         Raises:
             ItemError: an address is not allowed.

@@ -43,8 +43,8 @@ a uint8 array (H, W), (H, W, 3) or (H, W, 4).
 
 A string that starts with ``data:``, ``http://`` or ``https://`` is an address; any other string is a path. Web
 addresses need a client with an `HttpFetcher`. A file is read once, from its current position to its end. A PIL image of
-any mode has the same vector as a file with the same pixels, transparency, palette and EXIF orientation. Of an
-animation, the current frame is used.
+any mode has the same vector as a file with the same pixels, transparency, palette and EXIF orientation. If the image is
+an animation, the current frame is used.
 """
 
 if not TYPE_CHECKING:

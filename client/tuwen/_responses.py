@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 NAMED_EMBEDDING = "embedding."
-"""The prefix of an output's name. The fingerprint follows, in models that have no output ``fingerprint``."""
+"""The prefix of an output's name, in models without an output ``fingerprint``. The fingerprint follows the prefix."""
 
 _LONGEST_TEXT = 512  # characters; longer texts are rarely repeated, and would fill the memory
 Key = TypeVar("Key", bound=Hashable)
@@ -100,7 +100,7 @@ class Parsed:
     """The outcomes of the items of a batch.
 
     Attributes:
-        positions: for each row of the embeddings, the positions of its item in the call or stream.
+        positions: for each row of the embeddings, the position of its item in the call or stream.
         embeddings: the embeddings, float32 (n, D), read-only. Rows of refused items have no meaning.
         failures: the refused items by position, including items that were not sent.
         truncated: the positions of the texts that were cut.

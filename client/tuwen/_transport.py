@@ -1,4 +1,4 @@
-"""The interface between the SDK and the network: requests, responses, and the protocol of transports and fakes."""
+"""The interface between the SDK and the network: requests, responses, and the protocol of real and fake transports."""
 
 from __future__ import annotations
 

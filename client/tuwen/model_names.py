@@ -69,7 +69,7 @@ def names_in(models: Iterable[str]) -> list[str]:
     """Return the sorted names of the repositories that Triton models belong to.
 
     Args:
-        models: the full names of the models. A repository counts if its ensemble for texts is among them.
+        models: the full names of the models. A repository counts if its ensemble for texts is among the models.
     """
     split = [found for found in map(name_and_model, models) if found is not None]
     return sorted(name for name, model in split if model == "text_embedding")

@@ -248,9 +248,9 @@ def check_structure(data: bytes, limits: ImageLimits) -> None:
     elif data.startswith((b"II", b"MM")):
         parts, frames = tiff_parts(data, limits.max_frames)
     if parts > most:
-        raise ItemError("too_many_parts", f"the image has more than {most} parts, which is the limit")
+        raise ItemError("too_many_parts", f"the image has more than the allowed {most} parts")
     if frames > limits.max_frames:
-        raise ItemError("too_many_frames", f"the image has more than {limits.max_frames} frames, which is the limit")
+        raise ItemError("too_many_frames", f"the image has more than the allowed {limits.max_frames} frames")
     if scans > limits.max_scans:
         raise ItemError("too_many_scans", f"the image has {scans} scans, the limit is {limits.max_scans}")
 
@@ -288,7 +288,7 @@ def _as_displayed(image: Image.Image) -> Image.Image:
 
 
 def _convertible(image: Image.Image) -> Image.Image:
-    """Return the image in a mode that Pillow can convert to RGB. Only the mode La must be changed, to LA."""
+    """Return the image in a mode that Pillow can convert to RGB. The mode La becomes LA; any other mode stays."""
     return image.convert("LA") if image.mode == "La" else image
 
 

@@ -239,7 +239,7 @@ class Threshold:
 
         Args:
             fingerprint: the fingerprint of the vectors' embedding space.
-            whose: the words for the vectors in the error, such as ``the server's vectors``.
+            whose: the name of the vectors in the error message, such as ``the server's vectors``.
 
         Raises:
             EmbeddingSpaceError: the vectors come from another model.

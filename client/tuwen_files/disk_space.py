@@ -27,7 +27,7 @@ def check_space(path: Path, needed: int, what: str) -> None:
     Args:
         path: a file or folder of the output. The path need not exist.
         needed: the largest number of bytes that the output takes while it is written.
-        what: the words for the output in the message, such as ``the repository``.
+        what: the name of the output in the message, such as ``the repository``.
 
     Raises:
         DiskFullError: the disk has too little free space. The message states the needed and the free size.

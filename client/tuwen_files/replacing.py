@@ -22,10 +22,10 @@ __all__ = ["locked_folder", "release", "replacing"]
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Provide a scratch file beside a file. If the block ends without an error, the scratch file replaces the file.
+    """Provide a scratch file for an output. If the block ends without an error, the scratch file replaces the output.
 
-    Each scratch file has a unique name and is locked during the block, so several writers of one path do not disturb
-    each other. Scratch files of killed processes are removed.
+    Each scratch file lies beside the output. It has a unique name and is locked during the block, so several writers of
+    one path do not disturb each other. Scratch files of killed processes are removed.
 
     Raises:
         InvalidArgumentError: the file cannot be written.

@@ -25,8 +25,8 @@ class TuwenEmbeddings(Embeddings):
     Args:
         url: ``host:port`` of the server's gRPC endpoint.
         documents: the kind of a vector store's documents, ``texts`` or ``images``. With ``images``, the content of a
-            document is the path or the ``data:`` URL of a picture. Queries stay texts. Take paths only from a trusted
-            source, because the files at these paths are read.
+            document is the path or the ``data:`` URL of a picture. Queries are always texts. Take paths only from a
+            trusted source, because the files at these paths are read.
         timeout: seconds for a query, and for each request of a stream.
         expected_fingerprint: the fingerprint of the required embedding space, such as the space of an existing index.
             A server with another space raises an error. None: the space of the first response.

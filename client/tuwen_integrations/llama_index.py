@@ -27,7 +27,7 @@ class TuwenEmbedding(MultiModalEmbedding):
     Args:
         client: a client with settings of its own, such as TLS; it replaces the fields `url`, `timeout` and
             `expected_fingerprint`. An embedding model with such a client cannot be copied into another process.
-        fields: the values of the fields, such as ``url``.
+        fields: the values of this class's fields, such as ``url``.
     """
 
     url: str = Field(default="localhost:8001", description="host:port of the server's gRPC endpoint.")
