@@ -39,7 +39,7 @@ def test_promtool_accepts_the_files() -> None:
 def test_two_releases_are_judged_apart(tmp_path: Path) -> None:
     """A Prometheus with the rules of two releases judges each release alone.
 
-    In the test data, each alert fires for the release with the fault alone, and no alert fires on a healthy day.
+    In the test data, each alert fires only for the faulty release. No alert fires on a healthy day.
     """
     pytest.importorskip("helm_python", reason="the package of Helm exists for Linux only")
     from tests.support.chart import rendered
