@@ -43,7 +43,7 @@ class Feed:
         self._build = build
 
     def has_next(self, first: PendingResponse | None) -> bool:  # noqa: ARG002
-        """Return True, so that the caller takes the next part even if the source must be waited for.
+        """Return True, so that the caller takes the next part even if the caller must wait for the source.
 
         A thread cannot wait for the source and for a response at the same time.
         """

@@ -263,8 +263,8 @@ def decoded(image: Image.Image | NDArray[Any], *, turned: bool) -> Image.Image:
 def encoded(image: Image.Image, preprocessor: Preprocessor | None) -> bytes:
     """Encode a PIL image without loss: as PNG, or as TIFF if PNG lacks the mode.
 
-    Neither format stores some modes exactly, such as HSV, and some files are larger than the server accepts. In both
-    cases `preprocessor` first resizes the image and converts it to RGB, as the server would. The PNG of the result has
+    PNG and TIFF cannot store some modes exactly, such as HSV. Some files are larger than the server accepts. In both
+    cases, `preprocessor` first resizes the image and converts it to RGB, as the server would. The PNG of the result has
     the same vector as the image.
 
     Args:

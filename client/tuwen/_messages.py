@@ -44,7 +44,8 @@ _BULK_PRIORITY = 2  # the lower of the two levels in the models' config.pbtxt; t
 def encode_request(request: InferRequest, timeout: float) -> Any:
     """Return a `ModelInferRequest` with one input in raw bytes.
 
-    The bytes are the concatenated uint8 tensors or strings. Its length (uint32, little-endian) precedes each string.
+    The bytes are the concatenated uint8 tensors or strings. Each string is preceded by its length, a uint32 in
+    little-endian order.
 
     Args:
         request: the request.

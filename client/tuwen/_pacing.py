@@ -97,7 +97,7 @@ class Pace:
         self.requests = self._bounded(_FEWEST_REQUESTS)
 
     def _bounded(self, requests: int) -> int:
-        """Return the number, limited to the window's size: at least two, if the window has room for two requests."""
+        """Return the number of requests, limited to the window's size: at least two, if the window has room for two."""
         return max(1, min(max(requests, _FEWEST_REQUESTS), self._window // self.size))
 
 

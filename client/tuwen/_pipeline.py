@@ -49,7 +49,7 @@ _STATISTICS_READS = 20  # the maximum; a server counts a request shortly after i
 
 
 class Pipeline:
-    """The steps from one client's items to a server's responses and to the results.
+    """The pipeline that sends one client's items to a server and turns the responses into results.
 
     Args:
         transport: the transport to the server.

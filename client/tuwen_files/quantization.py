@@ -24,7 +24,7 @@ def quantize(vectors: NDArray[np.float32], form: Quantization) -> NDArray[np.int
 
     Args:
         vectors: the embeddings, float32 (n, D), or one embedding, float32 (D,).
-        form: the smaller form. ``int8`` scales each vector so that its largest absolute component is 127, then
+        form: the smaller form. ``int8`` scales each vector so that its largest absolute value is 127, then
             rounds. Compare such vectors by their cosine, which does not depend on the scale; do not use dot products.
             ``uint8`` is ``int8`` plus 128. ``ubinary`` keeps the sign of each component. A byte holds eight signs, the
             first in the highest bit. ``binary`` is ``ubinary`` minus 128, as embedding services return it. Compare the
