@@ -37,7 +37,10 @@ _MIB = 1 << 20
 _SEGMENT_MIB = 8  # the initial segment of each Python process, which grows in steps of the same size
 _ROOM_TO_GROW_MIB = 64
 _PROCESS_BYTES = 64 * _MIB  # the memory that each Python process takes at least, beside its weights
-_PORT_ATTEMPTS = 3
+_ATTEMPTS = 3  # to start the server
+# On a busy machine, a process of Triton 2.51 may get no processor time while it holds a lock of the Python backend.
+# The other process then ends with this error (https://github.com/triton-inference-server/server/issues/8882).
+_LOCK_FAULT = "boost::interprocess::lock_exception"
 _POLL_SECONDS = 0.1
 _ASK_SECONDS = 10.0  # between two questions for the aliases, if the log says that no model was loaded or unloaded
 _EXIT_SECONDS = 10  # time to unload models after the drain timeout; then the processes are killed
@@ -130,7 +133,7 @@ class EmbeddedServer:
         runtime = find_runtime()
         _check_memory(repositories)
         _check_shared_memory(repositories)
-        for attempt in range(1, _PORT_ATTEMPTS + 1):
+        for attempt in range(1, _ATTEMPTS + 1):
             self._options = self._requested.with_ports_resolved()
             try:
                 self._launch(runtime, repositories)
@@ -138,15 +141,22 @@ class EmbeddedServer:
                 self._watch = Watch(self.pid, self.http_url, self._options.silence, self._clock)
             except ServerStartError as error:
                 self.stop()
-                # Another process may have taken a free port before tritonserver listened on it.
-                taken = "Address already in use" in str(error) or "failed to bind" in str(error).lower()
-                if not (taken and 0 in self._requested.ports.values()) or attempt == _PORT_ATTEMPTS:
+                if attempt == _ATTEMPTS or not self._may_succeed_next_time(str(error)):
                     raise
             except BaseException:
                 self.stop()
                 raise
             else:
                 return
+
+    def _may_succeed_next_time(self, error: str) -> bool:
+        """Return whether the cause of a failed start passes."""
+        if _LOCK_FAULT in error:
+            self._tell("error: a lock of the Python backend failed (server#8882), so tritonserver is started again")
+            return True
+        # Another process may have taken a free port before tritonserver listened on it.
+        taken = "Address already in use" in error or "failed to bind" in error.lower()
+        return taken and 0 in self._requested.ports.values()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -13,7 +13,7 @@ __all__ = ["LogFollower", "is_problem"]
 
 _KEPT_LINES = 2_000
 _SHOWN_LINES = 15
-_ERROR = re.compile(r"^E\d{4} |^error: |Signal \((?!15\))|loading shared libraries")
+_ERROR = re.compile(r"^E\d{4} |^error: |^terminate called|Signal \((?!15\))|loading shared libraries")
 # Messages that tritonserver 2.51 logs as errors on every machine without a GPU.
 _NO_GPU = re.compile(r"CudaDriverHelper has not been initialized|unable to create stream for|CUDA memory pool disabled")
 # A message about a model that is loaded without a file of its configuration, as an alias is.

@@ -17,6 +17,10 @@ from tuwen_server._local_http import answers
 from tuwen_server.errors import ServerStartError
 
 MakeServer = Callable[..., EmbeddedServer]
+LOCK_FAULT = {
+    "exit_code": 1,
+    "log": ["terminate called after throwing an instance of 'boost::interprocess::lock_exception'"],
+}
 ADDRESS_IN_USE = {"exit_code": 1, "log": ["E0000 main.cc:1] failed to start HTTP service: Address already in use"]}
 
 
@@ -119,6 +123,28 @@ class TestStart:
         assert len(stand_in.starts()) == 3
         assert f"--http-port={server.http_url.rpartition(':')[2]}" in stand_in.starts()[2]
         assert server.poll() is None
+
+    def test_starts_again_after_the_fault_of_a_lock_in_the_python_backend(
+        self, make_server: MakeServer, stand_in: StandIn
+    ) -> None:
+        said: list[str] = []
+        stand_in.behave(starts=[LOCK_FAULT, LOCK_FAULT])
+        server = make_server(on_log_line=said.append)
+        server.start()
+        assert len(stand_in.starts()) == 3
+        assert (
+            said.count("error: a lock of the Python backend failed (server#8882), so tritonserver is started again")
+            == 2
+        )
+        assert server.poll() is None
+
+    def test_gives_up_after_three_faults_of_a_lock(self, make_server: MakeServer, stand_in: StandIn) -> None:
+        stand_in.behave(**LOCK_FAULT)
+        with pytest.raises(
+            ServerStartError, match="ended with code 1:\nterminate called after throwing .*lock_exception"
+        ):
+            make_server().start()
+        assert len(stand_in.starts()) == 3
 
     def test_another_server_on_the_http_port_does_not_count_as_ready(
         self, make_server: MakeServer, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
