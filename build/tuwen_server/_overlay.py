@@ -32,9 +32,9 @@ class Overlay:
 
     With a queue policy or priorities, Triton 2.51 does not wake its batcher when an instance of a model becomes free.
     The batcher wakes at the next request, or after 500 ms (fixed by triton-inference-server/core#509, July 2026).
-    So the queues have no policy, and our `pytorch` backend rejects requests that waited too long.
+    So the queues have no policy by default, and our `pytorch` backend rejects requests that waited too long.
 
-    The cache of texts belongs to our backend too. Triton's response cache (2.51 to 26.05) stores a failed request as a
+    Our backend also caches the vectors of texts. Triton's response cache (2.51 to 26.05) stores a failed request as a
     success without outputs, and its key is a 64-bit hash without the shapes of the inputs.
 
     Args:

@@ -2,8 +2,8 @@
 
 Here, a model is a repository with a name, such as ``b16``, with all its Triton models. An alias, such as ``shop``,
 stands for a loaded model. An alias has its own ensembles, whose steps are the models of the repository. A switch of the
-alias replaces these ensembles one after the other, and requests are answered meanwhile. Each response
-names the embedding space of its vectors.
+alias replaces these ensembles one after the other, and requests are answered meanwhile. Each response names the
+embedding space of its vectors.
 
 The server needs ``--model-control-mode=explicit``, as `tuwen serve` runs it, and usually a key.
 """

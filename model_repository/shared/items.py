@@ -14,7 +14,7 @@ def wants_status(request):
 
 
 def failures_of(errors):
-    """Return the failures of a request's items; each error is an `ItemError`, or None for a good item."""
+    """Return the failures of the bad items of a request, from a list with an `ItemError` or None for each item."""
     return [error.at(index) for index, error in enumerate(errors) if error is not None]
 
 

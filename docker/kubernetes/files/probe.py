@@ -84,7 +84,10 @@ class Server:
 
 
 def remembered(path):
-    """Return the time since which each model has not answered, and the number of requests that it had finished then."""
+    """Return the models that did not answer the last probe, from the file.
+
+    Each model has the number of its finished requests, and the time at which this number last changed.
+    """
     try:
         with open(path, encoding="utf-8") as file:
             start, models = json.load(file)

@@ -113,7 +113,7 @@ def _unicode_tables() -> tuple[dict[int, str], dict[int, None], list[tuple[int, 
 
 
 def _old_punctuation() -> list[tuple[int, int]]:
-    """Return the punctuation of Unicode 3.2 that is still punctuation, at which all later libraries split words."""
+    """Return the punctuation of Unicode 3.2 that is still punctuation. All newer libraries split words at it."""
     old = unicodedata.ucd_3_2_0
     codes = (
         code

@@ -38,8 +38,8 @@ class CpuPriority:
     outnumber the processors.
 
     A process may raise its priority again only with CAP_SYS_NICE or a high enough RLIMIT_NICE (man 2 setpriority;
-    `LimitNICE=0` of systemd, `--ulimit nice=20` of Docker). Without
-    these rights, and on a GPU, the priority is never lowered.
+    `LimitNICE=0` of systemd, `--ulimit nice=20` of Docker). Without these
+    rights, and on a GPU, the priority is never lowered.
 
     Args:
         device: the device of the encoder.
