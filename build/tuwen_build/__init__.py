@@ -1,7 +1,8 @@
 """Turn a checkpoint into a verified Triton model repository (extra ``build``).
 
-Data flows through the subpackages in this order. ``checkpoints`` reads, ``towers`` holds the networks, ``export``
-writes the files of a repository, ``verification`` compares them with the reference. ``repository`` runs all four::
+Data flows through the subpackages in this order: ``checkpoints`` reads a checkpoint, and ``towers`` holds its networks.
+``export`` writes the files of a repository, and ``verification`` compares the files with the reference. The module
+``repository`` runs all four steps::
 
     from tuwen_build.repository import BuildOptions, build_repository
 """

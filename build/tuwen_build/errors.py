@@ -4,7 +4,7 @@
 
     BuildError
     ├── CheckpointError          the checkpoint is missing, incomplete or not of a known family
-    ├── ExportError              an encoder cannot be exported so that it runs on every device
+    ├── ExportError              the exported encoder would not run on every device
     ├── VerificationError        an exported model differs from the reference; the message says by how much
     └── OutputExistsError        the output folder exists already: --force replaces it
 
@@ -27,7 +27,7 @@ class CheckpointError(BuildError):
 
 
 class ExportError(BuildError):
-    """An encoder cannot be exported so that it runs on every device."""
+    """The exported encoder would not run on every device."""
 
 
 class VerificationError(BuildError):

@@ -1,4 +1,4 @@
-"""The description of a checkpoint that `tuwen build --explain` prints, without building it."""
+"""The description of a checkpoint that `tuwen build --explain` prints. No repository is built."""
 
 from __future__ import annotations
 

@@ -36,9 +36,9 @@ class PrecisionChoice:
 
 
 def choose_precision() -> PrecisionChoice:
-    """Return the fastest precision on this machine that costs no recall.
+    """Return the precision that is fastest on this machine and keeps the recall.
 
-    int8 is never chosen, because it costs recall; users must choose it themselves.
+    int8 is never chosen, because it lowers the recall; users must choose it themselves.
     """
     if torch.cuda.is_available():
         name, capability = torch.cuda.get_device_name(), torch.cuda.get_device_capability()
@@ -86,7 +86,7 @@ def _int8_advice() -> str:
 
 
 def bf16_speedup() -> float:
-    """Return how many times as fast as fp32 this CPU multiplies an encoder's largest matrices in bf16.
+    """Return the speed of bf16 on this CPU, divided by the speed of fp32, for an encoder's largest matrix products.
 
     The measurement takes less than a second.
     """

@@ -78,7 +78,7 @@ class OutputFolder:
                 shutil.rmtree(scratch, ignore_errors=True)
 
     def check(self) -> tuple[int, int] | None:
-        """Return the identity of the earlier output (inode and time of change of its marker); None: there is none.
+        """Return the identity of the earlier output (inode and change time of its marker); None: no earlier output.
 
         Raises:
             OutputExistsError: the output may not be replaced.

@@ -81,7 +81,7 @@ def write_seeded_checkpoint(folder: Path, dimensions: dict[str, Any] = TINY, *, 
     Args:
         folder: the folder to write. It is created if necessary.
         dimensions: the arguments of `ChineseCLIPConfig`.
-        seed: equal seeds give equal weights.
+        seed: the seed of the random weights. Equal seeds give equal weights.
 
     Returns:
         The folder.
@@ -106,8 +106,8 @@ def perturb(model: nn.Module) -> None:
     """Give every weight of a CLIP model random values with which an error in any layer changes the output.
 
     With the initial zeros and ones, a forgotten bias or swapped norms would not change the output. Matrices preserve
-    variance, and attention is sharper than that. With transformers' initial deviation of 0.02, the output would depend
-    on little but the class token.
+    the variance of their inputs. The matrices of query and key are twice as large, so that attention is sharp. With
+    transformers' initial standard deviation of 0.02, the output would depend on little but the class token.
     """
     for name, parameter in model.named_parameters():
         if parameter.ndim == 1:

@@ -1,4 +1,4 @@
-"""Checkpoints of every family, read into one dataclass.
+"""Readers for the checkpoints of every family. All readers return the same dataclass, `Checkpoint`.
 
 Each pair of a family and a layout on disk has one module with one `Reader`. To add a pair, add a module here, list its
 reader in ``READERS``, and write a test.
@@ -62,8 +62,8 @@ def open_checkpoint(source: str, options: ReadOptions | None = None) -> Checkpoi
     """Read a checkpoint: a folder, a file, or a hub id such as ``OFA-Sys/chinese-clip-vit-base-patch16``.
 
     Raises:
-        CheckpointError: the checkpoint is missing, incomplete, or not of a known family. The same error is raised for
-            an adapter that cannot be merged, and for an adapter if `ReadOptions.merge_adapter` is off.
+        CheckpointError: the checkpoint is missing, incomplete, or not of a known family. For an adapter, the same
+            error is raised if `ReadOptions.merge_adapter` is off or if the merge fails.
         MissingExtraError: an adapter must be merged, and peft is not installed.
     """
     options = options or ReadOptions()

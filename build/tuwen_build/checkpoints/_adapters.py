@@ -116,7 +116,7 @@ def _load_base(plain: Path, base: Path) -> Any:
 
 
 def _merged(model: Any, folder: Path) -> Any:
-    """Return the model with the adapter's weights added to its own."""
+    """Return the model after the adapter's weights are added to the model's weights."""
     try:
         from peft import PeftModel, get_peft_model_state_dict  # noqa: PLC0415 - an extra
     except ImportError as error:

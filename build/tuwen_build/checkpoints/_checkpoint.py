@@ -47,7 +47,8 @@ class Reference:
         embed_images: a function from normalised float32 pixels (n, 3, S, S) to un-normalised embeddings (n, D).
         embed_texts: a function from int64 ids and mask (n, L) to un-normalised embeddings (n, D).
         tokenize: a function from a text and a context length to the family's own ids, truncated, without padding.
-        image_processor: the image processor that checks the build's preprocessing, and normalises for `embed_images`.
+        image_processor: the image processor with which the build's preprocessing is compared. Its mean and standard
+            deviation also normalise the pixels for `embed_images`.
     """
 
     embed_images: Callable[[Tensor], Tensor]
@@ -79,8 +80,8 @@ class Tokenization:
     Attributes:
         kind: the name of the rules in ``text_tokenization/1/tokens.py``.
         files: the files of the checkpoint that hold the vocabulary, by name.
-        assets: the files that the server's tokenizer reads, by name (``vocab.txt``). Equal vocabularies have equal
-            bytes.
+        assets: the contents of the files that the server's tokenizer reads, by name (``vocab.txt``). Equal
+            vocabularies give equal contents.
         vocabulary_size: the number of tokens.
         default_context_length: the family's default (52 for Chinese-CLIP), special tokens included.
         max_context_length: the maximum that the position embeddings allow.

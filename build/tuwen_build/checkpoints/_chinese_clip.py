@@ -53,7 +53,7 @@ def read_chinese_clip(path: Path) -> ChineseClip:
 
 
 class ChineseClipReader:
-    """The reader of Chinese-CLIP in the layout of Hugging Face, with a ViT of any size.
+    """The reader of every Chinese-CLIP that has a vision transformer, in the layout of Hugging Face.
 
     transformers has no class for Chinese-CLIP's RN50.
     """
@@ -78,7 +78,7 @@ def chinese_clip_checkpoint(
     tokenization: Tokenization,
     image_processor: ImageProcessor,
 ) -> Checkpoint:
-    """Return a checkpoint around transformers' `ChineseCLIPModel`, whose feature methods are the reference."""
+    """Return a checkpoint from a `ChineseCLIPModel` of transformers. The model's feature methods are the reference."""
     config = model.config
     return Checkpoint(
         family="chinese-clip",

@@ -52,7 +52,7 @@ def adapter_files(folder: Path) -> list[str]:
 
 
 def adapter_base(folder: Path) -> str | None:
-    """Return the base model that the configuration of an adapter names: a hub id or a path; None if it names none."""
+    """Return the hub id or the path of an adapter's base model; None: the adapter's configuration does not name one."""
     try:
         named = json.loads((folder / ADAPTER_FILES[0]).read_text(encoding="utf-8-sig"))["base_model_name_or_path"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -67,7 +67,7 @@ def model_folder(path: Path) -> Path:
     build does.
 
     Raises:
-        CheckpointError: the folder lists other modules that change its vectors.
+        CheckpointError: ``modules.json`` lists another module, which would change the vectors.
     """
     if not path.is_dir() or (path / "config.json").is_file():
         return path

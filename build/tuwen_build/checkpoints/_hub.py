@@ -1,4 +1,4 @@
-"""The list of a model's files on the Hugging Face hub, with a deadline for a hub that cannot be reached."""
+"""The list of a model's files on the Hugging Face hub. A deadline ends the request if the hub cannot be reached."""
 
 from __future__ import annotations
 

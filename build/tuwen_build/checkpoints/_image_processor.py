@@ -42,7 +42,7 @@ def saved_image_processor(folder: Path, image_size: int, resize: Literal["squash
 
 
 def published_image_processor(image_size: int, resize: Literal["squash", "crop"]) -> ImageProcessor:
-    """Return the image processor of the releases: transformers' statistics and filter, with the family's resizing."""
+    """Return the image processor of the published models: transformers' defaults, but the family's way of resizing."""
     square = {"height": image_size, "width": image_size}
     size = square if resize == "squash" else {"shortest_edge": image_size}
     processor_class: Any = _Processor

@@ -31,7 +31,7 @@ class ModelScopeReader:
     def read(self, path: Path, source: str, options: ReadOptions) -> Checkpoint:  # noqa: ARG002 - it takes none
         for name in (*_CONFIGS, _WEIGHTS):
             if not (path / name).is_file():
-                raise CheckpointError(f"{path}: {name} is missing; every release on ModelScope has one")
+                raise CheckpointError(f"{path}: {name} is missing; every release on ModelScope has this file")
         vision, text = (load_json(path / name) for name in _CONFIGS)
         weights = rounded_to_half(native_weights(load_pickled_weights(path / _WEIGHTS)))
         return native_checkpoint(

@@ -58,7 +58,7 @@ def native_checkpoint(
     A vision transformer becomes transformers' model, a ResNet becomes our own tower.
 
     Raises:
-        CheckpointError: a weight is missing, unexpected, of another shape, NaN or infinite.
+        CheckpointError: a weight is missing, unexpected, of a wrong shape, NaN or infinite.
     """
     check_finite(weights, origin.source)
     preprocessing = Preprocessing(architecture.vision.image_size, "squash", MEAN, STD)

@@ -51,7 +51,7 @@ def native_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def transformers_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return native weights of a model with a vision transformer, under the names of `ChineseCLIPModel`.
+    """Rename the native weights of a model with a vision transformer to the names in `ChineseCLIPModel`.
 
     A weight that `ChineseCLIPModel` does not have keeps its name, so that a strict load rejects it.
     """
@@ -69,7 +69,10 @@ def transformers_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def rounded_to_half(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return native weights rounded to float16 and back where ModelScope's pipeline rounds them, also on a CPU."""
+    """Round native weights to float16 and convert them back to float32.
+
+    ModelScope's pipeline rounds these weights on loading, on a CPU too. The other weights are returned unchanged.
+    """
     return {
         name: tensor if _KEPT_IN_FLOAT32.search(name) else tensor.to(torch.float16).to(torch.float32)
         for name, tensor in weights.items()

@@ -38,13 +38,13 @@ def resnet_checkpoint(
     """Return a checkpoint from native weights.
 
     Raises:
-        CheckpointError: a weight is missing, unexpected or of another shape.
+        CheckpointError: a weight is missing, unexpected or of a wrong shape.
     """
     visual = {name.removeprefix("visual."): tensor for name, tensor in weights.items() if name.startswith("visual.")}
     try:
         image_tower = ResNetTower(visual, vision.blocks, vision.width, vision.heads)
     except (KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{origin.source}: the weights of the image tower do not fit: {error}") from error
+        raise CheckpointError(f"{origin.source}: the weights do not fit the image tower: {error}") from error
     rest = {name: tensor for name, tensor in weights.items() if not name.startswith("visual.")}
     logit_scale = rest.pop("logit_scale")
     text_model, projection = _text_modules(text, rest, origin.source)
@@ -78,7 +78,7 @@ def resnet_checkpoint(
 
 
 def _text_modules(text: BertShape, weights: Mapping[str, Tensor], source: str) -> tuple[Any, nn.Module]:
-    """Return BERT without its pooler, and the projection of its first hidden state."""
+    """Return BERT without its pooler, and the linear layer that projects the first token's hidden state."""
     model = ChineseCLIPTextModel(ChineseCLIPTextConfig(**text_settings(text)), add_pooling_layer=False)
     projection = nn.Linear(text.width, weights["text_projection"].shape[1], bias=False)
     both = nn.ModuleDict({"text_model": model, "text_projection": projection}).eval()

@@ -21,7 +21,7 @@ __all__ = ["OpenAiClipReader"]
 
 
 class OpenAiClipReader:
-    """The reader of OpenAI CLIP in the layout of Hugging Face, with a ViT of any size.
+    """The reader of every OpenAI CLIP that has a vision transformer, in the layout of Hugging Face.
 
     transformers has no class for OpenAI CLIP's ResNets.
     """

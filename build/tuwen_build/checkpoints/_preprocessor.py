@@ -116,7 +116,7 @@ class _Settings:
         return CheckpointError(f"{self.said(key)}; {expectation}")
 
     def check_names(self) -> None:
-        """Reject other kinds of image processor, and keys whose effect is unknown."""
+        """Reject an unsupported kind of image processor, and keys whose effect is unknown."""
         for key in _TYPE_KEYS:
             if self.given.get(key) is not None and self.given[key] not in _TYPES:
                 value = json.dumps(self.given[key])
@@ -166,7 +166,9 @@ def _check(settings: _Settings, key: str, image_size: int, resize: Literal["squa
         raise CheckpointError(f"{settings.said(key)}; this family {rule}, so {key} must be {json.dumps(not value)}")
     if key == "do_normalize" and not value and settings.lacks("do_rescale"):
         raise settings.refuse(
-            key, "expected true, or a value for do_rescale too: without one, transformers before 4.25 does not rescale"
+            key,
+            "expected true; if false is meant, set do_rescale as well, because transformers before 4.25 does not "
+            "rescale if do_rescale is missing",
         )
     if key == "rescale_factor" and not (_is_number(value) and math.isclose(value, default, rel_tol=1e-6)):
         raise settings.refuse(key, "expected 1/255; for another factor f, divide image_mean and image_std by 255 f")
@@ -193,8 +195,8 @@ def _check_size(settings: _Settings, key: str, expected: dict[str, int], *, squa
     if len(sides) == 1:
         default = f" (the default of transformers, because the file lacks {key})" if settings.lacks(key) else ""
         raise CheckpointError(
-            f"{settings.path}: {key} is {json.dumps(sides.pop())} pixels, config.json says image_size {image_size}"
-            f"{default}"
+            f"{settings.path}: expected {key} {image_size}, which is image_size in config.json; "
+            f"got {json.dumps(sides.pop())}{default}"
         )
     raise settings.refuse(key, f"expected {json.dumps(expected)}, because config.json says image_size {image_size}")
 

@@ -58,7 +58,7 @@ def _config(model_class: Any, folder: Path) -> Any:
 
 
 def _check_config(path: Path) -> None:
-    """Reject settings of transformers with which its modules cannot be exported."""
+    """Reject settings that prevent the export of transformers' modules."""
     config = load_json(path)
     sections = {name: config[name] for name in ("text_config", "vision_config") if isinstance(config.get(name), dict)}
     if config.get("return_dict") is False:
@@ -69,13 +69,16 @@ def _check_config(path: Path) -> None:
             if value is not None and value != default:
                 place = f"{name}.{key}" if name else key
                 raise CheckpointError(
-                    f"{path} says {place} {json.dumps(value)}; expected {json.dumps(default)}, which gives the same "
-                    "vectors: change it, or remove the key"
+                    f"{path} says {place} {json.dumps(value)}; expected {json.dumps(default)}. Set this value "
+                    "or remove the key; the vectors stay the same"
                 )
 
 
 def features_reference(model: Any, tokenization: Tokenization, image_processor: ImageProcessor) -> Reference:
-    """Return the reference of a CLIP model of transformers: its feature methods, which build their own masks."""
+    """Return the reference of a CLIP model of transformers.
+
+    The model's own feature methods embed images and texts. They build their own attention masks.
+    """
 
     @torch.inference_mode()
     def embed_images(pixel_values: Tensor) -> Tensor:
@@ -107,7 +110,7 @@ def weight_files(folder: Path) -> Mapping[str, Path]:
 
 
 def weight_names(folder: Path) -> set[str]:
-    """Return the names of all tensors.
+    """Return the names of all tensors in a folder's weights files.
 
     Raises:
         CheckpointError: there are no weights, or a weights file is truncated, damaged or would run code.
@@ -131,7 +134,7 @@ def _names_in_files(folder: Path) -> set[str]:
 
 
 def _unwrapped_weights(folder: Path) -> dict[str, Tensor] | None:
-    """Return the weights without prefixes of wrappers, or None if transformers can read the safetensors files."""
+    """Return the weights without wrappers' prefixes; None: transformers can read the safetensors files itself."""
     names = _names_in_files(folder)
     paths = list(weight_files(folder).values())[1:]  # the first is config.json
     if paths[0].suffix == ".bin":
@@ -142,7 +145,7 @@ def _unwrapped_weights(folder: Path) -> dict[str, Tensor] | None:
 
 
 def model_type(path: Path) -> str | None:
-    """Return ``model_type`` of a folder's ``config.json``, or the type of the architecture that older files name."""
+    """Return ``model_type`` of a folder's ``config.json``. If an old file lacks it, ``architectures`` decides."""
     if not (path / "config.json").is_file():
         return None
     config = load_json(path / "config.json")

@@ -1,7 +1,7 @@
-"""A second implementation of CLIP's ResNet, as OpenAI wrote it, to compare the exported tower with.
+"""A second implementation of CLIP's ResNet, after OpenAI's code. The exported tower is compared with it.
 
-It keeps batch norms separate and uses torch's own multi-head attention. The functions take the raw weights and share no
-code with the exported tower.
+Batch norms are separate from convolutions, and attention is torch's own multi-head attention. The functions take the
+raw weights and share no code with the exported tower.
 """
 
 from __future__ import annotations

@@ -27,17 +27,17 @@ _WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "*.pt")  # the first kind tha
 def locate(source: str, *, adapter: bool = False) -> Path:
     """Return the local file or folder of a checkpoint.
 
-    A hub id gives the model's folder in the hub's cache (``damo/...`` comes from ModelScope). A folder of
-    sentence-transformers gives the inner folder of the model.
+    For a hub id, this is the model's folder in the hub's local cache. Ids of the form ``damo/...`` belong to the hub of
+    ModelScope. For a folder of sentence-transformers, this is the inner folder of the CLIP model.
 
     Args:
         source: a path or a hub id.
         adapter: whether the folder may hold an adapter.
 
     Raises:
-        CheckpointError: the source is neither a path nor a hub id. The same error is raised if the hub cannot be
-            reached and its cache lacks the model, and if the folder holds an adapter or unsupported modules of
-            sentence-transformers.
+        CheckpointError: the source is neither a path nor a hub id, or the folder holds unsupported modules of
+            sentence-transformers. The same error is raised for an adapter if `adapter` is false. It is also raised if
+            the hub cannot be reached and the local cache lacks the model.
     """
     folder = model_folder(_located(source))
     if not adapter:
@@ -105,5 +105,5 @@ def _download_from_modelscope(hub_id: str) -> Path:
 
 
 def _first_sentence(error: Exception) -> str:
-    """Return the first line of an error's message, or the name of its class."""
+    """Return the first line of an error's message. If the message is empty, return the name of the error's class."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__).rstrip(".")

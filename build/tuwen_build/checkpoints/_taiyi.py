@@ -30,7 +30,7 @@ _TRAINED_WITH = {512: "openai/clip-vit-base-patch32", 768: "openai/clip-vit-larg
 
 
 class TaiyiReader:
-    """The reader of a Taiyi text tower. The CLIP checkpoint in the options adds image tower and logit scale."""
+    """The reader of a Taiyi text tower. The CLIP checkpoint in the options adds the image tower and the logit scale."""
 
     layout = (
         "Taiyi-CLIP: config.json with model_type bert, vocab.txt or tokenizer.json, "
@@ -81,16 +81,18 @@ def _image_checkpoint(source: str, dimension: int, vision: str | None) -> Checkp
     if vision is None:
         suggestion = _TRAINED_WITH.get(dimension, "openai/clip-vit-large-patch14")
         raise CheckpointError(
-            f"{source} holds only a text tower (Taiyi-CLIP). Name the CLIP checkpoint whose image tower the text tower "
-            f"was trained with, a hub id or a folder, such as --vision {suggestion}"
+            f"{source} holds only the text tower of a Taiyi-CLIP. Pass the OpenAI CLIP with which it was trained, as a "
+            f"hub id or a folder, such as --vision {suggestion}"
         )
     path, reader = locate(vision), OpenAiClipReader()
     if not reader.recognises(path):
-        raise CheckpointError(f"--vision: expected the OpenAI CLIP of the Taiyi model ({reader.layout}), got {vision}")
+        raise CheckpointError(
+            f"--vision: expected the OpenAI CLIP with which the Taiyi model was trained ({reader.layout}), got {vision}"
+        )
     image = reader.read(path, vision, ReadOptions())
     if image.embedding_dimension != dimension:
         raise CheckpointError(
-            f"{source} has {dimension} dimensions, but the image tower of {vision} has {image.embedding_dimension}; "
-            "pass the checkpoint whose image tower the text tower was trained with"
+            f"--vision: expected an image tower with {dimension} dimensions, as {source} has; {vision} has "
+            f"{image.embedding_dimension}. Pass the OpenAI CLIP with which the Taiyi model was trained"
         )
     return image

@@ -50,7 +50,7 @@ def read_wordpiece(path: Path, *, lowercase: bool, word_lengths: tuple[int, ...]
     Args:
         path: the path of ``tokenizer.json``.
         lowercase: whether the server's tokenizer lower-cases and strips accents.
-        word_lengths: the limits of ``max_input_chars_per_word`` that the server's tokenizer implements.
+        word_lengths: the values of ``max_input_chars_per_word`` that the server's tokenizer implements.
 
     Raises:
         CheckpointError: the file describes another tokenizer. The message names the part that differs.

@@ -1,4 +1,4 @@
-"""Tokenization rules of each kind, and the tokenizers of transformers to compare them with."""
+"""The tokenization rules of each family, and the tokenizers of transformers with which the rules are compared."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _START, _END = "<|startoftext|>", "<|endoftext|>"
 
 
 def chinese_clip_tokenization(vocabulary: Path, vocabulary_size: int, positions: int) -> Tokenization:
-    """Return the rules of WordPiece as in cn_clip.
+    """Return the WordPiece rules of cn_clip.
 
     Args:
         vocabulary: the path of ``vocab.txt``. If this file does not exist, the ``tokenizer.json`` beside it is read.
-        vocabulary_size: the number of tokens that the weights have.
+        vocabulary_size: the number of token embeddings in the weights.
         positions: the number of tokens that the position embeddings allow.
 
     Raises:
@@ -50,7 +50,7 @@ def chinese_clip_tokenization(vocabulary: Path, vocabulary_size: int, positions:
 
 
 def taiyi_tokenization(folder: Path, vocabulary_size: int, positions: int) -> Tokenization:
-    """Return the rules of WordPiece as in transformers' `BertTokenizer`, which Taiyi's model cards use.
+    """Return the WordPiece rules of transformers' `BertTokenizer`, which Taiyi's model cards use.
 
     Raises:
         CheckpointError: the vocabulary is missing or belongs to another tokenizer, or ``tokenizer_config.json`` asks
@@ -71,7 +71,7 @@ def taiyi_tokenization(folder: Path, vocabulary_size: int, positions: int) -> To
 
 
 def clip_tokenization(folder: Path, vocabulary_size: int, positions: int) -> Tokenization:
-    """Return the rules of byte-pair encoding as in OpenAI's own code.
+    """Return the byte-pair encoding rules of OpenAI's own code.
 
     Raises:
         CheckpointError: the vocabulary is missing, or belongs to another tokenizer.
@@ -93,7 +93,9 @@ def clip_tokenization(folder: Path, vocabulary_size: int, positions: int) -> Tok
         }
     origin = next(iter(files.values()))
     if len(vocabulary) != vocabulary_size:
-        raise CheckpointError(f"{origin} has {len(vocabulary)} tokens, config.json says vocab_size {vocabulary_size}")
+        raise CheckpointError(
+            f"{origin}: expected {vocabulary_size} tokens, which is vocab_size in config.json; got {len(vocabulary)}"
+        )
     if missing := {_START, _END} - set(vocabulary):
         raise CheckpointError(f"{origin} lacks {', '.join(sorted(missing))}")
     return Tokenization(
@@ -109,7 +111,7 @@ def clip_tokenization(folder: Path, vocabulary_size: int, positions: int) -> Tok
 
 
 def reference_tokenizer(rules: Tokenization) -> Callable[[str, int], list[int]]:
-    """Return a function of transformers' tokenizer: text and context length to ids, truncated, without padding."""
+    """Return a function that tokenizes with transformers: it truncates a text to a context length, without padding."""
     tokenizer_class: Any = CLIPTokenizer if rules.kind == "clip_bpe" else BertTokenizer
     tokenizer = tokenizer_class.from_pretrained(str(next(iter(rules.files.values())).parent))
 
@@ -124,7 +126,7 @@ def reference_tokenizer(rules: Tokenization) -> Callable[[str, int], list[int]]:
 def _wordpiece(
     path: Path, size: int, *, lowercase: bool, word_lengths: tuple[int, ...]
 ) -> tuple[dict[str, Path], list[str]]:
-    """Return the file that holds the vocabulary, by name, and its tokens in the order of their ids."""
+    """Return the vocabulary file as a mapping from name to path, and the tokens in the order of their ids."""
     saved = path.with_name(_TOKENIZER_JSON)
     if not path.is_file() and saved.is_file():
         path, tokens = saved, as_published(read_wordpiece(saved, lowercase=lowercase, word_lengths=word_lengths))
@@ -132,7 +134,9 @@ def _wordpiece(
         _check_present(path)
         tokens = vocabulary_lines(path)
     if len(tokens) != size:
-        raise CheckpointError(f"{path} has {len(tokens)} tokens, the weights and config.json have {size}")
+        raise CheckpointError(
+            f"{path}: expected {size} tokens, as in the weights and in config.json; got {len(tokens)}"
+        )
     if missing := {"[PAD]", "[UNK]", "[CLS]", "[SEP]"} - set(tokens):
         raise CheckpointError(f"{path} lacks {', '.join(sorted(missing))}")
     if tokens[0] != "[PAD]":
@@ -153,7 +157,7 @@ def _reads_lowercase(path: Path) -> bool:
 
 
 def _check_no_mark(path: Path) -> None:
-    """Refuse a file that begins with a byte order mark, with which transformers reads another vocabulary."""
+    """Refuse a file that begins with a byte order mark, because transformers reads the mark as part of a token."""
     with path.open("rb") as file:
         if file.read(len(BOM_UTF8)) == BOM_UTF8:
             raise CheckpointError(
@@ -165,6 +169,6 @@ def _check_no_mark(path: Path) -> None:
 def _check_present(path: Path) -> None:
     if not path.is_file():
         raise CheckpointError(
-            f"{path.parent}: {path.name} is missing, and there is no {_TOKENIZER_JSON}; "
-            f"every release has {path.name}, copy it here"
+            f"{path.parent}: {path.name} is missing, and so is {_TOKENIZER_JSON}; "
+            f"copy {path.name} from the published model into this folder"
         )

@@ -1,6 +1,6 @@
-"""Vocabularies in one canonical form, whichever file they came from and whatever its line endings.
+"""Vocabularies in one canonical form, which does not depend on the kind of the file or on its line endings.
 
-The fingerprint of an embedding space hashes this form. It is byte for byte the form of the published files:
+The fingerprint of an embedding space hashes this form. The form equals the published files byte for byte:
 ``vocab.txt`` and ``merges.txt`` with LF at the end of each line, the last one included; ``vocab.json`` without spaces.
 """
 
@@ -43,7 +43,7 @@ def as_json(vocabulary: Mapping[str, int]) -> bytes:
 
 
 def as_published(tokens: list[str]) -> list[str]:
-    """Return the tokens of ``tokenizer.json``. If they are those of the published ``vocab.txt``, its spelling is used.
+    """Return the tokens of ``tokenizer.json``, spelled as in the published ``vocab.txt`` if they are the same tokens.
 
     Two tokens of the published file hold white space, which the `tokenizers` library strips when it reads
     ``vocab.txt``. The server strips it too, so both spellings give the same ids and must give the same fingerprint.

@@ -43,7 +43,7 @@ def load_pickled_weights(path: Path) -> dict[str, Tensor]:
 
 
 def check_loading_report(path: Path, report: Mapping[str, Any], *, unused: tuple[str, ...] = ()) -> None:
-    """Reject weights that are missing, unexpected or of another shape. transformers only warns of them.
+    """Reject weights that are missing, unexpected or of a wrong shape. transformers only warns of such weights.
 
     Args:
         report: the report of ``from_pretrained(..., output_loading_info=True)``.
@@ -78,16 +78,16 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], source: str)
     """Load every weight into a model. Only buffers that transformers creates itself may be missing.
 
     Raises:
-        CheckpointError: a weight is missing, unexpected or of another shape.
+        CheckpointError: a weight is missing, unexpected or of a wrong shape.
     """
     try:
         report = module.load_state_dict(weights, strict=False)
     except RuntimeError as error:  # torch raises it for shapes that differ
-        raise CheckpointError(f"{source}: the shapes of the weights do not fit: {error}") from error
+        raise CheckpointError(f"{source}: the shapes of the weights do not fit the model: {error}") from error
     missing = [name for name in report.missing_keys if not name.endswith(("position_ids", "token_type_ids"))]
     for kind, names in (("missing", missing), ("unexpected", report.unexpected_keys)):
         if names:
-            raise CheckpointError(f"{source} is incomplete or not Chinese-CLIP: {kind} weights: {some(names)}")
+            raise CheckpointError(f"{source} is incomplete or not Chinese-CLIP; {kind} weights: {some(names)}")
 
 
 def some(names: Iterable[str]) -> str:

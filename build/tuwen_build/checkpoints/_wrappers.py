@@ -25,7 +25,7 @@ _SCALE = "logit_scale"
 
 
 def state_dict_of(content: object, path: Path) -> dict[str, Tensor]:
-    """Return the tensors by name in the content of a file, at the top or in one of the usual containers.
+    """Return the tensors in a file's content, by name. They lie at the top level or under a key such as ``state_dict``.
 
     Raises:
         CheckpointError: there are no tensors, or several containers hold tensors.
@@ -35,8 +35,8 @@ def state_dict_of(content: object, path: Path) -> dict[str, Tensor]:
         holding = [name for name in _CONTAINERS if _holds_tensors(content.get(name))]
         if len(holding) > 1:
             raise CheckpointError(
-                f"{path} holds weights in {' and in '.join(map(repr, holding))}; expected one of them. Save the right "
-                f"weights alone: torch.save(content[{holding[0]!r}], ...)"
+                f"{path} holds weights in {' and in '.join(map(repr, holding))}; expected weights under one key. Save "
+                f"only the right weights: torch.save(content[{holding[0]!r}], ...)"
             )
         if not holding:
             break
@@ -47,15 +47,16 @@ def state_dict_of(content: object, path: Path) -> dict[str, Tensor]:
     others = [repr(name) for name, value in content.items() if _tensors(value)] if isinstance(content, Mapping) else []
     hint = f"; the file holds tensors in {', '.join(others)}: save only those tensors" if others else ""
     raise CheckpointError(
-        f"{path} holds no state dict: expected tensors by name, at the top or in {', '.join(_CONTAINERS)}{hint}"
+        f"{path} holds no state dict: expected tensors at the top level or under {', '.join(_CONTAINERS)}{hint}"
     )
 
 
 def without_prefixes(weights: Mapping[str, T], path: Path) -> dict[str, T]:
-    """Return a mapping by the names of weights, without the prefixes that wrappers add to every name.
+    """Return a mapping whose keys are weights' names, after the prefixes that wrappers add are removed from the names.
 
     Raises:
-        CheckpointError: the file holds a model beside other tensors, several models, or a name with and without prefix.
+        CheckpointError: the file holds several models, tensors outside the model, or the same name with and without a
+            prefix.
     """
     names = {name: name for name in weights}
     for infix in _INFIXES:
@@ -69,10 +70,10 @@ def without_prefixes(weights: Mapping[str, T], path: Path) -> dict[str, T]:
 
 
 def _without_own_prefix(names: dict[str, str], path: Path) -> dict[str, str]:
-    """Remove an unknown prefix, such as an attribute's name, if all tensors have it and they form one CLIP.
+    """Remove an unknown prefix, such as an attribute's name, if every name has it and the tensors form one CLIP model.
 
     Args:
-        names: the names to shorten, by the names in the file.
+        names: a mapping from each tensor's name in the file to the name that is shortened.
         path: the file, for error messages.
     """
     present = set(names.values())

@@ -115,8 +115,8 @@ def context_length(checkpoint: Checkpoint, options: BuildOptions) -> int:
     length = options.context_length or rules.default_context_length
     if length > rules.max_context_length:
         raise BuildError(
-            f"context_length: expected at most {rules.max_context_length}, the position embeddings of the checkpoint; "
-            f"got {length}"
+            f"context_length: expected at most {rules.max_context_length}, because the checkpoint has no more position "
+            f"embeddings; got {length}"
         )
     return length
 
@@ -167,7 +167,7 @@ def pixel_rules(checkpoint: Checkpoint, options: BuildOptions) -> PixelRules:
 
 
 def export_vision(folder: Path, encoder: torch.nn.Module, side: int) -> None:
-    """Export a vision encoder, which takes square images with `side` pixels, into a repository."""
+    """Export a vision encoder into a repository. The encoder takes images of `side` by `side` pixels."""
     export(encoder, (torch.zeros(2, 3, side, side, dtype=torch.uint8),), _model_file(folder, "vision_encoder"))
 
 
@@ -178,7 +178,7 @@ def export_text(folder: Path, encoder: torch.nn.Module, context_length: int) -> 
 
 
 def sdk_modules(model: str) -> list[Path]:
-    """Return the modules of other packages that a Python model uses, so that client and server share this code."""
+    """Return the files of the SDK's modules that a Python model imports. Client and server then run the same code."""
     sdk = Path(pixels.__file__).parent
     found = [sdk / "failures.py"]
     if model == "image_preprocessing":

@@ -76,7 +76,7 @@ def _converted(tower: nn.Module, precision: Precision) -> nn.Module:
 
 
 def _unit(embedding: Tensor) -> Tensor:
-    """Return vectors divided by their L2 norm. There is no epsilon, as in the code that calls cn_clip."""
+    """Return vectors divided by their L2 norm. No epsilon is added to the norm, as in code that uses cn_clip."""
     embedding = embedding.to(torch.float32)
     norm: Tensor = torch.linalg.vector_norm(embedding, dim=-1, keepdim=True)
     return embedding / norm

@@ -40,10 +40,10 @@ def arithmetic(tower: nn.Module) -> list[dict[str, object]]:
     """Return the settings of a tower that are not weights: attention heads, activation functions and epsilons.
 
     Args:
-        tower: a tower from a checkpoint. Its modules have a configuration of transformers or the number of heads.
+        tower: a tower from a checkpoint. Its modules may hold a configuration of transformers or a number of heads.
 
     Returns:
-        The different settings, in the order of the tower's modules.
+        The distinct settings, in the order of the tower's modules.
     """
     found: list[dict[str, object]] = []
     for module in tower.modules():

@@ -57,7 +57,7 @@ class Int8FeedForward(nn.Module):
 
 
 def quantized(tower: nn.Module) -> nn.Module:
-    """Replace the linear layers of a tower in place. Convolutions, norms and embeddings stay float32."""
+    """Replace a tower's linear layers by int8 layers in place. Convolutions, norms and embeddings stay float32."""
     for name, module in list(tower.named_children()):
         if isinstance(module, nn.Linear):
             setattr(tower, name, Int8Linear(module))

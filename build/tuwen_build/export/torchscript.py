@@ -27,7 +27,7 @@ def export(encoder: nn.Module, example: tuple[Tensor, ...], path: Path) -> None:
 
     Raises:
         ExportError: the module is in training mode, or the graph holds a device constant.
-        DiskFullError: the disk has too little free space for the file, which is there twice for a moment.
+        DiskFullError: the disk has too little free space for two copies of the file, which exist for a moment.
     """
     if any(module.training for module in encoder.modules()):
         raise ExportError(

@@ -17,7 +17,7 @@ _FACTOR = 1.702
 
 @torch.no_grad()
 def fold_quick_gelu(tower: nn.Module) -> None:
-    """Rewrite every feed-forward block with QuickGELU of a tower in place, without a change of its results."""
+    """Rewrite every feed-forward block that uses QuickGELU in a tower, in place. The results stay the same."""
     for block in list(tower.modules()):
         if isinstance(getattr(block, "activation_fn", None), QuickGELUActivation):
             before, after = block.get_submodule("fc1"), block.get_submodule("fc2")

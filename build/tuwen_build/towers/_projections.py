@@ -40,9 +40,9 @@ class JoinedAttention(nn.Module):
 
 
 def join_projections(tower: nn.Module) -> None:
-    """Replace every self-attention of a CLIP transformer in place, without a change of its results.
+    """Replace every self-attention of a CLIP transformer by `JoinedAttention`, in place. The results stay the same.
 
-    This is faster for many rows, such as those of an image. A single short text would take longer.
+    The replacement is faster for many rows, such as the patches of an image. For a single short text it is slower.
     """
     for name, module in list(tower.named_children()):
         if all(hasattr(module, projection) for projection in ("config", *_PROJECTIONS)):

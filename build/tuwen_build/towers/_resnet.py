@@ -29,7 +29,7 @@ class ResNetTower(nn.Module):
         heads: the attention heads of the attention pooling (32 for RN50).
 
     Raises:
-        RuntimeError: a weight is missing, unexpected or of another shape.
+        RuntimeError: a weight is missing, unexpected or of a wrong shape.
     """
 
     def __init__(self, weights: Mapping[str, Tensor], blocks: tuple[int, ...], width: int, heads: int) -> None:

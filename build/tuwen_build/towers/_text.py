@@ -1,11 +1,11 @@
-"""Text towers around the modules of transformers. The towers do not compute on padding.
+"""Text towers that run the modules of transformers, but do not compute on padding.
 
 Nearly all work of a text tower is in its linear layers, which process every token separately. So the tokens of a batch
-are packed into one row, without the padding between them. Only attention sees the texts side by side, cut to the
-longest. The cost of a batch then depends on its tokens, not on the padded length.
+are packed into one row, without the padding between them. Only attention sees the texts side by side, padded to
+the longest text. The cost of a batch then depends on its tokens, not on the padded length.
 
-A GPU computes a few rows in the time in which it reads the weights, so padding costs nothing there. Packing, however,
-must wait until the host knows the number of tokens. Small batches are therefore not packed on a GPU.
+On a GPU, reading the weights takes longer than the arithmetic of a few rows, so padding costs a small batch nothing.
+Packing, however, must wait until the host knows the number of tokens. Small batches are therefore not packed on a GPU.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class TextTower(nn.Module):
 
     Args:
         text_model: a text model of transformers, with `embeddings` and `encoder`.
-        head: the module from the hidden state of the token that represents the text to the embedding of the text.
+        head: the module that turns the hidden state of one token into the embedding of the text.
         causal_length: the context length, for CLIP's causal attention. The last token (the end token, which only
             padding follows) then represents the text. None: attention goes both ways, and the first token represents
             the text.

@@ -1,4 +1,4 @@
-"""CLIP's vision transformer, around the modules of transformers."""
+"""CLIP's vision transformer, which runs the vision model of transformers."""
 
 from __future__ import annotations
 

@@ -19,9 +19,9 @@ __all__ = ["normalised", "processor_probes", "reference_pixels"]
 def reference_pixels(data: bytes, rules: Preprocessing) -> NDArray[np.uint8]:
     """Return an encoded image as uint8 (3, S, S).
 
-    The image is squashed as by cn_clip's image_transform (cn_clip/clip/utils.py), or cropped as by OpenAI's _transform
-    (clip/clip.py), up to ToTensor. On a PIL image, torchvision's Resize calls PIL's resize. Both transforms convert the
-    image to RGB after the resize.
+    The function follows cn_clip's image_transform (cn_clip/clip/utils.py), which squashes the image, or OpenAI's
+    _transform (clip/clip.py), which crops it. The step ToTensor is left out. On a PIL image, torchvision's Resize calls
+    PIL's resize. Both transforms convert the image to RGB after the resize.
     """
     side = rules.image_size
     with Image.open(io.BytesIO(data)) as image:
@@ -39,13 +39,13 @@ def _shortest_edge(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 def _centre(image: Image.Image, side: int) -> Image.Image:
-    """Crop the centre. Halves of an offset are rounded to even, as in torchvision (``center_crop``)."""
+    """Crop the centre. An offset that ends in .5 is rounded to the even number, as in torchvision (``center_crop``)."""
     left, top = (int(round((edge - side) / 2.0)) for edge in image.size)  # noqa: RUF046 - as it stands there
     return image.crop((left, top, left + side, top + side))
 
 
 def normalised(pixels: Tensor, rules: Preprocessing | ImageProcessor) -> Tensor:
-    """Return uint8 pixels (n, 3, S, S) as float32 inputs of the reference model, as by ToTensor and Normalize."""
+    """Convert uint8 pixels (n, 3, S, S) to float32 inputs of the reference model, like ToTensor and Normalize."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (rules.mean, rules.std))
     return (pixels.to(torch.float32) / 255.0 - mean) / std
 
@@ -53,8 +53,9 @@ def normalised(pixels: Tensor, rules: Preprocessing | ImageProcessor) -> Tensor:
 def processor_probes() -> dict[str, bytes]:
     """Return RGB images in PNG on which transformers' image processors agree with the families' own preprocessing.
 
-    The original code converts to RGB after the resize. It also rounds the crop's offset to even, where transformers
-    rounds down. Images with sides of 3 to 1 leave an even number of pixels to crop, so that both rules agree.
+    The original code converts to RGB after the resize. It rounds a crop's offset that ends in .5 to the
+    even number, and transformers rounds down. If the sides have the ratio 3 to 1, the offset is a whole number, so that
+    both agree.
     """
     probes = {}
     for name in PHOTOGRAPHS:

@@ -54,11 +54,15 @@ def bound(precision: Precision, depth: int) -> Bound:
 
     fp32: 1e-5 on every component, because only the order of additions differs.
 
-    bf16 and fp16: each of the 2 * depth residual branches of a tower, its input and its projection are rounded with a
-    relative error of at most the unit roundoff u (2^-8 and 2^-11). int8: a row's step is 1/127 of its largest value,
-    which is about four times the root mean square; rounding errs by 0.29 steps, so u is about 2^-7. LayerNorm keeps
-    the hidden state's scale, so the errors add up like a random walk, to a distance of about u * sqrt(2 * depth + 2).
-    The bound is four times this distance, for rare large errors and for errors that a softmax amplifies.
+    bf16 and fp16: a tower rounds its input, its projection and each of its 2 * depth residual branches. The relative
+    error of one rounding is at most the unit roundoff u, which is 2^-8 for bf16 and 2^-11 for fp16.
+
+    int8: the step of a row is 1/127 of the row's largest value. This value is about four times the root mean square.
+    The root mean square of a rounding error is 0.29 steps, so u is about 2^-7.
+
+    LayerNorm keeps the scale of the hidden state. So the errors add up like a random walk, to a distance of about
+    u * sqrt(2 * depth + 2). The bound is four times this distance, for rare large errors and for errors that a softmax
+    amplifies.
     """
     if precision == "fp32":
         return Bound(max_abs=FP32_MAX_ABS, distance=math.inf)
@@ -67,7 +71,9 @@ def bound(precision: Precision, depth: int) -> Bound:
 
 
 def verify_kernels(options: BuildOptions) -> None:
-    """Check that int8 kernels compute the largest possible products. The samples of a build may not contain them.
+    """Check that int8 kernels compute the largest possible products exactly.
+
+    The samples of a build may lack such products.
 
     Raises:
         VerificationError: the kernels of this CPU saturate.
@@ -81,10 +87,10 @@ def verify_kernels(options: BuildOptions) -> None:
 def verify_images(staged: Path, checkpoint: Checkpoint, options: BuildOptions) -> Deviation:
     """Compare preprocessing and the vision encoder with the reference, on images of every awkward kind.
 
-    Without the rules that a build may add, preprocessing must equal the family's own rules bit for bit. It must also
-    equal the image processor that transformers makes from the checkpoint's files, which normalises the inputs of the
-    reference model too. With added rules, preprocessing must equal the family's rules on the images that the added
-    rules do not change.
+    If the rules that the build adds are left out, the pixels must equal those of the family's own rules bit for bit.
+    The pixels must also equal those of the image processor that transformers makes from the checkpoint's files. If the
+    build adds rules, the pixels must equal those of the family's rules on every image that the added rules do not
+    change.
 
     Raises:
         VerificationError: preprocessing or the encoder differs from the reference. The message says where and by how

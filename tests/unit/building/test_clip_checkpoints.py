@@ -95,7 +95,7 @@ class TestOpenAi:
     def test_rejects_a_vocabulary_of_another_model(self, clip: Path) -> None:
         size = len(json.loads((clip / "vocab.json").read_text(encoding="utf-8")))
         change(clip / "vocab.json", **{"no such token": size})
-        with pytest.raises(CheckpointError, match=f"has {size + 1} tokens, config.json says vocab_size {size}"):
+        with pytest.raises(CheckpointError, match=f"expected {size} tokens, which is vocab_size in .*; got {size + 1}"):
             open_checkpoint(str(clip))
 
     def test_rejects_preprocessing_of_another_family(self, clip: Path) -> None:
@@ -103,7 +103,7 @@ class TestOpenAi:
         with pytest.raises(CheckpointError, match="do_center_crop false; this family crops the centre"):
             open_checkpoint(str(clip))
         (clip / "preprocessor_config.json").write_text(json.dumps({"size": {"shortest_edge": 32}, "crop_size": 16}))
-        with pytest.raises(CheckpointError, match="crop_size is 16 pixels"):
+        with pytest.raises(CheckpointError, match="expected crop_size 32, which is image_size in config.json; got 16"):
             open_checkpoint(str(clip))
 
     def test_only_chinese_clip_has_evaluation_rules(self, clip: Path) -> None:
@@ -113,7 +113,7 @@ class TestOpenAi:
 
 class TestTaiyi:
     def test_without_an_image_tower_the_error_names_the_option(self, taiyi: Path) -> None:
-        with pytest.raises(CheckpointError, match=r"Name the CLIP checkpoint .* a hub id .* --vision"):
+        with pytest.raises(CheckpointError, match=r"Pass the OpenAI CLIP .* as a hub id .* --vision"):
             open_checkpoint(str(taiyi))
 
     def test_takes_image_tower_and_logit_scale_from_clip(self, taiyi: Path, clip: Path) -> None:
@@ -130,12 +130,12 @@ class TestTaiyi:
 
     def test_rejects_towers_with_different_dimensions(self, folders: Path) -> None:
         with pytest.raises(
-            CheckpointError, match="has 32 dimensions, but the image tower of .* has 16; pass the checkpoint"
+            CheckpointError, match="expected an image tower with 32 dimensions, as .* has; .* has 16. Pass the OpenAI CLIP"
         ):
             open_checkpoint(str(folders / "taiyi"), ReadOptions(vision=str(folders / "narrow")))
 
     def test_rejects_an_image_tower_of_another_family(self, taiyi: Path, short_checkpoint: Path) -> None:
-        with pytest.raises(CheckpointError, match="--vision: expected the OpenAI CLIP of the Taiyi model"):
+        with pytest.raises(CheckpointError, match="--vision: expected the OpenAI CLIP with which the Taiyi model was"):
             open_checkpoint(str(taiyi), ReadOptions(vision=str(short_checkpoint)))
 
     def test_recognises_a_projected_text_tower_by_its_classification_head(self, folders: Path) -> None:

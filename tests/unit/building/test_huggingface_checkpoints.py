@@ -88,7 +88,7 @@ def test_rejects_a_vocabulary_of_another_size(copied: Path) -> None:
     path = copied / "vocab.txt"
     path.write_text(path.read_text(encoding="utf-8") + "extra\n", encoding="utf-8")
     size = len(SHORT_VOCABULARY)
-    with pytest.raises(CheckpointError, match=f"has {size + 1} tokens, the weights and config.json have {size}"):
+    with pytest.raises(CheckpointError, match=f"expected {size} tokens, as in the weights and in config.json; got {size + 1}"):
         open_checkpoint(str(copied))
 
 
@@ -96,7 +96,7 @@ def test_rejects_a_vocabulary_of_another_size(copied: Path) -> None:
     ("settings", "message"),
     [
         ({"do_center_crop": True}, "says do_center_crop true; this family squashes"),
-        ({"size": {"height": 99, "width": 99}}, "size is 99 pixels, config.json says image_size 32"),
+        ({"size": {"height": 99, "width": 99}}, "expected size 32, which is image_size in config.json; got 99"),
         ({"resample": 2}, "bicubic"),
     ],
 )
