@@ -8,6 +8,6 @@ __all__ = ["quiet_transformers"]
 
 
 def quiet_transformers() -> None:
-    """Turn off progress bars and warnings of transformers for the whole process. Only programs should call this function."""
+    """Turn off transformers' progress bars and warnings in the whole process. Libraries should not call this."""
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]

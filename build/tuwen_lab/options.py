@@ -17,7 +17,7 @@ TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of a training: the learning rate rises during the warm-up and then falls to nearly zero.
+    """A stage of a training. The learning rate rises during the warm-up, and then falls to nearly zero.
 
     Attributes:
         name: the name of the stage: ``start``, ``frozen`` or ``whole``.

@@ -41,7 +41,7 @@ class RetrievalSplit:
     Attributes:
         skip_bad_rows: whether malformed lines, images with a repeated id, and texts without any readable image are
             skipped. `skipped` lists all skipped rows.
-        skip_silent_images: whether `skip_bad_rows` also skips images without a text, for training.
+        skip_silent_images: whether `skip_bad_rows` also skips images that have no text. Training sets this.
 
     Raises:
         InvalidArgumentError: a file is missing. Methods also raise this error for a malformed line, unless
@@ -105,7 +105,7 @@ class RetrievalSplit:
             yield number, image_id, offset, line
 
     def _image_lines(self) -> Iterator[tuple[int, int, bytes]]:
-        """Yield the number, the offset and the content of each line of the images that is not blank."""
+        """Yield the number, the offset and the content of each line of the images file that is not blank."""
         offset = 0
         with self.images_file.open("rb") as lines:
             for number, line in enumerate(lines, 1):
@@ -141,7 +141,7 @@ class RetrievalSplit:
 
     @cached_property
     def _checked_images(self) -> tuple[dict[int, int], list[str]]:
-        """Return the ids of the images by their lines, and the reasons why other lines are skipped."""
+        """Return the ids of the images by line number, and the reasons why other lines are skipped."""
         ids: dict[int, int] = {}
         known: set[int] = set()
         skipped = []
@@ -216,8 +216,8 @@ class RetrievalSplit:
         """Return those of a text's image ids that the images file holds.
 
         Raises:
-            InvalidArgumentError: the file holds no image of the text. Without `skip_bad_rows`, every missing image
-                raises the error.
+            InvalidArgumentError: `skip_bad_rows` is off and one of the images is missing, or it is on and all of them
+                are missing.
         """
         left = [image for image in image_ids if image in self._image_ids]
         if self.skip_bad_rows and not left:

@@ -45,7 +45,7 @@ _console = Console()
 
 
 def main() -> None:
-    """Run the demo. With ``--serve`` or ``--page``, build its repository and serve the repository or the page."""
+    """Build the demo's repository. Then serve it (``--serve``), serve the page (``--page``), or search examples."""
     if not CHECKPOINT.is_dir():
         sys.exit(
             "demo: build/demo with the checkpoint and the gallery is missing; run the demo from a checkout of the "

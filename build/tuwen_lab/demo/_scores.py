@@ -1,6 +1,6 @@
-"""The recall of the demo's checkpoint on artwork that it has never seen, served in every precision.
+"""The recall of the demo's checkpoint on artwork outside its training data, served in every precision.
 
-``python -m tuwen_lab.demo._scores DATASET`` prints the table of the card, from the output of `tuwen dataset emoji`.
+``python -m tuwen_lab.demo._scores DATASET`` prints the model card's table, from the output of `tuwen dataset emoji`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Measuring the retrieval and the zero-shot classification of a served checkpoint, to compare it with its paper.
+"""Measurements of a served checkpoint's retrieval and zero-shot classification, for comparison with published numbers.
 
-This package needs the SDK alone, without torch and transformers.
+This package needs only the SDK, not torch or transformers.
 """
 
 from tuwen_lab.evaluation._features import embed_split, evaluation_text, read_features

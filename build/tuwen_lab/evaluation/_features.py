@@ -41,7 +41,7 @@ def evaluation_text(text: str, family: str) -> str:
 
 
 def read_features(path: Path, kind: str) -> Features:
-    """Read a feature file. Each line is ``{"image_id": 7, "feature": [...]}``, or has ``text_id`` instead.
+    """Read a feature file. Each line is ``{"image_id": 7, "feature": [...]}``, with ``text_id`` if `kind` is ``text``.
 
     Raises:
         InvalidArgumentError: the file is missing, or a line lacks an integer id or a list of finite numbers.

@@ -103,7 +103,7 @@ def recall(queries: Features, candidates: Features, truths: Mapping[int, Collect
         raise InvalidArgumentError(f"{len(missing)} queries have no vector: {missing[:5]}")
     if not truths or not len(candidates.ids):
         counts = f"{len(truths)} queries and {len(candidates.ids)} candidates"
-        raise InvalidArgumentError(f"expected at least one query with an answer and one candidate, got {counts}")
+        raise InvalidArgumentError(f"expected at least one candidate and one query that has an answer, got {counts}")
     rows = [position[item] for item in truths]
     ids = np.asarray(candidates.ids)
     found = ids[top_candidates(queries.vectors[rows], candidates.vectors)]

@@ -22,7 +22,7 @@ class ZeroShotReport:
 
     Attributes:
         top1, top5: the share of images whose correct label is the best, or among the best five, in percent.
-        mean_per_class: the mean of the top1 of each class, in percent, for classes of different sizes.
+        mean_per_class: the mean of the classes' top1, in percent. Every class counts equally, whatever its size.
         labels: the m labels.
         confusion: the counts, int (m, m): the number of images of the row's class that got the column's label.
     """
@@ -42,7 +42,7 @@ class ZeroShotReport:
 def evaluate_zero_shot(
     clip: Client, dataset: ClassFolder, templates: Templates = "zh", *, progress: bool = False
 ) -> ZeroShotReport:
-    """Classify every image of a dataset by its labels.
+    """Classify every image of a dataset among the dataset's labels.
 
     Raises:
         InvalidArgumentError: the templates are invalid, or the server rejects an image.

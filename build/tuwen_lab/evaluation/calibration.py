@@ -38,7 +38,7 @@ class Calibration:
     Attributes:
         cosine: the threshold.
         positives, negatives: the numbers of judged pictures.
-        base_rate: the share of positives among the pictures that will be judged.
+        base_rate: the expected share of positives where the threshold is used.
         recall: the share of positives that are accepted.
         false_positive_rate: the share of negatives that are accepted.
         precision: the share of positives among accepted pictures, at the base rate.
@@ -84,7 +84,8 @@ def calibrate(
         positives, negatives: the scores of judged pictures (n,), (m,).
         recall: the wanted share of positives that are accepted. Pass either `recall` or `precision`.
         precision: the wanted share of positives among accepted pictures.
-        base_rate: the share of positives among the pictures that will be judged; None: the share among these pictures.
+        base_rate: the expected share of positives where the threshold is used; None: the share among `positives` and
+            `negatives`.
         seed: the seed of the random split for the measurement.
 
     Raises:

@@ -62,7 +62,7 @@ def plot_confusion(report: ZeroShotReport, path: Path) -> None:
 def plot_calibration(
     positives: NDArray[np.float32], negatives: NDArray[np.float32], calibration: Calibration, path: Path
 ) -> None:
-    """Plot the scores of judged pictures with the threshold, and recall and false positives at every threshold.
+    """Plot the scores of judged pictures. A second plot shows recall and false positives at every threshold.
 
     Raises:
         ImportError: matplotlib is not installed.

@@ -75,10 +75,11 @@ def check_example(clip: Client, example: PublishedExample, picture: bytes) -> li
 
 
 def splits_at_hand(data: Path | None, architecture: str) -> dict[str, RetrievalSplit]:
-    """Return the data sets in a folder for which recalls of an architecture are published, by their names.
+    """Return the data sets of a folder, by name. Data sets without published recalls of the architecture are left out.
 
     Args:
-        data: a folder with a subfolder for each data set, named ``MUGE``, ``Flickr30k-CN`` or ``COCO-CN`` in any case.
+        data: a folder with a subfolder for each data set, named ``MUGE``, ``Flickr30k-CN`` or ``COCO-CN``. Upper and
+            lower case are alike.
         architecture: the name of the architecture, such as ``ViT-B-16``.
     """
     found = {}

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None, checkpoints: Sequence[Published
         epilog="Exit code: 0 if every number holds, 1 if one differs, 3 if the hub cannot be reached.",
     )
     parser.add_argument("--data", type=Path, help="Folder with the data sets MUGE, Flickr30k-CN and COCO-CN.")
-    parser.add_argument("--picture", type=Path, help="File of the example's picture, instead of its web address.")
+    parser.add_argument("--picture", type=Path, help="File of the example's picture. Default: download it.")
     options = parser.parse_args(arguments)
     if options.data is not None and not options.data.is_dir():
         parser.error(f"--data: expected a folder, got '{options.data}'")
@@ -83,11 +83,11 @@ def _verify_all(checkpoints: Sequence[PublishedCheckpoint], data: Path | None, p
 
 
 def _check_reachable(hub_id: str) -> None:
-    """Check that the hub answers, or that its cache holds an earlier download of the checkpoint.
+    """Check that the hub answers, or that the local cache holds an earlier download of the checkpoint.
 
     Raises:
         CheckpointError: the hub answers that it does not have the checkpoint.
-        HubUnreachableError: the hub does not answer, and the cache does not hold the checkpoint.
+        HubUnreachableError: the hub does not answer, and the local cache does not hold the checkpoint.
     """
     try:
         HfApi().model_info(hub_id, timeout=_SECONDS)

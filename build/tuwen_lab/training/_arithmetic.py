@@ -46,7 +46,7 @@ class Arithmetic:
 
 
 def choose_arithmetic(device: str, precision: TrainingPrecision) -> Arithmetic:
-    """Return the requested device and precision. ``auto`` selects the best of this machine.
+    """Return the requested device and precision. ``auto`` selects the machine's best device or precision.
 
     Raises:
         InvalidArgumentError: torch does not know the device, or the device does not support the precision.

@@ -1,4 +1,4 @@
-"""Augmentation of pictures by batch, in tensors, which varies thousands of pictures per second on one core.
+"""Augmentation of whole batches of pictures, as tensors. One core varies thousands of pictures per second.
 
 ``photographs`` follows cn_clip (a crop of at least 90 %, slight changes of colour). ``artwork`` also rotates pictures,
 draws outlines and changes backgrounds, so that the model learns the things and not the makers' styles.

@@ -31,7 +31,7 @@ class Batch:
         input_ids, attention_mask: a caption for each picture, as token ids and mask, int64 (n, L).
         fits: for each pair, whether a caption (column) is true of a picture (row), bool (n, n).
         groups: the group of each picture, int64 (n,).
-        caption_groups: for each caption, equal shares for the groups of which it is true, float32 (n, G).
+        caption_groups: for each caption, equal shares for the groups of which the caption is true, float32 (n, G).
     """
 
     pixels: Tensor
@@ -53,7 +53,7 @@ class Batch:
 
 
 class Batches:
-    """A source of the batch of any step. The next batch is prepared while a step computes."""
+    """The batches of a training, one for each step. The next batch is prepared while a step computes."""
 
     def __init__(
         self,
@@ -143,7 +143,10 @@ class Batches:
 
 
 def fitting_batch_size(size: int, pictures: int) -> int:
-    """Return the batch size, or a smaller size if there are fewer pictures. An epoch then has about eight steps."""
+    """Return the batch size, or a smaller size if it exceeds the number of pictures.
+
+    With the smaller size, an epoch has about eight steps.
+    """
     return size if size <= pictures else min(pictures, max(_SMALLEST, pictures // 8))
 
 

@@ -43,7 +43,8 @@ class Proxies(nn.Module):
     """A learned vector for every group of pictures, used in training alone (Movshovitz-Attias et al. 2017).
 
     With random weights and small batches, the contrastive loss does not decrease: all vectors are similar, and the
-    gradients have no clear direction. With proxies, all groups are negatives in every step, which gives a direction.
+    gradients have no clear direction. With proxies, every step compares each vector with
+    all groups, not only with the groups of the batch. This gives the gradients a direction.
     """
 
     def __init__(self, groups: int, dimension: int) -> None:
@@ -52,6 +53,9 @@ class Proxies(nn.Module):
         self.vectors = nn.Parameter(torch.zeros(groups, dimension))
 
     def forward(self, embeddings: Tensor, targets: Tensor) -> Tensor:
-        """Return the cross-entropy of unit vectors and their groups: indices (n,), or shares (n, groups)."""
+        """Return the cross-entropy between unit vectors and target groups.
+
+        The targets are the groups' indices (n,), or the shares of all groups (n, groups).
+        """
         logits = _PROXY_SCALE * embeddings @ self.vectors.T
         return functional.cross_entropy(logits, targets)

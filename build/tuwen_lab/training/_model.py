@@ -1,4 +1,4 @@
-"""The two towers in training: with a random share of patches, and new models with random weights."""
+"""The two towers in training, whose image tower sees a random share of patches, and new models with random weights."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class TwoTowers(nn.Module):
         self.clip = clip
 
     def images(self, pixel_values: Tensor, kept_patches: float = 1.0) -> Tensor:
-        """Return the vectors (n, D) of normalised pixels (n, 3, S, S), from a random share of the patches (FLIP)."""
+        """Return vectors (n, D) of normalised pixels (n, 3, S, S). The tower sees a random share of patches (FLIP)."""
         tower: Any = self.clip.vision_model
         states = tower.embeddings(pixel_values)
         if kept_patches < 1:
@@ -81,7 +81,7 @@ class TwoTowers(nn.Module):
 def new_model(architecture: dict[str, Any], pixel_values: Tensor) -> ChineseCLIPModel:
     """Return a model with random weights and an image tower that is initialised from pictures.
 
-    Its patch filters are the whitened principal components of the pictures' patches. Its position embeddings are the
+    The patch filters are the whitened principal components of the pictures' patches. The position embeddings are the
     two-dimensional sines and cosines of MoCo v3 (Chen et al. 2021). Random filters would need thousands of steps to
     learn such filters.
 

@@ -24,7 +24,7 @@ class Optimizer:
     tower's class embedding, which decay in cn_clip and not here. All other weights are in the same group as in cn_clip.
 
     Muon (Jordan et al. 2024) makes the updates of the layers' matrices orthogonal. From random weights, Muon needs
-    about half the steps. Embeddings, projections and all weights that are not matrices are updated by AdamW.
+    about half as many steps as AdamW. AdamW still updates embeddings, projections and all weights that are not matrices.
     """
 
     def __init__(self, modules: Sequence[nn.Module], name: OptimizerName, weight_decay: float) -> None:
@@ -75,7 +75,7 @@ def learning_rate_at(step: int, steps: int, warmup: int, peak: float) -> float:
 
 
 def fitting_warmup(warmup: int, steps: int) -> int:
-    """Return the warm-up steps of a stage: a tenth of the stage if the wanted warm-up takes more than half of it."""
+    """Return the warm-up steps of a stage. If `warmup` exceeds half of the stage, a tenth of the stage is returned."""
     return warmup if warmup <= steps // 2 else steps // 10
 
 

@@ -10,7 +10,7 @@ __all__ = ["plot_history"]
 
 
 def plot_history(history: History, path: Path) -> None:
-    """Plot the loss above and the recall on the validation split below. Vertical lines separate the stages.
+    """Plot the loss, and below it the recall on the validation split. Vertical lines separate the stages.
 
     Raises:
         ImportError: matplotlib is not installed.

@@ -41,8 +41,8 @@ def open_start(source: str) -> tuple[Path, ChineseClip]:
     path = locate(source)
     if not ChineseClipReader().recognises(path):
         raise CheckpointError(
-            f"{source} is not a Chinese-CLIP checkpoint in the layout of Hugging Face, which training needs, such as "
-            "OFA-Sys/chinese-clip-vit-base-patch16"
+            f"{source} is not a Chinese-CLIP checkpoint in the layout of Hugging Face. Training needs a checkpoint "
+            "such as OFA-Sys/chinese-clip-vit-base-patch16"
         )
     return path, read_chinese_clip(path)
 
@@ -54,10 +54,10 @@ def write_new_checkpoint(folder: Path, data: RetrievalSplit, architecture: Path 
         folder: the folder to create.
         data: the split whose pictures initialise the filters.
         architecture: a ``config.json`` of Chinese-CLIP. Default: the config of the demo checkpoint.
-        seed: equal seeds give equal weights.
+        seed: the seed of the random weights. Equal seeds give equal weights.
 
     Raises:
-        InvalidArgumentError: the file is not a ``config.json`` of Chinese-CLIP.
+        InvalidArgumentError: `architecture` is not a ``config.json`` of Chinese-CLIP.
         DiskFullError: the disk has too little free space.
     """
     sizes = _read_architecture(architecture)
@@ -105,5 +105,5 @@ def _read_architecture(path: Path | None) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidArgumentError(f"{path} is not a config.json of Chinese-CLIP: {error!r}") from error
     if wanted["text_config"].get("vocab_size") != DEMO_ARCHITECTURE["text_config"]["vocab_size"]:
-        raise InvalidArgumentError(f"{path}: expected vocab_size 21128, the vocabulary of Chinese-CLIP")
+        raise InvalidArgumentError(f"{path}: expected vocab_size 21128, the size of Chinese-CLIP's vocabulary")
     return wanted

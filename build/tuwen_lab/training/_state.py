@@ -88,7 +88,7 @@ class Progress:
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Replace the file of the state in one step. If the process or the machine fails meanwhile, the old file remains.
+    """Replace the state's file atomically. If the process or the machine fails meanwhile, the old file remains.
 
     Raises:
         TrainingStateError: the file cannot be written.

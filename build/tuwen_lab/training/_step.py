@@ -37,7 +37,12 @@ class Stepper:
         self._autocast, self._parts = autocast, parts
 
     def backward(self, batch: Batch, stage: Stage, scaled: Callable[[Tensor], Tensor] = lambda loss: loss) -> float:
-        """Compute the loss of a batch, and the gradients of the scaled loss, which `scaled` returns for a loss.
+        """Compute the loss of a batch, and the gradients of the scaled loss.
+
+        Args:
+            batch: the pictures and captions.
+            stage: the current stage of the training.
+            scaled: a function from a loss to the scaled loss. Default: the loss is not scaled.
 
         Returns:
             The loss.

@@ -58,7 +58,7 @@ class Observer(Protocol):
         """Handle an option whose value was replaced because the data are few. `reason` is a sentence for the user."""
 
     def step(self, loss: float) -> None:
-        """Handle the end of a step. A KeyboardInterrupt may only come from here, so that no step is repeated."""
+        """Handle the end of a step. Only this callback may raise KeyboardInterrupt, so that no step is repeated."""
 
     def evaluated(self, evaluation: Evaluation, best: bool) -> None:
         """Handle an evaluation on the validation split."""
@@ -103,9 +103,10 @@ def train(
 
     Args:
         data: the folder of the data.
-        output: the checkpoint's folder, in the layout of Hugging Face, with ``training.json`` and ``training.png``.
+        output: the folder for the trained checkpoint in the layout of Hugging Face, ``training.json`` and
+            ``training.png``.
         options: the options of the training.
-        checkpoint: Chinese-CLIP in the layout of Hugging Face to start from. Default: random weights.
+        checkpoint: the Chinese-CLIP to start from, in the layout of Hugging Face. Default: random weights.
         architecture: a ``config.json`` for random weights. Default: the config of the demo checkpoint.
         resume: whether to resume an interrupted training, which needs the same settings.
         force: whether an earlier output may be replaced.
@@ -158,7 +159,9 @@ def train(
 
 
 def _peak_bytes(start: ChineseClip, *, saved: bool) -> int:
-    """Return the space that a training takes beside the data: its state, twice while it is replaced, and the output.
+    """Return the free space in bytes that a training needs, for its state and its output.
+
+    While the state is replaced, the disk holds the old and the new state.
 
     Args:
         saved: whether the disk holds a state of this training already.

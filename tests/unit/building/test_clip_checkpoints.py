@@ -130,7 +130,8 @@ class TestTaiyi:
 
     def test_rejects_towers_with_different_dimensions(self, folders: Path) -> None:
         with pytest.raises(
-            CheckpointError, match="expected an image tower with 32 dimensions, as .* has; .* has 16. Pass the OpenAI CLIP"
+            CheckpointError,
+            match="expected an image tower with 32 dimensions, as .* has; .* has 16. Pass the OpenAI CLIP",
         ):
             open_checkpoint(str(folders / "taiyi"), ReadOptions(vision=str(folders / "narrow")))
 

@@ -88,7 +88,9 @@ def test_rejects_a_vocabulary_of_another_size(copied: Path) -> None:
     path = copied / "vocab.txt"
     path.write_text(path.read_text(encoding="utf-8") + "extra\n", encoding="utf-8")
     size = len(SHORT_VOCABULARY)
-    with pytest.raises(CheckpointError, match=f"expected {size} tokens, as in the weights and in config.json; got {size + 1}"):
+    with pytest.raises(
+        CheckpointError, match=f"expected {size} tokens, as in the weights and in config.json; got {size + 1}"
+    ):
         open_checkpoint(str(copied))
 
 

@@ -89,7 +89,10 @@ class TestNative:
     @pytest.mark.parametrize(
         ("wrap", "message"),
         [
-            (lambda w: {"state_dict": w, "model": w}, "weights in 'state_dict' and in 'model'; expected weights under one key"),
+            (
+                lambda w: {"state_dict": w, "model": w},
+                "weights in 'state_dict' and in 'model'; expected weights under one key",
+            ),
             (lambda w: {"net": w, "ema": w}, "no state dict: .*; the file holds tensors in 'net', 'ema': save only"),
             (
                 lambda w: {**prefixed("model.", w), "criterion.weight": torch.ones(2)},

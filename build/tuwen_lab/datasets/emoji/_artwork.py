@@ -22,7 +22,7 @@ _INK = "#202020"  # for icons that take the colour of the surrounding text
 
 
 def names_of(folder: Path) -> dict[str, str]:
-    """Return the table of an icon set from code points to names; empty if it has no table."""
+    """Return an icon set's table, a mapping from code points to names; empty: the set has no table."""
     path = folder / "chars.json"
     table: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return table

@@ -45,14 +45,14 @@ class Names:
     def code(self, name: str) -> str | None:
         """Return the code of the emoji that an icon of this name shows; None: the name is unknown.
 
-        Hyphens do not count, because FxEmoji's names have none.
+        Hyphens are ignored, because the names of FxEmoji have no hyphens.
         """
         slug = _slug(name)
         return self._codes.get(slug) or self._codes.get(slug.replace("-", ""))
 
 
 def read_classes(labels: Path) -> list[EmojiClass]:
-    """Return every emoji with a Chinese name, except flags, components, and variants of another emoji by gender.
+    """Return every emoji with a Chinese name, except flags, components, and male or female variants of another emoji.
 
     Args:
         labels: the unpacked package `LABELS`.

@@ -54,7 +54,7 @@ def build_emoji_dataset(
         output: the folder of the data set, which appears complete or not at all.
         cache: the folder for fetched packages.
         side: the side of the pictures in pixels.
-        force: whether an earlier data set of this function may be replaced. A folder with other files never is.
+        force: whether an earlier data set of this function may be replaced. Other folders are never replaced.
         sources: the packages with the artwork.
         progress: a function that is called with the name of each source when its pictures begin.
 
