@@ -24,7 +24,7 @@ class Optimizer:
     tower's class embedding, which decay in cn_clip and not here. All other weights are in the same group as in cn_clip.
 
     Muon (Jordan et al. 2024) makes the updates of the layers' matrices orthogonal. From random weights, Muon needs
-    about half as many steps as AdamW. AdamW still updates embeddings, projections and all weights that are not matrices.
+    about half as many steps as AdamW. AdamW updates embeddings, projections and all weights that are not matrices.
     """
 
     def __init__(self, modules: Sequence[nn.Module], name: OptimizerName, weight_decay: float) -> None:
