@@ -171,7 +171,7 @@ async def _refuse_early(response: Response, body: BodyReader, send: Send) -> Non
 
 
 def _invalid(error: ValidationError) -> EdgeError:
-    """Return the error about a request that does not match its pydantic model. It shows no values of the request."""
+    """Return the error about a request that does not match its pydantic model. The text shows no request values."""
     found = error.errors(include_input=False, include_url=False, include_context=False)
     # A value of several possible types has an error for each type. The error at the deepest place says most.
     worst = max(found, key=lambda detail: len(detail["loc"]))

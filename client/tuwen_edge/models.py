@@ -45,7 +45,7 @@ class Models:
 
     @property
     def default(self) -> Core:
-        """The `Core` for requests that name no model: the server's only model if the given default is not served."""
+        """The `Core` for requests that name no model: the given default, or else the server's only model."""
         if not self._given.fingerprint and len(self._cores) == 1:
             return next(iter(self._cores.values()))
         return self._given

@@ -20,7 +20,9 @@ _BLOCK = 1024
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """A group of pictures that look the same. Each picture reaches the threshold with another picture of the group.
+    """A group of pictures that look the same.
+
+    Each picture has a cosine of at least the threshold with another picture of the group.
 
     Attributes:
         hits: the pictures, the largest file first. The score of a picture is its cosine with the first picture.

@@ -9,7 +9,7 @@ _BUILDING = "_building"
 
 
 def place_name(collection: str, fingerprint: str, *, complete: bool = True) -> str:
-    """Return the name of the place (a Milvus collection) for a tuwen collection that was migrated to a space."""
+    """Return the name of the place (a Milvus collection) for a tuwen collection after a migration."""
     return f"{collection}__{fingerprint[:_DIGITS]}{'' if complete else _BUILDING}"
 
 

@@ -99,7 +99,7 @@ class Address:
         return bool(self.text or self.picture or self.like)
 
     def asking(self, text: str) -> Address:
-        """Return the address of a search for another text. It keeps the language and resets all other settings."""
+        """Return the address of a search for another text, with this language and with defaults otherwise."""
         return Address(language=self.language, text=text)
 
     @property

@@ -21,7 +21,9 @@ _ROOM_FOR_THE_FORM = 64 << 10
 
 
 class Guard:
-    """Middleware that rejects unknown host names (400) and, before it is read, a large body (413). It adds headers.
+    """Middleware that rejects unknown host names (400) and large bodies (413), and adds security headers to responses.
+
+    A large body is rejected before it is read.
 
     A hostile site can let its name resolve to this machine (DNS rebinding), and then read the page in a visitor's
     browser. Such a request has the name of that site as its host. So the host must be an IP address, ``localhost``, or
