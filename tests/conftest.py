@@ -1,4 +1,4 @@
-"""Fixtures and rules for all tests: cached artefacts, shared servers, and a second run after a known fault of Triton.
+"""Fixtures and rules for all tests: cached artefacts, shared servers, and reruns after known faults of Triton.
 
 This module imports neither torch nor the server's packages before a test needs them. ``tests/README.md`` has all rules.
 """
@@ -46,15 +46,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Fail a test, instead of skipping it, if a library of the full environment is missing.",
     )
-    parser.addoption("--pictures", type=int, default=80, help="Number of pictures in the test of lost sources.")
+    parser.addoption("--pictures", type=int, default=80, help="Number of pictures in test_lost_sources.py.")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Switch off Nagle's algorithm for the socket of pytest-rerunfailures (16.7).
 
-    Its workers send two small messages for each test. With the algorithm, the second message waits 40 ms for a delayed
-    acknowledgement of the first one. With 2,300 short tests, these waits take most of the time.
+    The workers of the plugin send two small messages for each test. With the algorithm, the second message waits 40 ms
+    for a delayed acknowledgement of the first one. With 2,300 short tests, these waits take most of the time.
     """
     connection = getattr(getattr(config, "failures_db", None), "sock", None)
     if connection is not None:
@@ -125,7 +125,10 @@ def _with_known_trouble_named(item: pytest.Item) -> Generator[None, object, obje
 
 @pytest.fixture(scope="module", autouse=True)
 def no_thread_is_left() -> Iterator[None]:
-    """Fail a module if its tests leave a running thread that is not a daemon. It would keep Python from ending."""
+    """Fail a module if its tests leave a running thread that is not a daemon.
+
+    Such a thread would keep Python from ending.
+    """
     before = set(threading.enumerate())
     yield
     left = [thread for thread in set(threading.enumerate()) - before if not thread.daemon]

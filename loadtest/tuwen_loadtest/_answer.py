@@ -121,7 +121,7 @@ def answer_of_runs(
 
 
 def answer_of_scenario(name: str, findings: Sequence[Finding]) -> Answer:
-    """Return the answer of a scenario: whether the service met every expectation, and which it missed."""
+    """Return the answer of a scenario: whether the service met every expectation, and which expectations it missed."""
     missed = [finding.text for finding in findings if not finding.met]
     if not missed:
         return Answer(f"withstands {name}: met {len(findings)} of {len(findings)} expectations")
@@ -129,12 +129,12 @@ def answer_of_scenario(name: str, findings: Sequence[Finding]) -> Answer:
 
 
 def limit_of(runs: Sequence[Run], doubts: Sequence[Doubt], *, overloaded: bool) -> Limit:
-    """Return the limit of the service: a step or the processor that is busy, or the load generator.
+    """Return what limits the service: a busy step of the server, the server's processor, or the load generator.
 
     Args:
         runs: the measurements.
         doubts: the signs that the load generator did not send the load as planned.
-        overloaded: whether the service was offered more than it answered in time.
+        overloaded: whether more requests were sent than the service answered in time.
     """
     loads = [load for run in runs for load in run.loads]
     shares = {
@@ -160,7 +160,7 @@ def limit_of(runs: Sequence[Run], doubts: Sequence[Doubt], *, overloaded: bool) 
 
 
 def _doubtful(doubts: Sequence[Doubt], step: str) -> str:
-    """Return the limit of runs with doubts. `step` is the step of the server that was busy; empty if none was."""
+    """Return the limit of runs with doubts. `step` names the busy step of the server; empty: no step was busy."""
     if any(doubt.cause == "shared machine" for doubt in doubts):
         shared = "shares the processor with the load generator"
         return f"limited by the {step}, which {shared}" if step else f"limited by the processor: the server {shared}"

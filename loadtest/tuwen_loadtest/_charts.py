@@ -85,7 +85,7 @@ def timeline_picture(run: Run, trouble: tuple[float, float] | None, *, narrow: b
 
     Args:
         run: the run to draw.
-        trouble: the begin and the end of the trouble in Unix time, which the chart shades; None: there was no trouble.
+        trouble: the begin and the end of the fault, in Unix time; the chart shades this span. None: there was no fault.
         narrow: whether the chart is for the screen of a phone.
     """
     samples = run.samples
@@ -129,7 +129,7 @@ def timeline_picture(run: Run, trouble: tuple[float, float] | None, *, narrow: b
 
 
 def _number_steps(axis: Any, curves: Sequence[Curve]) -> None:
-    """Show the numbers of the steps above the frame, as in the table of steps. Close steps share a label."""
+    """Show the numbers of the steps above the frame, as in the table of steps. Steps of similar loads share a label."""
     loads = [median(loads) for loads in zip(*(curve.loads for curve in curves), strict=True)]
     gap = _STEP_GAP * max(loads)
     groups: list[list[int]] = []

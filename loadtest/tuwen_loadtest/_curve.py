@@ -23,10 +23,11 @@ class Curve:
 
     Attributes:
         steps: the summary of each step of the ramp, in the order of time.
-        capacity: the highest mean throughput of three consecutive steps, in requests per second. A single step depends
-            on chance, because one batch is a large part of a step.
-        promised: the highest load up to which all objectives were met; 0 if the first step missed one, nan without
-            objectives. It is an offered rate in requests per second, or in a closed loop a number of callers.
+        capacity: the highest mean throughput of three consecutive steps, in requests per second. The throughput of a
+            single step depends on chance, because one batch is a large part of a step.
+        promised: the highest load up to which all objectives were met; 0 if the first step missed an objective, nan
+            without objectives. The load is an offered rate in requests per second, or in a closed loop a number of
+            callers.
         callers: the number of concurrent callers in each step of a closed loop; empty in an open loop.
     """
 

@@ -18,7 +18,7 @@ def processor() -> str:
 
 
 def cpu_flags() -> Set[str]:
-    """Return the features of this machine's processor by Linux's names, such as ``amx_tile``. Empty elsewhere."""
+    """Return the processor's features by Linux's names, such as ``amx_tile``; empty on other systems."""
     return set(next(_values("flags"), "").split())
 
 

@@ -121,7 +121,7 @@ def load_between(
 
 
 def busiest_seconds(shares: Sequence[float]) -> float:
-    """Return the highest mean over five consecutive readings; nan without readings."""
+    """Return the highest mean of five consecutive busy shares; nan without shares."""
     values = np.asarray([share for share in shares if not math.isnan(share)])
     if not len(values):
         return float("nan")

@@ -1,4 +1,4 @@
-"""The items that users send: photographs in the sizes of phones and shops, and queries, some of which are frequent."""
+"""The items that users send: photographs in sizes of phones and shops, and queries, of which some are frequent."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def _plain(report: Report) -> dict[str, Any]:
 
 
 def _as_json(value: Any) -> Any:
-    """Return a value for JSON, which has neither nan (null) nor infinity (``"Infinity"``)."""
+    """Return a value that JSON can hold: nan becomes null, and infinity becomes ``"Infinity"``."""
     if isinstance(value, dict):
         return {name: _as_json(inner) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):

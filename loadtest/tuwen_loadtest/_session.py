@@ -51,12 +51,12 @@ class Plan:
 
     Attributes:
         connection: the address and the credentials of the server.
-        open_loop: whether `users` counts requests per second at random times, instead of concurrent callers.
-        users: the maximum number of concurrent callers, or of requests per second.
+        open_loop: whether requests come at random times and do not wait for answers.
+        users: in an open loop the maximum number of requests per second, otherwise of concurrent callers.
         shape: the shape of the load over time.
         seconds: the duration of the run, with its warm-up.
         deadline: the deadline of a call in seconds.
-        kinds: the kinds of requests. If empty, users mix text, image and similarity.
+        kinds: the kinds of requests. If empty, each user sends requests of the kinds text, image and similarity.
         payloads: the options of the pictures and queries to send.
         attempts: the maximum number of attempts of a request.
     """
@@ -109,7 +109,8 @@ class Run:
         models: the statistics that the servers counted during the run, by model.
         readings: the state of the servers' machines, second by second.
         generator_cpu: the mean number of cores that the load generator used; nan if servers were restarted.
-        server_cpu, server_memory_mib: the mean number of cores and the memory of the servers; nan for a remote server.
+        server_cpu, server_memory_mib: the mean number of busy cores and the memory of the servers; nan for a remote
+            server.
         trouble: the begin and the end of the fault, in Unix time; None without a fault that the test injected.
         loads: the work of the steps of the server, second by second.
         machine_cpu: the busy share of the processor of the load generator's machine, second by second.

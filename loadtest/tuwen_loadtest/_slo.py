@@ -75,7 +75,7 @@ def good_seconds(objectives: Sequence[Objective]) -> float:
 
 
 def names_good_answers(objectives: Sequence[Objective]) -> bool:
-    """Return whether the report counts good answers: an objective bounds their latency, or their rate (goodput)."""
+    """Return whether an objective bounds the latency of good answers, or their rate (goodput)."""
     return math.isfinite(good_seconds(objectives)) or any(one.metric == "goodput" for one in objectives)
 
 

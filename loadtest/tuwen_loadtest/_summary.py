@@ -24,7 +24,8 @@ class Summary:
         lost: the number of requests without an answer: refused, timed out, failed or unfinished.
         offered: the scheduled requests per second.
         throughput: the answers per second that arrived within the time span.
-        goodput: the good answers per second, which arrived within the maximum latency. Without a maximum, all are good.
+        goodput: the good answers per second. A good answer arrives within the maximum latency; without a maximum,
+            every answer is good.
         latencies: ``p50``, ``p90``, ``p95``, ``p99``, ``p99.9`` and ``max`` over all requests, in seconds since the
             scheduled start of each request. A request without an answer is infinitely late; nan without requests.
         errors, refused, timeouts, failures: the shares of the requests, from 0 to 1; nan without requests. `errors` is

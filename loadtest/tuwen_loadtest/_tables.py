@@ -49,7 +49,7 @@ _PART = "└ "
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table as HTML. The first cell of a row is its name, with its explanation if there is one."""
+    """Return a table as HTML. The first cell of a row holds the row's name and its explanation in `_MEANINGS`."""
     found = ['<div class="table"><table><tr>' + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
     for name, *cells in rows:
         meaning = f"<small>{escape(_MEANINGS[name])}</small>" if name in _MEANINGS else ""
@@ -79,7 +79,7 @@ def phase_rows(phases: Phases, *, good: bool) -> Iterable[list[str]]:
 
 
 def summary_rows(judged: Sequence[tuple[Run, Verdict]], curves: Sequence[Curve], *, good: bool) -> Iterable[list[str]]:
-    """Yield the rows of all repetitions, with a cell for each repetition and one for their spread.
+    """Yield the rows of all repetitions, with a cell for each repetition and a cell for the spread of the values.
 
     Args:
         judged: the repetitions, each with its verdict.
@@ -201,5 +201,5 @@ def _cached_share(readings: Sequence[Reading]) -> float:
 
 
 def _increase(counter: Sequence[float]) -> float:
-    """Return the increase of a counter. If the counter falls, a restart has set it to 0."""
+    """Return the increase of a counter. If the counter falls, the server was restarted, and counts from 0 again."""
     return sum((now - before if now >= before else now for before, now in pairwise(counter)), 0.0)

@@ -72,7 +72,7 @@ def served(
     """Provide the target for the duration of the test.
 
     Args:
-        connection: the connection to a server. If the address is a folder, servers of this repository are started.
+        connection: the connection to a server. If the address is a repository's folder, servers are started with it.
         say: a function that is called with a sentence about each step.
         count: the number of servers to start; more than 1 only for a folder.
         metrics: the address of a server's Prometheus metrics, such as ``http://host:8002/metrics``; None: not known.
@@ -84,7 +84,8 @@ def served(
     if not Path(connection.url).is_dir():
         if count > 1:
             raise InvalidArgumentError(
-                f"expected the folder of a repository, got '{connection.url}'; the scenario restarts its servers"
+                f"expected the folder of a repository, got '{connection.url}'; the scenario can restart only "
+                "servers that it started"
             )
         yield Target(connection.url, connection, [metrics] if metrics else [])
         return

@@ -57,7 +57,8 @@ def load_test(
         target: the address of the server, or the folder of a repository to serve for the test.
         options: the options of the load test.
         say: a function that is called with a sentence when a step begins.
-        metrics: the address of the server's Prometheus metrics; None: only servers that are started here are read.
+        metrics: the address of the server's Prometheus metrics; None: only metrics of servers that
+            the test starts are read.
         live: a function that is called every second with a line about the state of the test.
 
     Raises:
@@ -130,7 +131,7 @@ class _Test:
         )
 
     def _wanted(self) -> Plan:
-        """Return the load of the options. Without a rate or a number of callers, the load is a ramp of rates."""
+        """Return the load that the options describe. Without a rate or a number of callers, it is a ramp of rates."""
         if self.options.users is not None:
             return replace(self._plan(), open_loop=False, users=self.options.users)
         if self.options.rate is not None:
@@ -138,7 +139,7 @@ class _Test:
         return replace(self._plan(), users=self._ramp_to(), shape="ramp")
 
     def _capacity(self) -> float:
-        """Return the capacity in requests per second, which a short ramp with requests of the same kinds finds."""
+        """Return the capacity in requests per second, measured in a short ramp with the test's kinds of requests."""
         ramp = replace(self._plan(), users=self._ramp_to(), shape="ramp", seconds=_RAMP_SECONDS)
         self.say(f"{_RAMP_SECONDS:g} s, {_load(ramp)}, to find the capacity")
         capacity = curve_of(self._run(ramp).samples, _RAMP_SECONDS, ()).capacity
@@ -163,7 +164,7 @@ class _Test:
         return runs
 
     def _run(self, plan: Plan, trouble: Callable[[], None] | None = None) -> Run:
-        """Run a load with new queries, because the server's cache knows the queries of the previous run."""
+        """Run a load with new queries, because the server's cache holds the queries of the previous run."""
         payloads = replace(plan.payloads, seed=plan.payloads.seed + next(self.seeds))
         begun = time.monotonic()
 

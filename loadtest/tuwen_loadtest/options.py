@@ -108,8 +108,8 @@ class LoadTestOptions:
     kinds: Annotated[
         Sequence[RequestKind],
         Option(
-            "Kind of request to send; repeat the option to send several kinds. Beside other kinds, bulk has one "
-            "caller. Default: text, image and similarity.",
+            "Kind of request to send; repeat the option to send several kinds. If bulk is one of several kinds, "
+            "one caller sends all bulk requests. Default: text, image and similarity.",
             flags=("--kind",),
         ),
     ] = ()
@@ -131,7 +131,7 @@ class LoadTestOptions:
         check_values(self)
         given = [name for name in ("rate", "users", "scenario") if getattr(self, name) is not None]
         if len(given) > 1:
-            raise InvalidArgumentError(f"expected a rate, a number of callers or a scenario, got {' and '.join(given)}")
+            raise InvalidArgumentError(f"expected only one of rate, users and scenario, got {' and '.join(given)}")
         calm = self.duration / (1 if self.scenario is None else 3)
         if self.warmup >= calm:
             raise InvalidArgumentError(f"warmup: expected less than {calm:g} seconds, got {self.warmup:g}")

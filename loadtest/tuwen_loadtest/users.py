@@ -140,7 +140,8 @@ class Similarity(SdkUser):
 class BulkIndexing(SdkUser):
     """A user that embeds one batch of pictures after another, as an indexing job does while other users search.
 
-    Beside users of other classes, there is one user of this class. A run of this class alone uses `BulkEmbedding`.
+    If a run has users of other classes, it has one user of this class. A run of this class alone uses
+    `BulkEmbedding` in its place.
     """
 
     fixed_count = 1
@@ -149,7 +150,7 @@ class BulkIndexing(SdkUser):
 
 
 class BulkEmbedding(SdkUser):
-    """A user that embeds batches of pictures. The run decides how many of these users there are, and their arrivals."""
+    """A user that embeds batches of pictures. The options of the run set the number and the arrivals."""
 
     mix: ClassVar[Mapping[str, int]] = {"bulk": 1}
 

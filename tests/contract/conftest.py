@@ -36,7 +36,7 @@ def store(store_url: str) -> Iterator[MilvusStore]:
 
 @pytest.fixture(params=["sync", "async"])
 def opened(request: pytest.FixtureRequest, store: MilvusStore) -> Iterator[Open]:
-    """Yield a function that opens the new collection ``pictures``, once by each of the two collection classes."""
+    """Yield a function that opens the new collection ``pictures``. A test runs once with each collection class."""
     if store.remote and request.param == "async":
         pytest.skip("both classes use the store in the same way, and a server takes seconds for each collection")
     if "pictures" in store.names():

@@ -1,4 +1,4 @@
-"""The indexing of collections: with either client, on Milvus Lite and (in `make test-all`) on a Milvus server."""
+"""Indexing into a collection: with either client, on Milvus Lite and (in `make test-all`) on a Milvus server."""
 
 from __future__ import annotations
 

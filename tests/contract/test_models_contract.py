@@ -33,7 +33,7 @@ class Service:
 
     Attributes:
         connect: a function that returns a client with the given options.
-        alias: a function that makes a name an alias of a model; it takes the name and the model's name.
+        alias: a function that gives a model an alias. Its arguments are the alias and the model's name.
         unload, load: functions that unload and load a model by its name.
     """
 

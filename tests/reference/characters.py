@@ -30,7 +30,8 @@ def in_a_text(character: str) -> str:
 def write_ids(path: Path, characters: Iterable[str], token_ids: Callable[[str], list[int]]) -> None:
     """Save the token ids of the text of each character.
 
-    The file holds `codes` (int32, n), `lengths` (uint8, n), and `ids` (int32, the ids of all texts in a row).
+    The file holds `codes` (int32, n), `lengths` (uint8, n), and `ids` (int32, the ids of all texts, one text after the
+    other).
     """
     codes, lengths, ids = [], [], []
     for character in characters:

@@ -137,7 +137,7 @@ def weaviate(edge: str) -> Iterator[tuple[int, int]]:
     """Start a fake Weaviate server with the module multi2vec-clip, and provide its HTTP port and its gRPC port.
 
     Args:
-        edge: the URL of the HTTP edge. The fake server gets its vectors from the edge, with the module's own requests.
+        edge: the URL of the HTTP edge. The fake server requests vectors from the edge as multi2vec-clip does.
     """
     import grpc
     from weaviate.proto.v1 import batch_pb2, properties_pb2, search_get_pb2, weaviate_pb2_grpc

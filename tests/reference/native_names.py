@@ -1,4 +1,7 @@
-"""The weights of a Hugging Face checkpoint under the names in cn_clip and OpenAI's CLIP, without the build's code."""
+"""The weights of a Hugging Face checkpoint, under their names in cn_clip or in OpenAI's CLIP.
+
+This module does not use the build's code that renames weights, because tests check that code with it.
+"""
 
 from __future__ import annotations
 

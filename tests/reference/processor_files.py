@@ -6,8 +6,9 @@ PYTHON is the interpreter of an environment with this release, numpy and Pillow.
 ``tests/reference/processor_files`` come from several releases, and each release needs its own environment. Release 4.20
 needs Python 3.10 and ``numpy<2``.
 
-A file belongs to one release and one model family. It holds the files that the processor's ``save_pretrained`` writes.
-For each changed setting, it also holds the pixel values of a small picture, or the error that the release raises.
+A record belongs to one release and one model family. It holds the content of the files that the processor's
+``save_pretrained`` writes. For each changed setting, the record also holds the pixel values of a small picture, or the
+error that the release raises.
 """
 
 import contextlib

@@ -33,7 +33,7 @@ def check_description(content: bytes, folder: Path) -> None:
 
 
 def attack(address: str, folder: Path, *, cases: int, seed: int) -> int:
-    """Send requests that schemathesis generates to every operation, check the responses, and return the number sent.
+    """Send requests that schemathesis generates to every operation, and return their number. Check all responses.
 
     JSON bodies get every check of schemathesis. Forms get every check but ``negative_data_rejection``: every value in a
     form is text, so a body that breaks the schema of a form cannot be told from a valid one.
@@ -74,7 +74,7 @@ def attack(address: str, folder: Path, *, cases: int, seed: int) -> int:
 def _with_bodies(content: dict[str, Any], media_type: str) -> dict[str, Any]:
     """Return a copy of a description with only those operations whose body may have the given media type.
 
-    Operations without a body are kept for ``application/json`` alone.
+    Operations without a body are kept if the media type is ``application/json``.
     """
     kept = copy.deepcopy(content)
     for path in list(kept["paths"].values()):

@@ -25,16 +25,16 @@ _logger = logging.getLogger(__name__)
 class Artefacts:
     """A cache of folders, keyed by a hash of everything that determines their content.
 
-    The key is made of the name, the options, the files that the making modules import, and the versions of Python,
-    the libraries and the processor. If any of these changes, the folder is made again. A folder is read-only
+    The key is made of the name, the options, the source files of the modules that make the folder, and the versions of
+    Python, the libraries and the processor. If any of these changes, the folder is made again. A folder is read-only
     by agreement: a folder whose files were changed after it was made is discarded and made again.
 
     Beside each folder lies its record, a JSON file: the sizes and times of the files in the folder. The record is also
-    the lock of the folder, and its own time of change says when the folder was last used.
+    the lock of the folder, and its modification time says when the folder was last used.
 
     Args:
         root: the folder of the cache, created if it does not exist.
-        sources: the source code that holds the making modules.
+        sources: the source code in which the modules that make folders are found.
         libraries: a function that returns the versions that are part of each key.
         now: a function that returns the time, in seconds since 1970.
     """
@@ -159,7 +159,7 @@ def _locked(path: Path, *, wait: bool = True) -> Iterator[TextIO]:
 
 
 def _is_at(file: TextIO, path: Path) -> bool:
-    """Return whether the path still leads to the open file. The earlier holder of its lock may have removed it."""
+    """Return whether the path still leads to the open file. An earlier holder of the lock may have removed the file."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -176,7 +176,7 @@ def _intact(folder: Path, record: TextIO) -> bool:
 
 
 def _listing(folder: Path) -> dict[str, list[int]]:
-    """Return the size and the time of change of each file, by relative path."""
+    """Return the size and the modification time of each file, by relative path."""
     found = {}
     for file in sorted(folder.rglob("*")):
         if file.is_file() and "__pycache__" not in file.parts:

@@ -57,7 +57,7 @@ VOLUME = {"models": {"source": "volume", "volume": {"claim": "clip-models", "pat
 
 
 def rendered(chosen: dict[str, Any], name: str = "clip") -> dict[str, dict[str, Any]]:
-    """Return the objects that the chart renders for some values. Do not change them: calls share them.
+    """Return the objects that the chart renders for some values. Do not change the objects, because calls share them.
 
     Args:
         chosen: the chart's values that differ from the defaults.

@@ -37,7 +37,7 @@ def tuwen(*arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[
 
 
 def tuwen_here(*arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
-    """Run a command of `tuwen` in this process, and return its output. The command must not get as far as Locust.
+    """Run a command of `tuwen` in this process, and return its output. The command must not import Locust.
 
     Locust would patch the standard library of the test's process.
     """

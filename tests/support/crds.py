@@ -38,7 +38,7 @@ try { new models[kind](JSON.parse(text)).validate(); } catch (error) { console.l
 
 
 def faults(found: dict[str, Any]) -> list[str]:
-    """Return the faults of an object by its CRD, and the keys of the object that its operator does not know.
+    """Return the violations of the CRD in an object, and the keys in the object that the operator does not know.
 
     Unknown keys are found separately, because a validator drops such keys silently, as the API server does.
     """
@@ -73,7 +73,7 @@ def _keys(value: Any) -> Iterator[str]:
 
 
 def kserve_faults(found: dict[str, Any]) -> list[str]:
-    """Return the faults of an object of KServe by KServe's schema.
+    """Return the violations of KServe's schema in an object of KServe.
 
     Parts that KServe takes from Kubernetes, such as containers, are not checked.
     """

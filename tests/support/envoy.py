@@ -200,8 +200,8 @@ def write_secret(
 ) -> None:
     """Write or replace the files of a Secret with certificates, under the names that cert-manager gives them.
 
-    As the kubelet does, the function writes the files into a new folder and then turns a link to it, so that all files
-    change at once.
+    As the kubelet does, the function writes the files into a new folder, and then points a symbolic link at this
+    folder. So all files change in the same moment.
 
     Args:
         folder: the folder at which a pod mounts the Secret.

@@ -120,7 +120,7 @@ def name_of(parameter: Parameter) -> str:
 
 
 def arguments_with(parameter: Parameter, value: str) -> list[str]:
-    """Return a command line with the value for the parameter, and the values of `COMMANDS` for the command's others."""
+    """Return a command line with this value for the parameter. The other arguments come from `COMMANDS`."""
     if not parameter.command:
         return [parameter.name, value, "status", "--over", "0"]
     command, base = parameter.command.split(), list(COMMANDS[parameter.command])

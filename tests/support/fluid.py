@@ -1,6 +1,6 @@
 """A simulation of servers under a HorizontalPodAutoscaler, second by second and without real time.
 
-The work is a continuous quantity, measured in seconds of one pod. There are no single requests.
+The work is a continuous quantity: the seconds in which one pod would do it. There are no single requests.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Scaler:
             function takes the number of busy pods, the seconds of work in the queue, and the number of ready pods.
         fewest: the minimum number of replicas.
         most: the maximum number of replicas.
-        up: the stabilization window for growth, in seconds. The lowest recommendation in it counts.
-        down: the stabilization window for shrinkage, in seconds. The highest recommendation in it counts.
+        up: the stabilization window for growth, in seconds. The lowest recommendation in the window counts.
+        down: the stabilization window for shrinkage, in seconds. The highest recommendation in the window counts.
         poll: the seconds between two recommendations.
     """
 

@@ -87,7 +87,10 @@ class Gate:
         (self.folder / "closed").unlink(missing_ok=True)
 
     def executed(self) -> list[list[int]]:
-        """Return the batches since the gate was closed, in order. A batch lists the number of items of each request."""
+        """Return the batches since the gate was closed, in order.
+
+        A batch is a list with the number of items of each request.
+        """
         lines = (self.folder / "executed").read_text(encoding="utf-8").splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
@@ -103,14 +106,15 @@ class Gate:
 def with_gates(
     repository: Path, folder: Path, *, queue_size: dict[str, int] | None = None, seconds: float = 0.0
 ) -> dict[str, Gate]:
-    """Write a copy of a repository to ``folder/repository`` whose two encoders have gates, and return the open gates.
+    """Copy a repository to ``folder/repository``, give the two encoders of the copy gates, and return the open gates.
 
     The rest of the copy is unchanged: ensembles, preprocessing, and the encoders' queue policies and priorities.
 
     Args:
         repository: a repository that `tuwen build` made.
         folder: an empty folder.
-        queue_size: the largest number of queued requests, by model, in place of the number in its configuration.
+        queue_size: the largest number of queued requests, by model. It replaces the number in the model's
+            configuration.
         seconds: the shortest time that an encoder takes for a batch, in seconds.
     """
     copy = Path(shutil.copytree(repository, folder / "repository"))

@@ -12,7 +12,7 @@ _A, _IN = 1, 1
 
 
 class NameServer:
-    """A DNS server that answers every question for an IPv4 address with the same addresses; a context manager.
+    """A DNS server that answers every question for an IPv4 address with `addresses`; a context manager.
 
     Attributes:
         addresses: the IPv4 addresses of every answer. A test may change the list while the server runs.

@@ -211,7 +211,7 @@ class Originals:
     def characters(
         self, original: Original, which: Literal["characters", "code_points"] = "characters"
     ) -> CharacterIds:
-        """Return the token ids of one text for each character, as `tests.reference.characters` writes these texts.
+        """Return the token ids of one text for each character, which `tests.reference.characters.in_a_text` makes.
 
         Args:
             original: the implementation that tokenizes the texts.

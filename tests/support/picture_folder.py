@@ -45,7 +45,7 @@ def write_pictures(root: Path, count: int, *, broken: Container[int] = ()) -> Pa
 def recall_at_ten(
     collection: Collection, clip: Client, rows: Iterable[Mapping[str, Any]], queries: Sequence[str]
 ) -> float:
-    """Return the recall at 10 of a collection against an exact search, in the mean of all queries.
+    """Return the mean recall at 10 of searches in a collection, compared with an exact search.
 
     Args:
         collection: the collection that is searched.

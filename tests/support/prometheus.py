@@ -70,7 +70,7 @@ class Prometheus:
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
 
     def watch(self, *targets: str) -> None:
-        """Scrape these targets, each ``host:port``, and no others from now on."""
+        """From now on, scrape only these targets, each ``host:port``."""
         targets_file = self._folder / "targets.json"
         targets_file.with_suffix(".new").write_text(json.dumps([{"targets": list(targets)}]), encoding="utf-8")
         targets_file.with_suffix(".new").rename(targets_file)

@@ -59,8 +59,9 @@ def minimal_checkpoint(artefacts: Artefacts, *, vocabulary: list[str] | None = N
 
     Args:
         artefacts: the cache.
-        vocabulary: the tokens; None: the published vocabulary. Most weights of the checkpoint belong to its 21,128
-            tokens. With `SHORT_VOCABULARY`, a checkpoint is read in milliseconds, but most characters are unknown.
+        vocabulary: the tokens; None: the published vocabulary. Most weights of the checkpoint belong to the 21,128
+            tokens of the published vocabulary. With `SHORT_VOCABULARY`, a checkpoint is read in milliseconds, but most
+            characters are unknown.
     """
     size = len(vocabulary or []) or 21128
     vision = {**_MINIMAL_TOWER, "image_size": 32, "patch_size": 16}
@@ -142,7 +143,7 @@ class Built:
         """Return the repository of any checkpoint.
 
         Args:
-            checkpoint: the folder of the checkpoint. The manifest names its path, so the path is part of the key.
+            checkpoint: the folder of the checkpoint. The manifest names this path, so the path is part of the key.
             name: the name of the artefact in the cache.
             options: the options of the build.
             decides: further values that determine the content.

@@ -31,8 +31,8 @@ class Row:
         dimension: the number of components of an embedding.
         image_size: the side of the images, in pixels.
         changes: new values for keys of cn_clip's configurations.
-        heads: the numbers of attention heads of image tower and text tower. A native checkpoint needs them if its width
-            is not a published one. None: the build finds the numbers.
+        heads: the numbers of attention heads of image tower and text tower. A native checkpoint needs these numbers if
+            no published model has its width. None: the build finds the numbers.
         projected: whether a Taiyi text tower has a classification head.
     """
 
@@ -52,7 +52,7 @@ class Row:
 
     @property
     def context_length(self) -> int:
-        """The number of tokens that the family was trained with."""
+        """The maximum number of tokens of a text in the training of the family."""
         return 52 if self.family == "chinese-clip" else 77
 
 

@@ -34,11 +34,11 @@ class ServedFiles:
         self._max_batch_size = Manifest.read(repository).max_batch_size
 
     def embed_images(self, images: Sequence[bytes]) -> Vectors:
-        """Return the unit vectors of encoded images, computed in batches of several sizes up to the largest."""
+        """Return the unit vectors of encoded images. The batches have several sizes, up to the maximum batch size."""
         return self._encoded("vision_encoder", _pixels(self._repository / "image_preprocessing" / "1", images))
 
     def embed_texts(self, texts: Sequence[str]) -> Vectors:
-        """Return the unit vectors of texts, computed in batches of several sizes up to the largest."""
+        """Return the unit vectors of texts. The batches have several sizes, up to the maximum batch size."""
         return self._encoded("text_encoder", *_tokens(self._repository / "text_tokenization" / "1", texts))
 
     def _encoded(self, model: str, *inputs: NDArray[np.generic]) -> Vectors:

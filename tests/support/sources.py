@@ -31,7 +31,7 @@ class SourceTree:
     data: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
     def files(self, module: str) -> set[Path]:
-        """Return the files that importing a module reads, and the files of the data folders that these modules read.
+        """Return the source files that an import of the module reads, and the files in these modules' data folders.
 
         Imports inside functions count as well. Modules outside the roots are left out, because they belong to
         libraries, which `versions` covers.
@@ -51,7 +51,7 @@ class SourceTree:
         return files
 
     def hash(self, module: str) -> str:
-        """Return a hash of the names and contents of the files that importing a module reads."""
+        """Return a hash of the names and contents of the files that `files` returns."""
         return files_hash(self.files(module))
 
     def _file_of(self, module: str) -> Path | None:

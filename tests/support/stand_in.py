@@ -1,4 +1,4 @@
-"""Substitutes for tests of how we supervise tritonserver: a program in its place, a repository, and a clock."""
+"""Substitutes that tests of our supervision use: a program in place of tritonserver, a repository, and a clock."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _DEFAULTS: dict[str, Any] = {
 
 
 class StandIn:
-    """The installation of a program in the place of tritonserver, which `find_runtime` accepts as embedded server.
+    """The installation of a program that `find_runtime` takes for the embedded tritonserver.
 
     Args:
         installation: the folders in which the program is installed.
@@ -111,8 +111,8 @@ class StandIn:
 class HurriedClock:
     """A clock that runs fast: it advances by the full length of a pause, but the pause takes at most 5 ms.
 
-    So a timeout of 10 s that is polled every 0.1 s is over after half a second. Other processes still get time to run
-    between two polls.
+    A timeout of 10 s with a pause of 0.1 s between two polls is therefore over after half a second. Other processes
+    still get time to run between two polls.
 
     Attributes:
         time: the current time of the clock, in seconds.

@@ -34,7 +34,7 @@ def record(event: str, **details: Any) -> None:
 
 
 def starts() -> int:
-    """Return how often this program was started before, by ``events.jsonl``."""
+    """Return how often this program was started before, as ``events.jsonl`` records."""
     try:
         with open(os.path.join(_FOLDER, "events.jsonl"), encoding="utf-8") as file:
             return sum('"event": "started"' in line for line in file)

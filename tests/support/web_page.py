@@ -1,4 +1,4 @@
-"""The search page of `tuwen web`, served over the demo's pictures."""
+"""The search page of `tuwen web`, which shows the demo's pictures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CATEGORIES = ("动物", "食物", "其他")
 
 
 def chromium() -> str | None:
-    """Return the path of Chromium, which the system or `tests/environments.sh chromium` installed; None if missing."""
+    """Return the path of Chromium, which the system or `tests/environments.sh chromium` installed; None: not found."""
     names = ("chromium", "google-chrome", "chromium-browser")
     return next(filter(None, map(shutil.which, names)), None) or shutil.which(ENVIRONMENTS / "chromium" / "chromium")
 

@@ -223,7 +223,7 @@ class TestCommand:
             (("--slo", "quick"), "expected an objective such as p99<200ms", 2),
             (
                 ("--rate", "1", "--users", "1"),
-                "expected a rate, a number of callers or a scenario, got rate and users",
+                "expected only one of rate, users and scenario, got rate and users",
                 1,
             ),
             (("localhost:1", "--scenario", "restart"), "expected the folder of a repository, got 'localhost:1'", 1),

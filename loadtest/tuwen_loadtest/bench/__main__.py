@@ -136,7 +136,7 @@ def _measure(checkpoint: Path, repositories: Mapping[str, Path], work: Work, pla
     _console.print("measuring one caller without and with bulk jobs")
     tiny = _build_tiny(checkpoint.with_name("tiny"))
     waits, beside_jobs = measure_waits(tiny, _CALLS), measure_beside_jobs(tiny, _CALLS)
-    _console.print("measuring bursts, and an interactive caller during a bulk stream")
+    _console.print("measuring bursts, and interactive calls during a bulk stream")
     bursts, beside_streams = measure_interactive(list(repositories.values())[-1], plan.seconds)
     return Results(
         machine(plan.threads),

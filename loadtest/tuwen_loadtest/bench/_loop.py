@@ -92,7 +92,7 @@ class Loop:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """Return the environment variables of a measured program that computes with a number of threads."""
+    """Return environment variables with which a measured program computes with this number of threads."""
     return {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
 
 

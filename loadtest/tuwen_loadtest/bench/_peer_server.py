@@ -1,7 +1,8 @@
 """The program of the LitServe server: ``python _peer_server.py CHECKPOINT PORT``.
 
-It runs in the environment in which LitServe is installed. It serves the same model with batches of the same size, as
-LitServe's documentation shows: JSON with base64 images, one worker, and batches that are formed within milliseconds.
+It runs in the environment in which LitServe is installed. It serves the model of this project's service, with batches
+of the service's size. The server is written as LitServe's documentation shows: JSON with base64 images, one worker, and
+batches that are formed within milliseconds.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class Lone:
 
     @property
     def added(self) -> float:
-        """The mean time of a call that the encoder did not compute, in seconds."""
+        """The mean part of a call's time in which the encoder did not compute for the call, in seconds."""
         return fmean(self.answers.latencies) - self.encoder_seconds
 
 
@@ -145,8 +145,9 @@ class Results:
         decoding: the images per second on one core, by decoder and size of the images.
         waits: the calls that waited for Triton's batcher, by kind of call.
         beside_jobs: the median time of a call while jobs run, in seconds, by the priority of the jobs.
-        bursts: the times of calls that were sent at once, with the service's batching and with default batching.
-        beside_streams: the times of an interactive caller's calls, without and with a bulk stream.
+        bursts: the times of calls that were sent at the same time, with the batching of the service and with
+            Triton's default batching.
+        beside_streams: the times of interactive calls, without and with a bulk stream.
     """
 
     machine: Mapping[str, str]
@@ -179,7 +180,7 @@ class Results:
         ]
 
     def best_peer(self, task: str) -> Sequence[float]:
-        """Return the throughput in each round of the fastest peer, which has the highest median."""
+        """Return the fastest peer's throughput in each round. The fastest peer has the highest median throughput."""
         return max((peer[task] for peer in self.peers.values() if task in peer), key=median)
 
     def write(self, path: Path) -> None:
@@ -189,7 +190,7 @@ class Results:
 
 
 def pooled(rounds: Iterable[Answers]) -> Answers:
-    """Return the answers of several rounds as one."""
+    """Return one `Answers` with the answers of several rounds."""
     found = list(rounds)
     return Answers(
         sum(answers.seconds for answers in found),

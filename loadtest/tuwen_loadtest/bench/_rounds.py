@@ -33,7 +33,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Ours:
-    """The programs of this project in one precision: the service, the encoder alone, and its fastest batch sizes."""
+    """The programs of this project in one precision: the service, and the encoder with its fastest batch sizes."""
 
     encoder: Loop
     batches: Mapping[str, int]
@@ -41,7 +41,7 @@ class Ours:
 
 
 def curves(encoder: Loop, plan: Plan) -> Mapping[str, Mapping[int, Timing]]:
-    """Return the timings of the encoder alone: by batch size, and for batches of eight texts by number of tokens."""
+    """Return the timings of the encoder alone: by batch size, and by number of tokens for batches of eight texts."""
     seconds = plan.seconds / 4
     return {
         **{kind: {size: encoder.measure(kind, batch=size, seconds=seconds) for size in _SIZES} for kind in KINDS},
@@ -83,6 +83,6 @@ def _round(ours: Ours, kind: str, seconds: float) -> Round:
 
 
 def _steps(service: Service, kind: str, capacity: float, seconds: float) -> Sequence[Step]:
-    """Measure each offered rate, long enough for a full queue and a few batches of the largest size."""
+    """Measure each offered rate, long enough for the queue to fill and for a few batches of the largest size."""
     longer = max(2 * seconds, _WAVES * CALLERS[kind] / capacity)
     return [service.offered(kind, load, capacity=capacity, seconds=longer) for load in _LOADS]

@@ -50,7 +50,7 @@ class Service:
         return saturate(lambda: self._clip.embed_texts(["一只猫"]), concurrency=1, seconds=seconds, warmup=seconds / 4)
 
     def saturated(self, kind: str, *, seconds: float, warmup: float) -> Saturated:
-        """Return the measurements of so many callers that they saturate the service."""
+        """Return the measurements with enough callers to saturate the service."""
         before, used = self._clip.statistics(), usage_of(self._server.pid).cpu_seconds
         answers = saturate(self._work.ask(kind, self._clip), concurrency=CALLERS[kind], seconds=seconds, warmup=warmup)
         cpu = usage_of(self._server.pid).cpu_seconds - used

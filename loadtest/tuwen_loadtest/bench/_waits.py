@@ -1,8 +1,8 @@
 """The number of calls that wait for the dynamic batcher of Triton 2.51.
 
 If a queue has a policy, a model that becomes free does not wake the batcher. The batcher may then look at the queue
-half a second later. The tiny model computes each call much faster, so a call of more than 400 ms has waited for the
-batcher.
+only half a second later. The tiny model needs much less time for a call, so a call of more than 400 ms has waited for
+the batcher.
 """
 
 from __future__ import annotations

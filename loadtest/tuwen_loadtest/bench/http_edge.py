@@ -1,7 +1,8 @@
 """Compare the speed of the HTTP edge with the speed of the SDK: ``python -m tuwen_loadtest.bench.http_edge``.
 
-The SDK and the edge are measured in turn on the same server. Compare only their ratios, because the server, the edge
-and the callers share this machine. The edge runs in its own process, and the callers are tasks of this process.
+The SDK and the edge are measured in turn on the same server. Only the ratios of the speeds are meaningful, because the
+server, the edge and the callers share this machine. The edge runs in its own process, and the callers are tasks of this
+process.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ async def _measure(connect: Connect, callers: int, seconds: float) -> Measured:
 
 
 def _sdk(url: str, pictures: Sequence[bytes]) -> Connect:
-    """Return a contestant that calls the SDK with one picture, or without pictures with one text.
+    """Return a contestant that calls the SDK with one picture, or with one text if `pictures` is empty.
 
     All callers share one client.
     """
@@ -200,7 +201,7 @@ def _running_edge(url: str) -> Iterator[int]:
 
 
 def edge_lines(title: str, found: dict[str, Measured]) -> Iterator[str]:
-    """Yield the lines of a Markdown table. Ratios and differences compare with the first contestant."""
+    """Yield the lines of a Markdown table. Each ratio and difference compares a contestant with the first one."""
     [first, *_] = found.values()
     yield f"| {title} | calls per second | ratio | median, ms | difference, ms |"
     yield "|---|---|---|---|---|"
@@ -210,7 +211,7 @@ def edge_lines(title: str, found: dict[str, Measured]) -> Iterator[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print each table as soon as it is complete."""
+    """Measure the SDK and the edge, and print each table as soon as it is complete."""
     parser = argparse.ArgumentParser(prog="python -m tuwen_loadtest.bench.http_edge", description=__doc__)
     parser.add_argument(
         "--rounds", type=int, default=5, help="number of rounds; SDK and edge are measured once per round (default: 5)"

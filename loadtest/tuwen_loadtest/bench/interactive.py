@@ -1,4 +1,4 @@
-"""The speed of interactive use: bursts of calls, and the calls of an interactive caller during a bulk stream.
+"""The speed of interactive use: bursts of calls, and interactive calls during a bulk stream.
 
     python -m tuwen_loadtest.bench.interactive [--repository FOLDER] [--seconds 5]
 
@@ -42,7 +42,7 @@ __all__ = ["Beside", "Burst", "in_turn", "interactive_lines", "measure_interacti
 _KINDS = ("texts", "images")
 _SIZES = (2, 4, 8, 16, 32, 64)
 _ROUNDS = 3  # the minimum number of rounds of each burst
-_PAUSE = 0.1  # seconds between two calls of the interactive caller, and between two bursts
+_PAUSE = 0.1  # seconds between two interactive calls, and between two bursts
 _QUERIES = 100_000
 _TIMEOUT = 120.0
 _BASELINE = "`dynamic_batching { }`"
@@ -66,19 +66,19 @@ class Burst:
     latencies: Mapping[str, Sequence[float]]
 
     def ratio(self, way: str, share: float) -> float:
-        """Return a percentile of one way's latencies, divided by this percentile with ``dynamic_batching { }``."""
+        """Return a percentile of one way's latencies, divided by the equal percentile of ``dynamic_batching { }``."""
         return latency_quantile(self.latencies[way], share) / latency_quantile(self.latencies[_BASELINE], share)
 
 
 @dataclass(frozen=True)
 class Beside:
-    """The calls of an interactive caller with one item each, without and with a bulk stream.
+    """Interactive calls with one item each, one call after another, without and with a bulk stream.
 
     Attributes:
-        kind: the kind of the items of the interactive caller, ``texts`` or ``images``.
+        kind: the kind of the items of the interactive calls, ``texts`` or ``images``.
         stream: the kind of the items of the bulk stream, ``texts`` or ``images``.
         alone, beside: the median time of a call in seconds, without and with the bulk stream.
-        stream_alone, stream_beside: the items per second of the bulk stream, without and with the interactive caller.
+        stream_alone, stream_beside: the items per second of the bulk stream, without and with interactive calls.
     """
 
     kind: str
@@ -92,12 +92,14 @@ class Beside:
 def measure_interactive(
     repository: Path, seconds: float, *, sizes: Sequence[int] = _SIZES
 ) -> tuple[Sequence[Burst], Sequence[Beside]]:
-    """Serve a repository twice, as `tuwen serve` does and with ``dynamic_batching { }``, and measure both workloads.
+    """Measure bursts on two servers, and interactive calls during a bulk stream on the first server.
+
+    The first server serves the repository as `tuwen serve` does, the second one with ``dynamic_batching { }``.
 
     Args:
         repository: the folder of a built repository.
         seconds: the duration of each measurement.
-        sizes: the numbers of calls in a burst that are measured.
+        sizes: the sizes of the bursts, each as a number of calls.
     """
     options = ServerOptions.on_free_ports()
     work = Work(photographs(32), queries(_QUERIES))
@@ -110,22 +112,25 @@ def measure_interactive(
 
 
 def interactive_lines(bursts: Sequence[Burst], beside: Sequence[Beside]) -> Iterator[str]:
-    """Yield the lines of two Markdown tables: the bursts, and the interactive caller."""
+    """Yield the lines of two Markdown tables: the bursts, and the interactive calls."""
     ways = list(bursts[0].latencies) if bursts else []
     compared = [way for way in ways if way != _BASELINE]
     head = [f"{way}, ms" for way in ways] + [f"{way}: ratio" for way in compared]
-    yield f"| calls at once: median; p99 | {' | '.join(head)} |"
+    yield f"| calls at the same time: median; p99 | {' | '.join(head)} |"
     yield "|---" * (1 + len(head)) + "|"
     for burst in bursts:
         times = [_pair(*(latency_quantile(burst.latencies[way], share) * 1e3 for share in (0.5, 0.99))) for way in ways]
         ratios = [_pair(*(burst.ratio(way, share) for share in (0.5, 0.99)), form=".2f") for way in compared]
         yield f"| {burst.calls} {burst.kind} | {' | '.join([*times, *ratios])} |"
     yield ""
-    yield "| a person's call, median | alone, ms | beside, ms | ratio | the stream alone, items/s | beside the person |"
+    measured = (
+        "alone, ms | during the stream, ms | ratio | the stream alone, items/s | the stream during the calls, items/s"
+    )
+    yield f"| interactive call, median | {measured} |"
     yield "|---|---|---|---|---|---|"
     for one in beside:
         yield (
-            f"| one of {one.kind} beside a stream of {one.stream} | {one.alone * 1e3:.0f} | {one.beside * 1e3:.0f} | "
+            f"| one {one.kind[:-1]} during a stream of {one.stream} | {one.alone * 1e3:.0f} | {one.beside * 1e3:.0f} | "
             f"{one.beside / one.alone:.1f} | {one.stream_alone:.1f} | {one.stream_beside:.1f} |"
         )
     yield ""
@@ -179,7 +184,7 @@ async def _bursts(ours: str, theirs: str, work: Work, seconds: float, sizes: Seq
 
 
 def in_turn(names: Sequence[str], number: int) -> Sequence[str]:
-    """Return the order of the ways of sending in a round. In all rounds, each way follows each other equally often.
+    """Return the order of the ways of sending in a round. Over all rounds, each way follows every other equally often.
 
     Two ways of sending use the same server. In a fixed order, the weights of the model would always be in the
     processor's cache for the second way, and never for the first way.
@@ -190,7 +195,7 @@ def in_turn(names: Sequence[str], number: int) -> Sequence[str]:
 
 @asynccontextmanager
 async def _plain(url: str, work: Work) -> AsyncIterator[Ask]:
-    """Provide a function that sends requests without the parameters that the SDK adds."""
+    """Provide a function that sends an item in a request that lacks the parameters of the SDK's requests."""
     async with triton.InferenceServerClient(url) as client:
 
         async def ask(kind: str) -> object:
@@ -244,7 +249,7 @@ class _Stream:
             self.done += 1
 
     async def rate_during(self, work: Awaitable[float]) -> tuple[float, float]:
-        """Await some work. Return the items per second of the stream during the work, and the result of the work."""
+        """Await `work`. Return the items per second of the stream until then, and the result of `work`."""
         begun, done = time.perf_counter(), self.done
         result = await work
         return (self.done - done) / (time.perf_counter() - begun), result
@@ -270,7 +275,7 @@ async def _seconds(ask: Ask, kind: str) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print both tables."""
+    """Measure bursts and interactive calls, and print both tables."""
     parser = argparse.ArgumentParser(
         prog="python -m tuwen_loadtest.bench.interactive", description=str(__doc__).splitlines()[0]
     )

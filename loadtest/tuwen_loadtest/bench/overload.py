@@ -44,7 +44,7 @@ class Overload:
     """The measurements of one rate of requests.
 
     Attributes:
-        way: the name of the server's settings: as `tuwen serve` does, or with queue policies.
+        way: the server's settings: ``as `tuwen serve` does`` (no queue policies), or ``with queue policies``.
         kind: the kind of items, ``texts`` or ``images``.
         load: the rate of requests, as a multiple of `capacity`.
         capacity: the answers per second to callers who send the next request after each answer.
@@ -66,10 +66,10 @@ class Overload:
 
 
 def measure_overload(repository: Path, seconds: float, longest_wait: float) -> Sequence[Overload]:
-    """Serve a repository without and then with queue policies, and measure every rate of requests.
+    """Measure the rates of `_LOADS` on two servers of a repository: without and with queue policies.
 
     Args:
-        repository: the folder of a built repository. The measurement changes a copy.
+        repository: the folder of a built repository. The function changes only a copy of the folder.
         seconds: the duration of each measurement.
         longest_wait: the maximum seconds that a request may wait for a model.
     """
@@ -141,7 +141,7 @@ def _share(count: int, total: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print the table."""
+    """Measure the overload, and print the table."""
     parser = argparse.ArgumentParser(
         prog="python -m tuwen_loadtest.bench.overload", description=str(__doc__).splitlines()[0]
     )

@@ -1,7 +1,7 @@
 """Measure the start time and the memory of a server, by model size: ``python -m tuwen_loadtest.bench.startup``.
 
-For every size and precision, a repository with random weights is built, and started three times. The build of a large
-model takes minutes.
+For every size and precision, a repository with random weights is built, and a server is started with it three times.
+The build of a large model takes minutes.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _MIB = 1 << 20
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, and print each line of the table as soon as it is complete."""
+    """Measure the starts, and print each line of the table as soon as it is complete."""
     parser = argparse.ArgumentParser(prog="python -m tuwen_loadtest.bench.startup", description=__doc__)
     parser.add_argument(
-        "sizes", nargs="*", help=f"model sizes to measure, of {', '.join(_SIZES)} (default: ViT-B/16 and ViT-L/14)"
+        "sizes", nargs="*", help=f"model sizes to measure ({', '.join(_SIZES)}; default: ViT-B/16 and ViT-L/14)"
     )
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16", "int8"])
     parsed = parser.parse_args(arguments)

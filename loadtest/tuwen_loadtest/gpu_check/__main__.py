@@ -164,7 +164,7 @@ def check(
 
 
 def _depth(dimensions: Mapping[str, object]) -> int:
-    """Return the number of layers of the deeper tower; 12, the default of transformers, if it is not given."""
+    """Return the number of layers of the deeper tower. A tower without a number has 12, transformers' default."""
     towers = [dimensions[tower] for tower in ("vision_config", "text_config")]
     return max(int(tower.get("num_hidden_layers", 12)) for tower in towers if isinstance(tower, dict))
 

@@ -70,7 +70,7 @@ class Encoders:
 
 
 def exactness(vectors: Tensor, reference: Tensor, precision: Precision, depth: int) -> Exactness:
-    """Return the differences between unit vectors (n, D) and fp32 vectors from the CPU. Builds have the same bound."""
+    """Compare unit vectors (n, D) with fp32 vectors from the CPU. The bound is that of `tuwen build`."""
     allowed = bound(precision, depth)
     difference = vectors - reference
     max_abs = float(difference.abs().max())

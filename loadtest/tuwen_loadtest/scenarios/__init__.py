@@ -1,6 +1,7 @@
 """Scenarios: faults of production, injected in the middle of a load test.
 
-A scenario has three phases of equal length: before, during and after the fault. Then it checks the measurements.
+A scenario has three phases of equal length: before, during and after the fault. At the end, the scenario checks the
+measurements.
 """
 
 from collections.abc import Mapping

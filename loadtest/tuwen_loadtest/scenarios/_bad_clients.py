@@ -38,7 +38,8 @@ def _make_trouble(target: Target, seconds: float, capacity: float) -> None:
     """
     host, _, port = target.connection.url.rpartition(":")
     if target.connection.tls or not port.isdecimal() or ":" in host:
-        raise InvalidArgumentError(f"expected an unencrypted host:port for bad clients, got {target.connection.url}")
+        got = target.connection.url + (" with TLS" if target.connection.tls else "")
+        raise InvalidArgumentError(f"scenario bad-clients: expected one host:port without TLS, got {got}")
     [large], [usual] = photographs(1, size=(4032, 3024)), photographs(1)
     end = time.monotonic() + seconds
 
@@ -61,7 +62,7 @@ def _make_trouble(target: Target, seconds: float, capacity: float) -> None:
 
 
 def _findings(phases: Phases, capacity: float) -> Sequence[Finding]:  # noqa: ARG001 - whatever it is
-    """Check that the other clients lose no requests, and that their p99 at most doubles."""
+    """Check that the ordinary clients lose no requests, and that their p99 at most doubles."""
     found = phases.trouble
     slower = found.latencies["p99"] / phases.before.latencies["p99"]
     return [

@@ -20,7 +20,7 @@ Sleep = Callable[[float], Awaitable[object]]
 
 
 class Relay:
-    """A relay that forwards connections at `url` to a server, and answers back. A context manager.
+    """A relay that forwards the connections at `url` to a server; a context manager.
 
     Args:
         host, port: the address of the server.

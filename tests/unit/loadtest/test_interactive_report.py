@@ -1,4 +1,4 @@
-"""The tables of bursts and of an interactive caller during a bulk stream, from known measurements."""
+"""The tables of bursts and of interactive calls during a bulk stream, from known measurements."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def test_bursts_are_compared_with_default_batching() -> None:
     assert burst.ratio("SDK", 0.5) == pytest.approx(1.5)
     assert burst.ratio("SDK", 0.99) == pytest.approx(1.5)
     lines = list(interactive_lines([burst], []))
-    assert lines[0] == f"| calls at once: median; p99 | SDK, ms | {PLAIN}, ms | SDK: ratio |"
+    assert lines[0] == f"| calls at the same time: median; p99 | SDK, ms | {PLAIN}, ms | SDK: ratio |"
     assert lines[2] == "| 2 texts | 30; 90 | 20; 60 | 1.50; 1.50 |"
 
 
 def test_calls_during_a_stream_are_compared_with_calls_without_a_stream() -> None:
     beside = Beside("texts", "images", alone=0.02, beside=0.05, stream_alone=10.0, stream_beside=8.0)
     lines = list(interactive_lines([], [beside]))
-    assert "| one of texts beside a stream of images | 20 | 50 | 2.5 | 10.0 | 8.0 |" in lines
+    assert "| one text during a stream of images | 20 | 50 | 2.5 | 10.0 | 8.0 |" in lines
 
 
 def test_each_way_of_sending_follows_each_other_way_equally_often() -> None:

@@ -30,7 +30,7 @@ PLAN = Plan(
 
 
 def test_a_restart_of_several_servers_needs_a_repository() -> None:
-    message = "expected the folder of a repository, got 'localhost:8001'; the scenario restarts its servers"
+    message = "expected the folder of a repository, got 'localhost:8001'; the scenario can restart only"
     with pytest.raises(InvalidArgumentError, match=message), _target.served(TARGET.connection, print, count=2):
         pytest.fail("there is nothing to serve")
 
@@ -39,7 +39,7 @@ def test_a_restart_of_several_servers_needs_a_repository() -> None:
 def test_bad_clients_need_one_unencrypted_address(url: str) -> None:
     trouble = SCENARIOS["bad-clients"].trouble
     assert trouble is not None
-    with pytest.raises(InvalidArgumentError, match="expected an unencrypted host:port for bad clients"):
+    with pytest.raises(InvalidArgumentError, match="scenario bad-clients: expected one host:port without TLS, got"):
         trouble(Target("there", Connection(url), []), 1, 10)
 
 
