@@ -36,7 +36,7 @@ class Served:
     Args:
         repository: the folder of the model repository to serve.
         own_mounts: whether to mount a private ``/dev/shm`` and a private disk, small enough to be filled. Without the
-            mounts, the server uses the machine's own, and `full_disk` and `full_shared_memory` fail.
+            mounts, the server uses the machine's ``/dev/shm`` and disk, and `full_disk` and `full_shared_memory` fail.
     """
 
     def __init__(self, repository: Path, *, own_mounts: bool) -> None:
@@ -57,7 +57,7 @@ class Served:
         self._stack.close()
 
     def start(self) -> None:
-        """Start the server. After `stop`, it starts on the same ports."""
+        """Start the server. After `stop`, the server starts again on its former ports."""
         ports = [part for port in self._ports.items() for part in port]
         options = ["--json", "--restarts", "100", "--cache-mib", "0", "--log-file", str(self._disk / "log")]
         command = [TUWEN, "serve", str(self._repository), *options, *ports]

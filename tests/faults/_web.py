@@ -1,4 +1,4 @@
-"""Fakes that the fuzz targets for URLs and headers call in this process: web hosts, a gRPC server, the search page."""
+"""Helpers of the fuzz targets for URLs and headers: fake web hosts, a gRPC server, and a request to the search page."""
 
 from __future__ import annotations
 
@@ -45,7 +45,10 @@ class FakeWeb:
         return self._run("http://img.example.com/a", (302, [(b"location", url.encode("utf-8", "surrogateescape"))]))
 
     def fetch_with_headers(self, headers: Headers) -> bytes:
-        """Fetch an allowed URL whose host responds with those given headers that HTTP/1.1 can carry."""
+        """Fetch an allowed URL whose host responds with the given headers.
+
+        The response leaves out headers that HTTP/1.1 cannot carry.
+        """
         return self._run("http://img.example.com/a", (200, headers), (200, [(b"content-length", headers[0][1])]))
 
     def _run(self, url: str, *answers: tuple[int, Headers]) -> bytes:

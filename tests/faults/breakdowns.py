@@ -49,7 +49,7 @@ def _full_disk(served: Served, _: Wire) -> None:
 
 
 def _full_memory(served: Served, _: Wire) -> None:
-    """Fill the shared memory, and send batches of large pictures, which need more of it."""
+    """Fill the shared memory, and send batches of large pictures, which need more than the free shared memory."""
     pictures = photographs(32, size=(2500, 2500))
     with served.full_shared_memory(), Client(served.url, timeout=20) as clip:
         for _attempt in range(2):

@@ -33,8 +33,8 @@ _GROWTH = {"MiB": 1.1, "open files": 1.05, "threads": 1.05, "segments": 1.0}
 def storm(server: EmbeddedServer, *, seconds: float, say: Callable[[str], None] = lambda _: None) -> list[Outcome]:
     """Overload a server with 300 callers whose timeout is one second, then send calls of one caller.
 
-    The single caller must always get an answer. The time until its calls are as fast as before the overload is
-    reported, not judged.
+    The single caller must always get an answer. The outcome also states the time until its calls
+    are as fast as before the overload. The test does not judge this time.
 
     Args:
         server: the running server.

@@ -3,7 +3,7 @@
     python -m tests.faults.fuzz SECONDS [TARGET ...]
 
 The command runs each target of `tests.faults.targets` in its own process, and divides the time equally. A finding is an
-input that raises an exception, takes over half a second of one core, or makes the process grow by more than 256 MiB.
+input that raises an exception, needs more than half a second of CPU time, or makes the process grow by over 256 MiB.
 A run starts from ``tests/faults/corpus``. New inputs are kept in ``.cache/fuzz/corpus``, and findings in
 ``.cache/fuzz/findings``. Add a finding to the committed corpus together with its fix.
 """

@@ -105,7 +105,7 @@ def _spliced(choose: random.Random) -> bytes:
 
 
 def _noise(choose: random.Random) -> bytes:
-    """Return random bytes, with or without the first bytes of a format."""
+    """Return random bytes. In most cases, the first bytes of a format precede the random bytes."""
     head = choose.choice((b"", *(data[:12] for data in _originals()[: len(_FORMATS)])))
     return head + choose.randbytes(choose.choice((1, 16, 300, 4000)))
 

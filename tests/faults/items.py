@@ -239,7 +239,7 @@ class _Memory:
         return f"{self._seen[-1]:.0f} MiB"
 
     def outcome(self, tried: str) -> Outcome:
-        """Return a row that is wrong if the last third of the measurements is over 10 % above the middle third."""
+        """Return a row. It is wrong if the last third's median memory is over 1.1 times the middle third's median."""
         middle, last = middle_and_end(self._seen)
         wrong = [f"the memory grows: {[round(seen) for seen in self._seen]} MiB"] if last > 1.1 * middle else []
         said = f"median {middle:.0f} MiB in the middle third, {last:.0f} MiB in the last"

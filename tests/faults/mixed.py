@@ -212,7 +212,7 @@ class _Storm:
 
 
 def request(number: int, seed: int) -> Request:
-    """Return the plan of the request with a number, counted from 0. Equal numbers and seeds give equal plans."""
+    """Return the plan of the request with the given number, from 0. Equal numbers and seeds give equal plans."""
     choose = random.Random(f"{seed} {number}")
     way = choose.choice(list(WAYS))
     failure = choose.choice(FAILURES[way]) if choose.random() < _FAILING_SHARE else ""
@@ -368,7 +368,7 @@ def _plain_failure(error: InferenceServerException, asked: Request) -> str:
 
 
 def _encoder_failure(message: str, kind: str, asked: Request) -> str:
-    """Return the kind of an error, which only a request with the encoders' failing item may have.
+    """Return the kind of an encoder's error. Only a request with the encoders' failing item may get such an error.
 
     Args:
         message: the message of the error.
@@ -376,7 +376,7 @@ def _encoder_failure(message: str, kind: str, asked: Request) -> str:
         asked: the plan of the request.
 
     Raises:
-        WrongAnswerError: no encoder error was induced, or the error is of another kind.
+        WrongAnswerError: no encoder error was induced, or the error has another message or kind.
     """
     if asked.failure != "encoder error" or FAILURE not in message or kind not in ("INTERNAL", "InferenceError"):
         raise WrongAnswerError(f"{kind}: {message}")
@@ -394,7 +394,7 @@ def _compare(vectors: Array, expected: Array) -> None:
         raise WrongAnswerError(f"expected vectors of the shape {expected.shape}, got {vectors.shape}")
     off = float(np.abs(vectors - expected).max())
     if not off < _TOLERANCE:
-        raise WrongAnswerError(f"a component of a vector differs by {off:.1e}, more than {_TOLERANCE:.1e}")
+        raise WrongAnswerError(f"expected a difference below {_TOLERANCE:.1e} in each component, got {off:.1e}")
 
 
 def _items(work: Work, asked: Request, text: bool) -> list[Any]:

@@ -81,7 +81,7 @@ def _exif() -> Target:
     def check(data: bytes) -> None:
         """Check the pixels and the thumbnail of a picture with any metadata.
 
-        The pixels must be those of one of the eight orientations, and must equal the pixels of the opened PIL image.
+        The pixels must be those of one of the eight orientations. The file and its PIL image must give equal pixels.
         """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about odd files; the server ignores this too
@@ -113,7 +113,10 @@ def _eight_turns(way: Preprocessor, data: bytes) -> set[bytes]:
 
 
 def _with_metadata(originals: Mapping[str, bytes], data: bytes) -> list[tuple[str, bytes]]:
-    """Return pairs of a format's name and a file of this format, one for each place where the bytes may be metadata."""
+    """Return pairs of a format's name and a file of this format.
+
+    Each file holds `data` as its metadata in one place, such as EXIF or XMP.
+    """
     jpeg, png = originals["JPEG"], originals["PNG"]
     after_header = 33  # the length of the signature and the IHDR chunk
     segments = [b"Exif\0\0" + data, b"http://ns.adobe.com/xap/1.0/\0" + data]
@@ -172,9 +175,9 @@ def _tokens() -> Target:
 
 
 def _text(data: bytes) -> tuple[str, int | None]:
-    """Return the bytes as a text, and the index of the tokenizer that gets the text; None: all tokenizers.
+    """Decode the bytes to a text, and return the text and the index of its tokenizer; None: all tokenizers.
 
-    If the first byte is 0xFF, the third byte and all later bytes are repeated, up to the longest text that the server
+    If the first byte is 0xFF, the bytes from the third byte on are repeated, up to the longest text that the server
     accepts. The second byte chooses the number of repetitions and the tokenizer. Long texts show work that grows with
     the square of a text's length, and a fuzzer cannot mutate long texts well.
     """
@@ -191,7 +194,7 @@ def _filters() -> Target:
     from milvus_lite.search.filter.parser import parse_expr
 
     def check(data: bytes) -> None:
-        """Check that Milvus Lite parses a filter as a comparison with the given text, or that the text is refused."""
+        """Check that a text is refused, or becomes a filter that Milvus Lite parses as a comparison with this text."""
         text = data.decode("utf-8", "surrogateescape")
         texts = text.split("\x1f")
         try:
@@ -255,7 +258,10 @@ def _headers() -> Target:
     web, grpc_headers = FakeWeb(), GrpcHeaders()
 
     def check(data: bytes) -> None:
-        """Check that gRPC sends every accepted header, and that the search page and the fetcher survive any header."""
+        """Check that gRPC sends every header that `checked_headers` accepts.
+
+        The search page and the fetcher must survive any header.
+        """
         name, _, value = data.partition(b":")
         for encoding in ("utf-8", "latin-1"):
             pair = {name.decode(encoding, "surrogateescape"): value.decode(encoding, "surrogateescape")}

@@ -100,7 +100,8 @@ def test_http_answers_only_health_checks(server: EmbeddedServer, path: str) -> N
 def test_the_server_survives_a_request_of_a_million_chunks(server: EmbeddedServer, encoding: str) -> None:
     """A chunked request on a restricted path is refused with 403, and the server keeps running.
 
-    Triton 2.51 copies the chunks of a body onto its stack (CVE-2025-23310). A restricted path never reads a body.
+    Triton 2.51 copies the chunks of a body onto its stack (CVE-2025-23310). It refuses a request
+    on a restricted path without reading the body.
     """
     host, port = server.http_url.removeprefix("http://").split(":")
     head = f"POST /v2/models/text_embedding/infer HTTP/1.1\r\nHost: x\r\n{encoding}Transfer-Encoding: chunked\r\n\r\n"
@@ -116,7 +117,7 @@ def test_the_server_survives_a_request_of_a_million_chunks(server: EmbeddedServe
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with certificates and keys.
 
-    The server and the client have certificates of one authority, and the stranger has one of another authority.
+    One authority issued the certificates ``server`` and ``client``, and another authority issued ``stranger``.
     """
     authority, folder = trustme.CA(), tmp_path_factory.mktemp("tls")
     for name, issuer in (("server", authority), ("client", authority), ("stranger", trustme.CA())):
@@ -128,7 +129,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_mutual_tls_lets_in_only_clients_with_a_certificate_of_the_authority(repository: Path, files: Path) -> None:
-    """With mutual TLS, the server answers only clients that have a certificate of the same authority.
+    """With mutual TLS, the server answers only clients whose certificate is from the server's authority.
 
     `tests/system/test_edge.py` tests TLS without client certificates, with the chart's arguments.
     """

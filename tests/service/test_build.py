@@ -31,7 +31,7 @@ def exported(repository: Path, model: str) -> Any:
 
 @pytest.fixture(scope="module")
 def fresh(minimal_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a repository of the minimal checkpoint that was never loaded or served. Do not change its files."""
+    """Build the minimal checkpoint to a repository that no test has loaded or served. Do not change its files."""
     output = tmp_path_factory.mktemp("fresh") / "out"
     build_repository(str(minimal_checkpoint), output)
     return output
@@ -50,7 +50,7 @@ class TestManifest:
             assert deviation.compared > 30
 
     def test_names_the_embedding_space(self, repository: Path, checkpoint: Path) -> None:
-        """The manifest holds the fingerprint of the checkpoint's model card.
+        """The manifest's fingerprint equals the fingerprint of the checkpoint's model card.
 
         `tests/unit/building/test_assembly.py` tests which changes alter a fingerprint.
         """

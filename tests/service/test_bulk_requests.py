@@ -17,7 +17,10 @@ _STREAMED, _CALLS, _CALLERS = 600, 20, 4
 def test_calls_beside_a_stream_and_the_stream_get_the_vectors_of_their_own_texts(
     server: EmbeddedServer, client: Client
 ) -> None:
-    """Our backend answers the calls of a shared batch before it computes the texts of the stream."""
+    """A stream and calls at the same time get the right vectors, although they share batches.
+
+    In a shared batch, our backend answers the calls before it computes the stream's texts.
+    """
     streamed = [f"第{number}件商品" for number in range(_STREAMED)]
     called = [[f"{caller}号顾客的第{number}个问题" for number in range(_CALLS)] for caller in range(_CALLERS)]
 

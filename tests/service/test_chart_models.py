@@ -27,8 +27,8 @@ def arguments_of_the_pod(repositories: dict[str, Path], options: ServerOptions) 
     """Return tritonserver's arguments in a pod that loads only the first model at its start.
 
     Args:
-        repositories: by model name, the folder that replaces the path in the pod.
-        options: the options whose ports replace the ports of the pod.
+        repositories: for each model's name, the folder that replaces the model's path in the pod.
+        options: the server options with the ports that replace the ports of the pod.
     """
     models = [{"name": name, "loaded": number == 0} for number, name in enumerate(repositories)]
     objects = rendered({"models": models, "server": {"modelControl": "explicit"}})

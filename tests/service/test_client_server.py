@@ -53,7 +53,7 @@ for preprocess in ("server", "client"):
 def test_a_client_works_on_both_sides_of_a_fork(server: EmbeddedServer) -> None:
     """After a fork, the parent and its children embed with the client from before the fork, and with new clients.
 
-    gunicorn --preload forks like this. The client may have been used before the fork, or not.
+    gunicorn --preload forks like this. The test covers a client that made calls before the fork, and an unused client.
     """
     command = [sys.executable, "-W", "ignore", "-c", FORK, server.grpc_url]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)

@@ -1,4 +1,4 @@
-"""A server that is stopped answers the requests in flight through an alias."""
+"""A server answers the requests to an alias that are in flight when the server is stopped."""
 
 from __future__ import annotations
 
@@ -27,12 +27,15 @@ def large_picture() -> bytes:
 
 
 def seconds_of(process: psutil.Process) -> float:
-    """Return the CPU time of a process."""
+    """Return the CPU time of a process in user mode, in seconds."""
     return float(process.cpu_times().user)
 
 
 def test_a_request_in_the_first_step_of_an_alias_is_answered_before_the_server_ends(built: Built) -> None:
-    """The first step of the request takes longer than the unloading of the alias; the second step accepts it."""
+    """A request to an alias is answered, although the server stops while the request is preprocessed.
+
+    The preprocessing takes longer than the unloading of the alias. The encoder still accepts the request.
+    """
     lines: list[str] = []
     options = replace(ServerOptions.on_free_ports(), key=KEY)
     with RecordedServer(built(BuildOptions(name="b16")), options, on_log_line=lines.append) as server:

@@ -46,7 +46,7 @@ def test_concurrent_failing_requests_get_errors_and_the_server_survives(server: 
 def test_a_request_of_another_shape_does_not_change_the_answer_to_another_caller(
     server: EmbeddedServer, client: Client
 ) -> None:
-    """A request with token ids in another shape is refused, and a correct request with the same ids is answered.
+    """A request with token ids in a wrong shape is refused, and a correct request with the same ids is answered.
 
     Triton's own response cache would return the wrong answer, because its key leaves out the shapes.
     """

@@ -44,7 +44,7 @@ PUBLISHED = {
 
 
 def smallest_difference(vectors: NDArray[np.float32]) -> float:
-    """Return the largest difference in a component between the two most similar vectors."""
+    """Return the distance between the two most similar vectors: the largest difference in one component."""
     differences = np.abs(vectors[:, None] - vectors[None]).max(axis=-1)
     return float(differences[~np.eye(len(vectors), dtype=bool)].min())
 

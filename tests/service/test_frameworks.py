@@ -24,7 +24,7 @@ OTHER_SPACE = r"EmbeddingSpaceError: the server's vectors belong to the embeddin
 
 @pytest.fixture(scope="module")
 def found(servers: SharedServers, artefacts: Artefacts) -> dict[str, Any]:
-    """Return the results of every framework, and the vectors of the SDK as `texts` and `pictures`."""
+    """Return the results of every framework by its name, and the SDK's vectors under ``texts`` and ``pictures``."""
     url = servers.on(demo_repository(artefacts)).grpc_url
     finished = run_in_frameworks("tests/reference/frameworks.py", url, *map(str, PICTURES))
     content: dict[str, Any] = json.loads(finished.splitlines()[-1])
@@ -32,7 +32,7 @@ def found(servers: SharedServers, artefacts: Artefacts) -> dict[str, Any]:
 
 
 def same(found: object, expected: object) -> bool:
-    """Return whether vectors are equal within 1e-5, because the size of a batch changes the last digits."""
+    """Return whether vectors differ by at most 1e-5. The size of a batch changes the last digits."""
     return np.allclose(np.float32(found), np.float32(expected), rtol=0, atol=1e-5)
 
 

@@ -22,8 +22,8 @@ NOTEBOOK = ROOT / "examples" / "tuwen.ipynb"
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Create a Jupyter kernel in a virtual environment without tuwen, and return the environment's package folder.
 
-    The notebook installs tuwen there. The environment also sees the packages of the tests' environment, so that pip
-    finds the packages that tuwen needs.
+    The notebook installs tuwen in this environment. The environment also sees the packages of the tests' environment,
+    so that pip finds the packages that tuwen needs.
     """
     environment = tmp_path / "environment"
     venv.create(environment, symlinks=True)

@@ -1,4 +1,4 @@
-"""A build writes the same configs and Python models as the templates, and its encoders fit their configs.
+"""A build's configs and Python models equal the templates, and each encoder takes the inputs in its config.
 
 `tests/unit/models/test_portability.py` tests the templates for portability.
 """

@@ -1,4 +1,4 @@
-"""A training step has the loss, gradients and weight decay of a step in cn_clip."""
+"""A training step has the same loss, gradients and weight decay as a step in cn_clip."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The build rejects an encoder, a preprocessing or a tokenizer that differs slightly from the reference.
 
-A few faults of each kind run through the whole build. All other faults are put into a copy of an assembled repository,
-and only the verification runs.
+For a few faults of each kind, the whole build runs. All other faults are put into a copy of an assembled repository,
+and only the verification of the copy runs.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def replace_in(path: Path, right: str, wrong: str) -> None:
 
 
 def smallest_cosine(message: str) -> float:
-    """Return the last number of an error message: the smallest cosine between the encoder's and reference vectors."""
+    """Return the last number of an error message: the smallest cosine of an encoder's vector and its reference."""
     return float(message.rpartition(" ")[2])
 
 
@@ -126,7 +126,8 @@ def test_correct_files_are_accepted(good: Assembled, good_clip: Assembled) -> No
 class Gelu(nn.Module):
     """A wrong activation: exact GELU in place of QuickGELU.
 
-    The export folds QuickGELU's factor 1.702 into the neighbouring layers, so the input and the output are scaled.
+    The export folds QuickGELU's factor 1.702 into the layers before and after the activation. So the activation's input
+    and output are 1.702 times those of plain QuickGELU.
     """
 
     def forward(self, scaled: Tensor) -> Tensor:
@@ -174,9 +175,9 @@ class TestWrongEncoders:
     def test_rejects_a_vision_encoder_although_its_cosines_are_high(
         self, checkpoint: Path, tmp_path: Path, fault: Fault, cosine: float
     ) -> None:
-        """A fault is found by a single component of a vector, even if all cosines are above the given value.
+        """A vision encoder is rejected for a wrong component of a vector, even if all cosines are above `cosine`.
 
-        The checkpoint has three layers, in which the faults change the cosines less than in fewer layers.
+        The checkpoint has three layers. With fewer layers, the faults would change the cosines more.
         """
         loaded = open_checkpoint(str(checkpoint))
         assemble(tmp_path, loaded, BuildOptions())

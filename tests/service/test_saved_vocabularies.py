@@ -1,4 +1,4 @@
-"""Vocabularies in all file formats of a checkpoint are read to the same tokenizer, or refused with a reason."""
+"""All file formats of a vocabulary give the same tokenizer. A different tokenizer is refused with a reason."""
 
 from __future__ import annotations
 

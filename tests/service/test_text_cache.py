@@ -95,7 +95,8 @@ def test_cached_answers_keep_the_form_that_each_caller_requests(triton: Inferenc
 class FailsOnce(torch.nn.Module):
     """A text encoder that fails once, at the first text after the warm-up.
 
-    Triton's warm-up batches have masks of zeros, and the warm-up batch of our backend has ids of one.
+    The encoder recognizes warm-up batches by their values. Triton's warm-up batches have only zeros in the mask, and
+    our backend's warm-up batch has only ones in the token ids.
     """
 
     def __init__(self, encoder: torch.jit.ScriptModule) -> None:
@@ -123,7 +124,9 @@ def fails_once(repository: Path, tmp_path: Path) -> Iterator[RecordedServer]:
 
 
 def test_a_failure_is_not_cached(fails_once: RecordedServer, triton: InferenceServerClient) -> None:
-    """A text whose first request failed is computed at its second request, and only answered texts are counted.
+    """A text whose first request failed is computed at its second request.
+
+    The cache counts one miss, for the answered request only.
 
     Triton's own response cache would store the failed request as a success without outputs.
     """

@@ -57,7 +57,7 @@ class Receiver:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def traces(self) -> set[str]:
-        """Return the IDs of complete traces: a request's span, ``InferRequest``, arrives after all spans below it."""
+        """Return the IDs of complete traces. The span ``InferRequest`` of a trace arrives after its descendants."""
         return {span["traceId"] for span in self.spans if span["name"] == "InferRequest"}
 
     def has(self, trace_id: str) -> bool:
@@ -66,7 +66,7 @@ class Receiver:
             return self._more.wait_for(lambda: trace_id in self.traces(), timeout=10)
 
     def chain(self, trace_id: str, name: str) -> list[str]:
-        """Return the names of a server's span and its ancestors, followed by the ID of the client's span above them."""
+        """Return the names of a server's span and of its ancestors in the server, then the ID of the client's span."""
         spans = {span["spanId"]: span for span in self.spans if span["traceId"] == trace_id}
         [found] = [span for span in spans.values() if span["name"] == name]
         names = []
@@ -110,8 +110,9 @@ class Application:
     def traced(self, call: Callable[[], object]) -> tuple[str, dict[str, ReadableSpan]]:
         """Make a call, and return the ID of its trace and the application's spans by their names.
 
-        Triton 2.51 loses about one trace in a hundred, because it reads beyond the end of the trace header, as did the
-        gRPC example of opentelemetry-cpp before its pull request 3304. Such a call is repeated up to four times.
+        Triton 2.51 loses about one trace in a hundred, because it reads beyond the end of the trace header. The gRPC
+        example of opentelemetry-cpp had the same fault before its pull request 3304. A call whose trace is lost is
+        repeated up to four times.
         """
         for _ in range(5):
             self._exporter.clear()

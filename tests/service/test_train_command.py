@@ -1,4 +1,4 @@
-"""Tests of the command `tuwen train` with short trainings from random weights, one of which is interrupted."""
+"""Tests of the command `tuwen train` with short trainings from random weights. One training is interrupted."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_malformed_requests_are_refused(attacked: EmbeddedServer) -> None:
 
 
 def test_failing_requests_do_not_affect_other_requests(repository: Path, tmp_path: Path) -> None:
-    """Requests that are made to fail do not change the answers to other requests, which share their batches."""
+    """Requests that are made to fail do not change the answers to other requests in the same batches."""
     outcomes = attack_with_mixed_requests(repository, tmp_path, requests=2_000, seed=1, serve=RecordedServer)
     check(outcomes)
     assert any(outcome.tried.endswith("encoder error") for outcome in outcomes)

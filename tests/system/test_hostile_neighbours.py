@@ -59,7 +59,10 @@ async def round_of_calls(clients: list[AsyncClient]) -> list[float]:
 
 
 async def attack(clip: AsyncClient) -> None:
-    """Send the hostile items in turn until cancelled, and check that each is refused for its reason or embedded."""
+    """Send the hostile items in turn until cancelled, and check that each item has its expected outcome.
+
+    The outcome is a vector, or a refusal with the expected reason.
+    """
     while True:
         for name, (item, reason) in HOSTILE.items():
             embed: Any = clip.try_embed_texts if isinstance(item, str) else clip.try_embed_images

@@ -63,7 +63,7 @@ class Stall:
 
 
 def check_in_browser(report: Path, *, expected: int) -> None:
-    """Check in a browser that a report's page and charts fit a desktop and a phone, and save screenshots.
+    """Check in a browser that a report and its charts are not too wide for a desktop or a phone. Save screenshots.
 
     Without an installed browser, nothing is checked.
     """

@@ -56,7 +56,7 @@ class Fleet:
             process.wait(60)
 
     def start(self, host: str) -> None:
-        """Start the server of a host, for the first time or after it has ended."""
+        """Start the server of a host. A server that has ended may be started again."""
         ports = replace(ServerOptions.on_free_ports(), host=host).with_ports_resolved()
         command = [TUWEN, "serve", str(self._repositories[host]), "--host", host, "--grpc-port", str(self.port)]
         command += ["--http-port", str(ports.http_port), "--metrics-port", str(ports.metrics_port)]
@@ -151,7 +151,7 @@ def test_calls_are_spread_and_none_fails_while_a_server_restarts(fleet: Fleet, n
 def test_two_models_behind_one_name_never_give_a_wrong_vector(
     repository: Path, minimal_checkpoint: Path, built: Built, names: NameServer
 ) -> None:
-    """If two servers of one name have different models, a client gets right vectors or an `EmbeddingSpaceError`.
+    """If two servers behind one name have different models, a client gets right vectors or an `EmbeddingSpaceError`.
 
     The two models differ in weights, dimension and image size.
     """

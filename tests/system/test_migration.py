@@ -69,7 +69,7 @@ class Searches(threading.Thread):
 
     Attributes:
         url: the address of the page.
-        statuses: the HTTP status and the number of pictures of each response; the status 0 means that none came.
+        statuses: the HTTP status and the number of pictures of each response; the status is 0 without a response.
     """
 
     def __init__(self, url: str) -> None:
@@ -163,7 +163,7 @@ def test_searches_are_answered_while_a_killed_migration_is_finished(tmp_path: Pa
 
 
 def compare(store: str, folder: Path, server: GrpcServer) -> None:
-    """Check that the migrated records equal the old records, and the migrated vectors those of the new server."""
+    """Check that the migrated records equal the old records, and that the new server gives the migrated vectors."""
     fields = ["source", "name", "version", "sha256", "metadata"]
     with closing(MilvusStore(store)) as opened, Client(server.url) as clip:
         places = [chosen_generations(opened, "pictures", fingerprint)[0].place for fingerprint in (OLD, NEW)]

@@ -39,8 +39,8 @@ BAD_ITEMS: dict[str, tuple[Any, list[Any]]] = {
 def test_bad_items_are_refused_and_do_not_affect_other_calls(server: EmbeddedServer) -> None:
     """Bad items are refused with their reason, and good items of other calls get their vectors.
 
-    One thread sends the 2,000 calls with internal parts of the client. 2,000 threads would compete with the server for
-    the cores.
+    One thread sends the 2,000 calls with the client's internal functions. With one thread for each call, the threads
+    would compete with the server for the cores.
     """
     choice = random.Random(0)
     transport = GrpcTransport(server.grpc_url)

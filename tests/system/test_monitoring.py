@@ -170,7 +170,10 @@ def rules_of(*releases: str) -> str:
 
 
 def wait_for_a_silent_hour(prometheus: Prometheus, metrics: SimulatedMetrics) -> None:
-    """Wait for an hour without an alert. If a scrape failed, every server seemed to be gone: the next hour counts."""
+    """Wait for a simulated hour without an alert.
+
+    If Prometheus missed a scrape, it saw no server, and an alert may have fired. Then the next hour is checked.
+    """
     for end in (180, 235):  # the hour of a rollout, and the hour of a bulk job
         wait_until(lambda end=end: metrics.minute >= end, seconds=PATIENCE)
         fired = prometheus.query('count_over_time(ALERTS{alertstate="firing"}[60s])')
@@ -182,7 +185,10 @@ def wait_for_a_silent_hour(prometheus: Prometheus, metrics: SimulatedMetrics) ->
 
 
 def test_two_releases_are_silent_for_an_hour_and_then_each_cause_fires_in_its_own_release(tmp_path: Path) -> None:
-    """The hours have bad pictures, a rollout and a bulk job. Each second is a simulated minute."""
+    """No alert fires during bad pictures, a rollout or a bulk job. Later, each cause fires an alert.
+
+    The alert fires in one release only. Each second is a simulated minute.
+    """
     pytest.importorskip("helm_python", reason="real Helm comes for Linux only")
     cases = alert_cases()
     healthy, *_ = cases.values()

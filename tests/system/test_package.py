@@ -91,7 +91,7 @@ def test_serving_needs_no_packages_of_a_build() -> None:
 
 @pytest.fixture(scope="module")
 def distributions(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Build the sdist and, from the sdist, the wheel, as a release does, and return both paths, the wheel first."""
+    """Build the sdist and then, from the sdist, the wheel, as a release does. Return the paths, the wheel's first."""
     folder = tmp_path_factory.mktemp("dist")
     subprocess.run([release_tool("python"), "-m", "build", "--outdir", folder, ROOT], check=True, timeout=600)
     return sorted(folder.iterdir())
@@ -129,7 +129,7 @@ def test_the_sdk_works_on_the_oldest_and_the_newest_python(
 ) -> None:
     """The SDK and the command line work on the oldest and the newest supported Python.
 
-    The newest releases that the base install allows are installed, and used with the fake and the real server.
+    pip installs the newest releases that the base install allows. The SDK calls the fake and the real server.
     """
     python = shutil.which(f"python3.{minor}")
     if (

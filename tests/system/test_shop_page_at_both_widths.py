@@ -23,7 +23,7 @@ PICTURES = 300  # 100 of each category, and more than one page of each
 
 @pytest.fixture(scope="module")
 def address(servers: SharedServers, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Yield the address of a running page over the pictures of a shop."""
+    """Yield the address of a running search page for the pictures of a shop."""
     server = servers.on(repository)
     shop = Shop(tmp_path_factory.mktemp("shop"), PICTURES)
     store = {"TUWEN_STORE": str(shop.folder / "shop.db"), "TUWEN_URL": server.grpc_url}

@@ -1,4 +1,7 @@
-"""Tests of the search page in a browser while its model server is down, silent, another program, or uses TLS."""
+"""Tests of the search page in a browser, with a broken model server or a model server that uses TLS.
+
+A broken model server is down, does not respond, or is another program.
+"""
 
 from __future__ import annotations
 
