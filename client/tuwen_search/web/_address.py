@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from tuwen_search.web._words import Language
 
-__all__ = ["LONGEST_TEXT", "Address", "phrases"]
+__all__ = ["LONGEST_TEXT", "Address", "filter_text", "phrases"]
 
 LONGEST_TEXT = 2_000
 """The maximum length of a text in characters. Models read far fewer characters."""
@@ -110,7 +110,12 @@ class Address:
     @property
     def narrowed(self) -> bool:
         """Whether the visitor chose filters or a minimum score, which leave pictures out."""
-        return bool(self.filters) or (self.min_score is not None and self.min_score > -1)
+        return bool(self.filters) or self.limited
+
+    @property
+    def limited(self) -> bool:
+        """Whether the visitor chose a minimum score, which leaves pictures out."""
+        return self.min_score is not None and self.min_score > -1
 
     def defaulted(self, least: float | None) -> Address:
         """Return the address without the minimum score, if this score equals the default.
@@ -167,6 +172,12 @@ def phrases(given: Iterable[str], most: int = _MOST_PHRASES) -> tuple[str, ...]:
     """Return the phrases in some texts, each phrase once. Commas, semicolons and line breaks separate phrases."""
     parts = (part.strip() for text in given for part in re.split(r"[,，、;；\n]", text[:LONGEST_TEXT]))
     return tuple(dict.fromkeys(filter(None, parts)))[:most]
+
+
+def filter_text(field: str, value: str) -> str:
+    """Return a filter as the page shows it: ``price ≥ 50`` for a bound, ``category: shoe`` for a value."""
+    is_bound = _filter_pair(field, value)[0] != f"f.{field}"
+    return f"{field} {value[0]} {value[1:]}" if is_bound else f"{field}: {value}"
 
 
 def _settled(address: Address) -> Address:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tuwen_search.web._address import Address
@@ -11,6 +12,7 @@ from tuwen_search.web._translations import WORDS
 __all__ = ["LeastControl", "least_control", "least_default", "least_score"]
 
 _HIGHEST_OF_TEXTS = 0.6  # cosines of a text and a picture stay below 0.6; cosines of two pictures reach 1
+_STEP = 0.01  # the distance of two scores of the slider
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,7 @@ class LeastControl:
 
     Attributes:
         low: the score at the left end.
-        high: the score at the right end.
+        high: the score at the right end: the score of the best picture, rounded down, if this score is known.
         value: the score that the slider shows.
         all: whether the checkbox is checked, so that all pictures are shown and the slider has no effect.
         default: the value that the address may leave out: a score with two digits, or ``all``.
@@ -64,15 +66,17 @@ def least_control(service: Service, address: Address, best: float | None) -> Lea
     texts = "”, “".join(service.threshold.texts) if service.threshold is not None else ""
     hints = [words.least_means if best is None else words.least_best.format(best=best)]
     if default is None:
-        hints.append(words.least_none if least is None else words.least_chosen.format(least=least))
+        hints += [words.least_none] if least is None else []
     elif address.min_score is None:
         hints.append(words.least_calibrated.format(least=default, texts=texts))
     else:
         hints.append(words.least_other.format(least=default, texts=texts))
     high = _HIGHEST_OF_TEXTS if address.text_alone else 1.0
+    if best is not None:
+        high = max(_STEP, math.floor(best / _STEP) * _STEP)  # a higher score would leave no picture
     return LeastControl(
         low=min(0.0, value),
-        high=max(high, value),
+        high=round(max(high, value), 2),
         value=value,
         all=least is None,
         default="all" if default is None else f"{default:.2f}",

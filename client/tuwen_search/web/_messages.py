@@ -23,7 +23,7 @@ from tuwen_search.errors import CollectionNotFoundError, QueryError, StoreError
 from tuwen_search.web._address import Address
 from tuwen_search.web._words import Words
 
-__all__ = ["Message", "message_of"]
+__all__ = ["Message", "about_picture", "message_of"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def message_of(error: TuwenError, words: Words, address: Address | None = None) 
     away = isinstance(error, ServerError) and (error.retryable or isinstance(error, DeadlineExceededError))
     unreadable = isinstance(error, InvalidItemsError) and error.kind == "image"
     for fits, message in (
-        (unreadable, _linked(words.no_picture, words.remove_picture, address, picture="")),
+        (unreadable, about_picture(words.no_picture, words, address, status=400)),
         # The page has already checked all other causes of a QueryError.
         (isinstance(error, QueryError), _linked(words.same, words.remove_without, address, without=())),
         (isinstance(error, EmbeddingSpaceError), Message(words.model_other, False, 503, *again)),
@@ -74,6 +74,23 @@ def message_of(error: TuwenError, words: Words, address: Address | None = None) 
         if fits:
             return message
     return Message(words.failed, False, 500, *again)
+
+
+def about_picture(text: str, words: Words, address: Address | None, *, status: int) -> Message:
+    """Return a message about an uploaded picture that cannot be used.
+
+    The message offers to choose a picture. A link leads to the query without the picture.
+
+    Args:
+        text: the text of the message.
+        words: the texts of the page.
+        address: the address of the page, for the link; None: the message has no link.
+        status: the HTTP status of the response.
+    """
+    if address is None:
+        return Message(text, status=status, choose=True)
+    action = words.words_only if address.text else words.remove_picture
+    return Message(text, False, status, action, address.href(picture=""), choose=True)
 
 
 def _linked(text: str, action: str, address: Address | None, **changes: Any) -> Message:

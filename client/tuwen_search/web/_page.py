@@ -10,16 +10,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tuwen import EmbeddingSpaceError, ModelCard, TuwenError
 from tuwen_search.errors import CollectionNotFoundError
-from tuwen_search.web._address import LONGEST_TEXT, Address
+from tuwen_search.web._address import LONGEST_TEXT, Address, filter_text
 from tuwen_search.web._least import least_control, least_default
 from tuwen_search.web._messages import Message, message_of
 from tuwen_search.web._results import LAST_PAGE, MOST_COUNTED, PAGE, Shown, fill
 from tuwen_search.web._service import Service
+from tuwen_search.web._suggestions import written_in
 from tuwen_search.web._translations import WORDS
 from tuwen_search.web._view import page_numbers
 
 __all__ = ["response_of"]
 
+_LONGEST_QUERY = 60
 _log = logging.getLogger("tuwen.web")
 _templates = Environment(
     loader=PackageLoader("tuwen_search.web"),
@@ -44,7 +46,7 @@ async def response_of(
     words = WORDS[address.language]
     if service is not None:
         address = address.defaulted(least_default(service, address))
-    shown = Shown(messages=list(messages))
+    shown = Shown(messages=list(messages), spoken=address.language)
     if long_text:
         shown.messages.append(Message(words.too_long.format(limit=LONGEST_TEXT)))
     if service is not None:
@@ -72,6 +74,11 @@ def _rendered(service: Service | None, address: Address, shown: Shown) -> str:
         counted=counted,
         least=least_control(service, address, _best(address, shown)) if service and address.asks else None,
         everything=address.href(min_score=None if default is None else -1.0),
+        earlier=_earlier(address, shown),
+        filter_text=filter_text,
+        labels_given=WORDS[shown.spoken].labels_given,
+        look_for=words.look_for if shown.spoken == address.language else words.look_for_other,
+        suggest_other=shown.subjects.other_language and not written_in(address.text, shown.spoken),
         number=lambda value: f"{value:,.15g}",
         pages=pages,
         numbers=page_numbers(address.page, pages),
@@ -81,6 +88,15 @@ def _rendered(service: Service | None, address: Address, shown: Shown) -> str:
         upload_mib=service.upload_mib if service else 0,
         card=_card(service.card) if service else {},
     )
+
+
+def _earlier(address: Address, shown: Shown) -> str:
+    """Return the sentence about the pictures of this page that is shown while a later search fails."""
+    words = WORDS[address.language]
+    query = " · ".join(filter(None, [address.text, *(chip.text for chip in shown.chips)]))
+    if not shown.tiles or not query:
+        return words.sample if shown.tiles else ""
+    return words.earlier.format(query=query if len(query) <= _LONGEST_QUERY else f"{query[:_LONGEST_QUERY]}…")
 
 
 def _best(address: Address, shown: Shown) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -18,8 +19,9 @@ from tuwen_search.web._filters import FilterTable
 from tuwen_search.web._subjects import SUBJECTS
 from tuwen_search.web._words import Language
 
-__all__ = ["Subjects", "Suggestions", "frequent", "suggested", "understood"]
+__all__ = ["Subjects", "Suggestions", "frequent", "suggested", "understood", "written_in"]
 
+_CHINESE = re.compile("[\u3400-\u9fff]")
 _SAMPLE = 400
 _PICTURES = 18
 _SUBJECTS = 6
@@ -62,6 +64,8 @@ class Suggestions:
     examples: tuple[str, ...] = ()
     _sample: list[tuple[Picture, NDArray[np.float32]]] = field(default_factory=list)
     _subjects: dict[Language, Subjects] = field(default_factory=dict)
+    _spoken: dict[Language, Language] = field(default_factory=dict)
+    _vectors: dict[Language, NDArray[np.float32]] = field(default_factory=dict)
     _filters: FilterTable = field(default_factory=lambda: FilterTable([], 0))
     _total: int = 0
     _made: float | None = None
@@ -92,10 +96,31 @@ class Suggestions:
         await self._refresh()
         async with self._making:
             if self._sample and language not in self._subjects:
-                vectors = {name: await self.client.embed_texts(SUBJECTS[name]) for name in SUBJECTS}
-                pictures = np.asarray([vector for _, vector in self._sample])
-                self._subjects[language] = suggested(language, vectors, pictures)
+                self._subjects[language] = suggested(language, await self._embedded(), self._pictures())
         return self._subjects.get(language, Subjects())
+
+    async def spoken(self, language: Language) -> Language:
+        """Return the language of the page; if the model hardly understands this language, return the other language."""
+        await self._refresh()
+        if language not in self._spoken:
+            async with self._making:
+                if self._sample:
+                    self._spoken[language] = understood(language, await self._embedded(), self._pictures())
+        return self.known(language)
+
+    def known(self, language: Language) -> Language:
+        """Return the result of an earlier call of `spoken`; without such a call, return the language of the page."""
+        return self._spoken.get(language, language)
+
+    def _pictures(self) -> NDArray[np.float32]:
+        return np.asarray([vector for _, vector in self._sample])
+
+    async def _embedded(self) -> Mapping[Language, NDArray[np.float32]]:
+        """Return the vectors of `SUBJECTS`. They stay the same as long as the server has the same model."""
+        for language in SUBJECTS:
+            if language not in self._vectors:
+                self._vectors[language] = await self.client.embed_texts(SUBJECTS[language])
+        return self._vectors
 
     async def _refresh(self, total: int | None = None) -> None:
         if self._made is not None and self._making.locked():
@@ -106,6 +131,7 @@ class Suggestions:
             if self._made is None or time.monotonic() - self._made >= kept:
                 self._sample = await self.collection.sample(_SAMPLE)
                 self._subjects.clear()
+                self._spoken.clear()
                 self._total = await self.collection.count()
                 self._filters = FilterTable(await self.collection.sample_metadata(_COUNTED), self._total)
                 self._made = time.monotonic()
@@ -124,6 +150,12 @@ def suggested(
     spoken = understood(language, vectors, pictures)
     shown = [(SUBJECTS[spoken][index], SUBJECTS[language][index]) for index in frequent(vectors[spoken], pictures)]
     return Subjects(tuple(shown), spoken != language)
+
+
+def written_in(text: str, language: Language) -> bool:
+    """Return whether a text is in a language of the page. A text with a Chinese character is Chinese."""
+    chinese = bool(_CHINESE.search(text))
+    return chinese if language == "zh" else bool(text.strip()) and not chinese
 
 
 def understood(

@@ -26,7 +26,7 @@ class Chip:
         text: the text of the chip.
         remove: the address of the page without this part.
         picture: a small picture as a ``data:`` URL; empty without a picture.
-        kind: the kind of the part: ``picture``, ``without`` or ``filter``.
+        kind: the kind of the part: ``picture``, ``missing`` (a picture that is lost), ``without`` or ``filter``.
     """
 
     text: str
@@ -62,6 +62,7 @@ class Tile:
         position: the picture's number among the results, from 1; 0 if the picture was not searched for.
         href: the address that shows the picture in full size.
         like: the address of a search for similar pictures.
+        badge: the text that marks the picture of the query itself; empty for all other pictures.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Tile:
     position: int
     href: str
     like: str
+    badge: str
 
 
 def tile_of(
@@ -87,6 +89,7 @@ def tile_of(
     hit: Hit | None,
     weights: Sequence[tuple[str, float]],
     position: int,
+    badge: str = "",
 ) -> Tile:
     """Return the tile of one picture.
 
@@ -97,6 +100,7 @@ def tile_of(
         hit: the hit of the search; None if the picture was not searched for.
         weights: the name and the weight of each part of the query, in the order of `Hit.parts`.
         position: the picture's number among the results, from 1; 0 if the picture was not searched for.
+        badge: the text that marks the picture of the query itself; empty for all other pictures.
     """
     full_name = shown_name(picture, roots)
     pixels = f"{picture.width:,} × {picture.height:,}" if picture.width else ""
@@ -125,6 +129,7 @@ def tile_of(
         position=position,
         href=address.href(open=picture.id),
         like=Address(language=address.language, like=picture.id).href(),
+        badge=badge,
     )
 
 

@@ -19,6 +19,7 @@ class Words:
     title: str
     skip: str
     look_for: str
+    look_for_other: str
     search: str
     searching: str
     without: str
@@ -28,6 +29,10 @@ class Words:
     remove: str
     your_picture: str
     like_picture: str
+    query_picture: str
+    missing: str
+    choose_picture: str
+    words_only: str
     remove_picture: str
     remove_without: str
     first_page: str
@@ -45,13 +50,16 @@ class Words:
     least_means: str
     least_best: str
     least_none: str
-    least_chosen: str
     least_calibrated: str
     least_other: str
     no_filters: str
     apply: str
     show_found: str
+    counts_of_all: str
     clear: str
+    clear_least: str
+    clear_all: str
+    remove_filter: str
     suggestions: str
     suggestions_other: str
     sample: str
@@ -59,6 +67,10 @@ class Words:
     one_picture: str
     pictures: str
     shown: str
+    all_closest: str
+    filtered_closest: str
+    range: str
+    earlier: str
     more_than: str
     empty: str
     nothing: str
@@ -66,7 +78,7 @@ class Words:
     hidden: str
     some_hidden: str
     weak_too: str
-    show_all: str
+    show_below: str
     pages: str
     page: str
     previous_page: str
@@ -92,6 +104,7 @@ class Words:
     labels_given: str
     classify: str
     answers: str
+    other_answers: str
     two_labels: str
     cut: str
     too_long: str
@@ -99,6 +112,7 @@ class Words:
     same: str
     no_picture: str
     forgotten: str
+    like_gone: str
     gone: str
     too_large: str
     no_file: str

@@ -24,7 +24,7 @@ from tuwen_search.store import MilvusStore
 from tuwen_search.web import WebOptions
 
 pytest.importorskip("jinja2")
-from tuwen_search.web import _routes
+from tuwen_search.web import _routes, _suggestions
 
 COUNT = 30
 
@@ -170,10 +170,10 @@ def test_a_first_visit_offers_pictures_and_subjects(visitor: Visitor) -> None:
 
 def test_pages_have_numbers_and_a_total(visitor: Visitor) -> None:
     first = visitor.get("/?q=猫").text
-    assert "第 1–24 张，共 30 张" in first
+    assert "全部 30 张，按接近程度排列 · 第 1–24 张" in first
     [following] = links(first, "下一页")
     second = visitor.get(following).text
-    assert "第 25–30 张，共 30 张" in second
+    assert "全部 30 张，按接近程度排列 · 第 25–30 张" in second
     assert len(set(names(first) + names(second))) == 30
     assert visitor.get("/?q=猫&page=683").status_code == 400
 
@@ -201,8 +201,8 @@ def test_filters_and_a_lowest_score_leave_pictures_out(visitor: Visitor) -> None
     assert 'name="max.price" value="10"' in visitor.get("/?q=猫&min.price=5&max.price=10").text
     nothing = visitor.get("/?q=猫&score=0.99").text
     assert "至少需要 0.99 分" in nothing
-    [everything] = links(nothing, "显示全部")
-    assert "共 30 张" in visitor.get(everything).text
+    [everything] = links(nothing, "显示低于 0.99 分的图片")
+    assert "全部 30 张" in visitor.get(everything).text
     lost = visitor.get("/?q=猫&f.category=boat").text
     assert "筛选条件在图库中已不存在" in lost
 
@@ -218,18 +218,18 @@ def test_weak_pictures_are_hidden_by_a_calibrated_threshold(
     assert len(names(html)) == 3
     assert "第 1–3 张，共 3 张" in html
     assert "27 张图片不到" in html
-    [everything] = links(html, "显示全部")
+    [everything] = links(html, f"显示低于 {scores[-3] - 0.0005:.2f} 分的图片")
     shown = page.get(everything).text
-    assert "共 30 张" in shown
+    assert "全部 30 张" in shown
     assert "没有显示" not in shown
     [weak] = links(shown, "移除：显示所有分数")
     assert "共 3 张" in page.get(weak).text
-    assert "共 30 张" in page.get("/?q=猫&without=狗").text  # scores of searches by a picture are on another scale
+    assert "全部 30 张" in page.get("/?q=猫&without=狗").text  # scores of searches by a picture are on another scale
     assert len(names(page.get("/").text)) == 18
     Threshold(("猫",), 0.999, fake.card.fingerprint).save(file)
     nothing = visit(threshold=file).get("/?q=猫&language=en").text
     assert "Nothing fits: the best picture has a score of" in nothing
-    assert links(nothing, "Show all")
+    assert links(nothing, "Show pictures below 1.00")
     assert '<div class="suggestions">' in nothing
     Threshold(("猫",), 0.3, "1" * 32).save(file)
     assert visit(threshold=file).get("/?q=猫").status_code == 503
@@ -238,15 +238,15 @@ def test_weak_pictures_are_hidden_by_a_calibrated_threshold(
 def test_without_a_calibration_a_search_shows_all_pictures_and_says_so(visitor: Visitor) -> None:
     """Without a calibrated threshold, no picture is hidden. A guess would be wrong, as scores depend on the model."""
     html = visitor.get("/?q=猫&language=en").text
-    assert "of 30" in html
+    assert "All 30 pictures, closest first" in html
     assert "No lowest score is set" in html
     assert re.search('name="all" value="1" form="search" checked', html)
     chosen = visitor.get("/?q=猫&score=-0.2&language=en").text
-    assert "You chose -0.20." in chosen
+    assert "No lowest score is set" not in chosen
     assert not re.search('name="all" value="1" form="search" checked', chosen)
     for everything in ("/?q=猫&all=1&score=0.30", "/?q=猫&score=-1"):
         html = visitor.get(everything).text
-        assert "共 30 张" in html
+        assert "全部 30 张" in html
         assert 'class="chip filter"' not in html
     assert 'id="least"' not in visitor.get("/").text  # without a search, there are no scores
 
@@ -264,7 +264,7 @@ def test_a_calibrated_lowest_score_says_where_it_comes_from(
     assert 'class="chip filter"' not in default
     assert page.get("/?q=猫&score=0.1&language=en").text.count("gave 0.05") == 1
     everything = page.get("/?q=猫&all=1&score=0.05&language=en").text
-    assert "of 30" in everything
+    assert "All 30 pictures" in everything
     assert "All scores shown" in everything
     assert "No lowest score is set" in page.get("/?q=猫&without=狗&language=en").text
 
@@ -272,12 +272,13 @@ def test_a_calibrated_lowest_score_says_where_it_comes_from(
 @pytest.mark.parametrize(
     ("path", "action", "wanted"),
     [
-        ("/?q=猫&f.category=boat&f.category=shoe", "Clear filters", "of 30"),
-        ("/?q=猫&without=猫", "Remove the unwanted phrase", "of 30"),
-        (f"/?q=猫&picture={'0' * 32}", "Remove the picture", "of 30"),
-        (f"/?q=猫&like={'0' * 32}", "Remove the picture", "of 30"),
-        ("/?q=猫&page=683", "First page", "1–24 of 30"),
-        (f"/?q=猫&open={'0' * 32}", "Back to the results", "of 30"),
+        ("/?q=猫&f.category=boat&f.category=shoe", "Clear filters", "All 30"),
+        ("/?q=猫&without=猫", "Remove the unwanted phrase", "All 30"),
+        (f"/?q=猫&picture={'0' * 32}", "Search by words only", "All 30"),
+        (f"/?picture={'0' * 32}", "Remove the picture", "Some pictures"),
+        (f"/?q=猫&like={'0' * 32}", "Search by words only", "All 30"),
+        ("/?q=猫&page=683", "First page", "1–24"),
+        (f"/?q=猫&open={'0' * 32}", "Back to the results", "All 30"),
     ],
 )
 def test_a_message_offers_what_mends_its_cause(visitor: Visitor, path: str, action: str, wanted: str) -> None:
@@ -298,23 +299,51 @@ def test_messages_about_uploads_and_servers_offer_another_try(visitor: Visitor, 
     assert failed.status_code == 503
     [again] = links(failed.text, ">Try again now")
     fake._fail_with = None
-    assert "of 30" in visitor.get(again).text
+    assert "All 30" in visitor.get(again).text
 
 
-def test_no_result_offers_to_show_all_or_to_clear_the_filters(visitor: Visitor) -> None:
+def test_buttons_without_a_result_name_what_they_remove(visitor: Visitor) -> None:
     weak = visitor.get("/?q=猫&score=0.99&language=en").text
     [everything] = links(weak, 'class="button primary" href')
-    assert "of 30" in visitor.get(everything).text
+    assert "All 30" in visitor.get(everything).text
     narrow = visitor.get("/?f.category=shoe&min.price=99&language=en").text
     [cleared] = links(narrow.partition('<p class="ways">')[2], "Clear filters")
     assert "f.category" not in cleared
+    both = visitor.get("/?q=猫&score=0.99&min.price=5&language=en").text.partition('<p class="ways">')[2]
+    [without_price] = links(both, "Remove “price ≥ 5”")
+    assert "score=0.99" in without_price
+    assert "price" not in without_price
+    assert links(both, "Show pictures below 0.99")
+    [nothing_left] = links(both, "Clear everything")
+    assert not {"score", "min.price"} & parse_qs(urlsplit(nothing_left).query).keys()
+    [of_panel] = links(visitor.get("/?q=猫&score=-0.2&language=en").text, "Remove the lowest score")
+    assert "score" not in of_panel
+
+
+def test_the_badge_of_the_filters_counts_a_chosen_score(visitor: Visitor) -> None:
+    assert "筛选 (2)<" in visitor.get("/?q=猫&score=-0.2&f.category=shoe").text
+    assert "筛选<" in visitor.get("/?q=猫&score=-1").text
+
+
+def test_counts_of_values_say_that_they_ignore_the_lowest_score(visitor: Visitor) -> None:
+    assert "包括低于最低分数的图片" in visitor.get("/?q=猫&score=-0.2").text
+    assert "包括低于最低分数的图片" not in visitor.get("/?q=猫").text
+
+
+def test_the_slider_of_the_lowest_score_ends_at_the_best_score(visitor: Visitor) -> None:
+    html = visitor.get("/?q=猫").text
+    best = max(float(score) for score in re.findall(r"分数 (-?0\.\d+)</span></div>", html))
+    [end] = re.findall(r'id="least-score"[^>]* max="([^"]*)"', html)
+    assert 0 <= best - float(end) <= 0.0105  # the page shows the best score with three digits
+    [chosen] = re.findall(r'id="least-score"[^>]* max="([^"]*)"', visitor.get("/?q=猫&score=0.95").text)
+    assert float(chosen) == 0.95  # the slider can show the chosen score
 
 
 def test_says_how_many_pictures_a_lowest_score_hides(visitor: Visitor) -> None:
     html = visitor.get("/?q=猫&score=-0.2&language=en").text
     [hidden] = re.findall(r"Hidden, with a score below -0.20: (\d+) picture", html)
     assert 0 < int(hidden) == COUNT - len(names(html) + names(visitor.get("/?q=猫&score=-0.2&page=2").text))
-    assert "score=" not in links(html, "Show all")[0]
+    assert "score=" not in links(html, "Show pictures below -0.20")[0]
     assert "Hidden" not in visitor.get("/?q=猫&score=-1&language=en").text
 
 
@@ -353,16 +382,31 @@ def test_a_picture_that_was_sent_stays_in_the_address(visitor: Visitor) -> None:
         assert 'id="weight"' in html
     [removed] = links(html, 'aria-label="Remove: 鲸鱼.png"')
     assert "picture" not in parse_qs(urlsplit(removed).query)
-    gone = visitor.get(f"/?picture={'0' * 32}&language=en")
-    assert gone.status_code == 410
-    assert "no longer on the server" in gone.text
+
+
+def test_a_lost_query_picture_can_be_replaced_and_is_marked(visitor: Visitor) -> None:
+    lost = visitor.get(f"/?q=猫&picture={'0' * 32}&language=en")
+    assert lost.status_code == 410
+    [message] = re.findall('<div class="message">(.*?)</div>', lost.text, re.S)
+    assert "no longer on the server" in message
+    assert '<label class="button primary" for="file">Choose a picture</label>' in message
+    assert "Dismiss" not in message  # without the message, the page would be empty
+    assert '<li class="chip missing"><span>Your picture (missing)</span>' in lost.text
+    similar = visitor.get(f"/?like={'0' * 32}&language=en").text
+    assert '<li class="chip missing"><span>Query picture (missing)</span>' in similar
+    assert "Dismiss" in visitor.get(f"/?q={'长' * 100}&language=en").text
 
 
 def test_a_picture_finds_itself(visitor: Visitor) -> None:
     html = visitor.get(visitor.upload(picture(7)).headers["location"]).text
     assert names(html)[0] == "p7.png"
+    first, second = re.findall('<li class="tile">(.*?)</li>', html, re.S)[:2]
+    assert '<span class="badge">你的图片</span>' in first
+    assert "badge" not in second
     similar = links(html, "找相似的: p7.png")[0]
-    assert names(visitor.get(similar).text)[0] == "p7.png"
+    found = visitor.get(similar).text
+    assert names(found)[0] == "p7.png"
+    assert found.count('<span class="badge">查询图片</span>') == 1
 
 
 def test_bad_uploads_give_messages(visitor: Visitor) -> None:
@@ -404,7 +448,7 @@ def test_decodes_the_uploads_of_all_visitors_one_at_a_time(visitor: Visitor, mon
 def test_an_open_picture_tells_everything_about_it(visitor: Visitor) -> None:
     html = visitor.get("/?q=猫&without=狗&open=first&language=en").text
     [dialog] = re.findall(r"<dialog [^>]* open>.*?</dialog>", html, re.S)
-    assert "Result 1" in dialog
+    assert "Result 1 of 30" in dialog
     assert "shop.example" in dialog
     assert 'rel="noopener noreferrer"' in dialog
     assert re.search(r'<th scope="row">Without 狗</th><td>-0.50</td><td>-?0\.\d{3}</td>', dialog)
@@ -412,13 +456,18 @@ def test_an_open_picture_tells_everything_about_it(visitor: Visitor) -> None:
     assert "Result 2" in re.findall(r"<dialog [^>]* open>.*?</dialog>", visitor.get(following).text, re.S)[0]
     last = visitor.get("/?q=猫&open=last").text
     [crossing] = [link for link in links(last, 'rel="next"') if "page=2" in link and "open=first" in link]
-    assert "第 25 张" in re.findall(r"<dialog [^>]* open>.*?</dialog>", visitor.get(crossing).text, re.S)[0]
+    assert "第 25 张，共 30 张" in re.findall(r"<dialog [^>]* open>.*?</dialog>", visitor.get(crossing).text, re.S)[0]
     assert visitor.get(f"/?q=猫&open={'0' * 32}").status_code == 410
 
 
 def test_labels_are_compared_if_there_are_two(visitor: Visitor) -> None:
     html = visitor.get("/?q=猫&open=first&labels=猫，狗").text
     assert len(re.findall("<progress ", html)) == 2
+    assert "其余" not in html
+    many = visitor.get("/?q=猫&open=first&labels=猫，狗，鸟，花，人，山，海").text
+    shown = [float(value) for value in re.findall(r'<progress max="1" value="([^"]*)"', many)]
+    [rest] = re.findall(r"其余 2 个：(\d+)%", many)
+    assert abs((1 - sum(shown)) * 100 - int(rest)) < 1
     one = visitor.get("/?q=猫&open=first&labels=猫")
     assert "至少给出两个标签" in one.text
     assert "<progress" not in one.text
@@ -436,13 +485,40 @@ def test_contradictions_are_explained(visitor: Visitor) -> None:
 def test_a_model_server_that_is_away_is_tried_again(visitor: Visitor, fake: FakeTransport) -> None:
     assert visitor.get("/?q=猫").status_code == 200
     fake._fail_with, fake._fail_times = ServerUnavailableError("connect to 10.0.0.7:8001"), None
-    response = visitor.get("/?q=狗&language=en")
+    response = visitor.get("/?q=没有人问过的&language=en")
     assert response.status_code == 503
     assert "The model server does not answer." in response.text
     assert "data-retry>" in response.text
     assert "10.0.0.7" not in response.text
     fake._fail_with = None
-    assert visitor.get("/?q=狗").status_code == 200
+    assert visitor.get("/?q=没有人问过的").status_code == 200
+
+
+def test_results_name_their_query_for_the_time_when_the_next_query_fails(visitor: Visitor) -> None:
+    def earlier(path: str) -> str:
+        return re.findall('data-earlier="([^"]*)"', visitor.get(path).text)[0]
+
+    assert earlier("/?q=猫&without=狗") == "这是上次搜索“猫 · 不要 狗”的结果。"
+    assert earlier(f"/?q={'长' * 100}&language=en").endswith(f"for “{'长' * 60}…”.")
+    assert earlier("/") == "图库中的一些图片"
+    assert earlier(f"/?picture={'0' * 32}") == ""
+
+
+def test_a_model_of_the_other_language_changes_the_texts_of_the_page(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On an English page of a model that understands only Chinese, texts to embed are Chinese from the start."""
+    monkeypatch.setattr(_suggestions, "understood", lambda *_: "zh")
+    first = visitor.get("/?language=en").text
+    assert "hardly understands English" in first
+    assert 'placeholder="Describe a picture in Chinese"' in first
+    found = visitor.get("/?q=cat&language=en").text
+    assert 'placeholder="Describe a picture in Chinese"' in found
+    assert 'value="猫, 狗, 鸟' in found
+    assert "hardly understands English" in visitor.get("/?q=cat&f.category=shoe&min.price=99&language=en").text
+    assert "hardly understands" not in visitor.get("/?q=猫&f.category=shoe&min.price=99&language=en").text
+    assert 'value="猫, 狗, 鸟' in visitor.get("/?q=猫").text
+    assert "几乎不懂" not in visitor.get("/").text
 
 
 def test_names_and_queries_stay_text_and_paths_stay_secret(visitor: Visitor, gallery: Path) -> None:

@@ -21,7 +21,7 @@ from tuwen_search.records import Picture
 from tuwen_search.web._address import Address
 from tuwen_search.web._messages import message_of
 from tuwen_search.web._subjects import SUBJECTS
-from tuwen_search.web._suggestions import frequent, suggested, understood
+from tuwen_search.web._suggestions import frequent, suggested, understood, written_in
 from tuwen_search.web._translations import WORDS
 from tuwen_search.web._uploads import Upload, Uploads
 from tuwen_search.web._view import page_numbers, shown_name
@@ -95,6 +95,14 @@ def test_keeps_the_language_of_the_page_without_evidence() -> None:
     assert understood("en", {"zh": clear, "en": shuffled(clear, 0.1)}, clear[:3]) == "en"
 
 
+@pytest.mark.parametrize(
+    ("text", "chinese", "english"),
+    [("红色的水果", True, False), ("LED 灯", True, False), ("red fruit", False, True), (" ", False, False)],
+)
+def test_tells_the_language_of_a_query(text: str, chinese: bool, english: bool) -> None:
+    assert (written_in(text, "zh"), written_in(text, "en")) == (chinese, english)
+
+
 def test_both_languages_have_subjects() -> None:
     assert all(len(set(subjects)) == len(subjects) > 50 for subjects in SUBJECTS.values())
     assert len(SUBJECTS["zh"]) == len(SUBJECTS["en"])
@@ -143,6 +151,7 @@ def test_messages_speak_to_visitors_and_hide_the_server() -> None:
 def test_a_message_about_a_wrong_query_has_a_link_without_the_wrong_part() -> None:
     address = Address(language="en", text="cat", picture="0" * 32, without=("dog",))
     unreadable = message_of(InvalidItemsError("image", (), 1), WORDS["en"], address)
-    assert (unreadable.action, "picture=" in unreadable.href) == ("Remove the picture", False)
+    assert (unreadable.action, "picture=" in unreadable.href) == ("Search by words only", False)
+    assert unreadable.choose
     cancelled = message_of(QueryError("the same"), WORDS["en"], address)
     assert (cancelled.action, "without=" in cancelled.href) == ("Remove the unwanted phrase", False)

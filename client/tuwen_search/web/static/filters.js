@@ -36,12 +36,27 @@ function formHref(form) {
   return `/?${query}`;
 }
 
+// The button that applies the filters has no effect until one of them is changed.
+let applied = "";
+function settle() {
+  applied = formHref(byId("search"));
+  byId("apply").disabled = true;
+}
+settle();
+
+// The new element in the place of one that was replaced; null if it is not shown any more or cannot have the focus.
+function successor(old) {
+  if (old.id) return byId(old.id)?.disabled ? null : byId(old.id);
+  return [...byId("panel").querySelectorAll("input")].find((one) => one.name === old.name && (one.type !== "checkbox" || one.value === old.value));
+}
+
 filters.addEventListener("input", (event) => {
   const [slider, all] = [byId("least-score"), filters.querySelector("[name=all]")];
   if (slider && [slider, all].includes(event.target)) {
     if (event.target === slider) all.checked = false;
     filters.querySelector("output").textContent = all.checked ? "–" : Number(slider.value).toFixed(2);
   }
+  byId("apply").disabled = formHref(byId("search")) === applied;
   clearTimeout(countTimer);
   countTimer = setTimeout(countFound, 300);
 });
@@ -56,7 +71,7 @@ async function countFound() {
     const text = await (await fetch(formHref(byId("search")), { signal })).text();
     const page = new DOMParser().parseFromString(text, "text/html");
     if (signal.aborted) return;
-    for (const selector of ["#apply", "#least-hint", ".choice .hint", "legend .hint"]) {
+    for (const selector of ["#apply", "#least-hint", "#counts-hint", ".choice .hint", "legend .hint"]) {
       const [places, fresh] = [document, page].map((one) => one.querySelectorAll(`#panel ${selector}`));
       if (places.length === fresh.length) places.forEach((place, index) => place.replaceChildren(...fresh[index].childNodes));
     }

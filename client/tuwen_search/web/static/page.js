@@ -39,8 +39,7 @@ async function show(href, { push = true, body = null, scroll = null } = {}) {
   } catch (error) {
     if (own !== running) return; // another request has begun
     busy(false);
-    byId("status").textContent = "";
-    byId("results").setAttribute("data-stale", "");
+    keepOlder();
     failures += 1;
     say(said.away, () => show(href, { push, body, scroll }));
     return;
@@ -73,8 +72,7 @@ function swap(page) {
   for (const part of PARTS) {
     const fresh = page.getElementById(part);
     if (part === "results" && failed) { // older results stay, dimmed, while the page tries again
-      byId(part).setAttribute("data-stale", "");
-      byId("status").textContent = "";
+      keepOlder();
     } else byId(part).replaceWith(document.adoptNode(fresh));
   }
   for (const id of ["q", "without"]) {
@@ -88,13 +86,14 @@ function swap(page) {
   document.title = page.title;
   // What had the focus may be gone, such as a chip that was removed: the next Tab goes to the results.
   if (focused && !focused.isConnected) (successor(focused) || byId("results")).focus({ preventScroll: true });
+  settle();
   retryLater();
 }
 
-// The new element in the place of one that was replaced; null if it is not shown any more.
-function successor(old) {
-  if (old.id) return byId(old.id);
-  return [...byId("panel").querySelectorAll("input")].find((one) => one.name === old.name && (one.type !== "checkbox" || one.value === old.value));
+// The results of the earlier query stay while the page tries again. They are dimmed, and the page says what they are.
+function keepOlder() {
+  byId("results").setAttribute("data-stale", "");
+  byId("status").textContent = byId("results").dataset.earlier;
 }
 
 // Say one thing above the results; with `again`, count down and do that.
@@ -119,7 +118,7 @@ function say(text, again = null, choose = false) {
     const label = document.createElement("label");
     label.className = "button primary";
     label.htmlFor = "file";
-    label.textContent = byId("choose").textContent;
+    label.textContent = said.choosePicture;
     message.append(label);
   }
   const dismiss = document.createElement("button");
