@@ -94,7 +94,7 @@ def test_a_query_shows_the_right_pictures_first(visit: Callable[..., Any]) -> No
     tab = visit()
     search(tab, "下雨")
     assert names(tab)[:2] == ["下雨.png", "雨伞.png"]
-    assert tab.locator("#status").inner_text() == "第 1–24 张，共 142 张"
+    assert tab.locator("#status").inner_text() == "全部 142 张，按接近程度排列 · 第 1–24 张"
     assert tab.title() == "下雨 – 图文搜索"
 
 
@@ -159,7 +159,7 @@ def test_the_focus_stays_near_the_control_used_by_keyboard(visit: Callable[..., 
     tab.keyboard.press("Enter")
     tab.locator(".chip.filter").wait_for()
     tab.wait_for_function("document.activeElement.value === '动物'")  # the panel stays open beside the results
-    assert tab.locator("#status").inner_text() == "第 1–24 张，共 48 张"
+    assert tab.locator("#status").inner_text() == "筛选范围内共 48 张，按接近程度排列 · 第 1–24 张"
     tab.keyboard.press("Escape")
     tab.locator("#filters").wait_for(state="hidden")
     assert tab.evaluate("document.activeElement.id") == "filter-button"
@@ -285,22 +285,39 @@ def test_an_unreachable_page_is_retried(visit: Callable[..., Any]) -> None:
     assert "Trying again in" in message.inner_text()
     assert names(tab)[0] == "下雨.png"  # older results stay, dimmed
     assert tab.locator("#results[data-stale]").count() == 1
+    assert tab.locator("#status").inner_text() == "These are the results of the earlier search for “下雨”."
+    assert float(tab.locator(".caption").first.evaluate("one => getComputedStyle(one).opacity")) < 1
+    colours = [
+        tab.locator(part).first.evaluate("one => getComputedStyle(one).color") for part in (".name", ".score", ".like")
+    ]
+    assert len(set(colours)) == 1
     tab.context.set_offline(False)
     tab.locator(".tile .name").first.get_by_text("企鹅.png").wait_for()
     assert message.count() == 0
 
 
-def test_a_bad_upload_shows_a_message_until_it_is_dismissed(visit: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_bad_upload_shows_a_message_that_offers_another_choice(
+    visit: Callable[..., Any], page: Page, tmp_path: Path
+) -> None:
     tab = visit()
     (tmp_path / "bad.png").write_bytes(b"no picture")
     send(tab, tmp_path / "bad.png")
     message = tab.get_by_text("不是可以读取的图片")
     message.wait_for()
-    tab.get_by_role("button", name="知道了").click()
+    assert tab.get_by_role("button", name="知道了").count() == 0  # nothing else is on the page
+    send_again = tab.locator(".message").get_by_text("选择图片")
+    with tab.expect_file_chooser() as choosing:
+        send_again.click()
+    choosing.value.set_files(page.gallery / "鲸鱼.png")
+    assert names(tab)[0] == "鲸鱼.png"
+    assert tab.locator(".tile").first.locator(".badge").inner_text() == "你的图片"
     assert message.count() == 0
     (tmp_path / "large.png").write_bytes(bytes(2 << 20))
     tab.set_input_files("#file", tmp_path / "large.png")
-    tab.get_by_text("图片太大：最多 1 MiB").wait_for()
+    too_large = tab.get_by_text("图片太大：最多 1 MiB")
+    too_large.wait_for()
+    tab.get_by_role("button", name="知道了").click()
+    assert too_large.count() == 0
 
 
 def test_html_in_names_and_queries_stays_text(visit: Callable[..., Any], page: Page) -> None:
@@ -341,15 +358,20 @@ def test_open_filters_stand_beside_the_results_on_a_wide_window(visit: Callable[
     tab = visit("/?q=下雨")
     tab.locator("#filter-button").click()
     panel, button = box(tab, "#filters"), box(tab, "#apply")
+    assert tab.locator("#apply").is_disabled()  # nothing is changed yet
+    assert box(tab, "[name='min.price']")["width"] == box(tab, "[name='max.price']")["width"]
     assert panel["x"] + panel["width"] <= box(tab, ".tile")["x"]
     assert box(tab, "#status")["x"] > panel["x"] + panel["width"]
     assert button["y"] + button["height"] <= DESKTOP["height"]
     tab.get_by_role("checkbox", name="食物 47").check()
     apply = tab.get_by_role("button", name="显示 47 张图片")
     apply.wait_for()
+    tab.get_by_role("checkbox", name="食物 47").uncheck()
+    assert tab.locator("#apply").is_disabled()
+    tab.get_by_role("checkbox", name="食物 47").check()
     apply.click()
     tab.locator(".chip.filter").wait_for()
-    assert tab.locator("#status").inner_text() == "第 1–24 张，共 47 张"
+    assert tab.locator("#status").inner_text() == "筛选范围内共 47 张，按接近程度排列 · 第 1–24 张"
     assert tab.locator("#filters").is_visible()
     assert tab.locator("#filter-button").inner_text() == "筛选 (1)"
 
@@ -364,7 +386,7 @@ def test_open_filters_are_a_sheet_of_full_height_on_a_phone(visit: Callable[...,
     tab.get_by_role("button", name="Show 47 pictures").tap()
     tab.locator("#filters").wait_for(state="hidden")
     tab.locator(".chip.filter").wait_for()
-    assert tab.locator("#status").inner_text() == "1–24 of 47"
+    assert tab.locator("#status").inner_text() == "All 47 pictures that pass the filters, closest first · 1–24"
     tab.locator("#filter-button").tap()
     tab.locator("#filters").get_by_role("button", name="Close").tap()
     tab.locator("#filters").wait_for(state="hidden")
@@ -379,11 +401,11 @@ def test_the_lowest_score_has_named_ends_and_is_switched_off_by_a_checkbox(visit
     tab.get_by_role("slider").fill("0.3")
     assert not everything.is_checked()
     assert tab.locator("#least output").inner_text() == "0.30"
-    tab.locator("#least-hint", has_text="You chose 0.30.").wait_for()  # before it is applied
+    tab.locator("#counts-hint", has_text="below the lowest score").wait_for()  # before it is applied
     tab.locator("#apply").click()
     tab.locator(".chip.filter", has_text="Score ≥ 0.3").wait_for()
     assert query(tab)["score"] == ["0.3"]
-    assert "You chose 0.30." in tab.locator("#least-hint").inner_text()
+    assert "No lowest score is set" not in tab.locator("#least-hint").inner_text()
     everything.check()
     tab.get_by_role("button", name="Show 142 pictures").click()
     tab.locator(".chip.filter").wait_for(state="detached")
