@@ -28,8 +28,10 @@ def replacing(path: Path) -> Iterator[Path]:
     one path do not disturb each other. Scratch files of killed processes are removed.
 
     Raises:
-        InvalidArgumentError: the file cannot be written.
+        InvalidArgumentError: the file cannot be written, or the path names no file, such as ``.``, ``..`` or ``/``.
     """
+    if path.name in ("", ".."):
+        raise InvalidArgumentError(f"expected the path of a file to write, got the folder '{path}'")
     scratch, lock = None, -1
     try:
         _remove_abandoned(path)
