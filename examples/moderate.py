@@ -19,7 +19,8 @@ def main(
         list[str], typer.Option(help="A subject that must be flagged, in words. Repeat the option for more subjects.")
     ],
     recall: Annotated[
-        float, typer.Option(help="The share of the pictures judged yes that must be flagged, from 0 to 1.")
+        float,
+        typer.Option(help="Minimum share of the pictures with flag 'yes' that the threshold must find, from 0 to 1."),
     ] = 0.95,
     url: Annotated[str, typer.Option(help="host:port of the server's gRPC endpoint.")] = "localhost:8001",
 ) -> None:

@@ -178,7 +178,7 @@ class ModelAdministrator:
         )
 
     def _states(self) -> dict[str, dict[str, str]]:
-        """Return the states of Triton models, by the name of the repository or alias, then by the bare model name."""
+        """Return the states of the Triton models of each repository and alias, by the model's own name."""
         found: dict[str, dict[str, str]] = {}
         for listed, state in self._control.states().items():
             split = name_and_model(listed)

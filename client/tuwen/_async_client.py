@@ -323,11 +323,11 @@ class AsyncClient:
     async def models(self, *, timeout: float | None = None) -> dict[str, ModelCard]:
         """Return the cards of all models that the server has loaded, by name, whatever this client's model is.
 
-        The key of a model without a name is the empty string. Each alias is a key, too. Its value is the card of the
-        model behind the alias, and the card states the name of this model.
+        The empty string stands for a model without a name. Each alias is listed too, with the card of its model. That
+        card states the name of the model, not the alias.
 
         Raises:
-            AccessDeniedError: the server requires a key for its statistics, which list the models.
+            AccessDeniedError: the server requires an access key for its statistics, which list the models.
             ServerError: the server or the connection failed.
         """
         with self._call("read_cards"):

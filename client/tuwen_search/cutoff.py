@@ -10,8 +10,8 @@ from tuwen_options import Option
 __all__ = ["THRESHOLD", "threshold_of"]
 
 THRESHOLD = Option(
-    "File that `tuwen calibrate` wrote. Its threshold is the minimum score in searches for a text alone, because the "
-    "scores of other searches are on another scale.",
+    "File that `tuwen calibrate` wrote. Its threshold is the minimum score. The threshold applies only to searches for "
+    "one text, because the scores of other searches are on another scale.",
     envvar="TUWEN_THRESHOLD",
     show_default=False,
 )

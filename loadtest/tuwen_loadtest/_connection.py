@@ -1,7 +1,7 @@
 """The connection settings of the load generator's processes.
 
-They are passed in the environment variables of the command line `tuwen`. A secret on Locust's command line would be
-visible in every list of processes.
+The settings are passed in the environment variables that the program `tuwen` reads. A secret in the arguments of Locust
+would be visible in every list of processes.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class LoadTestOptions:
     capacity: Annotated[
         float | None,
         Option(
-            "Capacity of the server in requests per second, for a scenario. Default: it is measured first.",
+            "Capacity of the server in requests per second, which only scenarios use. Default: it is measured first.",
             above=0,
         ),
     ] = None

@@ -58,7 +58,7 @@ def main() -> int:
         "--soak",
         type=float,
         default=120,
-        help="Duration of the soak, in seconds. Memory, open files and threads must not grow (default: 120).",
+        help="Duration of the soak in seconds (default: 120). Memory, open files and threads must not grow in it.",
     )
     parser.add_argument("--seed", type=int, default=0, help="Seed of the random items and requests (default: 0).")
     options = parser.parse_args()

@@ -409,7 +409,7 @@ def _items(work: Work, asked: Request, text: bool) -> list[Any]:
 
 
 def _strings(work: Work, asked: Request, text: bool) -> Mapping[str, Array]:
-    """Return a plain request's tensor of images or texts, by the tensor's name. It includes a failing item, if any."""
+    """Return the tensor of a plain request by its name: images or texts, and a failing item if the request has one."""
     items: list[bytes] = [work.texts[index].encode() if text else work.images[index] for index in asked.items]
     if asked.failure == "bad item":
         bad = _BAD_TEXTS if text else _BAD_IMAGES

@@ -15,7 +15,7 @@ LIBRARY = "libtriton_pytorch.so"
 
 
 def runs_in_lane(environment: Mapping[str, str]) -> bool:
-    """Return whether the servers of the tests run NVIDIA's backend, because TUWEN_PYTORCH_BACKEND is set.
+    """Return whether TUWEN_PYTORCH_BACKEND is set, so that the servers of the tests run NVIDIA's backend.
 
     If the folder lacks the library, the servers refuse to start. They do not run our own backend instead.
     """

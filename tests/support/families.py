@@ -54,7 +54,7 @@ def expected_vectors(
 def differing(
     names: Sequence[str], got: NDArray[np.float32], expected: NDArray[np.float32], allowed: float = ALLOWED
 ) -> dict[str, float]:
-    """Return the largest component difference of each vector that differs by more than `allowed`, by name."""
+    """Return the largest difference of each vector that differs by more than `allowed` in a component, by its name."""
     differences = np.abs(got - expected).max(axis=1).tolist()
     # "not <=" instead of ">", so that NaN counts as different
     return {name: value for name, value in zip(names, differences, strict=True) if not value <= allowed}

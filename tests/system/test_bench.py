@@ -106,7 +106,7 @@ def test_bursts_and_single_calls_beside_streams_are_measured(repository: Path) -
 
 
 def test_a_benchmark_loop_that_cannot_start_prints_the_reason(work_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"the loop encoder failed:(.|\n)*model.pt"):
+    with pytest.raises(SystemExit, match=r"the loop 'encoder' failed\.(.|\n)*model.pt"):
         Loop("encoder", tmp_path, work_file, 1)
 
 

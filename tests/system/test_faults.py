@@ -75,16 +75,22 @@ def test_no_answer_mixes_two_models_when_a_served_repository_is_replaced(
     check(attack_by_replacing(repository, built(seed=1), tmp_path))
 
 
-def test_the_wall_clock_is_never_read(attacked: EmbeddedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK and the server's supervision never read the wall clock, which may jump.
+def test_the_wall_clock_is_read_only_for_the_send_time_of_requests(
+    attacked: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK and the server's supervision measure every deadline and pause with a monotonic clock.
 
-    They measure every deadline and pause with a monotonic clock.
+    The wall clock may jump. The SDK reads it only for the parameter `sent_at` of a request.
     """
     read = time.time
 
     def jump() -> float:
-        reader = sys._getframe(1).f_globals["__name__"]
-        assert not reader.startswith("tuwen"), reader
+        frame = sys._getframe(1)
+        reader = frame.f_globals["__name__"]
+        if reader == "tuwen.clock" and frame.f_back is not None:
+            assert frame.f_back.f_code.co_name == "encode_request"
+        else:
+            assert not reader.startswith("tuwen"), reader
         return read()
 
     monkeypatch.setattr("time.time", jump)

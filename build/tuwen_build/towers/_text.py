@@ -30,8 +30,8 @@ class Packing(NamedTuple):
     Attributes:
         places: int64 (T,), the index of each token of the row among the n * L padded tokens. The tensor is empty if
             the row holds the padded texts unchanged, so that T is n * L.
-        slots: int64 (n, L), the index in the row of each padded token. Padding has the index of the last token before
-            the padding.
+        slots: int64 (n, L), for each position of the padded texts, the index of its token in the row. A position of
+            padding has the index of the last token before the padding.
     """
 
     places: Tensor

@@ -149,7 +149,7 @@ class EmbeddingsRequest(Strict):
 
 
 def _without_default(schema: dict[str, Any]) -> None:
-    """Remove the default from a schema, because a field of a form can be missing but never null."""
+    """Remove the default null from a schema. A field of a form can be missing, but it cannot be null."""
     del schema["default"]
 
 

@@ -140,7 +140,9 @@ class Suggestions:
 def suggested(
     language: Language, vectors: Mapping[Language, NDArray[np.float32]], pictures: NDArray[np.float32]
 ) -> Subjects:
-    """Return the most frequent subjects of some pictures, in a language that the model understands.
+    """Return the most frequent subjects of some pictures, in the language of the page if the model understands it.
+
+    Otherwise, the subjects are in the other language, each with its translation.
 
     Args:
         language: the language of the page.

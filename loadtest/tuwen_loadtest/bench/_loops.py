@@ -48,7 +48,7 @@ def timed(embed: Loop, items: Sequence[Any], batch: int, seconds: float) -> dict
 def encoder(repository: Path, work: dict[str, list[Any]]) -> Tasks:
     """Return tasks that run the exported encoders on ready tensors. Their speed is the upper bound of a service.
 
-    A text has one token for each character of its query, and a start and an end token.
+    Each query becomes one token for each of its characters, with a start token and an end token.
     """
     vision, text = (_loaded(repository / name / "1" / "model.pt") for name in ("vision_encoder", "text_encoder"))
     side = json.loads((repository / "manifest.json").read_text(encoding="utf-8"))["image_size"]

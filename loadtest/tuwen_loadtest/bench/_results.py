@@ -77,7 +77,7 @@ class Lone:
 
     @property
     def added(self) -> float:
-        """The mean part of a call's time in which the encoder did not compute for the call, in seconds."""
+        """The mean number of seconds that a call takes in addition to the computation of the encoder."""
         return fmean(self.answers.latencies) - self.encoder_seconds
 
 
