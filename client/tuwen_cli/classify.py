@@ -51,7 +51,7 @@ def classify(
     if threshold is not None:
         if template:
             raise typer.BadParameter(
-                "--template needs --label, because the file of --threshold has its own texts; leave out --template"
+                "--template works only with --label. The texts of --threshold come from its file; leave out --template"
             )
         _judge(pictures_of(images), Threshold.load(threshold), url, model, timeout, as_json=as_json)
         return

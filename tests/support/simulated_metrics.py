@@ -74,7 +74,7 @@ class SimulatedMetrics:
         return self._minute + int(time.monotonic() - self._start)
 
     def show(self, case: dict[str, Any], minute: int = 0) -> None:
-        """Show the series of a test case from a minute on.
+        """Show the series of a test case, starting at the given minute.
 
         They replace the earlier series of the servers (``job="tuwen"``) with the same metrics. Other series stay.
         """

@@ -24,7 +24,7 @@ def embed_with_model_card(folder: Path, texts: list[str], *, padded: bool = Fals
         texts: the texts. They are cut to 77 tokens, as in Fengshenbang-LM's training, and special tokens in them are
             read as text.
         padded: True: pad to 77 tokens and pass no attention mask, as the cards do. False: compute each text alone,
-            without padding, which gives the vectors of the recipe with an attention mask.
+            without padding. The vectors are the same as with padding and an attention mask.
     """
     tokenizer: Any = BertTokenizer.from_pretrained(folder)
     architecture = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]

@@ -137,7 +137,7 @@ def test_the_page_reaches_its_model_server_over_tls(browser: Any, demo_server: R
         search(tab, "企鹅")
         assert tab.locator(".tile .name").first.inner_text() == "企鹅.png"
         relay.behave("forward", encrypting(stranger))
-        ask(tab, "下雨")
+        ask(tab, "一张下雨的图片")  # not a suggested subject, whose vector the page has already
         tab.locator(".message", has_text="证书或权限有误").wait_for()
         relay.behave("forward", encrypting(ours))
         tab.locator(".tile .name", has_text="下雨.png").first.wait_for(timeout=60_000)

@@ -28,7 +28,7 @@ def check_finite(weights: Mapping[str, Tensor], origin: object) -> None:
             count = int((~torch.isfinite(tensor)).sum())
             raise CheckpointError(
                 f"{origin}: {name} holds {count} of {tensor.numel()} numbers that are NaN or infinite. "
-                "The training diverged, or the file is damaged; take an earlier checkpoint or download it again"
+                "If the training diverged, take an earlier checkpoint. If the file is damaged, download the file again"
             )
 
 

@@ -35,7 +35,7 @@ def words(text: str) -> str:
         ("build checkpoint", "expected --output FOLDER for the repository, or --explain"),
         ("classify cat.png", "expected either --label, or --threshold"),
         ("classify cat.png --label 猫 --threshold cat.json", "expected either --label, or --threshold"),
-        ("classify cat.png --threshold cat.json --template zh", "--template needs --label"),
+        ("classify cat.png --threshold cat.json --template zh", "--template works only with --label"),
         ("classify empty --label 猫 --label 狗", "empty holds no images"),
         (
             "calibrate --positive cat.png --negative empty -t 猫 -o x.json --recall 0.9 --precision 0.9",

@@ -1,4 +1,4 @@
-"""The requirements of the extras. No extra pins numpy, or a package that needs numpy, to an old release."""
+"""The requirements of the extras. None of the extras pins numpy, or a package that needs numpy, to an old release."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environment variables of the server: images, chart and guide set the same variables as `tuwen serve`."""
+"""The server's environment variables: Docker images, Helm chart and guide set the same variables as `tuwen serve`."""
 
 from __future__ import annotations
 
