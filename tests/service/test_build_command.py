@@ -88,5 +88,5 @@ def test_names_the_option_that_does_not_apply(
 def test_a_taiyi_text_tower_asks_for_its_image_tower(tmp_path: Path) -> None:
     folder = write_taiyi(tmp_path / "taiyi", TextSizes(96, 1, 4))
     finished = tuwen("build", str(folder), "-o", str(tmp_path / "out"), code=1)
-    assert "Name the CLIP checkpoint whose image tower the text tower was trained with" in finished.stderr
+    assert "the OpenAI CLIP with which it was trained" in finished.stderr
     assert not (tmp_path / "out").exists()

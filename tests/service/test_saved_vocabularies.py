@@ -123,7 +123,10 @@ class TestWordPiece:
                 r"expected an object of tokens .* in model\.vocab",
             ),
             (lambda c: c["model"]["vocab"].update({"[PAD]": 30000}), r"expected the ids 0 to 21127 in model\.vocab"),
-            (lambda c: c["model"]["vocab"].update(one_more=SIZE), "has 21129 tokens, the weights .* have 21128"),
+            (
+                lambda c: c["model"]["vocab"].update(one_more=SIZE),
+                "expected 21128 tokens, as in the weights .*; got 21129",
+            ),
             (
                 lambda c: c["added_tokens"].append({"id": 2000, "content": "猫咪"}),
                 'added_tokens holds "猫咪" with id 2000',
@@ -223,7 +226,10 @@ class TestBytePairs:
             (lambda c: c["model"].update(dropout=0.1), r"model\.dropout is 0.1"),
             (lambda c: c["model"].update(merges=["a b c"]), r'model\.merges holds "a b c"; expected two tokens'),
             (lambda c: c["added_tokens"].append({"id": 0, "content": "!"}), 'added_tokens holds "!" with id 0'),
-            (lambda c: c["model"]["vocab"].update(one_more=CLIP_SIZE), "has 49409 tokens, config.json says .* 49408"),
+            (
+                lambda c: c["model"]["vocab"].update(one_more=CLIP_SIZE),
+                "expected 49408 tokens, which is vocab_size in config.json; got 49409",
+            ),
         ],
     )
     def test_a_different_tokenizer_is_refused_with_the_differing_setting(

@@ -80,7 +80,7 @@ def test_the_report_shows_medians_spreads_and_ratios(tmp_path: Path) -> None:
     assert "| 32 images | 0 in 200 | 80 ms |" in report
     assert "beside 16 jobs, p50 by the priority of the jobs: 900 ms (interactive), 200 ms (bulk)" in report
     assert "| 2 texts | 30; 30 | 20; 20 | 1.50; 1.50 |" in report
-    assert "| one of texts beside a stream of images | 20 | 50 | 2.5 | 10.0 | 8.0 |" in report
+    assert "| one text during a stream of images | 20 | 50 | 2.5 | 10.0 | 8.0 |" in report
     assert "A cached text, p50 and p99: fp32 14.00 and 14.00 ms" in report
     assert "at most fp32 images 20 ms, fp32 texts 20 ms" in report
     written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))

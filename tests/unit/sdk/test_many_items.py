@@ -159,7 +159,7 @@ def test_every_other_method_rejects_a_single_item(make: Make) -> None:
 
 
 def test_the_error_for_an_asynchronous_iterable_names_the_asynchronous_stream(make: Make) -> None:
-    with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match=r"use AsyncClient\.stream_texts"):
+    with make(FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match=r"call AsyncClient\.stream_texts"):
         clip.embed_texts(asynchronous())
     with Client(transport=FakeTransport()) as clip, pytest.raises(InvalidArgumentError, match="got async_generator"):
         clip.stream_texts(asynchronous())  # type: ignore[arg-type]
