@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import sys
 
-from playwright.sync_api import sync_playwright
-
-from tests.support.web_page import chromium
+from tests.support.web_page import open_browser
 
 QUERY = "红色的水果"
 
 
 def main(url: str, output: str) -> None:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+    with open_browser() as browser:
         page = browser.new_page(viewport={"width": 1100, "height": 640})
         page.goto(f"{url}/?q={QUERY}")
         page.locator(".tile").first.wait_for()
         page.wait_for_load_state("networkidle")
         page.screenshot(path=output)
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -9,21 +9,17 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
-
-from tests.support.web_page import chromium
+from tests.support.web_page import open_browser
 
 _FIGURES = {"ramp": "Answers per second", "seconds": "Requests, latency"}
 """The beginning of the label of each figure."""
 
 
 def main(report: str, figure: str, output: str) -> None:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+    with open_browser() as browser:
         page = browser.new_page(viewport={"width": 1000, "height": 900})
         page.goto(Path(report).absolute().as_uri())
         page.locator(f'figure[aria-label^="{_FIGURES[figure]}"]').screenshot(path=output)
-        browser.close()
 
 
 if __name__ == "__main__":

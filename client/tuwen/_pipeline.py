@@ -274,7 +274,7 @@ class _Window:
         failure: Exception | None = None
         try:
             while failure is None:
-                # Responses are received before the next request is made, because they change its size.
+                # Responses are received before the next request is made, because responses change the size of requests.
                 if len(in_flight) >= (pace.requests if pace else 1) or (
                     in_flight and not feed.has_next(in_flight[0].pending)
                 ):

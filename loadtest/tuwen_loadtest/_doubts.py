@@ -54,10 +54,10 @@ def doubts_of(judged: Sequence[tuple[Run, Verdict]], *, shared: bool) -> list[Do
     crowded = machine >= _BUSY_MACHINE  # false without readings, because `machine` is nan then
     late = f"the load generator sent 1 % of the requests {lag * 1e3:.0f} ms late or more"
     if cores > _BUSY_CORES:
-        found = f"the load generator used {cores:.2f} cores, and one process cannot use more than one"
-        found = f"{late}: it used {cores:.2f} cores, and one process cannot use more than one" if lag > _LATE else found
+        found = f"{late}: it" if lag > _LATE else "the load generator"
         where = ", on another machine than the server" if crowded and shared else ""
-        return [Doubt(f"{found}; {_WORKERS}{where}", "generator")]
+        used = f"used {cores:.2f} cores, and one process cannot use more than one"
+        return [Doubt(f"{found} {used}; {_WORKERS}{where}", "generator")]
     if not lag > _LATE:
         return []
     used = "" if math.isnan(cores) else f" (the load generator itself used {cores:.2f} cores)"

@@ -6,8 +6,8 @@ import math
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -63,22 +63,13 @@ def watch(urls: Sequence[str], every: float = _EVERY) -> Iterator[list[Reading]]
     if strange := [url for url in urls if not url.startswith(("http://", "https://"))]:
         raise InvalidArgumentError(f"metrics: expected an address such as http://host:8002/metrics, got {strange[0]}")
     readings: list[Reading] = []
-    done = threading.Event()
 
-    def look() -> None:
-        while urls and not done.wait(every):
-            try:
-                readings.append(_read(urls))
-            except OSError:
-                continue
+    def read() -> None:
+        with suppress(OSError):
+            readings.append(_read(urls))
 
-    thread = threading.Thread(target=look, name="watch", daemon=True)
-    thread.start()
-    try:
+    with _repeated(read, every) if urls else nullcontext():
         yield readings
-    finally:
-        done.set()
-        thread.join(2 * _TIMEOUT)
 
 
 @contextmanager
@@ -90,20 +81,28 @@ def watch_processor(every: float = _EVERY) -> Iterator[list[float]]:
         every: the seconds between two readings.
     """
     shares: list[float] = []
+    # psutil measures the share since the last call in the same thread.
+    with _repeated(lambda: shares.append(psutil.cpu_percent() / 100), every, first=psutil.cpu_percent):
+        yield shares
+
+
+@contextmanager
+def _repeated(read: Callable[[], None], every: float, *, first: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Call a function at intervals, in a thread that ends with the block. The thread begins with a call of `first`."""
     done = threading.Event()
 
-    def look() -> None:
-        psutil.cpu_percent()  # the next call returns the share since this call
+    def repeat() -> None:
+        first()
         while not done.wait(every):
-            shares.append(psutil.cpu_percent() / 100)
+            read()
 
-    thread = threading.Thread(target=look, name="watch processor", daemon=True)
+    thread = threading.Thread(target=repeat, name="watch", daemon=True)
     thread.start()
     try:
-        yield shares
+        yield
     finally:
         done.set()
-        thread.join(_TIMEOUT)
+        thread.join(2 * _TIMEOUT)
 
 
 def _opener(url: str) -> urllib.request.OpenerDirector:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.support.command import TUWEN, started, tuwen, wait_until
 from tests.support.paths import ENVIRONMENTS, ROOT
@@ -20,7 +21,7 @@ from tuwen import Client
 from tuwen_search import Collection
 from tuwen_server import ServerOptions
 
-__all__ = ["CATEGORIES", "HTML_NAME", "Page", "axe_core", "chromium", "get", "served_page"]
+__all__ = ["CATEGORIES", "HTML_NAME", "Page", "answers", "axe_core", "chromium", "get", "open_browser", "served_page"]
 
 HTML_NAME = "<img src=x onerror=document.title='owned'>.png"
 """The file name of one picture. The page must show this HTML as text."""
@@ -32,6 +33,17 @@ def chromium() -> str | None:
     """Return the path of Chromium, which the system or `tests/environments.sh chromium` installed; None: not found."""
     names = ("chromium", "google-chrome", "chromium-browser")
     return next(filter(None, map(shutil.which, names)), None) or shutil.which(ENVIRONMENTS / "chromium" / "chromium")
+
+
+@contextmanager
+def open_browser() -> Iterator[Any]:
+    """Run the Chromium that `chromium` finds, without a window, and provide it as a `Browser` of Playwright."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 def axe_core() -> str | None:
@@ -87,7 +99,7 @@ def served_page(
         assert process.stdout is not None
         assert "gallery: 142 pictures" in process.stdout.readline()
         page = Page(f"http://127.0.0.1:{port}", gallery, ids)
-        wait_until(lambda: _answers(page.url), running=process)
+        wait_until(lambda: answers(page.url), running=process)
         yield page
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=30)
@@ -117,7 +129,7 @@ def _write_gallery(root: Path) -> Path:
     return folder
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     """Return whether a server listens at the address. Fail if its first response is not yet the page."""
     try:
         status, _, _ = get(url)

@@ -11,7 +11,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ import pytest
 from tests.support.command import tuwen, wait_until
 from tests.support.grpc_server import GrpcServer
 from tests.support.locust import PICTURES, locust, run_locust
-from tests.support.web_page import chromium
+from tests.support.web_page import chromium, open_browser
 from tuwen import Client
 from tuwen_loadtest._samples import read_samples
 from tuwen_server import EmbeddedServer
@@ -67,14 +66,10 @@ def check_in_browser(report: Path, *, expected: int) -> None:
 
     Without an installed browser, nothing is checked.
     """
-    program = chromium()
-    if program is None:
+    if chromium() is None:
         return
-    api = pytest.importorskip("playwright.sync_api", reason="no Playwright")
-    with (
-        api.sync_playwright() as playwright,
-        closing(playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])) as browser,
-    ):
+    pytest.importorskip("playwright.sync_api", reason="no Playwright")
+    with open_browser() as browser:
         for width, shown in ((1100, "wide"), (390, "narrow")):
             tab = browser.new_page(viewport={"width": width, "height": 844})
             tab.goto(report.as_uri())

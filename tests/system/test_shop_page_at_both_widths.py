@@ -15,7 +15,7 @@ import pytest
 from tests.support.command import TUWEN, started, tuwen_process, wait_until
 from tests.support.servers import SharedServers
 from tests.support.shop import Shop
-from tests.support.web_page import axe_core, chromium
+from tests.support.web_page import answers, axe_core
 
 pytest.importorskip("pymilvus")
 PICTURES = 300  # 100 of each category, and more than one page of each
@@ -43,29 +43,10 @@ def address(servers: SharedServers, repository: Path, tmp_path_factory: pytest.T
         "en",
     ]
 
-    def answers() -> bool:
-        try:
-            with urllib.request.urlopen(url, timeout=30) as response:
-                return bool(response.status == 200)
-        except OSError:
-            return False
-
     with started(command, env=environment) as web:
-        wait_until(answers, running=web)
+        wait_until(lambda: answers(url), running=web)
         yield url
         web.terminate()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="no Playwright")
-    program = chromium()
-    if program is None:
-        pytest.skip("no Chromium")
-    with api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.mark.parametrize(("width", "height"), [(1200, 860), (390, 844)], ids=["desktop", "phone"])

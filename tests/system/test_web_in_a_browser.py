@@ -14,7 +14,7 @@ import pytest
 from tests.support.artefacts import Artefacts
 from tests.support.repositories import demo_repository
 from tests.support.servers import SharedServers
-from tests.support.web_page import HTML_NAME, Page, axe_core, chromium, served_page
+from tests.support.web_page import HTML_NAME, Page, axe_core, served_page
 
 DESKTOP, PHONE = {"width": 1200, "height": 860}, {"width": 390, "height": 844}
 
@@ -24,18 +24,6 @@ def page(servers: SharedServers, artefacts: Artefacts, tmp_path_factory: pytest.
     server = servers.on(demo_repository(artefacts))
     with served_page(tmp_path_factory.mktemp("web"), server.grpc_url) as served:
         yield served
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="no Playwright")
-    program = chromium()
-    if program is None:
-        pytest.skip("no Chromium")
-    with api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from tests.support.artefacts import Artefacts
 from tests.support.relay import Behaviour, Relay
 from tests.support.repositories import demo_repository
 from tests.support.servers import RecordedServer, SharedServers
-from tests.support.web_page import Page, chromium, served_page
+from tests.support.web_page import Page, served_page
 
 DESKTOP, PHONE = {"width": 1200, "height": 860}, {"width": 390, "height": 844}
 TIMEOUT = ("--timeout", "2")
@@ -26,18 +26,6 @@ TIMEOUT = ("--timeout", "2")
 @pytest.fixture(scope="module")
 def demo_server(servers: SharedServers, artefacts: Artefacts) -> RecordedServer:
     return servers.on(demo_repository(artefacts))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="no Playwright")
-    program = chromium()
-    if program is None:
-        pytest.skip("no Chromium")
-    with api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")

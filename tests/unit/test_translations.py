@@ -83,7 +83,7 @@ def documented_names(text: str) -> list[str]:
 
 
 def targets(page: str, text: str) -> set[str]:
-    """Return the pages and headings to which a page links, each by its name on the English pages."""
+    """Return the targets of the links of a page: pages and headings, by their English names."""
     found = set()
     for link in links(text):
         path, anchor = resolved(page, link.target), link.target.partition("#")[2]

@@ -71,7 +71,7 @@ def quantized(tower: nn.Module) -> nn.Module:
 def _linear(rows: Tensor, layer: _Layer) -> Tensor:
     """Apply an int8 layer to rows (n, in), and return rows (n, out).
 
-    Works in blocks of 256 rows, so that intermediate values stay in the CPU's cache.
+    The rows are computed 256 at a time, so that intermediate values stay in the CPU's cache.
     """
     outputs = rows.new_empty([rows.shape[0], layer[0].shape[1]])
     scratch = rows.new_empty([min(256, rows.shape[0]), rows.shape[1]])
@@ -82,7 +82,7 @@ def _linear(rows: Tensor, layer: _Layer) -> Tensor:
 
 
 def _feed_forward(rows: Tensor, before: _Layer, after: _Layer) -> Tensor:
-    """Apply both int8 layers of a block to rows (n, in), and return rows (n, out). Works in blocks of 256 rows."""
+    """Apply both int8 layers of a block to rows (n, in), and return rows (n, out), computed 256 at a time."""
     outputs = rows.new_empty([rows.shape[0], after[0].shape[1]])
     scratch = rows.new_empty([min(256, rows.shape[0]), rows.shape[1]])
     inner = rows.new_empty([min(256, rows.shape[0]), before[0].shape[1]])

@@ -1,13 +1,13 @@
-"""Rejecting requests that waited too long for an encoder, for servers whose queues have no policy."""
+"""The requests that wait for an encoder: bulk requests, and requests that are too old where queues have no policy."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
-__all__ = ["Backlog", "Waiting"]
+__all__ = ["Backlog", "Waiting", "is_bulk"]
 
 _PAUSE = 0.05  # an instance counts as idle after a pause of this many seconds between two batches
 _SHED_TO = 0.5  # the share of its allowed wait that a request keeps while requests are shed
@@ -21,6 +21,11 @@ class Waiting(Protocol):
 
     def timeout(self) -> int:
         """Return the request's own limit for waiting, in microseconds; 0 if it has no limit."""
+
+
+def is_bulk(request: Waiting) -> bool:
+    """Return whether a request has the parameter `bulk`. Triton hides its own parameter `priority` from models."""
+    return bool(_parameters(request).get("bulk"))
 
 
 class Backlog:
@@ -71,7 +76,7 @@ class Backlog:
         return why
 
     def _why(self, request: Waiting) -> str:
-        sent_at = json.loads(request.parameters() or "{}").get("sent_at") if self._longest else None
+        sent_at = _parameters(request).get("sent_at") if self._longest else None
         if sent_at is None:
             return ""
         waited = self._now - max(int(sent_at) / 1e6, self._busy_since)
@@ -83,3 +88,8 @@ class Backlog:
         else:
             allowed *= _SHED_TO  # the shorter limit while requests are shed
         return f"Request timeout expired: the request waited {waited:.1f} seconds, {allowed:.1f} were allowed"
+
+
+def _parameters(request: Waiting) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = json.loads(request.parameters() or "{}")
+    return found

@@ -15,14 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from background import in_background  # Triton appends this folder to sys.path
-from backlog import Backlog
+from backlog import Backlog, is_bulk  # Triton appends this folder to sys.path
 from cache_counters import CacheCounters
+from cpu_priority import CpuPriority, in_background
 
 in_background(import_module, "torch")  # takes a core for a second, which other models may need
 
 import torch  # noqa: E402
-from bulk import CpuPriority, is_bulk  # noqa: E402
 from gpu import batch_of_ones, choose_device, warn_of_slow_arithmetic  # noqa: E402
 from row_cache import RowCache  # noqa: E402
 

@@ -1,33 +1,40 @@
-"""Computing bulk requests with a lower CPU priority than all other requests."""
+"""The CPU priority of threads: lower while a model loads, and while an encoder computes bulk requests.
+
+This module does not import torch, because the import of torch itself has a low priority.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Protocol
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-__all__ = ["CpuPriority", "is_bulk"]
+__all__ = ["CpuPriority", "in_background"]
 
-_LOWERED_BY = 5  # levels of niceness: about a quarter of a core while another encoder computes, so bulk requests do end
+# Levels of niceness. While another encoder computes, a loading thread gets a tenth of a core. A bulk request gets a
+# quarter of a core, so that the request ends soon.
+_LOADING, _BULK = 10, 5
 _NICEST = 19
 
-
-class WithParameters(Protocol):
-    """A request in the form of Triton's Python backend."""
-
-    def parameters(self) -> str:
-        """Return the parameters of the request as JSON; empty if the request has no parameters."""
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def is_bulk(request: WithParameters) -> bool:
-    """Return whether a request has the parameter `bulk`. Triton hides its own parameter `priority` from models."""
-    return bool(json.loads(request.parameters() or "{}").get("bulk"))
+def in_background(function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Call a function in a thread of low priority, and return its result.
+
+    On Linux, each thread has its own niceness, and the threads that it starts (OpenMP) inherit the value. The calling
+    thread, which later computes the requests, keeps its priority, because raising a priority again needs privileges.
+    """
+    with ThreadPoolExecutor(1, initializer=_lower_priority) as executor:
+        return executor.submit(function, *arguments, **named).result()
 
 
 class CpuPriority:
@@ -50,7 +57,7 @@ class CpuPriority:
 
     def __init__(self, device: torch.device) -> None:
         self._usual = os.getpriority(os.PRIO_PROCESS, os.getpid())
-        self._low = min(self._usual + _LOWERED_BY, _NICEST)
+        self._low = min(self._usual + _BULK, _NICEST)
         self.can_change = device.type == "cpu" and sys.platform == "linux" and self._may_return()
 
     @contextmanager
@@ -85,3 +92,8 @@ def _set_niceness(niceness: int) -> None:
     for thread in os.listdir("/proc/self/task"):
         with suppress(ProcessLookupError):  # the thread has ended meanwhile
             os.setpriority(os.PRIO_PROCESS, int(thread), niceness)
+
+
+def _lower_priority() -> None:
+    with suppress(OSError):  # a sandbox may forbid the system call; the function then runs with the normal priority
+        os.nice(_LOADING)
